@@ -1,0 +1,84 @@
+//! WHO IS THIS: from an attempt on a connection to a verdict.
+//!
+//! The SSH layer makes one [`ConnectionAuth`] per connection and hands it what the client offers.
+//! Here it is decided what is asked of the identity provider, and how often.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::idp::UserConfig;
+
+/// Proves that the login succeeded: only this module makes one.
+#[derive(Debug, Clone)]
+pub struct AuthenticatedUser {
+    config: Arc<UserConfig>,
+    login_name: Box<str>,
+    method: AuthMethod,
+    source_ip: IpAddr,
+    session_id: Box<str>,
+}
+
+impl AuthenticatedUser {
+    #[must_use]
+    pub fn config(&self) -> &Arc<UserConfig> {
+        &self.config
+    }
+
+    /// Returns the name the client logged in with; the canonical one is in the configuration.
+    #[must_use]
+    pub fn login_name(&self) -> &str {
+        &self.login_name
+    }
+
+    #[must_use]
+    pub const fn method(&self) -> AuthMethod {
+        self.method
+    }
+
+    #[must_use]
+    pub const fn source_ip(&self) -> IpAddr {
+        self.source_ip
+    }
+
+    /// Returns the connection's id, as Transfer Family's logs call it.
+    #[must_use]
+    pub fn session_id(&self) -> &str {
+        &self.session_id
+    }
+
+    /// Makes a user out of nothing, for tests and benches of what comes after login.
+    #[must_use]
+    pub fn dangerous_without_login(
+        config: Arc<UserConfig>,
+        source_ip: IpAddr,
+        session_id: &str,
+    ) -> Self {
+        let login_name = config.user.clone();
+        let method = AuthMethod::Password;
+        Self {
+            config,
+            login_name,
+            method,
+            source_ip,
+            session_id: session_id.into(),
+        }
+    }
+}
+
+/// How a user proved who they are (RFC 4252 §7, §8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AuthMethod {
+    Password,
+    PublicKey,
+}
+
+impl AuthMethod {
+    /// Returns the word of Transfer Family's logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::PublicKey => "publickey",
+        }
+    }
+}

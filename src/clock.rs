@@ -1,0 +1,44 @@
+//! The clock as an argument: pure code takes `now`, the edge reads it here.
+
+use std::fmt::Debug;
+use std::time::{Duration, Instant, SystemTime};
+
+/// Tells the time. Tests put a clock here that they move themselves.
+pub trait Clock: Debug + Send + Sync + 'static {
+    /// Returns the monotonic time, for ages and deadlines.
+    fn now(&self) -> Instant;
+
+    /// Returns the calendar time, for what is written down.
+    fn wall(&self) -> SystemTime;
+}
+
+/// Reads the machine's clocks.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the clock"
+    )]
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the clock"
+    )]
+    fn wall(&self) -> SystemTime {
+        SystemTime::now()
+    }
+}
+
+/// Returns whole seconds since 1970, as SFTP version 3 carries times; saturates at both ends.
+#[must_use]
+pub fn unix_seconds(time: SystemTime) -> u32 {
+    let since = time
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
+    u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
+}

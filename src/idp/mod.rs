@@ -1,0 +1,107 @@
+//! IDENTITY PROVIDER: ask the operator's service who may enter, and understand its answer.
+
+use std::fmt::Debug;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+
+use crate::secret::Secret;
+use crate::vfs::HomeDirectory;
+
+/// Answers one question about one login.
+///
+/// *Allowed* and *denied* are answers ([`Verdict`]); *invalid* and *unavailable* are failures
+/// ([`IdpError`]). The four stay apart all the way to the log and the metric.
+#[async_trait]
+pub trait IdentityProvider: Debug + Send + Sync + 'static {
+    /// Asks once; a question with a password is never sent twice.
+    async fn ask(&self, question: &Question) -> Result<Verdict, IdpError>;
+}
+
+/// What is asked at login.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// Unique per attempt; also in our log.
+    pub request_id: Box<str>,
+    pub username: Box<str>,
+    pub credential: Credential,
+    pub source_ip: IpAddr,
+    pub session_id: Box<str>,
+}
+
+/// How the user means to prove who they are.
+#[derive(Debug, Clone)]
+pub enum Credential {
+    Password(Secret),
+    /// A look-up: which keys are this user's? The gateway does the matching.
+    PublicKey,
+}
+
+/// The provider's answer.
+#[derive(Debug, Clone)]
+pub enum Verdict {
+    Allowed(Arc<UserConfig>),
+    Denied(Denied),
+}
+
+/// The provider said no.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denied {
+    /// Stable word for logs, metrics and fixtures, such as `no-usable-public-key`.
+    pub reason: &'static str,
+    /// The provider's own words, for the log alone.
+    pub detail: Option<Box<str>>,
+}
+
+/// The provider gave no answer that can be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IdpError {
+    /// It said yes in a way that cannot be used; the client sees the same refusal as for a denial.
+    #[error("invalid answer ({reason}): {detail}")]
+    Invalid {
+        reason: &'static str,
+        detail: Box<str>,
+    },
+    /// It did not answer.
+    #[error("identity provider unavailable ({reason}): {detail}")]
+    Unavailable {
+        reason: &'static str,
+        detail: Box<str>,
+    },
+}
+
+/// The parsed answer: everything a session is built from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserConfig {
+    /// Canonical name: for `${transfer:UserName}`, limits and logs.
+    pub user: Box<str>,
+    pub home: HomeDirectory,
+    pub role: Option<Box<str>>,
+    /// JSON, after substitution of its variables.
+    pub policy: Option<Box<str>>,
+    /// Keys valid for this user, as `algorithm base64`; empty = no login by key.
+    pub public_keys: Vec<Box<str>>,
+    pub networks: Vec<Network>,
+    pub limits: UserLimits,
+    pub expires_at: Option<SystemTime>,
+    pub cache_for: Option<Duration>,
+    /// Stable words for what was odd but tolerated, such as `public-keys-on-password`.
+    pub warnings: Vec<&'static str>,
+}
+
+/// A source network in CIDR form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    pub address: IpAddr,
+    pub prefix_length: u8,
+}
+
+/// Bounds that an answer puts on one user; `None` = the gateway's own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct UserLimits {
+    pub sessions: Option<u32>,
+    pub file_bytes: Option<u64>,
+    pub bytes_per_second: Option<u64>,
+}

@@ -1,0 +1,44 @@
+//! An SFTP gateway over S3 that asks the operator's own identity provider who may enter.
+//!
+//! ```text
+//!  client ──TCP──▶ ssh ────────▶ auth ───────▶ idp (cache ──miss──▶ webhook) ──▶ your IdP
+//!                   │                            │
+//!                   │  subsystem "sftp"          ▼ UserConfig { role, policy, home, keys }
+//!                   ▼
+//!                 session ◀──── vfs       (virtual path ▸ location; pure)
+//!                 one user,     sftp      (packets ▸ requests, replies, status; pure)
+//!                 one channel   transfer  (writes ▸ parts, reads ▸ ranges; pure)
+//!                   │
+//!                   ▼ Location { bucket, key }
+//!                 storage ──────HTTPS──────▶ S3
+//! ```
+//!
+//! The modules stand in the order of the data path; imports only point down it
+//! (`ARCHITECTURE.md`, checked by `tests/tidy.rs`).
+
+pub mod cli;
+pub mod gateway;
+
+pub mod admin;
+
+pub mod ssh;
+
+pub mod auth;
+pub mod session;
+
+pub mod audit;
+pub mod idp;
+pub mod reaper;
+
+pub mod config;
+pub mod vfs;
+
+pub mod budget;
+pub mod clock;
+pub mod limits;
+pub mod metrics;
+pub mod secret;
+pub mod sftp;
+pub mod storage;
+pub mod telemetry;
+pub mod transfer;

@@ -1,0 +1,171 @@
+//! Every bound of the gateway, with its unit in its name.
+//!
+//! Constants are facts of a protocol or of our own design; [`Limits`] holds what an operator may
+//! set (and what tests set to tens of milliseconds).
+
+use std::time::Duration;
+
+// ---- S3 ----
+
+/// S3's bound on a key.
+pub const KEY_BYTES_MAX: usize = 1_024;
+/// Room for access-point aliases; AWS bucket names have at most 63.
+pub const BUCKET_BYTES_MAX: usize = 255;
+/// S3's smallest part, except for the last one.
+pub const PART_BYTES_MIN: u64 = 5 * 1024 * 1024;
+/// S3's largest part.
+pub const PART_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
+/// S3's bound on the parts of one upload.
+pub const PARTS_MAX: u32 = 10_000;
+/// S3's bound on one object made of parts.
+pub const OBJECT_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024 * 1024;
+/// S3's bound on one `CopyObject`.
+pub const COPY_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
+/// S3's bound on one page of a listing.
+pub const LIST_PAGE_MAX: u16 = 1_000;
+
+// ---- SFTP ----
+
+/// Longest SFTP packet, without its length word: OpenSSH's `SFTP_MAX_MSG_LENGTH`.
+pub const PACKET_BYTES_MAX: usize = 256 * 1024;
+/// Longest READ that is answered in full: a packet less the room for its header, as OpenSSH
+/// advertises it.
+pub const READ_BYTES_MAX: u32 = 255 * 1024;
+/// Longest WRITE that is advertised; longer ones are taken as long as they fit the packet.
+pub const WRITE_BYTES_MAX: u32 = 255 * 1024;
+/// Longest path on the wire: the key bound, plus room for the mapping's entry and `..`.
+pub const PATH_BYTES_MAX: usize = 4_096;
+/// Names in one READDIR answer, also bounded by [`NAME_REPLY_BYTES_MAX`].
+pub const NAMES_PER_REPLY_MAX: usize = 256;
+/// Bytes of one READDIR answer.
+pub const NAME_REPLY_BYTES_MAX: usize = 64 * 1024;
+/// Longest name that a listing shows: longer keys cannot be opened by any client.
+pub const LISTED_NAME_BYTES_MAX: usize = KEY_BYTES_MAX;
+
+// ---- SSH ----
+
+/// Largest chunk in one `CHANNEL_DATA`.
+pub const CHANNEL_CHUNK_BYTES_MAX: usize = 32 * 1024;
+/// Smallest maximum packet that a client may announce for a channel.
+pub const CHANNEL_PACKET_BYTES_MIN: usize = 1_024;
+/// The receive window we open per channel: what a client may have under way.
+pub const CHANNEL_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+/// Smallest RSA key that may log in, in bits.
+pub const RSA_BITS_MIN: u32 = 2_048;
+/// Longest banner, as AWS bounds it.
+pub const BANNER_BYTES_MAX: usize = 4_096;
+
+// ---- identity ----
+
+/// AWS's bound on a password.
+pub const PASSWORD_BYTES_MAX: usize = 1_024;
+/// AWS's bound on a user name.
+pub const USER_NAME_BYTES_MAX: usize = 100;
+/// AWS's bound on the mappings of one user.
+pub const MAPPINGS_BYTES_MAX: usize = 2_100_000;
+/// AWS's hard bound on the number of mappings.
+pub const MAPPINGS_MAX: usize = 50_000;
+/// AWS's bound on one entry or target, in characters.
+pub const MAPPING_TEXT_MAX: usize = 1_024;
+/// STS's bound on a session policy, in characters.
+pub const POLICY_CHARS_MAX: usize = 2_048;
+/// Longest answer that is read: the mappings, doubled by JSON escapes, and the rest.
+pub const ANSWER_BYTES_MAX: usize = 5 * 1024 * 1024;
+/// Nesting that a JSON answer may have.
+pub const ANSWER_DEPTH_MAX: usize = 32;
+/// Keys that one answer may list.
+pub const PUBLIC_KEYS_MAX: usize = 1_000;
+/// Longest public key, base64.
+pub const PUBLIC_KEY_BYTES_MAX: usize = 16 * 1024;
+
+/// What an operator may set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    // connections
+    pub connections_max: usize,
+    pub unauthenticated_connections_max: usize,
+    pub connections_per_source_max: usize,
+    pub channels_per_connection_max: usize,
+    /// Channels ever opened on one connection (a closed one is not forgotten by the SSH layer).
+    pub channel_opens_per_connection_max: usize,
+    // a connection's times
+    /// From accept until a key exchange is asked for.
+    pub hello_timeout: Duration,
+    /// From accept until the user is known.
+    pub login_grace: Duration,
+    /// Nothing asked and nothing in progress.
+    pub idle_timeout: Duration,
+    /// Output that the client does not take.
+    pub stalled_output_timeout: Duration,
+    /// Between keep-alives; not less than the login grace, or they would precede login.
+    pub keepalive_interval: Duration,
+    // login
+    pub password_attempts_max: usize,
+    pub key_offers_max: usize,
+    /// A refused password is answered no sooner than this after it was asked.
+    pub refusal_delay: Duration,
+    // a session
+    pub handles_per_session_max: usize,
+    pub requests_outstanding_max: usize,
+    /// Storage calls of one session under way at once.
+    pub storage_calls_per_session_max: usize,
+    // memory of the whole process
+    pub upload_memory_bytes_max: u64,
+    pub download_memory_bytes_max: u64,
+    /// First part size; grows so that 5 TiB fits into 10,000 parts.
+    pub part_bytes: u64,
+    /// Parts of one file under way at once.
+    pub parts_in_flight_per_upload_max: usize,
+    /// Read-ahead of one file.
+    pub read_ahead_per_handle_bytes_max: u64,
+    /// A slot without new bytes for this long, while others wait, fails its upload.
+    pub slot_idle_timeout: Duration,
+    /// A gated connection that holds a half-filled slot fails its upload after this long.
+    pub gate_timeout: Duration,
+    /// From the first signal until what is left is cut.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            connections_max: 2_000,
+            unauthenticated_connections_max: 200,
+            connections_per_source_max: 500,
+            channels_per_connection_max: 10,
+            channel_opens_per_connection_max: 1_000,
+            hello_timeout: seconds(10),
+            login_grace: seconds(60),
+            idle_timeout: seconds(1_800),
+            stalled_output_timeout: seconds(300),
+            keepalive_interval: seconds(60),
+            password_attempts_max: 6,
+            key_offers_max: 20,
+            refusal_delay: Duration::from_millis(200),
+            handles_per_session_max: 256,
+            requests_outstanding_max: 1_024,
+            storage_calls_per_session_max: 64,
+            upload_memory_bytes_max: 192 * 1024 * 1024,
+            download_memory_bytes_max: 128 * 1024 * 1024,
+            part_bytes: 8 * 1024 * 1024,
+            parts_in_flight_per_upload_max: 4,
+            read_ahead_per_handle_bytes_max: 16 * 1024 * 1024,
+            slot_idle_timeout: seconds(30),
+            gate_timeout: seconds(10),
+            drain_timeout: seconds(30),
+        }
+    }
+}
+
+// ---- back-pressure ----
+
+/// WRITE bytes that one connection may hold without a part slot, always.
+pub const UNSLOTTED_BYTES_MIN: usize = 256 * 1024;
+/// The same while the upload budget is less than half taken.
+pub const UNSLOTTED_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+// ---- reads ----
+
+/// The first GET of a file opened for reading: its headers answer OPEN.
+pub const OPENING_GET_BYTES: u64 = 256 * 1024;

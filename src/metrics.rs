@@ -1,0 +1,5 @@
+//! What the process counts, for `/metrics`.
+
+/// Every metric of the gateway.
+#[derive(Debug, Default)]
+pub struct Metrics {}

@@ -1,0 +1,58 @@
+//! ONE USER ON ONE CHANNEL: an SFTP session from its first packet to its last.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::auth::AuthenticatedUser;
+use crate::budget::{Budget, Gate};
+use crate::clock::Clock;
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::reaper::Reaper;
+use crate::storage::SharedStore;
+
+/// What the client sends, as it arrives.
+pub trait Inbound: Send + 'static {
+    /// Returns the next bytes, or `None` when the client sends no more.
+    fn next(&mut self) -> impl Future<Output = Option<Bytes>> + Send;
+}
+
+/// What goes to the client.
+pub trait Outbound: Send + 'static {
+    /// Sends bytes, waiting for the client's window.
+    fn send(&mut self, bytes: Bytes) -> impl Future<Output = Result<(), Gone>> + Send;
+
+    /// Sends text to the channel's standard error, for people.
+    fn send_stderr(&mut self, text: Bytes) -> impl Future<Output = Result<(), Gone>> + Send;
+}
+
+/// The channel or its connection is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the channel is gone")]
+pub struct Gone;
+
+/// What a session needs of the process.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    pub store: SharedStore,
+    pub budget: Arc<Budget>,
+    pub reaper: Reaper,
+    pub limits: Arc<Limits>,
+    pub metrics: Arc<Metrics>,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Serves one channel until the client is done, the channel is gone, or the gateway drains.
+///
+/// `gate` belongs to the connection: the session closes it when it holds too many bytes.
+pub async fn serve<I: Inbound, O: Outbound>(
+    environment: Environment,
+    user: AuthenticatedUser,
+    channel: u32,
+    gate: Arc<Gate>,
+    inbound: I,
+    outbound: O,
+) {
+    drop((environment, user, channel, gate, inbound, outbound));
+}

@@ -1,0 +1,278 @@
+//! OBJECT STORAGE, in S3's words: one trait, its S3 client, a memory double and decorators.
+//!
+//! One [`ObjectStore`] value stands for one set of credentials. Errors are told apart by what they
+//! mean for the caller ([`StorageErrorKind`]). Calls that *commit* ([`ObjectStore::put`],
+//! [`ObjectStore::complete`], [`ObjectStore::copy`]) are sent once: when their answer is lost the
+//! error is [`StorageErrorKind::OutcomeUnknown`] and the caller compares the nonce it put into
+//! [`NewObject::metadata`]. Everything else may be retried by the implementation.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+
+pub use self::error::{StorageError, StorageErrorKind};
+pub use self::location::{Bucket, Key, Location, NameError};
+
+mod error;
+mod location;
+
+pub type Result<T> = std::result::Result<T, StorageError>;
+
+/// The calls the gateway makes.
+#[async_trait]
+pub trait ObjectStore: Debug + Send + Sync + 'static {
+    /// Returns what is known of an object without its bytes.
+    async fn head(&self, location: &Location) -> Result<ObjectMeta>;
+
+    /// Opens an object's bytes from `range.start`; `etag` pins the version (`If-Match`).
+    ///
+    /// An empty object answers a range with [`StorageErrorKind::RangeNotSatisfiable`], as S3 does.
+    async fn get(
+        &self,
+        location: &Location,
+        range: Option<ByteRange>,
+        etag: Option<&ETag>,
+    ) -> Result<ObjectBody>;
+
+    /// Returns one page of names below `prefix`, in UTF-8 byte order where the store keeps it.
+    async fn list(&self, bucket: &Bucket, query: &ListQuery) -> Result<ListPage>;
+
+    /// Writes a whole object at once. A commit: sent once.
+    async fn put(
+        &self,
+        location: &Location,
+        payload: Bytes,
+        checksum: Checksum,
+        object: &NewObject,
+        condition: &Precondition,
+    ) -> Result<Stored>;
+
+    /// Copies an object of at most 5 GiB inside the store, on condition that the source is still
+    /// `source_etag`. Metadata is replaced by `object`. A commit: sent once.
+    async fn copy(
+        &self,
+        source: &Location,
+        source_etag: &ETag,
+        target: &Location,
+        object: &NewObject,
+        condition: &Precondition,
+    ) -> Result<Stored>;
+
+    /// Removes an object; removing what is not there succeeds, unless `etag` is given.
+    async fn delete(&self, location: &Location, etag: Option<&ETag>) -> Result<()>;
+
+    /// Begins a multipart upload whose parts carry CRC-64/NVME checksums.
+    async fn create(&self, location: &Location, object: &NewObject) -> Result<UploadId>;
+
+    /// Uploads one part. `offset` is where its first byte stands in the object.
+    async fn part(
+        &self,
+        location: &Location,
+        upload: &UploadId,
+        number: PartNumber,
+        offset: u64,
+        payload: Bytes,
+        checksum: Checksum,
+    ) -> Result<CompletedPart>;
+
+    /// Fills one part from a range of an existing object that is still `source_etag`.
+    async fn part_copy(
+        &self,
+        location: &Location,
+        upload: &UploadId,
+        number: PartNumber,
+        source: &Location,
+        source_etag: &ETag,
+        range: ByteRange,
+    ) -> Result<CompletedPart>;
+
+    /// Returns the parts that an unfinished upload holds.
+    async fn parts(&self, location: &Location, upload: &UploadId) -> Result<Vec<CompletedPart>>;
+
+    /// Makes the object out of its parts, numbered from 1 without gaps. A commit: sent once.
+    async fn complete(
+        &self,
+        location: &Location,
+        upload: &UploadId,
+        parts: &[CompletedPart],
+        checksum: Option<Checksum>,
+        condition: &Precondition,
+    ) -> Result<Stored>;
+
+    /// Ends an upload and frees its parts; an upload that is gone is a success.
+    async fn abort(&self, location: &Location, upload: &UploadId) -> Result<()>;
+
+    /// Says whether the bucket can be reached with these credentials.
+    async fn check_bucket(&self, bucket: &Bucket) -> Result<()>;
+
+    /// Says which conditions the store honours.
+    fn capabilities(&self) -> Capabilities;
+}
+
+/// Shared by sessions that have the same credentials.
+pub type SharedStore = Arc<dyn ObjectStore>;
+
+/// An object's version tag, with the quotes that S3 sends.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ETag(pub Arc<str>);
+
+/// A multipart upload's id.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct UploadId(pub Arc<str>);
+
+/// 1 to 10,000.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartNumber(pub u32);
+
+/// CRC-64/NVME of a part or of a whole object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Checksum(pub u64);
+
+/// Bytes `start..end`; never empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ByteRange {
+    pub start: u64,
+    pub end: u64,
+}
+
+/// What HEAD and GET say of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectMeta {
+    /// The whole object's size, also when a range was asked.
+    pub size: u64,
+    pub etag: ETag,
+    pub modified: SystemTime,
+    /// The whole object's checksum, where the store keeps one.
+    pub checksum: Option<Checksum>,
+    pub content_type: Option<Box<str>>,
+    /// User metadata, names in lower case without `x-amz-meta-`.
+    pub metadata: Vec<(Box<str>, Box<str>)>,
+}
+
+impl ObjectMeta {
+    /// Returns the value of one metadata name.
+    #[must_use]
+    pub fn metadata(&self, name: &str) -> Option<&str> {
+        self.metadata
+            .iter()
+            .find(|(n, _)| &**n == name)
+            .map(|(_, v)| &**v)
+    }
+}
+
+/// An object's bytes on their way.
+pub struct ObjectBody {
+    pub meta: ObjectMeta,
+    /// Frames as they arrive. Ends with an error when the connection is cut: a stream that ends
+    /// without one has delivered the whole range.
+    pub frames: BoxStream<'static, Result<Bytes>>,
+}
+
+impl Debug for ObjectBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ObjectBody")
+            .field("meta", &self.meta)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a new object is to carry. Storage class and encryption are the store's settings.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NewObject {
+    pub content_type: Option<Box<str>>,
+    pub metadata: Vec<(Box<str>, Box<str>)>,
+}
+
+/// On what condition a commit may change the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Precondition {
+    None,
+    /// `If-Match`: the key still holds this version.
+    IfMatch(ETag),
+    /// `If-None-Match: *`: the key holds nothing.
+    IfNoneMatch,
+}
+
+/// What S3 confirmed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    pub etag: ETag,
+    /// As the store computed it; `None` where it keeps none.
+    pub checksum: Option<Checksum>,
+}
+
+/// A part that S3 confirmed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompletedPart {
+    pub number: PartNumber,
+    pub etag: ETag,
+    pub checksum: Option<Checksum>,
+    pub size: u64,
+}
+
+/// Which names a listing asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListQuery {
+    pub prefix: String,
+    /// Groups names at the next `/` after the prefix.
+    pub delimited: bool,
+    pub after: Option<ListCursor>,
+    /// 1 to 1,000.
+    pub max: u16,
+}
+
+/// Where a listing goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListCursor {
+    /// After this key, in byte order.
+    StartAfter(String),
+    /// From an earlier page's `next`.
+    Continuation(String),
+}
+
+/// One page of a listing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListPage {
+    pub objects: Vec<ListedObject>,
+    /// Common prefixes, each with its trailing `/`.
+    pub prefixes: Vec<String>,
+    pub next: Option<String>,
+}
+
+/// One object in a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedObject {
+    pub key: String,
+    pub size: u64,
+    pub etag: ETag,
+    pub modified: SystemTime,
+}
+
+/// Which conditions a store honours; declared per endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    pub conditional_put: bool,
+    pub conditional_complete: bool,
+    pub conditional_copy: bool,
+    pub conditional_delete: bool,
+    /// Parts and objects may carry CRC-64/NVME.
+    pub checksums: bool,
+}
+
+impl Capabilities {
+    /// What AWS S3 honours.
+    #[must_use]
+    pub const fn all() -> Self {
+        Self {
+            conditional_put: true,
+            conditional_complete: true,
+            conditional_copy: true,
+            conditional_delete: true,
+            checksums: true,
+        }
+    }
+}

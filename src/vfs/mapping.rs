@@ -1,0 +1,176 @@
+//! One row of a home directory: what the client sees and where it is kept.
+
+use super::path::{PathError, VirtualPath};
+use crate::limits;
+use crate::storage::{Bucket, NameError};
+
+/// What a session may do below a mapping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Access {
+    Read,
+    Write,
+    #[default]
+    ReadWrite,
+}
+
+impl Access {
+    #[must_use]
+    pub const fn may_read(self) -> bool {
+        matches!(self, Self::Read | Self::ReadWrite)
+    }
+
+    #[must_use]
+    pub const fn may_write(self) -> bool {
+        matches!(self, Self::Write | Self::ReadWrite)
+    }
+
+    /// Returns the word of the contract.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::ReadWrite => "read-write",
+        }
+    }
+}
+
+/// What a mapping's target is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum EntryType {
+    #[default]
+    Directory,
+    /// The target is one object.
+    File,
+}
+
+/// AWS's `HomeDirectoryType`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum HomeType {
+    #[default]
+    Path,
+    Logical,
+}
+
+/// Maps an entry of the virtual tree to a bucket and what stands before the key there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mapping {
+    pub entry: VirtualPath,
+    pub bucket: Bucket,
+    /// Without slashes at either end; empty for the whole bucket. The object's key for a file.
+    pub prefix: Box<str>,
+    pub entry_type: EntryType,
+    pub access: Access,
+}
+
+impl Mapping {
+    /// Parses one row after its variables were substituted.
+    ///
+    /// # Errors
+    /// Names the rule of AWS's contract that the row breaks.
+    pub fn parse(
+        entry: &str,
+        target: &str,
+        entry_type: EntryType,
+        access: Access,
+    ) -> Result<Self, MappingError> {
+        for text in [entry, target] {
+            if text.chars().count() > limits::MAPPING_TEXT_MAX {
+                return Err(MappingError::TextTooLong);
+            }
+        }
+        let entry = VirtualPath::parse(entry).map_err(|source| MappingError::Entry {
+            entry: entry.into(),
+            source,
+        })?;
+        let bad = |reason: fn(Box<str>) -> MappingError| reason(target.into());
+        let Some(path) = target.strip_prefix('/') else {
+            return Err(bad(MappingError::TargetNoLeadingSlash));
+        };
+        if path.ends_with('/') {
+            return Err(bad(MappingError::TargetTrailingSlash));
+        }
+        let (bucket, prefix) = path.split_once('/').unwrap_or((path, ""));
+        if target.contains("${") {
+            return Err(bad(MappingError::TargetVariable));
+        }
+        let dotted = |name: &str| matches!(name, "" | "." | "..");
+        if (!prefix.is_empty() && prefix.split('/').any(dotted)) || prefix.contains('\0') {
+            return Err(bad(MappingError::TargetComponent));
+        }
+        let bucket = Bucket::parse(bucket).map_err(|source| MappingError::TargetBucket {
+            target: target.into(),
+            source,
+        })?;
+        match entry_type {
+            EntryType::File if prefix.is_empty() => Err(bad(MappingError::FileWithoutKey)),
+            EntryType::File if entry.is_root() => Err(MappingError::FileAtRoot),
+            EntryType::File | EntryType::Directory => Ok(Self {
+                entry,
+                bucket,
+                prefix: prefix.into(),
+                entry_type,
+                access,
+            }),
+        }
+    }
+}
+
+/// Says which rule a home directory breaks. [`MappingError::reason`] is the stable word for it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MappingError {
+    #[error("entry {entry:?}: {source}")]
+    Entry { entry: Box<str>, source: PathError },
+    #[error("target {0:?} does not begin with '/'")]
+    TargetNoLeadingSlash(Box<str>),
+    #[error("target {0:?} ends with '/'")]
+    TargetTrailingSlash(Box<str>),
+    #[error("target {0:?} has a variable that is not substituted")]
+    TargetVariable(Box<str>),
+    #[error("target {0:?} has an empty, '.' or '..' component or a NUL")]
+    TargetComponent(Box<str>),
+    #[error("target {target:?}: {source}")]
+    TargetBucket { target: Box<str>, source: NameError },
+    #[error("target {0:?} of type FILE names a bucket and no key")]
+    FileWithoutKey(Box<str>),
+    #[error("the entry \"/\" cannot be a FILE")]
+    FileAtRoot,
+    #[error(
+        "an entry or target is longer than {} characters",
+        limits::MAPPING_TEXT_MAX
+    )]
+    TextTooLong,
+    #[error("entries {0:?} and {1:?} overlap")]
+    Overlap(Box<str>, Box<str>),
+    #[error("the entry \"/\" must be the only one, found {0} others")]
+    RootBesideOthers(usize),
+    #[error("{0} mappings, at most {max} are allowed", max = limits::MAPPINGS_MAX)]
+    TooMany(usize),
+    #[error("no mappings")]
+    None,
+    #[error("home directory {0:?} is neither an entry, nor below one, nor above one")]
+    HomeElsewhere(Box<str>),
+}
+
+impl MappingError {
+    /// Returns the word for logs, metrics and fixtures.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Entry { .. } => "entry-not-normal",
+            Self::TargetNoLeadingSlash(_) => "target-no-leading-slash",
+            Self::TargetTrailingSlash(_) => "target-trailing-slash",
+            Self::TargetVariable(_) => "target-variable",
+            Self::TargetComponent(_) => "target-component",
+            Self::TargetBucket { .. } => "target-bucket",
+            Self::FileWithoutKey(_) => "file-without-key",
+            Self::FileAtRoot => "file-at-root",
+            Self::TextTooLong => "mapping-too-long",
+            Self::Overlap(..) => "entries-overlap",
+            Self::RootBesideOthers(_) => "entries-overlap",
+            Self::TooMany(_) => "too-many-mappings",
+            Self::None => "mappings-missing",
+            Self::HomeElsewhere(_) => "home-not-in-mappings",
+        }
+    }
+}

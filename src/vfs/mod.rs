@@ -1,0 +1,9 @@
+//! NAMES → PLACES (pure): virtual paths, mappings and the tree that they make.
+
+pub use self::mapping::{Access, EntryType, HomeType, Mapping, MappingError};
+pub use self::path::{PathError, VirtualPath};
+pub use self::tree::{HomeDirectory, Place};
+
+mod mapping;
+mod path;
+mod tree;
