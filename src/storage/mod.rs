@@ -16,9 +16,13 @@ use futures_util::stream::BoxStream;
 
 pub use self::error::{StorageError, StorageErrorKind};
 pub use self::location::{Bucket, Key, Location, NameError};
+pub use self::operation::Operation;
 
 mod error;
 mod location;
+pub mod memory;
+mod operation;
+pub mod s3;
 
 pub type Result<T> = std::result::Result<T, StorageError>;
 
