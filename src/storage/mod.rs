@@ -19,8 +19,10 @@ pub use self::location::{Bucket, Key, Location, NameError};
 pub use self::operation::Operation;
 
 mod error;
+pub mod failing;
 mod location;
 pub mod memory;
+pub mod metered;
 mod operation;
 pub mod s3;
 
