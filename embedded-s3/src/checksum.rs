@@ -283,8 +283,8 @@ mod tests {
         let wire = |algorithm| sum(algorithm, b"123456789").to_wire();
         assert_eq!(wire(Algorithm::Crc32), "y/Q5Jg==");
         assert_eq!(wire(Algorithm::Crc32c), "4waSgw==");
-        assert_eq!(wire(Algorithm::Crc64Nvme), "rosUhgoXmIg=");
-        assert_eq!(wire(Algorithm::Sha1), "98O8HYCOBHMq32eWZTqAQ7rIdzI=");
+        assert_eq!(wire(Algorithm::Crc64Nvme), "rosUhgp5mIg=");
+        assert_eq!(wire(Algorithm::Sha1), "98O8HYCOBHMq32eZZczDTKeuNEE=");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Conditional requests: which ETags and dates let a request through.
+//! Conditional requests: which entity tags and dates let a request through.
 
 use std::time::SystemTime;
 
@@ -59,7 +59,7 @@ pub(crate) struct ReadConditions {
 }
 
 impl ReadConditions {
-    /// Checks in the order of RFC 9110 §13.2.2: an ETag condition hides the date condition.
+    /// Checks in the order of RFC 9110 §13.2.2: an `ETag` condition hides the date condition.
     pub(crate) fn check(&self, object: &Object) -> S3Result<()> {
         let modified = Timestamp::from(object.modified);
         match (&self.if_match, &self.if_unmodified_since) {

@@ -17,7 +17,7 @@ use crate::request_log::RequestRecord;
 pub struct Fault {
     /// The operation it applies to, such as `PutObject`; none for any.
     pub operation: Option<String>,
-    /// A text the key must contain; none for any key.
+    /// A text the key, or the prefix of a listing, must contain; none for any.
     pub key_contains: Option<String>,
     /// How many matching requests pass unharmed first.
     pub skip: u32,
@@ -47,7 +47,7 @@ impl Fault {
         }
     }
 
-    /// Limits the fault to keys that contain `text`.
+    /// Limits the fault to keys, or prefixes of listings, that contain `text`.
     #[must_use]
     pub fn key_containing(self, text: &str) -> Self {
         Self {
@@ -69,13 +69,13 @@ impl Fault {
     }
 
     fn matches(&self, request: &RequestRecord) -> bool {
-        self.operation
-            .as_ref()
-            .is_none_or(|operation| *operation == request.operation)
+        let operation = |operation: &String| *operation == request.operation;
+        let name = request.prefix.as_ref().unwrap_or(&request.key);
+        self.operation.as_ref().is_none_or(operation)
             && self
                 .key_contains
                 .as_ref()
-                .is_none_or(|text| request.key.contains(text))
+                .is_none_or(|text| name.contains(text))
     }
 }
 

@@ -6,7 +6,7 @@
 //! everything is lost when the value is dropped.
 //!
 //! Differences from Amazon's S3: one pair of keys may do everything, a session token is ignored;
-//! no versions, tags, access lists or lifecycle; the ETag of a body above 16 KiB is not its MD5.
+//! no versions, access lists, lifecycle or reads by part number; the `ETag` of a body above 16 KiB is not its MD5.
 
 mod blocks;
 mod checksum;
@@ -34,17 +34,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 pub use crate::faults::{Action, Fault};
 pub use crate::request_log::RequestRecord;
 
+use crate::blocks::Blocks;
+use crate::checksum::{Algorithm, Hasher};
 use crate::faults::Faults;
 use crate::request_log::RequestLog;
-use crate::s3::Operations;
+use crate::s3::{Keys, Operations};
 use crate::server::Shared;
 use crate::store::{Object, Store};
 
@@ -93,6 +95,7 @@ pub struct EmbeddedS3 {
     address: SocketAddr,
     store: Arc<Store>,
     shared: Arc<Shared>,
+    stop: oneshot::Sender<()>,
     tasks: JoinSet<()>,
 }
 
@@ -113,10 +116,10 @@ impl EmbeddedS3 {
             })?;
         }
         let mut builder = S3ServiceBuilder::new(Operations(Arc::clone(&store)));
-        builder.set_auth(SimpleAuth::from_single(
-            settings.access_key.as_str(),
-            settings.secret_key.as_str(),
-        ));
+        builder.set_auth(Keys {
+            access_key: settings.access_key.clone(),
+            secret_key: settings.secret_key.as_str().into(),
+        });
         let shared = Arc::new(Shared {
             service: builder.build(),
             faults: Faults::new(),
@@ -125,13 +128,15 @@ impl EmbeddedS3 {
         });
         let listener = TcpListener::bind(settings.listen).await?;
         let address = listener.local_addr()?;
+        let (stop, stopped) = oneshot::channel();
         let mut tasks = JoinSet::new();
-        tasks.spawn(server::run(listener, Arc::clone(&shared)));
+        tasks.spawn(server::run(listener, Arc::clone(&shared), stopped));
         Ok(Self {
             settings,
             address,
             store,
             shared,
+            stop,
             tasks,
         })
     }
@@ -157,8 +162,9 @@ impl EmbeddedS3 {
     }
 
     /// Closes the port and every connection, and waits until they are closed.
-    pub async fn shutdown(mut self) {
-        self.tasks.shutdown().await;
+    pub async fn shutdown(self) {
+        drop(self.stop);
+        self.tasks.join_all().await;
     }
 
     /// Returns the requests since the start or the last [`clear_requests`](Self::clear_requests),
@@ -196,7 +202,7 @@ impl EmbeddedS3 {
         self.shared.faults.clear();
     }
 
-    /// Sets whether every request is answered by closing its connection.
+    /// Sets whether every request that arrives from now on is answered by closing its connection.
     pub fn set_down(&self, down: bool) {
         self.shared.down.store(down, Ordering::Relaxed);
     }
@@ -236,14 +242,17 @@ impl EmbeddedS3 {
         uploads.collect()
     }
 
-    /// Writes an object past HTTP, creating the bucket if need be, and returns its ETag.
+    /// Writes an object past HTTP, creating the bucket if need be, and returns its `ETag`.
     pub fn put(&self, bucket: &str, key: &str, body: impl Into<Bytes>) -> String {
+        let body = Blocks::from(body.into());
+        let mut hasher = Hasher::new(Algorithm::Crc64Nvme);
+        body.iter().for_each(|block| hasher.update(block));
         let object = Object {
-            body: body.into().into(),
+            body,
             etag: format!("{:032x}-1", self.store.next_serial()),
             modified: conditions::now(),
             properties: properties::Properties::default(),
-            checksum: None,
+            checksum: Some(hasher.finish()),
         };
         let etag = format!("\"{}\"", object.etag);
         self.store
@@ -275,7 +284,7 @@ impl fmt::Debug for EmbeddedS3 {
 pub struct StoredObject {
     /// The bytes.
     pub body: Bytes,
-    /// The ETag with its quotation marks.
+    /// The `ETag` with its quotation marks.
     pub etag: String,
     /// When it was written, to the second.
     pub modified: SystemTime,

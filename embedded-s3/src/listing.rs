@@ -93,7 +93,7 @@ impl Query<'_> {
     }
 
     /// Returns the part of `key` up to the first delimiter after the prefix.
-    pub(crate) fn common_prefix<'k>(self, key: &'k str) -> Option<&'k str> {
+    pub(crate) fn common_prefix(self, key: &str) -> Option<&str> {
         let delimiter = self.delimiter.filter(|delimiter| !delimiter.is_empty())?;
         let rest = key.strip_prefix(self.prefix)?;
         let end = self.prefix.len() + rest.find(delimiter)? + delimiter.len();

@@ -195,10 +195,14 @@ impl Store {
         &self,
         mut input: CompleteMultipartUploadInput,
     ) -> S3Result<CompleteMultipartUploadOutput> {
-        let claims = claims!(input);
+        let claims = WholeClaims {
+            checksums: claims!(input),
+            kind: input.checksum_type,
+            size: input.mpu_object_size,
+        };
         let conditions = WriteConditions {
-            if_match: input.if_match.take(),
-            if_none_match: input.if_none_match.take(),
+            if_match: input.if_match,
+            if_none_match: input.if_none_match,
         };
         let listed = input
             .multipart_upload
@@ -212,36 +216,8 @@ impl Store {
         let parts = upload.chosen(&listed)?;
         conditions.check(objects.get(&place.0).map(Arc::as_ref))?;
 
-        let mut body = Blocks::default();
-        parts.iter().for_each(|part| body.append(&part.body));
-        if let Some(size) = input.mpu_object_size
-            && u64::try_from(size) != Ok(body.len())
-        {
-            return Err(s3_error!(
-                InvalidRequest,
-                "x-amz-mp-object-size is not the size of the parts"
-            ));
-        }
-        if let Some(kind) = &input.checksum_type
-            && *kind != upload.checksums.kind_name()
-        {
-            return Err(s3_error!(
-                InvalidRequest,
-                "The upload was created for another checksum type."
-            ));
-        }
-        let checksum = upload.checksum(&parts);
-        for (algorithm, claimed) in &claims {
-            match &checksum {
-                Some(sum) if sum.algorithm == *algorithm => sum.verify(claimed)?,
-                _ => {
-                    return Err(s3_error!(
-                        InvalidRequest,
-                        "The upload uses another checksum."
-                    ));
-                }
-            }
-        }
+        let (body, checksum) = upload.assemble(&parts);
+        claims.check(&body, checksum.as_ref())?;
         let object = Arc::new(Object {
             body,
             etag: format!("{:032x}-{}", self.next_serial(), parts.len()),
@@ -358,18 +334,62 @@ impl Upload {
         }
     }
 
-    fn checksum(&self, parts: &[&Part]) -> Option<Checksum> {
+    /// Joins the parts, sharing their bytes.
+    fn assemble(&self, parts: &[&Part]) -> (Blocks, Option<Checksum>) {
+        let mut body = Blocks::default();
+        parts.iter().for_each(|part| body.append(&part.body));
         let PartChecksums {
             algorithm,
             composite,
             ..
         } = self.checksums;
-        let sum = |part: &&'_ Part| -> Option<(Checksum, u64)> {
-            Some((part.checksum(algorithm)?.clone(), part.body.len()))
-        };
-        let sums = parts.iter().map(sum).collect::<Option<Vec<_>>>()?;
-        let borrowed: Vec<_> = sums.iter().map(|(sum, length)| (sum, *length)).collect();
-        Checksum::of_parts(&borrowed, composite)
+        let sums = parts
+            .iter()
+            .map(|part| Some((part.checksum(algorithm)?, part.body.len())));
+        let sums = sums.collect::<Option<Vec<_>>>();
+        (
+            body,
+            sums.and_then(|sums| Checksum::of_parts(&sums, composite)),
+        )
+    }
+}
+
+/// What a completion says about the object it makes.
+struct WholeClaims {
+    checksums: Vec<(Algorithm, String)>,
+    kind: Option<ChecksumType>,
+    size: Option<i64>,
+}
+
+impl WholeClaims {
+    fn check(&self, body: &Blocks, checksum: Option<&Checksum>) -> S3Result<()> {
+        if self
+            .size
+            .is_some_and(|size| u64::try_from(size) != Ok(body.len()))
+        {
+            return Err(s3_error!(
+                InvalidRequest,
+                "x-amz-mp-object-size is not the size of the parts"
+            ));
+        }
+        if self.kind.is_some() && self.kind != checksum.map(Checksum::kind_name) {
+            return Err(s3_error!(
+                InvalidRequest,
+                "The upload has another checksum type."
+            ));
+        }
+        for (algorithm, claimed) in &self.checksums {
+            match checksum {
+                Some(sum) if sum.algorithm == *algorithm => sum.verify(claimed)?,
+                Some(_) | None => {
+                    return Err(s3_error!(
+                        InvalidRequest,
+                        "The upload uses another checksum."
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use s3s::dto::{
     ChecksumMode, CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource,
     DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject,
-    ETag, ETagCondition, Error, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput,
-    MetadataDirective, PutObjectInput, PutObjectOutput,
+    ETag, ETagCondition, Error, GetObjectInput, GetObjectOutput, GetObjectTaggingInput,
+    GetObjectTaggingOutput, HeadObjectInput, HeadObjectOutput, MetadataDirective, PutObjectInput,
+    PutObjectOutput,
 };
 use s3s::{S3Request, S3Result, s3_error};
 
@@ -111,6 +112,18 @@ impl Store {
         Ok(output)
     }
 
+    pub(crate) fn object_tagging(
+        &self,
+        input: GetObjectTaggingInput,
+    ) -> S3Result<GetObjectTaggingOutput> {
+        let GetObjectTaggingInput { bucket, key, .. } = input;
+        let object = self.bucket(&bucket)?.object(&key)?;
+        Ok(GetObjectTaggingOutput {
+            tag_set: object.properties.tags(),
+            ..Default::default()
+        })
+    }
+
     pub(crate) fn delete_object(&self, input: DeleteObjectInput) -> S3Result<DeleteObjectOutput> {
         self.delete(&input.bucket, &input.key, input.if_match)?;
         Ok(DeleteObjectOutput::default())
@@ -190,13 +203,7 @@ impl Store {
 
         let mut properties = properties!(input)?;
         if !replaces {
-            let storage_class = properties.storage_class.take();
-            let encryption = properties.server_side_encryption.take();
-            let key_id = properties.ssekms_key_id.take();
-            properties = source.properties.clone();
-            properties.storage_class = storage_class;
-            properties.server_side_encryption = encryption;
-            properties.ssekms_key_id = key_id;
+            properties = properties.over_copied(&source.properties);
         }
         // An MD5 is that of the bytes and stays; any other ETag belongs to the source alone.
         let etag = if source.etag.contains('-') {

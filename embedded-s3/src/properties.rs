@@ -1,7 +1,9 @@
 //! What is stored beside the bytes: headers, user metadata, storage class, encryption, tags.
 
-use s3s::dto::{Metadata, ServerSideEncryption, StorageClass, Timestamp};
+use s3s::dto::{Metadata, ServerSideEncryption, StorageClass, Tag, Timestamp};
 use s3s::{S3Result, s3_error};
+
+use crate::percent;
 
 /// The headers an object was written with, to be returned with it.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +40,33 @@ impl Properties {
             (!kept.is_empty()).then(|| kept.join(","))
         });
         Ok(self)
+    }
+}
+
+impl Properties {
+    /// Returns the properties of a copy that keeps the metadata of `source`: only where and how the
+    /// copy is stored is its own.
+    pub(crate) fn over_copied(self, source: &Self) -> Self {
+        Self {
+            bucket_key_enabled: self.bucket_key_enabled,
+            server_side_encryption: self.server_side_encryption,
+            ssekms_key_id: self.ssekms_key_id,
+            storage_class: self.storage_class,
+            ..source.clone()
+        }
+    }
+
+    /// Returns the tags, which arrive as a query string.
+    pub(crate) fn tags(&self) -> Vec<Tag> {
+        let decode = |text: &str| Some(percent::decode(&text.replace('+', " ")));
+        let pairs = self.tagging.iter().flat_map(|tags| tags.split('&'));
+        let pairs = pairs.filter(|pair| !pair.is_empty());
+        let tags = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        tags.map(|(key, value)| Tag {
+            key: decode(key),
+            value: decode(value),
+        })
+        .collect()
     }
 }
 

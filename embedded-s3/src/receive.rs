@@ -85,9 +85,9 @@ impl Incoming {
     }
 }
 
-/// Returns the ETag of new bytes, verifying `content_md5` if the client sent it.
+/// Returns the `ETag` of new bytes, verifying `content_md5` if the client sent it.
 ///
-/// Small bodies and those whose MD5 was asked for have it as their ETag, as on S3. For the rest the
+/// Small bodies and those whose MD5 was asked for have it as their `ETag`, as on S3. For the rest the
 /// MD5 would cost more than everything else together: they get a number, with a dash so that no
 /// client takes it for an MD5.
 fn etag(store: &Store, body: &Blocks, content_md5: Option<&str>) -> S3Result<String> {

@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 
+use s3s::auth::{S3Auth, SecretKey};
 use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, Bucket, CompleteMultipartUploadInput,
     CompleteMultipartUploadOutput, CopyObjectInput, CopyObjectOutput, CreateBucketInput,
     CreateBucketOutput, CreateMultipartUploadInput, CreateMultipartUploadOutput, DeleteBucketInput,
     DeleteBucketOutput, DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput,
     DeleteObjectsOutput, GetBucketLocationInput, GetBucketLocationOutput, GetObjectInput,
-    GetObjectOutput, HeadBucketInput, HeadBucketOutput, HeadObjectInput, HeadObjectOutput,
-    ListBucketsInput, ListBucketsOutput, ListMultipartUploadsInput, ListMultipartUploadsOutput,
-    ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output, ListPartsInput,
-    ListPartsOutput, PutObjectInput, PutObjectOutput, UploadPartCopyInput, UploadPartCopyOutput,
-    UploadPartInput, UploadPartOutput,
+    GetObjectOutput, GetObjectTaggingInput, GetObjectTaggingOutput, HeadBucketInput,
+    HeadBucketOutput, HeadObjectInput, HeadObjectOutput, ListBucketsInput, ListBucketsOutput,
+    ListMultipartUploadsInput, ListMultipartUploadsOutput, ListObjectsInput, ListObjectsOutput,
+    ListObjectsV2Input, ListObjectsV2Output, ListPartsInput, ListPartsOutput, PutObjectInput,
+    PutObjectOutput, UploadPartCopyInput, UploadPartCopyOutput, UploadPartInput, UploadPartOutput,
 };
-use s3s::{S3, S3Request, S3Response, S3Result};
+use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 
 use crate::listing::owner;
 use crate::store::Store;
@@ -22,6 +23,22 @@ use crate::store::Store;
 /// The store as the protocol adapter sees it.
 #[derive(Debug)]
 pub(crate) struct Operations(pub(crate) Arc<Store>);
+
+/// The one pair of keys that is let in.
+pub(crate) struct Keys {
+    pub(crate) access_key: String,
+    pub(crate) secret_key: SecretKey,
+}
+
+#[async_trait::async_trait]
+impl S3Auth for Keys {
+    async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
+        if access_key == self.access_key {
+            return Ok(self.secret_key.clone());
+        }
+        Err(s3_error!(InvalidAccessKeyId))
+    }
+}
 
 /// Forwards an operation that does not wait to the method of the store that carries it out.
 macro_rules! operations {
@@ -66,6 +83,7 @@ operations! {
     delete_objects(DeleteObjectsInput) -> DeleteObjectsOutput = delete_objects;
     get_bucket_location(GetBucketLocationInput) -> GetBucketLocationOutput = bucket_location;
     get_object(GetObjectInput) -> GetObjectOutput = get_object;
+    get_object_tagging(GetObjectTaggingInput) -> GetObjectTaggingOutput = object_tagging;
     head_bucket(HeadBucketInput) -> HeadBucketOutput = head_bucket;
     head_object(HeadObjectInput) -> HeadObjectOutput = head_object;
     list_buckets(ListBucketsInput) -> ListBucketsOutput = list_buckets;
@@ -78,19 +96,22 @@ operations! {
 
 impl Store {
     fn create_bucket(&self, input: CreateBucketInput) -> S3Result<CreateBucketOutput> {
-        self.create(&input.bucket)?;
+        let CreateBucketInput { bucket, .. } = input;
+        self.create(&bucket)?;
         Ok(CreateBucketOutput {
-            location: Some(format!("/{}", input.bucket)),
+            location: Some(format!("/{bucket}")),
         })
     }
 
     fn delete_bucket(&self, input: DeleteBucketInput) -> S3Result<DeleteBucketOutput> {
-        self.remove(&input.bucket)?;
+        let bucket = input.bucket;
+        self.remove(&bucket)?;
         Ok(DeleteBucketOutput {})
     }
 
     fn head_bucket(&self, input: HeadBucketInput) -> S3Result<HeadBucketOutput> {
-        self.bucket(&input.bucket)?;
+        let bucket = input.bucket;
+        self.bucket(&bucket)?;
         Ok(HeadBucketOutput {
             bucket_region: Some(String::from(REGION)),
             ..Default::default()
@@ -98,7 +119,8 @@ impl Store {
     }
 
     fn bucket_location(&self, input: GetBucketLocationInput) -> S3Result<GetBucketLocationOutput> {
-        self.bucket(&input.bucket)?;
+        let bucket = input.bucket;
+        self.bucket(&bucket)?;
         // The home of us-east-1 is an empty location.
         Ok(GetBucketLocationOutput::default())
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
@@ -13,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use s3s::service::S3Service;
 use s3s::{Body, HttpError};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::faults::{Action, CutShort, Faults};
@@ -39,22 +41,29 @@ enum NoAnswer {
     Failed(HttpError),
 }
 
-/// Accepts connections until aborted; the connections end with it.
-pub(crate) async fn run(listener: TcpListener, shared: Arc<Shared>) {
+/// Accepts connections until `stop` is dropped or used, then closes them all.
+pub(crate) async fn run(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    mut stop: oneshot::Receiver<()>,
+) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
+            _ = &mut stop => break,
             accepted = listener.accept() => {
-                // A refused accept concerns one client, or a shortage that passes.
+                // A failed accept concerns one client, or a shortage of descriptors that passes.
                 if let Ok((stream, _)) = accepted {
                     connections.spawn(converse(stream, Arc::clone(&shared)));
                 } else {
-                    tokio::task::yield_now().await;
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
             Some(_) = connections.join_next() => {}
         }
     }
+    drop(listener);
+    connections.shutdown().await;
 }
 
 async fn converse(stream: TcpStream, shared: Arc<Shared>) {
@@ -138,6 +147,9 @@ fn announced(response: &Response<Body>) -> u64 {
         .or_else(|| response.body().size_hint().exact())
         .unwrap_or(0)
 }
+
+/// How long a failed accept waits, lest a lasting shortage keeps a core busy.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// Large reads make few and large frames.
 const READ_BUFFER_BYTES_MAX: usize = 1 << 20;

@@ -64,7 +64,7 @@ impl Store {
             .collect()
     }
 
-    /// Returns a number never returned before, for ETags and upload ids.
+    /// Returns a number never returned before, for entity tags and upload ids.
     pub(crate) fn next_serial(&self) -> u64 {
         self.serial.fetch_add(1, Ordering::Relaxed) + 1
     }
