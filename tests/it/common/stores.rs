@@ -57,7 +57,8 @@ impl Subject {
     /// `TEST_S3_ACCESS_KEY`, `TEST_S3_SECRET_KEY`, `TEST_S3_BUCKET`, and if there is a second
     /// bucket `TEST_S3_OTHER_BUCKET`. `TEST_S3_LACKS` lists with commas what it is known not to
     /// do: `byte-order` (listings in the order of UTF-8), `slash-keys` (keys with empty, `.` or
-    /// `..` segments), `checksums`, `conditional-put`, `conditional-complete`,
+    /// `..` segments), `gap-check` (refuses a complete that leaves a part number out),
+    /// `part-replacing` (lists a part that was sent again once), `checksums`, `conditional-put`, `conditional-complete`,
     /// `conditional-copy`, `conditional-delete`.
     pub(crate) async fn external() -> Option<Self> {
         let endpoint = environment("TEST_S3_ENDPOINT")?;
