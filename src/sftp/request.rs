@@ -27,10 +27,14 @@ impl HandleId {
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, Truncated> {
         let bytes = reader.string()?;
-        let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() == 8);
+        let text = std::str::from_utf8(bytes)
+            .ok()
+            .filter(|text| text.len() == 8);
         let number = text.and_then(|text| u32::from_str_radix(text, 16).ok());
         // Only what we would have written: no sign, no capitals.
-        let known = number.map(Self).filter(|handle| handle.to_wire().as_bytes() == bytes);
+        let known = number
+            .map(Self)
+            .filter(|handle| handle.to_wire().as_bytes() == bytes);
         Ok(known.unwrap_or(Self::UNKNOWN))
     }
 }

@@ -16,11 +16,16 @@ fn store() -> Arc<MemoryStore> {
 }
 
 fn at(key: &str) -> Location {
-    Location { bucket: Bucket::parse("b").unwrap(), key: Key::parse(key).unwrap() }
+    Location {
+        bucket: Bucket::parse("b").unwrap(),
+        key: Key::parse(key).unwrap(),
+    }
 }
 
 fn pattern(length: usize) -> Vec<u8> {
-    (0..length).map(|at| u8::try_from(at * 31 % 251).unwrap()).collect()
+    (0..length)
+        .map(|at| u8::try_from(at * 31 % 251).unwrap())
+        .collect()
 }
 
 const MIB: usize = 1024 * 1024;
@@ -60,7 +65,9 @@ async fn a_cut_connection_leaves_nothing() {
     let talk = Talk::start(store.clone()).await;
     let handle = talk.create("/big").await.unwrap();
     for (at, piece) in pattern(18 * MIB).chunks(65_536).enumerate() {
-        talk.write(&handle, (at * 65_536) as u64, piece).await.unwrap();
+        talk.write(&handle, (at * 65_536) as u64, piece)
+            .await
+            .unwrap();
     }
     let (reaper, budget) = talk.cut().await;
     reaper.drain().await;
@@ -80,7 +87,9 @@ async fn writes_in_any_order_make_the_same_file() {
         pair.reverse();
     }
     for (at, piece) in pieces {
-        talk.write(&handle, (at * 50_000) as u64, piece).await.unwrap();
+        talk.write(&handle, (at * 50_000) as u64, piece)
+            .await
+            .unwrap();
     }
     talk.close(&handle).await.unwrap();
     assert!(store.object(&at("swapped")).unwrap() == content);
@@ -103,10 +112,16 @@ async fn a_size_that_was_set_is_filled_with_zeros() {
     let talk = Talk::start(store.clone()).await;
     let handle = talk.create("/sparse").await.unwrap();
     talk.write(&handle, 0, b"ab").await.unwrap();
-    let size = FileAttributes { size: Some(5), ..FileAttributes::empty() };
+    let size = FileAttributes {
+        size: Some(5),
+        ..FileAttributes::empty()
+    };
     talk.client.fsetstat(&handle, size).await.unwrap();
     talk.close(&handle).await.unwrap();
-    assert_eq!(store.object(&at("sparse")).as_deref(), Some(&b"ab\0\0\0"[..]));
+    assert_eq!(
+        store.object(&at("sparse")).as_deref(),
+        Some(&b"ab\0\0\0"[..])
+    );
 }
 
 #[tokio::test]
@@ -118,11 +133,17 @@ async fn overwriting_without_truncation_keeps_the_tail() {
     let handle = talk.open("/old", flags).await.unwrap();
     talk.write(&handle, 0, b"abc").await.unwrap();
     talk.close(&handle).await.unwrap();
-    assert_eq!(store.object(&at("old")).as_deref(), Some(&b"abc3456789"[..]));
+    assert_eq!(
+        store.object(&at("old")).as_deref(),
+        Some(&b"abc3456789"[..])
+    );
     // With its size set, as `scp` does, the file is what was written.
     let handle = talk.open("/old", flags).await.unwrap();
     talk.write(&handle, 0, b"xyz").await.unwrap();
-    let size = FileAttributes { size: Some(3), ..FileAttributes::empty() };
+    let size = FileAttributes {
+        size: Some(3),
+        ..FileAttributes::empty()
+    };
     talk.client.fsetstat(&handle, size).await.unwrap();
     talk.close(&handle).await.unwrap();
     assert_eq!(store.object(&at("old")).as_deref(), Some(&b"xyz"[..]));
@@ -134,12 +155,24 @@ async fn append_and_edit_are_refused_and_change_nothing() {
     let talk = Talk::start(store.clone()).await;
     talk.put("/old", b"0123456789").await.unwrap();
     let append = OpenFlags::WRITE | OpenFlags::APPEND;
-    assert_eq!(talk.open("/old", append).await, Err(StatusCode::OpUnsupported));
+    assert_eq!(
+        talk.open("/old", append).await,
+        Err(StatusCode::OpUnsupported)
+    );
     let handle = talk.open("/old", OpenFlags::WRITE).await.unwrap();
-    assert_eq!(talk.write(&handle, 10, b"x").await, Err(StatusCode::OpUnsupported));
-    assert_eq!(talk.write(&handle, 5, b"x").await, Err(StatusCode::OpUnsupported));
+    assert_eq!(
+        talk.write(&handle, 10, b"x").await,
+        Err(StatusCode::OpUnsupported)
+    );
+    assert_eq!(
+        talk.write(&handle, 5, b"x").await,
+        Err(StatusCode::OpUnsupported)
+    );
     talk.close(&handle).await.unwrap();
-    assert_eq!(store.object(&at("old")).as_deref(), Some(&b"0123456789"[..]));
+    assert_eq!(
+        store.object(&at("old")).as_deref(),
+        Some(&b"0123456789"[..])
+    );
 }
 
 #[tokio::test]
@@ -159,7 +192,11 @@ async fn directories_answer_as_on_a_file_system() {
     let store = store();
     let talk = Talk::start(store.clone()).await;
     let mkdir = async |path: &str| {
-        talk.client.mkdir(path, FileAttributes::empty()).await.map(drop).map_err(code)
+        talk.client
+            .mkdir(path, FileAttributes::empty())
+            .await
+            .map(drop)
+            .map_err(code)
     };
     let rmdir = async |path: &str| talk.client.rmdir(path).await.map(drop).map_err(code);
     let remove = async |path: &str| talk.client.remove(path).await.map(drop).map_err(code);
@@ -177,23 +214,34 @@ async fn directories_answer_as_on_a_file_system() {
     assert_eq!(talk.names("/d/f").await, Err(StatusCode::NoSuchFile));
     assert_eq!(talk.create("/none/f").await, Err(StatusCode::NoSuchFile));
     assert_eq!(talk.create("/d").await, Err(StatusCode::Failure));
-    assert_eq!(talk.open("/d", OpenFlags::READ).await, Err(StatusCode::Failure));
-    assert_eq!(talk.open("/none", OpenFlags::READ).await, Err(StatusCode::NoSuchFile));
-    assert_eq!(talk.open("/none", OpenFlags::WRITE).await, Err(StatusCode::NoSuchFile));
+    assert_eq!(
+        talk.open("/d", OpenFlags::READ).await,
+        Err(StatusCode::Failure)
+    );
+    assert_eq!(
+        talk.open("/none", OpenFlags::READ).await,
+        Err(StatusCode::NoSuchFile)
+    );
+    assert_eq!(
+        talk.open("/none", OpenFlags::WRITE).await,
+        Err(StatusCode::NoSuchFile)
+    );
     assert_eq!(talk.names("/d").await.unwrap(), ["f"]);
     assert_eq!(remove("/d/f").await, Ok(()));
     assert_eq!(rmdir("/d").await, Ok(()));
     assert_eq!(rmdir("/d").await, Err(StatusCode::NoSuchFile));
-    assert_eq!(store.keys(&Bucket::parse("b").unwrap()), Vec::<String>::new());
+    assert_eq!(
+        store.keys(&Bucket::parse("b").unwrap()),
+        Vec::<String>::new()
+    );
 }
 
 #[tokio::test]
 async fn rename_moves_files_and_directories() {
     let store = store();
     let talk = Talk::start(store.clone()).await;
-    let rename = async |from: &str, to: &str| {
-        talk.client.rename(from, to).await.map(drop).map_err(code)
-    };
+    let rename =
+        async |from: &str, to: &str| talk.client.rename(from, to).await.map(drop).map_err(code);
     talk.put("/a", b"a").await.unwrap();
     talk.put("/b", b"b").await.unwrap();
     assert_eq!(rename("/a", "/b").await, Err(StatusCode::Failure));
@@ -201,7 +249,10 @@ async fn rename_moves_files_and_directories() {
     assert_eq!(rename("/a", "/none/c").await, Err(StatusCode::NoSuchFile));
     assert_eq!(rename("/a", "/c").await, Ok(()));
     assert_eq!(talk.names("/").await.unwrap(), ["b", "c"]);
-    talk.client.mkdir("/d", FileAttributes::empty()).await.unwrap();
+    talk.client
+        .mkdir("/d", FileAttributes::empty())
+        .await
+        .unwrap();
     for number in 0..20 {
         talk.put(&format!("/d/{number:02}"), b"x").await.unwrap();
     }
@@ -215,7 +266,10 @@ async fn rename_moves_files_and_directories() {
         both.extend(u32::try_from(path.len()).unwrap().to_be_bytes());
         both.extend(path.bytes());
     }
-    talk.client.extended("posix-rename@openssh.com", both).await.unwrap();
+    talk.client
+        .extended("posix-rename@openssh.com", both)
+        .await
+        .unwrap();
     assert_eq!(store.object(&at("c")).as_deref(), Some(&b"b"[..]));
     assert_eq!(store.object(&at("b")), None);
 }
@@ -224,7 +278,10 @@ async fn rename_moves_files_and_directories() {
 async fn a_listing_shows_a_file_beside_a_directory_of_its_name_once() {
     let store = store();
     let talk = Talk::start(store.clone()).await;
-    talk.client.mkdir("/x", FileAttributes::empty()).await.unwrap();
+    talk.client
+        .mkdir("/x", FileAttributes::empty())
+        .await
+        .unwrap();
     for key in ["x/a", "x/a/b", "x/a-", "x/a.txt", "x/c/d"] {
         plant(&store, key, b"1").await;
     }
@@ -254,7 +311,10 @@ async fn a_changed_object_is_never_spliced() {
     assert_eq!(first.data.len(), 100);
     plant(&store, "f", &vec![9; 3 * MIB]).await;
     let later = talk.client.read(&handle, 2 * MIB as u64, 100).await;
-    assert_eq!(later.map(|data| data.data.len()).map_err(code), Err(StatusCode::Failure));
+    assert_eq!(
+        later.map(|data| data.data.len()).map_err(code),
+        Err(StatusCode::Failure)
+    );
 }
 
 #[tokio::test]
@@ -348,5 +408,8 @@ async fn plant(store: &Arc<MemoryStore>, key: &str, content: &[u8]) {
     let checksum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, content);
     let (payload, object) = (Bytes::copy_from_slice(content), NewObject::default());
     let (location, condition) = (at(key), Precondition::None);
-    store.put(&location, payload, Checksum(checksum), &object, &condition).await.unwrap();
+    store
+        .put(&location, payload, Checksum(checksum), &object, &condition)
+        .await
+        .unwrap();
 }

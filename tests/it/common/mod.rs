@@ -1,3 +1,5 @@
 //! What the tests share.
 
+pub(crate) mod stores;
+
 pub(crate) mod sftp;

@@ -96,12 +96,24 @@ impl Talk {
         };
         let mut tasks = JoinSet::new();
         let gate = Arc::new(Gate::default());
-        let session = session::serve(environment, user(home), 0, gate, FromDuplex(read), ToDuplex(write));
+        let session = session::serve(
+            environment,
+            user(home),
+            0,
+            gate,
+            FromDuplex(read),
+            ToDuplex(write),
+        );
         tasks.spawn(session);
         let client = RawSftpSession::new(theirs);
         client.set_timeout(120);
         client.init().await.unwrap();
-        Self { client, reaper, budget, tasks }
+        Self {
+            client,
+            reaper,
+            budget,
+            tasks,
+        }
     }
 
     pub(crate) async fn open(&self, path: &str, flags: OpenFlags) -> Result<String, StatusCode> {
@@ -111,10 +123,19 @@ impl Talk {
 
     /// Creates or replaces a file.
     pub(crate) async fn create(&self, path: &str) -> Result<String, StatusCode> {
-        self.open(path, OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::TRUNCATE).await
+        self.open(
+            path,
+            OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::TRUNCATE,
+        )
+        .await
     }
 
-    pub(crate) async fn write(&self, handle: &str, offset: u64, bytes: &[u8]) -> Result<(), StatusCode> {
+    pub(crate) async fn write(
+        &self,
+        handle: &str,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), StatusCode> {
         let written = self.client.write(handle, offset, bytes.to_vec()).await;
         written.map(drop).map_err(code)
     }
@@ -135,7 +156,11 @@ impl Talk {
         let handle = self.open(path, OpenFlags::READ).await?;
         let mut content = Vec::new();
         loop {
-            match self.client.read(&handle, content.len() as u64, 32_768).await {
+            match self
+                .client
+                .read(&handle, content.len() as u64, 32_768)
+                .await
+            {
                 Ok(data) => content.extend(&data.data[..]),
                 Err(error) => match code(error) {
                     StatusCode::Eof => break,
@@ -165,12 +190,21 @@ impl Talk {
     }
 
     pub(crate) async fn size(&self, path: &str) -> Result<Option<u64>, StatusCode> {
-        self.client.stat(path).await.map(|attrs| attrs.attrs.size).map_err(code)
+        self.client
+            .stat(path)
+            .await
+            .map(|attrs| attrs.attrs.size)
+            .map_err(code)
     }
 
     /// Cuts the connection and waits until the session is gone.
     pub(crate) async fn cut(self) -> (Reaper, Arc<Budget>) {
-        let Self { client, reaper, budget, mut tasks } = self;
+        let Self {
+            client,
+            reaper,
+            budget,
+            mut tasks,
+        } = self;
         drop(client);
         while tasks.join_next().await.is_some() {}
         (reaper, budget)
