@@ -6,7 +6,16 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+pub use self::admission::{Methods, Roles, UserNameRule};
+pub use self::attempt::{AttemptObserver, AttemptRecord, AttemptVerdict};
+pub use self::connection::{AuthSettings, Authenticator, ConnectionAuth, Outcome};
+pub use self::keys::OfferedKey;
 use crate::idp::UserConfig;
+
+mod admission;
+mod attempt;
+mod connection;
+mod keys;
 
 /// Proves that the login succeeded: only this module makes one.
 #[derive(Debug, Clone)]
