@@ -1,0 +1,5 @@
+//! What several tests stand on.
+
+pub(crate) mod clock;
+pub(crate) mod fake_idp;
+pub(crate) mod provider;

@@ -1,0 +1,7 @@
+//! The integration tests, in one binary.
+
+mod auth;
+mod common;
+mod idp_cache;
+mod idp_contract;
+mod idp_webhook;
