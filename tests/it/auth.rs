@@ -77,13 +77,9 @@ impl Bench {
         let provider = RecordingProvider::new(standing);
         let clock = Arc::new(FakeClock::new());
         let records = Arc::new(Records::default());
-        let authenticator = Authenticator::new(
-            Arc::clone(&provider) as _,
-            settings,
-            Arc::new(limits),
-            Arc::clone(&clock) as _,
-        );
-        let authenticator = authenticator.with_observer(Arc::clone(&records) as _);
+        let authenticator =
+            Authenticator::new(provider.clone(), settings, Arc::new(limits), clock.clone());
+        let authenticator = authenticator.with_observer(records.clone());
         Self {
             provider,
             clock,

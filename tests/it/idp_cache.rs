@@ -58,11 +58,7 @@ impl Bench {
         change(&mut settings);
         let provider = RecordingProvider::new(standing);
         let clock = Arc::new(FakeClock::new());
-        let cached = Cached::new(
-            Arc::clone(&provider) as _,
-            settings,
-            Arc::clone(&clock) as _,
-        );
+        let cached = Cached::new(provider.clone(), settings, clock.clone());
         Self {
             provider,
             clock,

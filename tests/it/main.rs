@@ -1,7 +1,17 @@
 //! The integration tests, in one binary.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_in_result,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
 mod auth;
 mod common;
 mod idp_cache;
 mod idp_contract;
+mod idp_examples;
 mod idp_webhook;
