@@ -1,1 +1,2 @@
 //! (see the design)
+pub mod bundled_webhook;

@@ -1,12 +1,19 @@
 //! The gateway's promises, tested from outside. One binary: each module is one subject.
 
 #![expect(
-    clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "a step that fails fails its test"
+    clippy::print_stdout,
+    clippy::unwrap_in_result,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
 )]
 
+mod auth;
 mod common;
+mod idp_cache;
+mod idp_contract;
+mod idp_examples;
+mod idp_webhook;
 mod session;
 mod storage_contract;

@@ -1,5 +1,7 @@
-//! What the tests share.
+//! What several tests stand on.
 
-pub(crate) mod stores;
-
+pub(crate) mod clock;
+pub(crate) mod fake_idp;
+pub(crate) mod provider;
 pub(crate) mod sftp;
+pub(crate) mod stores;
