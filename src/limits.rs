@@ -169,3 +169,12 @@ pub const UNSLOTTED_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// The first GET of a file opened for reading: its headers answer OPEN.
 pub const OPENING_GET_BYTES: u64 = 256 * 1024;
+
+// ---- writes ----
+
+/// A part slot as long as the file is small.
+pub const SMALL_SLOT_BYTES: u64 = 256 * 1024;
+/// Separate written ranges that are kept track of in one part.
+pub const EXTENTS_PER_PART_MAX: usize = 4_096;
+/// Zeros that setting a file's size may add.
+pub const ZERO_FILL_BYTES_MAX: u64 = 1024 * 1024 * 1024;

@@ -1,1 +1,16 @@
-//! (see the design)
+//! BYTES IN MOTION (pure state machines): writes become parts, reads become ranges.
+//!
+//! Nothing here waits, and nothing here talks to S3: the session reports what happened and asks
+//! what to do next.
+
+pub use self::download::{Download, Fetch, ReadStep};
+pub use self::extents::{Extents, TooScattered};
+pub use self::order::{PathOrder, Ticket};
+pub use self::parts::{PartLayout, PartPlace};
+pub use self::upload::{ReadyPart, Upload, UploadError, WriteStep};
+
+mod download;
+mod extents;
+mod order;
+mod parts;
+mod upload;

@@ -1,0 +1,106 @@
+//! `PathOrder`: which path requests have to wait for which.
+//!
+//! Clients pipeline: `REMOVE x; RENAME y x` must not swap. A request that changes a name waits for
+//! every earlier one on the same path, an ancestor or a descendant, and they for it; everything
+//! else is concurrent.
+
+use std::collections::VecDeque;
+
+use crate::vfs::VirtualPath;
+
+/// Stands for a request from its arrival until it is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(u64);
+
+/// The requests that are not done, in order of arrival.
+#[derive(Debug, Default)]
+pub struct PathOrder {
+    entries: VecDeque<Entry>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    ticket: Ticket,
+    paths: Vec<VirtualPath>,
+    changes: bool,
+}
+
+impl PathOrder {
+    /// Notes the arrival of a request.
+    pub fn arrive(&mut self, paths: Vec<VirtualPath>, changes: bool) -> Ticket {
+        let ticket = Ticket(self.next);
+        self.next = self.next.wrapping_add(1);
+        self.entries.push_back(Entry {
+            ticket,
+            paths,
+            changes,
+        });
+        ticket
+    }
+
+    /// Says whether nothing that arrived earlier stands in the way.
+    #[must_use]
+    pub fn may_run(&self, ticket: Ticket) -> bool {
+        let Some(at) = self.entries.iter().position(|entry| entry.ticket == ticket) else {
+            return true;
+        };
+        let Some(entry) = self.entries.get(at) else {
+            return true;
+        };
+        self.entries
+            .iter()
+            .take(at)
+            .all(|earlier| !conflict(earlier, entry))
+    }
+
+    /// Notes that a request is done, whatever became of it.
+    pub fn done(&mut self, ticket: Ticket) {
+        self.entries.retain(|entry| entry.ticket != ticket);
+    }
+}
+
+fn conflict(one: &Entry, other: &Entry) -> bool {
+    (one.changes || other.changes)
+        && one
+            .paths
+            .iter()
+            .any(|a| other.paths.iter().any(|b| a.is_related(b)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> VirtualPath {
+        VirtualPath::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_pipelined_remove_and_rename_do_not_swap() {
+        let mut order = PathOrder::default();
+        let remove = order.arrive(vec![path("/x")], true);
+        let rename = order.arrive(vec![path("/y"), path("/x")], true);
+        let stat = order.arrive(vec![path("/x")], false);
+        let elsewhere = order.arrive(vec![path("/z")], true);
+        assert!(order.may_run(remove));
+        assert!(!order.may_run(rename));
+        assert!(!order.may_run(stat));
+        assert!(order.may_run(elsewhere));
+        order.done(remove);
+        assert!(order.may_run(rename));
+        assert!(!order.may_run(stat));
+        order.done(rename);
+        assert!(order.may_run(stat));
+    }
+
+    #[test]
+    fn looking_does_not_wait_for_looking() {
+        let mut order = PathOrder::default();
+        let first = order.arrive(vec![path("/a")], false);
+        let second = order.arrive(vec![path("/a/b")], false);
+        let change = order.arrive(vec![path("/a/b/c")], true);
+        assert!(order.may_run(first) && order.may_run(second));
+        assert!(!order.may_run(change));
+    }
+}

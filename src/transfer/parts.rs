@@ -1,0 +1,116 @@
+//! Where parts begin and end: a schedule known before the file's length is.
+
+use crate::limits;
+use crate::storage::PartNumber;
+
+/// The first parts are small, so that many files can be under way; the size doubles every
+/// [`PARTS_PER_SIZE`] parts, so that 10,000 of them hold 5 TiB. It stops growing where the upload
+/// memory could not hold a few of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartLayout {
+    first_bytes: u64,
+    largest_bytes: u64,
+}
+
+/// One part's place in the object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartPlace {
+    pub number: PartNumber,
+    pub offset: u64,
+    pub bytes: u64,
+}
+
+impl PartPlace {
+    /// Returns where the next part begins.
+    #[must_use]
+    pub const fn end(&self) -> u64 {
+        self.offset.saturating_add(self.bytes)
+    }
+}
+
+impl PartLayout {
+    /// Makes the schedule for parts that begin at `part_bytes` and must fit, a few at a time, into
+    /// `memory_bytes`.
+    #[must_use]
+    pub fn new(part_bytes: u64, memory_bytes: u64) -> Self {
+        let first_bytes = part_bytes.clamp(limits::PART_BYTES_MIN, limits::PART_BYTES_MAX);
+        let mut largest_bytes = first_bytes;
+        let share = memory_bytes.checked_div(SLOTS_AT_ONCE_MIN).unwrap_or(0);
+        while largest_bytes.saturating_mul(2) <= share.min(limits::PART_BYTES_MAX) {
+            largest_bytes = largest_bytes.saturating_mul(2);
+        }
+        Self {
+            first_bytes,
+            largest_bytes,
+        }
+    }
+
+    /// Returns the part that holds the byte at `offset`; `None` where S3 has no part left for it.
+    #[must_use]
+    pub fn part_at(&self, offset: u64) -> Option<PartPlace> {
+        let mut start = 0_u64;
+        let mut first_number = 1_u32;
+        let mut bytes = self.first_bytes;
+        if offset >= limits::OBJECT_BYTES_MAX {
+            return None;
+        }
+        while first_number <= limits::PARTS_MAX {
+            let left = limits::PARTS_MAX
+                .saturating_sub(first_number)
+                .saturating_add(1);
+            let count = if bytes == self.largest_bytes {
+                left
+            } else {
+                left.min(PARTS_PER_SIZE)
+            };
+            let end = start.saturating_add(bytes.saturating_mul(u64::from(count)));
+            if offset < end {
+                let index = offset.saturating_sub(start).checked_div(bytes)?;
+                let number = first_number.checked_add(u32::try_from(index).ok()?)?;
+                let offset = start.saturating_add(index.saturating_mul(bytes));
+                return Some(PartPlace {
+                    number: PartNumber(number),
+                    offset,
+                    bytes,
+                });
+            }
+            start = end;
+            first_number = first_number.saturating_add(count);
+            bytes = bytes.saturating_mul(2).min(self.largest_bytes);
+        }
+        None
+    }
+}
+
+const PARTS_PER_SIZE: u32 = 1_000;
+/// So many of the largest parts fit into the upload memory.
+const SLOTS_AT_ONCE_MIN: u64 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1024 * 1024;
+
+    #[test]
+    fn parts_follow_each_other_without_gaps() {
+        let layout = PartLayout::new(8 * MIB, 192 * MIB);
+        let mut offset = 0;
+        for number in 1..=limits::PARTS_MAX {
+            let part = layout.part_at(offset).unwrap();
+            assert_eq!((part.number.0, part.offset), (number, offset));
+            assert_eq!(layout.part_at(part.end() - 1), Some(part));
+            assert!(part.bytes <= 64 * MIB);
+            offset = part.end();
+        }
+        assert_eq!(layout.part_at(offset), None);
+    }
+
+    #[test]
+    fn enough_memory_makes_room_for_the_largest_object() {
+        let layout = PartLayout::new(8 * MIB, 64 * 1024 * MIB);
+        assert!(layout.part_at(limits::OBJECT_BYTES_MAX - 1).is_some());
+        assert_eq!(layout.part_at(limits::OBJECT_BYTES_MAX), None);
+        assert_eq!(layout.part_at(0).unwrap().bytes, 8 * MIB);
+    }
+}

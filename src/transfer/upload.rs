@@ -1,0 +1,425 @@
+//! One file on its way up: writes in any order become parts that S3 takes.
+//!
+//! Bytes are copied once, into the slot of the part they belong to. A part leaves when every byte
+//! of it is there; what has left cannot be written again. Nothing is made up: a byte that nobody
+//! wrote is a gap, and a gap fails the upload unless the client set the size.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::extents::Extents;
+use super::parts::{PartLayout, PartPlace};
+use crate::budget::Slot;
+use crate::limits;
+use crate::sftp::Payload;
+use crate::storage::PartNumber;
+
+/// The state of one upload.
+#[derive(Debug)]
+pub struct Upload {
+    layout: PartLayout,
+    filling: BTreeMap<PartNumber, Filling>,
+    shipped: BTreeSet<PartNumber>,
+    /// End of the last byte written.
+    end: u64,
+}
+
+#[derive(Debug)]
+struct Filling {
+    place: PartPlace,
+    slot: Slot,
+    /// Relative to the part.
+    written: Extents,
+}
+
+/// A part whose bytes are complete.
+#[derive(Debug)]
+pub struct ReadyPart {
+    pub place: PartPlace,
+    pub slot: Slot,
+    /// Bytes of the slot that belong to the part.
+    pub length: u64,
+}
+
+/// What became of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteStep {
+    /// Every byte has its place.
+    Done,
+    /// The part needs a slot of so many bytes before the write can go on.
+    NeedsSlot { number: PartNumber, bytes: u64 },
+}
+
+/// Why a write or the whole upload is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UploadError {
+    #[error("the bytes were already sent to storage")]
+    AlreadyShipped,
+    #[error("the file is larger than its parts can hold")]
+    TooLarge,
+    #[error("too many separate ranges in one part")]
+    TooScattered,
+    #[error("bytes {start} to {end} were never written")]
+    Gap { start: u64, end: u64 },
+}
+
+impl Upload {
+    #[must_use]
+    pub const fn new(layout: PartLayout) -> Self {
+        Self {
+            layout,
+            filling: BTreeMap::new(),
+            shipped: BTreeSet::new(),
+            end: 0,
+        }
+    }
+
+    /// Returns the end of the last byte written.
+    #[must_use]
+    pub const fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Returns how many slots wait to be filled.
+    #[must_use]
+    pub fn slots_filling(&self) -> usize {
+        self.filling.len()
+    }
+
+    /// Says whether any part has left.
+    #[must_use]
+    pub fn has_shipped(&self) -> bool {
+        !self.shipped.is_empty()
+    }
+
+    /// Copies a write's bytes to their places, from `consumed` on; call again with the same
+    /// `consumed` after a slot was added.
+    ///
+    /// # Errors
+    /// The write cannot be kept; nothing of it beyond `consumed` was.
+    pub fn write(
+        &mut self,
+        offset: u64,
+        payload: &Payload,
+        consumed: &mut usize,
+    ) -> Result<WriteStep, UploadError> {
+        while *consumed < payload.length {
+            let at = offset
+                .checked_add(as_u64(*consumed))
+                .ok_or(UploadError::TooLarge)?;
+            let place = self.layout.part_at(at).ok_or(UploadError::TooLarge)?;
+            if self.shipped.contains(&place.number) {
+                return Err(UploadError::AlreadyShipped);
+            }
+            let left = as_u64(payload.length.saturating_sub(*consumed));
+            let length = left.min(place.end().saturating_sub(at));
+            let start = at.saturating_sub(place.offset);
+            let needed = start.saturating_add(length);
+            let Some(part) = self
+                .filling
+                .get_mut(&place.number)
+                .filter(|part| part.slot.len() >= needed)
+            else {
+                let bytes = slot_bytes(&place, needed);
+                return Ok(WriteStep::NeedsSlot {
+                    number: place.number,
+                    bytes,
+                });
+            };
+            part.written
+                .insert(start, needed)
+                .map_err(|_| UploadError::TooScattered)?;
+            copy_slices(payload, *consumed, part.slot.bytes_mut(start, length));
+            *consumed = consumed.saturating_add(usize::try_from(length).unwrap_or(usize::MAX));
+            self.end = self.end.max(at.saturating_add(length));
+        }
+        Ok(WriteStep::Done)
+    }
+
+    /// Gives a part its slot, or a larger one than it has.
+    pub fn add_slot(&mut self, number: PartNumber, mut slot: Slot) {
+        if let Some(part) = self.filling.get_mut(&number) {
+            if part.slot.len() < slot.len() {
+                let length = part.written.end();
+                slot.bytes_mut(0, length)
+                    .copy_from_slice(part.slot.bytes(0, length));
+                part.slot = slot;
+            }
+            return;
+        }
+        let Some(place) = self.place_of(number) else {
+            return;
+        };
+        self.filling.insert(
+            number,
+            Filling {
+                place,
+                slot,
+                written: Extents::default(),
+            },
+        );
+    }
+
+    /// Takes the next part of which every byte is there.
+    pub fn next_full_part(&mut self) -> Option<ReadyPart> {
+        let full = |part: &Filling| part.written.cover(0, part.place.bytes);
+        let number = *self.filling.iter().find(|(_, part)| full(part))?.0;
+        let part = self.filling.remove(&number)?;
+        self.shipped.insert(number);
+        Some(ReadyPart {
+            place: part.place,
+            slot: part.slot,
+            length: part.place.bytes,
+        })
+    }
+
+    /// Returns the first range below `size` that nobody wrote.
+    #[must_use]
+    pub fn first_gap(&self, size: u64) -> Option<(u64, u64)> {
+        let mut at = 0;
+        while at < size {
+            let place = self.layout.part_at(at)?;
+            let end = place.end().min(size);
+            let gap = match self.filling.get(&place.number) {
+                Some(part) => part.written.first_gap(end.saturating_sub(place.offset)),
+                None if self.shipped.contains(&place.number) => None,
+                None => Some((0, end.saturating_sub(place.offset))),
+            };
+            if let Some((from, to)) = gap {
+                let absolute = |relative: u64| place.offset.saturating_add(relative);
+                return Some((absolute(from), absolute(to)));
+            }
+            at = place.end();
+        }
+        None
+    }
+
+    /// Forgets what was written at and after `size`.
+    ///
+    /// # Errors
+    /// Some of it was already shipped.
+    pub fn truncate(&mut self, size: u64) -> Result<(), UploadError> {
+        let last_shipped = self
+            .shipped
+            .last()
+            .and_then(|number| self.place_of(*number));
+        if last_shipped.is_some_and(|place| place.end() > size) {
+            return Err(UploadError::AlreadyShipped);
+        }
+        self.filling.retain(|_, part| part.place.offset < size);
+        for part in self.filling.values_mut() {
+            part.written
+                .truncate(size.saturating_sub(part.place.offset));
+        }
+        self.end = self.end.min(size);
+        Ok(())
+    }
+
+    /// Takes the last part, which need not be full, once the file is known to have `size` bytes
+    /// and every full part has left. `None`: the file ends where a full part ends.
+    ///
+    /// # Errors
+    /// Bytes are missing.
+    pub fn take_last_part(&mut self, size: u64) -> Result<Option<ReadyPart>, UploadError> {
+        if let Some((start, end)) = self.first_gap(size) {
+            return Err(UploadError::Gap { start, end });
+        }
+        let Some((number, part)) = self.filling.pop_first() else {
+            return Ok(None);
+        };
+        self.shipped.insert(number);
+        let length = size.saturating_sub(part.place.offset);
+        Ok(Some(ReadyPart {
+            place: part.place,
+            slot: part.slot,
+            length,
+        }))
+    }
+
+    /// Returns `length` bytes at `offset` if all of them are still here.
+    #[must_use]
+    pub fn read(&self, offset: u64, length: u64) -> Option<&[u8]> {
+        let place = self.layout.part_at(offset)?;
+        let part = self.filling.get(&place.number)?;
+        let start = offset.saturating_sub(place.offset);
+        part.written
+            .cover(start, start.saturating_add(length))
+            .then(|| part.slot.bytes(start, length))
+    }
+
+    fn place_of(&self, number: PartNumber) -> Option<PartPlace> {
+        // Parts are few and of few sizes: find the place by bisecting over offsets.
+        let (mut low, mut high) = (0, limits::OBJECT_BYTES_MAX);
+        while low < high {
+            let middle = low.midpoint(high);
+            match self.layout.part_at(middle) {
+                Some(place) if place.number == number => return Some(place),
+                Some(place) if place.number < number => low = place.end(),
+                Some(_) | None => high = middle,
+            }
+        }
+        None
+    }
+}
+
+/// Returns how large a slot a part gets: a small one as long as the file is small.
+fn slot_bytes(place: &PartPlace, needed: u64) -> u64 {
+    let small = place.number.0 == 1 && needed <= limits::SMALL_SLOT_BYTES;
+    if small {
+        limits::SMALL_SLOT_BYTES
+    } else {
+        place.bytes
+    }
+}
+
+/// Fills `target` with the payload's bytes from `skip` on.
+fn copy_slices(payload: &Payload, mut skip: usize, mut target: &mut [u8]) {
+    for slice in &payload.slices {
+        let Some(bytes) = slice.get(skip..) else {
+            skip = skip.saturating_sub(slice.len());
+            continue;
+        };
+        skip = 0;
+        let length = bytes.len().min(target.len());
+        let (now, later) = target.split_at_mut(length);
+        now.copy_from_slice(bytes.get(..length).unwrap_or_default());
+        target = later;
+    }
+}
+
+fn as_u64(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::budget::Budget;
+    use crate::limits::Limits;
+
+    const PART: u64 = limits::PART_BYTES_MIN;
+
+    fn budget() -> Arc<Budget> {
+        Budget::new(&Limits {
+            part_bytes: PART,
+            ..Limits::default()
+        })
+    }
+
+    fn upload(budget: &Budget) -> Upload {
+        Upload::new(budget.layout())
+    }
+
+    fn payload(bytes: &[u8]) -> Payload {
+        let half = bytes.len() / 2;
+        let slices = vec![
+            Bytes::copy_from_slice(&bytes[..half]),
+            Bytes::copy_from_slice(&bytes[half..]),
+        ];
+        Payload {
+            slices,
+            length: bytes.len(),
+        }
+    }
+
+    fn write(
+        upload: &mut Upload,
+        budget: &Arc<Budget>,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), UploadError> {
+        let (payload, mut consumed) = (payload(bytes), 0);
+        while let WriteStep::NeedsSlot { number, bytes } =
+            upload.write(offset, &payload, &mut consumed)?
+        {
+            upload.add_slot(number, budget.try_slot(bytes).expect("memory"));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_small_file_is_one_part_in_a_small_slot() {
+        let budget = budget();
+        let mut upload = upload(&budget);
+        write(&mut upload, &budget, 2, b"cde").unwrap();
+        write(&mut upload, &budget, 0, b"abX").unwrap();
+        write(&mut upload, &budget, 2, b"c").unwrap();
+        assert!(upload.next_full_part().is_none());
+        assert_eq!(upload.read(1, 3), Some(&b"bcd"[..]));
+        let last = upload.take_last_part(5).unwrap().unwrap();
+        assert_eq!(last.slot.bytes(0, last.length), b"abcde");
+        assert_eq!(last.slot.len(), limits::SMALL_SLOT_BYTES);
+    }
+
+    #[test]
+    fn a_gap_is_never_filled_silently() {
+        let budget = budget();
+        let mut upload = upload(&budget);
+        write(&mut upload, &budget, 0, b"ab").unwrap();
+        write(&mut upload, &budget, 3, b"d").unwrap();
+        assert_eq!(
+            upload.take_last_part(4).err(),
+            Some(UploadError::Gap { start: 2, end: 3 })
+        );
+    }
+
+    #[test]
+    fn what_was_shipped_cannot_be_written_again() {
+        let budget = budget();
+        let mut upload = upload(&budget);
+        let part = vec![1; usize::try_from(PART).unwrap()];
+        write(&mut upload, &budget, 0, &part).unwrap();
+        assert_eq!(upload.next_full_part().unwrap().place.number, PartNumber(1));
+        assert_eq!(
+            write(&mut upload, &budget, PART - 1, b"xy"),
+            Err(UploadError::AlreadyShipped)
+        );
+        assert_eq!(upload.truncate(PART - 1), Err(UploadError::AlreadyShipped));
+        assert!(upload.take_last_part(PART).unwrap().is_none());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn the_bytes_handed_out_are_the_bytes_written(
+            total in 1_u64..(PART * 5 / 2),
+            piece in 60_000_u64..900_000,
+            swaps in prop::collection::vec((0_usize..40, 0_usize..40), 0..20),
+        ) {
+            let budget = budget();
+            let mut upload = upload(&budget);
+            let content: Vec<u8> = (0..total).map(|at| u8::try_from(at * 31 % 251).unwrap()).collect();
+            let mut starts: Vec<u64> = (0..total).step_by(usize::try_from(piece).unwrap()).collect();
+            for (one, other) in swaps {
+                let count = starts.len();
+                starts.swap(one % count, other % count);
+            }
+            let mut object = vec![0; content.len()];
+            let mut numbers = Vec::new();
+            let mut take = |part: ReadyPart| {
+                let at = usize::try_from(part.place.offset).unwrap();
+                let bytes = part.slot.bytes(0, part.length);
+                object[at..at + bytes.len()].copy_from_slice(bytes);
+                numbers.push(part.place.number.0);
+            };
+            for start in starts {
+                let end = (start + piece).min(total);
+                let range = usize::try_from(start).unwrap()..usize::try_from(end).unwrap();
+                write(&mut upload, &budget, start, &content[range]).unwrap();
+                while let Some(part) = upload.next_full_part() {
+                    take(part);
+                }
+            }
+            if let Some(part) = upload.take_last_part(total).unwrap() {
+                take(part);
+            }
+            numbers.sort_unstable();
+            prop_assert_eq!(&numbers, &(1..=u32::try_from(numbers.len()).unwrap()).collect::<Vec<_>>());
+            prop_assert!(object == content);
+        }
+    }
+}
