@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 use russh::keys::{Algorithm, PublicKey};
@@ -53,6 +54,24 @@ pub(super) enum ConnectionError {
     Ssh(#[from] russh::Error),
     #[error("the connection was cut")]
     Cut,
+}
+
+impl ConnectionError {
+    /// Says whether the client simply went away.
+    pub(super) fn is_hang_up(&self) -> bool {
+        match self {
+            Self::Ssh(russh::Error::IO(error)) => matches!(
+                error.kind(),
+                io::ErrorKind::UnexpectedEof
+                    | io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::ConnectionAborted
+                    | io::ErrorKind::BrokenPipe
+                    | io::ErrorKind::TimedOut
+            ),
+            Self::Ssh(error) => matches!(error, russh::Error::Disconnect | russh::Error::HUP),
+            Self::Cut => true,
+        }
+    }
 }
 
 impl Callbacks {

@@ -5,7 +5,7 @@
 //! hear it and cuts the socket where it cannot.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -214,19 +214,12 @@ async fn say_goodbye(state: &ConnectionState, handle: &Handle, reason: EndReason
 fn log_end(
     state: &ConnectionState,
     result: &Result<(), ConnectionError>,
-    source_ip: std::net::IpAddr,
+    source_ip: IpAddr,
 ) {
     let (reason, error) = match (state.end(), result) {
         (Some(end), _) => (end.as_str(), None),
         (None, Ok(())) => ("client-closed", None),
-        (None, Err(ConnectionError::Ssh(russh::Error::IO(error)))) => match error.kind() {
-            io::ErrorKind::UnexpectedEof
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::BrokenPipe => ("client-closed", None),
-            _ => ("connection-error", Some(error.to_string())),
-        },
-        (None, Err(ConnectionError::Ssh(russh::Error::Disconnect))) => ("client-closed", None),
+        (None, Err(error)) if error.is_hang_up() => ("client-closed", None),
         (None, Err(error)) => ("protocol-error", Some(error.to_string())),
     };
     let (bytes_in, bytes_out) = state.bytes();

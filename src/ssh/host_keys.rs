@@ -49,13 +49,15 @@ pub enum HostKeyError {
 impl HostKey {
     /// Reads a private key from its text.
     pub fn parse(text: &Secret) -> Result<Self, HostKeyError> {
-        let key = decode_secret_key(text.expose(), None).map_err(|error| match error {
-            russh::keys::Error::KeyIsEncrypted => HostKeyError::Encrypted,
-            error => HostKeyError::Unreadable(error),
-        })?;
+        let key = decode_secret_key(text.expose(), None);
+        if matches!(key, Err(russh::keys::Error::KeyIsEncrypted)) {
+            return Err(HostKeyError::Encrypted);
+        }
+        let key = key.map_err(HostKeyError::Unreadable)?;
         if key.is_encrypted() {
             return Err(HostKeyError::Encrypted);
         }
+        #[expect(clippy::wildcard_enum_match_arm, reason = "non-exhaustive")]
         match key.algorithm() {
             Algorithm::Ed25519 | Algorithm::Ecdsa { .. } => Ok(Self(key)),
             Algorithm::Rsa { .. } => Err(HostKeyError::Rsa),
