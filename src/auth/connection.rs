@@ -11,11 +11,11 @@ use std::time::Instant;
 
 use super::admission::{self, Methods, Refusal, Roles, UserNameRule};
 use super::attempt::{AttemptObserver, AttemptRecord, AttemptVerdict};
-use super::keys::{self, KeyRefusal, OfferedKey};
+use super::keys::OfferedKey;
 use super::{AuthMethod, AuthenticatedUser};
 use crate::clock::Clock;
-use crate::idp::{Credential, IdentityProvider, IdpError, Question, UserConfig, Verdict};
-use crate::limits::Limits;
+use crate::idp::{Credential, IdentityProvider, Question, UserConfig, Verdict};
+use crate::limits::{self, Limits};
 use crate::secret::Secret;
 
 /// What the operator decided about logging in.
@@ -127,19 +127,256 @@ impl ConnectionAuth {
     ///
     /// A refusal comes no sooner than the limit's delay after the call, whatever its cause.
     pub async fn password(&mut self, user: &str, password: Secret) -> Outcome {
-        drop((user, password));
-        Outcome::Refused { retry: false }
+        let delay = tokio::time::sleep(self.authenticator.limits.refusal_delay);
+        let mut attempt = self.begin(user, AuthMethod::Password);
+        match self.judge_password(&mut attempt, password).await {
+            Ok(config) => self.accept(attempt, config),
+            Err(refusal) => {
+                self.finish(&attempt, Err(refusal));
+                delay.await;
+                self.refused()
+            }
+        }
     }
 
     /// Says whether a key is worth a proof; the client has not signed anything yet.
+    ///
+    /// An offer that fails is no failed login: most clients try their keys before a password. Only
+    /// a provider that gave no usable answer is reported, once per user name.
     pub async fn key_offered(&mut self, user: &str, key: &OfferedKey) -> Outcome {
-        drop((user, key));
-        Outcome::Refused { retry: false }
+        let mut attempt = self.begin(user, AuthMethod::PublicKey);
+        attempt.fingerprint = Some(key.fingerprint());
+        let asked = self.look_ups.len();
+        self.key_offers = self.key_offers.saturating_add(1);
+        match self.judge_key(&mut attempt, key).await {
+            Ok(_) => Outcome::Offered,
+            Err(refusal) => {
+                if refusal.verdict == AttemptVerdict::Denied || asked == self.look_ups.len() {
+                    tracing::debug!(
+                        session_id = &*self.session_id,
+                        fingerprint = attempt.fingerprint.as_deref(),
+                        reason = refusal.reason,
+                        "key not accepted"
+                    );
+                } else {
+                    self.finish(&attempt, Err(refusal));
+                }
+                self.refused()
+            }
+        }
     }
 
     /// Judges a key whose signature the SSH layer has verified.
     pub async fn key_proved(&mut self, user: &str, key: &OfferedKey) -> Outcome {
-        drop((user, key));
-        Outcome::Refused { retry: false }
+        let mut attempt = self.begin(user, AuthMethod::PublicKey);
+        attempt.fingerprint = Some(key.fingerprint());
+        match self.judge_key(&mut attempt, key).await {
+            Ok(_) if self.authenticator.settings.methods == Methods::KeyAndPassword => {
+                self.proven = Some(user.into());
+                Outcome::PasswordRequired
+            }
+            Ok(config) => self.accept(attempt, config),
+            Err(refusal) => {
+                // A client may prove without having offered.
+                self.key_offers = self.key_offers.saturating_add(1);
+                self.finish(&attempt, Err(refusal));
+                self.refused()
+            }
+        }
     }
+
+    async fn judge_password(
+        &mut self,
+        attempt: &mut Attempt,
+        password: Secret,
+    ) -> Result<Arc<UserConfig>, Refusal> {
+        let settings = self.authenticator.settings;
+        self.check_bounds()?;
+        self.attempts = self.attempts.saturating_add(1);
+        let proven = self.proven.as_deref() == Some(&*attempt.user);
+        if !settings.methods.password_first() && !proven {
+            return Err(Refusal::denied("method-not-allowed"));
+        }
+        settings.user_names.check(&attempt.user)?;
+        admission::check_password(password.expose())?;
+        let credential = Credential::Password(password.clone());
+        let answer = self.ask(attempt, credential).await;
+        answer.map_err(|refusal| refusal.without(&password))
+    }
+
+    async fn judge_key(
+        &mut self,
+        attempt: &mut Attempt,
+        key: &OfferedKey,
+    ) -> Result<Arc<UserConfig>, Refusal> {
+        let settings = self.authenticator.settings;
+        self.check_bounds()?;
+        if !settings.methods.key() {
+            return Err(Refusal::denied("method-not-allowed"));
+        }
+        settings.user_names.check(&attempt.user)?;
+        key.check().map_err(|rule| Refusal::denied(rule.reason()))?;
+        let config = self.look_up(attempt).await?;
+        // The proof may come long after the answer.
+        self.admit(&config)?;
+        if key.is_listed(&config.public_keys) {
+            Ok(config)
+        } else {
+            Err(Refusal::denied("key-not-listed"))
+        }
+    }
+
+    /// Asks for a user's keys, once per connection.
+    async fn look_up(&mut self, attempt: &mut Attempt) -> Result<Arc<UserConfig>, Refusal> {
+        let known = self
+            .look_ups
+            .iter()
+            .find(|known| known.user == attempt.user);
+        if let Some(known) = known {
+            attempt.request_id = Some(known.request_id.clone());
+            return known.answer.clone();
+        }
+        // Otherwise one connection could ask about every name there is.
+        if !self.look_ups.is_empty() {
+            self.attempts = self.attempts.saturating_add(1);
+        }
+        let answer = self.ask(attempt, Credential::PublicKey).await;
+        self.look_ups.push(LookUp {
+            user: attempt.user.clone(),
+            request_id: attempt.request_id.clone().unwrap_or_default(),
+            answer: answer.clone(),
+        });
+        answer
+    }
+
+    async fn ask(
+        &mut self,
+        attempt: &mut Attempt,
+        credential: Credential,
+    ) -> Result<Arc<UserConfig>, Refusal> {
+        self.questions = self.questions.saturating_add(1);
+        // Unique as long as session ids are, and readable beside them.
+        let request_id: Box<str> = format!("{}-{}", self.session_id, self.questions).into();
+        attempt.request_id = Some(request_id.clone());
+        let question = Question {
+            request_id,
+            username: attempt.user.clone(),
+            credential,
+            source_ip: self.source_ip,
+            session_id: self.session_id.clone(),
+        };
+        match self.authenticator.provider.ask(&question).await? {
+            Verdict::Allowed(config) => {
+                self.admit(&config)?;
+                Ok(config)
+            }
+            Verdict::Denied(denied) => Err(denied.into()),
+        }
+    }
+
+    fn admit(&self, config: &UserConfig) -> Result<(), Refusal> {
+        let Authenticator {
+            settings, clock, ..
+        } = &*self.authenticator;
+        admission::admit(config, settings.roles, self.source_ip, clock.wall())
+    }
+
+    fn check_bounds(&self) -> Result<(), Refusal> {
+        let limits = &self.authenticator.limits;
+        // The last offer that counts may still be proven, so this is not `>=` for keys.
+        if self.attempts >= limits.password_attempts_max || self.key_offers > limits.key_offers_max
+        {
+            return Err(Refusal::denied("too-many-attempts"));
+        }
+        Ok(())
+    }
+
+    fn refused(&self) -> Outcome {
+        let limits = &self.authenticator.limits;
+        Outcome::Refused {
+            retry: self.attempts < limits.password_attempts_max
+                && self.key_offers < limits.key_offers_max,
+        }
+    }
+
+    fn accept(&self, attempt: Attempt, config: Arc<UserConfig>) -> Outcome {
+        self.finish(&attempt, Ok(&config));
+        Outcome::Accepted(AuthenticatedUser {
+            config,
+            login_name: attempt.user,
+            method: attempt.method,
+            source_ip: self.source_ip,
+            session_id: self.session_id.clone(),
+        })
+    }
+
+    fn begin(&self, user: &str, method: AuthMethod) -> Attempt {
+        Attempt {
+            user: user.into(),
+            method,
+            fingerprint: None,
+            request_id: None,
+            started: self.authenticator.clock.now(),
+        }
+    }
+
+    fn finish(&self, attempt: &Attempt, judged: Result<&UserConfig, Refusal>) {
+        let (verdict, reason, detail, role, warnings) = match judged {
+            Ok(config) => {
+                let (role, warnings) = (config.role.clone(), config.warnings.clone());
+                (AttemptVerdict::Allowed, "", None, role, warnings)
+            }
+            Err(refusal) => {
+                let Refusal {
+                    verdict,
+                    reason,
+                    detail,
+                } = refusal;
+                (verdict, reason, detail, None, Vec::new())
+            }
+        };
+        let clock = &self.authenticator.clock;
+        let record = AttemptRecord {
+            user: loggable(&attempt.user),
+            method: attempt.method,
+            source_ip: self.source_ip,
+            session_id: self.session_id.clone(),
+            verdict,
+            reason,
+            detail,
+            request_id: attempt.request_id.clone(),
+            fingerprint: attempt.fingerprint.clone(),
+            role,
+            warnings,
+            duration: clock.now().saturating_duration_since(attempt.started),
+        };
+        record.log();
+        if let Some(observer) = &self.authenticator.observer {
+            observer.attempt_finished(&record);
+        }
+    }
+}
+
+/// One attempt while it is judged.
+#[derive(Debug)]
+struct Attempt {
+    user: Box<str>,
+    method: AuthMethod,
+    fingerprint: Option<Box<str>>,
+    /// The question that was asked, once it was.
+    request_id: Option<Box<str>>,
+    started: Instant,
+}
+
+/// Makes a name fit for a line of the log, whatever the client sent.
+fn loggable(user: &str) -> Box<str> {
+    let mut text = String::new();
+    for c in user.chars().take(limits::USER_NAME_BYTES_MAX) {
+        if c.is_control() {
+            text.extend(c.escape_default());
+        } else {
+            text.push(c);
+        }
+    }
+    text.into()
 }
