@@ -22,7 +22,7 @@ use super::listener::Gatehouse;
 use super::state::{ConnectionState, EndReason};
 use super::subsystem::{self, STDERR, WaitingChannel};
 use crate::auth::{ConnectionAuth, OfferedKey, Outcome};
-use crate::limits::{CHANNEL_PACKET_BYTES_MIN, RSA_BITS_MIN};
+use crate::limits::CHANNEL_PACKET_BYTES_MIN;
 use crate::secret::Secret;
 
 /// What a person reads who asks for a shell.
@@ -36,6 +36,8 @@ pub(super) struct Callbacks {
     state: Arc<ConnectionState>,
     auth: ConnectionAuth,
     span: Span,
+    /// The key is proven: only the password is left to try.
+    password_due: bool,
     channels: HashMap<ChannelId, SessionChannel>,
 }
 
@@ -86,19 +88,22 @@ impl Callbacks {
             state,
             auth,
             span,
+            password_due: false,
             channels: HashMap::new(),
         }
     }
 
-    fn methods(&self) -> MethodSet {
-        method_set(self.gatehouse.methods())
-    }
-
+    /// Refuses in a way that lets the client go on.
     fn refusal(&self) -> Auth {
-        refuse(self.methods(), false)
+        let methods = if self.password_due {
+            password_alone()
+        } else {
+            method_set(self.gatehouse.methods())
+        };
+        refuse(methods, false)
     }
 
-    fn answer(&self, outcome: Outcome) -> Auth {
+    fn answer(&mut self, outcome: Outcome) -> Auth {
         match outcome {
             Outcome::Accepted(user) => {
                 self.span.record("user", &*user.config().user);
@@ -106,7 +111,10 @@ impl Callbacks {
                 Auth::Accept
             }
             Outcome::Offered => Auth::Accept,
-            Outcome::PasswordRequired => refuse(MethodSet::from(&[MethodKind::Password][..]), true),
+            Outcome::PasswordRequired => {
+                self.password_due = true;
+                refuse(password_alone(), true)
+            }
             Outcome::Refused { retry: true } => self.refusal(),
             Outcome::Refused { retry: false } => {
                 self.state.dismiss(EndReason::LoginRefused);
@@ -222,7 +230,7 @@ impl Handler for Callbacks {
         user: &str,
         offer: PublicKeyOffer<'_>,
     ) -> Result<Auth, Self::Error> {
-        let Some(key) = sound_key(offer.public_key, offer.algorithm) else {
+        let Some(key) = offered(offer.public_key, offer.algorithm) else {
             return Ok(self.refusal());
         };
         let verdict = self.auth.key_offered(user, &key);
@@ -235,7 +243,7 @@ impl Handler for Callbacks {
         user: &str,
         key: VerifiedPublicKey<'_>,
     ) -> Result<Auth, Self::Error> {
-        let Some(key) = sound_key(key.public_key, key.algorithm) else {
+        let Some(key) = offered(key.public_key, key.algorithm) else {
             return Ok(self.refusal());
         };
         let verdict = self.auth.key_proved(user, &key);
@@ -417,6 +425,10 @@ impl Handler for Callbacks {
     }
 }
 
+fn password_alone() -> MethodSet {
+    MethodSet::from(&[MethodKind::Password][..])
+}
+
 fn refuse(methods: MethodSet, partial_success: bool) -> Auth {
     Auth::Reject {
         proceed_with_methods: Some(methods),
@@ -424,19 +436,11 @@ fn refuse(methods: MethodSet, partial_success: bool) -> Auth {
     }
 }
 
-/// The key as it came over the wire, unless its signatures prove too little.
-fn sound_key(key: &PublicKey, algorithm: &Algorithm) -> Option<OfferedKey> {
-    let sha1_signature = matches!(algorithm, Algorithm::Rsa { hash: None });
-    let weak = key
-        .key_data()
-        .rsa()
-        .is_some_and(|rsa| rsa.key_size() < RSA_BITS_MIN);
-    if sha1_signature || weak {
-        return None;
-    }
+/// The key as it came over the wire; whether it proves enough is not judged here.
+fn offered(key: &PublicKey, algorithm: &Algorithm) -> Option<OfferedKey> {
     Some(OfferedKey {
         algorithm: algorithm.as_str().to_owned(),
         blob: key.to_bytes().ok()?,
-        sha1_signature,
+        sha1_signature: matches!(algorithm, Algorithm::Rsa { hash: None }),
     })
 }

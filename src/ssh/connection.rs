@@ -211,11 +211,7 @@ async fn say_goodbye(state: &ConnectionState, handle: &Handle, reason: EndReason
     }
 }
 
-fn log_end(
-    state: &ConnectionState,
-    result: &Result<(), ConnectionError>,
-    source_ip: IpAddr,
-) {
+fn log_end(state: &ConnectionState, result: &Result<(), ConnectionError>, source_ip: IpAddr) {
     let (reason, error) = match (state.end(), result) {
         (Some(end), _) => (end.as_str(), None),
         (None, Ok(())) => ("client-closed", None),
