@@ -16,4 +16,5 @@ mod idp_contract;
 mod idp_examples;
 mod idp_webhook;
 mod session;
+mod ssh;
 mod storage_contract;
