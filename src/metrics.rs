@@ -12,6 +12,15 @@ impl Metrics {
         code: crate::sftp::StatusCode,
         took: std::time::Duration,
     ) {
-        let _ = (operation, code, took);
+        drop((operation, code, took));
+    }
+}
+impl crate::storage::metered::CallObserver for Metrics {
+    fn ended(
+        &self,
+        _: crate::storage::Operation,
+        _: crate::storage::metered::Outcome,
+        _: std::time::Duration,
+    ) {
     }
 }
