@@ -2,4 +2,5 @@
 
 pub(crate) mod clock;
 pub(crate) mod fake_idp;
+pub(crate) mod login;
 pub(crate) mod provider;
