@@ -193,9 +193,6 @@ impl Cached {
     }
 }
 
-/// moka refuses to keep anything for longer than a thousand years.
-const KEPT_MAX: Duration = Duration::from_secs(366 * 86_400);
-
 #[async_trait]
 impl IdentityProvider for Cached {
     async fn ask(&self, question: &Question) -> Answer {
@@ -405,6 +402,9 @@ impl Entry {
         u32::try_from(variable.saturating_add(FIXED)).unwrap_or(u32::MAX)
     }
 }
+
+/// moka panics at times over a thousand years; one year is as good.
+const KEPT_MAX: Duration = Duration::from_secs(366 * 86_400);
 
 #[cfg(test)]
 mod tests {

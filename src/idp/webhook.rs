@@ -93,6 +93,8 @@ pub enum WebhookSettingsError {
     Header(String),
     #[error("the webhook's certificates: {0}")]
     Certificates(#[source] reqwest::Error),
+    #[error("the webhook's certificates: no PEM block `CERTIFICATE` found")]
+    NoCertificate,
     #[error("the webhook's client: {0}")]
     Client(#[source] reqwest::Error),
 }
@@ -127,6 +129,10 @@ impl Webhook {
         if let Some(pem) = &settings.ca_pem {
             let roots =
                 Certificate::from_pem_bundle(pem).map_err(WebhookSettingsError::Certificates)?;
+            // To trust nobody is surely not what was meant.
+            if roots.is_empty() {
+                return Err(WebhookSettingsError::NoCertificate);
+            }
             client = client.tls_certs_only(roots);
         }
         Ok(Self {
@@ -383,6 +389,19 @@ mod tests {
         }
         let secret = refusal("https://ann:walnut-39@idp.example.com/").unwrap();
         assert!(!secret.contains("walnut-39"), "{secret}");
+    }
+
+    #[test]
+    fn roots_that_hold_no_certificate_are_refused() {
+        for pem in [
+            "",
+            "not PEM",
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----",
+        ] {
+            let mut settings = WebhookSettings::new("https://idp.example.com/", "s-1");
+            settings.ca_pem = Some(pem.as_bytes().to_vec());
+            assert!(Webhook::new(settings).is_err(), "{pem}");
+        }
     }
 
     #[test]

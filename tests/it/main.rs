@@ -10,6 +10,7 @@
 )]
 
 mod auth;
+mod auth_log;
 mod common;
 mod idp_cache;
 mod idp_contract;

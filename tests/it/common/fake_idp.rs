@@ -99,7 +99,7 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     while let Some(asked) = read_request(&mut stream).await {
         shared.asked.lock().unwrap().push(asked);
         let next = shared.script.lock().unwrap().pop_front();
-        let reply = next.unwrap_or(Reply::Json(200, serde_json::json!({})));
+        let reply = next.unwrap_or_else(|| Reply::Json(200, serde_json::json!({})));
         if write_reply(stream.get_mut(), reply, &shared)
             .await
             .is_none()
