@@ -6,10 +6,10 @@ use std::io::Write as _;
 /// Prints a result.
 pub fn say(text: &str) {
     let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+    writeln!(out, "{text}").and_then(|()| out.flush()).unwrap_or_default();
 }
 
 /// Prints a remark for the person at the terminal.
 pub fn say_error(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    writeln!(std::io::stderr().lock(), "{text}").unwrap_or_default();
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use async_trait::async_trait;
 use embedded_s3::EmbeddedS3;
 use serde_json::json;
@@ -127,7 +127,7 @@ fn welcome(
 async fn start_s3() -> anyhow::Result<Arc<EmbeddedS3>> {
     let settings = embedded_s3::Settings {
         access_key: "AKIAQUICKSTART".to_owned(),
-        secret_key: random_hex()?,
+        secret_key: format!("{:016x}{:016x}", random()?, random()?),
         buckets: BUCKETS.iter().map(|name| (*name).to_owned()).collect(),
         ..embedded_s3::Settings::default()
     };
@@ -264,30 +264,23 @@ fn password(file: Option<&str>) -> anyhow::Result<Secret> {
 
 /// Returns words that can be read out and typed.
 fn generated() -> anyhow::Result<String> {
-    let pick = |words: &[&'static str]| -> anyhow::Result<&'static str> {
-        let at = usize::try_from(getrandom::u32()?)?
-            .checked_rem(words.len())
-            .unwrap_or(0);
-        Ok(words.get(at).copied().unwrap_or("gate"))
+    let mut random = random()?;
+    let mut below = |count: u64| {
+        let picked = random.checked_rem(count).unwrap_or(0);
+        random = random.checked_div(count).unwrap_or(0);
+        usize::try_from(picked).unwrap_or(0)
     };
-    let number = getrandom::u32()?
-        .checked_rem(90)
-        .unwrap_or(0)
-        .saturating_add(10);
+    let mut word = |words: &[&'static str]| words.get(below(32)).copied().unwrap_or("gate");
+    let words = [word(&FIRST_WORDS), word(&SECOND_WORDS), word(&SECOND_WORDS)];
     Ok(format!(
-        "{}-{}-{}-{number}",
-        pick(&FIRST_WORDS)?,
-        pick(&SECOND_WORDS)?,
-        pick(&SECOND_WORDS)?
+        "{}-{}",
+        words.join("-"),
+        below(90).saturating_add(10)
     ))
 }
 
-fn random_hex() -> anyhow::Result<String> {
-    Ok(format!(
-        "{:016x}{:016x}",
-        getrandom::u64()?,
-        getrandom::u64()?
-    ))
+fn random() -> anyhow::Result<u64> {
+    getrandom::u64().map_err(|error| anyhow!("the system gives no randomness: {error}"))
 }
 
 const SERVER_ID: &str = "s-quickstart";
