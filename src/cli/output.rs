@@ -6,7 +6,9 @@ use std::io::Write as _;
 /// Prints a result.
 pub fn say(text: &str) {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{text}").and_then(|()| out.flush()).unwrap_or_default();
+    writeln!(out, "{text}")
+        .and_then(|()| out.flush())
+        .unwrap_or_default();
 }
 
 /// Prints a remark for the person at the terminal.
