@@ -16,6 +16,7 @@ mod idp_cache;
 mod idp_contract;
 mod idp_examples;
 mod idp_webhook;
+mod model;
 mod session;
 mod session_calls;
 mod session_pipelined;
