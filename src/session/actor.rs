@@ -461,7 +461,9 @@ impl Session {
                 continue;
             };
             let idle = now.saturating_duration_since(writing.touched) >= limits.slot_idle_timeout;
-            let filling = writing.upload.slots_filling() > 0 && writing.closing.is_none();
+            // One whose CLOSE came and that waits for a slot itself may wait for its like.
+            let stands = writing.closing.is_none() || !writing.parked.is_empty();
+            let filling = writing.upload.slots_filling() > 0 && stands;
             if awaited && filling && idle {
                 self.fail_writing(
                     &mut writing,

@@ -60,7 +60,7 @@ impl Session {
         bytes: Bytes,
         done: oneshot::Sender<()>,
     ) {
-        let Some(writing) = self.take_writing(handle) else {
+        let Some(mut writing) = self.take_writing(handle) else {
             return;
         };
         let payload = Payload {
@@ -68,6 +68,7 @@ impl Session {
             slices: vec![bytes],
         };
         let asked = self.environment.clock.now();
+        writing.touched = asked;
         let parked = Parked::new(Source::Filler(done), offset, payload, asked);
         self.place_or_park(handle, writing, parked);
     }
