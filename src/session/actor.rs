@@ -200,7 +200,10 @@ impl Session {
                 },
                 () = out.drained() => self.output_drained(),
                 _ = fast_tick.tick(), if gated => {}
-                _ = slow_tick.tick(), if !self.handles.is_empty() => self.reclaim_slots(),
+                _ = slow_tick.tick(), if !self.handles.is_empty() => {
+                    self.reclaim_slots();
+                    self.reclaim_read_ahead();
+                }
                 () = drain.cancelled(), if !drain.is_cancelled() => {}
                 // The writer ends by itself only when the channel is gone.
                 _ = writer.join_next() => return End::Gone,
@@ -477,6 +480,25 @@ impl Session {
             self.put_writing(handle, writing);
             if failed {
                 self.advance_writing(handle);
+            }
+        }
+    }
+
+    /// Gives memory back that idle readers keep while others read.
+    fn reclaim_read_ahead(&mut self) {
+        if !self.environment.budget.read_ahead_is_crowded() {
+            return;
+        }
+        let idle = self.environment.limits.slot_idle_timeout;
+        let then = self.environment.clock.now().checked_sub(idle);
+        for handle in self.handles.ids() {
+            if let Some(Handle::File {
+                reading: Some(reading),
+                ..
+            }) = self.handles.get_mut(handle)
+                && reading.rest(then)
+            {
+                self.advance_reading(handle);
             }
         }
     }
