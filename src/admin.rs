@@ -179,7 +179,11 @@ fn answer(method: &Method, path: &str, watched: &dyn Watched) -> Response<Full<B
             response(status, JSON, body)
         }
         "/metrics" => response(StatusCode::OK, OPEN_METRICS, watched.metrics()),
-        _ => response(StatusCode::NOT_FOUND, TEXT, "there are /livez, /readyz and /metrics\n"),
+        _ => response(
+            StatusCode::NOT_FOUND,
+            TEXT,
+            "there are /livez, /readyz and /metrics\n",
+        ),
     }
 }
 
@@ -290,12 +294,25 @@ mod tests {
         let admin = start(AdminLimits::default()).await;
         let text = ask(admin.address, "GET /metrics").await;
         assert!(text.contains("application/openmetrics-text"), "{text}");
-        assert!(text.ends_with("portcullis_handles_open 3\n# EOF\n"), "{text}");
+        assert!(
+            text.ends_with("portcullis_handles_open 3\n# EOF\n"),
+            "{text}"
+        );
         let text = ask(admin.address, "HEAD /metrics").await;
-        assert!(text.starts_with("HTTP/1.1 200") && text.ends_with("\r\n\r\n"), "{text}");
-        assert!(ask(admin.address, "GET /etc").await.starts_with("HTTP/1.1 404"));
+        assert!(
+            text.starts_with("HTTP/1.1 200") && text.ends_with("\r\n\r\n"),
+            "{text}"
+        );
+        assert!(
+            ask(admin.address, "GET /etc")
+                .await
+                .starts_with("HTTP/1.1 404")
+        );
         let text = ask(admin.address, "POST /livez").await;
-        assert!(text.starts_with("HTTP/1.1 405") && text.contains("allow: GET, HEAD"), "{text}");
+        assert!(
+            text.starts_with("HTTP/1.1 405") && text.contains("allow: GET, HEAD"),
+            "{text}"
+        );
     }
 
     #[tokio::test]
@@ -307,8 +324,15 @@ mod tests {
         };
         let admin = start(limits).await;
         let mut silent = TcpStream::connect(admin.address).await.unwrap();
-        silent.write_all(b"GET /livez HTTP/1.1\r\nx: ").await.unwrap();
-        assert!(ask(admin.address, "GET /livez").await.starts_with("HTTP/1.1 200"));
+        silent
+            .write_all(b"GET /livez HTTP/1.1\r\nx: ")
+            .await
+            .unwrap();
+        assert!(
+            ask(admin.address, "GET /livez")
+                .await
+                .starts_with("HTTP/1.1 200")
+        );
         let mut rest = Vec::new();
         silent.read_to_end(&mut rest).await.unwrap();
         assert!(!rest.starts_with(b"HTTP/1.1 200"));
@@ -322,7 +346,11 @@ mod tests {
         };
         let admin = start(limits).await;
         let _open = TcpStream::connect(admin.address).await.unwrap();
-        assert!(ask(admin.address, "GET /livez").await.starts_with("HTTP/1.1 200"));
+        assert!(
+            ask(admin.address, "GET /livez")
+                .await
+                .starts_with("HTTP/1.1 200")
+        );
         admin.stop.cancel();
         admin.task.await.unwrap();
         assert!(TcpStream::connect(admin.address).await.is_err());

@@ -219,7 +219,7 @@ impl Metrics {
         let _ = self.uploads_waiting.set(of(readings.uploads_waiting));
     }
 
-    /// Returns everything in the text form of OpenMetrics.
+    /// Returns everything in the text form of `OpenMetrics`.
     #[must_use]
     pub fn encode(&self) -> String {
         let mut text = String::new();

@@ -25,9 +25,7 @@ pub enum Format {
 /// The lines could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    #[error(
-        "log filter {filter:?}: {source}; allowed: a level, or info,portcullis::session=debug"
-    )]
+    #[error("log filter {filter:?}: {source}; allowed: a level, or info,portcullis::session=debug")]
     Filter {
         filter: Box<str>,
         source: tracing_subscriber::filter::ParseError,
@@ -63,11 +61,7 @@ pub fn parse_filter(filter: &str) -> Result<EnvFilter, TelemetryError> {
     })
 }
 
-fn subscriber<W>(
-    format: Format,
-    filter: EnvFilter,
-    writer: W,
-) -> Box<dyn Subscriber + Send + Sync>
+fn subscriber<W>(format: Format, filter: EnvFilter, writer: W) -> Box<dyn Subscriber + Send + Sync>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
@@ -132,7 +126,10 @@ impl Line {
 
 impl Visit for Line {
     fn record_str(&mut self, field: &Field, value: &str) {
-        if !value.chars().any(|c| c.is_whitespace() || c.is_control() || c == '"') {
+        if !value
+            .chars()
+            .any(|c| c.is_whitespace() || c.is_control() || c == '"')
+        {
             self.add(field, format_args!("{value}"));
         } else {
             self.add(field, format_args!("{value:?}"));
@@ -232,7 +229,12 @@ mod tests {
             tracing::warn!(target: "russh::server", "odd packet");
         };
         assert_eq!(logged(Format::Text, "debug", log).lines().count(), 1);
-        assert_eq!(logged(Format::Text, "debug,russh=debug", log).lines().count(), 2);
+        assert_eq!(
+            logged(Format::Text, "debug,russh=debug", log)
+                .lines()
+                .count(),
+            2
+        );
         assert!(parse_filter("debug,=nonsense=").is_err());
     }
 }

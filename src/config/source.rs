@@ -104,13 +104,12 @@ impl Sources {
             let is_section = SETTINGS
                 .iter()
                 .any(|setting| !setting.section.is_empty() && setting.section == name);
-            match value.get_ref() {
-                DeValue::Table(table) if is_section => {
-                    for (key, value) in table {
-                        self.take(text, name, key, value, problems);
-                    }
+            if let (true, DeValue::Table(table)) = (is_section, value.get_ref()) {
+                for (key, value) in table {
+                    self.take(text, name, key, value, problems);
                 }
-                _ => self.take(text, "", key, value, problems),
+            } else {
+                self.take(text, "", key, value, problems);
             }
         }
     }

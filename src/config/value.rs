@@ -1,6 +1,5 @@
 //! From what was written to what is meant.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use toml::de::DeValue;
@@ -133,9 +132,10 @@ impl Kind {
                 Ok(address) => *field(config) = address,
                 Err(_) => return refused(&Raw::Text(text)),
             },
-            (Self::AddressOrOff(field), Raw::Text(text)) => match address_or_off(&text) {
-                Some(address) => *field(config) = address,
-                None => return refused(&Raw::Text(text)),
+            (Self::AddressOrOff(field), Raw::Text(text)) if text == "off" => *field(config) = None,
+            (Self::AddressOrOff(field), Raw::Text(text)) => match text.parse() {
+                Ok(address) => *field(config) = Some(address),
+                Err(_) => return refused(&Raw::Text(text)),
             },
             (Self::Secret(field), Raw::Text(text)) => {
                 *field(config) = Some(Secret::new(text.trim_end().to_owned()));
@@ -261,14 +261,6 @@ impl Kind {
             Self::Milliseconds(_, field) => Some(field(config).as_millis().to_string()),
             Self::Secret(_) | Self::FileText(_) | Self::Headers(_) => None,
         }
-    }
-}
-
-fn address_or_off(text: &str) -> Option<Option<SocketAddr>> {
-    if text == "off" {
-        Some(None)
-    } else {
-        text.parse().ok().map(Some)
     }
 }
 
