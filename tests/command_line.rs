@@ -24,7 +24,10 @@ fn a_wrong_configuration_exits_with_78_and_names_file_line_and_remedy() {
     let text = String::from_utf8_lossy(&output.stderr);
     let expected = format!("error: {path}:1: lisen: unknown setting; did you mean listen?\n");
     assert!(text.contains(&expected), "{text}");
-    assert!(text.contains("error: host_key_files: no host key"), "{text}");
+    assert!(
+        text.contains("error: host_key_files: no host key"),
+        "{text}"
+    );
     let output = run(&["check-config", "--config", "/nonexistent.toml"]);
     assert_eq!(output.status.code(), Some(78));
 }
@@ -38,7 +41,10 @@ fn a_good_configuration_is_called_good() {
     let output = run(&["check-config", "--config", path.to_str().unwrap()]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{text}");
-    assert!(text.starts_with("configuration is good") && !text.contains("key=k"), "{text}");
+    assert!(
+        text.starts_with("configuration is good") && !text.contains("key=k"),
+        "{text}"
+    );
 }
 
 #[test]
