@@ -13,6 +13,7 @@ use crate::vfs::HomeDirectory;
 
 pub mod cache;
 mod network;
+pub mod metered;
 pub mod webhook;
 pub mod wire;
 
