@@ -34,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 mod channels;
 mod deadlines;
 mod drain;
+mod log;
 mod login;
 mod openssh;
 
