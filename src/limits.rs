@@ -108,7 +108,6 @@ pub struct Limits {
     pub refusal_delay: Duration,
     // a session
     pub handles_per_session_max: usize,
-    pub requests_outstanding_max: usize,
     /// Storage calls of one session under way at once.
     pub storage_calls_per_session_max: usize,
     // memory of the whole process
@@ -146,7 +145,6 @@ impl Default for Limits {
             key_offers_max: 20,
             refusal_delay: Duration::from_millis(200),
             handles_per_session_max: 256,
-            requests_outstanding_max: 1_024,
             storage_calls_per_session_max: 64,
             upload_memory_bytes_max: 192 * 1024 * 1024,
             download_memory_bytes_max: 128 * 1024 * 1024,
@@ -180,3 +178,20 @@ pub const SMALL_SLOT_BYTES: u64 = 256 * 1024;
 pub const EXTENTS_PER_PART_MAX: usize = 4_096;
 /// Zeros that setting a file's size may add.
 pub const ZERO_FILL_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+
+// ---- a session ----
+
+/// Replies that wait for the client's window; beyond, no more data is made.
+pub const REPLY_BYTES_QUEUED_MAX: usize = 1024 * 1024;
+/// READs of one handle that are worked on at once; more of them wait in line.
+pub const READS_PER_HANDLE_AT_ONCE: usize = 128;
+/// Path requests that are ordered among each other; more of them wait in line.
+pub const PATH_REQUESTS_AT_ONCE: usize = 64;
+/// Requests without an answer, from which on the connection's input pauses.
+pub const REQUESTS_WAITING_SOFT_MAX: usize = 4_096;
+/// A GET that is cut or throttled goes on from where it stopped, so many times in a row.
+pub const GET_ATTEMPTS_MAX: u32 = 5;
+/// Files below a directory that is renamed: each is a copy and a delete.
+pub const RENAMED_OBJECTS_MAX: usize = 100_000;
+/// Requests without an answer, beyond which the session ends.
+pub const REQUESTS_WAITING_HARD_MAX: usize = 262_144;

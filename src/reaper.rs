@@ -1,5 +1,69 @@
-//! Cleans up after sessions that are gone: aborts their uploads until nothing of them is left.
+//! Outlives sessions: ends the uploads that nobody will complete, and lets commits come to their
+//! end.
+//!
+//! Parts in flight can land after an abort, so an upload is aborted until the store lists nothing
+//! of it. A commit that was sent is never dropped: its outcome is logged here at the latest.
 
-/// Takes uploads that nobody will complete.
+use std::time::Duration;
+
+use tokio_util::task::TaskTracker;
+
+use crate::storage::{Location, SharedStore, StorageErrorKind, UploadId};
+
+/// Takes what must not end with its session.
 #[derive(Debug, Clone, Default)]
-pub struct Reaper {}
+pub struct Reaper {
+    tracker: TaskTracker,
+}
+
+impl Reaper {
+    /// Runs a future to its end, whatever becomes of the session that began it.
+    pub fn outlive(&self, future: impl Future<Output = ()> + Send + 'static) {
+        // Dropping a join handle detaches: the tracker owns the task.
+        drop(self.tracker.spawn(future));
+    }
+
+    /// Ends an upload.
+    pub fn abort(&self, store: SharedStore, location: Location, upload: UploadId) {
+        self.outlive(async move {
+            let mut pause = FIRST_PAUSE;
+            for attempt in 1..=ATTEMPTS_MAX {
+                if is_gone(&store, &location, &upload).await {
+                    tracing::debug!(%location, attempt, "upload aborted");
+                    return;
+                }
+                tokio::time::sleep(pause).await;
+                pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+            }
+            tracing::warn!(
+                %location, upload = %upload.0,
+                "unfinished upload left behind; the bucket's lifecycle rule has to remove it"
+            );
+        });
+    }
+
+    /// Waits until everything has come to its end.
+    pub async fn drain(&self) {
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+}
+
+async fn is_gone(store: &SharedStore, location: &Location, upload: &UploadId) -> bool {
+    if let Err(error) = store.abort(location, upload).await {
+        tracing::debug!(%location, %error, "abort failed");
+        return false;
+    }
+    match store.parts(location, upload).await {
+        Ok(parts) => parts.is_empty(),
+        // A store that forbids looking has confirmed the abort.
+        Err(error) => matches!(
+            error.kind,
+            StorageErrorKind::NoSuchUpload | StorageErrorKind::NotFound | StorageErrorKind::Denied
+        ),
+    }
+}
+
+const ATTEMPTS_MAX: u32 = 12;
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);

@@ -99,7 +99,7 @@ pub struct ConnectionAuth {
     proven: Option<Box<str>>,
 }
 
-/// The answer to the one keyless question about a user.
+/// What came of the one keyless question about a user; an outage too is not asked about again.
 #[derive(Debug, Clone)]
 struct LookUp {
     user: Box<str>,

@@ -216,7 +216,10 @@ mod tests {
             "ssh-ed25519".to_owned(),
             "ssh-ed25519 !!!!".to_owned(),
         ] {
-            assert!(!ed25519().is_listed(&lines(&[line.clone()])), "{line}");
+            assert!(
+                !ed25519().is_listed(&lines(std::slice::from_ref(&line))),
+                "{line}"
+            );
         }
     }
 
@@ -225,7 +228,7 @@ mod tests {
         let key = rsa("rsa-sha2-256", &[0xff; 256]);
         let line = format!("ssh-rsa {} ann", STANDARD.encode(&key.blob));
         assert_eq!(key.check(), Ok(()));
-        assert!(key.is_listed(&lines(&[line.clone()])));
+        assert!(key.is_listed(&lines(std::slice::from_ref(&line))));
         assert!(rsa("rsa-sha2-512", &[0xff; 256]).is_listed(&lines(&[line])));
     }
 

@@ -11,7 +11,9 @@ pub use self::network::{Network, NetworkError};
 use crate::secret::Secret;
 use crate::vfs::HomeDirectory;
 
+pub mod cache;
 mod network;
+pub mod webhook;
 pub mod wire;
 
 /// Answers one question about one login.

@@ -1,8 +1,24 @@
 //! ONE USER ON ONE CHANNEL: an SFTP session from its first packet to its last.
 
+mod actor;
+mod commit;
+mod handles;
+mod list;
+mod names;
+mod out;
+mod paths;
+mod plan;
+mod reading;
+mod rename;
+mod requests;
+mod status;
+mod uploading;
+mod writing;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
 
 use crate::auth::AuthenticatedUser;
 use crate::budget::{Budget, Gate};
@@ -41,6 +57,8 @@ pub struct Environment {
     pub limits: Arc<Limits>,
     pub metrics: Arc<Metrics>,
     pub clock: Arc<dyn Clock>,
+    /// Cancelled when the gateway drains: sessions end when nothing is open.
+    pub drain: CancellationToken,
 }
 
 /// Serves one channel until the client is done, the channel is gone, or the gateway drains.
@@ -54,5 +72,7 @@ pub async fn serve<I: Inbound, O: Outbound>(
     inbound: I,
     outbound: O,
 ) {
-    drop((environment, user, channel, gate, inbound, outbound));
+    tracing::debug!(channel, "sftp session begins");
+    actor::run(environment, user, gate, inbound, outbound).await;
+    tracing::debug!(channel, "sftp session ended");
 }

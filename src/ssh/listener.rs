@@ -107,6 +107,12 @@ impl Gatehouse {
         self.caps.tally()
     }
 
+    /// Returns how long a drain may take.
+    #[must_use]
+    pub fn drain_timeout(&self) -> Duration {
+        self.limits.drain_timeout
+    }
+
     /// Returns how many connections and sessions still run.
     #[must_use]
     pub fn tasks_running(&self) -> usize {

@@ -16,9 +16,15 @@ use futures_util::stream::BoxStream;
 
 pub use self::error::{StorageError, StorageErrorKind};
 pub use self::location::{Bucket, Key, Location, NameError};
+pub use self::operation::Operation;
 
 mod error;
+pub mod failing;
 mod location;
+pub mod memory;
+pub mod metered;
+mod operation;
+pub mod s3;
 
 pub type Result<T> = std::result::Result<T, StorageError>;
 
@@ -254,6 +260,10 @@ pub struct ListedObject {
 
 /// Which conditions a store honours; declared per endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about a store"
+)]
 pub struct Capabilities {
     pub conditional_put: bool,
     pub conditional_complete: bool,

@@ -31,6 +31,12 @@ struct Filling {
     written: Extents,
 }
 
+impl Filling {
+    fn is_full(&self) -> bool {
+        self.written.cover(0, self.place.bytes)
+    }
+}
+
 /// A part whose bytes are complete.
 #[derive(Debug)]
 pub struct ReadyPart {
@@ -159,10 +165,15 @@ impl Upload {
         );
     }
 
+    /// Says whether a part could leave.
+    #[must_use]
+    pub fn has_full_part(&self) -> bool {
+        self.filling.values().any(Filling::is_full)
+    }
+
     /// Takes the next part of which every byte is there.
     pub fn next_full_part(&mut self) -> Option<ReadyPart> {
-        let full = |part: &Filling| part.written.cover(0, part.place.bytes);
-        let number = *self.filling.iter().find(|(_, part)| full(part))?.0;
+        let number = *self.filling.iter().find(|(_, part)| part.is_full())?.0;
         let part = self.filling.remove(&number)?;
         self.shipped.insert(number);
         Some(ReadyPart {
@@ -233,6 +244,14 @@ impl Upload {
             slot: part.slot,
             length,
         }))
+    }
+
+    /// Returns how many bytes lie between `offset` and the end of its part.
+    #[must_use]
+    pub fn bytes_to_border(&self, offset: u64) -> u64 {
+        self.layout
+            .part_at(offset)
+            .map_or(0, |place| place.end().saturating_sub(offset))
     }
 
     /// Returns `length` bytes at `offset` if all of them are still here.

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -31,6 +32,15 @@ impl Json {
             Self::Text(_) => "a string",
             Self::Array(_) => "an array",
             Self::Object(_) => "an object",
+        }
+    }
+
+    /// Returns the text of a string, or the value that is none.
+    pub(super) fn into_text(self) -> Result<String, Self> {
+        if let Self::Text(text) = self {
+            Ok(text)
+        } else {
+            Err(self)
         }
     }
 
@@ -179,10 +189,11 @@ impl<'de> Visitor<'de> for Level<'_> {
         let mut object = Object::new();
         while let Some(key) = entries.next_key::<String>()? {
             let value = entries.next_value_seed(level)?;
-            if object.contains_key(&key) {
-                self.note(Fault::DuplicateKey(key));
-            } else {
-                object.insert(key, value);
+            match object.entry(key) {
+                Entry::Vacant(place) => {
+                    place.insert(value);
+                }
+                Entry::Occupied(place) => self.note(Fault::DuplicateKey(place.key().clone())),
             }
         }
         Ok(Json::Object(object))

@@ -58,6 +58,10 @@ pub fn parse(asked: Asked<'_>, status: u16, body: &[u8]) -> Result<Verdict, IdpE
             );
             return Ok(denied(Denied::STATUS, Some(hint.into())));
         }
+        (300..=399, Transport::Http) => {
+            let detail = format!("the status was {status}; redirects are not followed");
+            return Err(unavailable("redirect", &detail));
+        }
         (other, Transport::Http | Transport::Lambda) => {
             return Err(unavailable("status", &format!("the status was {other}")));
         }

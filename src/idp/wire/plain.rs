@@ -76,14 +76,12 @@ impl Fields {
         let Some(value) = self.0.remove(key) else {
             return Ok(None);
         };
-        let integer = match &value {
-            Json::Number(number) => number.as_u64(),
-            _ => None,
-        };
-        match integer {
-            Some(integer) => Ok(Some(integer)),
-            None => Err(wrong_type(key, "a whole number, not negative", &value)),
+        if let Json::Number(number) = &value
+            && let Some(integer) = number.as_u64()
+        {
+            return Ok(Some(integer));
         }
+        Err(wrong_type(key, "a whole number, not negative", &value))
     }
 
     fn array(&mut self, key: &str) -> Result<Option<Vec<Json>>, IdpError> {
@@ -98,9 +96,9 @@ impl Fields {
         let Some(values) = self.array(key)? else {
             return Ok(None);
         };
-        let text = |value| match value {
-            Json::Text(text) => Ok(text),
-            other => Err(wrong_type(key, "an array of strings", &other)),
+        let text = |value: Json| {
+            let other = |other| wrong_type(key, "an array of strings", &other);
+            value.into_text().map_err(other)
         };
         values
             .into_iter()

@@ -66,12 +66,9 @@ impl Answer {
             Some(other) => return Err(wrong_type(KEY, "an array of strings", &other)),
         };
         let mut keys = Vec::with_capacity(values.len());
-        for value in values {
-            match value {
-                Json::Text(text) => keys.push(text),
-                Json::Null => keys.push(String::new()),
-                other => return Err(wrong_type(KEY, "an array of strings", &other)),
-            }
+        for value in values.into_iter().filter(|value| *value != Json::Null) {
+            let other = |other| wrong_type(KEY, "an array of strings", &other);
+            keys.push(value.into_text().map_err(other)?);
         }
         key_lines(&keys)
     }

@@ -1,0 +1,148 @@
+//! The S3 operations, as the protocol adapter calls them.
+
+use std::sync::Arc;
+
+use s3s::auth::{S3Auth, SecretKey};
+use s3s::dto::{
+    AbortMultipartUploadInput, AbortMultipartUploadOutput, Bucket, CompleteMultipartUploadInput,
+    CompleteMultipartUploadOutput, CopyObjectInput, CopyObjectOutput, CreateBucketInput,
+    CreateBucketOutput, CreateMultipartUploadInput, CreateMultipartUploadOutput, DeleteBucketInput,
+    DeleteBucketOutput, DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput,
+    DeleteObjectsOutput, GetBucketLocationInput, GetBucketLocationOutput, GetObjectInput,
+    GetObjectOutput, GetObjectTaggingInput, GetObjectTaggingOutput, HeadBucketInput,
+    HeadBucketOutput, HeadObjectInput, HeadObjectOutput, ListBucketsInput, ListBucketsOutput,
+    ListMultipartUploadsInput, ListMultipartUploadsOutput, ListObjectsInput, ListObjectsOutput,
+    ListObjectsV2Input, ListObjectsV2Output, ListPartsInput, ListPartsOutput, PutObjectInput,
+    PutObjectOutput, UploadPartCopyInput, UploadPartCopyOutput, UploadPartInput, UploadPartOutput,
+};
+use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
+
+use crate::listing::owner;
+use crate::store::Store;
+
+/// The store as the protocol adapter sees it.
+#[derive(Debug)]
+pub(crate) struct Operations(pub(crate) Arc<Store>);
+
+/// The one pair of keys that is let in.
+pub(crate) struct Keys {
+    pub(crate) access_key: String,
+    pub(crate) secret_key: SecretKey,
+}
+
+#[async_trait::async_trait]
+impl S3Auth for Keys {
+    async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
+        if access_key == self.access_key {
+            return Ok(self.secret_key.clone());
+        }
+        Err(s3_error!(InvalidAccessKeyId))
+    }
+}
+
+/// Forwards an operation that does not wait to the method of the store that carries it out.
+macro_rules! operations {
+    ($($name:ident($input:ty) -> $output:ty = $method:ident;)*) => {
+        #[async_trait::async_trait]
+        impl S3 for Operations {
+            $(async fn $name(&self, request: S3Request<$input>) -> S3Result<S3Response<$output>> {
+                self.0.$method(request.input).map(S3Response::new)
+            })*
+
+            async fn put_object(
+                &self,
+                request: S3Request<PutObjectInput>,
+            ) -> S3Result<S3Response<PutObjectOutput>> {
+                self.0.put_object(request).await.map(S3Response::new)
+            }
+
+            async fn upload_part(
+                &self,
+                request: S3Request<UploadPartInput>,
+            ) -> S3Result<S3Response<UploadPartOutput>> {
+                self.0.upload_part(request).await.map(S3Response::new)
+            }
+
+            async fn copy_object(
+                &self,
+                request: S3Request<CopyObjectInput>,
+            ) -> S3Result<S3Response<CopyObjectOutput>> {
+                self.0.copy_object(request).map(S3Response::new)
+            }
+        }
+    };
+}
+
+operations! {
+    abort_multipart_upload(AbortMultipartUploadInput) -> AbortMultipartUploadOutput = abort_upload;
+    complete_multipart_upload(CompleteMultipartUploadInput) -> CompleteMultipartUploadOutput = complete_upload;
+    create_bucket(CreateBucketInput) -> CreateBucketOutput = create_bucket;
+    create_multipart_upload(CreateMultipartUploadInput) -> CreateMultipartUploadOutput = create_upload;
+    delete_bucket(DeleteBucketInput) -> DeleteBucketOutput = delete_bucket;
+    delete_object(DeleteObjectInput) -> DeleteObjectOutput = delete_object;
+    delete_objects(DeleteObjectsInput) -> DeleteObjectsOutput = delete_objects;
+    get_bucket_location(GetBucketLocationInput) -> GetBucketLocationOutput = bucket_location;
+    get_object(GetObjectInput) -> GetObjectOutput = get_object;
+    get_object_tagging(GetObjectTaggingInput) -> GetObjectTaggingOutput = object_tagging;
+    head_bucket(HeadBucketInput) -> HeadBucketOutput = head_bucket;
+    head_object(HeadObjectInput) -> HeadObjectOutput = head_object;
+    list_buckets(ListBucketsInput) -> ListBucketsOutput = list_buckets;
+    list_multipart_uploads(ListMultipartUploadsInput) -> ListMultipartUploadsOutput = list_uploads;
+    list_objects(ListObjectsInput) -> ListObjectsOutput = list_objects;
+    list_objects_v2(ListObjectsV2Input) -> ListObjectsV2Output = list_objects_v2;
+    list_parts(ListPartsInput) -> ListPartsOutput = list_parts;
+    upload_part_copy(UploadPartCopyInput) -> UploadPartCopyOutput = upload_part_copy;
+}
+
+impl Store {
+    fn create_bucket(&self, input: CreateBucketInput) -> S3Result<CreateBucketOutput> {
+        let CreateBucketInput { bucket, .. } = input;
+        self.create(&bucket)?;
+        Ok(CreateBucketOutput {
+            location: Some(format!("/{bucket}")),
+        })
+    }
+
+    fn delete_bucket(&self, input: DeleteBucketInput) -> S3Result<DeleteBucketOutput> {
+        let bucket = input.bucket;
+        self.remove(&bucket)?;
+        Ok(DeleteBucketOutput {})
+    }
+
+    fn head_bucket(&self, input: HeadBucketInput) -> S3Result<HeadBucketOutput> {
+        let bucket = input.bucket;
+        self.bucket(&bucket)?;
+        Ok(HeadBucketOutput {
+            bucket_region: Some(String::from(REGION)),
+            ..Default::default()
+        })
+    }
+
+    fn bucket_location(&self, input: GetBucketLocationInput) -> S3Result<GetBucketLocationOutput> {
+        let bucket = input.bucket;
+        self.bucket(&bucket)?;
+        // The home of us-east-1 is an empty location.
+        Ok(GetBucketLocationOutput::default())
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "the shape of every operation")]
+    fn list_buckets(&self, input: ListBucketsInput) -> S3Result<ListBucketsOutput> {
+        let prefix = input.prefix.unwrap_or_default();
+        let buckets = self
+            .names()
+            .into_iter()
+            .filter(|(name, _)| name.starts_with(&prefix));
+        let buckets = buckets.map(|(name, created)| Bucket {
+            name: Some(name),
+            creation_date: Some(created.into()),
+            ..Default::default()
+        });
+        Ok(ListBucketsOutput {
+            buckets: Some(buckets.collect()),
+            owner: Some(owner()),
+            ..Default::default()
+        })
+    }
+}
+
+const REGION: &str = "us-east-1";

@@ -1,0 +1,94 @@
+//! The open files and directories of a session.
+
+use std::collections::BTreeMap;
+
+use crate::sftp::HandleId;
+use crate::vfs::VirtualPath;
+
+use super::list::Listing;
+use super::reading::Reading;
+use super::writing::Writing;
+
+/// What a handle stands for. A file opened for both has both halves.
+#[derive(Debug)]
+pub(crate) enum Handle {
+    Directory(Box<Listing>),
+    File {
+        reading: Option<Box<Reading>>,
+        writing: Option<Box<Writing>>,
+    },
+}
+
+/// Handles by their numbers, which are never used twice in a session.
+#[derive(Debug, Default)]
+pub(crate) struct Handles {
+    open: BTreeMap<HandleId, Handle>,
+    next: u32,
+}
+
+impl Handles {
+    pub(crate) fn insert(&mut self, handle: Handle) -> HandleId {
+        let id = HandleId(self.next);
+        self.next = self.next.wrapping_add(1);
+        self.open.insert(id, handle);
+        id
+    }
+
+    pub(crate) fn get_mut(&mut self, id: HandleId) -> Option<&mut Handle> {
+        self.open.get_mut(&id)
+    }
+
+    pub(crate) fn remove(&mut self, id: HandleId) -> Option<Handle> {
+        self.open.remove(&id)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    pub(crate) fn ids(&self) -> Vec<HandleId> {
+        self.open.keys().copied().collect()
+    }
+
+    /// Returns the files that are being written and will become visible.
+    pub(crate) fn uploads(&self) -> impl Iterator<Item = &Writing> {
+        self.open.values().filter_map(|handle| match handle {
+            Handle::File {
+                writing: Some(writing),
+                ..
+            } => Some(&**writing),
+            Handle::File { writing: None, .. } | Handle::Directory(_) => None,
+        })
+    }
+
+    pub(crate) fn uploads_mut(&mut self) -> impl Iterator<Item = &mut Writing> {
+        self.open.values_mut().filter_map(|handle| match handle {
+            Handle::File {
+                writing: Some(writing),
+                ..
+            } => Some(&mut **writing),
+            Handle::File { writing: None, .. } | Handle::Directory(_) => None,
+        })
+    }
+
+    /// Returns the upload under a path, as STAT shows it.
+    pub(crate) fn upload_at(&self, path: &VirtualPath) -> Option<&Writing> {
+        self.uploads()
+            .find(|upload| upload.path == *path && upload.failed.is_none() && !upload.unlinked)
+    }
+
+    /// Returns names and sizes of the uploads that stand in a directory.
+    pub(crate) fn uploads_in(&self, directory: &VirtualPath) -> Vec<(String, u64)> {
+        let inside = |upload: &&Writing| {
+            upload.failed.is_none()
+                && !upload.unlinked
+                && upload.path.parent().as_ref() == Some(directory)
+        };
+        let row = |upload: &Writing| Some((upload.path.name()?.to_owned(), upload.size()));
+        self.uploads().filter(inside).filter_map(row).collect()
+    }
+}

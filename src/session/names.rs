@@ -1,0 +1,207 @@
+//! Requests on names: what is there, make it, remove it.
+
+use crate::clock::unix_seconds;
+use crate::sftp::{Attributes, Status};
+use crate::storage::{
+    Checksum, ETag, ListQuery, Location, NewObject, ObjectMeta, ObjectStore, Precondition,
+    StorageErrorKind,
+};
+use crate::vfs::Access;
+
+use super::plan::{Folder, Parent, Target, directory_attributes, file_attributes};
+use super::status::{EXISTS, IS_DIRECTORY, NOT_EMPTY, Refusal, VIRTUAL};
+
+/// What stands under a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Found {
+    File(ObjectMeta),
+    Directory,
+    Nothing,
+}
+
+/// Looks for an object and for a directory of that name at the same time; an object that is there
+/// answers at once.
+pub(crate) async fn find(store: &dyn ObjectStore, location: &Location) -> Result<Found, Refusal> {
+    let folder = Folder::of(location);
+    let head = store.head(location);
+    let below = is_directory(store, &folder);
+    tokio::pin!(head, below);
+    let (object, directory) = tokio::select! {
+        biased;
+        object = &mut head => (object, None),
+        directory = &mut below => (head.await, Some(directory)),
+    };
+    match object {
+        Ok(meta) => return Ok(Found::File(meta)),
+        Err(error) if error.kind == StorageErrorKind::NotFound => {}
+        Err(error) => return Err(error.into()),
+    }
+    let directory = match directory {
+        Some(directory) => directory?,
+        None => below.await?,
+    };
+    Ok(if directory {
+        Found::Directory
+    } else {
+        Found::Nothing
+    })
+}
+
+/// Says whether anything is in the folder, its marker included.
+pub(crate) async fn is_directory(
+    store: &dyn ObjectStore,
+    folder: &Folder,
+) -> Result<bool, Refusal> {
+    // No object can be below a name that fills the key.
+    if folder.prefix.len() > crate::limits::KEY_BYTES_MAX {
+        return Ok(false);
+    }
+    let page = store.list(&folder.bucket, &query(folder, 1)).await?;
+    Ok(!page.objects.is_empty() || !page.prefixes.is_empty())
+}
+
+/// Returns the attributes of what a path names.
+pub(crate) async fn stat(store: &dyn ObjectStore, target: &Target) -> Result<Attributes, Refusal> {
+    match target {
+        Target::Virtual => Ok(directory_attributes(None)),
+        Target::Root { access, .. } => Ok(directory_attributes(Some(*access))),
+        Target::Nowhere => Err(Status::NO_SUCH_FILE.into()),
+        Target::MappedFile { location, access } => {
+            let meta = store.head(location).await?;
+            Ok(attributes_of(&meta, *access))
+        }
+        Target::Object {
+            location, access, ..
+        } => match find(store, location).await? {
+            Found::File(meta) => Ok(attributes_of(&meta, *access)),
+            Found::Directory => Ok(directory_attributes(Some(*access))),
+            Found::Nothing => Err(Status::NO_SUCH_FILE.into()),
+        },
+    }
+}
+
+/// Returns a file's attributes; a time that was stored with it wins over S3's own.
+pub(crate) fn attributes_of(meta: &ObjectMeta, access: Access) -> Attributes {
+    let stored = meta.metadata(MTIME).and_then(|text| text.parse().ok());
+    file_attributes(
+        access,
+        meta.size,
+        stored.unwrap_or_else(|| unix_seconds(meta.modified)),
+    )
+}
+
+/// Makes a directory's marker.
+pub(crate) async fn mkdir(store: &dyn ObjectStore, target: &Target) -> Result<(), Refusal> {
+    let (location, parent) = match target {
+        Target::Virtual | Target::Root { .. } | Target::MappedFile { .. } => {
+            return Err(EXISTS.into());
+        }
+        Target::Nowhere => return Err(Status::NO_SUCH_FILE.into()),
+        Target::Object {
+            location, parent, ..
+        } => (location, parent),
+    };
+    require_parent(store, parent).await?;
+    if find(store, location).await? != Found::Nothing {
+        return Err(EXISTS.into());
+    }
+    let marker = Folder::of(location).marker().ok_or(Status::NO_SUCH_FILE)?;
+    let object = NewObject {
+        content_type: Some(DIRECTORY_TYPE.into()),
+        metadata: Vec::new(),
+    };
+    let condition = exclusive(store);
+    let empty = bytes::Bytes::new();
+    match store
+        .put(&marker, empty, EMPTY_CHECKSUM, &object, &condition)
+        .await
+    {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind == StorageErrorKind::Precondition => Err(EXISTS.into()),
+        // A marker is the same whoever wrote it.
+        Err(error) if error.kind == StorageErrorKind::OutcomeUnknown => store
+            .head(&marker)
+            .await
+            .map(drop)
+            .map_err(|_| error.into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Removes a directory that holds nothing but its marker.
+pub(crate) async fn rmdir(store: &dyn ObjectStore, target: &Target) -> Result<(), Refusal> {
+    let location = match target {
+        Target::Virtual | Target::Root { .. } => return Err(VIRTUAL.into()),
+        Target::MappedFile { .. } | Target::Nowhere => return Err(Status::NO_SUCH_FILE.into()),
+        Target::Object { location, .. } => location,
+    };
+    let folder = Folder::of(location);
+    let page = store.list(&folder.bucket, &query(&folder, 2)).await?;
+    let is_marker = |key: &str| key == folder.prefix;
+    if page.objects.iter().any(|object| !is_marker(&object.key)) || !page.prefixes.is_empty() {
+        return Err(NOT_EMPTY.into());
+    }
+    // Nothing there, or a file: on a file system too it is "no such directory".
+    let marker = page.objects.first().ok_or(Status::NO_SUCH_FILE)?;
+    let place = folder.marker().ok_or(Status::NO_SUCH_FILE)?;
+    store.delete(&place, pinned(store, &marker.etag)).await?;
+    Ok(())
+}
+
+/// Removes a file.
+pub(crate) async fn remove(store: &dyn ObjectStore, target: &Target) -> Result<(), Refusal> {
+    let location = match target {
+        Target::Virtual | Target::Root { .. } => return Err(IS_DIRECTORY.into()),
+        Target::Nowhere => return Err(Status::NO_SUCH_FILE.into()),
+        Target::Object { location, .. } | Target::MappedFile { location, .. } => location,
+    };
+    match find(store, location).await? {
+        Found::File(_) => Ok(store.delete(location, None).await?),
+        Found::Directory => Err(IS_DIRECTORY.into()),
+        Found::Nothing => Err(Status::NO_SUCH_FILE.into()),
+    }
+}
+
+/// Refuses what would stand in a directory that is not there.
+pub(crate) async fn require_parent(
+    store: &dyn ObjectStore,
+    parent: &Parent,
+) -> Result<(), Refusal> {
+    let Parent::Folder(folder) = parent else {
+        return Ok(());
+    };
+    if is_directory(store, folder).await? {
+        Ok(())
+    } else {
+        Err(Status::NO_SUCH_FILE.into())
+    }
+}
+
+/// Returns "only if nothing is there", where the store honours it.
+pub(crate) fn exclusive(store: &dyn ObjectStore) -> Precondition {
+    let honoured = store.capabilities().conditional_put;
+    if honoured {
+        Precondition::IfNoneMatch
+    } else {
+        Precondition::None
+    }
+}
+
+fn pinned<'a>(store: &dyn ObjectStore, etag: &'a ETag) -> Option<&'a ETag> {
+    store.capabilities().conditional_delete.then_some(etag)
+}
+
+fn query(folder: &Folder, max: u16) -> ListQuery {
+    ListQuery {
+        prefix: folder.prefix.clone(),
+        delimited: false,
+        after: None,
+        max,
+    }
+}
+
+/// Where a file's time is kept, in seconds since 1970.
+pub(crate) const MTIME: &str = "mtime";
+const DIRECTORY_TYPE: &str = "application/x-directory";
+/// CRC-64/NVME of no bytes.
+pub(crate) const EMPTY_CHECKSUM: Checksum = Checksum(0);

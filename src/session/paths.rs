@@ -1,0 +1,708 @@
+//! Requests that name a path: put in order, planned, run over the storage, answered.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Instant;
+
+use crate::audit;
+use crate::limits;
+use crate::sftp::{Attributes, HandleId, OpenMode, Reply, RequestId, Status};
+use crate::storage::{ETag, ListPage, Location, ObjectStore, Precondition, StorageErrorKind};
+use crate::transfer::Ticket;
+use crate::vfs::{Access, VirtualPath};
+
+use super::actor::{Event, Session};
+use super::handles::Handle;
+use super::list::{self, Listing};
+use super::names::{self, Found};
+use super::plan::{Folder, Need, Parent, Target, plan};
+use super::reading::{OpenedObject, Reading, open_object};
+use super::rename;
+use super::status::{EXISTS, IS_DIRECTORY, NO_APPEND, NOT_EMPTY, Refusal, TOO_MANY_HANDLES};
+use super::writing::{Base, Closing, Writing};
+
+/// A request that names a path, from its arrival to its answer.
+#[derive(Debug)]
+pub(crate) struct PathRequest {
+    pub(crate) id: RequestId,
+    pub(crate) operation: &'static str,
+    pub(crate) asked: Instant,
+    pub(crate) path: VirtualPath,
+    pub(crate) act: Act,
+    ticket: Option<Ticket>,
+}
+
+/// What is to be done with the path.
+#[derive(Debug, Clone)]
+pub(crate) enum Act {
+    Stat,
+    SetStat(Attributes),
+    StatVfs,
+    OpenDirectory,
+    Open {
+        mode: OpenMode,
+        attrs: Attributes,
+    },
+    Remove,
+    MkDir,
+    RmDir,
+    Rename {
+        to: VirtualPath,
+        replace: bool,
+    },
+    /// A writer's CLOSE: here the name changes what it stands for.
+    Close(HandleId),
+}
+
+/// What the storage made of it.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Reply(Reply),
+    Refused(Refusal),
+    Directory {
+        listing: Box<Listing>,
+    },
+    Opened {
+        object: Option<(OpenedObject, Access)>,
+        writing: Option<ForWriting>,
+        location: Location,
+    },
+}
+
+/// What OPEN found out for a writer.
+#[derive(Debug)]
+pub(crate) struct ForWriting {
+    mode: OpenMode,
+    access: Access,
+    base: Option<Base>,
+    condition: Precondition,
+}
+
+/// The path requests that are not done.
+#[derive(Debug, Default)]
+pub(crate) struct Lane {
+    /// Not yet compared with each other.
+    waiting: VecDeque<PathRequest>,
+    /// In order of arrival; each has a ticket.
+    ordered: VecDeque<PathRequest>,
+    running: usize,
+    opening: usize,
+    /// Directories that this session saw: a file may be put there without looking again.
+    known: BTreeSet<VirtualPath>,
+}
+
+impl Act {
+    const fn changes(&self) -> bool {
+        match self {
+            Self::Stat | Self::StatVfs | Self::OpenDirectory => false,
+            Self::Open { mode, .. } => mode.write,
+            Self::SetStat(_)
+            | Self::Remove
+            | Self::MkDir
+            | Self::RmDir
+            | Self::Rename { .. }
+            | Self::Close(_) => true,
+        }
+    }
+
+    const fn need(&self) -> Need {
+        match self {
+            Self::Stat | Self::StatVfs | Self::OpenDirectory | Self::Close(_) => Need::Look,
+            Self::Open { mode, .. } if !mode.write => Need::Read,
+            Self::Open { .. }
+            | Self::SetStat(_)
+            | Self::Remove
+            | Self::MkDir
+            | Self::RmDir
+            | Self::Rename { .. } => Need::Write,
+        }
+    }
+}
+
+impl Session {
+    /// Puts a request in line.
+    pub(crate) fn ask_path(
+        &mut self,
+        id: RequestId,
+        operation: &'static str,
+        asked: Instant,
+        path: VirtualPath,
+        act: Act,
+    ) {
+        let request = PathRequest {
+            id,
+            operation,
+            asked,
+            path,
+            act,
+            ticket: None,
+        };
+        self.lane.waiting.push_back(request);
+        self.start_paths();
+    }
+
+    /// Starts what may run.
+    pub(crate) fn start_paths(&mut self) {
+        while self.lane.ordered.len() < limits::PATH_REQUESTS_AT_ONCE {
+            let Some(mut request) = self.lane.waiting.pop_front() else {
+                break;
+            };
+            let mut paths = vec![request.path.clone()];
+            if let Act::Rename { to, .. } = &request.act {
+                paths.push(to.clone());
+            }
+            request.ticket = Some(self.order.arrive(paths, request.act.changes()));
+            self.lane.ordered.push_back(request);
+        }
+        let calls_max = self.environment.limits.storage_calls_per_session_max;
+        let mut at = 0;
+        while let Some(request) = self.lane.ordered.get(at) {
+            let free = self.lane.running < calls_max || matches!(request.act, Act::Close(_));
+            if free
+                && request
+                    .ticket
+                    .is_some_and(|ticket| self.order.may_run(ticket))
+            {
+                if let Some(request) = self.lane.ordered.remove(at) {
+                    self.start_path(request);
+                }
+                // Whatever ended at once may have set others free.
+                at = 0;
+            } else {
+                at = at.saturating_add(1);
+            }
+        }
+    }
+
+    fn start_path(&mut self, request: PathRequest) {
+        if let Act::Close(handle) = request.act {
+            return self.begin_close(request, handle);
+        }
+        self.lane.running = self.lane.running.saturating_add(1);
+        if matches!(request.act, Act::Open { .. } | Act::OpenDirectory) {
+            let open = self.handles.len().saturating_add(self.lane.opening);
+            self.lane.opening = self.lane.opening.saturating_add(1);
+            if open >= self.environment.limits.handles_per_session_max {
+                return self.path_answered(request, Answer::Refused(TOO_MANY_HANDLES.into()));
+            }
+        }
+        match self.answer_at_once(&request) {
+            Ok(Some(answer)) => self.path_answered(request, answer),
+            Err(status) => self.path_answered(request, Answer::Refused(status.into())),
+            Ok(None) => self.run_path(request),
+        }
+    }
+
+    /// Answers what needs no storage: refusals, virtual directories, the session's own uploads.
+    fn answer_at_once(&mut self, request: &PathRequest) -> Result<Option<Answer>, Status> {
+        let config = std::sync::Arc::clone(self.user.config());
+        let target = plan(&config.home, &request.path, request.act.need())?;
+        let upload = self.handles.upload_at(&request.path);
+        match (&request.act, &target) {
+            (Act::StatVfs, _) => Ok(Some(Answer::Reply(Reply::StatVfs))),
+            (Act::Stat, Target::Object { access, .. } | Target::MappedFile { access, .. }) => {
+                let now = crate::clock::unix_seconds(self.environment.clock.wall());
+                let attrs =
+                    upload.map(|upload| super::plan::file_attributes(*access, upload.size(), now));
+                Ok(attrs.map(|attrs| Answer::Reply(Reply::Attrs(attrs))))
+            }
+            (Act::SetStat(attrs), _) if upload.is_some() && attrs.size.is_none() => {
+                Ok(Some(Answer::Reply(Reply::Status(Status::OK))))
+            }
+            (Act::MkDir, _) if upload.is_some() => Err(EXISTS),
+            (Act::Open { mode, .. }, _) if mode.exclusive && upload.is_some() => Err(EXISTS),
+            (Act::Open { mode, .. }, Target::Virtual | Target::Nowhere) if mode.create => {
+                self.explain_virtual(&request.path, &config.home);
+                Err(Status::NO_SUCH_FILE)
+            }
+            (Act::RmDir, Target::Object { .. }) => {
+                let below = |upload: &Writing| upload.path.below(&request.path).is_some();
+                if self.handles.uploads().any(below) {
+                    Err(NOT_EMPTY)
+                } else {
+                    Ok(None)
+                }
+            }
+            (Act::Rename { to, .. }, _) => plan(&config.home, to, Need::Write).map(|_| None),
+            _ => Ok(None),
+        }
+    }
+
+    fn run_path(&mut self, request: PathRequest) {
+        let config = std::sync::Arc::clone(self.user.config());
+        let uploading = self.handles.uploads_in(&request.path);
+        let parent_known = request
+            .path
+            .parent()
+            .is_some_and(|parent| self.lane.known.contains(&parent));
+        let unlink_only = matches!(request.act, Act::Remove) && self.unlink_uploads(&request.path);
+        let (store, events) = (self.environment.store.clone(), self.events.clone());
+        self.tasks.spawn(async move {
+            let work = Work {
+                store: &*store,
+                config: &config,
+                uploading,
+                parent_known,
+            };
+            let answer = match work.run(&request).await {
+                // The name existed as an upload; that it did not exist in S3 is no error.
+                Err(refusal) if unlink_only && refusal.status == Status::NO_SUCH_FILE => {
+                    Answer::Reply(Reply::Status(Status::OK))
+                }
+                Ok(answer) => answer,
+                Err(refusal) => Answer::Refused(refusal),
+            };
+            events.send(Event::Answered {
+                request: Box::new(request),
+                answer,
+            });
+        });
+    }
+
+    fn unlink_uploads(&mut self, path: &VirtualPath) -> bool {
+        let mut found = false;
+        for upload in self
+            .handles
+            .uploads_mut()
+            .filter(|upload| upload.path == *path)
+        {
+            upload.unlinked = true;
+            found = true;
+        }
+        found
+    }
+
+    /// Answers a request that ran, and lets those go on that waited for it.
+    pub(crate) fn path_answered(&mut self, request: PathRequest, answer: Answer) {
+        self.lane.running = self.lane.running.saturating_sub(1);
+        if matches!(request.act, Act::Open { .. } | Act::OpenDirectory) {
+            self.lane.opening = self.lane.opening.saturating_sub(1);
+        }
+        if let Some(ticket) = request.ticket {
+            self.order.done(ticket);
+        }
+        let code = match answer {
+            Answer::Reply(reply) => {
+                self.note_change(&request, &reply);
+                self.out.reply(request.id, &reply);
+                crate::sftp::StatusCode::Ok
+            }
+            Answer::Refused(refusal) => {
+                if let Some(detail) = &refusal.detail {
+                    audit::storage_refused(request.operation, &request.path, detail);
+                }
+                self.out.status(request.id, refusal.status);
+                refusal.status.code
+            }
+            Answer::Directory { listing } => {
+                self.know(request.path.clone());
+                let handle = self.handles.insert(Handle::Directory(listing));
+                self.out.reply(request.id, &Reply::Handle(handle));
+                crate::sftp::StatusCode::Ok
+            }
+            Answer::Opened {
+                object,
+                writing,
+                location,
+            } => {
+                let handle = self.opened(&request, object, writing, location);
+                self.out.reply(request.id, &Reply::Handle(handle));
+                crate::sftp::StatusCode::Ok
+            }
+        };
+        self.answered(request.operation, request.asked, code);
+        self.start_paths();
+    }
+
+    fn opened(
+        &mut self,
+        request: &PathRequest,
+        object: Option<(OpenedObject, Access)>,
+        writing: Option<ForWriting>,
+        location: Location,
+    ) -> HandleId {
+        let now = self.environment.clock.now();
+        let handle = self.handles.insert(Handle::File {
+            reading: None,
+            writing: None,
+        });
+        if let Some((opened, access)) = object {
+            let window = self.environment.limits.read_ahead_per_handle_bytes_max;
+            let path = request.path.clone();
+            let place = location.clone();
+            let mut reading = Reading::new(path, place, access, opened.meta, window, now);
+            if let Some(body) = opened.body {
+                self.begin_reading(handle, &mut reading, body);
+            }
+            self.put_reading(handle, Box::new(reading));
+        }
+        if let Some(found) = writing {
+            if let Some(parent) = request.path.parent() {
+                self.know(parent);
+            }
+            let layout = self.environment.budget.layout();
+            let ForWriting {
+                mode,
+                access,
+                base,
+                condition,
+            } = found;
+            let path = request.path.clone();
+            let mut writing =
+                Writing::new(path, location, access, mode, base, condition, layout, now);
+            if let Act::Open { attrs, .. } = &request.act {
+                // A size in OPEN's attributes is what the client expects, not what it sets.
+                let attrs = Attributes {
+                    size: None,
+                    ..*attrs
+                };
+                writing.set_attributes(&attrs).ok();
+            }
+            self.put_writing(handle, Box::new(writing));
+        }
+        handle
+    }
+
+    fn begin_close(&mut self, request: PathRequest, handle: HandleId) {
+        let PathRequest {
+            id,
+            asked,
+            ticket: Some(ticket),
+            ..
+        } = request
+        else {
+            return;
+        };
+        let Some(mut writing) = self.take_writing(handle) else {
+            return;
+        };
+        writing.closing = Some(Closing { id, ticket, asked });
+        self.put_writing(handle, writing);
+        self.advance_writing(handle);
+    }
+
+    fn note_change(&mut self, request: &PathRequest, reply: &Reply) {
+        if !matches!(reply, Reply::Status(status) if *status == Status::OK) {
+            return;
+        }
+        match &request.act {
+            Act::Rename { to, .. } => {
+                self.lane.known.clear();
+                audit::changed(request.operation, &request.path, Some(to));
+            }
+            Act::RmDir => {
+                self.lane.known.clear();
+                audit::changed(request.operation, &request.path, None);
+            }
+            Act::MkDir => {
+                self.know(request.path.clone());
+                audit::changed(request.operation, &request.path, None);
+            }
+            Act::Remove => audit::changed(request.operation, &request.path, None),
+            Act::Stat
+            | Act::SetStat(_)
+            | Act::StatVfs
+            | Act::OpenDirectory
+            | Act::Open { .. }
+            | Act::Close(_) => {}
+        }
+    }
+
+    fn know(&mut self, directory: VirtualPath) {
+        if self.lane.known.len() >= KNOWN_DIRECTORIES_MAX {
+            self.lane.known.clear();
+        }
+        self.lane.known.insert(directory);
+    }
+
+    // ---- open directories ----
+
+    /// Answers READDIRs, and fetches the next page before it is needed.
+    pub(crate) fn advance_listing(&mut self, handle: HandleId) {
+        let now = crate::clock::unix_seconds(self.environment.clock.wall());
+        let Some(Handle::Directory(listing)) = self.handles.get_mut(handle) else {
+            return;
+        };
+        let mut answered = Vec::new();
+        while !self.out.is_full() && !listing.pending.is_empty() {
+            let Some(names) = listing.take_names() else {
+                break;
+            };
+            let Some((id, asked)) = listing.pending.pop_front() else {
+                break;
+            };
+            if names.is_empty() {
+                self.out.status(id, Status::EOF);
+                answered.push((asked, Status::EOF));
+            } else {
+                self.out.reply(id, &Reply::Names { names, now });
+                answered.push((asked, Status::OK));
+            }
+        }
+        if let Some((folder, query)) = listing.next_page() {
+            let (store, events) = (self.environment.store.clone(), self.events.clone());
+            self.tasks.spawn(async move {
+                let outcome = list::fetch_page(&*store, &folder, &query).await;
+                events.send(Event::Page {
+                    handle,
+                    query,
+                    outcome,
+                });
+            });
+        }
+        for (asked, status) in answered {
+            self.answered("readdir", asked, status.code);
+        }
+    }
+
+    pub(crate) fn page_arrived(
+        &mut self,
+        handle: HandleId,
+        query: crate::storage::ListQuery,
+        outcome: crate::storage::Result<ListPage>,
+    ) {
+        let Some(Handle::Directory(listing)) = self.handles.get_mut(handle) else {
+            return;
+        };
+        match outcome {
+            Ok(page) => listing.take_page(page),
+            Err(error) => {
+                listing.page_failed(query);
+                let path = listing.path.clone();
+                let refused = std::mem::take(&mut listing.pending);
+                audit::storage_refused("readdir", &path, &error.to_string());
+                let status = super::status::of_storage(error.kind);
+                for (id, asked) in refused {
+                    self.refuse(id, "readdir", asked, status);
+                }
+                return;
+            }
+        }
+        self.advance_listing(handle);
+    }
+
+    /// Tells a person where files can be put.
+    fn explain_virtual(&mut self, path: &VirtualPath, home: &crate::vfs::HomeDirectory) {
+        if self.lane_explained() {
+            return;
+        }
+        let parent = path.parent().unwrap_or_else(VirtualPath::root);
+        let entries: Vec<_> = home
+            .mappings()
+            .iter()
+            .map(|m| m.entry.as_str())
+            .take(8)
+            .collect();
+        self.out.stderr(format!(
+            "\"{parent}\" is virtual: put files below {}\n",
+            entries.join(", ")
+        ));
+    }
+
+    fn lane_explained(&mut self) -> bool {
+        let explained = self.explanations >= EXPLANATIONS_MAX;
+        self.explanations = self.explanations.saturating_add(1);
+        explained
+    }
+}
+
+/// What one path request sees while it runs.
+struct Work<'a> {
+    store: &'a dyn ObjectStore,
+    config: &'a crate::idp::UserConfig,
+    uploading: Vec<(String, u64)>,
+    parent_known: bool,
+}
+
+impl Work<'_> {
+    async fn run(&self, request: &PathRequest) -> Result<Answer, Refusal> {
+        let home = &self.config.home;
+        let target = plan(home, &request.path, request.act.need())?;
+        let ok = Answer::Reply(Reply::Status(Status::OK));
+        match &request.act {
+            Act::Stat => {
+                let attrs = names::stat(self.store, &target).await?;
+                Ok(Answer::Reply(Reply::Attrs(attrs)))
+            }
+            Act::SetStat(attrs) => {
+                let now = names::stat(self.store, &target).await?;
+                match attrs.size {
+                    Some(size) if now.size != Some(size) => Err(SIZE_BY_PATH.into()),
+                    Some(_) | None => Ok(ok),
+                }
+            }
+            Act::StatVfs => Ok(Answer::Reply(Reply::StatVfs)),
+            Act::OpenDirectory => self.open_directory(request, target).await,
+            Act::Open { mode, .. } if mode.write => self.open_for_writing(target, *mode).await,
+            Act::Open { .. } => self.open_for_reading(target).await,
+            Act::Remove => names::remove(self.store, &target).await.map(|()| ok),
+            Act::MkDir => names::mkdir(self.store, &target).await.map(|()| ok),
+            Act::RmDir => names::rmdir(self.store, &target).await.map(|()| ok),
+            Act::Rename { to, replace } => {
+                let to = plan(home, to, Need::Write)?;
+                rename::rename(self.store, &target, &to, *replace)
+                    .await
+                    .map(|()| ok)
+            }
+            Act::Close(_) => Err(Status::FAILURE.into()),
+        }
+    }
+
+    async fn open_directory(
+        &self,
+        request: &PathRequest,
+        target: Target,
+    ) -> Result<Answer, Refusal> {
+        let path = request.path.clone();
+        let (folder, access, always) = match target {
+            Target::Virtual => {
+                let children = self.virtual_children(&path).await?;
+                let listing = Box::new(Listing::of_virtual(path, children));
+                return Ok(Answer::Directory { listing });
+            }
+            Target::Root { folder, access } => (folder, access, true),
+            Target::Object {
+                location, access, ..
+            } => (Folder::of(&location), access, false),
+            Target::MappedFile { .. } | Target::Nowhere => {
+                return Err(Status::NO_SUCH_FILE.into());
+            }
+        };
+        let first = list::fetch_page(self.store, &folder, &list::page_query(&folder, None)).await?;
+        let empty = first.objects.is_empty() && first.prefixes.is_empty();
+        if empty && !always && self.uploading.is_empty() {
+            return Err(Status::NO_SUCH_FILE.into());
+        }
+        let uploading = self.uploading.clone();
+        let listing = Listing::of_folder(path, folder, access, uploading, first);
+        Ok(Answer::Directory {
+            listing: Box::new(listing),
+        })
+    }
+
+    async fn virtual_children(
+        &self,
+        path: &VirtualPath,
+    ) -> Result<Vec<crate::sftp::Name>, Refusal> {
+        let mut children = Vec::new();
+        for (name, _) in self.config.home.children(path) {
+            let Ok(child) = VirtualPath::resolve(path, name.as_bytes()) else {
+                continue;
+            };
+            let target = plan(&self.config.home, &child, Need::Look)?;
+            match names::stat(self.store, &target).await {
+                Ok(attrs) => {
+                    let name = bytes::Bytes::copy_from_slice(name.as_bytes());
+                    children.push(crate::sftp::Name { name, attrs });
+                }
+                // The object of a file mapping that is not there is not listed.
+                Err(refusal) if refusal.status == Status::NO_SUCH_FILE => {}
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        Ok(children)
+    }
+
+    async fn open_for_reading(&self, target: Target) -> Result<Answer, Refusal> {
+        let (location, access) = file_target(target)?;
+        let object = open_object(self.store, &location).await?;
+        Ok(Answer::Opened {
+            object: Some((object, access)),
+            writing: None,
+            location,
+        })
+    }
+
+    async fn open_for_writing(&self, target: Target, mode: OpenMode) -> Result<Answer, Refusal> {
+        let parent = match &target {
+            Target::Object { parent, .. } if !self.parent_known => parent.clone(),
+            Target::Object { .. }
+            | Target::Virtual
+            | Target::Root { .. }
+            | Target::MappedFile { .. }
+            | Target::Nowhere => Parent::Root,
+        };
+        let (location, access) = file_target(target)?;
+        if mode.read && !access.may_read() {
+            return Err(super::status::WRITE_ONLY.into());
+        }
+        let parent_there = async {
+            if mode.create {
+                names::require_parent(self.store, &parent).await
+            } else {
+                Ok(())
+            }
+        };
+        let ((), found) = futures_util::try_join!(parent_there, self.existing(&location, mode))?;
+        let base = match found {
+            Found::Directory => return Err(IS_DIRECTORY.into()),
+            Found::Nothing if !mode.create => return Err(Status::NO_SUCH_FILE.into()),
+            Found::File(_) if mode.exclusive => return Err(EXISTS.into()),
+            Found::File(meta) if !mode.truncate => Some((meta.etag, meta.size)),
+            Found::Nothing | Found::File(_) => None,
+        };
+        if mode.append && base.as_ref().is_some_and(|(_, size)| *size > 0) {
+            return Err(NO_APPEND.into());
+        }
+        let object = match &base {
+            Some(_) if mode.read => Some((open_object(self.store, &location).await?, access)),
+            Some(_) | None => None,
+        };
+        let base = base.map(|(etag, size)| Base { etag, size });
+        let condition = self.condition(mode, base.as_ref().map(|base| &base.etag));
+        let writing = Some(ForWriting {
+            mode,
+            access,
+            base,
+            condition,
+        });
+        Ok(Answer::Opened {
+            object,
+            writing,
+            location,
+        })
+    }
+
+    /// Looks for what stands at the place. A file that is truncated anyway need not be looked
+    /// for, only a directory.
+    async fn existing(&self, location: &Location, mode: OpenMode) -> Result<Found, Refusal> {
+        if mode.create && mode.truncate && !mode.exclusive {
+            // A file and a directory of one name: the file is what the name means.
+            let folder = Folder::of(location);
+            if !names::is_directory(self.store, &folder).await? {
+                return Ok(Found::Nothing);
+            }
+            return match self.store.head(location).await {
+                Ok(_) => Ok(Found::Nothing),
+                Err(error) if error.kind == StorageErrorKind::NotFound => Ok(Found::Directory),
+                Err(error) => Err(error.into()),
+            };
+        }
+        names::find(self.store, location).await
+    }
+
+    fn condition(&self, mode: OpenMode, base: Option<&ETag>) -> Precondition {
+        match base {
+            _ if mode.exclusive => names::exclusive(self.store),
+            Some(etag) if self.store.capabilities().conditional_put => {
+                Precondition::IfMatch(etag.clone())
+            }
+            Some(_) | None => Precondition::None,
+        }
+    }
+}
+
+fn file_target(target: Target) -> Result<(Location, Access), Status> {
+    match target {
+        Target::Object {
+            location, access, ..
+        }
+        | Target::MappedFile { location, access } => Ok((location, access)),
+        Target::Virtual | Target::Root { .. } => Err(IS_DIRECTORY),
+        Target::Nowhere => Err(Status::NO_SUCH_FILE),
+    }
+}
+
+const SIZE_BY_PATH: Status =
+    Status::unsupported("The size of a file can be changed only while it is written");
+const KNOWN_DIRECTORIES_MAX: usize = 1_000;
+const EXPLANATIONS_MAX: u32 = 20;

@@ -1,0 +1,284 @@
+//! Rename: S3 cannot, so it is copy, then delete, both on condition that the source is unchanged.
+
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
+
+use crate::limits;
+use crate::sftp::Status;
+use crate::storage::{
+    ByteRange, CompletedPart, Key, ListCursor, ListQuery, Location, NewObject, ObjectMeta,
+    ObjectStore, PartNumber, Precondition, StorageError, StorageErrorKind, Stored, UploadId,
+};
+
+use super::commit::{self, NONCE, Settled};
+use super::names::{Found, exclusive, find, require_parent};
+use super::plan::{Folder, Target};
+use super::status::{CHANGED, EXISTS, IS_DIRECTORY, Refusal, VIRTUAL};
+
+/// Moves a file or a directory. `replace` is `posix-rename@openssh.com`: an existing file at the
+/// target gives way.
+pub(crate) async fn rename(
+    store: &dyn ObjectStore,
+    from: &Target,
+    to: &Target,
+    replace: bool,
+) -> Result<(), Refusal> {
+    let source = match from {
+        Target::Virtual | Target::Root { .. } | Target::MappedFile { .. } => {
+            return Err(VIRTUAL.into());
+        }
+        Target::Nowhere => return Err(Status::NO_SUCH_FILE.into()),
+        Target::Object { location, .. } => location,
+    };
+    let (target, parent) = match to {
+        Target::Virtual | Target::Root { .. } | Target::MappedFile { .. } => {
+            return Err(EXISTS.into());
+        }
+        Target::Nowhere => return Err(Status::NO_SUCH_FILE.into()),
+        Target::Object {
+            location, parent, ..
+        } => (location, parent),
+    };
+    let found = find(store, source).await?;
+    if source == target {
+        let missing = found == Found::Nothing;
+        return if missing {
+            Err(Status::NO_SUCH_FILE.into())
+        } else {
+            Ok(())
+        };
+    }
+    require_parent(store, parent).await?;
+    let occupied = find(store, target).await?;
+    match (found, occupied) {
+        (Found::Nothing, _) => Err(Status::NO_SUCH_FILE.into()),
+        (Found::File(_), Found::Directory) => Err(IS_DIRECTORY.into()),
+        (Found::File(_), Found::File(_)) if !replace => Err(EXISTS.into()),
+        (Found::File(meta), Found::File(_)) => {
+            rename_file(store, source, &meta, target, &Precondition::None).await
+        }
+        (Found::File(meta), Found::Nothing) => {
+            let condition = if replace {
+                Precondition::None
+            } else {
+                copy_exclusive(store)
+            };
+            rename_file(store, source, &meta, target, &condition).await
+        }
+        (Found::Directory, Found::Nothing) => rename_directory(store, source, target).await,
+        (Found::Directory, Found::File(_) | Found::Directory) => Err(EXISTS.into()),
+    }
+}
+
+async fn rename_file(
+    store: &dyn ObjectStore,
+    source: &Location,
+    meta: &ObjectMeta,
+    target: &Location,
+    condition: &Precondition,
+) -> Result<(), Refusal> {
+    copy(store, source, meta, target, condition).await?;
+    let pin = store
+        .capabilities()
+        .conditional_delete
+        .then_some(&meta.etag);
+    match store.delete(source, pin).await {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind == StorageErrorKind::Precondition => Err(Refusal {
+            status: CHANGED,
+            detail: Some(error.to_string().into()),
+        }),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Copies everything before anything is deleted; a copy that fails leaves the source whole and
+/// takes the copies back.
+async fn rename_directory(
+    store: &dyn ObjectStore,
+    source: &Location,
+    target: &Location,
+) -> Result<(), Refusal> {
+    let (from, to) = (Folder::of(source), Folder::of(target));
+    if from.bucket == to.bucket && to.prefix.starts_with(&from.prefix) {
+        return Err(Status::failure("A directory cannot be moved into itself").into());
+    }
+    let pairs = pairs_to_move(store, &from, &to).await?;
+    for (round, chunk) in pairs.chunks(MOVES_AT_ONCE).enumerate() {
+        let copies = chunk
+            .iter()
+            .map(|(source, target)| copy_as_is(store, source, target).boxed());
+        let copies: Vec<_> = copies.collect();
+        let failed = join_all(copies).await.into_iter().find_map(Result::err);
+        if let Some(error) = failed {
+            let attempted = round.saturating_add(1).saturating_mul(MOVES_AT_ONCE);
+            let attempted: Vec<_> = pairs
+                .iter()
+                .take(attempted)
+                .map(|(_, target)| target)
+                .collect();
+            delete_all(store, &attempted).await.ok();
+            return Err(error.into());
+        }
+    }
+    let sources: Vec<_> = pairs.iter().map(|(source, _)| source).collect();
+    Ok(delete_all(store, &sources).await?)
+}
+
+async fn copy_as_is(
+    store: &dyn ObjectStore,
+    source: &Location,
+    target: &Location,
+) -> Result<(), StorageError> {
+    let meta = store.head(source).await?;
+    copy(store, source, &meta, target, &Precondition::None)
+        .await
+        .map(drop)
+}
+
+async fn pairs_to_move(
+    store: &dyn ObjectStore,
+    from: &Folder,
+    to: &Folder,
+) -> Result<Vec<(Location, Location)>, Refusal> {
+    let mut pairs = Vec::new();
+    let mut after = None;
+    loop {
+        let prefix = from.prefix.clone();
+        let query = ListQuery {
+            prefix,
+            delimited: false,
+            after,
+            max: limits::LIST_PAGE_MAX,
+        };
+        let page = store.list(&from.bucket, &query).await?;
+        for object in page.objects {
+            let name = object.key.strip_prefix(&from.prefix).unwrap_or_default();
+            let place = |bucket: &crate::storage::Bucket, key: &str| {
+                let key = Key::parse(key).map_err(|_| NAME_TOO_LONG)?;
+                Ok::<_, Status>(Location {
+                    bucket: bucket.clone(),
+                    key,
+                })
+            };
+            let target = place(&to.bucket, &format!("{}{name}", to.prefix))?;
+            pairs.push((place(&from.bucket, &object.key)?, target));
+        }
+        if pairs.len() > limits::RENAMED_OBJECTS_MAX {
+            return Err(Status::failure("The directory holds too many files to be moved").into());
+        }
+        match page.next {
+            Some(next) => after = Some(ListCursor::Continuation(next)),
+            None => return Ok(pairs),
+        }
+    }
+}
+
+async fn delete_all(store: &dyn ObjectStore, locations: &[&Location]) -> Result<(), StorageError> {
+    let mut outcome = Ok(());
+    for chunk in locations.chunks(MOVES_AT_ONCE) {
+        let deletes: Vec<_> = chunk
+            .iter()
+            .map(|location| store.delete(location, None))
+            .collect();
+        outcome = join_all(deletes)
+            .await
+            .into_iter()
+            .fold(outcome, Result::and);
+    }
+    outcome
+}
+
+/// Copies one object as it is, with a nonce of its own.
+pub(crate) async fn copy(
+    store: &dyn ObjectStore,
+    source: &Location,
+    meta: &ObjectMeta,
+    target: &Location,
+    condition: &Precondition,
+) -> Result<Stored, StorageError> {
+    let mut metadata = meta.metadata.clone();
+    metadata.retain(|(name, _)| &**name != NONCE);
+    metadata.push((NONCE.into(), commit::nonce()));
+    let object = NewObject {
+        content_type: meta.content_type.clone(),
+        metadata,
+    };
+    let outcome = if meta.size <= limits::COPY_BYTES_MAX {
+        store
+            .copy(source, &meta.etag, target, &object, condition)
+            .await
+    } else {
+        copy_in_parts(store, source, meta, target, &object, condition).await
+    };
+    match commit::settle(store, target, &object, outcome).await {
+        Settled::Known(outcome) => outcome,
+        Settled::NotLanded(error) => Err(error),
+    }
+}
+
+async fn copy_in_parts(
+    store: &dyn ObjectStore,
+    source: &Location,
+    meta: &ObjectMeta,
+    target: &Location,
+    object: &NewObject,
+    condition: &Precondition,
+) -> Result<Stored, StorageError> {
+    let upload = store.create(target, object).await?;
+    let outcome = match copy_ranges(store, source, meta, target, &upload).await {
+        Ok(parts) => {
+            store
+                .complete(target, &upload, &parts, None, condition)
+                .await
+        }
+        Err(error) => Err(error),
+    };
+    if outcome.is_err() {
+        store.abort(target, &upload).await.ok();
+    }
+    outcome
+}
+
+async fn copy_ranges(
+    store: &dyn ObjectStore,
+    source: &Location,
+    meta: &ObjectMeta,
+    target: &Location,
+    upload: &UploadId,
+) -> Result<Vec<CompletedPart>, StorageError> {
+    let step = usize::try_from(COPY_PART_BYTES).unwrap_or(usize::MAX);
+    let starts: Vec<(u64, u32)> = (0..meta.size).step_by(step).zip(1..).collect();
+    let mut parts = Vec::with_capacity(starts.len());
+    for chunk in starts.chunks(MOVES_AT_ONCE) {
+        let copies = chunk.iter().map(|&(start, number)| {
+            let end = meta.size.min(start.saturating_add(COPY_PART_BYTES));
+            let range = ByteRange { start, end };
+            store.part_copy(
+                target,
+                upload,
+                PartNumber(number),
+                source,
+                &meta.etag,
+                range,
+            )
+        });
+        let copies: Vec<_> = copies.collect();
+        for part in join_all(copies).await {
+            parts.push(part?);
+        }
+    }
+    Ok(parts)
+}
+
+fn copy_exclusive(store: &dyn ObjectStore) -> Precondition {
+    if store.capabilities().conditional_copy {
+        exclusive(store)
+    } else {
+        Precondition::None
+    }
+}
+
+const NAME_TOO_LONG: Status = Status::failure("A name in the directory would become too long");
+const MOVES_AT_ONCE: usize = 8;
+const COPY_PART_BYTES: u64 = 1024 * 1024 * 1024;

@@ -1,0 +1,72 @@
+//! What a client is told: the one table from storage's errors to `SSH_FX_*`.
+//!
+//! The codes are those that OpenSSH's server gives for the same situation on a file system
+//! (`errno_to_portable`): a missing or wrong-typed path component is `NO_SUCH_FILE`, "exists" and
+//! "not empty" are plain failures.
+
+use crate::sftp::Status;
+use crate::storage::{StorageError, StorageErrorKind};
+
+/// An operation that did not work: what the client hears, and what the operator's log gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) status: Status,
+    /// The storage's own words; never shown to a client.
+    pub(crate) detail: Option<Box<str>>,
+}
+
+impl From<Status> for Refusal {
+    fn from(status: Status) -> Self {
+        Self {
+            status,
+            detail: None,
+        }
+    }
+}
+
+impl From<StorageError> for Refusal {
+    fn from(error: StorageError) -> Self {
+        let status = of_storage(error.kind);
+        // "Not found" is an everyday answer, not something to look into.
+        let detail = (error.kind != StorageErrorKind::NotFound).then(|| error.to_string().into());
+        Self { status, detail }
+    }
+}
+
+/// Translates an error's meaning.
+pub(crate) const fn of_storage(kind: StorageErrorKind) -> Status {
+    match kind {
+        StorageErrorKind::NotFound => Status::NO_SUCH_FILE,
+        // The mapping points to nowhere: for the client the place is not there.
+        StorageErrorKind::NoSuchBucket => Status::NO_SUCH_FILE,
+        StorageErrorKind::NoSuchUpload => Status::failure("The upload was ended by the storage"),
+        StorageErrorKind::Precondition => CHANGED,
+        StorageErrorKind::RangeNotSatisfiable => CHANGED,
+        StorageErrorKind::Denied => Status::PERMISSION_DENIED,
+        StorageErrorKind::Expired => Status::failure("The session's credentials have expired"),
+        StorageErrorKind::Throttled | StorageErrorKind::Unavailable => {
+            Status::failure("The storage is not available; try again later")
+        }
+        StorageErrorKind::OutcomeUnknown => {
+            Status::failure("The storage did not confirm; the outcome is not known")
+        }
+        StorageErrorKind::ChecksumMismatch => {
+            Status::failure("The bytes were damaged on their way to or from the storage")
+        }
+        StorageErrorKind::Refused => Status::failure("The storage refuses this"),
+    }
+}
+
+pub(crate) const CHANGED: Status = Status::failure("The file was changed by somebody else");
+pub(crate) const EXISTS: Status = Status::failure("The target exists already");
+pub(crate) const IS_DIRECTORY: Status = Status::failure("Is a directory");
+pub(crate) const NOT_EMPTY: Status = Status::failure("Directory is not empty");
+pub(crate) const INVALID_HANDLE: Status = Status::failure("Invalid handle");
+pub(crate) const TOO_MANY_HANDLES: Status = Status::failure("Too many open files");
+pub(crate) const NO_APPEND: Status =
+    Status::unsupported("Appending to an existing file is not supported; write it as a whole");
+pub(crate) const NO_EDIT: Status =
+    Status::unsupported("Changing a file in place is not supported; write it as a whole");
+pub(crate) const READ_ONLY: Status = Status::denied("This directory is read-only");
+pub(crate) const WRITE_ONLY: Status = Status::denied("This directory is write-only");
+pub(crate) const VIRTUAL: Status = Status::denied("This directory is virtual");

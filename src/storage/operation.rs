@@ -1,0 +1,75 @@
+//! The names of the calls, for logs, metrics and scripted failures.
+
+/// One method of [`ObjectStore`](super::ObjectStore), by the S3 call it makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    Head,
+    Get,
+    List,
+    Put,
+    Copy,
+    Delete,
+    Create,
+    Part,
+    PartCopy,
+    Parts,
+    Complete,
+    Abort,
+    CheckBucket,
+}
+
+impl Operation {
+    pub const ALL: [Self; 13] = [
+        Self::Head,
+        Self::Get,
+        Self::List,
+        Self::Put,
+        Self::Copy,
+        Self::Delete,
+        Self::Create,
+        Self::Part,
+        Self::PartCopy,
+        Self::Parts,
+        Self::Complete,
+        Self::Abort,
+        Self::CheckBucket,
+    ];
+
+    /// Returns the name that S3's own documentation and access logs use.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Head => "HeadObject",
+            Self::Get => "GetObject",
+            Self::List => "ListObjectsV2",
+            Self::Put => "PutObject",
+            Self::Copy => "CopyObject",
+            Self::Delete => "DeleteObject",
+            Self::Create => "CreateMultipartUpload",
+            Self::Part => "UploadPart",
+            Self::PartCopy => "UploadPartCopy",
+            Self::Parts => "ListParts",
+            Self::Complete => "CompleteMultipartUpload",
+            Self::Abort => "AbortMultipartUpload",
+            Self::CheckBucket => "HeadBucket",
+        }
+    }
+
+    /// Says whether the call changes what a key holds, so that a lost answer leaves it open.
+    #[must_use]
+    pub const fn commits(self) -> bool {
+        match self {
+            Self::Put | Self::Copy | Self::Complete => true,
+            Self::Head
+            | Self::Get
+            | Self::List
+            | Self::Delete
+            | Self::Create
+            | Self::Part
+            | Self::PartCopy
+            | Self::Parts
+            | Self::Abort
+            | Self::CheckBucket => false,
+        }
+    }
+}

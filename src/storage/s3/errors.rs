@@ -1,0 +1,236 @@
+//! What S3's answers mean: the one table from the SDK's errors to [`StorageErrorKind`].
+//!
+//! Two questions decide a commit whose answer is bad: did the request leave this machine, and did
+//! the store say that it did nothing? Only when the first is "yes" and the second "we cannot know"
+//! is the outcome unknown.
+
+use std::error::Error;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::{RequestId as _, RequestIdExt as _};
+
+use crate::storage::{Bucket, Key, Operation, StorageError, StorageErrorKind};
+
+/// The call that an error belongs to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Call<'a> {
+    pub(super) operation: Operation,
+    pub(super) bucket: &'a Bucket,
+    pub(super) key: Option<&'a Key>,
+}
+
+impl Call<'_> {
+    /// Classifies an error of the SDK and words it for the operator.
+    pub(super) fn failed<E>(&self, error: &SdkError<E, HttpResponse>) -> StorageError
+    where
+        E: Error + ProvideErrorMetadata + Send + Sync + 'static,
+    {
+        let kind = match error {
+            // Never serialized, so never sent; the request itself is at fault.
+            SdkError::ConstructionFailure(_) if !needs_credentials(error) => {
+                StorageErrorKind::Refused
+            }
+            SdkError::ConstructionFailure(_) => StorageErrorKind::Unavailable,
+            SdkError::DispatchFailure(_) if was_never_sent(error) => StorageErrorKind::Unavailable,
+            SdkError::DispatchFailure(_) | SdkError::TimeoutError(_) => self.answer_lost(),
+            SdkError::ResponseError(response) => self.by_status(response.raw().status().as_u16()),
+            SdkError::ServiceError(answer) => {
+                let status = answer.raw().status().as_u16();
+                self.by_code(answer.err().code().unwrap_or_default(), status)
+            }
+            _ => self.answer_lost(),
+        };
+        self.error(kind, &worded(error))
+    }
+
+    /// Makes an error of this call.
+    pub(super) fn error(&self, kind: StorageErrorKind, cause: &str) -> StorageError {
+        let operation = self.operation.name();
+        let bucket = self.bucket;
+        let detail = match self.key {
+            Some(key) => format!("{operation} s3://{bucket}/{key}: {cause}"),
+            None => format!("{operation} s3://{bucket}: {cause}"),
+        };
+        StorageError::new(kind, detail)
+    }
+
+    fn by_code(self, code: &str, status: u16) -> StorageErrorKind {
+        match code {
+            "NoSuchKey" | "NoSuchVersion" => StorageErrorKind::NotFound,
+            "NoSuchBucket" => StorageErrorKind::NoSuchBucket,
+            "NoSuchUpload" => StorageErrorKind::NoSuchUpload,
+            // 409: another conditional write or a delete came between; the base is gone too.
+            "PreconditionFailed" | "ConditionalRequestConflict" => StorageErrorKind::Precondition,
+            "InvalidRange" => StorageErrorKind::RangeNotSatisfiable,
+            "AccessDenied"
+            | "AllAccessDisabled"
+            | "InvalidAccessKeyId"
+            | "InvalidToken"
+            | "RequestTimeTooSkewed"
+            | "SignatureDoesNotMatch" => StorageErrorKind::Denied,
+            "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" => {
+                StorageErrorKind::Expired
+            }
+            // In the body of a 200 the work had begun: what became of it is not known.
+            "SlowDown"
+            | "RequestLimitExceeded"
+            | "Throttling"
+            | "ThrottlingException"
+            | "TooManyRequests"
+            | "TooManyRequestsException"
+                if status != 200 =>
+            {
+                StorageErrorKind::Throttled
+            }
+            "BadDigest"
+            | "InvalidDigest"
+            | "XAmzContentChecksumMismatch"
+            | "XAmzContentSHA256Mismatch" => StorageErrorKind::ChecksumMismatch,
+            // The store saw less than the whole request, or refused to begin: nothing was done.
+            "RequestTimeout" | "IncompleteBody" | "OperationAborted" => {
+                StorageErrorKind::Unavailable
+            }
+            _ => self.by_status(status),
+        }
+    }
+
+    fn by_status(self, status: u16) -> StorageErrorKind {
+        match status {
+            404 if matches!(self.operation, Operation::CheckBucket) => {
+                StorageErrorKind::NoSuchBucket
+            }
+            404 => StorageErrorKind::NotFound,
+            401 | 403 => StorageErrorKind::Denied,
+            412 => StorageErrorKind::Precondition,
+            416 => StorageErrorKind::RangeNotSatisfiable,
+            429 => StorageErrorKind::Throttled,
+            // Includes redirects to another region, and 501: asking again changes nothing.
+            300..=499 | 501 => StorageErrorKind::Refused,
+            // Other 5xx, and a success that could not be read.
+            _ => self.answer_lost(),
+        }
+    }
+
+    fn answer_lost(self) -> StorageErrorKind {
+        if self.operation.commits() {
+            StorageErrorKind::OutcomeUnknown
+        } else {
+            StorageErrorKind::Unavailable
+        }
+    }
+}
+
+/// Says whether the error arose before a connection was there to send on.
+fn was_never_sent(error: &(dyn Error + 'static)) -> bool {
+    needs_credentials(error)
+        || causes(error).any(|cause| {
+            cause
+                .downcast_ref::<hyper_util::client::legacy::Error>()
+                .is_some_and(hyper_util::client::legacy::Error::is_connect)
+        })
+}
+
+fn needs_credentials(error: &(dyn Error + 'static)) -> bool {
+    causes(error).any(<dyn Error>::is::<CredentialsError>)
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |cause| Error::source(*cause))
+}
+
+/// Words an error for one line of the operator's log. Neither form shows a request's headers.
+fn worded<E>(error: &SdkError<E, HttpResponse>) -> String
+where
+    E: Error + ProvideErrorMetadata + Send + Sync + 'static,
+{
+    let text = if let SdkError::ServiceError(answer) = error {
+        let status = answer.raw().status().as_u16();
+        let code = answer.err().code().unwrap_or("no code");
+        let message = answer.err().message().unwrap_or("no message");
+        let request = error.request_id().unwrap_or("-");
+        let extended = error.extended_request_id().unwrap_or("-");
+        format!("{status} {code}: {message} (request {request}, {extended})")
+    } else {
+        match error.source() {
+            Some(source) => DisplayErrorContext(source).to_string(),
+            None => error.to_string(),
+        }
+    };
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(DETAIL_CHARS_MAX)
+        .collect()
+}
+
+/// Some stores put a page of HTML into their message.
+const DETAIL_CHARS_MAX: usize = 600;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use StorageErrorKind as Kind;
+
+    fn kind(operation: Operation, code: &str, status: u16) -> Kind {
+        let call = Call {
+            operation,
+            bucket: &Bucket::parse("b").unwrap(),
+            key: None,
+        };
+        call.by_code(code, status)
+    }
+
+    #[test]
+    fn only_a_commit_whose_answer_tells_nothing_has_an_unknown_outcome() {
+        let rows = [
+            (Operation::Put, "InternalError", 500, Kind::OutcomeUnknown),
+            (
+                Operation::Complete,
+                "InternalError",
+                200,
+                Kind::OutcomeUnknown,
+            ),
+            (Operation::Complete, "SlowDown", 200, Kind::OutcomeUnknown),
+            (Operation::Copy, "", 502, Kind::OutcomeUnknown),
+            (
+                Operation::Put,
+                "ServiceUnavailable",
+                503,
+                Kind::OutcomeUnknown,
+            ),
+            (Operation::Put, "SlowDown", 503, Kind::Throttled),
+            (Operation::Put, "RequestTimeout", 400, Kind::Unavailable),
+            (
+                Operation::Put,
+                "PreconditionFailed",
+                412,
+                Kind::Precondition,
+            ),
+            (Operation::Put, "EntityTooLarge", 400, Kind::Refused),
+            (Operation::Part, "InternalError", 500, Kind::Unavailable),
+            (Operation::Get, "", 503, Kind::Unavailable),
+            (Operation::Delete, "InternalError", 500, Kind::Unavailable),
+        ];
+        for (operation, code, status, expected) in rows {
+            assert_eq!(kind(operation, code, status), expected, "{code} {status}");
+        }
+    }
+
+    #[test]
+    fn answers_without_a_code_are_told_by_their_status() {
+        let rows = [
+            (Operation::Head, 404, Kind::NotFound),
+            (Operation::CheckBucket, 404, Kind::NoSuchBucket),
+            (Operation::CheckBucket, 301, Kind::Refused),
+            (Operation::Head, 403, Kind::Denied),
+            (Operation::Get, 412, Kind::Precondition),
+            (Operation::Get, 416, Kind::RangeNotSatisfiable),
+            (Operation::List, 429, Kind::Throttled),
+            (Operation::Put, 501, Kind::Refused),
+        ];
+        for (operation, status, expected) in rows {
+            assert_eq!(kind(operation, "", status), expected, "{status}");
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! S3 over HTTP: [`ObjectStore`] on the AWS SDK.
+//!
+//! What differs from the SDK's defaults, and why:
+//!
+//! - Payloads go out as one buffer, unsigned and without `aws-chunked`: the CRC-64/NVME that the
+//!   caller already has travels in a header and protects them end to end.
+//! - Commits are sent once. A retry by the SDK would meet its own first try (a 412, or no such
+//!   upload) and report a failure for what has landed. Only an answer that says "not done, slow
+//!   down" is tried again, here.
+//! - Deadlines are ours, per call, scaled by the payload; stalled-stream protection is off.
+
+use std::error::Error;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_config::BehaviorVersion;
+use aws_config::identity::IdentityCache;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{
+    Builder, Region, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient,
+    StalledStreamProtectionConfig,
+};
+use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
+use aws_smithy_http_client::tls::{self, TlsContext, TrustStore};
+use bytes::Bytes;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+
+use self::errors::Call;
+pub use self::settings::{Credentials, Encryption, Settings, Timeouts};
+use super::{
+    Bucket, ByteRange, Capabilities, Checksum, CompletedPart, ETag, Key, ListPage, ListQuery,
+    Location, NewObject, ObjectBody, ObjectMeta, ObjectStore, Operation, PartNumber, Precondition,
+    Result, StorageErrorKind, Stored, UploadId,
+};
+
+mod convert;
+mod errors;
+mod objects;
+mod settings;
+mod uploads;
+
+/// An S3 endpoint, seen with one set of credentials. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct S3Store {
+    client: aws_sdk_s3::Client,
+    capabilities: Capabilities,
+    timeouts: Timeouts,
+    storage_class: Option<StorageClass>,
+    encryption: Option<ServerSideEncryption>,
+    kms_key_id: Option<String>,
+}
+
+/// Says why a store cannot be set up; no call has been made yet.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("the certificate authorities are not PEM certificates")]
+    CaNotPem(#[source] rustls_pki_types::pem::Error),
+    #[error("the certificate authorities' PEM text holds no certificate")]
+    CaEmpty,
+    #[error("failed to set up TLS")]
+    Tls(#[source] Box<dyn Error + Send + Sync>),
+}
+
+impl S3Store {
+    /// Prepares the HTTP client and the credentials; the first call opens the first connection.
+    ///
+    /// # Errors
+    /// When the certificate authorities cannot be read.
+    pub async fn connect(settings: Settings) -> std::result::Result<Self, ConnectError> {
+        let http = http_client(settings.ca_pem.as_deref())?;
+        let region = Region::new(settings.region);
+        let credentials = match settings.credentials {
+            Credentials::DefaultChain => default_chain(&http, region.clone()).await,
+            Credentials::Static {
+                access_key,
+                secret_key,
+                session_token,
+            } => Some(SharedCredentialsProvider::new(
+                aws_credential_types::Credentials::new(
+                    access_key,
+                    secret_key.expose(),
+                    session_token.map(|token| token.expose().to_owned()),
+                    None,
+                    "static",
+                ),
+            )),
+        };
+        let mut config = aws_sdk_s3::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .http_client(http)
+            .region(region)
+            .force_path_style(settings.path_style)
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .retry_config(
+                RetryConfig::standard()
+                    .with_max_attempts(ATTEMPTS_MAX)
+                    .with_initial_backoff(BACKOFF_FIRST),
+            )
+            .timeout_config(timeout_config(
+                settings.timeouts.connect,
+                settings.timeouts.call,
+            ));
+        config.set_endpoint_url(settings.endpoint);
+        config.set_credentials_provider(credentials);
+        let (encryption, kms_key_id) = match settings.encryption {
+            Encryption::None => (None, None),
+            Encryption::S3 => (Some(ServerSideEncryption::Aes256), None),
+            Encryption::Kms { key_id } => (Some(ServerSideEncryption::AwsKms), Some(key_id)),
+        };
+        Ok(Self {
+            client: aws_sdk_s3::Client::from_conf(config.build()),
+            capabilities: settings.capabilities,
+            timeouts: settings.timeouts,
+            storage_class: settings.storage_class.as_deref().map(StorageClass::from),
+            encryption,
+            kms_key_id,
+        })
+    }
+
+    /// Returns the same endpoint with other credentials, over the same HTTP connections.
+    #[must_use]
+    pub fn with_credentials(&self, provider: impl ProvideCredentials + 'static) -> Self {
+        let config = self
+            .client
+            .config()
+            .to_builder()
+            .credentials_provider(provider)
+            .identity_cache(IdentityCache::lazy().build())
+            .build();
+        Self {
+            client: aws_sdk_s3::Client::from_conf(config),
+            ..self.clone()
+        }
+    }
+
+    /// Sends a commit, again only while the store says that it did nothing but wants it slower.
+    async fn commit<F>(&self, mut send_once: impl FnMut() -> F + Send) -> Result<Stored>
+    where
+        F: Future<Output = Result<Stored>> + Send,
+    {
+        let mut backoff = BACKOFF_FIRST;
+        for _ in 1..COMMIT_ATTEMPTS_MAX {
+            match send_once().await {
+                Err(error) if error.kind == StorageErrorKind::Throttled => {
+                    tokio::time::sleep(jittered(backoff)).await;
+                    backoff *= 2;
+                }
+                outcome => return outcome,
+            }
+        }
+        send_once().await
+    }
+
+    /// Gives each try of a call this long.
+    fn within(&self, limit: Duration) -> Builder {
+        aws_sdk_s3::Config::builder().timeout_config(timeout_config(self.timeouts.connect, limit))
+    }
+
+    /// Gives a call this long and one try.
+    fn once_within(&self, limit: Duration) -> Builder {
+        self.within(limit).retry_config(RetryConfig::disabled())
+    }
+}
+
+/// The connect time-out is named every time: the SDK keeps one connection pool for each value.
+fn timeout_config(connect: Duration, attempt: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(connect)
+        .operation_attempt_timeout(attempt)
+        .build()
+}
+
+/// Spreads clients that were told to slow down at the same moment: half to all of the time.
+fn jittered(backoff: Duration) -> Duration {
+    let mut byte = [0];
+    // Without randomness the spread is lost and nothing else.
+    let [byte] = getrandom::fill(&mut byte).map_or([0], |()| byte);
+    backoff / 2 + backoff * u32::from(byte) / 510
+}
+
+fn http_client(ca_pem: Option<&[u8]>) -> std::result::Result<SharedHttpClient, ConnectError> {
+    let mut trust = TrustStore::default();
+    if let Some(pem) = ca_pem {
+        let certificates = CertificateDer::pem_slice_iter(pem)
+            .collect::<std::result::Result<Vec<_>, _>>()
+            .map_err(ConnectError::CaNotPem)?;
+        if certificates.is_empty() {
+            return Err(ConnectError::CaEmpty);
+        }
+        trust = trust.with_pem_certificate(pem);
+    }
+    let context = TlsContext::builder()
+        .with_trust_store(trust)
+        .build()
+        .map_err(|error| ConnectError::Tls(error.into()))?;
+    Ok(aws_smithy_http_client::Builder::new()
+        .tls_provider(tls::Provider::Rustls(
+            tls::rustls_provider::CryptoMode::AwsLc,
+        ))
+        .tls_context(context)
+        .build_https())
+}
+
+async fn default_chain(
+    http: &SharedHttpClient,
+    region: Region,
+) -> Option<SharedCredentialsProvider> {
+    aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http.clone())
+        .region(region)
+        .load()
+        .await
+        .credentials_provider()
+}
+
+#[async_trait]
+impl ObjectStore for S3Store {
+    async fn head(&self, location: &Location) -> Result<ObjectMeta> {
+        self.head_object(location).await
+    }
+
+    async fn get(
+        &self,
+        location: &Location,
+        range: Option<ByteRange>,
+        etag: Option<&ETag>,
+    ) -> Result<ObjectBody> {
+        self.get_object(location, range, etag).await
+    }
+
+    async fn list(&self, bucket: &Bucket, query: &ListQuery) -> Result<ListPage> {
+        self.list_objects(bucket, query).await
+    }
+
+    async fn put(
+        &self,
+        location: &Location,
+        payload: Bytes,
+        checksum: Checksum,
+        object: &NewObject,
+        condition: &Precondition,
+    ) -> Result<Stored> {
+        self.commit(|| self.put_object(location, payload.clone(), checksum, object, condition))
+            .await
+    }
+
+    async fn copy(
+        &self,
+        source: &Location,
+        source_etag: &ETag,
+        target: &Location,
+        object: &NewObject,
+        condition: &Precondition,
+    ) -> Result<Stored> {
+        self.commit(|| self.copy_object(source, source_etag, target, object, condition))
+            .await
+    }
+
+    async fn delete(&self, location: &Location, etag: Option<&ETag>) -> Result<()> {
+        self.delete_object(location, etag).await
+    }
+
+    async fn create(&self, location: &Location, object: &NewObject) -> Result<UploadId> {
+        self.create_upload(location, object).await
+    }
+
+    async fn part(
+        &self,
+        location: &Location,
+        upload: &UploadId,
+        number: PartNumber,
+        _offset: u64,
+        payload: Bytes,
+        checksum: Checksum,
+    ) -> Result<CompletedPart> {
+        self.upload_part(location, upload, number, payload, checksum)
+            .await
+    }
+
+    async fn part_copy(
+        &self,
+        location: &Location,
+        upload: &UploadId,
+        number: PartNumber,
+        source: &Location,
+        source_etag: &ETag,
+        range: ByteRange,
+    ) -> Result<CompletedPart> {
+        self.upload_part_copy(location, upload, number, source, source_etag, range)
+            .await
+    }
+
+    async fn parts(&self, location: &Location, upload: &UploadId) -> Result<Vec<CompletedPart>> {
+        self.list_parts(location, upload).await
+    }
+
+    async fn complete(
+        &self,
+        location: &Location,
+        upload: &UploadId,
+        parts: &[CompletedPart],
+        checksum: Option<Checksum>,
+        condition: &Precondition,
+    ) -> Result<Stored> {
+        self.commit(|| self.complete_upload(location, upload, parts, checksum, condition))
+            .await
+    }
+
+    async fn abort(&self, location: &Location, upload: &UploadId) -> Result<()> {
+        self.abort_upload(location, upload).await
+    }
+
+    async fn check_bucket(&self, bucket: &Bucket) -> Result<()> {
+        let call = Call {
+            operation: Operation::CheckBucket,
+            bucket,
+            key: None,
+        };
+        let outcome = self
+            .client
+            .head_bucket()
+            .bucket(bucket.as_str())
+            .send()
+            .await;
+        outcome.map(drop).map_err(|error| call.failed(&error))
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+}
+
+fn call_on(operation: Operation, location: &Location) -> Call<'_> {
+    Call {
+        operation,
+        bucket: &location.bucket,
+        key: Some::<&Key>(&location.key),
+    }
+}
+
+/// Tries of a call that may be repeated.
+const ATTEMPTS_MAX: u32 = 3;
+/// Tries of a commit that the store turns away with "slow down": about 6 s in all.
+const COMMIT_ATTEMPTS_MAX: u32 = 6;
+const BACKOFF_FIRST: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,316 @@
+//! Whole objects: head, get, list, put, copy, delete.
+
+use std::time::Duration;
+
+use aws_sdk_s3::error::DisplayErrorContext;
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{ChecksumMode, EncodingType, MetadataDirective};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, BoxStream};
+
+use super::errors::Call;
+use super::{S3Store, call_on, convert};
+use crate::storage::{
+    Bucket, ByteRange, Checksum, ETag, ListCursor, ListPage, ListQuery, ListedObject, Location,
+    NewObject, ObjectBody, ObjectMeta, Operation, Precondition, Result, StorageErrorKind, Stored,
+};
+
+impl S3Store {
+    pub(super) async fn head_object(&self, location: &Location) -> Result<ObjectMeta> {
+        let call = call_on(Operation::Head, location);
+        let answer = self
+            .client
+            .head_object()
+            .bucket(location.bucket.as_str())
+            .key(location.key.as_str())
+            .set_checksum_mode(self.capabilities.checksums.then_some(ChecksumMode::Enabled))
+            .send()
+            .await
+            .map_err(|error| call.failed(&error))?;
+        Ok(ObjectMeta {
+            size: convert::size_from(answer.content_length()),
+            etag: convert::etag_from(answer.e_tag()),
+            modified: convert::time_from(answer.last_modified()),
+            checksum: convert::whole_checksum_from(
+                answer.checksum_crc64_nvme(),
+                answer.checksum_type(),
+            ),
+            content_type: answer.content_type().map(Into::into),
+            metadata: convert::metadata_from(answer.metadata()),
+        })
+    }
+
+    pub(super) async fn get_object(
+        &self,
+        location: &Location,
+        range: Option<ByteRange>,
+        etag: Option<&ETag>,
+    ) -> Result<ObjectBody> {
+        let call = call_on(Operation::Get, location);
+        let request = self
+            .client
+            .get_object()
+            .bucket(location.bucket.as_str())
+            .key(location.key.as_str())
+            .set_range(range.map(convert::range_text))
+            .set_if_match(etag.map(|etag| etag.0.to_string()))
+            .customize();
+        // As a bare header: asked for as a parameter, the SDK would check each body by itself.
+        let request = if self.capabilities.checksums && range.is_none_or(|range| range.start == 0) {
+            request.mutate_request(|request| {
+                request
+                    .headers_mut()
+                    .insert("x-amz-checksum-mode", "ENABLED");
+            })
+        } else {
+            request
+        };
+        let mut answer = request.send().await.map_err(|error| call.failed(&error))?;
+        let length = answer
+            .content_length()
+            .map(|_| convert::size_from(answer.content_length()));
+        let frames = std::mem::take(&mut answer.body);
+        let meta = got_meta(&answer, length);
+        if range.is_some_and(|range| answer.content_range().is_none() && !covers(range, meta.size))
+        {
+            let cause = "the store ignored the range and sent the whole object";
+            return Err(call.error(StorageErrorKind::Refused, cause));
+        }
+        Ok(ObjectBody {
+            meta,
+            frames: frames_of(frames, length, self.timeouts.body_idle, call),
+        })
+    }
+
+    pub(super) async fn list_objects(
+        &self,
+        bucket: &Bucket,
+        query: &ListQuery,
+    ) -> Result<ListPage> {
+        let call = Call {
+            operation: Operation::List,
+            bucket,
+            key: None,
+        };
+        let (start_after, continuation) = match &query.after {
+            None => (None, None),
+            Some(ListCursor::StartAfter(key)) => (Some(key.clone()), None),
+            Some(ListCursor::Continuation(token)) => (None, Some(token.clone())),
+        };
+        let answer = self
+            .client
+            .list_objects_v2()
+            .bucket(bucket.as_str())
+            .prefix(&query.prefix)
+            .set_delimiter(query.delimited.then(|| "/".to_owned()))
+            .set_start_after(start_after)
+            .set_continuation_token(continuation)
+            .max_keys(i32::from(query.max))
+            // XML cannot carry every character that a key may have.
+            .encoding_type(EncodingType::Url)
+            .send()
+            .await
+            .map_err(|error| call.failed(&error))?;
+        Ok(listed(&answer))
+    }
+
+    pub(super) async fn put_object(
+        &self,
+        location: &Location,
+        payload: Bytes,
+        checksum: Checksum,
+        object: &NewObject,
+        condition: &Precondition,
+    ) -> Result<Stored> {
+        let call = call_on(Operation::Put, location);
+        let limit = self.timeouts.of_payload(payload.len());
+        let (if_match, if_none_match) = condition_if(self.capabilities.conditional_put, condition);
+        let answer = self
+            .client
+            .put_object()
+            .bucket(location.bucket.as_str())
+            .key(location.key.as_str())
+            .set_if_match(if_match)
+            .set_if_none_match(if_none_match)
+            .set_content_type(object.content_type.as_deref().map(Into::into))
+            .set_metadata(Some(convert::metadata_map(object)))
+            .set_storage_class(self.storage_class.clone())
+            .set_server_side_encryption(self.encryption.clone())
+            .set_ssekms_key_id(self.kms_key_id.clone())
+            .set_checksum_crc64_nvme(self.checksum_header(checksum))
+            .body(payload.into())
+            .customize()
+            .disable_payload_signing()
+            .config_override(self.once_within(limit))
+            .send()
+            .await
+            .map_err(|error| call.failed(&error))?;
+        Ok(Stored {
+            etag: convert::etag_from(answer.e_tag()),
+            checksum: convert::checksum_from(answer.checksum_crc64_nvme()),
+        })
+    }
+
+    pub(super) async fn copy_object(
+        &self,
+        source: &Location,
+        source_etag: &ETag,
+        target: &Location,
+        object: &NewObject,
+        condition: &Precondition,
+    ) -> Result<Stored> {
+        let call = call_on(Operation::Copy, target);
+        let (if_match, if_none_match) = condition_if(self.capabilities.conditional_copy, condition);
+        let answer = self
+            .client
+            .copy_object()
+            .bucket(target.bucket.as_str())
+            .key(target.key.as_str())
+            .copy_source(convert::copy_source(source))
+            .copy_source_if_match(&*source_etag.0)
+            .set_if_match(if_match)
+            .set_if_none_match(if_none_match)
+            .metadata_directive(MetadataDirective::Replace)
+            .set_content_type(object.content_type.as_deref().map(Into::into))
+            .set_metadata(Some(convert::metadata_map(object)))
+            .set_storage_class(self.storage_class.clone())
+            .set_server_side_encryption(self.encryption.clone())
+            .set_ssekms_key_id(self.kms_key_id.clone())
+            .customize()
+            .config_override(self.once_within(self.timeouts.store_work))
+            .send()
+            .await
+            .map_err(|error| call.failed(&error))?;
+        let Some(result) = answer.copy_object_result() else {
+            let cause = "the answer does not say what was stored";
+            return Err(call.error(StorageErrorKind::OutcomeUnknown, cause));
+        };
+        Ok(Stored {
+            etag: convert::etag_from(result.e_tag()),
+            checksum: convert::whole_checksum_from(
+                result.checksum_crc64_nvme(),
+                result.checksum_type(),
+            ),
+        })
+    }
+
+    pub(super) async fn delete_object(
+        &self,
+        location: &Location,
+        etag: Option<&ETag>,
+    ) -> Result<()> {
+        let call = call_on(Operation::Delete, location);
+        let etag = etag.filter(|_| self.capabilities.conditional_delete);
+        let outcome = self
+            .client
+            .delete_object()
+            .bucket(location.bucket.as_str())
+            .key(location.key.as_str())
+            .set_if_match(etag.map(|etag| etag.0.to_string()))
+            .send()
+            .await;
+        match outcome.map_err(|error| call.failed(&error)) {
+            Err(error) if error.kind == StorageErrorKind::NotFound && etag.is_none() => Ok(()),
+            outcome => outcome.map(drop),
+        }
+    }
+
+    pub(super) fn checksum_header(&self, checksum: Checksum) -> Option<String> {
+        self.capabilities
+            .checksums
+            .then(|| convert::checksum_text(checksum))
+    }
+}
+
+/// Splits a condition into `If-Match` and `If-None-Match`, where the store honours them.
+pub(super) fn condition_if(
+    honoured: bool,
+    condition: &Precondition,
+) -> (Option<String>, Option<String>) {
+    match condition {
+        Precondition::IfMatch(etag) if honoured => (Some(etag.0.to_string()), None),
+        Precondition::IfNoneMatch if honoured => (None, Some("*".to_owned())),
+        Precondition::None | Precondition::IfMatch(_) | Precondition::IfNoneMatch => (None, None),
+    }
+}
+
+fn covers(range: ByteRange, size: u64) -> bool {
+    range.start == 0 && range.end >= size
+}
+
+fn got_meta(answer: &GetObjectOutput, length: Option<u64>) -> ObjectMeta {
+    let sent = length.unwrap_or_default();
+    let size = convert::whole_size_from(answer.content_range()).unwrap_or(sent);
+    // With a range that happens to be one part, S3 sends the part's checksum.
+    let checksum = (size == sent)
+        .then(|| answer.checksum_crc64_nvme())
+        .flatten();
+    ObjectMeta {
+        size,
+        etag: convert::etag_from(answer.e_tag()),
+        modified: convert::time_from(answer.last_modified()),
+        checksum: convert::whole_checksum_from(checksum, answer.checksum_type()),
+        content_type: answer.content_type().map(Into::into),
+        metadata: convert::metadata_from(answer.metadata()),
+    }
+}
+
+/// Passes frames on as they are, and turns every early end into an error.
+fn frames_of(
+    body: ByteStream,
+    length: Option<u64>,
+    idle: Duration,
+    call: Call<'_>,
+) -> BoxStream<'static, Result<Bytes>> {
+    let cut = call.error(StorageErrorKind::Unavailable, "the body was cut");
+    stream::unfold(Some((body, length, cut)), move |state| async move {
+        let (mut body, left, mut cut) = state?;
+        match tokio::time::timeout(idle, body.next()).await {
+            Ok(Some(Ok(frame))) => {
+                let got = u64::try_from(frame.len()).unwrap_or(u64::MAX);
+                let left = left.map(|left| left.saturating_sub(got));
+                Some((Ok(frame), Some((body, left, cut))))
+            }
+            Ok(None) if left.unwrap_or_default() == 0 => None,
+            Ok(None) => Some((Err(cut), None)),
+            Ok(Some(Err(error))) => {
+                cut.detail = format!("{}: {}", cut.detail, DisplayErrorContext(error)).into();
+                Some((Err(cut), None))
+            }
+            Err(_idle) => {
+                cut.detail = format!("{}: nothing came for {idle:?}", cut.detail).into();
+                Some((Err(cut), None))
+            }
+        }
+    })
+    .boxed()
+}
+
+fn listed(answer: &ListObjectsV2Output) -> ListPage {
+    let name = |text: &str| match answer.encoding_type() {
+        Some(EncodingType::Url) => convert::decoded(text),
+        _ => text.to_owned(),
+    };
+    let objects = answer.contents().iter().filter_map(|object| {
+        Some(ListedObject {
+            key: name(object.key()?),
+            size: convert::size_from(object.size()),
+            etag: convert::etag_from(object.e_tag()),
+            modified: convert::time_from(object.last_modified()),
+        })
+    });
+    let prefixes = answer.common_prefixes().iter();
+    ListPage {
+        objects: objects.collect(),
+        prefixes: prefixes
+            .filter_map(|common| common.prefix().map(name))
+            .collect(),
+        next: match answer.is_truncated() {
+            Some(true) => answer.next_continuation_token().map(ToOwned::to_owned),
+            _ => None,
+        },
+    }
+}

@@ -1,0 +1,229 @@
+//! Multipart uploads.
+
+use aws_sdk_s3::types::{
+    ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart as WirePart,
+};
+use bytes::Bytes;
+
+use super::objects::condition_if;
+use super::{S3Store, call_on, convert};
+use crate::storage::{
+    ByteRange, Checksum, CompletedPart, ETag, Location, NewObject, Operation, PartNumber,
+    Precondition, Result, StorageErrorKind, Stored, UploadId,
+};
+
+impl S3Store {
+    pub(super) async fn create_upload(
+        &self,
+        location: &Location,
+        object: &NewObject,
+    ) -> Result<UploadId> {
+        let call = call_on(Operation::Create, location);
+        let checksums = self.capabilities.checksums;
+        let answer = self
+            .client
+            .create_multipart_upload()
+            .bucket(location.bucket.as_str())
+            .key(location.key.as_str())
+            .set_checksum_algorithm(checksums.then_some(ChecksumAlgorithm::Crc64Nvme))
+            .set_checksum_type(checksums.then_some(ChecksumType::FullObject))
+            .set_content_type(object.content_type.as_deref().map(Into::into))
+            .set_metadata(Some(convert::metadata_map(object)))
+            .set_storage_class(self.storage_class.clone())
+            .set_server_side_encryption(self.encryption.clone())
+            .set_ssekms_key_id(self.kms_key_id.clone())
+            .send()
+            .await
+            .map_err(|error| call.failed(&error))?;
+        let Some(id) = answer.upload_id().filter(|id| !id.is_empty()) else {
+            return Err(call.error(StorageErrorKind::Unavailable, "the answer has no upload id"));
+        };
+        Ok(UploadId(id.into()))
+    }
+
+    pub(super) async fn upload_part(
+        &self,
+        location: &Location,
+        upload: &UploadId,
+        number: PartNumber,
+        payload: Bytes,
+        checksum: Checksum,
+    ) -> Result<CompletedPart> {
+        let call = call_on(Operation::Part, location);
+        let limit = self.timeouts.of_payload(payload.len());
+        let size = payload.len();
+        let answer = self
+            .client
+            .upload_part()
+            .bucket(location.bucket.as_str())
+            .key(location.key.as_str())
+            .upload_id(&*upload.0)
+            .part_number(wire_number(number))
+            .set_checksum_crc64_nvme(self.checksum_header(checksum))
+            .body(payload.into())
+            .customize()
+            .disable_payload_signing()
+            .config_override(self.within(limit))
+            .send()
+            .await
+            .map_err(|error| call.failed(&error))?;
+        Ok(CompletedPart {
+            number,
+            etag: convert::etag_from(answer.e_tag()),
+            checksum: convert::checksum_from(answer.checksum_crc64_nvme()),
+            size: u64::try_from(size).unwrap_or(u64::MAX),
+        })
+    }
+
+    pub(super) async fn upload_part_copy(
+        &self,
+        location: &Location,
+        upload: &UploadId,
+        number: PartNumber,
+        source: &Location,
+        source_etag: &ETag,
+        range: ByteRange,
+    ) -> Result<CompletedPart> {
+        let call = call_on(Operation::PartCopy, location);
+        let answer = self
+            .client
+            .upload_part_copy()
+            .bucket(location.bucket.as_str())
+            .key(location.key.as_str())
+            .upload_id(&*upload.0)
+            .part_number(wire_number(number))
+            .copy_source(convert::copy_source(source))
+            .copy_source_if_match(&*source_etag.0)
+            .copy_source_range(convert::range_text(range))
+            .customize()
+            .config_override(self.within(self.timeouts.store_work))
+            .send()
+            .await
+            .map_err(|error| call.failed(&error))?;
+        let Some(result) = answer.copy_part_result() else {
+            let cause = "the answer does not say what was stored";
+            return Err(call.error(StorageErrorKind::Unavailable, cause));
+        };
+        Ok(CompletedPart {
+            number,
+            etag: convert::etag_from(result.e_tag()),
+            checksum: convert::checksum_from(result.checksum_crc64_nvme()),
+            size: range.end.saturating_sub(range.start),
+        })
+    }
+
+    pub(super) async fn list_parts(
+        &self,
+        location: &Location,
+        upload: &UploadId,
+    ) -> Result<Vec<CompletedPart>> {
+        let call = call_on(Operation::Parts, location);
+        let mut parts = Vec::new();
+        let mut marker = None;
+        loop {
+            let answer = self
+                .client
+                .list_parts()
+                .bucket(location.bucket.as_str())
+                .key(location.key.as_str())
+                .upload_id(&*upload.0)
+                .set_part_number_marker(marker.take())
+                .send()
+                .await
+                .map_err(|error| call.failed(&error))?;
+            parts.extend(answer.parts().iter().filter_map(|part| {
+                Some(CompletedPart {
+                    number: PartNumber(part.part_number()?.try_into().ok()?),
+                    etag: convert::etag_from(part.e_tag()),
+                    checksum: convert::checksum_from(part.checksum_crc64_nvme()),
+                    size: convert::size_from(part.size()),
+                })
+            }));
+            marker = match answer.is_truncated() {
+                Some(true) => answer.next_part_number_marker().map(ToOwned::to_owned),
+                _ => None,
+            };
+            // A page without parts and with a marker would go on for ever.
+            if marker.is_none() || answer.parts().is_empty() {
+                parts.sort_unstable_by_key(|part| part.number);
+                return Ok(parts);
+            }
+        }
+    }
+
+    pub(super) async fn complete_upload(
+        &self,
+        location: &Location,
+        upload: &UploadId,
+        parts: &[CompletedPart],
+        checksum: Option<Checksum>,
+        condition: &Precondition,
+    ) -> Result<Stored> {
+        let call = call_on(Operation::Complete, location);
+        let (if_match, if_none_match) =
+            condition_if(self.capabilities.conditional_complete, condition);
+        let checksum = checksum.and_then(|checksum| self.checksum_header(checksum));
+        let wire_parts = parts.iter().map(|part| self.wire_part(part)).collect();
+        let answer = self
+            .client
+            .complete_multipart_upload()
+            .bucket(location.bucket.as_str())
+            .key(location.key.as_str())
+            .upload_id(&*upload.0)
+            .set_if_match(if_match)
+            .set_if_none_match(if_none_match)
+            .set_checksum_type(checksum.as_ref().map(|_| ChecksumType::FullObject))
+            .set_checksum_crc64_nvme(checksum)
+            .multipart_upload(
+                CompletedMultipartUpload::builder()
+                    .set_parts(Some(wire_parts))
+                    .build(),
+            )
+            .customize()
+            .config_override(self.once_within(self.timeouts.store_work))
+            .send()
+            .await
+            .map_err(|error| call.failed(&error))?;
+        if answer.e_tag().is_none() {
+            let cause = "the answer does not say what was stored";
+            return Err(call.error(StorageErrorKind::OutcomeUnknown, cause));
+        }
+        Ok(Stored {
+            etag: convert::etag_from(answer.e_tag()),
+            checksum: convert::whole_checksum_from(
+                answer.checksum_crc64_nvme(),
+                answer.checksum_type(),
+            ),
+        })
+    }
+
+    pub(super) async fn abort_upload(&self, location: &Location, upload: &UploadId) -> Result<()> {
+        let call = call_on(Operation::Abort, location);
+        let outcome = self
+            .client
+            .abort_multipart_upload()
+            .bucket(location.bucket.as_str())
+            .key(location.key.as_str())
+            .upload_id(&*upload.0)
+            .send()
+            .await;
+        match outcome.map_err(|error| call.failed(&error)) {
+            Err(error) if error.kind == StorageErrorKind::NoSuchUpload => Ok(()),
+            outcome => outcome.map(drop),
+        }
+    }
+
+    fn wire_part(&self, part: &CompletedPart) -> WirePart {
+        let checksum = part.checksum.and_then(|sum| self.checksum_header(sum));
+        WirePart::builder()
+            .part_number(wire_number(part.number))
+            .e_tag(&*part.etag.0)
+            .set_checksum_crc64_nvme(checksum)
+            .build()
+    }
+}
+
+/// S3 refuses a number beyond its bound by itself.
+fn wire_number(number: PartNumber) -> i32 {
+    i32::try_from(number.0).unwrap_or(i32::MAX)
+}
