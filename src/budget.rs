@@ -129,7 +129,11 @@ impl Budget {
     /// Returns the bytes that there are for uploads and for read-ahead.
     #[must_use]
     pub fn limit_bytes(&self) -> (u64, u64) {
-        let bytes = |units| u64::try_from(units).unwrap_or(u64::MAX).saturating_mul(UNIT_BYTES);
+        let bytes = |units| {
+            u64::try_from(units)
+                .unwrap_or(u64::MAX)
+                .saturating_mul(UNIT_BYTES)
+        };
         (bytes(self.upload_units), bytes(self.read_ahead_units))
     }
 

@@ -56,7 +56,11 @@ struct View {
 impl Watched for View {
     fn readiness(&self) -> Readiness {
         let draining = self.drain.is_cancelled();
-        Readiness { listening: !draining, configured: true, draining }
+        Readiness {
+            listening: !draining,
+            configured: true,
+            draining,
+        }
     }
 
     fn metrics(&self) -> String {
@@ -84,7 +88,11 @@ struct LoginCount(Arc<Metrics>);
 
 impl AttemptObserver for LoginCount {
     fn attempt_finished(&self, attempt: &AttemptRecord) {
-        self.0.login(attempt.method.as_str(), attempt.verdict.as_str(), attempt.duration);
+        self.0.login(
+            attempt.method.as_str(),
+            attempt.verdict.as_str(),
+            attempt.duration,
+        );
     }
 }
 
@@ -122,8 +130,9 @@ impl Gateway {
             clock: Arc::clone(&clock),
             drain: drain.clone(),
         };
-        let authenticator = Authenticator::new(provider, auth, Arc::clone(&limits), Arc::clone(&clock))
-            .with_observer(Arc::new(LoginCount(Arc::clone(&metrics))));
+        let authenticator =
+            Authenticator::new(provider, auth, Arc::clone(&limits), Arc::clone(&clock))
+                .with_observer(Arc::new(LoginCount(Arc::clone(&metrics))));
         let gatehouse = Gatehouse::new(GatehouseParts {
             host_keys,
             authenticator: Arc::new(authenticator),
@@ -134,8 +143,20 @@ impl Gateway {
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(listener.serve(Arc::clone(&gatehouse), drain.clone()));
-        let view = Arc::new(View { gatehouse: Arc::clone(&gatehouse), budget, metrics, drain: drain.clone() });
-        Ok(Self { address, gatehouse, reaper, drain, listener: tasks, view })
+        let view = Arc::new(View {
+            gatehouse: Arc::clone(&gatehouse),
+            budget,
+            metrics,
+            drain: drain.clone(),
+        });
+        Ok(Self {
+            address,
+            gatehouse,
+            reaper,
+            drain,
+            listener: tasks,
+            view,
+        })
     }
 
     /// Returns where clients are received.

@@ -173,7 +173,10 @@ mod tests {
 
     #[test]
     fn a_shown_url_has_no_path() {
-        assert_eq!(origin("https://idp.example.com:8443/x?key=1"), "https://idp.example.com:8443");
+        assert_eq!(
+            origin("https://idp.example.com:8443/x?key=1"),
+            "https://idp.example.com:8443"
+        );
         assert_eq!(origin("http://localhost"), "http://localhost");
     }
 }

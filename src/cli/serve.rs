@@ -34,10 +34,16 @@ async fn serve(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "portcullis starts");
     let host_keys = host_keys(&config)?;
     for key in host_keys.iter() {
-        tracing::info!(algorithm = key.algorithm(), fingerprint = key.fingerprint(), "host key");
+        tracing::info!(
+            algorithm = key.algorithm(),
+            fingerprint = key.fingerprint(),
+            "host key"
+        );
     }
     let metrics = Arc::new(Metrics::default());
-    let store = S3Store::connect(storage(&config.storage)).await.context("[storage] cannot be used")?;
+    let store = S3Store::connect(storage(&config.storage))
+        .await
+        .context("[storage] cannot be used")?;
     let provider = provider(&config, &metrics)?;
     let admin = match config.admin_listen {
         Some(address) => {
@@ -122,10 +128,10 @@ fn provider(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<dyn I
 const fn auth(identity: &config::Identity) -> AuthSettings {
     AuthSettings {
         methods: match identity.methods {
-            config::Methods::PublicKeyOrPassword => Methods::KeyOrPassword,
+            config::Methods::KeyOrPassword => Methods::KeyOrPassword,
             config::Methods::Password => Methods::Password,
-            config::Methods::PublicKey => Methods::Key,
-            config::Methods::PublicKeyAndPassword => Methods::KeyAndPassword,
+            config::Methods::Key => Methods::Key,
+            config::Methods::KeyAndPassword => Methods::KeyAndPassword,
         },
         user_names: match identity.user_names {
             config::UserNames::Open => UserNameRule::Open,
@@ -155,9 +161,9 @@ fn storage(storage: &config::Storage) -> Settings {
         encryption: match storage.encryption {
             config::Encryption::None => Encryption::None,
             config::Encryption::S3 => Encryption::S3,
-            config::Encryption::Kms => {
-                Encryption::Kms { key_id: storage.kms_key_id.clone().unwrap_or_default() }
-            }
+            config::Encryption::Kms => Encryption::Kms {
+                key_id: storage.kms_key_id.clone().unwrap_or_default(),
+            },
         },
         capabilities: storage.capabilities,
         credentials,

@@ -12,7 +12,9 @@ where
     F: Future<Output = anyhow::Result<()>>,
 {
     let failed = |error: anyhow::Error| Failure::Run(format!("{error:#}"));
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(|error| failed(error.into()))?;
     let outcome = runtime.block_on(async {
         let stop = CancellationToken::new();

@@ -23,7 +23,11 @@ impl Metered {
         metrics: Arc<Metrics>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { provider, metrics, clock }
+        Self {
+            provider,
+            metrics,
+            clock,
+        }
     }
 }
 
@@ -38,7 +42,8 @@ impl IdentityProvider for Metered {
             Err(IdpError::Invalid { .. }) => "invalid",
             Err(IdpError::Unavailable { .. }) => "unavailable",
         };
-        self.metrics.idp_call(verdict, self.clock.now().saturating_duration_since(asked));
+        self.metrics
+            .idp_call(verdict, self.clock.now().saturating_duration_since(asked));
         answer
     }
 }

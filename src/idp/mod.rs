@@ -12,8 +12,8 @@ use crate::secret::Secret;
 use crate::vfs::HomeDirectory;
 
 pub mod cache;
-mod network;
 pub mod metered;
+mod network;
 pub mod webhook;
 pub mod wire;
 
