@@ -126,6 +126,23 @@ impl Budget {
         )
     }
 
+    /// Returns the bytes that there are for uploads and for read-ahead.
+    #[must_use]
+    pub fn limit_bytes(&self) -> (u64, u64) {
+        let bytes = |units| {
+            u64::try_from(units)
+                .unwrap_or(u64::MAX)
+                .saturating_mul(UNIT_BYTES)
+        };
+        (bytes(self.upload_units), bytes(self.read_ahead_units))
+    }
+
+    /// Returns how many wait for a slot.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     fn filled(&self, bytes: u64, permit: Option<OwnedSemaphorePermit>) -> Slot {
         Slot {
             buffer: self.buffers.take(bytes),

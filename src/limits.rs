@@ -69,6 +69,8 @@ pub const MAPPINGS_MAX: usize = 50_000;
 pub const MAPPING_TEXT_MAX: usize = 1_024;
 /// STS's bound on a session policy, in characters.
 pub const POLICY_CHARS_MAX: usize = 2_048;
+/// IAM's bound on the ARN of a role, in characters.
+pub const ROLE_CHARS_MAX: usize = 2_048;
 /// Longest answer that is read: the mappings, doubled by JSON escapes, and the rest.
 pub const ANSWER_BYTES_MAX: usize = 5 * 1024 * 1024;
 /// Nesting that a JSON answer may have.

@@ -221,6 +221,12 @@ impl EmbeddedS3 {
         bucket.lock().objects.keys().cloned().collect()
     }
 
+    /// Makes a bucket, unless it is there.
+    pub fn create_bucket(&self, bucket: &str) {
+        // That it is there already is what was wanted.
+        drop(self.store.create(bucket));
+    }
+
     /// Returns the uploads of a bucket that are neither completed nor aborted, by key.
     pub fn uploads(&self, bucket: &str) -> Vec<OpenUpload> {
         let Ok(bucket) = self.store.bucket(bucket) else {

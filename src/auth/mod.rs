@@ -6,7 +6,17 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+pub use self::admission::{Methods, Roles, UserNameRule};
+pub use self::attempt::{AttemptObserver, AttemptRecord, AttemptVerdict};
+pub use self::connection::{AuthSettings, Authenticator, ConnectionAuth, Outcome};
+pub use self::keys::OfferedKey;
+pub use crate::idp::AuthMethod;
 use crate::idp::UserConfig;
+
+mod admission;
+mod attempt;
+mod connection;
+mod keys;
 
 /// Proves that the login succeeded: only this module makes one.
 #[derive(Debug, Clone)]
@@ -61,24 +71,6 @@ impl AuthenticatedUser {
             method,
             source_ip,
             session_id: session_id.into(),
-        }
-    }
-}
-
-/// How a user proved who they are (RFC 4252 §7, §8).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum AuthMethod {
-    Password,
-    PublicKey,
-}
-
-impl AuthMethod {
-    /// Returns the word of Transfer Family's logs.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Password => "password",
-            Self::PublicKey => "publickey",
         }
     }
 }

@@ -1,8 +1,10 @@
 //! The command line: parse, load the configuration, run, and turn the result into an exit code.
 
+pub mod bundled_webhook;
 pub mod output;
 pub mod quickstart;
 pub mod serve;
+mod signals;
 
 use std::process::ExitCode;
 

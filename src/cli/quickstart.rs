@@ -1,34 +1,54 @@
-//! `portcullis quickstart`: the whole gateway in one command.
+//! `portcullis quickstart`: the whole thing in one process, with nothing to install.
+//!
+//! An S3 in memory, a webhook that is really asked over HTTP, and the gateway between them.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
+use anyhow::{Context as _, anyhow, bail};
+use async_trait::async_trait;
 use clap::Args;
+use embedded_s3::EmbeddedS3;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
-use super::Failure;
+use super::bundled_webhook::BundledWebhook;
+use super::{Failure, output, signals};
+use crate::auth::AuthSettings;
+use crate::gateway::{Gateway, GatewayParts};
+use crate::idp::webhook::{Webhook, WebhookSettings};
+use crate::idp::{IdentityProvider, IdpError, Question, Verdict};
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::secret::Secret;
+use crate::ssh::{HostKey, HostKeys, Listener};
+use crate::storage::Capabilities;
+use crate::storage::s3::{Credentials, Encryption, S3Store, Settings, Timeouts};
 use crate::telemetry::{self, Format};
 
 /// Options of `quickstart`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Options {
-    /// Address and port for SSH; port 0 lets the system choose.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:2222")]
-    pub listen: SocketAddr,
+    /// Address and port for SSH, port 0 for any; otherwise 127.0.0.1:2222 or the next free port.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
     /// Keep the host key here, so that clients recognise the gateway next time.
     #[arg(long, value_name = "DIRECTORY")]
-    pub state: Option<String>,
+    state: Option<String>,
     /// Name of the demo user.
     #[arg(long, value_name = "NAME", default_value = "demo")]
-    pub user: String,
+    user: String,
     /// Take the demo user's password from a file instead of making one up.
     #[arg(long, value_name = "FILE")]
-    pub password_file: Option<String>,
-    /// Print where it listens as JSON, for scripts.
+    password_file: Option<String>,
+    /// Print one line of JSON, for scripts, once everything answers.
     #[arg(long)]
-    pub json: bool,
+    json: bool,
     /// Ask this URL who may enter, instead of the built-in demo user.
     #[arg(long, value_name = "URL", conflicts_with_all = ["user", "password_file"])]
-    pub webhook: Option<String>,
+    webhook: Option<String>,
 }
 
 /// Serves from memory until Ctrl-C.
@@ -37,10 +57,263 @@ pub struct Options {
 /// The port is taken, a file cannot be read, or serving failed.
 pub fn run(options: Options) -> Result<(), Failure> {
     telemetry::start(Format::Readable, "info")?;
-    drop(options);
-    Err(Failure::Run("quickstart is not built yet".to_owned()))
+    signals::run(|stop| serve(options, stop))
 }
 
+async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
+    let s3 = start_s3().await?;
+    let user = options.user;
+    let password = password(options.password_file.as_deref())?;
+    let bundled = BundledWebhook::start(&user, password.clone(), answer()).await?;
+    let webhook = options.webhook.clone().unwrap_or_else(|| bundled.url());
+    let listener = listen(options.listen).await?;
+    let address = listener.local_addr()?;
+    let host_key = host_key(options.state.as_deref())?;
+    let known_hosts = known_hosts_file(options.state.as_deref());
+    write_known_hosts(&known_hosts, &host_key, address)?;
+    let fingerprint = host_key.fingerprint();
+    let settings = WebhookSettings::new(&webhook, SERVER_ID);
+    let provider = Webhook::new(settings).context("--webhook cannot be used")?;
+    let gateway = Gateway::start(GatewayParts {
+        listener,
+        host_keys: HostKeys::new(vec![host_key])?,
+        provider: Arc::new(WithBuckets {
+            provider,
+            s3: Arc::clone(&s3),
+        }),
+        auth: AuthSettings::default(),
+        store: Arc::new(connect(&s3).await?),
+        limits: Limits::default(),
+        metrics: Arc::new(Metrics::default()),
+        banner: None,
+    })?;
+    if options.json {
+        let line = json!({
+            "address": address.to_string(),
+            "user": user,
+            "password": password.expose(),
+            "fingerprint": fingerprint,
+            "known_hosts": known_hosts,
+            "webhook": webhook,
+            "s3_endpoint": s3.endpoint(),
+            "access_key": s3.access_key(),
+            "secret_key": s3.secret_key(),
+        });
+        output::print(&format!("{line}\n"));
+    } else {
+        let login = options.webhook.is_none().then_some((&*user, &password));
+        output::print(&welcome(
+            address,
+            &known_hosts,
+            &fingerprint,
+            &webhook,
+            login,
+        ));
+    }
+    stop.cancelled().await;
+    gateway.drain().await;
+    Ok(())
+}
+
+/// What the newcomer reads; the `sftp` line can be pasted.
+fn welcome(
+    address: SocketAddr,
+    known_hosts: &str,
+    fingerprint: &str,
+    webhook: &str,
+    login: Option<(&str, &Secret)>,
+) -> String {
+    let user = login.map_or("USER", |(user, _)| user);
+    let port = address.port();
+    let host = reachable(address);
+    let password = match login {
+        Some((_, password)) => format!("password: {}", password.expose()),
+        None => "users and passwords are your webhook's".to_owned(),
+    };
+    format!(
+        "listening on {address} · in memory, gone at Ctrl-C\n  \
+           sftp -P {port} -o UserKnownHostsFile={known_hosts} {user}@{host}\n  \
+           {password}\n  \
+           host key: {fingerprint} · webhook: {webhook}\n"
+    )
+}
+
+async fn start_s3() -> anyhow::Result<Arc<EmbeddedS3>> {
+    let settings = embedded_s3::Settings {
+        access_key: "AKIAQUICKSTART".to_owned(),
+        secret_key: format!("{:016x}{:016x}", random()?, random()?),
+        buckets: BUCKETS.iter().map(|name| (*name).to_owned()).collect(),
+        ..embedded_s3::Settings::default()
+    };
+    let s3 = EmbeddedS3::start(settings)
+        .await
+        .context("failed to start the embedded S3")?;
+    s3.put(RATES.0, RATES.1, RATES.2);
+    Ok(Arc::new(s3))
+}
+
+async fn connect(s3: &EmbeddedS3) -> anyhow::Result<S3Store> {
+    let settings = Settings {
+        region: "us-east-1".to_owned(),
+        endpoint: Some(s3.endpoint()),
+        path_style: true,
+        storage_class: None,
+        encryption: Encryption::None,
+        capabilities: Capabilities::all(),
+        credentials: Credentials::Static {
+            access_key: s3.access_key().to_owned(),
+            secret_key: Secret::new(s3.secret_key().to_owned()),
+            session_token: None,
+        },
+        ca_pem: None,
+        timeouts: Timeouts::default(),
+    };
+    Ok(S3Store::connect(settings).await?)
+}
+
+/// The bundled user's mappings: AWS's well-known example over three buckets, and one file.
+fn answer() -> serde_json::Value {
+    json!({"mappings": [
+        {"entry": "/pics", "target": "/amzn-s3-demo-bucket1/pics"},
+        {"entry": "/doc", "target": "/amzn-s3-demo-bucket1/anotherpath/docs"},
+        {"entry": "/reporting", "target": "/amzn-s3-demo-bucket2/Q1"},
+        {"entry": "/anotherpath/subpath/financials", "target": "/amzn-s3-demo-bucket3/financials"},
+        {"entry": "/rates.csv", "target": "/amzn-s3-demo-bucket2/rates/2026.csv", "type": "file"},
+    ]})
+}
+
+/// A service of one's own names buckets of its own: here they are made as they are met.
+#[derive(Debug)]
+struct WithBuckets {
+    provider: Webhook,
+    s3: Arc<EmbeddedS3>,
+}
+
+#[async_trait]
+impl IdentityProvider for WithBuckets {
+    async fn ask(&self, question: &Question) -> Result<Verdict, IdpError> {
+        let verdict = self.provider.ask(question).await?;
+        if let Verdict::Allowed(config) = &verdict {
+            for mapping in config.home.mappings() {
+                self.s3.create_bucket(mapping.bucket.as_str());
+            }
+        }
+        Ok(verdict)
+    }
+}
+
+async fn listen(asked: Option<SocketAddr>) -> anyhow::Result<Listener> {
+    if let Some(address) = asked {
+        return Listener::bind(address)
+            .await
+            .with_context(|| format!("failed to listen on {address}"));
+    }
+    for port in FIRST_PORT..FIRST_PORT.saturating_add(PORTS_TRIED) {
+        match Listener::bind((Ipv4Addr::LOCALHOST, port).into()).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            Err(error) => bail!("failed to listen on 127.0.0.1:{port}: {error}"),
+        }
+    }
+    bail!("no free port from {FIRST_PORT} on: name one with --listen")
+}
+
+fn host_key(state: Option<&str>) -> anyhow::Result<HostKey> {
+    match state {
+        Some(state) => Ok(HostKey::kept_in(state)?),
+        None => Ok(HostKey::generate()?),
+    }
+}
+
+fn known_hosts_file(state: Option<&str>) -> String {
+    match state {
+        Some(state) => format!("{state}/known_hosts"),
+        None => "known_hosts.quickstart".to_owned(),
+    }
+}
+
+fn write_known_hosts(path: &str, key: &HostKey, address: SocketAddr) -> anyhow::Result<()> {
+    let mut hosts = vec![reachable(address)];
+    if address.ip().is_loopback() || address.ip().is_unspecified() {
+        hosts.push("localhost".to_owned());
+    }
+    let mut text = String::new();
+    for host in hosts {
+        text.push_str(&key.known_hosts_line(&host, address.port())?);
+        text.push('\n');
+    }
+    std::fs::write(path, text).with_context(|| format!("failed to write {path}"))
+}
+
+/// Returns the address by which a client on this machine reaches us.
+fn reachable(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        return Ipv4Addr::LOCALHOST.to_string();
+    }
+    address.ip().to_string()
+}
+
+fn password(file: Option<&str>) -> anyhow::Result<Secret> {
+    match file {
+        Some(file) => {
+            let text = std::fs::read_to_string(file)
+                .with_context(|| format!("failed to read --password-file {file}"))?;
+            let password = text.trim_end_matches(['\r', '\n']);
+            if password.trim().is_empty() {
+                bail!("--password-file {file} holds no visible character");
+            }
+            Ok(Secret::new(password.to_owned()))
+        }
+        None => Ok(Secret::new(generated()?)),
+    }
+}
+
+/// Returns words that can be read out and typed.
+fn generated() -> anyhow::Result<String> {
+    let mut random = random()?;
+    let mut below = |count: u64| {
+        let picked = random.checked_rem(count).unwrap_or(0);
+        random = random.checked_div(count).unwrap_or(0);
+        usize::try_from(picked).unwrap_or(0)
+    };
+    let mut word = |words: &[&'static str]| words.get(below(32)).copied().unwrap_or("gate");
+    let words = [word(&FIRST_WORDS), word(&SECOND_WORDS), word(&SECOND_WORDS)];
+    Ok(format!(
+        "{}-{}",
+        words.join("-"),
+        below(90).saturating_add(10)
+    ))
+}
+
+fn random() -> anyhow::Result<u64> {
+    getrandom::u64().map_err(|error| anyhow!("the system gives no randomness: {error}"))
+}
+
+const SERVER_ID: &str = "s-quickstart";
+const FIRST_PORT: u16 = 2222;
+const PORTS_TRIED: u16 = 100;
+const BUCKETS: [&str; 3] = [
+    "amzn-s3-demo-bucket1",
+    "amzn-s3-demo-bucket2",
+    "amzn-s3-demo-bucket3",
+];
+const RATES: (&str, &str, &str) = (
+    "amzn-s3-demo-bucket2",
+    "rates/2026.csv",
+    "currency,per_euro\nUSD,1.0812\nGBP,0.8541\nJPY,162.35\n",
+);
+const FIRST_WORDS: [&str; 32] = [
+    "amber", "brisk", "calm", "dusty", "early", "faint", "gentle", "hazel", "ivory", "jolly",
+    "keen", "lucid", "mellow", "noble", "olive", "plain", "quiet", "rapid", "sandy", "tidal",
+    "urban", "vivid", "windy", "young", "zesty", "bold", "crisp", "deep", "even", "fresh", "grand",
+    "humble",
+];
+const SECOND_WORDS: [&str; 32] = [
+    "acorn", "birch", "cedar", "delta", "ember", "fern", "grove", "heron", "inlet", "juniper",
+    "kelp", "larch", "meadow", "nettle", "otter", "pebble", "quill", "river", "shore", "thistle",
+    "umber", "valley", "willow", "yarrow", "zephyr", "brook", "cliff", "dune", "elm", "finch",
+    "gorge", "harbor",
+];
 const EXAMPLES: &str = "\
 Examples:
   portcullis quickstart

@@ -7,8 +7,15 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 
+pub use self::network::{Network, NetworkError};
 use crate::secret::Secret;
 use crate::vfs::HomeDirectory;
+
+pub mod cache;
+pub mod metered;
+mod network;
+pub mod webhook;
+pub mod wire;
 
 /// Answers one question about one login.
 ///
@@ -39,6 +46,35 @@ pub enum Credential {
     PublicKey,
 }
 
+impl Credential {
+    /// Says which method the credential belongs to.
+    #[must_use]
+    pub const fn method(&self) -> AuthMethod {
+        match self {
+            Self::Password(_) => AuthMethod::Password,
+            Self::PublicKey => AuthMethod::PublicKey,
+        }
+    }
+}
+
+/// How a user proves who they are (RFC 4252 §7, §8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AuthMethod {
+    Password,
+    PublicKey,
+}
+
+impl AuthMethod {
+    /// Returns the word of Transfer Family's logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::PublicKey => "publickey",
+        }
+    }
+}
+
 /// The provider's answer.
 #[derive(Debug, Clone)]
 pub enum Verdict {
@@ -53,6 +89,20 @@ pub struct Denied {
     pub reason: &'static str,
     /// The provider's own words, for the log alone.
     pub detail: Option<Box<str>>,
+}
+
+impl Denied {
+    /// A function ended in an error instead of an answer.
+    pub const FUNCTION_ERROR: &'static str = "function-error";
+    /// The status was 401 or 403.
+    pub const STATUS: &'static str = "status-denied";
+
+    /// Says whether the provider itself answered no about this user. A function error, a 401 or a
+    /// 403 is as likely to be about the gateway, and must not be remembered.
+    #[must_use]
+    pub fn is_explicit(&self) -> bool {
+        !matches!(self.reason, Self::FUNCTION_ERROR | Self::STATUS)
+    }
 }
 
 /// The provider gave no answer that can be used.
@@ -89,13 +139,6 @@ pub struct UserConfig {
     pub cache_for: Option<Duration>,
     /// Stable words for what was odd but tolerated, such as `public-keys-on-password`.
     pub warnings: Vec<&'static str>,
-}
-
-/// A source network in CIDR form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    pub address: IpAddr,
-    pub prefix_length: u8,
 }
 
 /// Bounds that an answer puts on one user; `None` = the gateway's own.

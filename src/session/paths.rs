@@ -296,7 +296,7 @@ impl Session {
             Answer::Directory { listing } => {
                 self.know(request.path.clone());
                 let handle = self.handles.insert(Handle::Directory(listing));
-                self.out.reply(request.id, &Reply::Handle(handle.0));
+                self.out.reply(request.id, &Reply::Handle(handle));
                 crate::sftp::StatusCode::Ok
             }
             Answer::Opened {
@@ -305,7 +305,7 @@ impl Session {
                 location,
             } => {
                 let handle = self.opened(&request, object, writing, location);
-                self.out.reply(request.id, &Reply::Handle(handle.0));
+                self.out.reply(request.id, &Reply::Handle(handle));
                 crate::sftp::StatusCode::Ok
             }
         };

@@ -4,7 +4,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::attributes::Attributes;
 use super::longname::longname;
-use super::request::RequestId;
+use super::request::{HandleId, RequestId};
 use super::status::Status;
 use crate::limits;
 
@@ -31,7 +31,7 @@ pub struct Name {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     Status(Status),
-    Handle(u32),
+    Handle(HandleId),
     Attrs(Attributes),
     /// `now` (seconds since 1970) decides how `longname` shows times.
     Names {
@@ -91,7 +91,7 @@ impl Replies {
             }
             Reply::Handle(handle) => {
                 header(out, HANDLE, id);
-                put_string(out, &handle.to_be_bytes());
+                put_string(out, handle.to_wire().as_bytes());
             }
             Reply::Attrs(attrs) => {
                 header(out, ATTRS, id);

@@ -18,10 +18,24 @@ impl HandleId {
     /// Never given out.
     pub const UNKNOWN: Self = Self(u32::MAX);
 
+    /// Returns the handle as it stands on the wire: text, since several clients cannot carry
+    /// anything else.
+    #[must_use]
+    pub fn to_wire(self) -> String {
+        format!("{:08x}", self.0)
+    }
+
     fn read(reader: &mut Reader<'_>) -> Result<Self, Truncated> {
         let bytes = reader.string()?;
-        let number = <[u8; 4]>::try_from(bytes).map(u32::from_be_bytes);
-        Ok(number.map_or(Self::UNKNOWN, Self))
+        let text = std::str::from_utf8(bytes)
+            .ok()
+            .filter(|text| text.len() == 8);
+        let number = text.and_then(|text| u32::from_str_radix(text, 16).ok());
+        // Only what we would have written: no sign, no capitals.
+        let known = number
+            .map(Self)
+            .filter(|handle| handle.to_wire().as_bytes() == bytes);
+        Ok(known.unwrap_or(Self::UNKNOWN))
     }
 }
 

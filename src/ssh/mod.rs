@@ -1,1 +1,29 @@
-//! (see the design)
+//! ONE TCP CONNECTION AND ITS CHANNELS: the only place that speaks SSH.
+//!
+//! ```text
+//! listener ──accept──▶ connection (one task each: greeting, deadlines, farewell)
+//!    │ caps                │
+//!    ▼                     ├─ stream ──▶ russh's loop ──▶ callbacks ──▶ auth
+//!  refused                 │                                  │
+//!                          └─ state (shared by all of them)   └─ subsystem ──▶ session
+//! ```
+//!
+//! The SSH library has no login grace, no caps, no progress deadline and no way to let go of a
+//! stuck session, so the listener, the socket ([`stream`]) and the clock ([`state`]) are ours, and
+//! its callbacks never wait for output, window or a session.
+
+pub use self::caps::Tally;
+pub use self::host_keys::{HostKey, HostKeyError, HostKeys};
+pub use self::listener::{Gatehouse, GatehouseParts, Listener};
+pub use self::subsystem::{ChannelInbound, ChannelOutbound, ServeChannel};
+
+mod algorithms;
+mod callbacks;
+mod caps;
+mod connection;
+mod hello;
+mod host_keys;
+mod listener;
+mod state;
+mod stream;
+mod subsystem;

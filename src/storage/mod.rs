@@ -260,6 +260,10 @@ pub struct ListedObject {
 
 /// Which conditions a store honours; declared per endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about a store"
+)]
 pub struct Capabilities {
     pub conditional_put: bool,
     pub conditional_complete: bool,

@@ -95,6 +95,24 @@ impl MemoryStore {
         Some(object.payload.clone())
     }
 
+    /// Puts an object there as another client of the bucket would, and the bucket if it is missing.
+    pub fn insert(&self, location: &Location, payload: impl Into<Bytes>) -> ETag {
+        let payload = payload.into();
+        let etag = etag_of(&payload);
+        let object = self.new_object(payload, etag.clone(), &NewObject::default());
+        let mut state = self.state();
+        let objects = state.buckets.entry(location.bucket.clone()).or_default();
+        objects.insert(location.key.as_str().to_owned(), object);
+        etag
+    }
+
+    /// Takes an object away as another client would; says whether there was one.
+    pub fn remove(&self, location: &Location) -> bool {
+        let mut state = self.state();
+        let objects = state.buckets.get_mut(&location.bucket);
+        objects.is_some_and(|objects| objects.remove(location.key.as_str()).is_some())
+    }
+
     /// Returns all keys of a bucket, in order.
     #[must_use]
     pub fn keys(&self, bucket: &Bucket) -> Vec<String> {
@@ -277,7 +295,7 @@ impl ObjectStore for MemoryStore {
         let call = (Operation::Put, location);
         self.check(checksum, &payload, call)?;
         let etag = etag_of(&payload);
-        let object = self.new_object(payload, etag, object);
+        let object = self.new_object(own(&payload), etag, object);
         let condition = honoured(self.capabilities.conditional_put, condition);
         self.state().place(call, object, condition)
     }
@@ -330,7 +348,7 @@ impl ObjectStore for MemoryStore {
     ) -> Result<CompletedPart> {
         let call = (Operation::Part, location);
         self.check(checksum, &payload, call)?;
-        self.keep_part(call, upload, number, payload)
+        self.keep_part(call, upload, number, own(&payload))
     }
 
     async fn part_copy(
@@ -428,3 +446,36 @@ fn whole_seconds(time: SystemTime) -> SystemTime {
 
 /// About what arrives at once from a socket.
 const FRAME_BYTES: usize = 64 * 1024;
+
+/// Copies: a kept payload would keep the memory that its sender wants back.
+fn own(payload: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(payload)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::Key;
+
+    #[tokio::test]
+    async fn what_another_client_does_is_seen() {
+        let bucket = Bucket::parse("b").unwrap();
+        let store = MemoryStore::new(&[]);
+        let at = Location {
+            bucket: bucket.clone(),
+            key: Key::parse("k").unwrap(),
+        };
+        let etag = store.insert(&at, "theirs");
+        assert_eq!(store.head(&at).await.unwrap().etag, etag);
+        assert_eq!(store.keys(&bucket), ["k"]);
+        let id = store.create(&at, &NewObject::default()).await.unwrap();
+        assert_eq!(store.unfinished_uploads(), [(at.clone(), id.clone())]);
+        store.abort(&at, &id).await.unwrap();
+        assert!(store.unfinished_uploads().is_empty());
+        assert!(store.remove(&at) && !store.remove(&at));
+        assert_eq!(
+            store.head(&at).await.unwrap_err().kind,
+            StorageErrorKind::NotFound
+        );
+    }
+}

@@ -34,8 +34,15 @@ pub(super) fn whole_checksum_from(
     }
 }
 
+/// Reads an entity tag. Some stores leave its quotes out of some answers; a tag must compare equal
+/// wherever it came from.
 pub(super) fn etag_from(text: Option<&str>) -> ETag {
-    ETag(text.unwrap_or_default().into())
+    let text = text.unwrap_or_default();
+    if text.is_empty() || text.ends_with('"') {
+        ETag(text.into())
+    } else {
+        ETag(format!("\"{text}\"").into())
+    }
 }
 
 /// A size that S3 leaves out, or sends below zero, is zero.
@@ -134,6 +141,12 @@ mod tests {
         }
         let text = Some("rosUhgp5mIg=");
         assert!(whole_checksum_from(text, Some(&ChecksumType::Composite)).is_none());
+    }
+
+    #[test]
+    fn entity_tags_compare_equal_with_and_without_the_stores_quotes() {
+        assert_eq!(etag_from(Some("\"abc-2\"")), etag_from(Some("abc-2")));
+        assert_eq!(&*etag_from(Some("abc")).0, "\"abc\"");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::error::Error;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
-use aws_sdk_s3::operation::{RequestId, RequestIdExt as _};
+use aws_sdk_s3::operation::{RequestId as _, RequestIdExt as _};
 
 use crate::storage::{Bucket, Key, Operation, StorageError, StorageErrorKind};
 
@@ -145,19 +145,18 @@ fn worded<E>(error: &SdkError<E, HttpResponse>) -> String
 where
     E: Error + ProvideErrorMetadata + Send + Sync + 'static,
 {
-    let text = match error {
-        SdkError::ServiceError(answer) => {
-            let status = answer.raw().status().as_u16();
-            let code = answer.err().code().unwrap_or("no code");
-            let message = answer.err().message().unwrap_or("no message");
-            let request = error.request_id().unwrap_or("-");
-            let extended = error.extended_request_id().unwrap_or("-");
-            format!("{status} {code}: {message} (request {request}, {extended})")
-        }
-        _ => match error.source() {
+    let text = if let SdkError::ServiceError(answer) = error {
+        let status = answer.raw().status().as_u16();
+        let code = answer.err().code().unwrap_or("no code");
+        let message = answer.err().message().unwrap_or("no message");
+        let request = error.request_id().unwrap_or("-");
+        let extended = error.extended_request_id().unwrap_or("-");
+        format!("{status} {code}: {message} (request {request}, {extended})")
+    } else {
+        match error.source() {
             Some(source) => DisplayErrorContext(source).to_string(),
             None => error.to_string(),
-        },
+        }
     };
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })

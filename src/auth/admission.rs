@@ -1,0 +1,288 @@
+//! Who may not enter whatever the provider says (pure): rules for names, passwords and answers.
+
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+use super::attempt::AttemptVerdict;
+use crate::idp::{Denied, IdpError, Network, UserConfig};
+use crate::limits;
+use crate::secret::Secret;
+
+/// The ways to log in: AWS's `SftpAuthenticationMethods`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Methods {
+    #[default]
+    KeyOrPassword,
+    Password,
+    Key,
+    /// A key first, then a password: two questions, both answered in full.
+    KeyAndPassword,
+}
+
+impl Methods {
+    /// Says whether a key may be offered.
+    #[must_use]
+    pub const fn key(self) -> bool {
+        matches!(self, Self::KeyOrPassword | Self::Key | Self::KeyAndPassword)
+    }
+
+    /// Says whether a password may be the first thing that is tried.
+    #[must_use]
+    pub const fn password_first(self) -> bool {
+        matches!(self, Self::KeyOrPassword | Self::Password)
+    }
+}
+
+/// Which user names are asked about at all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum UserNameRule {
+    /// 1 to 100 characters, no control character, no `/`, not `.` or `..`.
+    #[default]
+    Open,
+    /// AWS's `[\w][\w@.-]{2,99}`, for providers of its shape.
+    Aws,
+}
+
+/// Whose credentials a session uses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Roles {
+    /// The gateway's own: a session policy cannot be enforced with them.
+    #[default]
+    Gateway,
+}
+
+/// Why an attempt failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) verdict: AttemptVerdict,
+    pub(super) reason: &'static str,
+    pub(super) detail: Option<Box<str>>,
+}
+
+impl Refusal {
+    pub(super) const fn denied(reason: &'static str) -> Self {
+        Self {
+            verdict: AttemptVerdict::Denied,
+            reason,
+            detail: None,
+        }
+    }
+
+    /// Drops the provider's words when they repeat the password.
+    pub(super) fn without(mut self, password: &Secret) -> Self {
+        self.detail = self.detail.filter(|text| !text.contains(password.expose()));
+        self
+    }
+
+    const fn invalid(reason: &'static str) -> Self {
+        Self {
+            verdict: AttemptVerdict::Invalid,
+            reason,
+            detail: None,
+        }
+    }
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        Self {
+            verdict: AttemptVerdict::Denied,
+            reason: denied.reason,
+            detail: denied.detail,
+        }
+    }
+}
+
+impl From<IdpError> for Refusal {
+    fn from(error: IdpError) -> Self {
+        let (verdict, reason, detail) = match error {
+            IdpError::Invalid { reason, detail } => (AttemptVerdict::Invalid, reason, detail),
+            IdpError::Unavailable { reason, detail } => {
+                (AttemptVerdict::Unavailable, reason, detail)
+            }
+        };
+        Self {
+            verdict,
+            reason,
+            detail: Some(detail),
+        }
+    }
+}
+
+impl UserNameRule {
+    /// Checks a name before anybody is asked about it.
+    pub(super) fn check(self, name: &str) -> Result<(), Refusal> {
+        let length = name.chars().count();
+        let good = match self {
+            Self::Open => {
+                (1..=limits::USER_NAME_BYTES_MAX).contains(&length)
+                    && !name.chars().any(|c| c.is_control() || c == '/')
+                    && !matches!(name, "." | "..")
+            }
+            Self::Aws => {
+                let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+                (3..=limits::USER_NAME_BYTES_MAX).contains(&length)
+                    && name.starts_with(word)
+                    && name
+                        .chars()
+                        .all(|c| word(c) || matches!(c, '@' | '.' | '-'))
+            }
+        };
+        if good {
+            Ok(())
+        } else {
+            Err(Refusal::denied("user-name"))
+        }
+    }
+}
+
+/// Checks a password before anybody is asked about it.
+///
+/// Many published handlers take a blank password for the sign of a key look-up and answer with the
+/// role, unchecked: asking them would let anybody in.
+pub(super) fn check_password(password: &str) -> Result<(), Refusal> {
+    if password.len() > limits::PASSWORD_BYTES_MAX {
+        return Err(Refusal::denied("password-too-long"));
+    }
+    if password.chars().all(is_invisible) {
+        return Err(Refusal::denied("password-blank"));
+    }
+    Ok(())
+}
+
+/// Says whether a character leaves no mark: what some language's `trim` might remove.
+fn is_invisible(c: char) -> bool {
+    c.is_whitespace()
+        || c.is_control()
+        || matches!(c,
+            '\u{00AD}' // soft hyphen
+            | '\u{034F}' // combining grapheme joiner
+            | '\u{061C}' // Arabic letter mark
+            | '\u{115F}' | '\u{1160}' | '\u{3164}' | '\u{FFA0}' // Hangul fillers
+            | '\u{17B4}' | '\u{17B5}' // Khmer inherent vowels
+            | '\u{180B}'..='\u{180F}' // Mongolian separators
+            | '\u{200B}'..='\u{200F}' // zero width, direction marks
+            | '\u{202A}'..='\u{202E}' // direction embedding
+            | '\u{2060}'..='\u{206F}' // word joiner, invisible operators
+            | '\u{2800}' // blank Braille pattern
+            | '\u{FE00}'..='\u{FE0F}' // variation selectors
+            | '\u{FEFF}' // byte order mark
+            | '\u{FFF9}'..='\u{FFFB}' // interlinear annotation
+            | '\u{E0000}'..='\u{E0FFF}') // tags, variation selectors
+}
+
+/// Checks an answer that says yes against what the gateway can keep, now and from here.
+pub(super) fn admit(
+    config: &UserConfig,
+    roles: Roles,
+    source_ip: IpAddr,
+    now: SystemTime,
+) -> Result<(), Refusal> {
+    if config.expires_at.is_some_and(|end| end <= now) {
+        return Err(Refusal::invalid("answer-expired"));
+    }
+    match roles {
+        Roles::Gateway if config.policy.is_some() => {
+            return Err(Refusal::invalid("policy-not-enforceable"));
+        }
+        Roles::Gateway => {}
+    }
+    let inside = |network: &Network| network.contains(source_ip);
+    if !config.networks.is_empty() && !config.networks.iter().any(inside) {
+        return Err(Refusal::denied("source-not-in-networks"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::vfs::{Access, HomeDirectory};
+
+    #[test]
+    fn passwords_without_a_visible_character_are_refused() {
+        for blank in [
+            "",
+            " ",
+            "\t",
+            "\r\n",
+            "\u{a0}",
+            "\u{2003}",
+            "\u{feff}",
+            "\u{200b}",
+            "\u{200b} \u{2060}",
+            "\0",
+            "\u{3164}\u{ad}",
+            "\u{1680}\u{200f}",
+        ] {
+            let refusal = check_password(blank).unwrap_err();
+            assert_eq!(refusal.reason, "password-blank", "{blank:?}");
+        }
+        assert_eq!(check_password(" x "), Ok(()));
+        assert_eq!(check_password("\u{200d}é"), Ok(()));
+    }
+
+    #[test]
+    fn passwords_are_bounded() {
+        assert_eq!(check_password(&"x".repeat(1_024)), Ok(()));
+        assert!(check_password(&"x".repeat(1_025)).is_err());
+    }
+
+    #[test]
+    fn user_names_follow_the_rule_of_their_provider() {
+        let long = "x".repeat(101);
+        for bad in ["", ".", "..", "a/b", "../x", "a\nb", "a\0", &long] {
+            assert!(UserNameRule::Open.check(bad).is_err(), "{bad:?}");
+            assert!(UserNameRule::Aws.check(bad).is_err(), "{bad:?}");
+        }
+        for open in ["a", "Jörg", "DOMAIN\\bob", "-x", "a b"] {
+            assert!(UserNameRule::Open.check(open).is_ok(), "{open:?}");
+            assert!(UserNameRule::Aws.check(open).is_err(), "{open:?}");
+        }
+        for both in ["ann", "_a-b.c@example.com"] {
+            assert!(UserNameRule::Open.check(both).is_ok(), "{both:?}");
+            assert!(UserNameRule::Aws.check(both).is_ok(), "{both:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_held_to_its_own_bounds() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
+        let plain = UserConfig {
+            user: "ann".into(),
+            home: HomeDirectory::path("/bucket/ann", Access::ReadWrite).unwrap(),
+            role: None,
+            policy: None,
+            public_keys: Vec::new(),
+            networks: Vec::new(),
+            limits: crate::idp::UserLimits::default(),
+            expires_at: None,
+            cache_for: None,
+            warnings: Vec::new(),
+        };
+        let judge = |config: &UserConfig, ip: &str| {
+            admit(config, Roles::Gateway, ip.parse().unwrap(), now).map_err(|r| r.reason)
+        };
+        assert_eq!(judge(&plain, "192.0.2.1"), Ok(()));
+        let ended = UserConfig {
+            expires_at: Some(now),
+            ..plain.clone()
+        };
+        assert_eq!(judge(&ended, "192.0.2.1"), Err("answer-expired"));
+        let policy = UserConfig {
+            policy: Some("{}".into()),
+            ..plain.clone()
+        };
+        assert_eq!(judge(&policy, "192.0.2.1"), Err("policy-not-enforceable"));
+        let networks = vec![
+            "192.0.2.0/24".parse().unwrap(),
+            "2001:db8::/32".parse().unwrap(),
+        ];
+        let bound = UserConfig { networks, ..plain };
+        assert_eq!(judge(&bound, "192.0.2.200"), Ok(()));
+        assert_eq!(judge(&bound, "2001:db8:1::2"), Ok(()));
+        assert_eq!(judge(&bound, "192.0.3.1"), Err("source-not-in-networks"));
+    }
+}

@@ -1,0 +1,93 @@
+//! What is told of a finished attempt to log in.
+
+use std::fmt::Debug;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::AuthMethod;
+
+/// Where the audit lines go.
+const AUDIT_TARGET: &str = "portcullis::audit";
+
+/// Hears of every finished attempt, for metrics and lock-outs.
+pub trait AttemptObserver: Debug + Send + Sync + 'static {
+    /// Is called once per attempt, before the client is answered; must not block.
+    fn attempt_finished(&self, attempt: &AttemptRecord);
+}
+
+/// One finished attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptRecord {
+    /// The name the client gave, control characters escaped.
+    pub user: Box<str>,
+    pub method: AuthMethod,
+    pub source_ip: IpAddr,
+    pub session_id: Box<str>,
+    pub verdict: AttemptVerdict,
+    /// Stable word for why, such as `no-usable-public-key`; empty for *allowed*.
+    pub reason: &'static str,
+    /// For people: never a secret, never for the client.
+    pub detail: Option<Box<str>>,
+    /// The question that was asked; absent when none was.
+    pub request_id: Option<Box<str>>,
+    /// `SHA256:…`, for keys.
+    pub fingerprint: Option<Box<str>>,
+    /// From the answer of an allowed user.
+    pub role: Option<Box<str>>,
+    /// What was odd in the answer but tolerated.
+    pub warnings: Vec<&'static str>,
+    pub duration: Duration,
+}
+
+impl AttemptRecord {
+    /// Writes the one audit line of the attempt, as loud as its verdict.
+    pub(super) fn log(&self) {
+        macro_rules! line {
+            ($level:ident, $text:literal) => {
+                tracing::$level!(
+                    target: AUDIT_TARGET,
+                    user = &*self.user,
+                    method = self.method.as_str(),
+                    source_ip = %self.source_ip,
+                    session_id = &*self.session_id,
+                    verdict = self.verdict.as_str(),
+                    reason = (!self.reason.is_empty()).then_some(self.reason),
+                    detail = self.detail.as_deref(),
+                    request_id = self.request_id.as_deref(),
+                    fingerprint = self.fingerprint.as_deref(),
+                    role = self.role.as_deref(),
+                    warnings = (!self.warnings.is_empty()).then(|| self.warnings.join(",")),
+                    duration_ms = u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX),
+                    $text
+                )
+            };
+        }
+        match self.verdict {
+            AttemptVerdict::Allowed => line!(info, "login allowed"),
+            AttemptVerdict::Denied => line!(info, "login refused"),
+            AttemptVerdict::Invalid | AttemptVerdict::Unavailable => line!(warn, "login refused"),
+        }
+    }
+}
+
+/// The four verdicts, for the log and the metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AttemptVerdict {
+    Allowed,
+    Denied,
+    Invalid,
+    Unavailable,
+}
+
+impl AttemptVerdict {
+    /// Returns the word of the log and the metric.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Denied => "denied",
+            Self::Invalid => "invalid",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}

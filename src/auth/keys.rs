@@ -1,0 +1,272 @@
+//! Keys that clients offer and keys that providers list (pure).
+//!
+//! A provider lists lines as in `authorized_keys`, without options: a line with options names a
+//! condition that the gateway would not keep, so it matches no key.
+
+#![warn(clippy::arithmetic_side_effects)]
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use sha2::{Digest as _, Sha256};
+
+use crate::limits;
+
+/// A public key as it came over the wire (RFC 4252 §7).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OfferedKey {
+    /// The algorithm's name on the wire, such as `ssh-ed25519` or `rsa-sha2-256`.
+    pub algorithm: String,
+    /// The key blob (RFC 4253 §6.6), not base64.
+    pub blob: Vec<u8>,
+    /// Whether the signature is, or would be, made with SHA-1 (`ssh-rsa`).
+    pub sha1_signature: bool,
+}
+
+impl OfferedKey {
+    /// Returns `SHA256:…`, as OpenSSH prints it.
+    #[must_use]
+    pub fn fingerprint(&self) -> Box<str> {
+        let digest = STANDARD_NO_PAD.encode(Sha256::digest(&self.blob));
+        format!("SHA256:{digest}").into()
+    }
+
+    /// Checks what no provider can make good: the key's type, its size, its signature.
+    ///
+    /// # Errors
+    /// Names the rule that the key breaks.
+    pub(super) fn check(&self) -> Result<(), KeyRefusal> {
+        let key_type = KeyType::of(&self.algorithm).ok_or(KeyRefusal::Unsupported)?;
+        if key_type == KeyType::SecurityKey {
+            return Err(KeyRefusal::SecurityKey);
+        }
+        if key_type == KeyType::Rsa && self.sha1_signature {
+            return Err(KeyRefusal::Sha1Signature);
+        }
+        let mut fields = Fields(&self.blob);
+        let name = fields.next().ok_or(KeyRefusal::Malformed)?;
+        let inner = std::str::from_utf8(name).ok().and_then(KeyType::of);
+        if inner != Some(key_type) {
+            return Err(KeyRefusal::Malformed);
+        }
+        if key_type == KeyType::Rsa {
+            fields.next().ok_or(KeyRefusal::Malformed)?;
+            let modulus = fields.next().ok_or(KeyRefusal::Malformed)?;
+            if bits(modulus) < u64::from(limits::RSA_BITS_MIN) {
+                return Err(KeyRefusal::RsaTooShort);
+            }
+        }
+        Ok(())
+    }
+
+    /// Says whether one of the lines names this key.
+    pub(super) fn is_listed(&self, lines: &[Box<str>]) -> bool {
+        let Some(key_type) = KeyType::of(&self.algorithm) else {
+            return false;
+        };
+        lines.iter().any(|line| {
+            listed(line)
+                .is_some_and(|(listed_type, blob)| listed_type == key_type && blob == self.blob)
+        })
+    }
+}
+
+/// Says why a key cannot log in, whoever lists it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyRefusal {
+    Unsupported,
+    /// A hardware key: whether a person touched it cannot be seen from here yet.
+    SecurityKey,
+    Sha1Signature,
+    Malformed,
+    RsaTooShort,
+}
+
+impl KeyRefusal {
+    /// Returns the word of the log.
+    pub(super) const fn reason(self) -> &'static str {
+        match self {
+            Self::Unsupported => "key-type-unsupported",
+            Self::SecurityKey => "security-key-unsupported",
+            Self::Sha1Signature => "key-signature-sha1",
+            Self::Malformed => "key-malformed",
+            Self::RsaTooShort => "key-rsa-too-short",
+        }
+    }
+}
+
+/// What a key is, whatever hash it signs with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum KeyType {
+    Ed25519,
+    EcdsaP256,
+    EcdsaP384,
+    EcdsaP521,
+    Rsa,
+    SecurityKey,
+}
+
+impl KeyType {
+    fn of(algorithm: &str) -> Option<Self> {
+        Some(match algorithm {
+            "ssh-ed25519" => Self::Ed25519,
+            "ecdsa-sha2-nistp256" => Self::EcdsaP256,
+            "ecdsa-sha2-nistp384" => Self::EcdsaP384,
+            "ecdsa-sha2-nistp521" => Self::EcdsaP521,
+            // RFC 8332: the same keys, other hashes.
+            "ssh-rsa" | "rsa-sha2-256" | "rsa-sha2-512" => Self::Rsa,
+            "sk-ssh-ed25519@openssh.com" | "sk-ecdsa-sha2-nistp256@openssh.com" => {
+                Self::SecurityKey
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// Reads `algorithm base64 [comment]`.
+fn listed(line: &str) -> Option<(KeyType, Vec<u8>)> {
+    // Providers that build the line with an escaped line break leave its two characters behind.
+    let line = line.trim().trim_end_matches("\\n");
+    let mut words = line.split_whitespace();
+    let key_type = KeyType::of(words.next()?)?;
+    let blob = words.next()?.trim_end_matches('=');
+    Some((key_type, STANDARD_NO_PAD.decode(blob).ok()?))
+}
+
+/// The length-prefixed strings of a key blob (RFC 4251 §5).
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (length, rest) = self.0.split_first_chunk::<4>()?;
+        let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+        let (field, rest) = rest.split_at_checked(length)?;
+        self.0 = rest;
+        Some(field)
+    }
+}
+
+/// Returns the length of an unsigned integer in bits.
+fn bits(number: &[u8]) -> u64 {
+    let digits = number.iter().skip_while(|byte| **byte == 0).copied();
+    let mut digits = digits.peekable();
+    let unused = digits
+        .peek()
+        .map_or(0, |first| u64::from(first.leading_zeros()));
+    let bytes = u64::try_from(digits.count()).unwrap_or(u64::MAX);
+    bytes.saturating_mul(8).saturating_sub(unused)
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::*;
+
+    const ED25519: &str = "AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsALAgJRNarH4TRpNePnAS";
+
+    fn field(bytes: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(bytes.len()).unwrap().to_be_bytes();
+        [&length[..], bytes].concat()
+    }
+
+    fn ed25519() -> OfferedKey {
+        OfferedKey {
+            algorithm: "ssh-ed25519".to_owned(),
+            blob: STANDARD.decode(ED25519).unwrap(),
+            sha1_signature: false,
+        }
+    }
+
+    fn rsa(algorithm: &str, modulus: &[u8]) -> OfferedKey {
+        OfferedKey {
+            algorithm: algorithm.to_owned(),
+            blob: [field(b"ssh-rsa"), field(&[1, 0, 1]), field(modulus)].concat(),
+            sha1_signature: algorithm == "ssh-rsa",
+        }
+    }
+
+    fn lines(lines: &[String]) -> Vec<Box<str>> {
+        lines.iter().map(|line| (**line).into()).collect()
+    }
+
+    #[test]
+    fn a_key_is_found_among_lines_as_people_write_them() {
+        for line in [
+            format!("ssh-ed25519 {ED25519}"),
+            format!("  ssh-ed25519\t{ED25519}  ann@laptop the second\r"),
+            format!("ssh-ed25519 {ED25519}\\n"),
+            format!("ssh-ed25519 {ED25519} ann@laptop\\n"),
+        ] {
+            let listed = lines(&[String::new(), "# ann".to_owned(), line.clone()]);
+            assert!(ed25519().is_listed(&listed), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_not_exactly_this_key_does_not_match() {
+        let other = format!("{}B", ED25519.trim_end_matches('S'));
+        for line in [
+            format!("ssh-rsa {ED25519}"),
+            format!("ssh-ed25519 {other}"),
+            format!("from=\"10.0.0.0/8\" ssh-ed25519 {ED25519}"),
+            format!("restrict ssh-ed25519 {ED25519}"),
+            ED25519.to_owned(),
+            "ssh-ed25519".to_owned(),
+            "ssh-ed25519 !!!!".to_owned(),
+        ] {
+            assert!(
+                !ed25519().is_listed(&lines(std::slice::from_ref(&line))),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_rsa_key_matches_whatever_hash_it_signs_with() {
+        let key = rsa("rsa-sha2-256", &[0xff; 256]);
+        let line = format!("ssh-rsa {} ann", STANDARD.encode(&key.blob));
+        assert_eq!(key.check(), Ok(()));
+        assert!(key.is_listed(&lines(std::slice::from_ref(&line))));
+        assert!(rsa("rsa-sha2-512", &[0xff; 256]).is_listed(&lines(&[line])));
+    }
+
+    #[test]
+    fn weak_and_foreign_keys_are_refused_by_name() {
+        let mut leading_zero = vec![0_u8];
+        leading_zero.extend([0x80; 256]);
+        assert_eq!(rsa("rsa-sha2-256", &leading_zero).check(), Ok(()));
+        let short = rsa("rsa-sha2-256", &[0x7f; 256]);
+        assert_eq!(short.check(), Err(KeyRefusal::RsaTooShort));
+        let sha1 = rsa("ssh-rsa", &[0xff; 256]);
+        assert_eq!(sha1.check(), Err(KeyRefusal::Sha1Signature));
+        let named = |algorithm: &str| {
+            let algorithm = algorithm.to_owned();
+            OfferedKey {
+                algorithm,
+                ..ed25519()
+            }
+            .check()
+        };
+        assert_eq!(named("ssh-ed25519"), Ok(()));
+        assert_eq!(named("ssh-dss"), Err(KeyRefusal::Unsupported));
+        assert_eq!(named("ecdsa-sha2-nistp256"), Err(KeyRefusal::Malformed));
+        assert_eq!(
+            named("sk-ssh-ed25519@openssh.com"),
+            Err(KeyRefusal::SecurityKey)
+        );
+        let cut = OfferedKey {
+            blob: vec![0, 0, 0, 200, 1],
+            ..ed25519()
+        };
+        assert_eq!(cut.check(), Err(KeyRefusal::Malformed));
+    }
+
+    #[test]
+    fn fingerprints_are_those_of_openssh() {
+        // What `ssh-keygen -lf` prints for the key above.
+        let expected = "SHA256:qH8baHrA5X0qCBovKCZyM02Q7TFtK4GMqVgOo4TZJAE";
+        assert_eq!(&*ed25519().fingerprint(), expected);
+    }
+}

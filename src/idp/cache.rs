@@ -1,0 +1,449 @@
+//! Remembers answers for a bounded time.
+//!
+//! An answer is found again only by the same provider, user, method, credential and source
+//! address; the key is a keyed hash of them, so no credential is kept. Questions that are alike
+//! share one flight, which belongs to the cache: whoever asked first may go without taking the
+//! answer away from the others.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use async_trait::async_trait;
+use hmac::{Hmac, Mac as _};
+use sha2::Sha256;
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+use zeroize::Zeroizing;
+
+use super::{Credential, IdentityProvider, IdpError, Question, UserConfig, Verdict};
+use crate::clock::Clock;
+
+/// How long answers are remembered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheSettings {
+    /// Names the provider and its settings: answers of one are never another's.
+    pub provider: Box<str>,
+    pub server_id: Box<str>,
+    /// The longest that an answer counts as fresh; zero switches the cache off.
+    pub allowed_for: Duration,
+    /// The same for explicit denials.
+    pub denied_for: Duration,
+    /// How much longer an allowed answer may stand in while the provider is unavailable.
+    pub stale_for: Duration,
+    /// The weight of all answers, in bytes.
+    pub bytes_max: u64,
+}
+
+/// Whether an answer may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    Fresh,
+    /// Only while the provider is unavailable.
+    Stale,
+    Spent,
+}
+
+/// When an answer was asked for, and how long it may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetime {
+    pub asked_at: Instant,
+    pub fresh_for: Duration,
+    pub stale_for: Duration,
+    /// Set by the provider; ends the answer whatever its age.
+    pub expires_at: Option<SystemTime>,
+}
+
+impl Lifetime {
+    /// Says what an answer is worth at a time.
+    #[must_use]
+    pub fn freshness(&self, now: Instant, wall: SystemTime) -> Freshness {
+        let age = now.saturating_duration_since(self.asked_at);
+        if self.expires_at.is_some_and(|end| end <= wall) {
+            Freshness::Spent
+        } else if age < self.fresh_for {
+            Freshness::Fresh
+        } else if age < self.fresh_for.saturating_add(self.stale_for) {
+            Freshness::Stale
+        } else {
+            Freshness::Spent
+        }
+    }
+}
+
+/// Remembers the answers of another provider.
+#[derive(Debug)]
+pub struct Cached {
+    state: Arc<State>,
+    flights: TaskTracker,
+}
+
+type Answer = Result<Verdict, IdpError>;
+type CacheKey = [u8; 32];
+
+#[derive(Debug)]
+struct State {
+    provider: Arc<dyn IdentityProvider>,
+    settings: CacheSettings,
+    clock: Arc<dyn Clock>,
+    secret: Zeroizing<[u8; 32]>,
+    entries: moka::future::Cache<CacheKey, Arc<Entry>>,
+    under_way: Mutex<HashMap<CacheKey, Flight>>,
+    /// Counts the flushes, so that no flight brings back what was asked before one.
+    flushes: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    user: Box<str>,
+    verdict: Verdict,
+    lifetime: Lifetime,
+}
+
+/// A question that is being asked.
+#[derive(Debug, Clone)]
+struct Flight {
+    flushes: u64,
+    answer: watch::Receiver<Option<Answer>>,
+}
+
+impl Cached {
+    /// Puts a cache before a provider.
+    ///
+    /// # Errors
+    /// The system gives no randomness for the hash's secret.
+    pub fn new(
+        provider: Arc<dyn IdentityProvider>,
+        settings: CacheSettings,
+        clock: Arc<dyn Clock>,
+    ) -> std::io::Result<Self> {
+        let mut secret = Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *secret).map_err(|error| std::io::Error::other(error.to_string()))?;
+        let kept_for = settings.allowed_for.max(settings.denied_for);
+        let entries = moka::future::Cache::builder()
+            .max_capacity(settings.bytes_max)
+            .weigher(|_, entry: &Arc<Entry>| entry.weight())
+            .time_to_live(kept_for.saturating_add(settings.stale_for).min(KEPT_MAX))
+            .build();
+        Ok(Self {
+            state: Arc::new(State {
+                provider,
+                settings,
+                clock,
+                secret,
+                entries,
+                under_way: Mutex::default(),
+                flushes: AtomicU64::new(0),
+            }),
+            flights: TaskTracker::new(),
+        })
+    }
+
+    /// Forgets what is known about a user, by login name or canonical name.
+    pub async fn flush_user(&self, user: &str) {
+        self.state.begin_flush();
+        for (key, entry) in &self.state.entries {
+            if entry.is_about(user) {
+                self.state.entries.invalidate(&*key).await;
+            }
+        }
+    }
+
+    /// Forgets everything.
+    pub fn flush_all(&self) {
+        self.state.begin_flush();
+        self.state.entries.invalidate_all();
+    }
+
+    /// Waits until no question is under way; to be called once nobody asks any more.
+    pub async fn drain(&self) {
+        self.flights.close();
+        self.flights.wait().await;
+    }
+
+    /// Joins the flight of a like question, or starts one.
+    fn board(&self, key: CacheKey, question: &Question) -> watch::Receiver<Option<Answer>> {
+        let mut under_way = self.state.under_way();
+        if let Some(flight) = under_way.get(&key) {
+            return flight.answer.clone();
+        }
+        let (sender, answer) = watch::channel(None);
+        let flushes = self.state.flushes.load(Ordering::Acquire);
+        let flight = Flight {
+            flushes,
+            answer: answer.clone(),
+        };
+        under_way.insert(key, flight);
+        drop(under_way);
+        let landing = Landing {
+            state: Arc::clone(&self.state),
+            key,
+            flushes,
+        };
+        let question = question.clone();
+        self.flights.spawn(async move {
+            let answer = landing.state.fly(key, flushes, &question).await;
+            // Off the list first: who comes now finds the entry.
+            drop(landing);
+            sender.send_replace(Some(answer));
+        });
+        answer
+    }
+}
+
+#[async_trait]
+impl IdentityProvider for Cached {
+    async fn ask(&self, question: &Question) -> Answer {
+        let state = &self.state;
+        if state.settings.allowed_for.is_zero() {
+            return state.provider.ask(question).await;
+        }
+        let key = state.key(question);
+        if let Some(entry) = state.entries.get(&key).await
+            && state.freshness(&entry) == Freshness::Fresh
+        {
+            return Ok(entry.verdict.clone());
+        }
+        let mut answer = self.board(key, question);
+        let landed = answer.wait_for(Option::is_some).await;
+        match landed.as_deref() {
+            Ok(Some(answer)) => answer.clone(),
+            Ok(None) | Err(_) => Err(IdpError::Unavailable {
+                reason: "flight-lost",
+                detail: "the question ended without an answer".into(),
+            }),
+        }
+    }
+}
+
+/// Takes a flight off the list, even when it panics.
+struct Landing {
+    state: Arc<State>,
+    key: CacheKey,
+    flushes: u64,
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        let mut under_way = self.state.under_way();
+        // After a flush the list may hold a later flight under the same key.
+        if under_way
+            .get(&self.key)
+            .is_some_and(|flight| flight.flushes == self.flushes)
+        {
+            under_way.remove(&self.key);
+        }
+    }
+}
+
+impl State {
+    async fn fly(&self, key: CacheKey, flushes: u64, question: &Question) -> Answer {
+        let known = self.entries.get(&key).await;
+        // Another flight may have landed between the look into the cache and this one's start.
+        if let Some(entry) = &known
+            && self.freshness(entry) == Freshness::Fresh
+        {
+            return Ok(entry.verdict.clone());
+        }
+        let asked_at = self.clock.now();
+        let answer = self.provider.ask(question).await;
+        match &answer {
+            Ok(verdict) => {
+                match self.entry(question, verdict, asked_at) {
+                    Some(entry) => self.remember(key, flushes, entry).await,
+                    None => self.entries.invalidate(&key).await,
+                }
+                answer
+            }
+            Err(IdpError::Invalid { .. }) => {
+                self.entries.invalidate(&key).await;
+                answer
+            }
+            Err(IdpError::Unavailable { .. }) => {
+                let flushed = self.flushes.load(Ordering::Acquire) != flushes;
+                let stand_in = known
+                    .filter(|_| !flushed)
+                    .and_then(|entry| self.stand_in(&entry));
+                stand_in.map_or(answer, Ok)
+            }
+        }
+    }
+
+    /// Makes an entry of an answer that may be remembered.
+    fn entry(&self, question: &Question, verdict: &Verdict, asked_at: Instant) -> Option<Entry> {
+        let settings = &self.settings;
+        let lifetime = match verdict {
+            Verdict::Allowed(config) => {
+                let wanted = config.cache_for.unwrap_or(settings.allowed_for);
+                Lifetime {
+                    asked_at,
+                    fresh_for: wanted.min(settings.allowed_for),
+                    stale_for: settings.stale_for,
+                    expires_at: config.expires_at,
+                }
+            }
+            Verdict::Denied(denied) if denied.is_explicit() => Lifetime {
+                asked_at,
+                fresh_for: settings.denied_for,
+                stale_for: Duration::ZERO,
+                expires_at: None,
+            },
+            Verdict::Denied(_) => return None,
+        };
+        // An answer that is not to be remembered must not stand in for a later one either.
+        (!lifetime.fresh_for.is_zero()).then(|| Entry {
+            user: question.username.clone(),
+            verdict: verdict.clone(),
+            lifetime,
+        })
+    }
+
+    async fn remember(&self, key: CacheKey, flushes: u64, entry: Entry) {
+        self.entries.insert(key, Arc::new(entry)).await;
+        // A flush counts first and clears then: either it saw the entry, or this sees the count.
+        if self.flushes.load(Ordering::Acquire) != flushes {
+            self.entries.invalidate(&key).await;
+        }
+    }
+
+    /// Returns an answer for the time of an outage: somebody who was let in before.
+    fn stand_in(&self, entry: &Entry) -> Option<Verdict> {
+        match (&entry.verdict, self.freshness(entry)) {
+            (Verdict::Allowed(config), Freshness::Fresh | Freshness::Stale) => {
+                let mut config = UserConfig::clone(config);
+                config.warnings.push("stale-answer");
+                Some(Verdict::Allowed(Arc::new(config)))
+            }
+            (Verdict::Allowed(_), Freshness::Spent) | (Verdict::Denied(_), _) => None,
+        }
+    }
+
+    fn freshness(&self, entry: &Entry) -> Freshness {
+        let (now, wall) = (self.clock.now(), self.clock.wall());
+        entry.lifetime.freshness(now, wall)
+    }
+
+    /// Hashes everything that an answer depends on.
+    fn key(&self, question: &Question) -> CacheKey {
+        let (method, credential) = match &question.credential {
+            Credential::Password(password) => ("password", password.expose()),
+            Credential::PublicKey => ("public-key", ""),
+        };
+        let source = match question.source_ip.to_canonical() {
+            IpAddr::V4(address) => address.to_ipv6_mapped(),
+            IpAddr::V6(address) => address,
+        };
+        let mut hash = Hmac::<Sha256>::new_from_slice(&*self.secret)
+            .expect("a key of any length is good for HMAC");
+        let fields = [
+            self.settings.provider.as_bytes(),
+            self.settings.server_id.as_bytes(),
+            question.username.as_bytes(),
+            method.as_bytes(),
+            credential.as_bytes(),
+            &source.octets(),
+        ];
+        for field in fields {
+            // With the lengths no two lists of fields are hashed as the same bytes.
+            hash.update(&u64::try_from(field.len()).unwrap_or(u64::MAX).to_be_bytes());
+            hash.update(field);
+        }
+        hash.finalize().into_bytes().into()
+    }
+
+    fn begin_flush(&self) {
+        let mut under_way = self.under_way();
+        self.flushes.fetch_add(1, Ordering::AcqRel);
+        // Those on board still get their answer; who asks from now on starts a flight of their own.
+        under_way.clear();
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, HashMap<CacheKey, Flight>> {
+        self.under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn is_about(&self, user: &str) -> bool {
+        let canonical = match &self.verdict {
+            Verdict::Allowed(config) => Some(&*config.user),
+            Verdict::Denied(_) => None,
+        };
+        &*self.user == user || canonical == Some(user)
+    }
+
+    /// Estimates the memory, a little high.
+    fn weight(&self) -> u32 {
+        const FIXED: usize = 512;
+        let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
+        let variable = match &self.verdict {
+            Verdict::Allowed(config) => {
+                let keys = config
+                    .public_keys
+                    .iter()
+                    .map(|key| key.len().saturating_add(32));
+                let mappings = config.home.mappings().iter().map(|mapping| {
+                    let entry = mapping.entry.as_str().len().saturating_mul(4);
+                    entry
+                        .saturating_add(mapping.prefix.len())
+                        .saturating_add(400)
+                });
+                keys.chain(mappings)
+                    .fold(0, usize::saturating_add)
+                    .saturating_add(text(&config.policy))
+                    .saturating_add(text(&config.role))
+            }
+            Verdict::Denied(denied) => text(&denied.detail),
+        };
+        u32::try_from(variable.saturating_add(FIXED)).unwrap_or(u32::MAX)
+    }
+}
+
+/// moka panics at times over a thousand years; one year is as good.
+const KEPT_MAX: Duration = Duration::from_secs(366 * 86_400);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+
+    #[test]
+    fn an_answer_is_fresh_then_stale_then_spent() {
+        let (start, wall) = (SystemClock.now(), SystemClock.wall());
+        let seconds = Duration::from_secs;
+        let lifetime = Lifetime {
+            asked_at: start,
+            fresh_for: seconds(60),
+            stale_for: seconds(600),
+            expires_at: None,
+        };
+        for (age, expected) in [
+            (0, Freshness::Fresh),
+            (59, Freshness::Fresh),
+            (60, Freshness::Stale),
+            (659, Freshness::Stale),
+            (660, Freshness::Spent),
+        ] {
+            assert_eq!(
+                lifetime.freshness(start + seconds(age), wall),
+                expected,
+                "{age}"
+            );
+        }
+        let expired = Lifetime {
+            expires_at: Some(wall),
+            ..lifetime
+        };
+        assert_eq!(expired.freshness(start, wall), Freshness::Spent);
+        let never = Lifetime {
+            fresh_for: Duration::ZERO,
+            stale_for: Duration::ZERO,
+            ..lifetime
+        };
+        assert_eq!(never.freshness(start, wall), Freshness::Spent);
+    }
+}

@@ -1,0 +1,111 @@
+//! Source networks in CIDR form (pure).
+
+use std::net::IpAddr;
+use std::str::FromStr;
+
+/// A source network in CIDR form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    pub address: IpAddr,
+    pub prefix_length: u8,
+}
+
+impl Network {
+    /// Says whether the address belongs to the network; an IPv4 address is the same one when it
+    /// is written as `::ffff:…`.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                let shift = 32_u32.saturating_sub(self.prefix_length.into());
+                let different = network.to_bits() ^ address.to_bits();
+                different.checked_shr(shift).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                let shift = 128_u32.saturating_sub(self.prefix_length.into());
+                let different = network.to_bits() ^ address.to_bits();
+                different.checked_shr(shift).unwrap_or(0) == 0
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        }
+    }
+}
+
+/// The text is no network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not an address or a network such as 192.0.2.0/24")]
+pub struct NetworkError;
+
+impl FromStr for Network {
+    type Err = NetworkError;
+
+    /// Parses `address/length`, or an address alone for one host.
+    fn from_str(text: &str) -> Result<Self, NetworkError> {
+        let (address, length) = match text.split_once('/') {
+            Some((address, length)) => (address, Some(length)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| NetworkError)?;
+        let whole = if address.is_ipv4() { 32 } else { 128 };
+        let prefix_length = match length {
+            None => whole,
+            // `u8::from_str` takes a sign; a network has none.
+            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
+                digits.parse().map_err(|_| NetworkError)?
+            }
+            Some(_) => return Err(NetworkError),
+        };
+        if prefix_length > whole {
+            return Err(NetworkError);
+        }
+        Ok(Self {
+            address,
+            prefix_length,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_hold_their_addresses_and_no_others() {
+        for (network, address, inside) in [
+            ("203.0.113.0/24", "203.0.113.9", true),
+            ("203.0.113.0/24", "203.0.114.9", false),
+            ("203.0.113.7/24", "203.0.113.9", true),
+            ("203.0.113.7", "203.0.113.7", true),
+            ("203.0.113.7", "203.0.113.8", false),
+            ("0.0.0.0/0", "8.8.8.8", true),
+            ("0.0.0.0/0", "2001:db8::1", false),
+            ("203.0.113.0/24", "::ffff:203.0.113.9", true),
+            ("2001:db8::/32", "2001:db8:ffff::1", true),
+            ("2001:db8::/32", "2001:db9::1", false),
+            ("::/0", "2001:db9::1", true),
+        ] {
+            let network: Network = network.parse().unwrap();
+            assert_eq!(
+                network.contains(address.parse().unwrap()),
+                inside,
+                "{network:?} {address}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_network_is_refused() {
+        for bad in [
+            "",
+            "x",
+            "1.2.3.0/33",
+            "::/129",
+            "1.2.3.0/",
+            "1.2.3.0/+8",
+            "1.2.3.0/-1",
+            "1.2.3/24",
+        ] {
+            assert!(bad.parse::<Network>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,454 @@
+//! The webhook provider: one POST per question.
+//!
+//! A question with a password goes out at most once. Two layers could repeat it: reqwest's retry
+//! policy, which is off here, and hyper-util's pool, which repeats a request only when its
+//! connection was found closed before it took the request, that is, before a byte was written.
+
+use std::error::Error;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Certificate, Client, Response, StatusCode, Url, redirect, retry};
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use super::wire::{self, Asked, Transport};
+use super::{AuthMethod, Credential, IdentityProvider, IdpError, Question, Verdict};
+use crate::limits;
+use crate::secret::Secret;
+
+/// Shorter than what servers commonly allow (Node's 5 s is the shortest), since a question sent on
+/// a connection that the server is about to close is lost and must not be repeated.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// The keys of the question.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Event {
+    /// Our own contract.
+    #[default]
+    Plain,
+    /// Exactly the five keys of Transfer Family's event.
+    TransferFamily,
+}
+
+/// What the operator set.
+#[derive(Debug, Clone)]
+pub struct WebhookSettings {
+    pub url: String,
+    pub server_id: Box<str>,
+    pub event: Event,
+    /// Sent with every question, such as `Authorization`.
+    pub headers: Vec<(String, Secret)>,
+    pub connect_timeout: Duration,
+    /// From the first byte out to the last byte in, whatever the server does in between.
+    pub total_timeout: Duration,
+    /// The only roots to trust, instead of the system's.
+    pub ca_pem: Option<Vec<u8>>,
+    /// Lets passwords travel over `http://` to other hosts.
+    pub plaintext: bool,
+    /// Takes a password answer that lists keys.
+    pub accept_keys_with_password: bool,
+    /// Adds `sessionId` to the plain question.
+    pub send_session_id: bool,
+}
+
+impl WebhookSettings {
+    /// Returns the defaults for a URL.
+    #[must_use]
+    pub fn new(url: &str, server_id: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            server_id: server_id.into(),
+            event: Event::Plain,
+            headers: Vec::new(),
+            connect_timeout: Duration::from_secs(3),
+            total_timeout: Duration::from_secs(8),
+            ca_pem: None,
+            plaintext: false,
+            accept_keys_with_password: false,
+            send_session_id: false,
+        }
+    }
+}
+
+/// Says which setting cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum WebhookSettingsError {
+    #[error("the webhook's url is not a URL: {0}")]
+    Url(String),
+    #[error("the webhook's url must begin with https:// or http://, found {0:?}")]
+    Scheme(String),
+    #[error("the webhook's url must not carry credentials: put them into a header")]
+    Credentials,
+    #[error(
+        "passwords would travel in clear text to {0}: use https://, or set `plaintext = true` if \
+         the way there is protected by other means"
+    )]
+    Plaintext(String),
+    #[error("{0:?} is not a header that can be sent")]
+    Header(String),
+    #[error("the webhook's certificates: {0}")]
+    Certificates(#[source] reqwest::Error),
+    #[error("the webhook's certificates: no PEM block `CERTIFICATE` found")]
+    NoCertificate,
+    #[error("the webhook's client: {0}")]
+    Client(#[source] reqwest::Error),
+}
+
+/// Asks an HTTP endpoint.
+#[derive(Debug)]
+pub struct Webhook {
+    client: Client,
+    url: Url,
+    headers: HeaderMap,
+    settings: WebhookSettings,
+}
+
+impl Webhook {
+    /// Checks the settings and prepares the client; nothing is sent yet.
+    ///
+    /// # Errors
+    /// Names the setting that cannot be used.
+    pub fn new(settings: WebhookSettings) -> Result<Self, WebhookSettingsError> {
+        let url = endpoint(&settings)?;
+        let headers = headers(&settings.headers)?;
+        let mut client = Client::builder()
+            .http1_only()
+            .retry(retry::never())
+            .redirect(redirect::Policy::none())
+            // A proxy taken silently from the environment would see the passwords.
+            .no_proxy()
+            .referer(false)
+            .tcp_nodelay(true)
+            .connect_timeout(settings.connect_timeout)
+            .pool_idle_timeout(POOL_IDLE_TIMEOUT);
+        if let Some(pem) = &settings.ca_pem {
+            let roots =
+                Certificate::from_pem_bundle(pem).map_err(WebhookSettingsError::Certificates)?;
+            // To trust nobody is surely not what was meant.
+            if roots.is_empty() {
+                return Err(WebhookSettingsError::NoCertificate);
+            }
+            client = client.tls_certs_only(roots);
+        }
+        Ok(Self {
+            client: client.build().map_err(WebhookSettingsError::Client)?,
+            url,
+            headers,
+            settings,
+        })
+    }
+
+    async fn exchange(&self, question: &Question) -> Result<Verdict, IdpError> {
+        let mut response = self.send(question).await?;
+        let status = response.status();
+        let body = if status == StatusCode::OK {
+            read_body(&mut response).await?
+        } else {
+            Vec::new()
+        };
+        let asked = Asked {
+            username: &question.username,
+            method: question.credential.method(),
+            accept_keys_with_password: self.settings.accept_keys_with_password,
+            transport: Transport::Http,
+            function_error: false,
+        };
+        wire::parse(asked, status.as_u16(), &body)
+    }
+
+    async fn send(&self, question: &Question) -> Result<Response, IdpError> {
+        let body = self.body(question).map_err(|error| transport(&error))?;
+        match self.post(body.clone()).await {
+            Ok(response) => Ok(response),
+            // The server closed the connection while the question was on its way. Only a look-up
+            // may be asked again: a repeated password could lock its user out.
+            Err(error)
+                if question.credential.method() == AuthMethod::PublicKey
+                    && !error.is_timeout()
+                    && !error.is_connect() =>
+            {
+                self.post(body).await.map_err(failure)
+            }
+            Err(error) => Err(failure(error)),
+        }
+    }
+
+    async fn post(&self, body: Bytes) -> Result<Response, reqwest::Error> {
+        let request = self.client.post(self.url.clone());
+        request
+            .headers(self.headers.clone())
+            .body(body)
+            .send()
+            .await
+    }
+
+    /// Writes the question into memory that is wiped when the last copy is dropped. hyper's own
+    /// buffer is out of reach.
+    fn body(&self, question: &Question) -> io::Result<Bytes> {
+        let (method, password) = match &question.credential {
+            Credential::Password(password) => ("password", Some(password.expose())),
+            Credential::PublicKey => ("public-key", None),
+        };
+        let settings = &self.settings;
+        let plain = settings.event == Event::Plain;
+        let body = Body {
+            contract: plain.then_some(1),
+            request_id: plain.then_some(&*question.request_id),
+            method: plain.then_some(method),
+            session_id: (plain && settings.send_session_id).then_some(&*question.session_id),
+            username: &question.username,
+            // Handlers for Transfer Family tell a key look-up by the blank password.
+            password: if plain {
+                password
+            } else {
+                password.or(Some(""))
+            },
+            protocol: "SFTP",
+            server_id: &settings.server_id,
+            source_ip: question.source_ip.to_canonical(),
+        };
+        // Large enough not to grow: growing would leave a copy behind.
+        let escaped = |text: &str| text.len().saturating_mul(6);
+        let room = escaped(&question.username)
+            .saturating_add(password.map_or(0, escaped))
+            .saturating_add(escaped(&settings.server_id))
+            .saturating_add(escaped(&question.session_id))
+            .saturating_add(escaped(&question.request_id))
+            .saturating_add(512);
+        let mut text = Zeroizing::new(Vec::with_capacity(room));
+        serde_json::to_writer(&mut *text, &body)?;
+        Ok(Bytes::from_owner(text))
+    }
+}
+
+#[async_trait]
+impl IdentityProvider for Webhook {
+    async fn ask(&self, question: &Question) -> Result<Verdict, IdpError> {
+        let total = self.settings.total_timeout;
+        match tokio::time::timeout(total, self.exchange(question)).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                let detail = format!("no complete answer within {} ms", total.as_millis());
+                Err(unavailable("timeout", detail))
+            }
+        }
+    }
+}
+
+/// The question on the wire.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Body<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    contract: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_id: Option<&'a str>,
+    username: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password: Option<&'a str>,
+    protocol: &'static str,
+    server_id: &'a str,
+    source_ip: IpAddr,
+}
+
+fn endpoint(settings: &WebhookSettings) -> Result<Url, WebhookSettingsError> {
+    let url =
+        Url::parse(&settings.url).map_err(|error| WebhookSettingsError::Url(error.to_string()))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(WebhookSettingsError::Credentials);
+    }
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if settings.plaintext || is_loopback(&url) => Ok(url),
+        "http" => {
+            let host = url.host_str().unwrap_or_default().to_owned();
+            Err(WebhookSettingsError::Plaintext(host))
+        }
+        other => Err(WebhookSettingsError::Scheme(other.to_owned())),
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let literal = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || literal.parse().is_ok_and(|ip: Ipv4Addr| ip.is_loopback())
+        || literal.parse().is_ok_and(|ip: Ipv6Addr| ip.is_loopback())
+}
+
+fn headers(extra: &[(String, Secret)]) -> Result<HeaderMap, WebhookSettingsError> {
+    let mut headers = HeaderMap::new();
+    let json = HeaderValue::from_static("application/json");
+    headers.insert(CONTENT_TYPE, json.clone());
+    headers.insert(ACCEPT, json);
+    for (name, value) in extra {
+        let bad = || WebhookSettingsError::Header(name.clone());
+        let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad())?;
+        let mut value = HeaderValue::from_str(value.expose()).map_err(|_| bad())?;
+        value.set_sensitive(true);
+        headers.insert(key, value);
+    }
+    Ok(headers)
+}
+
+/// Reads an answer of bounded length, whatever its `Content-Length` says.
+async fn read_body(response: &mut Response) -> Result<Vec<u8>, IdpError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(failure)? {
+        if body.len().saturating_add(chunk.len()) > limits::ANSWER_BYTES_MAX {
+            let detail = format!("the body is longer than {} bytes", limits::ANSWER_BYTES_MAX);
+            return Err(unavailable("answer-too-large", detail));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// Explains a failed exchange without the URL, whose query may hold a secret.
+fn failure(error: reqwest::Error) -> IdpError {
+    let error = error.without_url();
+    if error.is_timeout() {
+        unavailable("timeout", chain(&error))
+    } else if error.is_connect() {
+        unavailable("connect", chain(&error))
+    } else {
+        transport(&error)
+    }
+}
+
+fn transport(error: &dyn Error) -> IdpError {
+    unavailable("transport", chain(error))
+}
+
+/// Joins an error and its causes.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+fn unavailable(reason: &'static str, detail: String) -> IdpError {
+    let detail = detail.into();
+    IdpError::Unavailable { reason, detail }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(url: &str) -> Option<String> {
+        let settings = WebhookSettings::new(url, "s-1");
+        Webhook::new(settings).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn passwords_do_not_travel_in_clear_text_unless_told_so() {
+        for good in [
+            "https://idp.example.com/login",
+            "http://localhost:8000/",
+            "http://127.0.0.9:8000",
+            "http://[::1]:8000/",
+        ] {
+            assert_eq!(refusal(good), None, "{good}");
+        }
+        for bad in [
+            "http://idp.example.com/",
+            "http://127.0.0.1.example.com/",
+            "http://10.0.0.1/",
+            "http://localhost.example.com/",
+        ] {
+            assert!(refusal(bad).unwrap().contains("plaintext = true"), "{bad}");
+        }
+        let mut settings = WebhookSettings::new("http://idp.internal/", "s-1");
+        settings.plaintext = true;
+        assert!(Webhook::new(settings).is_ok());
+    }
+
+    #[test]
+    fn urls_that_cannot_be_asked_are_refused() {
+        for bad in [
+            "",
+            "idp.example.com",
+            "ftp://idp.example.com/",
+            "unix:/run/idp",
+        ] {
+            assert!(refusal(bad).is_some(), "{bad}");
+        }
+        let secret = refusal("https://ann:walnut-39@idp.example.com/").unwrap();
+        assert!(!secret.contains("walnut-39"), "{secret}");
+    }
+
+    #[test]
+    fn roots_that_hold_no_certificate_are_refused() {
+        for pem in [
+            "",
+            "not PEM",
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----",
+        ] {
+            let mut settings = WebhookSettings::new("https://idp.example.com/", "s-1");
+            settings.ca_pem = Some(pem.as_bytes().to_vec());
+            assert!(Webhook::new(settings).is_err(), "{pem}");
+        }
+    }
+
+    #[test]
+    fn debug_output_hides_headers_and_passwords() {
+        let mut settings = WebhookSettings::new("https://idp.example.com/", "s-1");
+        let header = Secret::new("Bearer walnut-39".to_owned());
+        settings.headers.push(("Authorization".to_owned(), header));
+        let shown = format!("{:?}", Webhook::new(settings).unwrap());
+        assert!(!shown.contains("walnut-39"), "{shown}");
+    }
+
+    fn question(credential: Credential) -> Question {
+        Question {
+            request_id: "c1-1".into(),
+            username: "ann".into(),
+            credential,
+            source_ip: "::ffff:192.0.2.7".parse().unwrap(),
+            session_id: "c1".into(),
+        }
+    }
+
+    fn sent(event: Event, credential: Credential) -> serde_json::Value {
+        let mut settings = WebhookSettings::new("https://idp.example.com/", "s-1");
+        settings.event = event;
+        let webhook = Webhook::new(settings).unwrap();
+        serde_json::from_slice(&webhook.body(&question(credential)).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn questions_have_the_keys_of_their_contract() {
+        let password = || Credential::Password(Secret::new("tidal \"fern\"".to_owned()));
+        assert_eq!(
+            sent(Event::Plain, password()),
+            serde_json::json!({"contract": 1, "requestId": "c1-1", "method": "password",
+                "username": "ann", "password": "tidal \"fern\"", "protocol": "SFTP",
+                "serverId": "s-1", "sourceIp": "192.0.2.7"})
+        );
+        assert_eq!(
+            sent(Event::Plain, Credential::PublicKey),
+            serde_json::json!({"contract": 1, "requestId": "c1-1", "method": "public-key",
+                "username": "ann", "protocol": "SFTP", "serverId": "s-1",
+                "sourceIp": "192.0.2.7"})
+        );
+        assert_eq!(
+            sent(Event::TransferFamily, Credential::PublicKey),
+            serde_json::json!({"username": "ann", "password": "", "protocol": "SFTP",
+                "serverId": "s-1", "sourceIp": "192.0.2.7"})
+        );
+    }
+}

@@ -1,0 +1,205 @@
+//! What an answer means (pure): from the bytes of an identity provider to a verdict.
+//!
+//! Two forms are understood and told apart by their keys: the plain one has `allow`, Transfer
+//! Family's has `Role`. The plain form is strict, since a typo there must not widen access;
+//! Transfer Family's is as tolerant as the functions in the field need, because it is theirs.
+
+#![warn(clippy::arithmetic_side_effects)]
+
+use self::json::Json;
+use super::{AuthMethod, Denied, IdpError, UserConfig, Verdict};
+use crate::limits;
+use crate::vfs::MappingError;
+
+mod json;
+mod plain;
+mod substitute;
+mod timestamp;
+mod transfer;
+
+/// What was asked: an answer means something only together with it.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    pub username: &'a str,
+    pub method: AuthMethod,
+    /// Takes a password answer that lists keys, for functions that always return them.
+    pub accept_keys_with_password: bool,
+    pub transport: Transport,
+    /// The function ended in an error (Lambda's `X-Amz-Function-Error`).
+    pub function_error: bool,
+}
+
+/// How the answer came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    Http,
+    Lambda,
+}
+
+/// Understands an answer.
+///
+/// # Errors
+/// *Invalid* says yes in a way that cannot be used; *unavailable* is no answer.
+pub fn parse(asked: Asked<'_>, status: u16, body: &[u8]) -> Result<Verdict, IdpError> {
+    if body.len() > limits::ANSWER_BYTES_MAX {
+        return Err(unavailable(
+            "answer-too-large",
+            "the body is over the bound",
+        ));
+    }
+    if asked.function_error {
+        return Ok(denied(Denied::FUNCTION_ERROR, error_type(body)));
+    }
+    match (status, asked.transport) {
+        (200, _) => {}
+        (401 | 403, Transport::Http) => {
+            let hint = format!(
+                "the status was {status}; to refuse a user answer 200 and {{\"allow\": false}}"
+            );
+            return Ok(denied(Denied::STATUS, Some(hint.into())));
+        }
+        (300..=399, Transport::Http) => {
+            let detail = format!("the status was {status}; redirects are not followed");
+            return Err(unavailable("redirect", &detail));
+        }
+        (other, Transport::Http | Transport::Lambda) => {
+            return Err(unavailable("status", &format!("the status was {other}")));
+        }
+    }
+    if body.trim_ascii().is_empty() {
+        return Ok(denied("empty-answer", None));
+    }
+    match json::parse(body) {
+        Ok(Json::Null) => Ok(denied("empty-answer", None)),
+        Ok(Json::Object(answer)) if answer.is_empty() => Ok(denied("empty-answer", None)),
+        Ok(Json::Object(answer)) => {
+            match (answer.contains_key("allow"), answer.contains_key("Role")) {
+                (true, true) => Err(invalid("two-contracts", "both \"allow\" and \"Role\"")),
+                (true, false) => plain::read(asked, answer),
+                (false, _) => transfer::read(asked, answer),
+            }
+        }
+        Ok(other) => Err(invalid("not-an-object", other.kind())),
+        Err(json::Fault::Syntax) => Err(unavailable("not-json", "the body is not JSON")),
+        Err(fault) => Err(invalid(fault.reason(), &fault.to_string())),
+    }
+}
+
+/// Holds an answer that says yes against the method it was asked for.
+fn conclude(asked: Asked<'_>, mut config: UserConfig) -> Result<Verdict, IdpError> {
+    let keys = &mut config.public_keys;
+    let listed = !keys.is_empty();
+    keys.retain(|key| !key.is_empty());
+    match asked.method {
+        AuthMethod::PublicKey if keys.is_empty() => {
+            return Ok(denied("no-usable-public-key", None));
+        }
+        AuthMethod::PublicKey => {}
+        // The handler may have taken this for a key look-up and checked no password at all.
+        AuthMethod::Password if !keys.is_empty() && !asked.accept_keys_with_password => {
+            return Err(invalid(
+                "keys-in-password-answer",
+                "the answer to a password lists public keys: was the password checked?",
+            ));
+        }
+        AuthMethod::Password if keys.is_empty() && listed => {
+            config.warnings.push("public-keys-on-password");
+        }
+        AuthMethod::Password => keys.clear(),
+    }
+    Ok(Verdict::Allowed(config.into()))
+}
+
+/// Brings keys into lines, each trimmed, blank ones kept so that they can be noticed.
+fn key_lines(keys: &[String]) -> Result<Vec<Box<str>>, IdpError> {
+    let line = |line: &str| line.trim().trim_end_matches("\\n").trim_end().into();
+    let lines: Vec<Box<str>> = keys
+        .iter()
+        .flat_map(|key| key.split('\n').map(line))
+        .collect();
+    if lines.len() > limits::PUBLIC_KEYS_MAX {
+        return Err(invalid("too-many-keys", &format!("{} keys", lines.len())));
+    }
+    if lines
+        .iter()
+        .any(|line| line.len() > limits::PUBLIC_KEY_BYTES_MAX)
+    {
+        return Err(invalid("key-too-long", "a public key is over the bound"));
+    }
+    Ok(lines)
+}
+
+/// Checks a role: text for logs and STS.
+fn role(text: &str) -> Result<Box<str>, IdpError> {
+    if text.chars().count() > limits::ROLE_CHARS_MAX || text.chars().any(char::is_control) {
+        return Err(invalid(
+            "role",
+            "the role is too long or has a control character",
+        ));
+    }
+    Ok(text.into())
+}
+
+/// Checks a policy after substitution.
+fn policy(text: String) -> Result<Box<str>, IdpError> {
+    let length = text.chars().count();
+    if length > limits::POLICY_CHARS_MAX {
+        let detail = format!(
+            "{length} characters, at most {} are allowed",
+            limits::POLICY_CHARS_MAX
+        );
+        return Err(invalid("policy-too-long", &detail));
+    }
+    match json::parse(text.as_bytes()) {
+        Ok(Json::Object(_)) => Ok(text.into()),
+        Ok(other) => Err(invalid("policy-not-an-object", other.kind())),
+        Err(fault) => Err(invalid("policy-not-json", &fault.to_string())),
+    }
+}
+
+/// Names the kind of error that a function ended in; its message may repeat the question.
+fn error_type(body: &[u8]) -> Option<Box<str>> {
+    let Ok(Json::Object(answer)) = json::parse(body) else {
+        return None;
+    };
+    let Some(Json::Text(name)) = answer.get("errorType") else {
+        return None;
+    };
+    Some(excerpt(name))
+}
+
+/// Shortens a foreign text for the log and makes it one line.
+fn excerpt(text: &str) -> Box<str> {
+    const CHARS_MAX: usize = 200;
+    let visible = |c: char| if c.is_control() { ' ' } else { c };
+    text.chars()
+        .take(CHARS_MAX)
+        .map(visible)
+        .collect::<String>()
+        .into()
+}
+
+fn denied(reason: &'static str, detail: Option<Box<str>>) -> Verdict {
+    Verdict::Denied(Denied { reason, detail })
+}
+
+fn invalid(reason: &'static str, detail: &str) -> IdpError {
+    let detail = excerpt(detail);
+    IdpError::Invalid { reason, detail }
+}
+
+fn unavailable(reason: &'static str, detail: &str) -> IdpError {
+    let detail = excerpt(detail);
+    IdpError::Unavailable { reason, detail }
+}
+
+fn broken(error: &MappingError) -> IdpError {
+    invalid(error.reason(), &error.to_string())
+}
+
+fn wrong_type(key: &str, expected: &str, found: &Json) -> IdpError {
+    invalid(
+        "wrong-type",
+        &format!("{key:?} must be {expected}, found {}", found.kind()),
+    )
+}

@@ -1,0 +1,154 @@
+//! `${transfer:…}` variables.
+
+use super::super::IdpError;
+use super::invalid;
+
+/// Replaces variables in one pass, so a value is never searched for variables itself. `value` gets
+/// a variable's name in lower case; what it does not know stays as it is.
+fn replace<'v>(text: &str, value: impl Fn(&str) -> Option<&'v str>) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("${") {
+        out.push_str(before);
+        let known = after.split_once('}').and_then(|(name, tail)| {
+            let name = name.to_ascii_lowercase();
+            value(name.strip_prefix("transfer:")?).map(|value| (value, tail))
+        });
+        rest = if let Some((value, tail)) = known {
+            out.push_str(value);
+            tail
+        } else {
+            out.push_str("${");
+            after
+        };
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Puts the user's name into a mapping's target.
+///
+/// # Errors
+/// A name that would be more than one component, or none.
+pub(super) fn target(text: &str, user: &str) -> Result<String, IdpError> {
+    let replaced = replace(text, |name| (name == "username").then_some(user));
+    let one_component = !user.contains('/')
+        && !matches!(user, "" | "." | "..")
+        && !user.chars().any(char::is_control);
+    if replaced != text && !one_component {
+        return Err(invalid(
+            "user-name-in-target",
+            "the user's name cannot be a component of a target",
+        ));
+    }
+    Ok(replaced)
+}
+
+/// What a policy may refer to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PolicyValues<'a> {
+    pub(super) user: &'a str,
+    /// `/bucket/prefix` of a PATH home; the Home variables mean nothing for LOGICAL ones.
+    pub(super) home: Option<&'a str>,
+}
+
+/// Puts names into a policy.
+///
+/// # Errors
+/// A value that would mean more there than itself: a wildcard, a variable, the end of the string.
+pub(super) fn policy(text: &str, values: PolicyValues<'_>) -> Result<String, IdpError> {
+    let home = values.home.map(|home| home.trim_matches('/'));
+    let (bucket, folder) = home.map_or((None, None), |home| {
+        let (bucket, folder) = home.split_once('/').unwrap_or((home, ""));
+        (Some(bucket), Some(folder))
+    });
+    let value = |name: &str| match name {
+        "username" => Some(values.user),
+        "homedirectory" => home,
+        "homebucket" => bucket,
+        "homefolder" => folder,
+        _ => None,
+    };
+    let literal = |value: &str| {
+        let special = |c: char| matches!(c, '*' | '?' | '$' | '"' | '\\') || c.is_control();
+        !value.contains(special)
+    };
+    let replaced = replace(text, value);
+    if replaced != text {
+        let used = |name| replace(text, |n| (n == name).then_some("")) != text;
+        for name in ["username", "homedirectory", "homebucket", "homefolder"] {
+            if used(name) && !value(name).is_none_or(literal) {
+                return Err(invalid(
+                    "policy-variable",
+                    &format!("the value of ${{transfer:{name}}} would widen the policy"),
+                ));
+            }
+        }
+    }
+    Ok(replaced)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_name_fills_one_component_of_a_target() {
+        let ok = |text, user| target(text, user).unwrap();
+        assert_eq!(ok("/b/${transfer:UserName}", "ann"), "/b/ann");
+        assert_eq!(
+            ok("/b/${TRANSFER:username}/x${Transfer:UserName}", "ann"),
+            "/b/ann/xann"
+        );
+        assert_eq!(ok("/b/${aws:username}", "ann"), "/b/${aws:username}");
+        assert_eq!(
+            ok("/b/${transfer:UserName", "ann"),
+            "/b/${transfer:UserName"
+        );
+        assert_eq!(
+            ok("/b/${transfer:HomeFolder}", "ann"),
+            "/b/${transfer:HomeFolder}"
+        );
+        assert_eq!(ok("/b/x", "../ann"), "/b/x");
+        for user in ["", ".", "..", "a/b", "../x", "a\0"] {
+            assert!(target("/b/${transfer:UserName}", user).is_err(), "{user:?}");
+        }
+    }
+
+    #[test]
+    fn values_are_not_searched_for_variables() {
+        let user = "${transfer:UserName}";
+        assert_eq!(
+            target("/b/${transfer:UserName}/x", user).unwrap(),
+            format!("/b/{user}/x")
+        );
+    }
+
+    #[test]
+    fn home_variables_follow_the_home_directory() {
+        let values = PolicyValues {
+            user: "ann",
+            home: Some("/bucket/users/ann/"),
+        };
+        let text = "${transfer:HomeBucket} ${transfer:HomeFolder}/* ${transfer:HomeDirectory}/*";
+        assert_eq!(
+            policy(text, values).unwrap(),
+            "bucket users/ann/* bucket/users/ann/*"
+        );
+        let logical = PolicyValues {
+            user: "ann",
+            home: None,
+        };
+        assert_eq!(policy(text, logical).unwrap(), text);
+    }
+
+    #[test]
+    fn a_name_cannot_widen_a_policy() {
+        let text = "arn:aws:s3:::b/${transfer:UserName}/*";
+        for user in ["*", "a?", "${aws:x}", "x\",\"*", "a\\", "a\nb"] {
+            let values = PolicyValues { user, home: None };
+            assert!(policy(text, values).is_err(), "{user:?}");
+            assert!(policy("{}", values).is_ok(), "{user:?}");
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Transfer Family's answer: JSON strings inside JSON, and what functions in the field make of it.
+
+use super::json::{self, Json, Object};
+use super::substitute::{self, PolicyValues};
+use super::{Asked, broken, conclude, denied, invalid, key_lines, wrong_type};
+use crate::idp::{IdpError, UserConfig, UserLimits, Verdict};
+use crate::limits;
+use crate::vfs::{Access, EntryType, HomeDirectory, HomeType, Mapping, VirtualPath};
+
+pub(super) fn read(asked: Asked<'_>, answer: Object) -> Result<Verdict, IdpError> {
+    let mut answer = Answer(answer);
+    let Some(role) = answer.text("Role")? else {
+        return Ok(denied("no-role", None));
+    };
+    let role = super::role(&role)?;
+    let mut warnings = Vec::new();
+    let public_keys = answer.public_keys()?;
+    let (home, home_text) = answer.home(asked.username, &mut warnings)?;
+    let values = PolicyValues {
+        user: asked.username,
+        home: home_text.as_deref(),
+    };
+    let policy = answer.policy(values, &mut warnings)?;
+    let config = UserConfig {
+        user: asked.username.into(),
+        home,
+        role: Some(role),
+        policy,
+        public_keys,
+        networks: Vec::new(),
+        limits: UserLimits::default(),
+        expires_at: None,
+        cache_for: None,
+        warnings,
+    };
+    conclude(asked, config)
+}
+
+/// The answer's keys; each is taken out once.
+struct Answer(Object);
+
+impl Answer {
+    /// Takes a value; `null` is the same as nothing.
+    fn take(&mut self, key: &str) -> Option<Json> {
+        self.0.remove(key).filter(|value| *value != Json::Null)
+    }
+
+    /// Takes a text; a blank one is the same as nothing.
+    fn text(&mut self, key: &str) -> Result<Option<String>, IdpError> {
+        match self.take(key) {
+            None => Ok(None),
+            Some(Json::Text(text)) => Ok(Some(text).filter(|text| !text.trim().is_empty())),
+            Some(other) => Err(wrong_type(key, "a string", &other)),
+        }
+    }
+
+    fn public_keys(&mut self) -> Result<Vec<Box<str>>, IdpError> {
+        const KEY: &str = "PublicKeys";
+        let values = match self.take(KEY) {
+            None => return Ok(Vec::new()),
+            Some(Json::Array(values)) => values,
+            Some(Json::Text(text)) => match json::parse(text.as_bytes()) {
+                Ok(Json::Array(values)) => values,
+                _ => return key_lines(&unbracket(&text)),
+            },
+            Some(other) => return Err(wrong_type(KEY, "an array of strings", &other)),
+        };
+        let mut keys = Vec::with_capacity(values.len());
+        for value in values.into_iter().filter(|value| *value != Json::Null) {
+            let other = |other| wrong_type(KEY, "an array of strings", &other);
+            keys.push(value.into_text().map_err(other)?);
+        }
+        key_lines(&keys)
+    }
+
+    /// Returns the home and, for a PATH one, the text that a policy's variables refer to.
+    fn home(
+        &mut self,
+        user: &str,
+        warnings: &mut Vec<&'static str>,
+    ) -> Result<(HomeDirectory, Option<String>), IdpError> {
+        let home_type = match self.text("HomeDirectoryType")?.as_deref() {
+            None | Some("PATH") => HomeType::Path,
+            Some("LOGICAL") => HomeType::Logical,
+            Some(other) => {
+                let detail = format!("HomeDirectoryType {other:?} is neither PATH nor LOGICAL");
+                return Err(invalid("home-type", &detail));
+            }
+        };
+        let home = self.text("HomeDirectory")?;
+        let details = self.take("HomeDirectoryDetails");
+        match home_type {
+            HomeType::Logical => {
+                let mappings = mappings(details, user, warnings)?;
+                let landing = match home {
+                    None => VirtualPath::root(),
+                    Some(home) => landing(&home)?,
+                };
+                let built = HomeDirectory::logical(mappings, landing);
+                Ok((built.map_err(|error| broken(&error))?, None))
+            }
+            HomeType::Path => {
+                let blank =
+                    |value: &Json| matches!(value, Json::Text(text) if text.trim().is_empty());
+                if details.is_some_and(|value| !blank(&value)) {
+                    warnings.push("details-without-logical");
+                }
+                let home = home.unwrap_or_else(|| {
+                    warnings.push("home-directory-missing");
+                    "/".to_owned()
+                });
+                if is_efs(&home) {
+                    return Err(invalid(
+                        "efs-target",
+                        "the home directory is on EFS, not on S3",
+                    ));
+                }
+                let built = HomeDirectory::path(&home, Access::ReadWrite);
+                Ok((built.map_err(|error| broken(&error))?, Some(home)))
+            }
+        }
+    }
+
+    fn policy(
+        &mut self,
+        values: PolicyValues<'_>,
+        warnings: &mut Vec<&'static str>,
+    ) -> Result<Option<Box<str>>, IdpError> {
+        let text = match self.take("Policy") {
+            None => return Ok(None),
+            Some(Json::Text(text)) if text.trim().is_empty() => return Ok(None),
+            Some(Json::Text(text)) => text,
+            Some(object @ Json::Object(_)) => {
+                warnings.push("policy-not-stringified");
+                object.to_text()
+            }
+            Some(other) => return Err(wrong_type("Policy", "a string that holds JSON", &other)),
+        };
+        super::policy(substitute::policy(&text, values)?).map(Some)
+    }
+}
+
+/// Splits keys that were written as one text: `[key, key]` or one per line.
+fn unbracket(text: &str) -> Vec<String> {
+    let text = text.trim();
+    match text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'))
+    {
+        Some(list) => list.split(',').map(str::to_owned).collect(),
+        None => vec![text.to_owned()],
+    }
+}
+
+/// Where a LOGICAL user lands; one trailing slash is forgiven.
+fn landing(home: &str) -> Result<VirtualPath, IdpError> {
+    let trimmed = home.strip_suffix('/').filter(|rest| !rest.is_empty());
+    VirtualPath::parse(trimmed.unwrap_or(home)).map_err(|error| {
+        invalid(
+            "home-not-normal",
+            &format!("HomeDirectory {home:?}: {error}"),
+        )
+    })
+}
+
+fn mappings(
+    details: Option<Json>,
+    user: &str,
+    warnings: &mut Vec<&'static str>,
+) -> Result<Vec<Mapping>, IdpError> {
+    let missing = || invalid("details-missing", "LOGICAL without HomeDirectoryDetails");
+    let details = match details {
+        None => return Err(missing()),
+        Some(Json::Text(text)) if text.trim().is_empty() => return Err(missing()),
+        Some(Json::Text(text)) if text.len() > limits::MAPPINGS_BYTES_MAX => {
+            let detail = format!("{} bytes", text.len());
+            return Err(invalid("details-too-long", &detail));
+        }
+        Some(Json::Text(text)) => json::parse(text.as_bytes()).map_err(|fault| {
+            let reason = match fault {
+                json::Fault::Syntax => "details-not-json",
+                json::Fault::DuplicateKey(_) | json::Fault::Depth => fault.reason(),
+            };
+            invalid(reason, &format!("HomeDirectoryDetails: {fault}"))
+        })?,
+        Some(value) => {
+            if matches!(value, Json::Array(_)) {
+                warnings.push("details-not-stringified");
+            }
+            value
+        }
+    };
+    let Json::Array(rows) = details else {
+        let detail = format!(
+            "HomeDirectoryDetails must be an array, found {}",
+            details.kind()
+        );
+        return Err(invalid("details-not-an-array", &detail));
+    };
+    let count = rows.len();
+    let mut mappings = Vec::with_capacity(count.min(limits::MAPPINGS_MAX));
+    for row in rows {
+        mappings.extend(mapping(row, user)?);
+    }
+    if mappings.len() < count {
+        if mappings.is_empty() {
+            return Err(invalid("efs-target", "every target is on EFS, none on S3"));
+        }
+        warnings.push("efs-target-skipped");
+    }
+    Ok(mappings)
+}
+
+/// Reads one row; `None` for one on EFS, which one function may list for another server.
+fn mapping(row: Json, user: &str) -> Result<Option<Mapping>, IdpError> {
+    let Json::Object(row) = row else {
+        return Err(wrong_type(
+            "HomeDirectoryDetails",
+            "an array of objects",
+            &row,
+        ));
+    };
+    let mut row = Answer(row);
+    let (Some(entry), Some(target)) = (row.text("Entry")?, row.text("Target")?) else {
+        return Err(invalid(
+            "mapping-incomplete",
+            "a row without Entry or Target",
+        ));
+    };
+    let entry_type = match row.text("Type")?.as_deref() {
+        None | Some("DIRECTORY") => EntryType::Directory,
+        Some("FILE") => EntryType::File,
+        Some(other) => {
+            let detail = format!("Type {other:?} is neither FILE nor DIRECTORY");
+            return Err(invalid("mapping-type", &detail));
+        }
+    };
+    if is_efs(&target) {
+        return Ok(None);
+    }
+    let target = substitute::target(&target, user)?;
+    let mapping = Mapping::parse(&entry, &target, entry_type, Access::ReadWrite);
+    mapping.map(Some).map_err(|error| broken(&error))
+}
+
+/// Says whether a target begins with the id of an EFS file system: 8 or 17 digits.
+fn is_efs(target: &str) -> bool {
+    let Some(rest) = target.strip_prefix("/fs-") else {
+        return false;
+    };
+    let id = rest.split('/').next().unwrap_or_default();
+    matches!(id.len(), 8 | 17) && id.bytes().all(|b| b.is_ascii_hexdigit())
+}

@@ -1,0 +1,161 @@
+//! What is offered to clients, and the SSH library's settings.
+//!
+//! Left out on purpose: SHA-1, CBC, compression, and group exchange with the larger groups, whose
+//! arithmetic anybody could make the gateway do before login. Two finite-field groups stay, last,
+//! for clients that know no elliptic curve.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
+use russh::server::Config;
+use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, mac};
+
+use super::hello::CipherOffer;
+use super::host_keys::HostKeys;
+use crate::auth::Methods;
+use crate::limits::{self, Limits};
+
+/// The version line, without its end.
+pub(super) const VERSION: &str = concat!("SSH-2.0-Portcullis_", env!("CARGO_PKG_VERSION"));
+
+const KEY_EXCHANGES: &[kex::Name] = &[
+    kex::MLKEM768X25519_SHA256,
+    kex::CURVE25519,
+    kex::CURVE25519_PRE_RFC_8731,
+    kex::ECDH_SHA2_NISTP256,
+    kex::ECDH_SHA2_NISTP384,
+    kex::ECDH_SHA2_NISTP521,
+    kex::DH_G16_SHA512,
+    kex::DH_G14_SHA256,
+    // Not key exchanges: they announce server-sig-algs and strict key exchange.
+    kex::EXTENSION_SUPPORT_AS_SERVER,
+    kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
+];
+
+/// For host keys and, as `server-sig-algs`, for what users may sign with.
+const SIGNATURES: &[Algorithm] = &[
+    Algorithm::Ed25519,
+    Algorithm::Ecdsa {
+        curve: EcdsaCurve::NistP256,
+    },
+    Algorithm::Ecdsa {
+        curve: EcdsaCurve::NistP384,
+    },
+    Algorithm::Ecdsa {
+        curve: EcdsaCurve::NistP521,
+    },
+    Algorithm::Rsa {
+        hash: Some(HashAlg::Sha512),
+    },
+    Algorithm::Rsa {
+        hash: Some(HashAlg::Sha256),
+    },
+];
+
+const CIPHERS_GCM: &[cipher::Name] = &[cipher::AES_256_GCM, cipher::AES_128_GCM];
+
+const CIPHERS_FULL: &[cipher::Name] = &[
+    cipher::AES_256_GCM,
+    cipher::AES_128_GCM,
+    cipher::CHACHA20_POLY1305,
+    cipher::AES_256_CTR,
+    cipher::AES_192_CTR,
+    cipher::AES_128_CTR,
+];
+
+const MACS: &[mac::Name] = &[
+    mac::HMAC_SHA512_ETM,
+    mac::HMAC_SHA256_ETM,
+    mac::HMAC_SHA512,
+    mac::HMAC_SHA256,
+];
+
+/// Largest packet we ask clients to send: OpenSSH's; larger ones were measured to gain nothing.
+const PACKET_BYTES_MAX: u32 = 32 * 1024;
+/// Messages of one channel that wait for its session. The window bounds well-behaved clients to 2
+/// MiB; others to this many packets of 256 KiB.
+const MESSAGES_PER_CHANNEL_MAX: usize = 64;
+/// Output that is gathered into one write: its buffer never shrinks.
+const MESSAGES_OUT_MAX: usize = 16;
+/// Keep-alives without an answer before a connection is given up.
+const KEEPALIVES_UNANSWERED_MAX: usize = 3;
+
+/// The settings for both kinds of client.
+#[derive(Debug)]
+pub(super) struct Offers {
+    gcm: Arc<Config>,
+    full: Arc<Config>,
+}
+
+impl Offers {
+    pub(super) fn new(host_keys: &HostKeys, methods: Methods, limits: &Limits) -> Self {
+        let config = |ciphers| Arc::new(config(host_keys, methods, limits, ciphers));
+        Self {
+            gcm: config(CIPHERS_GCM),
+            full: config(CIPHERS_FULL),
+        }
+    }
+
+    pub(super) fn choose(&self, offer: CipherOffer) -> Arc<Config> {
+        Arc::clone(match offer {
+            CipherOffer::Gcm => &self.gcm,
+            CipherOffer::Full => &self.full,
+        })
+    }
+}
+
+/// The methods that a client may go on with after a refusal.
+pub(super) fn method_set(methods: Methods) -> MethodSet {
+    let mut set = MethodSet::empty();
+    if methods.key() {
+        set.push(MethodKind::PublicKey);
+    }
+    if methods.password_first() {
+        set.push(MethodKind::Password);
+    }
+    set
+}
+
+fn config(
+    host_keys: &HostKeys,
+    methods: Methods,
+    limits: &Limits,
+    ciphers: &'static [cipher::Name],
+) -> Config {
+    Config {
+        server_id: SshId::Standard(Cow::Borrowed(VERSION)),
+        methods: method_set(methods),
+        // Whoever judges the login delays its refusals; a delay here would also hold up every key
+        // of an agent.
+        auth_rejection_time: Duration::ZERO,
+        auth_rejection_time_initial: Some(Duration::ZERO),
+        // A backstop: the login counts for itself, `none` comes on top.
+        max_auth_attempts: limits
+            .key_offers_max
+            .saturating_add(limits.password_attempts_max)
+            .saturating_add(2),
+        keys: host_keys.private_keys(),
+        certificates: Vec::new(),
+        limits: russh::Limits::default(),
+        window_size: limits::CHANNEL_WINDOW_BYTES,
+        maximum_packet_size: PACKET_BYTES_MAX,
+        channel_buffer_size: MESSAGES_PER_CHANNEL_MAX,
+        event_buffer_size: MESSAGES_OUT_MAX,
+        preferred: Preferred {
+            kex: Cow::Borrowed(KEY_EXCHANGES),
+            key: Cow::Borrowed(SIGNATURES),
+            host_key_certificates: Cow::Borrowed(&[]),
+            cipher: Cow::Borrowed(ciphers),
+            mac: Cow::Borrowed(MACS),
+            compression: Cow::Borrowed(&[compression::NONE]),
+        },
+        // The connection's own deadlines rule.
+        inactivity_timeout: None,
+        // Before login OpenSSH's client takes a keep-alive for an attack.
+        keepalive_interval: Some(limits.keepalive_interval.max(limits.login_grace)),
+        keepalive_max: KEEPALIVES_UNANSWERED_MAX,
+        nodelay: true,
+    }
+}

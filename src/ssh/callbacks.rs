@@ -1,0 +1,448 @@
+//! What the SSH library asks while it runs a connection.
+//!
+//! The callbacks run inside the library's loop: one may wait for the identity provider, which
+//! needs nothing of the loop, but never for output, window or a session. Every channel request is
+//! answered, since silence makes clients hang.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use russh::keys::{Algorithm, PublicKey};
+use russh::server::{
+    Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey,
+};
+use russh::{Channel, ChannelId, ChannelOpenFailure, MethodKind, MethodSet, Pty};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
+
+use super::algorithms::method_set;
+use super::listener::Gatehouse;
+use super::state::{ConnectionState, EndReason};
+use super::subsystem::{self, STDERR, WaitingChannel};
+use crate::auth::{ConnectionAuth, OfferedKey, Outcome};
+use crate::limits::CHANNEL_PACKET_BYTES_MIN;
+use crate::secret::Secret;
+
+/// What a person reads who asks for a shell.
+const SFTP_ONLY: &str = "This server only speaks SFTP.\r\n";
+/// Data in one packet that no sound client sends: twice what it was told it may.
+const PACKET_BYTES_ABSURD: usize = 64 * 1024;
+
+/// Answers for one connection.
+pub(super) struct Callbacks {
+    gatehouse: Arc<Gatehouse>,
+    state: Arc<ConnectionState>,
+    auth: ConnectionAuth,
+    span: Span,
+    /// The key is proven: only the password is left to try.
+    password_due: bool,
+    channels: HashMap<ChannelId, SessionChannel>,
+}
+
+/// A session channel, until its client or its session closes it.
+struct SessionChannel {
+    /// Cancelled when the channel is closed, or its connection gone.
+    closed: CancellationToken,
+    /// Present while no subsystem was started.
+    waiting: Option<WaitingChannel>,
+}
+
+/// Ends the library's loop.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectionError {
+    #[error(transparent)]
+    Ssh(#[from] russh::Error),
+    #[error("the connection was cut")]
+    Cut,
+}
+
+impl ConnectionError {
+    /// Says whether the client simply went away.
+    pub(super) fn is_hang_up(&self) -> bool {
+        match self {
+            Self::Ssh(russh::Error::IO(error)) => matches!(
+                error.kind(),
+                io::ErrorKind::UnexpectedEof
+                    | io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::ConnectionAborted
+                    | io::ErrorKind::BrokenPipe
+                    | io::ErrorKind::TimedOut
+            ),
+            Self::Ssh(error) => matches!(error, russh::Error::Disconnect | russh::Error::HUP),
+            Self::Cut => true,
+        }
+    }
+}
+
+impl Callbacks {
+    pub(super) fn new(
+        gatehouse: Arc<Gatehouse>,
+        state: Arc<ConnectionState>,
+        auth: ConnectionAuth,
+        span: Span,
+    ) -> Self {
+        Self {
+            gatehouse,
+            state,
+            auth,
+            span,
+            password_due: false,
+            channels: HashMap::new(),
+        }
+    }
+
+    /// Refuses in a way that lets the client go on.
+    fn refusal(&self) -> Auth {
+        let methods = if self.password_due {
+            password_alone()
+        } else {
+            method_set(self.gatehouse.methods())
+        };
+        refuse(methods, false)
+    }
+
+    fn answer(&mut self, outcome: Outcome) -> Auth {
+        match outcome {
+            Outcome::Accepted(user) => {
+                self.span.record("user", &*user.config().user);
+                self.state.authenticated(user);
+                Auth::Accept
+            }
+            Outcome::Offered => Auth::Accept,
+            Outcome::PasswordRequired => {
+                self.password_due = true;
+                refuse(password_alone(), true)
+            }
+            Outcome::Refused { retry } => {
+                if !retry {
+                    // The goodbye follows the refusal and says why.
+                    self.state.dismiss(EndReason::LoginRefused);
+                }
+                self.refusal()
+            }
+        }
+    }
+
+    /// Waits for a verdict no longer than the connection lives.
+    async fn judged(
+        state: &ConnectionState,
+        span: &Span,
+        verdict: impl Future<Output = Outcome>,
+    ) -> Result<Outcome, ConnectionError> {
+        tokio::select! {
+            biased;
+            outcome = verdict.instrument(span.clone()) => Ok(outcome),
+            () = state.gone.cancelled() => Err(ConnectionError::Cut),
+        }
+    }
+
+    fn discard_unread(&mut self, channel: ChannelId) {
+        if let Some(waiting) = self.waiting(channel) {
+            waiting.discard_unread();
+        }
+    }
+
+    fn waiting(&mut self, channel: ChannelId) -> Option<&mut WaitingChannel> {
+        self.channels.get_mut(&channel)?.waiting.as_mut()
+    }
+
+    fn refuse_request(
+        &mut self,
+        channel: ChannelId,
+        session: &mut Session,
+    ) -> Result<(), ConnectionError> {
+        self.discard_unread(channel);
+        Ok(session.channel_failure(channel)?)
+    }
+
+    fn start_session(&mut self, channel: ChannelId) -> bool {
+        let Some(user) = self.state.user.get() else {
+            return false;
+        };
+        let Some(entry) = self.channels.get_mut(&channel) else {
+            return false;
+        };
+        let Some(mut waiting) = entry.waiting.take() else {
+            return false;
+        };
+        waiting.discard_unread();
+        let session = subsystem::run(
+            Arc::clone(self.gatehouse.channels()),
+            user.clone(),
+            Arc::clone(&self.state),
+            entry.closed.clone(),
+            waiting,
+        );
+        self.gatehouse
+            .tasks()
+            .spawn(session.instrument(self.span.clone()));
+        true
+    }
+
+    fn accept_channel(&mut self, channel: Channel<Msg>) -> bool {
+        let Some(open) = self.state.open_channel() else {
+            return false;
+        };
+        self.channels
+            .retain(|_, entry| !entry.closed.is_cancelled());
+        let id = channel.id();
+        let (read, write) = channel.split();
+        let entry = SessionChannel {
+            closed: self.state.gone.child_token(),
+            waiting: Some(WaitingChannel { read, write, open }),
+        };
+        self.channels.insert(id, entry);
+        true
+    }
+}
+
+impl fmt::Debug for Callbacks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Callbacks")
+            .field("state", &self.state)
+            .field("channels", &self.channels.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Handler for Callbacks {
+    type Error = ConnectionError;
+
+    // ---- login ----
+
+    async fn authentication_banner(&mut self) -> Result<Option<String>, Self::Error> {
+        Ok(self.gatehouse.banner().map(str::to_owned))
+    }
+
+    async fn auth_none(&mut self, _user: &str) -> Result<Auth, Self::Error> {
+        Ok(self.refusal())
+    }
+
+    async fn auth_password(&mut self, user: &str, password: &str) -> Result<Auth, Self::Error> {
+        let password = Secret::new(password.to_owned());
+        let verdict = self.auth.password(user, password);
+        let outcome = Self::judged(&self.state, &self.span, verdict).await?;
+        Ok(self.answer(outcome))
+    }
+
+    async fn auth_publickey_offered(
+        &mut self,
+        user: &str,
+        offer: PublicKeyOffer<'_>,
+    ) -> Result<Auth, Self::Error> {
+        let Some(key) = offered(offer.public_key, offer.algorithm) else {
+            return Ok(self.refusal());
+        };
+        let verdict = self.auth.key_offered(user, &key);
+        let outcome = Self::judged(&self.state, &self.span, verdict).await?;
+        Ok(self.answer(outcome))
+    }
+
+    async fn auth_publickey(
+        &mut self,
+        user: &str,
+        key: VerifiedPublicKey<'_>,
+    ) -> Result<Auth, Self::Error> {
+        let Some(key) = offered(key.public_key, key.algorithm) else {
+            return Ok(self.refusal());
+        };
+        let verdict = self.auth.key_proved(user, &key);
+        let outcome = Self::judged(&self.state, &self.span, verdict).await?;
+        Ok(self.answer(outcome))
+    }
+
+    // ---- channels ----
+
+    async fn channel_open_session(
+        &mut self,
+        channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        // Answers cut into crumbs would blow up the output buffer.
+        let crumbs = channel.writable_packet_size().await < CHANNEL_PACKET_BYTES_MIN;
+        if !crumbs && self.accept_channel(channel) {
+            reply.accept().await;
+        } else {
+            reply.reject(ChannelOpenFailure::ResourceShortage).await;
+        }
+        Ok(())
+    }
+
+    async fn subsystem_request(
+        &mut self,
+        channel: ChannelId,
+        name: &str,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        if name == "sftp" && self.start_session(channel) {
+            Ok(session.channel_success(channel)?)
+        } else {
+            self.refuse_request(channel, session)
+        }
+    }
+
+    async fn shell_request(
+        &mut self,
+        channel: ChannelId,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let Some(waiting) = self.waiting(channel) else {
+            return self.refuse_request(channel, session);
+        };
+        // Data without window would be held back, and everything else with it.
+        if waiting.write.writable_packet_size().await >= SFTP_ONLY.len() {
+            session.extended_data(channel, STDERR, SFTP_ONLY)?;
+        }
+        session.channel_failure(channel)?;
+        session.exit_status_request(channel, 1)?;
+        session.eof(channel)?;
+        session.close(channel)?;
+        self.channels.remove(&channel);
+        Ok(())
+    }
+
+    async fn exec_request(
+        &mut self,
+        channel: ChannelId,
+        _command: &[u8],
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.refuse_request(channel, session)
+    }
+
+    async fn env_request(
+        &mut self,
+        channel: ChannelId,
+        _name: &str,
+        _value: &str,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.refuse_request(channel, session)
+    }
+
+    async fn pty_request(
+        &mut self,
+        channel: ChannelId,
+        _term: &str,
+        _columns: u32,
+        _rows: u32,
+        _width: u32,
+        _height: u32,
+        _modes: &[(Pty, u32)],
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.refuse_request(channel, session)
+    }
+
+    async fn x11_request(
+        &mut self,
+        channel: ChannelId,
+        _single: bool,
+        _protocol: &str,
+        _cookie: &str,
+        _screen: u32,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.refuse_request(channel, session)
+    }
+
+    async fn agent_request(
+        &mut self,
+        channel: ChannelId,
+        _session: &mut Session,
+    ) -> Result<bool, Self::Error> {
+        self.discard_unread(channel);
+        Ok(false)
+    }
+
+    async fn window_change_request(
+        &mut self,
+        channel: ChannelId,
+        _columns: u32,
+        _rows: u32,
+        _width: u32,
+        _height: u32,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.discard_unread(channel);
+        Ok(())
+    }
+
+    async fn signal(
+        &mut self,
+        channel: ChannelId,
+        _signal: russh::Sig,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.discard_unread(channel);
+        Ok(())
+    }
+
+    async fn data(
+        &mut self,
+        channel: ChannelId,
+        data: &[u8],
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        if data.len() > PACKET_BYTES_ABSURD {
+            self.state.cut(EndReason::Misbehaved);
+            return Err(ConnectionError::Cut);
+        }
+        self.discard_unread(channel);
+        Ok(())
+    }
+
+    async fn extended_data(
+        &mut self,
+        channel: ChannelId,
+        _code: u32,
+        _data: &[u8],
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.discard_unread(channel);
+        Ok(())
+    }
+
+    async fn channel_eof(
+        &mut self,
+        channel: ChannelId,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.discard_unread(channel);
+        Ok(())
+    }
+
+    async fn channel_close(
+        &mut self,
+        channel: ChannelId,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        if let Some(entry) = self.channels.remove(&channel) {
+            entry.closed.cancel();
+        }
+        Ok(())
+    }
+}
+
+fn password_alone() -> MethodSet {
+    MethodSet::from(&[MethodKind::Password][..])
+}
+
+fn refuse(methods: MethodSet, partial_success: bool) -> Auth {
+    Auth::Reject {
+        proceed_with_methods: Some(methods),
+        partial_success,
+    }
+}
+
+/// The key as it came over the wire; whether it proves enough is not judged here.
+fn offered(key: &PublicKey, algorithm: &Algorithm) -> Option<OfferedKey> {
+    Some(OfferedKey {
+        algorithm: algorithm.as_str().to_owned(),
+        blob: key.to_bytes().ok()?,
+        sha1_signature: matches!(algorithm, Algorithm::Rsa { hash: None }),
+    })
+}

@@ -1,0 +1,235 @@
+//! How many connections there may be: in all, before login, and from one source.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::limits::Limits;
+
+/// The connections there are.
+#[derive(Debug)]
+pub(super) struct Caps {
+    connections_max: usize,
+    unauthenticated_max: usize,
+    per_source_max: usize,
+    counts: Mutex<Counts>,
+    accepted_total: AtomicU64,
+    refused_total: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    connections: usize,
+    unauthenticated: usize,
+    sources: HashMap<IpAddr, usize>,
+}
+
+/// Which cap a connection would have exceeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum OverCap {
+    #[error("too many connections")]
+    Connections,
+    #[error("too many connections that have not logged in")]
+    Unauthenticated,
+    #[error("too many connections from one source")]
+    Source,
+}
+
+/// The connections of this process, for metrics.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Open now.
+    pub connections: usize,
+    /// Open now and not logged in.
+    pub unauthenticated: usize,
+    /// Accepted since the start.
+    pub accepted_total: u64,
+    /// Closed at once because of a cap, since the start.
+    pub refused_total: u64,
+}
+
+impl Caps {
+    pub(super) fn new(limits: &Limits) -> Arc<Self> {
+        Arc::new(Self {
+            connections_max: limits.connections_max,
+            unauthenticated_max: limits.unauthenticated_connections_max,
+            per_source_max: limits.connections_per_source_max,
+            counts: Mutex::default(),
+            accepted_total: AtomicU64::new(0),
+            refused_total: AtomicU64::new(0),
+        })
+    }
+
+    /// Counts a connection in, until the answer is dropped.
+    pub(super) fn admit(self: &Arc<Self>, source: IpAddr) -> Result<Admitted, OverCap> {
+        let source = counted_as(source);
+        let mut counts = self.counts();
+        let from_source = counts.sources.get(&source).copied().unwrap_or(0);
+        let over = if counts.connections >= self.connections_max {
+            Some(OverCap::Connections)
+        } else if counts.unauthenticated >= self.unauthenticated_max {
+            Some(OverCap::Unauthenticated)
+        } else if from_source >= self.per_source_max {
+            Some(OverCap::Source)
+        } else {
+            None
+        };
+        if let Some(over) = over {
+            self.refused_total.fetch_add(1, Ordering::Relaxed);
+            return Err(over);
+        }
+        counts.connections += 1;
+        counts.unauthenticated += 1;
+        counts.sources.insert(source, from_source + 1);
+        self.accepted_total.fetch_add(1, Ordering::Relaxed);
+        Ok(Admitted {
+            caps: Arc::clone(self),
+            source,
+            authenticated: AtomicBool::new(false),
+        })
+    }
+
+    pub(super) fn tally(&self) -> Tally {
+        let counts = self.counts();
+        Tally {
+            connections: counts.connections,
+            unauthenticated: counts.unauthenticated,
+            accepted_total: self.accepted_total.load(Ordering::Relaxed),
+            refused_total: self.refused_total.load(Ordering::Relaxed),
+        }
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection that counts.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    caps: Arc<Caps>,
+    source: IpAddr,
+    authenticated: AtomicBool,
+}
+
+impl Admitted {
+    /// Makes room for another connection that has not logged in.
+    pub(super) fn authenticated(&self) {
+        if !self.authenticated.swap(true, Ordering::AcqRel) {
+            let mut counts = self.caps.counts();
+            counts.unauthenticated = counts.unauthenticated.saturating_sub(1);
+        }
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.authenticated();
+        let mut counts = self.caps.counts();
+        counts.connections = counts.connections.saturating_sub(1);
+        if let Some(count) = counts.sources.get_mut(&self.source) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                counts.sources.remove(&self.source);
+            }
+        }
+    }
+}
+
+/// One host has a whole /64 in IPv6, so that is what is counted.
+fn counted_as(source: IpAddr) -> IpAddr {
+    match source.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => {
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)))
+        }
+    }
+}
+
+/// Lets a repeated line into the log once per interval.
+#[derive(Debug, Default)]
+pub(super) struct Seldom {
+    last: Mutex<Option<Instant>>,
+    silent: AtomicU64,
+}
+
+impl Seldom {
+    /// Returns how many lines were left out since the last one, or `None` for this one too.
+    pub(super) fn due(&self, now: Instant, interval: Duration) -> Option<u64> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_some_and(|last| now.saturating_duration_since(last) < interval) {
+            self.silent.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        *last = Some(now);
+        Some(self.silent.swap(0, Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock as _, SystemClock};
+
+    fn caps(connections: usize, unauthenticated: usize, per_source: usize) -> Arc<Caps> {
+        Caps::new(&Limits {
+            connections_max: connections,
+            unauthenticated_connections_max: unauthenticated,
+            connections_per_source_max: per_source,
+            ..Limits::default()
+        })
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn each_cap_holds_and_frees_its_room_again() {
+        let all = caps(2, 9, 9);
+        let first = all.admit(ip("10.0.0.1")).unwrap();
+        let _second = all.admit(ip("10.0.0.2")).unwrap();
+        assert_eq!(all.admit(ip("10.0.0.3")).unwrap_err(), OverCap::Connections);
+        drop(first);
+        assert!(all.admit(ip("10.0.0.3")).is_ok());
+        assert_eq!(all.tally().refused_total, 1);
+
+        let before_login = caps(9, 1, 9);
+        let first = before_login.admit(ip("10.0.0.1")).unwrap();
+        assert_eq!(
+            before_login.admit(ip("10.0.0.2")).unwrap_err(),
+            OverCap::Unauthenticated
+        );
+        first.authenticated();
+        first.authenticated();
+        let _second = before_login.admit(ip("10.0.0.2")).unwrap();
+        drop(first);
+        assert_eq!(before_login.tally().unauthenticated, 1);
+
+        let source = caps(9, 9, 1);
+        let _first = source.admit(ip("10.0.0.1")).unwrap();
+        assert_eq!(
+            source.admit(ip("::ffff:10.0.0.1")).unwrap_err(),
+            OverCap::Source
+        );
+        let _second = source.admit(ip("2001:db8::1")).unwrap();
+        assert_eq!(
+            source.admit(ip("2001:db8::2")).unwrap_err(),
+            OverCap::Source
+        );
+        assert!(source.admit(ip("2001:db8:0:1::1")).is_ok());
+    }
+
+    #[test]
+    fn a_repeated_line_says_how_many_were_left_out() {
+        let seldom = Seldom::default();
+        let start = SystemClock.now();
+        let second = Duration::from_secs(1);
+        assert_eq!(seldom.due(start, second), Some(0));
+        assert_eq!(seldom.due(start, second), None);
+        assert_eq!(seldom.due(start, second), None);
+        assert_eq!(seldom.due(start + second, second), Some(2));
+    }
+}

@@ -1,0 +1,242 @@
+//! The keys by which clients know this server.
+
+use std::fmt;
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+
+use russh::keys::ssh_key::LineEnding;
+use russh::keys::ssh_key::private::{Ed25519Keypair, KeypairData};
+use russh::keys::{Algorithm, HashAlg, PrivateKey, decode_secret_key};
+use zeroize::Zeroizing;
+
+use crate::secret::Secret;
+
+/// One private key of the server.
+#[derive(Clone)]
+pub struct HostKey(PrivateKey);
+
+/// The server's keys: at least one, of which clients see the first of each algorithm.
+#[derive(Debug, Clone)]
+pub struct HostKeys(Vec<HostKey>);
+
+/// Why a host key cannot be used; the caller names the variable or the file.
+#[derive(Debug, thiserror::Error)]
+pub enum HostKeyError {
+    #[error("no host key is given: make one with `ssh-keygen -t ed25519 -N '' -f host_key`")]
+    Missing,
+    #[error("not a private key in OpenSSH or PKCS#8 form: {0}")]
+    Unreadable(#[source] russh::keys::Error),
+    #[error("the key has a passphrase: remove it with `ssh-keygen -p -N '' -f host_key`")]
+    Encrypted,
+    #[error(
+        "RSA host keys are not used, because signing with one leaks it over time \
+         (RUSTSEC-2023-0071): make another with `ssh-keygen -t ed25519 -N '' -f host_key`"
+    )]
+    Rsa,
+    #[error(
+        "{0} host keys are not used: make another with `ssh-keygen -t ed25519 -N '' -f host_key`"
+    )]
+    Algorithm(Box<str>),
+    #[error("the system gave no randomness")]
+    Randomness,
+    #[error("the key cannot be written as text")]
+    Unwritable,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl HostKey {
+    /// Reads a private key from its text.
+    pub fn parse(text: &Secret) -> Result<Self, HostKeyError> {
+        let key = decode_secret_key(text.expose(), None);
+        if matches!(key, Err(russh::keys::Error::KeyIsEncrypted)) {
+            return Err(HostKeyError::Encrypted);
+        }
+        let key = key.map_err(HostKeyError::Unreadable)?;
+        if key.is_encrypted() {
+            return Err(HostKeyError::Encrypted);
+        }
+        #[expect(clippy::wildcard_enum_match_arm, reason = "non-exhaustive")]
+        match key.algorithm() {
+            Algorithm::Ed25519 | Algorithm::Ecdsa { .. } => Ok(Self(key)),
+            Algorithm::Rsa { .. } => Err(HostKeyError::Rsa),
+            other => Err(HostKeyError::Algorithm(other.as_str().into())),
+        }
+    }
+
+    /// Reads a private key from a file.
+    pub fn load(path: &str) -> Result<Self, HostKeyError> {
+        Self::parse(&Secret::new(std::fs::read_to_string(path)?))
+    }
+
+    /// Makes a new ed25519 key.
+    pub fn generate() -> Result<Self, HostKeyError> {
+        let mut seed = Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *seed).map_err(|_| HostKeyError::Randomness)?;
+        let keypair = KeypairData::Ed25519(Ed25519Keypair::from_seed(&seed));
+        let key = PrivateKey::new(keypair, "portcullis").map_err(|_| HostKeyError::Unwritable)?;
+        Ok(Self(key))
+    }
+
+    /// Writes the key to a new file that only its owner can read; an existing file stays.
+    pub fn save(&self, path: &str) -> Result<(), HostKeyError> {
+        let text = self
+            .0
+            .to_openssh(LineEnding::LF)
+            .map_err(|_| HostKeyError::Unwritable)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
+        file.write_all(text.as_bytes())?;
+        Ok(file.sync_all()?)
+    }
+
+    /// Loads the key that is kept in a directory, or makes one and keeps it there.
+    ///
+    /// # Errors
+    /// The directory or the key cannot be read or written.
+    pub fn kept_in(directory: &str) -> Result<Self, HostKeyError> {
+        let path = format!("{directory}/host_key");
+        if std::fs::exists(&path)? {
+            return Self::load(&path);
+        }
+        std::fs::create_dir_all(directory)?;
+        let key = Self::generate()?;
+        key.save(&path)?;
+        Ok(key)
+    }
+
+    /// Returns the algorithm's name, such as `ssh-ed25519`.
+    #[must_use]
+    pub fn algorithm(&self) -> String {
+        self.0.algorithm().as_str().to_owned()
+    }
+
+    /// Returns the fingerprint as `ssh-keygen -l` shows it: `SHA256:…`.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        self.0.fingerprint(HashAlg::Sha256).to_string()
+    }
+
+    /// Returns the line that makes clients trust the key: `[host]:port algorithm base64`.
+    pub fn known_hosts_line(&self, host: &str, port: u16) -> Result<String, HostKeyError> {
+        let public = russh::keys::PublicKey::new(self.0.public_key().key_data().clone(), "")
+            .to_openssh()
+            .map_err(|_| HostKeyError::Unwritable)?;
+        let public = public.trim_end();
+        Ok(if port == 22 {
+            format!("{host} {public}")
+        } else {
+            format!("[{host}]:{port} {public}")
+        })
+    }
+}
+
+impl fmt::Debug for HostKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("HostKey").field(&self.fingerprint()).finish()
+    }
+}
+
+impl HostKeys {
+    /// Takes the keys in the order in which they are preferred.
+    pub fn new(keys: Vec<HostKey>) -> Result<Self, HostKeyError> {
+        if keys.is_empty() {
+            return Err(HostKeyError::Missing);
+        }
+        Ok(Self(keys))
+    }
+
+    /// Goes through the keys, for fingerprints.
+    pub fn iter(&self) -> impl Iterator<Item = &HostKey> {
+        self.0.iter()
+    }
+
+    pub(super) fn private_keys(&self) -> Vec<PrivateKey> {
+        self.0.iter().map(|key| key.0.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::process::Command;
+
+    use super::*;
+
+    fn made_by_ssh_keygen(arguments: &[&str]) -> (tempfile::TempDir, String) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = format!("{}/key", directory.path().display());
+        let made = Command::new("ssh-keygen")
+            .args(["-q", "-f", &path])
+            .args(arguments)
+            .status()
+            .unwrap();
+        assert!(made.success());
+        (directory, path)
+    }
+
+    #[test]
+    fn keys_of_ssh_keygen_are_read_and_shown_as_it_shows_them() {
+        for arguments in [
+            &["-t", "ed25519", "-N", ""][..],
+            &["-t", "ecdsa", "-b", "256", "-N", ""],
+            &["-t", "ecdsa", "-b", "521", "-N", ""],
+            &["-t", "ecdsa", "-m", "PKCS8", "-N", ""],
+        ] {
+            let (_directory, path) = made_by_ssh_keygen(arguments);
+            let key = HostKey::load(&path).unwrap();
+            let shown = Command::new("ssh-keygen")
+                .args(["-l", "-f", &path])
+                .output()
+                .unwrap();
+            let shown = String::from_utf8(shown.stdout).unwrap();
+            assert!(shown.contains(&key.fingerprint()), "{shown}");
+            let public = std::fs::read_to_string(format!("{path}.pub")).unwrap();
+            let line = key.known_hosts_line("gate.example", 2222).unwrap();
+            let blob = public.split(' ').nth(1).unwrap();
+            assert_eq!(
+                line,
+                format!("[gate.example]:2222 {} {blob}", key.algorithm())
+            );
+        }
+    }
+
+    #[test]
+    fn rsa_and_passphrases_are_refused_with_their_remedy() {
+        let (_directory, path) = made_by_ssh_keygen(&["-t", "rsa", "-b", "2048", "-N", ""]);
+        let error = HostKey::load(&path).unwrap_err();
+        assert!(matches!(error, HostKeyError::Rsa), "{error}");
+        assert!(error.to_string().contains("ssh-keygen -t ed25519"));
+
+        let (_directory, path) = made_by_ssh_keygen(&["-t", "ed25519", "-N", "secret"]);
+        let error = HostKey::load(&path).unwrap_err();
+        assert!(matches!(error, HostKeyError::Encrypted), "{error}");
+        assert!(HostKey::parse(&Secret::new("nonsense".to_owned())).is_err());
+        assert!(matches!(
+            HostKeys::new(Vec::new()),
+            Err(HostKeyError::Missing)
+        ));
+    }
+
+    #[test]
+    fn a_new_key_is_saved_for_its_owner_alone_and_read_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = format!("{}/key", directory.path().display());
+        let key = HostKey::generate().unwrap();
+        key.save(&path).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let again = HostKey::load(&path).unwrap();
+        assert_eq!(again.fingerprint(), key.fingerprint());
+        assert!(key.save(&path).is_err(), "an existing key stays");
+        let shown = format!("{key:?}");
+        assert!(
+            shown.contains("SHA256:") && !shown.contains("PRIVATE"),
+            "{shown}"
+        );
+    }
+}

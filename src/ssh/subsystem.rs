@@ -1,0 +1,210 @@
+//! The `sftp` subsystem on one session channel: its bytes in and out, and its end.
+//!
+//! Replies reserve window before they are queued, so the library never holds data that waits for
+//! window (it would then take nothing from any channel). A sender that waits for window is not
+//! woken when its channel ends: every wait is raced with the channel's token.
+
+use std::fmt::Debug;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use russh::server::Msg;
+use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::state::{ConnectionState, EndReason, OpenChannel};
+use crate::auth::AuthenticatedUser;
+use crate::budget::Gate;
+use crate::limits::CHANNEL_CHUNK_BYTES_MAX;
+use crate::session::{self, Environment, Gone, Inbound, Outbound};
+
+/// `SSH_EXTENDED_DATA_STDERR` (RFC 4254 §5.2).
+pub(super) const STDERR: u32 = 1;
+
+/// Runs on every channel whose client asked for `sftp`.
+pub trait ServeChannel: Debug + Send + Sync + 'static {
+    /// Serves until the client is done or the channel is gone.
+    fn serve(
+        &self,
+        user: AuthenticatedUser,
+        channel: u32,
+        gate: Arc<Gate>,
+        inbound: ChannelInbound,
+        outbound: ChannelOutbound,
+    ) -> BoxFuture<'static, ()>;
+}
+
+/// SFTP sessions that all have the same storage.
+impl ServeChannel for Environment {
+    fn serve(
+        &self,
+        user: AuthenticatedUser,
+        channel: u32,
+        gate: Arc<Gate>,
+        inbound: ChannelInbound,
+        outbound: ChannelOutbound,
+    ) -> BoxFuture<'static, ()> {
+        let environment = self.clone();
+        Box::pin(session::serve(
+            environment,
+            user,
+            channel,
+            gate,
+            inbound,
+            outbound,
+        ))
+    }
+}
+
+/// What the client sends on its channel.
+#[derive(Debug)]
+pub struct ChannelInbound {
+    half: ChannelReadHalf,
+    state: Arc<ConnectionState>,
+    closed: CancellationToken,
+}
+
+impl Inbound for ChannelInbound {
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            let message = tokio::select! {
+                biased;
+                message = self.half.wait() => message?,
+                () = self.closed.cancelled() => return None,
+            };
+            #[expect(
+                clippy::wildcard_enum_match_arm,
+                reason = "non-exhaustive; channel requests are answered by the callbacks"
+            )]
+            match message {
+                ChannelMsg::Data { data } => {
+                    self.state.touch();
+                    return Some(data);
+                }
+                ChannelMsg::Eof | ChannelMsg::Close => return None,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// What goes to the client on its channel.
+#[derive(Debug)]
+pub struct ChannelOutbound {
+    half: Arc<ChannelWriteHalf<Msg>>,
+    state: Arc<ConnectionState>,
+    closed: CancellationToken,
+}
+
+impl ChannelOutbound {
+    async fn send_as(&self, extended: Option<u32>, mut bytes: Bytes) -> Result<(), Gone> {
+        while !bytes.is_empty() {
+            let chunk = bytes.split_to(bytes.len().min(CHANNEL_CHUNK_BYTES_MAX));
+            let sending = async {
+                match extended {
+                    None => self.half.data_bytes(chunk).await,
+                    Some(code) => self.half.extended_data_bytes(code, chunk).await,
+                }
+            };
+            within(&self.state, &self.closed, sending).await?;
+            self.state.touch();
+        }
+        Ok(())
+    }
+}
+
+impl Outbound for ChannelOutbound {
+    async fn send(&mut self, bytes: Bytes) -> Result<(), Gone> {
+        self.send_as(None, bytes).await
+    }
+
+    async fn send_stderr(&mut self, text: Bytes) -> Result<(), Gone> {
+        self.send_as(Some(STDERR), text).await
+    }
+}
+
+/// A session channel on which nothing runs yet.
+#[derive(Debug)]
+pub(super) struct WaitingChannel {
+    pub(super) read: ChannelReadHalf,
+    pub(super) write: ChannelWriteHalf<Msg>,
+    pub(super) open: OpenChannel,
+}
+
+impl WaitingChannel {
+    /// Throws away what has arrived: unread, it would stop the whole connection.
+    pub(super) fn discard_unread(&mut self) {
+        while let Some(Some(_)) = self.read.wait().now_or_never() {}
+    }
+}
+
+/// Runs one channel's session and closes the channel: exit-status, EOF, CLOSE.
+pub(super) async fn run(
+    serving: Arc<dyn ServeChannel>,
+    user: AuthenticatedUser,
+    state: Arc<ConnectionState>,
+    closed: CancellationToken,
+    waiting: WaitingChannel,
+) {
+    let WaitingChannel { read, write, open } = waiting;
+    let channel = write.id().into();
+    let half = Arc::new(write);
+    let inbound = ChannelInbound {
+        half: read,
+        state: Arc::clone(&state),
+        closed: closed.clone(),
+    };
+    let outbound = ChannelOutbound {
+        half: Arc::clone(&half),
+        state: Arc::clone(&state),
+        closed: closed.clone(),
+    };
+    let gate = Arc::clone(&state.gate);
+    // The call itself may panic too, so it stands inside.
+    let session = async { serving.serve(user, channel, gate, inbound, outbound).await };
+    let exit_status = match AssertUnwindSafe(session).catch_unwind().await {
+        Ok(()) => 0,
+        Err(_panic) => {
+            tracing::error!(channel, "session panicked");
+            1
+        }
+    };
+    let ending = async {
+        half.exit_status(exit_status).await?;
+        half.eof().await?;
+        half.close().await
+    };
+    if within(&state, &closed, ending).await.is_err() {
+        tracing::debug!(channel, "channel was gone before its end was sent");
+    }
+    closed.cancel();
+    drop(open);
+}
+
+/// Waits for output no longer than the channel lives, nor than the client may stall.
+async fn within(
+    state: &ConnectionState,
+    closed: &CancellationToken,
+    output: impl Future<Output = Result<(), russh::Error>>,
+) -> Result<(), Gone> {
+    if closed.is_cancelled() {
+        return Err(Gone);
+    }
+    let sent = tokio::select! {
+        biased;
+        sent = timeout(state.limits().stalled_output_timeout, output) => sent,
+        () = closed.cancelled() => return Err(Gone),
+    };
+    match sent {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(Gone),
+        Err(_elapsed) => {
+            state.cut(EndReason::StalledOutput);
+            Err(Gone)
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! What several tests stand on.
+
+pub(crate) mod clock;
+pub(crate) mod fake_idp;
+pub(crate) mod login;
+pub(crate) mod provider;
+pub(crate) mod sftp;
+pub(crate) mod stores;

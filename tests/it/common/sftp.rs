@@ -1,0 +1,220 @@
+//! An SFTP session over a store, without SSH: another project's client at the other end.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use portcullis::auth::AuthenticatedUser;
+use portcullis::budget::{Budget, Gate};
+use portcullis::clock::SystemClock;
+use portcullis::idp::{UserConfig, UserLimits};
+use portcullis::limits::Limits;
+use portcullis::metrics::Metrics;
+use portcullis::reaper::Reaper;
+use portcullis::session::{self, Environment, Gone, Inbound, Outbound};
+use portcullis::storage::SharedStore;
+use portcullis::vfs::{Access, EntryType, HomeDirectory, Mapping, VirtualPath};
+use russh_sftp::client::RawSftpSession;
+use russh_sftp::client::error::Error;
+use russh_sftp::protocol::{FileAttributes, OpenFlags, StatusCode};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadHalf, WriteHalf};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// A session that runs, and the client that talks to it.
+pub(crate) struct Talk {
+    pub(crate) client: RawSftpSession,
+    pub(crate) reaper: Reaper,
+    pub(crate) budget: Arc<Budget>,
+    tasks: JoinSet<()>,
+}
+
+struct FromDuplex(ReadHalf<DuplexStream>);
+struct ToDuplex(WriteHalf<DuplexStream>);
+
+impl Inbound for FromDuplex {
+    async fn next(&mut self) -> Option<Bytes> {
+        let mut buffer = vec![0; 32 * 1024];
+        let length = self.0.read(&mut buffer).await.ok()?;
+        buffer.truncate(length);
+        (length > 0).then(|| Bytes::from(buffer))
+    }
+}
+
+impl Outbound for ToDuplex {
+    async fn send(&mut self, bytes: Bytes) -> Result<(), Gone> {
+        self.0.write_all(&bytes).await.map_err(|_| Gone)
+    }
+
+    async fn send_stderr(&mut self, _text: Bytes) -> Result<(), Gone> {
+        Ok(())
+    }
+}
+
+/// Maps `/` to the bucket `b`, everything allowed.
+pub(crate) fn whole_bucket() -> HomeDirectory {
+    let all = Mapping::parse("/", "/b", EntryType::Directory, Access::ReadWrite).unwrap();
+    HomeDirectory::logical(vec![all], VirtualPath::root()).unwrap()
+}
+
+pub(crate) fn user(home: HomeDirectory) -> AuthenticatedUser {
+    let config = UserConfig {
+        user: "ann".into(),
+        home,
+        role: None,
+        policy: None,
+        public_keys: Vec::new(),
+        networks: Vec::new(),
+        limits: UserLimits::default(),
+        expires_at: None,
+        cache_for: None,
+        warnings: Vec::new(),
+    };
+    let source = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    AuthenticatedUser::dangerous_without_login(Arc::new(config), source, "0123456789abcdef")
+}
+
+impl Talk {
+    /// Starts a session over the whole bucket `b`.
+    pub(crate) async fn start(store: SharedStore) -> Self {
+        Self::with(store, whole_bucket(), Limits::default()).await
+    }
+
+    pub(crate) async fn with(store: SharedStore, home: HomeDirectory, limits: Limits) -> Self {
+        let (ours, theirs) = tokio::io::duplex(256 * 1024);
+        let (read, write) = tokio::io::split(ours);
+        let budget = Budget::new(&limits);
+        let reaper = Reaper::default();
+        let environment = Environment {
+            store,
+            budget: Arc::clone(&budget),
+            reaper: reaper.clone(),
+            limits: Arc::new(limits),
+            metrics: Arc::new(Metrics::default()),
+            clock: Arc::new(SystemClock),
+            drain: CancellationToken::new(),
+        };
+        let mut tasks = JoinSet::new();
+        let gate = Arc::new(Gate::default());
+        let session = session::serve(
+            environment,
+            user(home),
+            0,
+            gate,
+            FromDuplex(read),
+            ToDuplex(write),
+        );
+        tasks.spawn(session);
+        let client = RawSftpSession::new(theirs);
+        client.set_timeout(120);
+        client.init().await.unwrap();
+        Self {
+            client,
+            reaper,
+            budget,
+            tasks,
+        }
+    }
+
+    pub(crate) async fn open(&self, path: &str, flags: OpenFlags) -> Result<String, StatusCode> {
+        let opened = self.client.open(path, flags, FileAttributes::empty()).await;
+        opened.map(|handle| handle.handle).map_err(code)
+    }
+
+    /// Creates or replaces a file.
+    pub(crate) async fn create(&self, path: &str) -> Result<String, StatusCode> {
+        self.open(
+            path,
+            OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::TRUNCATE,
+        )
+        .await
+    }
+
+    pub(crate) async fn write(
+        &self,
+        handle: &str,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), StatusCode> {
+        let written = self.client.write(handle, offset, bytes.to_vec()).await;
+        written.map(drop).map_err(code)
+    }
+
+    pub(crate) async fn close(&self, handle: &str) -> Result<(), StatusCode> {
+        self.client.close(handle).await.map(drop).map_err(code)
+    }
+
+    pub(crate) async fn put(&self, path: &str, bytes: &[u8]) -> Result<(), StatusCode> {
+        let handle = self.create(path).await?;
+        for (at, piece) in bytes.chunks(32_768).enumerate() {
+            self.write(&handle, (at * 32_768) as u64, piece).await?;
+        }
+        self.close(&handle).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Result<Vec<u8>, StatusCode> {
+        let handle = self.open(path, OpenFlags::READ).await?;
+        let mut content = Vec::new();
+        loop {
+            match self
+                .client
+                .read(&handle, content.len() as u64, 32_768)
+                .await
+            {
+                Ok(data) => content.extend(&data.data[..]),
+                Err(error) => match code(error) {
+                    StatusCode::Eof => break,
+                    other => return Err(other),
+                },
+            }
+        }
+        self.close(&handle).await?;
+        Ok(content)
+    }
+
+    pub(crate) async fn names(&self, path: &str) -> Result<Vec<String>, StatusCode> {
+        let handle = self.client.opendir(path).await.map_err(code)?.handle;
+        let mut names = Vec::new();
+        loop {
+            match self.client.readdir(&handle).await {
+                Ok(page) => names.extend(page.files.into_iter().map(|file| file.filename)),
+                Err(error) => match code(error) {
+                    StatusCode::Eof => break,
+                    other => return Err(other),
+                },
+            }
+        }
+        self.close(&handle).await?;
+        names.retain(|name| name != "." && name != "..");
+        Ok(names)
+    }
+
+    pub(crate) async fn size(&self, path: &str) -> Result<Option<u64>, StatusCode> {
+        self.client
+            .stat(path)
+            .await
+            .map(|attrs| attrs.attrs.size)
+            .map_err(code)
+    }
+
+    /// Cuts the connection and waits until the session is gone.
+    pub(crate) async fn cut(self) -> (Reaper, Arc<Budget>) {
+        let Self {
+            client,
+            reaper,
+            budget,
+            mut tasks,
+        } = self;
+        drop(client);
+        while tasks.join_next().await.is_some() {}
+        (reaper, budget)
+    }
+}
+
+/// Returns the status a client got instead of an answer.
+pub(crate) fn code(error: Error) -> StatusCode {
+    match error {
+        Error::Status(status) => status.status_code,
+        other => panic!("no status: {other:?}"),
+    }
+}

@@ -1,0 +1,302 @@
+//! What the cache remembers, for how long, and for whom.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use portcullis::idp::cache::{CacheSettings, Cached};
+use portcullis::idp::{Credential, IdentityProvider as _, IdpError, Question, Verdict};
+use portcullis::secret::Secret;
+use serde_json::{Value, json};
+
+use crate::common::clock::FakeClock;
+use crate::common::provider::RecordingProvider;
+
+const fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+fn allowed() -> Value {
+    json!({"allow": true, "user": "cust-42", "publicKeys": ["ssh-ed25519 AAAA"],
+        "mappings": [{"entry": "/", "target": "/bucket/ann"}]})
+}
+
+fn denied() -> Value {
+    json!({"allow": false})
+}
+
+fn password(text: &str) -> Question {
+    Question {
+        request_id: "c1-1".into(),
+        username: "ann".into(),
+        credential: Credential::Password(Secret::new(text.to_owned())),
+        source_ip: "192.0.2.7".parse().unwrap(),
+        session_id: "c1".into(),
+    }
+}
+
+struct Bench {
+    provider: Arc<RecordingProvider>,
+    clock: Arc<FakeClock>,
+    cached: Cached,
+}
+
+impl Bench {
+    fn new(standing: Value) -> Self {
+        Self::with(standing, |_| {})
+    }
+
+    fn with(standing: Value, change: impl FnOnce(&mut CacheSettings)) -> Self {
+        let mut settings = CacheSettings {
+            provider: "webhook".into(),
+            server_id: "s-1".into(),
+            allowed_for: seconds(60),
+            denied_for: seconds(5),
+            stale_for: seconds(600),
+            bytes_max: 10_000_000,
+        };
+        change(&mut settings);
+        let provider = RecordingProvider::new(standing);
+        let clock = Arc::new(FakeClock::new());
+        let cached = Cached::new(provider.clone(), settings, clock.clone());
+        Self {
+            provider,
+            clock,
+            cached: cached.unwrap(),
+        }
+    }
+
+    async fn ask(&self, question: &Question) -> &'static str {
+        match self.cached.ask(question).await {
+            Ok(Verdict::Allowed(config)) if config.warnings.contains(&"stale-answer") => "stale",
+            Ok(Verdict::Allowed(_)) => "allowed",
+            Ok(Verdict::Denied(_)) => "denied",
+            Err(IdpError::Invalid { .. }) => "invalid",
+            Err(IdpError::Unavailable { .. }) => "unavailable",
+        }
+    }
+
+    fn calls(&self) -> usize {
+        self.provider.calls().len()
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_used_again_until_its_time_is_over() {
+    let bench = Bench::new(allowed());
+    for _ in 0..3 {
+        assert_eq!(bench.ask(&password("one")).await, "allowed");
+    }
+    bench.clock.advance(seconds(59));
+    assert_eq!(bench.ask(&password("one")).await, "allowed");
+    assert_eq!(bench.calls(), 1);
+    bench.clock.advance(seconds(1));
+    assert_eq!(bench.ask(&password("one")).await, "allowed");
+    assert_eq!(bench.calls(), 2);
+}
+
+#[tokio::test]
+async fn an_answer_is_never_anothers() {
+    let bench = Bench::new(allowed());
+    let known = password("one");
+    assert_eq!(bench.ask(&known).await, "allowed");
+    bench.provider.answer_from_now_on(denied());
+    let others = [
+        password("two"),
+        password("one "),
+        Question {
+            username: "bob".into(),
+            ..known.clone()
+        },
+        Question {
+            source_ip: "192.0.2.8".parse().unwrap(),
+            ..known.clone()
+        },
+        Question {
+            credential: Credential::PublicKey,
+            ..known.clone()
+        },
+        Question {
+            username: "an".into(),
+            ..password("none")
+        },
+    ];
+    for (at, other) in others.iter().enumerate() {
+        assert_eq!(bench.ask(other).await, "denied", "{other:?}");
+        assert_eq!(bench.calls(), at + 2);
+    }
+    assert_eq!(bench.ask(&known).await, "allowed");
+    let mapped = "::ffff:192.0.2.7".parse().unwrap();
+    assert_eq!(
+        bench
+            .ask(&Question {
+                source_ip: mapped,
+                ..known
+            })
+            .await,
+        "allowed"
+    );
+    assert_eq!(bench.calls(), others.len() + 1);
+}
+
+#[tokio::test]
+async fn only_explicit_denials_are_remembered() {
+    let bench = Bench::new(denied());
+    for _ in 0..2 {
+        assert_eq!(bench.ask(&password("one")).await, "denied");
+    }
+    assert_eq!(bench.calls(), 1);
+    bench.clock.advance(seconds(5));
+    bench.provider.answer_from_now_on(allowed());
+    assert_eq!(bench.ask(&password("one")).await, "allowed");
+
+    for (status, body, expected) in [
+        (401, json!({}), "denied"),
+        (403, json!({}), "denied"),
+        (500, json!({}), "unavailable"),
+        (200, json!({"allow": true}), "invalid"),
+    ] {
+        let bench = Bench::new(allowed());
+        bench.provider.then(status, body);
+        assert_eq!(bench.ask(&password("one")).await, expected, "{status}");
+        assert_eq!(bench.ask(&password("one")).await, "allowed", "{status}");
+        assert_eq!(bench.calls(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_stale_answer_stands_in_for_an_outage_and_for_nothing_else() {
+    let bench = Bench::new(allowed());
+    assert_eq!(bench.ask(&password("one")).await, "allowed");
+    bench.clock.advance(seconds(61));
+    bench.provider.then(503, Value::Null);
+    assert_eq!(bench.ask(&password("one")).await, "stale");
+    bench.provider.then(503, Value::Null);
+    assert_eq!(bench.ask(&password("never seen")).await, "unavailable");
+    bench.provider.then(401, Value::Null);
+    assert_eq!(bench.ask(&password("one")).await, "denied");
+    bench.provider.then(503, Value::Null);
+    assert_eq!(bench.ask(&password("one")).await, "unavailable");
+
+    let bench = Bench::new(allowed());
+    assert_eq!(bench.ask(&password("one")).await, "allowed");
+    bench.clock.advance(seconds(661));
+    bench.provider.then(503, Value::Null);
+    assert_eq!(bench.ask(&password("one")).await, "unavailable");
+}
+
+#[tokio::test]
+async fn the_provider_may_shorten_the_time_and_not_lengthen_it() {
+    let with = |key: &str, value: Value| {
+        let mut answer = allowed();
+        answer[key] = value;
+        Bench::new(answer)
+    };
+    for (bench, good_for) in [
+        (with("cacheSeconds", json!(10)), 10),
+        (with("cacheSeconds", json!(86_400)), 60),
+        // The test's clock begins at 22:13:20.
+        (with("expiresAt", json!("2023-11-14T22:13:40Z")), 20),
+    ] {
+        assert_eq!(bench.ask(&password("one")).await, "allowed");
+        bench.clock.advance(seconds(good_for - 1));
+        assert_eq!(bench.ask(&password("one")).await, "allowed");
+        assert_eq!(bench.calls(), 1, "{good_for}");
+        bench.clock.advance(seconds(1));
+        assert_eq!(bench.ask(&password("one")).await, "allowed");
+        assert_eq!(bench.calls(), 2, "{good_for}");
+    }
+    let never = with("cacheSeconds", json!(0));
+    assert_eq!(never.ask(&password("one")).await, "allowed");
+    never.provider.then(503, Value::Null);
+    assert_eq!(never.ask(&password("one")).await, "unavailable");
+}
+
+#[tokio::test]
+async fn zero_switches_the_cache_off() {
+    let bench = Bench::with(allowed(), |settings| settings.allowed_for = Duration::ZERO);
+    for _ in 0..3 {
+        assert_eq!(bench.ask(&password("one")).await, "allowed");
+    }
+    bench.provider.then(503, Value::Null);
+    assert_eq!(bench.ask(&password("one")).await, "unavailable");
+    assert_eq!(bench.calls(), 4);
+}
+
+#[tokio::test]
+async fn five_hundred_like_questions_make_one_call() {
+    let bench = Bench::new(allowed());
+    bench.provider.hold();
+    let question = password("one");
+    let all = join_all((0..500).map(|_| bench.ask(&question)));
+    let release = async {
+        while bench.calls() == 0 {
+            tokio::task::yield_now().await;
+        }
+        bench.provider.release();
+    };
+    let (answers, ()) = tokio::join!(all, release);
+    assert!(answers.iter().all(|answer| *answer == "allowed"));
+    assert_eq!(bench.calls(), 1);
+}
+
+#[tokio::test]
+async fn who_leaves_takes_the_answer_from_nobody() {
+    let bench = Bench::new(allowed());
+    bench.provider.hold();
+    let question = password("one");
+    {
+        let first = bench.ask(&question);
+        tokio::pin!(first);
+        while bench.calls() == 0 {
+            assert!(futures_util::poll!(&mut first).is_pending());
+            tokio::task::yield_now().await;
+        }
+    }
+    bench.provider.release();
+    assert_eq!(bench.ask(&question).await, "allowed");
+    assert_eq!(bench.calls(), 1);
+    bench.cached.drain().await;
+}
+
+#[tokio::test]
+async fn a_flush_forgets_one_user_or_all() {
+    let bench = Bench::new(allowed());
+    let ann = password("one");
+    let bob = Question {
+        username: "bob".into(),
+        ..password("one")
+    };
+    let ask_both = async || {
+        bench.ask(&ann).await;
+        bench.ask(&bob).await;
+        bench.calls()
+    };
+    assert_eq!(ask_both().await, 2);
+    bench.cached.flush_user("ann").await;
+    assert_eq!(ask_both().await, 3);
+    // Both answers name the same canonical user.
+    bench.cached.flush_user("cust-42").await;
+    assert_eq!(ask_both().await, 5);
+    bench.cached.flush_all();
+    assert_eq!(ask_both().await, 7);
+}
+
+#[tokio::test]
+async fn an_answer_asked_for_before_a_flush_is_not_kept() {
+    let bench = Bench::new(allowed());
+    bench.provider.hold();
+    let question = password("one");
+    let before = bench.ask(&question);
+    let flush = async {
+        while bench.calls() == 0 {
+            tokio::task::yield_now().await;
+        }
+        bench.cached.flush_user("ann").await;
+        bench.provider.release();
+    };
+    let (answer, ()) = tokio::join!(before, flush);
+    assert_eq!(answer, "allowed");
+    bench.provider.answer_from_now_on(denied());
+    assert_eq!(bench.ask(&question).await, "denied");
+}

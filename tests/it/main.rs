@@ -1,0 +1,21 @@
+//! The gateway's promises, tested from outside. One binary: each module is one subject.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_in_result,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+mod auth;
+mod auth_log;
+mod common;
+mod idp_cache;
+mod idp_contract;
+mod idp_examples;
+mod idp_webhook;
+mod session;
+mod ssh;
+mod storage_contract;

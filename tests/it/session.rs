@@ -1,0 +1,415 @@
+//! A session over the memory store: what a client sees, and what S3 holds afterwards.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use portcullis::limits::Limits;
+use portcullis::storage::failing::{Failing, Fault};
+use portcullis::storage::memory::MemoryStore;
+use portcullis::storage::{Bucket, Key, Location, Operation, SharedStore, StorageErrorKind};
+use russh_sftp::protocol::{FileAttributes, OpenFlags, StatusCode};
+
+use crate::common::sftp::{Talk, code, whole_bucket};
+
+fn store() -> Arc<MemoryStore> {
+    Arc::new(MemoryStore::new(&[&Bucket::parse("b").unwrap()]))
+}
+
+fn at(key: &str) -> Location {
+    Location {
+        bucket: Bucket::parse("b").unwrap(),
+        key: Key::parse(key).unwrap(),
+    }
+}
+
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length)
+        .map(|at| u8::try_from(at * 31 % 251).unwrap())
+        .collect()
+}
+
+const MIB: usize = 1024 * 1024;
+
+#[tokio::test]
+async fn files_go_up_and_come_back() {
+    let store = store();
+    let talk = Talk::start(store.clone()).await;
+    for length in [0, 1, 32_768, 300_000, 8 * MIB, 8 * MIB + 1, 20 * MIB] {
+        let content = pattern(length);
+        talk.put("/file", &content).await.unwrap();
+        assert!(store.object(&at("file")).unwrap() == content, "{length}");
+        assert!(talk.get("/file").await.unwrap() == content, "{length}");
+        assert_eq!(talk.size("/file").await, Ok(Some(length as u64)));
+    }
+    assert_eq!(store.unfinished_uploads(), []);
+    assert_eq!(talk.budget.taken_bytes(), (0, 0));
+}
+
+#[tokio::test]
+async fn nothing_is_visible_before_close() {
+    let store = store();
+    let talk = Talk::start(store.clone()).await;
+    let handle = talk.create("/new").await.unwrap();
+    talk.write(&handle, 0, b"abc").await.unwrap();
+    assert_eq!(store.object(&at("new")), None);
+    // The session itself sees its own upload.
+    assert_eq!(talk.size("/new").await, Ok(Some(3)));
+    assert_eq!(talk.names("/").await.unwrap(), ["new"]);
+    talk.close(&handle).await.unwrap();
+    assert_eq!(store.object(&at("new")).as_deref(), Some(&b"abc"[..]));
+}
+
+#[tokio::test]
+async fn a_cut_connection_leaves_nothing() {
+    let store = store();
+    let talk = Talk::start(store.clone()).await;
+    let handle = talk.create("/big").await.unwrap();
+    for (at, piece) in pattern(18 * MIB).chunks(65_536).enumerate() {
+        talk.write(&handle, (at * 65_536) as u64, piece)
+            .await
+            .unwrap();
+    }
+    let (reaper, budget) = talk.cut().await;
+    reaper.drain().await;
+    assert_eq!(store.object(&at("big")), None);
+    assert_eq!(store.unfinished_uploads(), []);
+    assert_eq!(budget.taken_bytes(), (0, 0));
+}
+
+#[tokio::test]
+async fn writes_in_any_order_make_the_same_file() {
+    let store = store();
+    let talk = Talk::start(store.clone()).await;
+    let content = pattern(9 * MIB + 123);
+    let handle = talk.create("/swapped").await.unwrap();
+    let mut pieces: Vec<_> = content.chunks(50_000).enumerate().collect();
+    for pair in pieces.chunks_mut(7) {
+        pair.reverse();
+    }
+    for (at, piece) in pieces {
+        talk.write(&handle, (at * 50_000) as u64, piece)
+            .await
+            .unwrap();
+    }
+    talk.close(&handle).await.unwrap();
+    assert!(store.object(&at("swapped")).unwrap() == content);
+}
+
+#[tokio::test]
+async fn a_gap_is_refused_at_close() {
+    let store = store();
+    let talk = Talk::start(store.clone()).await;
+    let handle = talk.create("/gap").await.unwrap();
+    talk.write(&handle, 0, b"ab").await.unwrap();
+    talk.write(&handle, 3, b"d").await.unwrap();
+    assert_eq!(talk.close(&handle).await, Err(StatusCode::Failure));
+    assert_eq!(store.object(&at("gap")), None);
+}
+
+#[tokio::test]
+async fn a_size_that_was_set_is_filled_with_zeros() {
+    let store = store();
+    let talk = Talk::start(store.clone()).await;
+    let handle = talk.create("/sparse").await.unwrap();
+    talk.write(&handle, 0, b"ab").await.unwrap();
+    let size = FileAttributes {
+        size: Some(5),
+        ..FileAttributes::empty()
+    };
+    talk.client.fsetstat(&handle, size).await.unwrap();
+    talk.close(&handle).await.unwrap();
+    assert_eq!(
+        store.object(&at("sparse")).as_deref(),
+        Some(&b"ab\0\0\0"[..])
+    );
+}
+
+#[tokio::test]
+async fn overwriting_without_truncation_keeps_the_tail() {
+    let store = store();
+    let talk = Talk::start(store.clone()).await;
+    talk.put("/old", b"0123456789").await.unwrap();
+    let flags = OpenFlags::WRITE | OpenFlags::CREATE;
+    let handle = talk.open("/old", flags).await.unwrap();
+    talk.write(&handle, 0, b"abc").await.unwrap();
+    talk.close(&handle).await.unwrap();
+    assert_eq!(
+        store.object(&at("old")).as_deref(),
+        Some(&b"abc3456789"[..])
+    );
+    // With its size set, as `scp` does, the file is what was written.
+    let handle = talk.open("/old", flags).await.unwrap();
+    talk.write(&handle, 0, b"xyz").await.unwrap();
+    let size = FileAttributes {
+        size: Some(3),
+        ..FileAttributes::empty()
+    };
+    talk.client.fsetstat(&handle, size).await.unwrap();
+    talk.close(&handle).await.unwrap();
+    assert_eq!(store.object(&at("old")).as_deref(), Some(&b"xyz"[..]));
+}
+
+#[tokio::test]
+async fn append_and_edit_are_refused_and_change_nothing() {
+    let store = store();
+    let talk = Talk::start(store.clone()).await;
+    talk.put("/old", b"0123456789").await.unwrap();
+    let append = OpenFlags::WRITE | OpenFlags::APPEND;
+    assert_eq!(
+        talk.open("/old", append).await,
+        Err(StatusCode::OpUnsupported)
+    );
+    let handle = talk.open("/old", OpenFlags::WRITE).await.unwrap();
+    assert_eq!(
+        talk.write(&handle, 10, b"x").await,
+        Err(StatusCode::OpUnsupported)
+    );
+    assert_eq!(
+        talk.write(&handle, 5, b"x").await,
+        Err(StatusCode::OpUnsupported)
+    );
+    talk.close(&handle).await.unwrap();
+    assert_eq!(
+        store.object(&at("old")).as_deref(),
+        Some(&b"0123456789"[..])
+    );
+}
+
+#[tokio::test]
+async fn a_second_exclusive_create_is_refused() {
+    let store = store();
+    let talk = Talk::start(store.clone()).await;
+    let flags = OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::EXCLUDE;
+    let first = talk.open("/lock", flags).await.unwrap();
+    assert_eq!(talk.open("/lock", flags).await, Err(StatusCode::Failure));
+    talk.close(&first).await.unwrap();
+    assert_eq!(talk.open("/lock", flags).await, Err(StatusCode::Failure));
+    assert_eq!(store.object(&at("lock")).as_deref(), Some(&b""[..]));
+}
+
+#[tokio::test]
+async fn directories_answer_as_on_a_file_system() {
+    let store = store();
+    let talk = Talk::start(store.clone()).await;
+    let mkdir = async |path: &str| {
+        talk.client
+            .mkdir(path, FileAttributes::empty())
+            .await
+            .map(drop)
+            .map_err(code)
+    };
+    let rmdir = async |path: &str| talk.client.rmdir(path).await.map(drop).map_err(code);
+    let remove = async |path: &str| talk.client.remove(path).await.map(drop).map_err(code);
+    assert_eq!(mkdir("/d").await, Ok(()));
+    assert_eq!(mkdir("/d").await, Err(StatusCode::Failure));
+    assert_eq!(mkdir("/none/d").await, Err(StatusCode::NoSuchFile));
+    assert_eq!(store.keys(&Bucket::parse("b").unwrap()), ["d/"]);
+    talk.put("/d/f", b"x").await.unwrap();
+    assert_eq!(mkdir("/d/f").await, Err(StatusCode::Failure));
+    assert_eq!(rmdir("/d").await, Err(StatusCode::Failure));
+    assert_eq!(rmdir("/d/f").await, Err(StatusCode::NoSuchFile));
+    assert_eq!(remove("/d").await, Err(StatusCode::Failure));
+    assert_eq!(remove("/none").await, Err(StatusCode::NoSuchFile));
+    assert_eq!(talk.names("/none").await, Err(StatusCode::NoSuchFile));
+    assert_eq!(talk.names("/d/f").await, Err(StatusCode::NoSuchFile));
+    assert_eq!(talk.create("/none/f").await, Err(StatusCode::NoSuchFile));
+    assert_eq!(talk.create("/d").await, Err(StatusCode::Failure));
+    assert_eq!(
+        talk.open("/d", OpenFlags::READ).await,
+        Err(StatusCode::Failure)
+    );
+    assert_eq!(
+        talk.open("/none", OpenFlags::READ).await,
+        Err(StatusCode::NoSuchFile)
+    );
+    assert_eq!(
+        talk.open("/none", OpenFlags::WRITE).await,
+        Err(StatusCode::NoSuchFile)
+    );
+    assert_eq!(talk.names("/d").await.unwrap(), ["f"]);
+    assert_eq!(remove("/d/f").await, Ok(()));
+    assert_eq!(rmdir("/d").await, Ok(()));
+    assert_eq!(rmdir("/d").await, Err(StatusCode::NoSuchFile));
+    assert_eq!(
+        store.keys(&Bucket::parse("b").unwrap()),
+        Vec::<String>::new()
+    );
+}
+
+#[tokio::test]
+async fn rename_moves_files_and_directories() {
+    let store = store();
+    let talk = Talk::start(store.clone()).await;
+    let rename =
+        async |from: &str, to: &str| talk.client.rename(from, to).await.map(drop).map_err(code);
+    talk.put("/a", b"a").await.unwrap();
+    talk.put("/b", b"b").await.unwrap();
+    assert_eq!(rename("/a", "/b").await, Err(StatusCode::Failure));
+    assert_eq!(rename("/none", "/c").await, Err(StatusCode::NoSuchFile));
+    assert_eq!(rename("/a", "/none/c").await, Err(StatusCode::NoSuchFile));
+    assert_eq!(rename("/a", "/c").await, Ok(()));
+    assert_eq!(talk.names("/").await.unwrap(), ["b", "c"]);
+    talk.client
+        .mkdir("/d", FileAttributes::empty())
+        .await
+        .unwrap();
+    for number in 0..20 {
+        talk.put(&format!("/d/{number:02}"), b"x").await.unwrap();
+    }
+    assert_eq!(rename("/d", "/d/e").await, Err(StatusCode::Failure));
+    assert_eq!(rename("/d", "/e").await, Ok(()));
+    assert_eq!(talk.names("/e").await.unwrap().len(), 20);
+    assert_eq!(talk.names("/d").await, Err(StatusCode::NoSuchFile));
+    // posix-rename@openssh.com replaces.
+    let mut both = Vec::new();
+    for path in ["/b", "/c"] {
+        both.extend(u32::try_from(path.len()).unwrap().to_be_bytes());
+        both.extend(path.bytes());
+    }
+    talk.client
+        .extended("posix-rename@openssh.com", both)
+        .await
+        .unwrap();
+    assert_eq!(store.object(&at("c")).as_deref(), Some(&b"b"[..]));
+    assert_eq!(store.object(&at("b")), None);
+}
+
+#[tokio::test]
+async fn a_listing_shows_a_file_beside_a_directory_of_its_name_once() {
+    let store = store();
+    let talk = Talk::start(store.clone()).await;
+    talk.client
+        .mkdir("/x", FileAttributes::empty())
+        .await
+        .unwrap();
+    for key in ["x/a", "x/a/b", "x/a-", "x/a.txt", "x/c/d"] {
+        plant(&store, key, b"1").await;
+    }
+    assert_eq!(talk.names("/x").await.unwrap(), ["a", "a-", "a.txt", "c"]);
+    assert_eq!(talk.get("/x/a/b").await.unwrap(), b"1");
+}
+
+#[tokio::test]
+async fn a_long_listing_is_complete() {
+    let store = store();
+    for number in 0..2_500 {
+        plant(&store, &format!("many/{number:05}"), b"").await;
+    }
+    let talk = Talk::start(store.clone()).await;
+    let names = talk.names("/many").await.unwrap();
+    assert_eq!(names.len(), 2_500);
+    assert!(names.is_sorted());
+}
+
+#[tokio::test]
+async fn a_changed_object_is_never_spliced() {
+    let store = store();
+    plant(&store, "f", &pattern(3 * MIB)).await;
+    let talk = Talk::start(store.clone()).await;
+    let handle = talk.open("/f", OpenFlags::READ).await.unwrap();
+    let first = talk.client.read(&handle, 0, 100).await.unwrap();
+    assert_eq!(first.data.len(), 100);
+    plant(&store, "f", &vec![9; 3 * MIB]).await;
+    let later = talk.client.read(&handle, 2 * MIB as u64, 100).await;
+    assert_eq!(
+        later.map(|data| data.data.len()).map_err(code),
+        Err(StatusCode::Failure)
+    );
+}
+
+#[tokio::test]
+async fn a_lost_answer_to_a_put_that_landed_is_a_success() {
+    let (failing, store) = failing();
+    let talk = Talk::start(failing.clone()).await;
+    failing.spoil(Operation::Put, 1, Fault::LandThenLose);
+    talk.put("/once", b"abc").await.unwrap();
+    assert_eq!(failing.pending(), 0);
+    assert_eq!(store.object(&at("once")).as_deref(), Some(&b"abc"[..]));
+}
+
+#[tokio::test]
+async fn a_lost_answer_to_an_exclusive_put_is_not_its_own_conflict() {
+    let (failing, store) = failing();
+    let talk = Talk::start(failing.clone()).await;
+    failing.spoil(Operation::Put, 1, Fault::LandThenLose);
+    let flags = OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::EXCLUDE;
+    let handle = talk.open("/once", flags).await.unwrap();
+    talk.write(&handle, 0, b"abc").await.unwrap();
+    assert_eq!(talk.close(&handle).await, Ok(()));
+    assert_eq!(store.object(&at("once")).as_deref(), Some(&b"abc"[..]));
+}
+
+#[tokio::test]
+async fn a_lost_answer_to_a_complete_that_landed_is_a_success() {
+    let (failing, store) = failing();
+    let talk = Talk::start(failing.clone()).await;
+    failing.spoil(Operation::Complete, 1, Fault::LandThenLose);
+    let content = pattern(9 * MIB);
+    talk.put("/big", &content).await.unwrap();
+    assert_eq!(failing.pending(), 0);
+    assert!(store.object(&at("big")).unwrap() == content);
+}
+
+#[tokio::test]
+async fn a_failed_part_fails_the_close_and_leaves_nothing() {
+    let (failing, store) = failing();
+    let talk = Talk::start(failing.clone()).await;
+    failing.spoil(Operation::Part, 2, Fault::Fail(StorageErrorKind::Denied));
+    let outcome = talk.put("/big", &pattern(20 * MIB)).await;
+    assert_eq!(outcome, Err(StatusCode::PermissionDenied));
+    let (reaper, _) = talk.cut().await;
+    reaper.drain().await;
+    assert_eq!(store.object(&at("big")), None);
+    assert_eq!(store.unfinished_uploads(), []);
+}
+
+#[tokio::test]
+async fn a_cut_download_goes_on_where_it_stopped() {
+    let (failing, store) = failing();
+    let content = pattern(5 * MIB);
+    plant(&store, "f", &content).await;
+    let talk = Talk::start(failing.clone()).await;
+    failing.spoil(Operation::Get, 2, Fault::CutBodyAfter(1_000));
+    failing.spoil(Operation::Get, 4, Fault::Fail(StorageErrorKind::Throttled));
+    assert!(talk.get("/f").await.unwrap() == content);
+    assert_eq!(failing.pending(), 0);
+}
+
+#[tokio::test]
+async fn little_memory_slows_uploads_down_and_fails_none() {
+    let store = store();
+    let limits = Limits {
+        upload_memory_bytes_max: 16 * MIB as u64,
+        ..Limits::default()
+    };
+    let talk = Talk::with(store.clone(), whole_bucket(), limits).await;
+    let content = pattern(18 * MIB);
+    let puts = (0..6).map(|number| {
+        let (talk, content) = (&talk, &content);
+        async move { talk.put(&format!("/{number}"), content).await }
+    });
+    for outcome in futures_util::future::join_all(puts).await {
+        assert_eq!(outcome, Ok(()));
+    }
+    for number in 0..6 {
+        assert!(store.object(&at(&number.to_string())).unwrap() == content);
+    }
+}
+
+fn failing() -> (Arc<Failing>, Arc<MemoryStore>) {
+    let inner = store();
+    let shared: SharedStore = inner.clone();
+    (Arc::new(Failing::new(shared)), inner)
+}
+
+/// Puts an object as another program would.
+async fn plant(store: &Arc<MemoryStore>, key: &str, content: &[u8]) {
+    use portcullis::storage::{Checksum, NewObject, ObjectStore as _, Precondition};
+    let checksum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, content);
+    let (payload, object) = (Bytes::copy_from_slice(content), NewObject::default());
+    let (location, condition) = (at(key), Precondition::None);
+    store
+        .put(&location, payload, Checksum(checksum), &object, &condition)
+        .await
+        .unwrap();
+}
