@@ -62,6 +62,16 @@ fn identity(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
         let message = format!("allowed: less than limits.login_grace_seconds, which is {grace}");
         refuse("identity.total_timeout_ms", message);
     }
+    let cache = &identity.cache;
+    for (name, time) in [
+        ("cache_denied_seconds", cache.denied_for),
+        ("cache_stale_seconds", cache.stale_for),
+    ] {
+        if cache.allowed_for.is_zero() && !time.is_zero() {
+            let message = "has no effect while cache_seconds is 0".to_owned();
+            refuse(&format!("identity.{name}"), message);
+        }
+    }
 }
 
 fn headers(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
