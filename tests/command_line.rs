@@ -58,7 +58,7 @@ fn a_reader_that_leaves_is_no_failure() {
 }
 
 fn run(arguments: &[&str]) -> Output {
-    command(arguments).output().unwrap()
+    command(arguments).output().expect("the binary runs")
 }
 
 fn command(arguments: &[&str]) -> Command {

@@ -156,6 +156,10 @@ fn what_cannot_work_together_is_refused() {
             "[limits]\nconnections_max = 10",
             "limits.connections_per_source_max: allowed",
         ),
+        (
+            "cache_stale_seconds = 60",
+            "has no effect while cache_seconds is 0",
+        ),
         ("[limits]\nconnections_max = -1", "found a number below 0"),
         (
             "[limits]\nconnections_max = 0",

@@ -31,7 +31,7 @@ pub(crate) fn broken_imports(
                     graph.entry(module.clone()).or_default().insert(import);
                 }
                 (Some(_), Some(_)) => {
-                    complaints.push(format!("{path}: {import} is above {module}"))
+                    complaints.push(format!("{path}: {import} is above {module}"));
                 }
                 _ => complaints.push(format!("{path}: {module} or {import} has no level")),
             }
@@ -74,11 +74,10 @@ fn imports(text: &str, module: &str) -> BTreeSet<String> {
         "crate::"
     };
     let mut found = BTreeSet::new();
-    for (at, _) in text.match_indices(root) {
-        if text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_') {
+    for (before, rest) in occurrences(text, root) {
+        if before.ends_with(is_of_name) {
             continue;
         }
-        let rest = &text[at + root.len()..];
         match rest.strip_prefix('{') {
             Some(group) => found.extend(group_heads(group)),
             None => found.extend(head(rest)),
@@ -98,7 +97,7 @@ fn group_heads(group: &str) -> Vec<String> {
             '}' => depth -= 1,
             ',' if depth == 0 => begins = true,
             c if begins && !c.is_whitespace() => {
-                heads.extend(head(&group[at..]));
+                heads.extend(head(group.split_at(at).1));
                 begins = false;
             }
             _ => {}
@@ -130,8 +129,8 @@ pub(crate) fn crates_abroad(sources: &[Text], homes: &[(&str, &[&str])]) -> Vec<
         let text = without_tests(text);
         for (name, homes) in homes {
             let root = format!("{name}::");
-            let named = text.match_indices(&root).any(|(at, _)| {
-                !text[..at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | ':' | '"'))
+            let named = occurrences(&text, &root).any(|(before, _)| {
+                !before.ends_with(|c: char| is_of_name(c) || matches!(c, ':' | '"'))
             });
             if named && !homes.iter().any(|home| path.starts_with(home)) {
                 complaints.push(format!("{path}: {name} lives in {}", homes.join(", ")));
@@ -224,8 +223,8 @@ pub(crate) fn dead_links(documents: &[Text], files: &BTreeSet<String>) -> Vec<St
     let mut complaints = Vec::new();
     for (path, text) in documents {
         let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-        for (at, _) in text.match_indices("](") {
-            let target = text[at + 2..].split(')').next().unwrap_or_default();
+        for (_, rest) in occurrences(text, "](") {
+            let target = rest.split(')').next().unwrap_or_default();
             let target = target.split('#').next().unwrap_or_default();
             if target.is_empty() || target.contains("://") || target.starts_with("mailto:") {
                 continue;
@@ -291,9 +290,21 @@ fn without_tests(text: &str) -> String {
 }
 
 fn without_comments(text: &str) -> String {
-    let code = text.lines().map(|line| match line.find("//") {
-        Some(at) if !line[..at].ends_with(':') => &line[..at],
-        _ => line,
+    let code = text.lines().map(|line| match line.split_once("//") {
+        Some((code, _)) if !code.ends_with(':') => code,
+        Some(_) | None => line,
     });
     code.collect::<Vec<_>>().join("\n")
+}
+
+/// Returns what stands before and after each place where the needle is.
+fn occurrences<'a>(text: &'a str, needle: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+    text.match_indices(needle).map(move |(at, _)| {
+        let (before, rest) = text.split_at(at);
+        (before, rest.strip_prefix(needle).unwrap_or_default())
+    })
+}
+
+fn is_of_name(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
 }
