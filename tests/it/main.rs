@@ -6,6 +6,7 @@
     clippy::print_stdout,
     clippy::unwrap_in_result,
     clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
     reason = "a test fails by panicking"
 )]
 
