@@ -261,7 +261,7 @@ impl Session {
 
     fn handle_event(&mut self, event: Event) {
         match event {
-            Event::Answered { request, answer } => self.path_answered(*request, answer),
+            Event::Answered { request, answer } => self.path_answered(&request, answer),
             Event::Fetched {
                 handle,
                 fetch,

@@ -1,4 +1,4 @@
-//! An open file that is read: GETs on their way, pinned to one ETag, and the READs they answer.
+//! An open file that is read: GETs on their way, pinned to one `ETag`, and the READs they answer.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};

@@ -202,7 +202,7 @@ impl Session {
     }
 
     /// Begins the multipart upload. It outlives the session: whoever created it must end it.
-    fn create_upload(&mut self, handle: HandleId, writing: &mut Writing) {
+    fn create_upload(&self, handle: HandleId, writing: &mut Writing) {
         writing.multipart = Multipart::Creating;
         let (store, events) = (self.environment.store.clone(), self.events.clone());
         let (location, object) = (writing.location.clone(), writing.object.clone());
@@ -387,7 +387,7 @@ impl Session {
         });
     }
 
-    fn commit_put(&mut self, handle: HandleId, writing: &mut Writing, size: u64) {
+    fn commit_put(&self, handle: HandleId, writing: &mut Writing, size: u64) {
         let payload = match writing.upload.take_last_part(size) {
             Ok(Some(part)) => part.slot.into_payload(part.length),
             Ok(None) => Bytes::new(),
@@ -459,7 +459,7 @@ impl Session {
     }
 
     /// Gives an upload up: nothing of it will become visible.
-    pub(crate) fn fail_writing(&mut self, writing: &mut Writing, status: Status, reason: &str) {
+    pub(crate) fn fail_writing(&self, writing: &mut Writing, status: Status, reason: &str) {
         if writing.failed.is_some() {
             return;
         }
@@ -477,7 +477,7 @@ impl Session {
         writing.slots_wanted.clear();
     }
 
-    pub(crate) fn abort_upload(&mut self, writing: &mut Writing) {
+    pub(crate) fn abort_upload(&self, writing: &mut Writing) {
         if let Multipart::Open(upload) = &writing.multipart {
             let (store, location) = (self.environment.store.clone(), writing.location.clone());
             self.environment

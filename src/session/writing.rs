@@ -22,6 +22,10 @@ use super::status::{NO_APPEND, NO_EDIT};
 
 /// The state of one file that is written.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts of one file"
+)]
 pub(crate) struct Writing {
     pub(crate) path: VirtualPath,
     pub(crate) location: Location,
