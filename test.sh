@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every check there is: ./test.sh; the ones to run while working: ./test.sh quick.
-# One profile throughout, the one of `cargo run --release`, so that dependencies compile once.
+# One profile throughout, the one of `cargo run --release`: what one step built, the next one takes.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -48,28 +48,31 @@ deny() {
   fi
 }
 
-main() {
-  trap report EXIT
-  export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
+everything() {
   step format cargo fmt --all -- --check
   step clippy cargo clippy --locked --release --workspace --all-targets -- -D warnings
-  case ${1:-all} in
-    quick)
-      step 'unit tests' cargo test --locked --release --workspace --lib
-      step tidy cargo test --locked --release --test tidy --test documents
-      ;;
-    all)
-      step documentation env RUSTDOCFLAGS='-D warnings' \
-        cargo doc --locked --release --workspace --no-deps --quiet
-      step 'python clients' python_clients
-      step tests cargo test --locked --release --workspace
-      step 'dependency rules' deny
-      ;;
-    *)
-      printf 'usage: ./test.sh [quick]\n' >&2
-      exit 64
-      ;;
-  esac
+  step documentation env RUSTDOCFLAGS='-D warnings' \
+    cargo doc --locked --release --workspace --no-deps --quiet
+  step 'python clients' python_clients
+  step tests cargo test --locked --release --workspace
+  step 'dependency rules' deny
 }
 
-main "$@"
+quick() {
+  step format cargo fmt --all -- --check
+  step clippy cargo clippy --locked --release --workspace --all-targets -- -D warnings
+  step 'unit tests' cargo test --locked --release --workspace --lib
+  step tidy cargo test --locked --release --test tidy --test documents
+}
+
+export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
+case ${1:-everything} in
+  everything | quick)
+    trap report EXIT
+    "${1:-everything}"
+    ;;
+  *)
+    printf 'usage: ./test.sh [quick]\n' >&2
+    exit 64
+    ;;
+esac

@@ -171,8 +171,8 @@ mod tests {
 
     impl io::Write for Captured {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            all.write(bytes)
+            let mut text = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            text.write(bytes)
         }
 
         fn flush(&mut self) -> io::Result<()> {

@@ -33,6 +33,21 @@ fn a_wrong_configuration_exits_with_78_and_names_file_line_and_remedy() {
 }
 
 #[test]
+fn a_host_key_that_cannot_be_used_is_found_before_serving() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("portcullis.toml");
+    let text = "host_key_files = [\"/nonexistent/key\"]\n[identity]\nurl = \"https://idp\"\n";
+    std::fs::write(&path, text).unwrap();
+    let output = run(&["check-config", "--config", path.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(78));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        text.contains("host_key_files: /nonexistent/key: "),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_good_configuration_is_called_good() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("portcullis.toml");

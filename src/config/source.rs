@@ -15,14 +15,14 @@ use super::value::Raw;
 pub(super) const ENVIRONMENT_PREFIX: &str = "PORTCULLIS_";
 
 /// Everything that was written, by `section.key`.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Sources {
     file: BTreeMap<String, Given>,
     environment: BTreeMap<String, Given>,
 }
 
 /// A value and where it stands.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Given {
     place: Place,
     raw: Raw,

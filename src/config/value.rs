@@ -8,8 +8,8 @@ use super::Config;
 use super::settings::{Kind, Range};
 use crate::secret::Secret;
 
-/// A value as it was written.
-#[derive(Debug, Clone)]
+/// A value as it was written; not `Debug`, since it may be a secret.
+#[derive(Clone)]
 pub(super) enum Raw {
     Text(String),
     Integer(u64),
@@ -138,7 +138,8 @@ impl Kind {
                 Err(_) => return refused(&Raw::Text(text)),
             },
             (Self::Secret(field), Raw::Text(text)) => {
-                *field(config) = Some(Secret::new(text.trim_end().to_owned()));
+                let text = text.trim_end();
+                *field(config) = (!text.is_empty()).then(|| Secret::new(text.to_owned()));
             }
             (Self::Headers(field), Raw::Table(headers)) => *field(config) = headers,
             (Self::Headers(field), Raw::Text(text)) => *field(config) = headers(&text)?,
