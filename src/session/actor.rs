@@ -14,7 +14,8 @@ use crate::auth::AuthenticatedUser;
 use crate::budget::{Gate, GateHold, Slot};
 use crate::sftp::{DecodeError, Frames, HandleId, Message, RequestId, Status, StatusCode, decode};
 use crate::storage::{
-    Checksum, CompletedPart, ListPage, ListQuery, PartNumber, StorageError, Stored, UploadId,
+    Checksum, CompletedPart, ListPage, ListQuery, Location, PartNumber, StorageError, Stored,
+    UploadId,
 };
 use crate::transfer::PathOrder;
 use crate::{audit, limits};
@@ -75,6 +76,7 @@ pub(crate) enum Event {
     },
     Created {
         handle: HandleId,
+        location: Location,
         outcome: Result<UploadId, StorageError>,
     },
     PartDone {
@@ -115,7 +117,7 @@ impl Events {
 enum End {
     /// The client is done, or the gateway drains.
     Finished,
-    /// The channel is gone.
+    /// The channel is gone, or nobody listens at its other end.
     Gone,
 }
 
@@ -190,8 +192,8 @@ impl Session {
                 }
                 bytes = inbound.next(), if open => match bytes {
                     Some(bytes) => {
-                        if self.take(bytes).is_err() {
-                            return End::Finished;
+                        if let Err(end) = self.take(bytes) {
+                            return end;
                         }
                     }
                     None => open = false,
@@ -209,7 +211,7 @@ impl Session {
     }
 
     /// Takes what the client sent. An error ends the session.
-    fn take(&mut self, bytes: Bytes) -> Result<(), ()> {
+    fn take(&mut self, bytes: Bytes) -> Result<(), End> {
         self.frames.push(bytes);
         loop {
             let frame = match self.frames.next_frame() {
@@ -217,7 +219,7 @@ impl Session {
                 Ok(None) => return Ok(()),
                 Err(error) => {
                     tracing::info!(%error, "session ends: not an SFTP packet");
-                    return Err(());
+                    return Err(End::Finished);
                 }
             };
             match decode(frame) {
@@ -227,7 +229,7 @@ impl Session {
                 }
                 Ok(Message::Request { .. }) if !self.greeted => {
                     tracing::info!("session ends: a request before INIT");
-                    return Err(());
+                    return Err(End::Finished);
                 }
                 Ok(Message::Request { id, request }) => {
                     self.arrived();
@@ -246,15 +248,19 @@ impl Session {
                 }
                 Err(error @ DecodeError::NoId) => {
                     tracing::info!(%error, "session ends");
-                    return Err(());
+                    return Err(End::Finished);
                 }
             }
-            if self.requests_open > limits::REQUESTS_WAITING_HARD_MAX {
+            let beyond = self.requests_open > limits::REQUESTS_WAITING_HARD_MAX
+                || self.lane.bytes_waiting > limits::PATH_BYTES_WAITING_MAX
+                || self.out.is_overfull();
+            if beyond {
                 tracing::warn!(
                     waiting = self.requests_open,
-                    "session ends: too many requests wait"
+                    "session ends: too many requests or answers wait"
                 );
-                return Err(());
+                // Its answers are not kept for one who does not listen.
+                return Err(End::Gone);
             }
         }
     }
@@ -292,7 +298,11 @@ impl Session {
                     self.advance_writing(handle);
                 }
             }
-            Event::Created { handle, outcome } => self.created(handle, outcome),
+            Event::Created {
+                handle,
+                location,
+                outcome,
+            } => self.created(handle, location, outcome),
             Event::PartDone {
                 handle,
                 number,
@@ -320,8 +330,9 @@ impl Session {
             match event {
                 Event::Created {
                     handle,
+                    location,
                     outcome: Ok(upload),
-                } => self.created(handle, Ok(upload)),
+                } => self.created(handle, location, Ok(upload)),
                 Event::Committed { handle, outcome } => self.committed(handle, outcome),
                 Event::Answered { .. }
                 | Event::Fetched { .. }
@@ -390,32 +401,30 @@ impl Session {
 
     // ---- back-pressure ----
 
-    /// Counts WRITE bytes that wait for a slot.
-    pub(crate) fn parked_bytes_changed(
-        &mut self,
-        change: impl FnOnce(&Gate, usize) -> usize,
-        bytes: usize,
-    ) {
-        let before = self.gate.add_unslotted(0);
-        let total = change(&self.gate, bytes);
-        self.unslotted = if total >= before {
-            self.unslotted.saturating_add(bytes)
-        } else {
-            self.unslotted.saturating_sub(bytes)
-        };
+    /// Counts WRITE bytes that begin to wait for a slot.
+    pub(crate) fn bytes_parked(&mut self, bytes: usize) {
+        self.gate.add_unslotted(bytes);
+        self.unslotted = self.unslotted.saturating_add(bytes);
+    }
+
+    /// Counts WRITE bytes that wait no more.
+    pub(crate) fn bytes_unparked(&mut self, bytes: usize) {
+        self.gate.remove_unslotted(bytes);
+        self.unslotted = self.unslotted.saturating_sub(bytes);
     }
 
     /// Closes the gate where too much waits, and opens it where it does not.
     fn regulate(&mut self) {
         let now = self.environment.clock.now();
-        let crowded = self.requests_open >= limits::REQUESTS_WAITING_SOFT_MAX;
+        let crowded =
+            self.requests_open >= limits::REQUESTS_WAITING_SOFT_MAX || self.out.is_crowded();
         let hold = crowded && !self.is_output_stuck(now);
         match (hold, self.request_hold.is_some()) {
             (true, false) => self.request_hold = Some(self.gate.close()),
             (false, true) => self.request_hold = None,
             (true, true) | (false, false) => {}
         }
-        let total = self.gate.add_unslotted(0);
+        let total = self.gate.unslotted();
         let full = self.unslotted > 0 && total > self.environment.budget.unslotted_bytes_max();
         match (full, self.write_hold.is_some()) {
             (true, false) => self.write_hold = Some((self.gate.close(), now)),
@@ -518,10 +527,17 @@ impl Session {
         }
     }
 
-    /// Forgets a handle whose CLOSE was answered.
+    /// Forgets a handle whose CLOSE was answered; so is what was asked before and overtaken.
     pub(crate) fn drop_handle(&mut self, handle: HandleId, writing: Box<Writing>) {
         drop(writing);
-        drop(self.handles.remove(handle));
+        if let Some(Handle::File {
+            reading: Some(mut reading),
+            ..
+        }) = self.handles.remove(handle)
+        {
+            self.report_download(&reading);
+            self.refuse_unread(&mut reading);
+        }
         self.start_paths();
     }
 }

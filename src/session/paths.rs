@@ -14,7 +14,7 @@ use super::actor::{Event, Session};
 use super::handles::Handle;
 use super::list::{self, Listing};
 use super::names::{self, Found};
-use super::plan::{Folder, Need, Parent, Target, plan};
+use super::plan::{Folder, Need, Parent, Target, plan, refuse_disclosure};
 use super::reading::{OpenedObject, Reading, open_object};
 use super::rename;
 use super::status::{EXISTS, IS_DIRECTORY, NO_APPEND, NOT_EMPTY, Refusal, TOO_MANY_HANDLES};
@@ -82,12 +82,34 @@ pub(crate) struct ForWriting {
 pub(crate) struct Lane {
     /// Not yet compared with each other.
     waiting: VecDeque<PathRequest>,
+    pub(crate) bytes_waiting: usize,
     /// In order of arrival; each has a ticket.
     ordered: VecDeque<PathRequest>,
     running: usize,
     opening: usize,
+    /// [`Session::start_paths`] is at work: what ends at once must not begin it anew, or the
+    /// stack would grow with the client's requests.
+    starting: bool,
     /// Directories that this session saw: a file may be put there without looking again.
     known: BTreeSet<VirtualPath>,
+}
+
+impl PathRequest {
+    fn path_bytes(&self) -> usize {
+        let second = match &self.act {
+            Act::Rename { to, .. } => to.as_str().len(),
+            Act::Stat
+            | Act::SetStat(_)
+            | Act::StatVfs
+            | Act::OpenDirectory
+            | Act::Open { .. }
+            | Act::Remove
+            | Act::MkDir
+            | Act::RmDir
+            | Act::Close(_) => 0,
+        };
+        self.path.as_str().len().saturating_add(second)
+    }
 }
 
 impl Act {
@@ -101,6 +123,20 @@ impl Act {
             | Self::RmDir
             | Self::Rename { .. }
             | Self::Close(_) => true,
+        }
+    }
+
+    /// Says whether it is to come to its end even if its session does not: half of a rename is
+    /// worse than either end of it.
+    const fn outlives(&self) -> bool {
+        match self {
+            Self::Remove | Self::MkDir | Self::RmDir | Self::Rename { .. } => true,
+            Self::Stat
+            | Self::SetStat(_)
+            | Self::StatVfs
+            | Self::OpenDirectory
+            | Self::Open { .. }
+            | Self::Close(_) => false,
         }
     }
 
@@ -136,16 +172,32 @@ impl Session {
             act,
             ticket: None,
         };
+        let bytes = request.path_bytes();
+        self.lane.bytes_waiting = self.lane.bytes_waiting.saturating_add(bytes);
         self.lane.waiting.push_back(request);
         self.start_paths();
     }
 
     /// Starts what may run.
     pub(crate) fn start_paths(&mut self) {
+        if std::mem::replace(&mut self.lane.starting, true) {
+            return;
+        }
+        // Whatever ended at once may have set others free: begin again after each.
+        while let Some(request) = self.next_path() {
+            self.start_path(request);
+        }
+        self.lane.starting = false;
+    }
+
+    /// Takes the first request that nothing stands in the way of.
+    fn next_path(&mut self) -> Option<PathRequest> {
         while self.lane.ordered.len() < limits::PATH_REQUESTS_AT_ONCE {
             let Some(mut request) = self.lane.waiting.pop_front() else {
                 break;
             };
+            let bytes = request.path_bytes();
+            self.lane.bytes_waiting = self.lane.bytes_waiting.saturating_sub(bytes);
             let mut paths = vec![request.path.clone()];
             if let Act::Rename { to, .. } = &request.act {
                 paths.push(to.clone());
@@ -154,23 +206,14 @@ impl Session {
             self.lane.ordered.push_back(request);
         }
         let calls_max = self.environment.limits.storage_calls_per_session_max;
-        let mut at = 0;
-        while let Some(request) = self.lane.ordered.get(at) {
-            let free = self.lane.running < calls_max || matches!(request.act, Act::Close(_));
-            if free
+        let free = self.lane.running < calls_max;
+        let at = self.lane.ordered.iter().position(|request| {
+            (free || matches!(request.act, Act::Close(_)))
                 && request
                     .ticket
                     .is_some_and(|ticket| self.order.may_run(ticket))
-            {
-                if let Some(request) = self.lane.ordered.remove(at) {
-                    self.start_path(request);
-                }
-                // Whatever ended at once may have set others free.
-                at = 0;
-            } else {
-                at = at.saturating_add(1);
-            }
-        }
+        })?;
+        self.lane.ordered.remove(at)
     }
 
     fn start_path(&mut self, request: PathRequest) {
@@ -215,14 +258,23 @@ impl Session {
                 Err(Status::NO_SUCH_FILE)
             }
             (Act::RmDir, Target::Object { .. }) => {
-                let below = |upload: &Writing| upload.path.below(&request.path).is_some();
-                if self.handles.uploads().any(below) {
+                if self.handles.is_written_under(&request.path) {
                     Err(NOT_EMPTY)
                 } else {
                     Ok(None)
                 }
             }
-            (Act::Rename { to, .. }, _) => plan(&config.home, to, Need::Write).map(|_| None),
+            (Act::Rename { to, .. }, source) => {
+                let to_target = plan(&config.home, to, Need::Write)?;
+                refuse_disclosure(source, &to_target)?;
+                // What CLOSE is going to write belongs to the name that it was opened under.
+                if self.handles.is_written_under(&request.path) || self.handles.is_written_under(to)
+                {
+                    Err(BEING_WRITTEN)
+                } else {
+                    Ok(None)
+                }
+            }
             _ => Ok(None),
         }
     }
@@ -234,9 +286,11 @@ impl Session {
             .path
             .parent()
             .is_some_and(|parent| self.lane.known.contains(&parent));
-        let unlink_only = matches!(request.act, Act::Remove) && self.unlink_uploads(&request.path);
+        let uploaded_here =
+            matches!(request.act, Act::Remove) && self.handles.upload_at(&request.path).is_some();
         let (store, events) = (self.environment.store.clone(), self.events.clone());
-        self.tasks.spawn(async move {
+        let outlives = request.act.outlives();
+        let work = async move {
             let work = Work {
                 store: &*store,
                 config: &config,
@@ -245,7 +299,7 @@ impl Session {
             };
             let answer = match work.run(&request).await {
                 // The name existed as an upload; that it did not exist in S3 is no error.
-                Err(refusal) if unlink_only && refusal.status == Status::NO_SUCH_FILE => {
+                Err(refusal) if uploaded_here && refusal.status == Status::NO_SUCH_FILE => {
                     Answer::Reply(Reply::Status(Status::OK))
                 }
                 Ok(answer) => answer,
@@ -255,20 +309,20 @@ impl Session {
                 request: Box::new(request),
                 answer,
             });
-        });
+        };
+        if outlives {
+            self.environment.reaper.outlive(work);
+        } else {
+            self.tasks.spawn(work);
+        }
     }
 
-    fn unlink_uploads(&mut self, path: &VirtualPath) -> bool {
-        let mut found = false;
-        for upload in self
-            .handles
-            .uploads_mut()
-            .filter(|upload| upload.path == *path)
-        {
-            upload.unlinked = true;
-            found = true;
+    fn unlink_uploads(&mut self, path: &VirtualPath) {
+        for upload in self.handles.uploads_mut() {
+            if upload.path == *path {
+                upload.unlinked = true;
+            }
         }
-        found
     }
 
     /// Answers a request that ran, and lets those go on that waited for it.
@@ -397,7 +451,10 @@ impl Session {
                 self.know(request.path.clone());
                 audit::changed(request.operation, &request.path, None);
             }
-            Act::Remove => audit::changed(request.operation, &request.path, None),
+            Act::Remove => {
+                self.unlink_uploads(&request.path);
+                audit::changed(request.operation, &request.path, None);
+            }
             Act::Stat
             | Act::SetStat(_)
             | Act::StatVfs
@@ -705,6 +762,7 @@ fn file_target(target: Target) -> Result<(Location, Access), Status> {
     }
 }
 
+const BEING_WRITTEN: Status = Status::failure("The file is being written; close it first");
 const SIZE_BY_PATH: Status =
     Status::unsupported("The size of a file can be changed only while it is written");
 const KNOWN_DIRECTORIES_MAX: usize = 1_000;

@@ -18,5 +18,7 @@ mod idp_contract;
 mod idp_examples;
 mod idp_webhook;
 mod session;
+mod session_pipelined;
+mod session_writes;
 mod ssh;
 mod storage_contract;
