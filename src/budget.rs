@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::limits::{self, Limits};
-use crate::transfer::PartLayout;
+use crate::storage::PartLayout;
 
 /// The process's part slots and read-ahead pool.
 #[derive(Debug)]

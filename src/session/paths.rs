@@ -3,11 +3,11 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
+use super::order::Ticket;
 use crate::audit;
 use crate::limits;
 use crate::sftp::{Attributes, HandleId, OpenMode, Reply, RequestId, Status};
 use crate::storage::{ETag, ListPage, Location, ObjectStore, Precondition, StorageErrorKind};
-use crate::transfer::Ticket;
 use crate::vfs::{Access, VirtualPath};
 
 use super::actor::{Event, Session};

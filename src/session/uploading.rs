@@ -7,6 +7,7 @@ use futures_util::StreamExt as _;
 use tokio::sync::oneshot;
 
 use crate::audit;
+use crate::metrics::TransferEnd;
 use crate::sftp::{HandleId, Payload, RequestId, Status};
 use crate::storage::{
     ByteRange, Checksum, CompletedPart, ETag, Location, PartNumber, SharedStore, StorageError,
@@ -45,6 +46,7 @@ impl Session {
             }
             Ok(offset) => {
                 writing.touched = asked;
+                self.environment.metrics.bytes_received(length);
                 let from = Source::Client(id);
                 let parked = Parked::new(from, offset, payload, asked);
                 self.place_or_park(handle, writing, parked);
@@ -455,6 +457,9 @@ impl Session {
                     &stored.etag.0,
                     took,
                 );
+                self.environment
+                    .metrics
+                    .upload_ended(TransferEnd::Completed);
                 self.closed(&mut writing, closing, Status::OK);
             }
             Err(error) => {
@@ -488,6 +493,12 @@ impl Session {
         }
         writing.failed = Some(status);
         audit::upload_failed(&writing.path, &writing.location, writing.received, reason);
+        let end = if writing.close_asked {
+            TransferEnd::Failed
+        } else {
+            TransferEnd::Abandoned
+        };
+        self.environment.metrics.upload_ended(end);
         if let Some(filler) = writing.filler.take() {
             filler.abort();
         }

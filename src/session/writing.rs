@@ -9,11 +9,13 @@ use std::time::Instant;
 
 use tokio::task::AbortHandle;
 
+use super::order::Ticket;
 use crate::sftp::{Attributes, OpenMode, Payload, RequestId, Status};
+use crate::storage::PartLayout;
 use crate::storage::{
     Checksum, CompletedPart, ETag, Location, NewObject, PartNumber, Precondition, UploadId,
 };
-use crate::transfer::{PartLayout, Ticket, Upload, UploadError, WriteStep};
+use crate::transfer::{Upload, UploadError, WriteStep};
 use crate::vfs::{Access, VirtualPath};
 
 use super::commit;

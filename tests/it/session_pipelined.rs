@@ -1,8 +1,6 @@
 //! Many requests at once: each gets exactly one answer, in an order that a file system could have
 //! given, in bounded memory.
 
-use std::sync::Arc;
-
 use portcullis::limits::{self, Limits};
 use portcullis::storage::failing::{Fault, Gate};
 use portcullis::storage::{Operation, StorageErrorKind};
@@ -220,7 +218,8 @@ async fn handles_are_bounded() {
         handles_per_session_max: 5,
         ..Limits::default()
     };
-    let mut raw = Raw::with(Arc::clone(&store) as _, whole_bucket(), limits).await;
+    let shared: portcullis::storage::SharedStore = store.clone();
+    let mut raw = Raw::with(shared, whole_bucket(), limits).await;
     let opens: Vec<u8> = (0..20)
         .flat_map(|id| raw::open(id, "/f", READING))
         .collect();

@@ -37,12 +37,7 @@ const LEVELS: &[&[&str]] = &[
 ];
 
 /// Imports that break the law for a reason; one that is no longer there is a complaint too.
-const IMPORT_EXCEPTIONS: &[(&str, &str)] = &[
-    // The order of requests is about virtual paths; both are pure.
-    ("src/transfer/order.rs", "vfs"),
-    // The sizes of slots follow the schedule of parts, and parts are filled slots.
-    ("src/budget.rs", "transfer"),
-];
+const IMPORT_EXCEPTIONS: &[(&str, &str)] = &[];
 
 /// The one place of each foreign crate that stands for a boundary.
 const HOMES: &[(&str, &[&str])] = &[
@@ -78,6 +73,7 @@ const PURE: &[&str] = &[
     "src/sftp/",
     "src/transfer/",
     "src/session/plan.rs",
+    "src/session/order.rs",
     "src/idp/wire",
     "src/auth/keys.rs",
 ];
