@@ -282,8 +282,12 @@ impl Session {
     fn run_path(&mut self, request: PathRequest) {
         let config = std::sync::Arc::clone(self.user.config());
         let uploading = self.handles.uploads_in(&request.path);
-        let parent_known = request
-            .path
+        let made = if let Act::Rename { to, .. } = &request.act {
+            to
+        } else {
+            &request.path
+        };
+        let parent_known = made
             .parent()
             .is_some_and(|parent| self.lane.known.contains(&parent));
         let uploaded_here =
@@ -440,11 +444,14 @@ impl Session {
         }
         match &request.act {
             Act::Rename { to, .. } => {
-                self.lane.known.clear();
+                self.forget(&request.path);
+                if let Some(parent) = to.parent() {
+                    self.know(parent);
+                }
                 audit::changed(request.operation, &request.path, Some(to));
             }
             Act::RmDir => {
-                self.lane.known.clear();
+                self.forget(&request.path);
                 audit::changed(request.operation, &request.path, None);
             }
             Act::MkDir => {
@@ -469,6 +476,11 @@ impl Session {
             self.lane.known.clear();
         }
         self.lane.known.insert(directory);
+    }
+
+    fn forget(&mut self, directory: &VirtualPath) {
+        let elsewhere = |known: &VirtualPath| known.below(directory).is_none();
+        self.lane.known.retain(elsewhere);
     }
 
     // ---- open directories ----
@@ -592,11 +604,13 @@ impl Work<'_> {
             Act::Open { mode, .. } if mode.write => self.open_for_writing(target, *mode).await,
             Act::Open { .. } => self.open_for_reading(target).await,
             Act::Remove => names::remove(self.store, &target).await.map(|()| ok),
-            Act::MkDir => names::mkdir(self.store, &target).await.map(|()| ok),
+            Act::MkDir => names::mkdir(self.store, &target, self.parent_known)
+                .await
+                .map(|()| ok),
             Act::RmDir => names::rmdir(self.store, &target).await.map(|()| ok),
             Act::Rename { to, replace } => {
                 let to = plan(home, to, Need::Write)?;
-                rename::rename(self.store, &target, &to, *replace)
+                rename::rename(self.store, &target, &to, *replace, self.parent_known)
                     .await
                     .map(|()| ok)
             }
@@ -624,6 +638,9 @@ impl Work<'_> {
                 return Err(Status::NO_SUCH_FILE.into());
             }
         };
+        if folder.prefix.len() > limits::KEY_BYTES_MAX {
+            return Err(Status::NO_SUCH_FILE.into());
+        }
         let first = list::fetch_page(self.store, &folder, &list::page_query(&folder, None)).await?;
         let empty = first.objects.is_empty() && first.prefixes.is_empty();
         if empty && !always && self.uploading.is_empty() {
@@ -671,12 +688,10 @@ impl Work<'_> {
 
     async fn open_for_writing(&self, target: Target, mode: OpenMode) -> Result<Answer, Refusal> {
         let parent = match &target {
-            Target::Object { parent, .. } if !self.parent_known => parent.clone(),
-            Target::Object { .. }
-            | Target::Virtual
-            | Target::Root { .. }
-            | Target::MappedFile { .. }
-            | Target::Nowhere => Parent::Root,
+            Target::Object { parent, .. } => parent.clone(),
+            Target::Virtual | Target::Root { .. } | Target::MappedFile { .. } | Target::Nowhere => {
+                Parent::Root
+            }
         };
         let (location, access) = file_target(target)?;
         if mode.read && !access.may_read() {
@@ -684,7 +699,7 @@ impl Work<'_> {
         }
         let parent_there = async {
             if mode.create {
-                names::require_parent(self.store, &parent).await
+                names::require_parent(self.store, &parent, self.parent_known).await
             } else {
                 Ok(())
             }

@@ -17,7 +17,8 @@ use crate::transfer::{Download, Fetch, ReadStep};
 use crate::vfs::{Access, VirtualPath};
 
 use super::actor::{Event, Events, Session};
-use super::names::{Found, find};
+use super::names::is_directory;
+use super::plan::Folder;
 use super::status::{CHANGED, IS_DIRECTORY, Refusal, of_storage};
 
 /// The state of one file that is read.
@@ -81,12 +82,13 @@ pub(crate) async fn open_object(
             }
         }
         Err(error) if error.kind == StorageErrorKind::NotFound => {
-            match find(store, location).await? {
-                Found::Directory => Err(IS_DIRECTORY.into()),
-                // It came into being in between.
-                Found::File(_) => Err(CHANGED.into()),
-                Found::Nothing => Err(Status::NO_SUCH_FILE.into()),
-            }
+            let directory = is_directory(store, &Folder::of(location)).await?;
+            let status = if directory {
+                IS_DIRECTORY
+            } else {
+                Status::NO_SUCH_FILE
+            };
+            Err(status.into())
         }
         Err(error) => Err(error.into()),
     }

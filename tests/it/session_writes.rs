@@ -358,3 +358,39 @@ async fn names_are_kept_byte_by_byte() {
         Err(StatusCode::NoSuchFile)
     );
 }
+
+#[tokio::test]
+async fn bytes_written_into_a_directory_while_it_moves_are_not_lost() {
+    let (failing, store) = failing();
+    plant(&store, "d/f", b"old").await;
+    let talk = Talk::start(failing.clone()).await;
+    let gate = Gate::closed();
+    failing.spoil(Operation::Delete, 1, Fault::Hold(gate.clone()));
+    let meanwhile = async {
+        gate.reached(1).await;
+        plant(&store, "d/f", b"new").await;
+        gate.open();
+    };
+    let (moved, ()) = tokio::join!(talk.client.rename("/d", "/e"), meanwhile);
+    assert_eq!(moved.map(drop).map_err(code), Err(StatusCode::Failure));
+    assert_eq!(store.object(&at("d/f")).as_deref(), Some(&b"new"[..]));
+}
+
+#[tokio::test]
+async fn a_rename_comes_to_its_end_without_its_session() {
+    let (failing, store) = failing();
+    plant(&store, "f", b"x").await;
+    let mut raw = Raw::start(failing.clone()).await;
+    let gate = Gate::closed();
+    failing.spoil(Operation::Delete, 1, Fault::Hold(gate.clone()));
+    raw.send(&raw::rename(1, "/f", "/g")).await;
+    gate.reached(1).await;
+    raw.send(&named(raw::REALPATH, 2, "/")).await;
+    let running = raw.running;
+    drop(raw.pipe);
+    let reaper = running.end().await;
+    gate.open();
+    reaper.drain().await;
+    assert_eq!(store.object(&at("f")), None);
+    assert_eq!(store.object(&at("g")).as_deref(), Some(&b"x"[..]));
+}
