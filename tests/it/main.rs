@@ -13,6 +13,7 @@
 mod auth;
 mod auth_log;
 mod common;
+mod faults;
 mod idp_cache;
 mod idp_contract;
 mod idp_examples;
