@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::limits::{self, Limits};
-use crate::transfer::PartLayout;
+use crate::storage::PartLayout;
 
 /// The process's part slots and read-ahead pool.
 #[derive(Debug)]
@@ -124,6 +124,23 @@ impl Budget {
             taken(self.upload_units, &self.uploads),
             taken(self.read_ahead_units, &self.read_ahead),
         )
+    }
+
+    /// Returns the bytes that there are for uploads and for read-ahead.
+    #[must_use]
+    pub fn limit_bytes(&self) -> (u64, u64) {
+        let bytes = |units| {
+            u64::try_from(units)
+                .unwrap_or(u64::MAX)
+                .saturating_mul(UNIT_BYTES)
+        };
+        (bytes(self.upload_units), bytes(self.read_ahead_units))
+    }
+
+    /// Returns how many wait for a slot.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     fn filled(&self, bytes: u64, permit: Option<OwnedSemaphorePermit>) -> Slot {

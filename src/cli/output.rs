@@ -1,17 +1,17 @@
-//! The only place that prints: results to standard output, remarks to standard error. A closed
-//! pipe is not an error of ours.
+//! Words for people and pipes: the only place that prints.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 
-/// Prints a result.
-pub fn say(text: &str) {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{text}")
-        .and_then(|()| out.flush())
-        .unwrap_or_default();
+/// Writes to standard output; a pipe that nobody reads any more is no failure.
+pub fn print(text: &str) {
+    let mut out = io::stdout().lock();
+    drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
 }
 
-/// Prints a remark for the person at the terminal.
-pub fn say_error(text: &str) {
-    writeln!(std::io::stderr().lock(), "{text}").unwrap_or_default();
+/// Writes what went wrong to standard error, a line for each thing.
+pub fn error(text: &str) {
+    let mut out = io::stderr().lock();
+    for line in text.lines() {
+        drop(writeln!(out, "error: {line}"));
+    }
 }

@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
 use async_trait::async_trait;
+use clap::Args;
 use embedded_s3::EmbeddedS3;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::bundled_webhook::BundledWebhook;
-use super::output::{say, say_error};
+use super::{Failure, output, signals};
 use crate::auth::AuthSettings;
 use crate::gateway::{Gateway, GatewayParts};
 use crate::idp::webhook::{Webhook, WebhookSettings};
@@ -24,30 +25,44 @@ use crate::secret::Secret;
 use crate::ssh::{HostKey, HostKeys, Listener};
 use crate::storage::Capabilities;
 use crate::storage::s3::{Credentials, Encryption, S3Store, Settings, Timeouts};
+use crate::telemetry::{self, Format};
 
-/// What the command was asked to do.
-#[derive(Debug, Clone, Default)]
-pub struct QuickstartOptions {
-    /// Where to listen; otherwise 127.0.0.1:2222, or the next free port.
-    pub listen: Option<SocketAddr>,
-    /// Keeps the host key here.
-    pub state: Option<String>,
-    /// The bundled user's name.
-    pub user: Option<String>,
-    pub password_file: Option<String>,
-    /// Prints one line of JSON instead of text.
-    pub json: bool,
-    /// Asks this service instead of the bundled one.
-    pub webhook: Option<String>,
+/// Options of `quickstart`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Options {
+    /// Address and port for SSH, port 0 for any; otherwise 127.0.0.1:2222 or the next free port.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Keep the host key here, so that clients recognise the gateway next time.
+    #[arg(long, value_name = "DIRECTORY")]
+    state: Option<String>,
+    /// Name of the demo user.
+    #[arg(long, value_name = "NAME", default_value = "demo")]
+    user: String,
+    /// Take the demo user's password from a file instead of making one up.
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<String>,
+    /// Print one line of JSON, for scripts, once everything answers.
+    #[arg(long)]
+    json: bool,
+    /// Ask this URL who may enter, instead of the built-in demo user.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["user", "password_file"])]
+    webhook: Option<String>,
 }
 
-/// Runs until `stop`, then drains.
+/// Serves from memory until Ctrl-C.
 ///
 /// # Errors
-/// Something that is needed could not be started; the text names it.
-pub async fn run(options: QuickstartOptions, stop: CancellationToken) -> anyhow::Result<()> {
+/// The port is taken, a file cannot be read, or serving failed.
+pub fn run(options: Options) -> Result<(), Failure> {
+    telemetry::start(Format::Readable, "info")?;
+    signals::run(|stop| serve(options, stop))
+}
+
+async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     let s3 = start_s3().await?;
-    let user = options.user.clone().unwrap_or_else(|| "demo".to_owned());
+    let user = options.user;
     let password = password(options.password_file.as_deref())?;
     let bundled = BundledWebhook::start(&user, password.clone(), answer()).await?;
     let webhook = options.webhook.clone().unwrap_or_else(|| bundled.url());
@@ -58,12 +73,12 @@ pub async fn run(options: QuickstartOptions, stop: CancellationToken) -> anyhow:
     write_known_hosts(&known_hosts, &host_key, address)?;
     let fingerprint = host_key.fingerprint();
     let settings = WebhookSettings::new(&webhook, SERVER_ID);
-    let asked = Webhook::new(settings).context("--webhook cannot be used")?;
+    let provider = Webhook::new(settings).context("--webhook cannot be used")?;
     let gateway = Gateway::start(GatewayParts {
         listener,
         host_keys: HostKeys::new(vec![host_key])?,
         provider: Arc::new(WithBuckets {
-            provider: asked,
+            provider,
             s3: Arc::clone(&s3),
         }),
         auth: AuthSettings::default(),
@@ -72,31 +87,30 @@ pub async fn run(options: QuickstartOptions, stop: CancellationToken) -> anyhow:
         metrics: Arc::new(Metrics::default()),
         banner: None,
     })?;
-    let own = options.webhook.is_some();
     if options.json {
-        say(&json!({
+        let line = json!({
             "address": address.to_string(),
             "user": user,
             "password": password.expose(),
             "fingerprint": fingerprint,
+            "known_hosts": known_hosts,
             "webhook": webhook,
             "s3_endpoint": s3.endpoint(),
             "access_key": s3.access_key(),
             "secret_key": s3.secret_key(),
-            "known_hosts": known_hosts,
-        })
-        .to_string());
+        });
+        output::print(&format!("{line}\n"));
     } else {
-        say(&welcome(
+        let login = options.webhook.is_none().then_some((&*user, &password));
+        output::print(&welcome(
             address,
             &known_hosts,
             &fingerprint,
             &webhook,
-            (!own).then_some((&user, &password)),
+            login,
         ));
     }
     stop.cancelled().await;
-    say_error("stopping: transfers may finish, a second Ctrl-C ends them");
     gateway.drain().await;
     Ok(())
 }
@@ -107,7 +121,7 @@ fn welcome(
     known_hosts: &str,
     fingerprint: &str,
     webhook: &str,
-    login: Option<(&String, &Secret)>,
+    login: Option<(&str, &Secret)>,
 ) -> String {
     let user = login.map_or("USER", |(user, _)| user);
     let port = address.port();
@@ -120,7 +134,7 @@ fn welcome(
         "listening on {address} · in memory, gone at Ctrl-C\n  \
            sftp -P {port} -o UserKnownHostsFile={known_hosts} {user}@{host}\n  \
            {password}\n  \
-           host key: {fingerprint} · webhook: {webhook}"
+           host key: {fingerprint} · webhook: {webhook}\n"
     )
 }
 
@@ -205,18 +219,10 @@ async fn listen(asked: Option<SocketAddr>) -> anyhow::Result<Listener> {
 }
 
 fn host_key(state: Option<&str>) -> anyhow::Result<HostKey> {
-    let Some(state) = state else {
-        return Ok(HostKey::generate()?);
-    };
-    let path = format!("{state}/host_key");
-    if std::fs::exists(&path)? {
-        return HostKey::load(&path).with_context(|| format!("failed to read {path}"));
+    match state {
+        Some(state) => Ok(HostKey::kept_in(state)?),
+        None => Ok(HostKey::generate()?),
     }
-    std::fs::create_dir_all(state).with_context(|| format!("failed to make {state}"))?;
-    let key = HostKey::generate()?;
-    key.save(&path)
-        .with_context(|| format!("failed to write {path}"))?;
-    Ok(key)
 }
 
 fn known_hosts_file(state: Option<&str>) -> String {
@@ -308,3 +314,8 @@ const SECOND_WORDS: [&str; 32] = [
     "umber", "valley", "willow", "yarrow", "zephyr", "brook", "cliff", "dune", "elm", "finch",
     "gorge", "harbor",
 ];
+const EXAMPLES: &str = "\
+Examples:
+  portcullis quickstart
+  portcullis quickstart --listen 127.0.0.1:0 --json
+  portcullis quickstart --webhook http://127.0.0.1:8000";

@@ -12,6 +12,7 @@ use crate::secret::Secret;
 use crate::vfs::HomeDirectory;
 
 pub mod cache;
+pub mod metered;
 mod network;
 pub mod webhook;
 pub mod wire;

@@ -10,14 +10,15 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use super::order::PathOrder;
 use crate::auth::AuthenticatedUser;
 use crate::budget::{Gate, GateHold, Slot};
+use crate::metrics::TransferEnd;
 use crate::sftp::{DecodeError, Frames, HandleId, Message, RequestId, Status, StatusCode, decode};
 use crate::storage::{
     Checksum, CompletedPart, ListPage, ListQuery, Location, PartNumber, StorageError, Stored,
     UploadId,
 };
-use crate::transfer::PathOrder;
 use crate::{audit, limits};
 
 use super::handles::{Handle, Handles};
@@ -63,6 +64,10 @@ pub(crate) enum Event {
         handle: HandleId,
         fetch: u64,
         outcome: Result<Option<Bytes>, Status>,
+    },
+    Checksum {
+        handle: HandleId,
+        checksum: Checksum,
     },
     Page {
         handle: HandleId,
@@ -134,13 +139,14 @@ pub(super) async fn run<I: Inbound, O: Outbound>(
     let mut writer = JoinSet::new();
     writer.spawn(out::write(Arc::clone(&out), outbound));
     let now = environment.clock.now();
+    let metrics = Arc::clone(&environment.metrics);
     let mut session = Session {
         environment,
         user,
         out: Arc::clone(&out),
         events: Events(sender),
         tasks: JoinSet::new(),
-        handles: Handles::default(),
+        handles: Handles::new(metrics),
         order: PathOrder::default(),
         lane: Lane::default(),
         explanations: 0,
@@ -171,6 +177,8 @@ impl Session {
         writer: &mut JoinSet<Result<O, Gone>>,
     ) -> End {
         let drain = self.environment.drain.clone();
+        let expiry = self.expiry();
+        tokio::pin!(expiry);
         let out = Arc::clone(&self.out);
         let mut open = true;
         let mut slow_tick = ticker(SLOW_TICK);
@@ -205,11 +213,28 @@ impl Session {
                     self.reclaim_read_ahead();
                 }
                 () = drain.cancelled(), if !drain.is_cancelled() => {}
+                () = &mut expiry => {
+                    tracing::info!("session ends: the identity provider's answer has expired");
+                    return End::Finished;
+                }
                 // The writer ends by itself only when the channel is gone.
                 _ = writer.join_next() => return End::Gone,
             }
             while self.tasks.try_join_next().is_some() {}
             self.regulate();
+        }
+    }
+
+    /// Waits until the identity provider's answer is over its time, if it ever is.
+    fn expiry(&self) -> impl Future<Output = ()> + use<> {
+        let now = self.environment.clock.wall();
+        let expires_at = self.user.config().expires_at;
+        let left = expires_at.map(|end| end.duration_since(now).unwrap_or(Duration::ZERO));
+        async move {
+            match left {
+                Some(left) => tokio::time::sleep(left).await,
+                None => std::future::pending().await,
+            }
         }
     }
 
@@ -270,7 +295,7 @@ impl Session {
 
     fn handle_event(&mut self, event: Event) {
         match event {
-            Event::Answered { request, answer } => self.path_answered(*request, answer),
+            Event::Answered { request, answer } => self.path_answered(&request, answer),
             Event::Fetched {
                 handle,
                 fetch,
@@ -280,6 +305,12 @@ impl Session {
                     reading.arrive(fetch, outcome);
                     self.put_reading(handle, reading);
                     self.advance_reading(handle);
+                }
+            }
+            Event::Checksum { handle, checksum } => {
+                if let Some(mut reading) = self.take_reading(handle) {
+                    reading.expect(checksum);
+                    self.put_reading(handle, reading);
                 }
             }
             Event::Page {
@@ -339,6 +370,7 @@ impl Session {
                 Event::Committed { handle, outcome } => self.committed(handle, outcome),
                 Event::Answered { .. }
                 | Event::Fetched { .. }
+                | Event::Checksum { .. }
                 | Event::Page { .. }
                 | Event::Slot { .. }
                 | Event::Created { .. }
@@ -372,6 +404,14 @@ impl Session {
         let took = self.environment.clock.now().duration_since(reading.opened);
         let whole = reading.sent >= reading.meta.size;
         audit::downloaded(&reading.path, &reading.location, reading.sent, whole, took);
+        let end = if reading.is_failed() {
+            TransferEnd::Failed
+        } else if whole {
+            TransferEnd::Completed
+        } else {
+            TransferEnd::Abandoned
+        };
+        self.environment.metrics.download_ended(end);
     }
 
     // ---- counting ----

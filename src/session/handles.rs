@@ -1,7 +1,9 @@
 //! The open files and directories of a session.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use crate::metrics::Metrics;
 use crate::sftp::HandleId;
 use crate::vfs::VirtualPath;
 
@@ -20,14 +22,24 @@ pub(crate) enum Handle {
 }
 
 /// Handles by their numbers, which are never used twice in a session.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Handles {
     open: BTreeMap<HandleId, Handle>,
     next: u32,
+    metrics: Arc<Metrics>,
 }
 
 impl Handles {
+    pub(crate) const fn new(metrics: Arc<Metrics>) -> Self {
+        Self {
+            open: BTreeMap::new(),
+            next: 0,
+            metrics,
+        }
+    }
+
     pub(crate) fn insert(&mut self, handle: Handle) -> HandleId {
+        self.metrics.handle_opened();
         let id = HandleId(self.next);
         self.next = self.next.wrapping_add(1);
         self.open.insert(id, handle);
@@ -50,7 +62,9 @@ impl Handles {
     }
 
     pub(crate) fn remove(&mut self, id: HandleId) -> Option<Handle> {
-        self.open.remove(&id)
+        let handle = self.open.remove(&id)?;
+        self.metrics.handle_closed();
+        Some(handle)
     }
 
     pub(crate) fn len(&self) -> usize {

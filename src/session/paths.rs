@@ -3,11 +3,11 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
+use super::order::Ticket;
 use crate::audit;
 use crate::limits;
 use crate::sftp::{Attributes, HandleId, OpenMode, Reply, RequestId, Status};
 use crate::storage::{ETag, ListPage, Location, ObjectStore, Precondition, StorageErrorKind};
-use crate::transfer::Ticket;
 use crate::vfs::{Access, VirtualPath};
 
 use super::actor::{Event, Session};
@@ -62,7 +62,7 @@ pub(crate) enum Answer {
         listing: Box<Listing>,
     },
     Opened {
-        object: Option<(OpenedObject, Access)>,
+        object: Option<Box<(OpenedObject, Access)>>,
         writing: Option<ForWriting>,
         location: Location,
     },
@@ -218,19 +218,19 @@ impl Session {
 
     fn start_path(&mut self, request: PathRequest) {
         if let Act::Close(handle) = request.act {
-            return self.begin_close(request, handle);
+            return self.begin_close(&request, handle);
         }
         self.lane.running = self.lane.running.saturating_add(1);
         if matches!(request.act, Act::Open { .. } | Act::OpenDirectory) {
             let open = self.handles.len().saturating_add(self.lane.opening);
             self.lane.opening = self.lane.opening.saturating_add(1);
             if open >= self.environment.limits.handles_per_session_max {
-                return self.path_answered(request, Answer::Refused(TOO_MANY_HANDLES.into()));
+                return self.path_answered(&request, Answer::Refused(TOO_MANY_HANDLES.into()));
             }
         }
         match self.answer_at_once(&request) {
-            Ok(Some(answer)) => self.path_answered(request, answer),
-            Err(status) => self.path_answered(request, Answer::Refused(status.into())),
+            Ok(Some(answer)) => self.path_answered(&request, answer),
+            Err(status) => self.path_answered(&request, Answer::Refused(status.into())),
             Ok(None) => self.run_path(request),
         }
     }
@@ -330,7 +330,7 @@ impl Session {
     }
 
     /// Answers a request that ran, and lets those go on that waited for it.
-    pub(crate) fn path_answered(&mut self, request: PathRequest, answer: Answer) {
+    pub(crate) fn path_answered(&mut self, request: &PathRequest, answer: Answer) {
         self.lane.running = self.lane.running.saturating_sub(1);
         if matches!(request.act, Act::Open { .. } | Act::OpenDirectory) {
             self.lane.opening = self.lane.opening.saturating_sub(1);
@@ -340,7 +340,7 @@ impl Session {
         }
         let code = match answer {
             Answer::Reply(reply) => {
-                self.note_change(&request, &reply);
+                self.note_change(request, &reply);
                 self.out.reply(request.id, &reply);
                 crate::sftp::StatusCode::Ok
             }
@@ -362,7 +362,7 @@ impl Session {
                 writing,
                 location,
             } => {
-                let handle = self.opened(&request, object, writing, location);
+                let handle = self.opened(request, object, writing, location);
                 self.out.reply(request.id, &Reply::Handle(handle));
                 crate::sftp::StatusCode::Ok
             }
@@ -374,7 +374,7 @@ impl Session {
     fn opened(
         &mut self,
         request: &PathRequest,
-        object: Option<(OpenedObject, Access)>,
+        object: Option<Box<(OpenedObject, Access)>>,
         writing: Option<ForWriting>,
         location: Location,
     ) -> HandleId {
@@ -383,7 +383,7 @@ impl Session {
             reading: None,
             writing: None,
         });
-        if let Some((opened, access)) = object {
+        if let Some((opened, access)) = object.map(|object| *object) {
             let window = self.environment.limits.read_ahead_per_handle_bytes_max;
             let path = request.path.clone();
             let place = location.clone();
@@ -420,13 +420,13 @@ impl Session {
         handle
     }
 
-    fn begin_close(&mut self, request: PathRequest, handle: HandleId) {
+    fn begin_close(&mut self, request: &PathRequest, handle: HandleId) {
         let PathRequest {
             id,
             asked,
             ticket: Some(ticket),
             ..
-        } = request
+        } = *request
         else {
             return;
         };
@@ -680,7 +680,7 @@ impl Work<'_> {
         let (location, access) = file_target(target)?;
         let object = open_object(self.store, &location).await?;
         Ok(Answer::Opened {
-            object: Some((object, access)),
+            object: Some(Box::new((object, access))),
             writing: None,
             location,
         })
@@ -716,7 +716,10 @@ impl Work<'_> {
             return Err(NO_APPEND.into());
         }
         let object = match &base {
-            Some(_) if mode.read => Some((open_object(self.store, &location).await?, access)),
+            Some(_) if mode.read => Some(Box::new((
+                open_object(self.store, &location).await?,
+                access,
+            ))),
             Some(_) | None => None,
         };
         let base = base.map(|(etag, size)| Base { etag, size });

@@ -188,8 +188,12 @@ mod tests {
         HomeDirectory::logical(mappings, VirtualPath::root()).unwrap()
     }
 
+    fn at(path: &str) -> VirtualPath {
+        VirtualPath::parse(path).unwrap()
+    }
+
     fn ask(path: &str, need: Need) -> Result<Target, Status> {
-        plan(&home(), &VirtualPath::parse(path).unwrap(), need)
+        plan(&home(), &at(path), need)
     }
 
     #[test]

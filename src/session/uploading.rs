@@ -7,6 +7,7 @@ use futures_util::StreamExt as _;
 use tokio::sync::oneshot;
 
 use crate::audit;
+use crate::metrics::TransferEnd;
 use crate::sftp::{HandleId, Payload, RequestId, Status};
 use crate::storage::{
     ByteRange, Checksum, CompletedPart, ETag, Location, PartNumber, SharedStore, StorageError,
@@ -45,6 +46,7 @@ impl Session {
             }
             Ok(offset) => {
                 writing.touched = asked;
+                self.environment.metrics.bytes_received(length);
                 let from = Source::Client(id);
                 let parked = Parked::new(from, offset, payload, asked);
                 self.place_or_park(handle, writing, parked);
@@ -207,7 +209,7 @@ impl Session {
     }
 
     /// Begins the multipart upload. It outlives the session: whoever created it must end it.
-    fn create_upload(&mut self, handle: HandleId, writing: &mut Writing) {
+    fn create_upload(&self, handle: HandleId, writing: &mut Writing) {
         writing.multipart = Multipart::Creating;
         let (store, events) = (self.environment.store.clone(), self.events.clone());
         let (location, object) = (writing.location.clone(), writing.object.clone());
@@ -411,7 +413,7 @@ impl Session {
         });
     }
 
-    fn commit_put(&mut self, handle: HandleId, writing: &mut Writing, size: u64) {
+    fn commit_put(&self, handle: HandleId, writing: &mut Writing, size: u64) {
         let payload = match writing.upload.take_last_part(size) {
             Ok(Some(part)) => part.slot.into_payload(part.length),
             Ok(None) => Bytes::new(),
@@ -456,6 +458,9 @@ impl Session {
                     &stored.etag.0,
                     took,
                 );
+                self.environment
+                    .metrics
+                    .upload_ended(TransferEnd::Completed);
                 self.closed(&mut writing, closing, Status::OK);
             }
             Err(error) => {
@@ -483,12 +488,18 @@ impl Session {
     }
 
     /// Gives an upload up: nothing of it will become visible.
-    pub(crate) fn fail_writing(&mut self, writing: &mut Writing, status: Status, reason: &str) {
+    pub(crate) fn fail_writing(&self, writing: &mut Writing, status: Status, reason: &str) {
         if writing.failed.is_some() {
             return;
         }
         writing.failed = Some(status);
         audit::upload_failed(&writing.path, &writing.location, writing.received, reason);
+        let end = if writing.close_asked {
+            TransferEnd::Failed
+        } else {
+            TransferEnd::Abandoned
+        };
+        self.environment.metrics.upload_ended(end);
         if let Some(filler) = writing.filler.take() {
             filler.abort();
         }
@@ -501,7 +512,7 @@ impl Session {
         writing.slots_wanted.clear();
     }
 
-    pub(crate) fn abort_upload(&mut self, writing: &mut Writing) {
+    pub(crate) fn abort_upload(&self, writing: &mut Writing) {
         if let Multipart::Open(upload) = &writing.multipart {
             let (store, location) = (self.environment.store.clone(), writing.location.clone());
             self.environment

@@ -9,11 +9,13 @@ use std::time::Instant;
 
 use tokio::task::AbortHandle;
 
+use super::order::Ticket;
 use crate::sftp::{Attributes, OpenMode, Payload, RequestId, Status};
+use crate::storage::PartLayout;
 use crate::storage::{
     Checksum, CompletedPart, ETag, Location, NewObject, PartNumber, Precondition, UploadId,
 };
-use crate::transfer::{PartLayout, Ticket, Upload, UploadError, WriteStep};
+use crate::transfer::{Upload, UploadError, WriteStep};
 use crate::vfs::{Access, VirtualPath};
 
 use super::commit;
@@ -22,6 +24,10 @@ use super::status::{NO_APPEND, NO_EDIT, OVER_LIMIT};
 
 /// The state of one file that is written.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts of one file"
+)]
 pub(crate) struct Writing {
     pub(crate) path: VirtualPath,
     pub(crate) location: Location,

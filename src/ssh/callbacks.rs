@@ -115,10 +115,12 @@ impl Callbacks {
                 self.password_due = true;
                 refuse(password_alone(), true)
             }
-            Outcome::Refused { retry: true } => self.refusal(),
-            Outcome::Refused { retry: false } => {
-                self.state.dismiss(EndReason::LoginRefused);
-                refuse(MethodSet::empty(), false)
+            Outcome::Refused { retry } => {
+                if !retry {
+                    // The goodbye follows the refusal and says why.
+                    self.state.dismiss(EndReason::LoginRefused);
+                }
+                self.refusal()
             }
         }
     }

@@ -152,7 +152,7 @@ async fn watch(
         let pause = match due(&state.moments(), now, gatehouse.limits()) {
             Due::NotBefore(at) => at.saturating_duration_since(now),
             Due::Over(EndReason::Idle) => {
-                state.dismiss(EndReason::Idle);
+                state.conclude(EndReason::Idle);
                 LINGER
             }
             Due::Over(reason) => {
@@ -164,11 +164,10 @@ async fn watch(
                 return session.await;
             }
         };
-        let drained = gatehouse.draining().is_cancelled() && state.channels_open() == 0;
         if gatehouse.cutting().is_cancelled() {
-            state.dismiss(EndReason::DrainTimeout);
-        } else if drained {
-            state.dismiss(EndReason::Draining);
+            state.conclude(EndReason::DrainTimeout);
+        } else if gatehouse.draining().is_cancelled() && state.channels_open() == 0 {
+            state.conclude(EndReason::Draining);
         }
         if let Some(reason) = state.end().filter(|_| !said_goodbye) {
             said_goodbye = true;

@@ -107,6 +107,10 @@ fn first_gcm(list: &[u8]) -> Option<&[u8]> {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "numbers of tests, not of clients"
+)]
 mod tests {
     use proptest::prelude::*;
 

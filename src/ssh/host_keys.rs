@@ -94,6 +94,21 @@ impl HostKey {
         Ok(file.sync_all()?)
     }
 
+    /// Loads the key that is kept in a directory, or makes one and keeps it there.
+    ///
+    /// # Errors
+    /// The directory or the key cannot be read or written.
+    pub fn kept_in(directory: &str) -> Result<Self, HostKeyError> {
+        let path = format!("{directory}/host_key");
+        if std::fs::exists(&path)? {
+            return Self::load(&path);
+        }
+        std::fs::create_dir_all(directory)?;
+        let key = Self::generate()?;
+        key.save(&path)?;
+        Ok(key)
+    }
+
     /// Returns the algorithm's name, such as `ssh-ed25519`.
     #[must_use]
     pub fn algorithm(&self) -> String {

@@ -107,9 +107,9 @@ impl ConnectionState {
 
     // ---- the end ----
 
-    /// Cuts the connection now; the first reason stands.
+    /// Cuts the connection now.
     pub(super) fn cut(&self, reason: EndReason) {
-        self.end.get_or_init(|| reason);
+        self.conclude(reason);
         self.sever();
     }
 
@@ -121,8 +121,13 @@ impl ConnectionState {
 
     /// Asks the watching task to say goodbye, with a reason for the log.
     pub(super) fn dismiss(&self, reason: EndReason) {
-        self.end.get_or_init(|| reason);
+        self.conclude(reason);
         self.changed.notify_one();
+    }
+
+    /// Says why the gateway ends the connection; the first reason stands.
+    pub(super) fn conclude(&self, reason: EndReason) {
+        self.end.get_or_init(|| reason);
     }
 
     /// Why the gateway ends the connection, if it does.

@@ -98,13 +98,18 @@ impl AsyncRead for Stream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.take_waiting(buf) {
-            return Poll::Ready(this.check());
+        this.check()?;
+        // Most reads end here: the library takes each packet in two pieces.
+        if !this.state.gate.is_closed() && this.take_waiting(buf) {
+            return Poll::Ready(Ok(()));
         }
         // The waker is left first: a cut between the two lines is seen by the second.
         this.state.register_socket(cx.waker());
         this.check()?;
         ready!(this.state.gate.poll_open(cx));
+        if this.take_waiting(buf) {
+            return Poll::Ready(Ok(()));
+        }
         if ready!(this.poll_fill(cx))? > 0 {
             this.state.hello_seen();
             this.take_waiting(buf);

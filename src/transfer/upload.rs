@@ -7,11 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::extents::Extents;
-use super::parts::{PartLayout, PartPlace};
 use crate::budget::Slot;
 use crate::limits;
 use crate::sftp::Payload;
-use crate::storage::PartNumber;
+use crate::storage::{PartLayout, PartNumber, PartPlace};
 
 /// The state of one upload.
 #[derive(Debug)]

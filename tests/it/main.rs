@@ -6,12 +6,14 @@
     clippy::print_stdout,
     clippy::unwrap_in_result,
     clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
     reason = "a test fails by panicking"
 )]
 
 mod auth;
 mod auth_log;
 mod common;
+mod faults;
 mod idp_cache;
 mod idp_contract;
 mod idp_examples;

@@ -83,7 +83,7 @@ pub(crate) fn begin(
     let (ours, theirs) = tokio::io::duplex(256 * 1024);
     let (read, write) = tokio::io::split(ours);
     let budget = Budget::new(&limits);
-    let reaper = Reaper::default();
+    let reaper = Reaper::new(Arc::new(Metrics::default()));
     let environment = Environment {
         store,
         budget: Arc::clone(&budget),

@@ -1,5 +1,7 @@
 //! What a channel answers.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "non-exhaustive")]
+
 use russh::{Channel, ChannelMsg};
 
 use super::*;
@@ -141,6 +143,26 @@ async fn channels_are_capped_at_once_and_in_all() {
 }
 
 #[tokio::test]
+async fn a_closed_gate_stops_what_comes_in_and_nothing_else() {
+    let server = Server::start().await;
+    let client = server.user().await;
+    let mut channel = sftp(&client).await;
+    channel.data_bytes("shut").await.unwrap();
+    for expected in ["shut", "open", "through"] {
+        let data = loop {
+            match within(channel.wait()).await {
+                Some(ChannelMsg::Data { data }) => break data,
+                other => assert!(other.is_some(), "{expected}"),
+            }
+        };
+        assert_eq!(text(&data), expected);
+        if expected == "shut" {
+            channel.data_bytes("through").await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
 async fn crumbs_are_refused() {
     let server = Server::start().await;
     let config = client::Config {
@@ -175,7 +197,7 @@ async fn a_closed_channel_ends_a_session_that_waits_for_window() {
     channel.close().await.unwrap();
     within(async {
         while server.gatehouse.tasks_running() > before {
-            drop(tokio::time::timeout(Duration::from_millis(2), channel.wait()).await);
+            drop(timeout(Duration::from_millis(2), channel.wait()).await);
         }
     })
     .await;

@@ -61,6 +61,7 @@ async fn login_must_come_within_its_grace() {
 async fn an_idle_user_is_told_goodbye() {
     let server = Server::with_limits(|limits| limits.idle_timeout = TENS * 4).await;
     let user = server.user().await;
+    assert_eq!(server.farewell().await, "idle for too long");
     drop(within(user).await);
     server.idle().await;
 }

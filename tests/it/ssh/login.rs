@@ -106,6 +106,7 @@ async fn too_many_failed_logins_end_the_connection() {
             Err(_) => break,
         }
     }
+    assert_eq!(server.farewell().await, "too many failed logins");
     drop(within(client).await);
     server.idle().await;
 }

@@ -1,6 +1,5 @@
 //! Connections, driven by OpenSSH's client and by a scripted one.
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Output, Stdio};
@@ -8,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use portcullis::auth::{AuthSettings, AuthenticatedUser, Authenticator};
 use portcullis::budget::Gate;
@@ -27,12 +25,16 @@ use russh::client;
 use russh::keys::PublicKeyOrCertificate;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
+use tokio::sync::Mutex;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 mod channels;
 mod deadlines;
 mod drain;
+mod log;
 mod login;
 mod openssh;
 
@@ -43,8 +45,11 @@ const PASSWORD: &str = "correct horse";
 struct Server {
     address: SocketAddr,
     gatehouse: Arc<Gatehouse>,
+    host_key: HostKey,
     stop: CancellationToken,
     serving: JoinSet<()>,
+    farewells: Mutex<UnboundedReceiver<String>>,
+    farewell: UnboundedSender<String>,
     directory: tempfile::TempDir,
 }
 
@@ -69,8 +74,9 @@ impl Server {
         let provider = Arc::new(Provider {
             keys_file: format!("{}/keys", directory.path().display()),
         });
+        let host_key = HostKey::generate().unwrap();
         let gatehouse = Gatehouse::new(GatehouseParts {
-            host_keys: HostKeys::new(vec![HostKey::generate().unwrap()]).unwrap(),
+            host_keys: HostKeys::new(vec![host_key.clone()]).unwrap(),
             authenticator: Arc::new(Authenticator::new(
                 provider,
                 settings,
@@ -89,11 +95,15 @@ impl Server {
         let stop = CancellationToken::new();
         let mut serving = JoinSet::new();
         serving.spawn(listener.serve(Arc::clone(&gatehouse), stop.clone()));
+        let (farewell, farewells) = unbounded_channel();
         Self {
             address,
             gatehouse,
+            host_key,
             stop,
             serving,
+            farewells: Mutex::new(farewells),
+            farewell,
             directory,
         }
     }
@@ -119,6 +129,11 @@ impl Server {
 
     /// Runs `ssh … alice@gateway`, with a password if one is given.
     async fn ssh(&self, password: Option<&str>, arguments: &[&str], input: &[u8]) -> Output {
+        let destination = arguments
+            .iter()
+            .position(|argument| argument.contains('@') && argument.starts_with(USER))
+            .unwrap();
+        let (options, destination) = arguments.split_at(destination);
         let askpass = self.path("askpass");
         let script = format!("#!/bin/sh\necho '{}'\n", password.unwrap_or_default());
         std::fs::write(&askpass, script).unwrap();
@@ -126,8 +141,6 @@ impl Server {
         let batch = if password.is_some() { "no" } else { "yes" };
         let mut child = Command::new("ssh")
             .args(["-F", "none", "-p", &self.address.port().to_string()])
-            .args(["-o", "StrictHostKeyChecking=no"])
-            .args(["-o", "UserKnownHostsFile=/dev/null"])
             .args([
                 "-o",
                 "IdentitiesOnly=yes",
@@ -135,7 +148,11 @@ impl Server {
                 "NumberOfPasswordPrompts=1",
             ])
             .args(["-o", &format!("BatchMode={batch}")])
-            .args(arguments)
+            // The first value of an option counts, so the caller's come before ours.
+            .args(options)
+            .args(["-o", "StrictHostKeyChecking=no"])
+            .args(["-o", "UserKnownHostsFile=/dev/null"])
+            .args(destination)
             .env_remove("SSH_AUTH_SOCK")
             .env("SSH_ASKPASS", &askpass)
             .env("SSH_ASKPASS_REQUIRE", "force")
@@ -166,7 +183,8 @@ impl Server {
     }
 
     async fn connect_with(&self, config: client::Config) -> client::Handle<Trusting> {
-        client::connect(Arc::new(config), self.address, Trusting)
+        let trusting = Trusting(self.farewell.clone());
+        client::connect(Arc::new(config), self.address, trusting)
             .await
             .unwrap()
     }
@@ -177,6 +195,12 @@ impl Server {
         let answer = client.authenticate_password(USER, PASSWORD).await.unwrap();
         assert!(answer.success());
         client
+    }
+
+    /// The next message with which a scripted client is disconnected.
+    async fn farewell(&self) -> String {
+        let mut farewells = self.farewells.lock().await;
+        within(farewells.recv()).await.unwrap()
     }
 
     /// Waits until no connection and no session runs.
@@ -196,7 +220,7 @@ impl Server {
 
 /// Bounds every wait: a test that hangs must fail.
 async fn within<T>(waiting: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(60), waiting)
+    timeout(Duration::from_secs(30), waiting)
         .await
         .expect("took too long")
 }
@@ -245,7 +269,8 @@ impl IdentityProvider for Provider {
     }
 }
 
-/// Sends back what comes; `panic` panics, `flood` sends without end.
+/// Sends back what comes. `panic` panics, `flood` sends without end, and `shut` closes the gate
+/// until it has seen that nothing comes through.
 #[derive(Debug)]
 struct Echo;
 
@@ -254,33 +279,51 @@ impl ServeChannel for Echo {
         &self,
         user: AuthenticatedUser,
         _channel: u32,
-        _gate: Arc<Gate>,
+        gate: Arc<Gate>,
         mut inbound: ChannelInbound,
         mut outbound: ChannelOutbound,
     ) -> BoxFuture<'static, ()> {
         assert_eq!(user.login_name(), USER);
         Box::pin(async move {
             while let Some(bytes) = inbound.next().await {
-                assert_ne!(&*bytes, b"panic");
-                let flood = &*bytes == b"flood";
-                let answer = if flood {
-                    vec![0; 1 << 20].into()
-                } else {
-                    bytes
-                };
-                while outbound.send(Bytes::clone(&answer)).await.is_ok() && flood {}
+                match &*bytes {
+                    b"panic" => panic!("as asked"),
+                    b"flood" => while outbound.send(vec![0; 1 << 20].into()).await.is_ok() {},
+                    b"shut" => {
+                        let hold = gate.close();
+                        outbound.send("shut".into()).await.unwrap();
+                        let next = timeout(Duration::from_millis(100), inbound.next()).await;
+                        assert!(next.is_err(), "the gate is closed");
+                        outbound.send("open".into()).await.unwrap();
+                        drop(hold);
+                    }
+                    _ => drop(outbound.send(bytes).await),
+                }
             }
         })
     }
 }
 
-/// A client that trusts every server.
-struct Trusting;
+/// A client that trusts every server and notes with what words it is disconnected.
+struct Trusting(UnboundedSender<String>);
 
 impl client::Handler for Trusting {
     type Error = russh::Error;
 
     async fn check_server_key(&mut self, _: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
         Ok(true)
+    }
+
+    async fn disconnected(
+        &mut self,
+        reason: client::DisconnectReason<Self::Error>,
+    ) -> Result<(), Self::Error> {
+        match reason {
+            client::DisconnectReason::ReceivedDisconnect(told) => {
+                drop(self.0.send(told.message));
+                Ok(())
+            }
+            client::DisconnectReason::Error(error) => Err(error),
+        }
     }
 }

@@ -74,7 +74,9 @@ async fn every_key_exchange_we_offer_works() {
 #[tokio::test]
 async fn keys_are_exchanged_anew_in_the_middle_of_a_transfer() {
     let server = Server::start().await;
-    let input: Vec<u8> = (0..4_u32 << 20).map(|i| (i * 7 / 3) as u8).collect();
+    let input: Vec<u8> = (0..4_u32 << 20)
+        .map(|i| (i * 7 / 3).to_be_bytes()[2])
+        .collect();
     let output = server.echo(&["-v", "-o", "RekeyLimit=1M"], &input).await;
     let log = text(&output.stderr);
     assert!(output.stdout == input, "{log}");
@@ -87,17 +89,41 @@ async fn keys_are_exchanged_anew_in_the_middle_of_a_transfer() {
 }
 
 #[tokio::test]
-async fn a_shell_is_refused_with_an_answer() {
+async fn what_is_not_sftp_is_refused_in_so_many_words() {
     let server = Server::start().await;
-    for arguments in [
-        &["-T", "alice@127.0.0.1"][..],
-        &["-tt", "alice@127.0.0.1"],
-        &["alice@127.0.0.1", "ls"],
-        &["-s", "alice@127.0.0.1", "netconf"],
+    for (arguments, expected) in [
+        (&["-T", "alice@127.0.0.1"][..], "shell request failed"),
+        (&["-tt", "alice@127.0.0.1"], "PTY allocation request failed"),
+        (&["alice@127.0.0.1", "ls"], "exec request failed"),
+        (
+            &["-s", "alice@127.0.0.1", "netconf"],
+            "subsystem request failed",
+        ),
     ] {
         let output = server.ssh(Some(PASSWORD), arguments, b"").await;
         assert!(!output.status.success());
-        println!("{arguments:?}: {}", text(&output.stderr));
+        let said = text(&output.stderr);
+        assert!(said.contains(expected), "{said}");
     }
     server.idle().await;
+}
+
+#[tokio::test]
+async fn the_host_key_is_known_by_our_line() {
+    let server = Server::start().await;
+    let line = server
+        .host_key
+        .known_hosts_line("127.0.0.1", server.address.port())
+        .unwrap();
+    let known_hosts = server.path("known_hosts");
+    std::fs::write(&known_hosts, line).unwrap();
+    let known = format!("UserKnownHostsFile={known_hosts}");
+    let strict = ["-o", &known, "-o", "StrictHostKeyChecking=yes"];
+    let output = server.echo(&strict, b"hello").await;
+    assert_eq!(text(&output.stdout), "hello", "{}", text(&output.stderr));
+
+    let other = HostKeys::new(vec![HostKey::generate().unwrap()]).unwrap();
+    server.gatehouse.set_host_keys(&other);
+    let output = server.echo(&strict, b"hello").await;
+    assert!(!output.status.success(), "new connections see the new key");
 }

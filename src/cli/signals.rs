@@ -1,0 +1,48 @@
+//! The runtime around a command that serves: the first signal drains, the second ends at once.
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::{Failure, output};
+
+/// Runs a command until it ends by itself or was told to, twice if need be.
+pub(super) fn run<C, F>(command: C) -> Result<(), Failure>
+where
+    C: FnOnce(CancellationToken) -> F,
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let failed = |error: anyhow::Error| Failure::Run(format!("{error:#}"));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.map_err(|error| failed(error.into()))?;
+    let outcome = runtime.block_on(async {
+        let stop = CancellationToken::new();
+        let serving = command(stop.clone());
+        tokio::select! {
+            outcome = serving => outcome.map_err(failed),
+            outcome = stop_twice(&stop) => outcome,
+        }
+    });
+    // A call into the system's resolver may still hang on a thread of its own.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn stop_twice(stop: &CancellationToken) -> Result<(), Failure> {
+    let listen = |kind| signal(kind).map_err(|error| Failure::Run(error.to_string()));
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    for round in 0..2 {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        if round == 0 {
+            tracing::info!("stopping: transfers may finish, a second signal ends them");
+            stop.cancel();
+        }
+    }
+    output::error("ended by a second signal");
+    Err(Failure::Run("transfers were cut".to_owned()))
+}

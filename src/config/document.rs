@@ -1,0 +1,101 @@
+//! docs/configuration.md and the example file, out of the table.
+
+use std::fmt::Write as _;
+
+use super::Config;
+use super::settings::{Kind, SETTINGS, Setting, variable};
+
+/// Returns docs/configuration.md.
+#[must_use]
+pub fn document() -> String {
+    let mut text = String::from(INTRODUCTION);
+    let mut defaults = Config::default();
+    let mut section = None;
+    for setting in SETTINGS {
+        if section != Some(setting.section) {
+            section = Some(setting.section);
+            let title = title(setting.section);
+            push(&mut text, format_args!("\n## {title}\n\n{TABLE_HEAD}"));
+        }
+        row(&mut text, setting, &mut defaults);
+    }
+    text
+}
+
+/// Returns a file with every setting at its default, for `check-config --print-default`.
+#[must_use]
+pub fn example() -> String {
+    let mut text =
+        String::from("# Every setting at its default. What has none is commented out.\n");
+    let mut defaults = Config::default();
+    let mut section = "";
+    for setting in SETTINGS {
+        if section != setting.section {
+            section = setting.section;
+            push(&mut text, format_args!("\n[{section}]\n"));
+        }
+        let Setting { key, about, .. } = setting;
+        push(&mut text, format_args!("# {about}.\n"));
+        match setting.kind.show(&mut defaults) {
+            Some(value) => push(&mut text, format_args!("{key} = {value}\n")),
+            None => push(&mut text, format_args!("#{key} =\n")),
+        }
+    }
+    text
+}
+
+fn row(text: &mut String, setting: &Setting, defaults: &mut Config) {
+    let Setting {
+        key, about, kind, ..
+    } = setting;
+    let variable = variable(&setting.path());
+    let default = kind
+        .show(defaults)
+        .map_or_else(|| "–".to_owned(), |value| format!("`{value}`"));
+    let allowed = if matches!(kind, Kind::Word(_)) {
+        kind.allowed().replace(" or ", ", ")
+    } else {
+        kind.allowed()
+    };
+    let or_file = match setting.file_key() {
+        Some(file_key) => format!(" or `{file_key}`"),
+        None => String::new(),
+    };
+    push(
+        text,
+        format_args!("| `{key}`{or_file} | `{variable}` | {default} | {allowed} | {about} |\n"),
+    );
+}
+
+fn title(section: &str) -> String {
+    if section.is_empty() {
+        "Top of the file".to_owned()
+    } else {
+        format!("`[{section}]`")
+    }
+}
+
+fn push(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+    // Writing to a string does not fail.
+    let _ = text.write_fmt(arguments);
+}
+
+const TABLE_HEAD: &str = "| setting | variable | default | allowed | what it does |\n\
+    | --- | --- | --- | --- | --- |\n";
+
+const INTRODUCTION: &str = "<!-- Generated from src/config/settings.rs: \
+REGENERATE=1 cargo test --test documents -->
+# Configuration
+
+`portcullis serve --config portcullis.toml` reads a TOML file; every setting can also be a variable \
+of the environment, which wins over the file. `portcullis check-config --config portcullis.toml` \
+says what is wrong, all at once, with line and remedy; `check-config --print-default` prints a file \
+to start from.
+
+- Sizes are bytes, or strings such as `\"8MiB\"` (`KiB`, `MiB`, `GiB`, `TiB`).
+- Lists are separated by commas in a variable.
+- Secrets can be read from a file instead: write `<setting>_file` with the file's name. What stands \
+at the end of that file as white space does not count.
+- Unknown settings and unknown `PORTCULLIS_…` variables are refused, except those that Kubernetes \
+sets for a Service of that name (`PORTCULLIS_PORT`, `PORTCULLIS_SERVICE_HOST`, …).
+";

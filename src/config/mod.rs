@@ -1,0 +1,250 @@
+//! Every setting of `portcullis serve`, and the only reader of the environment.
+//!
+//! The table in `settings.rs` is the one place that knows a setting: its name, its field, its range
+//! and what it does. Parsing, environment variables, messages and docs/configuration.md all come
+//! from it; defaults come from the [`Default`] values of the structures here.
+
+mod check;
+mod document;
+mod problem;
+mod settings;
+mod source;
+mod value;
+mod words;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use crate::limits::Limits;
+use crate::secret::Secret;
+use crate::storage::Capabilities;
+
+pub use self::document::{document, example};
+pub use self::problem::{ConfigErrors, Place, Problem};
+pub use self::words::{
+    Encryption, Event, LogFormat, Methods, Mtime, PartialUploads, Provider, Roles, SetStat,
+    UserNames,
+};
+
+/// What the operator decided.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub listen: SocketAddr,
+    /// Where the gateway keeps what must outlive it, such as a generated host key.
+    pub state_directory: Option<String>,
+    /// Private host keys, as paths.
+    pub host_key_files: Vec<String>,
+    pub server_id: String,
+    pub identity: Identity,
+    pub storage: Storage,
+    pub sftp: Sftp,
+    pub limits: Limits,
+    /// `None` = off.
+    pub admin_listen: Option<SocketAddr>,
+    pub log: Log,
+}
+
+/// `[identity]`: whom to ask and how.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    pub provider: Provider,
+    pub url: String,
+    pub event: Event,
+    /// Sent with every question.
+    pub headers: Vec<(String, Secret)>,
+    /// The only roots to trust, in PEM; `None` = the system's.
+    pub ca_pem: Option<String>,
+    pub connect_timeout: Duration,
+    pub total_timeout: Duration,
+    pub plaintext: bool,
+    pub accept_keys_with_password: bool,
+    pub send_session_id: bool,
+    pub methods: Methods,
+    pub user_names: UserNames,
+    pub roles: Roles,
+    pub cache: Cache,
+}
+
+/// How long answers are remembered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cache {
+    /// Also the longest that an answer may ask for; zero = not at all.
+    pub allowed_for: Duration,
+    pub denied_for: Duration,
+    pub stale_for: Duration,
+    pub bytes_max: u64,
+}
+
+/// `[storage]`: S3 and how to speak to it.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    pub region: String,
+    /// `None` = AWS's own.
+    pub endpoint: Option<String>,
+    pub path_style: bool,
+    pub storage_class: Option<String>,
+    pub encryption: Encryption,
+    pub kms_key_id: Option<String>,
+    /// `None` = the AWS chain.
+    pub access_key_id: Option<String>,
+    pub secret_access_key: Option<Secret>,
+    pub session_token: Option<Secret>,
+    /// Roots to trust besides the system's, in PEM.
+    pub ca_pem: Option<String>,
+    pub capabilities: Capabilities,
+    pub connect_timeout: Duration,
+    pub call_timeout: Duration,
+}
+
+/// `[sftp]`: how the protocol behaves where S3 leaves a choice.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sftp {
+    pub partial_uploads: PartialUploads,
+    pub setstat: SetStat,
+    pub mtime: Mtime,
+    /// Shown before login.
+    pub banner: Option<String>,
+}
+
+/// `[log]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    pub format: LogFormat,
+    /// As `tracing-subscriber` takes it: `info`, or `info,portcullis::session=debug`.
+    pub filter: String,
+}
+
+impl Config {
+    /// Builds the configuration from a file's text and the environment; the latter wins.
+    ///
+    /// # Errors
+    /// Every problem that can be told apart, each with its place and its remedy.
+    pub fn from_sources(
+        toml_text: Option<&str>,
+        environment: &BTreeMap<String, String>,
+        read_file: &dyn Fn(&str) -> io::Result<String>,
+    ) -> Result<Self, ConfigErrors> {
+        let mut problems = Vec::new();
+        let sources = source::Sources::read(toml_text, environment, &mut problems);
+        let mut config = Self::default();
+        for setting in settings::SETTINGS {
+            sources.apply(setting, &mut config, read_file, &mut problems);
+        }
+        check::combinations(&config, &sources, &mut problems);
+        if problems.is_empty() {
+            Ok(config)
+        } else {
+            Err(ConfigErrors::new(problems))
+        }
+    }
+
+    /// Reads the file, the process's environment and the files that both name.
+    ///
+    /// # Errors
+    /// As [`Config::from_sources`]; also when the file cannot be read.
+    pub fn load(path: Option<&str>) -> Result<Self, ConfigErrors> {
+        let read = |path: &str| std::fs::read_to_string(path);
+        let text = match path.map(|path| (path, read(path))) {
+            None => None,
+            Some((_, Ok(text))) => Some(text),
+            Some((path, Err(error))) => {
+                let problem = Problem::new(
+                    Place::Nowhere,
+                    path,
+                    format!("the configuration cannot be read: {error}"),
+                );
+                return Err(ConfigErrors::new(vec![problem]));
+            }
+        };
+        // A variable that is not UTF-8 cannot be one of ours.
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .filter(|(name, _)| name.starts_with(source::ENVIRONMENT_PREFIX))
+            .collect();
+        Self::from_sources(text.as_deref(), &environment, &read)
+            .map_err(|errors| errors.in_file(path))
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 2222)),
+            state_directory: None,
+            host_key_files: Vec::new(),
+            server_id: "portcullis".to_owned(),
+            identity: Identity::default(),
+            storage: Storage::default(),
+            sftp: Sftp::default(),
+            limits: Limits::default(),
+            admin_listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9090))),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Identity {
+    fn default() -> Self {
+        Self {
+            provider: Provider::default(),
+            url: String::new(),
+            event: Event::default(),
+            headers: Vec::new(),
+            ca_pem: None,
+            connect_timeout: Duration::from_secs(3),
+            total_timeout: Duration::from_secs(8),
+            plaintext: false,
+            accept_keys_with_password: false,
+            send_session_id: false,
+            methods: Methods::default(),
+            user_names: UserNames::default(),
+            roles: Roles::default(),
+            cache: Cache::default(),
+        }
+    }
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            allowed_for: Duration::ZERO,
+            denied_for: Duration::ZERO,
+            stale_for: Duration::ZERO,
+            bytes_max: 64 * 1024 * 1024,
+        }
+    }
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self {
+            region: "us-east-1".to_owned(),
+            endpoint: None,
+            path_style: false,
+            storage_class: None,
+            encryption: Encryption::default(),
+            kms_key_id: None,
+            access_key_id: None,
+            secret_access_key: None,
+            session_token: None,
+            ca_pem: None,
+            capabilities: Capabilities::all(),
+            connect_timeout: Duration::from_secs(5),
+            call_timeout: Duration::from_secs(15),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::default(),
+            filter: "info".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

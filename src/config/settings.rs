@@ -1,0 +1,216 @@
+//! The table of settings.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::{
+    Config, Encryption, Event, LogFormat, Methods, Mtime, PartialUploads, Provider, Roles, SetStat,
+    UserNames,
+};
+use crate::limits::{PART_BYTES_MAX, PART_BYTES_MIN};
+use crate::secret::Secret;
+
+/// One setting.
+#[derive(Debug)]
+pub(super) struct Setting {
+    /// Empty at the top of the file.
+    pub(super) section: &'static str,
+    pub(super) key: &'static str,
+    pub(super) kind: Kind,
+    /// What it does, in one sentence without its end.
+    pub(super) about: &'static str,
+}
+
+/// What a setting takes, and the field it goes to.
+#[derive(Debug)]
+pub(super) enum Kind {
+    Text(Field<String>),
+    OptionalText(Field<Option<String>>),
+    Texts(Field<Vec<String>>),
+    Flag(Field<bool>),
+    Word(Word),
+    Address(Field<SocketAddr>),
+    AddressOrOff(Field<Option<SocketAddr>>),
+    Count(Range, Field<usize>),
+    Bytes(Range, Field<u64>),
+    Seconds(Range, Field<Duration>),
+    Milliseconds(Range, Field<Duration>),
+    /// Never shown; also from a file named by `<key>_file`.
+    Secret(Field<Option<Secret>>),
+    /// The name of a file whose text is kept.
+    FileText(Field<Option<String>>),
+    /// A table of secrets; also from a file of `Name: value` lines named by `<key>_file`.
+    Headers(Field<Vec<(String, Secret)>>),
+}
+
+pub(super) type Field<T> = fn(&mut Config) -> &mut T;
+pub(super) type Range = RangeInclusive<u64>;
+
+/// A setting that takes one of a few words.
+#[derive(Debug)]
+pub(super) struct Word {
+    pub(super) words: &'static [&'static str],
+    pub(super) show: fn(&Config) -> &'static str,
+    /// Says whether the word is one of them.
+    pub(super) set: fn(&mut Config, &str) -> bool,
+}
+
+impl Setting {
+    const fn new(
+        section: &'static str,
+        key: &'static str,
+        kind: Kind,
+        about: &'static str,
+    ) -> Self {
+        Self {
+            section,
+            key,
+            kind,
+            about,
+        }
+    }
+
+    /// Returns `section.key`, or the key alone at the top.
+    pub(super) fn path(&self) -> String {
+        join(self.section, self.key)
+    }
+
+    /// Returns the key that names a file instead, where there is one.
+    pub(super) fn file_key(&self) -> Option<String> {
+        match self.kind {
+            Kind::Secret(_) | Kind::Headers(_) => Some(format!("{}_file", self.key)),
+            Kind::Text(_)
+            | Kind::OptionalText(_)
+            | Kind::Texts(_)
+            | Kind::Flag(_)
+            | Kind::Word(_)
+            | Kind::Address(_)
+            | Kind::AddressOrOff(_)
+            | Kind::Count(..)
+            | Kind::Bytes(..)
+            | Kind::Seconds(..)
+            | Kind::Milliseconds(..)
+            | Kind::FileText(_) => None,
+        }
+    }
+}
+
+/// Returns `section.key`, or the key alone at the top of the file.
+pub(super) fn join(section: &str, key: &str) -> String {
+    if section.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{section}.{key}")
+    }
+}
+
+/// Returns the variable of a path such as `identity.url`.
+pub(super) fn variable(path: &str) -> String {
+    let name = path.replace('.', "_").to_ascii_uppercase();
+    format!("{}{name}", super::source::ENVIRONMENT_PREFIX)
+}
+
+macro_rules! word {
+    ($type:ident, $($field:ident).+) => {
+        Kind::Word(Word {
+            words: $type::WORDS,
+            show: |config| config.$($field).+.as_str(),
+            set: |config, word| {
+                $type::from_word(word).is_some_and(|value| {
+                    config.$($field).+ = value;
+                    true
+                })
+            },
+        })
+    };
+}
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+const GIB: u64 = 1024 * MIB;
+const COUNT: Range = 1..=1_000_000;
+const SECONDS: Range = 1..=86_400;
+const MILLISECONDS: Range = 1..=600_000;
+
+use Kind as K;
+use Setting as S;
+
+/// Every setting, in the order of the documentation.
+#[rustfmt::skip]
+pub(super) const SETTINGS: &[Setting] = &[
+    S::new("", "listen", K::Address(|c| &mut c.listen), "Address and port for SSH"),
+    S::new("", "state_directory", K::OptionalText(|c| &mut c.state_directory), "Where a generated host key is kept; needed when `host_key_files` is empty"),
+    S::new("", "host_key_files", K::Texts(|c| &mut c.host_key_files), "Private host keys: ed25519 or ECDSA, OpenSSH format"),
+    S::new("", "server_id", K::Text(|c| &mut c.server_id), "Name of this gateway in questions to the identity provider, and in logs"),
+
+    S::new("identity", "provider", word!(Provider, identity.provider), "How the identity provider is reached"),
+    S::new("identity", "url", K::Text(|c| &mut c.identity.url), "Where logins are asked about (POST); required"),
+    S::new("identity", "event", word!(Event, identity.event), "The gateway's own question, or exactly AWS Transfer Family's five fields"),
+    S::new("identity", "headers", K::Headers(|c| &mut c.identity.headers), "Sent with every question, such as `Authorization`; in the environment and in a file: one `Name: value` per line"),
+    S::new("identity", "ca_file", K::FileText(|c| &mut c.identity.ca_pem), "Certificate authorities (PEM) to trust instead of the system's"),
+    S::new("identity", "connect_timeout_ms", K::Milliseconds(MILLISECONDS, |c| &mut c.identity.connect_timeout), "For the connection to the provider"),
+    S::new("identity", "total_timeout_ms", K::Milliseconds(MILLISECONDS, |c| &mut c.identity.total_timeout), "For a whole question and its answer"),
+    S::new("identity", "plaintext", K::Flag(|c| &mut c.identity.plaintext), "Lets passwords travel over `http://` to hosts other than this one"),
+    S::new("identity", "accept_keys_with_password", K::Flag(|c| &mut c.identity.accept_keys_with_password), "Accepts an answer to a password that also lists keys; otherwise it is invalid, because it may be the answer to a key look-up"),
+    S::new("identity", "send_session_id", K::Flag(|c| &mut c.identity.send_session_id), "Adds `sessionId` to the gateway's own question"),
+    S::new("identity", "methods", word!(Methods, identity.methods), "The ways to log in"),
+    S::new("identity", "user_names", word!(UserNames, identity.user_names), "Names that are asked about: `aws` is Transfer Family's rule, `open` anything up to 100 characters without `/` and control characters"),
+    S::new("identity", "roles", word!(Roles, identity.roles), "Whose credentials a session uses at S3; with the gateway's own, an answer with a session policy is refused"),
+    S::new("identity", "cache_seconds", K::Seconds(0..=86_400, |c| &mut c.identity.cache.allowed_for), "How long an allowed answer is remembered, and the longest that its own `cacheSeconds` may ask for; 0 = not at all"),
+    S::new("identity", "cache_denied_seconds", K::Seconds(0..=3_600, |c| &mut c.identity.cache.denied_for), "How long an explicit denial is remembered; 0 = not at all"),
+    S::new("identity", "cache_stale_seconds", K::Seconds(0..=86_400, |c| &mut c.identity.cache.stale_for), "How much longer an allowed answer may stand in while the provider is unavailable"),
+    S::new("identity", "cache_bytes_max", K::Bytes(64 * KIB..=16 * GIB, |c| &mut c.identity.cache.bytes_max), "Memory for remembered answers"),
+
+    S::new("storage", "region", K::Text(|c| &mut c.storage.region), "Region that requests are signed for"),
+    S::new("storage", "endpoint", K::OptionalText(|c| &mut c.storage.endpoint), "URL of an S3-compatible store; AWS's own without it"),
+    S::new("storage", "path_style", K::Flag(|c| &mut c.storage.path_style), "Puts the bucket into the path instead of the host name"),
+    S::new("storage", "storage_class", K::OptionalText(|c| &mut c.storage.storage_class), "Storage class of new objects, in S3's spelling; the bucket's own without it"),
+    S::new("storage", "encryption", word!(Encryption, storage.encryption), "Server-side encryption that is asked for with every new object"),
+    S::new("storage", "kms_key_id", K::OptionalText(|c| &mut c.storage.kms_key_id), "Key for `encryption = \"kms\"`"),
+    S::new("storage", "access_key_id", K::OptionalText(|c| &mut c.storage.access_key_id), "Access key; without it the AWS chain (environment, web identity, container, instance) is asked"),
+    S::new("storage", "secret_access_key", K::Secret(|c| &mut c.storage.secret_access_key), "Secret of `access_key_id`"),
+    S::new("storage", "session_token", K::Secret(|c| &mut c.storage.session_token), "Session token of temporary keys"),
+    S::new("storage", "ca_file", K::FileText(|c| &mut c.storage.ca_pem), "Certificate authorities (PEM) to trust besides the system's"),
+    S::new("storage", "connect_timeout_ms", K::Milliseconds(MILLISECONDS, |c| &mut c.storage.connect_timeout), "For a connection to S3"),
+    S::new("storage", "call_timeout_ms", K::Milliseconds(MILLISECONDS, |c| &mut c.storage.call_timeout), "For a call without a payload, and for a GET until its headers"),
+    S::new("storage", "conditional_put", K::Flag(|c| &mut c.storage.capabilities.conditional_put), "Whether the store honours conditions on PutObject"),
+    S::new("storage", "conditional_complete", K::Flag(|c| &mut c.storage.capabilities.conditional_complete), "Whether the store honours conditions on CompleteMultipartUpload"),
+    S::new("storage", "conditional_copy", K::Flag(|c| &mut c.storage.capabilities.conditional_copy), "Whether the store honours conditions on CopyObject"),
+    S::new("storage", "conditional_delete", K::Flag(|c| &mut c.storage.capabilities.conditional_delete), "Whether the store honours conditions on DeleteObject"),
+    S::new("storage", "checksums", K::Flag(|c| &mut c.storage.capabilities.checksums), "Whether the store takes CRC-64/NVME checksums"),
+
+    S::new("sftp", "partial_uploads", word!(PartialUploads, sftp.partial_uploads), "What becomes of a file whose client left without CLOSE"),
+    S::new("sftp", "setstat", word!(SetStat, sftp.setstat), "What a client hears that sets modes and owners: success, without effect"),
+    S::new("sftp", "mtime", word!(Mtime, sftp.mtime), "What becomes of a modification time that is set after the upload: `skip` leaves the time of the upload, since S3 could only keep it by a copy"),
+    S::new("sftp", "banner", K::OptionalText(|c| &mut c.sftp.banner), "Text that clients show before login"),
+
+    S::new("limits", "connections_max", K::Count(COUNT, |c| &mut c.limits.connections_max), "Open connections"),
+    S::new("limits", "unauthenticated_connections_max", K::Count(COUNT, |c| &mut c.limits.unauthenticated_connections_max), "Open connections that have not logged in"),
+    S::new("limits", "connections_per_source_max", K::Count(COUNT, |c| &mut c.limits.connections_per_source_max), "Open connections from one address (IPv6: one /64)"),
+    S::new("limits", "channels_per_connection_max", K::Count(1..=1_000, |c| &mut c.limits.channels_per_connection_max), "Open channels of one connection"),
+    S::new("limits", "channel_opens_per_connection_max", K::Count(COUNT, |c| &mut c.limits.channel_opens_per_connection_max), "Channels that one connection may ever open"),
+    S::new("limits", "hello_timeout_seconds", K::Seconds(1..=600, |c| &mut c.limits.hello_timeout), "From accept until the key exchange begins"),
+    S::new("limits", "login_grace_seconds", K::Seconds(1..=3_600, |c| &mut c.limits.login_grace), "From accept until the user is known"),
+    S::new("limits", "idle_timeout_seconds", K::Seconds(SECONDS, |c| &mut c.limits.idle_timeout), "Nothing asked and nothing in progress"),
+    S::new("limits", "stalled_output_timeout_seconds", K::Seconds(SECONDS, |c| &mut c.limits.stalled_output_timeout), "Output that the client does not take"),
+    S::new("limits", "keepalive_interval_seconds", K::Seconds(SECONDS, |c| &mut c.limits.keepalive_interval), "Between keep-alives; not less than `login_grace_seconds`"),
+    S::new("limits", "password_attempts_max", K::Count(1..=100, |c| &mut c.limits.password_attempts_max), "Passwords that one connection may try"),
+    S::new("limits", "key_offers_max", K::Count(1..=1_000, |c| &mut c.limits.key_offers_max), "Keys that one connection may offer"),
+    S::new("limits", "refusal_delay_ms", K::Milliseconds(0..=10_000, |c| &mut c.limits.refusal_delay), "A refused password is answered no sooner than this"),
+    S::new("limits", "handles_per_session_max", K::Count(1..=65_536, |c| &mut c.limits.handles_per_session_max), "Open handles of one session"),
+    S::new("limits", "storage_calls_per_session_max", K::Count(1..=10_000, |c| &mut c.limits.storage_calls_per_session_max), "S3 calls of one session under way at once"),
+    S::new("limits", "upload_memory_bytes_max", K::Bytes(PART_BYTES_MIN..=1024 * GIB, |c| &mut c.limits.upload_memory_bytes_max), "Part slots of the process: concurrent uploads × part size"),
+    S::new("limits", "download_memory_bytes_max", K::Bytes(MIB..=1024 * GIB, |c| &mut c.limits.download_memory_bytes_max), "Read-ahead of the process"),
+    S::new("limits", "part_bytes", K::Bytes(PART_BYTES_MIN..=PART_BYTES_MAX, |c| &mut c.limits.part_bytes), "Size of an upload's first parts; later ones grow"),
+    S::new("limits", "parts_in_flight_per_upload_max", K::Count(1..=1_000, |c| &mut c.limits.parts_in_flight_per_upload_max), "Parts of one file under way at once"),
+    S::new("limits", "read_ahead_per_handle_bytes_max", K::Bytes(256 * KIB..=16 * GIB, |c| &mut c.limits.read_ahead_per_handle_bytes_max), "Read-ahead of one file"),
+    S::new("limits", "slot_idle_timeout_seconds", K::Seconds(SECONDS, |c| &mut c.limits.slot_idle_timeout), "A part slot without new bytes for this long, while others wait, fails its upload"),
+    S::new("limits", "gate_timeout_seconds", K::Seconds(SECONDS, |c| &mut c.limits.gate_timeout), "A connection that has to wait this long for memory while it holds a half-filled slot loses that upload"),
+    S::new("limits", "drain_timeout_seconds", K::Seconds(SECONDS, |c| &mut c.limits.drain_timeout), "From the signal to stop until what is left is cut"),
+
+    S::new("admin", "listen", K::AddressOrOff(|c| &mut c.admin_listen), "Address and port for `/livez`, `/readyz` and `/metrics`, or `off`"),
+
+    S::new("log", "format", word!(LogFormat, log.format), "How log lines look"),
+    S::new("log", "filter", K::Text(|c| &mut c.log.filter), "What is logged: a level, or `info,portcullis::session=debug`"),
+];

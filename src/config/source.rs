@@ -1,0 +1,265 @@
+//! Where values come from: the file and the environment.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::Config;
+use super::problem::{Place, Problem};
+use super::settings::{Kind, SETTINGS, Setting, join, variable};
+use super::value::Raw;
+
+/// What every variable of ours begins with.
+pub(super) const ENVIRONMENT_PREFIX: &str = "PORTCULLIS_";
+
+/// Everything that was written, by `section.key`.
+#[derive(Default)]
+pub(super) struct Sources {
+    file: BTreeMap<String, Given>,
+    environment: BTreeMap<String, Given>,
+}
+
+/// A value and where it stands.
+#[derive(Clone)]
+struct Given {
+    place: Place,
+    raw: Raw,
+}
+
+impl Sources {
+    /// Reads both sources; unknown names are problems.
+    pub(super) fn read(
+        toml_text: Option<&str>,
+        environment: &BTreeMap<String, String>,
+        problems: &mut Vec<Problem>,
+    ) -> Self {
+        let mut sources = Self::default();
+        if let Some(text) = toml_text {
+            sources.read_file(text, problems);
+        }
+        sources.read_environment(environment, problems);
+        sources
+    }
+
+    /// Returns where a setting was written, the winning source first.
+    pub(super) fn place(&self, path: &str) -> Place {
+        let file = format!("{path}_file");
+        let given = |all: &BTreeMap<String, Given>| {
+            let given = all.get(path).or_else(|| all.get(&file))?;
+            Some(given.place.clone())
+        };
+        given(&self.environment)
+            .or_else(|| given(&self.file))
+            .unwrap_or(Place::Nowhere)
+    }
+
+    /// Puts a setting's value into the configuration, if it was written anywhere.
+    pub(super) fn apply(
+        &self,
+        setting: &Setting,
+        config: &mut Config,
+        read_file: &dyn Fn(&str) -> io::Result<String>,
+        problems: &mut Vec<Problem>,
+    ) {
+        let path = setting.path();
+        let file_path = setting.file_key().map(|key| join(setting.section, &key));
+        let [from_environment, from_file] = [&self.environment, &self.file].map(|all| {
+            let by_file = file_path.as_ref().and_then(|path| all.get(path));
+            (all.get(&path), by_file)
+        });
+        let written = match (from_environment, from_file) {
+            ((None, None), written) | (written, _) => written,
+        };
+        let (given, is_file_name) = match written {
+            (None, None) => return,
+            (Some(_), Some(twice)) => {
+                let message = format!("allowed: {path} or {path}_file, not both");
+                problems.push(Problem::new(twice.place.clone(), path, message));
+                return;
+            }
+            (Some(given), None) => (given, matches!(setting.kind, Kind::FileText(_))),
+            (None, Some(given)) => (given, true),
+        };
+        let result = if is_file_name {
+            from_named_file(setting, given, config, read_file)
+        } else {
+            setting.kind.set(given.raw.clone(), config)
+        };
+        if let Err(message) = result {
+            problems.push(Problem::new(given.place.clone(), path, message));
+        }
+    }
+
+    fn read_file(&mut self, text: &str, problems: &mut Vec<Problem>) {
+        let (root, errors) = DeTable::parse_recoverable(text);
+        for error in errors {
+            // The error's own text quotes the line, and that may hold a secret.
+            let line = line_at(text, error.span().map_or(0, |span| span.start));
+            problems.push(Problem::new(Place::Line(line), "TOML", error.message()));
+        }
+        for (key, value) in root.get_ref() {
+            let name = key.get_ref().as_ref();
+            let is_section = SETTINGS
+                .iter()
+                .any(|setting| !setting.section.is_empty() && setting.section == name);
+            if let (true, DeValue::Table(table)) = (is_section, value.get_ref()) {
+                for (key, value) in table {
+                    self.take(text, name, key, value, problems);
+                }
+            } else {
+                self.take(text, "", key, value, problems);
+            }
+        }
+    }
+
+    fn take(
+        &mut self,
+        text: &str,
+        section: &str,
+        key: &Spanned<std::borrow::Cow<'_, str>>,
+        value: &Spanned<DeValue<'_>>,
+        problems: &mut Vec<Problem>,
+    ) {
+        let path = join(section, key.get_ref());
+        let place = Place::Line(line_at(text, key.span().start));
+        if find(&path).is_none() {
+            problems.push(unknown(place, path));
+            return;
+        }
+        let raw = Raw::from_toml(value.get_ref());
+        self.file.insert(path, Given { place, raw });
+    }
+
+    fn read_environment(
+        &mut self,
+        environment: &BTreeMap<String, String>,
+        problems: &mut Vec<Problem>,
+    ) {
+        for (name, text) in environment {
+            if !name.starts_with(ENVIRONMENT_PREFIX) || is_service_link(name) {
+                continue;
+            }
+            let place = Place::Variable(name.clone());
+            let Some(path) = paths().find(|path| variable(path) == *name) else {
+                problems.push(unknown(place, name.clone()));
+                continue;
+            };
+            let raw = match find(&path) {
+                Some((setting, false)) => Raw::from_variable(text, &setting.kind),
+                Some((_, true)) | None => Raw::Text(text.clone()),
+            };
+            self.environment.insert(path, Given { place, raw });
+        }
+    }
+}
+
+fn from_named_file(
+    setting: &Setting,
+    given: &Given,
+    config: &mut Config,
+    read_file: &dyn Fn(&str) -> io::Result<String>,
+) -> Result<(), String> {
+    let Raw::Text(name) = &given.raw else {
+        return Err("allowed: the name of a file".to_owned());
+    };
+    let text = read_file(name).map_err(|error| format!("cannot read {name:?}: {error}"))?;
+    if let Kind::FileText(field) = setting.kind {
+        *field(config) = Some(text);
+        return Ok(());
+    }
+    let set = setting.kind.set(Raw::Text(text), config);
+    set.map_err(|message| format!("in {name:?}: {message}"))
+}
+
+/// Finds the setting of a path; `true` = the path is the one that names a file instead.
+fn find(path: &str) -> Option<(&'static Setting, bool)> {
+    SETTINGS.iter().find_map(|setting| {
+        if setting.path() == path {
+            return Some((setting, false));
+        }
+        let file_key = setting.file_key()?;
+        (join(setting.section, &file_key) == path).then_some((setting, true))
+    })
+}
+
+/// Returns every path that may be written.
+fn paths() -> impl Iterator<Item = String> {
+    SETTINGS.iter().flat_map(|setting| {
+        let file_path = setting.file_key().map(|key| join(setting.section, &key));
+        std::iter::once(setting.path()).chain(file_path)
+    })
+}
+
+fn unknown(place: Place, name: String) -> Problem {
+    let path = name.strip_prefix(ENVIRONMENT_PREFIX);
+    let asked = path.map_or_else(|| name.clone(), |rest| rest.to_ascii_lowercase());
+    let nearest = paths()
+        .map(|path| {
+            (
+                distance(&asked, &path.replace('.', "_")).min(distance(&asked, &path)),
+                path,
+            )
+        })
+        .min();
+    let message = match nearest {
+        Some((steps, path)) if steps <= NEAR => {
+            let spelt = if matches!(place, Place::Variable(_)) {
+                variable(&path)
+            } else {
+                path
+            };
+            format!("unknown setting; did you mean {spelt}?")
+        }
+        _ => "unknown setting; docs/configuration.md lists them all".to_owned(),
+    };
+    Problem::new(place, name, message)
+}
+
+/// Says whether Kubernetes set the variable for a Service whose name begins with `portcullis`.
+fn is_service_link(name: &str) -> bool {
+    let is_port = |text: &str| {
+        let mut parts = text.split('_');
+        let number = parts.next().is_some_and(|part| part.parse::<u16>().is_ok());
+        let protocol = matches!(parts.next(), Some("TCP" | "UDP" | "SCTP"));
+        let what = matches!(parts.next(), None | Some("PORT" | "PROTO" | "ADDR"));
+        number && protocol && what
+    };
+    name.ends_with("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || name.ends_with("_PORT")
+        || name
+            .split_once("_PORT_")
+            .is_some_and(|(_, rest)| is_port(rest))
+}
+
+/// Counts the single-character changes between two names (Levenshtein).
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.chars().count()).collect();
+    for (at, a) in one.chars().enumerate() {
+        let mut diagonal = at;
+        let mut left = at.saturating_add(1);
+        for (above, b) in row.iter_mut().skip(1).zip(other.chars()) {
+            let cost = usize::from(a != b);
+            let here = (diagonal.saturating_add(cost))
+                .min(above.saturating_add(1))
+                .min(left.saturating_add(1));
+            diagonal = std::mem::replace(above, here);
+            left = here;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = at.saturating_add(1);
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+fn line_at(text: &str, offset: usize) -> usize {
+    let before = text.as_bytes().get(..offset).unwrap_or_default();
+    let ends = before.iter().filter(|byte| **byte == b'\n').count();
+    ends.saturating_add(1)
+}
+
+/// Names further apart are not the same name misspelt.
+const NEAR: usize = 3;

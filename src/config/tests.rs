@@ -1,0 +1,240 @@
+use super::*;
+
+const GOOD: &str = "state_directory = \"state\"\n[identity]\nurl = \"https://idp.example.com/\"\n";
+
+fn read(toml: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
+    let environment = environment
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    let files = |name: &str| match name {
+        "secret.txt" => Ok("from-a-file\n".to_owned()),
+        "headers.txt" => Ok("Authorization: Bearer tok\n".to_owned()),
+        "ca.pem" => Ok("-----BEGIN CERTIFICATE-----".to_owned()),
+        _ => Err(io::Error::new(io::ErrorKind::NotFound, "no such file")),
+    };
+    Config::from_sources(Some(toml), &environment, &files)
+}
+
+fn refused(toml: &str, environment: &[(&str, &str)]) -> String {
+    read(toml, environment).unwrap_err().to_string()
+}
+
+#[test]
+fn defaults_hold_where_nothing_is_written() {
+    let config = read(GOOD, &[]).unwrap();
+    assert_eq!(config.limits, Limits::default());
+    assert_eq!(config.listen.to_string(), "0.0.0.0:2222");
+    assert_eq!(config.admin_listen.unwrap().to_string(), "127.0.0.1:9090");
+    assert_eq!(config.identity.cache.allowed_for, Duration::ZERO);
+    assert_eq!(config.storage.capabilities, Capabilities::all());
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let text = format!("{GOOD}[limits]\npart_bytes = \"16MiB\"\nhandles_per_session_max = 7\n");
+    let environment = [
+        ("PORTCULLIS_LIMITS_PART_BYTES", "33554432"),
+        ("PORTCULLIS_ADMIN_LISTEN", "off"),
+        ("PORTCULLIS_HOST_KEY_FILES", "a, b"),
+        ("PORTCULLIS_STORAGE_PATH_STYLE", "true"),
+        ("PORTCULLIS_IDENTITY_EVENT", "transfer-family"),
+    ];
+    let config = read(&text, &environment).unwrap();
+    assert_eq!(config.limits.part_bytes, 32 << 20);
+    assert_eq!(config.limits.handles_per_session_max, 7);
+    assert_eq!(config.admin_listen, None);
+    assert_eq!(config.host_key_files, ["a", "b"]);
+    assert!(config.storage.path_style);
+    assert_eq!(config.identity.event, Event::TransferFamily);
+}
+
+#[test]
+fn secrets_come_from_files_and_are_never_shown() {
+    let text = format!(
+        "{GOOD}headers_file = \"headers.txt\"\nca_file = \"ca.pem\"\n\
+        [storage]\naccess_key_id = \"AK\"\nsecret_access_key_file = \"secret.txt\"\n"
+    );
+    let config = read(&text, &[]).unwrap();
+    let secret = config.storage.secret_access_key.as_ref().unwrap();
+    assert_eq!(secret.expose(), "from-a-file");
+    let (name, value) = config.identity.headers.first().unwrap();
+    assert_eq!(
+        (name.as_str(), value.expose()),
+        ("Authorization", "Bearer tok")
+    );
+    assert!(
+        config
+            .identity
+            .ca_pem
+            .as_deref()
+            .unwrap()
+            .starts_with("-----BEGIN")
+    );
+    let shown = format!("{config:?}");
+    assert!(
+        !shown.contains("from-a-file") && !shown.contains("tok\""),
+        "{shown}"
+    );
+}
+
+#[test]
+fn an_empty_variable_is_no_secret() {
+    let environment = [
+        ("PORTCULLIS_STORAGE_SECRET_ACCESS_KEY", ""),
+        ("PORTCULLIS_STORAGE_ENDPOINT", ""),
+    ];
+    let config = read(GOOD, &environment).unwrap();
+    assert!(config.storage.secret_access_key.is_none());
+    assert_eq!(config.storage.endpoint, None);
+}
+
+#[test]
+fn refused_secrets_are_not_quoted() {
+    for text in [
+        "[storage]\nsecret_access_key = [\"hunter2\"]",
+        "[storage]\nsecret_access_key = 1\nsession_token = \"hunter2\"",
+        "[identity]\nheaders = { \"hun ter\" = \"hunter2\" }",
+        "[identity]\nheaders = \"hunter2\"",
+        "[identity]\nurl = \"https://ann:hunter2@host/\"",
+        "[storage]\nsecret_access_key = \"hunter2",
+        "[storage]\nsecret_access_key = hunter2",
+    ] {
+        let message = refused(text, &[]);
+        assert!(!message.contains("hunter2"), "{message}");
+    }
+}
+
+#[test]
+fn every_problem_is_reported_at_once_with_its_place_and_remedy() {
+    let text = "lisen = \"0.0.0.0:22\"\n\n[identity]\nurl = \"http://idp.example.com\"\n\
+        connect_timeout_ms = \"fast\"\nevent = \"aws\"\n[limits]\npart_bytes = \"1MiB\"\n[nosuch]\nx = 1\n";
+    let message = refused(text, &[("PORTCULLIS_LOG_FROMAT", "json")]);
+    let lines: Vec<_> = message.lines().collect();
+    for expected in [
+        "configuration:1: lisen: unknown setting; did you mean listen?",
+        "configuration:4: identity.url: passwords would travel to idp.example.com in clear; \
+            allowed: https://, or plaintext = true",
+        "configuration:5: identity.connect_timeout_ms: found \"fast\"; \
+            allowed: 1 to 600000 milliseconds",
+        "configuration:6: identity.event: found \"aws\"; allowed: \"plain\" or \"transfer-family\"",
+        "configuration:8: limits.part_bytes: found \"1MiB\"; allowed: 5MiB to 5GiB",
+        "configuration:9: nosuch: unknown setting; docs/configuration.md lists them all",
+        "PORTCULLIS_LOG_FROMAT (PORTCULLIS_LOG_FROMAT): unknown setting; \
+            did you mean PORTCULLIS_LOG_FORMAT?",
+    ] {
+        assert!(lines.contains(&expected), "{expected}\n---\n{message}");
+    }
+    assert!(message.contains("host_key_files: no host key"), "{message}");
+}
+
+#[test]
+fn what_cannot_work_together_is_refused() {
+    for (text, part) in [
+        (
+            "[storage]\nencryption = \"kms\"",
+            "storage.kms_key_id: missing",
+        ),
+        (
+            "[storage]\nkms_key_id = \"k\"",
+            "storage.kms_key_id: has no effect",
+        ),
+        (
+            "[storage]\naccess_key_id = \"AK\"",
+            "storage.secret_access_key: missing",
+        ),
+        (
+            "[storage]\nsession_token = \"t\"",
+            "storage.session_token: has no effect",
+        ),
+        (
+            "[storage]\nendpoint = \"localhost:9000\"",
+            "storage.endpoint: allowed",
+        ),
+        (
+            "[storage]\nsession_token = \"t\"\nsession_token_file = \"secret.txt\"",
+            "not both",
+        ),
+        (
+            "[storage]\nca_file = \"gone\"",
+            "cannot read \"gone\": no such file",
+        ),
+        (
+            "[limits]\nkeepalive_interval_seconds = 5",
+            "keep-alives would precede",
+        ),
+        (
+            "[limits]\nconnections_max = 10",
+            "limits.connections_per_source_max: allowed",
+        ),
+        (
+            "cache_stale_seconds = 60",
+            "has no effect while cache_seconds is 0",
+        ),
+        ("[limits]\nconnections_max = -1", "found a number below 0"),
+        (
+            "[limits]\nconnections_max = 0",
+            "found 0; allowed: 1 to 1000000",
+        ),
+        (
+            "[limits]\nlogin_grace_seconds = 8\nhello_timeout_seconds = 8",
+            "identity.total_timeout_ms",
+        ),
+    ] {
+        let message = refused(&format!("{GOOD}{text}\n"), &[]);
+        assert!(message.contains(part), "{text}\n{message}");
+    }
+}
+
+#[test]
+fn plaintext_is_for_loopback_or_on_purpose() {
+    let with = |url: &str, more: &str| {
+        read(
+            &format!("state_directory = \"s\"\n[identity]\nurl = \"{url}\"\n{more}"),
+            &[],
+        )
+    };
+    for url in [
+        "http://127.0.0.1:8000",
+        "http://localhost/x",
+        "http://[::1]:8000/",
+    ] {
+        assert!(with(url, "").is_ok(), "{url}");
+    }
+    assert!(with("http://localhost.example.com", "").is_err());
+    assert!(with("http://idp", "plaintext = true").is_ok());
+}
+
+#[test]
+fn kubernetes_variables_are_no_settings() {
+    let links = [
+        ("PORTCULLIS_SERVICE_HOST", "10.0.0.1"),
+        ("PORTCULLIS_SERVICE_PORT_SFTP", "22"),
+        ("PORTCULLIS_PORT", "tcp://10.0.0.1:22"),
+        ("PORTCULLIS_PORT_22_TCP_ADDR", "10.0.0.1"),
+        ("PORTCULLIS_ADMIN_PORT_9090_TCP", "tcp://10.0.0.1:9090"),
+    ];
+    assert!(read(GOOD, &links).is_ok());
+}
+
+#[test]
+fn the_example_is_a_file_that_lacks_only_what_has_no_default() {
+    let message = refused(&example(), &[]);
+    let lines: Vec<_> = message
+        .lines()
+        .map(|line| line.split(':').next().unwrap())
+        .collect();
+    assert_eq!(lines, ["configuration", "identity.url"], "{message}");
+}
+
+#[test]
+fn no_two_settings_share_a_variable() {
+    let mut names: Vec<_> = settings::SETTINGS
+        .iter()
+        .map(|setting| settings::variable(&setting.path()))
+        .collect();
+    names.sort();
+    let before = names.len();
+    names.dedup();
+    assert_eq!(names.len(), before);
+}

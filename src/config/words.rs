@@ -1,0 +1,133 @@
+//! Settings that take one word of a few.
+
+/// Defines an enum together with the words that stand for it in a configuration.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant,)+
+        }
+
+        impl $name {
+            /// The words, in the order of the documentation.
+            pub const WORDS: &'static [&'static str] = &[$($word),+];
+
+            /// Returns the word of the configuration.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)+
+                }
+            }
+
+            /// Returns what a word means.
+            #[must_use]
+            pub fn from_word(word: &str) -> Option<Self> {
+                match word {
+                    $($word => Some(Self::$variant),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+words!(
+    /// How the identity provider is reached.
+    Provider {
+        /// A POST to a URL.
+        #[default]
+        Webhook = "webhook",
+    }
+);
+
+words!(
+    /// What the identity provider is sent.
+    Event {
+        /// The gateway's own question.
+        #[default]
+        Plain = "plain",
+        /// AWS Transfer Family's five fields.
+        TransferFamily = "transfer-family",
+    }
+);
+
+words!(
+    /// Whose credentials a session uses at S3.
+    Roles {
+        /// The gateway's own.
+        #[default]
+        Gateway = "gateway",
+    }
+);
+
+words!(
+    /// The ways to log in.
+    Methods {
+        #[default]
+        KeyOrPassword = "key-or-password",
+        Password = "password",
+        Key = "key",
+        /// A key first, then a password.
+        KeyAndPassword = "key-and-password",
+    }
+);
+
+words!(
+    /// Which user names are asked about at all.
+    UserNames {
+        /// 1 to 100 characters, no control character, no `/`.
+        #[default]
+        Open = "open",
+        /// AWS Transfer Family's rule.
+        Aws = "aws",
+    }
+);
+
+words!(
+    /// Which server-side encryption is asked for with every new object.
+    Encryption {
+        /// Nothing is asked: the bucket's default holds.
+        #[default]
+        None = "none",
+        S3 = "s3",
+        Kms = "kms",
+    }
+);
+
+words!(
+    /// What becomes of a file whose client left without CLOSE.
+    PartialUploads {
+        /// Nothing of it becomes visible.
+        #[default]
+        Discard = "discard",
+    }
+);
+
+words!(
+    /// What a client hears that sets modes and owners.
+    SetStat {
+        /// Success; nothing is kept.
+        #[default]
+        Ignore = "ignore",
+    }
+);
+
+words!(
+    /// Whether modification times that clients set are kept.
+    Mtime {
+        /// Only when it costs no call of its own.
+        #[default]
+        Skip = "skip",
+    }
+);
+
+words!(
+    /// How log lines look.
+    LogFormat {
+        #[default]
+        Json = "json",
+        Text = "text",
+    }
+);

@@ -1,0 +1,431 @@
+//! What the process counts, for `/metrics`.
+//!
+//! Methods are called where things happen; none of them waits or allocates once its series exist.
+//! What others already count is read when somebody asks ([`Metrics::observe`]).
+
+mod registrar;
+
+use std::fmt::Write as _;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+pub use self::registrar::Description;
+use self::registrar::{Labels, Registrar};
+use crate::sftp::StatusCode;
+use crate::storage::metered::{CallObserver, Outcome};
+use crate::storage::{Operation, StorageErrorKind};
+
+/// Every metric of the gateway.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    descriptions: Vec<Description>,
+    connections_open: Gauge,
+    connections_before_login: Gauge,
+    connections_accepted: Counter,
+    connections_refused: Family<Labels<1>, Counter>,
+    logins: Family<Labels<2>, Counter>,
+    login_seconds: Family<Labels<1>, Histogram, fn() -> Histogram>,
+    idp_calls: Family<Labels<1>, Counter>,
+    idp_call_seconds: Family<Labels<1>, Histogram, fn() -> Histogram>,
+    cache_lookups: Family<Labels<1>, Counter>,
+    requests: Requests,
+    bytes_received: Counter,
+    bytes_sent: Counter,
+    handles_open: Gauge,
+    uploads: Family<Labels<1>, Counter>,
+    downloads: Family<Labels<1>, Counter>,
+    storage_calls: Family<Labels<2>, Counter>,
+    storage_call_seconds: Family<Labels<1>, Histogram, fn() -> Histogram>,
+    upload_memory_taken: Gauge,
+    upload_memory_limit: Gauge,
+    uploads_waiting: Gauge,
+    read_ahead_taken: Gauge,
+    read_ahead_limit: Gauge,
+    uploads_aborted: Family<Labels<1>, Counter>,
+}
+
+/// What other parts of the process count for themselves, read when `/metrics` is asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Readings {
+    pub connections_open: usize,
+    pub connections_before_login: usize,
+    pub connections_accepted: u64,
+    /// Refused because of a limit on connections, since the start.
+    pub connections_over_limit: u64,
+    pub upload_memory_taken_bytes: u64,
+    pub upload_memory_limit_bytes: u64,
+    pub uploads_waiting: usize,
+    pub read_ahead_taken_bytes: u64,
+    pub read_ahead_limit_bytes: u64,
+}
+
+/// Whether the memory of answers could help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lookup {
+    Hit,
+    Miss,
+    /// An older answer stood in while the provider was unavailable.
+    Stale,
+}
+
+/// How a transfer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransferEnd {
+    /// An upload is durable; a download was read to its end.
+    Completed,
+    /// The client closed or left before the end.
+    Abandoned,
+    Failed,
+}
+
+/// What became of an upload that nobody will complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Abort {
+    Done,
+    /// Left to the bucket's lifecycle rule.
+    GivenUp,
+}
+
+impl Metrics {
+    /// Counts one answered SFTP request.
+    pub fn request(&self, operation: &'static str, code: StatusCode, took: Duration) {
+        self.requests.answered(operation, code, took);
+    }
+
+    /// Counts one connection that was refused for a reason other than a limit on connections.
+    pub fn connection_refused(&self, reason: &'static str) {
+        let _ = self
+            .connections_refused
+            .get_or_create(&[("reason", reason)])
+            .inc();
+    }
+
+    /// Counts one finished attempt to log in.
+    pub fn login(&self, method: &'static str, verdict: &'static str, took: Duration) {
+        let labels = [("method", method), ("verdict", verdict)];
+        let _ = self.logins.get_or_create(&labels).inc();
+        let labels = [("verdict", verdict)];
+        self.login_seconds
+            .get_or_create(&labels)
+            .observe(took.as_secs_f64());
+    }
+
+    /// Counts one call to the identity provider.
+    pub fn idp_call(&self, verdict: &'static str, took: Duration) {
+        let labels = [("verdict", verdict)];
+        let _ = self.idp_calls.get_or_create(&labels).inc();
+        self.idp_call_seconds
+            .get_or_create(&labels)
+            .observe(took.as_secs_f64());
+    }
+
+    /// Counts one look into the remembered answers.
+    pub fn cache_lookup(&self, lookup: Lookup) {
+        let result = match lookup {
+            Lookup::Hit => "hit",
+            Lookup::Miss => "miss",
+            Lookup::Stale => "stale",
+        };
+        let _ = self
+            .cache_lookups
+            .get_or_create(&[("result", result)])
+            .inc();
+    }
+
+    /// Adds file bytes that came in WRITEs.
+    pub fn bytes_received(&self, bytes: u64) {
+        let _ = self.bytes_received.inc_by(bytes);
+    }
+
+    /// Adds file bytes that went out in DATA.
+    pub fn bytes_sent(&self, bytes: u64) {
+        let _ = self.bytes_sent.inc_by(bytes);
+    }
+
+    /// Notes a handle that was given out.
+    pub fn handle_opened(&self) {
+        let _ = self.handles_open.inc();
+    }
+
+    /// Notes a handle that is no more.
+    pub fn handle_closed(&self) {
+        let _ = self.handles_open.dec();
+    }
+
+    /// Counts one upload that came to its end.
+    pub fn upload_ended(&self, end: TransferEnd) {
+        let labels = [("outcome", end.as_str())];
+        let _ = self.uploads.get_or_create(&labels).inc();
+    }
+
+    /// Counts one download that came to its end.
+    pub fn download_ended(&self, end: TransferEnd) {
+        let labels = [("outcome", end.as_str())];
+        let _ = self.downloads.get_or_create(&labels).inc();
+    }
+
+    /// Counts one unfinished upload that was cleared away, or could not be.
+    pub fn upload_aborted(&self, abort: Abort) {
+        let outcome = match abort {
+            Abort::Done => "done",
+            Abort::GivenUp => "given-up",
+        };
+        let labels = [("outcome", outcome)];
+        let _ = self.uploads_aborted.get_or_create(&labels).inc();
+    }
+
+    /// Takes over what others count for themselves.
+    pub fn observe(&self, readings: &Readings) {
+        let of = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let bytes = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let _ = self.connections_open.set(of(readings.connections_open));
+        let _ = self
+            .connections_before_login
+            .set(of(readings.connections_before_login));
+        raise(&self.connections_accepted, readings.connections_accepted);
+        let refused = self
+            .connections_refused
+            .get_or_create_owned(&[("reason", "limit")]);
+        raise(&refused, readings.connections_over_limit);
+        for (gauge, value) in [
+            (
+                &self.upload_memory_taken,
+                readings.upload_memory_taken_bytes,
+            ),
+            (
+                &self.upload_memory_limit,
+                readings.upload_memory_limit_bytes,
+            ),
+            (&self.read_ahead_taken, readings.read_ahead_taken_bytes),
+            (&self.read_ahead_limit, readings.read_ahead_limit_bytes),
+        ] {
+            let _ = gauge.set(bytes(value));
+        }
+        let _ = self.uploads_waiting.set(of(readings.uploads_waiting));
+    }
+
+    /// Returns everything in the text form of `OpenMetrics`.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        match encode(&mut text, &self.registry) {
+            Ok(()) => text,
+            // Writing to a string does not fail; a scrape without an end mark is refused.
+            Err(error) => {
+                tracing::error!(%error, "metrics cannot be written");
+                String::new()
+            }
+        }
+    }
+
+    /// Returns the table of docs/operations.md.
+    #[must_use]
+    pub fn document() -> String {
+        let metrics = Self::default();
+        let mut text =
+            String::from("| metric | kind | labels | meaning |\n| --- | --- | --- | --- |\n");
+        for row in &metrics.descriptions {
+            let Description {
+                name,
+                kind,
+                labels,
+                help,
+            } = row;
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "| `{name}` | {kind} | {labels} | {help} |");
+        }
+        text
+    }
+}
+
+impl Default for Metrics {
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one table of all metrics, in one place"
+    )]
+    fn default() -> Self {
+        let mut all = Registrar::new();
+        let bytes = Some(Unit::Bytes);
+        all.build_info();
+        Self {
+            connections_open: all.gauge("connections_open", None, "SSH connections that are open"),
+            connections_before_login: all.gauge(
+                "connections_before_login",
+                None,
+                "Open connections that have not logged in",
+            ),
+            connections_accepted: all.counter("connections_accepted", None, "Connections accepted"),
+            connections_refused: all.counters(
+                "connections_refused",
+                "reason",
+                "Connections closed before they could log in",
+            ),
+            logins: all.counters("logins", "method, verdict", "Finished attempts to log in"),
+            login_seconds: all.latency(
+                "login_duration",
+                "verdict",
+                "From an attempt to its answer",
+            ),
+            idp_calls: all.counters("idp_calls", "verdict", "Calls to the identity provider"),
+            idp_call_seconds: all.latency(
+                "idp_call_duration",
+                "verdict",
+                "Time the identity provider took",
+            ),
+            cache_lookups: all.counters(
+                "idp_cache_lookups",
+                "result",
+                "Looks into the remembered answers: hit, miss or stale",
+            ),
+            requests: Requests::new(
+                all.counters("sftp_requests", "operation, status", "Answered SFTP requests"),
+                all.latency(
+                    "sftp_request_duration",
+                    "operation",
+                    "From a request to its answer",
+                ),
+            ),
+            bytes_received: all.counter("received", bytes.clone(), "File bytes received in WRITEs"),
+            bytes_sent: all.counter("sent", bytes.clone(), "File bytes sent in answers to READs"),
+            handles_open: all.gauge("handles_open", None, "Open file and directory handles"),
+            uploads: all.counters("uploads", "outcome", "Uploads that came to their end"),
+            downloads: all.counters("downloads", "outcome", "Downloads that came to their end"),
+            storage_calls: all.counters("s3_calls", "operation, outcome", "Calls to S3"),
+            storage_call_seconds: all.latency(
+                "s3_call_duration",
+                "operation",
+                "Time S3 took (a GET: until its headers)",
+            ),
+            upload_memory_taken: all.gauge(
+                "upload_memory_taken",
+                bytes.clone(),
+                "Part slots that are taken",
+            ),
+            upload_memory_limit: all.gauge(
+                "upload_memory_limit",
+                bytes.clone(),
+                "Part slots there are",
+            ),
+            uploads_waiting: all.gauge("uploads_waiting", None, "Uploads that wait for a part slot"),
+            read_ahead_taken: all.gauge("read_ahead_taken", bytes.clone(), "Read-ahead in use"),
+            read_ahead_limit: all.gauge("read_ahead_limit", bytes, "Read-ahead there is"),
+            uploads_aborted: all.counters(
+                "uploads_aborted",
+                "outcome",
+                "Unfinished uploads cleared away (done) or left to the bucket's lifecycle rule (given-up)",
+            ),
+            registry: all.registry,
+            descriptions: all.descriptions,
+        }
+    }
+}
+
+impl CallObserver for Metrics {
+    fn ended(&self, operation: Operation, outcome: Outcome, took: Duration) {
+        let outcome = match outcome {
+            Outcome::Done => "done",
+            Outcome::Failed(kind) => failure(kind),
+            Outcome::Cancelled => "cancelled",
+        };
+        let labels = [("operation", operation.name()), ("outcome", outcome)];
+        let _ = self.storage_calls.get_or_create(&labels).inc();
+        self.storage_call_seconds
+            .get_or_create(&[("operation", operation.name())])
+            .observe(took.as_secs_f64());
+    }
+}
+
+impl TransferEnd {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Abandoned => "abandoned",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Requests by operation, with their series at hand: READ and WRITE come by thousands a second.
+#[derive(Debug)]
+struct Requests {
+    counters: Family<Labels<2>, Counter>,
+    seconds: Family<Labels<1>, Histogram, fn() -> Histogram>,
+    read: Resolved,
+    write: Resolved,
+}
+
+/// The series of one operation whose requests succeed.
+#[derive(Debug, Default)]
+struct Resolved(OnceLock<(Counter, Histogram)>);
+
+impl Requests {
+    fn new(
+        counters: Family<Labels<2>, Counter>,
+        seconds: Family<Labels<1>, Histogram, fn() -> Histogram>,
+    ) -> Self {
+        Self {
+            counters,
+            seconds,
+            read: Resolved::default(),
+            write: Resolved::default(),
+        }
+    }
+
+    fn answered(&self, operation: &'static str, code: StatusCode, took: Duration) {
+        let resolved = match (operation, code) {
+            ("read", StatusCode::Ok) => Some(&self.read),
+            ("write", StatusCode::Ok) => Some(&self.write),
+            _ => None,
+        };
+        let labels = [("operation", operation), ("status", code.as_str())];
+        let label = [("operation", operation)];
+        if let Some(Resolved(series)) = resolved {
+            let (counter, seconds) = series.get_or_init(|| {
+                let counter = self.counters.get_or_create_owned(&labels);
+                (counter, self.seconds.get_or_create_owned(&label))
+            });
+            let _ = counter.inc();
+            seconds.observe(took.as_secs_f64());
+        } else {
+            let _ = self.counters.get_or_create(&labels).inc();
+            self.seconds
+                .get_or_create(&label)
+                .observe(took.as_secs_f64());
+        }
+    }
+}
+
+const fn failure(kind: StorageErrorKind) -> &'static str {
+    match kind {
+        StorageErrorKind::NotFound => "not-found",
+        StorageErrorKind::NoSuchBucket => "no-such-bucket",
+        StorageErrorKind::NoSuchUpload => "no-such-upload",
+        StorageErrorKind::Precondition => "precondition",
+        StorageErrorKind::RangeNotSatisfiable => "range",
+        StorageErrorKind::Denied => "denied",
+        StorageErrorKind::Expired => "expired",
+        StorageErrorKind::Throttled => "throttled",
+        StorageErrorKind::Unavailable => "unavailable",
+        StorageErrorKind::OutcomeUnknown => "outcome-unknown",
+        StorageErrorKind::ChecksumMismatch => "checksum",
+        StorageErrorKind::Refused => "refused",
+    }
+}
+
+/// Brings a counter to a total that somebody else keeps.
+fn raise(counter: &Counter, total: u64) {
+    let _ = counter
+        .inner()
+        .fetch_max(total, std::sync::atomic::Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests;
