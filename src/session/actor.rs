@@ -324,7 +324,7 @@ impl Session {
                 slot,
             } => {
                 if let Some(mut writing) = self.take_writing(handle) {
-                    writing.slots_wanted.retain(|wanted| *wanted != number);
+                    writing.slots_wanted.remove(&number);
                     if writing.failed.is_none() {
                         writing.upload.add_slot(number, slot);
                     }
