@@ -54,14 +54,7 @@ impl Refused {
 impl Client {
     /// Logs in and begins a session; `None` if the password is refused.
     pub(super) async fn connect(address: SocketAddr, password: &str) -> Option<Self> {
-        let config = Arc::new(client::Config::default());
-        let mut ssh = within(client::connect(config, address, Trusting))
-            .await
-            .unwrap();
-        let answer = within(ssh.authenticate_password(USER, password)).await;
-        if !answer.unwrap().success() {
-            return None;
-        }
+        let ssh = login(address, password, client::Config::default()).await?;
         let channel = ssh.channel_open_session().await.unwrap();
         channel.request_subsystem(true, "sftp").await.unwrap();
         let sftp = RawSftpSession::new(channel.into_stream());
@@ -156,6 +149,18 @@ impl Client {
         let renamed = self.sftp.rename(from, to).await;
         renamed.map(drop).map_err(Refused::of)
     }
+}
+
+/// Connects and sends a password; `None` if it is refused.
+pub(super) async fn login(
+    address: SocketAddr,
+    password: &str,
+    config: client::Config,
+) -> Option<client::Handle<Trusting>> {
+    let connected = within(client::connect(Arc::new(config), address, Trusting)).await;
+    let mut ssh = connected.unwrap();
+    let answer = within(ssh.authenticate_password(USER, password)).await;
+    answer.unwrap().success().then_some(ssh)
 }
 
 /// Trusts every server.

@@ -74,6 +74,11 @@ impl Line {
         }
     }
 
+    /// Returns a field of the span around the line.
+    pub(super) fn span(&self, name: &str) -> &str {
+        self.0["span"][name].as_str().unwrap_or_default()
+    }
+
     pub(super) fn level(&self) -> &str {
         self.0["level"].as_str().unwrap()
     }
