@@ -30,12 +30,12 @@ pub(super) type Outcome<T = ()> = Result<T, Refused>;
 impl Refused {
     #[track_caller]
     fn of(error: Error) -> Self {
-        match error {
-            Error::Status(status) => Self {
-                code: status.status_code,
-                sentence: status.error_message,
-            },
-            other => panic!("no status: {other:?}"),
+        let Error::Status(status) = error else {
+            panic!("no status: {error:?}");
+        };
+        Self {
+            code: status.status_code,
+            sentence: status.error_message,
         }
     }
 
@@ -102,7 +102,7 @@ impl Client {
 
     pub(super) async fn read(&self, handle: &str, offset: usize) -> Outcome<Vec<u8>> {
         let read = self.sftp.read(handle, offset as u64, READ).await;
-        read.map(|data| data.data.to_vec()).map_err(Refused::of)
+        read.map(|data| data.data).map_err(Refused::of)
     }
 
     pub(super) async fn download(&self, path: &str) -> Outcome<Vec<u8>> {

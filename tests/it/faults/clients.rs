@@ -100,11 +100,10 @@ async fn a_client_that_stops_reading_is_cut_and_holds_up_nobody() {
     channel.data_bytes(packet(&open)).await.unwrap();
     // The answer to OPEN ends with the handle.
     let handle = loop {
-        match within(channel.wait()).await.unwrap() {
-            russh::ChannelMsg::Data { data } if data.get(4) == Some(&HANDLE) => {
-                break data[9..].to_vec();
-            }
-            _ => {}
+        if let russh::ChannelMsg::Data { data } = within(channel.wait()).await.unwrap()
+            && data[4] == HANDLE
+        {
+            break data[9..].to_vec();
         }
     };
     let reads = (0..512_u64).flat_map(|index| {

@@ -67,10 +67,11 @@ pub(super) struct Line(Value);
 impl Line {
     /// Returns a field as text; empty if it is not there.
     pub(super) fn field(&self, name: &str) -> String {
-        match &self.0["fields"][name] {
-            Value::Null => String::new(),
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
+        let field = &self.0["fields"][name];
+        match field.as_str() {
+            Some(text) => text.to_owned(),
+            None if field.is_null() => String::new(),
+            None => field.to_string(),
         }
     }
 
