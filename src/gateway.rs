@@ -18,7 +18,7 @@ use crate::reaper::Reaper;
 use crate::session::Environment;
 use crate::ssh::{Gatehouse, GatehouseParts, HostKeys, Listener};
 use crate::storage::SharedStore;
-use crate::storage::metered::Metered;
+use crate::storage::metered::{CallObserver, Metered};
 
 /// What a gateway is made of.
 #[derive(Debug)]
@@ -115,14 +115,11 @@ impl Gateway {
         let address = listener.local_addr()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let limits = Arc::new(limits);
-        let (reaper, drain) = (Reaper::default(), CancellationToken::new());
+        let (reaper, drain) = (Reaper::new(Arc::clone(&metrics)), CancellationToken::new());
         let budget = Budget::new(&limits);
+        let observer: Arc<dyn CallObserver> = Arc::<Metrics>::clone(&metrics);
         let environment = Environment {
-            store: Arc::new(Metered::new(
-                store,
-                Arc::clone(&clock),
-                Arc::clone(&metrics) as _,
-            )),
+            store: Arc::new(Metered::new(store, Arc::clone(&clock), observer)),
             budget: Arc::clone(&budget),
             reaper: reaper.clone(),
             limits: Arc::clone(&limits),
@@ -168,7 +165,8 @@ impl Gateway {
     /// Returns what the operator's port shows.
     #[must_use]
     pub fn watched(&self) -> Arc<dyn Watched> {
-        Arc::clone(&self.view) as _
+        let view: Arc<View> = Arc::clone(&self.view);
+        view
     }
 
     /// Returns what all connections share, to count them or to change host keys.

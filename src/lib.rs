@@ -14,7 +14,7 @@
 //! ```
 //!
 //! The modules stand in the order of the data path; imports only point down it
-//! (`ARCHITECTURE.md`, checked by `tests/tidy.rs`).
+//! (`ARCHITECTURE.md`, checked by `tests/tidy/`).
 
 pub mod cli;
 pub mod gateway;

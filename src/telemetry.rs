@@ -162,7 +162,7 @@ const QUIET: [&str; 9] = [
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::{Arc, Mutex, PoisonError};
 
     use super::*;
 
@@ -171,7 +171,8 @@ mod tests {
 
     impl io::Write for Captured {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
+            let mut text = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            text.write(bytes)
         }
 
         fn flush(&mut self) -> io::Result<()> {

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigErrors};
+use crate::ssh::{HostKey, HostKeyError};
 use crate::telemetry;
 
 /// An SFTP gateway over S3 that asks your own identity provider who may enter.
@@ -66,6 +67,8 @@ pub enum Failure {
     Configuration(#[from] ConfigErrors),
     #[error("log.filter: {0}")]
     Telemetry(#[from] telemetry::TelemetryError),
+    #[error("host_key_files: {path}: {source}")]
+    HostKey { path: String, source: HostKeyError },
     /// While running; the text has the chain of causes.
     #[error("{0}")]
     Run(String),
@@ -106,7 +109,9 @@ impl From<Exit> for ExitCode {
 impl Failure {
     const fn exit(&self) -> Exit {
         match self {
-            Self::Configuration(_) | Self::Telemetry(_) => Exit::Configuration,
+            Self::Configuration(_) | Self::Telemetry(_) | Self::HostKey { .. } => {
+                Exit::Configuration
+            }
             Self::Run(_) => Exit::Failed,
         }
     }
@@ -135,6 +140,14 @@ fn check_config(options: &CheckConfig) -> Result<(), Failure> {
         return Ok(());
     }
     let config = load(&options.source)?;
+    for path in &config.host_key_files {
+        let key = HostKey::load(path).map_err(|source| Failure::HostKey {
+            path: path.clone(),
+            source,
+        })?;
+        let (algorithm, fingerprint) = (key.algorithm(), key.fingerprint());
+        output::print(&format!("host key {algorithm} {fingerprint}\n"));
+    }
     let admin = config
         .admin_listen
         .map_or_else(|| "off".to_owned(), |address| address.to_string());

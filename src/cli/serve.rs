@@ -122,7 +122,12 @@ fn provider(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<dyn I
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let counted = Metered::new(Arc::new(webhook), Arc::clone(metrics), Arc::clone(&clock));
-    Ok(Arc::new(Cached::new(Arc::new(counted), cache, clock)?))
+    Ok(Arc::new(Cached::new(
+        Arc::new(counted),
+        cache,
+        Arc::clone(metrics),
+        clock,
+    )?))
 }
 
 const fn auth(identity: &config::Identity) -> AuthSettings {

@@ -63,10 +63,14 @@ fn identity(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
         refuse("identity.total_timeout_ms", message);
     }
     let cache = &identity.cache;
-    if cache.allowed_for > cache.allowed_for_max {
-        let most = cache.allowed_for_max.as_secs();
-        let message = format!("allowed: up to cache_seconds_max, which is {most}");
-        refuse("identity.cache_seconds", message);
+    for (name, time) in [
+        ("cache_denied_seconds", cache.denied_for),
+        ("cache_stale_seconds", cache.stale_for),
+    ] {
+        if cache.allowed_for.is_zero() && !time.is_zero() {
+            let message = "has no effect while cache_seconds is 0".to_owned();
+            refuse(&format!("identity.{name}"), message);
+        }
     }
 }
 

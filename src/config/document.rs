@@ -52,9 +52,10 @@ fn row(text: &mut String, setting: &Setting, defaults: &mut Config) {
     let default = kind
         .show(defaults)
         .map_or_else(|| "–".to_owned(), |value| format!("`{value}`"));
-    let allowed = match kind {
-        Kind::Word(_) => kind.allowed().replace(" or ", ", "),
-        _ => kind.allowed(),
+    let allowed = if matches!(kind, Kind::Word(_)) {
+        kind.allowed().replace(" or ", ", ")
+    } else {
+        kind.allowed()
     };
     let or_file = match setting.file_key() {
         Some(file_key) => format!(" or `{file_key}`"),

@@ -70,10 +70,8 @@ pub struct Identity {
 /// How long answers are remembered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cache {
-    /// For answers that do not say; zero = not at all.
+    /// Also the longest that an answer may ask for; zero = not at all.
     pub allowed_for: Duration,
-    /// The longest that an answer may ask for.
-    pub allowed_for_max: Duration,
     pub denied_for: Duration,
     pub stale_for: Duration,
     pub bytes_max: u64,
@@ -212,7 +210,6 @@ impl Default for Cache {
     fn default() -> Self {
         Self {
             allowed_for: Duration::ZERO,
-            allowed_for_max: Duration::from_secs(300),
             denied_for: Duration::ZERO,
             stale_for: Duration::ZERO,
             bytes_max: 64 * 1024 * 1024,

@@ -157,8 +157,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("identity", "methods", word!(Methods, identity.methods), "The ways to log in"),
     S::new("identity", "user_names", word!(UserNames, identity.user_names), "Names that are asked about: `aws` is Transfer Family's rule, `open` anything up to 100 characters without `/` and control characters"),
     S::new("identity", "roles", word!(Roles, identity.roles), "Whose credentials a session uses at S3; with the gateway's own, an answer with a session policy is refused"),
-    S::new("identity", "cache_seconds", K::Seconds(0..=86_400, |c| &mut c.identity.cache.allowed_for), "How long an allowed answer is remembered unless it says otherwise; 0 = not at all"),
-    S::new("identity", "cache_seconds_max", K::Seconds(0..=86_400, |c| &mut c.identity.cache.allowed_for_max), "The longest that an answer's `cacheSeconds` may ask for"),
+    S::new("identity", "cache_seconds", K::Seconds(0..=86_400, |c| &mut c.identity.cache.allowed_for), "How long an allowed answer is remembered, and the longest that its own `cacheSeconds` may ask for; 0 = not at all"),
     S::new("identity", "cache_denied_seconds", K::Seconds(0..=3_600, |c| &mut c.identity.cache.denied_for), "How long an explicit denial is remembered; 0 = not at all"),
     S::new("identity", "cache_stale_seconds", K::Seconds(0..=86_400, |c| &mut c.identity.cache.stale_for), "How much longer an allowed answer may stand in while the provider is unavailable"),
     S::new("identity", "cache_bytes_max", K::Bytes(64 * KIB..=16 * GIB, |c| &mut c.identity.cache.bytes_max), "Memory for remembered answers"),
@@ -182,8 +181,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("storage", "checksums", K::Flag(|c| &mut c.storage.capabilities.checksums), "Whether the store takes CRC-64/NVME checksums"),
 
     S::new("sftp", "partial_uploads", word!(PartialUploads, sftp.partial_uploads), "What becomes of a file whose client left without CLOSE"),
-    S::new("sftp", "setstat", word!(SetStat, sftp.setstat), "Whether setting modes and owners succeeds without effect, or is refused"),
-    S::new("sftp", "mtime", word!(Mtime, sftp.mtime), "Whether times set after the upload are kept, at the price of a copy"),
+    S::new("sftp", "setstat", word!(SetStat, sftp.setstat), "What a client hears that sets modes and owners: success, without effect"),
+    S::new("sftp", "mtime", word!(Mtime, sftp.mtime), "What becomes of a modification time that is set after the upload: `skip` leaves the time of the upload, since S3 could only keep it by a copy"),
     S::new("sftp", "banner", K::OptionalText(|c| &mut c.sftp.banner), "Text that clients show before login"),
 
     S::new("limits", "connections_max", K::Count(COUNT, |c| &mut c.limits.connections_max), "Open connections"),

@@ -15,14 +15,14 @@ use super::value::Raw;
 pub(super) const ENVIRONMENT_PREFIX: &str = "PORTCULLIS_";
 
 /// Everything that was written, by `section.key`.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Sources {
     file: BTreeMap<String, Given>,
     environment: BTreeMap<String, Given>,
 }
 
 /// A value and where it stands.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Given {
     place: Place,
     raw: Raw,
@@ -104,13 +104,12 @@ impl Sources {
             let is_section = SETTINGS
                 .iter()
                 .any(|setting| !setting.section.is_empty() && setting.section == name);
-            match value.get_ref() {
-                DeValue::Table(table) if is_section => {
-                    for (key, value) in table {
-                        self.take(text, name, key, value, problems);
-                    }
+            if let (true, DeValue::Table(table)) = (is_section, value.get_ref()) {
+                for (key, value) in table {
+                    self.take(text, name, key, value, problems);
                 }
-                _ => self.take(text, "", key, value, problems),
+            } else {
+                self.take(text, "", key, value, problems);
             }
         }
     }

@@ -79,6 +79,17 @@ fn secrets_come_from_files_and_are_never_shown() {
 }
 
 #[test]
+fn an_empty_variable_is_no_secret() {
+    let environment = [
+        ("PORTCULLIS_STORAGE_SECRET_ACCESS_KEY", ""),
+        ("PORTCULLIS_STORAGE_ENDPOINT", ""),
+    ];
+    let config = read(GOOD, &environment).unwrap();
+    assert!(config.storage.secret_access_key.is_none());
+    assert_eq!(config.storage.endpoint, None);
+}
+
+#[test]
 fn refused_secrets_are_not_quoted() {
     for text in [
         "[storage]\nsecret_access_key = [\"hunter2\"]",
@@ -155,6 +166,10 @@ fn what_cannot_work_together_is_refused() {
         (
             "[limits]\nconnections_max = 10",
             "limits.connections_per_source_max: allowed",
+        ),
+        (
+            "cache_stale_seconds = 60",
+            "has no effect while cache_seconds is 0",
         ),
         ("[limits]\nconnections_max = -1", "found a number below 0"),
         (

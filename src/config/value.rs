@@ -1,6 +1,5 @@
 //! From what was written to what is meant.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use toml::de::DeValue;
@@ -9,8 +8,8 @@ use super::Config;
 use super::settings::{Kind, Range};
 use crate::secret::Secret;
 
-/// A value as it was written.
-#[derive(Debug, Clone)]
+/// A value as it was written; not `Debug`, since it may be a secret.
+#[derive(Clone)]
 pub(super) enum Raw {
     Text(String),
     Integer(u64),
@@ -133,12 +132,14 @@ impl Kind {
                 Ok(address) => *field(config) = address,
                 Err(_) => return refused(&Raw::Text(text)),
             },
-            (Self::AddressOrOff(field), Raw::Text(text)) => match address_or_off(&text) {
-                Some(address) => *field(config) = address,
-                None => return refused(&Raw::Text(text)),
+            (Self::AddressOrOff(field), Raw::Text(text)) if text == "off" => *field(config) = None,
+            (Self::AddressOrOff(field), Raw::Text(text)) => match text.parse() {
+                Ok(address) => *field(config) = Some(address),
+                Err(_) => return refused(&Raw::Text(text)),
             },
             (Self::Secret(field), Raw::Text(text)) => {
-                *field(config) = Some(Secret::new(text.trim_end().to_owned()));
+                let text = text.trim_end();
+                *field(config) = (!text.is_empty()).then(|| Secret::new(text.to_owned()));
             }
             (Self::Headers(field), Raw::Table(headers)) => *field(config) = headers,
             (Self::Headers(field), Raw::Text(text)) => *field(config) = headers(&text)?,
@@ -261,14 +262,6 @@ impl Kind {
             Self::Milliseconds(_, field) => Some(field(config).as_millis().to_string()),
             Self::Secret(_) | Self::FileText(_) | Self::Headers(_) => None,
         }
-    }
-}
-
-fn address_or_off(text: &str) -> Option<Option<SocketAddr>> {
-    if text == "off" {
-        Some(None)
-    } else {
-        text.parse().ok().map(Some)
     }
 }
 

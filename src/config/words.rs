@@ -111,7 +111,6 @@ words!(
         /// Success; nothing is kept.
         #[default]
         Ignore = "ignore",
-        Refuse = "refuse",
     }
 );
 
@@ -121,8 +120,6 @@ words!(
         /// Only when it costs no call of its own.
         #[default]
         Skip = "skip",
-        /// By a copy of the object onto itself.
-        Copy = "copy",
     }
 );
 

@@ -10,13 +10,15 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use super::order::PathOrder;
 use crate::auth::AuthenticatedUser;
 use crate::budget::{Gate, GateHold, Slot};
+use crate::metrics::TransferEnd;
 use crate::sftp::{DecodeError, Frames, HandleId, Message, RequestId, Status, StatusCode, decode};
 use crate::storage::{
-    Checksum, CompletedPart, ListPage, ListQuery, PartNumber, StorageError, Stored, UploadId,
+    Checksum, CompletedPart, ListPage, ListQuery, Location, PartNumber, StorageError, Stored,
+    UploadId,
 };
-use crate::transfer::PathOrder;
 use crate::{audit, limits};
 
 use super::handles::{Handle, Handles};
@@ -63,6 +65,10 @@ pub(crate) enum Event {
         fetch: u64,
         outcome: Result<Option<Bytes>, Status>,
     },
+    Checksum {
+        handle: HandleId,
+        checksum: Checksum,
+    },
     Page {
         handle: HandleId,
         query: ListQuery,
@@ -75,6 +81,7 @@ pub(crate) enum Event {
     },
     Created {
         handle: HandleId,
+        location: Location,
         outcome: Result<UploadId, StorageError>,
     },
     PartDone {
@@ -115,7 +122,7 @@ impl Events {
 enum End {
     /// The client is done, or the gateway drains.
     Finished,
-    /// The channel is gone.
+    /// The channel is gone, or nobody listens at its other end.
     Gone,
 }
 
@@ -132,13 +139,14 @@ pub(super) async fn run<I: Inbound, O: Outbound>(
     let mut writer = JoinSet::new();
     writer.spawn(out::write(Arc::clone(&out), outbound));
     let now = environment.clock.now();
+    let metrics = Arc::clone(&environment.metrics);
     let mut session = Session {
         environment,
         user,
         out: Arc::clone(&out),
         events: Events(sender),
         tasks: JoinSet::new(),
-        handles: Handles::default(),
+        handles: Handles::new(metrics),
         order: PathOrder::default(),
         lane: Lane::default(),
         explanations: 0,
@@ -169,6 +177,8 @@ impl Session {
         writer: &mut JoinSet<Result<O, Gone>>,
     ) -> End {
         let drain = self.environment.drain.clone();
+        let expiry = self.expiry();
+        tokio::pin!(expiry);
         let out = Arc::clone(&self.out);
         let mut open = true;
         let mut slow_tick = ticker(SLOW_TICK);
@@ -190,8 +200,8 @@ impl Session {
                 }
                 bytes = inbound.next(), if open => match bytes {
                     Some(bytes) => {
-                        if self.take(bytes).is_err() {
-                            return End::Finished;
+                        if let Err(end) = self.take(bytes) {
+                            return end;
                         }
                     }
                     None => open = false,
@@ -200,6 +210,10 @@ impl Session {
                 _ = fast_tick.tick(), if gated => {}
                 _ = slow_tick.tick(), if !self.handles.is_empty() => self.reclaim_slots(),
                 () = drain.cancelled(), if !drain.is_cancelled() => {}
+                () = &mut expiry => {
+                    tracing::info!("session ends: the identity provider's answer has expired");
+                    return End::Finished;
+                }
                 // The writer ends by itself only when the channel is gone.
                 _ = writer.join_next() => return End::Gone,
             }
@@ -208,8 +222,21 @@ impl Session {
         }
     }
 
+    /// Waits until the identity provider's answer is over its time, if it ever is.
+    fn expiry(&self) -> impl Future<Output = ()> + use<> {
+        let now = self.environment.clock.wall();
+        let expires_at = self.user.config().expires_at;
+        let left = expires_at.map(|end| end.duration_since(now).unwrap_or(Duration::ZERO));
+        async move {
+            match left {
+                Some(left) => tokio::time::sleep(left).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
     /// Takes what the client sent. An error ends the session.
-    fn take(&mut self, bytes: Bytes) -> Result<(), ()> {
+    fn take(&mut self, bytes: Bytes) -> Result<(), End> {
         self.frames.push(bytes);
         loop {
             let frame = match self.frames.next_frame() {
@@ -217,7 +244,7 @@ impl Session {
                 Ok(None) => return Ok(()),
                 Err(error) => {
                     tracing::info!(%error, "session ends: not an SFTP packet");
-                    return Err(());
+                    return Err(End::Finished);
                 }
             };
             match decode(frame) {
@@ -227,7 +254,7 @@ impl Session {
                 }
                 Ok(Message::Request { .. }) if !self.greeted => {
                     tracing::info!("session ends: a request before INIT");
-                    return Err(());
+                    return Err(End::Finished);
                 }
                 Ok(Message::Request { id, request }) => {
                     self.arrived();
@@ -246,22 +273,26 @@ impl Session {
                 }
                 Err(error @ DecodeError::NoId) => {
                     tracing::info!(%error, "session ends");
-                    return Err(());
+                    return Err(End::Finished);
                 }
             }
-            if self.requests_open > limits::REQUESTS_WAITING_HARD_MAX {
+            let beyond = self.requests_open > limits::REQUESTS_WAITING_HARD_MAX
+                || self.lane.bytes_waiting > limits::PATH_BYTES_WAITING_MAX
+                || self.out.is_overfull();
+            if beyond {
                 tracing::warn!(
                     waiting = self.requests_open,
-                    "session ends: too many requests wait"
+                    "session ends: too many requests or answers wait"
                 );
-                return Err(());
+                // Its answers are not kept for one who does not listen.
+                return Err(End::Gone);
             }
         }
     }
 
     fn handle_event(&mut self, event: Event) {
         match event {
-            Event::Answered { request, answer } => self.path_answered(*request, answer),
+            Event::Answered { request, answer } => self.path_answered(&request, answer),
             Event::Fetched {
                 handle,
                 fetch,
@@ -271,6 +302,12 @@ impl Session {
                     reading.arrive(fetch, outcome);
                     self.put_reading(handle, reading);
                     self.advance_reading(handle);
+                }
+            }
+            Event::Checksum { handle, checksum } => {
+                if let Some(mut reading) = self.take_reading(handle) {
+                    reading.expect(checksum);
+                    self.put_reading(handle, reading);
                 }
             }
             Event::Page {
@@ -292,7 +329,11 @@ impl Session {
                     self.advance_writing(handle);
                 }
             }
-            Event::Created { handle, outcome } => self.created(handle, outcome),
+            Event::Created {
+                handle,
+                location,
+                outcome,
+            } => self.created(handle, location, outcome),
             Event::PartDone {
                 handle,
                 number,
@@ -320,11 +361,13 @@ impl Session {
             match event {
                 Event::Created {
                     handle,
+                    location,
                     outcome: Ok(upload),
-                } => self.created(handle, Ok(upload)),
+                } => self.created(handle, location, Ok(upload)),
                 Event::Committed { handle, outcome } => self.committed(handle, outcome),
                 Event::Answered { .. }
                 | Event::Fetched { .. }
+                | Event::Checksum { .. }
                 | Event::Page { .. }
                 | Event::Slot { .. }
                 | Event::Created { .. }
@@ -358,6 +401,14 @@ impl Session {
         let took = self.environment.clock.now().duration_since(reading.opened);
         let whole = reading.sent >= reading.meta.size;
         audit::downloaded(&reading.path, &reading.location, reading.sent, whole, took);
+        let end = if reading.is_failed() {
+            TransferEnd::Failed
+        } else if whole {
+            TransferEnd::Completed
+        } else {
+            TransferEnd::Abandoned
+        };
+        self.environment.metrics.download_ended(end);
     }
 
     // ---- counting ----
@@ -390,32 +441,30 @@ impl Session {
 
     // ---- back-pressure ----
 
-    /// Counts WRITE bytes that wait for a slot.
-    pub(crate) fn parked_bytes_changed(
-        &mut self,
-        change: impl FnOnce(&Gate, usize) -> usize,
-        bytes: usize,
-    ) {
-        let before = self.gate.add_unslotted(0);
-        let total = change(&self.gate, bytes);
-        self.unslotted = if total >= before {
-            self.unslotted.saturating_add(bytes)
-        } else {
-            self.unslotted.saturating_sub(bytes)
-        };
+    /// Counts WRITE bytes that begin to wait for a slot.
+    pub(crate) fn bytes_parked(&mut self, bytes: usize) {
+        self.gate.add_unslotted(bytes);
+        self.unslotted = self.unslotted.saturating_add(bytes);
+    }
+
+    /// Counts WRITE bytes that wait no more.
+    pub(crate) fn bytes_unparked(&mut self, bytes: usize) {
+        self.gate.remove_unslotted(bytes);
+        self.unslotted = self.unslotted.saturating_sub(bytes);
     }
 
     /// Closes the gate where too much waits, and opens it where it does not.
     fn regulate(&mut self) {
         let now = self.environment.clock.now();
-        let crowded = self.requests_open >= limits::REQUESTS_WAITING_SOFT_MAX;
+        let crowded =
+            self.requests_open >= limits::REQUESTS_WAITING_SOFT_MAX || self.out.is_crowded();
         let hold = crowded && !self.is_output_stuck(now);
         match (hold, self.request_hold.is_some()) {
             (true, false) => self.request_hold = Some(self.gate.close()),
             (false, true) => self.request_hold = None,
             (true, true) | (false, false) => {}
         }
-        let total = self.gate.add_unslotted(0);
+        let total = self.gate.unslotted();
         let full = self.unslotted > 0 && total > self.environment.budget.unslotted_bytes_max();
         match (full, self.write_hold.is_some()) {
             (true, false) => self.write_hold = Some((self.gate.close(), now)),
@@ -518,10 +567,17 @@ impl Session {
         }
     }
 
-    /// Forgets a handle whose CLOSE was answered.
+    /// Forgets a handle whose CLOSE was answered; so is what was asked before and overtaken.
     pub(crate) fn drop_handle(&mut self, handle: HandleId, writing: Box<Writing>) {
         drop(writing);
-        drop(self.handles.remove(handle));
+        if let Some(Handle::File {
+            reading: Some(mut reading),
+            ..
+        }) = self.handles.remove(handle)
+        {
+            self.report_download(&reading);
+            self.refuse_unread(&mut reading);
+        }
         self.start_paths();
     }
 }

@@ -5,6 +5,7 @@ mod commit;
 mod handles;
 mod list;
 mod names;
+mod order;
 mod out;
 mod paths;
 mod plan;

@@ -3,18 +3,18 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
+use super::order::Ticket;
 use crate::audit;
 use crate::limits;
 use crate::sftp::{Attributes, HandleId, OpenMode, Reply, RequestId, Status};
 use crate::storage::{ETag, ListPage, Location, ObjectStore, Precondition, StorageErrorKind};
-use crate::transfer::Ticket;
 use crate::vfs::{Access, VirtualPath};
 
 use super::actor::{Event, Session};
 use super::handles::Handle;
 use super::list::{self, Listing};
 use super::names::{self, Found};
-use super::plan::{Folder, Need, Parent, Target, plan};
+use super::plan::{Folder, Need, Parent, Target, plan, refuse_disclosure};
 use super::reading::{OpenedObject, Reading, open_object};
 use super::rename;
 use super::status::{EXISTS, IS_DIRECTORY, NO_APPEND, NOT_EMPTY, Refusal, TOO_MANY_HANDLES};
@@ -62,7 +62,7 @@ pub(crate) enum Answer {
         listing: Box<Listing>,
     },
     Opened {
-        object: Option<(OpenedObject, Access)>,
+        object: Option<Box<(OpenedObject, Access)>>,
         writing: Option<ForWriting>,
         location: Location,
     },
@@ -82,12 +82,34 @@ pub(crate) struct ForWriting {
 pub(crate) struct Lane {
     /// Not yet compared with each other.
     waiting: VecDeque<PathRequest>,
+    pub(crate) bytes_waiting: usize,
     /// In order of arrival; each has a ticket.
     ordered: VecDeque<PathRequest>,
     running: usize,
     opening: usize,
+    /// [`Session::start_paths`] is at work: what ends at once must not begin it anew, or the
+    /// stack would grow with the client's requests.
+    starting: bool,
     /// Directories that this session saw: a file may be put there without looking again.
     known: BTreeSet<VirtualPath>,
+}
+
+impl PathRequest {
+    fn path_bytes(&self) -> usize {
+        let second = match &self.act {
+            Act::Rename { to, .. } => to.as_str().len(),
+            Act::Stat
+            | Act::SetStat(_)
+            | Act::StatVfs
+            | Act::OpenDirectory
+            | Act::Open { .. }
+            | Act::Remove
+            | Act::MkDir
+            | Act::RmDir
+            | Act::Close(_) => 0,
+        };
+        self.path.as_str().len().saturating_add(second)
+    }
 }
 
 impl Act {
@@ -101,6 +123,20 @@ impl Act {
             | Self::RmDir
             | Self::Rename { .. }
             | Self::Close(_) => true,
+        }
+    }
+
+    /// Says whether it is to come to its end even if its session does not: half of a rename is
+    /// worse than either end of it.
+    const fn outlives(&self) -> bool {
+        match self {
+            Self::Remove | Self::MkDir | Self::RmDir | Self::Rename { .. } => true,
+            Self::Stat
+            | Self::SetStat(_)
+            | Self::StatVfs
+            | Self::OpenDirectory
+            | Self::Open { .. }
+            | Self::Close(_) => false,
         }
     }
 
@@ -136,16 +172,32 @@ impl Session {
             act,
             ticket: None,
         };
+        let bytes = request.path_bytes();
+        self.lane.bytes_waiting = self.lane.bytes_waiting.saturating_add(bytes);
         self.lane.waiting.push_back(request);
         self.start_paths();
     }
 
     /// Starts what may run.
     pub(crate) fn start_paths(&mut self) {
+        if std::mem::replace(&mut self.lane.starting, true) {
+            return;
+        }
+        // Whatever ended at once may have set others free: begin again after each.
+        while let Some(request) = self.next_path() {
+            self.start_path(request);
+        }
+        self.lane.starting = false;
+    }
+
+    /// Takes the first request that nothing stands in the way of.
+    fn next_path(&mut self) -> Option<PathRequest> {
         while self.lane.ordered.len() < limits::PATH_REQUESTS_AT_ONCE {
             let Some(mut request) = self.lane.waiting.pop_front() else {
                 break;
             };
+            let bytes = request.path_bytes();
+            self.lane.bytes_waiting = self.lane.bytes_waiting.saturating_sub(bytes);
             let mut paths = vec![request.path.clone()];
             if let Act::Rename { to, .. } = &request.act {
                 paths.push(to.clone());
@@ -154,40 +206,31 @@ impl Session {
             self.lane.ordered.push_back(request);
         }
         let calls_max = self.environment.limits.storage_calls_per_session_max;
-        let mut at = 0;
-        while let Some(request) = self.lane.ordered.get(at) {
-            let free = self.lane.running < calls_max || matches!(request.act, Act::Close(_));
-            if free
+        let free = self.lane.running < calls_max;
+        let at = self.lane.ordered.iter().position(|request| {
+            (free || matches!(request.act, Act::Close(_)))
                 && request
                     .ticket
                     .is_some_and(|ticket| self.order.may_run(ticket))
-            {
-                if let Some(request) = self.lane.ordered.remove(at) {
-                    self.start_path(request);
-                }
-                // Whatever ended at once may have set others free.
-                at = 0;
-            } else {
-                at = at.saturating_add(1);
-            }
-        }
+        })?;
+        self.lane.ordered.remove(at)
     }
 
     fn start_path(&mut self, request: PathRequest) {
         if let Act::Close(handle) = request.act {
-            return self.begin_close(request, handle);
+            return self.begin_close(&request, handle);
         }
         self.lane.running = self.lane.running.saturating_add(1);
         if matches!(request.act, Act::Open { .. } | Act::OpenDirectory) {
             let open = self.handles.len().saturating_add(self.lane.opening);
             self.lane.opening = self.lane.opening.saturating_add(1);
             if open >= self.environment.limits.handles_per_session_max {
-                return self.path_answered(request, Answer::Refused(TOO_MANY_HANDLES.into()));
+                return self.path_answered(&request, Answer::Refused(TOO_MANY_HANDLES.into()));
             }
         }
         match self.answer_at_once(&request) {
-            Ok(Some(answer)) => self.path_answered(request, answer),
-            Err(status) => self.path_answered(request, Answer::Refused(status.into())),
+            Ok(Some(answer)) => self.path_answered(&request, answer),
+            Err(status) => self.path_answered(&request, Answer::Refused(status.into())),
             Ok(None) => self.run_path(request),
         }
     }
@@ -215,14 +258,23 @@ impl Session {
                 Err(Status::NO_SUCH_FILE)
             }
             (Act::RmDir, Target::Object { .. }) => {
-                let below = |upload: &Writing| upload.path.below(&request.path).is_some();
-                if self.handles.uploads().any(below) {
+                if self.handles.is_written_under(&request.path) {
                     Err(NOT_EMPTY)
                 } else {
                     Ok(None)
                 }
             }
-            (Act::Rename { to, .. }, _) => plan(&config.home, to, Need::Write).map(|_| None),
+            (Act::Rename { to, .. }, source) => {
+                let to_target = plan(&config.home, to, Need::Write)?;
+                refuse_disclosure(source, &to_target)?;
+                // What CLOSE is going to write belongs to the name that it was opened under.
+                if self.handles.is_written_under(&request.path) || self.handles.is_written_under(to)
+                {
+                    Err(BEING_WRITTEN)
+                } else {
+                    Ok(None)
+                }
+            }
             _ => Ok(None),
         }
     }
@@ -230,13 +282,19 @@ impl Session {
     fn run_path(&mut self, request: PathRequest) {
         let config = std::sync::Arc::clone(self.user.config());
         let uploading = self.handles.uploads_in(&request.path);
-        let parent_known = request
-            .path
+        let made = if let Act::Rename { to, .. } = &request.act {
+            to
+        } else {
+            &request.path
+        };
+        let parent_known = made
             .parent()
             .is_some_and(|parent| self.lane.known.contains(&parent));
-        let unlink_only = matches!(request.act, Act::Remove) && self.unlink_uploads(&request.path);
+        let uploaded_here =
+            matches!(request.act, Act::Remove) && self.handles.upload_at(&request.path).is_some();
         let (store, events) = (self.environment.store.clone(), self.events.clone());
-        self.tasks.spawn(async move {
+        let outlives = request.act.outlives();
+        let work = async move {
             let work = Work {
                 store: &*store,
                 config: &config,
@@ -245,7 +303,7 @@ impl Session {
             };
             let answer = match work.run(&request).await {
                 // The name existed as an upload; that it did not exist in S3 is no error.
-                Err(refusal) if unlink_only && refusal.status == Status::NO_SUCH_FILE => {
+                Err(refusal) if uploaded_here && refusal.status == Status::NO_SUCH_FILE => {
                     Answer::Reply(Reply::Status(Status::OK))
                 }
                 Ok(answer) => answer,
@@ -255,24 +313,24 @@ impl Session {
                 request: Box::new(request),
                 answer,
             });
-        });
+        };
+        if outlives {
+            self.environment.reaper.outlive(work);
+        } else {
+            self.tasks.spawn(work);
+        }
     }
 
-    fn unlink_uploads(&mut self, path: &VirtualPath) -> bool {
-        let mut found = false;
-        for upload in self
-            .handles
-            .uploads_mut()
-            .filter(|upload| upload.path == *path)
-        {
-            upload.unlinked = true;
-            found = true;
+    fn unlink_uploads(&mut self, path: &VirtualPath) {
+        for upload in self.handles.uploads_mut() {
+            if upload.path == *path {
+                upload.unlinked = true;
+            }
         }
-        found
     }
 
     /// Answers a request that ran, and lets those go on that waited for it.
-    pub(crate) fn path_answered(&mut self, request: PathRequest, answer: Answer) {
+    pub(crate) fn path_answered(&mut self, request: &PathRequest, answer: Answer) {
         self.lane.running = self.lane.running.saturating_sub(1);
         if matches!(request.act, Act::Open { .. } | Act::OpenDirectory) {
             self.lane.opening = self.lane.opening.saturating_sub(1);
@@ -282,7 +340,7 @@ impl Session {
         }
         let code = match answer {
             Answer::Reply(reply) => {
-                self.note_change(&request, &reply);
+                self.note_change(request, &reply);
                 self.out.reply(request.id, &reply);
                 crate::sftp::StatusCode::Ok
             }
@@ -304,7 +362,7 @@ impl Session {
                 writing,
                 location,
             } => {
-                let handle = self.opened(&request, object, writing, location);
+                let handle = self.opened(request, object, writing, location);
                 self.out.reply(request.id, &Reply::Handle(handle));
                 crate::sftp::StatusCode::Ok
             }
@@ -316,7 +374,7 @@ impl Session {
     fn opened(
         &mut self,
         request: &PathRequest,
-        object: Option<(OpenedObject, Access)>,
+        object: Option<Box<(OpenedObject, Access)>>,
         writing: Option<ForWriting>,
         location: Location,
     ) -> HandleId {
@@ -325,7 +383,7 @@ impl Session {
             reading: None,
             writing: None,
         });
-        if let Some((opened, access)) = object {
+        if let Some((opened, access)) = object.map(|object| *object) {
             let window = self.environment.limits.read_ahead_per_handle_bytes_max;
             let path = request.path.clone();
             let place = location.clone();
@@ -362,13 +420,13 @@ impl Session {
         handle
     }
 
-    fn begin_close(&mut self, request: PathRequest, handle: HandleId) {
+    fn begin_close(&mut self, request: &PathRequest, handle: HandleId) {
         let PathRequest {
             id,
             asked,
             ticket: Some(ticket),
             ..
-        } = request
+        } = *request
         else {
             return;
         };
@@ -386,18 +444,24 @@ impl Session {
         }
         match &request.act {
             Act::Rename { to, .. } => {
-                self.lane.known.clear();
+                self.forget(&request.path);
+                if let Some(parent) = to.parent() {
+                    self.know(parent);
+                }
                 audit::changed(request.operation, &request.path, Some(to));
             }
             Act::RmDir => {
-                self.lane.known.clear();
+                self.forget(&request.path);
                 audit::changed(request.operation, &request.path, None);
             }
             Act::MkDir => {
                 self.know(request.path.clone());
                 audit::changed(request.operation, &request.path, None);
             }
-            Act::Remove => audit::changed(request.operation, &request.path, None),
+            Act::Remove => {
+                self.unlink_uploads(&request.path);
+                audit::changed(request.operation, &request.path, None);
+            }
             Act::Stat
             | Act::SetStat(_)
             | Act::StatVfs
@@ -412,6 +476,11 @@ impl Session {
             self.lane.known.clear();
         }
         self.lane.known.insert(directory);
+    }
+
+    fn forget(&mut self, directory: &VirtualPath) {
+        let elsewhere = |known: &VirtualPath| known.below(directory).is_none();
+        self.lane.known.retain(elsewhere);
     }
 
     // ---- open directories ----
@@ -535,11 +604,13 @@ impl Work<'_> {
             Act::Open { mode, .. } if mode.write => self.open_for_writing(target, *mode).await,
             Act::Open { .. } => self.open_for_reading(target).await,
             Act::Remove => names::remove(self.store, &target).await.map(|()| ok),
-            Act::MkDir => names::mkdir(self.store, &target).await.map(|()| ok),
+            Act::MkDir => names::mkdir(self.store, &target, self.parent_known)
+                .await
+                .map(|()| ok),
             Act::RmDir => names::rmdir(self.store, &target).await.map(|()| ok),
             Act::Rename { to, replace } => {
                 let to = plan(home, to, Need::Write)?;
-                rename::rename(self.store, &target, &to, *replace)
+                rename::rename(self.store, &target, &to, *replace, self.parent_known)
                     .await
                     .map(|()| ok)
             }
@@ -567,6 +638,9 @@ impl Work<'_> {
                 return Err(Status::NO_SUCH_FILE.into());
             }
         };
+        if folder.prefix.len() > limits::KEY_BYTES_MAX {
+            return Err(Status::NO_SUCH_FILE.into());
+        }
         let first = list::fetch_page(self.store, &folder, &list::page_query(&folder, None)).await?;
         let empty = first.objects.is_empty() && first.prefixes.is_empty();
         if empty && !always && self.uploading.is_empty() {
@@ -606,7 +680,7 @@ impl Work<'_> {
         let (location, access) = file_target(target)?;
         let object = open_object(self.store, &location).await?;
         Ok(Answer::Opened {
-            object: Some((object, access)),
+            object: Some(Box::new((object, access))),
             writing: None,
             location,
         })
@@ -614,12 +688,10 @@ impl Work<'_> {
 
     async fn open_for_writing(&self, target: Target, mode: OpenMode) -> Result<Answer, Refusal> {
         let parent = match &target {
-            Target::Object { parent, .. } if !self.parent_known => parent.clone(),
-            Target::Object { .. }
-            | Target::Virtual
-            | Target::Root { .. }
-            | Target::MappedFile { .. }
-            | Target::Nowhere => Parent::Root,
+            Target::Object { parent, .. } => parent.clone(),
+            Target::Virtual | Target::Root { .. } | Target::MappedFile { .. } | Target::Nowhere => {
+                Parent::Root
+            }
         };
         let (location, access) = file_target(target)?;
         if mode.read && !access.may_read() {
@@ -627,7 +699,7 @@ impl Work<'_> {
         }
         let parent_there = async {
             if mode.create {
-                names::require_parent(self.store, &parent).await
+                names::require_parent(self.store, &parent, self.parent_known).await
             } else {
                 Ok(())
             }
@@ -644,7 +716,10 @@ impl Work<'_> {
             return Err(NO_APPEND.into());
         }
         let object = match &base {
-            Some(_) if mode.read => Some((open_object(self.store, &location).await?, access)),
+            Some(_) if mode.read => Some(Box::new((
+                open_object(self.store, &location).await?,
+                access,
+            ))),
             Some(_) | None => None,
         };
         let base = base.map(|(etag, size)| Base { etag, size });
@@ -702,6 +777,7 @@ fn file_target(target: Target) -> Result<(Location, Access), Status> {
     }
 }
 
+const BEING_WRITTEN: Status = Status::failure("The file is being written; close it first");
 const SIZE_BY_PATH: Status =
     Status::unsupported("The size of a file can be changed only while it is written");
 const KNOWN_DIRECTORIES_MAX: usize = 1_000;

@@ -7,12 +7,13 @@ use futures_util::StreamExt as _;
 use tokio::sync::oneshot;
 
 use crate::audit;
+use crate::metrics::TransferEnd;
 use crate::sftp::{HandleId, Payload, RequestId, Status};
 use crate::storage::{
     ByteRange, Checksum, CompletedPart, ETag, Location, PartNumber, SharedStore, StorageError,
     StorageErrorKind, Stored, UploadId,
 };
-use crate::transfer::{ReadyPart, WriteStep};
+use crate::transfer::{ReadyPart, UploadError, WriteStep};
 
 use super::actor::{Event, Events, Session};
 use super::commit;
@@ -24,7 +25,13 @@ impl Session {
     pub(crate) fn write(&mut self, id: RequestId, handle: HandleId, offset: u64, payload: Payload) {
         let asked = self.environment.clock.now();
         let file_bytes_max = self.user.config().limits.file_bytes;
-        let Some(mut writing) = self.take_writing(handle) else {
+        let usable = self.handles.usable(handle).is_some();
+        let writing = if usable {
+            self.take_writing(handle)
+        } else {
+            None
+        };
+        let Some(mut writing) = writing else {
             return self.refuse(id, "write", asked, INVALID_HANDLE);
         };
         let length = u64::try_from(payload.length).unwrap_or(u64::MAX);
@@ -39,14 +46,9 @@ impl Session {
             }
             Ok(offset) => {
                 writing.touched = asked;
+                self.environment.metrics.bytes_received(length);
                 let from = Source::Client(id);
-                let parked = Parked {
-                    from,
-                    offset,
-                    payload,
-                    consumed: 0,
-                    asked,
-                };
+                let parked = Parked::new(from, offset, payload, asked);
                 self.place_or_park(handle, writing, parked);
             }
         }
@@ -68,13 +70,7 @@ impl Session {
             slices: vec![bytes],
         };
         let asked = self.environment.clock.now();
-        let parked = Parked {
-            from: Source::Filler(done),
-            offset,
-            payload,
-            consumed: 0,
-            asked,
-        };
+        let parked = Parked::new(Source::Filler(done), offset, payload, asked);
         self.place_or_park(handle, writing, parked);
     }
 
@@ -83,16 +79,21 @@ impl Session {
         let waits = writing.must_park(parked.offset, length)
             || !self.place(handle, &mut writing, &mut parked);
         if writing.failed.is_none() && waits {
-            self.parked_bytes_changed(
-                |gate, bytes| gate.add_unslotted(bytes),
-                parked.payload.length,
-            );
+            self.bytes_parked(parked.bytes);
             writing.parked.push_back(parked);
         } else {
             self.answer_write(&writing, parked);
         }
+        let failed = writing.failed.is_some();
+        if !failed {
+            self.ship(handle, &mut writing);
+        }
+        // Bytes that came free no slot: what is parked need not be tried again.
+        let closing = writing.closing.is_some();
         self.put_writing(handle, writing);
-        self.advance_writing(handle);
+        if failed || closing {
+            self.advance_writing(handle);
+        }
     }
 
     /// Copies a WRITE to its slots; `false`: it needs one that is not there yet.
@@ -112,7 +113,13 @@ impl Session {
             }
             let slots_max = self.environment.limits.parts_in_flight_per_upload_max;
             if writing.slots_held() >= slots_max.saturating_add(SLOTS_FILLING_MAX) {
-                return false;
+                let stuck = writing.in_flight.is_empty() && !writing.upload.has_full_part();
+                if stuck {
+                    // No slot becomes free by itself: the client would wait for ever.
+                    let status = status_of(&UploadError::TooScattered);
+                    self.fail_writing(writing, status, "too many parts are begun at once");
+                }
+                return stuck;
             }
             if let Some(slot) = self.environment.budget.try_slot(bytes) {
                 writing.upload.add_slot(number, slot);
@@ -172,8 +179,7 @@ impl Session {
             if waits && writing.failed.is_none() {
                 writing.parked.push_back(parked);
             } else {
-                let bytes = parked.payload.length;
-                self.parked_bytes_changed(|gate, bytes| gate.remove_unslotted(bytes), bytes);
+                self.bytes_unparked(parked.bytes);
                 self.answer_write(writing, parked);
             }
         }
@@ -202,7 +208,7 @@ impl Session {
     }
 
     /// Begins the multipart upload. It outlives the session: whoever created it must end it.
-    fn create_upload(&mut self, handle: HandleId, writing: &mut Writing) {
+    fn create_upload(&self, handle: HandleId, writing: &mut Writing) {
         writing.multipart = Multipart::Creating;
         let (store, events) = (self.environment.store.clone(), self.events.clone());
         let (location, object) = (writing.location.clone(), writing.object.clone());
@@ -215,16 +221,29 @@ impl Session {
                 tracing::warn!(%location, %error, "an upload may have been begun that nobody knows");
             }
             let created = outcome.as_ref().ok().cloned();
-            let heard = events.send(Event::Created { handle, outcome });
+            let heard = events.send(Event::Created {
+                handle,
+                location: location.clone(),
+                outcome,
+            });
             if let (false, Some(upload)) = (heard, created) {
                 reaper.abort(store, location, upload);
             }
         });
     }
 
-    pub(crate) fn created(&mut self, handle: HandleId, outcome: Result<UploadId, StorageError>) {
+    pub(crate) fn created(
+        &mut self,
+        handle: HandleId,
+        location: Location,
+        outcome: Result<UploadId, StorageError>,
+    ) {
         let Some(mut writing) = self.take_writing(handle) else {
-            // The handle is gone, and its place with it: the event carried the only trace.
+            // The file was removed and closed in the meantime.
+            if let Ok(upload) = outcome {
+                let store = self.environment.store.clone();
+                self.environment.reaper.abort(store, location, upload);
+            }
             return;
         };
         match outcome {
@@ -317,6 +336,7 @@ impl Session {
             {
                 // Nothing will free a slot: what is missing will never come.
                 self.fail_writing(writing, GAP, "bytes between the writes are missing");
+                self.place_parked(handle, writing);
                 return self.advance_closing(handle, writing);
             }
             return false;
@@ -337,7 +357,7 @@ impl Session {
             }
             Ok(Finish::Commit { size }) => {
                 self.commit(handle, writing, size);
-                false
+                writing.failed.is_some() && self.advance_closing(handle, writing)
             }
             Err(status) => {
                 self.fail_writing(writing, status, status.sentence);
@@ -377,17 +397,22 @@ impl Session {
         let (store, events) = (self.environment.store.clone(), self.events.clone());
         let (location, object) = (writing.location.clone(), writing.object.clone());
         let condition = self.complete_condition(writing);
+        let reaper = self.environment.reaper.clone();
         self.environment.reaper.outlive(async move {
             let store_ref = &*store;
             let outcome = commit::complete(
                 store_ref, &location, &upload, &parts, checksum, &object, &condition,
             )
             .await;
-            report(&events, handle, &location, outcome);
+            let failed = outcome.is_err();
+            let heard = report(&events, handle, &location, outcome);
+            if failed && !heard {
+                reaper.abort(store, location, upload);
+            }
         });
     }
 
-    fn commit_put(&mut self, handle: HandleId, writing: &mut Writing, size: u64) {
+    fn commit_put(&self, handle: HandleId, writing: &mut Writing, size: u64) {
         let payload = match writing.upload.take_last_part(size) {
             Ok(Some(part)) => part.slot.into_payload(part.length),
             Ok(None) => Bytes::new(),
@@ -432,6 +457,9 @@ impl Session {
                     &stored.etag.0,
                     took,
                 );
+                self.environment
+                    .metrics
+                    .upload_ended(TransferEnd::Completed);
                 self.closed(&mut writing, closing, Status::OK);
             }
             Err(error) => {
@@ -459,12 +487,18 @@ impl Session {
     }
 
     /// Gives an upload up: nothing of it will become visible.
-    pub(crate) fn fail_writing(&mut self, writing: &mut Writing, status: Status, reason: &str) {
+    pub(crate) fn fail_writing(&self, writing: &mut Writing, status: Status, reason: &str) {
         if writing.failed.is_some() {
             return;
         }
         writing.failed = Some(status);
         audit::upload_failed(&writing.path, &writing.location, writing.received, reason);
+        let end = if writing.close_asked {
+            TransferEnd::Failed
+        } else {
+            TransferEnd::Abandoned
+        };
+        self.environment.metrics.upload_ended(end);
         if let Some(filler) = writing.filler.take() {
             filler.abort();
         }
@@ -477,7 +511,7 @@ impl Session {
         writing.slots_wanted.clear();
     }
 
-    pub(crate) fn abort_upload(&mut self, writing: &mut Writing) {
+    pub(crate) fn abort_upload(&self, writing: &mut Writing) {
         if let Multipart::Open(upload) = &writing.multipart {
             let (store, location) = (self.environment.store.clone(), writing.location.clone());
             self.environment
@@ -542,6 +576,10 @@ async fn copy_base(
         hand_over(handle, at, frame, events).await;
         at = at.saturating_add(length);
     }
+    if at < end {
+        let detail = "the body ended early";
+        return Err(StorageError::new(StorageErrorKind::Unavailable, detail));
+    }
     Ok(())
 }
 
@@ -576,19 +614,22 @@ async fn hand_over(handle: HandleId, offset: u64, bytes: Bytes, events: &Events)
     placed.await.ok();
 }
 
+/// Tells the session, or the log if nobody listens any more; returns whether somebody does.
 fn report(
     events: &Events,
     handle: HandleId,
     location: &Location,
     outcome: Result<Stored, StorageError>,
-) {
+) -> bool {
     let lost = match &outcome {
         Ok(stored) => format!("committed, etag {}", stored.etag.0),
         Err(error) => format!("failed: {error}"),
     };
-    if !events.send(Event::Committed { handle, outcome }) {
+    let heard = events.send(Event::Committed { handle, outcome });
+    if !heard {
         tracing::warn!(%location, outcome = lost, "commit ended after its session");
     }
+    heard
 }
 
 fn checksum_of(payload: &[u8]) -> Checksum {

@@ -53,7 +53,8 @@ struct Segment {
 struct Check {
     digest: crc_fast::Digest,
     at: u64,
-    expected: Checksum,
+    /// `None` as long as it is not known.
+    expected: Option<Checksum>,
 }
 
 /// A range to GET.
@@ -88,10 +89,10 @@ impl Download {
     /// Begins with the opening GET of `0..opening_end` on its way as fetch 0.
     #[must_use]
     pub fn new(size: u64, opening_end: u64, window_max: u64, checksum: Option<Checksum>) -> Self {
-        let check = checksum.map(|expected| Check {
+        let check = Some(Check {
             digest: crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme),
             at: 0,
-            expected,
+            expected: checksum,
         });
         let mut download = Self {
             size,
@@ -125,6 +126,21 @@ impl Download {
     #[must_use]
     pub const fn size(&self) -> u64 {
         self.size
+    }
+
+    /// Says whether a whole-object checksum would be of use and is not known.
+    #[must_use]
+    pub fn lacks_checksum(&self) -> bool {
+        self.check
+            .as_ref()
+            .is_some_and(|check| check.expected.is_none())
+    }
+
+    /// Takes the whole object's checksum when it becomes known.
+    pub const fn expect(&mut self, checksum: Checksum) {
+        if let Some(check) = &mut self.check {
+            check.expected = Some(checksum);
+        }
     }
 
     #[must_use]
@@ -322,7 +338,11 @@ impl Download {
             check.digest.update(slice);
             check.at = check.at.saturating_add(length_of(slice));
         }
-        check.at < self.size || Checksum(check.digest.finalize()) == check.expected
+        let whole = check.at >= self.size;
+        let Some(expected) = check.expected.filter(|_| whole) else {
+            return true;
+        };
+        Checksum(check.digest.finalize()) == expected
     }
 
     /// Drops ranges that were read to their end or left far behind.

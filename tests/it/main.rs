@@ -6,16 +6,22 @@
     clippy::print_stdout,
     clippy::unwrap_in_result,
     clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
     reason = "a test fails by panicking"
 )]
 
 mod auth;
 mod auth_log;
 mod common;
+mod faults;
 mod idp_cache;
 mod idp_contract;
 mod idp_examples;
 mod idp_webhook;
+mod model;
 mod session;
+mod session_calls;
+mod session_pipelined;
+mod session_writes;
 mod ssh;
 mod storage_contract;

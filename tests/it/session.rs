@@ -11,24 +11,24 @@ use russh_sftp::protocol::{FileAttributes, OpenFlags, StatusCode};
 
 use crate::common::sftp::{Talk, code, whole_bucket};
 
-fn store() -> Arc<MemoryStore> {
+pub(crate) fn store() -> Arc<MemoryStore> {
     Arc::new(MemoryStore::new(&[&Bucket::parse("b").unwrap()]))
 }
 
-fn at(key: &str) -> Location {
+pub(crate) fn at(key: &str) -> Location {
     Location {
         bucket: Bucket::parse("b").unwrap(),
         key: Key::parse(key).unwrap(),
     }
 }
 
-fn pattern(length: usize) -> Vec<u8> {
+pub(crate) fn pattern(length: usize) -> Vec<u8> {
     (0..length)
         .map(|at| u8::try_from(at * 31 % 251).unwrap())
         .collect()
 }
 
-const MIB: usize = 1024 * 1024;
+pub(crate) const MIB: usize = 1024 * 1024;
 
 #[tokio::test]
 async fn files_go_up_and_come_back() {
@@ -396,14 +396,14 @@ async fn little_memory_slows_uploads_down_and_fails_none() {
     }
 }
 
-fn failing() -> (Arc<Failing>, Arc<MemoryStore>) {
+pub(crate) fn failing() -> (Arc<Failing>, Arc<MemoryStore>) {
     let inner = store();
     let shared: SharedStore = inner.clone();
     (Arc::new(Failing::new(shared)), inner)
 }
 
 /// Puts an object as another program would.
-async fn plant(store: &Arc<MemoryStore>, key: &str, content: &[u8]) {
+pub(crate) async fn plant(store: &Arc<MemoryStore>, key: &str, content: &[u8]) {
     use portcullis::storage::{Checksum, NewObject, ObjectStore as _, Precondition};
     let checksum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, content);
     let (payload, object) = (Bytes::copy_from_slice(content), NewObject::default());

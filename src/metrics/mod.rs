@@ -3,6 +3,8 @@
 //! Methods are called where things happen; none of them waits or allocates once its series exist.
 //! What others already count is read when somebody asks ([`Metrics::observe`]).
 
+mod registrar;
+
 use std::fmt::Write as _;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -12,9 +14,10 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::{Metric, Registry, Unit};
+use prometheus_client::registry::{Registry, Unit};
 
+pub use self::registrar::Description;
+use self::registrar::{Labels, Registrar};
 use crate::sftp::StatusCode;
 use crate::storage::metered::{CallObserver, Outcome};
 use crate::storage::{Operation, StorageErrorKind};
@@ -47,16 +50,6 @@ pub struct Metrics {
     read_ahead_taken: Gauge,
     read_ahead_limit: Gauge,
     uploads_aborted: Family<Labels<1>, Counter>,
-}
-
-/// What one metric is, for the documentation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Description {
-    /// As it is scraped, without the suffixes of a histogram.
-    pub name: String,
-    pub kind: &'static str,
-    pub labels: &'static str,
-    pub help: &'static str,
 }
 
 /// What other parts of the process count for themselves, read when `/metrics` is asked for.
@@ -219,7 +212,7 @@ impl Metrics {
         let _ = self.uploads_waiting.set(of(readings.uploads_waiting));
     }
 
-    /// Returns everything in the text form of OpenMetrics.
+    /// Returns everything in the text form of `OpenMetrics`.
     #[must_use]
     pub fn encode(&self) -> String {
         let mut text = String::new();
@@ -360,8 +353,6 @@ impl TransferEnd {
     }
 }
 
-type Labels<const N: usize> = [(&'static str, &'static str); N];
-
 /// Requests by operation, with their series at hand: READ and WRITE come by thousands a second.
 #[derive(Debug)]
 struct Requests {
@@ -412,98 +403,6 @@ impl Requests {
     }
 }
 
-/// Registers metrics and keeps what is said of them.
-struct Registrar {
-    registry: Registry,
-    descriptions: Vec<Description>,
-}
-
-impl Registrar {
-    fn new() -> Self {
-        Self {
-            registry: Registry::with_prefix(PREFIX),
-            descriptions: Vec::new(),
-        }
-    }
-
-    fn build_info(&mut self) {
-        let info = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        self.add(
-            "build",
-            None,
-            ("info", "version"),
-            "The running version",
-            info,
-        );
-    }
-
-    fn gauge(&mut self, name: &str, unit: Option<Unit>, help: &'static str) -> Gauge {
-        let gauge = Gauge::default();
-        self.add(name, unit, ("gauge", ""), help, gauge.clone());
-        gauge
-    }
-
-    fn counter(&mut self, name: &str, unit: Option<Unit>, help: &'static str) -> Counter {
-        let counter = Counter::default();
-        self.add(name, unit, ("counter", ""), help, counter.clone());
-        counter
-    }
-
-    fn counters<const N: usize>(
-        &mut self,
-        name: &str,
-        labels: &'static str,
-        help: &'static str,
-    ) -> Family<Labels<N>, Counter> {
-        let family = Family::default();
-        self.add(name, None, ("counter", labels), help, family.clone());
-        family
-    }
-
-    fn latency(
-        &mut self,
-        name: &str,
-        labels: &'static str,
-        help: &'static str,
-    ) -> Family<Labels<1>, Histogram, fn() -> Histogram> {
-        let new: fn() -> Histogram = || Histogram::new(LATENCY_SECONDS);
-        let family = Family::new_with_constructor(new);
-        let kind = ("histogram", labels);
-        self.add(name, Some(Unit::Seconds), kind, help, family.clone());
-        family
-    }
-
-    fn add(
-        &mut self,
-        name: &str,
-        unit: Option<Unit>,
-        (kind, labels): (&'static str, &'static str),
-        help: &'static str,
-        metric: impl Metric,
-    ) {
-        let mut full = format!("{PREFIX}_{name}");
-        if let Some(unit) = &unit {
-            full.push('_');
-            full.push_str(unit.as_str());
-        }
-        match kind {
-            "counter" => full.push_str("_total"),
-            "info" => full.push_str("_info"),
-            _ => {}
-        }
-        self.descriptions.push(Description {
-            name: full,
-            kind,
-            labels,
-            help,
-        });
-        match unit {
-            Some(unit) => self.registry.register_with_unit(name, help, unit, metric),
-            None => self.registry.register(name, help, metric),
-        }
-    }
-}
-
 const fn failure(kind: StorageErrorKind) -> &'static str {
     match kind {
         StorageErrorKind::NotFound => "not-found",
@@ -528,81 +427,5 @@ fn raise(counter: &Counter, total: u64) {
         .fetch_max(total, std::sync::atomic::Ordering::Relaxed);
 }
 
-const PREFIX: &str = "portcullis";
-
-/// From one in memory to one that is about to time out.
-const LATENCY_SECONDS: [f64; 14] = [
-    0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0,
-];
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_happened_is_scraped_under_its_name_and_labels() {
-        let metrics = Metrics::default();
-        let took = Duration::from_millis(3);
-        metrics.login("password", "denied", took);
-        metrics.idp_call("unavailable", took);
-        metrics.cache_lookup(Lookup::Miss);
-        for _ in 0..3 {
-            metrics.request("read", StatusCode::Ok, took);
-        }
-        metrics.request("read", StatusCode::Eof, took);
-        metrics.bytes_sent(70_000);
-        metrics.handle_opened();
-        metrics.upload_ended(TransferEnd::Completed);
-        metrics.ended(Operation::Put, Outcome::Cancelled, took);
-        let text = metrics.encode();
-        for line in [
-            "portcullis_logins_total{method=\"password\",verdict=\"denied\"} 1",
-            "portcullis_idp_calls_total{verdict=\"unavailable\"} 1",
-            "portcullis_idp_cache_lookups_total{result=\"miss\"} 1",
-            "portcullis_sftp_requests_total{operation=\"read\",status=\"ok\"} 3",
-            "portcullis_sftp_requests_total{operation=\"read\",status=\"eof\"} 1",
-            "portcullis_sftp_request_duration_seconds_count{operation=\"read\"} 4",
-            "portcullis_sent_bytes_total 70000",
-            "portcullis_handles_open 1",
-            "portcullis_uploads_total{outcome=\"completed\"} 1",
-            "portcullis_s3_calls_total{operation=\"PutObject\",outcome=\"cancelled\"} 1",
-        ] {
-            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
-        }
-        assert!(text.ends_with("# EOF\n"));
-    }
-
-    #[test]
-    fn readings_replace_gauges_and_never_lower_a_total() {
-        let metrics = Metrics::default();
-        let mut readings = Readings {
-            connections_open: 7,
-            connections_accepted: 40,
-            connections_over_limit: 2,
-            ..Readings::default()
-        };
-        metrics.observe(&readings);
-        readings.connections_open = 5;
-        readings.connections_accepted = 41;
-        metrics.observe(&readings);
-        let text = metrics.encode();
-        assert!(text.contains("portcullis_connections_open 5\n"));
-        assert!(text.contains("portcullis_connections_accepted_total 41\n"));
-        assert!(text.contains("portcullis_connections_refused_total{reason=\"limit\"} 2\n"));
-    }
-
-    #[test]
-    fn every_scraped_name_is_described() {
-        let metrics = Metrics::default();
-        metrics.observe(&Readings::default());
-        for line in metrics
-            .encode()
-            .lines()
-            .filter(|line| !line.starts_with('#'))
-        {
-            let name = line.split(['{', ' ']).next().unwrap();
-            let known = metrics.descriptions.iter().any(|row| row.name == name);
-            assert!(known, "{name}");
-        }
-    }
-}
+mod tests;

@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Every check there is: ./test.sh; the ones to run while working: ./test.sh quick.
+# One profile throughout, the one of `cargo run --release`: what one step built, the next one takes.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+readonly deny_version=0.20.2
+readonly tools=target/tools
+readonly venv=target/venv
+
+costs=()
+
+# Runs a named step and keeps what it cost.
+step() {
+  local name=$1 begun=$SECONDS
+  shift
+  printf '\n== %s\n' "$name"
+  "$@"
+  costs+=("$(printf '%5d s  %s' $((SECONDS - begun)) "$name")")
+}
+
+report() {
+  local status=$?
+  printf '\n'
+  ((${#costs[@]})) && printf '%s\n' "${costs[@]}"
+  printf '%5d s  in all\n' "$SECONDS"
+  ((status == 0)) && printf 'all good\n' || printf 'FAILED\n'
+}
+
+python_clients() {
+  if [[ ! -x $venv/bin/python || tests/clients/requirements.txt -nt $venv/ready ]]; then
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check \
+      --requirement tests/clients/requirements.txt
+    touch "$venv/ready"
+  fi
+  export PATH="$PWD/$venv/bin:$PATH"
+}
+
+deny() {
+  if [[ $("$tools/bin/cargo-deny" --version 2>&1) != "cargo-deny $deny_version" ]]; then
+    cargo install --locked --quiet cargo-deny --version "$deny_version" --root "$tools"
+  fi
+  "$tools/bin/cargo-deny" --locked check --hide-inclusion-graph bans licenses sources
+  # The list of advisories comes over the network.
+  if [[ ${ADVISORIES:-} == 1 ]]; then
+    "$tools/bin/cargo-deny" --locked check --hide-inclusion-graph advisories
+  fi
+}
+
+everything() {
+  step format cargo fmt --all -- --check
+  step clippy cargo clippy --locked --release --workspace --all-targets -- -D warnings
+  step documentation env RUSTDOCFLAGS='-D warnings' \
+    cargo doc --locked --release --workspace --no-deps --quiet
+  step 'python clients' python_clients
+  step tests cargo test --locked --release --workspace
+  step 'dependency rules' deny
+}
+
+quick() {
+  step format cargo fmt --all -- --check
+  step clippy cargo clippy --locked --release --workspace --all-targets -- -D warnings
+  step 'unit tests' cargo test --locked --release --workspace --lib
+  step tidy cargo test --locked --release --test tidy --test documents
+}
+
+export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
+case ${1:-everything} in
+  everything | quick)
+    trap report EXIT
+    "${1:-everything}"
+    ;;
+  *)
+    printf 'usage: ./test.sh [quick]\n' >&2
+    exit 64
+    ;;
+esac

@@ -1,0 +1,224 @@
+//! What the compiler does not check: the import law, homes of foreign crates, purity, sizes, names,
+//! links. Each check is a function from texts to complaints, and has a sample that it complains of.
+
+mod checks;
+mod samples;
+
+use checks::{
+    broken_imports, crates_abroad, dead_links, empty_names, foreign_words, impurities, resolve,
+    too_long, unproved_promises,
+};
+
+/// A text and its path in the repository.
+type Text = (String, String);
+
+// ---- the laws ----
+
+/// Modules by level, highest first: imports point down, or sideways without a circle.
+const LEVELS: &[&[&str]] = &[
+    &["main"],
+    &["cli"],
+    &["gateway", "admin"],
+    &["ssh"],
+    &["session", "auth"],
+    &["idp", "audit", "reaper"],
+    &["vfs", "config"],
+    &[
+        "sftp",
+        "transfer",
+        "storage",
+        "budget",
+        "limits",
+        "clock",
+        "secret",
+        "metrics",
+        "telemetry",
+    ],
+];
+
+/// Imports that break the law for a reason; one that is no longer there is a complaint too.
+const IMPORT_EXCEPTIONS: &[(&str, &str)] = &[];
+
+/// The one place of each foreign crate that stands for a boundary.
+const HOMES: &[(&str, &[&str])] = &[
+    ("russh", &["src/ssh/", "src/cli/probe.rs"]),
+    ("russh_sftp", &["src/cli/probe.rs"]),
+    ("aws_config", &["src/storage/"]),
+    ("aws_credential_types", &["src/storage/"]),
+    ("aws_sdk_s3", &["src/storage/"]),
+    ("aws_smithy_http_client", &["src/storage/"]),
+    ("aws_smithy_runtime_api", &["src/storage/"]),
+    ("aws_smithy_types", &["src/storage/"]),
+    ("reqwest", &["src/idp/webhook"]),
+    ("moka", &["src/idp/cache"]),
+    ("clap", &["src/cli/", "src/main.rs"]),
+    ("hyper", &["src/admin.rs", "src/cli/bundled_webhook.rs"]),
+    (
+        "hyper_util",
+        &[
+            "src/admin.rs",
+            "src/cli/bundled_webhook.rs",
+            "src/storage/s3/",
+        ],
+    ),
+    ("prometheus_client", &["src/metrics"]),
+    ("tracing_subscriber", &["src/telemetry.rs"]),
+    ("toml", &["src/config/"]),
+    ("socket2", &["src/ssh/"]),
+    ("embedded_s3", &["src/cli/quickstart"]),
+];
+
+const PURE: &[&str] = &[
+    "src/vfs/",
+    "src/sftp/",
+    "src/transfer/",
+    "src/session/plan.rs",
+    "src/session/order.rs",
+    "src/idp/wire",
+    "src/auth/keys.rs",
+];
+
+const IMPURE: &[&str] = &[
+    "async fn",
+    "async move",
+    ".await",
+    "tokio::",
+    "Instant::now",
+    "SystemTime::now",
+    "std::env",
+    "std::fs",
+    "std::thread",
+    "TcpStream",
+];
+
+const LINES_MAX: usize = 500;
+
+/// Files that are longer than they should be; they may only shrink.
+const LONGER: &[(&str, usize)] = &[
+    ("src/session/actor.rs", 538),
+    ("src/session/paths.rs", 711),
+    ("src/session/uploading.rs", 612),
+    ("src/transfer/download.rs", 531),
+];
+
+const BANNED_WORDS: &[&str] = &[
+    "Manager",
+    "Helper",
+    "Helpers",
+    "Util",
+    "Utils",
+    "Common",
+    "Handler",
+    "Processor",
+    "Service",
+    "Wrapper",
+    "Impl",
+    "Factory",
+    "Data",
+    "Info",
+    "Context",
+    "Ctx",
+    "Backend",
+    "Misc",
+];
+
+/// What says where the text was written rather than what it is about.
+const FOREIGN_TO_A_REPOSITORY: &[&str] = &[
+    concat!("/wo", "rk/"),
+    concat!("/ro", "ot/"),
+    concat!("../sha", "red"),
+    concat!("pypi", ".org"),
+    concat!("pythonhosted", ".org"),
+    concat!("npmjs", ".org"),
+    concat!("static.crates", ".io"),
+    concat!("index.crates", ".io"),
+    concat!("proxy.golang", ".org"),
+    concat!("arti", "factory"),
+];
+
+#[test]
+fn imports_point_down() {
+    let sources = sources();
+    assert_clean(&broken_imports(&sources, LEVELS, IMPORT_EXCEPTIONS));
+}
+
+#[test]
+fn foreign_crates_stay_at_home() {
+    assert_clean(&crates_abroad(&sources(), HOMES));
+}
+
+#[test]
+fn pure_modules_have_no_effects() {
+    assert_clean(&impurities(&sources(), PURE));
+}
+
+#[test]
+fn files_are_short() {
+    let rust = repository(|path| path.ends_with(".rs"));
+    assert_clean(&too_long(&rust, LONGER));
+}
+
+#[test]
+fn names_say_something() {
+    let rust = repository(|path| path.ends_with(".rs") && !path.starts_with("tests/"));
+    assert_clean(&empty_names(&rust));
+}
+
+#[test]
+fn links_of_documents_lead_somewhere() {
+    let documents = repository(|path| path.ends_with(".md"));
+    let files = repository(|_| true).into_iter().map(|(path, _)| path);
+    assert_clean(&dead_links(&documents, &files.collect()));
+}
+
+#[test]
+fn every_promise_names_its_tests() {
+    let rust = repository(|path| path.ends_with(".rs"));
+    for (_, text) in repository(|path| path == "docs/semantics.md") {
+        assert_clean(&unproved_promises(&text, &rust));
+    }
+}
+
+#[test]
+fn the_repository_speaks_of_itself_alone() {
+    assert_clean(&foreign_words(&repository(|path| path != "Cargo.lock")));
+}
+
+// ---- reading ----
+
+fn assert_clean(complaints: &[String]) {
+    assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
+}
+
+fn sources() -> Vec<Text> {
+    let is_source = |path: &str| path.starts_with("src/") && path.ends_with(".rs");
+    repository(|path| is_source(path) && !path.ends_with("/tests.rs"))
+}
+
+/// Returns the files of the repository that are text, without what is built or ignored.
+fn repository(wanted: impl Fn(&str) -> bool) -> Vec<Text> {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let mut found = Vec::new();
+    let mut folders = vec![String::new()];
+    while let Some(folder) = folders.pop() {
+        let entries = std::fs::read_dir(format!("{root}/{folder}")).expect("a folder can be read");
+        for entry in entries {
+            let entry = entry.expect("a folder can be read");
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let path = resolve(&folder, &name);
+            let kind = entry.file_type().expect("a file has a type");
+            if matches!(&*name, "target" | ".git" | ".venv" | "__pycache__") {
+                continue;
+            }
+            if kind.is_dir() {
+                folders.push(path);
+            } else if wanted(&path)
+                && let Ok(text) = std::fs::read_to_string(format!("{root}/{path}"))
+            {
+                found.push((path, text));
+            }
+        }
+    }
+    found.sort();
+    found
+}

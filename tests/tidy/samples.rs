@@ -1,0 +1,105 @@
+//! Each check can fail.
+
+use std::collections::BTreeSet;
+
+use super::checks::{
+    broken_imports, crates_abroad, dead_links, empty_names, foreign_words, impurities, too_long,
+    unproved_promises,
+};
+use super::{FOREIGN_TO_A_REPOSITORY, PURE, Text};
+
+fn text(path: &str, text: &str) -> Vec<Text> {
+    vec![(path.to_owned(), text.to_owned())]
+}
+
+#[test]
+fn upward_imports_and_circles_are_found() {
+    let levels: &[&[&str]] = &[&["top"], &["a", "b", "c"]];
+    let broken = |sources: &[Text]| broken_imports(sources, levels, &[]).len();
+    assert_eq!(broken(&text("src/a.rs", "use crate::top::X;")), 1);
+    assert_eq!(
+        broken(&text("src/a/b.rs", "use crate::{b::{C, D},\n top::X};")),
+        1
+    );
+    assert_eq!(broken(&text("src/a.rs", "fn f() { crate::top::g() }")), 1);
+    assert_eq!(broken(&text("src/a.rs", "use crate::nowhere::X;")), 1);
+    assert_eq!(
+        broken(&text("src/top.rs", "use crate::a::X; // crate::nowhere")),
+        0
+    );
+    let mut circle = text("src/a.rs", "use crate::b::X;");
+    circle.extend(text("src/b.rs", "use crate::c::X;"));
+    assert_eq!(broken(&circle), 0);
+    circle.extend(text("src/c/d.rs", "use crate::a::X;"));
+    assert_eq!(broken(&circle), 3);
+    let tests = "#[cfg(test)]\nmod tests {\nuse crate::top::X;";
+    assert_eq!(broken(&text("src/a.rs", tests)), 0);
+    let exceptions = [("src/a.rs", "top")];
+    let used = text("src/a.rs", "use crate::top::X;");
+    assert!(broken_imports(&used, levels, &exceptions).is_empty());
+    assert_eq!(broken_imports(&[], levels, &exceptions).len(), 1);
+}
+
+#[test]
+fn crates_abroad_and_impurities_are_found() {
+    let homes: &[(&str, &[&str])] = &[("russh", &["src/ssh/"])];
+    assert_eq!(
+        crates_abroad(&text("src/vfs/x.rs", "use russh::Y;"), homes).len(),
+        1
+    );
+    assert!(crates_abroad(&text("src/ssh/x.rs", "use russh::Y;"), homes).is_empty());
+    assert!(crates_abroad(&text("src/x.rs", "\"russh::server\""), homes).is_empty());
+    for bad in [
+        "async fn f() {}",
+        "x.await",
+        "Instant::now()",
+        "use tokio::sync::X;",
+    ] {
+        assert_eq!(
+            impurities(&text("src/vfs/x.rs", bad), PURE).len(),
+            1,
+            "{bad}"
+        );
+    }
+    assert!(impurities(&text("src/ssh/x.rs", "x.await"), PURE).is_empty());
+}
+
+#[test]
+fn long_files_and_empty_names_are_found() {
+    assert_eq!(too_long(&text("x.rs", &"\n".repeat(501)), &[]).len(), 1);
+    assert_eq!(too_long(&text("x.rs", ""), &[("x.rs", 600)]).len(), 1);
+    for bad in [
+        "pub struct UserData {",
+        "mod utils;",
+        "pub(crate) trait FooHandler: X {",
+    ] {
+        assert_eq!(empty_names(&text("x.rs", bad)).len(), 1, "{bad}");
+    }
+    assert!(
+        empty_names(&text(
+            "x.rs",
+            "struct Database; // struct Data\nimpl Handler for X"
+        ))
+        .is_empty()
+    );
+}
+
+#[test]
+fn dead_links_missing_tests_and_foreign_words_are_found() {
+    let files = BTreeSet::from(["docs/a.md".to_owned()]);
+    let dead = |link: &str| dead_links(&text("docs/x/y.md", link), &files).len();
+    assert_eq!(dead("[a](../b.md)"), 1);
+    assert_eq!(
+        dead("[a](../a.md#part) [b](https://example.com) [c](../..//docs)"),
+        0
+    );
+    let rust = text("tests/it.rs", "fn it_holds() {}");
+    let unproved = |text: &str| unproved_promises(text, &rust).len();
+    assert_eq!(unproved("# S\n\n## P\n\nWords.\n"), 1);
+    assert_eq!(unproved("# S\n\n## P\n\nTests: `it_does_not`\n"), 1);
+    assert_eq!(unproved("# S\n\n## P\n\nTests: `it_holds`\n"), 0);
+    assert_eq!(
+        foreign_words(&text("x", FOREIGN_TO_A_REPOSITORY[0])).len(),
+        1
+    );
+}
