@@ -77,4 +77,3 @@ async fn a_silent_part_is_sent_again() {
     drop(client);
     stage.end().await;
 }
-
