@@ -11,7 +11,7 @@ use crate::storage::{
 };
 
 use super::commit::{self, NONCE, Settled};
-use super::names::{Found, exclusive, find, find_file_first, require_parent};
+use super::names::{EMPTY_CHECKSUM, Found, exclusive, find, find_file_first, require_parent};
 use super::plan::{Folder, Target};
 use super::status::{CHANGED, EXISTS, IS_DIRECTORY, Refusal, VIRTUAL};
 
@@ -135,8 +135,18 @@ async fn rename_directory(
     // What was written to in the meantime stays: its new bytes are nowhere else.
     let pinned = store.capabilities().conditional_delete;
     let etags = copied.iter().map(|etag| pinned.then_some(etag));
-    let sources: Vec<_> = pairs.iter().map(|(source, _)| source).zip(etags).collect();
-    Ok(delete_all(store, &sources).await?)
+    let sources = pairs.iter().map(|(source, _)| source).zip(etags);
+    // Some stores go on showing a directory whose marker went before what is below it.
+    let (markers, files): (Vec<_>, Vec<_>) = sources.partition(|(source, _)| is_marker(source));
+    let mut outcome = delete_all(store, &files).await;
+    for marker in markers.into_iter().rev() {
+        outcome = outcome.and(delete_all(store, &[marker]).await);
+    }
+    Ok(outcome?)
+}
+
+fn is_marker(location: &Location) -> bool {
+    location.key.as_str().ends_with('/')
 }
 
 async fn copy_as_is(
@@ -145,7 +155,24 @@ async fn copy_as_is(
     target: &Location,
 ) -> Result<ETag, StorageError> {
     let meta = store.head(source).await?;
-    copy(store, source, &meta, target, &Precondition::None).await?;
+    if meta.size == 0 && is_marker(source) {
+        // Some stores take a marker but do not find it as the source of a copy.
+        let object = NewObject {
+            content_type: meta.content_type,
+            metadata: meta.metadata,
+        };
+        store
+            .put(
+                target,
+                bytes::Bytes::new(),
+                EMPTY_CHECKSUM,
+                &object,
+                &Precondition::None,
+            )
+            .await?;
+    } else {
+        copy(store, source, &meta, target, &Precondition::None).await?;
+    }
     Ok(meta.etag)
 }
 

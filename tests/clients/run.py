@@ -35,6 +35,7 @@ import paramiko_client  # noqa: F401
 def main():
     options = parse()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, and so stops everything
+    signal.signal(signal.SIGALRM, too_long)
     started = time.monotonic()
     failures = 0
     with contextlib.ExitStack() as stack:
@@ -116,6 +117,7 @@ def run_setup(name, start, directory, shared, options):
 def run_case(case, setup, shared):
     """Runs one case and prints its line; returns whether all is well."""
     began = time.monotonic()
+    signal.alarm(CASE_SECONDS_MAX)
     try:
         case.body(setup, shared)
     except Skipped as reason:
@@ -129,7 +131,13 @@ def run_case(case, setup, shared):
         return False
     else:
         report("ok", setup.name, case.name, time.monotonic() - began)
+    finally:
+        signal.alarm(0)
     return True
+
+
+def too_long(*_):
+    raise TimeoutError(f"not done after {CASE_SECONDS_MAX} s")
 
 
 def report(verdict, setup, name, seconds, why=""):
@@ -137,6 +145,9 @@ def report(verdict, setup, name, seconds, why=""):
     for line in str(why).splitlines():
         print(f"       {line}", flush=True)
 
+
+# A case that hangs is a fault like any other.
+CASE_SECONDS_MAX = 120
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -274,6 +274,39 @@ async fn rename_moves_files_and_directories() {
     assert_eq!(store.object(&at("b")), None);
 }
 
+/// SeaweedFS shows a marker to HEAD and to listings, but not to CopyObject.
+#[tokio::test]
+async fn a_directory_moves_where_its_marker_cannot_be_copied() {
+    let (spoiled, store) = failing();
+    let talk = Talk::start(spoiled.clone()).await;
+    talk.client
+        .mkdir("/d", FileAttributes::empty())
+        .await
+        .unwrap();
+    spoiled.spoil(Operation::Copy, 1, Fault::Fail(StorageErrorKind::NotFound));
+    talk.client.rename("/d", "/e").await.unwrap();
+    assert_eq!(store.object(&at("e/")).as_deref(), Some(&b""[..]));
+    assert_eq!(store.object(&at("d/")), None);
+}
+
+/// SeaweedFS shows a directory for ever whose marker was deleted before its files.
+#[tokio::test]
+async fn a_moved_directory_loses_its_marker_last() {
+    let (spoiled, store) = failing();
+    let talk = Talk::start(spoiled.clone()).await;
+    talk.client
+        .mkdir("/d", FileAttributes::empty())
+        .await
+        .unwrap();
+    talk.put("/d/file", b"x").await.unwrap();
+    let fault = Fault::Fail(StorageErrorKind::Unavailable);
+    spoiled.spoil(Operation::Delete, 1, fault);
+    assert!(talk.client.rename("/d", "/e").await.is_err());
+    // The first to go was the file.
+    assert_eq!(store.object(&at("d/file")).as_deref(), Some(&b"x"[..]));
+    assert_eq!(store.object(&at("e/file")).as_deref(), Some(&b"x"[..]));
+}
+
 #[tokio::test]
 async fn a_listing_shows_a_file_beside_a_directory_of_its_name_once() {
     let store = store();
