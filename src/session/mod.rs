@@ -1,7 +1,9 @@
 //! ONE USER ON ONE CHANNEL: an SFTP session from its first packet to its last.
 
 mod actor;
+mod closing;
 mod commit;
+mod filling;
 mod handles;
 mod list;
 mod names;
@@ -9,11 +11,13 @@ mod order;
 mod out;
 mod paths;
 mod plan;
+mod pressure;
 mod reading;
 mod rename;
 mod requests;
 mod status;
 mod uploading;
+mod work;
 mod writing;
 
 use std::sync::Arc;

@@ -300,6 +300,30 @@ impl Session {
             Some(Handle::File { .. }) | None => self.refuse(id, "readdir", asked, INVALID_HANDLE),
         }
     }
+
+    /// Tells a person where files can be put.
+    pub(super) fn explain_virtual(&mut self, path: &VirtualPath, home: &crate::vfs::HomeDirectory) {
+        if self.lane_explained() {
+            return;
+        }
+        let parent = path.parent().unwrap_or_else(VirtualPath::root);
+        let entries: Vec<_> = home
+            .mappings()
+            .iter()
+            .map(|m| m.entry.as_str())
+            .take(8)
+            .collect();
+        self.out.stderr(format!(
+            "\"{parent}\" is virtual: put files below {}\n",
+            entries.join(", ")
+        ));
+    }
+
+    fn lane_explained(&mut self) -> bool {
+        let explained = self.explanations >= EXPLANATIONS_MAX;
+        self.explanations = self.explanations.saturating_add(1);
+        explained
+    }
 }
 
 /// Returns bytes of a file that is being written, as long as they are still here.
@@ -352,3 +376,4 @@ const NOT_FOR_READING: Status = Status::denied("The file is not open for reading
 const NOT_FOR_WRITING: Status = Status::denied("The file is not open for writing");
 const NOT_HERE: Status =
     Status::unsupported("These bytes can be read only when the file is closed");
+const EXPLANATIONS_MAX: u32 = 20;
