@@ -274,7 +274,7 @@ async fn rename_moves_files_and_directories() {
     assert_eq!(store.object(&at("b")), None);
 }
 
-/// SeaweedFS shows a marker to HEAD and to listings, but not to CopyObject.
+/// `SeaweedFS` shows a marker to HEAD and to listings, but not to `CopyObject`.
 #[tokio::test]
 async fn a_directory_moves_where_its_marker_cannot_be_copied() {
     let (spoiled, store) = failing();
@@ -289,7 +289,7 @@ async fn a_directory_moves_where_its_marker_cannot_be_copied() {
     assert_eq!(store.object(&at("d/")), None);
 }
 
-/// SeaweedFS shows a directory for ever whose marker was deleted before its files.
+/// `SeaweedFS` shows a directory for ever whose marker was deleted before its files.
 #[tokio::test]
 async fn a_moved_directory_loses_its_marker_last() {
     let (spoiled, store) = failing();
