@@ -208,7 +208,10 @@ impl Session {
                 },
                 () = out.drained() => self.output_drained(),
                 _ = fast_tick.tick(), if gated => {}
-                _ = slow_tick.tick(), if !self.handles.is_empty() => self.reclaim_slots(),
+                _ = slow_tick.tick(), if !self.handles.is_empty() => {
+                    self.reclaim_slots();
+                    self.reclaim_read_ahead();
+                }
                 () = drain.cancelled(), if !drain.is_cancelled() => {}
                 () = &mut expiry => {
                     tracing::info!("session ends: the identity provider's answer has expired");
@@ -321,7 +324,7 @@ impl Session {
                 slot,
             } => {
                 if let Some(mut writing) = self.take_writing(handle) {
-                    writing.slots_wanted.retain(|wanted| *wanted != number);
+                    writing.slots_wanted.remove(&number);
                     if writing.failed.is_none() {
                         writing.upload.add_slot(number, slot);
                     }
@@ -501,7 +504,9 @@ impl Session {
                 continue;
             };
             let idle = now.saturating_duration_since(writing.touched) >= limits.slot_idle_timeout;
-            let filling = writing.upload.slots_filling() > 0 && writing.closing.is_none();
+            // One whose CLOSE came and that waits for a slot itself may wait for its like.
+            let stands = writing.closing.is_none() || !writing.parked.is_empty();
+            let filling = writing.upload.slots_filling() > 0 && stands;
             if awaited && filling && idle {
                 self.fail_writing(
                     &mut writing,
@@ -515,6 +520,25 @@ impl Session {
             self.put_writing(handle, writing);
             if failed {
                 self.advance_writing(handle);
+            }
+        }
+    }
+
+    /// Gives memory back that idle readers keep while others read.
+    fn reclaim_read_ahead(&mut self) {
+        if !self.environment.budget.read_ahead_is_crowded() {
+            return;
+        }
+        let idle = self.environment.limits.slot_idle_timeout;
+        let then = self.environment.clock.now().checked_sub(idle);
+        for handle in self.handles.ids() {
+            if let Some(Handle::File {
+                reading: Some(reading),
+                ..
+            }) = self.handles.get_mut(handle)
+                && reading.rest(then)
+            {
+                self.advance_reading(handle);
             }
         }
     }

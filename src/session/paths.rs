@@ -309,10 +309,15 @@ impl Session {
                 Ok(answer) => answer,
                 Err(refusal) => Answer::Refused(refusal),
             };
-            events.send(Event::Answered {
+            let (operation, done) = (request.operation, !matches!(answer, Answer::Refused(_)));
+            let path = request.path.clone();
+            let heard = events.send(Event::Answered {
                 request: Box::new(request),
                 answer,
             });
+            if outlives && !heard {
+                tracing::warn!(operation, %path, done, "change ended after its session");
+            }
         };
         if outlives {
             self.environment.reaper.outlive(work);

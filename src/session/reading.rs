@@ -41,6 +41,8 @@ pub(crate) struct Reading {
     failed: Option<Status>,
     pub(crate) sent: u64,
     pub(crate) opened: Instant,
+    /// When it was last asked for bytes.
+    touched: Instant,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -103,8 +105,7 @@ impl Reading {
         window_max: u64,
         opened: Instant,
     ) -> Self {
-        let opening = limits::OPENING_GET_BYTES;
-        let download = Download::new(meta.size, opening, window_max, meta.checksum);
+        let download = Download::new(meta.size, window_max, meta.checksum);
         Self {
             path,
             location,
@@ -119,18 +120,29 @@ impl Reading {
             failed: None,
             sent: 0,
             opened,
+            touched: opened,
         }
     }
 
     /// Takes a READ.
     pub(crate) fn ask(&mut self, id: RequestId, offset: u64, length: u32, asked: Instant) {
         let length = length.min(limits::READ_BYTES_MAX);
+        self.touched = asked;
         self.queue.push_back(QueuedRead {
             id,
             offset,
             length,
             asked,
         });
+    }
+
+    /// Lets its read-ahead go if nobody has asked for it since `then`; returns whether it did.
+    pub(crate) fn rest(&mut self, then: Option<Instant>) -> bool {
+        let idle = self.waiting() == 0 && then.is_some_and(|then| self.touched <= then);
+        if idle {
+            self.download.rest();
+        }
+        idle
     }
 
     /// Takes the whole object's checksum.
@@ -192,13 +204,11 @@ impl Session {
         body: ObjectBody,
     ) {
         let end = limits::OPENING_GET_BYTES.min(reading.meta.size);
-        let range = ByteRange { start: 0, end };
-        let fetch = Fetch {
-            id: 0,
-            range,
-            demanded: true,
+        // Where the pool is empty they are let go, and come again when a READ asks for them.
+        let Some(permit) = self.environment.budget.try_read_ahead(end) else {
+            return;
         };
-        reading.unpooled.push(fetch.id);
+        let fetch = reading.download.begin_opening(end, permit);
         self.spawn_fetch(handle, reading, fetch, Some(body));
     }
 

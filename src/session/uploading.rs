@@ -62,7 +62,7 @@ impl Session {
         bytes: Bytes,
         done: oneshot::Sender<()>,
     ) {
-        let Some(writing) = self.take_writing(handle) else {
+        let Some(mut writing) = self.take_writing(handle) else {
             return;
         };
         let payload = Payload {
@@ -70,6 +70,7 @@ impl Session {
             slices: vec![bytes],
         };
         let asked = self.environment.clock.now();
+        writing.touched = asked;
         let parked = Parked::new(Source::Filler(done), offset, payload, asked);
         self.place_or_park(handle, writing, parked);
     }
@@ -108,7 +109,7 @@ impl Session {
                     return true;
                 }
             };
-            if writing.slots_wanted.contains(&number) {
+            if writing.slots_wanted.contains_key(&number) {
                 return false;
             }
             let slots_max = self.environment.limits.parts_in_flight_per_upload_max;
@@ -125,10 +126,9 @@ impl Session {
                 writing.upload.add_slot(number, slot);
                 continue;
             }
-            writing.slots_wanted.push(number);
             let budget = Arc::clone(&self.environment.budget);
             let events = self.events.clone();
-            self.tasks.spawn(async move {
+            let waiting = self.tasks.spawn(async move {
                 let slot = budget.slot(bytes).await;
                 events.send(Event::Slot {
                     handle,
@@ -136,6 +136,7 @@ impl Session {
                     slot,
                 });
             });
+            writing.slots_wanted.insert(number, waiting);
             return false;
         }
     }
@@ -508,7 +509,10 @@ impl Session {
         self.abort_upload(writing);
         // The slots go back at once.
         writing.upload = crate::transfer::Upload::new(self.environment.budget.layout());
-        writing.slots_wanted.clear();
+        // Nor does it keep its place in the line for more.
+        for (_, waiting) in std::mem::take(&mut writing.slots_wanted) {
+            waiting.abort();
+        }
     }
 
     pub(crate) fn abort_upload(&self, writing: &mut Writing) {

@@ -38,8 +38,8 @@ pub(crate) struct Writing {
     pub(crate) condition: Precondition,
     pub(crate) upload: Upload,
     pub(crate) parked: VecDeque<Parked>,
-    /// Parts whose slot was asked for.
-    pub(crate) slots_wanted: Vec<PartNumber>,
+    /// Parts whose slot was asked for, and who waits for it.
+    pub(crate) slots_wanted: BTreeMap<PartNumber, AbortHandle>,
     pub(crate) multipart: Multipart,
     pub(crate) parts: BTreeMap<PartNumber, (CompletedPart, Checksum)>,
     pub(crate) in_flight: BTreeMap<PartNumber, AbortHandle>,
@@ -169,7 +169,7 @@ impl Writing {
             condition,
             upload: Upload::new(layout),
             parked: VecDeque::new(),
-            slots_wanted: Vec::new(),
+            slots_wanted: BTreeMap::new(),
             multipart: Multipart::None,
             parts: BTreeMap::new(),
             in_flight: BTreeMap::new(),

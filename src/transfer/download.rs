@@ -86,15 +86,15 @@ pub enum ReadStep {
 }
 
 impl Download {
-    /// Begins with the opening GET of `0..opening_end` on its way as fetch 0.
+    /// Begins with nothing on its way.
     #[must_use]
-    pub fn new(size: u64, opening_end: u64, window_max: u64, checksum: Option<Checksum>) -> Self {
+    pub fn new(size: u64, window_max: u64, checksum: Option<Checksum>) -> Self {
         let check = Some(Check {
             digest: crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme),
             at: 0,
             expected: checksum,
         });
-        let mut download = Self {
+        Self {
             size,
             window_max,
             window: 0,
@@ -104,23 +104,32 @@ impl Download {
             abandoned: Vec::new(),
             next_id: 0,
             check,
-        };
-        let range = ByteRange {
-            start: 0,
-            end: opening_end.min(size),
-        };
-        if range.end > 0 {
-            download.begin(
-                Fetch {
-                    id: 0,
-                    range,
-                    demanded: true,
-                },
-                None,
-            );
         }
-        download.next_id = 1;
-        download
+    }
+
+    /// Notes that the GET which answered OPEN brings the bytes before `end`.
+    pub fn begin_opening(&mut self, end: u64, permit: ReadAheadPermit) -> Fetch {
+        let fetch = self.fetch(0, end, true);
+        self.begin(fetch, Some(permit));
+        fetch
+    }
+
+    /// Lets everything go that no READ waits for, until the reader comes back.
+    pub fn rest(&mut self) {
+        self.window = 0;
+        let pending = &self.pending;
+        let mut abandoned = Vec::new();
+        self.segments.retain(|segment| {
+            let range = segment.fetch.range;
+            let awaited = pending
+                .iter()
+                .any(|read| read.offset < range.end && range.start < read.end);
+            if !awaited && !segment.is_complete() {
+                abandoned.push(segment.fetch);
+            }
+            awaited
+        });
+        self.abandoned.append(&mut abandoned);
     }
 
     #[must_use]
@@ -413,6 +422,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::budget::Budget;
+    use crate::limits::Limits;
+
+    fn opened(size: u64, end: u64, window: u64, checksum: Option<Checksum>) -> Download {
+        let permit = Budget::new(&Limits::default()).try_read_ahead(end);
+        let mut download = Download::new(size, window, checksum);
+        download.begin_opening(end, permit.unwrap());
+        download
+    }
 
     fn content(size: u64) -> Vec<u8> {
         (0..size)
@@ -432,7 +450,7 @@ mod tests {
     #[test]
     fn a_small_file_needs_no_second_get() {
         let object = content(1_000);
-        let mut download = Download::new(1_000, 1_000, 1 << 20, Some(checksum(&object)));
+        let mut download = opened(1_000, 1_000, 1 << 20, Some(checksum(&object)));
         download.arrive(0, Bytes::from(object.clone()));
         download.read(RequestId(1), 0, 600);
         download.read(RequestId(2), 600, 600);
@@ -456,7 +474,7 @@ mod tests {
     #[test]
     fn a_changed_byte_is_found_before_the_last_read_is_answered() {
         let mut object = content(1_000);
-        let mut download = Download::new(1_000, 1_000, 1 << 20, Some(checksum(&object)));
+        let mut download = opened(1_000, 1_000, 1 << 20, Some(checksum(&object)));
         object[10] ^= 1;
         download.arrive(0, Bytes::from(object));
         download.read(RequestId(1), 0, 999);
@@ -467,7 +485,7 @@ mod tests {
 
     #[test]
     fn a_random_reader_fetches_what_it_asks_for() {
-        let mut download = Download::new(1 << 30, 1 << 18, 1 << 24, None);
+        let mut download = opened(1 << 30, 1 << 18, 1 << 24, None);
         download.read(RequestId(1), 500 << 20, 4_096);
         let fetch = download.next_fetch(false).unwrap();
         assert_eq!(
@@ -483,7 +501,7 @@ mod tests {
 
     #[test]
     fn a_sequential_reader_gets_a_growing_window() {
-        let mut download = Download::new(1 << 30, 1 << 18, 1 << 24, None);
+        let mut download = opened(1 << 30, 1 << 18, 1 << 24, None);
         for at in 0..64 {
             download.read(RequestId(at), u64::from(at) * 32_768, 32_768);
         }
@@ -505,7 +523,7 @@ mod tests {
             frame in 1_000_usize..300_000,
         ) {
             let object = content(size);
-            let mut download = Download::new(size, 1 << 18, 1 << 21, Some(checksum(&object)));
+            let mut download = opened(size, 1 << 18, 1 << 21, Some(checksum(&object)));
             let mut sources = vec![(0, slice(&object, ByteRange { start: 0, end: size.min(1 << 18) }))];
             let mut at = 0;
             for (number, (offset, length)) in reads.iter().enumerate() {

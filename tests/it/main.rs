@@ -22,6 +22,7 @@ mod model;
 mod session;
 mod session_calls;
 mod session_pipelined;
+mod session_reads;
 mod session_writes;
 mod ssh;
 mod storage_contract;

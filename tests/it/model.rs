@@ -312,22 +312,8 @@ async fn all_at_once(ops: &[Op]) {
     let mut packets = Vec::new();
     let mut expected = Vec::new();
     for (id, op) in (0..).zip(ops) {
-        packets.extend(match op {
-            Op::MkDir(path) => raw::packet(14, id, &[&raw::string(path), &[0; 4]]),
-            Op::RmDir(path) => raw::named(15, id, path),
-            Op::Remove(path) => raw::named(raw::REMOVE, id, path),
-            Op::Rename { from, to, .. } => raw::rename(id, from, to),
-            _ => raw::named(raw::STAT, id, stat_path(op)),
-        });
-        let op = match op {
-            Op::MkDir(_) | Op::RmDir(_) | Op::Remove(_) => op.clone(),
-            Op::Rename { from, to, .. } => Op::Rename {
-                from: from.clone(),
-                to: to.clone(),
-                replace: false,
-            },
-            _ => Op::Stat(stat_path(op).to_owned()),
-        };
+        let (packet, op) = one_packet(id, op);
+        packets.extend(packet);
         expected.push(model.apply(&op, false));
     }
     let mut raw = Raw::start(store.clone()).await;
@@ -347,20 +333,31 @@ async fn all_at_once(ops: &[Op]) {
     assert_eq!(snapshot(&store), model);
 }
 
-fn stat_path(op: &Op) -> &str {
+/// Returns the operation as one packet; what takes several becomes a STAT.
+fn one_packet(id: u32, op: &Op) -> (Vec<u8>, Op) {
     match op {
+        Op::MkDir(path) => {
+            let packet = raw::packet(14, id, &[&raw::string(path), &[0; 4]]);
+            (packet, op.clone())
+        }
+        Op::RmDir(path) => (raw::named(15, id, path), op.clone()),
+        Op::Remove(path) => (raw::named(raw::REMOVE, id, path), op.clone()),
+        Op::Rename { from, to, .. } => {
+            let plain = Op::Rename {
+                from: from.clone(),
+                to: to.clone(),
+                replace: false,
+            };
+            (raw::rename(id, from, to), plain)
+        }
         Op::Put(path, _)
         | Op::Overwrite(path, _)
         | Op::Get(path)
-        | Op::MkDir(path)
-        | Op::RmDir(path)
-        | Op::Remove(path)
-        | Op::Rename { from: path, .. }
         | Op::Stat(path)
         | Op::List(path)
         | Op::Cut(path)
         | Op::RemotePut(path, _)
-        | Op::RemoteDelete(path) => path,
+        | Op::RemoteDelete(path) => (raw::named(raw::STAT, id, path), Op::Stat(path.clone())),
     }
 }
 

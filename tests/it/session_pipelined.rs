@@ -218,8 +218,7 @@ async fn handles_are_bounded() {
         handles_per_session_max: 5,
         ..Limits::default()
     };
-    let shared: portcullis::storage::SharedStore = store.clone();
-    let mut raw = Raw::with(shared, whole_bucket(), limits).await;
+    let mut raw = Raw::with(store.clone(), whole_bucket(), limits).await;
     let opens: Vec<u8> = (0..20)
         .flat_map(|id| raw::open(id, "/f", READING))
         .collect();

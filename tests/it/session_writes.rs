@@ -1,13 +1,14 @@
 //! Files while they are written: sizes that are set, bytes that are read back, names that change,
 //! uploads that fail. What cannot be kept is refused; nothing is left behind.
 
+use portcullis::limits::Limits;
 use portcullis::storage::failing::{Fault, Gate};
 use portcullis::storage::{Operation, StorageErrorKind};
 use portcullis::vfs::{Access, EntryType, HomeDirectory, Mapping, VirtualPath};
 use russh_sftp::protocol::{FileAttributes, OpenFlags, StatusCode};
 
-use crate::common::raw::{self, OK, Raw, named, on_handle};
-use crate::common::sftp::{Talk, code};
+use crate::common::raw::{self, FAILURE, OK, Raw, named, on_handle};
+use crate::common::sftp::{Talk, code, whole_bucket};
 use crate::session::{MIB, at, failing, pattern, plant, store};
 
 const CREATING: u32 = 0x1a;
@@ -291,7 +292,7 @@ async fn what_may_only_be_written_is_not_moved_to_where_it_can_be_read() {
         VirtualPath::root(),
     )
     .unwrap();
-    let talk = Talk::with(store.clone(), home, portcullis::limits::Limits::default()).await;
+    let talk = Talk::with(store.clone(), home, Limits::default()).await;
     let rename =
         async |from: &str, to: &str| talk.client.rename(from, to).await.map(drop).map_err(code);
     assert_eq!(
@@ -393,4 +394,34 @@ async fn a_rename_comes_to_its_end_without_its_session() {
     reaper.drain().await;
     assert_eq!(store.object(&at("f")), None);
     assert_eq!(store.object(&at("g")).as_deref(), Some(&b"x"[..]));
+}
+
+#[tokio::test]
+async fn files_that_keep_memory_from_each_other_do_not_wait_for_ever() {
+    let store = store();
+    let limits = Limits {
+        upload_memory_bytes_max: 16 * MIB as u64,
+        slot_idle_timeout: std::time::Duration::from_millis(10),
+        ..Limits::default()
+    };
+    let mut raw = Raw::with(store.clone(), whole_bucket(), limits).await;
+    let mut packets = Vec::new();
+    for (number, path) in ["/a", "/b"].into_iter().enumerate() {
+        let handle = raw.open(path, CREATING).await;
+        let id = u32::try_from(number).unwrap() * 10;
+        // The second part takes the slot that the first one needs.
+        packets.push(raw::write(id, &handle, 8 * MIB as u64, b"x"));
+        let mut rest = raw::write(id + 1, &handle, 0, b"x");
+        rest.extend(on_handle(raw::CLOSE, id + 2, &handle));
+        packets.push(rest);
+    }
+    packets.swap(1, 2);
+    let answers = raw.exchange(packets.concat(), 6).await;
+    assert_eq!(answers[&2].status(), FAILURE);
+    assert_eq!(answers[&12].status(), FAILURE);
+    assert_eq!(raw.running.budget.taken_bytes(), (0, 0));
+    // Nor does a failed one stand in the line of those who wait.
+    tokio::task::yield_now().await;
+    assert!(!raw.running.budget.is_awaited());
+    assert_eq!(store.object(&at("a")), None);
 }

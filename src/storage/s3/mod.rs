@@ -2,7 +2,7 @@
 //!
 //! What differs from the SDK's defaults, and why:
 //!
-//! - Payloads go out as one buffer, unsigned and without `aws-chunked`: the CRC-64/NVME that the
+//! - Payloads go out under a [`loan`], unsigned and without `aws-chunked`: the CRC-64/NVME that the
 //!   caller already has travels in a header and protects them end to end.
 //! - Commits are sent once. A retry by the SDK would meet its own first try (a 412, or no such
 //!   upload) and report a failure for what has landed. Only an answer that says "not done, slow
@@ -38,6 +38,7 @@ use super::{
 
 mod convert;
 mod errors;
+mod loan;
 mod objects;
 mod settings;
 mod uploads;

@@ -30,12 +30,12 @@ pub(super) type Outcome<T = ()> = Result<T, Refused>;
 impl Refused {
     #[track_caller]
     fn of(error: Error) -> Self {
-        match error {
-            Error::Status(status) => Self {
-                code: status.status_code,
-                sentence: status.error_message,
-            },
-            other => panic!("no status: {other:?}"),
+        let Error::Status(status) = error else {
+            panic!("no status: {error:?}");
+        };
+        Self {
+            code: status.status_code,
+            sentence: status.error_message,
         }
     }
 
@@ -54,14 +54,7 @@ impl Refused {
 impl Client {
     /// Logs in and begins a session; `None` if the password is refused.
     pub(super) async fn connect(address: SocketAddr, password: &str) -> Option<Self> {
-        let config = Arc::new(client::Config::default());
-        let mut ssh = within(client::connect(config, address, Trusting))
-            .await
-            .unwrap();
-        let answer = within(ssh.authenticate_password(USER, password)).await;
-        if !answer.unwrap().success() {
-            return None;
-        }
+        let ssh = login(address, password, client::Config::default()).await?;
         let channel = ssh.channel_open_session().await.unwrap();
         channel.request_subsystem(true, "sftp").await.unwrap();
         let sftp = RawSftpSession::new(channel.into_stream());
@@ -109,7 +102,7 @@ impl Client {
 
     pub(super) async fn read(&self, handle: &str, offset: usize) -> Outcome<Vec<u8>> {
         let read = self.sftp.read(handle, offset as u64, READ).await;
-        read.map(|data| data.data.to_vec()).map_err(Refused::of)
+        read.map(|data| data.data).map_err(Refused::of)
     }
 
     pub(super) async fn download(&self, path: &str) -> Outcome<Vec<u8>> {
@@ -156,6 +149,18 @@ impl Client {
         let renamed = self.sftp.rename(from, to).await;
         renamed.map(drop).map_err(Refused::of)
     }
+}
+
+/// Connects and sends a password; `None` if it is refused.
+pub(super) async fn login(
+    address: SocketAddr,
+    password: &str,
+    config: client::Config,
+) -> Option<client::Handle<Trusting>> {
+    let connected = within(client::connect(Arc::new(config), address, Trusting)).await;
+    let mut ssh = connected.unwrap();
+    let answer = within(ssh.authenticate_password(USER, password)).await;
+    answer.unwrap().success().then_some(ssh)
 }
 
 /// Trusts every server.

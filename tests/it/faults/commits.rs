@@ -78,7 +78,7 @@ async fn an_outage_at_close_is_a_failure() {
     assert!(closed.is_err(), "{closed:?}");
     stage.s3.set_down(false);
     drop(client);
-    is_failed(stage, "put s3://bucket/in/a").await;
+    is_failed(stage, "PutObject s3://bucket/in/a").await;
 }
 
 #[tokio::test]

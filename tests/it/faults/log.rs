@@ -67,11 +67,17 @@ pub(super) struct Line(Value);
 impl Line {
     /// Returns a field as text; empty if it is not there.
     pub(super) fn field(&self, name: &str) -> String {
-        match &self.0["fields"][name] {
-            Value::Null => String::new(),
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
+        let field = &self.0["fields"][name];
+        match field.as_str() {
+            Some(text) => text.to_owned(),
+            None if field.is_null() => String::new(),
+            None => field.to_string(),
         }
+    }
+
+    /// Returns a field of the span around the line.
+    pub(super) fn span(&self, name: &str) -> &str {
+        self.0["span"][name].as_str().unwrap_or_default()
     }
 
     pub(super) fn level(&self) -> &str {

@@ -21,6 +21,13 @@ impl Stage {
         format!("{}/{name}", self.files.path().display())
     }
 
+    pub(super) fn write_script(&self, name: &str, text: &str) -> String {
+        let path = self.path(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+        path
+    }
+
     /// Runs a batch of commands as the user.
     pub(super) async fn sftp(&self, batch: &str) -> Seen {
         self.sftp_as(USER, PASSWORD, &[], batch).await
@@ -45,11 +52,10 @@ impl Stage {
         options: &[&str],
         batch: &str,
     ) -> Child {
-        let askpass = self.path("askpass");
-        std::fs::write(&askpass, format!("#!/bin/sh\necho '{password}'\n")).unwrap();
-        std::fs::set_permissions(&askpass, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let script = format!("#!/bin/sh\necho '{password}'\n");
+        let askpass = self.write_script("askpass", &script);
         let mut command = Command::new("sftp");
-        command.args(["-q", "-F", "none"]);
+        command.args(["-F", "none"]);
         command.args(["-P", &self.gateway.address().port().to_string()]);
         for option in [
             "BatchMode=no",

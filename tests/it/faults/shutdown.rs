@@ -52,8 +52,8 @@ impl Process {
             let line = within(errors.next_line()).await.unwrap().unwrap();
             heard.push_str(&line);
             let line: Value = serde_json::from_str(&line).unwrap();
-            if line["fields"]["message"] == "listening" {
-                let address = line["fields"]["address"].as_str().unwrap().parse();
+            if line["message"] == "listening" {
+                let address = line["address"].as_str().unwrap().parse();
                 break address.unwrap();
             }
         };
