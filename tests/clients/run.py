@@ -147,7 +147,7 @@ def report(verdict, setup, name, seconds, why=""):
 
 
 # A case that hangs is a fault like any other.
-CASE_SECONDS_MAX = 120
+CASE_SECONDS_MAX = 300
 
 if __name__ == "__main__":
     sys.exit(main())
