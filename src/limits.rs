@@ -193,8 +193,9 @@ pub const READS_PER_HANDLE_AT_ONCE: usize = 128;
 pub const PATH_REQUESTS_AT_ONCE: usize = 64;
 /// Bytes of paths that wait in line, beyond which the session ends.
 pub const PATH_BYTES_WAITING_MAX: usize = 16 * 1024 * 1024;
-/// Requests without an answer, from which on the connection's input pauses.
-pub const REQUESTS_WAITING_SOFT_MAX: usize = 4_096;
+/// Requests without an answer, from which on the connection's input pauses. A client that asks for
+/// a whole file at once (32,768 READs for 1 GiB) stays below it.
+pub const REQUESTS_WAITING_SOFT_MAX: usize = 65_536;
 /// A GET that is cut or throttled goes on from where it stopped, so many times in a row.
 pub const GET_ATTEMPTS_MAX: u32 = 5;
 /// Files below a directory that is renamed: each is a copy and a delete.

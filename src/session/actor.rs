@@ -492,5 +492,6 @@ fn ticker(period: Duration) -> tokio::time::Interval {
 }
 
 const SLOW_TICK: Duration = Duration::from_secs(1);
-pub(super) const FAST_TICK: Duration = Duration::from_millis(20);
+/// While the gate is closed: how soon it is seen that the client has to be heard again.
+pub(super) const FAST_TICK: Duration = Duration::from_millis(5);
 const EVENTS_PER_TURN_MAX: usize = 64;

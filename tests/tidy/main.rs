@@ -52,7 +52,14 @@ const HOMES: &[(&str, &[&str])] = &[
     ("reqwest", &["src/idp/webhook"]),
     ("moka", &["src/idp/cache"]),
     ("clap", &["src/cli/", "src/main.rs"]),
-    ("hyper", &["src/admin.rs", "src/cli/bundled_webhook.rs"]),
+    (
+        "hyper",
+        &[
+            "src/admin.rs",
+            "src/cli/bundled_webhook.rs",
+            "src/storage/s3/",
+        ],
+    ),
     (
         "hyper_util",
         &[
