@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::limits;
 use crate::sftp::{Attributes, Extension, HandleId, OpenMode, Reply, Request, RequestId, Status};
-use crate::vfs::{PathError, VirtualPath};
+use crate::vfs::{EntryType, PathError, VirtualPath};
 
 use super::actor::Session;
 use super::handles::Handle;
@@ -307,9 +307,9 @@ impl Session {
             return;
         }
         let parent = path.parent().unwrap_or_else(VirtualPath::root);
-        let entries: Vec<_> = home
-            .mappings()
-            .iter()
+        let directories = home.mappings().iter();
+        let entries: Vec<_> = directories
+            .filter(|mapping| mapping.entry_type == EntryType::Directory)
             .map(|m| m.entry.as_str())
             .take(8)
             .collect();
