@@ -1,6 +1,7 @@
 //! What is wrong with a configuration, said so that an operator can mend it.
 
 use std::fmt;
+use std::io;
 
 /// Everything that is wrong, in the order of the sources.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +32,8 @@ pub enum Place {
 }
 
 impl Problem {
-    pub(super) fn new(
+    /// Says what is wrong with one key.
+    pub fn new(
         place: Place,
         key: impl Into<Box<str>>,
         message: impl Into<Box<str>>,
@@ -46,13 +48,24 @@ impl Problem {
 }
 
 impl ConfigErrors {
-    pub(super) fn new(mut problems: Vec<Problem>) -> Self {
+    /// Puts problems into the order of their places.
+    #[must_use]
+    pub fn new(mut problems: Vec<Problem>) -> Self {
         problems.sort_by(|one, other| one.place.cmp(&other.place));
         let file = "configuration".into();
         Self { file, problems }
     }
 
-    pub(super) fn in_file(mut self, path: Option<&str>) -> Self {
+    /// Says that a file cannot be read.
+    #[must_use]
+    pub fn unreadable(key: &str, path: &str, error: &io::Error) -> Self {
+        let message = format!("cannot read {path:?}: {error}");
+        Self::new(vec![Problem::new(Place::Nowhere, key, message)])
+    }
+
+    /// Names the file in which the lines count.
+    #[must_use]
+    pub fn in_file(mut self, path: Option<&str>) -> Self {
         if let Some(path) = path {
             self.file = path.into();
         }
@@ -88,3 +101,11 @@ impl fmt::Display for ConfigErrors {
 }
 
 impl std::error::Error for ConfigErrors {}
+
+/// Returns the line, counted from 1, of a byte of a text.
+#[must_use]
+pub fn line_at(text: &str, offset: usize) -> usize {
+    let before = text.as_bytes().get(..offset).unwrap_or_default();
+    let ends = before.iter().filter(|byte| **byte == b'\n').count();
+    ends.saturating_add(1)
+}

@@ -68,7 +68,10 @@ const HOMES: &[(&str, &[&str])] = &[
     ),
     ("prometheus_client", &["src/metrics"]),
     ("tracing_subscriber", &["src/telemetry.rs"]),
-    ("toml", &["src/config/"]),
+    ("toml", &["src/config/", "src/idp/static_file/"]),
+    ("argon2", &["src/idp/static_file/"]),
+    ("bcrypt", &["src/idp/static_file/"]),
+    ("rpassword", &["src/cli/hash_password.rs"]),
     ("socket2", &["src/ssh/"]),
     ("embedded_s3", &["src/cli/quickstart"]),
 ];
