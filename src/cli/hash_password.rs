@@ -13,7 +13,7 @@ use crate::secret::Secret;
 /// Options of `hash-password`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Options {
+pub(super) struct Options {
     /// Make a bcrypt hash instead of an argon2id one: for files that other programs read as well.
     #[arg(long)]
     bcrypt: bool,
@@ -26,7 +26,7 @@ pub struct Options {
 ///
 /// # Errors
 /// There is nowhere to ask, or the password is one that no login could use.
-pub fn run(options: &Options) -> Result<(), Failure> {
+pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let password = if options.password_stdin {
         from_stdin()?
     } else {
@@ -72,11 +72,16 @@ fn from_stdin() -> Result<Secret, Failure> {
     let failed = |error: io::Error| Failure::Run(format!("cannot read standard input: {error}"));
     // One byte more than a password may have, and a line end.
     let longest = limits::PASSWORD_BYTES_MAX.saturating_add(3);
-    let mut input = io::stdin().lock().take(u64::try_from(longest).unwrap_or(u64::MAX));
+    let mut input = io::stdin()
+        .lock()
+        .take(u64::try_from(longest).unwrap_or(u64::MAX));
     // Room for all of it: a buffer that grows leaves copies behind.
     let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(longest.saturating_add(32)));
     input.read_to_end(&mut bytes).map_err(failed)?;
-    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = bytes
+        .split(|byte| *byte == b'\n')
+        .next()
+        .unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let rest = bytes.get(line.len()..).unwrap_or_default();
     if !matches!(rest, b"" | b"\n" | b"\r\n" | b"\r") {

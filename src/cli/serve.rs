@@ -178,7 +178,7 @@ const fn auth(identity: &config::Identity) -> AuthSettings {
     }
 }
 
-fn storage(storage: &config::Storage) -> Settings {
+pub(super) fn storage(storage: &config::Storage) -> Settings {
     let credentials = match (&storage.access_key_id, &storage.secret_access_key) {
         (Some(access_key), Some(secret_key)) => Credentials::Static {
             access_key: access_key.clone(),
@@ -210,6 +210,13 @@ fn storage(storage: &config::Storage) -> Settings {
         },
     }
 }
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  portcullis serve --config portcullis.toml
+  PORTCULLIS_IDENTITY_URL=https://idp.example.com/sftp PORTCULLIS_STATE_DIRECTORY=state portcullis serve
+
+Signals: SIGTERM and SIGINT drain, a second one cuts; SIGHUP reads the file of users again.";
 
 impl From<LogFormat> for Format {
     fn from(format: LogFormat) -> Self {

@@ -33,11 +33,7 @@ pub enum Place {
 
 impl Problem {
     /// Says what is wrong with one key.
-    pub fn new(
-        place: Place,
-        key: impl Into<Box<str>>,
-        message: impl Into<Box<str>>,
-    ) -> Self {
+    pub fn new(place: Place, key: impl Into<Box<str>>, message: impl Into<Box<str>>) -> Self {
         let (key, message) = (key.into(), message.into());
         Self {
             place,

@@ -24,6 +24,7 @@ mod location;
 pub mod memory;
 pub mod metered;
 mod operation;
+pub mod probe;
 pub mod s3;
 
 pub type Result<T> = std::result::Result<T, StorageError>;

@@ -19,4 +19,6 @@ mod idp_examples;
 mod idp_webhook;
 mod session;
 mod ssh;
+mod static_users;
 mod storage_contract;
+mod storage_probe;

@@ -100,10 +100,10 @@ impl<'a, 'i> Field<'a, 'i> {
     }
 
     fn table(&self, text: &str) -> Result<Vec<Self>, Problem> {
-        match self.value {
-            DeValue::Table(table) => Ok(fields(text, &self.path, table)),
-            _ => Err(self.refuse("allowed: a table")),
-        }
+        let DeValue::Table(table) = self.value else {
+            return Err(self.refuse("allowed: a table"));
+        };
+        Ok(fields(text, &self.path, table))
     }
 
     fn text(&self) -> Result<&'a str, Problem> {
@@ -176,8 +176,8 @@ fn read_user(text: &str, user: &Field<'_, '_>, problems: &mut Vec<Problem>) -> O
         return None;
     }
     let landing = landing.unwrap_or_else(VirtualPath::root);
-    let home = whole(user, password.as_ref(), public_keys.as_ref(), mappings)
-        .and_then(|mappings| {
+    let home =
+        whole(user, password.as_ref(), public_keys.as_ref(), mappings).and_then(|mappings| {
             HomeDirectory::logical(mappings, landing)
                 .map_err(|error| user.refuse(format!("mappings: {error}")))
         });
@@ -215,7 +215,9 @@ fn whole(
         return Err(user.refuse("no way to log in; set password_hash, public_keys or both"));
     }
     mappings.ok_or_else(|| {
-        user.refuse("mappings are missing; allowed: [{ entry = \"/\", target = \"/bucket/prefix\" }]")
+        user.refuse(
+            "mappings are missing; allowed: [{ entry = \"/\", target = \"/bucket/prefix\" }]",
+        )
     })
 }
 
@@ -256,9 +258,8 @@ fn public_key(field: &Field<'_, '_>) -> Result<Box<str>, Problem> {
 
 fn home(field: &Field<'_, '_>) -> Result<VirtualPath, Problem> {
     let text = field.text()?;
-    VirtualPath::parse(text).map_err(|error| {
-        field.refuse(format!("{text:?}: {error}; allowed: such as \"/inbox\""))
-    })
+    VirtualPath::parse(text)
+        .map_err(|error| field.refuse(format!("{text:?}: {error}; allowed: such as \"/inbox\"")))
 }
 
 fn mapping(text: &str, row: &Field<'_, '_>, user: &str) -> Result<Mapping, Problem> {
@@ -322,9 +323,10 @@ fn limits_of(text: &str, table: &Field<'_, '_>) -> Result<UserLimits, Problem> {
 }
 
 fn time(field: &Field<'_, '_>) -> Result<SystemTime, Problem> {
-    let text = match field.value {
-        DeValue::Datetime(time) => time.to_string(),
-        _ => field.text()?.to_owned(),
+    let text = if let DeValue::Datetime(time) = field.value {
+        time.to_string()
+    } else {
+        field.text()?.to_owned()
     };
     timestamp::parse(&text).ok_or_else(|| {
         let allowed = "a time with its zone, such as 2026-12-31T00:00:00Z";
@@ -340,8 +342,7 @@ fn keep<T>(result: Result<T, Problem>, problems: &mut Vec<Problem>) -> Option<T>
     result.map_err(|problem| problems.push(problem)).ok()
 }
 
-const USER_KEYS: &str =
-    "password_hash, public_keys, home, mappings, networks, limits, expires_at";
+const USER_KEYS: &str = "password_hash, public_keys, home, mappings, networks, limits, expires_at";
 
 /// What the gateway takes at login; keys of other types would never match.
 const KEY_TYPES: [&str; 5] = [
@@ -396,7 +397,7 @@ mod tests {
         assert_eq!(config.limits.file_bytes, Some(1_000));
         assert_eq!(config.limits.bytes_per_second, Some(16));
         assert!(config.expires_at.is_some());
-        assert_eq!(config.public_keys, [KEY.into()]);
+        assert_eq!(config.public_keys, [Box::from(KEY)]);
         assert!(user.without_keys.public_keys.is_empty());
     }
 
@@ -418,13 +419,29 @@ mod tests {
     #[test]
     fn a_problem_names_its_line_its_key_and_what_is_allowed() {
         for (line, key, allowed) in [
-            ("pasword = 1", "users.ann.pasword", "allowed: password_hash,"),
-            ("public_keys = [\"x\"]", "users.ann.public_keys[0]", "ssh-ed25519"),
+            (
+                "pasword = 1",
+                "users.ann.pasword",
+                "allowed: password_hash,",
+            ),
+            (
+                "public_keys = [\"x\"]",
+                "users.ann.public_keys[0]",
+                "ssh-ed25519",
+            ),
             ("public_keys = []", "users.ann.public_keys", "at least one"),
-            ("public_keys = 7", "users.ann.public_keys", "a list of public keys"),
+            (
+                "public_keys = 7",
+                "users.ann.public_keys",
+                "a list of public keys",
+            ),
             ("home = \"in\"", "users.ann.home", "\"/inbox\""),
             ("mappings = []", "users.ann.mappings", "at least one"),
-            ("mappings = [{}]", "users.ann.mappings[0]", "entry and target"),
+            (
+                "mappings = [{}]",
+                "users.ann.mappings[0]",
+                "entry and target",
+            ),
             (
                 "mappings = [{ entry = \"/\", target = \"b\" }]",
                 "users.ann.mappings[0]",
@@ -440,11 +457,31 @@ mod tests {
                 "users.ann.mappings[0].type",
                 "\"directory\" or \"file\"",
             ),
-            ("networks = [\"10.0.0.0/40\"]", "users.ann.networks[0]", "203.0.113.0/24"),
-            ("limits = { sesions = 1 }", "users.ann.limits.sesions", "allowed: sessions,"),
-            ("limits = { sessions = -1 }", "users.ann.limits.sessions", "not negative"),
-            ("limits = { sessions = 1.5 }", "users.ann.limits.sessions", "whole number"),
-            ("expires_at = \"soon\"", "users.ann.expires_at", "2026-12-31T00:00:00Z"),
+            (
+                "networks = [\"10.0.0.0/40\"]",
+                "users.ann.networks[0]",
+                "203.0.113.0/24",
+            ),
+            (
+                "limits = { sesions = 1 }",
+                "users.ann.limits.sesions",
+                "allowed: sessions,",
+            ),
+            (
+                "limits = { sessions = -1 }",
+                "users.ann.limits.sessions",
+                "not negative",
+            ),
+            (
+                "limits = { sessions = 1.5 }",
+                "users.ann.limits.sessions",
+                "whole number",
+            ),
+            (
+                "expires_at = \"soon\"",
+                "users.ann.expires_at",
+                "2026-12-31T00:00:00Z",
+            ),
         ] {
             let message = problem(&user(line));
             let place = format!(":3: {key}: ");
@@ -459,8 +496,14 @@ mod tests {
         let message = problem(text);
         let lines: Vec<_> = message.lines().collect();
         assert_eq!(lines.len(), 4, "{message}");
-        assert!(lines[0].contains(":1: user: unknown key; allowed: users"), "{message}");
-        assert!(lines[3].contains(":5: users.bob: no way to log in"), "{message}");
+        assert!(
+            lines[0].contains(":1: user: unknown key; allowed: users"),
+            "{message}"
+        );
+        assert!(
+            lines[3].contains(":5: users.bob: no way to log in"),
+            "{message}"
+        );
         assert!(!message.contains("hunter2"), "{message}");
         assert!(!problem("[users.ann]\npassword_hash = \"hunter2").contains("hunter2"));
         assert!(problem(&user("")).contains("mappings are missing"));
@@ -472,7 +515,10 @@ mod tests {
         for name in ["\"\"", "\"a/b\"", "\"..\"", "\"a\\u0007\""] {
             let text = user("mappings = [{ entry = \"/\", target = \"/b\" }]");
             let message = problem(&text.replace("users.ann", &format!("users.{name}")));
-            assert!(message.contains("not a name of a user"), "{name}: {message}");
+            assert!(
+                message.contains("not a name of a user"),
+                "{name}: {message}"
+            );
         }
     }
 

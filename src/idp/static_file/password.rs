@@ -190,16 +190,16 @@ mod tests {
             assert!(hash.verify(&secret("correct-horse")), "{text}");
             assert!(!hash.verify(&secret("correct-hors")), "{text}");
             assert!(!hash.verify(&secret("")), "{text}");
-            assert!(!format!("{hash:?}").contains(&text[10..]), "{hash:?}");
+            let (_, secret) = text.rsplit_once('$').unwrap();
+            assert!(!format!("{hash:?}").contains(secret), "{hash:?}");
         }
     }
 
     #[test]
     fn known_hashes_of_other_programs_are_understood() {
         // The vector of OpenBSD's bcrypt that every library carries.
-        let hash = PasswordHash::parse(
-            "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW",
-        );
+        let hash =
+            PasswordHash::parse("$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW");
         assert!(hash.unwrap().verify(&secret("U*U")));
     }
 

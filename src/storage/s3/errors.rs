@@ -141,7 +141,7 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
 }
 
 /// Words an error for one line of the operator's log. Neither form shows a request's headers.
-fn worded<E>(error: &SdkError<E, HttpResponse>) -> String
+pub(super) fn worded<E>(error: &SdkError<E, HttpResponse>) -> String
 where
     E: Error + ProvideErrorMetadata + Send + Sync + 'static,
 {
