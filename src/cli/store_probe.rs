@@ -71,37 +71,67 @@ async fn probe(
         () = stop.cancelled() => Err(anyhow::anyhow!("interrupted")),
     };
     let cleaned = probe.clean().await;
-    let claims = match (found, cleaned) {
-        (Ok(claims), Ok(())) => claims,
-        (Err(error), Ok(())) => return Err(error),
+    let faults = match (found, cleaned) {
+        (Ok(faults), Ok(())) => faults,
         // Where nothing could be written, nothing is left; the first failure says why.
-        (Err(error), Err(_)) => return Err(error),
+        (Err(error), Ok(()) | Err(_)) => return Err(error),
         (Ok(_), Err(error)) => bail!("some of s3://{bucket}/{folder} is left: {error}"),
     };
     report_lifecycle(&store, place).await;
-    if claims.is_empty() {
-        return Ok(());
-    }
-    let remedy = claims.join(", ");
-    bail!("the configuration claims more than the store does; set under [storage]: {remedy}")
+    faults.conclude()
 }
 
-/// Prints every finding; returns the settings that claim too much, as they should be.
-async fn report(probe: &Probe, configured: Capabilities) -> anyhow::Result<Vec<String>> {
-    let reached = probe.reach().await;
-    reached.map_err(|error| anyhow::anyhow!("the store cannot be used: {error}"))?;
-    let mut claims = Vec::new();
-    for subject in Subject::ALL {
-        let finding = probe.find(subject).await;
-        output::print(&words(subject, &finding, subject.declared(configured)));
-        let does_not = matches!(finding, Finding::Ignored | Finding::Refused(_));
-        if let (true, Some(true), Some(setting)) =
-            (does_not, subject.declared(configured), setting(subject))
-        {
-            claims.push(format!("{setting} = false"));
+/// What makes a configuration unfit for its store.
+#[derive(Debug, Default)]
+struct Faults {
+    /// Settings that claim too much, as they should be.
+    settings: Vec<String>,
+    /// What the gateway has no other way for.
+    missing: Vec<&'static str>,
+}
+
+impl Faults {
+    fn note(&mut self, subject: Subject, finding: &Finding, declared: Option<bool>) {
+        match (finding, declared) {
+            (Finding::Honoured | Finding::Unclear(_), _) | (_, Some(false)) => {}
+            (Finding::Ignored | Finding::Refused(_), Some(true)) => {
+                let setting = setting(subject).map(|setting| format!("{setting} = false"));
+                self.settings.extend(setting);
+            }
+            (Finding::Ignored | Finding::Refused(_), None) if is_needed(subject) => {
+                self.missing.push(name(subject));
+            }
+            (Finding::Ignored | Finding::Refused(_), None) => {}
         }
     }
-    Ok(claims)
+
+    fn conclude(&self) -> anyhow::Result<()> {
+        let settings = self.settings.join(", ");
+        let missing = self.missing.join(", ");
+        match (self.settings.is_empty(), self.missing.is_empty()) {
+            (true, true) => {
+                output::print("the configuration claims nothing that the store does not do\n");
+                Ok(())
+            }
+            (false, true) => bail!("{CLAIMS_TOO_MUCH}: {settings}"),
+            (true, false) => bail!("{NOT_SAFE}: {missing}"),
+            (false, false) => bail!("{CLAIMS_TOO_MUCH}: {settings}; {NOT_SAFE}: {missing}"),
+        }
+    }
+}
+
+/// Prints every finding.
+async fn report(probe: &Probe, configured: Capabilities) -> anyhow::Result<Faults> {
+    let reached = probe.reach().await;
+    reached.map_err(|error| anyhow::anyhow!("the store cannot be used: {error}"))?;
+    let mut faults = Faults::default();
+    for subject in Subject::ALL {
+        let finding = probe.find(subject).await;
+        let declared = subject.declared(configured);
+        output::print(&words(subject, &finding, declared));
+        faults.note(subject, &finding, declared);
+    }
+    Ok(faults)
 }
 
 fn words(subject: Subject, finding: &Finding, declared: Option<bool>) -> String {
@@ -157,6 +187,20 @@ const fn setting(subject: Subject) -> Option<&'static str> {
         Subject::ConditionalDelete => Some("conditional_delete"),
         Subject::Checksums => Some("checksums"),
         Subject::PinnedRead | Subject::PinnedCopy | Subject::RangeCopy | Subject::ByteOrder => None,
+    }
+}
+
+/// Says whether files could be wrong, unnoticed, on a store that does not do this.
+const fn is_needed(subject: Subject) -> bool {
+    match subject {
+        Subject::PinnedRead | Subject::PinnedCopy => true,
+        Subject::ConditionalPut
+        | Subject::ConditionalComplete
+        | Subject::ConditionalCopy
+        | Subject::ConditionalDelete
+        | Subject::Checksums
+        | Subject::RangeCopy
+        | Subject::ByteOrder => false,
     }
 }
 
@@ -216,6 +260,10 @@ fn folder(prefix: &str) -> anyhow::Result<String> {
     Ok(format!("{prefix}{slash}.portcullis-probe-{random:016x}/"))
 }
 
+const CLAIMS_TOO_MUCH: &str =
+    "the configuration claims more than the store does; set under [storage]";
+const NOT_SAFE: &str = "files may be wrong on a store without";
+
 /// Leaves room in a key for the names of the probe's own objects.
 const PREFIX_BYTES_MAX: usize = 900;
 
@@ -256,5 +304,25 @@ mod tests {
         assert_eq!(copy(Finding::Ignored, false), None);
         assert_eq!(copy(Finding::Honoured, false), set(true));
         assert_eq!(copy(Finding::Unclear("x".into()), true), None);
+    }
+
+    #[test]
+    fn a_store_that_mixes_versions_is_a_fault_whatever_is_configured() {
+        let conclusion = |subject, finding, declared| {
+            let mut faults = Faults::default();
+            faults.note(subject, &finding, declared);
+            faults.conclude().map_err(|error| error.to_string())
+        };
+        let mixed = conclusion(Subject::PinnedRead, Finding::Ignored, None).unwrap_err();
+        assert!(mixed.contains("GetObject of one version"), "{mixed}");
+        let claimed = conclusion(Subject::Checksums, Finding::Ignored, Some(true)).unwrap_err();
+        assert!(
+            claimed.ends_with("[storage]: checksums = false"),
+            "{claimed}"
+        );
+        assert!(conclusion(Subject::Checksums, Finding::Ignored, Some(false)).is_ok());
+        assert!(conclusion(Subject::ByteOrder, Finding::Ignored, None).is_ok());
+        let unclear = Finding::Unclear("403".into());
+        assert!(conclusion(Subject::PinnedRead, unclear, None).is_ok());
     }
 }

@@ -20,6 +20,7 @@ use crate::config::{self, ConfigErrors};
 use crate::limits;
 use crate::secret::Secret;
 
+mod field;
 mod parse;
 mod password;
 
@@ -203,9 +204,13 @@ impl Snapshot {
         let text = config::read_text(path, limits::USERS_FILE_BYTES_MAX)
             .map_err(|error| ConfigErrors::unreadable("identity.users_file", path, &error))?;
         let users = Users::parse(&text).map_err(|errors| errors.in_file(Some(path)))?;
+        Ok(Self::of(users))
+    }
+
+    fn of(users: Users) -> Self {
         let hashes = users.by_name.values();
         let decoys = hashes.filter_map(|user| user.password.clone()).collect();
-        Ok(Self { users, decoys })
+        Self { users, decoys }
     }
 
     fn decoy(&self, seed: &RandomState, name: &str) -> Option<PasswordHash> {
@@ -231,3 +236,25 @@ impl Stamp {
 
 /// How often the file is looked at: the kubelet brings a changed Secret within a minute anyway.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_without_a_hash_has_a_decoy_and_keeps_it() {
+        let users = ["ann", "bob", "eve"].map(|name| {
+            let hash = "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
+            format!(
+                "[users.{name}]\npassword_hash = \"{hash}\"\n\
+                mappings = [{{ entry = \"/\", target = \"/b\" }}]\n"
+            )
+        });
+        let snapshot = Snapshot::of(Users::parse(&users.concat()).unwrap());
+        let seed = RandomState::new();
+        let decoy = snapshot.decoy(&seed, "mallory");
+        assert!(decoy.is_some());
+        assert_eq!(decoy, snapshot.decoy(&seed, "mallory"));
+        assert_eq!(Snapshot::of(Users::default()).decoy(&seed, "mallory"), None);
+    }
+}

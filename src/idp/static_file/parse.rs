@@ -9,9 +9,9 @@ use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::field::{Field, fields};
 use super::password::PasswordHash;
 use crate::config::{ConfigErrors, Place, Problem, line_at};
 use crate::idp::wire::{substitute, timestamp};
@@ -64,88 +64,6 @@ impl Users {
         } else {
             Err(ConfigErrors::new(problems))
         }
-    }
-}
-
-/// A key with its value and its place.
-struct Field<'a, 'i> {
-    name: &'a str,
-    /// `users.ann.mappings[0].entry`
-    path: String,
-    line: usize,
-    value: &'a DeValue<'i>,
-}
-
-fn fields<'a, 'i>(text: &str, path: &str, table: &'a DeTable<'i>) -> Vec<Field<'a, 'i>> {
-    let field = |(key, value): (&'a Spanned<_>, &'a Spanned<DeValue<'i>>)| {
-        let name: &str = AsRef::<std::borrow::Cow<'_, str>>::as_ref(key);
-        let dot = if path.is_empty() { "" } else { "." };
-        Field {
-            name,
-            path: format!("{path}{dot}{name}"),
-            line: line_at(text, key.span().start),
-            value: value.get_ref(),
-        }
-    };
-    table.iter().map(field).collect()
-}
-
-impl<'a, 'i> Field<'a, 'i> {
-    fn refuse(&self, message: impl Into<Box<str>>) -> Problem {
-        Problem::new(Place::Line(self.line), self.path.as_str(), message)
-    }
-
-    fn unknown(&self, allowed: &str) -> Problem {
-        self.refuse(format!("unknown key; allowed: {allowed}"))
-    }
-
-    fn table(&self, text: &str) -> Result<Vec<Self>, Problem> {
-        let DeValue::Table(table) = self.value else {
-            return Err(self.refuse("allowed: a table"));
-        };
-        Ok(fields(text, &self.path, table))
-    }
-
-    fn text(&self) -> Result<&'a str, Problem> {
-        let text = self.value.as_str();
-        text.ok_or_else(|| self.refuse("allowed: a string"))
-    }
-
-    fn items(&self, text: &str, of: &str) -> Result<Vec<Self>, Problem> {
-        let DeValue::Array(items) = self.value else {
-            return Err(self.refuse(format!("allowed: a list of {of}")));
-        };
-        let item = |(at, value): (usize, &'a Spanned<DeValue<'i>>)| Field {
-            name: self.name,
-            path: format!("{}[{at}]", self.path),
-            line: line_at(text, value.span().start),
-            value: value.get_ref(),
-        };
-        Ok(items.iter().enumerate().map(item).collect())
-    }
-
-    fn number(&self) -> Result<u64, Problem> {
-        let DeValue::Integer(integer) = self.value else {
-            return Err(self.refuse("allowed: a whole number, not negative"));
-        };
-        let digits = integer.as_str().replace('_', "");
-        u64::from_str_radix(&digits, integer.radix())
-            .map_err(|_| self.refuse("allowed: a whole number, not negative, below 2^64"))
-    }
-
-    /// Takes a list whose items are read alike; the first item that is wrong is told.
-    fn list<T>(
-        &self,
-        text: &str,
-        of: &str,
-        read: impl Fn(&Self) -> Result<T, Problem>,
-    ) -> Result<Vec<T>, Problem> {
-        let items = self.items(text, of)?;
-        // No list means no bound; a list that came out empty surely does not.
-        if items.is_empty() {
-            return Err(self.refuse(format!("empty; allowed: at least one of {of}, or no list")));
-        }
-        items.iter().map(read).collect()
     }
 }
 
@@ -273,7 +191,7 @@ fn mapping(text: &str, row: &Field<'_, '_>, user: &str) -> Result<Mapping, Probl
                 entry_type = match field.text()? {
                     "directory" => EntryType::Directory,
                     "file" => EntryType::File,
-                    found => return Err(one_of(&field, found, "\"directory\" or \"file\"")),
+                    found => return Err(field.found(found, "\"directory\" or \"file\"")),
                 }
             }
             "access" => {
@@ -283,7 +201,7 @@ fn mapping(text: &str, row: &Field<'_, '_>, user: &str) -> Result<Mapping, Probl
                     "read-write" => Access::ReadWrite,
                     found => {
                         let allowed = "\"read\", \"write\" or \"read-write\"";
-                        return Err(one_of(&field, found, allowed));
+                        return Err(field.found(found, allowed));
                     }
                 }
             }
@@ -302,7 +220,7 @@ fn network(field: &Field<'_, '_>) -> Result<Network, Problem> {
     let text = field.text()?;
     text.parse().map_err(|_| {
         let allowed = "such as \"203.0.113.0/24\" or \"2001:db8::1\"";
-        one_of(field, text, allowed)
+        field.found(text, allowed)
     })
 }
 
@@ -330,12 +248,8 @@ fn time(field: &Field<'_, '_>) -> Result<SystemTime, Problem> {
     };
     timestamp::parse(&text).ok_or_else(|| {
         let allowed = "a time with its zone, such as 2026-12-31T00:00:00Z";
-        one_of(field, &text, allowed)
+        field.found(&text, allowed)
     })
-}
-
-fn one_of(field: &Field<'_, '_>, found: &str, allowed: &str) -> Problem {
-    field.refuse(format!("found {found:?}; allowed: {allowed}"))
 }
 
 fn keep<T>(result: Result<T, Problem>, problems: &mut Vec<Problem>) -> Option<T> {
