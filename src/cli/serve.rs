@@ -216,7 +216,8 @@ Examples:
   portcullis serve --config portcullis.toml
   PORTCULLIS_IDENTITY_URL=https://idp.example.com/sftp PORTCULLIS_STATE_DIRECTORY=state portcullis serve
 
-Signals: SIGTERM and SIGINT drain, a second one cuts; SIGHUP reads the file of users again.";
+Signals: SIGTERM and SIGINT drain, a second one cuts; with provider = \"static\" SIGHUP
+reads the file of users again.";
 
 impl From<LogFormat> for Format {
     fn from(format: LogFormat) -> Self {

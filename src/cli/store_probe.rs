@@ -98,9 +98,8 @@ impl Faults {
                 let setting = setting(subject).map(|setting| format!("{setting} = false"));
                 self.settings.extend(setting);
             }
-            (Finding::Ignored | Finding::Refused(_), None) if is_needed(subject) => {
-                self.missing.push(name(subject));
-            }
+            (Finding::Ignored, None) if is_needed(subject) => self.missing.push(name(subject)),
+            // What is refused fails, and is noticed.
             (Finding::Ignored | Finding::Refused(_), None) => {}
         }
     }

@@ -23,7 +23,7 @@ use crate::secret::Secret;
 use crate::storage::Capabilities;
 
 pub use self::document::{document, example};
-pub use self::problem::{ConfigErrors, Place, Problem, line_at};
+pub use self::problem::{ConfigErrors, Place, Problem};
 pub use self::words::{
     Encryption, Event, LogFormat, Methods, Mtime, PartialUploads, Provider, Roles, SetStat,
     UserNames,

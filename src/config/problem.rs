@@ -97,11 +97,3 @@ impl fmt::Display for ConfigErrors {
 }
 
 impl std::error::Error for ConfigErrors {}
-
-/// Returns the line, counted from 1, of a byte of a text.
-#[must_use]
-pub fn line_at(text: &str, offset: usize) -> usize {
-    let before = text.as_bytes().get(..offset).unwrap_or_default();
-    let ends = before.iter().filter(|byte| **byte == b'\n').count();
-    ends.saturating_add(1)
-}

@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::Config;
-use super::problem::{Place, Problem, line_at};
+use super::problem::{Place, Problem};
 use super::settings::{Kind, SETTINGS, Setting, join, variable};
 use super::value::Raw;
 
@@ -253,6 +253,12 @@ fn distance(one: &str, other: &str) -> usize {
         }
     }
     row.last().copied().unwrap_or(0)
+}
+
+fn line_at(text: &str, offset: usize) -> usize {
+    let before = text.as_bytes().get(..offset).unwrap_or_default();
+    let ends = before.iter().filter(|byte| **byte == b'\n').count();
+    ends.saturating_add(1)
 }
 
 /// Names further apart are not the same name misspelt.

@@ -222,6 +222,15 @@ impl Gateway {
         panic!("the gateway ended without saying {words}")
     }
 
+    /// Writes another file of users and says so.
+    async fn change_users(&self, text: &str) {
+        let users = format!("{}/users.toml", self.directory.path().display());
+        std::fs::write(users, text).unwrap();
+        let pid = self.child.id().unwrap().to_string();
+        let hangup = Command::new("kill").args(["-HUP", &pid]).status().await;
+        assert!(hangup.unwrap().success());
+    }
+
     /// Starts OpenSSH's client as a user.
     fn sftp(&self, user: &str) -> Child {
         use std::os::unix::fs::PermissionsExt as _;
@@ -264,17 +273,26 @@ async fn users_change_while_sessions_go_on() {
     };
     says(b"pwd\n", "Remote working directory: /").await;
     gateway.logged("login allowed").await;
-    let users = format!("{}/users.toml", gateway.directory.path().display());
-    std::fs::write(users, user("bob", PASSWORD)).unwrap();
-    let pid = gateway.child.id().unwrap().to_string();
-    let hangup = Command::new("kill").args(["-HUP", &pid]).status().await;
-    assert!(hangup.unwrap().success());
+    gateway.change_users(&user("bob", PASSWORD)).await;
     gateway.logged("users reloaded").await;
     // The old session works on; a new one of its user does not begin.
     says(b"mkdir here\nls -1\n", "here").await;
     let refused = gateway.sftp("ann").wait_with_output().await.unwrap();
     assert!(!refused.status.success());
     gateway.logged("unknown-user").await;
+    let mut bob = gateway.sftp("bob");
+    drop(bob.stdin.take());
+    assert!(bob.wait_with_output().await.unwrap().status.success());
+    // A file that is wrong is an error in the log, and nothing else.
+    gateway
+        .change_users("[users.bob]\npassword_hash = \"walnut-39\"\n")
+        .await;
+    let line = gateway.logged("the users file is wrong").await;
+    assert!(
+        line.contains("ERROR") && line.contains("users.toml:2: "),
+        "{line}"
+    );
+    assert!(!line.contains("walnut-39"), "{line}");
     let mut bob = gateway.sftp("bob");
     drop(bob.stdin.take());
     assert!(bob.wait_with_output().await.unwrap().status.success());

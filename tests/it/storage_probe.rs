@@ -1,5 +1,6 @@
 //! What the probe says of a store that honours everything, and of ones that do not.
 
+use std::io::Write as _;
 use std::process::Output;
 use std::sync::Arc;
 
@@ -202,10 +203,18 @@ async fn a_store_that_cannot_be_used_is_one_line_and_exit_1() {
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let nowhere = format!("http://{}", nobody.local_addr().unwrap());
     drop(nobody);
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let speaks_ssh = format!("http://{}", other.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in other.incoming() {
+            drop(stream.unwrap().write_all(b"SSH-2.0-other\r\n"));
+        }
+    });
     let quick = "connect_timeout_ms = 500\ncall_timeout_ms = 1000\n";
     for (endpoint, bucket) in [
         (bench.server.endpoint(), "no-such-bucket"),
         (nowhere, "bucket"),
+        (speaks_ssh, "bucket"),
     ] {
         let output = check_config(&endpoint, bucket, quick).await;
         let text = String::from_utf8_lossy(&output.stderr);

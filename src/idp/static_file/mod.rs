@@ -104,8 +104,10 @@ impl StaticFile {
                 tracing::info!(file = &*self.path, users, "users reloaded");
             }
             Err(errors) => {
-                for problem in errors.to_string().lines() {
-                    tracing::error!(problem, "the users file is wrong: the old users stay");
+                let problems = errors.problems().len();
+                for problem in errors.to_string().lines().take(PROBLEMS_LOGGED_MAX) {
+                    let words = "the users file is wrong: the old users stay";
+                    tracing::error!(problem, problems, "{words}");
                 }
             }
         }
@@ -234,6 +236,8 @@ impl Stamp {
     }
 }
 
+/// `check-config` says them all.
+const PROBLEMS_LOGGED_MAX: usize = 10;
 /// How often the file is looked at: the kubelet brings a changed Secret within a minute anyway.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 

@@ -11,9 +11,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use toml::de::{DeTable, DeValue};
 
-use super::field::{Field, fields};
+use super::field::{Field, Lines, fields};
 use super::password::PasswordHash;
-use crate::config::{ConfigErrors, Place, Problem, line_at};
+use crate::config::{ConfigErrors, Place, Problem};
 use crate::idp::wire::{substitute, timestamp};
 use crate::idp::{Network, UserConfig, UserLimits};
 use crate::limits;
@@ -40,24 +40,30 @@ impl Users {
     /// # Errors
     /// Everything that is wrong, each with its line, its key and what is allowed.
     pub(super) fn parse(text: &str) -> Result<Self, ConfigErrors> {
+        let lines = &Lines::of(text);
         let mut problems = Vec::new();
         let mut users = Self::default();
         let (root, errors) = DeTable::parse_recoverable(text);
         for error in errors {
             // The error's own text quotes the line, and that may hold a hash.
-            let line = line_at(text, error.span().map_or(0, |span| span.start));
+            let line = lines.at(error.span().map_or(0, |span| span.start));
             problems.push(Problem::new(Place::Line(line), "TOML", error.message()));
         }
-        for field in fields(text, "", root.get_ref()) {
+        for field in fields(lines, "", root.get_ref()) {
             let read = match &*field.path {
-                "users" => field.table(text),
+                "users" => field.table(lines),
                 _ => Err(field.unknown("users")),
             };
             for user in keep(read, &mut problems).into_iter().flatten() {
-                if let Some(parsed) = read_user(text, &user, &mut problems) {
+                if let Some(parsed) = read_user(lines, &user, &mut problems) {
                     users.by_name.insert(user.name.into(), parsed);
                 }
             }
+        }
+        // What is empty is more likely half written than meant.
+        if problems.is_empty() && !root.get_ref().contains_key("users") {
+            let message = "missing; allowed: [users.NAME] for each user, or [users] for none";
+            problems.push(Problem::new(Place::Nowhere, "users", message));
         }
         if problems.is_empty() {
             Ok(users)
@@ -67,25 +73,25 @@ impl Users {
     }
 }
 
-fn read_user(text: &str, user: &Field<'_, '_>, problems: &mut Vec<Problem>) -> Option<User> {
+fn read_user(lines: &Lines, user: &Field<'_, '_>, problems: &mut Vec<Problem>) -> Option<User> {
     let before = problems.len();
     keep(user_name(user), problems);
     let (mut password, mut public_keys, mut landing) = (None, None, None);
     let (mut mappings, mut networks, mut user_limits, mut expires_at) = (None, None, None, None);
-    for field in keep(user.table(text), problems)? {
+    for field in keep(user.table(lines), problems)? {
         let f = &field;
         match field.name {
             "password_hash" => password = keep(password_hash(f), problems),
             "public_keys" => {
-                public_keys = keep(f.list(text, "public keys", public_key), problems);
+                public_keys = keep(f.list(lines, "public keys", public_key), problems);
             }
             "home" => landing = keep(home(f), problems),
             "mappings" => {
-                let row = |row: &Field<'_, '_>| mapping(text, row, user.name);
-                mappings = keep(f.list(text, "tables", row), problems);
+                let row = |row: &Field<'_, '_>| mapping(lines, row, user.name);
+                mappings = keep(f.list(lines, "tables", row), problems);
             }
-            "networks" => networks = keep(f.list(text, "networks", network), problems),
-            "limits" => user_limits = keep(limits_of(text, f), problems),
+            "networks" => networks = keep(f.list(lines, "networks", network), problems),
+            "limits" => user_limits = keep(limits_of(lines, f), problems),
             "expires_at" => expires_at = keep(time(f), problems),
             _ => problems.push(field.unknown(USER_KEYS)),
         }
@@ -180,10 +186,10 @@ fn home(field: &Field<'_, '_>) -> Result<VirtualPath, Problem> {
         .map_err(|error| field.refuse(format!("{text:?}: {error}; allowed: such as \"/inbox\"")))
 }
 
-fn mapping(text: &str, row: &Field<'_, '_>, user: &str) -> Result<Mapping, Problem> {
+fn mapping(lines: &Lines, row: &Field<'_, '_>, user: &str) -> Result<Mapping, Problem> {
     let (mut entry, mut target) = (None, None);
     let (mut entry_type, mut access) = (EntryType::Directory, Access::ReadWrite);
-    for field in row.table(text)? {
+    for field in row.table(lines)? {
         match field.name {
             "entry" => entry = Some(field.text()?),
             "target" => target = Some(field.text()?),
@@ -224,9 +230,9 @@ fn network(field: &Field<'_, '_>) -> Result<Network, Problem> {
     })
 }
 
-fn limits_of(text: &str, table: &Field<'_, '_>) -> Result<UserLimits, Problem> {
+fn limits_of(lines: &Lines, table: &Field<'_, '_>) -> Result<UserLimits, Problem> {
     let mut limits = UserLimits::default();
-    for field in table.table(text)? {
+    for field in table.table(lines)? {
         match field.name {
             "sessions" => {
                 let sessions = u32::try_from(field.number()?).unwrap_or(u32::MAX);
@@ -438,7 +444,7 @@ mod tests {
 
     #[test]
     fn a_file_without_users_lets_nobody_in() {
-        assert!(Users::parse("").unwrap().by_name.is_empty());
+        assert!(problem("").contains("users: missing; allowed: [users.NAME]"));
         assert!(Users::parse("[users]\n").unwrap().by_name.is_empty());
     }
 }
