@@ -1,13 +1,15 @@
 //! What the probe says of a store that honours everything, and of ones that do not.
 
 use std::io::Write as _;
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::sync::Arc;
 
 use embedded_s3::{Action, EmbeddedS3, Fault};
 use portcullis::storage::probe::{Finding, Probe, Subject};
 use portcullis::storage::s3::S3Store;
 use portcullis::storage::{Bucket, Capabilities};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
@@ -140,9 +142,8 @@ async fn what_went_wrong_on_the_way_is_not_held_against_the_store() {
     assert!(cause.contains("AccessDenied"), "{cause}");
 }
 
-/// Runs `check-config --probe` with more lines under `[storage]`.
-async fn check_config(endpoint: &str, bucket: &str, storage: &str) -> Output {
-    let directory = tempfile::tempdir().unwrap();
+/// Makes the command `check-config --probe`, with more lines under `[storage]`.
+fn command(directory: &TempDir, endpoint: &str, bucket: &str, storage: &str) -> Command {
     let path = format!("{}/portcullis.toml", directory.path().display());
     let text = format!(
         "state_directory = \"s\"\n[identity]\nurl = \"https://idp\"\n\
@@ -151,12 +152,18 @@ async fn check_config(endpoint: &str, bucket: &str, storage: &str) -> Output {
     );
     std::fs::write(&path, text).unwrap();
     let place = format!("s3://{bucket}/home");
-    Command::new(env!("CARGO_BIN_EXE_portcullis"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    command
         .args(["check-config", "--config", &path, "--probe", &place])
         .env_clear()
-        .output()
-        .await
-        .unwrap()
+        .kill_on_drop(true);
+    command
+}
+
+async fn check_config(endpoint: &str, bucket: &str, storage: &str) -> Output {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = command(&directory, endpoint, bucket, storage);
+    command.output().await.unwrap()
 }
 
 #[tokio::test]
@@ -225,4 +232,31 @@ async fn a_store_that_cannot_be_used_is_one_line_and_exit_1() {
             "{text}"
         );
     }
+}
+
+#[tokio::test]
+async fn an_interrupted_probe_cleans_up_as_well() {
+    let bench = Bench::start().await;
+    bench.server.script(Fault::on("CopyObject", Action::Hang));
+    let directory = tempfile::tempdir().unwrap();
+    let mut child = command(&directory, &bench.server.endpoint(), "bucket", "")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    while let Some(line) = lines.next_line().await.unwrap() {
+        if line.starts_with("conditions on CompleteMultipartUpload") {
+            break;
+        }
+    }
+    assert!(!bench.server.keys("bucket").is_empty());
+    let pid = child.id().unwrap().to_string();
+    let interrupt = Command::new("kill").args(["-INT", &pid]).status().await;
+    assert!(interrupt.unwrap().success());
+    let output = child.wait_with_output().await.unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert_eq!(text, "error: interrupted\n");
+    bench.is_clean();
 }

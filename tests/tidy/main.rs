@@ -57,6 +57,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("reqwest", &["src/idp/webhook"]),
     ("moka", &["src/idp/cache"]),
     ("clap", &["src/cli/", "src/main.rs"]),
+    ("clap_complete", &["src/cli/completions.rs"]),
     ("hyper", &["src/admin.rs", "src/cli/bundled_webhook.rs"]),
     (
         "hyper_util",
@@ -82,6 +83,8 @@ const PURE: &[&str] = &[
     "src/transfer/",
     "src/session/plan.rs",
     "src/idp/wire",
+    "src/idp/static_file/field.rs",
+    "src/idp/static_file/parse.rs",
     "src/auth/keys.rs",
 ];
 
