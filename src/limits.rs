@@ -158,6 +158,19 @@ impl Default for Limits {
     }
 }
 
+// ---- files of the operator ----
+
+/// The configuration, and each file that it names.
+pub const CONFIG_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// The file of the static provider's users.
+pub const USERS_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Memory that one check of an argon2id hash may take, in KiB.
+pub const ARGON2_KIB_MAX: u32 = 256 * 1024;
+/// Passes that one check of an argon2id hash may take.
+pub const ARGON2_PASSES_MAX: u32 = 64;
+/// Cost of a bcrypt hash; each step doubles the time of a check, 16 is about four seconds.
+pub const BCRYPT_COST_MAX: u32 = 16;
+
 // ---- back-pressure ----
 
 /// WRITE bytes that one connection may hold without a part slot, always.

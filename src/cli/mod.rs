@@ -1,17 +1,21 @@
 //! The command line: parse, load the configuration, run, and turn the result into an exit code.
 
 pub mod bundled_webhook;
+mod check_config;
+mod completions;
+mod hash_password;
 pub mod output;
 pub mod quickstart;
 pub mod serve;
 mod signals;
+mod store_probe;
 
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Config, ConfigErrors};
-use crate::ssh::{HostKey, HostKeyError};
+use crate::config::{Config, ConfigErrors};
+use crate::ssh::HostKeyError;
 use crate::telemetry;
 
 /// An SFTP gateway over S3 that asks your own identity provider who may enter.
@@ -26,29 +30,24 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve SFTP until told to stop (SIGTERM drains, a second signal cuts).
+    #[command(after_help = serve::EXAMPLES)]
     Serve(ConfigSource),
     /// Say what is wrong with a configuration, all at once, and serve nothing.
-    CheckConfig(CheckConfig),
+    CheckConfig(check_config::Options),
     /// Try everything out: S3 in memory, a demo user, nothing to configure.
     Quickstart(quickstart::Options),
+    /// Turn a password into the hash that the file of users wants.
+    HashPassword(hash_password::Options),
+    /// Print a script that completes this command line in a shell.
+    Completions(completions::Options),
 }
 
 /// Where the configuration comes from.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct ConfigSource {
     /// TOML file; without it the PORTCULLIS_… variables are everything there is.
     #[arg(long, value_name = "FILE")]
     config: Option<String>,
-}
-
-/// Options of `check-config`.
-#[derive(Debug, Args)]
-struct CheckConfig {
-    #[command(flatten)]
-    source: ConfigSource,
-    /// Print a file with every setting at its default, and check nothing.
-    #[arg(long, conflicts_with = "config")]
-    print_default: bool,
 }
 
 /// How a run ended, as `sysexits.h` counts.
@@ -69,6 +68,9 @@ pub enum Failure {
     Telemetry(#[from] telemetry::TelemetryError),
     #[error("host_key_files: {path}: {source}")]
     HostKey { path: String, source: HostKeyError },
+    /// The command line is well formed, and still not one that can be done.
+    #[error("{0}")]
+    Usage(String),
     /// While running; the text has the chain of causes.
     #[error("{0}")]
     Run(String),
@@ -83,8 +85,13 @@ pub fn run() -> Exit {
     };
     let result = match cli.command {
         Command::Serve(source) => load(&source).and_then(serve::run),
-        Command::CheckConfig(options) => check_config(&options),
+        Command::CheckConfig(options) => check_config::run(&options),
         Command::Quickstart(options) => quickstart::run(options),
+        Command::HashPassword(options) => hash_password::run(&options),
+        Command::Completions(options) => {
+            completions::run(&options);
+            Ok(())
+        }
     };
     match result {
         Ok(()) => Exit::Done,
@@ -112,6 +119,7 @@ impl Failure {
             Self::Configuration(_) | Self::Telemetry(_) | Self::HostKey { .. } => {
                 Exit::Configuration
             }
+            Self::Usage(_) => Exit::Usage,
             Self::Run(_) => Exit::Failed,
         }
     }
@@ -134,42 +142,16 @@ fn load(source: &ConfigSource) -> Result<Config, Failure> {
     Ok(config)
 }
 
-fn check_config(options: &CheckConfig) -> Result<(), Failure> {
-    if options.print_default {
-        output::print(&config::example());
-        return Ok(());
-    }
-    let config = load(&options.source)?;
-    for path in &config.host_key_files {
-        let key = HostKey::load(path).map_err(|source| Failure::HostKey {
-            path: path.clone(),
-            source,
-        })?;
-        let (algorithm, fingerprint) = (key.algorithm(), key.fingerprint());
-        output::print(&format!("host key {algorithm} {fingerprint}\n"));
-    }
-    let admin = config
-        .admin_listen
-        .map_or_else(|| "off".to_owned(), |address| address.to_string());
-    output::print(&format!(
-        "configuration is good · ssh on {} · admin {admin} · identity provider {}\n",
-        config.listen,
-        origin(&config.identity.url),
-    ));
-    Ok(())
-}
-
-/// Returns a URL without its path and query: those may carry a key.
-fn origin(url: &str) -> String {
-    url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/")
-}
-
 const EXAMPLES: &str = "\
 Examples:
   portcullis quickstart
   portcullis check-config --print-default > portcullis.toml
   portcullis check-config --config portcullis.toml
   portcullis serve --config portcullis.toml
+  portcullis hash-password
+  portcullis completions bash > /etc/bash_completion.d/portcullis
+
+Each command has examples of its own: portcullis help check-config
 
 Exit codes: 0 done, 1 failed while running, 64 wrong usage, 78 wrong configuration.";
 
@@ -182,14 +164,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn a_shown_url_has_no_path() {
-        assert_eq!(
-            origin("https://idp.example.com:8443/x?key=1"),
-            "https://idp.example.com:8443"
-        );
-        assert_eq!(origin("http://localhost"), "http://localhost");
     }
 }

@@ -26,6 +26,7 @@ pub mod memory;
 pub mod metered;
 mod operation;
 mod part_layout;
+pub mod probe;
 pub mod s3;
 
 pub type Result<T> = std::result::Result<T, StorageError>;

@@ -25,4 +25,6 @@ mod session_pipelined;
 mod session_reads;
 mod session_writes;
 mod ssh;
+mod static_users;
 mod storage_contract;
+mod storage_probe;

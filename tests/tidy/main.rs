@@ -52,6 +52,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("reqwest", &["src/idp/webhook"]),
     ("moka", &["src/idp/cache"]),
     ("clap", &["src/cli/", "src/main.rs"]),
+    ("clap_complete", &["src/cli/completions.rs"]),
     (
         "hyper",
         &[
@@ -70,7 +71,10 @@ const HOMES: &[(&str, &[&str])] = &[
     ),
     ("prometheus_client", &["src/metrics"]),
     ("tracing_subscriber", &["src/telemetry.rs"]),
-    ("toml", &["src/config/"]),
+    ("toml", &["src/config/", "src/idp/static_file/"]),
+    ("argon2", &["src/idp/static_file/"]),
+    ("bcrypt", &["src/idp/static_file/"]),
+    ("rpassword", &["src/cli/hash_password.rs"]),
     ("socket2", &["src/ssh/"]),
     ("embedded_s3", &["src/cli/quickstart"]),
 ];
@@ -82,6 +86,8 @@ const PURE: &[&str] = &[
     "src/session/plan.rs",
     "src/session/order.rs",
     "src/idp/wire",
+    "src/idp/static_file/field.rs",
+    "src/idp/static_file/parse.rs",
     "src/auth/keys.rs",
 ];
 

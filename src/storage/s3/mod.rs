@@ -38,6 +38,7 @@ use super::{
 
 mod convert;
 mod errors;
+mod lifecycle;
 mod loan;
 mod objects;
 mod settings;
@@ -147,6 +148,15 @@ impl S3Store {
             .build();
         Self {
             client: aws_sdk_s3::Client::from_conf(config),
+            ..self.clone()
+        }
+    }
+
+    /// Returns the same endpoint, taken for one that honours other conditions.
+    #[must_use]
+    pub fn with_capabilities(&self, capabilities: Capabilities) -> Self {
+        Self {
+            capabilities,
             ..self.clone()
         }
     }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use aws_sdk_s3::error::DisplayErrorContext;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use aws_sdk_s3::primitives::ByteStream;
@@ -11,7 +10,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 
-use super::errors::Call;
+use super::errors::{Call, chain};
 use super::loan::Loan;
 use super::{S3Store, call_on, convert};
 use crate::storage::{
@@ -279,7 +278,7 @@ fn frames_of(
             Ok(None) if left.unwrap_or_default() == 0 => None,
             Ok(None) => Some((Err(cut), None)),
             Ok(Some(Err(error))) => {
-                cut.detail = format!("{}: {}", cut.detail, DisplayErrorContext(error)).into();
+                cut.detail = format!("{}: {}", cut.detail, chain(&error)).into();
                 Some((Err(cut), None))
             }
             Err(_idle) => {
