@@ -1,10 +1,15 @@
 //! The command line: parse, load the configuration, run, and turn the result into an exit code.
 
 pub mod bundled_webhook;
+mod contract;
 pub mod output;
+pub mod probe;
 pub mod quickstart;
+pub mod remedies;
+mod secrets;
 pub mod serve;
 mod signals;
+pub mod test_identity_provider;
 
 use std::process::ExitCode;
 
@@ -31,6 +36,10 @@ enum Command {
     CheckConfig(CheckConfig),
     /// Try everything out: S3 in memory, a demo user, nothing to configure.
     Quickstart(quickstart::Options),
+    /// Ask the identity provider about one user and say what a login would come to.
+    TestIdentityProvider(test_identity_provider::Options),
+    /// Log in as a client, move a file there and back, and leave nothing behind.
+    Probe(probe::Options),
 }
 
 /// Where the configuration comes from.
@@ -51,11 +60,17 @@ struct CheckConfig {
     print_default: bool,
 }
 
-/// How a run ended, as `sysexits.h` counts.
+/// How a run ended; usage and configuration as `sysexits.h` counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     Done,
     Failed,
+    /// A login would be refused because its answer, or its place, is not to be had.
+    Unavailable,
+    /// A login would be refused because its answer cannot be used.
+    Invalid,
+    /// A probe did not get past this step.
+    Step(probe::Step),
     Usage,
     Configuration,
 }
@@ -72,6 +87,9 @@ pub enum Failure {
     /// While running; the text has the chain of causes.
     #[error("{0}")]
     Run(String),
+    /// Options that do not go together, beyond what the parser sees.
+    #[error("{0}")]
+    Usage(String),
 }
 
 /// Runs the process's command line.
@@ -82,12 +100,14 @@ pub fn run() -> Exit {
         Err(refusal) => return refused(&refusal),
     };
     let result = match cli.command {
-        Command::Serve(source) => load(&source).and_then(serve::run),
-        Command::CheckConfig(options) => check_config(&options),
-        Command::Quickstart(options) => quickstart::run(options),
+        Command::Serve(source) => load(&source).and_then(serve::run).map(done),
+        Command::CheckConfig(options) => check_config(&options).map(done),
+        Command::Quickstart(options) => quickstart::run(options).map(done),
+        Command::TestIdentityProvider(options) => test_identity_provider::run(options),
+        Command::Probe(options) => probe::run(options),
     };
     match result {
-        Ok(()) => Exit::Done,
+        Ok(exit) => exit,
         Err(failure) => {
             output::error(&failure.to_string());
             failure.exit()
@@ -95,11 +115,18 @@ pub fn run() -> Exit {
     }
 }
 
+const fn done((): ()) -> Exit {
+    Exit::Done
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(match exit {
             Exit::Done => 0,
             Exit::Failed => 1,
+            Exit::Unavailable => 2,
+            Exit::Invalid => 3,
+            Exit::Step(step) => step.exit_code(),
             Exit::Usage => 64,
             Exit::Configuration => 78,
         })
@@ -113,6 +140,7 @@ impl Failure {
                 Exit::Configuration
             }
             Self::Run(_) => Exit::Failed,
+            Self::Usage(_) => Exit::Usage,
         }
     }
 }
@@ -170,6 +198,8 @@ Examples:
   portcullis check-config --print-default > portcullis.toml
   portcullis check-config --config portcullis.toml
   portcullis serve --config portcullis.toml
+  portcullis test-identity-provider --config portcullis.toml --user ann --password-stdin
+  portcullis probe sftp://ann@sftp.example.com/in --identity key --known-hosts known_hosts
 
 Exit codes: 0 done, 1 failed while running, 64 wrong usage, 78 wrong configuration.";
 

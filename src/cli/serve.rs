@@ -96,22 +96,7 @@ fn host_keys(config: &Config) -> anyhow::Result<HostKeys> {
 
 fn provider(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<dyn IdentityProvider>> {
     let identity = &config.identity;
-    let webhook = Webhook::new(WebhookSettings {
-        url: identity.url.clone(),
-        server_id: config.server_id.as_str().into(),
-        event: match identity.event {
-            config::Event::Plain => Event::Plain,
-            config::Event::TransferFamily => Event::TransferFamily,
-        },
-        headers: identity.headers.clone(),
-        connect_timeout: identity.connect_timeout,
-        total_timeout: identity.total_timeout,
-        ca_pem: identity.ca_pem.clone().map(String::into_bytes),
-        plaintext: identity.plaintext,
-        accept_keys_with_password: identity.accept_keys_with_password,
-        send_session_id: identity.send_session_id,
-    })
-    .context("[identity] cannot be used")?;
+    let webhook = Webhook::new(webhook(config)).context("[identity] cannot be used")?;
     let cache = CacheSettings {
         provider: format!("webhook {}", identity.url).into(),
         server_id: config.server_id.as_str().into(),
@@ -125,7 +110,28 @@ fn provider(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<dyn I
     Ok(Arc::new(Cached::new(Arc::new(counted), cache, clock)?))
 }
 
-const fn auth(identity: &config::Identity) -> AuthSettings {
+/// Returns what the configuration says about the webhook.
+pub(super) fn webhook(config: &Config) -> WebhookSettings {
+    let identity = &config.identity;
+    WebhookSettings {
+        url: identity.url.clone(),
+        server_id: config.server_id.as_str().into(),
+        event: match identity.event {
+            config::Event::Plain => Event::Plain,
+            config::Event::TransferFamily => Event::TransferFamily,
+        },
+        headers: identity.headers.clone(),
+        connect_timeout: identity.connect_timeout,
+        total_timeout: identity.total_timeout,
+        ca_pem: identity.ca_pem.clone().map(String::into_bytes),
+        plaintext: identity.plaintext,
+        accept_keys_with_password: identity.accept_keys_with_password,
+        send_session_id: identity.send_session_id,
+    }
+}
+
+/// Returns what the configuration says about logging in.
+pub(super) const fn auth(identity: &config::Identity) -> AuthSettings {
     AuthSettings {
         methods: match identity.methods {
             config::Methods::KeyOrPassword => Methods::KeyOrPassword,
@@ -143,7 +149,8 @@ const fn auth(identity: &config::Identity) -> AuthSettings {
     }
 }
 
-fn storage(storage: &config::Storage) -> Settings {
+/// Returns what the configuration says about S3.
+pub(super) fn storage(storage: &config::Storage) -> Settings {
     let credentials = match (&storage.access_key_id, &storage.secret_access_key) {
         (Some(access_key), Some(secret_key)) => Credentials::Static {
             access_key: access_key.clone(),

@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 
 use super::wire::{self, Asked, Transport};
 use super::{AuthMethod, Credential, IdentityProvider, IdpError, Question, Verdict};
+use crate::clock::Clock;
 use crate::limits;
 use crate::secret::Secret;
 
@@ -99,6 +100,19 @@ pub enum WebhookSettingsError {
     Client(#[source] reqwest::Error),
 }
 
+/// One question and what came back, in full; the body may hold what no log may.
+#[derive(Debug)]
+pub struct Exchange {
+    /// `None` when no answer began.
+    pub status: Option<u16>,
+    /// Of an answer with status 200, up to the bound.
+    pub body: Vec<u8>,
+    pub judged: Result<Verdict, IdpError>,
+    /// Until the answer began; a connection that had to be made is part of it.
+    pub first_byte: Option<Duration>,
+    pub total: Duration,
+}
+
 /// Asks an HTTP endpoint.
 #[derive(Debug)]
 pub struct Webhook {
@@ -143,14 +157,51 @@ impl Webhook {
         })
     }
 
-    async fn exchange(&self, question: &Question) -> Result<Verdict, IdpError> {
+    /// Asks as a login does and keeps what was seen, for a person who looks into it.
+    pub async fn examine(&self, question: &Question, clock: &dyn Clock) -> Exchange {
+        let began = clock.now();
+        let elapsed = || clock.now().saturating_duration_since(began);
+        let (mut body, mut head) = (Vec::new(), None);
+        let mut headed = |status| head = Some((status, elapsed()));
+        let judged = self.bounded(question, &mut body, &mut headed).await;
+        Exchange {
+            status: head.map(|(status, _)| status),
+            body,
+            judged,
+            first_byte: head.map(|(_, after)| after),
+            total: elapsed(),
+        }
+    }
+
+    /// Asks once, within the time there is; `headed` hears of the status before the body comes.
+    async fn bounded(
+        &self,
+        question: &Question,
+        body: &mut Vec<u8>,
+        headed: &mut (dyn FnMut(u16) + Send),
+    ) -> Result<Verdict, IdpError> {
+        let total = self.settings.total_timeout;
+        let exchange = self.exchange(question, body, headed);
+        tokio::time::timeout(total, exchange)
+            .await
+            .unwrap_or_else(|_| {
+                let detail = format!("no complete answer within {} ms", total.as_millis());
+                Err(unavailable("timeout", detail))
+            })
+    }
+
+    async fn exchange(
+        &self,
+        question: &Question,
+        body: &mut Vec<u8>,
+        headed: &mut (dyn FnMut(u16) + Send),
+    ) -> Result<Verdict, IdpError> {
         let mut response = self.send(question).await?;
         let status = response.status();
-        let body = if status == StatusCode::OK {
-            read_body(&mut response).await?
-        } else {
-            Vec::new()
-        };
+        headed(status.as_u16());
+        if status == StatusCode::OK {
+            read_body(&mut response, body).await?;
+        }
         let asked = Asked {
             username: &question.username,
             method: question.credential.method(),
@@ -158,7 +209,7 @@ impl Webhook {
             transport: Transport::Http,
             function_error: false,
         };
-        wire::parse(asked, status.as_u16(), &body)
+        wire::parse(asked, status.as_u16(), body)
     }
 
     async fn send(&self, question: &Question) -> Result<Response, IdpError> {
@@ -229,14 +280,7 @@ impl Webhook {
 #[async_trait]
 impl IdentityProvider for Webhook {
     async fn ask(&self, question: &Question) -> Result<Verdict, IdpError> {
-        let total = self.settings.total_timeout;
-        match tokio::time::timeout(total, self.exchange(question)).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                let detail = format!("no complete answer within {} ms", total.as_millis());
-                Err(unavailable("timeout", detail))
-            }
-        }
+        self.bounded(question, &mut Vec::new(), &mut |_| {}).await
     }
 }
 
@@ -301,8 +345,7 @@ fn headers(extra: &[(String, Secret)]) -> Result<HeaderMap, WebhookSettingsError
 }
 
 /// Reads an answer of bounded length, whatever its `Content-Length` says.
-async fn read_body(response: &mut Response) -> Result<Vec<u8>, IdpError> {
-    let mut body = Vec::new();
+async fn read_body(response: &mut Response, body: &mut Vec<u8>) -> Result<(), IdpError> {
     while let Some(chunk) = response.chunk().await.map_err(failure)? {
         if body.len().saturating_add(chunk.len()) > limits::ANSWER_BYTES_MAX {
             let detail = format!("the body is longer than {} bytes", limits::ANSWER_BYTES_MAX);
@@ -310,7 +353,7 @@ async fn read_body(response: &mut Response) -> Result<Vec<u8>, IdpError> {
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(body)
+    Ok(())
 }
 
 /// Explains a failed exchange without the URL, whose query may hold a secret.
