@@ -43,7 +43,7 @@ enum Command {
 }
 
 /// Where the configuration comes from.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct ConfigSource {
     /// TOML file; without it the PORTCULLIS_… variables are everything there is.
     #[arg(long, value_name = "FILE")]
@@ -103,7 +103,7 @@ pub fn run() -> Exit {
         Command::Serve(source) => load(&source).and_then(serve::run).map(done),
         Command::CheckConfig(options) => check_config(&options).map(done),
         Command::Quickstart(options) => quickstart::run(options).map(done),
-        Command::TestIdentityProvider(options) => test_identity_provider::run(options),
+        Command::TestIdentityProvider(options) => test_identity_provider::run(&options),
         Command::Probe(options) => probe::run(options),
     };
     match result {

@@ -17,6 +17,8 @@ mod idp_cache;
 mod idp_contract;
 mod idp_examples;
 mod idp_webhook;
+mod probe;
 mod session;
 mod ssh;
 mod storage_contract;
+mod tester;

@@ -60,7 +60,9 @@ impl ProbeFile {
         round
             .step(Step::Compare, async {
                 differs.map_or(Ok(()), |offset| {
-                    Err(format!("what was read differs from what was written at byte {offset}"))
+                    Err(format!(
+                        "what was read differs from what was written at byte {offset}"
+                    ))
                 })
             })
             .await?;
@@ -232,7 +234,11 @@ fn pattern(seed: u64, offset: u64, length: u32) -> Vec<u8> {
 
 /// Finds the first byte that is not the same in both.
 fn difference(found: &[u8], expected: &[u8]) -> Option<u64> {
-    let same = found.iter().zip(expected).take_while(|(f, e)| f == e).count();
+    let same = found
+        .iter()
+        .zip(expected)
+        .take_while(|(f, e)| f == e)
+        .count();
     let differs = same < expected.len() || same < found.len();
     differs.then(|| u64::try_from(same).unwrap_or(u64::MAX))
 }

@@ -60,9 +60,12 @@ impl Session {
                 nodelay: true,
                 ..client::Config::default()
             });
-            let connected = client::connect_stream(config, stream, client).await;
+            let connected = Box::pin(client::connect_stream(config, stream, client)).await;
             connected.map_err(|error| {
-                let refusal = verdict.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let refusal = verdict
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .take();
                 refusal.unwrap_or_else(|| format!("no SSH server answers here: {error}"))
             })
         };
@@ -95,7 +98,9 @@ async fn within<T>(
 async fn connect(target: &Target) -> Result<TcpStream, String> {
     let stream = TcpStream::connect((&*target.host, target.port)).await;
     let stream = stream.map_err(|error| error.to_string())?;
-    stream.set_nodelay(true).map_err(|error| error.to_string())?;
+    stream
+        .set_nodelay(true)
+        .map_err(|error| error.to_string())?;
     Ok(stream)
 }
 
@@ -108,7 +113,11 @@ async fn log_in(ssh: &mut Handle<Client>, user: &str, proof: &Proof) -> Result<(
             false => None,
         };
         let key = PrivateKeyWithHashAlg::new(Arc::clone(identity), hash.flatten());
-        match ssh.authenticate_publickey(user, key).await.map_err(failed)? {
+        match ssh
+            .authenticate_publickey(user, key)
+            .await
+            .map_err(failed)?
+        {
             AuthResult::Success => return Ok(()),
             AuthResult::Failure {
                 partial_success: true,
@@ -185,7 +194,10 @@ impl Client {
 impl client::Handler for Client {
     type Error = russh::Error;
 
-    async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
+    async fn check_server_key(
+        &mut self,
+        key: &PublicKeyOrCertificate,
+    ) -> Result<bool, Self::Error> {
         let judged = match key {
             PublicKeyOrCertificate::PublicKey { key, .. } => self.judge(key),
             PublicKeyOrCertificate::Certificate(_) => {

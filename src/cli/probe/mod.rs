@@ -24,7 +24,7 @@ use crate::config;
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Options {
-    /// sftp://USER@HOST[:PORT][/DIRECTORY]; without a directory, where the user lands.
+    /// `sftp://USER@HOST[:PORT][/DIRECTORY]`; without a directory, where the user lands.
     #[arg(value_name = "URL")]
     target: Target,
     /// Log in with this private key (without a passphrase).
@@ -214,7 +214,7 @@ impl Probe {
     async fn round(&self, round: &mut Round) -> Result<(), Failed> {
         let session = tokio::select! {
             session = self.open(round) => session?,
-            () = self.stop.cancelled() => return Err(self.interrupted(Step::Connect)),
+            () = self.stop.cancelled() => return Err(interrupted(Step::Connect)),
         };
         let directory = match &self.options.target.directory {
             Some(directory) => directory.clone(),
@@ -224,7 +224,7 @@ impl Probe {
         let mut file = ProbeFile::new(&directory, self.options.size, random);
         let outcome = tokio::select! {
             outcome = file.run(&session.sftp, round) => outcome,
-            () = self.stop.cancelled() => Err(self.interrupted(Step::Write)),
+            () = self.stop.cancelled() => Err(interrupted(Step::Write)),
         };
         let outcome = match outcome {
             Ok(()) => Ok(()),
@@ -251,11 +251,6 @@ impl Probe {
             round,
         )
         .await
-    }
-
-    fn interrupted(&self, step: Step) -> Failed {
-        let reason = "stopped by a signal".to_owned();
-        Failed { step, reason }
     }
 
     /// Removes the file, and adds to the reason what could not be removed.
@@ -298,6 +293,11 @@ impl Probe {
             output::error(&format!("{target}: {step} failed: {reason}"));
         }
     }
+}
+
+fn interrupted(step: Step) -> Failed {
+    let reason = "stopped by a signal".to_owned();
+    Failed { step, reason }
 }
 
 async fn landing(session: &Session) -> Result<String, Failed> {
@@ -394,7 +394,8 @@ fn line(
     round: &Round,
     outcome: &Result<(), Failed>,
 ) -> Value {
-    let step = |(step, took): &(Step, Duration)| json!({"step": step.as_str(), "ms": millis(*took)});
+    let step =
+        |(step, took): &(Step, Duration)| json!({"step": step.as_str(), "ms": millis(*took)});
     let failed = outcome.as_ref().err();
     json!({
         "round": number,

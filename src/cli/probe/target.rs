@@ -27,7 +27,9 @@ pub(super) enum TargetError {
     NoHost,
     #[error("{0:?} is no port")]
     Port(String),
-    #[error("it has a % that is not followed by two hexadecimal digits, or bytes that are no UTF-8")]
+    #[error(
+        "it has a % that is not followed by two hexadecimal digits, or bytes that are no UTF-8"
+    )]
     Escape,
 }
 
@@ -143,13 +145,22 @@ mod tests {
     fn targets_name_user_host_port_and_directory() {
         let parsed = |text: &str| text.parse::<Target>();
         let full = parsed("sftp://ann@sftp.example.com:2222/in/a%20b/").unwrap();
-        assert_eq!((&*full.user, &*full.host, full.port), ("ann", "sftp.example.com", 2222));
+        assert_eq!(
+            (&*full.user, &*full.host, full.port),
+            ("ann", "sftp.example.com", 2222)
+        );
         assert_eq!(full.directory.as_deref(), Some("/in/a b"));
         assert_eq!(full.to_string(), "sftp://ann@sftp.example.com:2222/in/a b");
         let short = parsed("sftp://ann%40example.com@[::1]").unwrap();
-        assert_eq!((&*short.user, &*short.host, short.port), ("ann@example.com", "::1", 22));
+        assert_eq!(
+            (&*short.user, &*short.host, short.port),
+            ("ann@example.com", "::1", 22)
+        );
         assert_eq!(short.directory, None);
-        assert_eq!(parsed("sftp://ann@h/").unwrap().directory.as_deref(), Some("/"));
+        assert_eq!(
+            parsed("sftp://ann@h/").unwrap().directory.as_deref(),
+            Some("/")
+        );
         for (bad, error) in [
             ("ssh://ann@h", TargetError::Scheme),
             ("sftp://h/in", TargetError::NoUser),
@@ -171,7 +182,15 @@ mod tests {
         assert_eq!(size("7B"), Ok(7));
         assert_eq!(size("512KiB"), Ok(524_288));
         assert_eq!(size("2GiB"), Ok(2_147_483_648));
-        for bad in ["", "MiB", "1MB", "-1", "1.5MiB", "99999999999GiB", "2000GiB"] {
+        for bad in [
+            "",
+            "MiB",
+            "1MB",
+            "-1",
+            "1.5MiB",
+            "99999999999GiB",
+            "2000GiB",
+        ] {
             assert!(size(bad).is_err(), "{bad}");
         }
     }
