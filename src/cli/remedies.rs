@@ -135,7 +135,7 @@ pub const REMEDIES: &[Remedy] = &[
     // It did not answer.
     row(
         "timeout",
-        "no complete answer within `identity.total_timeout`, or no connection within `identity.connect_timeout`",
+        "no complete answer within `identity.total_timeout_ms`, or no connection within `identity.connect_timeout_ms`",
         "make the service faster, or raise the setting",
     ),
     row(

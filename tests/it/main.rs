@@ -15,6 +15,7 @@ mod auth_log;
 mod common;
 mod idp_cache;
 mod idp_contract;
+mod idp_documents;
 mod idp_examples;
 mod idp_webhook;
 mod probe;

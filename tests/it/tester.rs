@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use bytes::Bytes;
 use embedded_s3::EmbeddedS3;
@@ -14,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 use tokio::task::JoinSet;
 
@@ -333,7 +334,7 @@ async fn contract(service: &Service, password: &str) -> (i32, String) {
 async fn a_service_that_keeps_the_contract_has_nothing_wrong() {
     let (code, out) = contract(&Service::start(good).await, PASSWORD).await;
     assert_eq!(code, 0, "{out}");
-    assert!(out.contains("0 wrong · 0 advice"), "{out}");
+    assert!(out.contains("· 0 wrong ·"), "{out}");
 }
 
 #[tokio::test]
@@ -374,4 +375,39 @@ async fn a_service_that_is_not_there_is_asked_once() {
     let out = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(2), "{out}");
     assert!(out.contains("does not answer"), "{out}");
+}
+
+#[tokio::test]
+async fn the_service_on_the_page_keeps_the_contract() {
+    let code = super::idp_documents::PAGE
+        .split("```python\n")
+        .nth(1)
+        .unwrap();
+    let code = code.split("```").next().unwrap();
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let code = code.replace("8000", &address.port().to_string());
+    let spawned = Command::new("python3")
+        .args(["-c", &code])
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn();
+    let mut child = match spawned {
+        Ok(child) => child,
+        Err(error) => {
+            println!("skipped: python3 does not start: {error}");
+            return;
+        }
+    };
+    while TcpStream::connect(address).await.is_err() {
+        assert!(child.try_wait().unwrap().is_none(), "the service ended");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let url = format!("http://{address}/");
+    let arguments = ["--contract", &url, "--user", "ann", "--password-stdin"];
+    let output = run(&BTreeMap::new(), &arguments, "s3cret").await;
+    let out = String::from_utf8_lossy(&output.stdout);
+    assert!(out.contains("· 0 wrong ·"), "{out}");
+    assert_eq!(output.status.code(), Some(0));
 }

@@ -309,7 +309,7 @@ pub(super) async fn speed(bench: &Bench<'_>) -> Trial {
         },
         found: format!("{slowest} ms"),
         why: "people wait this long at every login, and the gateway gives up after \
-              identity.total_timeout",
+              identity.total_timeout_ms",
     }
 }
 
