@@ -25,8 +25,9 @@ use crate::config;
 #[command(after_help = EXAMPLES)]
 pub struct Options {
     /// `sftp://USER@HOST[:PORT][/DIRECTORY]`; without a directory, where the user lands.
+    // Not parsed by clap, which would repeat a password that somebody wrote into it.
     #[arg(value_name = "URL")]
-    target: Target,
+    target: String,
     /// Log in with this private key (without a passphrase).
     #[arg(long, value_name = "FILE")]
     identity: Option<String>,
@@ -160,6 +161,7 @@ impl Round {
 /// What does not change from round to round.
 struct Probe {
     options: Options,
+    target: Target,
     proof: Proof,
     trust: Trust,
     stop: CancellationToken,
@@ -170,11 +172,14 @@ struct Probe {
 /// # Errors
 /// A file cannot be read, or there is nothing to log in with.
 pub fn run(options: Options) -> Result<Exit, Failure> {
+    let wrong = |error| Failure::Usage(format!("the URL cannot be used: {error}"));
+    let target: Target = options.target.parse().map_err(wrong)?;
     let proof = proof(&options)?;
     let trust = trust(&options.trusted)?;
     signals::run(|stop| async {
         let probe = Probe {
             options,
+            target,
             proof,
             trust,
             stop,
@@ -216,7 +221,7 @@ impl Probe {
             session = self.open(round) => session?,
             () = self.stop.cancelled() => return Err(interrupted(Step::Connect)),
         };
-        let directory = match &self.options.target.directory {
+        let directory = match &self.target.directory {
             Some(directory) => directory.clone(),
             None => landing(&session).await?,
         };
@@ -243,14 +248,7 @@ impl Probe {
 
     async fn open(&self, round: &mut Round) -> Result<Session, Failed> {
         let patience = Duration::from_secs(self.options.patience.into());
-        Session::open(
-            &self.options.target,
-            &self.proof,
-            &self.trust,
-            patience,
-            round,
-        )
-        .await
+        Session::open(&self.target, &self.proof, &self.trust, patience, round).await
     }
 
     /// Removes the file, and adds to the reason what could not be removed.
@@ -274,7 +272,7 @@ impl Probe {
     }
 
     fn report(&self, number: u64, round: &Round, outcome: &Result<(), Failed>) {
-        let target = &self.options.target;
+        let target = &self.target;
         if self.options.json {
             let line = line(number, target, self.options.size, round, outcome);
             output::print(&format!("{line}\n"));
