@@ -7,6 +7,7 @@ cd "$(dirname "$0")"
 readonly deny_version=0.20.2
 readonly tools=target/tools
 readonly venv=target/venv
+readonly chart_venv=target/venv-chart
 
 costs=()
 
@@ -37,6 +38,17 @@ python_clients() {
   export PATH="$PWD/$venv/bin:$PATH"
 }
 
+# Chart and documents, with an environment of their own: only this step needs it.
+chart() {
+  if [[ ! -x $chart_venv/bin/python || tests/chart/requirements.txt -nt $chart_venv/ready ]]; then
+    python3 -m venv "$chart_venv"
+    "$chart_venv/bin/pip" install --quiet --disable-pip-version-check \
+      --requirement tests/chart/requirements.txt
+    touch "$chart_venv/ready"
+  fi
+  "$chart_venv/bin/python" -B tests/chart/test_chart.py
+}
+
 deny() {
   if [[ $("$tools/bin/cargo-deny" --version 2>&1) != "cargo-deny $deny_version" ]]; then
     cargo install --locked --quiet cargo-deny --version "$deny_version" --root "$tools"
@@ -55,6 +67,7 @@ everything() {
     cargo doc --locked --release --workspace --no-deps --quiet
   step 'python clients' python_clients
   step tests cargo test --locked --release --workspace
+  step chart chart
   step 'dependency rules' deny
 }
 
