@@ -21,9 +21,8 @@ as_owner() {
 }
 
 folder=$(mktemp -d)
-idp=
 clean_up() {
-  [[ -z $idp ]] || kill "$idp" 2>/dev/null || true
+  kill $(jobs -p) 2>/dev/null || true
   as_owner pg_ctl -D "$folder/data" -m immediate stop >/dev/null 2>&1 || true
   rm -rf "$folder"
 }
@@ -38,7 +37,6 @@ psql --quiet --no-psqlrc --set ON_ERROR_STOP=1 --single-transaction \
   --file schema.sql --file example-users.sql "$database"
 
 python3 idp.py --database "$database" "$@" </dev/null &
-idp=$!
 exec 3<&0
 { read -r _ <&3 || true; } &
 # Whichever ends first.
