@@ -220,10 +220,15 @@ class Chart(unittest.TestCase):
             self.assertFalse(selector <= probe.items())
 
     def test_the_probe_asks_for_what_the_values_say(self):
-        manifests = render(merged(PLAIN, {"test": PROBE, "service": {"port": 2022}}))
-        [probe] = manifests["Pod", "r-portcullis-probe"]["spec"]["containers"]
-        url = "sftp://ann%40example.com@r-portcullis:2022/in"
-        self.assertEqual(probe["args"], ["probe", url, "--host-key-fingerprint", FINGERPRINT])
+        for method, option in [("password", "--password-file"), ("identity", "--identity")]:
+            probe = {**PROBE, "method": method, "directory": "/in/a b+c"}
+            manifests = render(merged(PLAIN, {"test": probe, "service": {"port": 2022}}))
+            [container] = manifests["Pod", "r-portcullis-probe"]["spec"]["containers"]
+            self.assertEqual(container["args"], [
+                "probe", "sftp://ann%40example.com@r-portcullis:2022/in/a%20b%2Bc",
+                "--host-key-fingerprint", FINGERPRINT,
+                option, f"/etc/portcullis/probe/{method}",
+            ])
 
     def test_the_gateway_reads_the_rendered_configuration(self):
         binary = os.environ.get("PORTCULLIS", ROOT / "target/release/portcullis")
@@ -231,6 +236,7 @@ class Chart(unittest.TestCase):
             self.skipTest(f"{binary} is not built")
         values = merged(PLAIN, {"config": {
             "server_id": "s-0123456789abcdef0",
+            "log": {"filter": ""},
             "sftp": {"banner": 'Müller & "Söhne"\n<ok>'},
             "storage": {"region": "eu-central-1", "path_style": True},
             "limits": {"connections_max": 1_000_000, "part_bytes": "16MiB",

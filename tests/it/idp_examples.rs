@@ -235,9 +235,14 @@ fn folder(name: &str) -> String {
 
 fn needs_newer_go(stderr: &[u8]) -> bool {
     let text = String::from_utf8_lossy(stderr);
-    ["requires go", "invalid go version", "is not in GOROOT", "is not in std"]
-        .iter()
-        .any(|sign| text.contains(sign))
+    [
+        "requires go",
+        "invalid go version",
+        "is not in GOROOT",
+        "is not in std",
+    ]
+    .iter()
+    .any(|sign| text.contains(sign))
 }
 
 /// Says why an example is not tested; where everything is to be tested, that is a failure.

@@ -58,7 +58,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if not .Values.hostKeys.existingSecret -}}
 {{- fail "hostKeys.existingSecret is empty: clients recognise the gateway by its host keys, so they must outlive its Pods. Make them once: ssh-keygen -q -t ed25519 -N '' -f host_key && kubectl create secret generic portcullis-host-keys --from-file=host_key; then set hostKeys.existingSecret=portcullis-host-keys" -}}
 {{- end -}}
-{{- if not .Values.config.identity.url -}}
+{{- $identity := .Values.config.identity -}}
+{{- if and (eq (default "webhook" $identity.provider) "webhook") (not $identity.url) -}}
 {{- fail "config.identity.url is empty: set it to the webhook that is asked about logins" -}}
 {{- end -}}
 {{- $secrets := .Values.secrets -}}
@@ -80,14 +81,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{/*
 Values as TOML. Helm's own toToml writes whole numbers as 30.0, since YAML's numbers reach it as
-floats; the gateway takes whole numbers only.
+floats; the gateway takes whole numbers only. What is null or empty is left out.
 */}}
 {{- define "portcullis.toml" -}}
 {{- range $section, $settings := . }}
 {{- if kindIs "map" $settings }}
 [{{ $section }}]
 {{- range $name, $value := $settings }}
-{{- if not (kindIs "invalid" $value) }}
+{{- if ne (toString $value | default "<nil>") "<nil>" }}
 {{ $name }} = {{ include "portcullis.tomlValue" $value }}
 {{- end }}
 {{- end }}
@@ -101,6 +102,11 @@ floats; the gateway takes whole numbers only.
 {{- else -}}
 {{- toJson . -}}
 {{- end -}}
+{{- end -}}
+
+{{/* urlquery writes a space as +, which only a query understands. */}}
+{{- define "portcullis.urlEscaped" -}}
+{{- . | urlquery | replace "+" "%20" -}}
 {{- end -}}
 
 {{- define "portcullis.securityContext" -}}
