@@ -5,6 +5,7 @@ its configuration read by the gateway itself. Nothing is installed: that would n
     python3 tests/chart/test_chart.py
 """
 
+import base64
 import os
 import subprocess
 import sys
@@ -77,6 +78,7 @@ MATRIX = {
     "as little as possible": {
         "replicas": 1,
         "preStopSleepSeconds": 0,
+        "listenAddress": "[::]",
         "podDisruptionBudget": {"enabled": False},
         "serviceAccount": {"create": False},
     },
@@ -219,6 +221,14 @@ class Chart(unittest.TestCase):
             self.assertLessEqual(selector, labels.items())
             self.assertFalse(selector <= probe.items())
 
+    def test_the_network_policy_lets_the_probe_in(self):
+        manifests = render(merged(PLAIN, MATRIX["one of everything"]))
+        ssh = manifests["NetworkPolicy", "r-portcullis"]["spec"]["ingress"][0]
+        self.assertEqual(ssh["ports"], [{"port": "ssh"}])
+        [selector] = [one["podSelector"]["matchLabels"] for one in ssh["from"] if "podSelector" in one]
+        probe = manifests["Pod", "r-portcullis-probe"]["metadata"]["labels"]
+        self.assertLessEqual(selector.items(), probe.items())
+
     def test_the_probe_asks_for_what_the_values_say(self):
         for method, option in [("password", "--password-file"), ("identity", "--identity")]:
             probe = {**PROBE, "method": method, "directory": "/in/a b+c"}
@@ -238,16 +248,26 @@ class Chart(unittest.TestCase):
             "server_id": "s-0123456789abcdef0",
             "log": {"filter": ""},
             "sftp": {"banner": 'Müller & "Söhne"\n<ok>'},
-            "storage": {"region": "eu-central-1", "path_style": True},
+            "storage": {"path_style": True, "access_key_id": "AKIDEXAMPLE"},
             "limits": {"connections_max": 1_000_000, "part_bytes": "16MiB",
                        "read_ahead_per_handle_bytes_max": 8_388_608},
-        }})
-        text = render(values)["ConfigMap", "r-portcullis"]["data"]["portcullis.toml"]
+        }, "secrets": {"values": {
+            "identity.headers": "Authorization: Bearer x\nX-Team: files",
+            "storage.secret_access_key": "é\n",
+        }}})
+        manifests = render(values)
         with tempfile.TemporaryDirectory() as folder:
+            def here(text):
+                for mounted in ["host-keys", "secrets"]:
+                    text = text.replace(f"/etc/portcullis/{mounted}", folder)
+                return text
             key, config = Path(folder, "host_key"), Path(folder, "portcullis.toml")
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
-            config.write_text(text.replace("/etc/portcullis/host-keys", folder))
-            checked = subprocess.run([binary, "check-config", "--config", config],
+            config.write_text(here(manifests["ConfigMap", "r-portcullis"]["data"][config.name]))
+            for name, value in manifests["Secret", "r-portcullis-settings"]["data"].items():
+                Path(folder, name).write_bytes(base64.b64decode(value))
+            variables = {one["name"]: here(one["value"]) for one in container(manifests)[1]["env"]}
+            checked = subprocess.run([binary, "check-config", "--config", config], env=variables,
                                      capture_output=True, text=True)
         self.assertEqual(checked.returncode, 0, checked.stderr)
         self.assertIn("configuration is good", checked.stdout)

@@ -35,6 +35,19 @@ async fn the_lambda_example_keeps_the_contract() {
 }
 
 #[tokio::test]
+async fn a_lambda_function_that_raises_is_unavailable_and_denies_nobody() {
+    // Any function that does not take an event and a context.
+    let python = command(
+        "python3",
+        &["run_local.py", "--handler", "operator.truediv"],
+    );
+    let Some(example) = Example::start("aws-lambda", python).await else {
+        return;
+    };
+    assert_unavailable(&example, Event::TransferFamily).await;
+}
+
+#[tokio::test]
 async fn the_go_example_keeps_the_contract() {
     // Built and not `go run`: that would leave its own child behind when it is killed.
     let built = tempfile::tempdir().unwrap();
@@ -63,8 +76,11 @@ async fn the_postgres_example_without_its_database_is_unavailable_and_denies_nob
     let Some(example) = Example::start("postgres", python).await else {
         return;
     };
-    let webhook = example.webhook(Event::Plain);
-    let answer = ask(&webhook, "alice", Some("alice-secret")).await;
+    assert_unavailable(&example, Event::Plain).await;
+}
+
+async fn assert_unavailable(example: &Example, event: Event) {
+    let answer = ask(&example.webhook(event), "alice", Some("alice-secret")).await;
     assert!(
         matches!(answer, Err(IdpError::Unavailable { .. })),
         "{answer:?}"

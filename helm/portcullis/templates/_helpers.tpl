@@ -22,6 +22,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: gateway
 {{- end -}}
 
+{{- define "portcullis.probeSelector" -}}
+{{- include "portcullis.selector" . | replace "component: gateway" "component: probe" -}}
+{{- end -}}
+
 {{- define "portcullis.labels" -}}
 {{ include "portcullis.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
