@@ -18,7 +18,9 @@ RUN set -eu; \
     install -D -m 644 /etc/ssl/certs/ca-certificates.crt -t /image/etc/ssl/certs; \
     echo 'hosts: files dns' > /image/etc/nsswitch.conf; \
     echo 'portcullis:x:65532:65532::/:/sbin/nologin' > /image/etc/passwd; \
-    echo 'portcullis:x:65532:' > /image/etc/group
+    echo 'portcullis:x:65532:' > /image/etc/group; \
+    # Says now, not in the cluster, if something is missing.
+    chroot --userspec=65532:65532 /image /usr/bin/portcullis --version
 
 FROM scratch
 COPY --from=build /image/ /
