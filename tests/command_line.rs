@@ -273,6 +273,7 @@ fn command(arguments: &[&str]) -> Command {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn commands_for_logins_refuse_wrong_usage_in_one_line() {
     let probe = ["probe", "sftp://ann@127.0.0.1:1/in"];
     for (arguments, code, said) in [

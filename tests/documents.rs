@@ -36,7 +36,7 @@ fn every_reason_in_the_source_has_a_remedy() {
             " reason: ",
         ] {
             for (at, _) in code.match_indices(call) {
-                let rest = code[at + call.len()..].trim_start();
+                let rest = code.get(at + call.len()..).unwrap_or_default().trim_start();
                 let Some(rest) = rest.strip_prefix('"') else {
                     continue;
                 };
