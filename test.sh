@@ -55,6 +55,10 @@ everything() {
     cargo doc --locked --release --workspace --no-deps --quiet
   step 'python clients' python_clients
   step tests cargo test --locked --release --workspace
+  step 'storage contract on SeaweedFS' python tests/clients/with_seaweed.py \
+    cargo test --locked --release --test it storage_contract
+  step 'gateway binary' cargo build --locked --release
+  step 'real clients' python tests/clients/run.py --binary target/release/portcullis
   step 'dependency rules' deny
 }
 

@@ -156,6 +156,7 @@ fn webhook(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<dyn Id
     Ok(Arc::new(Cached::new(
         counted,
         cache,
+        Arc::clone(metrics),
         Arc::new(SystemClock),
     )?))
 }

@@ -13,11 +13,17 @@
 mod auth;
 mod auth_log;
 mod common;
+mod faults;
 mod idp_cache;
 mod idp_contract;
 mod idp_examples;
 mod idp_webhook;
+mod model;
 mod session;
+mod session_calls;
+mod session_pipelined;
+mod session_reads;
+mod session_writes;
 mod ssh;
 mod static_users;
 mod storage_contract;
