@@ -271,3 +271,120 @@ fn command(arguments: &[&str]) -> Command {
     command.args(arguments).env_clear();
     command
 }
+
+#[test]
+fn commands_for_logins_refuse_wrong_usage_in_one_line() {
+    let probe = ["probe", "sftp://ann@127.0.0.1:1/in"];
+    for (arguments, code, said) in [
+        (&probe[..], 64, "nothing to log in with"),
+        (
+            &["probe", "sftp://ann:secret@h/"],
+            64,
+            "a password does not belong",
+        ),
+        (&["probe", "sftp://h/"], 64, "it has no user"),
+        (
+            &["probe", "sftp://a@h", "--size", "1MB"],
+            64,
+            "none of B, KiB",
+        ),
+        (
+            &["probe", "sftp://a@h", "--identity", "/nonexistent"],
+            1,
+            "/nonexistent",
+        ),
+        (
+            &["probe", "sftp://a@h", "--password-file", "/nonexistent"],
+            1,
+            "/nonexistent",
+        ),
+        (
+            &[
+                "probe",
+                "sftp://a@h",
+                "--known-hosts",
+                "x",
+                "--insecure-accept-any-host-key",
+            ],
+            64,
+            "cannot be used with",
+        ),
+        (&["test-identity-provider"], 64, "--user"),
+        (
+            &[
+                "test-identity-provider",
+                "--user",
+                "ann",
+                "--config",
+                "/nonexistent.toml",
+            ],
+            78,
+            "/nonexistent.toml",
+        ),
+        (
+            &[
+                "test-identity-provider",
+                "--user",
+                "ann",
+                "--source-ip",
+                "here",
+            ],
+            64,
+            "invalid IP address",
+        ),
+        (
+            &[
+                "test-identity-provider",
+                "--user",
+                "ann",
+                "--contract",
+                "http://127.0.0.1:1/",
+            ],
+            64,
+            "--password-stdin",
+        ),
+    ] {
+        let output = run(arguments);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
+        assert!(text.contains(said), "{arguments:?}: {text}");
+        assert!(
+            !text.contains("secret") && !text.contains("panicked"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_huge_password_file_and_a_directory_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let huge = directory.path().join("huge");
+    std::fs::write(&huge, vec![b'x'; 1 << 20]).unwrap();
+    for (path, said) in [
+        (huge.as_path(), "longer than 1024 bytes"),
+        (directory.path(), "directory"),
+    ] {
+        let output = run(&[
+            "probe",
+            "sftp://a@h",
+            "--password-file",
+            path.to_str().unwrap(),
+        ]);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains(said) && text.lines().count() == 1, "{text}");
+    }
+}
+
+#[test]
+fn help_has_examples_and_exit_codes() {
+    for name in ["probe", "test-identity-provider"] {
+        let output = run(&[name, "--help"]);
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(
+            text.contains("Examples:") && text.contains("Exit codes:"),
+            "{text}"
+        );
+    }
+}

@@ -2,6 +2,7 @@
 //!
 //! `REGENERATE=1 cargo test --test documents` writes them anew.
 
+use portcullis::cli::remedies;
 use portcullis::config;
 use portcullis::metrics::Metrics;
 
@@ -12,12 +13,100 @@ fn configuration_lists_every_setting() {
 
 #[test]
 fn operations_list_every_metric() {
-    let path = "docs/operations.md";
+    check_between("docs/operations.md", "metrics", &Metrics::document());
+}
+
+#[test]
+fn troubleshooting_lists_every_reason() {
+    check_between("docs/troubleshooting.md", "reasons", &remedies::document());
+}
+
+#[test]
+fn every_reason_in_the_source_has_a_remedy() {
+    let mut unknown = Vec::new();
+    let judges = ["src/idp/", "src/auth/", "src/vfs/"];
+    let judges = |path: &str| judges.iter().any(|folder| path.starts_with(folder));
+    for (path, text) in sources().into_iter().filter(|(path, _)| judges(path)) {
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for call in [
+            "invalid(",
+            "denied(",
+            "unavailable(",
+            "(reason: ",
+            " reason: ",
+        ] {
+            for (at, _) in code.match_indices(call) {
+                let rest = code[at + call.len()..].trim_start();
+                let Some(rest) = rest.strip_prefix('"') else {
+                    continue;
+                };
+                let reason = rest.split('"').next().unwrap_or_default();
+                if remedies::remedy(reason).is_none() {
+                    unknown.push(format!("{path}: {reason}"));
+                }
+            }
+        }
+    }
+    assert!(unknown.is_empty(), "no remedy for:\n{}", unknown.join("\n"));
+}
+
+#[test]
+fn troubleshooting_quotes_lines_that_are_logged() {
+    let text = read("docs/troubleshooting.md");
+    let code: String = sources().into_iter().map(|(_, text)| text).collect();
+    let rows = text
+        .split("## Reasons")
+        .next()
+        .unwrap_or_default()
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.contains("---"));
+    let mut quoted = 0;
+    for row in rows {
+        let line = row.split(" | ").nth(1).unwrap_or_default();
+        let Some(message) = line
+            .strip_prefix('`')
+            .and_then(|line| line.split('`').next())
+        else {
+            continue;
+        };
+        quoted += 1;
+        assert!(
+            code.contains(&format!("\"{message}")),
+            "nobody logs {message:?}"
+        );
+    }
+    assert!(quoted > 8, "{quoted}");
+}
+
+/// Compares what stands between two marks.
+fn check_between(path: &str, name: &str, table: &str) {
+    let (begin, end) = (
+        format!("<!-- {name}: begin -->"),
+        format!("<!-- {name}: end -->"),
+    );
     let text = read(path);
-    let (before, rest) = text.split_once(BEGIN).expect("the begin mark is there");
-    let (_, after) = rest.split_once(END).expect("the end mark is there");
-    let table = Metrics::document();
-    check(path, &format!("{before}{BEGIN}\n{table}{END}{after}"));
+    let (before, rest) = text.split_once(&begin).expect("the begin mark is there");
+    let (_, after) = rest.split_once(&end).expect("the end mark is there");
+    check(path, &format!("{before}{begin}\n{table}{end}{after}"));
+}
+
+/// Returns all modules with their paths.
+fn sources() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec!["src".to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(in_repository(&folder)).expect("a folder can be read") {
+            let entry = entry.expect("a folder can be read");
+            let path = format!("{folder}/{}", entry.file_name().to_string_lossy());
+            if entry.path().is_dir() {
+                folders.push(path);
+            } else if path.ends_with(".rs") {
+                let text = read(&path);
+                found.push((path, text));
+            }
+        }
+    }
+    found
 }
 
 fn check(path: &str, expected: &str) {
@@ -42,6 +131,3 @@ fn read(path: &str) -> String {
 fn in_repository(path: &str) -> String {
     format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))
 }
-
-const BEGIN: &str = "<!-- metrics: begin -->";
-const END: &str = "<!-- metrics: end -->";

@@ -65,7 +65,7 @@ fn provider(config: &Config) -> Result<String, Failure> {
 }
 
 /// Returns a URL without its path and query: those may carry a key.
-fn origin(url: &str) -> String {
+pub(super) fn origin(url: &str) -> String {
     url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/")
 }
 

@@ -3,12 +3,17 @@
 pub mod bundled_webhook;
 mod check_config;
 mod completions;
+mod contract;
 mod hash_password;
 pub mod output;
+pub mod probe;
 pub mod quickstart;
+pub mod remedies;
+mod secrets;
 pub mod serve;
 mod signals;
 mod store_probe;
+pub mod test_identity_provider;
 
 use std::process::ExitCode;
 
@@ -40,6 +45,10 @@ enum Command {
     HashPassword(hash_password::Options),
     /// Print a script that completes this command line in a shell.
     Completions(completions::Options),
+    /// Ask the identity provider about one user and say what a login would come to.
+    TestIdentityProvider(test_identity_provider::Options),
+    /// Log in as a client, move a file there and back, and leave nothing behind.
+    Probe(probe::Options),
 }
 
 /// Where the configuration comes from.
@@ -50,11 +59,17 @@ struct ConfigSource {
     config: Option<String>,
 }
 
-/// How a run ended, as `sysexits.h` counts.
+/// How a run ended; usage and configuration as `sysexits.h` counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     Done,
     Failed,
+    /// A login would be refused because its answer, or its place, is not to be had.
+    Unavailable,
+    /// A login would be refused because its answer cannot be used.
+    Invalid,
+    /// A probe did not get past this step.
+    Step(probe::Step),
     Usage,
     Configuration,
 }
@@ -84,17 +99,19 @@ pub fn run() -> Exit {
         Err(refusal) => return refused(&refusal),
     };
     let result = match cli.command {
-        Command::Serve(source) => load(&source).and_then(serve::run),
-        Command::CheckConfig(options) => check_config::run(&options),
-        Command::Quickstart(options) => quickstart::run(options),
-        Command::HashPassword(options) => hash_password::run(&options),
+        Command::Serve(source) => load(&source).and_then(serve::run).map(done),
+        Command::CheckConfig(options) => check_config::run(&options).map(done),
+        Command::Quickstart(options) => quickstart::run(options).map(done),
+        Command::HashPassword(options) => hash_password::run(&options).map(done),
         Command::Completions(options) => {
             completions::run(&options);
-            Ok(())
+            Ok(Exit::Done)
         }
+        Command::TestIdentityProvider(options) => test_identity_provider::run(&options),
+        Command::Probe(options) => probe::run(options),
     };
     match result {
-        Ok(()) => Exit::Done,
+        Ok(exit) => exit,
         Err(failure) => {
             output::error(&failure.to_string());
             failure.exit()
@@ -102,11 +119,18 @@ pub fn run() -> Exit {
     }
 }
 
+const fn done((): ()) -> Exit {
+    Exit::Done
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(match exit {
             Exit::Done => 0,
             Exit::Failed => 1,
+            Exit::Unavailable => 2,
+            Exit::Invalid => 3,
+            Exit::Step(step) => step.exit_code(),
             Exit::Usage => 64,
             Exit::Configuration => 78,
         })
@@ -150,6 +174,8 @@ Examples:
   portcullis serve --config portcullis.toml
   portcullis hash-password
   portcullis completions bash > /etc/bash_completion.d/portcullis
+  portcullis test-identity-provider --config portcullis.toml --user ann --password-stdin
+  portcullis probe sftp://ann@sftp.example.com/in --identity key --known-hosts known_hosts
 
 Each command has examples of its own: portcullis help check-config
 

@@ -67,7 +67,7 @@ async fn serve(
             following.spawn(Arc::clone(&users).follow(hangup));
             metered(users, &metrics)
         }
-        None => webhook(&config, &metrics)?,
+        None => cached_webhook(&config, &metrics)?,
     };
     let admin = match config.admin_listen {
         Some(address) => {
@@ -126,24 +126,12 @@ fn metered(
     Arc::new(Metered::new(provider, Arc::clone(metrics), clock))
 }
 
-fn webhook(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<dyn IdentityProvider>> {
+fn cached_webhook(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Arc<dyn IdentityProvider>> {
     let identity = &config.identity;
-    let webhook = Webhook::new(WebhookSettings {
-        url: identity.url.clone(),
-        server_id: config.server_id.as_str().into(),
-        event: match identity.event {
-            config::Event::Plain => Event::Plain,
-            config::Event::TransferFamily => Event::TransferFamily,
-        },
-        headers: identity.headers.clone(),
-        connect_timeout: identity.connect_timeout,
-        total_timeout: identity.total_timeout,
-        ca_pem: identity.ca_pem.clone().map(String::into_bytes),
-        plaintext: identity.plaintext,
-        accept_keys_with_password: identity.accept_keys_with_password,
-        send_session_id: identity.send_session_id,
-    })
-    .context("[identity] cannot be used")?;
+    let webhook = Webhook::new(webhook(config)).context("[identity] cannot be used")?;
     let cache = CacheSettings {
         provider: format!("webhook {}", identity.url).into(),
         server_id: config.server_id.as_str().into(),
@@ -161,7 +149,28 @@ fn webhook(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<dyn Id
     )?))
 }
 
-const fn auth(identity: &config::Identity) -> AuthSettings {
+/// Returns what the configuration says about the webhook.
+pub(super) fn webhook(config: &Config) -> WebhookSettings {
+    let identity = &config.identity;
+    WebhookSettings {
+        url: identity.url.clone(),
+        server_id: config.server_id.as_str().into(),
+        event: match identity.event {
+            config::Event::Plain => Event::Plain,
+            config::Event::TransferFamily => Event::TransferFamily,
+        },
+        headers: identity.headers.clone(),
+        connect_timeout: identity.connect_timeout,
+        total_timeout: identity.total_timeout,
+        ca_pem: identity.ca_pem.clone().map(String::into_bytes),
+        plaintext: identity.plaintext,
+        accept_keys_with_password: identity.accept_keys_with_password,
+        send_session_id: identity.send_session_id,
+    }
+}
+
+/// Returns what the configuration says about logging in.
+pub(super) const fn auth(identity: &config::Identity) -> AuthSettings {
     AuthSettings {
         methods: match identity.methods {
             config::Methods::KeyOrPassword => Methods::KeyOrPassword,
@@ -179,6 +188,7 @@ const fn auth(identity: &config::Identity) -> AuthSettings {
     }
 }
 
+/// Returns what the configuration says about S3.
 pub(super) fn storage(storage: &config::Storage) -> Settings {
     let credentials = match (&storage.access_key_id, &storage.secret_access_key) {
         (Some(access_key), Some(secret_key)) => Credentials::Static {

@@ -6,10 +6,10 @@ use tokio_util::sync::CancellationToken;
 use super::{Failure, output};
 
 /// Runs a command until it ends by itself or was told to, twice if need be.
-pub(super) fn run<C, F>(command: C) -> Result<(), Failure>
+pub(super) fn run<C, F, T>(command: C) -> Result<T, Failure>
 where
     C: FnOnce(CancellationToken) -> F,
-    F: Future<Output = anyhow::Result<()>>,
+    F: Future<Output = anyhow::Result<T>>,
 {
     let failed = |error: anyhow::Error| Failure::Run(format!("{error:#}"));
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -21,7 +21,7 @@ where
         let serving = command(stop.clone());
         tokio::select! {
             outcome = serving => outcome.map_err(failed),
-            outcome = stop_twice(&stop) => outcome,
+            failure = stop_twice(&stop) => Err(failure),
         }
     });
     // A call into the system's resolver may still hang on a thread of its own.
@@ -29,10 +29,17 @@ where
     outcome
 }
 
-async fn stop_twice(stop: &CancellationToken) -> Result<(), Failure> {
-    let listen = |kind| signal(kind).map_err(|error| Failure::Run(error.to_string()));
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
+async fn stop_twice(stop: &CancellationToken) -> Failure {
+    let listen = || {
+        Ok::<_, std::io::Error>((
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+        ))
+    };
+    let (mut terminate, mut interrupt) = match listen() {
+        Ok(signals) => signals,
+        Err(error) => return Failure::Run(error.to_string()),
+    };
     for round in 0..2 {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -44,5 +51,5 @@ async fn stop_twice(stop: &CancellationToken) -> Result<(), Failure> {
         }
     }
     output::error("ended by a second signal");
-    Err(Failure::Run("transfers were cut".to_owned()))
+    Failure::Run("transfers were cut".to_owned())
 }

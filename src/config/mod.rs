@@ -165,6 +165,7 @@ impl Config {
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .filter(|(name, _)| name.starts_with(source::ENVIRONMENT_PREFIX))
+            .filter(|(name, _)| name != PROBE_PASSWORD_FILE)
             .collect();
         Self::from_sources(text.as_deref(), &environment, &read)
             .map_err(|errors| errors.in_file(path))
@@ -185,6 +186,15 @@ pub fn read_text(path: &str, bytes_max: u64) -> io::Result<String> {
     }
     String::from_utf8(bytes).map_err(|_| io::Error::other("not a text in UTF-8"))
 }
+
+/// Returns the file that `portcullis probe` takes its password from, if the environment names one.
+#[must_use]
+pub fn probe_password_file() -> Option<String> {
+    std::env::var_os(PROBE_PASSWORD_FILE).and_then(|path| path.into_string().ok())
+}
+
+/// No setting: the probe has no configuration.
+pub(crate) const PROBE_PASSWORD_FILE: &str = "PORTCULLIS_PROBE_PASSWORD_FILE";
 
 impl Default for Config {
     fn default() -> Self {

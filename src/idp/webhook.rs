@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 
 use super::wire::{self, Asked, Transport};
 use super::{AuthMethod, Credential, IdentityProvider, IdpError, Question, Verdict};
+use crate::clock::Clock;
 use crate::limits;
 use crate::secret::Secret;
 
@@ -99,6 +100,19 @@ pub enum WebhookSettingsError {
     Client(#[source] reqwest::Error),
 }
 
+/// One question and what came back, in full; the body may hold what no log may.
+#[derive(Debug)]
+pub struct Exchange {
+    /// `None` when no answer began.
+    pub status: Option<u16>,
+    /// Of an answer with status 200, up to the bound.
+    pub body: Vec<u8>,
+    pub judged: Result<Verdict, IdpError>,
+    /// Until the answer began; a connection that had to be made is part of it.
+    pub first_byte: Option<Duration>,
+    pub total: Duration,
+}
+
 /// Asks an HTTP endpoint.
 #[derive(Debug)]
 pub struct Webhook {
@@ -146,14 +160,59 @@ impl Webhook {
         })
     }
 
-    async fn exchange(&self, question: &Question) -> Result<Verdict, IdpError> {
+    /// Returns the host, without brackets, and the port that are asked.
+    #[must_use]
+    pub fn place(&self) -> (&str, u16) {
+        let host = self.url.host_str().unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        (host, self.url.port_or_known_default().unwrap_or(443))
+    }
+
+    /// Asks as a login does and keeps what was seen, for a person who looks into it.
+    pub async fn examine(&self, question: &Question, clock: &dyn Clock) -> Exchange {
+        let began = clock.now();
+        let elapsed = || clock.now().saturating_duration_since(began);
+        let (mut body, mut head) = (Vec::new(), None);
+        let mut headed = |status| head = Some((status, elapsed()));
+        let judged = self.bounded(question, &mut body, &mut headed).await;
+        Exchange {
+            status: head.map(|(status, _)| status),
+            body,
+            judged,
+            first_byte: head.map(|(_, after)| after),
+            total: elapsed(),
+        }
+    }
+
+    /// Asks once, within the time there is; `headed` hears of the status before the body comes.
+    async fn bounded(
+        &self,
+        question: &Question,
+        body: &mut Vec<u8>,
+        headed: &mut (dyn FnMut(u16) + Send),
+    ) -> Result<Verdict, IdpError> {
+        let total = self.settings.total_timeout;
+        let exchange = self.exchange(question, body, headed);
+        tokio::time::timeout(total, exchange)
+            .await
+            .unwrap_or_else(|_| {
+                let detail = format!("no complete answer within {} ms", total.as_millis());
+                Err(unavailable("timeout", detail))
+            })
+    }
+
+    async fn exchange(
+        &self,
+        question: &Question,
+        body: &mut Vec<u8>,
+        headed: &mut (dyn FnMut(u16) + Send),
+    ) -> Result<Verdict, IdpError> {
         let mut response = self.send(question).await?;
         let status = response.status();
-        let body = if status == StatusCode::OK {
-            read_body(&mut response).await?
-        } else {
-            Vec::new()
-        };
+        headed(status.as_u16());
+        if status == StatusCode::OK {
+            read_body(&mut response, body).await?;
+        }
         let asked = Asked {
             username: &question.username,
             method: question.credential.method(),
@@ -161,7 +220,7 @@ impl Webhook {
             transport: Transport::Http,
             function_error: false,
         };
-        wire::parse(asked, status.as_u16(), &body)
+        wire::parse(asked, status.as_u16(), body)
     }
 
     async fn send(&self, question: &Question) -> Result<Response, IdpError> {
@@ -232,14 +291,7 @@ impl Webhook {
 #[async_trait]
 impl IdentityProvider for Webhook {
     async fn ask(&self, question: &Question) -> Result<Verdict, IdpError> {
-        let total = self.settings.total_timeout;
-        match tokio::time::timeout(total, self.exchange(question)).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                let detail = format!("no complete answer within {} ms", total.as_millis());
-                Err(unavailable("timeout", detail))
-            }
-        }
+        self.bounded(question, &mut Vec::new(), &mut |_| {}).await
     }
 }
 
@@ -304,8 +356,7 @@ fn headers(extra: &[(String, Secret)]) -> Result<HeaderMap, WebhookSettingsError
 }
 
 /// Reads an answer of bounded length, whatever its `Content-Length` says.
-async fn read_body(response: &mut Response) -> Result<Vec<u8>, IdpError> {
-    let mut body = Vec::new();
+async fn read_body(response: &mut Response, body: &mut Vec<u8>) -> Result<(), IdpError> {
     while let Some(chunk) = response.chunk().await.map_err(failure)? {
         if body.len().saturating_add(chunk.len()) > limits::ANSWER_BYTES_MAX {
             let detail = format!("the body is longer than {} bytes", limits::ANSWER_BYTES_MAX);
@@ -313,7 +364,7 @@ async fn read_body(response: &mut Response) -> Result<Vec<u8>, IdpError> {
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(body)
+    Ok(())
 }
 
 /// Explains a failed exchange without the URL, whose query may hold a secret.
@@ -349,109 +400,4 @@ fn unavailable(reason: &'static str, detail: String) -> IdpError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refusal(url: &str) -> Option<String> {
-        let settings = WebhookSettings::new(url, "s-1");
-        Webhook::new(settings).err().map(|error| error.to_string())
-    }
-
-    #[test]
-    fn passwords_do_not_travel_in_clear_text_unless_told_so() {
-        for good in [
-            "https://idp.example.com/login",
-            "http://localhost:8000/",
-            "http://127.0.0.9:8000",
-            "http://[::1]:8000/",
-        ] {
-            assert_eq!(refusal(good), None, "{good}");
-        }
-        for bad in [
-            "http://idp.example.com/",
-            "http://127.0.0.1.example.com/",
-            "http://10.0.0.1/",
-            "http://localhost.example.com/",
-        ] {
-            assert!(refusal(bad).unwrap().contains("plaintext = true"), "{bad}");
-        }
-        let mut settings = WebhookSettings::new("http://idp.internal/", "s-1");
-        settings.plaintext = true;
-        assert!(Webhook::new(settings).is_ok());
-    }
-
-    #[test]
-    fn urls_that_cannot_be_asked_are_refused() {
-        for bad in [
-            "",
-            "idp.example.com",
-            "ftp://idp.example.com/",
-            "unix:/run/idp",
-        ] {
-            assert!(refusal(bad).is_some(), "{bad}");
-        }
-        let secret = refusal("https://ann:walnut-39@idp.example.com/").unwrap();
-        assert!(!secret.contains("walnut-39"), "{secret}");
-    }
-
-    #[test]
-    fn roots_that_hold_no_certificate_are_refused() {
-        for pem in [
-            "",
-            "not PEM",
-            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----",
-        ] {
-            let mut settings = WebhookSettings::new("https://idp.example.com/", "s-1");
-            settings.ca_pem = Some(pem.as_bytes().to_vec());
-            assert!(Webhook::new(settings).is_err(), "{pem}");
-        }
-    }
-
-    #[test]
-    fn debug_output_hides_headers_and_passwords() {
-        let mut settings = WebhookSettings::new("https://idp.example.com/", "s-1");
-        let header = Secret::new("Bearer walnut-39".to_owned());
-        settings.headers.push(("Authorization".to_owned(), header));
-        let shown = format!("{:?}", Webhook::new(settings).unwrap());
-        assert!(!shown.contains("walnut-39"), "{shown}");
-    }
-
-    fn question(credential: Credential) -> Question {
-        Question {
-            request_id: "c1-1".into(),
-            username: "ann".into(),
-            credential,
-            source_ip: "::ffff:192.0.2.7".parse().unwrap(),
-            session_id: "c1".into(),
-        }
-    }
-
-    fn sent(event: Event, credential: Credential) -> serde_json::Value {
-        let mut settings = WebhookSettings::new("https://idp.example.com/", "s-1");
-        settings.event = event;
-        let webhook = Webhook::new(settings).unwrap();
-        serde_json::from_slice(&webhook.body(&question(credential)).unwrap()).unwrap()
-    }
-
-    #[test]
-    fn questions_have_the_keys_of_their_contract() {
-        let password = || Credential::Password(Secret::new("tidal \"fern\"".to_owned()));
-        assert_eq!(
-            sent(Event::Plain, password()),
-            serde_json::json!({"contract": 1, "requestId": "c1-1", "method": "password",
-                "username": "ann", "password": "tidal \"fern\"", "protocol": "SFTP",
-                "serverId": "s-1", "sourceIp": "192.0.2.7"})
-        );
-        assert_eq!(
-            sent(Event::Plain, Credential::PublicKey),
-            serde_json::json!({"contract": 1, "requestId": "c1-1", "method": "public-key",
-                "username": "ann", "protocol": "SFTP", "serverId": "s-1",
-                "sourceIp": "192.0.2.7"})
-        );
-        assert_eq!(
-            sent(Event::TransferFamily, Credential::PublicKey),
-            serde_json::json!({"username": "ann", "password": "", "protocol": "SFTP",
-                "serverId": "s-1", "sourceIp": "192.0.2.7"})
-        );
-    }
-}
+mod tests;

@@ -41,8 +41,8 @@ const IMPORT_EXCEPTIONS: &[(&str, &str)] = &[];
 
 /// The one place of each foreign crate that stands for a boundary.
 const HOMES: &[(&str, &[&str])] = &[
-    ("russh", &["src/ssh/", "src/cli/probe.rs"]),
-    ("russh_sftp", &["src/cli/probe.rs"]),
+    ("russh", &["src/ssh/", "src/cli/probe/"]),
+    ("russh_sftp", &["src/cli/probe/"]),
     ("aws_config", &["src/storage/"]),
     ("aws_credential_types", &["src/storage/"]),
     ("aws_sdk_s3", &["src/storage/"]),

@@ -1,0 +1,223 @@
+//! `test-identity-provider --contract`: everything that a gateway may ask, and what a service
+//! gets wrong about it.
+//!
+//! The judge is the gateway's own parser. A trial is *wrong* where users, or people who should not
+//! be users, would notice; *advice* where it works but costs something.
+
+mod slow;
+mod trials;
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use super::{Exit, output};
+use crate::auth::OfferedKey;
+use crate::clock::SystemClock;
+use crate::idp::webhook::{Exchange, Webhook, WebhookSettings};
+use crate::idp::{Credential, Denied, IdpError, Question, Verdict};
+use crate::secret::Secret;
+
+/// Who is known to the service, and by what.
+#[derive(Debug)]
+pub(super) struct Subject {
+    pub(super) user: String,
+    pub(super) password: Secret,
+    pub(super) key: Option<OfferedKey>,
+    pub(super) source_ip: IpAddr,
+}
+
+/// How a trial went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Grade {
+    Good,
+    Advice,
+    Wrong,
+    Skipped,
+}
+
+/// One line of the report.
+#[derive(Debug)]
+struct Trial {
+    name: &'static str,
+    grade: Grade,
+    /// What the service did.
+    found: String,
+    /// Why it matters; shown unless all is good.
+    why: &'static str,
+}
+
+/// Asks on behalf of the trials.
+struct Bench<'a> {
+    webhook: Webhook,
+    settings: WebhookSettings,
+    subject: &'a Subject,
+    questions: AtomicU64,
+    slowest_ms: AtomicU64,
+}
+
+/// Runs every trial and prints what came of it.
+///
+/// # Errors
+/// The URL cannot be asked.
+pub(super) async fn run(settings: WebhookSettings, subject: &Subject) -> anyhow::Result<Exit> {
+    let webhook = Webhook::new(settings.clone()).context("--contract cannot be used")?;
+    let bench = Bench {
+        webhook,
+        settings,
+        subject,
+        questions: AtomicU64::new(0),
+        slowest_ms: AtomicU64::new(0),
+    };
+    let first = trials::right_password(&bench).await;
+    let (mut wrong, mut advice) = (0_u32, 0_u32);
+    let mut count = |trial: &Trial| {
+        output::print(&trial.line());
+        match trial.grade {
+            Grade::Wrong => wrong = wrong.saturating_add(1),
+            Grade::Advice => advice = advice.saturating_add(1),
+            Grade::Good | Grade::Skipped => {}
+        }
+    };
+    count(&first.trial);
+    if first.unreachable {
+        output::print("nothing else was asked: the service does not answer\n");
+        return Ok(Exit::Unavailable);
+    }
+    macro_rules! trial {
+        ($($run:path),* $(,)?) => { $( count(&$run(&bench).await); )* };
+    }
+    trial!(
+        trials::wrong_passwords,
+        trials::blank_passwords,
+        trials::padded_password,
+        trials::key_look_up,
+        trials::unknown_user,
+        trials::odd_names,
+        trials::other_case,
+        trials::other_addresses,
+        trials::repeated_password,
+        trials::repeated_look_ups,
+        trials::parallel_questions,
+        trials::optional_keys,
+        slow::slow_question,
+        trials::speed,
+    );
+    let asked = bench.questions.load(Ordering::Relaxed);
+    output::print(&format!(
+        "{asked} questions · {wrong} wrong · {advice} advice\n"
+    ));
+    Ok(if wrong == 0 { Exit::Done } else { Exit::Failed })
+}
+
+impl Bench<'_> {
+    async fn ask(&self, user: &str, credential: Credential) -> Exchange {
+        self.ask_from(&self.webhook, user, credential, self.subject.source_ip)
+            .await
+    }
+
+    async fn ask_from(
+        &self,
+        webhook: &Webhook,
+        user: &str,
+        credential: Credential,
+        source_ip: IpAddr,
+    ) -> Exchange {
+        let number = self.questions.fetch_add(1, Ordering::Relaxed);
+        let question = Question {
+            request_id: format!("contract-{number}").into(),
+            username: user.into(),
+            credential,
+            source_ip,
+            session_id: "contract".into(),
+        };
+        let exchange = webhook.examine(&question, &SystemClock).await;
+        self.note(exchange.total);
+        exchange
+    }
+
+    async fn password(&self, user: &str, password: &str) -> Exchange {
+        let password = Secret::new(password.to_owned());
+        self.ask(user, Credential::Password(password)).await
+    }
+
+    async fn right(&self) -> Exchange {
+        let password = self.subject.password.clone();
+        self.ask(&self.subject.user, Credential::Password(password))
+            .await
+    }
+
+    fn note(&self, took: Duration) {
+        let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        self.slowest_ms.fetch_max(took, Ordering::Relaxed);
+    }
+}
+
+impl Trial {
+    fn line(&self) -> String {
+        let Self {
+            name,
+            grade,
+            found,
+            why,
+        } = self;
+        let grade = match grade {
+            Grade::Good => "ok",
+            Grade::Advice => "advice",
+            Grade::Wrong => "WRONG",
+            Grade::Skipped => "skipped",
+        };
+        let found = found.replace(char::is_control, " ");
+        let line = format!("{grade:<8}{name:<32} {found}\n");
+        if matches!(self.grade, Grade::Advice | Grade::Wrong) {
+            format!("{line}{:8}why it matters: {why}\n", "")
+        } else {
+            line
+        }
+    }
+}
+
+/// What the gateway would make of an answer.
+fn word(judged: &Result<Verdict, IdpError>) -> String {
+    match judged {
+        Ok(Verdict::Allowed(_)) => "allowed".to_owned(),
+        Ok(Verdict::Denied(denied)) => format!("denied ({})", denied.reason),
+        Err(IdpError::Invalid { reason, detail }) => format!("invalid ({reason}): {detail}"),
+        Err(IdpError::Unavailable { reason, detail }) => {
+            format!("unavailable ({reason}): {detail}")
+        }
+    }
+}
+
+/// Grades an answer to somebody who must not enter.
+fn refusal(judged: &Result<Verdict, IdpError>) -> Grade {
+    match judged {
+        Ok(Verdict::Denied(denied)) if denied.reason == Denied::STATUS => Grade::Advice,
+        Ok(Verdict::Denied(_)) => Grade::Good,
+        Ok(Verdict::Allowed(_)) | Err(IdpError::Invalid { .. } | IdpError::Unavailable { .. }) => {
+            Grade::Wrong
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_why_only_where_something_is_to_be_done() {
+        let mut trial = Trial {
+            name: "blank password",
+            grade: Grade::Good,
+            found: "denied\u{1b}[2J".to_owned(),
+            why: "anybody could enter",
+        };
+        assert!(!trial.line().contains("anybody"), "{}", trial.line());
+        assert!(!trial.line().contains('\u{1b}'), "{}", trial.line());
+        trial.grade = Grade::Wrong;
+        assert!(trial.line().starts_with("WRONG"), "{}", trial.line());
+        assert!(trial.line().contains("anybody"), "{}", trial.line());
+    }
+}

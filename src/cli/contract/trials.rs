@@ -1,0 +1,369 @@
+//! The trials: each asks, and holds what comes back against what a gateway needs.
+
+use futures_util::future::join_all;
+
+use super::{Bench, Grade, Trial, refusal, word};
+use crate::idp::webhook::{Event, Exchange, Webhook};
+use crate::idp::{Credential, IdpError, Verdict};
+use crate::secret::Secret;
+
+/// A service that takes longer makes people wait at every login.
+const SLOW_MS: u64 = 1_000;
+/// A client with an agent full of keys, a few times over.
+const LOOK_UPS: usize = 12;
+const IN_PARALLEL: usize = 8;
+
+/// The first trial, without which the others say nothing.
+pub(super) struct First {
+    pub(super) trial: Trial,
+    pub(super) unreachable: bool,
+}
+
+pub(super) async fn right_password(bench: &Bench<'_>) -> First {
+    let judged = bench.right().await.judged;
+    let unreachable = matches!(
+        judged,
+        Err(IdpError::Unavailable {
+            reason: "connect",
+            ..
+        })
+    );
+    let trial = Trial {
+        name: "right password",
+        grade: yes(&judged),
+        found: word(&judged),
+        why: "nobody can log in like this, unless the password given here is not right; the \
+              trials below rest on it",
+    };
+    First { trial, unreachable }
+}
+
+pub(super) async fn wrong_passwords(bench: &Bench<'_>) -> Trial {
+    let right = bench.subject.password.expose();
+    // Named, not shown: the first one holds the right one.
+    let wrong = [
+        ("the right one and more", format!("{right}-not")),
+        ("quotes and brackets", "\"};'--\\".to_owned()),
+        ("beyond ASCII", "pässwörd ☂ \u{1f511}".to_owned()),
+        ("the word null", "null".to_owned()),
+        ("an asterisk", "*".to_owned()),
+        ("1024 characters", "x".repeat(1_024)),
+    ];
+    let user = &bench.subject.user;
+    let mut answers = Vec::new();
+    for (name, password) in wrong.iter().filter(|(_, password)| password != right) {
+        answers.push(((*name).to_owned(), bench.password(user, password).await));
+    }
+    worst(
+        "wrong passwords",
+        answers,
+        "whatever is not the password is a plain no, with status 200: an error would count as an \
+         outage, and a yes lets anybody in",
+    )
+}
+
+pub(super) async fn blank_passwords(bench: &Bench<'_>) -> Trial {
+    let mut answers = Vec::new();
+    for password in ["", " ", "\t", "\0"] {
+        let answer = bench.password(&bench.subject.user, password).await;
+        answers.push((format!("{password:?}"), answer));
+    }
+    worst(
+        "blank passwords",
+        answers,
+        "a blank password must not be taken for a key look-up or for a directory's anonymous bind: \
+         anybody could enter. This gateway never sends one; others do",
+    )
+}
+
+pub(super) async fn padded_password(bench: &Bench<'_>) -> Trial {
+    let padded = format!("{} ", bench.subject.password.expose());
+    let judged = bench.password(&bench.subject.user, &padded).await.judged;
+    Trial {
+        name: "right password and a space",
+        grade: match judged {
+            Ok(Verdict::Allowed(_)) => Grade::Advice,
+            Ok(Verdict::Denied(_)) => Grade::Good,
+            Err(_) => Grade::Wrong,
+        },
+        found: word(&judged),
+        why: "a password is compared as it is: trimming makes two passwords of one",
+    }
+}
+
+pub(super) async fn key_look_up(bench: &Bench<'_>) -> Trial {
+    let user = &bench.subject.user;
+    let judged = bench.ask(user, Credential::PublicKey).await.judged;
+    let name = "key look-up";
+    let why = "a question without a password asks for the list of the user's keys; the gateway \
+               does the matching";
+    let (grade, found) = match (&judged, &bench.subject.key) {
+        (Ok(Verdict::Allowed(config)), None) => {
+            let keys = config.public_keys.len();
+            (Grade::Good, format!("{keys} keys listed"))
+        }
+        (Ok(Verdict::Allowed(config)), Some(key)) => {
+            let listed = config.public_keys.iter().any(|line| {
+                super::super::test_identity_provider::offered(line)
+                    .is_some_and(|listed| listed.blob == key.blob)
+            });
+            if listed {
+                (Grade::Good, "the key is listed".to_owned())
+            } else {
+                let keys = config.public_keys.len();
+                (Grade::Wrong, format!("{keys} keys listed, not this one"))
+            }
+        }
+        (Ok(Verdict::Denied(_)), None) => (refusal(&judged), "no keys".to_owned()),
+        (Ok(Verdict::Denied(_)), Some(_)) => (Grade::Wrong, word(&judged)),
+        (Err(_), _) => (Grade::Wrong, word(&judged)),
+    };
+    Trial {
+        name,
+        grade,
+        found,
+        why,
+    }
+}
+
+pub(super) async fn unknown_user(bench: &Bench<'_>) -> Trial {
+    let nobody = "portcullis-nobody-7f3a";
+    let right = bench.subject.password.expose();
+    let answers = vec![
+        ("password".to_owned(), bench.password(nobody, right).await),
+        (
+            "key look-up".to_owned(),
+            bench.ask(nobody, Credential::PublicKey).await,
+        ),
+    ];
+    worst(
+        "unknown user",
+        answers,
+        "a name that does not exist is a plain no: scanners try thousands of them, and errors \
+         would look like an outage",
+    )
+}
+
+pub(super) async fn odd_names(bench: &Bench<'_>) -> Trial {
+    let user = &bench.subject.user;
+    let names = [
+        String::new(),
+        " ".to_owned(),
+        "..".to_owned(),
+        format!("../{user}"),
+        format!("{user}/../{user}"),
+        format!("{user}\0"),
+        format!("{user}\n"),
+        format!("{user}' OR '1'='1"),
+        format!("{user})(uid=*"),
+        "*".to_owned(),
+        "${user}%s%n".to_owned(),
+        "Jörg ☂".to_owned(),
+        "x".repeat(100),
+    ];
+    let mut answers = Vec::new();
+    for name in &names {
+        for credential in [
+            Credential::Password(bench.subject.password.clone()),
+            Credential::PublicKey,
+        ] {
+            answers.push((shorten(name), bench.ask(name, credential).await));
+        }
+    }
+    worst(
+        "odd user names",
+        answers,
+        "names come from anybody on the internet: one that reaches a query, a path or a pattern \
+         unescaped may be somebody else's",
+    )
+}
+
+pub(super) async fn other_case(bench: &Bench<'_>) -> Trial {
+    let user = &*bench.subject.user;
+    let mut other = user.to_uppercase();
+    if other == user {
+        other = user.to_lowercase();
+    }
+    let name = "name in another case";
+    let why = "the same person under two names has two sets of limits and logs: answer with the \
+               canonical \"user\"";
+    if other == user {
+        return Trial {
+            name,
+            grade: Grade::Skipped,
+            found: "the name has no case".to_owned(),
+            why,
+        };
+    }
+    let judged = bench
+        .password(&other, bench.subject.password.expose())
+        .await
+        .judged;
+    let grade = match &judged {
+        Ok(Verdict::Allowed(config)) if *config.user == *other => Grade::Advice,
+        Ok(Verdict::Allowed(_)) => Grade::Good,
+        Ok(Verdict::Denied(_)) | Err(_) => refusal(&judged),
+    };
+    Trial {
+        name,
+        grade,
+        found: word(&judged),
+        why,
+    }
+}
+
+pub(super) async fn other_addresses(bench: &Bench<'_>) -> Trial {
+    let mut answers = Vec::new();
+    for address in ["192.0.2.7", "2001:db8::7"] {
+        let Ok(source_ip) = address.parse() else {
+            continue;
+        };
+        let password = Credential::Password(bench.subject.password.clone());
+        let user = &bench.subject.user;
+        let answer = bench.ask_from(&bench.webhook, user, password, source_ip);
+        answers.push((address.to_owned(), answer.await));
+    }
+    // A yes and a no are both right: it is the service that knows its networks.
+    let bad = answers.iter().find(|(_, answer)| answer.judged.is_err());
+    Trial {
+        name: "other source addresses",
+        grade: if bad.is_some() {
+            Grade::Wrong
+        } else {
+            Grade::Good
+        },
+        found: match bad {
+            Some((address, answer)) => format!("{address}: {}", word(&answer.judged)),
+            None => "answered".to_owned(),
+        },
+        why: "clients come over IPv4 and IPv6: a no is an answer, an error is not",
+    }
+}
+
+pub(super) async fn repeated_password(bench: &Bench<'_>) -> Trial {
+    let mut answers = Vec::new();
+    for _ in 0..3 {
+        answers.push(bench.right().await);
+    }
+    same(
+        "right password again",
+        &answers,
+        "clients open several connections with one password: a service that takes it once only, \
+         or counts logins, cuts them off",
+    )
+}
+
+pub(super) async fn repeated_look_ups(bench: &Bench<'_>) -> Trial {
+    for _ in 0..LOOK_UPS {
+        let user = &bench.subject.user;
+        drop(bench.ask(user, Credential::PublicKey).await);
+    }
+    same(
+        "password after many look-ups",
+        &[bench.right().await],
+        "anybody can cause look-ups for any name: a service that counts them as failed logins lets \
+         strangers lock users out",
+    )
+}
+
+pub(super) async fn parallel_questions(bench: &Bench<'_>) -> Trial {
+    let answers = join_all((0..IN_PARALLEL).map(|_| bench.right())).await;
+    same(
+        "eight questions at once",
+        &answers,
+        "after a restart everybody logs in at once: a service that answers one at a time makes \
+         them wait until they give up",
+    )
+}
+
+pub(super) async fn optional_keys(bench: &Bench<'_>) -> Trial {
+    let name = "optional keys in the question";
+    let why = "the contract may grow: a key that the service does not know is to be passed over";
+    let mut settings = bench.settings.clone();
+    settings.send_session_id = true;
+    let webhook = match (settings.event, Webhook::new(settings)) {
+        (Event::Plain, Ok(webhook)) => webhook,
+        (Event::Plain | Event::TransferFamily, _) => {
+            return Trial {
+                name,
+                grade: Grade::Skipped,
+                found: "Transfer Family's event has none".to_owned(),
+                why,
+            };
+        }
+    };
+    let password = Credential::Password(Secret::clone(&bench.subject.password));
+    let (user, source_ip) = (&bench.subject.user, bench.subject.source_ip);
+    let answer = bench.ask_from(&webhook, user, password, source_ip).await;
+    same(name, &[answer], why)
+}
+
+pub(super) async fn speed(bench: &Bench<'_>) -> Trial {
+    let slowest = bench.slowest_ms.load(std::sync::atomic::Ordering::Relaxed);
+    Trial {
+        name: "slowest answer",
+        grade: if slowest > SLOW_MS {
+            Grade::Advice
+        } else {
+            Grade::Good
+        },
+        found: format!("{slowest} ms"),
+        why: "people wait this long at every login, and the gateway gives up after \
+              identity.total_timeout_ms",
+    }
+}
+
+fn yes(judged: &Result<Verdict, IdpError>) -> Grade {
+    match judged {
+        Ok(Verdict::Allowed(_)) => Grade::Good,
+        Ok(Verdict::Denied(_)) | Err(_) => Grade::Wrong,
+    }
+}
+
+/// Grades answers that must all be yes.
+fn same(name: &'static str, answers: &[Exchange], why: &'static str) -> Trial {
+    let bad = answers
+        .iter()
+        .find(|answer| yes(&answer.judged) != Grade::Good);
+    Trial {
+        name,
+        grade: if bad.is_some() {
+            Grade::Wrong
+        } else {
+            Grade::Good
+        },
+        found: bad.map_or_else(|| "allowed".to_owned(), |answer| word(&answer.judged)),
+        why,
+    }
+}
+
+/// Grades answers that must all be no, by the worst of them.
+fn worst(name: &'static str, answers: Vec<(String, Exchange)>, why: &'static str) -> Trial {
+    let mut grade = Grade::Good;
+    let mut found = "denied".to_owned();
+    for (asked, answer) in answers {
+        let this = refusal(&answer.judged);
+        let worse = match this {
+            Grade::Wrong => grade != Grade::Wrong,
+            Grade::Advice => grade == Grade::Good,
+            Grade::Good | Grade::Skipped => false,
+        };
+        if worse {
+            grade = this;
+            found = format!("{asked}: {}", word(&answer.judged));
+        }
+    }
+    Trial {
+        name,
+        grade,
+        found,
+        why,
+    }
+}
+
+/// Names what was asked without a secret: only made-up passwords and names come here.
+fn shorten(text: &str) -> String {
+    let shown: String = text.chars().take(24).collect();
+    let more = if shown.len() < text.len() { "…" } else { "" };
+    format!("{shown:?}{more}")
+}

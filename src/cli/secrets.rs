@@ -1,0 +1,58 @@
+//! Passwords for commands: from a pipe or a file, never from the command line, which others see.
+
+use std::io::Read as _;
+
+use zeroize::Zeroizing;
+
+use super::Failure;
+use crate::limits;
+use crate::secret::Secret;
+
+/// Reads a password from standard input: everything up to the end, without its last line break.
+///
+/// # Errors
+/// It cannot be read, is no UTF-8, or is longer than a password may be.
+pub(super) fn from_stdin() -> Result<Secret, Failure> {
+    read(std::io::stdin().lock()).map_err(|why| Failure::Run(format!("--password-stdin: {why}")))
+}
+
+/// Reads a password from a file.
+///
+/// # Errors
+/// As [`from_stdin`].
+pub(super) fn from_file(path: &str) -> Result<Secret, Failure> {
+    let failed = |why: String| Failure::Run(format!("password file {path}: {why}"));
+    let file = std::fs::File::open(path).map_err(|error| failed(error.to_string()))?;
+    read(file).map_err(failed)
+}
+
+fn read(source: impl std::io::Read) -> Result<Secret, String> {
+    // One more than is allowed, with a line break, shows that it is too long.
+    let most = u64::try_from(limits::PASSWORD_BYTES_MAX).unwrap_or(u64::MAX);
+    let mut text = Zeroizing::new(String::with_capacity(limits::PASSWORD_BYTES_MAX + 3));
+    source
+        .take(most.saturating_add(3))
+        .read_to_string(&mut text)
+        .map_err(|error| error.to_string())?;
+    let password = text.strip_suffix('\n').unwrap_or(&text);
+    let password = password.strip_suffix('\r').unwrap_or(password);
+    if password.len() > limits::PASSWORD_BYTES_MAX {
+        return Err(format!("longer than {most} bytes"));
+    }
+    Ok(Secret::new(password.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_break_at_the_end_is_not_part_of_a_password() {
+        let read = |text: &str| read(text.as_bytes()).map(|secret| secret.expose().to_owned());
+        assert_eq!(read("tidal fern\r\n"), Ok("tidal fern".to_owned()));
+        assert_eq!(read(" x \n\n"), Ok(" x \n".to_owned()));
+        assert_eq!(read(""), Ok(String::new()));
+        assert!(read(&"x".repeat(1_025)).is_err());
+        assert!(read(&format!("{}\r\n", "x".repeat(1_024))).is_ok());
+    }
+}

@@ -1,0 +1,235 @@
+//! One login through the gateway's own rules, with everything kept that was seen on the way.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::offered;
+use crate::auth::{
+    AttemptObserver, AttemptRecord, AttemptVerdict, AuthSettings, Authenticator, ConnectionAuth,
+    OfferedKey, Outcome,
+};
+use crate::clock::SystemClock;
+use crate::idp::webhook::{Exchange, Webhook};
+use crate::idp::{
+    AuthMethod, Credential, IdentityProvider, IdpError, Question, UserConfig, Verdict,
+};
+use crate::limits::Limits;
+use crate::secret::Secret;
+use crate::storage::{Bucket, ObjectStore};
+
+/// Who tries to log in; without password and key it is a look-up.
+#[derive(Debug)]
+pub(super) struct Login {
+    pub(super) user: String,
+    pub(super) password: Option<Secret>,
+    pub(super) key: Option<OfferedKey>,
+    pub(super) source_ip: IpAddr,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) struct Findings {
+    pub(super) verdict: AttemptVerdict,
+    pub(super) reason: &'static str,
+    pub(super) detail: Option<Box<str>>,
+    pub(super) warnings: Vec<&'static str>,
+    /// Whom the answer describes, if it could be used.
+    pub(super) user: Option<Arc<UserConfig>>,
+    /// The last question; `None` when nobody was asked.
+    pub(super) exchange: Option<Exchange>,
+    pub(super) buckets: Vec<BucketCheck>,
+    /// The key is right and a password is asked for as well.
+    pub(super) half: bool,
+}
+
+/// Whether a bucket answers.
+#[derive(Debug)]
+pub(super) struct BucketCheck {
+    pub(super) bucket: Bucket,
+    pub(super) fault: Option<String>,
+}
+
+/// Logs in as a client would, without one.
+pub(super) async fn judge(
+    webhook: Webhook,
+    settings: AuthSettings,
+    limits: &Limits,
+    login: &Login,
+) -> Findings {
+    let recorded = Arc::new(Recorded {
+        webhook,
+        exchanges: Mutex::default(),
+    });
+    let attempts = Arc::new(Attempts::default());
+    let limits = Limits {
+        refusal_delay: Duration::ZERO,
+        ..limits.clone()
+    };
+    let provider: Arc<dyn IdentityProvider> = recorded.clone();
+    let authenticator =
+        Authenticator::new(provider, settings, Arc::new(limits), Arc::new(SystemClock));
+    let authenticator = authenticator.with_observer(attempts.clone());
+    let id = format!("test-{:08x}", getrandom::u32().unwrap_or_default());
+    let mut connection = ConnectionAuth::new(Arc::new(authenticator), login.source_ip, id.into());
+    let outcome = try_in(&mut connection, &recorded, login).await;
+    let record = held(&attempts.0).pop();
+    let exchange = held(&recorded.exchanges).pop();
+    conclude(outcome.as_ref(), record, exchange)
+}
+
+async fn try_in(
+    connection: &mut ConnectionAuth,
+    recorded: &Recorded,
+    login: &Login,
+) -> Option<Outcome> {
+    let user = &*login.user;
+    if let Some(key) = &login.key {
+        let outcome = connection.key_proved(user, key).await;
+        if !matches!(outcome, Outcome::PasswordRequired) || login.password.is_none() {
+            return Some(outcome);
+        }
+    }
+    if let Some(password) = &login.password {
+        return Some(connection.password(user, password.clone()).await);
+    }
+    // A look-up: whoever holds the first key that can be used would be judged like this.
+    let question = Question {
+        request_id: "look-up".into(),
+        username: user.into(),
+        credential: Credential::PublicKey,
+        source_ip: login.source_ip,
+        session_id: "look-up".into(),
+    };
+    let Ok(Verdict::Allowed(config)) = recorded.ask(&question).await else {
+        return None;
+    };
+    let key = config.public_keys.iter().find_map(|line| offered(line))?;
+    Some(connection.key_proved(user, &key).await)
+}
+
+fn conclude(
+    outcome: Option<&Outcome>,
+    record: Option<AttemptRecord>,
+    exchange: Option<Exchange>,
+) -> Findings {
+    let mut findings = match record {
+        Some(record) => Findings {
+            verdict: record.verdict,
+            reason: record.reason,
+            detail: record.detail,
+            warnings: record.warnings,
+            user: None,
+            exchange: None,
+            buckets: Vec::new(),
+            half: false,
+        },
+        None => unrecorded(exchange.as_ref()),
+    };
+    findings.user = match outcome {
+        Some(Outcome::Accepted(user)) => Some(Arc::clone(user.config())),
+        Some(Outcome::Offered | Outcome::PasswordRequired | Outcome::Refused { .. }) | None => None,
+    };
+    if matches!(outcome, Some(Outcome::PasswordRequired)) {
+        findings.half = true;
+        if let Some(Ok(Verdict::Allowed(config))) = exchange.as_ref().map(|e| &e.judged) {
+            findings.user = Some(Arc::clone(config));
+        }
+    }
+    findings.exchange = exchange;
+    findings
+}
+
+/// What an answer means of which no attempt came: a look-up, or half a login.
+fn unrecorded(exchange: Option<&Exchange>) -> Findings {
+    let (verdict, reason, detail) = match exchange.map(|exchange| exchange.judged.clone()) {
+        Some(Ok(Verdict::Allowed(_))) | None => (AttemptVerdict::Allowed, "", None),
+        Some(Ok(Verdict::Denied(denied))) => (AttemptVerdict::Denied, denied.reason, denied.detail),
+        Some(Err(IdpError::Invalid { reason, detail })) => {
+            (AttemptVerdict::Invalid, reason, Some(detail))
+        }
+        Some(Err(IdpError::Unavailable { reason, detail })) => {
+            (AttemptVerdict::Unavailable, reason, Some(detail))
+        }
+    };
+    Findings {
+        verdict,
+        reason,
+        detail,
+        warnings: Vec::new(),
+        user: None,
+        exchange: None,
+        buckets: Vec::new(),
+        half: false,
+    }
+}
+
+/// Asks every bucket of a user once.
+pub(super) async fn buckets(store: &dyn ObjectStore, user: &UserConfig) -> Vec<BucketCheck> {
+    let mut checks = Vec::new();
+    for name in names(user) {
+        let answer = store.check_bucket(&name).await;
+        checks.push(BucketCheck {
+            bucket: name,
+            fault: answer.err().map(|error| error.to_string()),
+        });
+    }
+    checks
+}
+
+/// Says of every bucket that it cannot be asked.
+pub(super) fn no_buckets(user: &UserConfig, why: &str) -> Vec<BucketCheck> {
+    let check = |bucket| BucketCheck {
+        bucket,
+        fault: Some(why.to_owned()),
+    };
+    names(user).into_iter().map(check).collect()
+}
+
+fn names(user: &UserConfig) -> Vec<Bucket> {
+    let mut seen = BTreeSet::new();
+    let buckets = user.home.mappings().iter().map(|mapping| &mapping.bucket);
+    let mut new = buckets.filter(|bucket| seen.insert(bucket.as_str().to_owned()));
+    // Thousands of mappings are one answer; thousands of calls are none.
+    new.by_ref().take(BUCKETS_MAX).cloned().collect()
+}
+
+const BUCKETS_MAX: usize = 100;
+
+/// Remembers every exchange; a look-up is asked once.
+#[derive(Debug)]
+struct Recorded {
+    webhook: Webhook,
+    exchanges: Mutex<Vec<Exchange>>,
+}
+
+#[async_trait]
+impl IdentityProvider for Recorded {
+    async fn ask(&self, question: &Question) -> Result<Verdict, IdpError> {
+        if question.credential.method() == AuthMethod::PublicKey
+            && let Some(known) = held(&self.exchanges).last()
+        {
+            return known.judged.clone();
+        }
+        let exchange = self.webhook.examine(question, &SystemClock).await;
+        let judged = exchange.judged.clone();
+        held(&self.exchanges).push(exchange);
+        judged
+    }
+}
+
+#[derive(Debug, Default)]
+struct Attempts(Mutex<Vec<AttemptRecord>>);
+
+impl AttemptObserver for Attempts {
+    fn attempt_finished(&self, attempt: &AttemptRecord) {
+        held(&self.0).push(attempt.clone());
+    }
+}
+
+fn held<T>(values: &Mutex<T>) -> MutexGuard<'_, T> {
+    values.lock().unwrap_or_else(PoisonError::into_inner)
+}

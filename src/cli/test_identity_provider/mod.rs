@@ -1,0 +1,198 @@
+//! `portcullis test-identity-provider`: one login, judged by the gateway's own rules, and explained.
+
+mod examine;
+mod report;
+mod route;
+
+use std::net::IpAddr;
+
+use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use self::examine::{Findings, Login};
+use super::contract::{self, Subject};
+use super::{ConfigSource, Exit, Failure, load, output, secrets, serve, signals};
+use crate::auth::{AttemptVerdict, OfferedKey};
+use crate::config::Config;
+use crate::idp::webhook::{Event, Webhook, WebhookSettings};
+use crate::storage::s3::S3Store;
+
+/// Options of `test-identity-provider`.
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Options {
+    #[command(flatten)]
+    source: ConfigSource,
+    /// The name to log in with.
+    #[arg(long, value_name = "NAME")]
+    user: String,
+    /// Log in with the password on standard input.
+    #[arg(long)]
+    password_stdin: bool,
+    /// Log in with the key of this `.pub` file. Without password and key, look up the user's keys.
+    #[arg(long, value_name = "FILE")]
+    public_key: Option<String>,
+    /// Where the client is said to come from.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    source_ip: IpAddr,
+    /// Print AWS's four fields and everything else as one object of JSON.
+    #[arg(long)]
+    json: bool,
+    /// Print the verdict alone.
+    #[arg(long, conflicts_with = "json")]
+    brief: bool,
+    /// Ask this service everything that a gateway may ask, and say what it gets wrong.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["config", "json", "brief"],
+          requires = "password_stdin")]
+    contract: Option<String>,
+    /// With --contract: ask with Transfer Family's event.
+    #[arg(long, requires = "contract")]
+    transfer_family: bool,
+}
+
+/// Asks, judges and explains.
+///
+/// # Errors
+/// A file or the configuration cannot be used.
+pub fn run(options: &Options) -> Result<Exit, Failure> {
+    let password = if options.password_stdin {
+        Some(secrets::from_stdin()?)
+    } else {
+        None
+    };
+    let key = match &options.public_key {
+        Some(path) => Some(
+            public_key(path).map_err(|why| Failure::Run(format!("--public-key {path}: {why}")))?,
+        ),
+        None => None,
+    };
+    let login = Login {
+        user: options.user.clone(),
+        password,
+        key,
+        source_ip: options.source_ip,
+    };
+    if let Some(url) = &options.contract {
+        let mut settings = WebhookSettings::new(url, "s-contract");
+        if options.transfer_family {
+            settings.event = Event::TransferFamily;
+        }
+        return signals::run(|stop| async { until(stop, judge_service(settings, login)).await });
+    }
+    let config = load(&options.source)?;
+    signals::run(|stop| async { until(stop, Box::pin(test(&config, &login, options))).await })
+}
+
+async fn judge_service(settings: WebhookSettings, login: Login) -> anyhow::Result<Exit> {
+    let Some(password) = login.password else {
+        anyhow::bail!("--contract needs a password that is right: use --password-stdin");
+    };
+    let subject = Subject {
+        user: login.user,
+        password,
+        key: login.key,
+        source_ip: login.source_ip,
+    };
+    contract::run(settings, &subject).await
+}
+
+/// A person who presses Ctrl-C wants no answer any more.
+async fn until(
+    stop: CancellationToken,
+    work: impl Future<Output = anyhow::Result<Exit>>,
+) -> anyhow::Result<Exit> {
+    tokio::select! {
+        done = work => done,
+        () = stop.cancelled() => anyhow::bail!("stopped by a signal"),
+    }
+}
+
+async fn test(config: &Config, login: &Login, options: &Options) -> anyhow::Result<Exit> {
+    let webhook = Webhook::new(serve::webhook(config)).context("[identity] cannot be used")?;
+    let (host, port) = webhook.place();
+    let route = route::measure(host, port, config.identity.connect_timeout).await;
+    let auth = serve::auth(&config.identity);
+    let mut findings = examine::judge(webhook, auth, &config.limits, login).await;
+    if let Some(user) = &findings.user {
+        // Where there is no storage to speak of, every bucket says so.
+        let store = S3Store::connect(serve::storage(&config.storage)).await;
+        findings.buckets = match store {
+            Ok(store) => examine::buckets(&store, user).await,
+            Err(error) => {
+                output::warning(&format!("[storage] cannot be used: {error:#}"));
+                examine::no_buckets(user, &error.to_string())
+            }
+        };
+    }
+    let url = super::check_config::origin(&config.identity.url);
+    let report = report::Report {
+        url: &url,
+        route: &route,
+        findings: &findings,
+        login,
+    };
+    output::print(&if options.json {
+        report.json()
+    } else if options.brief {
+        format!("{}\n", report.headline())
+    } else {
+        report.text()
+    });
+    Ok(exit(&findings))
+}
+
+fn exit(findings: &Findings) -> Exit {
+    match findings.verdict {
+        AttemptVerdict::Allowed if findings.buckets.iter().any(|bucket| bucket.fault.is_some()) => {
+            Exit::Unavailable
+        }
+        AttemptVerdict::Allowed => Exit::Done,
+        AttemptVerdict::Denied => Exit::Failed,
+        AttemptVerdict::Unavailable => Exit::Unavailable,
+        AttemptVerdict::Invalid => Exit::Invalid,
+    }
+}
+
+/// Reads the one line of a `.pub` file.
+fn public_key(path: &str) -> Result<OfferedKey, String> {
+    const FILE_BYTES_MAX: u64 = 64 * 1024;
+    let length = std::fs::metadata(path).map_err(|e| e.to_string())?.len();
+    if length > FILE_BYTES_MAX {
+        return Err("too large for a public key".to_owned());
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    if text.contains("PRIVATE KEY") {
+        return Err("this is a private key: give the file that ends with .pub".to_owned());
+    }
+    let line = text
+        .lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty() && !line.starts_with('#'));
+    line.and_then(offered)
+        .ok_or_else(|| "no line `ssh-ed25519 AAAA…` in it".to_owned())
+}
+
+/// Reads `algorithm base64 [comment]`.
+pub(super) fn offered(line: &str) -> Option<OfferedKey> {
+    let mut words = line.split_whitespace();
+    let (algorithm, blob) = (words.next()?, words.next()?);
+    Some(OfferedKey {
+        algorithm: algorithm.to_owned(),
+        blob: STANDARD.decode(blob).ok()?,
+        sha1_signature: false,
+    })
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  portcullis test-identity-provider --config portcullis.toml --user ann --password-stdin < password
+  portcullis test-identity-provider --config portcullis.toml --user ann --public-key ann.pub
+  portcullis test-identity-provider --contract http://127.0.0.1:8000 --user ann --password-stdin
+
+Exit codes: 0 allowed, 1 denied, 2 unavailable (also when a bucket does not answer), 3 invalid,
+64 wrong usage, 78 wrong configuration. With --contract: 0 nothing wrong, 1 something wrong,
+2 the service does not answer at all.";

@@ -1,0 +1,282 @@
+//! The findings in words: AWS's four fields, the verdict on one line, and all there is to know.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::examine::{Findings, Login};
+use super::route::Route;
+use crate::auth::AttemptVerdict;
+use crate::cli::remedies::remedy;
+use crate::idp::UserConfig;
+use crate::vfs::Mapping;
+
+/// Mappings that a person is shown.
+const MAPPINGS_SHOWN: usize = 50;
+
+/// What is reported.
+pub(super) struct Report<'a> {
+    /// Without its path and query: those may carry a key.
+    pub(super) url: &'a str,
+    pub(super) route: &'a Route,
+    pub(super) findings: &'a Findings,
+    pub(super) login: &'a Login,
+}
+
+impl Report<'_> {
+    /// Says what a login would come to: `allowed · 1 mapping: / → s3://inbox/ann · …`.
+    pub(super) fn headline(&self) -> String {
+        let Findings {
+            verdict,
+            reason,
+            half,
+            user,
+            ..
+        } = self.findings;
+        let mut words = vec![verdict.as_str().to_owned()];
+        if *half {
+            words.push("the key is right, and a password is asked for as well".to_owned());
+        }
+        if !reason.is_empty() {
+            let cause = remedy(reason).map_or("", |remedy| remedy.cause);
+            words.push(format!("{reason}: {cause}"));
+        }
+        if let Some(user) = user {
+            words.push(mappings(user));
+            words.push(self.buckets());
+        } else if *verdict == AttemptVerdict::Allowed {
+            words.push("no line of the listed keys can be matched".to_owned());
+        }
+        if let Some(exchange) = &self.findings.exchange {
+            words.push(format!("{} ms", exchange.total.as_millis()));
+        }
+        words.join(" · ")
+    }
+
+    /// Everything, for people.
+    pub(super) fn text(&self) -> String {
+        let aws = self.aws();
+        let mut text = String::new();
+        for key in ["Url", "StatusCode", "Message", "Response"] {
+            let value = aws.get(key).unwrap_or(&Value::Null);
+            let value = value
+                .as_str()
+                .map_or_else(|| value.to_string(), ToOwned::to_owned);
+            line(&mut text, &format!("{key}: {}", one_line(&value)));
+        }
+        line(&mut text, "");
+        line(&mut text, &self.headline());
+        if let Some(user) = &self.findings.user {
+            describe(&mut text, user);
+        }
+        for check in &self.findings.buckets {
+            let answer = check.fault.as_deref().unwrap_or("answers");
+            row(&mut text, "bucket", &format!("{}: {answer}", check.bucket));
+        }
+        for warning in &self.findings.warnings {
+            row(&mut text, "odd", warning);
+        }
+        if let Some(detail) = &self.findings.detail {
+            row(&mut text, "detail", detail);
+        }
+        if let Some(remedy) = remedy(self.findings.reason) {
+            row(&mut text, "change", remedy.change);
+        }
+        row(&mut text, "timing", &self.timing());
+        text
+    }
+
+    /// Everything, for scripts: AWS's four fields stay where AWS has them.
+    pub(super) fn json(&self) -> String {
+        let findings = self.findings;
+        let mut all = self.aws();
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let route = |time: &Result<Duration, String>| time.as_ref().ok().copied().map(millis);
+        let exchange = findings.exchange.as_ref();
+        let remedy = remedy(findings.reason);
+        let extra = json!({
+            "verdict": findings.verdict.as_str(),
+            "reason": (!findings.reason.is_empty()).then_some(findings.reason),
+            "detail": findings.detail,
+            "cause": remedy.map(|remedy| remedy.cause),
+            "change": remedy.map(|remedy| remedy.change),
+            "passwordRequired": findings.half,
+            "warnings": findings.warnings,
+            "user": findings.user.as_deref().map(user),
+            "buckets": findings.buckets.iter().map(|check| json!({
+                "bucket": check.bucket.as_str(),
+                "answers": check.fault.is_none(),
+                "fault": check.fault,
+            })).collect::<Vec<_>>(),
+            "timing": {
+                "dnsMs": route(&self.route.dns),
+                "connectMs": route(&self.route.connect),
+                "firstByteMs": exchange.and_then(|e| e.first_byte).map(millis),
+                "totalMs": exchange.map(|e| millis(e.total)),
+            },
+        });
+        if let (Value::Object(all), Value::Object(extra)) = (&mut all, extra) {
+            all.extend(extra);
+        }
+        format!("{all:#}\n")
+    }
+
+    /// What `aws transfer test-identity-provider` prints.
+    fn aws(&self) -> Value {
+        let exchange = self.findings.exchange.as_ref();
+        let body = exchange.map_or(&[][..], |exchange| &exchange.body);
+        let message = match (exchange, &self.findings.detail) {
+            (None, _) => "nobody was asked",
+            (Some(_), Some(detail)) if self.findings.verdict != AttemptVerdict::Denied => detail,
+            (Some(_), _) => "",
+        };
+        json!({
+            "Url": self.url,
+            "StatusCode": exchange.and_then(|exchange| exchange.status),
+            "Message": message,
+            "Response": self.without_password(&String::from_utf8_lossy(body)),
+        })
+    }
+
+    /// A service that repeats the password must not make us show it.
+    fn without_password(&self, text: &str) -> String {
+        let password = self
+            .login
+            .password
+            .as_ref()
+            .map(|password| password.expose());
+        match password {
+            Some(password) if !password.is_empty() => text.replace(password, "[redacted]"),
+            Some(_) | None => text.to_owned(),
+        }
+    }
+
+    fn buckets(&self) -> String {
+        let checks = &self.findings.buckets;
+        let silent = checks.iter().filter(|check| check.fault.is_some());
+        let silent: Vec<&str> = silent.map(|check| check.bucket.as_str()).collect();
+        match (checks.len(), &*silent) {
+            (1, []) => "bucket answers".to_owned(),
+            (_, []) => "buckets answer".to_owned(),
+            (_, [one]) => format!("bucket {one} does not answer"),
+            (_, many) => format!("buckets {} do not answer", many.join(", ")),
+        }
+    }
+
+    fn timing(&self) -> String {
+        let shown = |time: &Result<Duration, String>| match time {
+            Ok(time) => millis(*time),
+            Err(why) => why.clone(),
+        };
+        let (dns, connect) = (shown(&self.route.dns), shown(&self.route.connect));
+        let Some(exchange) = &self.findings.exchange else {
+            return format!("dns {dns} · connect {connect}");
+        };
+        let total = millis(exchange.total);
+        let first = exchange
+            .first_byte
+            .map_or_else(|| "none".to_owned(), millis);
+        // The HTTP client does not say how long the handshake took.
+        let tls = if self.url.starts_with("https:") {
+            " (with a connection of its own and TLS)"
+        } else {
+            " (with a connection of its own)"
+        };
+        format!("dns {dns} · connect {connect} · first byte {first}{tls} · total {total}")
+    }
+}
+
+/// `2 mappings: / → s3://inbox/ann, …`
+fn mappings(user: &UserConfig) -> String {
+    let all = user.home.mappings();
+    let noun = if all.len() == 1 {
+        "mapping"
+    } else {
+        "mappings"
+    };
+    let shown: Vec<String> = all.iter().take(3).map(arrow).collect();
+    let more = if all.len() > 3 { ", …" } else { "" };
+    format!("{} {noun}: {}{more}", all.len(), shown.join(", "))
+}
+
+fn arrow(mapping: &Mapping) -> String {
+    let prefix = match &*mapping.prefix {
+        "" => String::new(),
+        prefix => format!("/{prefix}"),
+    };
+    format!(
+        "{} → s3://{}{prefix}",
+        mapping.entry.as_str(),
+        mapping.bucket
+    )
+}
+
+fn describe(text: &mut String, user: &UserConfig) {
+    row(text, "user", &user.user);
+    row(text, "lands in", user.home.landing().as_str());
+    let all = user.home.mappings();
+    for mapping in all.iter().take(MAPPINGS_SHOWN) {
+        let shown = format!("{} ({})", arrow(mapping), mapping.access.as_str());
+        row(text, "mapping", &shown);
+    }
+    if let Some(more) = all.len().checked_sub(MAPPINGS_SHOWN).filter(|n| *n > 0) {
+        row(text, "mapping", &format!("and {more} more"));
+    }
+    if let Some(role) = &user.role {
+        row(text, "role", role);
+    }
+    if user.policy.is_some() {
+        row(text, "policy", "yes");
+    }
+    if !user.public_keys.is_empty() {
+        row(text, "keys", &user.public_keys.len().to_string());
+    }
+    for network in &user.networks {
+        row(
+            text,
+            "network",
+            &format!("{}/{}", network.address, network.prefix_length),
+        );
+    }
+}
+
+fn user(user: &UserConfig) -> Value {
+    let mapping = |mapping: &Mapping| {
+        json!({
+            "entry": mapping.entry.as_str(),
+            "bucket": mapping.bucket.as_str(),
+            "prefix": mapping.prefix,
+            "access": mapping.access.as_str(),
+        })
+    };
+    let networks = user.networks.iter();
+    let networks = networks.map(|n| format!("{}/{}", n.address, n.prefix_length));
+    json!({
+        "user": user.user,
+        "home": user.home.landing().as_str(),
+        "mappings": user.home.mappings().iter().map(mapping).collect::<Vec<_>>(),
+        "role": user.role,
+        "policy": user.policy,
+        "publicKeys": user.public_keys,
+        "networks": networks.collect::<Vec<_>>(),
+    })
+}
+
+fn row(text: &mut String, name: &str, value: &str) {
+    line(text, &format!("  {name:<9} {}", one_line(value)));
+}
+
+fn line(text: &mut String, words: &str) {
+    // Writing to a string does not fail.
+    let _ = writeln!(text, "{words}");
+}
+
+/// A foreign text must not move the cursor.
+fn one_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
+fn millis(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1_000.0)
+}

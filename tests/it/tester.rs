@@ -1,0 +1,413 @@
+//! `portcullis test-identity-provider`, run against services of one's own.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use bytes::Bytes;
+use embedded_s3::EmbeddedS3;
+use http_body_util::{BodyExt as _, Full};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Command;
+use tokio::task::JoinSet;
+
+use super::common::login::LISTED;
+
+const PASSWORD: &str = "walnut-39";
+
+/// A service that answers by a function of the question.
+struct Service {
+    address: SocketAddr,
+    _tasks: JoinSet<()>,
+}
+
+impl Service {
+    async fn start(answer: fn(&Value) -> (u16, Value)) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let respond =
+                    service_fn(move |request: Request<hyper::body::Incoming>| async move {
+                        let body = request.into_body().collect().await.unwrap().to_bytes();
+                        let question = serde_json::from_slice(&body).unwrap_or(Value::Null);
+                        let (status, body) = answer(&question);
+                        let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
+                        *response.status_mut() = status.try_into().unwrap();
+                        Ok::<_, Infallible>(response)
+                    });
+                connections.spawn(async move {
+                    let http = hyper::server::conn::http1::Builder::new();
+                    drop(http.serve_connection(TokioIo::new(stream), respond).await);
+                });
+            }
+        });
+        Self {
+            address,
+            _tasks: tasks,
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/login?key=hazel-7", self.address)
+    }
+}
+
+fn mapped(bucket: &str) -> Value {
+    json!({"allow": true, "mappings": [{"entry": "/", "target": format!("/{bucket}/ann")}]})
+}
+
+/// Does everything right.
+fn good(question: &Value) -> (u16, Value) {
+    let known = question["username"] == "ann";
+    let answer = match question["method"].as_str() {
+        Some("password") if known && question["password"] == PASSWORD => mapped("inbox"),
+        Some("public-key") if known => {
+            let mut answer = mapped("inbox");
+            answer["publicKeys"] = json!([format!("ssh-ed25519 {LISTED} ann@laptop")]);
+            answer
+        }
+        _ => json!({"allow": false, "reason": "contract ended"}),
+    };
+    (200, answer)
+}
+
+struct Bench {
+    directory: TempDir,
+    settings: BTreeMap<&'static str, String>,
+    _s3: EmbeddedS3,
+}
+
+impl Bench {
+    async fn new(service: &Service) -> Self {
+        Self::at(&service.url()).await
+    }
+
+    /// Configures a gateway with one bucket, `inbox`.
+    async fn at(url: &str) -> Self {
+        let s3 = EmbeddedS3::start(embedded_s3::Settings {
+            buckets: vec!["inbox".to_owned()],
+            ..embedded_s3::Settings::default()
+        })
+        .await
+        .unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let settings = BTreeMap::from([
+            ("PORTCULLIS_STATE_DIRECTORY", "state".to_owned()),
+            ("PORTCULLIS_IDENTITY_URL", url.to_owned()),
+            ("PORTCULLIS_STORAGE_ENDPOINT", s3.endpoint()),
+            ("PORTCULLIS_STORAGE_PATH_STYLE", "true".to_owned()),
+            (
+                "PORTCULLIS_STORAGE_ACCESS_KEY_ID",
+                s3.access_key().to_owned(),
+            ),
+            (
+                "PORTCULLIS_STORAGE_SECRET_ACCESS_KEY",
+                s3.secret_key().to_owned(),
+            ),
+        ]);
+        Self {
+            directory,
+            settings,
+            _s3: s3,
+        }
+    }
+
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = format!("{}/{name}", self.directory.path().display());
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    async fn test(&self, arguments: &[&str], password: &str) -> (i32, String, String) {
+        let output = run(&self.settings, arguments, password).await;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert!(
+            !format!("{out}{err}").contains("hazel-7"),
+            "the url's key is shown: {out}{err}"
+        );
+        (output.status.code().unwrap(), out, err)
+    }
+}
+
+async fn run(settings: &BTreeMap<&str, String>, arguments: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+        .arg("test-identity-provider")
+        .args(arguments)
+        .env_clear()
+        .envs(settings)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // A command that does not ask for a password does not read it.
+    drop(stdin.write_all(input.as_bytes()).await);
+    drop(stdin);
+    child.wait_with_output().await.unwrap()
+}
+
+#[tokio::test]
+async fn an_allowed_login_is_shown_as_aws_does_and_in_words() {
+    let service = Service::start(good).await;
+    let bench = Bench::new(&service).await;
+    let arguments = ["--user", "ann", "--password-stdin"];
+    let (code, out, err) = bench.test(&arguments, "walnut-39\n").await;
+    assert_eq!(code, 0, "{out}{err}");
+    for part in [
+        "StatusCode: 200\n",
+        "Response: {\"allow\":true",
+        "allowed · 1 mapping: / → s3://inbox/ann · bucket answers · ",
+        "  mapping   / → s3://inbox/ann (read-write)\n",
+        "first byte",
+    ] {
+        assert!(out.contains(part), "{part}: {out}");
+    }
+    assert!(!out.contains(PASSWORD), "{out}");
+    let brief = [&arguments[..], &["--brief"]].concat();
+    let (_, out, _) = bench.test(&brief, PASSWORD).await;
+    assert!(
+        out.starts_with("allowed · ") && out.lines().count() == 1,
+        "{out}"
+    );
+}
+
+#[tokio::test]
+async fn json_has_the_four_fields_of_aws_and_the_verdict() {
+    let service = Service::start(good).await;
+    let bench = Bench::new(&service).await;
+    let arguments = ["--user", "ann", "--password-stdin", "--json"];
+    let (code, out, _) = bench.test(&arguments, PASSWORD).await;
+    let found: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &found["StatusCode"]), (0, &json!(200)));
+    assert_eq!(found["Message"], "");
+    let response: Value = serde_json::from_str(found["Response"].as_str().unwrap()).unwrap();
+    assert_eq!(response["allow"], true);
+    assert_eq!(found["verdict"], "allowed");
+    assert_eq!(found["user"]["mappings"][0]["bucket"], "inbox");
+    assert_eq!(found["buckets"][0]["answers"], true);
+    assert!(found["timing"]["totalMs"].is_u64(), "{found}");
+}
+
+#[tokio::test]
+async fn each_verdict_has_its_exit_status_and_says_what_to_change() {
+    let service = Service::start(good).await;
+    let bench = Bench::new(&service).await;
+    let password = ["--user", "ann", "--password-stdin"];
+    let (code, out, _) = bench.test(&password, "wrong").await;
+    assert_eq!(code, 1, "{out}");
+    assert!(
+        out.contains("denied · not-allowed") && out.contains("contract ended"),
+        "{out}"
+    );
+    let (code, out, _) = bench.test(&password, " \n").await;
+    assert_eq!(code, 1, "{out}");
+    assert!(
+        out.contains("password-blank") && out.contains("nobody was asked"),
+        "{out}"
+    );
+
+    let typo = Service::start(|_| (200, json!({"allow": true, "mapings": []}))).await;
+    let (code, out, _) = Bench::new(&typo).await.test(&password, PASSWORD).await;
+    assert_eq!(code, 3, "{out}");
+    assert!(
+        out.contains("invalid · unknown-key") && out.contains("spelling"),
+        "{out}"
+    );
+
+    let broken = Service::start(|_| (500, json!({"error": "boom"}))).await;
+    let (code, out, _) = Bench::new(&broken).await.test(&password, PASSWORD).await;
+    assert_eq!(code, 2, "{out}");
+    assert!(
+        out.contains("unavailable · status") && out.contains("StatusCode: 500"),
+        "{out}"
+    );
+
+    let gone = Bench::at("http://127.0.0.1:1/").await;
+    let (code, out, _) = gone.test(&password, PASSWORD).await;
+    assert_eq!(code, 2, "{out}");
+    assert!(out.contains("unavailable · connect"), "{out}");
+}
+
+#[tokio::test]
+async fn a_key_is_matched_as_at_login_and_without_one_the_list_is_looked_up() {
+    let service = Service::start(good).await;
+    let bench = Bench::new(&service).await;
+    let listed = bench.file("ann.pub", &format!("ssh-ed25519 {LISTED} ann\n"));
+    let (code, out, err) = bench
+        .test(&["--user", "ann", "--public-key", &listed], "")
+        .await;
+    assert_eq!(code, 0, "{out}{err}");
+    let other = LISTED.replace("GPKSUTyz1H", "GPKSUTyz1G");
+    let other = bench.file("other.pub", &format!("ssh-ed25519 {other} ann\n"));
+    let (code, out, _) = bench
+        .test(&["--user", "ann", "--public-key", &other], "")
+        .await;
+    assert_eq!(code, 1, "{out}");
+    assert!(out.contains("key-not-listed"), "{out}");
+    let (code, out, _) = bench.test(&["--user", "ann"], "").await;
+    assert_eq!(code, 0, "{out}");
+    assert!(out.contains("  keys      1\n"), "{out}");
+    let (code, out, _) = bench.test(&["--user", "bob"], "").await;
+    assert_eq!(code, 1, "{out}");
+}
+
+#[tokio::test]
+async fn a_bucket_that_does_not_answer_is_named() {
+    let service = Service::start(|_| (200, mapped("elsewhere"))).await;
+    let bench = Bench::new(&service).await;
+    let (code, out, _) = bench
+        .test(&["--user", "ann", "--password-stdin"], PASSWORD)
+        .await;
+    assert_eq!(code, 2, "{out}");
+    assert!(out.contains("bucket elsewhere does not answer"), "{out}");
+}
+
+#[tokio::test]
+async fn a_service_that_repeats_the_password_does_not_make_us_show_it() {
+    let service = Service::start(|question| {
+        let said = format!("no such password: {}", question["password"]);
+        (200, json!({"allow": false, "reason": said}))
+    })
+    .await;
+    let bench = Bench::new(&service).await;
+    for format in [
+        &["--user", "ann", "--password-stdin"][..],
+        &["--user", "ann", "--password-stdin", "--json"],
+    ] {
+        let (code, out, _) = bench.test(format, PASSWORD).await;
+        assert_eq!(code, 1, "{out}");
+        assert!(!out.contains(PASSWORD), "{out}");
+    }
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_used_are_one_line() {
+    let service = Service::start(good).await;
+    let bench = Bench::new(&service).await;
+    let private = bench.file("key", "-----BEGIN OPENSSH PRIVATE KEY-----\n");
+    for (arguments, input, said) in [
+        (
+            vec!["--user", "ann", "--public-key", "/nonexistent.pub"],
+            "",
+            "/nonexistent.pub",
+        ),
+        (
+            vec!["--user", "ann", "--public-key", &private],
+            "",
+            "give the file that ends with .pub",
+        ),
+        (
+            vec!["--user", "ann", "--password-stdin"],
+            &*"x".repeat(5_000),
+            "longer than 1024 bytes",
+        ),
+    ] {
+        let (code, _, err) = bench.test(&arguments, input).await;
+        assert_eq!(code, 1, "{err}");
+        assert!(err.contains(said) && err.lines().count() == 1, "{err}");
+    }
+}
+
+async fn contract(service: &Service, password: &str) -> (i32, String) {
+    let url = service.url();
+    let arguments = ["--contract", &url, "--user", "ann", "--password-stdin"];
+    let output = run(&BTreeMap::new(), &arguments, password).await;
+    let out = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.code().unwrap(), out)
+}
+
+#[tokio::test]
+async fn a_service_that_keeps_the_contract_has_nothing_wrong() {
+    let (code, out) = contract(&Service::start(good).await, PASSWORD).await;
+    assert_eq!(code, 0, "{out}");
+    assert!(out.contains("· 0 wrong ·"), "{out}");
+}
+
+#[tokio::test]
+async fn a_service_that_breaks_the_contract_is_told_where_and_why() {
+    let service = Service::start(|question| {
+        let (_, answer) = good(question);
+        // The classic: no password is a key look-up, and a look-up is always answered.
+        if question["username"] == "ann"
+            && question["password"].as_str().unwrap_or_default().is_empty()
+        {
+            return (200, mapped("inbox"));
+        }
+        match question["username"].as_str() {
+            Some("ann") if answer["allow"] == false => (401, answer),
+            Some("portcullis-nobody-7f3a") => (500, json!("no such user")),
+            _ => (200, answer),
+        }
+    })
+    .await;
+    let (code, out) = contract(&service, PASSWORD).await;
+    assert_eq!(code, 1, "{out}");
+    for line in [
+        "advice  wrong passwords",
+        "WRONG   blank passwords",
+        "WRONG   unknown user",
+    ] {
+        assert!(out.contains(line), "{line}: {out}");
+    }
+    assert!(out.contains("why it matters: a blank password"), "{out}");
+    assert!(!out.contains(PASSWORD), "{out}");
+}
+
+#[tokio::test]
+async fn a_service_that_is_not_there_is_asked_once() {
+    let url = "http://127.0.0.1:1/";
+    let arguments = ["--contract", url, "--user", "ann", "--password-stdin"];
+    let output = run(&BTreeMap::new(), &arguments, PASSWORD).await;
+    let out = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(2), "{out}");
+    assert!(out.contains("does not answer"), "{out}");
+}
+
+#[tokio::test]
+async fn the_service_on_the_page_keeps_the_contract() {
+    let code = super::idp_documents::PAGE
+        .split("```python\n")
+        .nth(1)
+        .unwrap();
+    let code = code.split("```").next().unwrap();
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let code = code.replace("8000", &address.port().to_string());
+    let spawned = Command::new("python3")
+        .args(["-c", &code])
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn();
+    let mut child = match spawned {
+        Ok(child) => child,
+        Err(error) => {
+            println!("skipped: python3 does not start: {error}");
+            return;
+        }
+    };
+    while TcpStream::connect(address).await.is_err() {
+        assert!(child.try_wait().unwrap().is_none(), "the service ended");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let url = format!("http://{address}/");
+    let arguments = ["--contract", &url, "--user", "ann", "--password-stdin"];
+    let output = run(&BTreeMap::new(), &arguments, "s3cret").await;
+    let out = String::from_utf8_lossy(&output.stdout);
+    assert!(out.contains("· 0 wrong ·"), "{out}");
+    assert_eq!(output.status.code(), Some(0));
+}
