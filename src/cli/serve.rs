@@ -225,7 +225,8 @@ pub(super) fn storage(storage: &config::Storage) -> Settings {
 pub(super) const EXAMPLES: &str = "\
 Examples:
   portcullis serve --config portcullis.toml
-  PORTCULLIS_IDENTITY_URL=https://idp.example.com/sftp PORTCULLIS_STATE_DIRECTORY=state portcullis serve
+  PORTCULLIS_STATE_DIRECTORY=state \\
+    PORTCULLIS_IDENTITY_URL=https://idp.example.com/sftp portcullis serve
 
 Signals: SIGTERM and SIGINT drain, a second one cuts; with provider = \"static\" SIGHUP
 reads the file of users again.";

@@ -225,7 +225,9 @@ impl Gateway {
     /// Writes another file of users and says so.
     async fn change_users(&self, text: &str) {
         let users = format!("{}/users.toml", self.directory.path().display());
-        std::fs::write(users, text).unwrap();
+        let new = format!("{users}.new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(new, users).unwrap();
         let pid = self.child.id().unwrap().to_string();
         let hangup = Command::new("kill").args(["-HUP", &pid]).status().await;
         assert!(hangup.unwrap().success());

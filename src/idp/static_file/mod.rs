@@ -99,8 +99,7 @@ impl StaticFile {
         match Snapshot::read(&self.path) {
             Ok(snapshot) => {
                 let users = snapshot.users.by_name.len();
-                let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-                *current = Arc::new(snapshot);
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
                 tracing::info!(file = &*self.path, users, "users reloaded");
             }
             Err(errors) => {
