@@ -87,9 +87,12 @@ pub enum Failure {
     /// While running; the text has the chain of causes.
     #[error("{0}")]
     Run(String),
-    /// Options that do not go together, beyond what the parser sees.
+    /// Options that do not go together, or name what cannot be used.
     #[error("{0}")]
     Usage(String),
+    /// A setting that is well-formed and cannot be used.
+    #[error("{0}")]
+    Setting(String),
 }
 
 /// Runs the process's command line.
@@ -136,9 +139,10 @@ impl From<Exit> for ExitCode {
 impl Failure {
     const fn exit(&self) -> Exit {
         match self {
-            Self::Configuration(_) | Self::Telemetry(_) | Self::HostKey { .. } => {
-                Exit::Configuration
-            }
+            Self::Configuration(_)
+            | Self::Telemetry(_)
+            | Self::HostKey { .. }
+            | Self::Setting(_) => Exit::Configuration,
             Self::Run(_) => Exit::Failed,
             Self::Usage(_) => Exit::Usage,
         }
