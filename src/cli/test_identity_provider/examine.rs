@@ -8,7 +8,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
 
-use super::offered;
 use crate::auth::{
     AttemptObserver, AttemptRecord, AttemptVerdict, AuthSettings, Authenticator, ConnectionAuth,
     OfferedKey, Outcome,
@@ -109,7 +108,11 @@ async fn try_in(
         return None;
     };
     let mut last = None;
-    for key in config.public_keys.iter().filter_map(|line| offered(line)) {
+    for key in config
+        .public_keys
+        .iter()
+        .filter_map(|line| OfferedKey::from_line(line))
+    {
         let outcome = connection.key_proved(user, &key).await;
         let refused = matches!(outcome, Outcome::Refused { .. });
         last = Some(outcome);
@@ -186,7 +189,7 @@ pub(super) async fn buckets(store: &dyn ObjectStore, user: &UserConfig) -> Vec<B
     let check = |bucket: Bucket| async move {
         let fault = store.check_bucket(&bucket).await.err();
         BucketCheck {
-            fault: fault.map(|error| error.to_string()),
+            fault: fault.map(|error| error.to_string().chars().take(FAULT_CHARS_MAX).collect()),
             bucket,
         }
     };
@@ -215,6 +218,8 @@ fn names(user: &UserConfig) -> Vec<Bucket> {
 }
 
 const BUCKETS_MAX: usize = 100;
+/// The S3 client's errors repeat themselves after this much.
+const FAULT_CHARS_MAX: usize = 160;
 const BUCKETS_AT_ONCE: usize = 8;
 
 /// Remembers every exchange; a look-up is asked once.

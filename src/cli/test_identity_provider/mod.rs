@@ -6,8 +6,6 @@ mod route;
 
 use std::net::IpAddr;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
@@ -183,19 +181,8 @@ fn public_key(path: &str) -> Result<OfferedKey, String> {
         .lines()
         .map(str::trim)
         .find(|line| !line.is_empty() && !line.starts_with('#'));
-    line.and_then(offered)
+    line.and_then(OfferedKey::from_line)
         .ok_or_else(|| "no line `ssh-ed25519 AAAA…` in it".to_owned())
-}
-
-/// Reads `algorithm base64 [comment]`.
-pub(super) fn offered(line: &str) -> Option<OfferedKey> {
-    let mut words = line.split_whitespace();
-    let (algorithm, blob) = (words.next()?, words.next()?);
-    Some(OfferedKey {
-        algorithm: algorithm.to_owned(),
-        blob: STANDARD.decode(blob).ok()?,
-        sha1_signature: false,
-    })
 }
 
 const EXAMPLES: &str = "\
