@@ -275,86 +275,70 @@ fn command(arguments: &[&str]) -> Command {
 #[test]
 #[expect(clippy::too_many_lines, reason = "one table")]
 fn commands_for_logins_refuse_wrong_usage_in_one_line() {
-    let probe = ["probe", "sftp://ann@127.0.0.1:1/in"];
-    for (arguments, code, said) in [
-        (&probe[..], 64, "nothing to log in with"),
-        (
-            &["probe", "sftp://ann:secret@h/"],
-            64,
-            "a password does not belong",
-        ),
-        (&["probe", "sftp://h/"], 64, "it has no user"),
-        (
-            &["probe", "sftp://a@h", "--size", "1MB"],
-            64,
-            "none of B, KiB",
-        ),
-        (
-            &["probe", "sftp://a@h", "--identity", "/nonexistent"],
-            1,
-            "/nonexistent",
-        ),
-        (
-            &["probe", "sftp://a@h", "--password-file", "/nonexistent"],
-            1,
-            "/nonexistent",
-        ),
-        (
-            &[
-                "probe",
-                "sftp://a@h",
-                "--known-hosts",
-                "x",
-                "--insecure-accept-any-host-key",
-            ],
-            64,
-            "cannot be used with",
-        ),
-        (&["test-identity-provider"], 64, "--user"),
-        (
-            &[
-                "test-identity-provider",
-                "--user",
-                "ann",
-                "--config",
-                "/nonexistent.toml",
-            ],
-            78,
-            "/nonexistent.toml",
-        ),
-        (
-            &[
-                "test-identity-provider",
-                "--user",
-                "ann",
-                "--source-ip",
-                "here",
-            ],
-            64,
-            "invalid IP address",
-        ),
-        (
-            &[
-                "test-identity-provider",
-                "--user",
-                "ann",
-                "--contract",
-                "http://127.0.0.1:1/",
-            ],
-            64,
-            "--password-stdin",
-        ),
-    ] {
-        let output = run(arguments);
+    for (line, code, said) in WRONG_USAGE {
+        let arguments: Vec<&str> = line.split(' ').collect();
+        let output = run(&arguments);
         let text = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
-        assert!(text.contains(said), "{arguments:?}: {text}");
+        assert_eq!(output.status.code(), Some(*code), "{line}: {text}");
+        assert!(text.contains(said), "{line}: {text}");
         assert!(
             !text.contains("secret") && !text.contains("panicked"),
             "{text}"
         );
     }
 }
+
+/// Command line, exit code, and what it says.
+const WRONG_USAGE: &[(&str, i32, &str)] = &[
+    (
+        "probe sftp://ann@127.0.0.1:1/in",
+        64,
+        "nothing to log in with",
+    ),
+    (
+        "probe sftp://ann:secret@h/",
+        64,
+        "a password does not belong",
+    ),
+    ("probe sftp://h/", 64, "it has no user"),
+    ("probe sftp://a@h --size 1MB", 64, "none of B, KiB"),
+    (
+        "probe sftp://a@h --identity /nonexistent",
+        64,
+        "/nonexistent",
+    ),
+    (
+        "probe sftp://a@h --password-file /nonexistent",
+        64,
+        "/nonexistent",
+    ),
+    (
+        "probe sftp://a@h --known-hosts x --insecure-accept-any-host-key",
+        64,
+        "cannot be used with",
+    ),
+    ("test-identity-provider", 64, "--user"),
+    (
+        "test-identity-provider --user ann --config /none.toml",
+        78,
+        "/none.toml",
+    ),
+    (
+        "test-identity-provider --user ann --source-ip here",
+        64,
+        "invalid IP address",
+    ),
+    (
+        "test-identity-provider --user ann --contract http://h/",
+        64,
+        "--password-stdin",
+    ),
+    (
+        "test-identity-provider --user ann --contract http://h/ --password-stdin",
+        64,
+        "plaintext",
+    ),
+];
 
 #[test]
 fn a_huge_password_file_and_a_directory_are_refused() {
@@ -372,7 +356,7 @@ fn a_huge_password_file_and_a_directory_are_refused() {
             path.to_str().unwrap(),
         ]);
         let text = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert_eq!(output.status.code(), Some(64), "{text}");
         assert!(text.contains(said) && text.lines().count() == 1, "{text}");
     }
 }

@@ -35,8 +35,7 @@ fn every_reason_in_the_source_has_a_remedy() {
             "(reason: ",
             " reason: ",
         ] {
-            for (at, _) in code.match_indices(call) {
-                let rest = code.get(at + call.len()..).unwrap_or_default().trim_start();
+            for rest in code.split(call).skip(1).map(str::trim_start) {
                 let Some(rest) = rest.strip_prefix('"') else {
                     continue;
                 };

@@ -23,6 +23,19 @@ pub struct OfferedKey {
 }
 
 impl OfferedKey {
+    /// Reads a line of a `.pub` file, `algorithm base64 [comment]`, as a client would offer the
+    /// key now: signed without SHA-1.
+    #[must_use]
+    pub fn from_line(line: &str) -> Option<Self> {
+        let (_, blob) = listed(line)?;
+        let algorithm = line.split_whitespace().next()?.to_owned();
+        Some(Self {
+            algorithm,
+            blob,
+            sha1_signature: false,
+        })
+    }
+
     /// Returns `SHA256:…`, as OpenSSH prints it.
     #[must_use]
     pub fn fingerprint(&self) -> Box<str> {

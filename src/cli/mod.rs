@@ -89,6 +89,9 @@ pub enum Failure {
     /// While running; the text has the chain of causes.
     #[error("{0}")]
     Run(String),
+    /// A setting that is well-formed and cannot be used.
+    #[error("{0}")]
+    Setting(String),
 }
 
 /// Runs the process's command line.
@@ -140,9 +143,10 @@ impl From<Exit> for ExitCode {
 impl Failure {
     const fn exit(&self) -> Exit {
         match self {
-            Self::Configuration(_) | Self::Telemetry(_) | Self::HostKey { .. } => {
-                Exit::Configuration
-            }
+            Self::Configuration(_)
+            | Self::Telemetry(_)
+            | Self::HostKey { .. }
+            | Self::Setting(_) => Exit::Configuration,
             Self::Usage(_) => Exit::Usage,
             Self::Run(_) => Exit::Failed,
         }

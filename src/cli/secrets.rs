@@ -1,19 +1,27 @@
 //! Passwords for commands: from a pipe or a file, never from the command line, which others see.
 
-use std::io::Read as _;
+use std::io::{BufRead, IsTerminal as _, Read as _};
 
 use zeroize::Zeroizing;
 
-use super::Failure;
+use super::{Failure, output};
 use crate::limits;
 use crate::secret::Secret;
 
-/// Reads a password from standard input: everything up to the end, without its last line break.
+/// Reads a password from standard input, without its last line break: everything up to the end,
+/// or a line where a person types.
 ///
 /// # Errors
 /// It cannot be read, is no UTF-8, or is longer than a password may be.
 pub(super) fn from_stdin() -> Result<Secret, Failure> {
-    read(std::io::stdin().lock()).map_err(|why| Failure::Run(format!("--password-stdin: {why}")))
+    let stdin = std::io::stdin().lock();
+    let password = if stdin.is_terminal() {
+        output::warning("type the password (it is shown) and press Enter");
+        line(stdin)
+    } else {
+        read(stdin)
+    };
+    password.map_err(|why| Failure::Usage(format!("--password-stdin: {why}")))
 }
 
 /// Reads a password from a file.
@@ -21,9 +29,19 @@ pub(super) fn from_stdin() -> Result<Secret, Failure> {
 /// # Errors
 /// As [`from_stdin`].
 pub(super) fn from_file(path: &str) -> Result<Secret, Failure> {
-    let failed = |why: String| Failure::Run(format!("password file {path}: {why}"));
+    let failed = |why: String| Failure::Usage(format!("password file {path}: {why}"));
     let file = std::fs::File::open(path).map_err(|error| failed(error.to_string()))?;
     read(file).map_err(failed)
+}
+
+fn line(source: impl BufRead) -> Result<Secret, String> {
+    let most = u64::try_from(limits::PASSWORD_BYTES_MAX).unwrap_or(u64::MAX);
+    let mut line = Zeroizing::new(Vec::with_capacity(limits::PASSWORD_BYTES_MAX + 3));
+    source
+        .take(most.saturating_add(3))
+        .read_until(b'\n', &mut line)
+        .map_err(|error| error.to_string())?;
+    read(&**line)
 }
 
 fn read(source: impl std::io::Read) -> Result<Secret, String> {
@@ -52,6 +70,8 @@ mod tests {
         assert_eq!(read("tidal fern\r\n"), Ok("tidal fern".to_owned()));
         assert_eq!(read(" x \n\n"), Ok(" x \n".to_owned()));
         assert_eq!(read(""), Ok(String::new()));
+        let typed = line("tidal fern\nmore\n".as_bytes()).unwrap();
+        assert_eq!(typed.expose(), "tidal fern");
         assert!(read(&"x".repeat(1_025)).is_err());
         assert!(read(&format!("{}\r\n", "x".repeat(1_024))).is_ok());
     }

@@ -33,6 +33,15 @@ struct Bench {
 impl Bench {
     /// A gateway that lets everybody into `/` with the given access.
     async fn start(access: &str) -> Self {
+        Self::serve(access, json!([])).await
+    }
+
+    /// A gateway that lets these keys in as well.
+    async fn with(keys: Value) -> Self {
+        Self::serve("read-write", keys).await
+    }
+
+    async fn serve(access: &str, keys: Value) -> Self {
         let s3 = EmbeddedS3::start(embedded_s3::Settings {
             buckets: vec!["inbox".to_owned()],
             ..embedded_s3::Settings::default()
@@ -41,7 +50,8 @@ impl Bench {
         .unwrap();
         let settings = s3_settings(s3.endpoint(), s3.access_key(), s3.secret_key());
         let mapping = json!({"entry": "/in", "target": "/inbox/ann", "access": access});
-        let provider = json!({"allow": true, "mappings": [mapping], "home": "/in"});
+        let provider =
+            json!({"allow": true, "mappings": [mapping], "home": "/in", "publicKeys": keys});
         let host_key = HostKey::generate().unwrap();
         let gateway = Gateway::start(GatewayParts {
             listener: Listener::bind("127.0.0.1:0".parse().unwrap())
@@ -199,6 +209,70 @@ async fn the_exit_status_is_the_step_that_failed_and_the_file_is_gone() {
         "{}",
         err(&output)
     );
+}
+
+#[tokio::test]
+async fn a_key_logs_in() {
+    let key = HostKey::generate().unwrap();
+    let line = key.known_hosts_line("user", 22).unwrap();
+    let line = line.strip_prefix("user ").unwrap().to_owned();
+    let bench = Bench::with(json!([line])).await;
+    let (url, known_hosts) = (bench.url("/in"), bench.known_hosts());
+    let path = format!("{}/key", bench.directory.path().display());
+    key.save(&path).unwrap();
+    let arguments = [&*url, "--identity", &path, "--known-hosts", &known_hosts];
+    let output = probe(&arguments).await;
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let other = format!("{}/other", bench.directory.path().display());
+    HostKey::generate().unwrap().save(&other).unwrap();
+    let arguments = [&*url, "--identity", &other, "--known-hosts", &known_hosts];
+    let output = probe(&arguments).await;
+    assert_eq!(output.status.code(), Some(13), "{}", err(&output));
+    assert!(
+        err(&output).contains("the key was refused"),
+        "{}",
+        err(&output)
+    );
+}
+
+#[tokio::test]
+async fn a_signal_stops_it_and_nothing_is_left() {
+    let bench = Bench::start("read-write").await;
+    let (url, known_hosts) = (bench.url("/in"), bench.known_hosts());
+    let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+        .args([
+            "probe",
+            &url,
+            "--password-stdin",
+            "--known-hosts",
+            &known_hosts,
+        ])
+        .args(["--size", "10GiB"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(PASSWORD.as_bytes()).await.unwrap();
+    drop(stdin);
+    while bench.s3.uploads("inbox").is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let id = child.id().unwrap().to_string();
+    let sent = Command::new("kill").args(["-TERM", &id]).status().await;
+    assert!(sent.unwrap().success());
+    let output = child.wait_with_output().await.unwrap();
+    assert_eq!(output.status.code(), Some(15), "{}", err(&output));
+    assert!(
+        err(&output).contains("stopped by a signal"),
+        "{}",
+        err(&output)
+    );
+    bench.gateway.drain().await;
+    assert!(bench.s3.uploads("inbox").is_empty());
+    assert_eq!(bench.s3.keys("inbox"), Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -317,9 +317,47 @@ async fn files_that_cannot_be_used_are_one_line() {
         ),
     ] {
         let (code, _, err) = bench.test(&arguments, input).await;
-        assert_eq!(code, 1, "{err}");
+        assert_eq!(code, 64, "{err}");
         assert!(err.contains(said) && err.lines().count() == 1, "{err}");
     }
+}
+
+#[tokio::test]
+async fn where_key_and_password_are_needed_both_are_judged() {
+    let service = Service::start(good).await;
+    let mut bench = Bench::new(&service).await;
+    let methods = "key-and-password".to_owned();
+    bench
+        .settings
+        .insert("PORTCULLIS_IDENTITY_METHODS", methods);
+    let key = bench.file("ann.pub", &format!("ssh-ed25519 {LISTED} ann\n"));
+    let with_key = ["--user", "ann", "--public-key", &key];
+    let (code, out, _) = bench.test(&with_key, "").await;
+    assert_eq!(code, 0, "{out}");
+    assert!(out.contains("a password is asked for as well"), "{out}");
+    let both = [&with_key[..], &["--password-stdin"]].concat();
+    assert_eq!(bench.test(&both, PASSWORD).await.0, 0);
+    assert_eq!(bench.test(&both, "wrong").await.0, 1);
+    let password = ["--user", "ann", "--password-stdin"];
+    let (code, out, _) = bench.test(&password, PASSWORD).await;
+    assert_eq!(code, 1, "{out}");
+    assert!(out.contains("method-not-allowed"), "{out}");
+}
+
+#[tokio::test]
+async fn a_list_without_a_readable_key_lets_nobody_in() {
+    let service = Service::start(|_| {
+        let mut answer = mapped("inbox");
+        answer["publicKeys"] = json!(["from=\"*\" ssh-ed25519 AAAA"]);
+        (200, answer)
+    })
+    .await;
+    let (code, out, _) = Bench::new(&service)
+        .await
+        .test(&["--user", "ann"], "")
+        .await;
+    assert_eq!(code, 1, "{out}");
+    assert!(out.contains("denied · no-usable-public-key"), "{out}");
 }
 
 async fn contract(service: &Service, password: &str) -> (i32, String) {

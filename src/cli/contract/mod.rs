@@ -11,8 +11,6 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::Context as _;
-
 use super::{Exit, output};
 use crate::auth::OfferedKey;
 use crate::clock::SystemClock;
@@ -59,11 +57,7 @@ struct Bench<'a> {
 }
 
 /// Runs every trial and prints what came of it.
-///
-/// # Errors
-/// The URL cannot be asked.
-pub(super) async fn run(settings: WebhookSettings, subject: &Subject) -> anyhow::Result<Exit> {
-    let webhook = Webhook::new(settings.clone()).context("--contract cannot be used")?;
+pub(super) async fn run(webhook: Webhook, settings: WebhookSettings, subject: &Subject) -> Exit {
     let bench = Bench {
         webhook,
         settings,
@@ -84,7 +78,7 @@ pub(super) async fn run(settings: WebhookSettings, subject: &Subject) -> anyhow:
     count(&first.trial);
     if first.unreachable {
         output::print("nothing else was asked: the service does not answer\n");
-        return Ok(Exit::Unavailable);
+        return Exit::Unavailable;
     }
     macro_rules! trial {
         ($($run:path),* $(,)?) => { $( count(&$run(&bench).await); )* };
@@ -109,7 +103,7 @@ pub(super) async fn run(settings: WebhookSettings, subject: &Subject) -> anyhow:
     output::print(&format!(
         "{asked} questions · {wrong} wrong · {advice} advice\n"
     ));
-    Ok(if wrong == 0 { Exit::Done } else { Exit::Failed })
+    if wrong == 0 { Exit::Done } else { Exit::Failed }
 }
 
 impl Bench<'_> {

@@ -3,6 +3,7 @@
 use futures_util::future::join_all;
 
 use super::{Bench, Grade, Trial, refusal, word};
+use crate::auth::OfferedKey;
 use crate::idp::webhook::{Event, Exchange, Webhook};
 use crate::idp::{Credential, IdpError, Verdict};
 use crate::secret::Secret;
@@ -99,19 +100,17 @@ pub(super) async fn key_look_up(bench: &Bench<'_>) -> Trial {
                does the matching";
     let (grade, found) = match (&judged, &bench.subject.key) {
         (Ok(Verdict::Allowed(config)), None) => {
-            let keys = config.public_keys.len();
-            (Grade::Good, format!("{keys} keys listed"))
+            (Grade::Good, keys_listed(config.public_keys.len()))
         }
         (Ok(Verdict::Allowed(config)), Some(key)) => {
             let listed = config.public_keys.iter().any(|line| {
-                super::super::test_identity_provider::offered(line)
-                    .is_some_and(|listed| listed.blob == key.blob)
+                OfferedKey::from_line(line).is_some_and(|listed| listed.blob == key.blob)
             });
             if listed {
                 (Grade::Good, "the key is listed".to_owned())
             } else {
-                let keys = config.public_keys.len();
-                (Grade::Wrong, format!("{keys} keys listed, not this one"))
+                let keys = keys_listed(config.public_keys.len());
+                (Grade::Wrong, format!("{keys}, not this one"))
             }
         }
         (Ok(Verdict::Denied(_)), None) => (refusal(&judged), "no keys".to_owned()),
@@ -311,6 +310,11 @@ pub(super) async fn speed(bench: &Bench<'_>) -> Trial {
         why: "people wait this long at every login, and the gateway gives up after \
               identity.total_timeout_ms",
     }
+}
+
+fn keys_listed(count: usize) -> String {
+    let noun = if count == 1 { "key" } else { "keys" };
+    format!("{count} {noun} listed")
 }
 
 fn yes(judged: &Result<Verdict, IdpError>) -> Grade {

@@ -91,7 +91,8 @@ impl ProbeFile {
     async fn write(&mut self, sftp: &RawSftpSession) -> Result<(), String> {
         let flags = OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::EXCLUDE;
         let opened = sftp.open(self.path(), flags, FileAttributes::empty());
-        let handle = opened.await.map_err(words)?.handle;
+        let named = |error| format!("{}: {}", self.path(), words(error));
+        let handle = opened.await.map_err(named)?.handle;
         self.open = Some(handle.clone());
         let (seed, size) = (self.seed, self.size);
         let mut done = 0_u64;

@@ -316,7 +316,7 @@ fn proof(options: &Options) -> Result<Proof, Failure> {
         None => None,
         Some(path) => {
             let key = russh::keys::load_secret_key(path, None);
-            let key = key.map_err(|error| Failure::Run(format!("--identity {path}: {error}")))?;
+            let key = key.map_err(|error| Failure::Usage(format!("--identity {path}: {error}")))?;
             Some(key.into())
         }
     };
@@ -341,7 +341,7 @@ fn trust(trusted: &Trusted) -> Result<Trust, Failure> {
     if let Some(path) = &trusted.known_hosts {
         // A file that is not there would look like a server that nobody knows.
         std::fs::metadata(path)
-            .map_err(|error| Failure::Run(format!("--known-hosts {path}: {error}")))?;
+            .map_err(|error| Failure::Usage(format!("--known-hosts {path}: {error}")))?;
         return Ok(Trust::KnownHosts(path.clone()));
     }
     if let Some(fingerprint) = &trusted.host_key_fingerprint {
@@ -445,4 +445,4 @@ Examples:
 
 Exit codes: 0 everything worked; otherwise the step that failed first: 11 connect, 12 ssh (the
 server's key too), 13 login, 14 sftp, 15 write, 16 list, 17 read, 18 compare, 19 rename, 20 delete;
-1 a file cannot be read, 64 wrong usage.";
+64 wrong usage, or a file that cannot be read.";

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::{StreamExt as _, stream};
 
-use super::offered;
 use crate::auth::{
     AttemptObserver, AttemptRecord, AttemptVerdict, AuthSettings, Authenticator, ConnectionAuth,
     OfferedKey, Outcome,
@@ -96,7 +96,7 @@ async fn try_in(
     if let Some(password) = &login.password {
         return Some(connection.password(user, password.clone()).await);
     }
-    // A look-up: whoever holds the first key that can be used would be judged like this.
+    // A look-up: whoever holds the first key that can be used is judged like this.
     let question = Question {
         request_id: "look-up".into(),
         username: user.into(),
@@ -107,8 +107,20 @@ async fn try_in(
     let Ok(Verdict::Allowed(config)) = recorded.ask(&question).await else {
         return None;
     };
-    let key = config.public_keys.iter().find_map(|line| offered(line))?;
-    Some(connection.key_proved(user, &key).await)
+    let mut last = None;
+    for key in config
+        .public_keys
+        .iter()
+        .filter_map(|line| OfferedKey::from_line(line))
+    {
+        let outcome = connection.key_proved(user, &key).await;
+        let refused = matches!(outcome, Outcome::Refused { .. });
+        last = Some(outcome);
+        if !refused {
+            break;
+        }
+    }
+    last
 }
 
 fn conclude(
@@ -116,6 +128,7 @@ fn conclude(
     record: Option<AttemptRecord>,
     exchange: Option<Exchange>,
 ) -> Findings {
+    let half = matches!(outcome, Some(Outcome::PasswordRequired));
     let mut findings = match record {
         Some(record) => Findings {
             verdict: record.verdict,
@@ -127,13 +140,13 @@ fn conclude(
             buckets: Vec::new(),
             half: false,
         },
-        None => unrecorded(exchange.as_ref()),
+        None => unrecorded(exchange.as_ref(), half),
     };
     findings.user = match outcome {
         Some(Outcome::Accepted(user)) => Some(Arc::clone(user.config())),
         Some(Outcome::Offered | Outcome::PasswordRequired | Outcome::Refused { .. }) | None => None,
     };
-    if matches!(outcome, Some(Outcome::PasswordRequired)) {
+    if half {
         findings.half = true;
         if let Some(Ok(Verdict::Allowed(config))) = exchange.as_ref().map(|e| &e.judged) {
             findings.user = Some(Arc::clone(config));
@@ -144,9 +157,13 @@ fn conclude(
 }
 
 /// What an answer means of which no attempt came: a look-up, or half a login.
-fn unrecorded(exchange: Option<&Exchange>) -> Findings {
+fn unrecorded(exchange: Option<&Exchange>, half: bool) -> Findings {
     let (verdict, reason, detail) = match exchange.map(|exchange| exchange.judged.clone()) {
-        Some(Ok(Verdict::Allowed(_))) | None => (AttemptVerdict::Allowed, "", None),
+        Some(Ok(Verdict::Allowed(_))) if half => (AttemptVerdict::Allowed, "", None),
+        Some(Ok(Verdict::Allowed(_))) | None => {
+            let detail = "no line of the listed keys can be read".into();
+            (AttemptVerdict::Denied, "no-usable-public-key", Some(detail))
+        }
         Some(Ok(Verdict::Denied(denied))) => (AttemptVerdict::Denied, denied.reason, denied.detail),
         Some(Err(IdpError::Invalid { reason, detail })) => {
             (AttemptVerdict::Invalid, reason, Some(detail))
@@ -169,15 +186,18 @@ fn unrecorded(exchange: Option<&Exchange>) -> Findings {
 
 /// Asks every bucket of a user once.
 pub(super) async fn buckets(store: &dyn ObjectStore, user: &UserConfig) -> Vec<BucketCheck> {
-    let mut checks = Vec::new();
-    for name in names(user) {
-        let answer = store.check_bucket(&name).await;
-        checks.push(BucketCheck {
-            bucket: name,
-            fault: answer.err().map(|error| error.to_string()),
-        });
-    }
-    checks
+    let check = |bucket: Bucket| async move {
+        let fault = store.check_bucket(&bucket).await.err();
+        BucketCheck {
+            fault: fault.map(|error| error.to_string().chars().take(FAULT_CHARS_MAX).collect()),
+            bucket,
+        }
+    };
+    stream::iter(names(user))
+        .map(check)
+        .buffered(BUCKETS_AT_ONCE)
+        .collect()
+        .await
 }
 
 /// Says of every bucket that it cannot be asked.
@@ -198,6 +218,9 @@ fn names(user: &UserConfig) -> Vec<Bucket> {
 }
 
 const BUCKETS_MAX: usize = 100;
+/// The S3 client's errors repeat themselves after this much.
+const FAULT_CHARS_MAX: usize = 160;
+const BUCKETS_AT_ONCE: usize = 8;
 
 /// Remembers every exchange; a look-up is asked once.
 #[derive(Debug)]

@@ -6,9 +6,6 @@ mod route;
 
 use std::net::IpAddr;
 
-use anyhow::Context as _;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
@@ -66,7 +63,8 @@ pub fn run(options: &Options) -> Result<Exit, Failure> {
     };
     let key = match &options.public_key {
         Some(path) => Some(
-            public_key(path).map_err(|why| Failure::Run(format!("--public-key {path}: {why}")))?,
+            public_key(path)
+                .map_err(|why| Failure::Usage(format!("--public-key {path}: {why}")))?,
         ),
         None => None,
     };
@@ -81,38 +79,49 @@ pub fn run(options: &Options) -> Result<Exit, Failure> {
         if options.transfer_family {
             settings.event = Event::TransferFamily;
         }
-        return signals::run(|stop| async { until(stop, judge_service(settings, login)).await });
+        return judge_service(settings, login);
     }
     let config = load(&options.source)?;
-    signals::run(|stop| async { until(stop, Box::pin(test(&config, &login, options))).await })
+    let webhook = Webhook::new(serve::webhook(&config))
+        .map_err(|error| Failure::Setting(format!("[identity] cannot be used: {error}")))?;
+    signals::run(|stop| async {
+        let test = Box::pin(test(&config, webhook, &login, options));
+        Ok(until(stop, test).await)
+    })
 }
 
-async fn judge_service(settings: WebhookSettings, login: Login) -> anyhow::Result<Exit> {
+fn judge_service(settings: WebhookSettings, login: Login) -> Result<Exit, Failure> {
+    let wrong = |why: String| Failure::Usage(format!("--contract: {why}"));
     let Some(password) = login.password else {
-        anyhow::bail!("--contract needs a password that is right: use --password-stdin");
+        return Err(wrong(
+            "give a password that is right with --password-stdin".to_owned(),
+        ));
     };
+    let webhook = Webhook::new(settings.clone()).map_err(|error| wrong(error.to_string()))?;
     let subject = Subject {
         user: login.user,
         password,
         key: login.key,
         source_ip: login.source_ip,
     };
-    contract::run(settings, &subject).await
+    signals::run(|stop| async {
+        let trials = Box::pin(contract::run(webhook, settings, &subject));
+        Ok(until(stop, trials).await)
+    })
 }
 
-/// A person who presses Ctrl-C wants no answer any more.
-async fn until(
-    stop: CancellationToken,
-    work: impl Future<Output = anyhow::Result<Exit>>,
-) -> anyhow::Result<Exit> {
+/// A person who presses Ctrl-C wants no answer any more, and has none.
+async fn until(stop: CancellationToken, work: impl Future<Output = Exit>) -> Exit {
     tokio::select! {
-        done = work => done,
-        () = stop.cancelled() => anyhow::bail!("stopped by a signal"),
+        exit = work => exit,
+        () = stop.cancelled() => {
+            output::error("stopped by a signal");
+            Exit::Unavailable
+        }
     }
 }
 
-async fn test(config: &Config, login: &Login, options: &Options) -> anyhow::Result<Exit> {
-    let webhook = Webhook::new(serve::webhook(config)).context("[identity] cannot be used")?;
+async fn test(config: &Config, webhook: Webhook, login: &Login, options: &Options) -> Exit {
     let (host, port) = webhook.place();
     let route = route::measure(host, port, config.identity.connect_timeout).await;
     let auth = serve::auth(&config.identity);
@@ -142,7 +151,7 @@ async fn test(config: &Config, login: &Login, options: &Options) -> anyhow::Resu
     } else {
         report.text()
     });
-    Ok(exit(&findings))
+    exit(&findings)
 }
 
 fn exit(findings: &Findings) -> Exit {
@@ -172,19 +181,8 @@ fn public_key(path: &str) -> Result<OfferedKey, String> {
         .lines()
         .map(str::trim)
         .find(|line| !line.is_empty() && !line.starts_with('#'));
-    line.and_then(offered)
+    line.and_then(OfferedKey::from_line)
         .ok_or_else(|| "no line `ssh-ed25519 AAAA…` in it".to_owned())
-}
-
-/// Reads `algorithm base64 [comment]`.
-pub(super) fn offered(line: &str) -> Option<OfferedKey> {
-    let mut words = line.split_whitespace();
-    let (algorithm, blob) = (words.next()?, words.next()?);
-    Some(OfferedKey {
-        algorithm: algorithm.to_owned(),
-        blob: STANDARD.decode(blob).ok()?,
-        sha1_signature: false,
-    })
 }
 
 const EXAMPLES: &str = "\

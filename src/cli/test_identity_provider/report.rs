@@ -45,8 +45,6 @@ impl Report<'_> {
         if let Some(user) = user {
             words.push(mappings(user));
             words.push(self.buckets());
-        } else if *verdict == AttemptVerdict::Allowed {
-            words.push("no line of the listed keys can be matched".to_owned());
         }
         if let Some(exchange) = &self.findings.exchange {
             words.push(format!("{} ms", exchange.total.as_millis()));
