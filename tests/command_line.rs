@@ -273,7 +273,6 @@ fn command(arguments: &[&str]) -> Command {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one table")]
 fn commands_for_logins_refuse_wrong_usage_in_one_line() {
     for (line, code, said) in WRONG_USAGE {
         let arguments: Vec<&str> = line.split(' ').collect();
