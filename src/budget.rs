@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::limits::{self, Limits};
-use crate::transfer::PartLayout;
+use crate::storage::PartLayout;
 
 /// The process's part slots and read-ahead pool.
 #[derive(Debug)]
@@ -298,18 +298,20 @@ impl Gate {
         self.holds.load(Ordering::Acquire) > 0
     }
 
-    /// Counts WRITE bytes of this connection that have no slot; returns all of them.
-    pub fn add_unslotted(&self, bytes: usize) -> usize {
-        self.unslotted
-            .fetch_add(bytes, Ordering::AcqRel)
-            .saturating_add(bytes)
+    /// Counts WRITE bytes of this connection that have no slot.
+    pub fn add_unslotted(&self, bytes: usize) {
+        self.unslotted.fetch_add(bytes, Ordering::AcqRel);
     }
 
-    /// Counts them off; returns what is left.
-    pub fn remove_unslotted(&self, bytes: usize) -> usize {
-        self.unslotted
-            .fetch_sub(bytes, Ordering::AcqRel)
-            .saturating_sub(bytes)
+    /// Counts them off.
+    pub fn remove_unslotted(&self, bytes: usize) {
+        self.unslotted.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    /// Returns how many there are, over all channels.
+    #[must_use]
+    pub fn unslotted(&self) -> usize {
+        self.unslotted.load(Ordering::Acquire)
     }
 
     /// Is ready while the gate is open; otherwise the task is woken when it opens.

@@ -115,7 +115,7 @@ impl Gateway {
         let address = listener.local_addr()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let limits = Arc::new(limits);
-        let (reaper, drain) = (Reaper::default(), CancellationToken::new());
+        let (reaper, drain) = (Reaper::new(Arc::clone(&metrics)), CancellationToken::new());
         let budget = Budget::new(&limits);
         let observer: Arc<dyn CallObserver> = Arc::<Metrics>::clone(&metrics);
         let environment = Environment {

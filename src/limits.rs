@@ -158,6 +158,19 @@ impl Default for Limits {
     }
 }
 
+// ---- files of the operator ----
+
+/// The configuration, and each file that it names.
+pub const CONFIG_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// The file of the static provider's users.
+pub const USERS_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Memory that one check of an argon2id hash may take, in KiB.
+pub const ARGON2_KIB_MAX: u32 = 256 * 1024;
+/// Passes that one check of an argon2id hash may take.
+pub const ARGON2_PASSES_MAX: u32 = 64;
+/// Cost of a bcrypt hash; each step doubles the time of a check, 16 is about four seconds.
+pub const BCRYPT_COST_MAX: u32 = 16;
+
 // ---- back-pressure ----
 
 /// WRITE bytes that one connection may hold without a part slot, always.
@@ -183,12 +196,19 @@ pub const ZERO_FILL_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
 /// Replies that wait for the client's window; beyond, no more data is made.
 pub const REPLY_BYTES_QUEUED_MAX: usize = 1024 * 1024;
+/// The same, from which on the connection's input pauses: more than data and names make.
+pub const REPLY_BYTES_QUEUED_SOFT_MAX: usize = 4 * 1024 * 1024;
+/// The same, beyond which the session ends: the client asks on and does not listen.
+pub const REPLY_BYTES_QUEUED_HARD_MAX: usize = 16 * 1024 * 1024;
 /// READs of one handle that are worked on at once; more of them wait in line.
 pub const READS_PER_HANDLE_AT_ONCE: usize = 128;
 /// Path requests that are ordered among each other; more of them wait in line.
 pub const PATH_REQUESTS_AT_ONCE: usize = 64;
-/// Requests without an answer, from which on the connection's input pauses.
-pub const REQUESTS_WAITING_SOFT_MAX: usize = 4_096;
+/// Bytes of paths that wait in line, beyond which the session ends.
+pub const PATH_BYTES_WAITING_MAX: usize = 16 * 1024 * 1024;
+/// Requests without an answer, from which on the connection's input pauses. A client that asks for
+/// a whole file at once (32,768 READs for 1 GiB) stays below it.
+pub const REQUESTS_WAITING_SOFT_MAX: usize = 65_536;
 /// A GET that is cut or throttled goes on from where it stopped, so many times in a row.
 pub const GET_ATTEMPTS_MAX: u32 = 5;
 /// Files below a directory that is renamed: each is a copy and a delete.

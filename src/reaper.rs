@@ -4,19 +4,30 @@
 //! Parts in flight can land after an abort, so an upload is aborted until the store lists nothing
 //! of it. A commit that was sent is never dropped: its outcome is logged here at the latest.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
+use crate::metrics::{Abort, Metrics};
 use crate::storage::{Location, SharedStore, StorageErrorKind, UploadId};
 
 /// Takes what must not end with its session.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Reaper {
     tracker: TaskTracker,
+    metrics: Arc<Metrics>,
 }
 
 impl Reaper {
+    #[must_use]
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self {
+            tracker: TaskTracker::new(),
+            metrics,
+        }
+    }
+
     /// Runs a future to its end, whatever becomes of the session that began it.
     pub fn outlive(&self, future: impl Future<Output = ()> + Send + 'static) {
         // Dropping a join handle detaches: the tracker owns the task.
@@ -25,16 +36,19 @@ impl Reaper {
 
     /// Ends an upload.
     pub fn abort(&self, store: SharedStore, location: Location, upload: UploadId) {
+        let metrics = Arc::clone(&self.metrics);
         self.outlive(async move {
             let mut pause = FIRST_PAUSE;
             for attempt in 1..=ATTEMPTS_MAX {
                 if is_gone(&store, &location, &upload).await {
                     tracing::debug!(%location, attempt, "upload aborted");
+                    metrics.upload_aborted(Abort::Done);
                     return;
                 }
                 tokio::time::sleep(pause).await;
                 pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
             }
+            metrics.upload_aborted(Abort::GivenUp);
             tracing::warn!(
                 %location, upload = %upload.0,
                 "unfinished upload left behind; the bucket's lifecycle rule has to remove it"

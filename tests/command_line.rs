@@ -1,5 +1,6 @@
 //! The binary as a shell sees it: exit codes, messages, pipes.
 
+use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
 #[test]
@@ -70,6 +71,195 @@ fn a_reader_that_leaves_is_no_failure() {
         .unwrap();
     drop(child.stdout.take());
     assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_password_becomes_a_hash() {
+    let argon2id = run_with(&["hash-password", "--password-stdin"], b"tidal-fern-41\n");
+    assert_eq!(argon2id.status.code(), Some(0));
+    let text = String::from_utf8_lossy(&argon2id.stdout);
+    let expected = "$argon2id$v=19$m=19456,t=2,p=1$";
+    assert!(text.starts_with(expected) && text.ends_with('\n'), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+}
+
+#[test]
+fn a_password_that_no_login_could_use_is_refused() {
+    let hash = ["hash-password", "--password-stdin"];
+    let bcrypt = ["hash-password", "--password-stdin", "--bcrypt"];
+    let long = "p".repeat(1025);
+    for (arguments, input, status, words) in [
+        (&hash[..], &b""[..], 64, "no visible character"),
+        (&hash, b" \xE2\x80\x8B\n", 64, "no visible character"),
+        (&hash, b"one\ntwo\n", 64, "more than one line"),
+        (&hash, b"\xff\n", 64, "not UTF-8"),
+        (&hash, long.as_bytes(), 64, "longer than any login"),
+        (&bcrypt, &long.as_bytes()[..73], 1, "72 bytes"),
+        (&hash[..1], b"tidal-fern-41\n", 64, "--password-stdin"),
+    ] {
+        let output = run_with(arguments, input);
+        is_one_line(&output, status, words);
+    }
+}
+
+#[test]
+fn every_shell_gets_its_script() {
+    for (shell, words) in [
+        ("bash", "complete -F _portcullis"),
+        ("zsh", "#compdef portcullis"),
+        ("fish", "complete -c portcullis"),
+    ] {
+        let output = run(&["completions", shell]);
+        assert_eq!(output.status.code(), Some(0), "{shell}");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            text.contains(words) && text.contains("check-config"),
+            "{text}"
+        );
+    }
+    assert_eq!(run(&["completions", "tcsh"]).status.code(), Some(64));
+}
+
+#[test]
+fn every_command_shows_examples() {
+    for command in [
+        "serve",
+        "check-config",
+        "quickstart",
+        "hash-password",
+        "completions",
+    ] {
+        let output = run(&[command, "--help"]);
+        assert_eq!(output.status.code(), Some(0), "{command}");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains("Examples:\n  "), "{command}: {text}");
+    }
+}
+
+#[test]
+fn files_that_cannot_be_used_are_one_line_and_exit_78() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().to_str().unwrap();
+    let binary = format!("{root}/binary");
+    std::fs::write(&binary, b"\xff\xfe").unwrap();
+    for (path, words) in [
+        ("/nonexistent.toml", "No such file"),
+        (root, "directory"),
+        (&binary, "not a text in UTF-8"),
+        ("/dev/zero", "too large; allowed: up to "),
+    ] {
+        for command in ["serve", "check-config"] {
+            is_one_line(&run(&[command, "--config", path]), 78, words);
+        }
+        let config = format!("{root}/portcullis.toml");
+        let with = |text: &str| std::fs::write(&config, text).unwrap();
+        with(&format!(
+            "state_directory = \"{root}\"\n[identity]\nprovider = \"static\"\n\
+            users_file = \"{path}\"\n"
+        ));
+        for command in ["serve", "check-config"] {
+            let output = last_line(run(&[command, "--config", &config]));
+            is_one_line(&output, 78, words);
+            is_one_line(&output, 78, "identity.users_file");
+        }
+        with(&format!(
+            "host_key_files = [\"{path}\"]\n[identity]\nurl = \"https://idp\"\n"
+        ));
+        is_one_line(&run(&["check-config", "--config", &config]), 78, words);
+    }
+}
+
+#[test]
+fn a_file_of_users_is_checked_with_the_configuration() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().to_str().unwrap();
+    let (config, users) = (
+        format!("{root}/portcullis.toml"),
+        format!("{root}/users.toml"),
+    );
+    let text = format!(
+        "state_directory = \"{root}\"\n[identity]\nprovider = \"static\"\n\
+        users_file = \"{users}\"\n"
+    );
+    std::fs::write(&config, text).unwrap();
+    let hash = run_with(&["hash-password", "--password-stdin"], b"tidal-fern-41");
+    let hash = String::from_utf8(hash.stdout).unwrap();
+    let text = format!(
+        "[users.ann]\npassword_hash = \"{}\"\n\
+        mappings = [{{ entry = \"/\", target = \"/bucket/ann\" }}]\n",
+        hash.trim_end()
+    );
+    std::fs::write(&users, &text).unwrap();
+    let output = run(&["check-config", "--config", &config]);
+    let good = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{good}");
+    assert!(
+        good.contains("identity provider static, users: 1"),
+        "{good}"
+    );
+    std::fs::write(&users, text.replace("target", "tarjet")).unwrap();
+    let output = run(&["check-config", "--config", &config]);
+    let place = format!("error: {users}:3: users.ann.mappings[0].tarjet: unknown key; allowed: ");
+    is_one_line(&output, 78, &place);
+}
+
+#[test]
+fn a_static_provider_without_its_file_is_refused() {
+    let (name, value) = ("PORTCULLIS_IDENTITY_PROVIDER", "static");
+    let mut command = command(&["check-config"]);
+    command
+        .env(name, value)
+        .env("PORTCULLIS_STATE_DIRECTORY", "s");
+    let output = command.output().unwrap();
+    is_one_line(
+        &output,
+        78,
+        "identity.users_file: missing: set users_file under [identity]",
+    );
+}
+
+#[test]
+fn a_place_to_probe_is_checked_before_anything_else() {
+    for bad in ["bucket/prefix", "s3://", "s3://a b/c"] {
+        let output = run(&["check-config", "--probe", bad]);
+        assert_eq!(output.status.code(), Some(64), "{bad}");
+    }
+}
+
+/// Checks that a command failed in one line, with its status and these words.
+#[track_caller]
+fn is_one_line(output: &Output, status: i32, words: &str) {
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.contains(words), "{text} does not say {words:?}");
+    assert!(text.starts_with("error: "), "{text}");
+}
+
+/// Leaves the last line of what `serve` says: what it logs stands before it.
+fn last_line(mut output: Output) -> Output {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let last = text.lines().last().unwrap_or_default();
+    output.stderr = format!("{last}\n").into_bytes();
+    output
+}
+
+fn run_with(arguments: &[&str], input: &[u8]) -> Output {
+    let mut child = command(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    // The command may end without having read everything.
+    drop(
+        child
+            .stdin
+            .take()
+            .expect("it has an input")
+            .write_all(input),
+    );
+    child.wait_with_output().expect("the binary ends")
 }
 
 fn run(arguments: &[&str]) -> Output {

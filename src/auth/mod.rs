@@ -18,6 +18,16 @@ mod attempt;
 mod connection;
 mod keys;
 
+/// Says why nobody could log in with a password, whatever the provider thinks of it.
+#[must_use]
+pub fn password_fault(password: &str) -> Option<&'static str> {
+    let refusal = admission::check_password(password).err()?;
+    Some(match refusal.reason {
+        "password-too-long" => "the password is longer than any login may send",
+        _ => "the password has no visible character: every login with it would be refused",
+    })
+}
+
 /// Proves that the login succeeded: only this module makes one.
 #[derive(Debug, Clone)]
 pub struct AuthenticatedUser {

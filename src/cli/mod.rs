@@ -1,7 +1,10 @@
 //! The command line: parse, load the configuration, run, and turn the result into an exit code.
 
 pub mod bundled_webhook;
+mod check_config;
+mod completions;
 mod contract;
+mod hash_password;
 pub mod output;
 pub mod probe;
 pub mod quickstart;
@@ -9,14 +12,15 @@ pub mod remedies;
 mod secrets;
 pub mod serve;
 mod signals;
+mod store_probe;
 pub mod test_identity_provider;
 
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Config, ConfigErrors};
-use crate::ssh::{HostKey, HostKeyError};
+use crate::config::{Config, ConfigErrors};
+use crate::ssh::HostKeyError;
 use crate::telemetry;
 
 /// An SFTP gateway over S3 that asks your own identity provider who may enter.
@@ -31,11 +35,16 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve SFTP until told to stop (SIGTERM drains, a second signal cuts).
+    #[command(after_help = serve::EXAMPLES)]
     Serve(ConfigSource),
     /// Say what is wrong with a configuration, all at once, and serve nothing.
-    CheckConfig(CheckConfig),
+    CheckConfig(check_config::Options),
     /// Try everything out: S3 in memory, a demo user, nothing to configure.
     Quickstart(quickstart::Options),
+    /// Turn a password into the hash that the file of users wants.
+    HashPassword(hash_password::Options),
+    /// Print a script that completes this command line in a shell.
+    Completions(completions::Options),
     /// Ask the identity provider about one user and say what a login would come to.
     TestIdentityProvider(test_identity_provider::Options),
     /// Log in as a client, move a file there and back, and leave nothing behind.
@@ -48,16 +57,6 @@ struct ConfigSource {
     /// TOML file; without it the PORTCULLIS_… variables are everything there is.
     #[arg(long, value_name = "FILE")]
     config: Option<String>,
-}
-
-/// Options of `check-config`.
-#[derive(Debug, Args)]
-struct CheckConfig {
-    #[command(flatten)]
-    source: ConfigSource,
-    /// Print a file with every setting at its default, and check nothing.
-    #[arg(long, conflicts_with = "config")]
-    print_default: bool,
 }
 
 /// How a run ended; usage and configuration as `sysexits.h` counts.
@@ -84,12 +83,12 @@ pub enum Failure {
     Telemetry(#[from] telemetry::TelemetryError),
     #[error("host_key_files: {path}: {source}")]
     HostKey { path: String, source: HostKeyError },
+    /// The command line is well formed, and still not one that can be done.
+    #[error("{0}")]
+    Usage(String),
     /// While running; the text has the chain of causes.
     #[error("{0}")]
     Run(String),
-    /// Options that do not go together, or name what cannot be used.
-    #[error("{0}")]
-    Usage(String),
     /// A setting that is well-formed and cannot be used.
     #[error("{0}")]
     Setting(String),
@@ -104,8 +103,13 @@ pub fn run() -> Exit {
     };
     let result = match cli.command {
         Command::Serve(source) => load(&source).and_then(serve::run).map(done),
-        Command::CheckConfig(options) => check_config(&options).map(done),
+        Command::CheckConfig(options) => check_config::run(&options).map(done),
         Command::Quickstart(options) => quickstart::run(options).map(done),
+        Command::HashPassword(options) => hash_password::run(&options).map(done),
+        Command::Completions(options) => {
+            completions::run(&options);
+            Ok(Exit::Done)
+        }
         Command::TestIdentityProvider(options) => test_identity_provider::run(&options),
         Command::Probe(options) => probe::run(options),
     };
@@ -143,8 +147,8 @@ impl Failure {
             | Self::Telemetry(_)
             | Self::HostKey { .. }
             | Self::Setting(_) => Exit::Configuration,
-            Self::Run(_) => Exit::Failed,
             Self::Usage(_) => Exit::Usage,
+            Self::Run(_) => Exit::Failed,
         }
     }
 }
@@ -166,44 +170,18 @@ fn load(source: &ConfigSource) -> Result<Config, Failure> {
     Ok(config)
 }
 
-fn check_config(options: &CheckConfig) -> Result<(), Failure> {
-    if options.print_default {
-        output::print(&config::example());
-        return Ok(());
-    }
-    let config = load(&options.source)?;
-    for path in &config.host_key_files {
-        let key = HostKey::load(path).map_err(|source| Failure::HostKey {
-            path: path.clone(),
-            source,
-        })?;
-        let (algorithm, fingerprint) = (key.algorithm(), key.fingerprint());
-        output::print(&format!("host key {algorithm} {fingerprint}\n"));
-    }
-    let admin = config
-        .admin_listen
-        .map_or_else(|| "off".to_owned(), |address| address.to_string());
-    output::print(&format!(
-        "configuration is good · ssh on {} · admin {admin} · identity provider {}\n",
-        config.listen,
-        origin(&config.identity.url),
-    ));
-    Ok(())
-}
-
-/// Returns a URL without its path and query: those may carry a key.
-fn origin(url: &str) -> String {
-    url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/")
-}
-
 const EXAMPLES: &str = "\
 Examples:
   portcullis quickstart
   portcullis check-config --print-default > portcullis.toml
   portcullis check-config --config portcullis.toml
   portcullis serve --config portcullis.toml
+  portcullis hash-password
+  portcullis completions bash > /etc/bash_completion.d/portcullis
   portcullis test-identity-provider --config portcullis.toml --user ann --password-stdin
   portcullis probe sftp://ann@sftp.example.com/in --identity key --known-hosts known_hosts
+
+Each command has examples of its own: portcullis help check-config
 
 Exit codes: 0 done, 1 failed while running, 64 wrong usage, 78 wrong configuration.";
 
@@ -216,14 +194,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn a_shown_url_has_no_path() {
-        assert_eq!(
-            origin("https://idp.example.com:8443/x?key=1"),
-            "https://idp.example.com:8443"
-        );
-        assert_eq!(origin("http://localhost"), "http://localhost");
     }
 }

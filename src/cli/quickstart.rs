@@ -16,10 +16,11 @@ use tokio_util::sync::CancellationToken;
 use super::bundled_webhook::BundledWebhook;
 use super::{Failure, output, signals};
 use crate::auth::AuthSettings;
+use crate::config;
 use crate::gateway::{Gateway, GatewayParts};
 use crate::idp::webhook::{Webhook, WebhookSettings};
 use crate::idp::{IdentityProvider, IdpError, Question, Verdict};
-use crate::limits::Limits;
+use crate::limits::{self, Limits};
 use crate::metrics::Metrics;
 use crate::secret::Secret;
 use crate::ssh::{HostKey, HostKeys, Listener};
@@ -256,7 +257,7 @@ fn reachable(address: SocketAddr) -> String {
 fn password(file: Option<&str>) -> anyhow::Result<Secret> {
     match file {
         Some(file) => {
-            let text = std::fs::read_to_string(file)
+            let text = config::read_text(file, limits::CONFIG_FILE_BYTES_MAX)
                 .with_context(|| format!("failed to read --password-file {file}"))?;
             let password = text.trim_end_matches(['\r', '\n']);
             if password.trim().is_empty() {

@@ -40,6 +40,26 @@ const fn row(reason: &'static str, cause: &'static str, change: &'static str) ->
 
 /// Every reason there is: denied, invalid and unavailable, by where they come from.
 pub const REMEDIES: &[Remedy] = &[
+    row(
+        "unknown-user",
+        "the file of users has no such user",
+        "check the name against `[users.NAME]` of identity.users_file",
+    ),
+    row(
+        "no-password",
+        "the user of the file has no `password_hash`",
+        "add one (`portcullis hash-password`), or log in with a key",
+    ),
+    row(
+        "wrong-password",
+        "the password is not the one of the file's hash",
+        "check the password; make a new hash with `portcullis hash-password`",
+    ),
+    row(
+        "password-check",
+        "the hash could not be computed",
+        "see the detail in the log; the machine may be short of memory",
+    ),
     // Before anybody is asked.
     row(
         "user-name",

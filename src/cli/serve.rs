@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +16,7 @@ use crate::gateway::{Gateway, GatewayParts};
 use crate::idp::IdentityProvider;
 use crate::idp::cache::{CacheSettings, Cached};
 use crate::idp::metered::Metered;
+use crate::idp::static_file::StaticFile;
 use crate::idp::webhook::{Event, Webhook, WebhookSettings};
 use crate::metrics::Metrics;
 use crate::ssh::{HostKey, HostKeys, Listener};
@@ -27,10 +29,24 @@ use crate::telemetry::{self, Format};
 /// Something that the configuration names cannot be used, or serving failed.
 pub fn run(config: Config) -> Result<(), Failure> {
     telemetry::start(config.log.format.into(), &config.log.filter)?;
-    signals::run(|stop| serve(config, stop))
+    let users = users(&config.identity)?;
+    signals::run(|stop| serve(config, users, stop))
 }
 
-async fn serve(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+/// Reads the static provider's users, where there are some.
+pub(super) fn users(identity: &config::Identity) -> Result<Option<Arc<StaticFile>>, Failure> {
+    match (identity.provider, &identity.users_file) {
+        (config::Provider::Static, Some(path)) => Ok(Some(Arc::new(StaticFile::open(path)?))),
+        // The configuration refuses a static provider without a file.
+        (config::Provider::Static, None) | (config::Provider::Webhook, _) => Ok(None),
+    }
+}
+
+async fn serve(
+    config: Config,
+    users: Option<Arc<StaticFile>>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "portcullis starts");
     let host_keys = host_keys(&config)?;
     for key in host_keys.iter() {
@@ -44,7 +60,15 @@ async fn serve(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let store = S3Store::connect(storage(&config.storage))
         .await
         .context("[storage] cannot be used")?;
-    let provider = provider(&config, &metrics)?;
+    let mut following = JoinSet::new();
+    let provider = match users {
+        Some(users) => {
+            let hangup = signal(SignalKind::hangup())?;
+            following.spawn(Arc::clone(&users).follow(hangup));
+            metered(users, &metrics)
+        }
+        None => cached_webhook(&config, &metrics)?,
+    };
     let admin = match config.admin_listen {
         Some(address) => {
             let bound = Admin::bind(address, AdminLimits::default()).await;
@@ -94,7 +118,18 @@ fn host_keys(config: &Config) -> anyhow::Result<HostKeys> {
     Ok(HostKeys::new(keys)?)
 }
 
-fn provider(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<dyn IdentityProvider>> {
+fn metered(
+    provider: Arc<dyn IdentityProvider>,
+    metrics: &Arc<Metrics>,
+) -> Arc<dyn IdentityProvider> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    Arc::new(Metered::new(provider, Arc::clone(metrics), clock))
+}
+
+fn cached_webhook(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Arc<dyn IdentityProvider>> {
     let identity = &config.identity;
     let webhook = Webhook::new(webhook(config)).context("[identity] cannot be used")?;
     let cache = CacheSettings {
@@ -105,9 +140,13 @@ fn provider(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<dyn I
         stale_for: identity.cache.stale_for,
         bytes_max: identity.cache.bytes_max,
     };
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let counted = Metered::new(Arc::new(webhook), Arc::clone(metrics), Arc::clone(&clock));
-    Ok(Arc::new(Cached::new(Arc::new(counted), cache, clock)?))
+    let counted = metered(Arc::new(webhook), metrics);
+    Ok(Arc::new(Cached::new(
+        counted,
+        cache,
+        Arc::clone(metrics),
+        Arc::new(SystemClock),
+    )?))
 }
 
 /// Returns what the configuration says about the webhook.
@@ -182,6 +221,15 @@ pub(super) fn storage(storage: &config::Storage) -> Settings {
         },
     }
 }
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  portcullis serve --config portcullis.toml
+  PORTCULLIS_STATE_DIRECTORY=state \\
+    PORTCULLIS_IDENTITY_URL=https://idp.example.com/sftp portcullis serve
+
+Signals: SIGTERM and SIGINT drain, a second one cuts; with provider = \"static\" SIGHUP
+reads the file of users again.";
 
 impl From<LogFormat> for Format {
     fn from(format: LogFormat) -> Self {

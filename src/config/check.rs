@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::problem::Problem;
 use super::settings::variable;
 use super::source::Sources;
-use super::{Config, Encryption};
+use super::{Config, Encryption, Identity, Provider};
 use crate::limits::BANNER_BYTES_MAX;
 
 /// Finds everything that cannot work together, or is missing.
@@ -36,7 +36,39 @@ fn host_keys(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
 }
 
 fn identity(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
+    match config.identity.provider {
+        Provider::Webhook => webhook(config, refuse),
+        Provider::Static => static_file(&config.identity, refuse),
+    }
+}
+
+fn static_file(identity: &Identity, refuse: &mut dyn FnMut(&str, String)) {
+    if identity.users_file.is_none() {
+        let name = variable("identity.users_file");
+        let message = format!("missing: set users_file under [identity], or {name}");
+        refuse("identity.users_file", message);
+    }
+    let cache = &identity.cache;
+    let times = [cache.allowed_for, cache.denied_for, cache.stale_for];
+    for (name, written) in [
+        ("url", !identity.url.is_empty()),
+        ("headers", !identity.headers.is_empty()),
+        ("ca_file", identity.ca_pem.is_some()),
+        ("cache_seconds", times.iter().any(|time| !time.is_zero())),
+    ] {
+        if written {
+            let message = "has no effect with provider = \"static\"; leave it out".to_owned();
+            refuse(&format!("identity.{name}"), message);
+        }
+    }
+}
+
+fn webhook(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
     let identity = &config.identity;
+    if identity.users_file.is_some() {
+        let message = "has no effect; set provider = \"static\" as well".to_owned();
+        refuse("identity.users_file", message);
+    }
     match Url::parse(&identity.url) {
         _ if identity.url.is_empty() => {
             let name = variable("identity.url");

@@ -90,7 +90,8 @@ REGENERATE=1 cargo test --test documents -->
 `portcullis serve --config portcullis.toml` reads a TOML file; every setting can also be a variable \
 of the environment, which wins over the file. `portcullis check-config --config portcullis.toml` \
 says what is wrong, all at once, with line and remedy; `check-config --print-default` prints a file \
-to start from.
+to start from; `check-config --probe s3://bucket/prefix` tries out what the store honours, removes \
+what it made, and says what to set under `[storage]`.
 
 - Sizes are bytes, or strings such as `\"8MiB\"` (`KiB`, `MiB`, `GiB`, `TiB`).
 - Lists are separated by commas in a variable.

@@ -13,11 +13,12 @@ mod value;
 mod words;
 
 use std::collections::BTreeMap;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use crate::limits::Limits;
+use crate::limits::{self, Limits};
 use crate::secret::Secret;
 use crate::storage::Capabilities;
 
@@ -51,6 +52,8 @@ pub struct Config {
 pub struct Identity {
     pub provider: Provider,
     pub url: String,
+    /// The users of [`Provider::Static`].
+    pub users_file: Option<String>,
     pub event: Event,
     /// Sent with every question.
     pub headers: Vec<(String, Secret)>,
@@ -145,7 +148,7 @@ impl Config {
     /// # Errors
     /// As [`Config::from_sources`]; also when the file cannot be read.
     pub fn load(path: Option<&str>) -> Result<Self, ConfigErrors> {
-        let read = |path: &str| std::fs::read_to_string(path);
+        let read = |path: &str| read_text(path, limits::CONFIG_FILE_BYTES_MAX);
         let text = match path.map(|path| (path, read(path))) {
             None => None,
             Some((_, Ok(text))) => Some(text),
@@ -167,6 +170,21 @@ impl Config {
         Self::from_sources(text.as_deref(), &environment, &read)
             .map_err(|errors| errors.in_file(path))
     }
+}
+
+/// Reads a text file of the operator's, up to a bound: it may be a device that never ends.
+///
+/// # Errors
+/// The file cannot be read, is no UTF-8 or is over the bound.
+pub fn read_text(path: &str, bytes_max: u64) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    let longest = bytes_max.saturating_add(1);
+    let read = File::open(path)?.take(longest).read_to_end(&mut bytes)?;
+    if u64::try_from(read).is_ok_and(|read| read > bytes_max) {
+        let allowed = format!("too large; allowed: up to {bytes_max} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, allowed));
+    }
+    String::from_utf8(bytes).map_err(|_| io::Error::other("not a text in UTF-8"))
 }
 
 /// Returns the file that `portcullis probe` takes its password from, if the environment names one.
@@ -200,6 +218,7 @@ impl Default for Identity {
         Self {
             provider: Provider::default(),
             url: String::new(),
+            users_file: None,
             event: Event::default(),
             headers: Vec::new(),
             ca_pem: None,

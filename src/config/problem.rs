@@ -1,6 +1,7 @@
 //! What is wrong with a configuration, said so that an operator can mend it.
 
 use std::fmt;
+use std::io;
 
 /// Everything that is wrong, in the order of the sources.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,11 +32,8 @@ pub enum Place {
 }
 
 impl Problem {
-    pub(super) fn new(
-        place: Place,
-        key: impl Into<Box<str>>,
-        message: impl Into<Box<str>>,
-    ) -> Self {
+    /// Says what is wrong with one key.
+    pub fn new(place: Place, key: impl Into<Box<str>>, message: impl Into<Box<str>>) -> Self {
         let (key, message) = (key.into(), message.into());
         Self {
             place,
@@ -46,13 +44,24 @@ impl Problem {
 }
 
 impl ConfigErrors {
-    pub(super) fn new(mut problems: Vec<Problem>) -> Self {
+    /// Puts problems into the order of their places.
+    #[must_use]
+    pub fn new(mut problems: Vec<Problem>) -> Self {
         problems.sort_by(|one, other| one.place.cmp(&other.place));
         let file = "configuration".into();
         Self { file, problems }
     }
 
-    pub(super) fn in_file(mut self, path: Option<&str>) -> Self {
+    /// Says that a file cannot be read.
+    #[must_use]
+    pub fn unreadable(key: &str, path: &str, error: &io::Error) -> Self {
+        let message = format!("cannot read {path:?}: {error}");
+        Self::new(vec![Problem::new(Place::Nowhere, key, message)])
+    }
+
+    /// Names the file in which the lines count.
+    #[must_use]
+    pub fn in_file(mut self, path: Option<&str>) -> Self {
         if let Some(path) = path {
             self.file = path.into();
         }

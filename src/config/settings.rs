@@ -144,8 +144,9 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("", "host_key_files", K::Texts(|c| &mut c.host_key_files), "Private host keys: ed25519 or ECDSA, OpenSSH format"),
     S::new("", "server_id", K::Text(|c| &mut c.server_id), "Name of this gateway in questions to the identity provider, and in logs"),
 
-    S::new("identity", "provider", word!(Provider, identity.provider), "How the identity provider is reached"),
-    S::new("identity", "url", K::Text(|c| &mut c.identity.url), "Where logins are asked about (POST); required"),
+    S::new("identity", "provider", word!(Provider, identity.provider), "Who is asked: a `webhook`, or a `static` file of users (docs/static-users.md)"),
+    S::new("identity", "url", K::Text(|c| &mut c.identity.url), "Where logins are asked about (POST); required by the `webhook` provider"),
+    S::new("identity", "users_file", K::OptionalText(|c| &mut c.identity.users_file), "The TOML file of the `static` provider's users; it is read again when it changes"),
     S::new("identity", "event", word!(Event, identity.event), "The gateway's own question, or exactly AWS Transfer Family's five fields"),
     S::new("identity", "headers", K::Headers(|c| &mut c.identity.headers), "Sent with every question, such as `Authorization`; in the environment and in a file: one `Name: value` per line"),
     S::new("identity", "ca_file", K::FileText(|c| &mut c.identity.ca_pem), "Certificate authorities (PEM) to trust instead of the system's"),

@@ -50,6 +50,38 @@ fn the_environment_wins_over_the_file() {
 }
 
 #[test]
+fn each_provider_has_its_own_settings() {
+    let with = |identity: &str| {
+        let text = format!("state_directory = \"s\"\n[identity]\n{identity}");
+        read(&text, &[]).map_err(|errors| errors.to_string())
+    };
+    let file = "provider = \"static\"\nusers_file = \"users.toml\"\n";
+    let config = with(file).unwrap();
+    assert_eq!(config.identity.provider, Provider::Static);
+    assert_eq!(config.identity.users_file.as_deref(), Some("users.toml"));
+    for (more, key) in [
+        ("url = \"https://idp/\"", "identity.url"),
+        ("headers = { a = \"b\" }", "identity.headers"),
+        ("ca_file = \"ca.pem\"", "identity.ca_file"),
+        ("cache_seconds = 5", "identity.cache_seconds"),
+    ] {
+        let message = with(&format!("{file}{more}\n")).unwrap_err();
+        let expected = format!("configuration:5: {key}: has no effect with provider = \"static\"");
+        assert!(message.starts_with(&expected), "{message}");
+    }
+    let message = with("users_file = \"u\"\nurl = \"https://idp/\"\n").unwrap_err();
+    assert!(
+        message.contains("set provider = \"static\" as well"),
+        "{message}"
+    );
+    let message = with("provider = \"static\"\n").unwrap_err();
+    assert!(
+        message.contains("PORTCULLIS_IDENTITY_USERS_FILE"),
+        "{message}"
+    );
+}
+
+#[test]
 fn secrets_come_from_files_and_are_never_shown() {
     let text = format!(
         "{GOOD}headers_file = \"headers.txt\"\nca_file = \"ca.pem\"\n\

@@ -39,6 +39,8 @@ words!(
         /// A POST to a URL.
         #[default]
         Webhook = "webhook",
+        /// A file of users.
+        Static = "static",
     }
 );
 

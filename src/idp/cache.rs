@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 
 use super::{Credential, IdentityProvider, IdpError, Question, UserConfig, Verdict};
 use crate::clock::Clock;
+use crate::metrics::{Lookup, Metrics};
 
 /// How long answers are remembered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +88,7 @@ type CacheKey = [u8; 32];
 struct State {
     provider: Arc<dyn IdentityProvider>,
     settings: CacheSettings,
+    metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     secret: Zeroizing<[u8; 32]>,
     entries: moka::future::Cache<CacheKey, Arc<Entry>>,
@@ -117,6 +119,7 @@ impl Cached {
     pub fn new(
         provider: Arc<dyn IdentityProvider>,
         settings: CacheSettings,
+        metrics: Arc<Metrics>,
         clock: Arc<dyn Clock>,
     ) -> std::io::Result<Self> {
         let mut secret = Zeroizing::new([0; 32]);
@@ -131,6 +134,7 @@ impl Cached {
             state: Arc::new(State {
                 provider,
                 settings,
+                metrics,
                 clock,
                 secret,
                 entries,
@@ -204,8 +208,10 @@ impl IdentityProvider for Cached {
         if let Some(entry) = state.entries.get(&key).await
             && state.freshness(&entry) == Freshness::Fresh
         {
+            state.metrics.cache_lookup(Lookup::Hit);
             return Ok(entry.verdict.clone());
         }
+        state.metrics.cache_lookup(Lookup::Miss);
         let mut answer = self.board(key, question);
         let landed = answer.wait_for(Option::is_some).await;
         match landed.as_deref() {
@@ -314,6 +320,7 @@ impl State {
             (Verdict::Allowed(config), Freshness::Fresh | Freshness::Stale) => {
                 let mut config = UserConfig::clone(config);
                 config.warnings.push("stale-answer");
+                self.metrics.cache_lookup(Lookup::Stale);
                 Some(Verdict::Allowed(Arc::new(config)))
             }
             (Verdict::Allowed(_), Freshness::Spent) | (Verdict::Denied(_), _) => None,

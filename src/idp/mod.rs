@@ -14,6 +14,7 @@ use crate::vfs::HomeDirectory;
 pub mod cache;
 pub mod metered;
 mod network;
+pub mod static_file;
 pub mod webhook;
 pub mod wire;
 

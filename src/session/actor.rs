@@ -10,13 +10,15 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use super::order::PathOrder;
 use crate::auth::AuthenticatedUser;
 use crate::budget::{Gate, GateHold, Slot};
+use crate::metrics::TransferEnd;
 use crate::sftp::{DecodeError, Frames, HandleId, Message, RequestId, Status, StatusCode, decode};
 use crate::storage::{
-    Checksum, CompletedPart, ListPage, ListQuery, PartNumber, StorageError, Stored, UploadId,
+    Checksum, CompletedPart, ListPage, ListQuery, Location, PartNumber, StorageError, Stored,
+    UploadId,
 };
-use crate::transfer::PathOrder;
 use crate::{audit, limits};
 
 use super::handles::{Handle, Handles};
@@ -39,16 +41,16 @@ pub(crate) struct Session {
     pub(crate) lane: Lane,
     /// Sentences for people that were sent to the channel's stderr.
     pub(crate) explanations: u32,
-    gate: Arc<Gate>,
+    pub(super) gate: Arc<Gate>,
     frames: Frames,
     greeted: bool,
-    requests_open: usize,
+    pub(super) requests_open: usize,
     /// Held while too many requests wait.
-    request_hold: Option<GateHold>,
+    pub(super) request_hold: Option<GateHold>,
     /// Held while too many WRITE bytes have no slot.
-    write_hold: Option<(GateHold, Instant)>,
-    unslotted: usize,
-    progress: (u64, Instant),
+    pub(super) write_hold: Option<(GateHold, Instant)>,
+    pub(super) unslotted: usize,
+    pub(super) progress: (u64, Instant),
 }
 
 /// What comes back from tasks.
@@ -63,6 +65,10 @@ pub(crate) enum Event {
         fetch: u64,
         outcome: Result<Option<Bytes>, Status>,
     },
+    Checksum {
+        handle: HandleId,
+        checksum: Checksum,
+    },
     Page {
         handle: HandleId,
         query: ListQuery,
@@ -75,6 +81,7 @@ pub(crate) enum Event {
     },
     Created {
         handle: HandleId,
+        location: Location,
         outcome: Result<UploadId, StorageError>,
     },
     PartDone {
@@ -115,7 +122,7 @@ impl Events {
 enum End {
     /// The client is done, or the gateway drains.
     Finished,
-    /// The channel is gone.
+    /// The channel is gone, or nobody listens at its other end.
     Gone,
 }
 
@@ -132,13 +139,14 @@ pub(super) async fn run<I: Inbound, O: Outbound>(
     let mut writer = JoinSet::new();
     writer.spawn(out::write(Arc::clone(&out), outbound));
     let now = environment.clock.now();
+    let metrics = Arc::clone(&environment.metrics);
     let mut session = Session {
         environment,
         user,
         out: Arc::clone(&out),
         events: Events(sender),
         tasks: JoinSet::new(),
-        handles: Handles::default(),
+        handles: Handles::new(metrics),
         order: PathOrder::default(),
         lane: Lane::default(),
         explanations: 0,
@@ -169,6 +177,8 @@ impl Session {
         writer: &mut JoinSet<Result<O, Gone>>,
     ) -> End {
         let drain = self.environment.drain.clone();
+        let expiry = self.expiry();
+        tokio::pin!(expiry);
         let out = Arc::clone(&self.out);
         let mut open = true;
         let mut slow_tick = ticker(SLOW_TICK);
@@ -190,16 +200,23 @@ impl Session {
                 }
                 bytes = inbound.next(), if open => match bytes {
                     Some(bytes) => {
-                        if self.take(bytes).is_err() {
-                            return End::Finished;
+                        if let Err(end) = self.take(bytes) {
+                            return end;
                         }
                     }
                     None => open = false,
                 },
                 () = out.drained() => self.output_drained(),
                 _ = fast_tick.tick(), if gated => {}
-                _ = slow_tick.tick(), if !self.handles.is_empty() => self.reclaim_slots(),
+                _ = slow_tick.tick(), if !self.handles.is_empty() => {
+                    self.reclaim_slots();
+                    self.reclaim_read_ahead();
+                }
                 () = drain.cancelled(), if !drain.is_cancelled() => {}
+                () = &mut expiry => {
+                    tracing::info!("session ends: the identity provider's answer has expired");
+                    return End::Finished;
+                }
                 // The writer ends by itself only when the channel is gone.
                 _ = writer.join_next() => return End::Gone,
             }
@@ -208,8 +225,21 @@ impl Session {
         }
     }
 
+    /// Waits until the identity provider's answer is over its time, if it ever is.
+    fn expiry(&self) -> impl Future<Output = ()> + use<> {
+        let now = self.environment.clock.wall();
+        let expires_at = self.user.config().expires_at;
+        let left = expires_at.map(|end| end.duration_since(now).unwrap_or(Duration::ZERO));
+        async move {
+            match left {
+                Some(left) => tokio::time::sleep(left).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
     /// Takes what the client sent. An error ends the session.
-    fn take(&mut self, bytes: Bytes) -> Result<(), ()> {
+    fn take(&mut self, bytes: Bytes) -> Result<(), End> {
         self.frames.push(bytes);
         loop {
             let frame = match self.frames.next_frame() {
@@ -217,7 +247,7 @@ impl Session {
                 Ok(None) => return Ok(()),
                 Err(error) => {
                     tracing::info!(%error, "session ends: not an SFTP packet");
-                    return Err(());
+                    return Err(End::Finished);
                 }
             };
             match decode(frame) {
@@ -227,7 +257,7 @@ impl Session {
                 }
                 Ok(Message::Request { .. }) if !self.greeted => {
                     tracing::info!("session ends: a request before INIT");
-                    return Err(());
+                    return Err(End::Finished);
                 }
                 Ok(Message::Request { id, request }) => {
                     self.arrived();
@@ -246,15 +276,19 @@ impl Session {
                 }
                 Err(error @ DecodeError::NoId) => {
                     tracing::info!(%error, "session ends");
-                    return Err(());
+                    return Err(End::Finished);
                 }
             }
-            if self.requests_open > limits::REQUESTS_WAITING_HARD_MAX {
+            let beyond = self.requests_open > limits::REQUESTS_WAITING_HARD_MAX
+                || self.lane.bytes_waiting > limits::PATH_BYTES_WAITING_MAX
+                || self.out.is_overfull();
+            if beyond {
                 tracing::warn!(
                     waiting = self.requests_open,
-                    "session ends: too many requests wait"
+                    "session ends: too many requests or answers wait"
                 );
-                return Err(());
+                // Its answers are not kept for one who does not listen.
+                return Err(End::Gone);
             }
         }
     }
@@ -273,6 +307,12 @@ impl Session {
                     self.advance_reading(handle);
                 }
             }
+            Event::Checksum { handle, checksum } => {
+                if let Some(mut reading) = self.take_reading(handle) {
+                    reading.expect(checksum);
+                    self.put_reading(handle, reading);
+                }
+            }
             Event::Page {
                 handle,
                 query,
@@ -284,7 +324,7 @@ impl Session {
                 slot,
             } => {
                 if let Some(mut writing) = self.take_writing(handle) {
-                    writing.slots_wanted.retain(|wanted| *wanted != number);
+                    writing.slots_wanted.remove(&number);
                     if writing.failed.is_none() {
                         writing.upload.add_slot(number, slot);
                     }
@@ -292,7 +332,11 @@ impl Session {
                     self.advance_writing(handle);
                 }
             }
-            Event::Created { handle, outcome } => self.created(handle, outcome),
+            Event::Created {
+                handle,
+                location,
+                outcome,
+            } => self.created(handle, location, outcome),
             Event::PartDone {
                 handle,
                 number,
@@ -320,11 +364,13 @@ impl Session {
             match event {
                 Event::Created {
                     handle,
+                    location,
                     outcome: Ok(upload),
-                } => self.created(handle, Ok(upload)),
+                } => self.created(handle, location, Ok(upload)),
                 Event::Committed { handle, outcome } => self.committed(handle, outcome),
                 Event::Answered { .. }
                 | Event::Fetched { .. }
+                | Event::Checksum { .. }
                 | Event::Page { .. }
                 | Event::Slot { .. }
                 | Event::Created { .. }
@@ -358,6 +404,14 @@ impl Session {
         let took = self.environment.clock.now().duration_since(reading.opened);
         let whole = reading.sent >= reading.meta.size;
         audit::downloaded(&reading.path, &reading.location, reading.sent, whole, took);
+        let end = if reading.is_failed() {
+            TransferEnd::Failed
+        } else if whole {
+            TransferEnd::Completed
+        } else {
+            TransferEnd::Abandoned
+        };
+        self.environment.metrics.download_ended(end);
     }
 
     // ---- counting ----
@@ -388,108 +442,6 @@ impl Session {
         self.answered(operation, asked, status.code);
     }
 
-    // ---- back-pressure ----
-
-    /// Counts WRITE bytes that wait for a slot.
-    pub(crate) fn parked_bytes_changed(
-        &mut self,
-        change: impl FnOnce(&Gate, usize) -> usize,
-        bytes: usize,
-    ) {
-        let before = self.gate.add_unslotted(0);
-        let total = change(&self.gate, bytes);
-        self.unslotted = if total >= before {
-            self.unslotted.saturating_add(bytes)
-        } else {
-            self.unslotted.saturating_sub(bytes)
-        };
-    }
-
-    /// Closes the gate where too much waits, and opens it where it does not.
-    fn regulate(&mut self) {
-        let now = self.environment.clock.now();
-        let crowded = self.requests_open >= limits::REQUESTS_WAITING_SOFT_MAX;
-        let hold = crowded && !self.is_output_stuck(now);
-        match (hold, self.request_hold.is_some()) {
-            (true, false) => self.request_hold = Some(self.gate.close()),
-            (false, true) => self.request_hold = None,
-            (true, true) | (false, false) => {}
-        }
-        let total = self.gate.add_unslotted(0);
-        let full = self.unslotted > 0 && total > self.environment.budget.unslotted_bytes_max();
-        match (full, self.write_hold.is_some()) {
-            (true, false) => self.write_hold = Some((self.gate.close(), now)),
-            (false, true) => self.write_hold = None,
-            (true, true) | (false, false) => {}
-        }
-    }
-
-    /// Says whether the client has to be heard for output to go on: its window adjustments come
-    /// the same way as its requests.
-    fn is_output_stuck(&mut self, now: Instant) -> bool {
-        let sent = self.out.sent();
-        if sent != self.progress.0 || !self.out.is_waiting() {
-            self.progress = (sent, now);
-        }
-        now.saturating_duration_since(self.progress.1) >= FAST_TICK
-    }
-
-    /// Fails uploads that keep a slot from others without using it.
-    fn reclaim_slots(&mut self) {
-        let limits = Arc::clone(&self.environment.limits);
-        let now = self.environment.clock.now();
-        let gated_too_long = self
-            .write_hold
-            .as_ref()
-            .is_some_and(|(_, since)| now.saturating_duration_since(*since) >= limits.gate_timeout);
-        let holds_slots = self
-            .handles
-            .uploads()
-            .any(|upload| upload.upload.slots_filling() > 0);
-        let awaited = self.environment.budget.is_awaited();
-        for handle in self.handles.ids() {
-            let Some(mut writing) = self.take_writing(handle) else {
-                continue;
-            };
-            let idle = now.saturating_duration_since(writing.touched) >= limits.slot_idle_timeout;
-            let filling = writing.upload.slots_filling() > 0 && writing.closing.is_none();
-            if awaited && filling && idle {
-                self.fail_writing(
-                    &mut writing,
-                    MEMORY,
-                    "no bytes came while others wait for memory",
-                );
-            } else if gated_too_long && holds_slots && !writing.parked.is_empty() {
-                self.fail_writing(&mut writing, MEMORY, "no memory became free for its bytes");
-            }
-            let failed = writing.failed.is_some();
-            self.put_writing(handle, writing);
-            if failed {
-                self.advance_writing(handle);
-            }
-        }
-    }
-
-    fn output_drained(&mut self) {
-        if self.out.is_full() {
-            return;
-        }
-        for handle in self.handles.ids() {
-            match self.handles.get_mut(handle) {
-                Some(Handle::File {
-                    reading: Some(reading),
-                    ..
-                }) if reading.waiting() > 0 => {
-                    self.advance_reading(handle);
-                }
-                Some(Handle::Directory(listing)) if !listing.pending.is_empty() => {
-                    self.advance_listing(handle);
-                }
-                Some(Handle::File { .. } | Handle::Directory(_)) | None => {}
-            }
-        }
-    }
-
     // ---- handles, taken out while they are worked on ----
 
     pub(crate) fn take_reading(&mut self, handle: HandleId) -> Option<Box<Reading>> {
@@ -518,10 +470,17 @@ impl Session {
         }
     }
 
-    /// Forgets a handle whose CLOSE was answered.
+    /// Forgets a handle whose CLOSE was answered; so is what was asked before and overtaken.
     pub(crate) fn drop_handle(&mut self, handle: HandleId, writing: Box<Writing>) {
         drop(writing);
-        drop(self.handles.remove(handle));
+        if let Some(Handle::File {
+            reading: Some(mut reading),
+            ..
+        }) = self.handles.remove(handle)
+        {
+            self.report_download(&reading);
+            self.refuse_unread(&mut reading);
+        }
         self.start_paths();
     }
 }
@@ -533,6 +492,6 @@ fn ticker(period: Duration) -> tokio::time::Interval {
 }
 
 const SLOW_TICK: Duration = Duration::from_secs(1);
-const FAST_TICK: Duration = Duration::from_millis(20);
+/// While the gate is closed: how soon it is seen that the client has to be heard again.
+pub(super) const FAST_TICK: Duration = Duration::from_millis(5);
 const EVENTS_PER_TURN_MAX: usize = 64;
-const MEMORY: Status = Status::failure("The server is short of memory for uploads; try again");

@@ -1,18 +1,23 @@
 //! ONE USER ON ONE CHANNEL: an SFTP session from its first packet to its last.
 
 mod actor;
+mod closing;
 mod commit;
+mod filling;
 mod handles;
 mod list;
 mod names;
+mod order;
 mod out;
 mod paths;
 mod plan;
+mod pressure;
 mod reading;
 mod rename;
 mod requests;
 mod status;
 mod uploading;
+mod work;
 mod writing;
 
 use std::sync::Arc;

@@ -47,6 +47,26 @@ pub(crate) async fn find(store: &dyn ObjectStore, location: &Location) -> Result
     })
 }
 
+/// The same, one after the other: for those who expect a file, and would pay for a look at the
+/// directory in vain.
+pub(crate) async fn find_file_first(
+    store: &dyn ObjectStore,
+    location: &Location,
+) -> Result<Found, Refusal> {
+    match store.head(location).await {
+        Ok(meta) => Ok(Found::File(meta)),
+        Err(error) if error.kind == StorageErrorKind::NotFound => {
+            let there = is_directory(store, &Folder::of(location)).await?;
+            Ok(if there {
+                Found::Directory
+            } else {
+                Found::Nothing
+            })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Says whether anything is in the folder, its marker included.
 pub(crate) async fn is_directory(
     store: &dyn ObjectStore,
@@ -91,7 +111,11 @@ pub(crate) fn attributes_of(meta: &ObjectMeta, access: Access) -> Attributes {
 }
 
 /// Makes a directory's marker.
-pub(crate) async fn mkdir(store: &dyn ObjectStore, target: &Target) -> Result<(), Refusal> {
+pub(crate) async fn mkdir(
+    store: &dyn ObjectStore,
+    target: &Target,
+    parent_known: bool,
+) -> Result<(), Refusal> {
     let (location, parent) = match target {
         Target::Virtual | Target::Root { .. } | Target::MappedFile { .. } => {
             return Err(EXISTS.into());
@@ -101,8 +125,11 @@ pub(crate) async fn mkdir(store: &dyn ObjectStore, target: &Target) -> Result<()
             location, parent, ..
         } => (location, parent),
     };
-    require_parent(store, parent).await?;
-    if find(store, location).await? != Found::Nothing {
+    let ((), found) = futures_util::try_join!(
+        require_parent(store, parent, parent_known),
+        find(store, location)
+    )?;
+    if found != Found::Nothing {
         return Err(EXISTS.into());
     }
     let marker = Folder::of(location).marker().ok_or(Status::NO_SUCH_FILE)?;
@@ -136,6 +163,9 @@ pub(crate) async fn rmdir(store: &dyn ObjectStore, target: &Target) -> Result<()
         Target::Object { location, .. } => location,
     };
     let folder = Folder::of(location);
+    if folder.prefix.len() > crate::limits::KEY_BYTES_MAX {
+        return Err(Status::NO_SUCH_FILE.into());
+    }
     let page = store.list(&folder.bucket, &query(&folder, 2)).await?;
     let is_marker = |key: &str| key == folder.prefix;
     if page.objects.iter().any(|object| !is_marker(&object.key)) || !page.prefixes.is_empty() {
@@ -155,21 +185,26 @@ pub(crate) async fn remove(store: &dyn ObjectStore, target: &Target) -> Result<(
         Target::Nowhere => return Err(Status::NO_SUCH_FILE.into()),
         Target::Object { location, .. } | Target::MappedFile { location, .. } => location,
     };
-    match find(store, location).await? {
+    match find_file_first(store, location).await? {
         Found::File(_) => Ok(store.delete(location, None).await?),
         Found::Directory => Err(IS_DIRECTORY.into()),
         Found::Nothing => Err(Status::NO_SUCH_FILE.into()),
     }
 }
 
-/// Refuses what would stand in a directory that is not there.
+/// Refuses what would stand in a directory that is not there; one that the session has seen
+/// (`known`) is not looked for again.
 pub(crate) async fn require_parent(
     store: &dyn ObjectStore,
     parent: &Parent,
+    known: bool,
 ) -> Result<(), Refusal> {
     let Parent::Folder(folder) = parent else {
         return Ok(());
     };
+    if known {
+        return Ok(());
+    }
     if is_directory(store, folder).await? {
         Ok(())
     } else {

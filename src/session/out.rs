@@ -60,6 +60,16 @@ impl Out {
         self.queued.load(Ordering::Acquire) >= limits::REPLY_BYTES_QUEUED_MAX
     }
 
+    /// Says whether other answers than data pile up: the client asks faster than it listens.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.queued.load(Ordering::Acquire) >= limits::REPLY_BYTES_QUEUED_SOFT_MAX
+    }
+
+    /// Says whether the client asks on and does not listen.
+    pub(crate) fn is_overfull(&self) -> bool {
+        self.queued.load(Ordering::Acquire) >= limits::REPLY_BYTES_QUEUED_HARD_MAX
+    }
+
     /// Says whether anything waits to be sent.
     pub(crate) fn is_waiting(&self) -> bool {
         self.queued.load(Ordering::Acquire) > 0

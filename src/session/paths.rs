@@ -3,21 +3,20 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
+use super::order::Ticket;
 use crate::audit;
 use crate::limits;
 use crate::sftp::{Attributes, HandleId, OpenMode, Reply, RequestId, Status};
-use crate::storage::{ETag, ListPage, Location, ObjectStore, Precondition, StorageErrorKind};
-use crate::transfer::Ticket;
+use crate::storage::{Location, Precondition};
 use crate::vfs::{Access, VirtualPath};
 
 use super::actor::{Event, Session};
 use super::handles::Handle;
-use super::list::{self, Listing};
-use super::names::{self, Found};
-use super::plan::{Folder, Need, Parent, Target, plan};
-use super::reading::{OpenedObject, Reading, open_object};
-use super::rename;
-use super::status::{EXISTS, IS_DIRECTORY, NO_APPEND, NOT_EMPTY, Refusal, TOO_MANY_HANDLES};
+use super::list::Listing;
+use super::plan::{Need, Target, plan, refuse_disclosure};
+use super::reading::{OpenedObject, Reading};
+use super::status::{EXISTS, NOT_EMPTY, Refusal, TOO_MANY_HANDLES};
+use super::work::Work;
 use super::writing::{Base, Closing, Writing};
 
 /// A request that names a path, from its arrival to its answer.
@@ -71,10 +70,10 @@ pub(crate) enum Answer {
 /// What OPEN found out for a writer.
 #[derive(Debug)]
 pub(crate) struct ForWriting {
-    mode: OpenMode,
-    access: Access,
-    base: Option<Base>,
-    condition: Precondition,
+    pub(super) mode: OpenMode,
+    pub(super) access: Access,
+    pub(super) base: Option<Base>,
+    pub(super) condition: Precondition,
 }
 
 /// The path requests that are not done.
@@ -82,12 +81,34 @@ pub(crate) struct ForWriting {
 pub(crate) struct Lane {
     /// Not yet compared with each other.
     waiting: VecDeque<PathRequest>,
+    pub(crate) bytes_waiting: usize,
     /// In order of arrival; each has a ticket.
     ordered: VecDeque<PathRequest>,
     running: usize,
     opening: usize,
+    /// [`Session::start_paths`] is at work: what ends at once must not begin it anew, or the
+    /// stack would grow with the client's requests.
+    starting: bool,
     /// Directories that this session saw: a file may be put there without looking again.
     known: BTreeSet<VirtualPath>,
+}
+
+impl PathRequest {
+    fn path_bytes(&self) -> usize {
+        let second = match &self.act {
+            Act::Rename { to, .. } => to.as_str().len(),
+            Act::Stat
+            | Act::SetStat(_)
+            | Act::StatVfs
+            | Act::OpenDirectory
+            | Act::Open { .. }
+            | Act::Remove
+            | Act::MkDir
+            | Act::RmDir
+            | Act::Close(_) => 0,
+        };
+        self.path.as_str().len().saturating_add(second)
+    }
 }
 
 impl Act {
@@ -104,7 +125,21 @@ impl Act {
         }
     }
 
-    const fn need(&self) -> Need {
+    /// Says whether it is to come to its end even if its session does not: half of a rename is
+    /// worse than either end of it.
+    const fn outlives(&self) -> bool {
+        match self {
+            Self::Remove | Self::MkDir | Self::RmDir | Self::Rename { .. } => true,
+            Self::Stat
+            | Self::SetStat(_)
+            | Self::StatVfs
+            | Self::OpenDirectory
+            | Self::Open { .. }
+            | Self::Close(_) => false,
+        }
+    }
+
+    pub(super) const fn need(&self) -> Need {
         match self {
             Self::Stat | Self::StatVfs | Self::OpenDirectory | Self::Close(_) => Need::Look,
             Self::Open { mode, .. } if !mode.write => Need::Read,
@@ -136,16 +171,32 @@ impl Session {
             act,
             ticket: None,
         };
+        let bytes = request.path_bytes();
+        self.lane.bytes_waiting = self.lane.bytes_waiting.saturating_add(bytes);
         self.lane.waiting.push_back(request);
         self.start_paths();
     }
 
     /// Starts what may run.
     pub(crate) fn start_paths(&mut self) {
+        if std::mem::replace(&mut self.lane.starting, true) {
+            return;
+        }
+        // Whatever ended at once may have set others free: begin again after each.
+        while let Some(request) = self.next_path() {
+            self.start_path(request);
+        }
+        self.lane.starting = false;
+    }
+
+    /// Takes the first request that nothing stands in the way of.
+    fn next_path(&mut self) -> Option<PathRequest> {
         while self.lane.ordered.len() < limits::PATH_REQUESTS_AT_ONCE {
             let Some(mut request) = self.lane.waiting.pop_front() else {
                 break;
             };
+            let bytes = request.path_bytes();
+            self.lane.bytes_waiting = self.lane.bytes_waiting.saturating_sub(bytes);
             let mut paths = vec![request.path.clone()];
             if let Act::Rename { to, .. } = &request.act {
                 paths.push(to.clone());
@@ -154,23 +205,14 @@ impl Session {
             self.lane.ordered.push_back(request);
         }
         let calls_max = self.environment.limits.storage_calls_per_session_max;
-        let mut at = 0;
-        while let Some(request) = self.lane.ordered.get(at) {
-            let free = self.lane.running < calls_max || matches!(request.act, Act::Close(_));
-            if free
+        let free = self.lane.running < calls_max;
+        let at = self.lane.ordered.iter().position(|request| {
+            (free || matches!(request.act, Act::Close(_)))
                 && request
                     .ticket
                     .is_some_and(|ticket| self.order.may_run(ticket))
-            {
-                if let Some(request) = self.lane.ordered.remove(at) {
-                    self.start_path(request);
-                }
-                // Whatever ended at once may have set others free.
-                at = 0;
-            } else {
-                at = at.saturating_add(1);
-            }
-        }
+        })?;
+        self.lane.ordered.remove(at)
     }
 
     fn start_path(&mut self, request: PathRequest) {
@@ -215,14 +257,23 @@ impl Session {
                 Err(Status::NO_SUCH_FILE)
             }
             (Act::RmDir, Target::Object { .. }) => {
-                let below = |upload: &Writing| upload.path.below(&request.path).is_some();
-                if self.handles.uploads().any(below) {
+                if self.handles.is_written_under(&request.path) {
                     Err(NOT_EMPTY)
                 } else {
                     Ok(None)
                 }
             }
-            (Act::Rename { to, .. }, _) => plan(&config.home, to, Need::Write).map(|_| None),
+            (Act::Rename { to, .. }, source) => {
+                let to_target = plan(&config.home, to, Need::Write)?;
+                refuse_disclosure(source, &to_target)?;
+                // What CLOSE is going to write belongs to the name that it was opened under.
+                if self.handles.is_written_under(&request.path) || self.handles.is_written_under(to)
+                {
+                    Err(BEING_WRITTEN)
+                } else {
+                    Ok(None)
+                }
+            }
             _ => Ok(None),
         }
     }
@@ -230,13 +281,19 @@ impl Session {
     fn run_path(&mut self, request: PathRequest) {
         let config = std::sync::Arc::clone(self.user.config());
         let uploading = self.handles.uploads_in(&request.path);
-        let parent_known = request
-            .path
+        let made = if let Act::Rename { to, .. } = &request.act {
+            to
+        } else {
+            &request.path
+        };
+        let parent_known = made
             .parent()
             .is_some_and(|parent| self.lane.known.contains(&parent));
-        let unlink_only = matches!(request.act, Act::Remove) && self.unlink_uploads(&request.path);
+        let uploaded_here =
+            matches!(request.act, Act::Remove) && self.handles.upload_at(&request.path).is_some();
         let (store, events) = (self.environment.store.clone(), self.events.clone());
-        self.tasks.spawn(async move {
+        let outlives = request.act.outlives();
+        let work = async move {
             let work = Work {
                 store: &*store,
                 config: &config,
@@ -245,30 +302,35 @@ impl Session {
             };
             let answer = match work.run(&request).await {
                 // The name existed as an upload; that it did not exist in S3 is no error.
-                Err(refusal) if unlink_only && refusal.status == Status::NO_SUCH_FILE => {
+                Err(refusal) if uploaded_here && refusal.status == Status::NO_SUCH_FILE => {
                     Answer::Reply(Reply::Status(Status::OK))
                 }
                 Ok(answer) => answer,
                 Err(refusal) => Answer::Refused(refusal),
             };
-            events.send(Event::Answered {
+            let (operation, done) = (request.operation, !matches!(answer, Answer::Refused(_)));
+            let path = request.path.clone();
+            let heard = events.send(Event::Answered {
                 request: Box::new(request),
                 answer,
             });
-        });
+            if outlives && !heard {
+                tracing::warn!(operation, %path, done, "change ended after its session");
+            }
+        };
+        if outlives {
+            self.environment.reaper.outlive(work);
+        } else {
+            self.tasks.spawn(work);
+        }
     }
 
-    fn unlink_uploads(&mut self, path: &VirtualPath) -> bool {
-        let mut found = false;
-        for upload in self
-            .handles
-            .uploads_mut()
-            .filter(|upload| upload.path == *path)
-        {
-            upload.unlinked = true;
-            found = true;
+    fn unlink_uploads(&mut self, path: &VirtualPath) {
+        for upload in self.handles.uploads_mut() {
+            if upload.path == *path {
+                upload.unlinked = true;
+            }
         }
-        found
     }
 
     /// Answers a request that ran, and lets those go on that waited for it.
@@ -386,18 +448,24 @@ impl Session {
         }
         match &request.act {
             Act::Rename { to, .. } => {
-                self.lane.known.clear();
+                self.forget(&request.path);
+                if let Some(parent) = to.parent() {
+                    self.know(parent);
+                }
                 audit::changed(request.operation, &request.path, Some(to));
             }
             Act::RmDir => {
-                self.lane.known.clear();
+                self.forget(&request.path);
                 audit::changed(request.operation, &request.path, None);
             }
             Act::MkDir => {
                 self.know(request.path.clone());
                 audit::changed(request.operation, &request.path, None);
             }
-            Act::Remove => audit::changed(request.operation, &request.path, None),
+            Act::Remove => {
+                self.unlink_uploads(&request.path);
+                audit::changed(request.operation, &request.path, None);
+            }
             Act::Stat
             | Act::SetStat(_)
             | Act::StatVfs
@@ -414,298 +482,11 @@ impl Session {
         self.lane.known.insert(directory);
     }
 
-    // ---- open directories ----
-
-    /// Answers READDIRs, and fetches the next page before it is needed.
-    pub(crate) fn advance_listing(&mut self, handle: HandleId) {
-        let now = crate::clock::unix_seconds(self.environment.clock.wall());
-        let Some(Handle::Directory(listing)) = self.handles.get_mut(handle) else {
-            return;
-        };
-        let mut answered = Vec::new();
-        while !self.out.is_full() && !listing.pending.is_empty() {
-            let Some(names) = listing.take_names() else {
-                break;
-            };
-            let Some((id, asked)) = listing.pending.pop_front() else {
-                break;
-            };
-            if names.is_empty() {
-                self.out.status(id, Status::EOF);
-                answered.push((asked, Status::EOF));
-            } else {
-                self.out.reply(id, &Reply::Names { names, now });
-                answered.push((asked, Status::OK));
-            }
-        }
-        if let Some((folder, query)) = listing.next_page() {
-            let (store, events) = (self.environment.store.clone(), self.events.clone());
-            self.tasks.spawn(async move {
-                let outcome = list::fetch_page(&*store, &folder, &query).await;
-                events.send(Event::Page {
-                    handle,
-                    query,
-                    outcome,
-                });
-            });
-        }
-        for (asked, status) in answered {
-            self.answered("readdir", asked, status.code);
-        }
-    }
-
-    pub(crate) fn page_arrived(
-        &mut self,
-        handle: HandleId,
-        query: crate::storage::ListQuery,
-        outcome: crate::storage::Result<ListPage>,
-    ) {
-        let Some(Handle::Directory(listing)) = self.handles.get_mut(handle) else {
-            return;
-        };
-        match outcome {
-            Ok(page) => listing.take_page(page),
-            Err(error) => {
-                listing.page_failed(query);
-                let path = listing.path.clone();
-                let refused = std::mem::take(&mut listing.pending);
-                audit::storage_refused("readdir", &path, &error.to_string());
-                let status = super::status::of_storage(error.kind);
-                for (id, asked) in refused {
-                    self.refuse(id, "readdir", asked, status);
-                }
-                return;
-            }
-        }
-        self.advance_listing(handle);
-    }
-
-    /// Tells a person where files can be put.
-    fn explain_virtual(&mut self, path: &VirtualPath, home: &crate::vfs::HomeDirectory) {
-        if self.lane_explained() {
-            return;
-        }
-        let parent = path.parent().unwrap_or_else(VirtualPath::root);
-        let entries: Vec<_> = home
-            .mappings()
-            .iter()
-            .map(|m| m.entry.as_str())
-            .take(8)
-            .collect();
-        self.out.stderr(format!(
-            "\"{parent}\" is virtual: put files below {}\n",
-            entries.join(", ")
-        ));
-    }
-
-    fn lane_explained(&mut self) -> bool {
-        let explained = self.explanations >= EXPLANATIONS_MAX;
-        self.explanations = self.explanations.saturating_add(1);
-        explained
+    fn forget(&mut self, directory: &VirtualPath) {
+        let elsewhere = |known: &VirtualPath| known.below(directory).is_none();
+        self.lane.known.retain(elsewhere);
     }
 }
 
-/// What one path request sees while it runs.
-struct Work<'a> {
-    store: &'a dyn ObjectStore,
-    config: &'a crate::idp::UserConfig,
-    uploading: Vec<(String, u64)>,
-    parent_known: bool,
-}
-
-impl Work<'_> {
-    async fn run(&self, request: &PathRequest) -> Result<Answer, Refusal> {
-        let home = &self.config.home;
-        let target = plan(home, &request.path, request.act.need())?;
-        let ok = Answer::Reply(Reply::Status(Status::OK));
-        match &request.act {
-            Act::Stat => {
-                let attrs = names::stat(self.store, &target).await?;
-                Ok(Answer::Reply(Reply::Attrs(attrs)))
-            }
-            Act::SetStat(attrs) => {
-                let now = names::stat(self.store, &target).await?;
-                match attrs.size {
-                    Some(size) if now.size != Some(size) => Err(SIZE_BY_PATH.into()),
-                    Some(_) | None => Ok(ok),
-                }
-            }
-            Act::StatVfs => Ok(Answer::Reply(Reply::StatVfs)),
-            Act::OpenDirectory => self.open_directory(request, target).await,
-            Act::Open { mode, .. } if mode.write => self.open_for_writing(target, *mode).await,
-            Act::Open { .. } => self.open_for_reading(target).await,
-            Act::Remove => names::remove(self.store, &target).await.map(|()| ok),
-            Act::MkDir => names::mkdir(self.store, &target).await.map(|()| ok),
-            Act::RmDir => names::rmdir(self.store, &target).await.map(|()| ok),
-            Act::Rename { to, replace } => {
-                let to = plan(home, to, Need::Write)?;
-                rename::rename(self.store, &target, &to, *replace)
-                    .await
-                    .map(|()| ok)
-            }
-            Act::Close(_) => Err(Status::FAILURE.into()),
-        }
-    }
-
-    async fn open_directory(
-        &self,
-        request: &PathRequest,
-        target: Target,
-    ) -> Result<Answer, Refusal> {
-        let path = request.path.clone();
-        let (folder, access, always) = match target {
-            Target::Virtual => {
-                let children = self.virtual_children(&path).await?;
-                let listing = Box::new(Listing::of_virtual(path, children));
-                return Ok(Answer::Directory { listing });
-            }
-            Target::Root { folder, access } => (folder, access, true),
-            Target::Object {
-                location, access, ..
-            } => (Folder::of(&location), access, false),
-            Target::MappedFile { .. } | Target::Nowhere => {
-                return Err(Status::NO_SUCH_FILE.into());
-            }
-        };
-        let first = list::fetch_page(self.store, &folder, &list::page_query(&folder, None)).await?;
-        let empty = first.objects.is_empty() && first.prefixes.is_empty();
-        if empty && !always && self.uploading.is_empty() {
-            return Err(Status::NO_SUCH_FILE.into());
-        }
-        let uploading = self.uploading.clone();
-        let listing = Listing::of_folder(path, folder, access, uploading, first);
-        Ok(Answer::Directory {
-            listing: Box::new(listing),
-        })
-    }
-
-    async fn virtual_children(
-        &self,
-        path: &VirtualPath,
-    ) -> Result<Vec<crate::sftp::Name>, Refusal> {
-        let mut children = Vec::new();
-        for (name, _) in self.config.home.children(path) {
-            let Ok(child) = VirtualPath::resolve(path, name.as_bytes()) else {
-                continue;
-            };
-            let target = plan(&self.config.home, &child, Need::Look)?;
-            match names::stat(self.store, &target).await {
-                Ok(attrs) => {
-                    let name = bytes::Bytes::copy_from_slice(name.as_bytes());
-                    children.push(crate::sftp::Name { name, attrs });
-                }
-                // The object of a file mapping that is not there is not listed.
-                Err(refusal) if refusal.status == Status::NO_SUCH_FILE => {}
-                Err(refusal) => return Err(refusal),
-            }
-        }
-        Ok(children)
-    }
-
-    async fn open_for_reading(&self, target: Target) -> Result<Answer, Refusal> {
-        let (location, access) = file_target(target)?;
-        let object = open_object(self.store, &location).await?;
-        Ok(Answer::Opened {
-            object: Some(Box::new((object, access))),
-            writing: None,
-            location,
-        })
-    }
-
-    async fn open_for_writing(&self, target: Target, mode: OpenMode) -> Result<Answer, Refusal> {
-        let parent = match &target {
-            Target::Object { parent, .. } if !self.parent_known => parent.clone(),
-            Target::Object { .. }
-            | Target::Virtual
-            | Target::Root { .. }
-            | Target::MappedFile { .. }
-            | Target::Nowhere => Parent::Root,
-        };
-        let (location, access) = file_target(target)?;
-        if mode.read && !access.may_read() {
-            return Err(super::status::WRITE_ONLY.into());
-        }
-        let parent_there = async {
-            if mode.create {
-                names::require_parent(self.store, &parent).await
-            } else {
-                Ok(())
-            }
-        };
-        let ((), found) = futures_util::try_join!(parent_there, self.existing(&location, mode))?;
-        let base = match found {
-            Found::Directory => return Err(IS_DIRECTORY.into()),
-            Found::Nothing if !mode.create => return Err(Status::NO_SUCH_FILE.into()),
-            Found::File(_) if mode.exclusive => return Err(EXISTS.into()),
-            Found::File(meta) if !mode.truncate => Some((meta.etag, meta.size)),
-            Found::Nothing | Found::File(_) => None,
-        };
-        if mode.append && base.as_ref().is_some_and(|(_, size)| *size > 0) {
-            return Err(NO_APPEND.into());
-        }
-        let object = match &base {
-            Some(_) if mode.read => Some(Box::new((
-                open_object(self.store, &location).await?,
-                access,
-            ))),
-            Some(_) | None => None,
-        };
-        let base = base.map(|(etag, size)| Base { etag, size });
-        let condition = self.condition(mode, base.as_ref().map(|base| &base.etag));
-        let writing = Some(ForWriting {
-            mode,
-            access,
-            base,
-            condition,
-        });
-        Ok(Answer::Opened {
-            object,
-            writing,
-            location,
-        })
-    }
-
-    /// Looks for what stands at the place. A file that is truncated anyway need not be looked
-    /// for, only a directory.
-    async fn existing(&self, location: &Location, mode: OpenMode) -> Result<Found, Refusal> {
-        if mode.create && mode.truncate && !mode.exclusive {
-            // A file and a directory of one name: the file is what the name means.
-            let folder = Folder::of(location);
-            if !names::is_directory(self.store, &folder).await? {
-                return Ok(Found::Nothing);
-            }
-            return match self.store.head(location).await {
-                Ok(_) => Ok(Found::Nothing),
-                Err(error) if error.kind == StorageErrorKind::NotFound => Ok(Found::Directory),
-                Err(error) => Err(error.into()),
-            };
-        }
-        names::find(self.store, location).await
-    }
-
-    fn condition(&self, mode: OpenMode, base: Option<&ETag>) -> Precondition {
-        match base {
-            _ if mode.exclusive => names::exclusive(self.store),
-            Some(etag) if self.store.capabilities().conditional_put => {
-                Precondition::IfMatch(etag.clone())
-            }
-            Some(_) | None => Precondition::None,
-        }
-    }
-}
-
-fn file_target(target: Target) -> Result<(Location, Access), Status> {
-    match target {
-        Target::Object {
-            location, access, ..
-        }
-        | Target::MappedFile { location, access } => Ok((location, access)),
-        Target::Virtual | Target::Root { .. } => Err(IS_DIRECTORY),
-        Target::Nowhere => Err(Status::NO_SUCH_FILE),
-    }
-}
-
-const SIZE_BY_PATH: Status =
-    Status::unsupported("The size of a file can be changed only while it is written");
+const BEING_WRITTEN: Status = Status::failure("The file is being written; close it first");
 const KNOWN_DIRECTORIES_MAX: usize = 1_000;
-const EXPLANATIONS_MAX: u32 = 20;

@@ -98,6 +98,19 @@ pub(crate) fn plan(home: &HomeDirectory, path: &VirtualPath, need: Need) -> Resu
     }
 }
 
+/// Refuses to move what may not be read to where it may be.
+///
+/// # Errors
+/// The status that the client gets.
+pub(crate) fn refuse_disclosure(from: &Target, to: &Target) -> Result<(), Status> {
+    let hidden = from.access().is_some_and(|access| !access.may_read());
+    if hidden && to.access().is_some_and(Access::may_read) {
+        Err(WRITE_ONLY)
+    } else {
+        Ok(())
+    }
+}
+
 impl Target {
     const fn access(&self) -> Option<Access> {
         match self {

@@ -10,14 +10,15 @@ use tokio::task::AbortHandle;
 use crate::limits;
 use crate::sftp::{HandleId, RequestId, Status};
 use crate::storage::{
-    ByteRange, ETag, Location, ObjectBody, ObjectMeta, ObjectStore, SharedStore, StorageError,
-    StorageErrorKind,
+    ByteRange, Checksum, ETag, Location, ObjectBody, ObjectMeta, ObjectStore, SharedStore,
+    StorageError, StorageErrorKind,
 };
 use crate::transfer::{Download, Fetch, ReadStep};
 use crate::vfs::{Access, VirtualPath};
 
 use super::actor::{Event, Events, Session};
-use super::names::{Found, find};
+use super::names::is_directory;
+use super::plan::Folder;
 use super::status::{CHANGED, IS_DIRECTORY, Refusal, of_storage};
 
 /// The state of one file that is read.
@@ -35,9 +36,13 @@ pub(crate) struct Reading {
     fetches: HashMap<u64, AbortHandle>,
     /// GETs that run on the session's own small allowance, the pool being empty.
     unpooled: Vec<u64>,
+    /// The whole object's checksum was asked for.
+    checksum_asked: bool,
     failed: Option<Status>,
     pub(crate) sent: u64,
     pub(crate) opened: Instant,
+    /// When it was last asked for bytes.
+    touched: Instant,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -79,12 +84,13 @@ pub(crate) async fn open_object(
             }
         }
         Err(error) if error.kind == StorageErrorKind::NotFound => {
-            match find(store, location).await? {
-                Found::Directory => Err(IS_DIRECTORY.into()),
-                // It came into being in between.
-                Found::File(_) => Err(CHANGED.into()),
-                Found::Nothing => Err(Status::NO_SUCH_FILE.into()),
-            }
+            let directory = is_directory(store, &Folder::of(location)).await?;
+            let status = if directory {
+                IS_DIRECTORY
+            } else {
+                Status::NO_SUCH_FILE
+            };
+            Err(status.into())
         }
         Err(error) => Err(error.into()),
     }
@@ -99,8 +105,7 @@ impl Reading {
         window_max: u64,
         opened: Instant,
     ) -> Self {
-        let opening = limits::OPENING_GET_BYTES;
-        let download = Download::new(meta.size, opening, window_max, meta.checksum);
+        let download = Download::new(meta.size, window_max, meta.checksum);
         Self {
             path,
             location,
@@ -111,21 +116,42 @@ impl Reading {
             asked: VecDeque::new(),
             fetches: HashMap::new(),
             unpooled: Vec::new(),
+            checksum_asked: false,
             failed: None,
             sent: 0,
             opened,
+            touched: opened,
         }
     }
 
     /// Takes a READ.
     pub(crate) fn ask(&mut self, id: RequestId, offset: u64, length: u32, asked: Instant) {
         let length = length.min(limits::READ_BYTES_MAX);
+        self.touched = asked;
         self.queue.push_back(QueuedRead {
             id,
             offset,
             length,
             asked,
         });
+    }
+
+    /// Lets its read-ahead go if nobody has asked for it since `then`; returns whether it did.
+    pub(crate) fn rest(&mut self, then: Option<Instant>) -> bool {
+        let idle = self.waiting() == 0 && then.is_some_and(|then| self.touched <= then);
+        if idle {
+            self.download.rest();
+        }
+        idle
+    }
+
+    /// Takes the whole object's checksum.
+    pub(crate) const fn expect(&mut self, checksum: Checksum) {
+        self.download.expect(checksum);
+    }
+
+    pub(crate) const fn is_failed(&self) -> bool {
+        self.failed.is_some()
     }
 
     /// Returns how many READs wait for an answer.
@@ -178,13 +204,11 @@ impl Session {
         body: ObjectBody,
     ) {
         let end = limits::OPENING_GET_BYTES.min(reading.meta.size);
-        let range = ByteRange { start: 0, end };
-        let fetch = Fetch {
-            id: 0,
-            range,
-            demanded: true,
+        // Where the pool is empty they are let go, and come again when a READ asks for them.
+        let Some(permit) = self.environment.budget.try_read_ahead(end) else {
+            return;
         };
-        reading.unpooled.push(fetch.id);
+        let fetch = reading.download.begin_opening(end, permit);
         self.spawn_fetch(handle, reading, fetch, Some(body));
     }
 
@@ -222,6 +246,7 @@ impl Session {
                 ReadStep::Wait => break,
                 ReadStep::Bytes { id, length, slices } => {
                     reading.sent = reading.sent.saturating_add(u64::from(length));
+                    self.environment.metrics.bytes_sent(u64::from(length));
                     self.out.data(id, length, slices);
                     self.answered_read(reading, Status::OK);
                 }
@@ -281,9 +306,32 @@ impl Session {
                 fetch.range.end = fetch.range.end.min(end);
                 reading.unpooled.push(fetch.id);
             }
+            if !fetch.demanded {
+                self.ask_checksum(handle, reading);
+            }
             reading.download.begin(fetch, permit);
             self.spawn_fetch(handle, reading, fetch, None);
         }
+    }
+
+    /// Asks for what a ranged GET does not tell: a reader that goes on in sequence may read the
+    /// whole object.
+    fn ask_checksum(&mut self, handle: HandleId, reading: &mut Reading) {
+        let kept = self.environment.store.capabilities().checksums;
+        if !kept || reading.checksum_asked || !reading.download.lacks_checksum() {
+            return;
+        }
+        reading.checksum_asked = true;
+        let (store, events) = (self.environment.store.clone(), self.events.clone());
+        let (location, etag) = (reading.location.clone(), reading.meta.etag.clone());
+        self.tasks.spawn(async move {
+            if let Ok(meta) = store.head(&location).await
+                && meta.etag == etag
+                && let Some(checksum) = meta.checksum
+            {
+                events.send(Event::Checksum { handle, checksum });
+            }
+        });
     }
 
     fn spawn_fetch(

@@ -6,12 +6,12 @@ use futures_util::future::join_all;
 use crate::limits;
 use crate::sftp::Status;
 use crate::storage::{
-    ByteRange, CompletedPart, Key, ListCursor, ListQuery, Location, NewObject, ObjectMeta,
+    ByteRange, CompletedPart, ETag, Key, ListCursor, ListQuery, Location, NewObject, ObjectMeta,
     ObjectStore, PartNumber, Precondition, StorageError, StorageErrorKind, Stored, UploadId,
 };
 
 use super::commit::{self, NONCE, Settled};
-use super::names::{Found, exclusive, find, require_parent};
+use super::names::{EMPTY_CHECKSUM, Found, exclusive, find, find_file_first, require_parent};
 use super::plan::{Folder, Target};
 use super::status::{CHANGED, EXISTS, IS_DIRECTORY, Refusal, VIRTUAL};
 
@@ -22,6 +22,7 @@ pub(crate) async fn rename(
     from: &Target,
     to: &Target,
     replace: bool,
+    parent_known: bool,
 ) -> Result<(), Refusal> {
     let source = match from {
         Target::Virtual | Target::Root { .. } | Target::MappedFile { .. } => {
@@ -39,17 +40,19 @@ pub(crate) async fn rename(
             location, parent, ..
         } => (location, parent),
     };
-    let found = find(store, source).await?;
     if source == target {
-        let missing = found == Found::Nothing;
+        let missing = find_file_first(store, source).await? == Found::Nothing;
         return if missing {
             Err(Status::NO_SUCH_FILE.into())
         } else {
             Ok(())
         };
     }
-    require_parent(store, parent).await?;
-    let occupied = find(store, target).await?;
+    let (found, (), occupied) = futures_util::try_join!(
+        find_file_first(store, source),
+        require_parent(store, parent, parent_known),
+        find(store, target)
+    )?;
     match (found, occupied) {
         (Found::Nothing, _) => Err(Status::NO_SUCH_FILE.into()),
         (Found::File(_), Found::Directory) => Err(IS_DIRECTORY.into()),
@@ -104,36 +107,73 @@ async fn rename_directory(
         return Err(Status::failure("A directory cannot be moved into itself").into());
     }
     let pairs = pairs_to_move(store, &from, &to).await?;
+    let mut copied = Vec::with_capacity(pairs.len());
     for (round, chunk) in pairs.chunks(MOVES_AT_ONCE).enumerate() {
         let copies = chunk
             .iter()
             .map(|(source, target)| copy_as_is(store, source, target).boxed());
         let copies: Vec<_> = copies.collect();
-        let failed = join_all(copies).await.into_iter().find_map(Result::err);
-        if let Some(error) = failed {
+        let copies: Result<Vec<_>, _> = join_all(copies).await.into_iter().collect();
+        let error = match copies {
+            Ok(etags) => {
+                copied.extend(etags);
+                None
+            }
+            Err(error) => Some(error),
+        };
+        if let Some(error) = error {
             let attempted = round.saturating_add(1).saturating_mul(MOVES_AT_ONCE);
             let attempted: Vec<_> = pairs
                 .iter()
                 .take(attempted)
-                .map(|(_, target)| target)
+                .map(|(_, target)| (target, None))
                 .collect();
             delete_all(store, &attempted).await.ok();
             return Err(error.into());
         }
     }
-    let sources: Vec<_> = pairs.iter().map(|(source, _)| source).collect();
-    Ok(delete_all(store, &sources).await?)
+    // What was written to in the meantime stays: its new bytes are nowhere else.
+    let pinned = store.capabilities().conditional_delete;
+    let etags = copied.iter().map(|etag| pinned.then_some(etag));
+    let sources = pairs.iter().map(|(source, _)| source).zip(etags);
+    // Some stores go on showing a directory whose marker went before what is below it.
+    let (markers, files): (Vec<_>, Vec<_>) = sources.partition(|(source, _)| is_marker(source));
+    let mut outcome = delete_all(store, &files).await;
+    for marker in markers.into_iter().rev() {
+        outcome = outcome.and(delete_all(store, &[marker]).await);
+    }
+    Ok(outcome?)
+}
+
+fn is_marker(location: &Location) -> bool {
+    location.key.as_str().ends_with('/')
 }
 
 async fn copy_as_is(
     store: &dyn ObjectStore,
     source: &Location,
     target: &Location,
-) -> Result<(), StorageError> {
+) -> Result<ETag, StorageError> {
     let meta = store.head(source).await?;
-    copy(store, source, &meta, target, &Precondition::None)
-        .await
-        .map(drop)
+    if meta.size == 0 && is_marker(source) {
+        // Some stores take a marker but do not find it as the source of a copy.
+        let object = NewObject {
+            content_type: meta.content_type,
+            metadata: meta.metadata,
+        };
+        store
+            .put(
+                target,
+                bytes::Bytes::new(),
+                EMPTY_CHECKSUM,
+                &object,
+                &Precondition::None,
+            )
+            .await?;
+    } else {
+        copy(store, source, &meta, target, &Precondition::None).await?;
+    }
+    Ok(meta.etag)
 }
 
 async fn pairs_to_move(
@@ -174,12 +214,16 @@ async fn pairs_to_move(
     }
 }
 
-async fn delete_all(store: &dyn ObjectStore, locations: &[&Location]) -> Result<(), StorageError> {
+/// Deletes what is still the version it is said to be, and goes on where one cannot be deleted.
+async fn delete_all(
+    store: &dyn ObjectStore,
+    locations: &[(&Location, Option<&ETag>)],
+) -> Result<(), StorageError> {
     let mut outcome = Ok(());
     for chunk in locations.chunks(MOVES_AT_ONCE) {
         let deletes: Vec<_> = chunk
             .iter()
-            .map(|location| store.delete(location, None))
+            .map(|(location, etag)| store.delete(location, *etag))
             .collect();
         outcome = join_all(deletes)
             .await

@@ -6,14 +6,14 @@ use bytes::Bytes;
 
 use crate::limits;
 use crate::sftp::{Attributes, Extension, HandleId, OpenMode, Reply, Request, RequestId, Status};
-use crate::vfs::{PathError, VirtualPath};
+use crate::vfs::{EntryType, PathError, VirtualPath};
 
 use super::actor::Session;
 use super::handles::Handle;
 use super::names::attributes_of;
 use super::paths::Act;
 use super::plan::{directory_attributes, file_attributes};
-use super::status::INVALID_HANDLE;
+use super::status::{INVALID_HANDLE, OVER_LIMIT};
 
 impl Session {
     /// Takes one request; every path through here ends in exactly one answer.
@@ -83,7 +83,7 @@ impl Session {
                 self.rename(id, operation, asked, &from, &to, true);
             }
             Extension::StatVfs { path } => self.path(id, operation, asked, &path, Act::StatVfs),
-            Extension::FStatVfs { handle } => match self.handles.get_mut(handle) {
+            Extension::FStatVfs { handle } => match self.handles.usable(handle) {
                 Some(_) => self.reply(id, operation, asked, &Reply::StatVfs),
                 None => self.refuse(id, operation, asked, INVALID_HANDLE),
             },
@@ -167,7 +167,7 @@ impl Session {
     }
 
     fn read(&mut self, id: RequestId, handle: HandleId, offset: u64, length: u32, asked: Instant) {
-        let Some(Handle::File { reading, writing }) = self.handles.get_mut(handle) else {
+        let Some(Handle::File { reading, writing }) = self.handles.usable(handle) else {
             return self.refuse(id, "read", asked, INVALID_HANDLE);
         };
         if let Some(writing) = writing
@@ -239,7 +239,7 @@ impl Session {
 
     fn fstat(&mut self, id: RequestId, handle: HandleId, asked: Instant) {
         let now = crate::clock::unix_seconds(self.environment.clock.wall());
-        let attrs = match self.handles.get_mut(handle) {
+        let attrs = match self.handles.usable(handle) {
             Some(Handle::File {
                 writing: Some(writing),
                 ..
@@ -261,7 +261,10 @@ impl Session {
     }
 
     fn fsetstat(&mut self, id: RequestId, handle: HandleId, attrs: &Attributes, asked: Instant) {
-        let status = match self.handles.get_mut(handle) {
+        let file_bytes_max = self.user.config().limits.file_bytes;
+        let too_large = attrs.size.zip(file_bytes_max);
+        let status = match self.handles.usable(handle) {
+            Some(_) if too_large.is_some_and(|(size, max)| size > max) => OVER_LIMIT,
             Some(Handle::File {
                 writing: Some(writing),
                 ..
@@ -277,7 +280,7 @@ impl Session {
 
     /// Nothing is visible, and nothing lost, before CLOSE: what arrived is safe only then.
     fn fsync(&mut self, id: RequestId, handle: HandleId, asked: Instant) {
-        let status = match self.handles.get_mut(handle) {
+        let status = match self.handles.usable(handle) {
             Some(Handle::File {
                 writing: Some(writing),
                 ..
@@ -297,14 +300,39 @@ impl Session {
             Some(Handle::File { .. }) | None => self.refuse(id, "readdir", asked, INVALID_HANDLE),
         }
     }
+
+    /// Tells a person where files can be put.
+    pub(super) fn explain_virtual(&mut self, path: &VirtualPath, home: &crate::vfs::HomeDirectory) {
+        if self.lane_explained() {
+            return;
+        }
+        let parent = path.parent().unwrap_or_else(VirtualPath::root);
+        let directories = home.mappings().iter();
+        let entries: Vec<_> = directories
+            .filter(|mapping| mapping.entry_type == EntryType::Directory)
+            .map(|m| m.entry.as_str())
+            .take(8)
+            .collect();
+        self.out.stderr(format!(
+            "\"{parent}\" is virtual: put files below {}\n",
+            entries.join(", ")
+        ));
+    }
+
+    fn lane_explained(&mut self) -> bool {
+        let explained = self.explanations >= EXPLANATIONS_MAX;
+        self.explanations = self.explanations.saturating_add(1);
+        explained
+    }
 }
 
 /// Returns bytes of a file that is being written, as long as they are still here.
 fn own_bytes(writing: &super::writing::Writing, offset: u64, length: u32) -> Result<Bytes, Status> {
-    let end = writing.upload.end();
+    let end = writing.size();
     if offset >= end {
         return Err(Status::EOF);
     }
+    // What was not written, or waits for its place, is not here either.
     let length = u64::from(length).min(end.saturating_sub(offset));
     // A READ may end at the border of a part: a short answer is a right one.
     let here = |length| {
@@ -314,7 +342,10 @@ fn own_bytes(writing: &super::writing::Writing, offset: u64, length: u32) -> Res
             .map(Bytes::copy_from_slice)
     };
     let to_border = writing.upload.bytes_to_border(offset).min(length);
-    here(to_border).ok_or(NO_LONGER_HERE)
+    if writing.must_park(offset, to_border) {
+        return Err(NOT_HERE);
+    }
+    here(to_border).ok_or(NOT_HERE)
 }
 
 /// `~` and `~/…` are the landing directory; nobody else's home is known here.
@@ -343,5 +374,6 @@ const fn status_of_path(error: PathError) -> Status {
 const NO_MODE: Status = Status::failure("Open for reading or for writing");
 const NOT_FOR_READING: Status = Status::denied("The file is not open for reading");
 const NOT_FOR_WRITING: Status = Status::denied("The file is not open for writing");
-const NO_LONGER_HERE: Status =
-    Status::unsupported("These bytes were already sent to the storage; close the file to read it");
+const NOT_HERE: Status =
+    Status::unsupported("These bytes can be read only when the file is closed");
+const EXPLANATIONS_MAX: u32 = 20;

@@ -9,16 +9,18 @@ use std::time::Instant;
 
 use tokio::task::AbortHandle;
 
+use super::order::Ticket;
 use crate::sftp::{Attributes, OpenMode, Payload, RequestId, Status};
+use crate::storage::PartLayout;
 use crate::storage::{
     Checksum, CompletedPart, ETag, Location, NewObject, PartNumber, Precondition, UploadId,
 };
-use crate::transfer::{PartLayout, Ticket, Upload, UploadError, WriteStep};
+use crate::transfer::{Upload, UploadError, WriteStep};
 use crate::vfs::{Access, VirtualPath};
 
 use super::commit;
 use super::names::MTIME;
-use super::status::{NO_APPEND, NO_EDIT};
+use super::status::{NO_APPEND, NO_EDIT, OVER_LIMIT};
 
 /// The state of one file that is written.
 #[derive(Debug)]
@@ -36,8 +38,8 @@ pub(crate) struct Writing {
     pub(crate) condition: Precondition,
     pub(crate) upload: Upload,
     pub(crate) parked: VecDeque<Parked>,
-    /// Parts whose slot was asked for.
-    pub(crate) slots_wanted: Vec<PartNumber>,
+    /// Parts whose slot was asked for, and who waits for it.
+    pub(crate) slots_wanted: BTreeMap<PartNumber, AbortHandle>,
     pub(crate) multipart: Multipart,
     pub(crate) parts: BTreeMap<PartNumber, (CompletedPart, Checksum)>,
     pub(crate) in_flight: BTreeMap<PartNumber, AbortHandle>,
@@ -75,6 +77,32 @@ pub(crate) struct Parked {
     pub(crate) payload: Payload,
     pub(crate) consumed: usize,
     pub(crate) asked: Instant,
+    /// How much it counts against the connection's allowance.
+    pub(crate) bytes: usize,
+}
+
+impl Parked {
+    pub(crate) const fn new(from: Source, offset: u64, payload: Payload, asked: Instant) -> Self {
+        let bytes = payload.length;
+        Self {
+            from,
+            offset,
+            payload,
+            consumed: 0,
+            asked,
+            bytes,
+        }
+    }
+
+    fn end(&self) -> u64 {
+        self.offset.saturating_add(as_u64(self.payload.length))
+    }
+
+    /// Forgets what stands at and after `size`.
+    fn truncate(&mut self, size: u64) {
+        let room = usize::try_from(size.saturating_sub(self.offset)).unwrap_or(usize::MAX);
+        self.payload.length = self.payload.length.min(room);
+    }
 }
 
 /// Who wrote the bytes.
@@ -141,7 +169,7 @@ impl Writing {
             condition,
             upload: Upload::new(layout),
             parked: VecDeque::new(),
-            slots_wanted: Vec::new(),
+            slots_wanted: BTreeMap::new(),
             multipart: Multipart::None,
             parts: BTreeMap::new(),
             in_flight: BTreeMap::new(),
@@ -177,6 +205,9 @@ impl Writing {
         if file_bytes_max.is_some_and(|max| end > max) {
             return Err(OVER_LIMIT);
         }
+        if length == 0 {
+            return Ok(offset);
+        }
         if !self.written
             && let Some(base) = &self.base
             && offset != 0
@@ -196,10 +227,9 @@ impl Writing {
     /// Says whether a parked WRITE must stay in front of this one.
     pub(crate) fn must_park(&self, offset: u64, length: u64) -> bool {
         let end = offset.saturating_add(length);
-        self.parked.iter().any(|parked| {
-            let parked_end = parked.offset.saturating_add(as_u64(parked.payload.length));
-            offset < parked_end && parked.offset < end
-        })
+        self.parked
+            .iter()
+            .any(|parked| offset < parked.end() && parked.offset < end)
     }
 
     /// Copies what has a slot.
@@ -225,16 +255,24 @@ impl Writing {
     }
 
     fn set_size(&mut self, size: u64) -> Result<(), Status> {
-        if size == 0 && !self.written {
-            // The same as opening with TRUNC.
-            self.base = None;
-        }
         if size < self.upload.end() {
             self.upload
                 .truncate(size)
                 .map_err(|error| status_of(&error))?;
-            self.append_at = self.append_at.min(size);
         }
+        // These WRITEs came before.
+        for parked in &mut self.parked {
+            parked.truncate(size);
+        }
+        if size == 0 && !self.written && self.base.take().is_some() {
+            // The same as opening with TRUNC.
+            self.condition = Precondition::None;
+        }
+        if let Some(base) = &mut self.base {
+            // What was cut off does not come back when the size grows again.
+            base.size = base.size.min(size);
+        }
+        self.append_at = size;
         self.size_set = Some(size);
         Ok(())
     }
@@ -246,11 +284,18 @@ impl Writing {
             (None, Some(base)) => base.size,
             (None, None) => 0,
         };
-        floor.max(self.upload.end())
+        let parked = self.parked.iter().map(Parked::end).max();
+        floor.max(self.upload.end()).max(parked.unwrap_or(0))
     }
 
+    /// Says whether CLOSE will make the file visible.
+    pub(crate) const fn will_appear(&self) -> bool {
+        self.failed.is_none() && !self.unlinked
+    }
+
+    /// Says whether the file is no longer what it was at OPEN.
     pub(crate) const fn is_written(&self) -> bool {
-        self.written
+        self.written || self.size_set.is_some()
     }
 
     /// Says what is left to do at CLOSE, once every WRITE has its place.
@@ -269,8 +314,7 @@ impl Writing {
                 from_base: true,
             }),
             (_, Some(set)) if start < set => {
-                let zeros = end.min(set).saturating_sub(start);
-                if zeros > crate::limits::ZERO_FILL_BYTES_MAX {
+                if self.upload.missing(size) > crate::limits::ZERO_FILL_BYTES_MAX {
                     return Err(GAP);
                 }
                 Ok(Finish::Fill {
@@ -308,5 +352,4 @@ fn as_u64(length: usize) -> u64 {
 }
 
 const TOO_LARGE: Status = Status::failure("The file is larger than can be stored");
-const OVER_LIMIT: Status = Status::failure("The file is larger than this user may store");
 const GAP: Status = Status::failure("Parts of the file were never written");

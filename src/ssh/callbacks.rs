@@ -68,11 +68,16 @@ impl ConnectionError {
                     | io::ErrorKind::ConnectionReset
                     | io::ErrorKind::ConnectionAborted
                     | io::ErrorKind::BrokenPipe
-                    | io::ErrorKind::TimedOut
             ),
             Self::Ssh(error) => matches!(error, russh::Error::Disconnect | russh::Error::HUP),
             Self::Cut => true,
         }
+    }
+
+    /// Says whether the kernel gave the connection up, having waited as long as we would for the
+    /// client to take output.
+    pub(super) fn is_stall(&self) -> bool {
+        matches!(self, Self::Ssh(russh::Error::IO(error)) if error.kind() == io::ErrorKind::TimedOut)
     }
 }
 

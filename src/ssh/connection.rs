@@ -215,6 +215,7 @@ fn log_end(state: &ConnectionState, result: &Result<(), ConnectionError>, source
         (Some(end), _) => (end.as_str(), None),
         (None, Ok(())) => ("client-closed", None),
         (None, Err(error)) if error.is_hang_up() => ("client-closed", None),
+        (None, Err(error)) if error.is_stall() => (EndReason::StalledOutput.as_str(), None),
         (None, Err(error)) => ("protocol-error", Some(error.to_string())),
     };
     let (bytes_in, bytes_out) = state.bytes();

@@ -11,6 +11,7 @@ use russh::keys::{Algorithm, HashAlg, PrivateKey, decode_secret_key};
 use zeroize::Zeroizing;
 
 use crate::secret::Secret;
+use crate::{config, limits};
 
 /// One private key of the server.
 #[derive(Clone)]
@@ -67,7 +68,8 @@ impl HostKey {
 
     /// Reads a private key from a file.
     pub fn load(path: &str) -> Result<Self, HostKeyError> {
-        Self::parse(&Secret::new(std::fs::read_to_string(path)?))
+        let text = config::read_text(path, limits::CONFIG_FILE_BYTES_MAX)?;
+        Self::parse(&Secret::new(text))
     }
 
     /// Makes a new ed25519 key.

@@ -32,6 +32,8 @@ pub enum Fault {
     CutBodyAfter(u64),
     /// The call waits for the gate before the store is asked.
     Hold(Gate),
+    /// The call waits for the gate, and the store is never asked.
+    HoldThenFail(Gate, StorageErrorKind),
 }
 
 #[derive(Debug)]
@@ -111,6 +113,10 @@ impl Failing {
                 gate.pass().await;
                 call.await
             }
+            Some(Fault::HoldThenFail(gate, kind)) => {
+                gate.pass().await;
+                Err(scripted(operation, kind))
+            }
             Some(Fault::CutBodyAfter(_)) | None => call.await,
         }
     }
@@ -180,6 +186,10 @@ impl ObjectStore for Failing {
             Some(Fault::Hold(gate)) => {
                 gate.pass().await;
                 call.await
+            }
+            Some(Fault::HoldThenFail(gate, kind)) => {
+                gate.pass().await;
+                Err(scripted(Operation::Get, kind))
             }
             None => call.await,
         }

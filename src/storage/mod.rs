@@ -17,6 +17,7 @@ use futures_util::stream::BoxStream;
 pub use self::error::{StorageError, StorageErrorKind};
 pub use self::location::{Bucket, Key, Location, NameError};
 pub use self::operation::Operation;
+pub use self::part_layout::{PartLayout, PartPlace};
 
 mod error;
 pub mod failing;
@@ -24,6 +25,8 @@ mod location;
 pub mod memory;
 pub mod metered;
 mod operation;
+mod part_layout;
+pub mod probe;
 pub mod s3;
 
 pub type Result<T> = std::result::Result<T, StorageError>;

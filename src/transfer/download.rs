@@ -53,7 +53,8 @@ struct Segment {
 struct Check {
     digest: crc_fast::Digest,
     at: u64,
-    expected: Checksum,
+    /// `None` as long as it is not known.
+    expected: Option<Checksum>,
 }
 
 /// A range to GET.
@@ -85,15 +86,15 @@ pub enum ReadStep {
 }
 
 impl Download {
-    /// Begins with the opening GET of `0..opening_end` on its way as fetch 0.
+    /// Begins with nothing on its way.
     #[must_use]
-    pub fn new(size: u64, opening_end: u64, window_max: u64, checksum: Option<Checksum>) -> Self {
-        let check = checksum.map(|expected| Check {
+    pub fn new(size: u64, window_max: u64, checksum: Option<Checksum>) -> Self {
+        let check = Some(Check {
             digest: crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme),
             at: 0,
-            expected,
+            expected: checksum,
         });
-        let mut download = Self {
+        Self {
             size,
             window_max,
             window: 0,
@@ -103,28 +104,52 @@ impl Download {
             abandoned: Vec::new(),
             next_id: 0,
             check,
-        };
-        let range = ByteRange {
-            start: 0,
-            end: opening_end.min(size),
-        };
-        if range.end > 0 {
-            download.begin(
-                Fetch {
-                    id: 0,
-                    range,
-                    demanded: true,
-                },
-                None,
-            );
         }
-        download.next_id = 1;
-        download
+    }
+
+    /// Notes that the GET which answered OPEN brings the bytes before `end`.
+    pub fn begin_opening(&mut self, end: u64, permit: ReadAheadPermit) -> Fetch {
+        let fetch = self.fetch(0, end, true);
+        self.begin(fetch, Some(permit));
+        fetch
+    }
+
+    /// Lets everything go that no READ waits for, until the reader comes back.
+    pub fn rest(&mut self) {
+        self.window = 0;
+        let pending = &self.pending;
+        let mut abandoned = Vec::new();
+        self.segments.retain(|segment| {
+            let range = segment.fetch.range;
+            let awaited = pending
+                .iter()
+                .any(|read| read.offset < range.end && range.start < read.end);
+            if !awaited && !segment.is_complete() {
+                abandoned.push(segment.fetch);
+            }
+            awaited
+        });
+        self.abandoned.append(&mut abandoned);
     }
 
     #[must_use]
     pub const fn size(&self) -> u64 {
         self.size
+    }
+
+    /// Says whether a whole-object checksum would be of use and is not known.
+    #[must_use]
+    pub fn lacks_checksum(&self) -> bool {
+        self.check
+            .as_ref()
+            .is_some_and(|check| check.expected.is_none())
+    }
+
+    /// Takes the whole object's checksum when it becomes known.
+    pub const fn expect(&mut self, checksum: Checksum) {
+        if let Some(check) = &mut self.check {
+            check.expected = Some(checksum);
+        }
     }
 
     #[must_use]
@@ -322,7 +347,11 @@ impl Download {
             check.digest.update(slice);
             check.at = check.at.saturating_add(length_of(slice));
         }
-        check.at < self.size || Checksum(check.digest.finalize()) == check.expected
+        let whole = check.at >= self.size;
+        let Some(expected) = check.expected.filter(|_| whole) else {
+            return true;
+        };
+        Checksum(check.digest.finalize()) == expected
     }
 
     /// Drops ranges that were read to their end or left far behind.
@@ -389,143 +418,4 @@ const CHUNK_BYTES_MAX: u64 = 4 * 1024 * 1024;
 const FETCHES_MAX: usize = 8;
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn content(size: u64) -> Vec<u8> {
-        (0..size)
-            .map(|at| u8::try_from(at * 7 % 251).unwrap())
-            .collect()
-    }
-
-    fn checksum(bytes: &[u8]) -> Checksum {
-        Checksum(crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, bytes))
-    }
-
-    fn slice(object: &[u8], range: ByteRange) -> Bytes {
-        let range = usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
-        Bytes::copy_from_slice(&object[range])
-    }
-
-    #[test]
-    fn a_small_file_needs_no_second_get() {
-        let object = content(1_000);
-        let mut download = Download::new(1_000, 1_000, 1 << 20, Some(checksum(&object)));
-        download.arrive(0, Bytes::from(object.clone()));
-        download.read(RequestId(1), 0, 600);
-        download.read(RequestId(2), 600, 600);
-        download.read(RequestId(3), 1_000, 600);
-        assert_eq!(download.next_fetch(false), None);
-        let ReadStep::Bytes { length: 600, .. } = download.step() else {
-            panic!()
-        };
-        let ReadStep::Bytes {
-            length: 400,
-            slices,
-            ..
-        } = download.step()
-        else {
-            panic!()
-        };
-        assert_eq!(slices.concat(), object[600..]);
-        assert_eq!(download.step(), ReadStep::EndOfFile { id: RequestId(3) });
-    }
-
-    #[test]
-    fn a_changed_byte_is_found_before_the_last_read_is_answered() {
-        let mut object = content(1_000);
-        let mut download = Download::new(1_000, 1_000, 1 << 20, Some(checksum(&object)));
-        object[10] ^= 1;
-        download.arrive(0, Bytes::from(object));
-        download.read(RequestId(1), 0, 999);
-        download.read(RequestId(2), 999, 1);
-        assert!(matches!(download.step(), ReadStep::Bytes { .. }));
-        assert_eq!(download.step(), ReadStep::Corrupt { id: RequestId(2) });
-    }
-
-    #[test]
-    fn a_random_reader_fetches_what_it_asks_for() {
-        let mut download = Download::new(1 << 30, 1 << 18, 1 << 24, None);
-        download.read(RequestId(1), 500 << 20, 4_096);
-        let fetch = download.next_fetch(false).unwrap();
-        assert_eq!(
-            fetch.range,
-            ByteRange {
-                start: 500 << 20,
-                end: (500 << 20) + 4_096
-            }
-        );
-        download.begin(fetch, None);
-        assert_eq!(download.next_fetch(false), None);
-    }
-
-    #[test]
-    fn a_sequential_reader_gets_a_growing_window() {
-        let mut download = Download::new(1 << 30, 1 << 18, 1 << 24, None);
-        for at in 0..64 {
-            download.read(RequestId(at), u64::from(at) * 32_768, 32_768);
-        }
-        let mut ahead = 0;
-        while let Some(fetch) = download.next_fetch(false) {
-            ahead = fetch.range.end;
-            download.begin(fetch, None);
-        }
-        assert!(ahead >= 8 << 20, "{ahead}");
-        assert!(download.segments.len() <= FETCHES_MAX);
-    }
-
-    proptest! {
-        #[test]
-        fn any_reads_return_what_the_object_holds(
-            size in 1_u64..3_000_000,
-            reads in prop::collection::vec((0_u64..3_100_000, 1_u32..200_000), 1..30),
-            sequential in any::<bool>(),
-            frame in 1_000_usize..300_000,
-        ) {
-            let object = content(size);
-            let mut download = Download::new(size, 1 << 18, 1 << 21, Some(checksum(&object)));
-            let mut sources = vec![(0, slice(&object, ByteRange { start: 0, end: size.min(1 << 18) }))];
-            let mut at = 0;
-            for (number, (offset, length)) in reads.iter().enumerate() {
-                let offset = if sequential { at } else { *offset };
-                at = offset + u64::from(*length);
-                download.read(RequestId(u32::try_from(number).unwrap()), offset, *length);
-                let mut answered = false;
-                for _ in 0..10_000 {
-                    match download.step() {
-                        ReadStep::Bytes { length: got, slices, .. } => {
-                            let end = (offset + u64::from(*length)).min(size);
-                            prop_assert_eq!(u64::from(got), end - offset);
-                            let expected = slice(&object, ByteRange { start: offset, end });
-                            prop_assert!(slices.concat() == expected);
-                            answered = true;
-                            break;
-                        }
-                        ReadStep::EndOfFile { .. } => {
-                            prop_assert!(offset >= size);
-                            answered = true;
-                            break;
-                        }
-                        ReadStep::Corrupt { .. } => return Err(TestCaseError::fail("corrupt")),
-                        ReadStep::Wait => {}
-                    }
-                    while let Some(fetch) = download.next_fetch(false) {
-                        sources.push((fetch.id, slice(&object, fetch.range)));
-                        download.begin(fetch, None);
-                    }
-                    for (id, source) in &mut sources {
-                        let piece = source.split_to(frame.min(source.len()));
-                        if !piece.is_empty() {
-                            download.arrive(*id, piece);
-                        }
-                    }
-                }
-                prop_assert!(answered);
-                let held: usize = download.segments.iter().flat_map(|s| &s.frames).map(|f| f.1.len()).sum();
-                prop_assert!(held < 20 << 20);
-            }
-        }
-    }
-}
+mod tests;

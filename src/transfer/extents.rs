@@ -63,6 +63,15 @@ impl Extents {
         (at < end).then_some((at, end))
     }
 
+    /// Returns how many bytes below `end` are missing.
+    #[must_use]
+    pub fn missing(&self, end: u64) -> u64 {
+        let there = |range: &(u64, u64)| range.1.min(end).saturating_sub(range.0);
+        self.ranges
+            .iter()
+            .fold(end, |left, range| left.saturating_sub(there(range)))
+    }
+
     /// Returns the end of the last range.
     #[must_use]
     pub fn end(&self) -> u64 {
@@ -95,6 +104,8 @@ mod tests {
             }
             let gap = (0..end).find(|at| !bytes[usize::try_from(*at).unwrap()]);
             prop_assert_eq!(extents.first_gap(end).map(|gap| gap.0), gap);
+            let missing = (0..end).filter(|at| !bytes[usize::try_from(*at).unwrap()]).count();
+            prop_assert_eq!(extents.missing(end), missing as u64);
             let last = (0..64).rev().find(|at| bytes[*at]).map_or(0, |at| at as u64 + 1);
             prop_assert_eq!(extents.end(), last);
             if let Some((from, to)) = extents.first_gap(end) {

@@ -5,12 +5,8 @@
 
 pub use self::download::{Download, Fetch, ReadStep};
 pub use self::extents::{Extents, TooScattered};
-pub use self::order::{PathOrder, Ticket};
-pub use self::parts::{PartLayout, PartPlace};
 pub use self::upload::{ReadyPart, Upload, UploadError, WriteStep};
 
 mod download;
 mod extents;
-mod order;
-mod parts;
 mod upload;

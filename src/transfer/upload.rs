@@ -7,11 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::extents::Extents;
-use super::parts::{PartLayout, PartPlace};
 use crate::budget::Slot;
 use crate::limits;
 use crate::sftp::Payload;
-use crate::storage::PartNumber;
+use crate::storage::{PartLayout, PartNumber, PartPlace};
 
 /// The state of one upload.
 #[derive(Debug)]
@@ -204,6 +203,26 @@ impl Upload {
         None
     }
 
+    /// Returns how many bytes below `size` nobody wrote, or that there is no place for them all.
+    #[must_use]
+    pub fn missing(&self, size: u64) -> u64 {
+        let (mut at, mut missing) = (0_u64, 0_u64);
+        while at < size {
+            let Some(place) = self.layout.part_at(at) else {
+                return u64::MAX;
+            };
+            let length = place.end().min(size).saturating_sub(place.offset);
+            let absent = match self.filling.get(&place.number) {
+                Some(part) => part.written.missing(length),
+                None if self.shipped.contains(&place.number) => 0,
+                None => length,
+            };
+            missing = missing.saturating_add(absent);
+            at = place.end();
+        }
+        missing
+    }
+
     /// Forgets what was written at and after `size`.
     ///
     /// # Errors
@@ -234,6 +253,8 @@ impl Upload {
         if let Some((start, end)) = self.first_gap(size) {
             return Err(UploadError::Gap { start, end });
         }
+        // A slot may have come for bytes that were cut off since.
+        self.filling.retain(|_, part| part.place.offset < size);
         let Some((number, part)) = self.filling.pop_first() else {
             return Ok(None);
         };

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use portcullis::idp::cache::{CacheSettings, Cached};
 use portcullis::idp::{Credential, IdentityProvider as _, IdpError, Question, Verdict};
+use portcullis::metrics::Metrics;
 use portcullis::secret::Secret;
 use serde_json::{Value, json};
 
@@ -58,7 +59,12 @@ impl Bench {
         change(&mut settings);
         let provider = RecordingProvider::new(standing);
         let clock = Arc::new(FakeClock::new());
-        let cached = Cached::new(provider.clone(), settings, clock.clone());
+        let cached = Cached::new(
+            provider.clone(),
+            settings,
+            Arc::new(Metrics::default()),
+            clock.clone(),
+        );
         Self {
             provider,
             clock,

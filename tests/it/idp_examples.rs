@@ -1,39 +1,182 @@
-//! The example identity providers, asked as the gateway asks.
+//! The example identity providers, each a process of its own, asked as the gateway asks.
 
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 
 use portcullis::idp::webhook::{Event, Webhook, WebhookSettings};
-use portcullis::idp::{Credential, IdentityProvider as _, Question, Verdict};
+use portcullis::idp::{Credential, IdentityProvider as _, IdpError, Question, UserConfig, Verdict};
 use portcullis::secret::Secret;
+use portcullis::vfs::HomeType;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/idp-examples/python");
-
-/// Starts the example on a free port; `None`, with the reason printed, where Python is missing.
-async fn start() -> Option<(Child, String)> {
-    let spawned = Command::new("python3")
-        .args(["idp.py", "--listen", "127.0.0.1:0"])
-        .current_dir(FOLDER)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn();
-    let mut child = match spawned {
-        Ok(child) => child,
-        Err(error) => {
-            println!("skipped: python3 does not start: {error}");
-            return None;
-        }
-    };
-    let mut line = String::new();
-    let mut output = BufReader::new(child.stdout.take().unwrap());
-    output.read_line(&mut line).await.unwrap();
-    let url = line.trim().strip_prefix("listening on ").unwrap();
-    Some((child, url.to_owned()))
+/// Which of the two answers an example can give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Forms {
+    /// `alice` gets the plain one, the others Transfer Family's.
+    Both,
+    /// Everybody gets Transfer Family's, and it is asked in that form only.
+    TransferFamily,
 }
 
-async fn ask(webhook: &Webhook, user: &str, password: Option<&str>) -> Verdict {
+#[tokio::test]
+async fn the_python_example_keeps_the_contract() {
+    keeps_the_contract("python", command("python3", &["idp.py"]), Forms::Both).await;
+}
+
+#[tokio::test]
+async fn the_node_example_keeps_the_contract() {
+    keeps_the_contract("node", command("node", &["idp.mjs"]), Forms::Both).await;
+}
+
+#[tokio::test]
+async fn the_lambda_example_keeps_the_contract() {
+    let python = command("python3", &["run_local.py"]);
+    keeps_the_contract("aws-lambda", python, Forms::TransferFamily).await;
+}
+
+#[tokio::test]
+async fn a_lambda_function_that_raises_is_unavailable_and_denies_nobody() {
+    // Any function that does not take an event and a context.
+    let python = command(
+        "python3",
+        &["run_local.py", "--handler", "operator.truediv"],
+    );
+    let Some(example) = Example::start("aws-lambda", python).await else {
+        return;
+    };
+    assert_unavailable(&example, Event::TransferFamily).await;
+}
+
+#[tokio::test]
+async fn the_go_example_keeps_the_contract() {
+    // Built and not `go run`: that would leave its own child behind when it is killed.
+    let built = tempfile::tempdir().unwrap();
+    let program = built.path().join("idp").to_str().unwrap().to_owned();
+    let mut go = command("go", &["build", "-o", &program, "."]);
+    go.env("GOTOOLCHAIN", "local").env("GOFLAGS", "-mod=mod");
+    match go.current_dir(folder("go")).output().await {
+        Ok(Output { status, .. }) if status.success() => {
+            keeps_the_contract("go", command(&program, &[]), Forms::Both).await;
+        }
+        Ok(Output { stderr, .. }) if needs_newer_go(&stderr) => skip("go", "go is too old"),
+        Ok(Output { stderr, .. }) => panic!("{}", String::from_utf8_lossy(&stderr)),
+        Err(error) => skip("go", &format!("go does not start: {error}")),
+    }
+}
+
+#[tokio::test]
+async fn the_postgres_example_keeps_the_contract() {
+    keeps_the_contract("postgres", command("./try.sh", &[]), Forms::Both).await;
+}
+
+#[tokio::test]
+async fn the_postgres_example_without_its_database_is_unavailable_and_denies_nobody() {
+    let nowhere = "postgresql:///idp?host=/nowhere";
+    let python = command("python3", &["idp.py", "--database", nowhere]);
+    let Some(example) = Example::start("postgres", python).await else {
+        return;
+    };
+    assert_unavailable(&example, Event::Plain).await;
+}
+
+async fn assert_unavailable(example: &Example, event: Event) {
+    let answer = ask(&example.webhook(event), "alice", Some("alice-secret")).await;
+    assert!(
+        matches!(answer, Err(IdpError::Unavailable { .. })),
+        "{answer:?}"
+    );
+}
+
+async fn keeps_the_contract(name: &str, command: Command, forms: Forms) {
+    let Some(example) = Example::start(name, command).await else {
+        return;
+    };
+    if forms == Forms::Both {
+        asked(&example.webhook(Event::Plain), forms).await;
+        // A password stays one, however it looks.
+        let blank = ask(&example.webhook(Event::Plain), "alice", Some("")).await;
+        assert!(matches!(blank, Ok(Verdict::Denied(_))), "{blank:?}");
+    }
+    asked(&example.webhook(Event::TransferFamily), forms).await;
+}
+
+/// Asks about everybody, in every way.
+async fn asked(webhook: &Webhook, forms: Forms) {
+    for user in ["alice", "bob", "carol"] {
+        let right = format!("{user}-secret");
+        let config = allowed(ask(webhook, user, Some(&right)).await);
+        assert_home(user, &config, forms);
+        assert!(config.public_keys.is_empty(), "{user} {config:?}");
+        assert!(config.warnings.is_empty(), "{user} {config:?}");
+        let wrong = ask(webhook, user, Some("wrong")).await;
+        assert!(matches!(wrong, Ok(Verdict::Denied(_))), "{user} {wrong:?}");
+    }
+    for user in ["alice", "bob"] {
+        let config = allowed(ask(webhook, user, None).await);
+        assert_home(user, &config, forms);
+        let [key] = &*config.public_keys else {
+            panic!("{user} {config:?}")
+        };
+        assert!(key.starts_with("ssh-ed25519 AAAA"), "{user} {key}");
+    }
+    for (user, password) in [
+        ("carol", None),
+        ("nobody", None),
+        ("nobody", Some("alice-secret")),
+    ] {
+        let answer = ask(webhook, user, password).await;
+        assert!(
+            matches!(answer, Ok(Verdict::Denied(_))),
+            "{user} {answer:?}"
+        );
+    }
+}
+
+fn allowed(answer: Result<Verdict, IdpError>) -> UserConfig {
+    match answer {
+        Ok(Verdict::Allowed(config)) => UserConfig::clone(&config),
+        refused => panic!("{refused:?}"),
+    }
+}
+
+/// All examples know the same three users.
+fn assert_home(user: &str, config: &UserConfig, forms: Forms) {
+    let mappings: Vec<_> = config
+        .home
+        .mappings()
+        .iter()
+        .map(|mapping| {
+            let (entry, access) = (mapping.entry.as_str(), mapping.access.as_str());
+            format!("{entry} {}/{} {access}", mapping.bucket, mapping.prefix)
+        })
+        .collect();
+    let (write, read) = match forms {
+        Forms::Both => ("write", "read"),
+        // This form cannot say who may do what: the role does.
+        Forms::TransferFamily => ("read-write", "read-write"),
+    };
+    let (home_type, expected) = match user {
+        "alice" => (
+            HomeType::Logical,
+            vec![
+                format!("/in my-bucket/alice/in {write}"),
+                format!("/out my-bucket/alice/out {read}"),
+            ],
+        ),
+        "bob" => (
+            HomeType::Logical,
+            vec!["/ my-bucket/bob read-write".to_owned()],
+        ),
+        _ => (
+            HomeType::Path,
+            vec!["/my-bucket/carol my-bucket/carol read-write".to_owned()],
+        ),
+    };
+    assert_eq!(mappings, expected, "{user}");
+    assert_eq!(config.home.home_type(), home_type, "{user}");
+}
+
+async fn ask(webhook: &Webhook, user: &str, password: Option<&str>) -> Result<Verdict, IdpError> {
     let secret = |text: &str| Credential::Password(Secret::new(text.to_owned()));
     let question = Question {
         request_id: "c1-1".into(),
@@ -42,40 +185,92 @@ async fn ask(webhook: &Webhook, user: &str, password: Option<&str>) -> Verdict {
         source_ip: "192.0.2.7".parse().unwrap(),
         session_id: "c1".into(),
     };
-    webhook.ask(&question).await.unwrap()
+    webhook.ask(&question).await
 }
 
-fn allowed(verdict: &Verdict) -> bool {
-    matches!(verdict, Verdict::Allowed(_))
+/// An example that listens, until it is dropped.
+struct Example {
+    url: String,
+    /// Killed with this value; `try.sh` ends, and cleans up, when its standard input does.
+    _process: Child,
 }
 
-#[tokio::test]
-async fn the_python_example_keeps_the_contract() {
-    let Some((_child, url)) = start().await else {
-        return;
-    };
-    for event in [Event::Plain, Event::TransferFamily] {
-        let mut settings = WebhookSettings::new(&url, "s-1");
+impl Example {
+    /// Starts an example on a free port; `None` where what it runs on is missing.
+    async fn start(name: &str, mut command: Command) -> Option<Self> {
+        let cleans_up = command.as_std().get_program() == "./try.sh";
+        let spawned = command
+            .args(["--listen", "127.0.0.1:0"])
+            .current_dir(folder(name))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(!cleans_up)
+            .spawn();
+        let mut process = match spawned {
+            Ok(process) => process,
+            Err(error) => {
+                skip(name, &format!("it does not start: {error}"));
+                return None;
+            }
+        };
+        let mut line = String::new();
+        let mut output = BufReader::new(process.stdout.take().unwrap());
+        output.read_line(&mut line).await.unwrap();
+        if let Some(url) = line.trim().strip_prefix("listening on ") {
+            let url = url.to_owned();
+            return Some(Self {
+                url,
+                _process: process,
+            });
+        }
+        let Output { status, stderr, .. } = process.wait_with_output().await.unwrap();
+        let stderr = String::from_utf8_lossy(&stderr);
+        let missing = status.code() == Some(MISSING) || stderr.contains("ModuleNotFoundError");
+        assert!(missing, "{name} ended with {status}: {stderr}");
+        skip(name, stderr.trim());
+        None
+    }
+
+    fn webhook(&self, event: Event) -> Webhook {
+        let mut settings = WebhookSettings::new(&self.url, "s-1");
         settings.event = event;
-        let webhook = Webhook::new(settings).unwrap();
-        for user in ["alice", "bob", "carol"] {
-            let right = format!("{user}-secret");
-            let answer = ask(&webhook, user, Some(&right)).await;
-            assert!(allowed(&answer), "{event:?} {user} {answer:?}");
-            let answer = ask(&webhook, user, Some("wrong")).await;
-            assert!(!allowed(&answer), "{event:?} {user}");
-            let answer = ask(&webhook, user, None).await;
-            assert_eq!(
-                allowed(&answer),
-                user != "carol",
-                "{event:?} {user} {answer:?}"
-            );
-        }
-        for password in [Some("alice-secret"), None] {
-            assert!(
-                !allowed(&ask(&webhook, "nobody", password).await),
-                "{event:?}"
-            );
-        }
+        Webhook::new(settings).unwrap()
     }
 }
+
+fn command(program: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    command
+}
+
+fn folder(name: &str) -> String {
+    format!("{}/idp-examples/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn needs_newer_go(stderr: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(stderr);
+    [
+        "requires go",
+        "invalid go version",
+        "is not in GOROOT",
+        "is not in std",
+    ]
+    .iter()
+    .any(|sign| text.contains(sign))
+}
+
+/// Says why an example is not tested; where everything is to be tested, that is a failure.
+fn skip(name: &str, reason: &str) {
+    assert!(!must_run(), "CI=1, and {name} does not run: {reason}");
+    println!("skipped: {name}: {reason}");
+}
+
+#[expect(clippy::disallowed_methods, reason = "a switch of this test alone")]
+fn must_run() -> bool {
+    std::env::var("CI").is_ok_and(|value| value == "1")
+}
+
+/// The exit status of `try.sh` where something is not installed.
+const MISSING: i32 = 69;

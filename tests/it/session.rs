@@ -11,24 +11,24 @@ use russh_sftp::protocol::{FileAttributes, OpenFlags, StatusCode};
 
 use crate::common::sftp::{Talk, code, whole_bucket};
 
-fn store() -> Arc<MemoryStore> {
+pub(crate) fn store() -> Arc<MemoryStore> {
     Arc::new(MemoryStore::new(&[&Bucket::parse("b").unwrap()]))
 }
 
-fn at(key: &str) -> Location {
+pub(crate) fn at(key: &str) -> Location {
     Location {
         bucket: Bucket::parse("b").unwrap(),
         key: Key::parse(key).unwrap(),
     }
 }
 
-fn pattern(length: usize) -> Vec<u8> {
+pub(crate) fn pattern(length: usize) -> Vec<u8> {
     (0..length)
         .map(|at| u8::try_from(at * 31 % 251).unwrap())
         .collect()
 }
 
-const MIB: usize = 1024 * 1024;
+pub(crate) const MIB: usize = 1024 * 1024;
 
 #[tokio::test]
 async fn files_go_up_and_come_back() {
@@ -274,6 +274,39 @@ async fn rename_moves_files_and_directories() {
     assert_eq!(store.object(&at("b")), None);
 }
 
+/// `SeaweedFS` shows a marker to HEAD and to listings, but not to `CopyObject`.
+#[tokio::test]
+async fn a_directory_moves_where_its_marker_cannot_be_copied() {
+    let (spoiled, store) = failing();
+    let talk = Talk::start(spoiled.clone()).await;
+    talk.client
+        .mkdir("/d", FileAttributes::empty())
+        .await
+        .unwrap();
+    spoiled.spoil(Operation::Copy, 1, Fault::Fail(StorageErrorKind::NotFound));
+    talk.client.rename("/d", "/e").await.unwrap();
+    assert_eq!(store.object(&at("e/")).as_deref(), Some(&b""[..]));
+    assert_eq!(store.object(&at("d/")), None);
+}
+
+/// `SeaweedFS` shows a directory for ever whose marker was deleted before its files.
+#[tokio::test]
+async fn a_moved_directory_loses_its_marker_last() {
+    let (spoiled, store) = failing();
+    let talk = Talk::start(spoiled.clone()).await;
+    talk.client
+        .mkdir("/d", FileAttributes::empty())
+        .await
+        .unwrap();
+    talk.put("/d/file", b"x").await.unwrap();
+    let fault = Fault::Fail(StorageErrorKind::Unavailable);
+    spoiled.spoil(Operation::Delete, 1, fault);
+    assert!(talk.client.rename("/d", "/e").await.is_err());
+    // The first to go was the file.
+    assert_eq!(store.object(&at("d/file")).as_deref(), Some(&b"x"[..]));
+    assert_eq!(store.object(&at("e/file")).as_deref(), Some(&b"x"[..]));
+}
+
 #[tokio::test]
 async fn a_listing_shows_a_file_beside_a_directory_of_its_name_once() {
     let store = store();
@@ -396,14 +429,14 @@ async fn little_memory_slows_uploads_down_and_fails_none() {
     }
 }
 
-fn failing() -> (Arc<Failing>, Arc<MemoryStore>) {
+pub(crate) fn failing() -> (Arc<Failing>, Arc<MemoryStore>) {
     let inner = store();
     let shared: SharedStore = inner.clone();
     (Arc::new(Failing::new(shared)), inner)
 }
 
 /// Puts an object as another program would.
-async fn plant(store: &Arc<MemoryStore>, key: &str, content: &[u8]) {
+pub(crate) async fn plant(store: &Arc<MemoryStore>, key: &str, content: &[u8]) {
     use portcullis::storage::{Checksum, NewObject, ObjectStore as _, Precondition};
     let checksum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, content);
     let (payload, object) = (Bytes::copy_from_slice(content), NewObject::default());

@@ -137,7 +137,7 @@ async fn test(config: &Config, webhook: Webhook, login: &Login, options: &Option
             }
         };
     }
-    let url = super::origin(&config.identity.url);
+    let url = super::check_config::origin(&config.identity.url);
     let report = report::Report {
         url: &url,
         route: &route,

@@ -13,8 +13,8 @@ use crate::vfs::MappingError;
 
 mod json;
 mod plain;
-mod substitute;
-mod timestamp;
+pub(super) mod substitute;
+pub(super) mod timestamp;
 mod transfer;
 
 /// What was asked: an answer means something only together with it.

@@ -30,7 +30,7 @@ fn replace<'v>(text: &str, value: impl Fn(&str) -> Option<&'v str>) -> String {
 ///
 /// # Errors
 /// A name that would be more than one component, or none.
-pub(super) fn target(text: &str, user: &str) -> Result<String, IdpError> {
+pub(in crate::idp) fn target(text: &str, user: &str) -> Result<String, IdpError> {
     let replaced = replace(text, |name| (name == "username").then_some(user));
     let one_component = !user.contains('/')
         && !matches!(user, "" | "." | "..")

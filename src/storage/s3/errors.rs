@@ -8,7 +8,7 @@ use std::error::Error;
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::{RequestId as _, RequestIdExt as _};
 
 use crate::storage::{Bucket, Key, Operation, StorageError, StorageErrorKind};
@@ -141,27 +141,32 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
 }
 
 /// Words an error for one line of the operator's log. Neither form shows a request's headers.
-fn worded<E>(error: &SdkError<E, HttpResponse>) -> String
+pub(super) fn worded<E>(error: &SdkError<E, HttpResponse>) -> String
 where
     E: Error + ProvideErrorMetadata + Send + Sync + 'static,
 {
     let text = if let SdkError::ServiceError(answer) = error {
         let status = answer.raw().status().as_u16();
-        let code = answer.err().code().unwrap_or("no code");
-        let message = answer.err().message().unwrap_or("no message");
+        let (code, message) = (answer.err().code(), answer.err().message());
+        let code = code.unwrap_or("no code");
+        // An answer that is no answer of S3's says at least why it could not be read.
+        let message = message.map_or_else(|| chain(answer.err()), ToOwned::to_owned);
         let request = error.request_id().unwrap_or("-");
         let extended = error.extended_request_id().unwrap_or("-");
         format!("{status} {code}: {message} (request {request}, {extended})")
     } else {
-        match error.source() {
-            Some(source) => DisplayErrorContext(source).to_string(),
-            None => error.to_string(),
-        }
+        chain(error.source().unwrap_or(error))
     };
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .take(DETAIL_CHARS_MAX)
         .collect()
+}
+
+/// Words an error with its causes, outermost first.
+pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+    let texts: Vec<String> = causes(error).map(ToString::to_string).collect();
+    texts.join(": ")
 }
 
 /// Some stores put a page of HTML into their message.

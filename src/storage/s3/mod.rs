@@ -2,7 +2,7 @@
 //!
 //! What differs from the SDK's defaults, and why:
 //!
-//! - Payloads go out as one buffer, unsigned and without `aws-chunked`: the CRC-64/NVME that the
+//! - Payloads go out under a [`loan`], unsigned and without `aws-chunked`: the CRC-64/NVME that the
 //!   caller already has travels in a header and protects them end to end.
 //! - Commits are sent once. A retry by the SDK would meet its own first try (a 412, or no such
 //!   upload) and report a failure for what has landed. Only an answer that says "not done, slow
@@ -38,6 +38,8 @@ use super::{
 
 mod convert;
 mod errors;
+mod lifecycle;
+mod loan;
 mod objects;
 mod settings;
 mod uploads;
@@ -70,7 +72,19 @@ impl S3Store {
     /// # Errors
     /// When the certificate authorities cannot be read.
     pub async fn connect(settings: Settings) -> std::result::Result<Self, ConnectError> {
-        let http = http_client(settings.ca_pem.as_deref())?;
+        let plain = settings
+            .endpoint
+            .as_deref()
+            .is_some_and(|url| url.starts_with("http://"));
+        let http = match &settings.credentials {
+            // Nothing is asked over TLS: a machine without certificate authorities will do.
+            Credentials::Static { .. } if plain => {
+                aws_smithy_http_client::Builder::new().build_http()
+            }
+            Credentials::Static { .. } | Credentials::DefaultChain => {
+                http_client(settings.ca_pem.as_deref())?
+            }
+        };
         let region = Region::new(settings.region);
         let credentials = match settings.credentials {
             Credentials::DefaultChain => default_chain(&http, region.clone()).await,
@@ -134,6 +148,15 @@ impl S3Store {
             .build();
         Self {
             client: aws_sdk_s3::Client::from_conf(config),
+            ..self.clone()
+        }
+    }
+
+    /// Returns the same endpoint, taken for one that honours other conditions.
+    #[must_use]
+    pub fn with_capabilities(&self, capabilities: Capabilities) -> Self {
+        Self {
+            capabilities,
             ..self.clone()
         }
     }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use aws_sdk_s3::error::DisplayErrorContext;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use aws_sdk_s3::primitives::ByteStream;
@@ -11,7 +10,8 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 
-use super::errors::Call;
+use super::errors::{Call, chain};
+use super::loan::Loan;
 use super::{S3Store, call_on, convert};
 use crate::storage::{
     Bucket, ByteRange, Checksum, ETag, ListCursor, ListPage, ListQuery, ListedObject, Location,
@@ -128,6 +128,7 @@ impl S3Store {
         let call = call_on(Operation::Put, location);
         let limit = self.timeouts.of_payload(payload.len());
         let (if_match, if_none_match) = condition_if(self.capabilities.conditional_put, condition);
+        let loan = Loan::new(payload);
         let answer = self
             .client
             .put_object()
@@ -141,7 +142,7 @@ impl S3Store {
             .set_server_side_encryption(self.encryption.clone())
             .set_ssekms_key_id(self.kms_key_id.clone())
             .set_checksum_crc64_nvme(self.checksum_header(checksum))
-            .body(payload.into())
+            .body(loan.body())
             .customize()
             .disable_payload_signing()
             .config_override(self.once_within(limit))
@@ -277,7 +278,7 @@ fn frames_of(
             Ok(None) if left.unwrap_or_default() == 0 => None,
             Ok(None) => Some((Err(cut), None)),
             Ok(Some(Err(error))) => {
-                cut.detail = format!("{}: {}", cut.detail, DisplayErrorContext(error)).into();
+                cut.detail = format!("{}: {}", cut.detail, chain(&error)).into();
                 Some((Err(cut), None))
             }
             Err(_idle) => {

@@ -5,6 +5,7 @@ use aws_sdk_s3::types::{
 };
 use bytes::Bytes;
 
+use super::loan::Loan;
 use super::objects::condition_if;
 use super::{S3Store, call_on, convert};
 use crate::storage::{
@@ -52,6 +53,7 @@ impl S3Store {
         let call = call_on(Operation::Part, location);
         let limit = self.timeouts.of_payload(payload.len());
         let size = payload.len();
+        let loan = Loan::new(payload);
         let answer = self
             .client
             .upload_part()
@@ -60,7 +62,7 @@ impl S3Store {
             .upload_id(&*upload.0)
             .part_number(wire_number(number))
             .set_checksum_crc64_nvme(self.checksum_header(checksum))
-            .body(payload.into())
+            .body(loan.body())
             .customize()
             .disable_payload_signing()
             .config_override(self.within(limit))

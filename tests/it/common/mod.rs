@@ -4,5 +4,6 @@ pub(crate) mod clock;
 pub(crate) mod fake_idp;
 pub(crate) mod login;
 pub(crate) mod provider;
+pub(crate) mod raw;
 pub(crate) mod sftp;
 pub(crate) mod stores;

@@ -74,6 +74,59 @@ pub(crate) fn user(home: HomeDirectory) -> AuthenticatedUser {
     AuthenticatedUser::dangerous_without_login(Arc::new(config), source, "0123456789abcdef")
 }
 
+/// Runs a session over one end of a pipe, and returns the other.
+pub(crate) fn begin(
+    store: SharedStore,
+    home: HomeDirectory,
+    limits: Limits,
+) -> (DuplexStream, Running) {
+    let (ours, theirs) = tokio::io::duplex(256 * 1024);
+    let (read, write) = tokio::io::split(ours);
+    let budget = Budget::new(&limits);
+    let reaper = Reaper::new(Arc::new(Metrics::default()));
+    let environment = Environment {
+        store,
+        budget: Arc::clone(&budget),
+        reaper: reaper.clone(),
+        limits: Arc::new(limits),
+        metrics: Arc::new(Metrics::default()),
+        clock: Arc::new(SystemClock),
+        drain: CancellationToken::new(),
+    };
+    let mut tasks = JoinSet::new();
+    let gate = Arc::new(Gate::default());
+    let (inbound, outbound) = (FromDuplex(read), ToDuplex(write));
+    tasks.spawn(session::serve(
+        environment,
+        user(home),
+        0,
+        gate,
+        inbound,
+        outbound,
+    ));
+    let running = Running {
+        reaper,
+        budget,
+        tasks,
+    };
+    (theirs, running)
+}
+
+/// What a test sees of a session from the other side.
+pub(crate) struct Running {
+    pub(crate) reaper: Reaper,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) tasks: JoinSet<()>,
+}
+
+impl Running {
+    /// Waits until the session is gone.
+    pub(crate) async fn end(mut self) -> Reaper {
+        while self.tasks.join_next().await.is_some() {}
+        self.reaper
+    }
+}
+
 impl Talk {
     /// Starts a session over the whole bucket `b`.
     pub(crate) async fn start(store: SharedStore) -> Self {
@@ -81,30 +134,12 @@ impl Talk {
     }
 
     pub(crate) async fn with(store: SharedStore, home: HomeDirectory, limits: Limits) -> Self {
-        let (ours, theirs) = tokio::io::duplex(256 * 1024);
-        let (read, write) = tokio::io::split(ours);
-        let budget = Budget::new(&limits);
-        let reaper = Reaper::default();
-        let environment = Environment {
-            store,
-            budget: Arc::clone(&budget),
-            reaper: reaper.clone(),
-            limits: Arc::new(limits),
-            metrics: Arc::new(Metrics::default()),
-            clock: Arc::new(SystemClock),
-            drain: CancellationToken::new(),
-        };
-        let mut tasks = JoinSet::new();
-        let gate = Arc::new(Gate::default());
-        let session = session::serve(
-            environment,
-            user(home),
-            0,
-            gate,
-            FromDuplex(read),
-            ToDuplex(write),
-        );
-        tasks.spawn(session);
+        let (theirs, running) = begin(store, home, limits);
+        let Running {
+            reaper,
+            budget,
+            tasks,
+        } = running;
         let client = RawSftpSession::new(theirs);
         client.set_timeout(120);
         client.init().await.unwrap();

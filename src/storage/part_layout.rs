@@ -1,7 +1,7 @@
 //! Where parts begin and end: a schedule known before the file's length is.
 
+use super::PartNumber;
 use crate::limits;
-use crate::storage::PartNumber;
 
 /// The first parts are small, so that many files can be under way; the size doubles every
 /// [`PARTS_PER_SIZE`] parts, so that 10,000 of them hold 5 TiB. It stops growing where the upload

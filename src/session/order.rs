@@ -10,11 +10,11 @@ use crate::vfs::VirtualPath;
 
 /// Stands for a request from its arrival until it is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(u64);
+pub(crate) struct Ticket(u64);
 
 /// The requests that are not done, in order of arrival.
 #[derive(Debug, Default)]
-pub struct PathOrder {
+pub(crate) struct PathOrder {
     entries: VecDeque<Entry>,
     next: u64,
 }
@@ -28,7 +28,7 @@ struct Entry {
 
 impl PathOrder {
     /// Notes the arrival of a request.
-    pub fn arrive(&mut self, paths: Vec<VirtualPath>, changes: bool) -> Ticket {
+    pub(crate) fn arrive(&mut self, paths: Vec<VirtualPath>, changes: bool) -> Ticket {
         let ticket = Ticket(self.next);
         self.next = self.next.wrapping_add(1);
         self.entries.push_back(Entry {
@@ -40,8 +40,7 @@ impl PathOrder {
     }
 
     /// Says whether nothing that arrived earlier stands in the way.
-    #[must_use]
-    pub fn may_run(&self, ticket: Ticket) -> bool {
+    pub(crate) fn may_run(&self, ticket: Ticket) -> bool {
         let Some(at) = self.entries.iter().position(|entry| entry.ticket == ticket) else {
             return true;
         };
@@ -55,7 +54,7 @@ impl PathOrder {
     }
 
     /// Notes that a request is done, whatever became of it.
-    pub fn done(&mut self, ticket: Ticket) {
+    pub(crate) fn done(&mut self, ticket: Ticket) {
         self.entries.retain(|entry| entry.ticket != ticket);
     }
 }

@@ -1,0 +1,3 @@
+module example.com/idp
+
+go 1.24

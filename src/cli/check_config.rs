@@ -1,0 +1,90 @@
+//! `portcullis check-config`: what is wrong with a configuration, and with the store it names.
+
+use clap::Args;
+
+use super::store_probe::{self, Place};
+use super::{ConfigSource, Failure, load, output, serve};
+use crate::config::{self, Config, Provider};
+use crate::ssh::HostKey;
+
+/// Options of `check-config`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Options {
+    #[command(flatten)]
+    source: ConfigSource,
+    /// Print a file with every setting at its default, and check nothing.
+    #[arg(long, conflicts_with_all = ["config", "probe"])]
+    print_default: bool,
+    /// Also try out what the store honours, with objects below this prefix that are removed again.
+    #[arg(long, value_name = "s3://BUCKET/PREFIX")]
+    probe: Option<Place>,
+}
+
+/// Checks a configuration and says that it is good.
+///
+/// # Errors
+/// Everything that is wrong.
+pub(super) fn run(options: &Options) -> Result<(), Failure> {
+    if options.print_default {
+        output::print(&config::example());
+        return Ok(());
+    }
+    let config = load(&options.source)?;
+    for path in &config.host_key_files {
+        let key = HostKey::load(path).map_err(|source| Failure::HostKey {
+            path: path.clone(),
+            source,
+        })?;
+        let (algorithm, fingerprint) = (key.algorithm(), key.fingerprint());
+        output::print(&format!("host key {algorithm} {fingerprint}\n"));
+    }
+    let provider = provider(&config)?;
+    let admin = config
+        .admin_listen
+        .map_or_else(|| "off".to_owned(), |address| address.to_string());
+    output::print(&format!(
+        "configuration is good · ssh on {} · admin {admin} · identity provider {provider}\n",
+        config.listen,
+    ));
+    match &options.probe {
+        Some(place) => store_probe::run(&config.storage, place),
+        None => Ok(()),
+    }
+}
+
+fn provider(config: &Config) -> Result<String, Failure> {
+    match config.identity.provider {
+        Provider::Webhook => Ok(origin(&config.identity.url)),
+        Provider::Static => {
+            let users = serve::users(&config.identity)?;
+            let count = users.map_or(0, |users| users.users());
+            Ok(format!("static, users: {count}"))
+        }
+    }
+}
+
+/// Returns a URL without its path and query: those may carry a key.
+pub(super) fn origin(url: &str) -> String {
+    url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/")
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  portcullis check-config --print-default > portcullis.toml
+  portcullis check-config --config portcullis.toml
+  portcullis check-config --config portcullis.toml --probe s3://my-bucket/tmp";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shown_url_has_no_path() {
+        assert_eq!(
+            origin("https://idp.example.com:8443/x?key=1"),
+            "https://idp.example.com:8443"
+        );
+        assert_eq!(origin("http://localhost"), "http://localhost");
+    }
+}

@@ -1,0 +1,327 @@
+//! `check-config --probe`: the configured store is tried out, and its answers are put into words.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use tokio_util::sync::CancellationToken;
+
+use super::{Failure, output, serve, signals};
+use crate::config;
+use crate::storage::Bucket;
+use crate::storage::Capabilities;
+use crate::storage::probe::{Finding, Probe, Subject};
+use crate::storage::s3::S3Store;
+
+/// A bucket, and a prefix in it without slashes at its ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    bucket: Bucket,
+    prefix: String,
+}
+
+impl FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let rest = text.strip_prefix("s3://");
+        let rest = rest.ok_or("allowed: such as s3://my-bucket/tmp")?;
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        let bucket = Bucket::parse(bucket).map_err(|error| error.to_string())?;
+        let prefix = prefix.trim_matches('/').to_owned();
+        if prefix.len() > PREFIX_BYTES_MAX {
+            return Err(format!(
+                "allowed: a prefix of up to {PREFIX_BYTES_MAX} bytes"
+            ));
+        }
+        Ok(Self { bucket, prefix })
+    }
+}
+
+/// Tries the store out and prints what was found.
+///
+/// # Errors
+/// The store cannot be used, or does less than the configuration claims.
+pub(super) fn run(storage: &config::Storage, place: &Place) -> Result<(), Failure> {
+    signals::run(|stop| probe(storage, place, stop))
+}
+
+async fn probe(
+    storage: &config::Storage,
+    place: &Place,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let store = S3Store::connect(serve::storage(storage)).await;
+    let store = store.context("[storage] cannot be used")?;
+    let Place { bucket, prefix } = place;
+    let folder = folder(prefix)?;
+    output::print(&format!("probing s3://{bucket}/{folder}\n"));
+    let unchecked = Capabilities {
+        checksums: false,
+        ..Capabilities::all()
+    };
+    let probe = Probe::new(
+        Arc::new(store.with_capabilities(unchecked)),
+        Arc::new(store.with_capabilities(Capabilities::all())),
+        bucket.clone(),
+        folder.clone(),
+    );
+    let found = tokio::select! {
+        found = report(&probe, storage.capabilities) => found,
+        () = stop.cancelled() => Err(anyhow::anyhow!("interrupted")),
+    };
+    let cleaned = probe.clean().await;
+    let faults = match (found, cleaned) {
+        (Ok(faults), Ok(())) => faults,
+        // Where nothing could be written, nothing is left; the first failure says why.
+        (Err(error), Ok(()) | Err(_)) => return Err(error),
+        (Ok(_), Err(error)) => bail!("some of s3://{bucket}/{folder} is left: {error}"),
+    };
+    report_lifecycle(&store, place).await;
+    faults.conclude()
+}
+
+/// What makes a configuration unfit for its store.
+#[derive(Debug, Default)]
+struct Faults {
+    /// Settings that claim too much, as they should be.
+    settings: Vec<String>,
+    /// What the gateway has no other way for.
+    missing: Vec<&'static str>,
+}
+
+impl Faults {
+    fn note(&mut self, subject: Subject, finding: &Finding, declared: Option<bool>) {
+        match (finding, declared) {
+            (Finding::Honoured | Finding::Unclear(_), _) | (_, Some(false)) => {}
+            (Finding::Ignored | Finding::Refused(_), Some(true)) => {
+                let setting = setting(subject).map(|setting| format!("{setting} = false"));
+                self.settings.extend(setting);
+            }
+            (Finding::Ignored, None) if is_needed(subject) => self.missing.push(name(subject)),
+            // What is refused fails, and is noticed.
+            (Finding::Ignored | Finding::Refused(_), None) => {}
+        }
+    }
+
+    fn conclude(&self) -> anyhow::Result<()> {
+        let settings = self.settings.join(", ");
+        let missing = self.missing.join(", ");
+        match (self.settings.is_empty(), self.missing.is_empty()) {
+            (true, true) => {
+                output::print("the configuration claims nothing that the store does not do\n");
+                Ok(())
+            }
+            (false, true) => bail!("{CLAIMS_TOO_MUCH}: {settings}"),
+            (true, false) => bail!("{NOT_SAFE}: {missing}"),
+            (false, false) => bail!("{CLAIMS_TOO_MUCH}: {settings}; {NOT_SAFE}: {missing}"),
+        }
+    }
+}
+
+/// Prints every finding.
+async fn report(probe: &Probe, configured: Capabilities) -> anyhow::Result<Faults> {
+    let reached = probe.reach().await;
+    reached.map_err(|error| anyhow::anyhow!("the store cannot be used: {error}"))?;
+    let mut faults = Faults::default();
+    for subject in Subject::ALL {
+        let finding = probe.find(subject).await;
+        let declared = subject.declared(configured);
+        output::print(&words(subject, &finding, declared));
+        faults.note(subject, &finding, declared);
+    }
+    Ok(faults)
+}
+
+fn words(subject: Subject, finding: &Finding, declared: Option<bool>) -> String {
+    let name = name(subject);
+    let (outcome, cause) = match finding {
+        Finding::Honoured => ("honoured", None),
+        Finding::Ignored => ("not honoured", None),
+        Finding::Refused(detail) => ("refused", Some(detail)),
+        Finding::Unclear(detail) => ("unclear", Some(detail)),
+    };
+    let mut text = format!("{name}: {outcome}\n");
+    let mut more = |line: &str| {
+        text.push_str("    ");
+        text.push_str(line);
+        text.push('\n');
+    };
+    if let Some(cause) = cause {
+        more(&format!("the store said: {cause}"));
+    }
+    let honoured = *finding == Finding::Honoured;
+    if !honoured {
+        more(&format!("without it: {}", without(subject)));
+    }
+    let clear = !matches!(finding, Finding::Unclear(_));
+    match (setting(subject), declared) {
+        (Some(setting), Some(declared)) if clear && declared != honoured => {
+            more(&format!("set {setting} = {honoured} under [storage]"));
+        }
+        (Some(_) | None, _) => {}
+    }
+    text
+}
+
+const fn name(subject: Subject) -> &'static str {
+    match subject {
+        Subject::ConditionalPut => "conditions on PutObject",
+        Subject::ConditionalComplete => "conditions on CompleteMultipartUpload",
+        Subject::ConditionalCopy => "conditions on CopyObject",
+        Subject::ConditionalDelete => "conditions on DeleteObject",
+        Subject::Checksums => "CRC-64/NVME checksums",
+        Subject::PinnedRead => "GetObject of one version (If-Match)",
+        Subject::PinnedCopy => "CopyObject of one version (x-amz-copy-source-if-match)",
+        Subject::RangeCopy => "UploadPartCopy of a range",
+        Subject::ByteOrder => "listings in byte order",
+    }
+}
+
+const fn setting(subject: Subject) -> Option<&'static str> {
+    match subject {
+        Subject::ConditionalPut => Some("conditional_put"),
+        Subject::ConditionalComplete => Some("conditional_complete"),
+        Subject::ConditionalCopy => Some("conditional_copy"),
+        Subject::ConditionalDelete => Some("conditional_delete"),
+        Subject::Checksums => Some("checksums"),
+        Subject::PinnedRead | Subject::PinnedCopy | Subject::RangeCopy | Subject::ByteOrder => None,
+    }
+}
+
+/// Says whether files could be wrong, unnoticed, on a store that does not do this.
+const fn is_needed(subject: Subject) -> bool {
+    match subject {
+        Subject::PinnedRead | Subject::PinnedCopy => true,
+        Subject::ConditionalPut
+        | Subject::ConditionalComplete
+        | Subject::ConditionalCopy
+        | Subject::ConditionalDelete
+        | Subject::Checksums
+        | Subject::RangeCopy
+        | Subject::ByteOrder => false,
+    }
+}
+
+/// Says what the gateway does where the store does not do this.
+const fn without(subject: Subject) -> &'static str {
+    match subject {
+        Subject::ConditionalPut => {
+            "exclusive creation is checked by a look beforehand, so two clients at the same moment \
+             can both succeed; a small file that changed since OPEN is overwritten"
+        }
+        Subject::ConditionalComplete => {
+            "the same for files of more than one part: the last CLOSE wins, unnoticed"
+        }
+        Subject::ConditionalCopy => {
+            "a rename looks beforehand whether its target is free, so that a file which appears at \
+             that moment is replaced"
+        }
+        Subject::ConditionalDelete => {
+            "a rename may remove a source that changed between the copy and the removal"
+        }
+        Subject::Checksums => "bytes that are damaged on their way to the store are not noticed",
+        Subject::PinnedRead => {
+            "a file that is replaced while it is read may be delivered as a mixture of both"
+        }
+        Subject::PinnedCopy => "a rename may copy something newer than what it looked at",
+        Subject::RangeCopy => "appending to large files, and renaming very large ones, fails",
+        Subject::ByteOrder => {
+            "directories are listed in the store's order, and a file and a directory of one name \
+             may both be shown"
+        }
+    }
+}
+
+async fn report_lifecycle(store: &S3Store, place: &Place) {
+    let prefix = match &*place.prefix {
+        "" => String::new(),
+        prefix => format!("{prefix}/"),
+    };
+    let line = match store.aborts_uploads_after(&place.bucket, &prefix).await {
+        Ok(Some(days)) => format!("after {days} days"),
+        Ok(None) => "never\n    add a lifecycle rule with AbortIncompleteMultipartUpload to the \
+            bucket: an upload whose beginning the gateway never learnt of is paid for until then"
+            .to_owned(),
+        Err(cause) => format!("unclear\n    the bucket's rules cannot be read: {cause}"),
+    };
+    output::print(&format!(
+        "unfinished uploads are removed by the bucket: {line}\n"
+    ));
+}
+
+/// Returns a folder that nobody else uses.
+fn folder(prefix: &str) -> anyhow::Result<String> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(|_| anyhow::anyhow!("the system gave no randomness"))?;
+    let slash = if prefix.is_empty() { "" } else { "/" };
+    let random = u64::from_ne_bytes(random);
+    Ok(format!("{prefix}{slash}.portcullis-probe-{random:016x}/"))
+}
+
+const CLAIMS_TOO_MUCH: &str =
+    "the configuration claims more than the store does; set under [storage]";
+const NOT_SAFE: &str = "files may be wrong on a store without";
+
+/// Leaves room in a key for the names of the probe's own objects.
+const PREFIX_BYTES_MAX: usize = 900;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_bucket_and_perhaps_a_prefix() {
+        let place = |text: &str| {
+            let place = text.parse::<Place>().ok()?;
+            Some(format!("{} {}", place.bucket, place.prefix))
+        };
+        assert_eq!(place("s3://b").as_deref(), Some("b "));
+        assert_eq!(place("s3://b/").as_deref(), Some("b "));
+        assert_eq!(place("s3://b/a/c/").as_deref(), Some("b a/c"));
+        for bad in ["", "b/a", "s3://", "s3:///a", "https://b/a"] {
+            assert_eq!(place(bad), None, "{bad}");
+        }
+        assert_eq!(place(&format!("s3://b/{}", "p".repeat(901))), None);
+    }
+
+    #[test]
+    fn what_differs_from_the_configuration_names_its_setting() {
+        let copy = |finding: Finding, declared| {
+            let text = words(Subject::ConditionalCopy, &finding, Some(declared));
+            let set = text.lines().find(|line| line.starts_with("    set "));
+            set.map(str::to_owned)
+        };
+        let set = |value| {
+            Some(format!(
+                "    set conditional_copy = {value} under [storage]"
+            ))
+        };
+        assert_eq!(copy(Finding::Honoured, true), None);
+        assert_eq!(copy(Finding::Ignored, true), set(false));
+        assert_eq!(copy(Finding::Refused("501".into()), true), set(false));
+        assert_eq!(copy(Finding::Ignored, false), None);
+        assert_eq!(copy(Finding::Honoured, false), set(true));
+        assert_eq!(copy(Finding::Unclear("x".into()), true), None);
+    }
+
+    #[test]
+    fn a_store_that_mixes_versions_is_a_fault_whatever_is_configured() {
+        let conclusion = |subject, finding, declared| {
+            let mut faults = Faults::default();
+            faults.note(subject, &finding, declared);
+            faults.conclude().map_err(|error| error.to_string())
+        };
+        let mixed = conclusion(Subject::PinnedRead, Finding::Ignored, None).unwrap_err();
+        assert!(mixed.contains("GetObject of one version"), "{mixed}");
+        let claimed = conclusion(Subject::Checksums, Finding::Ignored, Some(true)).unwrap_err();
+        assert!(
+            claimed.ends_with("[storage]: checksums = false"),
+            "{claimed}"
+        );
+        assert!(conclusion(Subject::Checksums, Finding::Ignored, Some(false)).is_ok());
+        assert!(conclusion(Subject::ByteOrder, Finding::Ignored, None).is_ok());
+        let unclear = Finding::Unclear("403".into());
+        assert!(conclusion(Subject::PinnedRead, unclear, None).is_ok());
+    }
+}

@@ -1,0 +1,263 @@
+//! The static provider: users in a TOML file, for those who have no identity provider to ask.
+//!
+//! The file is read as a whole and swapped as a whole: a login sees the old users or the new ones,
+//! and a new file that is wrong changes nothing. Sessions keep what they were answered at login.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::signal::unix::Signal;
+use tokio::sync::Semaphore;
+
+use self::parse::{User, Users};
+pub use self::password::{HashError, PasswordHash};
+use super::{Credential, Denied, IdentityProvider, IdpError, Question, Verdict};
+use crate::config::{self, ConfigErrors};
+use crate::limits;
+use crate::secret::Secret;
+
+mod field;
+mod parse;
+mod password;
+
+/// Answers out of a file.
+#[derive(Debug)]
+pub struct StaticFile {
+    path: Box<str>,
+    current: RwLock<Arc<Snapshot>>,
+    /// The state of the file that was last read, whether or not it could be used.
+    seen: Mutex<Option<Stamp>>,
+    /// A check of a password fills one processor.
+    checks: Arc<Semaphore>,
+    /// Picks the same decoy for the same name.
+    decoy_seed: RandomState,
+}
+
+/// The users of one version of the file.
+#[derive(Debug)]
+struct Snapshot {
+    users: Users,
+    /// Everybody's hashes. A name that has none is checked against one of them, so that the time
+    /// of a refusal does not tell which names exist.
+    decoys: Vec<PasswordHash>,
+}
+
+/// Tells one state of a file from another without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl StaticFile {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or everything that is wrong in it.
+    pub fn open(path: &str) -> Result<Self, ConfigErrors> {
+        let seen = Stamp::of(path);
+        let snapshot = Snapshot::read(path)?;
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Self {
+            path: path.into(),
+            current: RwLock::new(Arc::new(snapshot)),
+            seen: Mutex::new(seen),
+            checks: Arc::new(Semaphore::new(processors)),
+            decoy_seed: RandomState::new(),
+        })
+    }
+
+    /// Returns how many users the file has.
+    #[must_use]
+    pub fn users(&self) -> usize {
+        self.snapshot().users.by_name.len()
+    }
+
+    /// Reads the file again if it is another than the one that was last read, and says whether it
+    /// was. A file that is wrong is logged, and the users stay as they were.
+    pub fn reload_if_changed(&self) -> bool {
+        let stamp = Stamp::of(&self.path);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if *seen == stamp {
+            return false;
+        }
+        *seen = stamp;
+        drop(seen);
+        self.reload();
+        true
+    }
+
+    /// Reads the file again, whatever its times say.
+    pub fn reload(&self) {
+        match Snapshot::read(&self.path) {
+            Ok(snapshot) => {
+                let users = snapshot.users.by_name.len();
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
+                tracing::info!(file = &*self.path, users, "users reloaded");
+            }
+            Err(errors) => {
+                let problems = errors.problems().len();
+                for problem in errors.to_string().lines().take(PROBLEMS_LOGGED_MAX) {
+                    let words = "the users file is wrong: the old users stay";
+                    tracing::error!(problem, problems, "{words}");
+                }
+            }
+        }
+    }
+
+    /// Follows the file until it is dropped: every two seconds, and at once when told to.
+    pub async fn follow(self: Arc<Self>, mut reload_now: Signal) {
+        loop {
+            let forced = tokio::select! {
+                () = tokio::time::sleep(POLL_INTERVAL) => false,
+                Some(()) = reload_now.recv() => true,
+            };
+            let file = Arc::clone(&self);
+            let read = move || {
+                if !file.reload_if_changed() && forced {
+                    file.reload();
+                }
+            };
+            // A panic is reported by the runtime; the next round tries again.
+            drop(tokio::task::spawn_blocking(read).await);
+        }
+    }
+
+    fn snapshot(&self) -> Arc<Snapshot> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&current)
+    }
+
+    async fn check_password(&self, name: &str, password: &Secret) -> Result<Verdict, IdpError> {
+        let snapshot = self.snapshot();
+        let user = snapshot.users.by_name.get(name);
+        let own = user.and_then(|user| user.password.clone());
+        let hash = match &own {
+            Some(_) => own.clone(),
+            None => snapshot.decoy(&self.decoy_seed, name),
+        };
+        let right = match hash {
+            Some(hash) => self.verify(hash, password.clone()).await?,
+            None => false,
+        };
+        Ok(match (user, own) {
+            (None, _) => denied("unknown-user"),
+            (Some(_), None) => denied("no-password"),
+            (Some(_), Some(_)) if !right => denied("wrong-password"),
+            (Some(user), Some(_)) => Verdict::Allowed(Arc::clone(&user.without_keys)),
+        })
+    }
+
+    /// Checks on a thread of its own. The permit goes with it: a client that leaves does not make
+    /// room for another check before its own has ended.
+    async fn verify(&self, hash: PasswordHash, password: Secret) -> Result<bool, IdpError> {
+        let broken = |detail: &str| IdpError::Unavailable {
+            reason: "password-check",
+            detail: detail.into(),
+        };
+        let permit = Arc::clone(&self.checks).acquire_owned().await;
+        let permit = permit.map_err(|_| broken("the gateway ends"))?;
+        let check = move || {
+            let right = hash.verify(&password);
+            drop(permit);
+            right
+        };
+        let checked = tokio::task::spawn_blocking(check).await;
+        checked.map_err(|_| broken("the check of a password was cut"))
+    }
+}
+
+#[async_trait]
+impl IdentityProvider for StaticFile {
+    async fn ask(&self, question: &Question) -> Result<Verdict, IdpError> {
+        let name = &*question.username;
+        match &question.credential {
+            Credential::Password(password) => self.check_password(name, password).await,
+            Credential::PublicKey => Ok(match self.snapshot().users.by_name.get(name) {
+                None => denied("unknown-user"),
+                Some(user) => keys_of(user),
+            }),
+        }
+    }
+}
+
+fn keys_of(user: &User) -> Verdict {
+    if user.config.public_keys.is_empty() {
+        return denied("no-usable-public-key");
+    }
+    Verdict::Allowed(Arc::clone(&user.config))
+}
+
+const fn denied(reason: &'static str) -> Verdict {
+    let detail = None;
+    Verdict::Denied(Denied { reason, detail })
+}
+
+impl Snapshot {
+    fn read(path: &str) -> Result<Self, ConfigErrors> {
+        let text = config::read_text(path, limits::USERS_FILE_BYTES_MAX)
+            .map_err(|error| ConfigErrors::unreadable("identity.users_file", path, &error))?;
+        let users = Users::parse(&text).map_err(|errors| errors.in_file(Some(path)))?;
+        Ok(Self::of(users))
+    }
+
+    fn of(users: Users) -> Self {
+        let hashes = users.by_name.values();
+        let decoys = hashes.filter_map(|user| user.password.clone()).collect();
+        Self { users, decoys }
+    }
+
+    fn decoy(&self, seed: &RandomState, name: &str) -> Option<PasswordHash> {
+        let count = u64::try_from(self.decoys.len()).unwrap_or(u64::MAX);
+        let at = seed.hash_one(name).checked_rem(count)?;
+        self.decoys.get(usize::try_from(at).ok()?).cloned()
+    }
+}
+
+impl Stamp {
+    /// `None` = the file cannot be seen.
+    fn of(path: &str) -> Option<Self> {
+        let file = std::fs::metadata(path).ok()?;
+        Some(Self {
+            device: file.dev(),
+            inode: file.ino(),
+            size: file.size(),
+            modified: (file.mtime(), file.mtime_nsec()),
+            changed: (file.ctime(), file.ctime_nsec()),
+        })
+    }
+}
+
+/// `check-config` says them all.
+const PROBLEMS_LOGGED_MAX: usize = 10;
+/// How often the file is looked at: the kubelet brings a changed Secret within a minute anyway.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_without_a_hash_has_a_decoy_and_keeps_it() {
+        let users = ["ann", "bob", "eve"].map(|name| {
+            let hash = "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
+            format!(
+                "[users.{name}]\npassword_hash = \"{hash}\"\n\
+                mappings = [{{ entry = \"/\", target = \"/b\" }}]\n"
+            )
+        });
+        let snapshot = Snapshot::of(Users::parse(&users.concat()).unwrap());
+        let seed = RandomState::new();
+        let decoy = snapshot.decoy(&seed, "mallory");
+        assert!(decoy.is_some());
+        assert_eq!(decoy, snapshot.decoy(&seed, "mallory"));
+        assert_eq!(Snapshot::of(Users::default()).decoy(&seed, "mallory"), None);
+    }
+}

@@ -1,0 +1,222 @@
+//! What one path request does to the storage.
+
+use crate::limits;
+use crate::sftp::{OpenMode, Reply, Status};
+use crate::storage::{ETag, Location, ObjectStore, Precondition, StorageErrorKind};
+use crate::vfs::{Access, VirtualPath};
+
+use super::list::{self, Listing};
+use super::names::{self, Found};
+use super::paths::{Act, Answer, ForWriting, PathRequest};
+use super::plan::{Folder, Need, Parent, Target, plan};
+use super::reading::open_object;
+use super::rename;
+use super::status::{EXISTS, IS_DIRECTORY, NO_APPEND, Refusal};
+use super::writing::Base;
+
+/// What one path request sees while it runs.
+pub(super) struct Work<'a> {
+    pub(super) store: &'a dyn ObjectStore,
+    pub(super) config: &'a crate::idp::UserConfig,
+    pub(super) uploading: Vec<(String, u64)>,
+    pub(super) parent_known: bool,
+}
+
+impl Work<'_> {
+    /// Asks the storage what the request needs, and does what it wants.
+    pub(super) async fn run(&self, request: &PathRequest) -> Result<Answer, Refusal> {
+        let home = &self.config.home;
+        let target = plan(home, &request.path, request.act.need())?;
+        let ok = Answer::Reply(Reply::Status(Status::OK));
+        match &request.act {
+            Act::Stat => {
+                let attrs = names::stat(self.store, &target).await?;
+                Ok(Answer::Reply(Reply::Attrs(attrs)))
+            }
+            Act::SetStat(attrs) => {
+                let now = names::stat(self.store, &target).await?;
+                match attrs.size {
+                    Some(size) if now.size != Some(size) => Err(SIZE_BY_PATH.into()),
+                    Some(_) | None => Ok(ok),
+                }
+            }
+            Act::StatVfs => Ok(Answer::Reply(Reply::StatVfs)),
+            Act::OpenDirectory => self.open_directory(request, target).await,
+            Act::Open { mode, .. } if mode.write => self.open_for_writing(target, *mode).await,
+            Act::Open { .. } => self.open_for_reading(target).await,
+            Act::Remove => names::remove(self.store, &target).await.map(|()| ok),
+            Act::MkDir => names::mkdir(self.store, &target, self.parent_known)
+                .await
+                .map(|()| ok),
+            Act::RmDir => names::rmdir(self.store, &target).await.map(|()| ok),
+            Act::Rename { to, replace } => {
+                let to = plan(home, to, Need::Write)?;
+                rename::rename(self.store, &target, &to, *replace, self.parent_known)
+                    .await
+                    .map(|()| ok)
+            }
+            Act::Close(_) => Err(Status::FAILURE.into()),
+        }
+    }
+
+    async fn open_directory(
+        &self,
+        request: &PathRequest,
+        target: Target,
+    ) -> Result<Answer, Refusal> {
+        let path = request.path.clone();
+        let (folder, access, always) = match target {
+            Target::Virtual => {
+                let children = self.virtual_children(&path).await?;
+                let listing = Box::new(Listing::of_virtual(path, children));
+                return Ok(Answer::Directory { listing });
+            }
+            Target::Root { folder, access } => (folder, access, true),
+            Target::Object {
+                location, access, ..
+            } => (Folder::of(&location), access, false),
+            Target::MappedFile { .. } | Target::Nowhere => {
+                return Err(Status::NO_SUCH_FILE.into());
+            }
+        };
+        if folder.prefix.len() > limits::KEY_BYTES_MAX {
+            return Err(Status::NO_SUCH_FILE.into());
+        }
+        let first = list::fetch_page(self.store, &folder, &list::page_query(&folder, None)).await?;
+        let empty = first.objects.is_empty() && first.prefixes.is_empty();
+        if empty && !always && self.uploading.is_empty() {
+            return Err(Status::NO_SUCH_FILE.into());
+        }
+        let uploading = self.uploading.clone();
+        let listing = Listing::of_folder(path, folder, access, uploading, first);
+        Ok(Answer::Directory {
+            listing: Box::new(listing),
+        })
+    }
+
+    async fn virtual_children(
+        &self,
+        path: &VirtualPath,
+    ) -> Result<Vec<crate::sftp::Name>, Refusal> {
+        let mut children = Vec::new();
+        for (name, _) in self.config.home.children(path) {
+            let Ok(child) = VirtualPath::resolve(path, name.as_bytes()) else {
+                continue;
+            };
+            let target = plan(&self.config.home, &child, Need::Look)?;
+            match names::stat(self.store, &target).await {
+                Ok(attrs) => {
+                    let name = bytes::Bytes::copy_from_slice(name.as_bytes());
+                    children.push(crate::sftp::Name { name, attrs });
+                }
+                // The object of a file mapping that is not there is not listed.
+                Err(refusal) if refusal.status == Status::NO_SUCH_FILE => {}
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        Ok(children)
+    }
+
+    async fn open_for_reading(&self, target: Target) -> Result<Answer, Refusal> {
+        let (location, access) = file_target(target)?;
+        let object = open_object(self.store, &location).await?;
+        Ok(Answer::Opened {
+            object: Some(Box::new((object, access))),
+            writing: None,
+            location,
+        })
+    }
+
+    async fn open_for_writing(&self, target: Target, mode: OpenMode) -> Result<Answer, Refusal> {
+        let parent = match &target {
+            Target::Object { parent, .. } => parent.clone(),
+            Target::Virtual | Target::Root { .. } | Target::MappedFile { .. } | Target::Nowhere => {
+                Parent::Root
+            }
+        };
+        let (location, access) = file_target(target)?;
+        if mode.read && !access.may_read() {
+            return Err(super::status::WRITE_ONLY.into());
+        }
+        let parent_there = async {
+            if mode.create {
+                names::require_parent(self.store, &parent, self.parent_known).await
+            } else {
+                Ok(())
+            }
+        };
+        let ((), found) = futures_util::try_join!(parent_there, self.existing(&location, mode))?;
+        let base = match found {
+            Found::Directory => return Err(IS_DIRECTORY.into()),
+            Found::Nothing if !mode.create => return Err(Status::NO_SUCH_FILE.into()),
+            Found::File(_) if mode.exclusive => return Err(EXISTS.into()),
+            Found::File(meta) if !mode.truncate => Some((meta.etag, meta.size)),
+            Found::Nothing | Found::File(_) => None,
+        };
+        if mode.append && base.as_ref().is_some_and(|(_, size)| *size > 0) {
+            return Err(NO_APPEND.into());
+        }
+        let object = match &base {
+            Some(_) if mode.read => Some(Box::new((
+                open_object(self.store, &location).await?,
+                access,
+            ))),
+            Some(_) | None => None,
+        };
+        let base = base.map(|(etag, size)| Base { etag, size });
+        let condition = self.condition(mode, base.as_ref().map(|base| &base.etag));
+        let writing = Some(ForWriting {
+            mode,
+            access,
+            base,
+            condition,
+        });
+        Ok(Answer::Opened {
+            object,
+            writing,
+            location,
+        })
+    }
+
+    /// Looks for what stands at the place. A file that is truncated anyway need not be looked
+    /// for, only a directory.
+    async fn existing(&self, location: &Location, mode: OpenMode) -> Result<Found, Refusal> {
+        if mode.create && mode.truncate && !mode.exclusive {
+            // A file and a directory of one name: the file is what the name means.
+            let folder = Folder::of(location);
+            if !names::is_directory(self.store, &folder).await? {
+                return Ok(Found::Nothing);
+            }
+            return match self.store.head(location).await {
+                Ok(_) => Ok(Found::Nothing),
+                Err(error) if error.kind == StorageErrorKind::NotFound => Ok(Found::Directory),
+                Err(error) => Err(error.into()),
+            };
+        }
+        names::find(self.store, location).await
+    }
+
+    fn condition(&self, mode: OpenMode, base: Option<&ETag>) -> Precondition {
+        match base {
+            _ if mode.exclusive => names::exclusive(self.store),
+            Some(etag) if self.store.capabilities().conditional_put => {
+                Precondition::IfMatch(etag.clone())
+            }
+            Some(_) | None => Precondition::None,
+        }
+    }
+}
+
+fn file_target(target: Target) -> Result<(Location, Access), Status> {
+    match target {
+        Target::Object {
+            location, access, ..
+        }
+        | Target::MappedFile { location, access } => Ok((location, access)),
+        Target::Virtual | Target::Root { .. } => Err(IS_DIRECTORY),
+        Target::Nowhere => Err(Status::NO_SUCH_FILE),
+    }
+}
+
+const SIZE_BY_PATH: Status =
+    Status::unsupported("The size of a file can be changed only while it is written");

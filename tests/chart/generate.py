@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""Writes what the chart says twice: the table of values in its README, out of values.yaml, and the
+schema of `config` and `secrets`, out of docs/configuration.md.
+
+    python3 tests/chart/generate.py            # writes both files
+    python3 tests/chart/generate.py --check    # says which of them is out of date
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+CHART = ROOT / "helm/portcullis"
+BEGIN, END = "<!-- values: begin -->\n", "<!-- values: end -->\n"
+# What the chart decides; section "" is the top of the file.
+DECIDED = {("", "listen"), ("", "host_key_files"), ("", "state_directory"), ("admin", "listen")}
+
+
+def rows(text):
+    """Yields (path, description) for each key of values.yaml with a comment right above it."""
+    above, path = [], []
+    for line in text.splitlines():
+        indent = len(line) - len(line.lstrip())
+        if line.lstrip().startswith("#"):
+            above.append(line.strip("# "))
+            continue
+        key = re.match(r"\s*([A-Za-z]\w*):", line)
+        if key:
+            path = path[: indent // 2] + [key.group(1)]
+            if above:
+                yield tuple(path), " ".join(above)
+        above = []
+
+
+def readme():
+    text = (CHART / "values.yaml").read_text()
+    values = yaml.safe_load(text)
+    table = ["| value | default | what it does |\n", "| --- | --- | --- |\n"]
+    for path, description in rows(text):
+        default = values
+        for key in path:
+            default = default[key]
+        # `config` stands for its whole tree; what is set in it has a row of its own.
+        shown = "" if path == ("config",) else f"`{json.dumps(default)}`"
+        table.append(f"| `{'.'.join(path)}` | {shown} | {description} |\n")
+    document = (CHART / "README.md").read_text()
+    before, rest = document.split(BEGIN)
+    return before + BEGIN + "".join(table) + END + rest.split(END)[1]
+
+
+def settings():
+    """Yields (section, name, is_secret, allowed, description) of docs/configuration.md."""
+    section = ""
+    for line in (ROOT / "docs/configuration.md").read_text().splitlines():
+        if heading := re.match(r"## `\[(\w+)\]`", line):
+            section = heading.group(1)
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        if name := re.match(r"`(\w+)`(?: or `(\w+)`)?$", cells[0]) if len(cells) == 5 else None:
+            yield section, name.group(1), bool(name.group(2)), cells[3], cells[4]
+
+
+def schema_of(allowed):
+    """Turns the words of the column `allowed` into a schema."""
+    if words := re.fullmatch(r'"[^"]*"(, "[^"]*")*', allowed):
+        return {"enum": json.loads(f"[{words.group()}]")}
+    if allowed == "true or false":
+        return {"type": "boolean"}
+    if allowed == "a list of strings":
+        return {"type": "array", "items": {"type": "string"}}
+    if bounds := re.fullmatch(r"(\d+) to (\d+)( \w+)?", allowed):
+        low, high = int(bounds.group(1)), int(bounds.group(2))
+        return {"type": "integer", "minimum": low, "maximum": high}
+    if re.fullmatch(r"\d+[KMGT]iB to \d+[KMGT]iB", allowed):
+        # The gateway checks the bounds; here only what looks like a size.
+        return {"type": ["integer", "string"], "pattern": "^[0-9]+ ?([KMGT]iB)?$", "minimum": 1}
+    if allowed.startswith(("a string", "an address", "the name of a file", "a URL")):
+        return {"type": "string"}
+    raise SystemExit(f"docs/configuration.md: {allowed!r}: teach schema_of what it means")
+
+
+def schema():
+    config = {"type": "object", "additionalProperties": False, "properties": {}}
+    secrets = []
+    for section, name, is_secret, allowed, description in settings():
+        if is_secret:
+            secrets.append(f"{section}.{name}")
+            name, allowed = f"{name}_file", "the name of a file"
+        if (section, name) in DECIDED:
+            continue
+        place = config["properties"]
+        if section:
+            empty = {"type": "object", "additionalProperties": False, "properties": {}}
+            place = place.setdefault(section, empty)["properties"]
+        place[name] = {**schema_of(allowed), "description": description}
+    whole = json.loads((CHART / "values.schema.json").read_text())
+    whole["properties"]["config"] = config
+    in_secrets = whole["properties"]["secrets"]["properties"]
+    in_secrets["settings"]["items"] = {"enum": secrets}
+    values = {name: {"type": "string", "minLength": 1} for name in secrets}
+    in_secrets["values"] = {"type": "object", "additionalProperties": False, "properties": values}
+    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+
+
+def main():
+    stale = False
+    for path, text in [(CHART / "README.md", readme()), (CHART / "values.schema.json", schema())]:
+        if path.read_text() == text:
+            continue
+        stale = True
+        if "--check" not in sys.argv:
+            path.write_text(text)
+            print(f"wrote {path.relative_to(ROOT)}")
+        else:
+            print(f"{path.relative_to(ROOT)} is out of date; run tests/chart/generate.py")
+    sys.exit(stale and "--check" in sys.argv)
+
+
+if __name__ == "__main__":
+    main()

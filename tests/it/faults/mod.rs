@@ -1,0 +1,233 @@
+//! What goes wrong around the gateway, situation by situation: what the client sees, what the log
+//! says, and that nothing is lost or left over.
+//!
+//! Everything but the network is real: a webhook over HTTP, an S3 over HTTP, SSH clients.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use embedded_s3::{Action, EmbeddedS3, Fault};
+use portcullis::admin::Watched;
+use portcullis::auth::AuthSettings;
+use portcullis::cli::bundled_webhook::BundledWebhook;
+use portcullis::gateway::{Gateway, GatewayParts};
+use portcullis::idp::webhook::{Webhook, WebhookSettings};
+use portcullis::limits::Limits;
+use portcullis::metrics::Metrics;
+use portcullis::secret::Secret;
+use portcullis::ssh::{HostKey, HostKeys, Listener};
+use portcullis::storage::s3::{S3Store, Settings, Timeouts};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::common::stores::s3_settings;
+
+mod client;
+mod clients;
+mod commits;
+mod downloads;
+mod listings;
+mod log;
+mod login;
+mod openssh;
+mod shutdown;
+mod storage;
+mod uploads;
+
+use client::{Client, Refused};
+use log::Log;
+
+const USER: &str = "ann";
+const PASSWORD: &str = "tidal-fern-41";
+const WRONG_PASSWORD: &str = "windy-kelp-77";
+/// Stands in the URL of [`crate::common::fake_idp::FakeIdp`].
+const URL_KEY: &str = "walnut-39";
+const S3_SECRET: &str = "umber-secret-58";
+const BUCKET: &str = "bucket";
+const PART: usize = 5 * 1024 * 1024;
+
+/// What a test sets apart from the rest.
+struct Set {
+    limits: Limits,
+    timeouts: Timeouts,
+    /// Instead of the bundled webhook.
+    webhook: Option<String>,
+    webhook_timeout: Duration,
+}
+
+impl Default for Set {
+    fn default() -> Self {
+        Self {
+            limits: Limits {
+                refusal_delay: Duration::ZERO,
+                part_bytes: PART as u64,
+                ..Limits::default()
+            },
+            timeouts: Timeouts::default(),
+            webhook: None,
+            webhook_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Set {
+    /// Gives up on a silent S3 soon.
+    fn impatient() -> Self {
+        let soon = Duration::from_secs(1);
+        let timeouts = Timeouts {
+            connect: soon,
+            call: soon,
+            payload: soon,
+            payload_bytes_per_second: u64::MAX,
+            store_work: soon,
+            body_idle: soon,
+        };
+        Self {
+            timeouts,
+            ..Self::default()
+        }
+    }
+}
+
+/// A gateway between a webhook and an S3.
+struct Stage {
+    s3: EmbeddedS3,
+    log: Log,
+    gateway: Gateway,
+    watched: Arc<dyn Watched>,
+    files: tempfile::TempDir,
+    _webhook: BundledWebhook,
+}
+
+impl Stage {
+    async fn start() -> Self {
+        Self::with(Set::default()).await
+    }
+
+    async fn with(set: Set) -> Self {
+        let log = Log::begin();
+        let s3 = start_s3().await;
+        let webhook = start_webhook().await;
+        let url = set.webhook.unwrap_or_else(|| webhook.url());
+        let mut asking = WebhookSettings::new(&url, "s-faults");
+        asking.total_timeout = set.webhook_timeout;
+        let settings = Settings {
+            timeouts: set.timeouts,
+            ..s3_settings(s3.endpoint(), s3.access_key(), s3.secret_key())
+        };
+        let gateway = Gateway::start(GatewayParts {
+            listener: Listener::bind("127.0.0.1:0".parse().unwrap())
+                .await
+                .unwrap(),
+            host_keys: HostKeys::new(vec![HostKey::generate().unwrap()]).unwrap(),
+            provider: Arc::new(Webhook::new(asking).unwrap()),
+            auth: AuthSettings::default(),
+            store: Arc::new(S3Store::connect(settings).await.unwrap()),
+            limits: set.limits,
+            metrics: Arc::new(Metrics::default()),
+            banner: None,
+        })
+        .unwrap();
+        Self {
+            s3,
+            log,
+            watched: gateway.watched(),
+            gateway,
+            files: tempfile::tempdir().unwrap(),
+            _webhook: webhook,
+        }
+    }
+
+    /// Logs in with the scripted client.
+    async fn client(&self) -> Client {
+        Client::connect(self.gateway.address(), PASSWORD)
+            .await
+            .unwrap()
+    }
+
+    /// Lets S3 refuse an operation so many times.
+    fn refuse(&self, operation: &str, status: u16, code: &str, times: u32) {
+        let action = Action::Status(status, code.to_owned());
+        self.s3.script(Fault::on(operation, action).times(times));
+    }
+
+    fn object(&self, key: &str) -> Option<Vec<u8>> {
+        self.s3
+            .object(BUCKET, key)
+            .map(|object| object.body.to_vec())
+    }
+
+    /// Stops the gateway once its sessions and what outlives them have ended, and returns the log.
+    ///
+    /// Then no upload may be unfinished, no memory taken, and no secret written down.
+    async fn end(self) -> Log {
+        let Self {
+            s3,
+            log,
+            gateway,
+            watched,
+            ..
+        } = self;
+        within(gateway.drain()).await;
+        assert_eq!(s3.uploads(BUCKET), [], "{}", log.text());
+        // The HTTP client may still have to notice that nobody waits for an answer.
+        until(|| {
+            let metrics = watched.metrics();
+            ["upload_memory_taken_bytes", "read_ahead_taken_bytes"]
+                .iter()
+                .all(|gauge| metrics.contains(&format!("portcullis_{gauge} 0\n")))
+        })
+        .await;
+        for secret in [PASSWORD, WRONG_PASSWORD, URL_KEY, S3_SECRET] {
+            assert!(!log.text().contains(secret), "{}", log.text());
+        }
+        log
+    }
+}
+
+async fn start_s3() -> EmbeddedS3 {
+    let settings = embedded_s3::Settings {
+        secret_key: S3_SECRET.to_owned(),
+        buckets: vec![BUCKET.to_owned()],
+        log_requests: true,
+        ..embedded_s3::Settings::default()
+    };
+    EmbeddedS3::start(settings).await.unwrap()
+}
+
+async fn start_webhook() -> BundledWebhook {
+    let mut answer = allowed();
+    answer.as_object_mut().unwrap().remove("allow");
+    let password = Secret::new(PASSWORD.to_owned());
+    BundledWebhook::start(USER, password, answer).await.unwrap()
+}
+
+/// One mapped directory below a virtual root.
+fn allowed() -> Value {
+    json!({"allow": true, "mappings": [{"entry": "/in", "target": "/bucket/in"}]})
+}
+
+/// Bytes that tell their place.
+fn bytes(length: usize) -> Vec<u8> {
+    (0_u32..)
+        .flat_map(|word| word.wrapping_mul(2_654_435_761).to_be_bytes())
+        .take(length)
+        .collect()
+}
+
+/// Bounds every wait: a test that hangs must fail.
+async fn within<T>(waiting: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(20), waiting)
+        .await
+        .expect("took too long")
+}
+
+/// Waits for what is going to happen by itself.
+async fn until(mut happened: impl FnMut() -> bool) {
+    within(async {
+        while !happened() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}

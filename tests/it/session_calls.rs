@@ -1,0 +1,160 @@
+//! What each operation costs: calls are counted exactly, so that they do not creep up.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use portcullis::clock::SystemClock;
+use portcullis::storage::failing::{Failing, Fault, Gate};
+use portcullis::storage::memory::MemoryStore;
+use portcullis::storage::metered::{CallObserver, Metered, Outcome};
+use portcullis::storage::{Operation, SharedStore};
+use russh_sftp::protocol::FileAttributes;
+
+use crate::common::sftp::Talk;
+use crate::session::{MIB, failing, pattern, plant};
+
+#[derive(Debug, Default)]
+struct Bill(Mutex<BTreeMap<&'static str, u32>>);
+
+impl CallObserver for Bill {
+    fn ended(&self, operation: Operation, _outcome: Outcome, _took: Duration) {
+        *self.0.lock().unwrap().entry(operation.name()).or_default() += 1;
+    }
+}
+
+struct Shop {
+    talk: Talk,
+    bill: Arc<Bill>,
+    failing: Arc<Failing>,
+    store: Arc<MemoryStore>,
+}
+
+impl Shop {
+    async fn open() -> Self {
+        let (failing, store) = failing();
+        let bill = Arc::new(Bill::default());
+        let inner: SharedStore = failing.clone();
+        let metered = Metered::new(inner, Arc::new(SystemClock), bill.clone());
+        let talk = Talk::start(Arc::new(metered)).await;
+        Self {
+            talk,
+            bill,
+            failing,
+            store,
+        }
+    }
+
+    /// Asserts what was called since the last time.
+    fn paid(&self, what: &str, expected: &[(&'static str, u32)]) {
+        let bill = std::mem::take(&mut *self.bill.0.lock().unwrap());
+        assert_eq!(bill, expected.iter().copied().collect(), "{what}");
+    }
+}
+
+const HEAD: &str = "HeadObject";
+const GET: &str = "GetObject";
+const LIST: &str = "ListObjectsV2";
+const PUT: &str = "PutObject";
+const COPY: &str = "CopyObject";
+const DELETE: &str = "DeleteObject";
+
+#[tokio::test]
+async fn looking_costs_a_head_and_a_listing_at_most() {
+    let shop = Shop::open().await;
+    plant(&shop.store, "f", b"x").await;
+    plant(&shop.store, "d/f", b"x").await;
+    shop.talk.size("/f").await.unwrap();
+    shop.paid("stat of a file that is answered at once", &[(HEAD, 1)]);
+    let gate = Gate::closed();
+    let held = Fault::Hold(gate.clone());
+    shop.failing.spoil(Operation::Head, 1, held);
+    let open = async {
+        gate.reached(1).await;
+        gate.open();
+    };
+    let (size, ()) = tokio::join!(shop.talk.size("/f"), open);
+    assert_eq!(size, Ok(Some(1)));
+    shop.paid("stat of a file", &[(HEAD, 1), (LIST, 1)]);
+    shop.talk.size("/d").await.unwrap();
+    shop.paid("stat of a directory", &[(HEAD, 1), (LIST, 1)]);
+    shop.talk.size("/").await.unwrap();
+    shop.paid("stat of a mapping", &[]);
+    shop.talk.size("/none").await.unwrap_err();
+    shop.paid("stat of nothing", &[(HEAD, 1), (LIST, 1)]);
+}
+
+#[tokio::test]
+async fn a_small_file_costs_its_put_and_a_look_at_its_name() {
+    let shop = Shop::open().await;
+    plant(&shop.store, "d/e/f", b"x").await;
+    shop.talk.put("/d/e/new", b"abc").await.unwrap();
+    shop.paid("put into a new directory", &[(LIST, 2), (PUT, 1)]);
+    shop.talk.put("/d/e/newer", b"abc").await.unwrap();
+    shop.paid("put into a known directory", &[(LIST, 1), (PUT, 1)]);
+    shop.talk.put("/d/e/newer", b"abc").await.unwrap();
+    shop.paid("put over a file", &[(LIST, 1), (PUT, 1)]);
+    shop.talk.get("/d/e/new").await.unwrap();
+    shop.paid("get", &[(GET, 1)]);
+    shop.talk.get("/d/e/none").await.unwrap_err();
+    shop.paid("get of nothing", &[(GET, 1), (LIST, 1)]);
+    let rename = shop.talk.client.rename("/d/e/new", "/d/e/moved");
+    rename.await.unwrap();
+    let expected = [(HEAD, 2), (LIST, 1), (COPY, 1), (DELETE, 1)];
+    shop.paid("rename in a known directory", &expected);
+    shop.talk.put("/d/e/newest", b"abc").await.unwrap();
+    shop.paid("put after a rename", &[(LIST, 1), (PUT, 1)]);
+    shop.talk.client.remove("/d/e/moved").await.unwrap();
+    shop.paid("remove", &[(HEAD, 1), (DELETE, 1)]);
+}
+
+#[tokio::test]
+async fn directories_cost_their_marker_and_a_look() {
+    let shop = Shop::open().await;
+    let mkdir = async |path: &str| {
+        shop.talk
+            .client
+            .mkdir(path, FileAttributes::empty())
+            .await
+            .unwrap();
+    };
+    mkdir("/d").await;
+    shop.paid("mkdir", &[(HEAD, 1), (LIST, 1), (PUT, 1)]);
+    mkdir("/d/e").await;
+    shop.paid("mkdir in a known one", &[(HEAD, 1), (LIST, 1), (PUT, 1)]);
+    shop.talk.client.rmdir("/d/e").await.unwrap();
+    shop.paid("rmdir", &[(LIST, 1), (DELETE, 1)]);
+    for number in 0..2_500 {
+        plant(&shop.store, &format!("many/{number:04}"), b"x").await;
+    }
+    assert_eq!(shop.talk.names("/many").await.unwrap().len(), 2_500);
+    shop.paid("ls of 2,500 names", &[(LIST, 3)]);
+}
+
+#[tokio::test]
+async fn a_large_file_costs_its_parts() {
+    let shop = Shop::open().await;
+    let content = pattern(20 * MIB);
+    shop.talk.put("/big", &content).await.unwrap();
+    let expected = [
+        (LIST, 1),
+        ("CreateMultipartUpload", 1),
+        ("UploadPart", 3),
+        ("CompleteMultipartUpload", 1),
+    ];
+    shop.paid("put of 20 MiB", &expected);
+    shop.talk.put("/exact", &content[..8 * MIB]).await.unwrap();
+    let expected = [
+        (LIST, 1),
+        ("CreateMultipartUpload", 1),
+        ("UploadPart", 1),
+        ("CompleteMultipartUpload", 1),
+    ];
+    shop.paid("put of exactly one part", &expected);
+    assert!(shop.talk.get("/big").await.unwrap() == content);
+    let gets = std::mem::take(&mut *shop.bill.0.lock().unwrap());
+    let names: Vec<_> = gets.keys().copied().collect();
+    assert_eq!(names, [GET]);
+    // 256 KiB first, then a window that grows: each range is fetched once.
+    assert!(gets[GET] <= 20, "{gets:?}");
+}

@@ -1,0 +1,234 @@
+//! Many requests at once: each gets exactly one answer, in an order that a file system could have
+//! given, in bounded memory.
+
+use portcullis::limits::{self, Limits};
+use portcullis::storage::failing::{Fault, Gate};
+use portcullis::storage::{Operation, StorageErrorKind};
+
+use crate::common::raw::{self, EOF, FAILURE, NO_SUCH_FILE, OK, Raw, named, on_handle, packet};
+use crate::common::sftp::whole_bucket;
+use crate::session::{MIB, at, failing, pattern, plant, store};
+
+const READING: u32 = 0x01;
+const READ_AND_WRITE: u32 = 0x03;
+const CREATING: u32 = 0x1a;
+
+#[tokio::test]
+async fn thousands_that_wait_are_answered_when_the_storage_comes_back() {
+    let (failing, _store) = failing();
+    let mut raw = Raw::start(failing.clone()).await;
+    let gate = Gate::closed();
+    let slow = Limits::default().storage_calls_per_session_max;
+    for nth in 1..=slow {
+        let nth = u32::try_from(nth).unwrap();
+        failing.spoil(Operation::Head, nth, Fault::Hold(gate.clone()));
+    }
+    let mut packets = Vec::new();
+    for id in 0..u32::try_from(slow).unwrap() {
+        packets.extend(named(raw::STAT, id, &format!("/slow-{id}")));
+    }
+    for id in 1_000..31_000 {
+        let fields = [raw::string("statvfs@openssh.com"), raw::string("/")];
+        packets.extend(packet(raw::EXTENDED, id, &[&fields.concat()]));
+    }
+    raw.send(&packets).await;
+    gate.reached(slow).await;
+    gate.open();
+    let answers = raw.exchange(Vec::new(), 30_000 + slow).await;
+    assert_eq!(answers[&0].status(), NO_SUCH_FILE);
+    assert_eq!(answers[&30_999].kind, 201);
+}
+
+#[tokio::test]
+async fn a_whole_file_may_be_asked_for_at_once() {
+    let store = store();
+    let content = pattern(16 * MIB + 5);
+    plant(&store, "f", &content).await;
+    let mut raw = Raw::start(store).await;
+    let handle = raw.open("/f", READING).await;
+    let reads: Vec<u8> = (0..32_768)
+        .flat_map(|id| raw::read(id, &handle, u64::from(id) * 513, 513))
+        .collect();
+    let answers = raw.exchange(reads, 32_768).await;
+    let mut read: Vec<u8> = Vec::new();
+    for answer in answers.values().filter(|answer| answer.kind == 103) {
+        read.extend(answer.data());
+    }
+    assert!(read == content);
+    assert_eq!(answers[&32_767].status(), EOF);
+}
+
+#[tokio::test]
+async fn reads_that_a_close_overtakes_are_answered() {
+    for flags in [READING, READ_AND_WRITE] {
+        let (failing, store) = failing();
+        plant(&store, "f", &pattern(3 * MIB)).await;
+        let mut raw = Raw::start(failing.clone()).await;
+        let handle = raw.open("/f", flags).await;
+        let gate = Gate::closed();
+        failing.spoil(Operation::Get, 1, Fault::Hold(gate));
+        let mut packets = raw::read(1, &handle, 2 * MIB as u64, 100);
+        packets.extend(raw::read(2, &handle, 2 * MIB as u64 + 100, 100));
+        packets.extend(on_handle(raw::CLOSE, 3, &handle));
+        let answers = raw.exchange(packets, 3).await;
+        assert_eq!(answers[&1].status(), FAILURE, "{flags}");
+        assert_eq!(answers[&2].status(), FAILURE, "{flags}");
+        assert_eq!(answers[&3].status(), OK, "{flags}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_may_be_asked_of_a_handle_after_its_close() {
+    let (failing, store) = failing();
+    let mut raw = Raw::start(failing.clone()).await;
+    let handle = raw.open("/f", CREATING).await;
+    let gate = Gate::closed();
+    failing.spoil(Operation::Put, 1, Fault::Hold(gate.clone()));
+    let mut packets = raw::write(1, &handle, 0, b"abc");
+    packets.extend(on_handle(raw::CLOSE, 2, &handle));
+    packets.extend(raw::write(3, &handle, 0, b"XYZ"));
+    packets.extend(raw::write(4, &handle, 20 * MIB as u64, b"XYZ"));
+    packets.extend(raw::set_size(5, &handle, 1));
+    packets.extend(on_handle(raw::FSTAT, 6, &handle));
+    packets.extend(raw::read(7, &handle, 0, 3));
+    packets.extend(on_handle(raw::CLOSE, 8, &handle));
+    let open = async {
+        gate.reached(1).await;
+        gate.open();
+    };
+    let (answers, ()) = tokio::join!(raw.exchange(packets, 8), open);
+    assert_eq!((answers[&1].status(), answers[&2].status()), (OK, OK));
+    for id in 3..=8 {
+        assert_eq!(answers[&id].status(), FAILURE, "{id}");
+    }
+    assert_eq!(store.object(&at("f")).as_deref(), Some(&b"abc"[..]));
+}
+
+#[tokio::test]
+async fn a_client_that_asks_and_never_listens_is_let_go() {
+    let store = store();
+    let mut raw = Raw::start(store).await;
+    let long = format!("/{}", "x".repeat(4_000));
+    let question = named(raw::REALPATH, 1, &long);
+    let sent = async {
+        let mut sent = 0;
+        while tokio::io::AsyncWriteExt::write_all(&mut raw.pipe, &question)
+            .await
+            .is_ok()
+        {
+            sent += question.len();
+            assert!(sent < 4 * limits::REPLY_BYTES_QUEUED_HARD_MAX, "{sent}");
+        }
+    };
+    sent.await;
+}
+
+#[tokio::test]
+async fn paths_that_wait_are_bounded() {
+    let (failing, _store) = failing();
+    let mut raw = Raw::start(failing.clone()).await;
+    failing.spoil(Operation::Head, 1, Fault::Hold(Gate::closed()));
+    let long = format!("/x/{}", "y/".repeat(2_000));
+    let question = raw::rename(1, &long, &long);
+    let mut sent = 0;
+    raw.send(&named(raw::REMOVE, 1, "/x")).await;
+    while tokio::io::AsyncWriteExt::write_all(&mut raw.pipe, &question)
+        .await
+        .is_ok()
+    {
+        sent += question.len();
+        assert!(sent < 2 * limits::PATH_BYTES_WAITING_MAX, "{sent}");
+    }
+}
+
+#[tokio::test]
+async fn changes_of_one_path_run_in_the_order_of_their_arrival() {
+    let (failing, store) = failing();
+    plant(&store, "x", b"old").await;
+    plant(&store, "y", b"new").await;
+    let mut raw = Raw::start(failing.clone()).await;
+    // The first change is slow; everything that follows has to wait for it.
+    let gate = Gate::closed();
+    failing.spoil(Operation::Delete, 1, Fault::Hold(gate.clone()));
+    let mut packets = named(raw::REMOVE, 1, "/x");
+    packets.extend(raw::rename(2, "/y", "/x"));
+    packets.extend(named(raw::STAT, 3, "/x"));
+    packets.extend(raw::open(4, "/x", READING));
+    packets.extend(named(raw::STAT, 5, "/y"));
+    packets.extend(raw::rename(6, "/x", "/z"));
+    packets.extend(named(raw::STAT, 7, "/x"));
+    packets.extend(named(raw::STAT, 8, "/z"));
+    let open = async {
+        gate.reached(1).await;
+        gate.open();
+    };
+    let (answers, ()) = tokio::join!(raw.exchange(packets, 8), open);
+    assert_eq!((answers[&1].status(), answers[&2].status()), (OK, OK));
+    assert_eq!(answers[&3].kind, 105);
+    let handle = answers[&4].handle();
+    assert_eq!(answers[&5].status(), NO_SUCH_FILE);
+    assert_eq!(answers[&6].status(), OK);
+    assert_eq!(answers[&7].status(), NO_SUCH_FILE);
+    assert_eq!(answers[&8].kind, 105);
+    assert_eq!(raw.ask(raw::read(9, &handle, 0, 9)).await.data(), b"new");
+}
+
+#[tokio::test]
+async fn a_close_and_the_rename_behind_it_do_not_swap() {
+    let (failing, store) = failing();
+    let mut raw = Raw::start(failing.clone()).await;
+    let handle = raw.open("/part", CREATING).await;
+    let mut packets = raw::write(1, &handle, 0, b"abc");
+    packets.extend(on_handle(raw::CLOSE, 2, &handle));
+    packets.extend(raw::rename(3, "/part", "/whole"));
+    packets.extend(named(raw::STAT, 4, "/whole"));
+    let gate = Gate::closed();
+    failing.spoil(Operation::Put, 1, Fault::Hold(gate.clone()));
+    let open = async {
+        gate.reached(1).await;
+        gate.open();
+    };
+    let (answers, ()) = tokio::join!(raw.exchange(packets, 4), open);
+    assert_eq!(answers[&3].status(), OK);
+    assert_eq!(answers[&4].kind, 105);
+    assert_eq!(store.object(&at("whole")).as_deref(), Some(&b"abc"[..]));
+}
+
+#[tokio::test]
+async fn a_failed_storage_fails_each_request_once() {
+    let (failing, store) = failing();
+    plant(&store, "f", &pattern(3 * MIB)).await;
+    let mut raw = Raw::start(failing.clone()).await;
+    let handle = raw.open("/f", READING).await;
+    failing.spoil(Operation::Get, 1, Fault::Fail(StorageErrorKind::Denied));
+    let reads: Vec<u8> = (0..2_000)
+        .flat_map(|id| raw::read(id, &handle, 2 * MIB as u64 + u64::from(id), 10))
+        .collect();
+    let answers = raw.exchange(reads, 2_000).await;
+    assert!(answers.values().all(|answer| answer.status() != OK));
+    let closed = raw.ask(on_handle(raw::CLOSE, 9, &handle)).await;
+    assert_eq!(closed.status(), OK);
+}
+
+#[tokio::test]
+async fn handles_are_bounded() {
+    let store = store();
+    plant(&store, "f", b"x").await;
+    let limits = Limits {
+        handles_per_session_max: 5,
+        ..Limits::default()
+    };
+    let mut raw = Raw::with(store.clone(), whole_bucket(), limits).await;
+    let opens: Vec<u8> = (0..20)
+        .flat_map(|id| raw::open(id, "/f", READING))
+        .collect();
+    let answers = raw.exchange(opens, 20).await;
+    let opened: Vec<_> = answers
+        .values()
+        .filter(|answer| answer.kind == 102)
+        .collect();
+    assert_eq!(opened.len(), 5);
+    let close = on_handle(raw::CLOSE, 1, &opened[0].handle());
+    assert_eq!(raw.ask(close).await.status(), OK);
+    assert_eq!(raw.open("/f", READING).await.len(), 8);
+}
