@@ -34,6 +34,20 @@ pub(super) fn from_file(path: &str) -> Result<Secret, Failure> {
     read(file).map_err(failed)
 }
 
+/// Takes a password out of a foreign text, also where JSON escapes it.
+pub(super) fn redacted(text: &str, password: &Secret) -> String {
+    let password = password.expose();
+    if password.is_empty() {
+        return text.to_owned();
+    }
+    let escaped = Zeroizing::new(serde_json::Value::from(password).to_string());
+    let escaped = escaped.strip_prefix('"').unwrap_or(&escaped);
+    let escaped = escaped.strip_suffix('"').unwrap_or(escaped);
+    // The longer one first: it may hold the other.
+    text.replace(escaped, "[redacted]")
+        .replace(password, "[redacted]")
+}
+
 fn line(source: impl BufRead) -> Result<Secret, String> {
     let most = u64::try_from(limits::PASSWORD_BYTES_MAX).unwrap_or(u64::MAX);
     let mut line = Zeroizing::new(Vec::with_capacity(limits::PASSWORD_BYTES_MAX + 3));
@@ -63,6 +77,16 @@ fn read(source: impl std::io::Read) -> Result<Secret, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_is_taken_out_as_it_is_and_as_json_writes_it() {
+        let redacted =
+            |text: &str, password: &str| redacted(text, &Secret::new(password.to_owned()));
+        assert_eq!(redacted("no: fern", "fern"), "no: [redacted]");
+        assert_eq!(redacted(r#"{"x":"a\"b"}"#, "a\"b"), r#"{"x":"[redacted]"}"#);
+        assert_eq!(redacted(r#"{"x":"\"b"}"#, "\"b"), r#"{"x":"[redacted]"}"#);
+        assert_eq!(redacted("nothing", ""), "nothing");
+    }
 
     #[test]
     fn one_line_break_at_the_end_is_not_part_of_a_password() {

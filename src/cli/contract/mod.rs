@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::{Exit, output};
+use super::{Exit, output, secrets};
 use crate::auth::OfferedKey;
 use crate::clock::SystemClock;
 use crate::idp::webhook::{Exchange, Webhook, WebhookSettings};
@@ -68,7 +68,8 @@ pub(super) async fn run(webhook: Webhook, settings: WebhookSettings, subject: &S
     let first = trials::right_password(&bench).await;
     let (mut wrong, mut advice) = (0_u32, 0_u32);
     let mut count = |trial: &Trial| {
-        output::print(&trial.line());
+        // A service may repeat what it was asked.
+        output::print(&secrets::redacted(&trial.line(), &subject.password));
         match trial.grade {
             Grade::Wrong => wrong = wrong.saturating_add(1),
             Grade::Advice => advice = advice.saturating_add(1),

@@ -9,6 +9,7 @@ use super::examine::{Findings, Login};
 use super::route::Route;
 use crate::auth::AttemptVerdict;
 use crate::cli::remedies::remedy;
+use crate::cli::secrets;
 use crate::idp::UserConfig;
 use crate::vfs::Mapping;
 
@@ -139,14 +140,9 @@ impl Report<'_> {
 
     /// A service that repeats the password must not make us show it.
     fn without_password(&self, text: &str) -> String {
-        let password = self
-            .login
-            .password
-            .as_ref()
-            .map(|password| password.expose());
-        match password {
-            Some(password) if !password.is_empty() => text.replace(password, "[redacted]"),
-            Some(_) | None => text.to_owned(),
+        match &self.login.password {
+            Some(password) => secrets::redacted(text, password),
+            None => text.to_owned(),
         }
     }
 
