@@ -145,7 +145,14 @@ impl Visit for Line {
 const AUDIT_TARGET: &str = "portcullis::audit";
 
 /// Fields that matter to a log store and not to a newcomer.
-const NOISE: [&str; 3] = ["session_id", "request_id", "fingerprint"];
+const NOISE: [&str; 6] = [
+    "session_id",
+    "request_id",
+    "fingerprint",
+    "activity",
+    "etag",
+    "location",
+];
 
 /// Libraries that log every packet, call or frame.
 const QUIET: [&str; 9] = [

@@ -68,6 +68,8 @@ def main():
     module, function = options.handler.rsplit(".", 1)
     sys.path.insert(0, ".")
     host, port = options.listen.rsplit(":", 1)
+    # Many may log in at once; the default lets five wait.
+    ThreadingHTTPServer.request_queue_size = 128
     server = ThreadingHTTPServer((host, int(port)), Invocations)
     server.function = getattr(importlib.import_module(module), function)
     print("listening on http://%s:%d/" % server.server_address[:2], flush=True)

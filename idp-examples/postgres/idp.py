@@ -124,6 +124,8 @@ def main():
                           kwargs={"row_factory": dict_row, "autocommit": True},
                           check=ConnectionPool.check_connection)
     host, port = options.listen.rsplit(":", 1)
+    # Many may log in at once; the default lets five wait.
+    ThreadingHTTPServer.request_queue_size = 128
     server = ThreadingHTTPServer((host, int(port)), Webhook)
     server.pool = pool
     print("listening on http://%s:%d/" % server.server_address[:2], flush=True)

@@ -120,6 +120,8 @@ def main():
     with open(options.users, encoding="utf-8") as file:
         users = json.load(file)
     host, port = options.listen.rsplit(":", 1)
+    # Many may log in at once; the default lets five wait.
+    ThreadingHTTPServer.request_queue_size = 128
     server = ThreadingHTTPServer((host, int(port)), Webhook)
     server.users = users
     print("listening on http://%s:%d/" % server.server_address[:2], flush=True)
