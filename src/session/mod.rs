@@ -5,6 +5,7 @@ mod closing;
 mod commit;
 mod filling;
 mod handles;
+mod known;
 mod list;
 mod names;
 mod order;

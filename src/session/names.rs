@@ -1,5 +1,7 @@
 //! Requests on names: what is there, make it, remove it.
 
+use std::time::Duration;
+
 use crate::clock::unix_seconds;
 use crate::sftp::{Attributes, Status};
 use crate::storage::{
@@ -19,17 +21,22 @@ pub(crate) enum Found {
     Nothing,
 }
 
-/// Looks for an object and for a directory of that name at the same time; an object that is there
-/// answers at once.
+/// Looks for an object and, unless that is answered at once, for a directory of that name at the
+/// same time; an object that is there settles it.
 pub(crate) async fn find(store: &dyn ObjectStore, location: &Location) -> Result<Found, Refusal> {
     let folder = Folder::of(location);
     let head = store.head(location);
     let below = is_directory(store, &folder);
     tokio::pin!(head, below);
-    let (object, directory) = tokio::select! {
-        biased;
-        object = &mut head => (object, None),
-        directory = &mut below => (head.await, Some(directory)),
+    // A store that is near answers before a second question is worth asking.
+    let first = tokio::time::timeout(HEAD_START, &mut head).await.ok();
+    let (object, directory) = match first {
+        Some(object) => (object, None),
+        None => tokio::select! {
+            biased;
+            object = &mut head => (object, None),
+            directory = &mut below => (head.await, Some(directory)),
+        },
     };
     match object {
         Ok(meta) => return Ok(Found::File(meta)),
@@ -240,3 +247,5 @@ pub(crate) const MTIME: &str = "mtime";
 const DIRECTORY_TYPE: &str = "application/x-directory";
 /// CRC-64/NVME of no bytes.
 pub(crate) const EMPTY_CHECKSUM: Checksum = Checksum(0);
+/// What a HEAD has ahead of the LIST beside it.
+const HEAD_START: Duration = Duration::from_millis(3);

@@ -90,7 +90,9 @@ pub(crate) struct Lane {
     /// stack would grow with the client's requests.
     starting: bool,
     /// Directories that this session saw: a file may be put there without looking again.
-    known: BTreeSet<VirtualPath>,
+    pub(super) known: BTreeSet<VirtualPath>,
+    /// Paths under which STAT found no directory a moment ago: most clients look before they put.
+    pub(super) looked: VecDeque<(VirtualPath, Instant)>,
 }
 
 impl PathRequest {
@@ -136,6 +138,22 @@ impl Act {
             | Self::OpenDirectory
             | Self::Open { .. }
             | Self::Close(_) => false,
+        }
+    }
+
+    /// Returns the second name of a rename.
+    pub(super) const fn new_name(&self) -> Option<&VirtualPath> {
+        match self {
+            Self::Rename { to, .. } => Some(to),
+            Self::Stat
+            | Self::SetStat(_)
+            | Self::StatVfs
+            | Self::OpenDirectory
+            | Self::Open { .. }
+            | Self::Remove
+            | Self::MkDir
+            | Self::RmDir
+            | Self::Close(_) => None,
         }
     }
 
@@ -286,6 +304,7 @@ impl Session {
         } else {
             &request.path
         };
+        let no_directory = self.looked_lately(&request.path);
         let parent_known = made
             .parent()
             .is_some_and(|parent| self.lane.known.contains(&parent));
@@ -299,6 +318,7 @@ impl Session {
                 config: &config,
                 uploading,
                 parent_known,
+                no_directory,
             };
             let answer = match work.run(&request).await {
                 // The name existed as an upload; that it did not exist in S3 is no error.
@@ -325,7 +345,7 @@ impl Session {
         }
     }
 
-    fn unlink_uploads(&mut self, path: &VirtualPath) {
+    pub(super) fn unlink_uploads(&mut self, path: &VirtualPath) {
         for upload in self.handles.uploads_mut() {
             if upload.path == *path {
                 upload.unlinked = true;
@@ -345,10 +365,18 @@ impl Session {
         let code = match answer {
             Answer::Reply(reply) => {
                 self.note_change(request, &reply);
+                if let Reply::Attrs(attrs) = &reply
+                    && !attrs.names_directory()
+                {
+                    self.note_look(request);
+                }
                 self.out.reply(request.id, &reply);
                 crate::sftp::StatusCode::Ok
             }
             Answer::Refused(refusal) => {
+                if refusal.status == Status::NO_SUCH_FILE {
+                    self.note_look(request);
+                }
                 if let Some(detail) = &refusal.detail {
                     audit::storage_refused(request.operation, &request.path, detail);
                 }
@@ -441,52 +469,6 @@ impl Session {
         self.put_writing(handle, writing);
         self.advance_writing(handle);
     }
-
-    fn note_change(&mut self, request: &PathRequest, reply: &Reply) {
-        if !matches!(reply, Reply::Status(status) if *status == Status::OK) {
-            return;
-        }
-        match &request.act {
-            Act::Rename { to, .. } => {
-                self.forget(&request.path);
-                if let Some(parent) = to.parent() {
-                    self.know(parent);
-                }
-                audit::changed(request.operation, &request.path, Some(to));
-            }
-            Act::RmDir => {
-                self.forget(&request.path);
-                audit::changed(request.operation, &request.path, None);
-            }
-            Act::MkDir => {
-                self.know(request.path.clone());
-                audit::changed(request.operation, &request.path, None);
-            }
-            Act::Remove => {
-                self.unlink_uploads(&request.path);
-                audit::changed(request.operation, &request.path, None);
-            }
-            Act::Stat
-            | Act::SetStat(_)
-            | Act::StatVfs
-            | Act::OpenDirectory
-            | Act::Open { .. }
-            | Act::Close(_) => {}
-        }
-    }
-
-    fn know(&mut self, directory: VirtualPath) {
-        if self.lane.known.len() >= KNOWN_DIRECTORIES_MAX {
-            self.lane.known.clear();
-        }
-        self.lane.known.insert(directory);
-    }
-
-    fn forget(&mut self, directory: &VirtualPath) {
-        let elsewhere = |known: &VirtualPath| known.below(directory).is_none();
-        self.lane.known.retain(elsewhere);
-    }
 }
 
 const BEING_WRITTEN: Status = Status::failure("The file is being written; close it first");
-const KNOWN_DIRECTORIES_MAX: usize = 1_000;

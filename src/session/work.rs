@@ -20,6 +20,8 @@ pub(super) struct Work<'a> {
     pub(super) config: &'a crate::idp::UserConfig,
     pub(super) uploading: Vec<(String, u64)>,
     pub(super) parent_known: bool,
+    /// It was seen just now that no directory has the name.
+    pub(super) no_directory: bool,
 }
 
 impl Work<'_> {
@@ -182,6 +184,9 @@ impl Work<'_> {
     /// for, only a directory.
     async fn existing(&self, location: &Location, mode: OpenMode) -> Result<Found, Refusal> {
         if mode.create && mode.truncate && !mode.exclusive {
+            if self.no_directory {
+                return Ok(Found::Nothing);
+            }
             // A file and a directory of one name: the file is what the name means.
             let folder = Folder::of(location);
             if !names::is_directory(self.store, &folder).await? {

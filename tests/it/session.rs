@@ -237,6 +237,17 @@ async fn directories_answer_as_on_a_file_system() {
 }
 
 #[tokio::test]
+async fn a_directory_made_after_a_look_is_no_file() {
+    let talk = Talk::start(store()).await;
+    assert_eq!(talk.size("/d").await, Err(StatusCode::NoSuchFile));
+    talk.client
+        .mkdir("/d", FileAttributes::empty())
+        .await
+        .unwrap();
+    assert_eq!(talk.create("/d").await, Err(StatusCode::Failure));
+}
+
+#[tokio::test]
 async fn rename_moves_files_and_directories() {
     let store = store();
     let talk = Talk::start(store.clone()).await;

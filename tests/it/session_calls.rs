@@ -71,11 +71,16 @@ async fn looking_costs_a_head_and_a_listing_at_most() {
     shop.failing.spoil(Operation::Head, 1, held);
     let open = async {
         gate.reached(1).await;
+        // Longer than a HEAD has ahead of the LIST beside it.
+        tokio::time::sleep(Duration::from_millis(50)).await;
         gate.open();
     };
     let (size, ()) = tokio::join!(shop.talk.size("/f"), open);
     assert_eq!(size, Ok(Some(1)));
-    shop.paid("stat of a file", &[(HEAD, 1), (LIST, 1)]);
+    shop.paid(
+        "stat of a file of a store that is far",
+        &[(HEAD, 1), (LIST, 1)],
+    );
     shop.talk.size("/d").await.unwrap();
     shop.paid("stat of a directory", &[(HEAD, 1), (LIST, 1)]);
     shop.talk.size("/").await.unwrap();
@@ -94,6 +99,10 @@ async fn a_small_file_costs_its_put_and_a_look_at_its_name() {
     shop.paid("put into a known directory", &[(LIST, 1), (PUT, 1)]);
     shop.talk.put("/d/e/newer", b"abc").await.unwrap();
     shop.paid("put over a file", &[(LIST, 1), (PUT, 1)]);
+    shop.talk.size("/d/e/looked").await.unwrap_err();
+    shop.paid("stat of nothing", &[(HEAD, 1), (LIST, 1)]);
+    shop.talk.put("/d/e/looked", b"abc").await.unwrap();
+    shop.paid("put after a look", &[(PUT, 1)]);
     shop.talk.get("/d/e/new").await.unwrap();
     shop.paid("get", &[(GET, 1)]);
     shop.talk.get("/d/e/none").await.unwrap_err();

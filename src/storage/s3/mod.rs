@@ -27,13 +27,14 @@ use aws_smithy_http_client::tls::{self, TlsContext, TrustStore};
 use bytes::Bytes;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
+use tokio_util::task::TaskTracker;
 
 use self::errors::Call;
 pub use self::settings::{Credentials, Encryption, Settings, Timeouts};
 use super::{
     Bucket, ByteRange, Capabilities, Checksum, CompletedPart, ETag, Key, ListPage, ListQuery,
     Location, NewObject, ObjectBody, ObjectMeta, ObjectStore, Operation, PartNumber, Precondition,
-    Result, StorageErrorKind, Stored, UploadId,
+    Result, StorageError, StorageErrorKind, Stored, UploadId,
 };
 
 mod convert;
@@ -53,6 +54,8 @@ pub struct S3Store {
     storage_class: Option<StorageClass>,
     encryption: Option<ServerSideEncryption>,
     kms_key_id: Option<String>,
+    /// Listings on their way.
+    lists: TaskTracker,
 }
 
 /// Says why a store cannot be set up; no call has been made yet.
@@ -133,6 +136,7 @@ impl S3Store {
             storage_class: settings.storage_class.as_deref().map(StorageClass::from),
             encryption,
             kms_key_id,
+            lists: TaskTracker::new(),
         })
     }
 
@@ -257,7 +261,18 @@ impl ObjectStore for S3Store {
     }
 
     async fn list(&self, bucket: &Bucket, query: &ListQuery) -> Result<ListPage> {
-        self.list_objects(bucket, query).await
+        // A LIST that nobody waits for any more still comes to its end: to cut it would cost its
+        // connection.
+        let (store, bucket, query) = (self.clone(), bucket.clone(), query.clone());
+        let listing = self
+            .lists
+            .spawn(async move { store.list_objects(&bucket, &query).await });
+        listing.await.unwrap_or_else(|error| {
+            Err(StorageError::new(
+                StorageErrorKind::Unavailable,
+                error.to_string(),
+            ))
+        })
     }
 
     async fn put(
