@@ -15,7 +15,7 @@ use crate::idp::IdentityProvider;
 use crate::limits::Limits;
 use crate::metrics::{Metrics, Readings};
 use crate::reaper::Reaper;
-use crate::session::Environment;
+use crate::session::{Environment, Seats};
 use crate::ssh::{Gatehouse, GatehouseParts, HostKeys, Listener};
 use crate::storage::SharedStore;
 use crate::storage::metered::{CallObserver, Metered};
@@ -125,6 +125,7 @@ impl Gateway {
             limits: Arc::clone(&limits),
             metrics: Arc::clone(&metrics),
             clock: Arc::clone(&clock),
+            seats: Seats::default(),
             drain: drain.clone(),
         };
         let authenticator =

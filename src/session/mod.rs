@@ -16,6 +16,7 @@ mod pressure;
 mod reading;
 mod rename;
 mod requests;
+mod seats;
 mod status;
 mod uploading;
 mod work;
@@ -33,6 +34,8 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::reaper::Reaper;
 use crate::storage::SharedStore;
+
+pub use self::seats::Seats;
 
 /// What the client sends, as it arrives.
 pub trait Inbound: Send + 'static {
@@ -63,6 +66,8 @@ pub struct Environment {
     pub limits: Arc<Limits>,
     pub metrics: Arc<Metrics>,
     pub clock: Arc<dyn Clock>,
+    /// Counts the sessions of each user.
+    pub seats: Seats,
     /// Cancelled when the gateway drains: sessions end when nothing is open.
     pub drain: CancellationToken,
 }
@@ -76,9 +81,18 @@ pub async fn serve<I: Inbound, O: Outbound>(
     channel: u32,
     gate: Arc<Gate>,
     inbound: I,
-    outbound: O,
+    mut outbound: O,
 ) {
+    let config = Arc::clone(user.config());
+    let Some(seat) = environment.seats.take(&config.user, config.limits.sessions) else {
+        tracing::warn!(target: "portcullis::audit", max = config.limits.sessions, "session refused: the user has as many as allowed");
+        let sentence = Bytes::from_static(b"too many sessions: close another one first\n");
+        // Whether it is heard or not, the session is over.
+        outbound.send_stderr(sentence).await.unwrap_or_default();
+        return;
+    };
     tracing::debug!(channel, "sftp session begins");
     actor::run(environment, user, gate, inbound, outbound).await;
+    drop(seat);
     tracing::debug!(channel, "sftp session ended");
 }

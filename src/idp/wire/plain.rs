@@ -25,6 +25,8 @@ pub(super) fn read(asked: Asked<'_>, answer: Object) -> Result<Verdict, IdpError
     let policy = fields.policy(&user)?;
     let networks = fields.networks()?;
     let limits = fields.limits()?;
+    // Nothing is slowed down yet; whoever relies on it should read so in the log.
+    let unenforced = limits.bytes_per_second.is_some();
     let expires_at = fields.expires_at()?;
     let cache_for = fields.integer("cacheSeconds")?.map(Duration::from_secs);
     fields.end()?;
@@ -44,7 +46,10 @@ pub(super) fn read(asked: Asked<'_>, answer: Object) -> Result<Verdict, IdpError
         limits,
         expires_at,
         cache_for,
-        warnings: Vec::new(),
+        warnings: unenforced
+            .then_some("bytes-per-second-not-enforced")
+            .into_iter()
+            .collect(),
     };
     conclude(asked, config)
 }

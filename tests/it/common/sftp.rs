@@ -11,7 +11,7 @@ use portcullis::idp::{UserConfig, UserLimits};
 use portcullis::limits::Limits;
 use portcullis::metrics::Metrics;
 use portcullis::reaper::Reaper;
-use portcullis::session::{self, Environment, Gone, Inbound, Outbound};
+use portcullis::session::{self, Environment, Gone, Inbound, Outbound, Seats};
 use portcullis::storage::SharedStore;
 use portcullis::vfs::{Access, EntryType, HomeDirectory, Mapping, VirtualPath};
 use russh_sftp::client::RawSftpSession;
@@ -91,6 +91,7 @@ pub(crate) fn begin(
         limits: Arc::new(limits),
         metrics: Arc::new(Metrics::default()),
         clock: Arc::new(SystemClock),
+        seats: Seats::default(),
         drain: CancellationToken::new(),
     };
     let mut tasks = JoinSet::new();
