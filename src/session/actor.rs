@@ -10,7 +10,6 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::order::PathOrder;
 use crate::auth::AuthenticatedUser;
 use crate::budget::{Gate, GateHold, Slot};
 use crate::metrics::TransferEnd;
@@ -22,6 +21,7 @@ use crate::storage::{
 use crate::{audit, limits};
 
 use super::handles::{Handle, Handles};
+use super::order::PathOrder;
 use super::out::{self, Out};
 use super::paths::{Answer, Lane, PathRequest};
 use super::reading::Reading;

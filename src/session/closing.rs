@@ -10,8 +10,7 @@ use crate::storage::{Checksum, Location, StorageError, Stored};
 use super::actor::{Event, Events, Session};
 use super::commit;
 use super::status::of_storage;
-use super::uploading::checksum_of;
-use super::writing::{Finish, Multipart, Writing, status_of};
+use super::writing::{Closing, Finish, GAP, Multipart, Writing, status_of};
 
 impl Session {
     /// Goes on with a CLOSE; `true`: it was answered.
@@ -64,7 +63,6 @@ impl Session {
     }
 
     fn commit(&mut self, handle: HandleId, writing: &mut Writing, size: u64) {
-        let parts_left = writing.upload.has_full_part() || !writing.in_flight.is_empty();
         let upload = match &writing.multipart {
             Multipart::Creating => return,
             // One part alone needs no multipart upload, even if it is full.
@@ -76,7 +74,7 @@ impl Session {
         }
         match writing.upload.take_last_part(size) {
             Ok(Some(part)) => return self.ship_part(handle, writing, upload, part),
-            Ok(None) if parts_left => return,
+            Ok(None) if !writing.in_flight.is_empty() => return,
             Ok(None) => {}
             Err(error) => return self.fail_writing(writing, status_of(&error), &error.to_string()),
         }
@@ -93,7 +91,7 @@ impl Session {
             .collect();
         let (store, events) = (self.environment.store.clone(), self.events.clone());
         let (location, object) = (writing.location.clone(), writing.object.clone());
-        let condition = self.complete_condition(writing);
+        let condition = writing.condition.clone();
         let reaper = self.environment.reaper.clone();
         self.environment.reaper.outlive(async move {
             let store_ref = &*store;
@@ -120,19 +118,11 @@ impl Session {
         let (location, object) = (writing.location.clone(), writing.object.clone());
         let condition = writing.condition.clone();
         self.environment.reaper.outlive(async move {
-            let checksum = checksum_of(&payload);
+            let checksum = Checksum::of(&payload);
             let outcome =
                 commit::put(&*store, &location, payload, checksum, &object, &condition).await;
             report(&events, handle, &location, outcome);
         });
-    }
-
-    fn complete_condition(&self, writing: &Writing) -> crate::storage::Precondition {
-        if self.environment.store.capabilities().conditional_complete {
-            writing.condition.clone()
-        } else {
-            crate::storage::Precondition::None
-        }
     }
 
     pub(crate) fn committed(&mut self, handle: HandleId, outcome: Result<Stored, StorageError>) {
@@ -168,12 +158,7 @@ impl Session {
         self.drop_handle(handle, writing);
     }
 
-    fn closed(
-        &mut self,
-        writing: &mut Writing,
-        closing: super::writing::Closing,
-        status: Status,
-    ) -> bool {
+    fn closed(&mut self, writing: &mut Writing, closing: Closing, status: Status) -> bool {
         if writing.unlinked {
             self.abort_upload(writing);
         }
@@ -210,5 +195,3 @@ fn combined(parts: impl Iterator<Item = (u64, Checksum)>) -> Checksum {
     });
     Checksum(whole)
 }
-
-const GAP: Status = Status::failure("Parts of the file were never written");

@@ -44,20 +44,13 @@ pub(crate) async fn put(
     object: &NewObject,
     condition: &Precondition,
 ) -> Result<Stored> {
-    let mut attempt = 1;
+    let mut tries = Tries::default();
     loop {
-        let outcome = store
+        let sent = store
             .put(location, payload.clone(), checksum, object, condition)
             .await;
-        match settle(store, location, object, outcome).await {
-            // It is known not to have landed: the same bytes may be sent again.
-            Settled::NotLanded(error) if attempt < PUT_ATTEMPTS_MAX => {
-                tracing::debug!(%error, attempt, "put did not land, trying again");
-                tokio::time::sleep(RETRY_PAUSE.saturating_mul(attempt)).await;
-                attempt = attempt.saturating_add(1);
-            }
-            Settled::NotLanded(error) => return Err(error),
-            Settled::Known(outcome) => return verified(outcome?, checksum),
+        if let Some(outcome) = tries.judge(store, location, object, sent).await {
+            return verified(outcome?, checksum);
         }
     }
 }
@@ -72,19 +65,40 @@ pub(crate) async fn complete(
     object: &NewObject,
     condition: &Precondition,
 ) -> Result<Stored> {
-    let mut attempt = 1;
+    let mut tries = Tries::default();
     loop {
-        let outcome = store
+        let sent = store
             .complete(location, upload, parts, Some(checksum), condition)
             .await;
-        match settle(store, location, object, outcome).await {
-            Settled::NotLanded(error) if attempt < PUT_ATTEMPTS_MAX => {
-                tracing::debug!(%error, attempt, "complete did not land, trying again");
-                tokio::time::sleep(RETRY_PAUSE.saturating_mul(attempt)).await;
-                attempt = attempt.saturating_add(1);
+        if let Some(outcome) = tries.judge(store, location, object, sent).await {
+            return verified(outcome?, checksum);
+        }
+    }
+}
+
+/// How often a commit was sent.
+#[derive(Default)]
+struct Tries(u32);
+
+impl Tries {
+    /// Returns what became of a commit, or `None`, after a pause, when it is known not to have
+    /// landed and may be sent again.
+    async fn judge(
+        &mut self,
+        store: &dyn ObjectStore,
+        location: &Location,
+        object: &NewObject,
+        sent: Result<Stored>,
+    ) -> Option<Result<Stored>> {
+        self.0 = self.0.saturating_add(1);
+        match settle(store, location, object, sent).await {
+            Settled::NotLanded(error) if self.0 < TRIES_MAX => {
+                tracing::debug!(%location, %error, tries = self.0, "commit did not land, trying again");
+                tokio::time::sleep(RETRY_PAUSE.saturating_mul(self.0)).await;
+                None
             }
-            Settled::NotLanded(error) => return Err(error),
-            Settled::Known(outcome) => return verified(outcome?, checksum),
+            Settled::NotLanded(error) => Some(Err(error)),
+            Settled::Known(outcome) => Some(outcome),
         }
     }
 }
@@ -156,5 +170,5 @@ fn verified(stored: Stored, checksum: Checksum) -> Result<Stored> {
     }
 }
 
-const PUT_ATTEMPTS_MAX: u32 = 3;
+const TRIES_MAX: u32 = 3;
 const RETRY_PAUSE: Duration = Duration::from_millis(200);

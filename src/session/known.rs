@@ -7,7 +7,6 @@ use crate::sftp::{Reply, Status};
 use crate::vfs::VirtualPath;
 
 use super::actor::Session;
-
 use super::paths::{Act, PathRequest};
 
 impl Session {

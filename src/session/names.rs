@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::clock::unix_seconds;
 use crate::sftp::{Attributes, Status};
 use crate::storage::{
-    Checksum, ETag, ListQuery, Location, NewObject, ObjectMeta, ObjectStore, Precondition,
+    Checksum, ListQuery, Location, NewObject, ObjectMeta, ObjectStore, Precondition,
     StorageErrorKind,
 };
 use crate::vfs::Access;
@@ -181,7 +181,7 @@ pub(crate) async fn rmdir(store: &dyn ObjectStore, target: &Target) -> Result<()
     // Nothing there, or a file: on a file system too it is "no such directory".
     let marker = page.objects.first().ok_or(Status::NO_SUCH_FILE)?;
     let place = folder.marker().ok_or(Status::NO_SUCH_FILE)?;
-    store.delete(&place, pinned(store, &marker.etag)).await?;
+    store.delete(&place, Some(&marker.etag)).await?;
     Ok(())
 }
 
@@ -227,10 +227,6 @@ pub(crate) fn exclusive(store: &dyn ObjectStore) -> Precondition {
     } else {
         Precondition::None
     }
-}
-
-fn pinned<'a>(store: &dyn ObjectStore, etag: &'a ETag) -> Option<&'a ETag> {
-    store.capabilities().conditional_delete.then_some(etag)
 }
 
 fn query(folder: &Folder, max: u16) -> ListQuery {

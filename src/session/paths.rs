@@ -3,7 +3,6 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
-use super::order::Ticket;
 use crate::audit;
 use crate::limits;
 use crate::sftp::{Attributes, HandleId, OpenMode, Reply, RequestId, Status};
@@ -13,6 +12,7 @@ use crate::vfs::{Access, VirtualPath};
 use super::actor::{Event, Session};
 use super::handles::Handle;
 use super::list::Listing;
+use super::order::Ticket;
 use super::plan::{Need, Target, plan, refuse_disclosure};
 use super::reading::{OpenedObject, Reading};
 use super::status::{EXISTS, NOT_EMPTY, Refusal, TOO_MANY_HANDLES};
@@ -97,18 +97,7 @@ pub(crate) struct Lane {
 
 impl PathRequest {
     fn path_bytes(&self) -> usize {
-        let second = match &self.act {
-            Act::Rename { to, .. } => to.as_str().len(),
-            Act::Stat
-            | Act::SetStat(_)
-            | Act::StatVfs
-            | Act::OpenDirectory
-            | Act::Open { .. }
-            | Act::Remove
-            | Act::MkDir
-            | Act::RmDir
-            | Act::Close(_) => 0,
-        };
+        let second = self.act.new_name().map_or(0, |name| name.as_str().len());
         self.path.as_str().len().saturating_add(second)
     }
 }
@@ -216,9 +205,7 @@ impl Session {
             let bytes = request.path_bytes();
             self.lane.bytes_waiting = self.lane.bytes_waiting.saturating_sub(bytes);
             let mut paths = vec![request.path.clone()];
-            if let Act::Rename { to, .. } = &request.act {
-                paths.push(to.clone());
-            }
+            paths.extend(request.act.new_name().cloned());
             request.ticket = Some(self.order.arrive(paths, request.act.changes()));
             self.lane.ordered.push_back(request);
         }

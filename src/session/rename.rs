@@ -81,11 +81,7 @@ async fn rename_file(
     condition: &Precondition,
 ) -> Result<(), Refusal> {
     copy(store, source, meta, target, condition).await?;
-    let pin = store
-        .capabilities()
-        .conditional_delete
-        .then_some(&meta.etag);
-    match store.delete(source, pin).await {
+    match store.delete(source, Some(&meta.etag)).await {
         Ok(()) => Ok(()),
         Err(error) if error.kind == StorageErrorKind::Precondition => Err(Refusal {
             status: CHANGED,
@@ -133,8 +129,7 @@ async fn rename_directory(
         }
     }
     // What was written to in the meantime stays: its new bytes are nowhere else.
-    let pinned = store.capabilities().conditional_delete;
-    let etags = copied.iter().map(|etag| pinned.then_some(etag));
+    let etags = copied.iter().map(Some);
     let sources = pairs.iter().map(|(source, _)| source).zip(etags);
     // Some stores go on showing a directory whose marker went before what is below it.
     let (markers, files): (Vec<_>, Vec<_>) = sources.partition(|(source, _)| is_marker(source));

@@ -253,7 +253,7 @@ impl Session {
         let location = writing.location.clone();
         let task = self.tasks.spawn(async move {
             let payload = part.slot.into_payload(part.length);
-            let checksum = checksum_of(&payload);
+            let checksum = Checksum::of(&payload);
             let offset = part.place.offset;
             let outcome = store
                 .part(&location, &upload, number, offset, payload, checksum)
@@ -333,13 +333,6 @@ impl Session {
             writing.multipart = Multipart::None;
         }
     }
-}
-
-pub(super) fn checksum_of(payload: &[u8]) -> Checksum {
-    Checksum(crc_fast::checksum(
-        crc_fast::CrcAlgorithm::Crc64Nvme,
-        payload,
-    ))
 }
 
 /// Parts that one file may fill at once, beside those on their way.

@@ -9,17 +9,17 @@ use std::time::Instant;
 
 use tokio::task::AbortHandle;
 
-use super::order::Ticket;
 use crate::sftp::{Attributes, OpenMode, Payload, RequestId, Status};
-use crate::storage::PartLayout;
 use crate::storage::{
-    Checksum, CompletedPart, ETag, Location, NewObject, PartNumber, Precondition, UploadId,
+    Checksum, CompletedPart, ETag, Location, NewObject, PartLayout, PartNumber, Precondition,
+    UploadId,
 };
 use crate::transfer::{Upload, UploadError, WriteStep};
 use crate::vfs::{Access, VirtualPath};
 
 use super::commit;
 use super::names::MTIME;
+use super::order::Ticket;
 use super::status::{NO_APPEND, NO_EDIT, OVER_LIMIT};
 
 /// The state of one file that is written.
@@ -352,4 +352,4 @@ fn as_u64(length: usize) -> u64 {
 }
 
 const TOO_LARGE: Status = Status::failure("The file is larger than can be stored");
-const GAP: Status = Status::failure("Parts of the file were never written");
+pub(super) const GAP: Status = Status::failure("Parts of the file were never written");

@@ -32,6 +32,9 @@ pub mod s3;
 pub type Result<T> = std::result::Result<T, StorageError>;
 
 /// The calls the gateway makes.
+///
+/// A condition that [`ObjectStore::capabilities`] does not name is left out by the store: callers
+/// need not ask first.
 #[async_trait]
 pub trait ObjectStore: Debug + Send + Sync + 'static {
     /// Returns what is known of an object without its bytes.
@@ -140,6 +143,14 @@ pub struct PartNumber(pub u32);
 /// CRC-64/NVME of a part or of a whole object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Checksum(pub u64);
+
+impl Checksum {
+    /// Computes the checksum of bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(crc_fast::crc64_nvme(bytes))
+    }
+}
 
 /// Bytes `start..end`; never empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -217,7 +217,7 @@ impl Probe {
     async fn checksums(&self) -> Result<Finding> {
         let (right, wrong) = (self.at("checksum")?, self.at("checksum-wrong")?);
         let payload = Bytes::from_static(b"checked");
-        let sum = checksum_of(&payload);
+        let sum = Checksum::of(&payload);
         let damaged = Checksum(!sum.0);
         let new = NewObject::default();
         let put = |location, sum| {
@@ -337,7 +337,7 @@ impl Probe {
         condition: &Precondition,
     ) -> Result<Stored> {
         let payload = payload.into();
-        let checksum = checksum_of(&payload);
+        let checksum = Checksum::of(&payload);
         let new = NewObject::default();
         let put = self.plain.put(location, payload, checksum, &new, condition);
         put.await
@@ -370,7 +370,7 @@ impl Probe {
     ) -> Result<Result<Stored>> {
         let upload = self.begin(&self.plain, location).await?;
         let payload = Bytes::from_static(b"part");
-        let checksum = checksum_of(&payload);
+        let checksum = Checksum::of(&payload);
         let (store, number) = (&self.plain, PartNumber(1));
         let part = store.part(location, &upload, number, 0, payload, checksum);
         let parts: [CompletedPart; 1] = [part.await?];
@@ -441,13 +441,6 @@ fn another_etag() -> ETag {
 
 fn other_version() -> Precondition {
     Precondition::IfMatch(another_etag())
-}
-
-fn checksum_of(payload: &[u8]) -> Checksum {
-    Checksum(crc_fast::checksum(
-        crc_fast::CrcAlgorithm::Crc64Nvme,
-        payload,
-    ))
 }
 
 /// S3 copies ranges only out of objects of more than 5 MiB.

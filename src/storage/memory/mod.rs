@@ -150,7 +150,7 @@ impl MemoryStore {
                 size: size_of(&payload),
                 etag,
                 modified: whole_seconds(self.clock.wall()),
-                checksum: self.capabilities.checksums.then(|| checksum_of(&payload)),
+                checksum: self.capabilities.checksums.then(|| Checksum::of(&payload)),
                 content_type: object.content_type.clone(),
                 metadata,
             },
@@ -164,7 +164,7 @@ impl MemoryStore {
         payload: &[u8],
         call: (Operation, &Location),
     ) -> Result<()> {
-        if self.capabilities.checksums && checksum != checksum_of(payload) {
+        if self.capabilities.checksums && checksum != Checksum::of(payload) {
             return Err(refusal(call, StorageErrorKind::ChecksumMismatch));
         }
         Ok(())
@@ -428,12 +428,8 @@ fn size_of(payload: &Bytes) -> u64 {
     u64::try_from(payload.len()).unwrap_or(u64::MAX)
 }
 
-fn checksum_of(payload: &[u8]) -> Checksum {
-    Checksum(crc_fast::crc64_nvme(payload))
-}
-
 fn etag_of(payload: &[u8]) -> ETag {
-    ETag(format!("\"{:032x}\"", checksum_of(payload).0).into())
+    ETag(format!("\"{:032x}\"", Checksum::of(payload).0).into())
 }
 
 /// S3 dates objects in whole seconds.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{MemoryStore, State, checksum_of, etag_of, honoured, refusal, size_of};
+use super::{MemoryStore, State, etag_of, honoured, refusal, size_of};
 use crate::limits;
 use crate::storage::{
     Checksum, CompletedPart, ETag, Location, NewObject, Operation, PartNumber, Precondition,
@@ -110,7 +110,7 @@ impl MemoryStore {
             if part.number != PartNumber(expected) || part.etag != etag_of(kept) || too_small {
                 return Err(StorageErrorKind::Refused);
             }
-            if part.checksum.is_some_and(|sum| sum != checksum_of(kept)) {
+            if part.checksum.is_some_and(|sum| sum != Checksum::of(kept)) {
                 return Err(StorageErrorKind::ChecksumMismatch);
             }
             whole.extend_from_slice(kept);
@@ -122,7 +122,7 @@ impl MemoryStore {
         CompletedPart {
             number,
             etag: etag_of(payload),
-            checksum: self.capabilities.checksums.then(|| checksum_of(payload)),
+            checksum: self.capabilities.checksums.then(|| Checksum::of(payload)),
             size: size_of(payload),
         }
     }
