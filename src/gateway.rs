@@ -20,13 +20,20 @@ use crate::ssh::{Gatehouse, GatehouseParts, HostKeys, Listener};
 use crate::storage::SharedStore;
 use crate::storage::metered::{CallObserver, Metered};
 
+/// One port, and who decides there about logins.
+#[derive(Debug)]
+pub struct Entrance {
+    pub listener: Listener,
+    pub provider: Arc<dyn IdentityProvider>,
+    pub auth: AuthSettings,
+}
+
 /// What a gateway is made of.
 #[derive(Debug)]
 pub struct GatewayParts {
-    pub listener: Listener,
+    /// The main one first.
+    pub entrances: Vec<Entrance>,
     pub host_keys: HostKeys,
-    pub provider: Arc<dyn IdentityProvider>,
-    pub auth: AuthSettings,
     pub store: SharedStore,
     pub limits: Limits,
     pub metrics: Arc<Metrics>,
@@ -36,11 +43,11 @@ pub struct GatewayParts {
 /// A gateway that receives clients.
 #[derive(Debug)]
 pub struct Gateway {
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
     gatehouse: Arc<Gatehouse>,
     reaper: Reaper,
     drain: CancellationToken,
-    listener: JoinSet<()>,
+    listeners: JoinSet<()>,
     view: Arc<View>,
 }
 
@@ -100,19 +107,20 @@ impl Gateway {
     /// Puts the parts together and begins to receive clients.
     ///
     /// # Errors
-    /// The listener's address cannot be told.
+    /// A listener's address cannot be told.
     pub fn start(parts: GatewayParts) -> io::Result<Self> {
         let GatewayParts {
-            listener,
+            entrances,
             host_keys,
-            provider,
-            auth,
             store,
             limits,
             metrics,
             banner,
         } = parts;
-        let address = listener.local_addr()?;
+        let addresses = entrances
+            .iter()
+            .map(|entrance| entrance.listener.local_addr());
+        let addresses = addresses.collect::<io::Result<Vec<_>>>()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let limits = Arc::new(limits);
         let (reaper, drain) = (Reaper::new(Arc::clone(&metrics)), CancellationToken::new());
@@ -128,19 +136,26 @@ impl Gateway {
             seats: Seats::default(),
             drain: drain.clone(),
         };
-        let authenticator =
-            Authenticator::new(provider, auth, Arc::clone(&limits), Arc::clone(&clock))
-                .with_observer(Arc::new(LoginCount(Arc::clone(&metrics))));
         let gatehouse = Gatehouse::new(GatehouseParts {
             host_keys,
-            authenticator: Arc::new(authenticator),
             channels: Arc::new(environment),
-            limits,
-            clock,
+            limits: Arc::clone(&limits),
+            clock: Arc::clone(&clock),
             banner,
         });
-        let mut tasks = JoinSet::new();
-        tasks.spawn(listener.serve(Arc::clone(&gatehouse), drain.clone()));
+        let observer = Arc::new(LoginCount(Arc::clone(&metrics)));
+        let mut listeners = JoinSet::new();
+        for Entrance {
+            listener,
+            provider,
+            auth,
+        } in entrances
+        {
+            let (limits, clock) = (Arc::clone(&limits), Arc::clone(&clock));
+            let authenticator = Authenticator::new(provider, auth, limits, clock);
+            let authenticator = Arc::new(authenticator.with_observer(observer.clone()));
+            listeners.spawn(listener.serve(Arc::clone(&gatehouse), authenticator, drain.clone()));
+        }
         let view = Arc::new(View {
             gatehouse: Arc::clone(&gatehouse),
             budget,
@@ -148,19 +163,28 @@ impl Gateway {
             drain: drain.clone(),
         });
         Ok(Self {
-            address,
+            addresses,
             gatehouse,
             reaper,
             drain,
-            listener: tasks,
+            listeners,
             view,
         })
     }
 
-    /// Returns where clients are received.
+    /// Returns where clients are received, in the order of the entrances.
     #[must_use]
-    pub const fn address(&self) -> SocketAddr {
-        self.address
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Returns the main entrance's address.
+    ///
+    /// # Panics
+    /// The gateway was made without an entrance.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        *self.addresses.first().expect("a gateway has an entrance")
     }
 
     /// Returns what the operator's port shows.
@@ -180,7 +204,8 @@ impl Gateway {
     /// waits for the commits and aborts that outlive their sessions.
     pub async fn drain(mut self) {
         self.drain.cancel();
-        while self.listener.join_next().await.is_some() {}
+        while self.listeners.join_next().await.is_some() {}
+        self.gatehouse.drain().await;
         let timeout = self.gatehouse.drain_timeout();
         if tokio::time::timeout(timeout, self.reaper.drain())
             .await

@@ -9,12 +9,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::admission::{self, Methods, Refusal, Roles, UserNameRule};
+use super::admission::{self, Methods, Refusal, Roles};
 use super::attempt::{AttemptObserver, AttemptRecord, AttemptVerdict};
 use super::keys::OfferedKey;
 use super::{AuthMethod, AuthenticatedUser};
 use crate::clock::Clock;
-use crate::idp::{Credential, IdentityProvider, Question, UserConfig, Verdict};
+use crate::idp::{Credential, IdentityProvider, Question, UserConfig, UserNameRule, Verdict};
 use crate::limits::{self, Limits};
 use crate::secret::Secret;
 
@@ -59,12 +59,6 @@ impl Authenticator {
     pub fn with_observer(mut self, observer: Arc<dyn AttemptObserver>) -> Self {
         self.observer = Some(observer);
         self
-    }
-
-    /// Returns the methods to advertise.
-    #[must_use]
-    pub const fn methods(&self) -> Methods {
-        self.settings.methods
     }
 }
 
@@ -121,6 +115,12 @@ impl ConnectionAuth {
             look_ups: Vec::new(),
             proven: None,
         }
+    }
+
+    /// Returns the methods that a client may begin with.
+    #[must_use]
+    pub fn methods(&self) -> Methods {
+        self.authenticator.settings.methods
     }
 
     /// Judges a password: one question at most, never repeated.
@@ -197,7 +197,7 @@ impl ConnectionAuth {
         if !settings.methods.password_first() && !proven {
             return Err(Refusal::denied("method-not-allowed"));
         }
-        settings.user_names.check(&attempt.user)?;
+        admission::check_name(settings.user_names, &attempt.user)?;
         admission::check_password(password.expose())?;
         let credential = Credential::Password(password.clone());
         let answer = self.ask(attempt, credential).await;
@@ -214,7 +214,7 @@ impl ConnectionAuth {
         if !settings.methods.key() {
             return Err(Refusal::denied("method-not-allowed"));
         }
-        settings.user_names.check(&attempt.user)?;
+        admission::check_name(settings.user_names, &attempt.user)?;
         key.check().map_err(|rule| Refusal::denied(rule.reason()))?;
         let config = self.look_up(attempt).await?;
         // The proof may come long after the answer.

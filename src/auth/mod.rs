@@ -6,12 +6,12 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-pub use self::admission::{Methods, Roles, UserNameRule};
+pub use self::admission::{Methods, Roles};
 pub use self::attempt::{AttemptObserver, AttemptRecord, AttemptVerdict};
 pub use self::connection::{AuthSettings, Authenticator, ConnectionAuth, Outcome};
 pub use self::keys::OfferedKey;
-pub use crate::idp::AuthMethod;
 use crate::idp::UserConfig;
+pub use crate::idp::{AuthMethod, UserNameRule};
 
 mod admission;
 mod attempt;

@@ -3,8 +3,8 @@
 use clap::Args;
 
 use super::store_probe::{self, Place};
-use super::{ConfigSource, Failure, load, output, serve};
-use crate::config::{self, Config, Provider};
+use super::{ConfigSource, Failure, load, output, providers};
+use crate::config::{self, Config};
 use crate::ssh::HostKey;
 
 /// Options of `check-config`.
@@ -39,12 +39,12 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         let (algorithm, fingerprint) = (key.algorithm(), key.fingerprint());
         output::print(&format!("host key {algorithm} {fingerprint}\n"));
     }
-    let provider = provider(&config)?;
+    let providers = providers(&config)?;
     let admin = config
         .admin_listen
         .map_or_else(|| "off".to_owned(), |address| address.to_string());
     output::print(&format!(
-        "configuration is good · ssh on {} · admin {admin} · identity provider {provider}\n",
+        "configuration is good · ssh on {} · admin {admin} · identity provider {providers}\n",
         config.listen,
     ));
     match &options.probe {
@@ -53,19 +53,23 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     }
 }
 
-fn provider(config: &Config) -> Result<String, Failure> {
-    match config.identity.provider {
-        Provider::Webhook => Ok(origin(&config.identity.url)),
-        Provider::Static => {
-            let users = serve::users(&config.identity)?;
-            let count = users.map_or(0, |users| users.users());
-            Ok(format!("static, users: {count}"))
+/// Opens every provider and says where it is.
+fn providers(config: &Config) -> Result<String, Failure> {
+    let described = providers::open(config)?.into_iter().map(|opened| {
+        let place = match &opened.file {
+            Some(users) => format!("static, users: {}", users.users()),
+            None => origin(&opened.identity.url),
+        };
+        match opened.name {
+            "" => place,
+            name => format!("{name} ({place})"),
         }
-    }
+    });
+    Ok(described.collect::<Vec<_>>().join(", "))
 }
 
 /// Returns a URL without its path and query: those may carry a key.
-pub(super) fn origin(url: &str) -> String {
+fn origin(url: &str) -> String {
     url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/")
 }
 

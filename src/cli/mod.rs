@@ -7,6 +7,7 @@ mod contract;
 mod hash_password;
 pub mod output;
 pub mod probe;
+mod providers;
 pub mod quickstart;
 pub mod remedies;
 mod secrets;

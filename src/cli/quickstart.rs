@@ -17,7 +17,7 @@ use super::bundled_webhook::BundledWebhook;
 use super::{Failure, output, signals};
 use crate::auth::AuthSettings;
 use crate::config;
-use crate::gateway::{Gateway, GatewayParts};
+use crate::gateway::{Entrance, Gateway, GatewayParts};
 use crate::idp::webhook::{Webhook, WebhookSettings};
 use crate::idp::{IdentityProvider, IdpError, Question, Verdict};
 use crate::limits::{self, Limits};
@@ -76,13 +76,15 @@ async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> 
     let settings = WebhookSettings::new(&webhook, SERVER_ID);
     let provider = Webhook::new(settings).context("--webhook cannot be used")?;
     let gateway = Gateway::start(GatewayParts {
-        listener,
+        entrances: vec![Entrance {
+            listener,
+            provider: Arc::new(WithBuckets {
+                provider,
+                s3: Arc::clone(&s3),
+            }),
+            auth: AuthSettings::default(),
+        }],
         host_keys: HostKeys::new(vec![host_key])?,
-        provider: Arc::new(WithBuckets {
-            provider,
-            s3: Arc::clone(&s3),
-        }),
-        auth: AuthSettings::default(),
         store: Arc::new(connect(&s3).await?),
         limits: Limits::default(),
         metrics: Arc::new(Metrics::default()),

@@ -46,6 +46,11 @@ pub const REMEDIES: &[Remedy] = &[
         "check the name against `[users.NAME]` of identity.users_file",
     ),
     row(
+        "no-provider-for-name",
+        "no provider is asked about such a name on that port",
+        "check `listen`, `user_suffix` and `user_prefix` of the providers (docs/providers.md)",
+    ),
+    row(
         "no-password",
         "the user of the file has no `password_hash`",
         "add one (`portcullis hash-password`), or log in with a key",

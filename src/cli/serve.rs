@@ -7,17 +7,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::providers::{self, Opened, Port};
 use super::{Failure, signals};
 use crate::admin::{Admin, AdminLimits};
-use crate::auth::{AuthSettings, Methods, Roles, UserNameRule};
-use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, LogFormat};
-use crate::gateway::{Gateway, GatewayParts};
-use crate::idp::IdentityProvider;
-use crate::idp::cache::{CacheSettings, Cached};
-use crate::idp::metered::Metered;
-use crate::idp::static_file::StaticFile;
-use crate::idp::webhook::{Event, Webhook, WebhookSettings};
+use crate::gateway::{Entrance, Gateway, GatewayParts};
 use crate::metrics::Metrics;
 use crate::ssh::{HostKey, HostKeys, Listener};
 use crate::storage::s3::{Credentials, Encryption, S3Store, Settings, Timeouts};
@@ -29,26 +23,18 @@ use crate::telemetry::{self, Format};
 /// Something that the configuration names cannot be used, or serving failed.
 pub fn run(config: Config) -> Result<(), Failure> {
     telemetry::start(config.log.format.into(), &config.log.filter)?;
-    let users = users(&config.identity)?;
-    signals::run(|stop| serve(config, users, stop))
-}
-
-/// Reads the static provider's users, where there are some.
-pub(super) fn users(identity: &config::Identity) -> Result<Option<Arc<StaticFile>>, Failure> {
-    match (identity.provider, &identity.users_file) {
-        (config::Provider::Static, Some(path)) => Ok(Some(Arc::new(StaticFile::open(path)?))),
-        // The configuration refuses a static provider without a file.
-        (config::Provider::Static, None) | (config::Provider::Webhook, _) => Ok(None),
-    }
+    // What is wrong with a provider is wrong with the configuration.
+    let opened = providers::open(&config)?;
+    signals::run(|stop| serve(&config, opened, stop))
 }
 
 async fn serve(
-    config: Config,
-    users: Option<Arc<StaticFile>>,
+    config: &Config,
+    opened: Vec<Opened<'_>>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "portcullis starts");
-    let host_keys = host_keys(&config)?;
+    let host_keys = host_keys(config)?;
     for key in host_keys.iter() {
         tracing::info!(
             algorithm = key.algorithm(),
@@ -61,14 +47,10 @@ async fn serve(
         .await
         .context("[storage] cannot be used")?;
     let mut following = JoinSet::new();
-    let provider = match users {
-        Some(users) => {
-            let hangup = signal(SignalKind::hangup())?;
-            following.spawn(Arc::clone(&users).follow(hangup));
-            metered(users, &metrics)
-        }
-        None => cached_webhook(&config, &metrics)?,
-    };
+    for file in opened.iter().filter_map(|opened| opened.file.clone()) {
+        following.spawn(file.follow(signal(SignalKind::hangup())?));
+    }
+    let (ports, _caches) = providers::ports(config, &opened, &metrics)?;
     let admin = match config.admin_listen {
         Some(address) => {
             let bound = Admin::bind(address, AdminLimits::default()).await;
@@ -76,20 +58,32 @@ async fn serve(
         }
         None => None,
     };
-    let listener = Listener::bind(config.listen)
-        .await
-        .with_context(|| format!("failed to listen on {} (listen)", config.listen))?;
+    let mut entrances = Vec::with_capacity(ports.len());
+    for port in ports {
+        let Port {
+            address,
+            provider,
+            auth,
+        } = port;
+        let bound = Listener::bind(address).await;
+        let listener = bound.with_context(|| format!("failed to listen on {address} (listen)"))?;
+        entrances.push(Entrance {
+            listener,
+            provider,
+            auth,
+        });
+    }
     let gateway = Gateway::start(GatewayParts {
-        listener,
+        entrances,
         host_keys,
-        provider,
-        auth: auth(&config.identity),
         store: Arc::new(store),
         limits: config.limits.clone(),
         metrics: Arc::clone(&metrics),
         banner: config.sftp.banner.clone().map(Into::into),
     })?;
-    tracing::info!(address = %gateway.address(), "listening");
+    for address in gateway.addresses() {
+        tracing::info!(%address, "listening");
+    }
     let (mut admin_tasks, admin_stop) = (JoinSet::new(), CancellationToken::new());
     if let Some(admin) = admin {
         tracing::info!(address = %admin.local_addr()?, "admin listening");
@@ -116,76 +110,6 @@ fn host_keys(config: &Config) -> anyhow::Result<HostKeys> {
         keys.push(HostKey::kept_in(state)?);
     }
     Ok(HostKeys::new(keys)?)
-}
-
-fn metered(
-    provider: Arc<dyn IdentityProvider>,
-    metrics: &Arc<Metrics>,
-) -> Arc<dyn IdentityProvider> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    Arc::new(Metered::new(provider, Arc::clone(metrics), clock))
-}
-
-fn cached_webhook(
-    config: &Config,
-    metrics: &Arc<Metrics>,
-) -> anyhow::Result<Arc<dyn IdentityProvider>> {
-    let identity = &config.identity;
-    let webhook = Webhook::new(webhook(config)).context("[identity] cannot be used")?;
-    let cache = CacheSettings {
-        provider: format!("webhook {}", identity.url).into(),
-        server_id: config.server_id.as_str().into(),
-        allowed_for: identity.cache.allowed_for,
-        denied_for: identity.cache.denied_for,
-        stale_for: identity.cache.stale_for,
-        bytes_max: identity.cache.bytes_max,
-    };
-    let counted = metered(Arc::new(webhook), metrics);
-    Ok(Arc::new(Cached::new(
-        counted,
-        cache,
-        Arc::clone(metrics),
-        Arc::new(SystemClock),
-    )?))
-}
-
-/// Returns what the configuration says about the webhook.
-pub(super) fn webhook(config: &Config) -> WebhookSettings {
-    let identity = &config.identity;
-    WebhookSettings {
-        url: identity.url.clone(),
-        server_id: config.server_id.as_str().into(),
-        event: match identity.event {
-            config::Event::Plain => Event::Plain,
-            config::Event::TransferFamily => Event::TransferFamily,
-        },
-        headers: identity.headers.clone(),
-        connect_timeout: identity.connect_timeout,
-        total_timeout: identity.total_timeout,
-        ca_pem: identity.ca_pem.clone().map(String::into_bytes),
-        plaintext: identity.plaintext,
-        accept_keys_with_password: identity.accept_keys_with_password,
-        send_session_id: identity.send_session_id,
-    }
-}
-
-/// Returns what the configuration says about logging in.
-pub(super) const fn auth(identity: &config::Identity) -> AuthSettings {
-    AuthSettings {
-        methods: match identity.methods {
-            config::Methods::KeyOrPassword => Methods::KeyOrPassword,
-            config::Methods::Password => Methods::Password,
-            config::Methods::Key => Methods::Key,
-            config::Methods::KeyAndPassword => Methods::KeyAndPassword,
-        },
-        user_names: match identity.user_names {
-            config::UserNames::Open => UserNameRule::Open,
-            config::UserNames::Aws => UserNameRule::Aws,
-        },
-        roles: match identity.roles {
-            config::Roles::Gateway => Roles::Gateway,
-        },
-    }
 }
 
 /// Returns what the configuration says about S3.

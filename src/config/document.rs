@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::Config;
-use super::settings::{Kind, SETTINGS, Setting, variable};
+use super::settings::{Kind, PROVIDERS, ROLES, SETTINGS, Setting, is_repeated, variable};
 
 /// Returns docs/configuration.md.
 #[must_use]
@@ -15,7 +15,11 @@ pub fn document() -> String {
         if section != Some(setting.section) {
             section = Some(setting.section);
             let title = title(setting.section);
-            push(&mut text, format_args!("\n## {title}\n\n{TABLE_HEAD}"));
+            let about = about(setting.section);
+            push(
+                &mut text,
+                format_args!("\n## {title}\n\n{about}{TABLE_HEAD}"),
+            );
         }
         row(&mut text, setting, &mut defaults);
     }
@@ -30,15 +34,22 @@ pub fn example() -> String {
     let mut defaults = Config::default();
     let mut section = "";
     for setting in SETTINGS {
+        // A table that may be written many times is there only once it has a name.
+        let off = if is_repeated(setting.section) {
+            "#"
+        } else {
+            ""
+        };
         if section != setting.section {
             section = setting.section;
-            push(&mut text, format_args!("\n[{section}]\n"));
+            let name = if off.is_empty() { "" } else { ".NAME" };
+            push(&mut text, format_args!("\n{off}[{section}{name}]\n"));
         }
         let Setting { key, about, .. } = setting;
         push(&mut text, format_args!("# {about}.\n"));
         match setting.kind.show(&mut defaults) {
-            Some(value) => push(&mut text, format_args!("{key} = {value}\n")),
-            None => push(&mut text, format_args!("#{key} =\n")),
+            Some(value) if off.is_empty() => push(&mut text, format_args!("{key} = {value}\n")),
+            Some(_) | None => push(&mut text, format_args!("#{key} =\n")),
         }
     }
     text
@@ -48,7 +59,12 @@ fn row(text: &mut String, setting: &Setting, defaults: &mut Config) {
     let Setting {
         key, about, kind, ..
     } = setting;
-    let variable = variable(&setting.path());
+    let path = if is_repeated(setting.section) {
+        format!("{}.NAME.{key}", setting.section)
+    } else {
+        setting.path()
+    };
+    let variable = variable(&path);
     let default = kind
         .show(defaults)
         .map_or_else(|| "–".to_owned(), |value| format!("`{value}`"));
@@ -70,8 +86,35 @@ fn row(text: &mut String, setting: &Setting, defaults: &mut Config) {
 fn title(section: &str) -> String {
     if section.is_empty() {
         "Top of the file".to_owned()
+    } else if is_repeated(section) {
+        format!("`[{section}.NAME]`")
     } else {
         format!("`[{section}]`")
+    }
+}
+
+/// Says what holds for a section as a whole.
+fn about(section: &str) -> String {
+    if section == PROVIDERS.section {
+        let table = PROVIDERS.table;
+        let shared: Vec<_> = PROVIDERS
+            .shared
+            .iter()
+            .map(|key| format!("`{key}`"))
+            .collect();
+        format!(
+            "Several providers have a table `[{table}.NAME]` each, with a name of lower-case \
+             letters and digits. It takes every setting of this section but {}; what it does not \
+             set, it takes from here. Variables: `{}`. How they are chosen: \
+             [providers](providers.md).\n\n",
+            shared.join(" and "),
+            variable(&format!("{table}.NAME.url")),
+        )
+    } else if section == ROLES.section {
+        "With `identity.roles = \"map\"`: one table for each role that an answer may name.\n\n"
+            .to_owned()
+    } else {
+        String::new()
     }
 }
 

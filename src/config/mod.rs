@@ -38,7 +38,14 @@ pub struct Config {
     /// Private host keys, as paths.
     pub host_key_files: Vec<String>,
     pub server_id: String,
+    /// The provider when there is only one; otherwise what the others have in common.
     pub identity: Identity,
+    /// In the order in which they are asked.
+    pub providers: Vec<NamedProvider>,
+    /// The tables `[role.NAME]`.
+    pub roles: Vec<RoleKeys>,
+    /// Room for one such table while it is read.
+    role: RoleKeys,
     pub storage: Storage,
     pub sftp: Sftp,
     pub limits: Limits,
@@ -47,10 +54,34 @@ pub struct Config {
     pub log: Log,
 }
 
+/// `[provider.NAME]`: one provider of several.
+#[derive(Debug, Clone)]
+pub struct NamedProvider {
+    pub name: String,
+    pub identity: Identity,
+}
+
+/// `[role.NAME]`: the keys that stand for a role, for `roles = "map"`.
+#[derive(Debug, Clone, Default)]
+pub struct RoleKeys {
+    pub arn: String,
+    pub access_key_id: String,
+    pub secret_access_key: Option<Secret>,
+    pub session_token: Option<Secret>,
+}
+
 /// `[identity]`: whom to ask and how.
 #[derive(Debug, Clone)]
 pub struct Identity {
+    /// Names of the providers in the order in which they are asked; none = this one alone.
+    pub providers: Vec<String>,
     pub provider: Provider,
+    /// `None` = the gateway's.
+    pub server_id: Option<String>,
+    /// A port of its own.
+    pub listen: Option<SocketAddr>,
+    pub user_suffix: Option<String>,
+    pub user_prefix: Option<String>,
     pub url: String,
     /// The users of [`Provider::Static`].
     pub users_file: Option<String>,
@@ -133,8 +164,29 @@ impl Config {
         let sources = source::Sources::read(toml_text, environment, &mut problems);
         let mut config = Self::default();
         for setting in settings::SETTINGS {
-            sources.apply(setting, &mut config, read_file, &mut problems);
+            if !settings::is_repeated(setting.section) {
+                let section = setting.section;
+                sources.apply(setting, section, &mut config, read_file, &mut problems);
+            }
         }
+        let mut member = |family: &settings::Family, name: &str, of: &Self| {
+            let (section, mut member) = (settings::join(family.table, name), of.clone());
+            for setting in family.settings() {
+                sources.apply(setting, &section, &mut member, read_file, &mut problems);
+            }
+            member
+        };
+        for name in sources.names(&settings::PROVIDERS) {
+            let identity = member(&settings::PROVIDERS, &name, &config).identity;
+            config.providers.push(NamedProvider { name, identity });
+        }
+        for name in sources.names(&settings::ROLES) {
+            let role = member(&settings::ROLES, &name, &config).role;
+            config.roles.push(role);
+        }
+        let order = config.identity.providers.clone();
+        let place = |named: &NamedProvider| order.iter().position(|name| *name == named.name);
+        config.providers.sort_by_key(place);
         check::combinations(&config, &sources, &mut problems);
         if problems.is_empty() {
             Ok(config)
@@ -204,6 +256,9 @@ impl Default for Config {
             host_key_files: Vec::new(),
             server_id: "portcullis".to_owned(),
             identity: Identity::default(),
+            providers: Vec::new(),
+            roles: Vec::new(),
+            role: RoleKeys::default(),
             storage: Storage::default(),
             sftp: Sftp::default(),
             limits: Limits::default(),
@@ -216,7 +271,12 @@ impl Default for Config {
 impl Default for Identity {
     fn default() -> Self {
         Self {
+            providers: Vec::new(),
             provider: Provider::default(),
+            server_id: None,
+            listen: None,
+            user_suffix: None,
+            user_prefix: None,
             url: String::new(),
             users_file: None,
             event: Event::default(),

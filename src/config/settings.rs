@@ -111,6 +111,51 @@ pub(super) fn variable(path: &str) -> String {
     format!("{}{name}", super::source::ENVIRONMENT_PREFIX)
 }
 
+/// A table of tables: each, under a name of its own, takes the settings of one section.
+#[derive(Debug)]
+pub(super) struct Family {
+    pub(super) table: &'static str,
+    pub(super) section: &'static str,
+    /// Keys that hold for all and cannot be written for one.
+    pub(super) shared: &'static [&'static str],
+}
+
+pub(super) const PROVIDERS: Family = Family {
+    table: "provider",
+    section: "identity",
+    shared: &["providers", "roles"],
+};
+
+pub(super) const ROLES: Family = Family {
+    table: "role",
+    section: "role",
+    shared: &[],
+};
+
+pub(super) const FAMILIES: [&Family; 2] = [&PROVIDERS, &ROLES];
+
+impl Family {
+    /// Returns the settings that each of its tables takes.
+    pub(super) fn settings(&self) -> impl Iterator<Item = &'static Setting> {
+        SETTINGS.iter().filter(|setting| {
+            setting.section == self.section && !self.shared.contains(&setting.key)
+        })
+    }
+
+    /// Says whether a name can be told from what stands around it in a variable.
+    pub(super) fn takes_name(name: &str) -> bool {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        (1..=NAME_CHARS_MAX).contains(&name.len()) && name.chars().all(plain)
+    }
+}
+
+/// Says whether a section exists only as the tables of a family.
+pub(super) fn is_repeated(section: &str) -> bool {
+    FAMILIES.iter().any(|family| family.table == section)
+}
+
+const NAME_CHARS_MAX: usize = 32;
+
 macro_rules! word {
     ($type:ident, $($field:ident).+) => {
         Kind::Word(Word {
@@ -144,7 +189,12 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("", "host_key_files", K::Texts(|c| &mut c.host_key_files), "Private host keys: ed25519 or ECDSA, OpenSSH format"),
     S::new("", "server_id", K::Text(|c| &mut c.server_id), "Name of this gateway in questions to the identity provider, and in logs"),
 
+    S::new("identity", "providers", K::Texts(|c| &mut c.identity.providers), "Names of the `[provider.NAME]` tables, in the order in which they are asked; without any, `[identity]` itself is the only provider"),
     S::new("identity", "provider", word!(Provider, identity.provider), "Who is asked: a `webhook`, or a `static` file of users (docs/static-users.md)"),
+    S::new("identity", "server_id", K::OptionalText(|c| &mut c.identity.server_id), "Name of the server that this provider is asked for; the gateway's own `server_id` without it"),
+    S::new("identity", "listen", K::AddressOrOff(|c| &mut c.identity.listen), "In `[provider.NAME]`: a further address and port for SSH, where this provider is asked and those of the main one are not"),
+    S::new("identity", "user_suffix", K::OptionalText(|c| &mut c.identity.user_suffix), "In `[provider.NAME]`: end of the user names that are this provider's alone, such as `@@partners`; the provider is asked without it"),
+    S::new("identity", "user_prefix", K::OptionalText(|c| &mut c.identity.user_prefix), "The same for the beginning of user names"),
     S::new("identity", "url", K::Text(|c| &mut c.identity.url), "Where logins are asked about (POST); required by the `webhook` provider"),
     S::new("identity", "users_file", K::OptionalText(|c| &mut c.identity.users_file), "The TOML file of the `static` provider's users; it is read again when it changes"),
     S::new("identity", "event", word!(Event, identity.event), "The gateway's own question, or exactly AWS Transfer Family's five fields"),
@@ -156,12 +206,17 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("identity", "accept_keys_with_password", K::Flag(|c| &mut c.identity.accept_keys_with_password), "Accepts an answer to a password that also lists keys; otherwise it is invalid, because it may be the answer to a key look-up"),
     S::new("identity", "send_session_id", K::Flag(|c| &mut c.identity.send_session_id), "Adds `sessionId` to the gateway's own question"),
     S::new("identity", "methods", word!(Methods, identity.methods), "The ways to log in"),
-    S::new("identity", "user_names", word!(UserNames, identity.user_names), "Names that are asked about: `aws` is Transfer Family's rule, `open` anything up to 100 characters without `/` and control characters"),
+    S::new("identity", "user_names", word!(UserNames, identity.user_names), "Names that are asked about: `auto` is `aws` for providers in AWS's shape and `open` for the others, `aws` is Transfer Family's rule, `open` anything up to 100 characters without `/` and control characters"),
     S::new("identity", "roles", word!(Roles, identity.roles), "Whose credentials a session uses at S3; with the gateway's own, an answer with a session policy is refused"),
     S::new("identity", "cache_seconds", K::Seconds(0..=86_400, |c| &mut c.identity.cache.allowed_for), "How long an allowed answer is remembered, and the longest that its own `cacheSeconds` may ask for; 0 = not at all"),
     S::new("identity", "cache_denied_seconds", K::Seconds(0..=3_600, |c| &mut c.identity.cache.denied_for), "How long an explicit denial is remembered; 0 = not at all"),
     S::new("identity", "cache_stale_seconds", K::Seconds(0..=86_400, |c| &mut c.identity.cache.stale_for), "How much longer an allowed answer may stand in while the provider is unavailable"),
     S::new("identity", "cache_bytes_max", K::Bytes(64 * KIB..=16 * GIB, |c| &mut c.identity.cache.bytes_max), "Memory for remembered answers"),
+
+    S::new("role", "arn", K::Text(|c| &mut c.role.arn), "The role, as answers name it"),
+    S::new("role", "access_key_id", K::Text(|c| &mut c.role.access_key_id), "Access key of the sessions that have this role"),
+    S::new("role", "secret_access_key", K::Secret(|c| &mut c.role.secret_access_key), "Secret of `access_key_id`"),
+    S::new("role", "session_token", K::Secret(|c| &mut c.role.session_token), "Session token of temporary keys"),
 
     S::new("storage", "region", K::Text(|c| &mut c.storage.region), "Region that requests are signed for"),
     S::new("storage", "endpoint", K::OptionalText(|c| &mut c.storage.endpoint), "URL of an S3-compatible store; AWS's own without it"),

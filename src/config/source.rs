@@ -1,6 +1,6 @@
 //! Where values come from: the file and the environment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use toml::Spanned;
@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::Config;
 use super::problem::{Place, Problem};
-use super::settings::{Kind, SETTINGS, Setting, join, variable};
+use super::settings::{FAMILIES, Family, Kind, SETTINGS, Setting, is_repeated, join, variable};
 use super::value::Raw;
 
 /// What every variable of ours begins with.
@@ -19,7 +19,12 @@ pub(super) const ENVIRONMENT_PREFIX: &str = "PORTCULLIS_";
 pub(super) struct Sources {
     file: BTreeMap<String, Given>,
     environment: BTreeMap<String, Given>,
+    /// The tables of families, such as `provider.staff`.
+    members: BTreeSet<String>,
 }
+
+/// A key of the file and where it stands.
+type Key<'a> = Spanned<std::borrow::Cow<'a, str>>;
 
 /// A value and where it stands.
 #[derive(Clone)]
@@ -55,16 +60,27 @@ impl Sources {
             .unwrap_or(Place::Nowhere)
     }
 
-    /// Puts a setting's value into the configuration, if it was written anywhere.
+    /// Returns the names under which tables of a family were written.
+    pub(super) fn names(&self, family: &Family) -> BTreeSet<String> {
+        let name = |member: &String| {
+            let name = member.strip_prefix(family.table)?.strip_prefix('.')?;
+            Some(name.to_owned())
+        };
+        self.members.iter().filter_map(name).collect()
+    }
+
+    /// Puts the value that a setting has in a section into the configuration, if it was written
+    /// anywhere.
     pub(super) fn apply(
         &self,
         setting: &Setting,
+        section: &str,
         config: &mut Config,
         read_file: &dyn Fn(&str) -> io::Result<String>,
         problems: &mut Vec<Problem>,
     ) {
-        let path = setting.path();
-        let file_path = setting.file_key().map(|key| join(setting.section, &key));
+        let path = join(section, setting.key);
+        let file_path = setting.file_key().map(|key| join(section, &key));
         let [from_environment, from_file] = [&self.environment, &self.file].map(|all| {
             let by_file = file_path.as_ref().and_then(|path| all.get(path));
             (all.get(&path), by_file)
@@ -104,7 +120,12 @@ impl Sources {
             let is_section = SETTINGS
                 .iter()
                 .any(|setting| !setting.section.is_empty() && setting.section == name);
-            if let (true, DeValue::Table(table)) = (is_section, value.get_ref()) {
+            let family = FAMILIES.iter().find(|family| family.table == name);
+            if let (Some(family), DeValue::Table(tables)) = (family, value.get_ref()) {
+                for (name, table) in tables {
+                    self.take_member(text, family, name, table, problems);
+                }
+            } else if let (true, DeValue::Table(table)) = (is_section, value.get_ref()) {
                 for (key, value) in table {
                     self.take(text, name, key, value, problems);
                 }
@@ -114,11 +135,38 @@ impl Sources {
         }
     }
 
+    /// Takes `[table.name]`.
+    fn take_member(
+        &mut self,
+        text: &str,
+        family: &Family,
+        name: &Key<'_>,
+        table: &Spanned<DeValue<'_>>,
+        problems: &mut Vec<Problem>,
+    ) {
+        let section = join(family.table, name.get_ref());
+        let place = Place::Line(line_at(text, name.span().start));
+        let DeValue::Table(table) = table.get_ref() else {
+            let message = format!("allowed: tables such as [{}.main]", family.table);
+            problems.push(Problem::new(place, section, message));
+            return;
+        };
+        if !Family::takes_name(name.get_ref()) {
+            let message = "allowed: a name of lower-case letters and digits, up to 32";
+            problems.push(Problem::new(place, section, message));
+            return;
+        }
+        for (key, value) in table {
+            self.take(text, &section, key, value, problems);
+        }
+        self.members.insert(section);
+    }
+
     fn take(
         &mut self,
         text: &str,
         section: &str,
-        key: &Spanned<std::borrow::Cow<'_, str>>,
+        key: &Key<'_>,
         value: &Spanned<DeValue<'_>>,
         problems: &mut Vec<Problem>,
     ) {
@@ -142,10 +190,16 @@ impl Sources {
                 continue;
             }
             let place = Place::Variable(name.clone());
-            let Some(path) = paths().find(|path| variable(path) == *name) else {
+            let path = paths()
+                .find(|path| variable(path) == *name)
+                .or_else(|| member_path(name));
+            let Some(path) = path else {
                 problems.push(unknown(place, name.clone()));
                 continue;
             };
+            if let Some((member, _)) = path.rsplit_once('.').filter(|(s, _)| s.contains('.')) {
+                self.members.insert(member.to_owned());
+            }
             let raw = match find(&path) {
                 Some((setting, false)) => Raw::from_variable(text, &setting.kind),
                 Some((_, true)) | None => Raw::Text(text.clone()),
@@ -175,18 +229,49 @@ fn from_named_file(
 
 /// Finds the setting of a path; `true` = the path is the one that names a file instead.
 fn find(path: &str) -> Option<(&'static Setting, bool)> {
-    SETTINGS.iter().find_map(|setting| {
-        if setting.path() == path {
-            return Some((setting, false));
+    for family in FAMILIES {
+        let member = path
+            .strip_prefix(family.table)
+            .and_then(|rest| rest.strip_prefix('.')?.split_once('.'));
+        if let Some((_, key)) = member {
+            return family.settings().find_map(|setting| is_key(setting, key));
         }
-        let file_key = setting.file_key()?;
-        (join(setting.section, &file_key) == path).then_some((setting, true))
+    }
+    let (section, key) = path.rsplit_once('.').unwrap_or(("", path));
+    SETTINGS
+        .iter()
+        .filter(|setting| setting.section == section && !is_repeated(section))
+        .find_map(|setting| is_key(setting, key))
+}
+
+fn is_key<'s>(setting: &'s Setting, key: &str) -> Option<(&'s Setting, bool)> {
+    if setting.key == key {
+        return Some((setting, false));
+    }
+    (setting.file_key()? == key).then_some((setting, true))
+}
+
+/// Returns `provider.staff.url` for the variable of that setting.
+fn member_path(variable: &str) -> Option<String> {
+    let name = variable.strip_prefix(ENVIRONMENT_PREFIX)?;
+    FAMILIES.iter().find_map(|family| {
+        let table = family.table.to_ascii_uppercase();
+        let (name, key) = name
+            .strip_prefix(&*table)?
+            .strip_prefix('_')?
+            .split_once('_')?;
+        let (name, key) = (name.to_ascii_lowercase(), key.to_ascii_lowercase());
+        let path = format!("{}.{name}.{key}", family.table);
+        (Family::takes_name(&name) && find(&path).is_some()).then_some(path)
     })
 }
 
 /// Returns every path that may be written.
 fn paths() -> impl Iterator<Item = String> {
-    SETTINGS.iter().flat_map(|setting| {
+    let once = SETTINGS
+        .iter()
+        .filter(|setting| !is_repeated(setting.section));
+    once.flat_map(|setting| {
         let file_path = setting.file_key().map(|key| join(setting.section, &key));
         std::iter::once(setting.path()).chain(file_path)
     })

@@ -270,3 +270,42 @@ fn no_two_settings_share_a_variable() {
     names.dedup();
     assert_eq!(names.len(), before);
 }
+
+#[test]
+fn a_provider_takes_from_identity_what_its_table_does_not_set() {
+    let text = "state_directory = \"state\"\n\
+        [identity]\nproviders = [\"b\", \"a\"]\ntotal_timeout_ms = 4321\n\
+        [provider.a]\nurl = \"https://a.example.com\"\nserver_id = \"s-a\"\n\
+        [provider.b]\nprovider = \"static\"\n";
+    let variables = [("PORTCULLIS_PROVIDER_B_USERS_FILE", "users.toml")];
+    let config = read(text, &variables).unwrap();
+    let [b, a] = &*config.providers else {
+        panic!("{:?}", config.providers)
+    };
+    assert_eq!((&*a.name, &*b.name), ("a", "b"));
+    assert_eq!(a.identity.url, "https://a.example.com");
+    assert_eq!(a.identity.server_id.as_deref(), Some("s-a"));
+    assert_eq!(a.identity.total_timeout.as_millis(), 4321);
+    assert_eq!(b.identity.users_file.as_deref(), Some("users.toml"));
+}
+
+#[test]
+fn what_is_wrong_with_one_provider_of_several_is_said_with_its_name() {
+    let text = "state_directory = \"state\"\n\
+        [identity]\nproviders = [\"a\", \"c\"]\n\
+        [provider.a]\nulr = \"x\"\n\
+        [provider.b]\nlisten = \"0.0.0.0:2222\"\nmethods = \"key\"\n\
+        [provider.Not-plain]\n[role]\narn = \"x\"\n";
+    let errors = refused(text, &[]);
+    for expected in [
+        "provider.a.ulr: unknown setting",
+        "provider.a.url: missing: set url under [provider.a], or PORTCULLIS_PROVIDER_A_URL",
+        "identity.providers: \"c\" has no table [provider.c]",
+        "identity.providers: \"b\" is missing",
+        "provider.b.listen: this is the main port",
+        "provider.Not-plain: allowed: a name",
+        "role.arn: allowed: tables such as [role.main]",
+    ] {
+        assert!(errors.contains(expected), "{expected}\n{errors}");
+    }
+}

@@ -79,8 +79,10 @@ words!(
 words!(
     /// Which user names are asked about at all.
     UserNames {
-        /// 1 to 100 characters, no control character, no `/`.
+        /// `aws` for providers of AWS's shape, `open` for the others.
         #[default]
+        Auto = "auto",
+        /// 1 to 100 characters, no control character, no `/`.
         Open = "open",
         /// AWS Transfer Family's rule.
         Aws = "aws",

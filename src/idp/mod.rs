@@ -7,13 +7,19 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 
+pub use self::exchange::{Examined, Exchange};
+pub use self::names::UserNameRule;
 pub use self::network::{Network, NetworkError};
 use crate::secret::Secret;
 use crate::vfs::HomeDirectory;
 
 pub mod cache;
+mod exchange;
 pub mod metered;
+pub mod named;
+mod names;
 mod network;
+pub mod router;
 pub mod static_file;
 pub mod webhook;
 pub mod wire;
@@ -126,6 +132,8 @@ pub enum IdpError {
 /// The parsed answer: everything a session is built from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserConfig {
+    /// Which of the configured providers answered; empty when there is only one.
+    pub provider: Box<str>,
     /// Canonical name: for `${transfer:UserName}`, limits and logs.
     pub user: Box<str>,
     pub home: HomeDirectory,
@@ -140,6 +148,26 @@ pub struct UserConfig {
     pub cache_for: Option<Duration>,
     /// Stable words for what was odd but tolerated, such as `public-keys-on-password`.
     pub warnings: Vec<&'static str>,
+}
+
+impl UserConfig {
+    /// Returns what a user is who has a home and nothing else.
+    #[must_use]
+    pub fn new(user: &str, home: HomeDirectory) -> Self {
+        Self {
+            provider: "".into(),
+            user: user.into(),
+            home,
+            role: None,
+            policy: None,
+            public_keys: Vec::new(),
+            networks: Vec::new(),
+            limits: UserLimits::default(),
+            expires_at: None,
+            cache_for: None,
+            warnings: Vec::new(),
+        }
+    }
 }
 
 /// Bounds that an answer puts on one user; `None` = the gateway's own.

@@ -17,7 +17,9 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::wire::{self, Asked, Transport};
-use super::{AuthMethod, Credential, IdentityProvider, IdpError, Question, Verdict};
+use super::{
+    AuthMethod, Credential, Examined, Exchange, IdentityProvider, IdpError, Question, Verdict,
+};
 use crate::clock::Clock;
 use crate::limits;
 use crate::secret::Secret;
@@ -100,19 +102,6 @@ pub enum WebhookSettingsError {
     Client(#[source] reqwest::Error),
 }
 
-/// One question and what came back, in full; the body may hold what no log may.
-#[derive(Debug)]
-pub struct Exchange {
-    /// `None` when no answer began.
-    pub status: Option<u16>,
-    /// Of an answer with status 200, up to the bound.
-    pub body: Vec<u8>,
-    pub judged: Result<Verdict, IdpError>,
-    /// Until the answer began; a connection that had to be made is part of it.
-    pub first_byte: Option<Duration>,
-    pub total: Duration,
-}
-
 /// Asks an HTTP endpoint.
 #[derive(Debug)]
 pub struct Webhook {
@@ -158,30 +147,6 @@ impl Webhook {
             headers,
             settings,
         })
-    }
-
-    /// Returns the host, without brackets, and the port that are asked.
-    #[must_use]
-    pub fn place(&self) -> (&str, u16) {
-        let host = self.url.host_str().unwrap_or_default();
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        (host, self.url.port_or_known_default().unwrap_or(443))
-    }
-
-    /// Asks as a login does and keeps what was seen, for a person who looks into it.
-    pub async fn examine(&self, question: &Question, clock: &dyn Clock) -> Exchange {
-        let began = clock.now();
-        let elapsed = || clock.now().saturating_duration_since(began);
-        let (mut body, mut head) = (Vec::new(), None);
-        let mut headed = |status| head = Some((status, elapsed()));
-        let judged = self.bounded(question, &mut body, &mut headed).await;
-        Exchange {
-            status: head.map(|(status, _)| status),
-            body,
-            judged,
-            first_byte: head.map(|(_, after)| after),
-            total: elapsed(),
-        }
     }
 
     /// Asks once, within the time there is; `headed` hears of the status before the body comes.
@@ -292,6 +257,32 @@ impl Webhook {
 impl IdentityProvider for Webhook {
     async fn ask(&self, question: &Question) -> Result<Verdict, IdpError> {
         self.bounded(question, &mut Vec::new(), &mut |_| {}).await
+    }
+}
+
+#[async_trait]
+impl Examined for Webhook {
+    async fn examine(&self, question: &Question, clock: &dyn Clock) -> Exchange {
+        let began = clock.now();
+        let elapsed = || clock.now().saturating_duration_since(began);
+        let (mut body, mut head) = (Vec::new(), None);
+        let mut headed = |status| head = Some((status, elapsed()));
+        let judged = self.bounded(question, &mut body, &mut headed).await;
+        Exchange {
+            // The path and the query may carry a key.
+            url: self.url.origin().ascii_serialization(),
+            status: head.map(|(status, _)| status),
+            body,
+            judged,
+            first_byte: head.map(|(_, after)| after),
+            total: elapsed(),
+        }
+    }
+
+    fn place(&self) -> Option<(String, u16)> {
+        let host = self.url.host_str()?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        Some((host.to_owned(), self.url.port_or_known_default()?))
     }
 }
 

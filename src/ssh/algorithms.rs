@@ -90,8 +90,8 @@ pub(super) struct Offers {
 }
 
 impl Offers {
-    pub(super) fn new(host_keys: &HostKeys, methods: Methods, limits: &Limits) -> Self {
-        let config = |ciphers| Arc::new(config(host_keys, methods, limits, ciphers));
+    pub(super) fn new(host_keys: &HostKeys, limits: &Limits) -> Self {
+        let config = |ciphers| Arc::new(config(host_keys, limits, ciphers));
         Self {
             gcm: config(CIPHERS_GCM),
             full: config(CIPHERS_FULL),
@@ -118,15 +118,11 @@ pub(super) fn method_set(methods: Methods) -> MethodSet {
     set
 }
 
-fn config(
-    host_keys: &HostKeys,
-    methods: Methods,
-    limits: &Limits,
-    ciphers: &'static [cipher::Name],
-) -> Config {
+fn config(host_keys: &HostKeys, limits: &Limits, ciphers: &'static [cipher::Name]) -> Config {
     Config {
         server_id: SshId::Standard(Cow::Borrowed(VERSION)),
-        methods: method_set(methods),
+        // What a port takes is said in the answer to `none`, and to every refusal.
+        methods: method_set(Methods::KeyOrPassword),
         // Whoever judges the login delays its refusals; a delay here would also hold up every key
         // of an agent.
         auth_rejection_time: Duration::ZERO,

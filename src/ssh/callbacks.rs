@@ -103,7 +103,7 @@ impl Callbacks {
         let methods = if self.password_due {
             password_alone()
         } else {
-            method_set(self.gatehouse.methods())
+            method_set(self.auth.methods())
         };
         refuse(methods, false)
     }

@@ -23,7 +23,7 @@ use super::hello::{self, CipherOffer, VersionLine};
 use super::listener::Gatehouse;
 use super::state::{ConnectionState, Due, EndReason, LINGER, due};
 use super::stream::Stream;
-use crate::auth::ConnectionAuth;
+use crate::auth::{Authenticator, ConnectionAuth};
 
 /// How long a client's key exchange offer is waited for after its version line; some wait for
 /// ours first.
@@ -34,6 +34,7 @@ const GREETING_BYTES: usize = 2 * 1024;
 /// Serves one connection to its end.
 pub(super) async fn run(
     gatehouse: Arc<Gatehouse>,
+    authenticator: Arc<Authenticator>,
     tcp: TcpStream,
     peer: SocketAddr,
     admitted: Admitted,
@@ -52,7 +53,7 @@ pub(super) async fn run(
         admitted,
     ));
     let _gone_at_last = state.gone.clone().drop_guard();
-    let auth = ConnectionAuth::new(Arc::clone(gatehouse.authenticator()), source_ip, session_id);
+    let auth = ConnectionAuth::new(authenticator, source_ip, session_id);
     let callbacks = Callbacks::new(
         Arc::clone(&gatehouse),
         Arc::clone(&state),

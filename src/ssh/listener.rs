@@ -18,7 +18,7 @@ use super::connection;
 use super::host_keys::HostKeys;
 use super::state::LINGER;
 use super::subsystem::ServeChannel;
-use crate::auth::{Authenticator, Methods};
+use crate::auth::Authenticator;
 use crate::clock::Clock;
 use crate::limits::{BANNER_BYTES_MAX, Limits};
 
@@ -36,7 +36,6 @@ const KEEPALIVE_RETRIES: u32 = 4;
 /// What all connections share.
 #[derive(Debug)]
 pub struct Gatehouse {
-    authenticator: Arc<Authenticator>,
     channels: Arc<dyn ServeChannel>,
     limits: Arc<Limits>,
     clock: Arc<dyn Clock>,
@@ -56,7 +55,6 @@ pub struct Gatehouse {
 #[derive(Debug)]
 pub struct GatehouseParts {
     pub host_keys: HostKeys,
-    pub authenticator: Arc<Authenticator>,
     /// Serves the `sftp` channels of those who are in.
     pub channels: Arc<dyn ServeChannel>,
     pub limits: Arc<Limits>,
@@ -71,15 +69,13 @@ impl Gatehouse {
     pub fn new(parts: GatehouseParts) -> Arc<Self> {
         let GatehouseParts {
             host_keys,
-            authenticator,
             channels,
             limits,
             clock,
             banner,
         } = parts;
-        let offers = Offers::new(&host_keys, authenticator.methods(), &limits);
+        let offers = Offers::new(&host_keys, &limits);
         Arc::new(Self {
-            authenticator,
             channels,
             clock,
             banner: banner.map(|text| shortened(&text).into()),
@@ -97,7 +93,7 @@ impl Gatehouse {
 
     /// Shows new connections other host keys; those that are open keep theirs.
     pub fn set_host_keys(&self, host_keys: &HostKeys) {
-        let offers = Offers::new(host_keys, self.methods(), &self.limits);
+        let offers = Offers::new(host_keys, &self.limits);
         *self.offers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(offers);
     }
 
@@ -121,7 +117,7 @@ impl Gatehouse {
 
     /// Ends every connection: at once where nothing runs, when its sessions are done elsewhere,
     /// and at the drain timeout whatever is left.
-    async fn drain(&self) {
+    pub async fn drain(&self) {
         self.draining.cancel();
         self.tasks.close();
         if timeout(self.limits.drain_timeout, self.tasks.wait())
@@ -144,7 +140,7 @@ impl Gatehouse {
     }
 
     /// Begins a connection, or closes it if a cap is reached.
-    fn receive(self: &Arc<Self>, tcp: TcpStream, peer: SocketAddr) {
+    fn receive(self: &Arc<Self>, tcp: TcpStream, peer: SocketAddr, who: &Arc<Authenticator>) {
         let admitted = match self.caps.admit(peer.ip()) {
             Ok(admitted) => admitted,
             Err(over) => {
@@ -167,6 +163,7 @@ impl Gatehouse {
         }
         self.tasks.spawn(connection::run(
             Arc::clone(self),
+            Arc::clone(who),
             tcp,
             peer,
             admitted,
@@ -185,14 +182,6 @@ impl Gatehouse {
         #[cfg(target_os = "linux")]
         socket.set_tcp_user_timeout(Some(self.limits.stalled_output_timeout))?;
         Ok(())
-    }
-
-    pub(super) const fn authenticator(&self) -> &Arc<Authenticator> {
-        &self.authenticator
-    }
-
-    pub(super) fn methods(&self) -> Methods {
-        self.authenticator.methods()
     }
 
     pub(super) fn channels(&self) -> &Arc<dyn ServeChannel> {
@@ -247,15 +236,20 @@ impl Listener {
         self.0.local_addr()
     }
 
-    /// Receives clients until `stop`, then drains; returns when nothing runs any more.
-    pub async fn serve(self, gatehouse: Arc<Gatehouse>, stop: CancellationToken) {
+    /// Receives clients, whose logins `authenticator` judges, until `stop`.
+    pub async fn serve(
+        self,
+        gatehouse: Arc<Gatehouse>,
+        authenticator: Arc<Authenticator>,
+        stop: CancellationToken,
+    ) {
         loop {
             let accepted = tokio::select! {
                 accepted = self.0.accept() => accepted,
                 () = stop.cancelled() => break,
             };
             match accepted {
-                Ok((tcp, peer)) => gatehouse.receive(tcp, peer),
+                Ok((tcp, peer)) => gatehouse.receive(tcp, peer, &authenticator),
                 Err(error) => {
                     let now = gatehouse.clock.now();
                     if let Some(unlogged) = gatehouse.accept_errors.due(now, LOG_INTERVAL) {
@@ -265,8 +259,6 @@ impl Listener {
                 }
             }
         }
-        drop(self);
-        gatehouse.drain().await;
     }
 }
 

@@ -18,6 +18,7 @@ mod idp_cache;
 mod idp_contract;
 mod idp_documents;
 mod idp_examples;
+mod idp_router;
 mod idp_webhook;
 mod model;
 mod probe;

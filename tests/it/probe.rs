@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use embedded_s3::EmbeddedS3;
 use portcullis::auth::AuthSettings;
-use portcullis::gateway::{Gateway, GatewayParts};
+use portcullis::gateway::{Entrance, Gateway, GatewayParts};
 use portcullis::limits::Limits;
 use portcullis::metrics::Metrics;
 use portcullis::ssh::{HostKey, HostKeys, Listener};
@@ -54,12 +54,14 @@ impl Bench {
             json!({"allow": true, "mappings": [mapping], "home": "/in", "publicKeys": keys});
         let host_key = HostKey::generate().unwrap();
         let gateway = Gateway::start(GatewayParts {
-            listener: Listener::bind("127.0.0.1:0".parse().unwrap())
-                .await
-                .unwrap(),
+            entrances: vec![Entrance {
+                listener: Listener::bind("127.0.0.1:0".parse().unwrap())
+                    .await
+                    .unwrap(),
+                provider: RecordingProvider::new(provider),
+                auth: AuthSettings::default(),
+            }],
             host_keys: HostKeys::new(vec![host_key.clone()]).unwrap(),
-            provider: RecordingProvider::new(provider),
-            auth: AuthSettings::default(),
             store: Arc::new(S3Store::connect(settings).await.unwrap()),
             limits: Limits {
                 refusal_delay: Duration::ZERO,

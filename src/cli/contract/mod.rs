@@ -14,8 +14,8 @@ use std::time::Duration;
 use super::{Exit, output, secrets};
 use crate::auth::OfferedKey;
 use crate::clock::SystemClock;
-use crate::idp::webhook::{Exchange, Webhook, WebhookSettings};
-use crate::idp::{Credential, Denied, IdpError, Question, Verdict};
+use crate::idp::webhook::{Webhook, WebhookSettings};
+use crate::idp::{Credential, Denied, Examined as _, Exchange, IdpError, Question, Verdict};
 use crate::secret::Secret;
 
 /// Who is known to the service, and by what.

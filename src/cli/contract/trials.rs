@@ -4,8 +4,8 @@ use futures_util::future::join_all;
 
 use super::{Bench, Grade, Trial, refusal, word};
 use crate::auth::OfferedKey;
-use crate::idp::webhook::{Event, Exchange, Webhook};
-use crate::idp::{Credential, IdpError, Verdict};
+use crate::idp::webhook::{Event, Webhook};
+use crate::idp::{Credential, Exchange, IdpError, Verdict};
 use crate::secret::Secret;
 
 /// A service that takes longer makes people wait at every login.

@@ -1,7 +1,7 @@
 //! One login through the gateway's own rules, with everything kept that was seen on the way.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,13 +9,16 @@ use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
 
 use crate::auth::{
-    AttemptObserver, AttemptRecord, AttemptVerdict, AuthSettings, Authenticator, ConnectionAuth,
-    OfferedKey, Outcome,
+    AttemptObserver, AttemptRecord, AttemptVerdict, Authenticator, ConnectionAuth, OfferedKey,
+    Outcome,
 };
+use crate::cli::providers::{self, Opened};
 use crate::clock::SystemClock;
-use crate::idp::webhook::{Exchange, Webhook};
+use crate::config::Config;
+use crate::idp::named::Named;
 use crate::idp::{
-    AuthMethod, Credential, IdentityProvider, IdpError, Question, UserConfig, Verdict,
+    AuthMethod, Credential, Examined, Exchange, IdentityProvider, IdpError, Question, UserConfig,
+    Verdict,
 };
 use crate::limits::Limits;
 use crate::secret::Secret;
@@ -41,6 +44,8 @@ pub(super) struct Findings {
     pub(super) user: Option<Arc<UserConfig>>,
     /// The last question; `None` when nobody was asked.
     pub(super) exchange: Option<Exchange>,
+    /// The host and the port that were asked last.
+    pub(super) place: Option<(String, u16)>,
     pub(super) buckets: Vec<BucketCheck>,
     /// The key is right and a password is asked for as well.
     pub(super) half: bool,
@@ -55,35 +60,57 @@ pub(super) struct BucketCheck {
 
 /// Logs in as a client would, without one.
 pub(super) async fn judge(
-    webhook: Webhook,
-    settings: AuthSettings,
-    limits: &Limits,
+    config: &Config,
+    opened: &[Opened<'_>],
+    listen: Option<SocketAddr>,
     login: &Login,
 ) -> Findings {
-    let recorded = Arc::new(Recorded {
-        webhook,
-        exchanges: Mutex::default(),
-    });
+    let seen = Arc::new(Seen::default());
+    let asked: Vec<_> = opened
+        .iter()
+        .map(|one| {
+            let provider: Arc<dyn IdentityProvider> = Arc::new(Recorded {
+                provider: one.provider.clone(),
+                seen: Arc::clone(&seen),
+                look_up: Mutex::default(),
+            });
+            let named: Arc<dyn IdentityProvider> = Arc::new(Named::new(one.name, provider));
+            (one, named)
+        })
+        .collect();
+    let wanted = listen.unwrap_or(config.listen);
+    let ports = providers::gathered(config, &asked);
+    let Some(port) = ports.into_iter().find(|port| port.address == wanted) else {
+        return nobody_at(wanted);
+    };
     let attempts = Arc::new(Attempts::default());
     let limits = Limits {
         refusal_delay: Duration::ZERO,
-        ..limits.clone()
+        ..config.limits.clone()
     };
-    let provider: Arc<dyn IdentityProvider> = recorded.clone();
-    let authenticator =
-        Authenticator::new(provider, settings, Arc::new(limits), Arc::new(SystemClock));
+    let (limits, clock) = (Arc::new(limits), Arc::new(SystemClock));
+    let authenticator = Authenticator::new(Arc::clone(&port.provider), port.auth, limits, clock);
     let authenticator = authenticator.with_observer(attempts.clone());
     let id = format!("test-{:08x}", getrandom::u32().unwrap_or_default());
     let mut connection = ConnectionAuth::new(Arc::new(authenticator), login.source_ip, id.into());
-    let outcome = try_in(&mut connection, &recorded, login).await;
+    let outcome = try_in(&mut connection, &*port.provider, login).await;
     let record = held(&attempts.0).pop();
-    let exchange = held(&recorded.exchanges).pop();
-    conclude(outcome.as_ref(), record, exchange)
+    let (exchange, place) = held(&seen.0).pop().unzip();
+    let mut findings = conclude(outcome.as_ref(), record, exchange);
+    findings.place = place.flatten();
+    findings
+}
+
+fn nobody_at(port: SocketAddr) -> Findings {
+    let mut findings = unrecorded(None, false);
+    findings.reason = "no-provider-for-name";
+    findings.detail = Some(format!("no provider is asked on {port}").into());
+    findings
 }
 
 async fn try_in(
     connection: &mut ConnectionAuth,
-    recorded: &Recorded,
+    provider: &dyn IdentityProvider,
     login: &Login,
 ) -> Option<Outcome> {
     let user = &*login.user;
@@ -104,7 +131,7 @@ async fn try_in(
         source_ip: login.source_ip,
         session_id: "look-up".into(),
     };
-    let Ok(Verdict::Allowed(config)) = recorded.ask(&question).await else {
+    let Ok(Verdict::Allowed(config)) = provider.ask(&question).await else {
         return None;
     };
     let mut last = None;
@@ -137,6 +164,7 @@ fn conclude(
             warnings: record.warnings,
             user: None,
             exchange: None,
+            place: None,
             buckets: Vec::new(),
             half: false,
         },
@@ -179,6 +207,7 @@ fn unrecorded(exchange: Option<&Exchange>, half: bool) -> Findings {
         warnings: Vec::new(),
         user: None,
         exchange: None,
+        place: None,
         buckets: Vec::new(),
         half: false,
     }
@@ -222,24 +251,31 @@ const BUCKETS_MAX: usize = 100;
 const FAULT_CHARS_MAX: usize = 160;
 const BUCKETS_AT_ONCE: usize = 8;
 
-/// Remembers every exchange; a look-up is asked once.
+/// Every exchange with a provider, and where it was had.
+#[derive(Debug, Default)]
+struct Seen(Mutex<Vec<(Exchange, Option<(String, u16)>)>>);
+
+/// Keeps every exchange; a look-up is asked once.
 #[derive(Debug)]
 struct Recorded {
-    webhook: Webhook,
-    exchanges: Mutex<Vec<Exchange>>,
+    provider: Arc<dyn Examined>,
+    seen: Arc<Seen>,
+    look_up: Mutex<Option<Result<Verdict, IdpError>>>,
 }
 
 #[async_trait]
 impl IdentityProvider for Recorded {
     async fn ask(&self, question: &Question) -> Result<Verdict, IdpError> {
-        if question.credential.method() == AuthMethod::PublicKey
-            && let Some(known) = held(&self.exchanges).last()
-        {
-            return known.judged.clone();
+        let is_look_up = question.credential.method() == AuthMethod::PublicKey;
+        if is_look_up && let Some(known) = held(&self.look_up).clone() {
+            return known;
         }
-        let exchange = self.webhook.examine(question, &SystemClock).await;
+        let exchange = self.provider.examine(question, &SystemClock).await;
         let judged = exchange.judged.clone();
-        held(&self.exchanges).push(exchange);
+        if is_look_up {
+            *held(&self.look_up) = Some(judged.clone());
+        }
+        held(&self.seen.0).push((exchange, self.provider.place()));
         judged
     }
 }

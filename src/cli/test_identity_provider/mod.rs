@@ -4,13 +4,14 @@ mod examine;
 mod report;
 mod route;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use self::examine::{Findings, Login};
 use super::contract::{self, Subject};
+use super::providers::{self, Opened};
 use super::{ConfigSource, Exit, Failure, load, output, secrets, serve, signals};
 use crate::auth::{AttemptVerdict, OfferedKey};
 use crate::config::Config;
@@ -36,6 +37,9 @@ pub struct Options {
     /// Where the client is said to come from.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     source_ip: IpAddr,
+    /// The port that the client is said to have come to, where a provider has one of its own.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
     /// Print AWS's four fields and everything else as one object of JSON.
     #[arg(long)]
     json: bool,
@@ -43,7 +47,7 @@ pub struct Options {
     #[arg(long, conflicts_with = "json")]
     brief: bool,
     /// Ask this service everything that a gateway may ask, and say what it gets wrong.
-    #[arg(long, value_name = "URL", conflicts_with_all = ["config", "json", "brief"],
+    #[arg(long, value_name = "URL", conflicts_with_all = ["config", "json", "brief", "listen"],
           requires = "password_stdin")]
     contract: Option<String>,
     /// With --contract: ask with Transfer Family's event.
@@ -82,10 +86,9 @@ pub fn run(options: &Options) -> Result<Exit, Failure> {
         return judge_service(settings, login);
     }
     let config = load(&options.source)?;
-    let webhook = Webhook::new(serve::webhook(&config))
-        .map_err(|error| Failure::Setting(format!("[identity] cannot be used: {error}")))?;
+    let opened = providers::open(&config)?;
     signals::run(|stop| async {
-        let test = Box::pin(test(&config, webhook, &login, options));
+        let test = Box::pin(test(&config, &opened, &login, options));
         Ok(until(stop, test).await)
     })
 }
@@ -121,11 +124,14 @@ async fn until(stop: CancellationToken, work: impl Future<Output = Exit>) -> Exi
     }
 }
 
-async fn test(config: &Config, webhook: Webhook, login: &Login, options: &Options) -> Exit {
-    let (host, port) = webhook.place();
-    let route = route::measure(host, port, config.identity.connect_timeout).await;
-    let auth = serve::auth(&config.identity);
-    let mut findings = examine::judge(webhook, auth, &config.limits, login).await;
+async fn test(config: &Config, opened: &[Opened<'_>], login: &Login, options: &Options) -> Exit {
+    let mut findings = examine::judge(config, opened, options.listen, login).await;
+    let route = match findings.place.take() {
+        Some((host, port)) => {
+            Some(route::measure(&host, port, config.identity.connect_timeout).await)
+        }
+        None => None,
+    };
     if let Some(user) = &findings.user {
         // Where there is no storage to speak of, every bucket says so.
         let store = S3Store::connect(serve::storage(&config.storage)).await;
@@ -137,10 +143,8 @@ async fn test(config: &Config, webhook: Webhook, login: &Login, options: &Option
             }
         };
     }
-    let url = super::check_config::origin(&config.identity.url);
     let report = report::Report {
-        url: &url,
-        route: &route,
+        route: route.as_ref(),
         findings: &findings,
         login,
     };

@@ -18,9 +18,8 @@ const MAPPINGS_SHOWN: usize = 50;
 
 /// What is reported.
 pub(super) struct Report<'a> {
-    /// Without its path and query: those may carry a key.
-    pub(super) url: &'a str,
-    pub(super) route: &'a Route,
+    /// `None` for a provider that asks nobody.
+    pub(super) route: Option<&'a Route>,
     pub(super) findings: &'a Findings,
     pub(super) login: &'a Login,
 }
@@ -109,8 +108,8 @@ impl Report<'_> {
                 "fault": check.fault,
             })).collect::<Vec<_>>(),
             "timing": {
-                "dnsMs": route(&self.route.dns),
-                "connectMs": route(&self.route.connect),
+                "dnsMs": self.route.and_then(|r| route(&r.dns)),
+                "connectMs": self.route.and_then(|r| route(&r.connect)),
                 "firstByteMs": exchange.and_then(|e| e.first_byte).map(millis),
                 "totalMs": exchange.map(|e| millis(e.total)),
             },
@@ -131,7 +130,7 @@ impl Report<'_> {
             (Some(_), _) => "",
         };
         json!({
-            "Url": self.url,
+            "Url": exchange.map_or("", |exchange| &*exchange.url),
             "StatusCode": exchange.and_then(|exchange| exchange.status),
             "Message": message,
             "Response": self.without_password(&String::from_utf8_lossy(body)),
@@ -163,16 +162,19 @@ impl Report<'_> {
             Ok(time) => millis(*time),
             Err(why) => why.clone(),
         };
-        let (dns, connect) = (shown(&self.route.dns), shown(&self.route.connect));
         let Some(exchange) = &self.findings.exchange else {
-            return format!("dns {dns} · connect {connect}");
+            return "nobody was asked".to_owned();
         };
+        let Some(route) = self.route else {
+            return format!("total {}", millis(exchange.total));
+        };
+        let (dns, connect) = (shown(&route.dns), shown(&route.connect));
         let total = millis(exchange.total);
         let first = exchange
             .first_byte
             .map_or_else(|| "none".to_owned(), millis);
         // The HTTP client does not say how long the handshake took.
-        let tls = if self.url.starts_with("https:") {
+        let tls = if exchange.url.starts_with("https:") {
             " (with a connection of its own and TLS)"
         } else {
             " (with a connection of its own)"

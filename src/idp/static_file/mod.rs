@@ -15,7 +15,10 @@ use tokio::sync::Semaphore;
 
 use self::parse::{User, Users};
 pub use self::password::{HashError, PasswordHash};
-use super::{Credential, Denied, IdentityProvider, IdpError, Question, Verdict};
+use super::{
+    Credential, Denied, Examined, Exchange, IdentityProvider, IdpError, Question, Verdict,
+};
+use crate::clock::Clock;
 use crate::config::{self, ConfigErrors};
 use crate::limits;
 use crate::secret::Secret;
@@ -185,6 +188,17 @@ impl IdentityProvider for StaticFile {
                 Some(user) => keys_of(user),
             }),
         }
+    }
+}
+
+#[async_trait]
+impl Examined for StaticFile {
+    async fn examine(&self, question: &Question, clock: &dyn Clock) -> Exchange {
+        Exchange::in_process(self, question, clock).await
+    }
+
+    fn place(&self) -> Option<(String, u16)> {
+        None
     }
 }
 

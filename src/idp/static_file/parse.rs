@@ -106,16 +106,11 @@ fn read_user(lines: &Lines, user: &Field<'_, '_>, problems: &mut Vec<Problem>) -
                 .map_err(|error| user.refuse(format!("mappings: {error}")))
         });
     let config = UserConfig {
-        user: user.name.into(),
-        home: keep(home, problems)?,
-        role: None,
-        policy: None,
         public_keys: public_keys.unwrap_or_default(),
         networks: networks.unwrap_or_default(),
         limits: user_limits.unwrap_or_default(),
         expires_at,
-        cache_for: None,
-        warnings: Vec::new(),
+        ..UserConfig::new(user.name, keep(home, problems)?)
     };
     let without_keys = UserConfig {
         public_keys: Vec::new(),

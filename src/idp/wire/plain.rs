@@ -36,9 +36,8 @@ pub(super) fn read(asked: Asked<'_>, answer: Object) -> Result<Verdict, IdpError
     let Some(mappings) = mappings else {
         return Err(invalid("mappings-missing", "\"mappings\" is required"));
     };
+    let home = home(mappings, landing.as_deref(), &user)?;
     let config = UserConfig {
-        home: home(mappings, landing.as_deref(), &user)?,
-        user,
         role: role.as_deref().map(super::role).transpose()?,
         policy,
         public_keys,
@@ -50,6 +49,7 @@ pub(super) fn read(asked: Asked<'_>, answer: Object) -> Result<Verdict, IdpError
             .then_some("bytes-per-second-not-enforced")
             .into_iter()
             .collect(),
+        ..UserConfig::new(&user, home)
     };
     conclude(asked, config)
 }

@@ -3,7 +3,7 @@
 use super::json::{self, Json, Object};
 use super::substitute::{self, PolicyValues};
 use super::{Asked, broken, conclude, denied, invalid, key_lines, wrong_type};
-use crate::idp::{IdpError, UserConfig, UserLimits, Verdict};
+use crate::idp::{IdpError, UserConfig, Verdict};
 use crate::limits;
 use crate::vfs::{Access, EntryType, HomeDirectory, HomeType, Mapping, VirtualPath};
 
@@ -22,16 +22,11 @@ pub(super) fn read(asked: Asked<'_>, answer: Object) -> Result<Verdict, IdpError
     };
     let policy = answer.policy(values, &mut warnings)?;
     let config = UserConfig {
-        user: asked.username.into(),
-        home,
         role: Some(role),
         policy,
         public_keys,
-        networks: Vec::new(),
-        limits: UserLimits::default(),
-        expires_at: None,
-        cache_for: None,
         warnings,
+        ..UserConfig::new(asked.username, home)
     };
     conclude(asked, config)
 }

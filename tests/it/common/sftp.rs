@@ -7,7 +7,7 @@ use bytes::Bytes;
 use portcullis::auth::AuthenticatedUser;
 use portcullis::budget::{Budget, Gate};
 use portcullis::clock::SystemClock;
-use portcullis::idp::{UserConfig, UserLimits};
+use portcullis::idp::UserConfig;
 use portcullis::limits::Limits;
 use portcullis::metrics::Metrics;
 use portcullis::reaper::Reaper;
@@ -58,18 +58,7 @@ pub(crate) fn whole_bucket() -> HomeDirectory {
 }
 
 pub(crate) fn user(home: HomeDirectory) -> AuthenticatedUser {
-    let config = UserConfig {
-        user: "ann".into(),
-        home,
-        role: None,
-        policy: None,
-        public_keys: Vec::new(),
-        networks: Vec::new(),
-        limits: UserLimits::default(),
-        expires_at: None,
-        cache_for: None,
-        warnings: Vec::new(),
-    };
+    let config = UserConfig::new("ann", home);
     let source = IpAddr::V4(Ipv4Addr::LOCALHOST);
     AuthenticatedUser::dangerous_without_login(Arc::new(config), source, "0123456789abcdef")
 }

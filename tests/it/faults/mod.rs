@@ -10,7 +10,7 @@ use embedded_s3::{Action, EmbeddedS3, Fault};
 use portcullis::admin::Watched;
 use portcullis::auth::AuthSettings;
 use portcullis::cli::bundled_webhook::BundledWebhook;
-use portcullis::gateway::{Gateway, GatewayParts};
+use portcullis::gateway::{Entrance, Gateway, GatewayParts};
 use portcullis::idp::webhook::{Webhook, WebhookSettings};
 use portcullis::limits::Limits;
 use portcullis::metrics::Metrics;
@@ -116,12 +116,14 @@ impl Stage {
             ..s3_settings(s3.endpoint(), s3.access_key(), s3.secret_key())
         };
         let gateway = Gateway::start(GatewayParts {
-            listener: Listener::bind("127.0.0.1:0".parse().unwrap())
-                .await
-                .unwrap(),
+            entrances: vec![Entrance {
+                listener: Listener::bind("127.0.0.1:0".parse().unwrap())
+                    .await
+                    .unwrap(),
+                provider: Arc::new(Webhook::new(asking).unwrap()),
+                auth: AuthSettings::default(),
+            }],
             host_keys: HostKeys::new(vec![HostKey::generate().unwrap()]).unwrap(),
-            provider: Arc::new(Webhook::new(asking).unwrap()),
-            auth: AuthSettings::default(),
             store: Arc::new(S3Store::connect(settings).await.unwrap()),
             limits: set.limits,
             metrics: Arc::new(Metrics::default()),

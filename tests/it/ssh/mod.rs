@@ -12,7 +12,7 @@ use portcullis::auth::{AuthSettings, AuthenticatedUser, Authenticator};
 use portcullis::budget::Gate;
 use portcullis::clock::SystemClock;
 use portcullis::idp::{
-    Credential, Denied, IdentityProvider, IdpError, Question, UserConfig, UserLimits, Verdict,
+    Credential, Denied, IdentityProvider, IdpError, Question, UserConfig, Verdict,
 };
 use portcullis::limits::Limits;
 use portcullis::session::{Inbound as _, Outbound as _};
@@ -74,15 +74,15 @@ impl Server {
         let provider = Arc::new(Provider {
             keys_file: format!("{}/keys", directory.path().display()),
         });
+        let authenticator = Arc::new(Authenticator::new(
+            provider,
+            settings,
+            Arc::clone(&limits),
+            clock.clone(),
+        ));
         let host_key = HostKey::generate().unwrap();
         let gatehouse = Gatehouse::new(GatehouseParts {
             host_keys: HostKeys::new(vec![host_key.clone()]).unwrap(),
-            authenticator: Arc::new(Authenticator::new(
-                provider,
-                settings,
-                Arc::clone(&limits),
-                clock.clone(),
-            )),
             channels: Arc::new(Echo),
             limits,
             clock,
@@ -94,7 +94,12 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let mut serving = JoinSet::new();
-        serving.spawn(listener.serve(Arc::clone(&gatehouse), stop.clone()));
+        let receiving = listener.serve(Arc::clone(&gatehouse), authenticator, stop.clone());
+        let draining = Arc::clone(&gatehouse);
+        serving.spawn(async move {
+            receiving.await;
+            draining.drain().await;
+        });
         let (farewell, farewells) = unbounded_channel();
         Self {
             address,
@@ -254,17 +259,10 @@ impl IdentityProvider for Provider {
         if &*question.username != USER {
             return Ok(denied);
         }
+        let home = HomeDirectory::path("/bucket/home", Access::ReadWrite).unwrap();
         Ok(Verdict::Allowed(Arc::new(UserConfig {
-            user: USER.into(),
-            home: HomeDirectory::path("/bucket/home", Access::ReadWrite).unwrap(),
-            role: None,
-            policy: None,
             public_keys,
-            networks: Vec::new(),
-            limits: UserLimits::default(),
-            expires_at: None,
-            cache_for: None,
-            warnings: Vec::new(),
+            ..UserConfig::new(USER, home)
         })))
     }
 }

@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 
 use super::problem::Problem;
-use super::settings::variable;
 use super::source::Sources;
-use super::{Config, Encryption, Identity, Provider};
+use super::{Config, Encryption};
 use crate::limits::BANNER_BYTES_MAX;
+
+mod identity;
 
 /// Finds everything that cannot work together, or is missing.
 pub(super) fn combinations(config: &Config, sources: &Sources, problems: &mut Vec<Problem>) {
@@ -14,8 +15,7 @@ pub(super) fn combinations(config: &Config, sources: &Sources, problems: &mut Ve
         problems.push(Problem::new(sources.place(path), path, message));
     };
     host_keys(config, &mut refuse);
-    identity(config, &mut refuse);
-    headers(config, &mut refuse);
+    identity::check(config, &mut refuse);
     storage(config, &mut refuse);
     limits(config, &mut refuse);
     let banner = config.sftp.banner.as_deref().unwrap_or_default();
@@ -32,92 +32,6 @@ fn host_keys(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
             Set host_key_files = [\"host_key\"] (make one: ssh-keygen -t ed25519 -N '' -f host_key), \
             or state_directory for a key that the gateway makes and keeps";
         refuse("host_key_files", message.to_owned());
-    }
-}
-
-fn identity(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
-    match config.identity.provider {
-        Provider::Webhook => webhook(config, refuse),
-        Provider::Static => static_file(&config.identity, refuse),
-    }
-}
-
-fn static_file(identity: &Identity, refuse: &mut dyn FnMut(&str, String)) {
-    if identity.users_file.is_none() {
-        let name = variable("identity.users_file");
-        let message = format!("missing: set users_file under [identity], or {name}");
-        refuse("identity.users_file", message);
-    }
-    let cache = &identity.cache;
-    let times = [cache.allowed_for, cache.denied_for, cache.stale_for];
-    for (name, written) in [
-        ("url", !identity.url.is_empty()),
-        ("headers", !identity.headers.is_empty()),
-        ("ca_file", identity.ca_pem.is_some()),
-        ("cache_seconds", times.iter().any(|time| !time.is_zero())),
-    ] {
-        if written {
-            let message = "has no effect with provider = \"static\"; leave it out".to_owned();
-            refuse(&format!("identity.{name}"), message);
-        }
-    }
-}
-
-fn webhook(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
-    let identity = &config.identity;
-    if identity.users_file.is_some() {
-        let message = "has no effect; set provider = \"static\" as well".to_owned();
-        refuse("identity.users_file", message);
-    }
-    match Url::parse(&identity.url) {
-        _ if identity.url.is_empty() => {
-            let name = variable("identity.url");
-            let message = format!("missing: set url under [identity], or {name}");
-            refuse("identity.url", message);
-        }
-        Err(message) => refuse("identity.url", message.to_owned()),
-        Ok(url) if !url.encrypted && !url.is_loopback() && !identity.plaintext => {
-            let host = url.host;
-            let message = format!(
-                "passwords would travel to {host} in clear; allowed: https://, or plaintext = true"
-            );
-            refuse("identity.url", message);
-        }
-        Ok(_) => {}
-    }
-    if identity.connect_timeout > identity.total_timeout {
-        let message = "allowed: up to total_timeout_ms".to_owned();
-        refuse("identity.connect_timeout_ms", message);
-    }
-    if identity.total_timeout >= config.limits.login_grace {
-        let grace = config.limits.login_grace.as_secs();
-        let message = format!("allowed: less than limits.login_grace_seconds, which is {grace}");
-        refuse("identity.total_timeout_ms", message);
-    }
-    let cache = &identity.cache;
-    for (name, time) in [
-        ("cache_denied_seconds", cache.denied_for),
-        ("cache_stale_seconds", cache.stale_for),
-    ] {
-        if cache.allowed_for.is_zero() && !time.is_zero() {
-            let message = "has no effect while cache_seconds is 0".to_owned();
-            refuse(&format!("identity.{name}"), message);
-        }
-    }
-}
-
-fn headers(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
-    // RFC 9110 §5.6.2: a token.
-    let of_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-    for (name, value) in &config.identity.headers {
-        let message = if name.is_empty() || !name.chars().all(of_token) {
-            format!("{name:?} is no name of a header; allowed: letters, digits and -")
-        } else if value.expose().chars().any(char::is_control) {
-            format!("the value of {name} has a control character; allowed: one line of text")
-        } else {
-            continue;
-        };
-        refuse("identity.headers", message);
     }
 }
 

@@ -1,0 +1,229 @@
+//! The providers that a configuration names: each opened, behind its cache, at its port.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::Failure;
+use crate::auth::{AuthSettings, Methods, Roles, UserNameRule};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{self, Config, Identity};
+use crate::idp::cache::{CacheSettings, Cached};
+use crate::idp::metered::Metered;
+use crate::idp::named::Named;
+use crate::idp::router::{Route, Router};
+use crate::idp::static_file::StaticFile;
+use crate::idp::webhook::{Event, Webhook, WebhookSettings};
+use crate::idp::{Examined, IdentityProvider};
+use crate::metrics::Metrics;
+
+/// A provider that has been opened and not been asked yet.
+#[derive(Debug)]
+pub(super) struct Opened<'c> {
+    /// Empty for the only provider.
+    pub(super) name: &'c str,
+    pub(super) identity: &'c Identity,
+    pub(super) provider: Arc<dyn Examined>,
+    /// What follows the file of users.
+    pub(super) file: Option<Arc<StaticFile>>,
+}
+
+/// A port, and who decides there about logins.
+#[derive(Debug)]
+pub(super) struct Port {
+    pub(super) address: SocketAddr,
+    pub(super) provider: Arc<dyn IdentityProvider>,
+    pub(super) auth: AuthSettings,
+}
+
+/// Opens every provider, in the order of asking.
+///
+/// # Errors
+/// A setting, or a file that it names, cannot be used.
+pub(super) fn open(config: &Config) -> Result<Vec<Opened<'_>>, Failure> {
+    if config.providers.is_empty() {
+        return Ok(vec![open_one(config, "", &config.identity)?]);
+    }
+    let named = config.providers.iter();
+    named
+        .map(|named| open_one(config, &named.name, &named.identity))
+        .collect()
+}
+
+fn open_one<'c>(
+    config: &Config,
+    name: &'c str,
+    identity: &'c Identity,
+) -> Result<Opened<'c>, Failure> {
+    let (provider, file): (Arc<dyn Examined>, _) = match identity.provider {
+        config::Provider::Webhook => (Arc::new(open_webhook(config, name, identity)?), None),
+        config::Provider::Static => {
+            // The configuration refuses a static provider without a file.
+            let path = identity.users_file.as_deref().unwrap_or_default();
+            let file = Arc::new(StaticFile::open(path)?);
+            (file.clone(), Some(file))
+        }
+    };
+    Ok(Opened {
+        name,
+        identity,
+        provider,
+        file,
+    })
+}
+
+fn open_webhook(config: &Config, name: &str, identity: &Identity) -> Result<Webhook, Failure> {
+    Webhook::new(webhook(config, identity)).map_err(|error| unusable(name, &error))
+}
+
+fn unusable(name: &str, error: &dyn std::error::Error) -> Failure {
+    let section = match name {
+        "" => "identity".to_owned(),
+        name => format!("provider.{name}"),
+    };
+    Failure::Setting(format!("[{section}] cannot be used: {error}"))
+}
+
+/// Puts each provider behind its cache, and where there are several, a router before them.
+///
+/// # Errors
+/// The system gives no randomness.
+pub(super) fn ports(
+    config: &Config,
+    opened: &[Opened<'_>],
+    metrics: &Arc<Metrics>,
+) -> std::io::Result<(Vec<Port>, Vec<Arc<Cached>>)> {
+    let (mut caches, mut asked) = (Vec::new(), Vec::new());
+    for opened in opened {
+        let (provider, cache) = remembered(config, opened, metrics)?;
+        caches.extend(cache);
+        asked.push((opened, provider));
+    }
+    Ok((gathered(config, &asked), caches))
+}
+
+/// A provider and what stands before it.
+pub(super) type Asked<'a, 'c> = (&'a Opened<'c>, Arc<dyn IdentityProvider>);
+
+/// Returns the ports, the main one first.
+pub(super) fn gathered(config: &Config, asked: &[Asked<'_, '_>]) -> Vec<Port> {
+    match asked {
+        [(only, provider)] if only.name.is_empty() => vec![Port {
+            address: config.listen,
+            provider: Arc::clone(provider),
+            auth: auth(only.identity),
+        }],
+        several => routed(config, several),
+    }
+}
+
+/// Gathers the providers of each port.
+fn routed(config: &Config, asked: &[Asked<'_, '_>]) -> Vec<Port> {
+    let mut ports: Vec<(SocketAddr, &Identity, Vec<Route>)> = Vec::new();
+    for (opened, provider) in asked {
+        let identity = opened.identity;
+        let route = Route {
+            provider: Arc::clone(provider),
+            user_names: user_names(identity),
+            suffix: identity.user_suffix.as_deref().map(Into::into),
+            prefix: identity.user_prefix.as_deref().map(Into::into),
+        };
+        let address = identity.listen.unwrap_or(config.listen);
+        match ports.iter_mut().find(|(other, ..)| *other == address) {
+            Some((_, _, routes)) => routes.push(route),
+            None if address == config.listen => {
+                ports.push((address, &config.identity, vec![route]))
+            }
+            None => ports.push((address, identity, vec![route])),
+        }
+    }
+    // The main port is named first, whoever is asked there.
+    ports.sort_by_key(|(address, ..)| *address != config.listen);
+    ports
+        .into_iter()
+        .map(|(address, identity, routes)| Port {
+            address,
+            provider: Arc::new(Router::new(routes)),
+            auth: AuthSettings {
+                // Each provider has a rule of its own.
+                user_names: UserNameRule::Open,
+                ..auth(identity)
+            },
+        })
+        .collect()
+}
+
+/// Counts what a provider is asked, names its answers, and remembers them if that was set.
+fn remembered(
+    config: &Config,
+    opened: &Opened<'_>,
+    metrics: &Arc<Metrics>,
+) -> std::io::Result<(Arc<dyn IdentityProvider>, Option<Arc<Cached>>)> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let asked: Arc<dyn IdentityProvider> = opened.provider.clone();
+    let counted = Metered::new(asked, Arc::clone(metrics), Arc::clone(&clock));
+    let named: Arc<dyn IdentityProvider> = Arc::new(Named::new(opened.name, Arc::new(counted)));
+    if opened.file.is_some() {
+        return Ok((named, None));
+    }
+    let identity = opened.identity;
+    let settings = CacheSettings {
+        provider: opened.name.into(),
+        server_id: server_id(config, identity).into(),
+        allowed_for: identity.cache.allowed_for,
+        denied_for: identity.cache.denied_for,
+        stale_for: identity.cache.stale_for,
+        bytes_max: identity.cache.bytes_max,
+    };
+    let cached = Arc::new(Cached::new(named, settings, Arc::clone(metrics), clock)?);
+    Ok((cached.clone(), Some(cached)))
+}
+
+/// Returns the name of the server that a provider is asked for.
+pub(super) fn server_id<'c>(config: &'c Config, identity: &'c Identity) -> &'c str {
+    identity.server_id.as_deref().unwrap_or(&config.server_id)
+}
+
+/// Returns what the configuration says about a webhook.
+pub(super) fn webhook(config: &Config, identity: &Identity) -> WebhookSettings {
+    WebhookSettings {
+        url: identity.url.clone(),
+        server_id: server_id(config, identity).into(),
+        event: match identity.event {
+            config::Event::Plain => Event::Plain,
+            config::Event::TransferFamily => Event::TransferFamily,
+        },
+        headers: identity.headers.clone(),
+        connect_timeout: identity.connect_timeout,
+        total_timeout: identity.total_timeout,
+        ca_pem: identity.ca_pem.clone().map(String::into_bytes),
+        plaintext: identity.plaintext,
+        accept_keys_with_password: identity.accept_keys_with_password,
+        send_session_id: identity.send_session_id,
+    }
+}
+
+/// Returns what the configuration says about logging in.
+pub(super) fn auth(identity: &Identity) -> AuthSettings {
+    AuthSettings {
+        methods: match identity.methods {
+            config::Methods::KeyOrPassword => Methods::KeyOrPassword,
+            config::Methods::Password => Methods::Password,
+            config::Methods::Key => Methods::Key,
+            config::Methods::KeyAndPassword => Methods::KeyAndPassword,
+        },
+        user_names: user_names(identity),
+        roles: match identity.roles {
+            config::Roles::Gateway => Roles::Gateway,
+        },
+    }
+}
+
+const fn user_names(identity: &Identity) -> UserNameRule {
+    match (identity.user_names, identity.provider) {
+        (config::UserNames::Open, _)
+        | (config::UserNames::Auto, config::Provider::Webhook | config::Provider::Static) => {
+            UserNameRule::Open
+        }
+        (config::UserNames::Aws, _) => UserNameRule::Aws,
+    }
+}

@@ -1,0 +1,118 @@
+//! Several providers: who is asked about which name, and what ends the search.
+
+use std::sync::Arc;
+
+use portcullis::idp::named::Named;
+use portcullis::idp::router::{Route, Router};
+use portcullis::idp::{Credential, IdentityProvider, IdpError, Question, UserNameRule, Verdict};
+use portcullis::secret::Secret;
+use serde_json::{Value, json};
+
+use crate::common::login::allowed;
+use crate::common::provider::RecordingProvider;
+
+struct Bench {
+    router: Router,
+    asked: Vec<Arc<RecordingProvider>>,
+}
+
+/// Routes to providers of these names, suffixes and standing answers.
+fn bench(providers: &[(&str, Option<&str>, Value)]) -> Bench {
+    let (mut routes, mut asked) = (Vec::new(), Vec::new());
+    for (name, suffix, answer) in providers {
+        let provider = RecordingProvider::new(answer.clone());
+        asked.push(Arc::clone(&provider));
+        routes.push(Route {
+            provider: Arc::new(Named::new(name, provider)),
+            user_names: UserNameRule::Open,
+            suffix: suffix.map(Into::into),
+            prefix: None,
+        });
+    }
+    let router = Router::new(routes);
+    Bench { router, asked }
+}
+
+impl Bench {
+    async fn ask(&self, user: &str) -> Result<Verdict, IdpError> {
+        let question = Question {
+            request_id: "c1-1".into(),
+            username: user.into(),
+            credential: Credential::Password(Secret::new("right".to_owned())),
+            source_ip: "192.0.2.7".parse().unwrap(),
+            session_id: "c1".into(),
+        };
+        self.router.ask(&question).await
+    }
+
+    fn calls(&self) -> Vec<Vec<String>> {
+        let names = |provider: &Arc<RecordingProvider>| {
+            provider
+                .calls()
+                .into_iter()
+                .map(|call| call.username)
+                .collect()
+        };
+        self.asked.iter().map(names).collect()
+    }
+}
+
+fn from(verdict: Result<Verdict, IdpError>) -> String {
+    match verdict.unwrap() {
+        Verdict::Allowed(config) => format!("{} {}", config.provider, config.user),
+        Verdict::Denied(denied) => denied.reason.to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn a_name_with_a_suffix_is_asked_about_without_it_and_nowhere_else() {
+    let bench = bench(&[
+        ("staff", Some("@@staff"), allowed()),
+        ("others", None, allowed()),
+    ]);
+    assert_eq!(from(bench.ask("ann@@staff").await), "staff ann");
+    assert_eq!(from(bench.ask("ann").await), "others ann");
+    assert_eq!(bench.calls(), [vec!["ann"], vec!["ann"]]);
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_a_name_that_is_all_suffix() {
+    let bench = bench(&[("staff", Some("@@staff"), allowed())]);
+    assert_eq!(from(bench.ask("@@staff").await), "user-name");
+    assert_eq!(from(bench.ask("ann").await), "no-provider-for-name");
+    assert_eq!(bench.calls(), [Vec::<String>::new()]);
+}
+
+#[tokio::test]
+async fn providers_are_asked_in_order_until_one_knows_the_user() {
+    let denied = || json!({"allow": false});
+    let bench = bench(&[
+        ("one", None, denied()),
+        ("two", None, allowed()),
+        ("three", None, allowed()),
+    ]);
+    assert_eq!(from(bench.ask("ann").await), "two ann");
+    assert_eq!(bench.calls(), [vec!["ann"], vec!["ann"], vec![]]);
+    for provider in &bench.asked {
+        provider.answer_from_now_on(denied());
+    }
+    assert_eq!(from(bench.ask("ann").await), "not-allowed");
+}
+
+#[tokio::test]
+async fn an_outage_or_an_unusable_answer_ends_the_search() {
+    let bench = bench(&[("one", None, allowed()), ("two", None, allowed())]);
+    bench.asked[0].then(500, json!({}));
+    let outage = bench.ask("ann").await;
+    assert!(
+        matches!(outage, Err(IdpError::Unavailable { .. })),
+        "{outage:?}"
+    );
+    bench.asked[0].then(200, json!({"allow": true}));
+    let unusable = bench.ask("ann").await;
+    assert!(
+        matches!(unusable, Err(IdpError::Invalid { .. })),
+        "{unusable:?}"
+    );
+    assert!(bench.asked[1].calls().is_empty());
+}
