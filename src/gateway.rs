@@ -1,17 +1,21 @@
 //! The composition root: puts the parts together, runs them, and takes them down in order.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{Readiness, Watched};
-use crate::auth::{AttemptObserver, AttemptRecord, AuthSettings, Authenticator};
+use crate::admin::{Operated, Readiness, Revoked, Watched};
+use crate::auth::{
+    AttemptObserver, AttemptRecord, AuthSettings, Authenticator, Door, DoorSettings, Roster,
+};
 use crate::budget::Budget;
 use crate::clock::{Clock, SystemClock};
 use crate::idp::IdentityProvider;
+use crate::idp::cache::Cached;
 use crate::limits::Limits;
 use crate::metrics::{Metrics, Readings};
 use crate::reaper::Reaper;
@@ -33,6 +37,9 @@ pub struct Entrance {
 pub struct GatewayParts {
     /// The main one first.
     pub entrances: Vec<Entrance>,
+    /// Every memory of answers, to be cleared when the operator says so.
+    pub caches: Vec<Arc<Cached>>,
+    pub door: DoorSettings,
     pub host_keys: HostKeys,
     pub store: SharedStore,
     pub limits: Limits,
@@ -58,6 +65,37 @@ struct View {
     budget: Arc<Budget>,
     metrics: Arc<Metrics>,
     drain: CancellationToken,
+    caches: Vec<Arc<Cached>>,
+    door: Arc<Door>,
+    roster: Roster,
+}
+
+#[async_trait]
+impl Operated for View {
+    async fn revoke(&self, user: &str) -> Revoked {
+        // Forgotten first: nobody comes back in with an answer from before.
+        let answers = self.forget(Some(user)).await;
+        let connections = self.roster.revoke(user);
+        Revoked {
+            connections,
+            answers,
+        }
+    }
+
+    async fn forget(&self, user: Option<&str>) -> usize {
+        let mut answers = 0_usize;
+        for cache in &self.caches {
+            answers = answers.saturating_add(match user {
+                Some(user) => cache.flush_user(user).await,
+                None => cache.flush_all(),
+            });
+        }
+        answers
+    }
+
+    fn unlock(&self, user: Option<&str>, source: Option<IpAddr>) -> usize {
+        self.door.unlock(user, source)
+    }
 }
 
 impl Watched for View {
@@ -111,6 +149,8 @@ impl Gateway {
     pub fn start(parts: GatewayParts) -> io::Result<Self> {
         let GatewayParts {
             entrances,
+            caches,
+            door,
             host_keys,
             store,
             limits,
@@ -144,6 +184,7 @@ impl Gateway {
             banner,
         });
         let observer = Arc::new(LoginCount(Arc::clone(&metrics)));
+        let (door, roster) = (Arc::new(Door::new(door)), Roster::default());
         let mut listeners = JoinSet::new();
         for Entrance {
             listener,
@@ -153,7 +194,10 @@ impl Gateway {
         {
             let (limits, clock) = (Arc::clone(&limits), Arc::clone(&clock));
             let authenticator = Authenticator::new(provider, auth, limits, clock);
-            let authenticator = Arc::new(authenticator.with_observer(observer.clone()));
+            let authenticator = authenticator
+                .with_shared(Arc::clone(&door), roster.clone())
+                .with_observer(observer.clone());
+            let authenticator = Arc::new(authenticator);
             listeners.spawn(listener.serve(Arc::clone(&gatehouse), authenticator, drain.clone()));
         }
         let view = Arc::new(View {
@@ -161,6 +205,9 @@ impl Gateway {
             budget,
             metrics,
             drain: drain.clone(),
+            caches,
+            door,
+            roster,
         });
         Ok(Self {
             addresses,
@@ -194,6 +241,13 @@ impl Gateway {
         view
     }
 
+    /// Returns what the operator can have done.
+    #[must_use]
+    pub fn operated(&self) -> Arc<dyn Operated> {
+        let view: Arc<View> = Arc::clone(&self.view);
+        view
+    }
+
     /// Returns what all connections share, to count them or to change host keys.
     #[must_use]
     pub const fn gatehouse(&self) -> &Arc<Gatehouse> {
@@ -206,6 +260,9 @@ impl Gateway {
         self.drain.cancel();
         while self.listeners.join_next().await.is_some() {}
         self.gatehouse.drain().await;
+        for cache in &self.view.caches {
+            cache.drain().await;
+        }
         let timeout = self.gatehouse.drain_timeout();
         if tokio::time::timeout(timeout, self.reaper.drain())
             .await

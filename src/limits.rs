@@ -80,6 +80,17 @@ pub const PUBLIC_KEYS_MAX: usize = 1_000;
 /// Longest public key, base64.
 pub const PUBLIC_KEY_BYTES_MAX: usize = 16 * 1024;
 
+/// Users at a source, and sources, whose failed logins are remembered.
+pub const DOOR_ENTRIES_MAX: usize = 20_000;
+/// The longest that the answer to a failed login is held back.
+pub const REFUSAL_DELAY_MAX: Duration = Duration::from_secs(5);
+/// A lock-out while every login comes from one address, which may be a balancer's.
+pub const LOCKOUT_BEHIND_ONE_SOURCE: Duration = Duration::from_secs(30);
+/// After so long without another source there is one source only.
+pub const ONE_SOURCE_AFTER: Duration = Duration::from_secs(3_600);
+/// Revocations that are remembered against logins that began before them.
+pub const REVOCATIONS_REMEMBERED_MAX: usize = 1_000;
+
 /// What an operator may set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -157,6 +168,13 @@ impl Default for Limits {
         }
     }
 }
+
+// ---- the operator's port ----
+
+/// Longest body that the operator's port takes.
+pub const ADMIN_BODY_BYTES_MAX: usize = 64 * 1024;
+/// How far the clock of a signed request may be from ours, as at AWS.
+pub const SIGNATURE_AGE_MAX: Duration = Duration::from_secs(300);
 
 // ---- files of the operator ----
 

@@ -1,9 +1,11 @@
 //! Who may not enter whatever the provider says (pure): rules for names, passwords and answers.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::attempt::AttemptVerdict;
+use super::door::Locked;
 use crate::idp::{Denied, IdpError, Network, UserConfig, UserNameRule};
 use crate::limits;
 use crate::secret::Secret;
@@ -58,6 +60,13 @@ impl Refusal {
         }
     }
 
+    /// Says whether the user, and not the gateway or its provider, got something wrong.
+    pub(super) fn is_wrong_credential(&self) -> bool {
+        self.verdict == AttemptVerdict::Denied
+            && !matches!(self.reason, Denied::STATUS | TOO_MANY | METHOD | REVOKED)
+            && !Locked::REASONS.contains(&self.reason)
+    }
+
     /// Drops the provider's words when they repeat the password.
     pub(super) fn without(mut self, password: &Secret) -> Self {
         self.detail = self.detail.filter(|text| !text.contains(password.expose()));
@@ -70,6 +79,17 @@ impl Refusal {
             reason,
             detail: None,
         }
+    }
+}
+
+/// Reasons that are no wrong password.
+pub(super) const TOO_MANY: &str = "too-many-attempts";
+pub(super) const METHOD: &str = "method-not-allowed";
+pub(super) const REVOKED: &str = "revoked";
+
+impl From<Locked> for Refusal {
+    fn from(locked: Locked) -> Self {
+        Self::denied(locked.reason())
     }
 }
 
@@ -141,6 +161,34 @@ fn is_invisible(c: char) -> bool {
             | '\u{FEFF}' // byte order mark
             | '\u{FFF9}'..='\u{FFFB}' // interlinear annotation
             | '\u{E0000}'..='\u{E0FFF}') // tags, variation selectors
+}
+
+/// Holds the answers to a key and to a password of one login against each other.
+///
+/// The password's answer builds the session, as the later one. What it says of the user's home,
+/// role and policy may differ from what the key's said, and is noted; another user, or another
+/// provider's, is nobody who has proven both.
+pub(super) fn agree(
+    key: &UserConfig,
+    mut password: Arc<UserConfig>,
+) -> Result<Arc<UserConfig>, Refusal> {
+    if (&key.user, &key.provider) != (&password.user, &password.provider) {
+        return Err(Refusal::invalid("answers-disagree"));
+    }
+    let differ =
+        (&key.home, &key.role, &key.policy) != (&password.home, &password.role, &password.policy);
+    let ends = [key.expires_at, password.expires_at]
+        .into_iter()
+        .flatten()
+        .min();
+    if differ || ends != password.expires_at {
+        let config = Arc::make_mut(&mut password);
+        config.expires_at = ends;
+        if differ {
+            config.warnings.push("answers-differ");
+        }
+    }
+    Ok(password)
 }
 
 /// Checks an answer that says yes against what the gateway can keep, now and from here.

@@ -32,6 +32,8 @@ pub struct AttemptRecord {
     pub request_id: Option<Box<str>>,
     /// `SHA256:…`, for keys.
     pub fingerprint: Option<Box<str>>,
+    /// Which of several providers let the user in.
+    pub provider: Option<Box<str>>,
     /// From the answer of an allowed user.
     pub role: Option<Box<str>>,
     /// What was odd in the answer but tolerated.
@@ -55,6 +57,7 @@ impl AttemptRecord {
                     detail = self.detail.as_deref(),
                     request_id = self.request_id.as_deref(),
                     fingerprint = self.fingerprint.as_deref(),
+                    provider = self.provider.as_deref(),
                     role = self.role.as_deref(),
                     warnings = (!self.warnings.is_empty()).then(|| self.warnings.join(",")),
                     duration_ms = u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX),

@@ -7,11 +7,13 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::admission::{self, Methods, Refusal, Roles};
 use super::attempt::{AttemptObserver, AttemptRecord, AttemptVerdict};
-use super::keys::OfferedKey;
+use super::door::{Door, DoorSettings};
+use super::keys::{Listing, OfferedKey};
+use super::roster::{Moment, Roster};
 use super::{AuthMethod, AuthenticatedUser};
 use crate::clock::Clock;
 use crate::idp::{Credential, IdentityProvider, Question, UserConfig, UserNameRule, Verdict};
@@ -33,6 +35,8 @@ pub struct Authenticator {
     settings: AuthSettings,
     limits: Arc<Limits>,
     clock: Arc<dyn Clock>,
+    door: Arc<Door>,
+    roster: Roster,
     observer: Option<Arc<dyn AttemptObserver>>,
 }
 
@@ -50,8 +54,18 @@ impl Authenticator {
             settings,
             limits,
             clock,
+            door: Arc::new(Door::new(DoorSettings::default())),
+            roster: Roster::default(),
             observer: None,
         }
+    }
+
+    /// Shares the memory of failures and of who is in with the other ports of the process.
+    #[must_use]
+    pub fn with_shared(mut self, door: Arc<Door>, roster: Roster) -> Self {
+        self.door = door;
+        self.roster = roster;
+        self
     }
 
     /// Tells `observer` of every finished attempt, beside the log.
@@ -89,8 +103,16 @@ pub struct ConnectionAuth {
     key_offers: usize,
     questions: u64,
     look_ups: Vec<LookUp>,
-    /// The user whose key was proven while the password is still due.
-    proven: Option<Box<str>>,
+    /// Whose key was proven while the password is still due.
+    proven: Option<Proven>,
+}
+
+/// A user whose key was proven, and what was answered to the look-up.
+#[derive(Debug)]
+struct Proven {
+    user: Box<str>,
+    config: Arc<UserConfig>,
+    asked: Moment,
 }
 
 /// What came of the one keyless question about a user; an outage too is not asked about again.
@@ -98,6 +120,7 @@ pub struct ConnectionAuth {
 struct LookUp {
     user: Box<str>,
     request_id: Box<str>,
+    asked: Moment,
     answer: Result<Arc<UserConfig>, Refusal>,
 }
 
@@ -125,18 +148,35 @@ impl ConnectionAuth {
 
     /// Judges a password: one question at most, never repeated.
     ///
-    /// A refusal comes no sooner than the limit's delay after the call, whatever its cause.
+    /// A refusal comes at a whole number of the limit's delays after the call, whatever its
+    /// cause, and ever later when passwords of this user were wrong before.
     pub async fn password(&mut self, user: &str, password: Secret) -> Outcome {
-        let delay = tokio::time::sleep(self.authenticator.limits.refusal_delay);
+        let began = tokio::time::Instant::now();
         let mut attempt = self.begin(user, AuthMethod::Password);
         match self.judge_password(&mut attempt, password).await {
-            Ok(config) => self.accept(attempt, config),
+            Ok(config) => {
+                let door = &self.authenticator.door;
+                door.succeeded(user, self.source_ip);
+                self.accept(attempt, config)
+            }
             Err(refusal) => {
+                let failures = self.count_failure(user, &refusal);
                 self.finish(&attempt, Err(refusal));
-                delay.await;
+                let unit = self.authenticator.limits.refusal_delay;
+                let delay = refusal_delay(unit, failures, began.elapsed());
+                tokio::time::sleep_until(began + delay).await;
                 self.refused()
             }
         }
+    }
+
+    /// Counts a wrong password at the door; returns how many there were of this user.
+    fn count_failure(&self, user: &str, refusal: &Refusal) -> u32 {
+        if !refusal.is_wrong_credential() {
+            return 0;
+        }
+        let Authenticator { door, clock, .. } = &*self.authenticator;
+        door.failed(user, self.source_ip, clock.now())
     }
 
     /// Says whether a key is worth a proof; the client has not signed anything yet.
@@ -171,8 +211,12 @@ impl ConnectionAuth {
         let mut attempt = self.begin(user, AuthMethod::PublicKey);
         attempt.fingerprint = Some(key.fingerprint());
         match self.judge_key(&mut attempt, key).await {
-            Ok(_) if self.authenticator.settings.methods == Methods::KeyAndPassword => {
-                self.proven = Some(user.into());
+            Ok(config) if self.authenticator.settings.methods == Methods::KeyAndPassword => {
+                self.proven = Some(Proven {
+                    user: user.into(),
+                    config,
+                    asked: attempt.asked,
+                });
                 Outcome::PasswordRequired
             }
             Ok(config) => self.accept(attempt, config),
@@ -193,15 +237,26 @@ impl ConnectionAuth {
         let settings = self.authenticator.settings;
         self.check_bounds()?;
         self.attempts = self.attempts.saturating_add(1);
-        let proven = self.proven.as_deref() == Some(&*attempt.user);
+        let proven = self.proven.as_ref();
+        let proven = proven.is_some_and(|proven| proven.user == attempt.user);
         if !settings.methods.password_first() && !proven {
-            return Err(Refusal::denied("method-not-allowed"));
+            return Err(Refusal::denied(admission::METHOD));
         }
         admission::check_name(settings.user_names, &attempt.user)?;
         admission::check_password(password.expose())?;
+        let Authenticator { door, clock, .. } = &*self.authenticator;
+        door.password(&attempt.user, self.source_ip, clock.now())?;
         let credential = Credential::Password(password.clone());
         let answer = self.ask(attempt, credential).await;
-        answer.map_err(|refusal| refusal.without(&password))
+        let config = answer.map_err(|refusal| refusal.without(&password))?;
+        match &self.proven {
+            // Revoked between the key and the password is revoked.
+            Some(proven) if !settings.methods.password_first() => {
+                attempt.asked = proven.asked;
+                admission::agree(&proven.config, config)
+            }
+            Some(_) | None => Ok(config),
+        }
     }
 
     async fn judge_key(
@@ -212,17 +267,19 @@ impl ConnectionAuth {
         let settings = self.authenticator.settings;
         self.check_bounds()?;
         if !settings.methods.key() {
-            return Err(Refusal::denied("method-not-allowed"));
+            return Err(Refusal::denied(admission::METHOD));
         }
         admission::check_name(settings.user_names, &attempt.user)?;
+        let Authenticator { door, clock, .. } = &*self.authenticator;
+        door.source(self.source_ip, clock.now())?;
         key.check().map_err(|rule| Refusal::denied(rule.reason()))?;
         let config = self.look_up(attempt).await?;
         // The proof may come long after the answer.
         self.admit(&config)?;
-        if key.is_listed(&config.public_keys) {
-            Ok(config)
-        } else {
-            Err(Refusal::denied("key-not-listed"))
+        match key.found_in(&config.public_keys) {
+            Listing::Listed => Ok(config),
+            Listing::Conditional => Err(Refusal::denied("key-options-unsupported")),
+            Listing::Missing => Err(Refusal::denied("key-not-listed")),
         }
     }
 
@@ -234,6 +291,7 @@ impl ConnectionAuth {
             .find(|known| known.user == attempt.user);
         if let Some(known) = known {
             attempt.request_id = Some(known.request_id.clone());
+            attempt.asked = known.asked;
             return known.answer.clone();
         }
         // Otherwise one connection could ask about every name there is.
@@ -244,6 +302,7 @@ impl ConnectionAuth {
         self.look_ups.push(LookUp {
             user: attempt.user.clone(),
             request_id: attempt.request_id.clone().unwrap_or_default(),
+            asked: attempt.asked,
             answer: answer.clone(),
         });
         answer
@@ -286,7 +345,7 @@ impl ConnectionAuth {
         // The last offer that counts may still be proven, so this is not `>=` for keys.
         if self.attempts >= limits.password_attempts_max || self.key_offers > limits.key_offers_max
         {
-            return Err(Refusal::denied("too-many-attempts"));
+            return Err(Refusal::denied(admission::TOO_MANY));
         }
         Ok(())
     }
@@ -300,6 +359,11 @@ impl ConnectionAuth {
     }
 
     fn accept(&self, attempt: Attempt, config: Arc<UserConfig>) -> Outcome {
+        let roster = &self.authenticator.roster;
+        let Some(presence) = roster.enter(&attempt.user, &config.user, attempt.asked) else {
+            self.finish(&attempt, Err(Refusal::denied(admission::REVOKED)));
+            return self.refused();
+        };
         self.finish(&attempt, Ok(&config));
         Outcome::Accepted(AuthenticatedUser {
             config,
@@ -307,6 +371,7 @@ impl ConnectionAuth {
             method: attempt.method,
             source_ip: self.source_ip,
             session_id: self.session_id.clone(),
+            presence,
         })
     }
 
@@ -316,25 +381,18 @@ impl ConnectionAuth {
             method,
             fingerprint: None,
             request_id: None,
+            asked: self.authenticator.roster.moment(),
             started: self.authenticator.clock.now(),
         }
     }
 
     fn finish(&self, attempt: &Attempt, judged: Result<&UserConfig, Refusal>) {
-        let (verdict, reason, detail, role, warnings) = match judged {
-            Ok(config) => {
-                let (role, warnings) = (config.role.clone(), config.warnings.clone());
-                (AttemptVerdict::Allowed, "", None, role, warnings)
-            }
-            Err(refusal) => {
-                let Refusal {
-                    verdict,
-                    reason,
-                    detail,
-                } = refusal;
-                (verdict, reason, detail, None, Vec::new())
-            }
+        let config = judged.as_ref().ok().copied();
+        let (verdict, reason, detail) = match judged {
+            Ok(_) => (AttemptVerdict::Allowed, "", None),
+            Err(refusal) => (refusal.verdict, refusal.reason, refusal.detail),
         };
+        let provider = config.map(|config| config.provider.clone());
         let clock = &self.authenticator.clock;
         let record = AttemptRecord {
             user: loggable(&attempt.user),
@@ -346,8 +404,9 @@ impl ConnectionAuth {
             detail,
             request_id: attempt.request_id.clone(),
             fingerprint: attempt.fingerprint.clone(),
-            role,
-            warnings,
+            provider: provider.filter(|name| !name.is_empty()),
+            role: config.and_then(|config| config.role.clone()),
+            warnings: config.map_or_else(Vec::new, |config| config.warnings.clone()),
             duration: clock.now().saturating_duration_since(attempt.started),
         };
         record.log();
@@ -365,7 +424,24 @@ struct Attempt {
     fingerprint: Option<Box<str>>,
     /// The question that was asked, once it was.
     request_id: Option<Box<str>>,
+    /// Before the question.
+    asked: Moment,
     started: Instant,
+}
+
+/// Says when a refused password is answered, from the beginning of the attempt.
+///
+/// It doubles with every failure up to a bound, and is a whole number of units: how long a
+/// provider took for a user that exists, and for one that does not, should not show.
+fn refusal_delay(unit: Duration, failures: u32, elapsed: Duration) -> Duration {
+    if unit.is_zero() {
+        return Duration::ZERO;
+    }
+    let doublings = failures.saturating_sub(1).min(10);
+    let grown = unit.saturating_mul(1 << doublings);
+    let least = grown.min(limits::REFUSAL_DELAY_MAX).max(unit).max(elapsed);
+    let units = least.as_nanos().div_ceil(unit.as_nanos());
+    unit.saturating_mul(u32::try_from(units).unwrap_or(u32::MAX))
 }
 
 /// Makes a name fit for a line of the log, whatever the client sent.

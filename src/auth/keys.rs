@@ -1,7 +1,7 @@
 //! Keys that clients offer and keys that providers list (pure).
 //!
 //! A provider lists lines as in `authorized_keys`, without options: a line with options names a
-//! condition that the gateway would not keep, so it matches no key.
+//! condition that the gateway would not keep, so its key lets nobody in.
 
 #![warn(clippy::arithmetic_side_effects)]
 
@@ -49,9 +49,6 @@ impl OfferedKey {
     /// Names the rule that the key breaks.
     pub(super) fn check(&self) -> Result<(), KeyRefusal> {
         let key_type = KeyType::of(&self.algorithm).ok_or(KeyRefusal::Unsupported)?;
-        if key_type == KeyType::SecurityKey {
-            return Err(KeyRefusal::SecurityKey);
-        }
         if key_type == KeyType::Rsa && self.sha1_signature {
             return Err(KeyRefusal::Sha1Signature);
         }
@@ -71,24 +68,44 @@ impl OfferedKey {
         Ok(())
     }
 
-    /// Says whether one of the lines names this key.
-    pub(super) fn is_listed(&self, lines: &[Box<str>]) -> bool {
-        let Some(key_type) = KeyType::of(&self.algorithm) else {
-            return false;
+    /// Looks for a line that names this key.
+    pub(super) fn found_in(&self, lines: &[Box<str>]) -> Listing {
+        let this = |line: &str| {
+            listed(line).is_some_and(|(key_type, blob)| {
+                KeyType::of(&self.algorithm) == Some(key_type) && blob == self.blob
+            })
         };
-        lines.iter().any(|line| {
-            listed(line)
-                .is_some_and(|(listed_type, blob)| listed_type == key_type && blob == self.blob)
-        })
+        if lines.iter().any(|line| this(without_waiver(line))) {
+            return Listing::Listed;
+        }
+        let conditional = |line: &str| {
+            let words = line.match_indices(char::is_whitespace);
+            words
+                .take(OPTION_WORDS_MAX)
+                .any(|(at, _)| line.get(at..).is_some_and(this))
+        };
+        if lines.iter().any(|line| conditional(line.trim())) {
+            Listing::Conditional
+        } else {
+            Listing::Missing
+        }
     }
+}
+
+/// What the lines say of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Listing {
+    Listed,
+    /// The line names conditions, as `from="…"` or `verify-required`, that would not be kept: a
+    /// person's presence at a hardware key, for one, cannot be seen from here.
+    Conditional,
+    Missing,
 }
 
 /// Says why a key cannot log in, whoever lists it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KeyRefusal {
     Unsupported,
-    /// A hardware key: whether a person touched it cannot be seen from here yet.
-    SecurityKey,
     Sha1Signature,
     Malformed,
     RsaTooShort,
@@ -99,7 +116,6 @@ impl KeyRefusal {
     pub(super) const fn reason(self) -> &'static str {
         match self {
             Self::Unsupported => "key-type-unsupported",
-            Self::SecurityKey => "security-key-unsupported",
             Self::Sha1Signature => "key-signature-sha1",
             Self::Malformed => "key-malformed",
             Self::RsaTooShort => "key-rsa-too-short",
@@ -115,7 +131,8 @@ enum KeyType {
     EcdsaP384,
     EcdsaP521,
     Rsa,
-    SecurityKey,
+    SecurityKeyEd25519,
+    SecurityKeyP256,
 }
 
 impl KeyType {
@@ -127,13 +144,21 @@ impl KeyType {
             "ecdsa-sha2-nistp521" => Self::EcdsaP521,
             // RFC 8332: the same keys, other hashes.
             "ssh-rsa" | "rsa-sha2-256" | "rsa-sha2-512" => Self::Rsa,
-            "sk-ssh-ed25519@openssh.com" | "sk-ecdsa-sha2-nistp256@openssh.com" => {
-                Self::SecurityKey
-            }
+            "sk-ssh-ed25519@openssh.com" => Self::SecurityKeyEd25519,
+            "sk-ecdsa-sha2-nistp256@openssh.com" => Self::SecurityKeyP256,
             _ => return None,
         })
     }
 }
+
+/// Drops the option that asks for less than what is done anyway.
+fn without_waiver(line: &str) -> &str {
+    let line = line.trim_start();
+    line.strip_prefix("no-touch-required ").unwrap_or(line)
+}
+
+/// Words that are searched for the key behind its options.
+const OPTION_WORDS_MAX: usize = 32;
 
 /// Reads `algorithm base64 [comment]`.
 fn listed(line: &str) -> Option<(KeyType, Vec<u8>)> {
@@ -213,7 +238,7 @@ mod tests {
             format!("ssh-ed25519 {ED25519} ann@laptop\\n"),
         ] {
             let listed = lines(&[String::new(), "# ann".to_owned(), line.clone()]);
-            assert!(ed25519().is_listed(&listed), "{line}");
+            assert_eq!(ed25519().found_in(&listed), Listing::Listed, "{line}");
         }
     }
 
@@ -223,14 +248,47 @@ mod tests {
         for line in [
             format!("ssh-rsa {ED25519}"),
             format!("ssh-ed25519 {other}"),
-            format!("from=\"10.0.0.0/8\" ssh-ed25519 {ED25519}"),
-            format!("restrict ssh-ed25519 {ED25519}"),
             ED25519.to_owned(),
             "ssh-ed25519".to_owned(),
             "ssh-ed25519 !!!!".to_owned(),
         ] {
-            assert!(
-                !ed25519().is_listed(&lines(std::slice::from_ref(&line))),
+            let found = ed25519().found_in(&lines(std::slice::from_ref(&line)));
+            assert_eq!(found, Listing::Missing, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_line_with_a_condition_that_is_not_kept_lets_nobody_in() {
+        for line in [
+            format!("from=\"10.0.0.0/8\" ssh-ed25519 {ED25519}"),
+            format!("restrict ssh-ed25519 {ED25519} ann"),
+            format!("command=\"a b c\",verify-required ssh-ed25519 {ED25519}"),
+        ] {
+            let found = ed25519().found_in(&lines(std::slice::from_ref(&line)));
+            assert_eq!(found, Listing::Conditional, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_hardware_key_is_a_key_of_its_own_kind() {
+        let algorithm = "sk-ssh-ed25519@openssh.com";
+        let blob = [field(algorithm.as_bytes()), field(&[7; 32]), field(b"ssh:")].concat();
+        let line = format!("{algorithm} {} ann", STANDARD.encode(&blob));
+        let key = OfferedKey {
+            algorithm: algorithm.to_owned(),
+            blob,
+            sha1_signature: false,
+        };
+        assert_eq!(key.check(), Ok(()));
+        for (line, expected) in [
+            (line.clone(), Listing::Listed),
+            (format!("no-touch-required {line}"), Listing::Listed),
+            (format!("verify-required {line}"), Listing::Conditional),
+            (line.replace(algorithm, "ssh-ed25519"), Listing::Missing),
+        ] {
+            assert_eq!(
+                key.found_in(&lines(std::slice::from_ref(&line))),
+                expected,
                 "{line}"
             );
         }
@@ -241,8 +299,10 @@ mod tests {
         let key = rsa("rsa-sha2-256", &[0xff; 256]);
         let line = format!("ssh-rsa {} ann", STANDARD.encode(&key.blob));
         assert_eq!(key.check(), Ok(()));
-        assert!(key.is_listed(&lines(std::slice::from_ref(&line))));
-        assert!(rsa("rsa-sha2-512", &[0xff; 256]).is_listed(&lines(&[line])));
+        for key in [key, rsa("rsa-sha2-512", &[0xff; 256])] {
+            let found = key.found_in(&lines(std::slice::from_ref(&line)));
+            assert_eq!(found, Listing::Listed);
+        }
     }
 
     #[test]
@@ -267,7 +327,7 @@ mod tests {
         assert_eq!(named("ecdsa-sha2-nistp256"), Err(KeyRefusal::Malformed));
         assert_eq!(
             named("sk-ssh-ed25519@openssh.com"),
-            Err(KeyRefusal::SecurityKey)
+            Err(KeyRefusal::Malformed)
         );
         let cut = OfferedKey {
             blob: vec![0, 0, 0, 200, 1],

@@ -6,17 +6,24 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 pub use self::admission::{Methods, Roles};
 pub use self::attempt::{AttemptObserver, AttemptRecord, AttemptVerdict};
 pub use self::connection::{AuthSettings, Authenticator, ConnectionAuth, Outcome};
+pub use self::door::{Door, DoorSettings};
 pub use self::keys::OfferedKey;
+use self::roster::Presence;
+pub use self::roster::Roster;
 use crate::idp::UserConfig;
-pub use crate::idp::{AuthMethod, UserNameRule};
+pub use crate::idp::{AuthMethod, UserNameRule, host_of};
 
 mod admission;
 mod attempt;
 mod connection;
+mod door;
 mod keys;
+mod roster;
 
 /// Says why nobody could log in with a password, whatever the provider thinks of it.
 #[must_use]
@@ -36,9 +43,16 @@ pub struct AuthenticatedUser {
     method: AuthMethod,
     source_ip: IpAddr,
     session_id: Box<str>,
+    presence: Presence,
 }
 
 impl AuthenticatedUser {
+    /// Is cancelled when the user is to leave at once, whatever is open.
+    #[must_use]
+    pub fn revoked(&self) -> &CancellationToken {
+        self.presence.revoked()
+    }
+
     #[must_use]
     pub fn config(&self) -> &Arc<UserConfig> {
         &self.config
@@ -81,6 +95,7 @@ impl AuthenticatedUser {
             method,
             source_ip,
             session_id: session_id.into(),
+            presence: Presence::outside(),
         }
     }
 }

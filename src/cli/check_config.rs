@@ -41,7 +41,8 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     }
     let providers = providers(&config)?;
     let admin = config
-        .admin_listen
+        .admin
+        .listen
         .map_or_else(|| "off".to_owned(), |address| address.to_string());
     output::print(&format!(
         "configuration is good · ssh on {} · admin {admin} · identity provider {providers}\n",

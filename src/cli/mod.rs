@@ -1,5 +1,6 @@
 //! The command line: parse, load the configuration, run, and turn the result into an exit code.
 
+mod admin;
 pub mod bundled_webhook;
 mod check_config;
 mod completions;
@@ -48,6 +49,8 @@ enum Command {
     Completions(completions::Options),
     /// Ask the identity provider about one user and say what a login would come to.
     TestIdentityProvider(test_identity_provider::Options),
+    /// Give a running gateway a command: revoke, forget, unlock.
+    Admin(admin::Options),
     /// Log in as a client, move a file there and back, and leave nothing behind.
     Probe(probe::Options),
 }
@@ -103,7 +106,9 @@ pub fn run() -> Exit {
         Err(refusal) => return refused(&refusal),
     };
     let result = match cli.command {
-        Command::Serve(source) => load(&source).and_then(serve::run).map(done),
+        Command::Serve(source) => load(&source)
+            .and_then(|config| serve::run(&config))
+            .map(done),
         Command::CheckConfig(options) => check_config::run(&options).map(done),
         Command::Quickstart(options) => quickstart::run(options).map(done),
         Command::HashPassword(options) => hash_password::run(&options).map(done),
@@ -112,6 +117,7 @@ pub fn run() -> Exit {
             Ok(Exit::Done)
         }
         Command::TestIdentityProvider(options) => test_identity_provider::run(&options),
+        Command::Admin(options) => admin::run(options).map(done),
         Command::Probe(options) => probe::run(options),
     };
     match result {
@@ -180,6 +186,7 @@ Examples:
   portcullis hash-password
   portcullis completions bash > /etc/bash_completion.d/portcullis
   portcullis test-identity-provider --config portcullis.toml --user ann --password-stdin
+  portcullis admin revoke --user ann
   portcullis probe sftp://ann@sftp.example.com/in --identity key --known-hosts known_hosts
 
 Each command has examples of its own: portcullis help check-config

@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use anyhow::Context as _;
+
 use super::Failure;
-use crate::auth::{AuthSettings, Methods, Roles, UserNameRule};
+use crate::auth::{AuthSettings, DoorSettings, Methods, Roles, UserNameRule};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, Identity};
 use crate::idp::cache::{CacheSettings, Cached};
@@ -131,7 +133,7 @@ fn routed(config: &Config, asked: &[Asked<'_, '_>]) -> Vec<Port> {
         match ports.iter_mut().find(|(other, ..)| *other == address) {
             Some((_, _, routes)) => routes.push(route),
             None if address == config.listen => {
-                ports.push((address, &config.identity, vec![route]))
+                ports.push((address, &config.identity, vec![route]));
             }
             None => ports.push((address, identity, vec![route])),
         }
@@ -178,6 +180,26 @@ fn remembered(
     Ok((cached.clone(), Some(cached)))
 }
 
+/// Returns what the configuration says about manners at the door.
+///
+/// # Errors
+/// A network is none.
+pub(super) fn door(login: &config::Login) -> anyhow::Result<DoorSettings> {
+    let network = |text: &String| {
+        let parsed = text.trim().parse();
+        parsed.with_context(|| format!("login.unthrottled_networks: {text:?}"))
+    };
+    let networks = login.unthrottled_networks.iter().map(network);
+    let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    Ok(DoorSettings {
+        failures_max: count(login.failures_max),
+        failures_per_source_max: count(login.failures_per_source_max),
+        window: login.failure_window,
+        lockout: login.lockout,
+        unthrottled: networks.collect::<anyhow::Result<_>>()?,
+    })
+}
+
 /// Returns the name of the server that a provider is asked for.
 pub(super) fn server_id<'c>(config: &'c Config, identity: &'c Identity) -> &'c str {
     identity.server_id.as_deref().unwrap_or(&config.server_id)
@@ -218,7 +240,7 @@ pub(super) fn auth(identity: &Identity) -> AuthSettings {
     }
 }
 
-const fn user_names(identity: &Identity) -> UserNameRule {
+pub(super) const fn user_names(identity: &Identity) -> UserNameRule {
     match (identity.user_names, identity.provider) {
         (config::UserNames::Open, _)
         | (config::UserNames::Auto, config::Provider::Webhook | config::Provider::Static) => {

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::bundled_webhook::BundledWebhook;
 use super::{Failure, output, signals};
-use crate::auth::AuthSettings;
+use crate::auth::{AuthSettings, DoorSettings};
 use crate::config;
 use crate::gateway::{Entrance, Gateway, GatewayParts};
 use crate::idp::webhook::{Webhook, WebhookSettings};
@@ -84,6 +84,8 @@ async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> 
             }),
             auth: AuthSettings::default(),
         }],
+        caches: Vec::new(),
+        door: DoorSettings::default(),
         host_keys: HostKeys::new(vec![host_key])?,
         store: Arc::new(connect(&s3).await?),
         limits: Limits::default(),

@@ -94,12 +94,33 @@ pub const REMEDIES: &[Remedy] = &[
     row(
         "key-type-unsupported",
         "the key's type is not supported",
-        "make an ed25519, ECDSA or RSA key",
+        "make an ed25519, ECDSA or RSA key, with or without hardware",
     ),
     row(
-        "security-key-unsupported",
-        "hardware keys (`sk-…`) are not supported",
-        "use a key without hardware",
+        "key-options-unsupported",
+        "the key is listed with options that would not be kept, such as `from=` or `verify-required`",
+        "list the key alone; bind users to networks with `networks`",
+    ),
+    row(
+        "locked-out",
+        "too many wrong passwords of this user from this source",
+        "wait, or `portcullis admin unlock --user NAME`; bounds: `[login]`",
+    ),
+    row(
+        "source-locked-out",
+        "too many wrong passwords from this source",
+        "wait, or `portcullis admin unlock --source ADDRESS`; a balancer that hides its clients \
+         belongs into `login.unthrottled_networks`",
+    ),
+    row(
+        "revoked",
+        "the operator revoked the user while the login was under way",
+        "log in again, if the user still may",
+    ),
+    row(
+        "answers-disagree",
+        "the answers to the key and to the password are about two users, or from two providers",
+        "let both answers name the same `user`",
     ),
     row(
         "key-signature-sha1",

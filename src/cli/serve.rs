@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::providers::{self, Opened, Port};
 use super::{Failure, signals};
-use crate::admin::{Admin, AdminLimits};
+use crate::admin::{Admin, AdminLimits, Aws, AwsKey, Duties, Server};
+use crate::clock::SystemClock;
 use crate::config::{self, Config, LogFormat};
 use crate::gateway::{Entrance, Gateway, GatewayParts};
 use crate::metrics::Metrics;
@@ -21,11 +22,11 @@ use crate::telemetry::{self, Format};
 ///
 /// # Errors
 /// Something that the configuration names cannot be used, or serving failed.
-pub fn run(config: Config) -> Result<(), Failure> {
+pub fn run(config: &Config) -> Result<(), Failure> {
     telemetry::start(config.log.format.into(), &config.log.filter)?;
     // What is wrong with a provider is wrong with the configuration.
-    let opened = providers::open(&config)?;
-    signals::run(|stop| serve(&config, opened, stop))
+    let opened = providers::open(config)?;
+    signals::run(|stop| serve(config, opened, stop))
 }
 
 async fn serve(
@@ -50,14 +51,48 @@ async fn serve(
     for file in opened.iter().filter_map(|opened| opened.file.clone()) {
         following.spawn(file.follow(signal(SignalKind::hangup())?));
     }
-    let (ports, _caches) = providers::ports(config, &opened, &metrics)?;
-    let admin = match config.admin_listen {
+    let (ports, caches) = providers::ports(config, &opened, &metrics)?;
+    let admin = match config.admin.listen {
         Some(address) => {
             let bound = Admin::bind(address, AdminLimits::default()).await;
             Some(bound.with_context(|| format!("failed to listen on {address} (admin.listen)"))?)
         }
         None => None,
     };
+    let entrances = entrances(ports).await?;
+    let gateway = Gateway::start(GatewayParts {
+        entrances,
+        caches,
+        door: providers::door(&config.login)?,
+        host_keys,
+        store: Arc::new(store),
+        limits: config.limits.clone(),
+        metrics: Arc::clone(&metrics),
+        banner: config.sftp.banner.clone().map(Into::into),
+    })?;
+    for address in gateway.addresses() {
+        tracing::info!(%address, "listening");
+    }
+    let (mut admin_tasks, admin_stop) = (JoinSet::new(), CancellationToken::new());
+    if let Some(admin) = admin {
+        tracing::info!(address = %admin.local_addr()?, "admin listening");
+        let duties = Duties {
+            watched: gateway.watched(),
+            operated: gateway.operated(),
+            token: config.admin.token.clone(),
+            aws: aws(config, &opened),
+        };
+        admin_tasks.spawn(admin.serve(duties, admin_stop.clone()));
+    }
+    stop.cancelled().await;
+    gateway.drain().await;
+    admin_stop.cancel();
+    while admin_tasks.join_next().await.is_some() {}
+    tracing::info!("portcullis ends");
+    Ok(())
+}
+
+async fn entrances(ports: Vec<Port>) -> anyhow::Result<Vec<Entrance>> {
     let mut entrances = Vec::with_capacity(ports.len());
     for port in ports {
         let Port {
@@ -73,28 +108,23 @@ async fn serve(
             auth,
         });
     }
-    let gateway = Gateway::start(GatewayParts {
-        entrances,
-        host_keys,
-        store: Arc::new(store),
-        limits: config.limits.clone(),
-        metrics: Arc::clone(&metrics),
-        banner: config.sftp.banner.clone().map(Into::into),
-    })?;
-    for address in gateway.addresses() {
-        tracing::info!(%address, "listening");
-    }
-    let (mut admin_tasks, admin_stop) = (JoinSet::new(), CancellationToken::new());
-    if let Some(admin) = admin {
-        tracing::info!(address = %admin.local_addr()?, "admin listening");
-        admin_tasks.spawn(admin.serve(gateway.watched(), admin_stop.clone()));
-    }
-    stop.cancelled().await;
-    gateway.drain().await;
-    admin_stop.cancel();
-    while admin_tasks.join_next().await.is_some() {}
-    tracing::info!("portcullis ends");
-    Ok(())
+    Ok(entrances)
+}
+
+/// What AWS's tools may ask, if they have a key.
+fn aws(config: &Config, opened: &[Opened<'_>]) -> Option<Arc<Aws>> {
+    let admin = &config.admin;
+    let key = AwsKey {
+        access_key_id: admin.access_key_id.as_deref()?.into(),
+        secret_access_key: admin.secret_access_key.clone()?,
+    };
+    let server = |opened: &Opened<'_>| Server {
+        id: providers::server_id(config, opened.identity).into(),
+        provider: Arc::clone(&opened.provider),
+        user_names: providers::user_names(opened.identity),
+    };
+    let servers = opened.iter().map(server).collect();
+    Some(Arc::new(Aws::new(key, servers, Arc::new(SystemClock))))
 }
 
 /// Loads the host keys; with a state directory and none configured, one is made and kept there.

@@ -49,9 +49,32 @@ pub struct Config {
     pub storage: Storage,
     pub sftp: Sftp,
     pub limits: Limits,
-    /// `None` = off.
-    pub admin_listen: Option<SocketAddr>,
+    pub login: Login,
+    pub admin: Admin,
     pub log: Log,
+}
+
+/// `[login]`: manners at the door.
+#[derive(Debug, Clone)]
+pub struct Login {
+    pub failures_max: usize,
+    pub failures_per_source_max: usize,
+    pub failure_window: Duration,
+    pub lockout: Duration,
+    /// Networks as text.
+    pub unthrottled_networks: Vec<String>,
+}
+
+/// `[admin]`: the operator's port.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// `None` = off.
+    pub listen: Option<SocketAddr>,
+    /// Asked of whoever wants something done.
+    pub token: Option<Secret>,
+    /// The keys with which requests of AWS's tools are signed.
+    pub access_key_id: Option<String>,
+    pub secret_access_key: Option<Secret>,
 }
 
 /// `[provider.NAME]`: one provider of several.
@@ -262,7 +285,8 @@ impl Default for Config {
             storage: Storage::default(),
             sftp: Sftp::default(),
             limits: Limits::default(),
-            admin_listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9090))),
+            login: Login::default(),
+            admin: Admin::default(),
             log: Log::default(),
         }
     }
@@ -291,6 +315,29 @@ impl Default for Identity {
             user_names: UserNames::default(),
             roles: Roles::default(),
             cache: Cache::default(),
+        }
+    }
+}
+
+impl Default for Login {
+    fn default() -> Self {
+        Self {
+            failures_max: 10,
+            failures_per_source_max: 100,
+            failure_window: Duration::from_secs(900),
+            lockout: Duration::from_secs(900),
+            unthrottled_networks: Vec::new(),
+        }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self {
+            listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9090))),
+            token: None,
+            access_key_id: None,
+            secret_access_key: None,
         }
     }
 }

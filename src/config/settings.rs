@@ -265,7 +265,16 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("limits", "gate_timeout_seconds", K::Seconds(SECONDS, |c| &mut c.limits.gate_timeout), "A connection that has to wait this long for memory while it holds a half-filled slot loses that upload"),
     S::new("limits", "drain_timeout_seconds", K::Seconds(SECONDS, |c| &mut c.limits.drain_timeout), "From the signal to stop until what is left is cut"),
 
-    S::new("admin", "listen", K::AddressOrOff(|c| &mut c.admin_listen), "Address and port for `/livez`, `/readyz` and `/metrics`, or `off`"),
+    S::new("login", "failures_max", K::Count(1..=1_000_000, |c| &mut c.login.failures_max), "Wrong passwords of one user from one source, within the window, after which both together are locked out"),
+    S::new("login", "failures_per_source_max", K::Count(1..=1_000_000, |c| &mut c.login.failures_per_source_max), "Wrong passwords from one source (IPv6: one /64), whatever the user, after which the source is locked out; it rests while every login comes from one address"),
+    S::new("login", "failure_window_seconds", K::Seconds(SECONDS, |c| &mut c.login.failure_window), "How long after the last one failures count"),
+    S::new("login", "lockout_seconds", K::Seconds(SECONDS, |c| &mut c.login.lockout), "How long a lock-out lasts"),
+    S::new("login", "unthrottled_networks", K::Texts(|c| &mut c.login.unthrottled_networks), "Sources that are never locked out, such as a balancer that hides its clients: addresses or networks"),
+
+    S::new("admin", "listen", K::AddressOrOff(|c| &mut c.admin.listen), "Address and port for the operator: `/livez`, `/readyz`, `/metrics` and commands; or `off`"),
+    S::new("admin", "token", K::Secret(|c| &mut c.admin.token), "What commands on the operator's port have to bring as `Authorization: Bearer …`; without it they are taken from this machine alone"),
+    S::new("admin", "access_key_id", K::OptionalText(|c| &mut c.admin.access_key_id), "Access key with which AWS's own tools may ask `TestIdentityProvider` on the operator's port; without it nobody may"),
+    S::new("admin", "secret_access_key", K::Secret(|c| &mut c.admin.secret_access_key), "Secret of `admin.access_key_id`"),
 
     S::new("log", "format", word!(LogFormat, log.format), "How log lines look"),
     S::new("log", "filter", K::Text(|c| &mut c.log.filter), "What is logged: a level, or `info,portcullis::session=debug`"),

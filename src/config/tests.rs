@@ -25,7 +25,7 @@ fn defaults_hold_where_nothing_is_written() {
     let config = read(GOOD, &[]).unwrap();
     assert_eq!(config.limits, Limits::default());
     assert_eq!(config.listen.to_string(), "0.0.0.0:2222");
-    assert_eq!(config.admin_listen.unwrap().to_string(), "127.0.0.1:9090");
+    assert_eq!(config.admin.listen.unwrap().to_string(), "127.0.0.1:9090");
     assert_eq!(config.identity.cache.allowed_for, Duration::ZERO);
     assert_eq!(config.storage.capabilities, Capabilities::all());
 }
@@ -43,7 +43,7 @@ fn the_environment_wins_over_the_file() {
     let config = read(&text, &environment).unwrap();
     assert_eq!(config.limits.part_bytes, 32 << 20);
     assert_eq!(config.limits.handles_per_session_max, 7);
-    assert_eq!(config.admin_listen, None);
+    assert_eq!(config.admin.listen, None);
     assert_eq!(config.host_key_files, ["a", "b"]);
     assert!(config.storage.path_style);
     assert_eq!(config.identity.event, Event::TransferFamily);

@@ -145,20 +145,26 @@ impl Cached {
         })
     }
 
-    /// Forgets what is known about a user, by login name or canonical name.
-    pub async fn flush_user(&self, user: &str) {
+    /// Forgets what is known about a user, by login name or canonical name; returns how many
+    /// answers there were.
+    pub async fn flush_user(&self, user: &str) -> usize {
         self.state.begin_flush();
+        let mut forgotten = 0_usize;
         for (key, entry) in &self.state.entries {
             if entry.is_about(user) {
                 self.state.entries.invalidate(&*key).await;
+                forgotten = forgotten.saturating_add(1);
             }
         }
+        forgotten
     }
 
-    /// Forgets everything.
-    pub fn flush_all(&self) {
+    /// Forgets everything; returns about how many answers there were.
+    pub fn flush_all(&self) -> usize {
         self.state.begin_flush();
+        let known = self.state.entries.entry_count();
         self.state.entries.invalidate_all();
+        usize::try_from(known).unwrap_or(usize::MAX)
     }
 
     /// Waits until no question is under way; to be called once nobody asks any more.

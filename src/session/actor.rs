@@ -177,6 +177,7 @@ impl Session {
         writer: &mut JoinSet<Result<O, Gone>>,
     ) -> End {
         let drain = self.environment.drain.clone();
+        let revoked = self.user.revoked().clone();
         let expiry = self.expiry();
         tokio::pin!(expiry);
         let out = Arc::clone(&self.out);
@@ -184,6 +185,11 @@ impl Session {
         let mut slow_tick = ticker(SLOW_TICK);
         let mut fast_tick = ticker(FAST_TICK);
         loop {
+            if revoked.is_cancelled() {
+                // What is open is not committed, whatever the client still sends.
+                tracing::info!("session ends: the user's access was taken back");
+                return End::Gone;
+            }
             let idle = self.requests_open == 0;
             if idle && (!open || (drain.is_cancelled() && self.handles.is_empty())) {
                 return End::Finished;
@@ -213,6 +219,7 @@ impl Session {
                     self.reclaim_read_ahead();
                 }
                 () = drain.cancelled(), if !drain.is_cancelled() => {}
+                () = revoked.cancelled() => {}
                 () = &mut expiry => {
                     tracing::info!("session ends: the identity provider's answer has expired");
                     return End::Finished;
@@ -222,19 +229,6 @@ impl Session {
             }
             while self.tasks.try_join_next().is_some() {}
             self.regulate();
-        }
-    }
-
-    /// Waits until the identity provider's answer is over its time, if it ever is.
-    fn expiry(&self) -> impl Future<Output = ()> + use<> {
-        let now = self.environment.clock.wall();
-        let expires_at = self.user.config().expires_at;
-        let left = expires_at.map(|end| end.duration_since(now).unwrap_or(Duration::ZERO));
-        async move {
-            match left {
-                Some(left) => tokio::time::sleep(left).await,
-                None => std::future::pending().await,
-            }
         }
     }
 

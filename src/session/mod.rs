@@ -3,6 +3,7 @@
 mod actor;
 mod closing;
 mod commit;
+mod expiry;
 mod filling;
 mod handles;
 mod known;

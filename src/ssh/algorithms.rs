@@ -46,6 +46,8 @@ const SIGNATURES: &[Algorithm] = &[
     Algorithm::Ecdsa {
         curve: EcdsaCurve::NistP521,
     },
+    Algorithm::SkEd25519,
+    Algorithm::SkEcdsaSha2NistP256,
     Algorithm::Rsa {
         hash: Some(HashAlg::Sha512),
     },
@@ -114,8 +116,14 @@ pub(super) fn method_set(methods: Methods) -> MethodSet {
     }
     if methods.password_first() {
         set.push(MethodKind::Password);
+        set.push(MethodKind::KeyboardInteractive);
     }
     set
+}
+
+/// The methods that carry a password.
+pub(super) fn password_alone() -> MethodSet {
+    MethodSet::from(&[MethodKind::Password, MethodKind::KeyboardInteractive][..])
 }
 
 fn config(host_keys: &HostKeys, limits: &Limits, ciphers: &'static [cipher::Name]) -> Config {

@@ -9,21 +9,19 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use russh::keys::{Algorithm, PublicKey};
 use russh::server::{
-    Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey,
+    Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Response, Session, VerifiedPublicKey,
 };
-use russh::{Channel, ChannelId, ChannelOpenFailure, MethodKind, MethodSet, Pty};
+use russh::{Channel, ChannelId, ChannelOpenFailure, MethodKind, Pty};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
-use super::algorithms::method_set;
 use super::listener::Gatehouse;
+use super::login;
 use super::state::{ConnectionState, EndReason};
 use super::subsystem::{self, STDERR, WaitingChannel};
-use crate::auth::{ConnectionAuth, OfferedKey, Outcome};
+use crate::auth::ConnectionAuth;
 use crate::limits::CHANNEL_PACKET_BYTES_MIN;
-use crate::secret::Secret;
 
 /// What a person reads who asks for a shell.
 const SFTP_ONLY: &str = "This server only speaks SFTP.\r\n";
@@ -33,11 +31,14 @@ const PACKET_BYTES_ABSURD: usize = 64 * 1024;
 /// Answers for one connection.
 pub(super) struct Callbacks {
     gatehouse: Arc<Gatehouse>,
-    state: Arc<ConnectionState>,
-    auth: ConnectionAuth,
-    span: Span,
+    pub(super) state: Arc<ConnectionState>,
+    pub(super) auth: ConnectionAuth,
+    pub(super) span: Span,
     /// The key is proven: only the password is left to try.
-    password_due: bool,
+    pub(super) password_due: bool,
+    /// How a password last came. The other way is not offered any more: a client would send the
+    /// same wrong password by both.
+    pub(super) carrier: Option<MethodKind>,
     channels: HashMap<ChannelId, SessionChannel>,
 }
 
@@ -94,52 +95,8 @@ impl Callbacks {
             auth,
             span,
             password_due: false,
+            carrier: None,
             channels: HashMap::new(),
-        }
-    }
-
-    /// Refuses in a way that lets the client go on.
-    fn refusal(&self) -> Auth {
-        let methods = if self.password_due {
-            password_alone()
-        } else {
-            method_set(self.auth.methods())
-        };
-        refuse(methods, false)
-    }
-
-    fn answer(&mut self, outcome: Outcome) -> Auth {
-        match outcome {
-            Outcome::Accepted(user) => {
-                self.span.record("user", &*user.config().user);
-                self.state.authenticated(user);
-                Auth::Accept
-            }
-            Outcome::Offered => Auth::Accept,
-            Outcome::PasswordRequired => {
-                self.password_due = true;
-                refuse(password_alone(), true)
-            }
-            Outcome::Refused { retry } => {
-                if !retry {
-                    // The goodbye follows the refusal and says why.
-                    self.state.dismiss(EndReason::LoginRefused);
-                }
-                self.refusal()
-            }
-        }
-    }
-
-    /// Waits for a verdict no longer than the connection lives.
-    async fn judged(
-        state: &ConnectionState,
-        span: &Span,
-        verdict: impl Future<Output = Outcome>,
-    ) -> Result<Outcome, ConnectionError> {
-        tokio::select! {
-            biased;
-            outcome = verdict.instrument(span.clone()) => Ok(outcome),
-            () = state.gone.cancelled() => Err(ConnectionError::Cut),
         }
     }
 
@@ -226,10 +183,30 @@ impl Handler for Callbacks {
     }
 
     async fn auth_password(&mut self, user: &str, password: &str) -> Result<Auth, Self::Error> {
-        let password = Secret::new(password.to_owned());
-        let verdict = self.auth.password(user, password);
-        let outcome = Self::judged(&self.state, &self.span, verdict).await?;
-        Ok(self.answer(outcome))
+        self.password_came(MethodKind::Password, user, password)
+            .await
+    }
+
+    /// Carries the password for clients that prefer it (RFC 4256): one prompt, one answer.
+    async fn auth_keyboard_interactive<'a>(
+        &'a mut self,
+        user: &str,
+        _submethods: &str,
+        response: Option<Response<'a>>,
+    ) -> Result<Auth, Self::Error> {
+        let passwords_go = self.password_due || self.auth.methods().password_first();
+        let Some(mut answers) = response.filter(|_| passwords_go) else {
+            return Ok(if passwords_go {
+                login::password_prompt()
+            } else {
+                self.refusal()
+            });
+        };
+        // What is no text is no password: it is refused like one, and counts like one.
+        let password = answers.next().unwrap_or_default();
+        let password = std::str::from_utf8(&password).unwrap_or_default();
+        self.password_came(MethodKind::KeyboardInteractive, user, password)
+            .await
     }
 
     async fn auth_publickey_offered(
@@ -237,7 +214,7 @@ impl Handler for Callbacks {
         user: &str,
         offer: PublicKeyOffer<'_>,
     ) -> Result<Auth, Self::Error> {
-        let Some(key) = offered(offer.public_key, offer.algorithm) else {
+        let Some(key) = login::offered(offer.public_key, offer.algorithm) else {
             return Ok(self.refusal());
         };
         let verdict = self.auth.key_offered(user, &key);
@@ -250,7 +227,7 @@ impl Handler for Callbacks {
         user: &str,
         key: VerifiedPublicKey<'_>,
     ) -> Result<Auth, Self::Error> {
-        let Some(key) = offered(key.public_key, key.algorithm) else {
+        let Some(key) = login::offered(key.public_key, key.algorithm) else {
             return Ok(self.refusal());
         };
         let verdict = self.auth.key_proved(user, &key);
@@ -430,24 +407,4 @@ impl Handler for Callbacks {
         }
         Ok(())
     }
-}
-
-fn password_alone() -> MethodSet {
-    MethodSet::from(&[MethodKind::Password][..])
-}
-
-fn refuse(methods: MethodSet, partial_success: bool) -> Auth {
-    Auth::Reject {
-        proceed_with_methods: Some(methods),
-        partial_success,
-    }
-}
-
-/// The key as it came over the wire; whether it proves enough is not judged here.
-fn offered(key: &PublicKey, algorithm: &Algorithm) -> Option<OfferedKey> {
-    Some(OfferedKey {
-        algorithm: algorithm.as_str().to_owned(),
-        blob: key.to_bytes().ok()?,
-        sha1_signature: matches!(algorithm, Algorithm::Rsa { hash: None }),
-    })
 }

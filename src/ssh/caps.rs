@@ -1,11 +1,12 @@
 //! How many connections there may be: in all, before login, and from one source.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::auth::host_of;
 use crate::limits::Limits;
 
 /// The connections there are.
@@ -64,7 +65,7 @@ impl Caps {
 
     /// Counts a connection in, until the answer is dropped.
     pub(super) fn admit(self: &Arc<Self>, source: IpAddr) -> Result<Admitted, OverCap> {
-        let source = counted_as(source);
+        let source = host_of(source);
         let mut counts = self.counts();
         let from_source = counts.sources.get(&source).copied().unwrap_or(0);
         let over = if counts.connections >= self.connections_max {
@@ -134,16 +135,6 @@ impl Drop for Admitted {
             if *count == 0 {
                 counts.sources.remove(&self.source);
             }
-        }
-    }
-}
-
-/// One host has a whole /64 in IPv6, so that is what is counted.
-fn counted_as(source: IpAddr) -> IpAddr {
-    match source.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => {
-            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)))
         }
     }
 }

@@ -28,6 +28,8 @@ use crate::auth::{Authenticator, ConnectionAuth};
 /// How long a client's key exchange offer is waited for after its version line; some wait for
 /// ours first.
 const OFFER_WAIT: Duration = Duration::from_millis(300);
+/// What a client whose user was revoked has to hear so, and again to close its side.
+const REVOKED_PATIENCE: Duration = Duration::from_millis(500);
 /// Asked of the socket at once while it greets: an offer is about 1.5 KiB.
 const GREETING_BYTES: usize = 2 * 1024;
 
@@ -173,11 +175,22 @@ async fn watch(
         if let Some(reason) = state.end().filter(|_| !said_goodbye) {
             said_goodbye = true;
             say_goodbye(state, &handle, reason).await;
+            if reason == EndReason::Revoked {
+                // It is not waited for: the user is to be out at once.
+                let closed = timeout(REVOKED_PATIENCE, &mut session).await;
+                state.sever();
+                return match closed {
+                    Ok(result) => result,
+                    Err(_elapsed) => session.await,
+                };
+            }
             continue;
         }
+        let revoked = state.end() == Some(EndReason::Revoked);
         tokio::select! {
             result = &mut session => return result,
             () = sleep(pause) => {}
+            () = state.revoked(), if !revoked => state.conclude(EndReason::Revoked),
             () = state.changed.notified() => {}
             () = gatehouse.draining().cancelled(), if !gatehouse.draining().is_cancelled() => {}
             () = gatehouse.cutting().cancelled(), if !gatehouse.cutting().is_cancelled() => {}
@@ -194,6 +207,7 @@ async fn say_goodbye(state: &ConnectionState, handle: &Handle, reason: EndReason
             "too many failed logins",
         ),
         EndReason::Idle => (Disconnect::ByApplication, "idle for too long"),
+        EndReason::Revoked => (Disconnect::ByApplication, "access was taken back"),
         EndReason::Draining | EndReason::DrainTimeout => {
             (Disconnect::ByApplication, "the gateway is restarting")
         }
@@ -205,8 +219,13 @@ async fn say_goodbye(state: &ConnectionState, handle: &Handle, reason: EndReason
         | EndReason::Misbehaved => return,
     };
     let telling = handle.disconnect(code, text.to_owned(), String::new());
+    let patience = if reason == EndReason::Revoked {
+        REVOKED_PATIENCE
+    } else {
+        LINGER
+    };
     // The queue is full when the client takes nothing: then it cannot be told.
-    if !matches!(timeout(LINGER, telling).await, Ok(Ok(()))) {
+    if !matches!(timeout(patience, telling).await, Ok(Ok(()))) {
         tracing::debug!("the client could not be told why it is disconnected");
     }
 }

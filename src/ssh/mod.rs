@@ -24,6 +24,7 @@ mod connection;
 mod hello;
 mod host_keys;
 mod listener;
+mod login;
 mod state;
 mod stream;
 mod subsystem;

@@ -30,6 +30,8 @@ pub(super) enum EndReason {
     StalledOutput,
     /// The client broke a rule that protects the gateway.
     Misbehaved,
+    /// The operator took the user's access away.
+    Revoked,
     Draining,
     DrainTimeout,
 }
@@ -45,6 +47,7 @@ impl EndReason {
             Self::Idle => "idle",
             Self::StalledOutput => "stalled-output",
             Self::Misbehaved => "misbehaved",
+            Self::Revoked => "revoked",
             Self::Draining => "draining",
             Self::DrainTimeout => "drain-timeout",
         }
@@ -106,6 +109,14 @@ impl ConnectionState {
     }
 
     // ---- the end ----
+
+    /// Waits until the user who is in is to leave at once.
+    pub(super) async fn revoked(&self) {
+        match self.user.get() {
+            Some(user) => user.revoked().cancelled().await,
+            None => std::future::pending().await,
+        }
+    }
 
     /// Cuts the connection now.
     pub(super) fn cut(&self, reason: EndReason) {

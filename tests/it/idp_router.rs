@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use portcullis::idp::named::Named;
 use portcullis::idp::router::{Route, Router};
-use portcullis::idp::{Credential, IdentityProvider, IdpError, Question, UserNameRule, Verdict};
+use portcullis::idp::{
+    Credential, IdentityProvider as _, IdpError, Question, UserNameRule, Verdict,
+};
 use portcullis::secret::Secret;
 use serde_json::{Value, json};
 

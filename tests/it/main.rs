@@ -10,7 +10,9 @@
     reason = "a test fails by panicking"
 )]
 
+mod admin;
 mod auth;
+mod auth_door;
 mod auth_log;
 mod common;
 mod faults;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use embedded_s3::EmbeddedS3;
-use portcullis::auth::AuthSettings;
+use portcullis::auth::{AuthSettings, DoorSettings};
 use portcullis::gateway::{Entrance, Gateway, GatewayParts};
 use portcullis::limits::Limits;
 use portcullis::metrics::Metrics;
@@ -61,6 +61,8 @@ impl Bench {
                 provider: RecordingProvider::new(provider),
                 auth: AuthSettings::default(),
             }],
+            caches: Vec::new(),
+            door: DoorSettings::default(),
             host_keys: HostKeys::new(vec![host_key.clone()]).unwrap(),
             store: Arc::new(S3Store::connect(settings).await.unwrap()),
             limits: Limits {

@@ -56,7 +56,8 @@ const HOMES: &[(&str, &[&str])] = &[
     (
         "hyper",
         &[
-            "src/admin.rs",
+            "src/admin/",
+            "src/cli/admin.rs",
             "src/cli/bundled_webhook.rs",
             "src/storage/s3/",
         ],
@@ -64,7 +65,8 @@ const HOMES: &[(&str, &[&str])] = &[
     (
         "hyper_util",
         &[
-            "src/admin.rs",
+            "src/admin/",
+            "src/cli/admin.rs",
             "src/cli/bundled_webhook.rs",
             "src/storage/s3/",
         ],

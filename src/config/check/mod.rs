@@ -18,6 +18,7 @@ pub(super) fn combinations(config: &Config, sources: &Sources, problems: &mut Ve
     identity::check(config, &mut refuse);
     storage(config, &mut refuse);
     limits(config, &mut refuse);
+    admin(config, &mut refuse);
     let banner = config.sftp.banner.as_deref().unwrap_or_default();
     if banner.len() > BANNER_BYTES_MAX {
         let found = banner.len();
@@ -66,6 +67,17 @@ fn storage(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
         ),
         (Some(_), Some(_)) | (None, None) => {}
     }
+}
+
+fn admin(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
+    let admin = &config.admin;
+    let half = match (&admin.access_key_id, &admin.secret_access_key) {
+        (Some(_), None) => "secret_access_key",
+        (None, Some(_)) => "access_key_id",
+        (Some(_), Some(_)) | (None, None) => return,
+    };
+    let message = "missing: access_key_id and secret_access_key belong together".to_owned();
+    refuse(&format!("admin.{half}"), message);
 }
 
 fn limits(config: &Config, refuse: &mut dyn FnMut(&str, String)) {

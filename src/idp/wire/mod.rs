@@ -14,7 +14,7 @@ use crate::vfs::MappingError;
 mod json;
 mod plain;
 pub(super) mod substitute;
-pub(super) mod timestamp;
+pub mod timestamp;
 mod transfer;
 
 /// What was asked: an answer means something only together with it.

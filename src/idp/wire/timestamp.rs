@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 /// Parses a time such as `2026-12-31T00:00:00Z` or `2026-12-31T01:00:00.5+01:00`, from 1970 on.
-pub(in crate::idp) fn parse(text: &str) -> Option<SystemTime> {
+#[must_use]
+pub fn parse(text: &str) -> Option<SystemTime> {
     let mut text = Digits(text);
     let year = text.number(4)?;
     text.one_of("-")?;

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use portcullis::auth::{
     AttemptObserver, AttemptRecord, AttemptVerdict, AuthSettings, Authenticator, ConnectionAuth,
-    OfferedKey, Outcome,
+    Door, OfferedKey, Outcome, Roster,
 };
 use portcullis::limits::Limits;
 use portcullis::secret::Secret;
@@ -60,6 +60,8 @@ pub(crate) struct Bench {
     pub(crate) clock: Arc<FakeClock>,
     pub(crate) records: Arc<Records>,
     pub(crate) authenticator: Arc<Authenticator>,
+    settings: AuthSettings,
+    limits: Arc<Limits>,
 }
 
 impl Bench {
@@ -75,15 +77,39 @@ impl Bench {
         let provider = RecordingProvider::new(standing);
         let clock = Arc::new(FakeClock::new());
         let records = Arc::new(Records::default());
-        let authenticator =
-            Authenticator::new(provider.clone(), settings, Arc::new(limits), clock.clone());
+        let limits = Arc::new(limits);
+        let authenticator = Authenticator::new(
+            provider.clone(),
+            settings,
+            Arc::clone(&limits),
+            clock.clone(),
+        );
         let authenticator = authenticator.with_observer(records.clone());
         Self {
             provider,
             clock,
             records,
             authenticator: Arc::new(authenticator),
+            settings,
+            limits,
         }
+    }
+
+    /// Puts a door and a roster of the test's own before the provider.
+    pub(crate) fn share(&mut self, door: Arc<Door>, roster: Roster) {
+        let Self {
+            provider,
+            clock,
+            records,
+            settings,
+            limits,
+            ..
+        } = self;
+        let limits = Arc::clone(limits);
+        let authenticator = Authenticator::new(provider.clone(), *settings, limits, clock.clone())
+            .with_observer(records.clone())
+            .with_shared(door, roster);
+        self.authenticator = Arc::new(authenticator);
     }
 
     pub(crate) fn connect(&self) -> ConnectionAuth {

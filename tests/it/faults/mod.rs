@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use embedded_s3::{Action, EmbeddedS3, Fault};
 use portcullis::admin::Watched;
-use portcullis::auth::AuthSettings;
+use portcullis::auth::{AuthSettings, DoorSettings};
 use portcullis::cli::bundled_webhook::BundledWebhook;
 use portcullis::gateway::{Entrance, Gateway, GatewayParts};
 use portcullis::idp::webhook::{Webhook, WebhookSettings};
@@ -30,6 +30,7 @@ mod listings;
 mod log;
 mod login;
 mod openssh;
+mod revocation;
 mod shutdown;
 mod storage;
 mod uploads;
@@ -123,6 +124,8 @@ impl Stage {
                 provider: Arc::new(Webhook::new(asking).unwrap()),
                 auth: AuthSettings::default(),
             }],
+            caches: Vec::new(),
+            door: DoorSettings::default(),
             host_keys: HostKeys::new(vec![HostKey::generate().unwrap()]).unwrap(),
             store: Arc::new(S3Store::connect(settings).await.unwrap()),
             limits: set.limits,

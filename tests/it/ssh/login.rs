@@ -13,7 +13,7 @@ async fn passwords_open_and_wrong_ones_do_not() {
     let wrong = server.ssh(Some("wrong"), &arguments, b"").await;
     assert_eq!(wrong.status.code(), Some(255));
     assert!(
-        text(&wrong.stderr).contains("Permission denied (publickey,password)"),
+        text(&wrong.stderr).contains("Permission denied (publickey,keyboard-interactive)"),
         "{}",
         text(&wrong.stderr)
     );
@@ -109,4 +109,44 @@ async fn too_many_failed_logins_end_the_connection() {
     assert_eq!(server.farewell().await, "too many failed logins");
     drop(within(client).await);
     server.idle().await;
+}
+
+#[tokio::test]
+async fn a_password_also_comes_by_keyboard_interactive() {
+    let server = Server::start().await;
+    for (by, password, opens) in [
+        ("keyboard-interactive", PASSWORD, true),
+        ("password", PASSWORD, true),
+        ("keyboard-interactive", "wrong", false),
+    ] {
+        let option = format!("PreferredAuthentications={by}");
+        let arguments = ["-o", &option, "-s", "alice@127.0.0.1", "sftp"];
+        let output = server.ssh(Some(password), &arguments, b"hello").await;
+        assert_eq!(
+            output.status.success(),
+            opens,
+            "{by} {password}: {}",
+            text(&output.stderr)
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_not_taken_twice_by_both_ways() {
+    let server = Server::start().await;
+    let wrong = [
+        "-o",
+        "NumberOfPasswordPrompts=1",
+        "-s",
+        "alice@127.0.0.1",
+        "sftp",
+    ];
+    assert!(
+        !server
+            .ssh(Some("wrong"), &wrong, b"")
+            .await
+            .status
+            .success()
+    );
+    assert_eq!(server.provider.passwords_asked(), 1);
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Output, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -34,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 mod channels;
 mod deadlines;
 mod drain;
+mod hardware_keys;
 mod log;
 mod login;
 mod openssh;
@@ -46,6 +48,7 @@ struct Server {
     address: SocketAddr,
     gatehouse: Arc<Gatehouse>,
     host_key: HostKey,
+    provider: Arc<Provider>,
     stop: CancellationToken,
     serving: JoinSet<()>,
     farewells: Mutex<UnboundedReceiver<String>>,
@@ -73,9 +76,10 @@ impl Server {
         let clock = Arc::new(SystemClock);
         let provider = Arc::new(Provider {
             keys_file: format!("{}/keys", directory.path().display()),
+            passwords: AtomicUsize::new(0),
         });
         let authenticator = Arc::new(Authenticator::new(
-            provider,
+            provider.clone(),
             settings,
             Arc::clone(&limits),
             clock.clone(),
@@ -105,6 +109,7 @@ impl Server {
             address,
             gatehouse,
             host_key,
+            provider,
             stop,
             serving,
             farewells: Mutex::new(farewells),
@@ -238,6 +243,13 @@ fn text(bytes: &[u8]) -> String {
 #[derive(Debug)]
 struct Provider {
     keys_file: String,
+    passwords: AtomicUsize,
+}
+
+impl Provider {
+    fn passwords_asked(&self) -> usize {
+        self.passwords.load(Ordering::SeqCst)
+    }
 }
 
 #[async_trait]
@@ -247,6 +259,9 @@ impl IdentityProvider for Provider {
             reason: "unknown",
             detail: None,
         });
+        if let Credential::Password(_) = question.credential {
+            self.passwords.fetch_add(1, Ordering::SeqCst);
+        }
         let public_keys = match &question.credential {
             Credential::Password(password) if password.expose() == PASSWORD => Vec::new(),
             Credential::Password(_) => return Ok(denied),

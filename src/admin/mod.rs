@@ -1,4 +1,5 @@
-//! The operator's port: `/livez`, `/readyz` and `/metrics` over plain HTTP.
+//! The operator's port, over plain HTTP: `/livez`, `/readyz` and `/metrics`, commands, and the one
+//! call of AWS's tools that is understood.
 //!
 //! It starts first and stops last, so that a draining gateway can be watched. It trusts nobody: the
 //! head of a request has a deadline, a connection an age, and there are only so many of them.
@@ -11,9 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::http::request;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -22,6 +24,26 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+pub use self::aws::{Aws, AwsKey, Server};
+use self::commands::Commands;
+pub use self::commands::{Operated, Revoked};
+use crate::limits;
+use crate::secret::Secret;
+
+mod aws;
+mod commands;
+
+/// What the port shows, and what it does.
+#[derive(Debug, Clone)]
+pub struct Duties {
+    pub watched: Arc<dyn Watched>,
+    pub operated: Arc<dyn Operated>,
+    /// Asked of commands; without it they are taken from this machine alone.
+    pub token: Option<Secret>,
+    /// `None`: AWS's tools are not answered.
+    pub aws: Option<Arc<Aws>>,
+}
 
 /// Tells what the operator's port shows.
 pub trait Watched: Debug + Send + Sync + 'static {
@@ -95,7 +117,13 @@ impl Admin {
     }
 
     /// Answers until `stop` is cancelled; then lets answers under way come to their end.
-    pub async fn serve(self, watched: Arc<dyn Watched>, stop: CancellationToken) {
+    pub async fn serve(self, duties: Duties, stop: CancellationToken) {
+        let port = Arc::new(Port {
+            watched: duties.watched,
+            commands: Commands::new(duties.operated, duties.token),
+            aws: duties.aws,
+            body_timeout: self.limits.head_timeout,
+        });
         let connections = TaskTracker::new();
         let places = Arc::new(Semaphore::new(self.limits.connections_max));
         let accepting = async {
@@ -104,9 +132,9 @@ impl Admin {
                 let Ok(place) = Arc::clone(&places).acquire_owned().await else {
                     return;
                 };
-                let stream = accept(&self.listener).await;
+                let (stream, peer) = accept(&self.listener).await;
                 let connection =
-                    answer_all(stream, self.limits, Arc::clone(&watched), stop.clone());
+                    answer_all(stream, peer, self.limits, Arc::clone(&port), stop.clone());
                 connections.spawn(async move {
                     connection.await;
                     drop(place);
@@ -120,10 +148,10 @@ impl Admin {
 }
 
 /// Waits for a connection; errors of a single one, or a lack of descriptors, pass.
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return stream,
+            Ok(accepted) => return accepted,
             Err(error) => {
                 tracing::warn!(%error, "admin connection not accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -134,13 +162,14 @@ async fn accept(listener: &TcpListener) -> TcpStream {
 
 async fn answer_all(
     stream: TcpStream,
+    peer: SocketAddr,
     limits: AdminLimits,
-    watched: Arc<dyn Watched>,
+    port: Arc<Port>,
     stop: CancellationToken,
 ) {
     let answering = service_fn(move |request: Request<Incoming>| {
-        let answer = answer(request.method(), request.uri().path(), &*watched);
-        std::future::ready(Ok::<_, Infallible>(answer))
+        let port = Arc::clone(&port);
+        async move { Ok::<_, Infallible>(port.answer(request, peer).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -158,40 +187,88 @@ async fn answer_all(
     drop(tokio::time::timeout(limits.head_timeout, connection).await);
 }
 
-fn answer(method: &Method, path: &str, watched: &dyn Watched) -> Response<Full<Bytes>> {
-    if !matches!(*method, Method::GET | Method::HEAD) {
-        let mut refusal = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n");
-        let allowed = HeaderValue::from_static("GET, HEAD");
-        refusal.headers_mut().insert(ALLOW, allowed);
-        return refusal;
-    }
-    match path {
-        "/livez" => response(StatusCode::OK, TEXT, "alive\n"),
-        "/readyz" => {
-            let readiness = watched.readiness();
-            let status = if readiness.is_ready() {
-                StatusCode::OK
-            } else {
-                StatusCode::SERVICE_UNAVAILABLE
-            };
-            // Three flags always make JSON.
-            let body = serde_json::to_string(&readiness).unwrap_or_default();
-            response(status, JSON, body)
+type Answer = Response<Full<Bytes>>;
+
+/// Everything that answers.
+#[derive(Debug)]
+struct Port {
+    watched: Arc<dyn Watched>,
+    commands: Commands,
+    aws: Option<Arc<Aws>>,
+    body_timeout: Duration,
+}
+
+impl Port {
+    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Answer {
+        let (head, body) = request.into_parts();
+        match head.method {
+            Method::GET | Method::HEAD => return self.show(head.uri.path()),
+            Method::POST => {}
+            _ => return only("GET, HEAD, POST"),
         }
-        "/metrics" => response(StatusCode::OK, OPEN_METRICS, watched.metrics()),
-        _ => response(
-            StatusCode::NOT_FOUND,
-            TEXT,
-            "there are /livez, /readyz and /metrics\n",
-        ),
+        if !self.takes(head.uri.path()) {
+            return only("GET, HEAD");
+        }
+        let reading = Limited::new(body, limits::ADMIN_BODY_BYTES_MAX).collect();
+        let body = match tokio::time::timeout(self.body_timeout, reading).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(_)) => return response(StatusCode::PAYLOAD_TOO_LARGE, TEXT, "body not taken\n"),
+            Err(_elapsed) => return response(StatusCode::REQUEST_TIMEOUT, TEXT, "too slow\n"),
+        };
+        self.act(&head, &body, peer).await
+    }
+
+    /// Says whether something is done at a path.
+    fn takes(&self, path: &str) -> bool {
+        Commands::takes(path) || (path == "/" && self.aws.is_some())
+    }
+
+    async fn act(&self, head: &request::Parts, body: &[u8], peer: SocketAddr) -> Answer {
+        match &self.aws {
+            Some(aws) if head.uri.path() == "/" => {
+                let (status, body) = aws.answer(head, body, peer.ip()).await;
+                response(status, aws::CONTENT_TYPE, body)
+            }
+            _ => {
+                let (status, body) = self.commands.obey(head, body, peer.ip()).await;
+                response(status, JSON, body)
+            }
+        }
+    }
+
+    fn show(&self, path: &str) -> Answer {
+        match path {
+            "/livez" => response(StatusCode::OK, TEXT, "alive\n"),
+            "/readyz" => {
+                let readiness = self.watched.readiness();
+                let status = if readiness.is_ready() {
+                    StatusCode::OK
+                } else {
+                    StatusCode::SERVICE_UNAVAILABLE
+                };
+                // Three flags always make JSON.
+                let body = serde_json::to_string(&readiness).unwrap_or_default();
+                response(status, JSON, body)
+            }
+            "/metrics" => response(StatusCode::OK, OPEN_METRICS, self.watched.metrics()),
+            _ => response(
+                StatusCode::NOT_FOUND,
+                TEXT,
+                "there are /livez, /readyz and /metrics\n",
+            ),
+        }
     }
 }
 
-fn response(
-    status: StatusCode,
-    content_type: &'static str,
-    body: impl Into<Bytes>,
-) -> Response<Full<Bytes>> {
+fn only(methods: &'static str) -> Answer {
+    let text = format!("only {methods}\n");
+    let mut refusal = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, text);
+    let allowed = HeaderValue::from_static(methods);
+    refusal.headers_mut().insert(ALLOW, allowed);
+    refusal
+}
+
+fn response(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -208,8 +285,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
     use std::sync::Mutex;
 
+    use async_trait::async_trait;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::task::JoinHandle;
 
@@ -228,6 +307,25 @@ mod tests {
         }
     }
 
+    /// Nothing is asked of it here.
+    #[derive(Debug)]
+    struct Idle;
+
+    #[async_trait]
+    impl Operated for Idle {
+        async fn revoke(&self, _user: &str) -> Revoked {
+            Revoked::default()
+        }
+
+        async fn forget(&self, _user: Option<&str>) -> usize {
+            0
+        }
+
+        fn unlock(&self, _user: Option<&str>, _source: Option<IpAddr>) -> usize {
+            0
+        }
+    }
+
     struct Running {
         address: SocketAddr,
         watched: Arc<Scripted>,
@@ -242,7 +340,13 @@ mod tests {
         let address = admin.local_addr().unwrap();
         let watched = Arc::new(Scripted::default());
         let stop = CancellationToken::new();
-        let task = tokio::spawn(admin.serve(watched.clone(), stop.clone()));
+        let duties = Duties {
+            watched: watched.clone(),
+            operated: Arc::new(Idle),
+            token: None,
+            aws: None,
+        };
+        let task = tokio::spawn(admin.serve(duties, stop.clone()));
         Running {
             address,
             watched,

@@ -1,0 +1,111 @@
+//! AWS's JSON protocol 1.1, as far as AWS's own tools ask a Transfer Family server about its
+//! identity provider.
+//!
+//! One table of operations; a request is verified before it is read.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use hyper::http::request;
+use serde_json::{Value, json};
+
+pub use self::signature::AwsKey;
+use crate::clock::Clock;
+use crate::idp::{Examined, UserNameRule};
+
+mod signature;
+mod test_identity_provider;
+
+/// The content type of every answer.
+pub(super) const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
+
+/// A Transfer Family server, as AWS's tools see it: one id, and who is asked in its name.
+#[derive(Debug, Clone)]
+pub struct Server {
+    pub id: Box<str>,
+    pub provider: Arc<dyn Examined>,
+    pub user_names: UserNameRule,
+}
+
+/// Answers AWS's tools.
+#[derive(Debug)]
+pub struct Aws {
+    key: AwsKey,
+    /// Several may have one id: they are asked in order.
+    servers: Vec<Server>,
+    clock: Arc<dyn Clock>,
+}
+
+/// An error in AWS's words.
+#[derive(Debug, PartialEq, Eq)]
+struct Refusal {
+    kind: &'static str,
+    message: String,
+}
+
+impl Refusal {
+    fn new(kind: &'static str, message: &str) -> Self {
+        let message = message.to_owned();
+        Self { kind, message }
+    }
+
+    fn invalid(message: &str) -> Self {
+        Self::new("InvalidRequestException", message)
+    }
+}
+
+impl Aws {
+    #[must_use]
+    pub fn new(key: AwsKey, servers: Vec<Server>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            key,
+            servers,
+            clock,
+        }
+    }
+
+    /// Answers one request.
+    pub(super) async fn answer(
+        &self,
+        head: &request::Parts,
+        body: &[u8],
+        peer: IpAddr,
+    ) -> (StatusCode, String) {
+        match self.perform(head, body, peer).await {
+            Ok(answer) => (StatusCode::OK, answer.to_string()),
+            Err(Refusal { kind, message }) => {
+                tracing::info!(%peer, kind, "request of an AWS tool refused");
+                let body = json!({"__type": kind, "message": message});
+                (StatusCode::BAD_REQUEST, body.to_string())
+            }
+        }
+    }
+
+    async fn perform(
+        &self,
+        head: &request::Parts,
+        body: &[u8],
+        peer: IpAddr,
+    ) -> Result<Value, Refusal> {
+        self.key.verify(head, body, self.clock.wall())?;
+        let target = head.headers.get("x-amz-target");
+        let target = target.and_then(|value| value.to_str().ok()).unwrap_or("");
+        let operation = target.strip_prefix("TransferService.");
+        let unreadable = || Refusal::new("SerializationException", "the body is not JSON");
+        let body: Value = serde_json::from_slice(body).map_err(|_| unreadable())?;
+        match operation {
+            Some("TestIdentityProvider") => {
+                test_identity_provider::perform(self, &body, peer).await
+            }
+            Some(other) => Err(Refusal::new(
+                "UnknownOperationException",
+                &format!("{other} is not offered here; TestIdentityProvider is"),
+            )),
+            None => Err(Refusal::new(
+                "UnknownOperationException",
+                "the target must begin with TransferService.",
+            )),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What the operator can have done: end a user's sessions, forget answers, unlock.
+//!
+//! A command is a POST of JSON. Its content type cannot be sent by a page in a browser without
+//! asking first, so no page can give commands to a port on its reader's own machine.
+
+use std::fmt::Debug;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use hyper::StatusCode;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
+use hyper::http::request;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use subtle::ConstantTimeEq as _;
+
+use crate::secret::Secret;
+
+/// Does what the operator asks for.
+#[async_trait]
+pub trait Operated: Debug + Send + Sync + 'static {
+    /// Forgets a user's answers and ends their sessions without committing what is open.
+    async fn revoke(&self, user: &str) -> Revoked;
+
+    /// Forgets the answers about one user, or all; returns how many there were.
+    async fn forget(&self, user: Option<&str>) -> usize;
+
+    /// Forgets failed logins of a user, a source, both together, or all; returns how many
+    /// entries there were.
+    fn unlock(&self, user: Option<&str>, source: Option<IpAddr>) -> usize;
+}
+
+/// What a revocation found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Revoked {
+    /// Connections that were ended.
+    pub connections: usize,
+    /// Answers that were forgotten.
+    pub answers: usize,
+}
+
+/// Takes commands.
+#[derive(Debug)]
+pub(super) struct Commands {
+    operated: Arc<dyn Operated>,
+    token: Option<Secret>,
+}
+
+/// The keys of all commands.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Order {
+    user: Option<String>,
+    source: Option<IpAddr>,
+}
+
+impl Commands {
+    pub(super) const fn new(operated: Arc<dyn Operated>, token: Option<Secret>) -> Self {
+        Self { operated, token }
+    }
+
+    /// Says whether there is a command of that path.
+    pub(super) fn takes(path: &str) -> bool {
+        matches!(path, "/revoke" | "/forget" | "/unlock")
+    }
+
+    /// Does what is ordered, or says why not.
+    pub(super) async fn obey(
+        &self,
+        head: &request::Parts,
+        body: &[u8],
+        peer: IpAddr,
+    ) -> (StatusCode, String) {
+        if let Err((status, why)) = self.check(head, peer) {
+            tracing::warn!(%peer, command = head.uri.path(), why, "command refused");
+            return (status, json!({"error": why}).to_string());
+        }
+        let Ok(order) = serde_json::from_slice::<Order>(body) else {
+            return unusable("the body must be JSON with \"user\" or \"source\", and nothing else");
+        };
+        let (user, source) = (order.user.as_deref(), order.source);
+        let done: Value = match (head.uri.path(), user, source) {
+            ("/revoke", Some(user), None) if !user.is_empty() => {
+                let Revoked {
+                    connections,
+                    answers,
+                } = self.operated.revoke(user).await;
+                json!({"connections": connections, "answers": answers})
+            }
+            ("/revoke", ..) => return unusable("revoke needs a \"user\", and takes no \"source\""),
+            ("/forget", user, None) => json!({"answers": self.operated.forget(user).await}),
+            ("/forget", ..) => return unusable("forget takes no \"source\""),
+            (_, user, source) => json!({"entries": self.operated.unlock(user, source)}),
+        };
+        tracing::warn!(
+            target: "portcullis::audit",
+            %peer, command = head.uri.path(), user, source = source.map(|ip| ip.to_string()),
+            %done, "command obeyed"
+        );
+        (StatusCode::OK, done.to_string())
+    }
+
+    fn check(&self, head: &request::Parts, peer: IpAddr) -> Result<(), (StatusCode, &'static str)> {
+        let header = |name| head.headers.get(name).map_or(&b""[..], |v| v.as_bytes());
+        match &self.token {
+            Some(token) => {
+                let wanted = Secret::new(format!("Bearer {}", token.expose()));
+                let brought = header(AUTHORIZATION);
+                if !bool::from(brought.ct_eq(wanted.expose().as_bytes())) {
+                    let why = "bring admin.token as Authorization: Bearer …";
+                    return Err((StatusCode::UNAUTHORIZED, why));
+                }
+            }
+            None if !peer.to_canonical().is_loopback() => {
+                let why = "commands from other machines need admin.token to be set";
+                return Err((StatusCode::FORBIDDEN, why));
+            }
+            None => {}
+        }
+        if !header(CONTENT_TYPE).starts_with(b"application/json") {
+            let why = "the content type must be application/json";
+            return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
+        }
+        Ok(())
+    }
+}
+
+fn unusable(why: &str) -> (StatusCode, String) {
+    (StatusCode::BAD_REQUEST, json!({"error": why}).to_string())
+}

@@ -1,0 +1,405 @@
+//! Manners at the door: who failed too often has to wait.
+//!
+//! Failures are counted for a user name together with the source, and for a source alone, never
+//! for a name alone: anybody could lock a partner out. Refusals of the same pair come ever later,
+//! and from a bound on a pair or a source is refused without asking anybody.
+//!
+//! Behind a balancer that hides its clients all of them are one source. Therefore, as long as
+//! every login comes from one address, the rule for sources rests and a pair waits only briefly.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::idp::{Network, host_of};
+use crate::limits;
+
+/// What the operator allows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DoorSettings {
+    /// Wrong passwords of one user name from one source, within the window.
+    pub failures_max: u32,
+    /// The same from one source, whatever the name.
+    pub failures_per_source_max: u32,
+    pub window: Duration,
+    /// How long a pair or a source is refused from then on.
+    pub lockout: Duration,
+    /// Sources that are never made to wait.
+    pub unthrottled: Vec<Network>,
+}
+
+impl Default for DoorSettings {
+    fn default() -> Self {
+        Self {
+            failures_max: 10,
+            failures_per_source_max: 100,
+            window: Duration::from_secs(900),
+            lockout: Duration::from_secs(900),
+            unthrottled: Vec::new(),
+        }
+    }
+}
+
+/// Why nobody is asked about an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Locked {
+    /// Too many wrong passwords of this name from this source.
+    Pair,
+    Source,
+}
+
+impl Locked {
+    pub(super) const REASONS: [&'static str; 2] = [Self::Pair.reason(), Self::Source.reason()];
+
+    /// Returns the word of the log.
+    pub(super) const fn reason(self) -> &'static str {
+        match self {
+            Self::Pair => "locked-out",
+            Self::Source => "source-locked-out",
+        }
+    }
+}
+
+/// Remembers failures, for the whole process.
+#[derive(Debug)]
+pub struct Door {
+    settings: DoorSettings,
+    book: Mutex<Book>,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    pairs: Table<(Box<str>, IpAddr)>,
+    sources: Table<IpAddr>,
+    crowd: Crowd,
+    /// The warning about one source for all was written.
+    warned: bool,
+}
+
+impl Door {
+    #[must_use]
+    pub fn new(settings: DoorSettings) -> Self {
+        let book = Mutex::default();
+        Self { settings, book }
+    }
+
+    /// Says whether somebody may be asked about a password of this user.
+    pub(super) fn password(&self, user: &str, source: IpAddr, now: Instant) -> Result<(), Locked> {
+        self.source(source, now)?;
+        let (mut book, pair) = (self.book(), pair(user, source));
+        if !self.is_unthrottled(source) && book.pairs.is_locked(&pair, now) {
+            return Err(Locked::Pair);
+        }
+        Ok(())
+    }
+
+    /// Says whether somebody may be asked about anything from this source.
+    pub(super) fn source(&self, source: IpAddr, now: Instant) -> Result<(), Locked> {
+        let mut book = self.book();
+        book.crowd.saw(host_of(source), now);
+        let rests = book.crowd.is_one(now);
+        if !self.is_unthrottled(source) && !rests && book.sources.is_locked(&host_of(source), now) {
+            return Err(Locked::Source);
+        }
+        Ok(())
+    }
+
+    /// Counts a password that was wrong; returns how many there were of this pair.
+    pub(super) fn failed(&self, user: &str, source: IpAddr, now: Instant) -> u32 {
+        if self.is_unthrottled(source) {
+            return 0;
+        }
+        let settings = &self.settings;
+        let mut book = self.book();
+        let one_source = book.crowd.is_one(now);
+        let pair_lockout = if one_source {
+            settings.lockout.min(limits::LOCKOUT_BEHIND_ONE_SOURCE)
+        } else {
+            settings.lockout
+        };
+        let rule = |failures_max, lockout| Rule {
+            failures_max,
+            window: settings.window,
+            lockout,
+        };
+        let by_pair = rule(settings.failures_max, pair_lockout);
+        let by_source = rule(settings.failures_per_source_max, settings.lockout);
+        let pair = book.pairs.count(pair(user, source), now, by_pair);
+        let all = book.sources.count(host_of(source), now, by_source);
+        if pair.locked_now {
+            let seconds = pair_lockout.as_secs();
+            tracing::warn!(%source, failures = pair.failures, seconds, "user locked out at this source");
+        }
+        if all.locked_now && !one_source {
+            let seconds = settings.lockout.as_secs();
+            tracing::warn!(%source, failures = all.failures, seconds, "source locked out");
+        }
+        if all.locked_now && one_source && !std::mem::replace(&mut book.warned, true) {
+            tracing::warn!(
+                %source,
+                "every login comes from one address: sources are not locked out; a balancer in \
+                 front hides its clients"
+            );
+        }
+        pair.failures
+    }
+
+    /// Forgets the failures of a user at a source: the right password has come.
+    pub(super) fn succeeded(&self, user: &str, source: IpAddr) {
+        self.book().pairs.0.remove(&pair(user, source));
+    }
+
+    /// Forgets the failures of a user, of a source, of both together, or of everybody; returns how
+    /// many entries there were.
+    pub fn unlock(&self, user: Option<&str>, source: Option<IpAddr>) -> usize {
+        let mut book = self.book();
+        let (user, source) = (user.map(folded), source.map(host_of));
+        let before = book.pairs.0.len().saturating_add(book.sources.0.len());
+        let meant = |of: &IpAddr| source.is_none_or(|source| *of == source);
+        book.pairs
+            .0
+            .retain(|(name, of), _| !(user.as_ref().is_none_or(|user| name == user) && meant(of)));
+        // A user is let in again only if the source is, too.
+        if user.is_none() || source.is_some() {
+            book.sources.0.retain(|of, _| !meant(of));
+        }
+        before.saturating_sub(book.pairs.0.len().saturating_add(book.sources.0.len()))
+    }
+
+    fn is_unthrottled(&self, source: IpAddr) -> bool {
+        let networks = &self.settings.unthrottled;
+        networks.iter().any(|network| network.contains(source))
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn pair(user: &str, source: IpAddr) -> (Box<str>, IpAddr) {
+    (folded(user), host_of(source))
+}
+
+/// Makes one name of those that a provider may take for the same.
+fn folded(user: &str) -> Box<str> {
+    let name: String = user.chars().flat_map(char::to_lowercase).collect();
+    name.into()
+}
+
+/// A bound on failures, and what follows.
+#[derive(Debug, Clone, Copy)]
+struct Rule {
+    failures_max: u32,
+    window: Duration,
+    lockout: Duration,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    failures: u32,
+    last: Instant,
+    /// After this nothing is known of the key any more.
+    forgotten_at: Instant,
+    locked_until: Option<Instant>,
+}
+
+/// What came of counting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Counted {
+    failures: u32,
+    /// The bound was reached by this one.
+    locked_now: bool,
+}
+
+/// Failures by key; bounded, the oldest entries go first.
+#[derive(Debug)]
+struct Table<K>(HashMap<K, Entry>);
+
+impl<K> Default for Table<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<K: Hash + Eq + Clone> Table<K> {
+    fn is_locked(&mut self, key: &K, now: Instant) -> bool {
+        let Some(entry) = self.0.get(key) else {
+            return false;
+        };
+        if entry.forgotten_at <= now {
+            self.0.remove(key);
+            return false;
+        }
+        entry.locked_until.is_some_and(|until| now < until)
+    }
+
+    fn count(&mut self, key: K, now: Instant, rule: Rule) -> Counted {
+        if !self.0.contains_key(&key) {
+            self.make_room(now);
+        }
+        let fresh = Entry {
+            failures: 0,
+            last: now,
+            forgotten_at: now + rule.window,
+            locked_until: None,
+        };
+        let entry = self.0.entry(key).or_insert(fresh);
+        if entry.forgotten_at <= now {
+            *entry = fresh;
+        }
+        entry.failures = entry.failures.saturating_add(1);
+        entry.last = now;
+        entry.forgotten_at = now + rule.window;
+        let locked_now = entry.failures >= rule.failures_max;
+        if locked_now {
+            let until = now + rule.lockout;
+            entry.locked_until = Some(until);
+            entry.forgotten_at = entry.forgotten_at.max(until);
+        }
+        Counted {
+            failures: entry.failures,
+            locked_now,
+        }
+    }
+
+    /// Keeps the table in its bound: first what is over goes, then a part of the oldest.
+    fn make_room(&mut self, now: Instant) {
+        if self.0.len() < limits::DOOR_ENTRIES_MAX {
+            return;
+        }
+        self.0.retain(|_, entry| entry.forgotten_at > now);
+        if self.0.len() < limits::DOOR_ENTRIES_MAX {
+            return;
+        }
+        let mut ages: Vec<Instant> = self.0.values().map(|entry| entry.last).collect();
+        ages.sort_unstable();
+        let oldest = ages.get(ages.len() / 16).copied().unwrap_or(now);
+        self.0.retain(|_, entry| entry.last > oldest);
+    }
+}
+
+/// Whether logins come from more than one source.
+#[derive(Debug, Default)]
+struct Crowd {
+    latest: Option<IpAddr>,
+    /// When the source was last another one than before.
+    changed_at: Option<Instant>,
+}
+
+impl Crowd {
+    fn saw(&mut self, source: IpAddr, now: Instant) {
+        if self.latest.is_some_and(|latest| latest != source) {
+            self.changed_at = Some(now);
+        }
+        self.latest = Some(source);
+    }
+
+    fn is_one(&self, now: Instant) -> bool {
+        self.changed_at.is_none_or(|changed| {
+            now.saturating_duration_since(changed) >= limits::ONE_SOURCE_AFTER
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock as _, SystemClock};
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn door(failures_max: u32, failures_per_source_max: u32) -> (Door, Instant) {
+        let settings = DoorSettings {
+            failures_max,
+            failures_per_source_max,
+            unthrottled: vec!["10.0.0.0/8".parse().unwrap()],
+            ..DoorSettings::default()
+        };
+        (Door::new(settings), SystemClock.now())
+    }
+
+    /// Lets it be known that there are several sources.
+    fn crowd(door: &Door, now: Instant) {
+        for source in ["198.51.100.1", "198.51.100.2"] {
+            door.source(ip(source), now).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_user_is_locked_out_at_one_source_and_nowhere_else() {
+        let (door, now) = door(3, 100);
+        crowd(&door, now);
+        let (bad, good) = (ip("192.0.2.1"), ip("192.0.2.2"));
+        for failures in 1..=3 {
+            assert_eq!(door.password("ann", bad, now), Ok(()));
+            assert_eq!(door.failed("Ann", bad, now), failures);
+        }
+        assert_eq!(door.password("ANN", bad, now), Err(Locked::Pair));
+        assert_eq!(door.password("bob", bad, now), Ok(()));
+        assert_eq!(door.password("ann", good, now), Ok(()));
+        assert_eq!(door.source(bad, now), Ok(()));
+        let later = now + Duration::from_secs(901);
+        assert_eq!(door.password("ann", bad, later), Ok(()));
+    }
+
+    #[test]
+    fn a_source_is_locked_out_for_every_name() {
+        let (door, now) = door(100, 3);
+        crowd(&door, now);
+        let source = ip("2001:db8::1");
+        for name in ["a", "b", "c"] {
+            door.failed(name, source, now);
+        }
+        // One host has a whole /64.
+        assert_eq!(door.source(ip("2001:db8::2"), now), Err(Locked::Source));
+        assert_eq!(door.password("d", source, now), Err(Locked::Source));
+        assert_eq!(door.source(ip("2001:db8:0:1::1"), now), Ok(()));
+    }
+
+    #[test]
+    fn behind_one_address_no_source_is_locked_out_and_a_user_only_briefly() {
+        let (door, now) = door(2, 3);
+        let balancer = ip("192.0.2.1");
+        for _ in 0..50 {
+            door.source(balancer, now).unwrap();
+            door.failed("ann", balancer, now);
+        }
+        assert_eq!(door.password("bob", balancer, now), Ok(()));
+        assert_eq!(door.password("ann", balancer, now), Err(Locked::Pair));
+        let soon = now + limits::LOCKOUT_BEHIND_ONE_SOURCE;
+        assert_eq!(door.password("ann", balancer, soon), Ok(()));
+    }
+
+    #[test]
+    fn the_right_password_and_the_operator_end_a_lockout() {
+        let (door, now) = door(2, 2);
+        crowd(&door, now);
+        let source = ip("192.0.2.1");
+        door.failed("ann", source, now);
+        door.succeeded("ann", source);
+        assert_eq!(door.failed("ann", source, now), 1);
+        assert_eq!(door.failed("ann", source, now), 2);
+        assert_eq!(door.password("ann", source, now), Err(Locked::Source));
+        assert_eq!(door.unlock(Some("ANN"), None), 1);
+        assert_eq!(door.password("ann", source, now), Err(Locked::Source));
+        assert_eq!(door.unlock(None, Some(source)), 1);
+        assert_eq!(door.password("ann", source, now), Ok(()));
+    }
+
+    #[test]
+    fn trusted_networks_never_wait_and_tables_are_bounded() {
+        let (door, now) = door(1, 1);
+        crowd(&door, now);
+        assert_eq!(door.failed("ann", ip("10.1.2.3"), now), 0);
+        assert_eq!(door.password("ann", ip("10.1.2.3"), now), Ok(()));
+        for at in 0..limits::DOOR_ENTRIES_MAX + 1_000 {
+            let later = now + Duration::from_millis(u64::try_from(at).unwrap());
+            door.failed(&format!("user-{at}"), ip("192.0.2.1"), later);
+        }
+        assert!(door.book().pairs.0.len() <= limits::DOOR_ENTRIES_MAX);
+    }
+}

@@ -1,0 +1,167 @@
+//! Who is in, so that the operator can end a user's sessions at once.
+//!
+//! A revocation also stops a login that was under way: whoever was answered before it, and comes
+//! in after it, is turned away.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::limits;
+
+/// The logged-in connections of the process.
+#[derive(Debug, Clone, Default)]
+pub struct Roster(Arc<Mutex<Book>>);
+
+#[derive(Debug, Default)]
+struct Book {
+    present: HashMap<u64, Present>,
+    entries: u64,
+    /// How many revocations there have been.
+    revocations: u64,
+    /// The latest of them, oldest first.
+    revoked: VecDeque<Box<str>>,
+}
+
+#[derive(Debug)]
+struct Present {
+    login_name: Box<str>,
+    user: Box<str>,
+    revoked: CancellationToken,
+}
+
+/// A moment between revocations: taken before a user is asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Moment(u64);
+
+/// A connection's place in the roster, given up when the last clone is dropped.
+#[derive(Debug, Clone)]
+pub(super) struct Presence(Arc<Entry>);
+
+#[derive(Debug)]
+struct Entry {
+    roster: Roster,
+    number: u64,
+    revoked: CancellationToken,
+}
+
+impl Roster {
+    /// Returns the moment before which an answer is too old once its user has been revoked.
+    pub(super) fn moment(&self) -> Moment {
+        Moment(self.book().revocations)
+    }
+
+    /// Enters a user; `None` if the user was revoked since the answer was asked for.
+    pub(super) fn enter(&self, login_name: &str, user: &str, asked: Moment) -> Option<Presence> {
+        let mut book = self.book();
+        if book.was_revoked_since(asked, login_name, user) {
+            return None;
+        }
+        book.entries = book.entries.wrapping_add(1);
+        let (number, revoked) = (book.entries, CancellationToken::new());
+        book.present.insert(
+            number,
+            Present {
+                login_name: login_name.into(),
+                user: user.into(),
+                revoked: revoked.clone(),
+            },
+        );
+        Some(Presence(Arc::new(Entry {
+            roster: self.clone(),
+            number,
+            revoked,
+        })))
+    }
+
+    /// Ends the connections of a user, by login name or canonical name, and stops logins that are
+    /// under way; returns how many connections there were.
+    pub fn revoke(&self, user: &str) -> usize {
+        let mut book = self.book();
+        book.revocations = book.revocations.saturating_add(1);
+        book.revoked.push_back(user.into());
+        if book.revoked.len() > limits::REVOCATIONS_REMEMBERED_MAX {
+            book.revoked.pop_front();
+        }
+        let theirs = |present: &&Present| &*present.login_name == user || &*present.user == user;
+        let ended = book.present.values().filter(theirs);
+        ended.map(|present| present.revoked.cancel()).count()
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Book {
+    fn was_revoked_since(&self, asked: Moment, login_name: &str, user: &str) -> bool {
+        let since = self.revocations.saturating_sub(asked.0);
+        let since = usize::try_from(since).unwrap_or(usize::MAX);
+        // Of those that are forgotten one may have been theirs.
+        since > self.revoked.len()
+            || self
+                .revoked
+                .iter()
+                .rev()
+                .take(since)
+                .any(|revoked| **revoked == *login_name || **revoked == *user)
+    }
+}
+
+impl Presence {
+    /// Stands alone: nobody can revoke it.
+    pub(super) fn outside() -> Self {
+        Self(Arc::new(Entry {
+            roster: Roster::default(),
+            number: 0,
+            revoked: CancellationToken::new(),
+        }))
+    }
+
+    /// Is cancelled when the user is to leave at once.
+    pub(super) fn revoked(&self) -> &CancellationToken {
+        &self.0.revoked
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.roster.book().present.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revoked_user_has_to_leave_and_the_others_stay() {
+        let roster = Roster::default();
+        let now = roster.moment();
+        let ann = roster.enter("ann@@staff", "ann", now).unwrap();
+        let other_ann = roster.enter("ann", "ann", now).unwrap();
+        let bob = roster.enter("bob", "bob", now).unwrap();
+        assert_eq!(roster.revoke("ann"), 2);
+        assert!(ann.revoked().is_cancelled() && other_ann.revoked().is_cancelled());
+        assert!(!bob.revoked().is_cancelled());
+        drop((ann, other_ann, bob));
+        assert_eq!(roster.revoke("ann"), 0);
+        assert!(roster.book().present.is_empty());
+    }
+
+    #[test]
+    fn whoever_was_asked_about_before_a_revocation_comes_too_late() {
+        let roster = Roster::default();
+        let asked = roster.moment();
+        roster.revoke("ann");
+        assert!(roster.enter("ann", "ann", asked).is_none());
+        assert!(roster.enter("x", "ann", asked).is_none());
+        assert!(roster.enter("bob", "bob", asked).is_some());
+        assert!(roster.enter("ann", "ann", roster.moment()).is_some());
+        for _ in 0..=limits::REVOCATIONS_REMEMBERED_MAX {
+            roster.revoke("somebody");
+        }
+        assert!(roster.enter("bob", "bob", asked).is_none());
+    }
+}

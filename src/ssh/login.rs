@@ -1,0 +1,106 @@
+//! What a client is told about its attempts to log in.
+
+use std::borrow::Cow;
+
+use russh::keys::{Algorithm, PublicKey};
+use russh::server::Auth;
+use russh::{MethodKind, MethodSet};
+use tracing::{Instrument as _, Span};
+
+use super::algorithms::{method_set, password_alone};
+use super::callbacks::{Callbacks, ConnectionError};
+use super::state::{ConnectionState, EndReason};
+use crate::auth::{OfferedKey, Outcome, password_fault};
+use crate::secret::Secret;
+
+impl Callbacks {
+    /// Refuses in a way that lets the client go on.
+    pub(super) fn refusal(&self) -> Auth {
+        let mut methods = if self.password_due {
+            password_alone()
+        } else {
+            method_set(self.auth.methods())
+        };
+        match self.carrier {
+            Some(MethodKind::Password) => methods.remove(MethodKind::KeyboardInteractive),
+            Some(_) => methods.remove(MethodKind::Password),
+            None => {}
+        }
+        refuse(methods, false)
+    }
+
+    pub(super) fn answer(&mut self, outcome: Outcome) -> Auth {
+        match outcome {
+            Outcome::Accepted(user) => {
+                self.span.record("user", &*user.config().user);
+                self.state.authenticated(user);
+                Auth::Accept
+            }
+            Outcome::Offered => Auth::Accept,
+            Outcome::PasswordRequired => {
+                self.password_due = true;
+                refuse(password_alone(), true)
+            }
+            Outcome::Refused { retry } => {
+                if !retry {
+                    // The goodbye follows the refusal and says why.
+                    self.state.dismiss(EndReason::LoginRefused);
+                }
+                self.refusal()
+            }
+        }
+    }
+
+    pub(super) async fn password_came(
+        &mut self,
+        carrier: MethodKind,
+        user: &str,
+        password: &str,
+    ) -> Result<Auth, ConnectionError> {
+        // Clients without a person send a blank first; that says nothing about what they prefer.
+        if password_fault(password).is_none() {
+            self.carrier = Some(carrier);
+        }
+        let password = Secret::new(password.to_owned());
+        let verdict = self.auth.password(user, password);
+        let outcome = Self::judged(&self.state, &self.span, verdict).await?;
+        Ok(self.answer(outcome))
+    }
+
+    /// Waits for a verdict no longer than the connection lives.
+    pub(super) async fn judged(
+        state: &ConnectionState,
+        span: &Span,
+        verdict: impl Future<Output = Outcome>,
+    ) -> Result<Outcome, ConnectionError> {
+        tokio::select! {
+            biased;
+            outcome = verdict.instrument(span.clone()) => Ok(outcome),
+            () = state.gone.cancelled() => Err(ConnectionError::Cut),
+        }
+    }
+}
+
+pub(super) fn password_prompt() -> Auth {
+    Auth::Partial {
+        name: Cow::Borrowed(""),
+        instructions: Cow::Borrowed(""),
+        prompts: Cow::Borrowed(&[(Cow::Borrowed("Password: "), false)]),
+    }
+}
+
+fn refuse(methods: MethodSet, partial_success: bool) -> Auth {
+    Auth::Reject {
+        proceed_with_methods: Some(methods),
+        partial_success,
+    }
+}
+
+/// The key as it came over the wire; whether it proves enough is not judged here.
+pub(super) fn offered(key: &PublicKey, algorithm: &Algorithm) -> Option<OfferedKey> {
+    Some(OfferedKey {
+        algorithm: algorithm.as_str().to_owned(),
+        blob: key.to_bytes().ok()?,
+        sha1_signature: matches!(algorithm, Algorithm::Rsa { hash: None }),
+    })
+}

@@ -1,0 +1,183 @@
+//! The operator's port: commands, and what AWS's tools ask.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use portcullis::admin::{Admin, AdminLimits, Duties, Operated, Readiness, Revoked, Watched};
+use portcullis::secret::Secret;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+#[derive(Debug, Default)]
+struct Gateway(Mutex<Vec<String>>);
+
+impl Watched for Gateway {
+    fn readiness(&self) -> Readiness {
+        Readiness::default()
+    }
+
+    fn metrics(&self) -> String {
+        String::new()
+    }
+}
+
+#[async_trait]
+impl Operated for Gateway {
+    async fn revoke(&self, user: &str) -> Revoked {
+        self.0.lock().unwrap().push(format!("revoke {user}"));
+        Revoked {
+            connections: 2,
+            answers: 1,
+        }
+    }
+
+    async fn forget(&self, user: Option<&str>) -> usize {
+        self.0.lock().unwrap().push(format!("forget {user:?}"));
+        3
+    }
+
+    fn unlock(&self, user: Option<&str>, source: Option<IpAddr>) -> usize {
+        self.0
+            .lock()
+            .unwrap()
+            .push(format!("unlock {user:?} {source:?}"));
+        4
+    }
+}
+
+struct Port {
+    address: SocketAddr,
+    gateway: Arc<Gateway>,
+    _tasks: JoinSet<()>,
+}
+
+impl Port {
+    async fn open(token: Option<&str>) -> Self {
+        let admin = Admin::bind("127.0.0.1:0".parse().unwrap(), AdminLimits::default()).await;
+        let admin = admin.unwrap();
+        let address = admin.local_addr().unwrap();
+        let gateway = Arc::new(Gateway::default());
+        let duties = Duties {
+            watched: gateway.clone(),
+            operated: gateway.clone(),
+            token: token.map(|token| Secret::new(token.to_owned())),
+            aws: None,
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(admin.serve(duties, CancellationToken::new()));
+        Self {
+            address,
+            gateway,
+            _tasks: tasks,
+        }
+    }
+
+    async fn post(&self, path: &str, headers: &str, body: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let length = body.len();
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\
+             content-length: {length}\r\n\r\n{body}"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        // A refusal may come before the body is read.
+        drop(stream.read_to_string(&mut text).await);
+        text
+    }
+
+    fn done(&self) -> Vec<String> {
+        std::mem::take(&mut self.gateway.0.lock().unwrap())
+    }
+}
+
+const JSON: &str = "content-type: application/json\r\n";
+
+#[tokio::test]
+async fn commands_are_obeyed_and_say_what_they_found() {
+    let port = Port::open(None).await;
+    for (path, body, answer, done) in [
+        (
+            "/revoke",
+            r#"{"user":"ann"}"#,
+            r#"{"answers":1,"connections":2}"#,
+            "revoke ann",
+        ),
+        ("/forget", "{}", r#"{"answers":3}"#, "forget None"),
+        (
+            "/forget",
+            r#"{"user":"ann"}"#,
+            r#"{"answers":3}"#,
+            "forget Some(\"ann\")",
+        ),
+        (
+            "/unlock",
+            r#"{"user":"ann","source":"192.0.2.7"}"#,
+            r#"{"entries":4}"#,
+            "unlock Some(\"ann\") Some(192.0.2.7)",
+        ),
+    ] {
+        let text = port.post(path, JSON, body).await;
+        assert!(
+            text.starts_with("HTTP/1.1 200") && text.ends_with(answer),
+            "{text}"
+        );
+        assert_eq!(port.done(), [done]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_command_does_nothing() {
+    let port = Port::open(None).await;
+    let huge = format!("{{\"user\":\"{}\"}}", "x".repeat(70_000));
+    for (path, headers, body, status) in [
+        ("/revoke", JSON, "{}", 400),
+        ("/revoke", JSON, r#"{"user":""}"#, 400),
+        ("/revoke", JSON, r#"{"user":"a","source":"192.0.2.7"}"#, 400),
+        ("/forget", JSON, r#"{"usr":"a"}"#, 400),
+        ("/unlock", JSON, r#"{"source":"nowhere"}"#, 400),
+        ("/unlock", JSON, "not json", 400),
+        // What a page in the operator's browser could send.
+        (
+            "/revoke",
+            "content-type: text/plain\r\n",
+            r#"{"user":"ann"}"#,
+            415,
+        ),
+        ("/revoke", "", r#"{"user":"ann"}"#, 415),
+        ("/revoke", JSON, &*huge, 413),
+        ("/", JSON, "{}", 405),
+        ("/metrics", JSON, "{}", 405),
+    ] {
+        let text = port.post(path, headers, body).await;
+        assert!(
+            text.starts_with(&format!("HTTP/1.1 {status}")),
+            "{path} {body:.40}: {text}"
+        );
+    }
+    assert_eq!(port.done(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn with_a_token_only_those_who_bring_it_give_commands() {
+    let port = Port::open(Some("brass-key-9")).await;
+    for (header, status) in [
+        ("", 401),
+        ("authorization: Bearer brass-key-8\r\n", 401),
+        ("authorization: Bearer brass-key-9x\r\n", 401),
+        ("authorization: brass-key-9\r\n", 401),
+        ("authorization: Bearer brass-key-9\r\n", 200),
+    ] {
+        let text = port
+            .post("/revoke", &format!("{JSON}{header}"), r#"{"user":"ann"}"#)
+            .await;
+        assert!(
+            text.starts_with(&format!("HTTP/1.1 {status}")),
+            "{header}: {text}"
+        );
+    }
+    assert_eq!(port.done(), ["revoke ann"]);
+}

@@ -1,0 +1,235 @@
+//! Manners at the door: throttling, lock-outs, and users whose access is taken back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis::auth::{
+    AttemptVerdict, AuthSettings, Door, DoorSettings, Methods, Outcome, Roster,
+};
+use portcullis::limits::Limits;
+use serde_json::json;
+
+use crate::common::login::{Bench, allowed, listed_key, try_password, with, word};
+
+const BALANCER: &str = "198.51.100.9";
+
+fn bench(door: DoorSettings) -> (Bench, Arc<Door>, Roster) {
+    let (door, roster) = (Arc::new(Door::new(door)), Roster::default());
+    let mut bench = Bench::new(allowed());
+    bench.share(Arc::clone(&door), roster.clone());
+    (bench, door, roster)
+}
+
+/// Lets it be known that clients come from more than one address.
+async fn crowd(bench: &Bench) {
+    for source in ["198.51.100.1", "198.51.100.2"] {
+        let mut connection = bench.connect_from(source.parse().unwrap());
+        try_password(&mut connection, "somebody", "right").await;
+    }
+}
+
+async fn attempt(bench: &Bench, source: &str, user: &str, password: &str) -> &'static str {
+    let mut connection = bench.connect_from(source.parse().unwrap());
+    word(&try_password(&mut connection, user, password).await)
+}
+
+#[tokio::test]
+async fn after_too_many_wrong_passwords_nobody_is_asked_until_the_lockout_ends() {
+    let (bench, door, _) = bench(DoorSettings {
+        failures_max: 3,
+        ..DoorSettings::default()
+    });
+    crowd(&bench).await;
+    let asked = bench.calls();
+    for _ in 0..3 {
+        bench.provider.then(200, json!({"allow": false}));
+        assert_eq!(
+            attempt(&bench, "192.0.2.1", "ann", "wrong").await,
+            "try again"
+        );
+    }
+    // The right password is refused as well, and looks the same.
+    assert_eq!(
+        attempt(&bench, "192.0.2.1", "Ann", "right").await,
+        "try again"
+    );
+    assert_eq!(
+        bench.attempts().last(),
+        Some(&(AttemptVerdict::Denied, "locked-out"))
+    );
+    assert_eq!(bench.calls() - asked, 3);
+    // Elsewhere, as somebody else, and with a key nobody is kept out.
+    assert_eq!(
+        attempt(&bench, "192.0.2.2", "ann", "right").await,
+        "accepted"
+    );
+    assert_eq!(
+        attempt(&bench, "192.0.2.1", "bob", "right").await,
+        "accepted"
+    );
+    let mut by_key = bench.connect_from("192.0.2.1".parse().unwrap());
+    assert_eq!(
+        word(&by_key.key_proved("ann", &listed_key()).await),
+        "accepted"
+    );
+    bench.clock.advance(Duration::from_secs(901));
+    assert_eq!(
+        attempt(&bench, "192.0.2.1", "ann", "right").await,
+        "accepted"
+    );
+    // The operator can end it sooner.
+    for _ in 0..3 {
+        bench.provider.then(200, json!({"allow": false}));
+        attempt(&bench, "192.0.2.1", "ann", "wrong").await;
+    }
+    assert_eq!(
+        attempt(&bench, "192.0.2.1", "ann", "right").await,
+        "try again"
+    );
+    assert_eq!(door.unlock(Some("ann"), None), 1);
+    assert_eq!(
+        attempt(&bench, "192.0.2.1", "ann", "right").await,
+        "accepted"
+    );
+}
+
+#[tokio::test]
+async fn an_outage_counts_against_nobody() {
+    let (bench, ..) = bench(DoorSettings {
+        failures_max: 2,
+        failures_per_source_max: 2,
+        ..DoorSettings::default()
+    });
+    crowd(&bench).await;
+    for (status, body) in [
+        (500, json!({})),
+        (503, json!({})),
+        (401, json!({})),
+        (200, json!({"allow": true})),
+    ] {
+        bench.provider.then(status, body);
+        assert_eq!(
+            attempt(&bench, "192.0.2.1", "ann", "right").await,
+            "try again"
+        );
+    }
+    assert_eq!(
+        attempt(&bench, "192.0.2.1", "ann", "right").await,
+        "accepted"
+    );
+}
+
+#[tokio::test]
+async fn behind_a_balancer_nobody_locks_everybody_out() {
+    let (bench, ..) = bench(DoorSettings {
+        failures_max: 1_000,
+        failures_per_source_max: 3,
+        ..DoorSettings::default()
+    });
+    for at in 0..20 {
+        bench.provider.then(200, json!({"allow": false}));
+        let user = format!("guess-{at}");
+        assert_eq!(attempt(&bench, BALANCER, &user, "wrong").await, "try again");
+    }
+    assert_eq!(attempt(&bench, BALANCER, "ann", "right").await, "accepted");
+}
+
+#[tokio::test]
+async fn refusals_of_the_same_user_come_ever_later() {
+    let door = Arc::new(Door::new(DoorSettings::default()));
+    let limits = Limits {
+        refusal_delay: Duration::from_millis(10),
+        ..Limits::default()
+    };
+    let mut bench = Bench::with(json!({}), AuthSettings::default(), limits);
+    bench.share(door, Roster::default());
+    for least in [10, 20, 40, 80, 160, 320] {
+        let began = tokio::time::Instant::now();
+        attempt(&bench, "192.0.2.1", "ann", "wrong").await;
+        assert!(began.elapsed().as_millis() >= least, "{least}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_is_revoked_during_the_login_does_not_come_in() {
+    let (bench, _, roster) = bench(DoorSettings::default());
+    bench.provider.hold();
+    let mut connection = bench.connect();
+    let login = try_password(&mut connection, "ann", "right");
+    let revoking = async {
+        while bench.calls() == 0 {
+            tokio::task::yield_now().await;
+        }
+        roster.revoke("ann");
+        bench.provider.release();
+    };
+    let (outcome, ()) = tokio::join!(login, revoking);
+    assert_eq!(word(&outcome), "try again");
+    assert_eq!(bench.attempts(), [(AttemptVerdict::Denied, "revoked")]);
+    // What was answered about the key before the revocation opens nothing after it.
+    let mut by_key = bench.connect();
+    assert_eq!(
+        word(&by_key.key_offered("ann", &listed_key()).await),
+        "offered"
+    );
+    roster.revoke("ann");
+    assert_eq!(
+        word(&by_key.key_proved("ann", &listed_key()).await),
+        "try again"
+    );
+    // A new login is a new question.
+    assert_eq!(
+        attempt(&bench, "192.0.2.7", "ann", "right").await,
+        "accepted"
+    );
+}
+
+fn both() -> AuthSettings {
+    AuthSettings {
+        methods: Methods::KeyAndPassword,
+        ..AuthSettings::default()
+    }
+}
+
+/// Logs in with a key and then a password, each answered on its own.
+async fn by_both(bench: &Bench, key: serde_json::Value, password: serde_json::Value) -> Outcome {
+    bench.provider.then(200, key);
+    bench.provider.then(200, password);
+    let mut connection = bench.connect();
+    let half = connection.key_proved("ann", &listed_key()).await;
+    assert_eq!(word(&half), "password required");
+    try_password(&mut connection, "ann", "right").await
+}
+
+#[tokio::test]
+async fn of_two_answers_the_later_builds_the_session_and_a_difference_is_noted() {
+    let limits = Limits {
+        refusal_delay: Duration::ZERO,
+        ..Limits::default()
+    };
+    let bench = Bench::with(allowed(), both(), limits);
+    let soon = "2026-12-31T00:00:00Z";
+    let other = json!([{"entry": "/", "target": "/bucket/by-password"}]);
+    let Outcome::Accepted(user) = by_both(
+        &bench,
+        with("expiresAt", json!(soon)),
+        with("mappings", other),
+    )
+    .await
+    else {
+        panic!()
+    };
+    assert_eq!(&*user.config().home.mappings()[0].prefix, "by-password");
+    assert_eq!(user.config().warnings, ["answers-differ"]);
+    assert!(user.config().expires_at.is_some(), "the earlier end holds");
+    let Outcome::Accepted(user) = by_both(&bench, allowed(), allowed()).await else {
+        panic!()
+    };
+    assert!(user.config().warnings.is_empty());
+    let stranger = by_both(&bench, allowed(), with("user", json!("bob"))).await;
+    assert_eq!(word(&stranger), "try again");
+    assert_eq!(
+        bench.attempts().last(),
+        Some(&(AttemptVerdict::Invalid, "answers-disagree"))
+    );
+}

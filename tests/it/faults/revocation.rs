@@ -1,0 +1,65 @@
+//! The operator takes a user's access back.
+
+use super::*;
+
+/// What the operator is promised.
+const OUT_WITHIN: Duration = Duration::from_secs(2);
+
+#[tokio::test]
+async fn a_revoked_user_is_out_and_nothing_open_is_committed() {
+    let stage = Stage::start().await;
+    let client = stage.client().await;
+    let small = client.create("/in/small").await.unwrap();
+    client.write(&small, 0, b"a few bytes").await.unwrap();
+    let large = client.create("/in/large").await.unwrap();
+    client.write(&large, 0, &bytes(2 * PART)).await.unwrap();
+    let done = client.upload("/in/done", b"closed before").await;
+    assert_eq!(done, Ok(()));
+
+    let revoked = stage.gateway.operated().revoke(USER).await;
+    assert_eq!(revoked.connections, 1);
+    let gone = async {
+        // A CLOSE that comes now commits nothing.
+        drop(client.sftp.close(&small).await);
+        while !client.ssh.is_closed() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(OUT_WITHIN, gone).await.expect("still connected");
+    until(|| stage.s3.uploads(BUCKET).is_empty()).await;
+    assert_eq!(stage.object("in/small"), None);
+    assert_eq!(stage.object("in/large"), None);
+    assert_eq!(stage.object("in/done").unwrap(), b"closed before");
+    // The provider decides about the next login.
+    assert!(
+        Client::connect(stage.gateway.address(), PASSWORD)
+            .await
+            .is_some()
+    );
+    let log = stage.end().await;
+    assert!(log.text().contains("revoked"), "{}", log.text());
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_listen_is_out_as_well() {
+    let stage = Stage::start().await;
+    let client = stage.client().await;
+    client.upload("/in/big", &bytes(2 * PART)).await.unwrap();
+    let handle = client
+        .open("/in/big", russh_sftp::protocol::OpenFlags::READ)
+        .await
+        .unwrap();
+    // Asks for more than its window takes, and reads nothing.
+    let asked = (0..64).map(|at| client.read(&handle, at * 128 * 1024));
+    let asking = futures_util::future::join_all(asked);
+    tokio::pin!(asking);
+    drop(timeout(Duration::from_millis(200), &mut asking).await);
+    assert_eq!(stage.gateway.operated().revoke(USER).await.connections, 1);
+    let quiet = async {
+        while stage.gateway.gatehouse().tally().connections > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(OUT_WITHIN, quiet).await.expect("still connected");
+    stage.end().await;
+}
