@@ -173,7 +173,7 @@ impl Gateway {
             limits: Arc::clone(&limits),
             metrics: Arc::clone(&metrics),
             clock: Arc::clone(&clock),
-            seats: Seats::default(),
+            seats: Seats::new(limits.sessions_per_user_max),
             drain: drain.clone(),
         };
         let gatehouse = Gatehouse::new(GatehouseParts {

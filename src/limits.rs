@@ -118,6 +118,8 @@ pub struct Limits {
     /// A refused password is answered no sooner than this after it was asked.
     pub refusal_delay: Duration,
     // a session
+    /// Sessions of one user, where the identity provider says nothing.
+    pub sessions_per_user_max: usize,
     pub handles_per_session_max: usize,
     /// Storage calls of one session under way at once.
     pub storage_calls_per_session_max: usize,
@@ -155,6 +157,7 @@ impl Default for Limits {
             password_attempts_max: 6,
             key_offers_max: 20,
             refusal_delay: Duration::from_millis(200),
+            sessions_per_user_max: 1_000,
             handles_per_session_max: 256,
             storage_calls_per_session_max: 64,
             upload_memory_bytes_max: 192 * 1024 * 1024,

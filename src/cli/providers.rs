@@ -174,6 +174,7 @@ fn remembered(
         allowed_for: identity.cache.allowed_for,
         denied_for: identity.cache.denied_for,
         stale_for: identity.cache.stale_for,
+        spread_percent: SPREAD_PERCENT,
         bytes_max: identity.cache.bytes_max,
     };
     let cached = Arc::new(Cached::new(named, settings, Arc::clone(metrics), clock)?);
@@ -249,3 +250,6 @@ pub(super) const fn user_names(identity: &Identity) -> UserNameRule {
         (config::UserNames::Aws, _) => UserNameRule::Aws,
     }
 }
+
+/// How far apart the ends of answers of the same moment are.
+const SPREAD_PERCENT: u8 = 10;

@@ -254,6 +254,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("limits", "password_attempts_max", K::Count(1..=100, |c| &mut c.limits.password_attempts_max), "Passwords that one connection may try"),
     S::new("limits", "key_offers_max", K::Count(1..=1_000, |c| &mut c.limits.key_offers_max), "Keys that one connection may offer"),
     S::new("limits", "refusal_delay_ms", K::Milliseconds(0..=10_000, |c| &mut c.limits.refusal_delay), "A refused password is answered no sooner than this"),
+    S::new("limits", "sessions_per_user_max", K::Count(COUNT, |c| &mut c.limits.sessions_per_user_max), "Sessions of one user, unless the identity provider's answer says otherwise"),
     S::new("limits", "handles_per_session_max", K::Count(1..=65_536, |c| &mut c.limits.handles_per_session_max), "Open handles of one session"),
     S::new("limits", "storage_calls_per_session_max", K::Count(1..=10_000, |c| &mut c.limits.storage_calls_per_session_max), "S3 calls of one session under way at once"),
     S::new("limits", "upload_memory_bytes_max", K::Bytes(PART_BYTES_MIN..=1024 * GIB, |c| &mut c.limits.upload_memory_bytes_max), "Part slots of the process: concurrent uploads × part size"),

@@ -34,6 +34,9 @@ pub struct CacheSettings {
     pub denied_for: Duration,
     /// How much longer an allowed answer may stand in while the provider is unavailable.
     pub stale_for: Duration,
+    /// By how much of its time, in percent at most, an allowed answer is given up early: answers
+    /// that were asked for at the same moment are not asked for again at the same moment.
+    pub spread_percent: u8,
     /// The weight of all answers, in bytes.
     pub bytes_max: u64,
 }
@@ -263,7 +266,7 @@ impl State {
         let answer = self.provider.ask(question).await;
         match &answer {
             Ok(verdict) => {
-                match self.entry(question, verdict, asked_at) {
+                match self.entry(&key, question, verdict, asked_at) {
                     Some(entry) => self.remember(key, flushes, entry).await,
                     None => self.entries.invalidate(&key).await,
                 }
@@ -284,14 +287,24 @@ impl State {
     }
 
     /// Makes an entry of an answer that may be remembered.
-    fn entry(&self, question: &Question, verdict: &Verdict, asked_at: Instant) -> Option<Entry> {
+    fn entry(
+        &self,
+        key: &CacheKey,
+        question: &Question,
+        verdict: &Verdict,
+        asked_at: Instant,
+    ) -> Option<Entry> {
         let settings = &self.settings;
         let lifetime = match verdict {
             Verdict::Allowed(config) => {
                 let wanted = config.cache_for.unwrap_or(settings.allowed_for);
                 Lifetime {
                     asked_at,
-                    fresh_for: wanted.min(settings.allowed_for),
+                    fresh_for: spread(
+                        wanted.min(settings.allowed_for),
+                        settings.spread_percent,
+                        key,
+                    ),
                     stale_for: settings.stale_for,
                     expires_at: config.expires_at,
                 }
@@ -327,6 +340,15 @@ impl State {
                 let mut config = UserConfig::clone(config);
                 config.warnings.push("stale-answer");
                 self.metrics.cache_lookup(Lookup::Stale);
+                let age = self
+                    .clock
+                    .now()
+                    .saturating_duration_since(entry.lifetime.asked_at);
+                tracing::warn!(
+                    user = &*entry.user,
+                    age_seconds = age.as_secs(),
+                    "an older answer stands in: the identity provider is unavailable"
+                );
                 Some(Verdict::Allowed(Arc::new(config)))
             }
             (Verdict::Allowed(_), Freshness::Spent) | (Verdict::Denied(_), _) => None,
@@ -416,6 +438,13 @@ impl Entry {
     }
 }
 
+/// Takes a part of a time off, the same for the same key: the key is as good as random.
+fn spread(time: Duration, percent: u8, key: &CacheKey) -> Duration {
+    let [chance, ..] = *key;
+    let part = time.saturating_mul(u32::from(chance) * u32::from(percent.min(100)));
+    time.saturating_sub(part / (255 * 100))
+}
+
 /// moka panics at times over a thousand years; one year is as good.
 const KEPT_MAX: Duration = Duration::from_secs(366 * 86_400);
 
@@ -423,6 +452,15 @@ const KEPT_MAX: Duration = Duration::from_secs(366 * 86_400);
 mod tests {
     use super::*;
     use crate::clock::SystemClock;
+
+    #[test]
+    fn a_spread_time_is_never_longer_nor_much_shorter() {
+        let minute = Duration::from_secs(60);
+        let of = |chance| spread(minute, 10, &[chance; 32]);
+        assert_eq!((of(0), of(255)), (minute, Duration::from_secs(54)));
+        assert!(of(100) < of(99));
+        assert_eq!(spread(minute, 0, &[255; 32]), minute);
+    }
 
     #[test]
     fn an_answer_is_fresh_then_stale_then_spent() {

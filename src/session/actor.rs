@@ -12,19 +12,19 @@ use tokio::task::JoinSet;
 
 use crate::auth::AuthenticatedUser;
 use crate::budget::{Gate, GateHold, Slot};
-use crate::metrics::TransferEnd;
+use crate::limits;
 use crate::sftp::{DecodeError, Frames, HandleId, Message, RequestId, Status, StatusCode, decode};
 use crate::storage::{
     Checksum, CompletedPart, ListPage, ListQuery, Location, PartNumber, StorageError, Stored,
     UploadId,
 };
-use crate::{audit, limits};
 
 use super::handles::{Handle, Handles};
 use super::order::PathOrder;
 use super::out::{self, Out};
 use super::paths::{Answer, Lane, PathRequest};
 use super::reading::Reading;
+use super::seats::Seat;
 use super::writing::Writing;
 use super::{Environment, Gone, Inbound, Outbound};
 
@@ -33,6 +33,7 @@ use super::{Environment, Gone, Inbound, Outbound};
 pub(crate) struct Session {
     pub(crate) environment: Environment,
     pub(crate) user: AuthenticatedUser,
+    pub(crate) seat: Seat,
     pub(crate) out: Arc<Out>,
     pub(crate) events: Events,
     pub(crate) tasks: JoinSet<()>,
@@ -49,6 +50,8 @@ pub(crate) struct Session {
     pub(super) request_hold: Option<GateHold>,
     /// Held while too many WRITE bytes have no slot.
     pub(super) write_hold: Option<(GateHold, Instant)>,
+    /// Held while the client sends faster than its user may.
+    pub(super) pace_hold: Option<GateHold>,
     pub(super) unslotted: usize,
     pub(super) progress: (u64, Instant),
 }
@@ -130,6 +133,7 @@ enum End {
 pub(super) async fn run<I: Inbound, O: Outbound>(
     environment: Environment,
     user: AuthenticatedUser,
+    seat: Seat,
     gate: Arc<Gate>,
     mut inbound: I,
     outbound: O,
@@ -143,6 +147,7 @@ pub(super) async fn run<I: Inbound, O: Outbound>(
     let mut session = Session {
         environment,
         user,
+        seat,
         out: Arc::clone(&out),
         events: Events(sender),
         tasks: JoinSet::new(),
@@ -156,6 +161,7 @@ pub(super) async fn run<I: Inbound, O: Outbound>(
         requests_open: 0,
         request_hold: None,
         write_hold: None,
+        pace_hold: None,
         unslotted: 0,
         progress: (0, now),
     };
@@ -184,6 +190,7 @@ impl Session {
         let mut open = true;
         let mut slow_tick = ticker(SLOW_TICK);
         let mut fast_tick = ticker(FAST_TICK);
+        let mut pace_tick = ticker(FAST_TICK);
         loop {
             if revoked.is_cancelled() {
                 // What is open is not committed, whatever the client still sends.
@@ -194,7 +201,9 @@ impl Session {
             if idle && (!open || (drain.is_cancelled() && self.handles.is_empty())) {
                 return End::Finished;
             }
+            let slowed = self.seat.sends_too_fast(self.environment.clock.now());
             let gated = self.request_hold.is_some() || self.write_hold.is_some();
+            let hasty = self.pace_hold.is_some();
             tokio::select! {
                 Some(event) = events.recv() => {
                     self.handle_event(event);
@@ -204,7 +213,7 @@ impl Session {
                         self.handle_event(event);
                     }
                 }
-                bytes = inbound.next(), if open => match bytes {
+                bytes = inbound.next(), if open && !hasty => match bytes {
                     Some(bytes) => {
                         if let Err(end) = self.take(bytes) {
                             return end;
@@ -213,7 +222,8 @@ impl Session {
                     None => open = false,
                 },
                 () = out.drained() => self.output_drained(),
-                _ = fast_tick.tick(), if gated => {}
+                _ = fast_tick.tick(), if gated || hasty => {}
+                _ = pace_tick.tick(), if slowed => self.output_drained(),
                 _ = slow_tick.tick(), if !self.handles.is_empty() => {
                     self.reclaim_slots();
                     self.reclaim_read_ahead();
@@ -392,20 +402,6 @@ impl Session {
             }
         }
         self.gate.remove_unslotted(self.unslotted);
-    }
-
-    pub(crate) fn report_download(&self, reading: &Reading) {
-        let took = self.environment.clock.now().duration_since(reading.opened);
-        let whole = reading.sent >= reading.meta.size;
-        audit::downloaded(&reading.path, &reading.location, reading.sent, whole, took);
-        let end = if reading.is_failed() {
-            TransferEnd::Failed
-        } else if whole {
-            TransferEnd::Completed
-        } else {
-            TransferEnd::Abandoned
-        };
-        self.environment.metrics.download_ended(end);
     }
 
     // ---- counting ----

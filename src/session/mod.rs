@@ -85,7 +85,7 @@ pub async fn serve<I: Inbound, O: Outbound>(
     mut outbound: O,
 ) {
     let config = Arc::clone(user.config());
-    let Some(seat) = environment.seats.take(&config.user, config.limits.sessions) else {
+    let Some(seat) = environment.seats.take(&config.user, &config.limits) else {
         tracing::warn!(target: "portcullis::audit", max = config.limits.sessions, "session refused: the user has as many as allowed");
         let sentence = Bytes::from_static(b"too many sessions: close another one first\n");
         // Whether it is heard or not, the session is over.
@@ -93,7 +93,6 @@ pub async fn serve<I: Inbound, O: Outbound>(
         return;
     };
     tracing::debug!(channel, "sftp session begins");
-    actor::run(environment, user, gate, inbound, outbound).await;
-    drop(seat);
+    actor::run(environment, user, seat, gate, inbound, outbound).await;
     tracing::debug!(channel, "sftp session ended");
 }

@@ -33,6 +33,11 @@ impl Session {
             (false, true) => self.request_hold = None,
             (true, true) | (false, false) => {}
         }
+        match (self.seat.receives_too_fast(now), self.pace_hold.is_some()) {
+            (true, false) => self.pace_hold = Some(self.gate.close()),
+            (false, true) => self.pace_hold = None,
+            (true, true) | (false, false) => {}
+        }
         let total = self.gate.unslotted();
         let full = self.unslotted > 0 && total > self.environment.budget.unslotted_bytes_max();
         match (full, self.write_hold.is_some()) {

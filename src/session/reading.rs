@@ -7,7 +7,9 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::task::AbortHandle;
 
+use crate::audit;
 use crate::limits;
+use crate::metrics::TransferEnd;
 use crate::sftp::{HandleId, RequestId, Status};
 use crate::storage::{
     ByteRange, Checksum, ETag, Location, ObjectBody, ObjectMeta, ObjectStore, SharedStore,
@@ -236,9 +238,24 @@ impl Session {
         self.put_reading(handle, reading);
     }
 
+    pub(crate) fn report_download(&self, reading: &Reading) {
+        let took = self.environment.clock.now().duration_since(reading.opened);
+        let whole = reading.sent >= reading.meta.size;
+        audit::downloaded(&reading.path, &reading.location, reading.sent, whole, took);
+        let end = if reading.is_failed() {
+            TransferEnd::Failed
+        } else if whole {
+            TransferEnd::Completed
+        } else {
+            TransferEnd::Abandoned
+        };
+        self.environment.metrics.download_ended(end);
+    }
+
     fn answer_reads(&mut self, reading: &mut Reading) -> bool {
         let mut progressed = false;
-        while !self.out.is_full() {
+        let now = self.environment.clock.now();
+        while !self.out.is_full() && !self.seat.sends_too_fast(now) {
             if let Some(status) = reading.failed {
                 return self.refuse_reads(reading, status);
             }
@@ -247,6 +264,7 @@ impl Session {
                 ReadStep::Bytes { id, length, slices } => {
                     reading.sent = reading.sent.saturating_add(u64::from(length));
                     self.environment.metrics.bytes_sent(u64::from(length));
+                    self.seat.sent(u64::from(length), now);
                     self.out.data(id, length, slices);
                     self.answered_read(reading, Status::OK);
                 }
@@ -257,7 +275,7 @@ impl Session {
                 ReadStep::Corrupt { id } => {
                     let status = of_storage(StorageErrorKind::ChecksumMismatch);
                     reading.failed = Some(status);
-                    crate::audit::storage_refused("read", &reading.path, "checksum mismatch");
+                    audit::storage_refused("read", &reading.path, "checksum mismatch");
                     self.out.status(id, status);
                     self.answered_read(reading, status);
                 }

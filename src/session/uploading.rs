@@ -41,6 +41,7 @@ impl Session {
             Ok(offset) => {
                 writing.touched = asked;
                 self.environment.metrics.bytes_received(length);
+                self.seat.received(length, asked);
                 let from = Source::Client(id);
                 let parked = Parked::new(from, offset, payload, asked);
                 self.place_or_park(handle, writing, parked);

@@ -5,8 +5,10 @@
 
 pub use self::download::{Download, Fetch, ReadStep};
 pub use self::extents::{Extents, TooScattered};
+pub use self::pace::Pace;
 pub use self::upload::{ReadyPart, Upload, UploadError, WriteStep};
 
 mod download;
 mod extents;
+mod pace;
 mod upload;

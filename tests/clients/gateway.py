@@ -38,6 +38,8 @@ class Setup:
     seaweed: bool = False
     root: str = "/pics"
     directory: pathlib.Path | None = None
+    binary: pathlib.Path | None = None
+    admin: int | None = None
 
     def folder(self, name):
         """A fresh local directory for one case."""
@@ -121,6 +123,9 @@ def serve(binary, weed, python, directory):
                 endpoint=endpoint,
                 access_key=access_key,
                 secret_key=secret_key,
+                server_id=SERVER_ID,
+                admin_access_key=ADMIN_ACCESS_KEY,
+                admin_secret_key=ADMIN_SECRET_KEY,
             )
         )
         (directory / "state").mkdir()
@@ -143,6 +148,8 @@ def serve(binary, weed, python, directory):
             key=key,
             seaweed=True,
             directory=directory,
+            binary=binary,
+            admin=admin,
         )
         finish(server)
 
@@ -180,10 +187,14 @@ def host_key(known_hosts, port):
     return keys.lookup(f"[127.0.0.1]:{port}")
 
 
+SERVER_ID = "s-0123456789abcdef0"
+ADMIN_ACCESS_KEY = "AKIDOPERATOR"
+ADMIN_SECRET_KEY = "operator-secret"
 PASSWORD = "correct horse battery staple"
 CONFIG = """\
 listen = "127.0.0.1:{port}"
 state_directory = "{state}"
+server_id = "{server_id}"
 
 [identity]
 url = "{url}"
@@ -196,6 +207,8 @@ secret_access_key = "{secret_key}"
 
 [admin]
 listen = "127.0.0.1:{admin}"
+access_key_id = "{admin_access_key}"
+secret_access_key = "{admin_secret_key}"
 
 [log]
 format = "text"

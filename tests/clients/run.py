@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Drives real clients against the gateway: OpenSSH's sftp and scp, rclone and paramiko.
+"""Drives real clients against the gateway: OpenSSH's sftp and scp, rclone, paramiko and AWS's tools.
 
     pip install -r tests/clients/requirements.txt
     python3 tests/clients/run.py                 # everything
@@ -30,6 +30,7 @@ import openssh  # noqa: F401 - registers its cases, as the next ones do
 import scp  # noqa: F401
 import rclone  # noqa: F401
 import paramiko_client  # noqa: F401
+import aws_tools  # noqa: F401
 
 
 def main():

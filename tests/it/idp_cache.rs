@@ -54,6 +54,7 @@ impl Bench {
             allowed_for: seconds(60),
             denied_for: seconds(5),
             stale_for: seconds(600),
+            spread_percent: 0,
             bytes_max: 10_000_000,
         };
         change(&mut settings);
@@ -305,4 +306,59 @@ async fn an_answer_asked_for_before_a_flush_is_not_kept() {
     assert_eq!(answer, "allowed");
     bench.provider.answer_from_now_on(denied());
     assert_eq!(bench.ask(&question).await, "denied");
+}
+
+#[tokio::test]
+async fn an_outage_of_ten_minutes_keeps_a_thousand_users_in() {
+    let bench = Bench::with(allowed(), |settings| settings.stale_for = seconds(900));
+    let user = |number: usize| Question {
+        username: format!("user-{number}").into(),
+        ..password("right")
+    };
+    for number in 0..1_000 {
+        assert_eq!(bench.ask(&user(number)).await, "allowed");
+    }
+    bench.provider.fail_from_now_on(503);
+    for minute in 1..=10 {
+        bench.clock.advance(seconds(60));
+        for number in (minute..1_000).step_by(97) {
+            assert_eq!(bench.ask(&user(number)).await, "stale", "minute {minute}");
+        }
+        // Nobody comes in who was not let in before.
+        assert_eq!(bench.ask(&user(5_000)).await, "unavailable");
+        let other = Question {
+            credential: Credential::Password(Secret::new("wrong".to_owned())),
+            ..user(1)
+        };
+        assert_eq!(bench.ask(&other).await, "unavailable");
+    }
+    bench.clock.advance(seconds(600));
+    assert_eq!(bench.ask(&user(1)).await, "unavailable");
+}
+
+#[tokio::test]
+async fn a_changed_password_and_a_revoked_user_are_known_at_the_next_question() {
+    let bench = Bench::new(allowed());
+    assert_eq!(bench.ask(&password("old")).await, "allowed");
+    bench.clock.advance(seconds(60));
+    bench.provider.answer_from_now_on(denied());
+    assert_eq!(bench.ask(&password("old")).await, "denied");
+    // A denial is never followed by an answer from before it, outage or not.
+    bench.clock.advance(seconds(10));
+    bench.provider.fail_from_now_on(503);
+    assert_eq!(bench.ask(&password("old")).await, "unavailable");
+}
+
+#[tokio::test]
+async fn a_provider_that_flaps_lets_in_whom_it_would() {
+    let bench = Bench::new(allowed());
+    assert_eq!(bench.ask(&password("right")).await, "allowed");
+    for _ in 0..5 {
+        bench.clock.advance(seconds(60));
+        bench.provider.then(500, json!({}));
+        assert_eq!(bench.ask(&password("right")).await, "stale");
+        // A stale answer is no new one: the provider is asked again at once.
+        assert_eq!(bench.ask(&password("right")).await, "allowed");
+    }
+    assert_eq!(bench.calls(), 11);
 }

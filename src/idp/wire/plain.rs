@@ -25,8 +25,6 @@ pub(super) fn read(asked: Asked<'_>, answer: Object) -> Result<Verdict, IdpError
     let policy = fields.policy(&user)?;
     let networks = fields.networks()?;
     let limits = fields.limits()?;
-    // Nothing is slowed down yet; whoever relies on it should read so in the log.
-    let unenforced = limits.bytes_per_second.is_some();
     let expires_at = fields.expires_at()?;
     let cache_for = fields.integer("cacheSeconds")?.map(Duration::from_secs);
     fields.end()?;
@@ -45,10 +43,6 @@ pub(super) fn read(asked: Asked<'_>, answer: Object) -> Result<Verdict, IdpError
         limits,
         expires_at,
         cache_for,
-        warnings: unenforced
-            .then_some("bytes-per-second-not-enforced")
-            .into_iter()
-            .collect(),
         ..UserConfig::new(&user, home)
     };
     conclude(asked, config)

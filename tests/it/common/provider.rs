@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 #[derive(Debug)]
 pub(crate) struct RecordingProvider {
     standing: Mutex<Value>,
+    standing_status: Mutex<u16>,
     script: Mutex<VecDeque<(u16, Value)>>,
     asked: Mutex<Vec<Call>>,
     /// Questions wait here while the test holds them back.
@@ -30,6 +31,7 @@ impl RecordingProvider {
     pub(crate) fn new(standing: Value) -> Arc<Self> {
         Arc::new(Self {
             standing: Mutex::new(standing),
+            standing_status: Mutex::new(200),
             script: Mutex::default(),
             asked: Mutex::default(),
             gate: Semaphore::new(Semaphore::MAX_PERMITS),
@@ -38,6 +40,12 @@ impl RecordingProvider {
 
     pub(crate) fn answer_from_now_on(&self, standing: Value) {
         *self.standing.lock().unwrap() = standing;
+    }
+
+    /// Answers every question with this status and nothing.
+    pub(crate) fn fail_from_now_on(&self, status: u16) {
+        *self.standing_status.lock().unwrap() = status;
+        self.answer_from_now_on(Value::Null);
     }
 
     pub(crate) fn then(&self, status: u16, body: Value) {
@@ -71,7 +79,10 @@ impl IdentityProvider for RecordingProvider {
         });
         let scripted = self.script.lock().unwrap().pop_front();
         drop(self.gate.acquire().await.unwrap());
-        let standing = || (200, self.standing.lock().unwrap().clone());
+        let standing = || {
+            let status = *self.standing_status.lock().unwrap();
+            (status, self.standing.lock().unwrap().clone())
+        };
         let (status, mut body) = scripted.unwrap_or_else(standing);
         // One standing answer serves both methods.
         if question.credential.method() == portcullis::idp::AuthMethod::Password

@@ -80,7 +80,7 @@ pub(crate) fn begin(
         limits: Arc::new(limits),
         metrics: Arc::new(Metrics::default()),
         clock: Arc::new(SystemClock),
-        seats: Seats::default(),
+        seats: Seats::new(100),
         drain: CancellationToken::new(),
     };
     let mut tasks = JoinSet::new();

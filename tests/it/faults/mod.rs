@@ -30,6 +30,7 @@ mod listings;
 mod log;
 mod login;
 mod openssh;
+mod pace;
 mod revocation;
 mod shutdown;
 mod storage;
