@@ -422,10 +422,10 @@ impl Entry {
                     .iter()
                     .map(|key| key.len().saturating_add(32));
                 let mappings = config.home.mappings().iter().map(|mapping| {
-                    let entry = mapping.entry.as_str().len().saturating_mul(4);
+                    let entry = mapping.entry.as_str().len();
                     entry
                         .saturating_add(mapping.prefix.len())
-                        .saturating_add(400)
+                        .saturating_add(120)
                 });
                 keys.chain(mappings)
                     .fold(0, usize::saturating_add)

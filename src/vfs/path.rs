@@ -59,15 +59,20 @@ impl VirtualPath {
     /// # Errors
     /// Refuses anything that [`Self::resolve`] would change.
     pub fn parse(text: &str) -> Result<Self, PathError> {
-        if !text.starts_with('/') {
+        let Some(components) = text.strip_prefix('/') else {
             return Err(PathError::Relative);
+        };
+        if text.len() > limits::PATH_BYTES_MAX {
+            return Err(PathError::TooLong);
         }
-        let path = Self::resolve(&Self::root(), text.as_bytes())?;
-        if *path.0 == *text {
-            Ok(path)
-        } else {
-            Err(PathError::NotNormal)
+        if text.contains('\0') {
+            return Err(PathError::Nul);
         }
+        let mut components = components.split('/');
+        if text != "/" && components.any(|name| matches!(name, "" | "." | "..")) {
+            return Err(PathError::NotNormal);
+        }
+        Ok(Self(text.into()))
     }
 
     #[must_use]

@@ -1,6 +1,6 @@
 //! The virtual tree that a session's mappings make, and what a path in it means.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::mapping::{Access, EntryType, HomeType, Mapping, MappingError};
 use super::path::VirtualPath;
@@ -13,10 +13,10 @@ pub struct HomeDirectory {
     home_type: HomeType,
     landing: VirtualPath,
     mappings: Vec<Mapping>,
-    /// Entry → index into `mappings`.
-    entries: BTreeMap<VirtualPath, usize>,
-    /// Directories that exist only because an entry stands below them → the names in them.
-    virtual_children: BTreeMap<VirtualPath, BTreeSet<Box<str>>>,
+    /// Places in `mappings`, in the byte order of the entries: what stands below a directory
+    /// stands side by side. Directories that exist only because an entry stands below them are
+    /// found like this as well. Thousands of mappings are small so.
+    order: Vec<u32>,
 }
 
 /// What a path means.
@@ -46,7 +46,7 @@ impl HomeDirectory {
     /// # Errors
     /// Names the first rule that is broken: no mapping, too many, `/` beside others, an entry that
     /// is, or stands below, another one, a landing directory outside of all of them.
-    pub fn logical(mappings: Vec<Mapping>, landing: VirtualPath) -> Result<Self, MappingError> {
+    pub fn logical(mut mappings: Vec<Mapping>, landing: VirtualPath) -> Result<Self, MappingError> {
         if mappings.is_empty() {
             return Err(MappingError::None);
         }
@@ -56,15 +56,15 @@ impl HomeDirectory {
         if mappings.len() > 1 && mappings.iter().any(|mapping| mapping.entry.is_root()) {
             return Err(MappingError::RootBesideOthers(mappings.len() - 1));
         }
-        let entries = index(&mappings)?;
-        let virtual_children = virtual_children(&mappings);
+        share_buckets(&mut mappings);
+        mappings.shrink_to_fit();
         let home = Self {
             home_type: HomeType::Logical,
             landing,
+            order: ordered(&mappings),
             mappings,
-            entries,
-            virtual_children,
         };
+        home.check_overlaps()?;
         match home.place(&home.landing) {
             Ok(Place::Virtual | Place::MappingRoot { .. } | Place::Inside { .. }) => Ok(home),
             Ok(Place::File { .. } | Place::Nowhere) | Err(_) => {
@@ -85,8 +85,7 @@ impl HomeDirectory {
                 home_type: HomeType::Path,
                 landing: VirtualPath::root(),
                 mappings: Vec::new(),
-                entries: BTreeMap::new(),
-                virtual_children: BTreeMap::from([(VirtualPath::root(), BTreeSet::new())]),
+                order: Vec::new(),
             });
         }
         let mapping = Mapping::parse(trimmed, trimmed, EntryType::Directory, access)?;
@@ -120,7 +119,7 @@ impl HomeDirectory {
             let below = path.below(&mapping.entry).unwrap_or_default();
             return place_in(mapping, below);
         }
-        if self.virtual_children.contains_key(path) {
+        if path.is_root() || self.below(path).next().is_some() {
             return Ok(Place::Virtual);
         }
         Ok(Place::Nowhere)
@@ -128,30 +127,73 @@ impl HomeDirectory {
 
     /// Returns the names in a virtual directory, with what stands under each.
     pub fn children(&self, path: &VirtualPath) -> impl Iterator<Item = (&str, EntryType)> {
-        let parent = path.clone();
-        self.virtual_children
-            .get(path)
-            .into_iter()
-            .flatten()
-            .map(move |name| {
-                let child = VirtualPath::resolve(&parent, name.as_bytes());
-                let mapping = child
-                    .ok()
-                    .and_then(|child| self.entries.get(&child).copied());
-                let entry_type = mapping
-                    .and_then(|at| self.mappings.get(at))
-                    .map(|m| m.entry_type);
-                (&**name, entry_type.unwrap_or_default())
-            })
+        let mut last = None;
+        self.below(path).filter_map(move |(mapping, rest)| {
+            let (name, entry_type) = match rest.split_once('/') {
+                Some((name, _)) => (name, EntryType::Directory),
+                None => (rest, mapping.entry_type),
+            };
+            // What has the same name stands side by side.
+            (last.replace(name) != Some(name)).then_some((name, entry_type))
+        })
+    }
+
+    /// Returns the mappings whose entries stand below a path, and how each goes on from there.
+    fn below(&self, path: &VirtualPath) -> impl Iterator<Item = (&Mapping, &str)> {
+        let prefix = if path.is_root() {
+            "/".to_owned()
+        } else {
+            format!("{path}/")
+        };
+        let from = self.order.partition_point(|at| self.entry(*at) < &*prefix);
+        let rest = self.order.get(from..).unwrap_or_default();
+        rest.iter().map_while(move |at| {
+            let rest = self.entry(*at).strip_prefix(&*prefix)?;
+            Some((self.mapping(*at)?, rest))
+        })
     }
 
     /// Finds the one mapping whose entry is the path or an ancestor of it: entries do not overlap.
     fn mapping_of(&self, path: &VirtualPath) -> Option<&Mapping> {
-        let (_, at) = path.ancestors_and_self().find_map(|ancestor| {
-            let ancestor = VirtualPath::parse(ancestor).ok()?;
-            self.entries.get_key_value(&ancestor)
-        })?;
-        self.mappings.get(*at)
+        path.ancestors_and_self()
+            .find_map(|ancestor| self.mapping_at(ancestor))
+    }
+
+    fn mapping_at(&self, entry: &str) -> Option<&Mapping> {
+        let found = self
+            .order
+            .binary_search_by(|at| self.entry(*at).cmp(entry))
+            .ok()?;
+        self.mapping(*self.order.get(found)?)
+    }
+
+    fn check_overlaps(&self) -> Result<(), MappingError> {
+        let overlap = |one: &str, other: &str| MappingError::Overlap(one.into(), other.into());
+        let mut last = None;
+        for at in &self.order {
+            let entry = self.entry(*at);
+            if last.replace(entry) == Some(entry) {
+                return Err(overlap(entry, entry));
+            }
+        }
+        for mapping in &self.mappings {
+            let entry = mapping.entry.as_str();
+            let mut above = mapping.entry.ancestors_and_self();
+            let other = above.find(|text| *text != entry && self.mapping_at(text).is_some());
+            if let Some(other) = other {
+                return Err(overlap(other, entry));
+            }
+        }
+        Ok(())
+    }
+
+    fn mapping(&self, at: u32) -> Option<&Mapping> {
+        self.mappings.get(usize::try_from(at).ok()?)
+    }
+
+    fn entry(&self, at: u32) -> &str {
+        self.mapping(at)
+            .map_or("", |mapping| mapping.entry.as_str())
     }
 }
 
@@ -188,46 +230,27 @@ fn locate(bucket: &Bucket, prefix: &str, below: &str) -> Result<Location, NameEr
     })
 }
 
-fn index(mappings: &[Mapping]) -> Result<BTreeMap<VirtualPath, usize>, MappingError> {
-    let mut entries = BTreeMap::new();
-    for (at, mapping) in mappings.iter().enumerate() {
-        if entries.insert(mapping.entry.clone(), at).is_some() {
-            return Err(overlap(&mapping.entry, &mapping.entry));
-        }
-    }
-    for entry in entries.keys() {
-        let above = entry
-            .ancestors_and_self()
-            .filter(|ancestor| *ancestor != entry.as_str());
-        for ancestor in above.filter_map(|text| VirtualPath::parse(text).ok()) {
-            if entries.contains_key(&ancestor) {
-                return Err(overlap(&ancestor, entry));
-            }
-        }
-    }
-    Ok(entries)
+/// Returns the places of mappings in the order of their entries.
+fn ordered(mappings: &[Mapping]) -> Vec<u32> {
+    let mut order: Vec<u32> = (0_u32..).take(mappings.len()).collect();
+    let entry = |at: &u32| {
+        let mapping = mappings.get(usize::try_from(*at).ok()?)?;
+        Some(mapping.entry.as_str())
+    };
+    order.sort_unstable_by(|one, other| entry(one).cmp(&entry(other)));
+    order
 }
 
-fn overlap(one: &VirtualPath, other: &VirtualPath) -> MappingError {
-    MappingError::Overlap(one.as_str().into(), other.as_str().into())
-}
-
-fn virtual_children(mappings: &[Mapping]) -> BTreeMap<VirtualPath, BTreeSet<Box<str>>> {
-    let mut directories: BTreeMap<VirtualPath, BTreeSet<Box<str>>> = BTreeMap::new();
+/// Keeps the name of each bucket once.
+fn share_buckets(mappings: &mut [Mapping]) {
+    let mut known: BTreeSet<Bucket> = BTreeSet::new();
     for mapping in mappings {
-        let mut path = mapping.entry.clone();
-        while let (Some(parent), Some(name)) = (path.parent(), path.name()) {
-            let known = !directories
-                .entry(parent.clone())
-                .or_default()
-                .insert(name.into());
-            if known {
-                break;
-            }
-            path = parent;
+        if let Some(bucket) = known.get(&mapping.bucket) {
+            mapping.bucket = bucket.clone();
+        } else {
+            known.insert(mapping.bucket.clone());
         }
     }
-    directories
 }
 
 #[cfg(test)]
