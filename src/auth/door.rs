@@ -137,11 +137,8 @@ impl Door {
             tracing::warn!(%source, failures = all.failures, seconds, "source locked out");
         }
         if all.locked_now && one_source && !std::mem::replace(&mut book.warned, true) {
-            tracing::warn!(
-                %source,
-                "every login comes from one address: sources are not locked out; a balancer in \
-                 front hides its clients"
-            );
+            // A balancer in front would be the reason, or a single client.
+            tracing::warn!(%source, "every login comes from one address: sources are not locked out");
         }
         pair.failures
     }
