@@ -7,6 +7,7 @@ cd "$(dirname "$0")"
 
 readonly deny_version=0.20.2
 readonly tools=target/tools
+readonly suite_log=$PWD/target/suite.log
 readonly venv=target/venv
 readonly chart_venv=target/venv-chart
 
@@ -54,6 +55,14 @@ chart() {
   "$chart_venv/bin/python" -B tests/chart/test_chart.py
 }
 
+# What the tests plant as passwords, tokens and keys stands in no line that they logged.
+secrets() {
+  local lines
+  lines=$(wc -l <"$suite_log")
+  ((lines > 100)) || { printf 'only %d lines were logged\n' "$lines" >&2; return 1; }
+  ! grep --fixed-strings --file tests/fixtures/planted-secrets.txt --max-count 5 "$suite_log"
+}
+
 deny() {
   if [[ $("$tools/bin/cargo-deny" --version 2>&1) != "cargo-deny $deny_version" ]]; then
     cargo install --locked --quiet cargo-deny --version "$deny_version" --root "$tools"
@@ -71,7 +80,9 @@ everything() {
   step documentation env RUSTDOCFLAGS='-D warnings' \
     cargo doc --locked --release --workspace --no-deps --quiet
   step 'python packages' python_packages
-  step tests cargo test --locked --release --workspace
+  rm -f "$suite_log"
+  SUITE_LOG=$suite_log step tests cargo test --locked --release --workspace
+  step 'no secret in what the tests logged' secrets
   step 'storage contract on SeaweedFS' python tests/clients/with_seaweed.py \
     cargo test --locked --release --test it storage_contract
   step 'gateway binary' cargo build --locked --release

@@ -159,6 +159,10 @@ def finish(server):
     status = server.stop()
     if status != 0:
         raise AssertionError(f"{server.name} exited {status} on SIGTERM")
+    for secret in (PASSWORD, ADMIN_SECRET_KEY):
+        # The quick start prints a password on purpose, and has neither of these.
+        if secret in server.text():
+            raise AssertionError(f"{server.name} logged a secret, see {server.log}")
     if "panicked" in server.text():
         raise AssertionError(f"{server.name} panicked, see {server.log}")
 

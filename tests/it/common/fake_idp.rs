@@ -56,6 +56,7 @@ struct Shared {
 impl FakeIdp {
     /// Answers with the script, one reply per request; after it, with a denial.
     pub(crate) async fn start(script: impl IntoIterator<Item = Reply>) -> Self {
+        super::suite_log::begin();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());

@@ -7,3 +7,4 @@ pub(crate) mod provider;
 pub(crate) mod raw;
 pub(crate) mod sftp;
 pub(crate) mod stores;
+pub(crate) mod suite_log;

@@ -29,6 +29,7 @@ pub(crate) struct Call {
 
 impl RecordingProvider {
     pub(crate) fn new(standing: Value) -> Arc<Self> {
+        super::suite_log::begin();
         Arc::new(Self {
             standing: Mutex::new(standing),
             standing_status: Mutex::new(200),

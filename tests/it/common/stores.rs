@@ -173,6 +173,7 @@ impl Subject {
 }
 
 pub(crate) fn s3_settings(endpoint: String, access_key: &str, secret_key: &str) -> Settings {
+    super::suite_log::begin();
     Settings {
         region: "us-east-1".to_owned(),
         endpoint: Some(endpoint),

@@ -1,0 +1,26 @@
+//! What the whole suite logs, for `./test.sh` to search it for secrets.
+
+use std::fs::OpenOptions;
+use std::sync::{Mutex, Once};
+
+use portcullis::telemetry;
+
+/// Sends what is logged, unless a test listens itself, to the file that `SUITE_LOG` names.
+pub(crate) fn begin() {
+    static BEGUN: Once = Once::new();
+    BEGUN.call_once(|| {
+        let Ok(path) = std::env::var("SUITE_LOG") else {
+            return;
+        };
+        let file = OpenOptions::new().create(true).append(true).open(&path);
+        let file = file.unwrap_or_else(|error| panic!("SUITE_LOG {path}: {error}"));
+        // As loud as an operator could make it, but for what stands in every packet.
+        let filter = "debug,portcullis::auth=trace,portcullis::idp=trace,portcullis::storage=trace";
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .with_env_filter(telemetry::parse_filter(filter).unwrap())
+            .with_writer(Mutex::new(file))
+            .finish();
+        tracing::subscriber::set_global_default(subscriber).unwrap();
+    });
+}
