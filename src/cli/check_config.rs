@@ -74,8 +74,9 @@ fn providers(config: &Config) -> Result<String, Failure> {
 
 /// Names a function and where it is asked.
 fn function(identity: &Identity, place: Option<(String, u16)>) -> String {
-    let name = identity.function.as_deref().unwrap_or_default();
-    let qualifier = identity.qualifier.iter().map(|q| format!(":{q}"));
+    let function = &identity.function;
+    let name = function.name.as_deref().unwrap_or_default();
+    let qualifier = function.qualifier.iter().map(|q| format!(":{q}"));
     let name: String = std::iter::once(name.to_owned()).chain(qualifier).collect();
     let host = place.map_or_else(String::new, |(host, _)| format!(" at {host}"));
     format!("lambda {name}{host}")

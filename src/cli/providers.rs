@@ -261,8 +261,8 @@ fn api_gateway(config: &Config, identity: &Identity) -> ApiGatewaySettings {
 fn lambda(config: &Config, identity: &Identity) -> LambdaSettings {
     LambdaSettings {
         // The configuration refuses a provider of this kind without a function.
-        function: identity.function.clone().unwrap_or_default(),
-        qualifier: identity.qualifier.clone(),
+        function: identity.function.name.clone().unwrap_or_default(),
+        qualifier: identity.function.qualifier.clone(),
         server_id: server_id(config, identity).into(),
         region: identity.aws.region.clone(),
         endpoint: identity.aws.endpoint.clone(),
@@ -272,7 +272,7 @@ fn lambda(config: &Config, identity: &Identity) -> LambdaSettings {
         total_timeout: identity.total_timeout,
         plaintext: identity.plaintext,
         accept_keys_with_password: identity.accept_keys_with_password,
-        omit_blank_password: identity.omit_blank_password,
+        omit_blank_password: identity.function.omit_blank_password,
     }
 }
 

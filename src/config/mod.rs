@@ -109,10 +109,7 @@ pub struct Identity {
     /// The users of [`Provider::Static`].
     pub users_file: Option<String>,
     pub event: Event,
-    /// The function of [`Provider::Lambda`].
-    pub function: Option<String>,
-    pub qualifier: Option<String>,
-    pub omit_blank_password: bool,
+    pub function: Function,
     pub sign: Sign,
     pub aws: Aws,
     /// Sent with every question.
@@ -128,6 +125,15 @@ pub struct Identity {
     pub user_names: UserNames,
     pub roles: Roles,
     pub cache: Cache,
+}
+
+/// The function of [`Provider::Lambda`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Function {
+    /// Or its ARN, or a part of that.
+    pub name: Option<String>,
+    pub qualifier: Option<String>,
+    pub omit_blank_password: bool,
 }
 
 /// Who the gateway is to AWS when it asks a provider there.
@@ -323,9 +329,7 @@ impl Default for Identity {
             url: String::new(),
             users_file: None,
             event: Event::default(),
-            function: None,
-            qualifier: None,
-            omit_blank_password: false,
+            function: Function::default(),
             sign: Sign::default(),
             aws: Aws::default(),
             headers: Vec::new(),

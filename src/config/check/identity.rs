@@ -152,9 +152,11 @@ const PARTICULAR: &[Particular] = {
         particular("plaintext", NETWORK, |i| i.plaintext),
         particular("cache_seconds", NETWORK, |i| remembers(&i.cache)),
         particular("sign", &[ApiGateway], |i| i.sign != Sign::default()),
-        particular("function", &[Lambda], |i| i.function.is_some()),
-        particular("qualifier", &[Lambda], |i| i.qualifier.is_some()),
-        particular("omit_blank_password", &[Lambda], |i| i.omit_blank_password),
+        particular("function", &[Lambda], |i| i.function.name.is_some()),
+        particular("qualifier", &[Lambda], |i| i.function.qualifier.is_some()),
+        particular("omit_blank_password", &[Lambda], |i| {
+            i.function.omit_blank_password
+        }),
         particular("aws_endpoint", &[Lambda], |i| i.aws.endpoint.is_some()),
         particular("aws_region", AWS, |i| i.aws.region.is_some()),
         particular("aws_access_key_id", AWS, |i| i.aws.access_key_id.is_some()),
@@ -208,13 +210,18 @@ fn missing(section: &str, key: &str, is_set: bool, refuse: Refuse<'_>) {
 }
 
 fn function(section: &str, identity: &Identity, refuse: Refuse<'_>) {
-    missing(section, "function", identity.function.is_some(), refuse);
+    missing(
+        section,
+        "function",
+        identity.function.name.is_some(),
+        refuse,
+    );
     match identity.aws.endpoint.as_deref().map(Url::parse) {
         Some(Err(message)) => refuse("aws_endpoint", message.to_owned()),
         Some(Ok(url)) => in_clear("aws_endpoint", &url, identity, refuse),
         None => {}
     }
-    let function = identity.function.as_deref().unwrap_or_default();
+    let function = identity.function.name.as_deref().unwrap_or_default();
     if !function.is_empty() && !function.starts_with("arn:") && identity.aws.region.is_none() {
         let name = variable(&join(section, "aws_region"));
         let message = format!(

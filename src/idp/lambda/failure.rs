@@ -30,7 +30,10 @@ pub(super) fn explained(error: &Failure, function: &str) -> Failed {
             let message = answer.err().message().unwrap_or_default();
             by_code(code, message, status.unwrap_or_default(), function)
         }
-        _ => worded("transport"),
+        SdkError::ConstructionFailure(_)
+        | SdkError::DispatchFailure(_)
+        | SdkError::ResponseError(_)
+        | _ => worded("transport"),
     };
     Failed { status, error }
 }

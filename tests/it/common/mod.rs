@@ -2,8 +2,10 @@
 
 pub(crate) mod clock;
 pub(crate) mod fake_idp;
+pub(crate) mod lambda;
 pub(crate) mod login;
 pub(crate) mod provider;
 pub(crate) mod raw;
 pub(crate) mod sftp;
 pub(crate) mod stores;
+pub(crate) mod tls;

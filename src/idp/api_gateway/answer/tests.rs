@@ -112,7 +112,7 @@ fn a_head_that_cannot_be_trusted_is_a_fault() {
 fn a_head_may_come_in_any_pieces() {
     let text = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
     for end in 0..text.len() {
-        assert_eq!(parse_head(text[..end].as_bytes()), Ok(None), "{end}");
+        assert_eq!(parse_head(&text.as_bytes()[..end]), Ok(None), "{end}");
     }
     assert_eq!(head(text).bytes, text.len());
 }
@@ -120,9 +120,9 @@ fn a_head_may_come_in_any_pieces() {
 /// Reads a body in pieces of one size.
 fn body(framing: Framing, bytes: &[u8], piece: usize) -> Result<(Vec<u8>, usize), Fault> {
     let mut body = Body::new(framing)?;
-    let mut rest = 0;
+    let mut rest = 0_usize;
     for piece in bytes.chunks(piece) {
-        rest += body.take(piece)?.len();
+        rest = rest.saturating_add(body.take(piece)?.len());
     }
     Ok((body.end()?, rest))
 }
