@@ -156,7 +156,7 @@ pub const REMEDIES: &[Remedy] = &[
     row(
         "status-denied",
         "the service answered 401 or 403",
-        "is the service's own authorization right (`identity.headers`)? To refuse a user answer 200 and `{\"allow\": false}`",
+        "is the gateway's own authorization right (`identity.headers`, `identity.sign`)? To refuse a user answer 200 and `{\"allow\": false}`",
     ),
     row(
         "function-error",

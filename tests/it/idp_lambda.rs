@@ -10,6 +10,7 @@ use portcullis::limits;
 use portcullis::secret::Secret;
 use serde_json::{Value, json};
 
+use crate::common::fake_idp::{FakeIdp, Reply};
 use crate::common::lambda::{FakeLambda, Outcome, python};
 use crate::common::tls::Authority;
 use crate::idp_api_gateway::{PASSWORD, password, question, yes};
@@ -189,6 +190,61 @@ async fn late_and_long_answers_are_cut_off() {
         unavailable(provider.ask(&password(PASSWORD)).await).0,
         "connect"
     );
+}
+
+#[tokio::test]
+async fn servers_that_are_no_lambda_get_a_verdict_in_time() {
+    for (reply, reason) in [
+        (Reply::Endless, "answer-too-large"),
+        (Reply::Gigabyte, "answer-too-large"),
+        (Reply::Drip(yes()), "timeout"),
+        (Reply::Hang, "timeout"),
+        (Reply::Close, "transport"),
+        (
+            Reply::Raw(b"220 mail.example.com ESMTP\r\n".to_vec()),
+            "transport",
+        ),
+        (
+            Reply::Raw(b"HTTP/1.1 200 X\r\ncontent-length: 9\r\n\r\n{}".to_vec()),
+            "transport",
+        ),
+        (Reply::Redirect("http://127.0.0.1:1/".to_owned()), "status"),
+    ] {
+        let idp = FakeIdp::start([reply.clone()]).await;
+        let mut settings = settings(&format!("http://{}", idp.address()));
+        if reason == "timeout" {
+            settings.total_timeout = Duration::from_millis(300);
+        }
+        let answer = Lambda::new(settings)
+            .unwrap()
+            .ask(&password(PASSWORD))
+            .await;
+        assert_eq!(unavailable(answer).0, reason, "{reply:?}");
+        assert_eq!(idp.asked().len(), 1, "asked once: {reply:?}");
+        assert!(idp.bytes_sent() < limits::ANSWER_BYTES_MAX + 32 * 1024 * 1024);
+    }
+}
+
+#[tokio::test]
+async fn a_password_is_never_sent_twice() {
+    // The connection is known to work, and is closed under the second question.
+    let replies = [
+        Reply::Json(200, json!({})),
+        Reply::Close,
+        Reply::Json(200, yes()),
+    ];
+    let idp = FakeIdp::start(replies).await;
+    let provider = Lambda::new(settings(&format!("http://{}", idp.address()))).unwrap();
+    assert!(provider.ask(&password("first")).await.is_ok());
+    assert_eq!(
+        unavailable(provider.ask(&password(PASSWORD)).await).0,
+        "transport"
+    );
+    let sent = idp.asked();
+    let times = sent
+        .iter()
+        .filter(|asked| asked.body["password"] == PASSWORD);
+    assert_eq!((times.count(), idp.connections()), (1, 1));
 }
 
 #[tokio::test]

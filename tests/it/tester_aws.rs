@@ -103,7 +103,10 @@ async fn a_function_is_tested_as_it_is_invoked() {
     let found: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(
         found["Url"],
-        format!("{}/2015-03-31/functions/idp/invocations", lambda.url())
+        format!(
+            "{}/2015-03-31/functions/idp/invocations?Qualifier=live",
+            lambda.url()
+        )
     );
     assert_eq!(lambda.invocations()[0].qualifier.as_deref(), Some("live"));
     let (code, out, err) = bench.test(&LOGIN, "walnut-39").await;
@@ -173,4 +176,60 @@ async fn check_config_says_where_each_provider_is() {
     assert_eq!(code, Some(0), "{out}");
     let place = format!("identity provider lambda {arn}:live at lambda.us-east-1.amazonaws.com\n");
     assert!(out.ends_with(&place), "{out}");
+}
+
+/// Whom a signed question names.
+fn signer(authorization: &str) -> &str {
+    let (_, rest) = authorization.split_once("Credential=").unwrap();
+    rest.split('/').next().unwrap()
+}
+
+#[tokio::test]
+async fn without_keys_of_its_own_the_gateway_uses_the_aws_chain() {
+    let chain = [
+        ("AWS_ACCESS_KEY_ID", "AKIDCHAIN"),
+        ("AWS_SECRET_ACCESS_KEY", "hazel-7"),
+        // Nothing else is to be asked.
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+    ];
+    let (idp, lambda) = (FakeIdp::start([]).await, FakeLambda::scripted([]).await);
+    let mut signed = api(&idp).await;
+    for (name, value) in [
+        ("PORTCULLIS_IDENTITY_SIGN", "aws"),
+        ("PORTCULLIS_IDENTITY_AWS_REGION", "eu-west-1"),
+    ] {
+        signed.settings.insert(name, value.to_owned());
+    }
+    let mut invoked = function(&lambda).await;
+    invoked
+        .settings
+        .remove("PORTCULLIS_IDENTITY_AWS_ACCESS_KEY_ID");
+    invoked
+        .settings
+        .remove("PORTCULLIS_IDENTITY_AWS_SECRET_ACCESS_KEY");
+    for bench in [&mut signed, &mut invoked] {
+        bench
+            .settings
+            .insert("AWS_EC2_METADATA_DISABLED", "true".to_owned());
+        let (code, out, err) = bench.test(&LOGIN, "walnut-39").await;
+        let found: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(
+            (code, &found["reason"]),
+            (2, &json!("aws-credentials")),
+            "{out}{err}"
+        );
+        for (name, value) in chain {
+            bench.settings.insert(name, value.to_owned());
+        }
+        let (code, out, err) = bench.test(&LOGIN, "walnut-39").await;
+        assert_eq!(code, 1, "{out}{err}");
+    }
+    let head = idp.asked()[0].head.clone();
+    let line = head
+        .lines()
+        .find(|line| line.starts_with("Authorization: "))
+        .unwrap();
+    assert_eq!(signer(line), "AKIDCHAIN");
+    assert_eq!(signer(&lambda.invocations()[0].authorization), "AKIDCHAIN");
+    assert_eq!((idp.asked().len(), lambda.invocations().len()), (1, 1));
 }

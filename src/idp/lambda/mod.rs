@@ -195,6 +195,17 @@ impl Lambda {
         })
     }
 
+    /// Returns where the function is invoked, for people.
+    fn url(&self) -> String {
+        let (origin, function) = (self.endpoint.origin(), &self.settings.function);
+        let stage = &self.endpoint.path;
+        let url = format!("{origin}{stage}/2015-03-31/functions/{function}/invocations");
+        match &self.settings.qualifier {
+            Some(qualifier) => format!("{url}?Qualifier={qualifier}"),
+            None => url,
+        }
+    }
+
     /// Writes the event into memory that is wiped.
     fn event(&self, question: &Question) -> serde_json::Result<Zeroizing<Vec<u8>>> {
         let blank = (!self.settings.omit_blank_password).then_some("");
@@ -269,12 +280,8 @@ impl Examined for Lambda {
             }
             Err(failed) => (failed.status, Vec::new(), Err(failed.error)),
         };
-        let function = &self.settings.function;
         Exchange {
-            url: format!(
-                "{}/2015-03-31/functions/{function}/invocations",
-                self.endpoint.origin()
-            ),
+            url: self.url(),
             status,
             body,
             judged,

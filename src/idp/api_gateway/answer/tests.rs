@@ -1,5 +1,7 @@
 //! Heads and bodies, whole and in pieces.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn head(text: &str) -> Head {
@@ -209,4 +211,69 @@ fn a_body_is_bounded_whatever_it_says() {
     body.take(b"ffffffff\r\n").unwrap();
     assert!(body.take(&long[..most]).is_ok());
     assert_eq!(body.take(b" ").unwrap_err(), Fault::BodyTooLong);
+}
+
+/// Reads an answer as the client does; says what is left over.
+fn whole(bytes: &[u8], piece: usize) -> Result<(u16, Vec<u8>, usize), Fault> {
+    let mut seen = Vec::new();
+    let mut pieces = bytes.chunks(piece);
+    let head = loop {
+        if let Some(head) = parse_head(&seen)? {
+            break head;
+        }
+        seen.extend_from_slice(pieces.next().ok_or(Fault::Cut)?);
+    };
+    let mut body = Body::new(head.framing)?;
+    let mut left = body.take(&seen[head.bytes..])?.len();
+    for piece in pieces {
+        left = left.saturating_add(body.take(piece)?.len());
+    }
+    Ok((head.status, body.end()?, left))
+}
+
+/// Words of HTTP in any order, with noise between them.
+fn any_answer() -> impl Strategy<Value = Vec<u8>> {
+    let words = proptest::sample::select(vec![
+        "HTTP/1.1 200 OK\r\n",
+        "HTTP/1.0 200 OK\n",
+        "HTTP/1.1 ",
+        "content-length: 3\r\n",
+        "content-length: 99\r\n",
+        "transfer-encoding: chunked\r\n",
+        "connection: close\r\n",
+        "x: y\r\n",
+        "\r\n",
+        "\n",
+        "3\r\nabc\r\n",
+        "0\r\n\r\n",
+        "fffffffffffffff\r\n",
+        "{}",
+    ]);
+    let part = prop_oneof![
+        8 => words.prop_map(|word| word.as_bytes().to_vec()),
+        1 => prop::collection::vec(any::<u8>(), 0..6),
+    ];
+    let head = Just(b"HTTP/1.1 200 OK\r\n".to_vec());
+    (
+        prop_oneof![3 => head, 1 => Just(Vec::new())],
+        prop::collection::vec(part, 0..10),
+    )
+        .prop_map(|(head, parts)| [head, parts.concat()].concat())
+}
+
+proptest! {
+    #[test]
+    fn how_an_answer_is_cut_into_pieces_changes_nothing(bytes in any_answer(), piece in 1_usize..9) {
+        let (at_once, in_pieces) = (whole(&bytes, usize::MAX), whole(&bytes, piece));
+        prop_assert_eq!(at_once, in_pieces);
+    }
+
+    #[test]
+    fn no_bytes_make_a_parser_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let head = parse_head(&bytes);
+        prop_assert!(!matches!(head, Ok(Some(head)) if head.bytes > bytes.len()));
+        for framing in [Framing::Length(100), Framing::Chunked, Framing::UntilClose] {
+            drop(body(framing, &bytes, 3));
+        }
+    }
 }
