@@ -73,6 +73,14 @@ pub const POLICY_CHARS_MAX: usize = 2_048;
 pub const ROLE_CHARS_MAX: usize = 2_048;
 /// Longest answer that is read: the mappings, doubled by JSON escapes, and the rest.
 pub const ANSWER_BYTES_MAX: usize = 5 * 1024 * 1024;
+/// Longest head of an HTTP answer, where we read it ourselves; API Gateway sends up to 10 KiB.
+pub const ANSWER_HEAD_BYTES_MAX: usize = 32 * 1024;
+/// Headers of such an answer.
+pub const ANSWER_HEADERS_MAX: usize = 100;
+/// Longest line between two chunks of such an answer.
+pub const CHUNK_LINE_BYTES_MAX: usize = 256;
+/// Connections to one provider that are kept for the next question.
+pub const IDLE_CONNECTIONS_MAX: usize = 8;
 /// Nesting that a JSON answer may have.
 pub const ANSWER_DEPTH_MAX: usize = 32;
 /// Keys that one answer may list.

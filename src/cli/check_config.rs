@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::store_probe::{self, Place};
 use super::{ConfigSource, Failure, load, output, providers};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Identity, Provider};
 use crate::ssh::HostKey;
 
 /// Options of `check-config`.
@@ -57,9 +57,12 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
 /// Opens every provider and says where it is.
 fn providers(config: &Config) -> Result<String, Failure> {
     let described = providers::open(config)?.into_iter().map(|opened| {
-        let place = match &opened.file {
-            Some(users) => format!("static, users: {}", users.users()),
-            None => origin(&opened.identity.url),
+        let identity = opened.identity;
+        let place = match (&opened.file, identity.provider) {
+            (Some(users), _) => format!("static, users: {}", users.users()),
+            (None, Provider::Lambda) => function(identity, opened.provider.place()),
+            (None, Provider::ApiGateway) => format!("api-gateway at {}", origin(&identity.url)),
+            (None, Provider::Webhook | Provider::Static) => origin(&identity.url),
         };
         match opened.name {
             "" => place,
@@ -67,6 +70,16 @@ fn providers(config: &Config) -> Result<String, Failure> {
         }
     });
     Ok(described.collect::<Vec<_>>().join(", "))
+}
+
+/// Names a function and where it is asked.
+fn function(identity: &Identity, place: Option<(String, u16)>) -> String {
+    let function = &identity.function;
+    let name = function.name.as_deref().unwrap_or_default();
+    let qualifier = function.qualifier.iter().map(|q| format!(":{q}"));
+    let name: String = std::iter::once(name.to_owned()).chain(qualifier).collect();
+    let host = place.map_or_else(String::new, |(host, _)| format!(" at {host}"));
+    format!("lambda {name}{host}")
 }
 
 /// Returns a URL without its path and query: those may carry a key.

@@ -9,13 +9,15 @@ use super::Failure;
 use crate::auth::{AuthSettings, DoorSettings, Methods, Roles, UserNameRule};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, Identity};
+use crate::idp::api_gateway::{ApiGateway, ApiGatewaySettings, Signing};
 use crate::idp::cache::{CacheSettings, Cached};
+use crate::idp::lambda::{Lambda, LambdaSettings};
 use crate::idp::metered::Metered;
 use crate::idp::named::Named;
 use crate::idp::router::{Route, Router};
 use crate::idp::static_file::StaticFile;
 use crate::idp::webhook::{Event, Webhook, WebhookSettings};
-use crate::idp::{Examined, IdentityProvider};
+use crate::idp::{AwsCredentials, Examined, IdentityProvider};
 use crate::metrics::Metrics;
 
 /// A provider that has been opened and not been asked yet.
@@ -58,6 +60,16 @@ fn open_one<'c>(
 ) -> Result<Opened<'c>, Failure> {
     let (provider, file): (Arc<dyn Examined>, _) = match identity.provider {
         config::Provider::Webhook => (Arc::new(open_webhook(config, name, identity)?), None),
+        config::Provider::ApiGateway => {
+            let provider = ApiGateway::new(api_gateway(config, identity));
+            let provider = provider.map_err(|error| unusable(name, &error))?;
+            (Arc::new(provider), None)
+        }
+        config::Provider::Lambda => {
+            let provider = Lambda::new(lambda(config, identity));
+            let provider = provider.map_err(|error| unusable(name, &error))?;
+            (Arc::new(provider), None)
+        }
         config::Provider::Static => {
             // The configuration refuses a static provider without a file.
             let path = identity.users_file.as_deref().unwrap_or_default();
@@ -225,6 +237,56 @@ pub(super) fn webhook(config: &Config, identity: &Identity) -> WebhookSettings {
     }
 }
 
+fn api_gateway(config: &Config, identity: &Identity) -> ApiGatewaySettings {
+    let signing = || Signing {
+        region: identity.aws.region.clone(),
+        credentials: credentials(&identity.aws),
+    };
+    ApiGatewaySettings {
+        url: identity.url.clone(),
+        server_id: server_id(config, identity).into(),
+        headers: identity.headers.clone(),
+        signing: match identity.sign {
+            config::Sign::None => None,
+            config::Sign::Aws => Some(signing()),
+        },
+        connect_timeout: identity.connect_timeout,
+        total_timeout: identity.total_timeout,
+        ca_pem: identity.ca_pem.clone().map(String::into_bytes),
+        plaintext: identity.plaintext,
+        accept_keys_with_password: identity.accept_keys_with_password,
+    }
+}
+
+fn lambda(config: &Config, identity: &Identity) -> LambdaSettings {
+    LambdaSettings {
+        // The configuration refuses a provider of this kind without a function.
+        function: identity.function.name.clone().unwrap_or_default(),
+        qualifier: identity.function.qualifier.clone(),
+        server_id: server_id(config, identity).into(),
+        region: identity.aws.region.clone(),
+        endpoint: identity.aws.endpoint.clone(),
+        credentials: credentials(&identity.aws),
+        ca_pem: identity.ca_pem.clone().map(String::into_bytes),
+        connect_timeout: identity.connect_timeout,
+        total_timeout: identity.total_timeout,
+        plaintext: identity.plaintext,
+        accept_keys_with_password: identity.accept_keys_with_password,
+        omit_blank_password: identity.function.omit_blank_password,
+    }
+}
+
+fn credentials(aws: &config::Aws) -> AwsCredentials {
+    match (&aws.access_key_id, &aws.secret_access_key) {
+        (Some(access_key), Some(secret_key)) => AwsCredentials::Static {
+            access_key: access_key.clone(),
+            secret_key: secret_key.clone(),
+            session_token: aws.session_token.clone(),
+        },
+        _ => AwsCredentials::DefaultChain,
+    }
+}
+
 /// Returns what the configuration says about logging in.
 pub(super) fn auth(identity: &Identity) -> AuthSettings {
     AuthSettings {
@@ -247,7 +309,10 @@ pub(super) const fn user_names(identity: &Identity) -> UserNameRule {
         | (config::UserNames::Auto, config::Provider::Webhook | config::Provider::Static) => {
             UserNameRule::Open
         }
-        (config::UserNames::Aws, _) => UserNameRule::Aws,
+        (config::UserNames::Aws, _)
+        | (config::UserNames::Auto, config::Provider::ApiGateway | config::Provider::Lambda) => {
+            UserNameRule::Aws
+        }
     }
 }
 

@@ -156,7 +156,7 @@ pub const REMEDIES: &[Remedy] = &[
     row(
         "status-denied",
         "the service answered 401 or 403",
-        "is the service's own authorization right (`identity.headers`)? To refuse a user answer 200 and `{\"allow\": false}`",
+        "is the gateway's own authorization right (`identity.headers`, `identity.sign`)? To refuse a user answer 200 and `{\"allow\": false}`",
     ),
     row(
         "function-error",
@@ -215,6 +215,31 @@ pub const REMEDIES: &[Remedy] = &[
         "is it a login page or a proxy's error? Check the url",
     ),
     row(
+        "answer-encoded",
+        "the answer is compressed, which was not asked for",
+        "turn compression off for this API",
+    ),
+    row(
+        "aws-credentials",
+        "no AWS credentials were found, or AWS does not take them",
+        "set `identity.aws_access_key_id` and its secret, or give the machine a role; see the detail",
+    ),
+    row(
+        "function-access-denied",
+        "the gateway may not invoke the function",
+        "allow `lambda:InvokeFunction` on it to the gateway's own identity",
+    ),
+    row(
+        "function-not-found",
+        "Lambda knows no such function or qualifier",
+        "check `identity.function`, `identity.qualifier` and `identity.aws_region`",
+    ),
+    row(
+        "function-throttled",
+        "Lambda has too many invocations at once (429)",
+        "reserve concurrency for the function, or raise the account's",
+    ),
+    row(
         "flight-lost",
         "the question that several logins waited for was lost",
         "log in again; if it repeats, report it",
@@ -254,6 +279,11 @@ pub const REMEDIES: &[Remedy] = &[
         "keys-in-password-answer",
         "the answer to a password lists public keys",
         "list keys only for look-ups, or set `identity.accept_keys_with_password = true` once you know that passwords are checked",
+    ),
+    row(
+        "password-not-read",
+        "the answer is yes with and without a password that only the header `PasswordBase64` can carry",
+        "let the function read `PasswordBase64`, and answer look-ups of users without keys with `{}`",
     ),
     row(
         "answer-expired",

@@ -25,7 +25,7 @@ use crate::storage::Capabilities;
 pub use self::document::{document, example};
 pub use self::problem::{ConfigErrors, Place, Problem};
 pub use self::words::{
-    Encryption, Event, LogFormat, Methods, Mtime, PartialUploads, Provider, Roles, SetStat,
+    Encryption, Event, LogFormat, Methods, Mtime, PartialUploads, Provider, Roles, SetStat, Sign,
     UserNames,
 };
 
@@ -109,6 +109,9 @@ pub struct Identity {
     /// The users of [`Provider::Static`].
     pub users_file: Option<String>,
     pub event: Event,
+    pub function: Function,
+    pub sign: Sign,
+    pub aws: Aws,
     /// Sent with every question.
     pub headers: Vec<(String, Secret)>,
     /// The only roots to trust, in PEM; `None` = the system's.
@@ -122,6 +125,28 @@ pub struct Identity {
     pub user_names: UserNames,
     pub roles: Roles,
     pub cache: Cache,
+}
+
+/// The function of [`Provider::Lambda`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Function {
+    /// Or its ARN, or a part of that.
+    pub name: Option<String>,
+    pub qualifier: Option<String>,
+    pub omit_blank_password: bool,
+}
+
+/// Who the gateway is to AWS when it asks a provider there.
+#[derive(Debug, Clone, Default)]
+pub struct Aws {
+    /// `None` = the one that stands in the function's ARN or the url.
+    pub region: Option<String>,
+    /// `None` = AWS's own.
+    pub endpoint: Option<String>,
+    /// `None` = the AWS chain.
+    pub access_key_id: Option<String>,
+    pub secret_access_key: Option<Secret>,
+    pub session_token: Option<Secret>,
 }
 
 /// How long answers are remembered.
@@ -304,6 +329,9 @@ impl Default for Identity {
             url: String::new(),
             users_file: None,
             event: Event::default(),
+            function: Function::default(),
+            sign: Sign::default(),
+            aws: Aws::default(),
             headers: Vec::new(),
             ca_pem: None,
             connect_timeout: Duration::from_secs(3),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{
     Config, Encryption, Event, LogFormat, Methods, Mtime, PartialUploads, Provider, Roles, SetStat,
-    UserNames,
+    Sign, UserNames,
 };
 use crate::limits::{PART_BYTES_MAX, PART_BYTES_MIN};
 use crate::secret::Secret;
@@ -190,14 +190,23 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("", "server_id", K::Text(|c| &mut c.server_id), "Name of this gateway in questions to the identity provider, and in logs"),
 
     S::new("identity", "providers", K::Texts(|c| &mut c.identity.providers), "Names of the `[provider.NAME]` tables, in the order in which they are asked; without any, `[identity]` itself is the only provider"),
-    S::new("identity", "provider", word!(Provider, identity.provider), "Who is asked: a `webhook`, or a `static` file of users (docs/static-users.md)"),
+    S::new("identity", "provider", word!(Provider, identity.provider), "Who is asked: a `webhook`, AWS Transfer Family's providers `api-gateway` and `lambda` (docs/transfer-family.md), or a `static` file of users (docs/static-users.md)"),
     S::new("identity", "server_id", K::OptionalText(|c| &mut c.identity.server_id), "Name of the server that this provider is asked for; the gateway's own `server_id` without it"),
     S::new("identity", "listen", K::AddressOrOff(|c| &mut c.identity.listen), "In `[provider.NAME]`: a further address and port for SSH, where this provider is asked and those of the main one are not"),
     S::new("identity", "user_suffix", K::OptionalText(|c| &mut c.identity.user_suffix), "In `[provider.NAME]`: end of the user names that are this provider's alone, such as `@@partners`; the provider is asked without it"),
     S::new("identity", "user_prefix", K::OptionalText(|c| &mut c.identity.user_prefix), "The same for the beginning of user names"),
-    S::new("identity", "url", K::Text(|c| &mut c.identity.url), "Where logins are asked about (POST); required by the `webhook` provider"),
+    S::new("identity", "url", K::Text(|c| &mut c.identity.url), "Where logins are asked about; required by `webhook` (POST) and by `api-gateway` (the invoke URL with its stage)"),
     S::new("identity", "users_file", K::OptionalText(|c| &mut c.identity.users_file), "The TOML file of the `static` provider's users; it is read again when it changes"),
-    S::new("identity", "event", word!(Event, identity.event), "The gateway's own question, or exactly AWS Transfer Family's five fields"),
+    S::new("identity", "event", word!(Event, identity.event), "What the `webhook` is sent: the gateway's own question, or exactly AWS Transfer Family's five fields"),
+    S::new("identity", "function", K::OptionalText(|c| &mut c.identity.function.name), "The function of the `lambda` provider: its name, ARN or partial ARN"),
+    S::new("identity", "qualifier", K::OptionalText(|c| &mut c.identity.function.qualifier), "A version or an alias of the function"),
+    S::new("identity", "omit_blank_password", K::Flag(|c| &mut c.identity.function.omit_blank_password), "Leaves `password` out of the function's event for a key look-up, instead of sending it empty"),
+    S::new("identity", "sign", word!(Sign, identity.sign), "`aws` signs questions to `api-gateway`, for an API whose method has the authorization `AWS_IAM`"),
+    S::new("identity", "aws_region", K::OptionalText(|c| &mut c.identity.aws.region), "Region of the function or the API; without it, the one in the function's ARN or the API's host name"),
+    S::new("identity", "aws_endpoint", K::OptionalText(|c| &mut c.identity.aws.endpoint), "URL of Lambda; AWS's own without it"),
+    S::new("identity", "aws_access_key_id", K::OptionalText(|c| &mut c.identity.aws.access_key_id), "Access key for `lambda` and `sign`; without it, the AWS chain: environment, profile, web identity, ECS, EC2"),
+    S::new("identity", "aws_secret_access_key", K::Secret(|c| &mut c.identity.aws.secret_access_key), "Its secret key"),
+    S::new("identity", "aws_session_token", K::Secret(|c| &mut c.identity.aws.session_token), "Its session token"),
     S::new("identity", "headers", K::Headers(|c| &mut c.identity.headers), "Sent with every question, such as `Authorization`; in the environment and in a file: one `Name: value` per line"),
     S::new("identity", "ca_file", K::FileText(|c| &mut c.identity.ca_pem), "Certificate authorities (PEM) to trust instead of the system's"),
     S::new("identity", "connect_timeout_ms", K::Milliseconds(MILLISECONDS, |c| &mut c.identity.connect_timeout), "For the connection to the provider"),

@@ -82,6 +82,92 @@ fn each_provider_has_its_own_settings() {
 }
 
 #[test]
+fn providers_of_aws_need_what_they_need_and_nothing_else() {
+    let with = |identity: &str| {
+        let text = format!("state_directory = \"s\"\n[identity]\n{identity}");
+        read(&text, &[]).map_err(|errors| errors.to_string())
+    };
+    let arn = "arn:aws:lambda:eu-west-1:123456789012:function:idp";
+    let lambda = format!("provider = \"lambda\"\nfunction = \"{arn}\"\n");
+    let api = "provider = \"api-gateway\"\nurl = \"https://a/prod\"\n";
+    let config = with(&lambda).unwrap();
+    assert_eq!(config.identity.provider, Provider::Lambda);
+    assert!(with(api).is_ok());
+    let keys = "aws_access_key_id = \"AK\"\naws_secret_access_key = \"S\"\n";
+    assert!(with(&format!("{lambda}{keys}ca_file = \"ca.pem\"")).is_ok());
+    assert!(with(&format!("{api}{keys}sign = \"aws\"")).is_ok());
+    let clear = "aws_endpoint = \"http://localstack:4566\"";
+    for (text, expected) in [
+        ("provider = \"lambda\"", "identity.function: missing"),
+        (
+            "provider = \"lambda\"\nfunction = \"idp\"",
+            "identity.aws_region: missing",
+        ),
+        (
+            &format!("{lambda}url = \"https://a/\""),
+            "identity.url: has no effect",
+        ),
+        (
+            &format!("{lambda}sign = \"aws\""),
+            "identity.sign: has no effect",
+        ),
+        (
+            &format!("{lambda}headers = {{ a = \"b\" }}"),
+            "identity.headers: has no effect",
+        ),
+        (
+            &format!("{lambda}{clear}"),
+            "passwords would travel to localstack",
+        ),
+        (
+            &format!("{lambda}aws_access_key_id = \"AK\""),
+            "aws_secret_access_key: missing",
+        ),
+        (
+            &format!("{lambda}aws_session_token = \"T\""),
+            "aws_session_token: has no effect",
+        ),
+        ("provider = \"api-gateway\"", "identity.url: missing"),
+        (
+            &format!("{api}function = \"idp\""),
+            "identity.function: has no effect",
+        ),
+        (&format!("{api}{keys}"), "set sign = \"aws\" as well"),
+        (
+            &format!("{api}event = \"transfer-family\""),
+            "identity.event: has no effect",
+        ),
+        (
+            "provider = \"api-gateway\"\nurl = \"http://a/\"",
+            "would travel to a in clear",
+        ),
+        (
+            "url = \"https://a/\"\nqualifier = \"x\"",
+            "set provider = \"lambda\" as well",
+        ),
+        (
+            "url = \"https://a/\"\nsign = \"aws\"",
+            "set provider = \"api-gateway\" as well",
+        ),
+    ] {
+        let message = with(text).unwrap_err();
+        assert!(message.contains(expected), "{text}\n{message}");
+    }
+}
+
+#[test]
+fn what_all_providers_share_may_be_of_use_to_some() {
+    let text = "state_directory = \"s\"\n[identity]\nproviders = [\"a\", \"b\"]\n\
+        aws_region = \"eu-west-1\"\nheaders = { a = \"b\" }\n\
+        [provider.a]\nprovider = \"lambda\"\nfunction = \"idp\"\n\
+        [provider.b]\nurl = \"https://b/\"\n";
+    assert!(read(text, &[]).is_ok());
+    let message = refused(&format!("{text}qualifier = \"live\"\n"), &[]);
+    let expected = "provider.b.qualifier: has no effect; set provider = \"lambda\" as well";
+    assert!(message.contains(expected), "{message}");
+}
+
+#[test]
 fn secrets_come_from_files_and_are_never_shown() {
     let text = format!(
         "{GOOD}headers_file = \"headers.txt\"\nca_file = \"ca.pem\"\n\

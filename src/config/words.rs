@@ -39,8 +39,22 @@ words!(
         /// A POST to a URL.
         #[default]
         Webhook = "webhook",
+        /// AWS Transfer Family's GET, in its exact form.
+        ApiGateway = "api-gateway",
+        /// AWS Transfer Family's event, given to a function.
+        Lambda = "lambda",
         /// A file of users.
         Static = "static",
+    }
+);
+
+words!(
+    /// Whether questions to an API are signed.
+    Sign {
+        #[default]
+        None = "none",
+        /// As AWS's IAM wants it.
+        Aws = "aws",
     }
 );
 

@@ -7,14 +7,20 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 
+pub use self::aws::Credentials as AwsCredentials;
 pub use self::exchange::{Examined, Exchange};
 pub use self::names::UserNameRule;
 pub use self::network::{Network, NetworkError, host_of};
 use crate::secret::Secret;
 use crate::vfs::HomeDirectory;
 
+pub mod api_gateway;
+mod aws;
 pub mod cache;
+pub mod endpoint;
 mod exchange;
+mod failure;
+pub mod lambda;
 pub mod metered;
 pub mod named;
 mod names;

@@ -6,7 +6,7 @@
 
 use std::error::Error;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,9 +16,11 @@ use reqwest::{Certificate, Client, Response, StatusCode, Url, redirect, retry};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use super::failure::{chain, unavailable};
 use super::wire::{self, Asked, Transport};
 use super::{
     AuthMethod, Credential, Examined, Exchange, IdentityProvider, IdpError, Question, Verdict,
+    endpoint,
 };
 use crate::clock::Clock;
 use crate::limits;
@@ -162,7 +164,7 @@ impl Webhook {
             .await
             .unwrap_or_else(|_| {
                 let detail = format!("no complete answer within {} ms", total.as_millis());
-                Err(unavailable("timeout", detail))
+                Err(unavailable("timeout", &detail))
             })
     }
 
@@ -314,7 +316,7 @@ fn endpoint(settings: &WebhookSettings) -> Result<Url, WebhookSettingsError> {
     }
     match url.scheme() {
         "https" => Ok(url),
-        "http" if settings.plaintext || is_loopback(&url) => Ok(url),
+        "http" if may_carry(&url, settings.plaintext) => Ok(url),
         "http" => {
             let host = url.host_str().unwrap_or_default().to_owned();
             Err(WebhookSettingsError::Plaintext(host))
@@ -323,12 +325,9 @@ fn endpoint(settings: &WebhookSettings) -> Result<Url, WebhookSettingsError> {
     }
 }
 
-fn is_loopback(url: &Url) -> bool {
+fn may_carry(url: &Url, plaintext: bool) -> bool {
     let host = url.host_str().unwrap_or_default();
-    let literal = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
-        || literal.parse().is_ok_and(|ip: Ipv4Addr| ip.is_loopback())
-        || literal.parse().is_ok_and(|ip: Ipv6Addr| ip.is_loopback())
+    endpoint::may_carry_passwords(false, host, plaintext)
 }
 
 fn headers(extra: &[(String, Secret)]) -> Result<HeaderMap, WebhookSettingsError> {
@@ -351,7 +350,7 @@ async fn read_body(response: &mut Response, body: &mut Vec<u8>) -> Result<(), Id
     while let Some(chunk) = response.chunk().await.map_err(failure)? {
         if body.len().saturating_add(chunk.len()) > limits::ANSWER_BYTES_MAX {
             let detail = format!("the body is longer than {} bytes", limits::ANSWER_BYTES_MAX);
-            return Err(unavailable("answer-too-large", detail));
+            return Err(unavailable("answer-too-large", &detail));
         }
         body.extend_from_slice(&chunk);
     }
@@ -362,32 +361,16 @@ async fn read_body(response: &mut Response, body: &mut Vec<u8>) -> Result<(), Id
 fn failure(error: reqwest::Error) -> IdpError {
     let error = error.without_url();
     if error.is_timeout() {
-        unavailable("timeout", chain(&error))
+        unavailable("timeout", &chain(&error))
     } else if error.is_connect() {
-        unavailable("connect", chain(&error))
+        unavailable("connect", &chain(&error))
     } else {
         transport(&error)
     }
 }
 
-fn transport(error: &dyn Error) -> IdpError {
-    unavailable("transport", chain(error))
-}
-
-/// Joins an error and its causes.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
-}
-
-fn unavailable(reason: &'static str, detail: String) -> IdpError {
-    let detail = detail.into();
-    IdpError::Unavailable { reason, detail }
+fn transport(error: &(dyn Error + 'static)) -> IdpError {
+    unavailable("transport", &chain(error))
 }
 
 #[cfg(test)]

@@ -30,6 +30,21 @@ impl MakeWriter<'_> for Lines {
     }
 }
 
+/// Returns what is logged meanwhile, at every level.
+pub(crate) async fn logged<T>(work: impl Future<Output = T>) -> (T, String) {
+    let lines = Lines::default();
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(lines.clone())
+        .finish();
+    let guard = tracing::subscriber::set_default(subscriber);
+    let outcome = work.await;
+    drop(guard);
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    (outcome, text)
+}
+
 #[tokio::test]
 async fn each_attempt_is_one_line_without_secrets() {
     let lines = Lines::default();

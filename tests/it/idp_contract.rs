@@ -46,7 +46,7 @@ fn judge(case: &Value) -> Result<Verdict, IdpError> {
     wire::parse(asked, status, body.as_bytes())
 }
 
-fn verdict(judged: &Result<Verdict, IdpError>) -> (&'static str, Option<&'static str>) {
+pub(crate) fn verdict(judged: &Result<Verdict, IdpError>) -> (&'static str, Option<&'static str>) {
     match judged {
         Ok(Verdict::Allowed(_)) => ("allowed", None),
         Ok(Verdict::Denied(denied)) => ("denied", Some(denied.reason)),

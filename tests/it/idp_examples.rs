@@ -262,7 +262,7 @@ fn needs_newer_go(stderr: &[u8]) -> bool {
 }
 
 /// Says why an example is not tested; where everything is to be tested, that is a failure.
-fn skip(name: &str, reason: &str) {
+pub(crate) fn skip(name: &str, reason: &str) {
     assert!(!must_run(), "CI=1, and {name} does not run: {reason}");
     println!("skipped: {name}: {reason}");
 }

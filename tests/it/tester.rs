@@ -82,9 +82,9 @@ fn good(question: &Value) -> (u16, Value) {
     (200, answer)
 }
 
-struct Bench {
+pub(crate) struct Bench {
     directory: TempDir,
-    settings: BTreeMap<&'static str, String>,
+    pub(crate) settings: BTreeMap<&'static str, String>,
     _s3: EmbeddedS3,
 }
 
@@ -94,7 +94,7 @@ impl Bench {
     }
 
     /// Configures a gateway with one bucket, `inbox`.
-    async fn at(url: &str) -> Self {
+    pub(crate) async fn at(url: &str) -> Self {
         let s3 = EmbeddedS3::start(embedded_s3::Settings {
             buckets: vec!["inbox".to_owned()],
             ..embedded_s3::Settings::default()
@@ -129,7 +129,7 @@ impl Bench {
         path
     }
 
-    async fn test(&self, arguments: &[&str], password: &str) -> (i32, String, String) {
+    pub(crate) async fn test(&self, arguments: &[&str], password: &str) -> (i32, String, String) {
         let output = run(&self.settings, arguments, password).await;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let (out, err) = (text(&output.stdout), text(&output.stderr));

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Aws, Refusal, Server};
 use crate::auth::password_fault;
-use crate::idp::{Credential, Exchange, IdpError, Question, Verdict};
+use crate::idp::{Credential, Denied, Exchange, IdpError, Question, Verdict};
 use crate::secret::Secret;
 
 pub(super) async fn perform(aws: &Aws, body: &Value, peer: IpAddr) -> Result<Value, Refusal> {
@@ -76,6 +76,12 @@ fn told(exchange: Option<Exchange>) -> Value {
     };
     let response = String::from_utf8_lossy(&exchange.body);
     match &exchange.judged {
+        // As at AWS, a function that raised has given no answer.
+        Ok(Verdict::Denied(denied)) if denied.reason == Denied::FUNCTION_ERROR => {
+            let detail = denied.detail.as_deref().unwrap_or("no errorType");
+            let message = format!("Internal server error ({}: {detail})", denied.reason);
+            fields(&exchange.url, "", 500, &message)
+        }
         Ok(Verdict::Allowed(_) | Verdict::Denied(_)) => {
             fields(&exchange.url, &response, exchange.status.unwrap_or(200), "")
         }
@@ -107,4 +113,34 @@ fn text<'b>(body: &'b Value, key: &str) -> Result<Option<&'b str>, Refusal> {
 
 fn required<'b>(body: &'b Value, key: &str) -> Result<&'b str, Refusal> {
     text(body, key)?.ok_or_else(|| Refusal::invalid(&format!("{key} is required")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_function_that_raised_is_told_as_aws_tells_it() {
+        let denied = Denied {
+            reason: Denied::FUNCTION_ERROR,
+            detail: Some("KeyError".into()),
+        };
+        let exchange = Exchange {
+            url: "https://lambda.example.com".to_owned(),
+            status: Some(200),
+            body: br#"{"errorMessage": "walnut-39", "errorType": "KeyError"}"#.to_vec(),
+            judged: Ok(Verdict::Denied(denied)),
+            first_byte: None,
+            total: Duration::ZERO,
+        };
+        let told = told(Some(exchange));
+        assert_eq!(
+            (&told["StatusCode"], &told["Response"]),
+            (&json!(500), &json!(""))
+        );
+        let message = "Internal server error (function-error: KeyError)";
+        assert_eq!(told["Message"], message);
+    }
 }

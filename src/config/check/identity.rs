@@ -2,7 +2,7 @@
 
 use super::Url;
 use crate::config::settings::{PROVIDERS, join, variable};
-use crate::config::{Config, Identity, NamedProvider, Provider};
+use crate::config::{Cache, Config, Event, Identity, NamedProvider, Provider, Sign};
 
 type Refuse<'r> = &'r mut dyn FnMut(&str, String);
 
@@ -95,45 +95,160 @@ fn provider(config: &Config, section: &str, identity: &Identity, refuse: Refuse<
             refuse(key, "has a control character".to_owned());
         }
     }
+    without_effect(config, section, identity, &mut refuse);
     match identity.provider {
-        Provider::Webhook => webhook(config, section, identity, &mut refuse),
-        Provider::Static => static_file(section, identity, &mut refuse),
+        Provider::Webhook => {
+            url(section, identity, &mut refuse);
+            headers(identity, &mut refuse);
+            times(config, identity, &mut refuse);
+        }
+        Provider::ApiGateway => {
+            url(section, identity, &mut refuse);
+            headers(identity, &mut refuse);
+            times(config, identity, &mut refuse);
+            keys(identity, &mut refuse);
+        }
+        Provider::Lambda => {
+            function(section, identity, &mut refuse);
+            times(config, identity, &mut refuse);
+            keys(identity, &mut refuse);
+        }
+        Provider::Static => missing(
+            section,
+            "users_file",
+            identity.users_file.is_some(),
+            &mut refuse,
+        ),
     }
 }
 
-fn static_file(section: &str, identity: &Identity, refuse: Refuse<'_>) {
-    if identity.users_file.is_none() {
-        let name = variable(&join(section, "users_file"));
-        let message = format!("missing: set users_file under [{section}], or {name}");
-        refuse("users_file", message);
-    }
-    // What stands in [identity] may be meant for the others.
-    if section != PROVIDERS.section {
-        return;
-    }
-    let cache = &identity.cache;
+/// A setting that some providers do not look at.
+struct Particular {
+    key: &'static str,
+    of: &'static [Provider],
+    written: fn(&Identity) -> bool,
+}
+
+const fn particular(
+    key: &'static str,
+    of: &'static [Provider],
+    written: fn(&Identity) -> bool,
+) -> Particular {
+    Particular { key, of, written }
+}
+
+const PARTICULAR: &[Particular] = {
+    use Provider::{ApiGateway, Lambda, Static, Webhook};
+    const HTTP: &[Provider] = &[Webhook, ApiGateway];
+    const NETWORK: &[Provider] = &[Webhook, ApiGateway, Lambda];
+    const AWS: &[Provider] = &[Lambda, ApiGateway];
+    &[
+        particular("users_file", &[Static], |i| i.users_file.is_some()),
+        particular("url", HTTP, |i| !i.url.is_empty()),
+        particular("headers", HTTP, |i| !i.headers.is_empty()),
+        particular("event", &[Webhook], |i| i.event != Event::default()),
+        particular("send_session_id", &[Webhook], |i| i.send_session_id),
+        particular("ca_file", NETWORK, |i| i.ca_pem.is_some()),
+        particular("plaintext", NETWORK, |i| i.plaintext),
+        particular("cache_seconds", NETWORK, |i| remembers(&i.cache)),
+        particular("sign", &[ApiGateway], |i| i.sign != Sign::default()),
+        particular("function", &[Lambda], |i| i.function.name.is_some()),
+        particular("qualifier", &[Lambda], |i| i.function.qualifier.is_some()),
+        particular("omit_blank_password", &[Lambda], |i| {
+            i.function.omit_blank_password
+        }),
+        particular("aws_endpoint", &[Lambda], |i| i.aws.endpoint.is_some()),
+        particular("aws_region", AWS, |i| i.aws.region.is_some()),
+        particular("aws_access_key_id", AWS, |i| i.aws.access_key_id.is_some()),
+    ]
+};
+
+fn remembers(cache: &Cache) -> bool {
     let times = [cache.allowed_for, cache.denied_for, cache.stale_for];
-    for (name, written) in [
-        ("url", !identity.url.is_empty()),
-        ("headers", !identity.headers.is_empty()),
-        ("ca_file", identity.ca_pem.is_some()),
-        ("cache_seconds", times.iter().any(|time| !time.is_zero())),
-    ] {
-        if written {
-            let message = "has no effect with provider = \"static\"; leave it out".to_owned();
-            refuse(name, message);
+    times.iter().any(|time| !time.is_zero())
+}
+
+fn without_effect(config: &Config, section: &str, identity: &Identity, refuse: Refuse<'_>) {
+    let provider = identity.provider;
+    // What stands in [identity] may be meant for the others.
+    let inherited = (section != PROVIDERS.section).then_some(&config.identity);
+    for Particular { key, of, written } in PARTICULAR {
+        let is_own = written(identity) && !inherited.is_some_and(written);
+        if is_own && !of.contains(&provider) {
+            let message = if provider == Provider::default() {
+                let words: Vec<_> = of.iter().map(|of| format!("{:?}", of.as_str())).collect();
+                format!(
+                    "has no effect; set provider = {} as well",
+                    words.join(" or ")
+                )
+            } else {
+                let word = provider.as_str();
+                format!("has no effect with provider = {word:?}; leave it out")
+            };
+            refuse(key, message);
+        }
+    }
+    if provider == Provider::ApiGateway && identity.sign == Sign::None && inherited.is_none() {
+        let aws = &identity.aws;
+        for (key, written) in [
+            ("aws_region", aws.region.is_some()),
+            ("aws_access_key_id", aws.access_key_id.is_some()),
+        ] {
+            if written {
+                refuse(key, "has no effect; set sign = \"aws\" as well".to_owned());
+            }
         }
     }
 }
 
-fn webhook(config: &Config, section: &str, identity: &Identity, refuse: Refuse<'_>) {
-    if identity.users_file.is_some() {
-        let message = "has no effect; set provider = \"static\" as well".to_owned();
-        refuse("users_file", message);
+fn missing(section: &str, key: &str, is_set: bool, refuse: Refuse<'_>) {
+    if !is_set {
+        let name = variable(&join(section, key));
+        let message = format!("missing: set {key} under [{section}], or {name}");
+        refuse(key, message);
     }
-    url(section, identity, refuse);
-    headers(identity, refuse);
-    times(config, identity, refuse);
+}
+
+fn function(section: &str, identity: &Identity, refuse: Refuse<'_>) {
+    missing(
+        section,
+        "function",
+        identity.function.name.is_some(),
+        refuse,
+    );
+    match identity.aws.endpoint.as_deref().map(Url::parse) {
+        Some(Err(message)) => refuse("aws_endpoint", message.to_owned()),
+        Some(Ok(url)) => in_clear("aws_endpoint", &url, identity, refuse),
+        None => {}
+    }
+    let function = identity.function.name.as_deref().unwrap_or_default();
+    if !function.is_empty() && !function.starts_with("arn:") && identity.aws.region.is_none() {
+        let name = variable(&join(section, "aws_region"));
+        let message = format!(
+            "missing: set aws_region under [{section}], or {name}, or give the function's full ARN"
+        );
+        refuse("aws_region", message);
+    }
+}
+
+/// Keys are complete or not there.
+fn keys(identity: &Identity, refuse: Refuse<'_>) {
+    let aws = &identity.aws;
+    match (&aws.access_key_id, &aws.secret_access_key) {
+        (Some(_), None) => refuse(
+            "aws_secret_access_key",
+            "missing: aws_access_key_id needs it (or aws_secret_access_key_file)".to_owned(),
+        ),
+        (None, Some(_)) => refuse(
+            "aws_access_key_id",
+            "missing: aws_secret_access_key needs it".to_owned(),
+        ),
+        (None, None) if aws.session_token.is_some() => refuse(
+            "aws_session_token",
+            "has no effect without aws_access_key_id and aws_secret_access_key".to_owned(),
+        ),
+        (Some(_), Some(_)) | (None, None) => {}
+    }
 }
 
 fn url(section: &str, identity: &Identity, refuse: Refuse<'_>) {
@@ -144,14 +259,17 @@ fn url(section: &str, identity: &Identity, refuse: Refuse<'_>) {
             refuse("url", message);
         }
         Err(message) => refuse("url", message.to_owned()),
-        Ok(url) if !url.encrypted && !url.is_loopback() && !identity.plaintext => {
-            let host = url.host;
-            let message = format!(
-                "passwords would travel to {host} in clear; allowed: https://, or plaintext = true"
-            );
-            refuse("url", message);
-        }
-        Ok(_) => {}
+        Ok(url) => in_clear("url", &url, identity, refuse),
+    }
+}
+
+fn in_clear(key: &str, url: &Url<'_>, identity: &Identity, refuse: Refuse<'_>) {
+    if !url.encrypted && !url.is_loopback() && !identity.plaintext {
+        let host = url.host;
+        let message = format!(
+            "passwords would travel to {host} in clear; allowed: https://, or plaintext = true"
+        );
+        refuse(key, message);
     }
 }
 

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 /// What the server does with one request.
 #[derive(Debug, Clone)]
@@ -17,6 +19,10 @@ pub(crate) enum Reply {
     Json(u16, Value),
     /// These bytes, then the connection is closed.
     Raw(Vec<u8>),
+    /// These bytes, then the next question.
+    Piece(Vec<u8>),
+    /// These bytes one by one, without haste.
+    Trickle(Vec<u8>),
     Redirect(String),
     /// A correct answer, one byte per second.
     Drip(Value),
@@ -56,6 +62,21 @@ struct Shared {
 impl FakeIdp {
     /// Answers with the script, one reply per request; after it, with a denial.
     pub(crate) async fn start(script: impl IntoIterator<Item = Reply>) -> Self {
+        Self::start_with(script, None).await
+    }
+
+    /// The same over TLS.
+    pub(crate) async fn start_tls(
+        script: impl IntoIterator<Item = Reply>,
+        acceptor: TlsAcceptor,
+    ) -> Self {
+        Self::start_with(script, Some(acceptor)).await
+    }
+
+    async fn start_with(
+        script: impl IntoIterator<Item = Reply>,
+        acceptor: Option<TlsAcceptor>,
+    ) -> Self {
         super::suite_log::begin();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -67,7 +88,17 @@ impl FakeIdp {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 state.connections.fetch_add(1, Ordering::SeqCst);
-                connections.spawn(serve(stream, Arc::clone(&state)));
+                let (state, acceptor) = (Arc::clone(&state), acceptor.clone());
+                connections.spawn(async move {
+                    match acceptor {
+                        None => serve(stream, state).await,
+                        Some(acceptor) => {
+                            if let Ok(stream) = acceptor.accept(stream).await {
+                                serve(stream, state).await;
+                            }
+                        }
+                    }
+                });
             }
         });
         Self {
@@ -79,6 +110,10 @@ impl FakeIdp {
 
     pub(crate) fn url(&self) -> String {
         format!("http://{}/login?key=walnut-39", self.address)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub(crate) fn asked(&self) -> Vec<Asked> {
@@ -95,7 +130,7 @@ impl FakeIdp {
     }
 }
 
-async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, shared: Arc<Shared>) {
     let mut stream = BufReader::new(stream);
     while let Some(asked) = read_request(&mut stream).await {
         shared.asked.lock().unwrap().push(asked);
@@ -107,10 +142,12 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
         {
             break;
         }
+        drop(stream.get_mut().flush().await);
     }
+    drop(stream.get_mut().shutdown().await);
 }
 
-async fn read_request(stream: &mut BufReader<TcpStream>) -> Option<Asked> {
+async fn read_request<S: AsyncRead + Unpin>(stream: &mut BufReader<S>) -> Option<Asked> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
         if stream.read_line(&mut head).await.ok()? == 0 {
@@ -129,7 +166,11 @@ async fn read_request(stream: &mut BufReader<TcpStream>) -> Option<Asked> {
 }
 
 /// Returns `None` when the connection is to be closed.
-async fn write_reply(stream: &mut TcpStream, reply: Reply, shared: &Shared) -> Option<()> {
+async fn write_reply<S: AsyncWrite + Unpin>(
+    stream: &mut S,
+    reply: Reply,
+    shared: &Shared,
+) -> Option<()> {
     match reply {
         Reply::Json(status, body) => {
             let body = body.to_string();
@@ -142,6 +183,15 @@ async fn write_reply(stream: &mut TcpStream, reply: Reply, shared: &Shared) -> O
         Reply::Raw(bytes) => {
             stream.write_all(&bytes).await.ok()?;
             None
+        }
+        Reply::Piece(bytes) => stream.write_all(&bytes).await.ok(),
+        Reply::Trickle(bytes) => {
+            for byte in bytes {
+                stream.write_all(&[byte]).await.ok()?;
+                stream.flush().await.ok()?;
+                tokio::task::yield_now().await;
+            }
+            Some(())
         }
         Reply::Redirect(to) => {
             let answer = format!("HTTP/1.1 307 X\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n");

@@ -2,9 +2,11 @@
 
 pub(crate) mod clock;
 pub(crate) mod fake_idp;
+pub(crate) mod lambda;
 pub(crate) mod login;
 pub(crate) mod provider;
 pub(crate) mod raw;
 pub(crate) mod sftp;
 pub(crate) mod stores;
 pub(crate) mod suite_log;
+pub(crate) mod tls;

@@ -1,0 +1,242 @@
+//! The question in AWS's form, byte by byte (pure).
+
+use std::net::IpAddr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use zeroize::Zeroizing;
+
+use crate::idp::endpoint::Endpoint;
+use crate::secret::Secret;
+
+/// Everything but the unreserved characters of RFC 3986 §2.3.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// Headers that are ours to write, in small letters.
+const OURS: &[&str] = &[
+    "host",
+    "connection",
+    "content-length",
+    "transfer-encoding",
+    "accept-encoding",
+    "expect",
+    "te",
+    "upgrade",
+    "password",
+    "passwordbase64",
+];
+/// The same while questions are signed.
+const SIGNED: &[&str] = &["authorization", "x-amz-date", "x-amz-security-token"];
+
+/// Returns the path of a user's configuration: `/prod/servers/s-…/users/ann/config`.
+#[must_use]
+pub fn path(endpoint: &Endpoint, server_id: &str, username: &str) -> String {
+    let server_id = utf8_percent_encode(server_id, RESERVED);
+    let username = utf8_percent_encode(username, RESERVED);
+    let stage = &endpoint.path;
+    format!("{stage}/servers/{server_id}/users/{username}/config")
+}
+
+/// Returns the query of a question.
+#[must_use]
+pub fn query(source_ip: IpAddr) -> String {
+    let source_ip = source_ip.to_canonical().to_string();
+    let source_ip = utf8_percent_encode(&source_ip, RESERVED);
+    format!("protocol=SFTP&sourceIp={source_ip}")
+}
+
+/// Says whether the header `Password` brings a password to the other side as it is.
+#[must_use]
+pub fn header_carries(password: &str) -> bool {
+    let visible = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+    password.trim_ascii() == password && !password.is_empty() && password.bytes().all(visible)
+}
+
+/// Says whether the operator may add a header of this name and value.
+#[must_use]
+pub fn may_be_added(name: &str, value: &str, signing: bool) -> bool {
+    // RFC 9110 §5.6.2: a token.
+    let of_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let small = name.to_ascii_lowercase();
+    let visible = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+    !name.is_empty()
+        && name.bytes().all(of_token)
+        && value.bytes().all(visible)
+        && !OURS.contains(&&*small)
+        && !(signing && SIGNED.contains(&&*small))
+}
+
+/// Writes a question into memory that is wiped.
+///
+/// Names of headers are written letter by letter as they are here: handlers of API Gateway tell
+/// `PasswordBase64` from `passwordbase64`.
+#[must_use]
+pub fn write(
+    endpoint: &Endpoint,
+    target: &str,
+    password: Option<&str>,
+    headers: &[(String, Secret)],
+    signature: &[(String, Secret)],
+) -> Zeroizing<Vec<u8>> {
+    let added = || headers.iter().chain(signature);
+    let encoded = password.map(|password| Zeroizing::new(STANDARD.encode(password)));
+    // Large enough not to grow: growing would leave a copy behind.
+    let room = added()
+        .map(|(name, value)| name.len().saturating_add(value.expose().len()))
+        .chain([target.len(), endpoint.authority.len()])
+        .chain(password.map(|password| password.len().saturating_mul(3)))
+        .fold(1024_usize, usize::saturating_add)
+        .saturating_add(added().count().saturating_mul(4));
+    let mut text = Zeroizing::new(Vec::with_capacity(room));
+    let mut push = |parts: &[&str]| {
+        for part in parts {
+            text.extend_from_slice(part.as_bytes());
+        }
+    };
+    push(&["GET ", target, " HTTP/1.1\r\n"]);
+    push(&["Host: ", &endpoint.authority, "\r\n"]);
+    for (name, value) in DEFAULTS {
+        if !added().any(|(own, _)| own.eq_ignore_ascii_case(name)) {
+            push(&[name, ": ", value, "\r\n"]);
+        }
+    }
+    for (name, value) in added() {
+        push(&[name, ": ", value.expose(), "\r\n"]);
+    }
+    if let Some(password) = password.filter(|password| header_carries(password)) {
+        push(&["Password: ", password, "\r\n"]);
+    }
+    if let Some(encoded) = &encoded {
+        push(&["PasswordBase64: ", encoded, "\r\n"]);
+    }
+    push(&["\r\n"]);
+    text
+}
+
+/// A firewall's usual rules refuse a question without `User-Agent`.
+const DEFAULTS: &[(&str, &str)] = &[
+    ("Accept", "application/json"),
+    (
+        "User-Agent",
+        concat!("portcullis/", env!("CARGO_PKG_VERSION")),
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint() -> Endpoint {
+        Endpoint::parse(
+            "https://abc.execute-api.us-east-1.amazonaws.com/prod",
+            false,
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn names_are_encoded_in_the_path() {
+        for (name, encoded) in [
+            ("ann", "ann"),
+            ("a_b-c.d~", "a_b-c.d~"),
+            ("ann@example.com", "ann%40example.com"),
+            ("a+b", "a%2Bb"),
+            ("Jörg", "J%C3%B6rg"),
+            ("a/b", "a%2Fb"),
+            ("a b?c#d%e", "a%20b%3Fc%23d%25e"),
+            ("a\r\nX: y", "a%0D%0AX%3A%20y"),
+        ] {
+            let expected = format!("/prod/servers/s-1/users/{encoded}/config");
+            assert_eq!(path(&endpoint(), "s-1", name), expected);
+        }
+        let mapped = "::ffff:192.0.2.7".parse().unwrap();
+        assert_eq!(query(mapped), "protocol=SFTP&sourceIp=192.0.2.7");
+        let six = "2001:db8::1".parse().unwrap();
+        assert_eq!(query(six), "protocol=SFTP&sourceIp=2001%3Adb8%3A%3A1");
+    }
+
+    #[test]
+    fn a_header_carries_what_it_does_not_change() {
+        for good in ["x", "tidal fern", "a:b,c;\"d\"", "~!"] {
+            assert!(header_carries(good), "{good:?}");
+        }
+        for bad in [
+            "",
+            " x",
+            "x ",
+            "\tx",
+            "x\t",
+            "a\tb",
+            "ä",
+            "a\r\nX: y",
+            "a\0",
+            "\u{7f}",
+            "日本",
+        ] {
+            assert!(!header_carries(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn no_password_adds_a_header() {
+        for password in [
+            "a\r\nX-Evil: 1",
+            "a\nX-Evil: 1",
+            "\r\n\r\nGET / HTTP/1.1",
+            "ä",
+            "x",
+        ] {
+            let request = write(&endpoint(), "/p", Some(password), &[], &[]);
+            let text = String::from_utf8(request.to_vec()).unwrap();
+            assert!(!text.contains("X-Evil"), "{text}");
+            assert_eq!(text.matches("\r\n\r\n").count(), 1, "{text}");
+            assert_eq!(text.contains("\r\nPassword: "), password == "x");
+            let encoded = STANDARD.encode(password);
+            assert!(text.ends_with(&format!("\r\nPasswordBase64: {encoded}\r\n\r\n")));
+        }
+        let look_up = write(&endpoint(), "/p", None, &[], &[]);
+        let text = String::from_utf8(look_up.to_vec()).unwrap();
+        assert!(!text.contains("Password"), "{text}");
+    }
+
+    #[test]
+    fn the_buffer_does_not_grow() {
+        let long = "x".repeat(1024);
+        let headers = [("X-Long".to_owned(), Secret::new("y".repeat(9000)))];
+        let request = write(&endpoint(), &"/z".repeat(500), Some(&long), &headers, &[]);
+        assert!(request.len() <= request.capacity());
+        let before = 1024 + 1000 + 48 + 3 * 1024 + 9006 + 4;
+        assert!(request.capacity() <= before + 64, "{}", request.capacity());
+    }
+
+    #[test]
+    fn the_operator_adds_headers_but_not_ours() {
+        assert!(may_be_added("X-Api-Key", "abc", true));
+        assert!(may_be_added("Authorization", "Bearer abc", false));
+        for (name, value) in [
+            ("", "x"),
+            ("a b", "x"),
+            ("a", "x\r\nB: y"),
+            ("a", "ä"),
+            ("HOST", "x"),
+            ("Content-Length", "0"),
+            ("passwordBase64", "x"),
+            ("Accept-Encoding", "gzip"),
+            ("Authorization", "x"),
+        ] {
+            assert!(!may_be_added(name, value, true), "{name}");
+        }
+        let headers = [("accept".to_owned(), Secret::new("text/x".to_owned()))];
+        let request = write(&endpoint(), "/p", None, &headers, &[]);
+        let text = String::from_utf8(request.to_vec()).unwrap();
+        assert!(
+            text.contains("\r\naccept: text/x\r\n") && !text.contains("Accept: "),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,84 @@
+//! What Lambda's refusals mean: the one table from the SDK's errors to the reason of a login.
+
+use aws_sdk_lambda::config::http::HttpResponse;
+use aws_sdk_lambda::error::{ProvideErrorMetadata as _, SdkError};
+use aws_sdk_lambda::operation::invoke::InvokeError;
+
+use super::Failed;
+use super::client::CredentialsError;
+use crate::idp::IdpError;
+use crate::idp::failure::{causes, chain, unavailable};
+
+type Failure = SdkError<InvokeError, HttpResponse>;
+
+/// Says why there is no answer, and what to change.
+pub(super) fn explained(error: &Failure, function: &str) -> Failed {
+    let status = error.raw_response().map(|raw| raw.status().as_u16());
+    let worded = |reason| unavailable(reason, &chain(error));
+    let error = match error {
+        _ if causes(error).any(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>) => {
+            unavailable("answer-too-large", "the payload is over the bound")
+        }
+        _ if causes(error).any(<dyn std::error::Error>::is::<CredentialsError>) => {
+            worded("aws-credentials")
+        }
+        SdkError::TimeoutError(_) => worded("timeout"),
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => worded("timeout"),
+        SdkError::DispatchFailure(_) if was_never_sent(error) => worded("connect"),
+        SdkError::ServiceError(answer) => {
+            let code = answer.err().code().unwrap_or_default();
+            let message = answer.err().message().unwrap_or_default();
+            by_code(code, message, status.unwrap_or_default(), function)
+        }
+        SdkError::ConstructionFailure(_)
+        | SdkError::DispatchFailure(_)
+        | SdkError::ResponseError(_)
+        | _ => worded("transport"),
+    };
+    Failed { status, error }
+}
+
+fn by_code(code: &str, message: &str, status: u16, function: &str) -> IdpError {
+    match (code, status) {
+        (
+            "UnrecognizedClientException"
+            | "InvalidSignatureException"
+            | "IncompleteSignature"
+            | "InvalidClientTokenId"
+            | "MissingAuthenticationToken"
+            | "MissingAuthenticationTokenException"
+            | "ExpiredToken"
+            | "ExpiredTokenException",
+            _,
+        ) => unavailable("aws-credentials", &format!("{code}: {message}")),
+        ("ResourceNotFoundException", _) => {
+            let detail = format!(
+                "there is no function {function:?}, or no such qualifier, in this region and \
+                 account: check function, qualifier and aws_region ({message})"
+            );
+            unavailable("function-not-found", &detail)
+        }
+        ("AccessDeniedException" | "AccessDenied", _) | (_, 401 | 403) => {
+            let detail = format!(
+                "allow lambda:InvokeFunction on {function:?} to the gateway's own identity \
+                 ({message})"
+            );
+            unavailable("function-access-denied", &detail)
+        }
+        (_, 429) => {
+            let detail = format!("Lambda answered {status} {code}: too many invocations at once");
+            unavailable("function-throttled", &detail)
+        }
+        // The message of a refused request may quote it.
+        _ => unavailable("status", &format!("Lambda answered {status} {code}")),
+    }
+}
+
+/// Says whether the error arose before a connection was there to send on.
+fn was_never_sent(error: &Failure) -> bool {
+    causes(error).any(|cause| {
+        cause
+            .downcast_ref::<hyper_util::client::legacy::Error>()
+            .is_some_and(hyper_util::client::legacy::Error::is_connect)
+    })
+}
