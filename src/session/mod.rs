@@ -14,6 +14,7 @@ mod out;
 mod paths;
 mod plan;
 mod pressure;
+mod progress;
 mod reading;
 mod rename;
 mod requests;

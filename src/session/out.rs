@@ -55,6 +55,14 @@ impl Out {
         self.filled.notify_one();
     }
 
+    /// Takes the sentences that wait, for tests.
+    #[cfg(test)]
+    pub(crate) fn take_stderr(&self) -> Vec<String> {
+        let mut waiting = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = |bytes: Bytes| String::from_utf8_lossy(&bytes).into_owned();
+        waiting.drain(..).map(text).collect()
+    }
+
     /// Says whether the client has to take some of what is there first.
     pub(crate) fn is_full(&self) -> bool {
         self.queued.load(Ordering::Acquire) >= limits::REPLY_BYTES_QUEUED_MAX

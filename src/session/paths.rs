@@ -14,6 +14,7 @@ use super::handles::Handle;
 use super::list::Listing;
 use super::order::Ticket;
 use super::plan::{Need, Target, plan, refuse_disclosure};
+use super::progress::Progress;
 use super::reading::{OpenedObject, Reading};
 use super::status::{EXISTS, NOT_EMPTY, Refusal, TOO_MANY_HANDLES};
 use super::work::Work;
@@ -299,6 +300,9 @@ impl Session {
             matches!(request.act, Act::Remove) && self.handles.upload_at(&request.path).is_some();
         let (store, events) = (self.environment.store.clone(), self.events.clone());
         let outlives = request.act.outlives();
+        let clock = std::sync::Arc::clone(&self.environment.clock);
+        let out = std::sync::Arc::clone(&self.out);
+        let progress = Progress::new(request.path.clone(), out, clock);
         let work = async move {
             let work = Work {
                 store: &*store,
@@ -306,6 +310,7 @@ impl Session {
                 uploading,
                 parent_known,
                 no_directory,
+                progress,
             };
             let answer = match work.run(&request).await {
                 // The name existed as an upload; that it did not exist in S3 is no error.

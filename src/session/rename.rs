@@ -13,6 +13,7 @@ use crate::storage::{
 use super::commit::{self, NONCE, Settled};
 use super::names::{EMPTY_CHECKSUM, Found, exclusive, find, find_file_first, require_parent};
 use super::plan::{Folder, Target};
+use super::progress::Progress;
 use super::status::{CHANGED, EXISTS, IS_DIRECTORY, Refusal, VIRTUAL};
 
 /// Moves a file or a directory. `replace` is `posix-rename@openssh.com`: an existing file at the
@@ -23,6 +24,7 @@ pub(crate) async fn rename(
     to: &Target,
     replace: bool,
     parent_known: bool,
+    progress: &Progress,
 ) -> Result<(), Refusal> {
     let source = match from {
         Target::Virtual | Target::Root { .. } | Target::MappedFile { .. } => {
@@ -68,7 +70,9 @@ pub(crate) async fn rename(
             };
             rename_file(store, source, &meta, target, &condition).await
         }
-        (Found::Directory, Found::Nothing) => rename_directory(store, source, target).await,
+        (Found::Directory, Found::Nothing) => {
+            rename_directory(store, source, target, progress).await
+        }
         (Found::Directory, Found::File(_) | Found::Directory) => Err(EXISTS.into()),
     }
 }
@@ -97,6 +101,7 @@ async fn rename_directory(
     store: &dyn ObjectStore,
     source: &Location,
     target: &Location,
+    progress: &Progress,
 ) -> Result<(), Refusal> {
     let (from, to) = (Folder::of(source), Folder::of(target));
     if from.bucket == to.bucket && to.prefix.starts_with(&from.prefix) {
@@ -113,6 +118,7 @@ async fn rename_directory(
         let error = match copies {
             Ok(etags) => {
                 copied.extend(etags);
+                progress.copied(copied.len(), pairs.len());
                 None
             }
             Err(error) => Some(error),

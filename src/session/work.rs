@@ -9,6 +9,7 @@ use super::list::{self, Listing};
 use super::names::{self, Found};
 use super::paths::{Act, Answer, ForWriting, PathRequest};
 use super::plan::{Folder, Need, Parent, Target, plan};
+use super::progress::Progress;
 use super::reading::open_object;
 use super::rename;
 use super::status::{EXISTS, IS_DIRECTORY, NO_APPEND, Refusal};
@@ -22,6 +23,7 @@ pub(super) struct Work<'a> {
     pub(super) parent_known: bool,
     /// It was seen just now that no directory has the name.
     pub(super) no_directory: bool,
+    pub(super) progress: Progress,
 }
 
 impl Work<'_> {
@@ -53,7 +55,8 @@ impl Work<'_> {
             Act::RmDir => names::rmdir(self.store, &target).await.map(|()| ok),
             Act::Rename { to, replace } => {
                 let to = plan(home, to, Need::Write)?;
-                rename::rename(self.store, &target, &to, *replace, self.parent_known)
+                let (replace, known) = (*replace, self.parent_known);
+                rename::rename(self.store, &target, &to, replace, known, &self.progress)
                     .await
                     .map(|()| ok)
             }

@@ -1,0 +1,88 @@
+//! What people hear of a request that takes long: now and then a line in the log, and a sentence
+//! on the channel's standard error.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::clock::Clock;
+use crate::vfs::VirtualPath;
+
+use super::out::Out;
+
+/// Speaks of the progress of one request.
+#[derive(Debug)]
+pub(super) struct Progress {
+    path: VirtualPath,
+    out: Arc<Out>,
+    clock: Arc<dyn Clock>,
+    said_at: Mutex<Instant>,
+}
+
+impl Progress {
+    pub(super) fn new(path: VirtualPath, out: Arc<Out>, clock: Arc<dyn Clock>) -> Self {
+        let said_at = Mutex::new(clock.now());
+        Self {
+            path,
+            out,
+            clock,
+            said_at,
+        }
+    }
+
+    /// Notes how many files of a directory have been copied; most calls say nothing.
+    pub(super) fn copied(&self, files: usize, total: usize) {
+        let now = self.clock.now();
+        let mut said_at = self.said_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.saturating_duration_since(*said_at) < INTERVAL {
+            return;
+        }
+        *said_at = now;
+        tracing::info!(path = %self.path, files, total, "moving a directory");
+        let path = &self.path;
+        self.out
+            .stderr(format!("moving {path}: {files} of {total} files copied\n"));
+    }
+}
+
+const INTERVAL: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+
+    /// Goes on by four seconds at every look.
+    #[derive(Debug)]
+    struct Ticking(Mutex<Instant>);
+
+    impl Clock for Ticking {
+        fn now(&self) -> Instant {
+            let mut now = self.0.lock().unwrap();
+            *now += Duration::from_secs(4);
+            *now
+        }
+
+        fn wall(&self) -> std::time::SystemTime {
+            SystemClock.wall()
+        }
+    }
+
+    #[test]
+    fn a_long_move_is_spoken_of_now_and_then() {
+        let out = Arc::new(Out::default());
+        let clock = Arc::new(Ticking(Mutex::new(SystemClock.now())));
+        let path = VirtualPath::parse("/in/old").unwrap();
+        let progress = Progress::new(path, Arc::clone(&out), clock);
+        for files in 1..=7 {
+            progress.copied(files * 8, 100);
+        }
+        let said: Vec<_> = out.take_stderr();
+        assert_eq!(
+            said,
+            [
+                "moving /in/old: 24 of 100 files copied\n",
+                "moving /in/old: 48 of 100 files copied\n"
+            ]
+        );
+    }
+}
