@@ -8,6 +8,7 @@ listens on is a free one of 127.0.0.1. Both are put wherever the manifests name 
 
 import base64
 import json
+import os
 import re
 import socket
 import subprocess
@@ -24,6 +25,7 @@ class Node:
     def __init__(self, manifests, secrets, binary, folder):
         """Takes the Secrets that are not of the release as {name: {key: bytes}}."""
         self.manifests, self.binary, self.folder = manifests, binary, Path(folder)
+        self.folder.chmod(0o755)  # for other users than this one
         self.secrets = dict(secrets)
         for (kind, name), manifest in manifests.items():
             if kind == "Secret":
@@ -70,7 +72,10 @@ class Node:
         for mount in container["volumeMounts"]:
             for name, content in self.files(volumes[mount["name"]]).items():
                 path = Path(folders[mount["mountPath"]], name)
+                path.unlink(missing_ok=True)
                 path.write_bytes(self.here(content.decode(), folders).encode())
+                if os.geteuid() == 0:
+                    os.chown(path, 0, pod["securityContext"]["fsGroup"])
                 path.chmod(0o440)
         return folders
 
