@@ -267,6 +267,16 @@ class Chart(unittest.TestCase):
         [probe] = manifests["Pod", "r-portcullis-probe"]["spec"]["containers"]
         self.assertIn("@r-portcullis:8022/", probe["args"][1])
 
+    def test_sections_stand_there_once(self):
+        manifests = render(merged(PLAIN, {
+            "config": {"admin": {"access_key_id": "AKIDEXAMPLE"}},
+            "secrets": {"values": {"admin.secret_access_key": "secret"}},
+        }))
+        config = manifests["ConfigMap", "r-portcullis"]["data"]["portcullis.toml"]
+        admin = '[admin]\naccess_key_id = "AKIDEXAMPLE"\nlisten = "0.0.0.0:9090"\n'
+        self.assertEqual(config.count("[admin]"), 1)
+        self.assertIn(f"\n{admin}", config)
+
     def test_providers_may_share_a_port(self):
         shared = {"listen": "0.0.0.0:2223"}
         config = providers({"a": {**shared, "user_suffix": "@a"}, "b": shared, "c": {}})
@@ -407,6 +417,7 @@ class Running(unittest.TestCase):
             "limits": {"connections_max": 1_000_000, "part_bytes": "16MiB",
                        "read_ahead_per_handle_bytes_max": 8_388_608},
         }, "secrets": {"values": {
+            "admin.token": "0123456789abcdef0123456789abcdef",
             "identity.headers": "Authorization: Bearer x\nX-Team: files",
             "provider.old.headers": "Authorization: Bearer y",
             "storage.secret_access_key": "é\n",
