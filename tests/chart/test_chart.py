@@ -174,6 +174,8 @@ class Chart(unittest.TestCase):
     def test_what_contradicts_itself_is_refused(self):
         for values, word in [
             ({"config": {"identity": {"url": ""}}}, "config.identity.url is empty"),
+            ({"config": {"identity": {"provider": "lambda"}}}, "config.identity.function is empty"),
+            ({"config": {"identity": {"provider": "static"}}}, "config.identity.users_file is empty"),
             ({"secrets": {"existingSecret": "s"}}, "secrets.settings is empty"),
             ({"secrets": {"settings": ["identity.headers"]}}, "secrets.existingSecret"),
             ({"secrets": {"existingSecret": "s", "values": {"identity.headers": "A: b"}}},
@@ -182,6 +184,7 @@ class Chart(unittest.TestCase):
             ({"config": {"identity": {"providers": ["a"]}}}, "must list each table"),
             ({"config": {"provider": {"a": {}}}}, "must list each table"),
             ({"config": providers({"a": {"url": ""}}, url="")}, "config.provider.a.url is empty"),
+            ({"config": providers({"a": {"provider": "lambda"}})}, "provider.a.function is empty"),
             ({"config": providers({"a": {"listen": "0.0.0.0:9090"}})}, "9090 is taken"),
             ({"config": providers({"a": {"listen": "[::]:22"}})}, "port 22 of the Service"),
             ({"service": {"providerPorts": {"2223": {"port": 22}}}}, "providerPorts has 2223"),

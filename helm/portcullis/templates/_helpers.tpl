@@ -85,18 +85,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- $providers := default dict .Values.config.provider -}}
 {{- $order := default list $identity.providers -}}
 {{- if not (or $providers $order) -}}
-{{- if and (eq (default "webhook" $identity.provider) "webhook") (not $identity.url) -}}
-{{- fail "config.identity.url is empty: set it to the webhook that is asked about logins" -}}
-{{- end -}}
+{{- include "portcullis.refuseProvider" (dict "path" "config.identity" "settings" $identity) -}}
 {{- end -}}
 {{- if ne (sortAlpha (keys $providers) | join ",") (sortAlpha $order | join ",") -}}
 {{- fail "config.identity.providers must list each table of config.provider once, in the order of asking" -}}
 {{- end -}}
 {{- range $name, $provider := $providers -}}
-{{- $asked := default (default "webhook" $identity.provider) $provider.provider -}}
-{{- if and (eq $asked "webhook") (not (or $provider.url $identity.url)) -}}
-{{- fail (printf "config.provider.%s.url is empty: set it to the webhook that is asked about logins" $name) -}}
-{{- end -}}
+{{- $settings := mergeOverwrite (deepCopy $identity) $provider -}}
+{{- include "portcullis.refuseProvider" (dict "path" (printf "config.provider.%s" $name) "settings" $settings) -}}
 {{- $port := include "portcullis.portOf" $provider.listen -}}
 {{- if has $port (list "2222" "9090") -}}
 {{- fail (printf "config.provider.%s.listen: %s is taken by the main port or by the admin port; choose another one" $name $port) -}}
@@ -115,6 +111,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- fail (printf "port %s of the Service would lead to two ports of the gateway: set service.providerPorts.%s.port to another one" $outside $port) -}}
 {{- end -}}
 {{- $taken = append $taken $outside -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "portcullis.refuseProvider" -}}
+{{- $asked := default "webhook" .settings.provider -}}
+{{- $needed := dict "webhook" "url" "api-gateway" "url" "lambda" "function" "static" "users_file" -}}
+{{- with get $needed $asked -}}
+{{- if not (get $.settings .) -}}
+{{- fail (printf "%s.%s is empty: it says who is asked about logins, and the provider %s needs it" $.path . $asked) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
