@@ -52,7 +52,7 @@ python_packages() {
 # In an environment of its own: half a gigabyte that only this step needs.
 chart() {
   environment "$chart_venv" tests/chart/requirements.txt
-  "$chart_venv/bin/python" -B tests/chart/test_chart.py
+  "$chart_venv/bin/python" -B tests/chart/test_chart.py --binary target/release/portcullis
 }
 
 # What the tests plant as passwords, tokens and keys stands in no line that they logged.
@@ -85,7 +85,7 @@ everything() {
   step 'no secret in what the tests logged' secrets
   step 'storage contract on SeaweedFS' python tests/clients/with_seaweed.py \
     cargo test --locked --release --test it storage_contract
-  step 'gateway binary' cargo build --locked --release
+  step binaries cargo build --locked --release --workspace
   step 'real clients' python tests/clients/run.py --binary target/release/portcullis
   step chart chart
   step 'dependency rules' deny

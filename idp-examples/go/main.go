@@ -5,7 +5,13 @@
 package main
 
 import (
+	"crypto/pbkdf2"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -13,73 +19,55 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 )
 
-const questionBytesMax = 64 << 10
-
-type mapping struct {
-	Entry  string `json:"entry"`
-	Target string `json:"target"`
-	Access string `json:"access,omitempty"`
-}
-
 type user struct {
-	PasswordHash      string
-	PublicKeys        []string
-	Form              string
-	Role              string
-	HomeDirectoryType string
-	HomeDirectory     string
-	Home              string
-	Mappings          []mapping
+	PasswordHash                                       string
+	PublicKeys                                         []string
+	Form, Role, HomeDirectoryType, HomeDirectory, Home string
+	Mappings                                           []map[string]string // entry, target, access
 }
 
 type question struct {
-	Method, Username string
-	Password         string
+	Method, Password string
+	Username         *string // nil: not a question
 }
 
 type provider struct {
-	users map[string]user
-	// An unknown user is compared with this hash, so that it takes as long as a wrong password.
-	nobody string
+	users  map[string]user
+	nobody string // hash for an unknown user, who is to take as long as a wrong password
 }
 
 func (p provider) answer(q question) (map[string]any, error) {
-	user, known := p.users[q.Username]
-	denial := map[string]any{"allow": false}
+	user, known := p.users[*q.Username]
+	if !known {
+		user.PasswordHash = p.nobody
+	}
+	denial, keysName := map[string]any{"allow": false}, "publicKeys"
+	answer := map[string]any{"allow": true, "mappings": user.Mappings}
 	if user.Form == "transfer-family" {
-		denial = map[string]any{}
+		denial, keysName, answer = map[string]any{}, "PublicKeys", transferFamily(user)
+	} else if user.Home != "" {
+		answer["home"] = user.Home
 	}
 	// Only the method decides what is asked. A password that merely looks blank is still one, and
 	// must not turn the question into a look-up of keys. Transfer Family's event has no method:
 	// there exactly "" means a key look-up.
-	lookUp := q.Method == "public-key" || q.Method == "" && q.Password == ""
-	if lookUp && len(user.PublicKeys) == 0 {
-		return denial, nil
-	}
-	if !lookUp {
-		stored := p.nobody
-		if known {
-			stored = user.PasswordHash
+	if q.Method == "public-key" || q.Method == "" && q.Password == "" {
+		if len(user.PublicKeys) == 0 {
+			return denial, nil
 		}
-		if right, err := passwordIsRight(q.Password, stored); err != nil || !right || !known {
-			return denial, err
-		}
-	}
-
-	keysName, answer := "publicKeys", map[string]any{"allow": true, "mappings": user.Mappings}
-	if user.Form == "transfer-family" {
-		keysName, answer = "PublicKeys", transferFamily(user)
-	} else if user.Home != "" {
-		answer["home"] = user.Home
-	}
-	if lookUp { // keys in the answer to a password would make it invalid
 		answer[keysName] = user.PublicKeys
+		return answer, nil
 	}
-	return answer, nil
+	found, err := hash(q.Password, user.PasswordHash)
+	if err != nil || !known || subtle.ConstantTimeCompare([]byte(found), []byte(user.PasswordHash)) != 1 {
+		return denial, err
+	}
+	return answer, nil // without keys: they would make the answer to a password invalid
 }
 
 func transferFamily(u user) map[string]any {
@@ -90,23 +78,42 @@ func transferFamily(u user) map[string]any {
 	}
 	rows := []map[string]string{}
 	for _, m := range u.Mappings {
-		rows = append(rows, map[string]string{"Entry": m.Entry, "Target": m.Target})
+		rows = append(rows, map[string]string{"Entry": m["entry"], "Target": m["target"]})
 	}
-	details, _ := json.Marshal(rows)                 // strings always can be
-	answer["HomeDirectoryDetails"] = string(details) // a string that holds JSON
+	details, _ := json.Marshal(rows) // strings always can be
+	answer["HomeDirectoryDetails"] = string(details)
 	return answer
+}
+
+// hash hashes a password with the rounds and the salt that another hash names.
+func hash(password, like string) (string, error) {
+	parts := strings.Split(like, "$")
+	if len(parts) != 4 || parts[0] != "pbkdf2-sha256" {
+		return "", errors.New("unknown hash scheme")
+	}
+	rounds, err := strconv.Atoi(parts[1])
+	salt, saltErr := base64.StdEncoding.DecodeString(parts[2])
+	key, keyErr := pbkdf2.Key(sha256.New, password, salt, rounds, sha256.Size)
+	parts[3] = base64.StdEncoding.EncodeToString(key)
+	return strings.Join(parts, "$"), errors.Join(err, saltErr, keyErr)
+}
+
+// newHash takes a salt of its own, and as many rounds as OWASP asks for.
+func newHash(password string) string {
+	salt := base64.StdEncoding.EncodeToString([]byte(rand.Text()))
+	return must(hash(password, "pbkdf2-sha256$600000$"+salt+"$"))
 }
 
 func (p provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var q question
-	body := json.NewDecoder(http.MaxBytesReader(w, r.Body, questionBytesMax))
-	if r.Method != http.MethodPost || body.Decode(&q) != nil || q.Username == "" {
+	body := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10))
+	if r.Method != http.MethodPost || body.Decode(&q) != nil || q.Username == nil {
 		http.Error(w, `{"error": "not a question"}`, http.StatusBadRequest)
 		return
 	}
 	answer, err := p.answer(q)
 	if err != nil { // not a denial: the gateway is to see that this is an outage
-		log.Printf("user %q: %v", q.Username, err)
+		log.Printf("user %q: %v", *q.Username, err)
 		http.Error(w, `{"error": "internal"}`, http.StatusInternalServerError)
 		return
 	}
@@ -117,29 +124,27 @@ func (p provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func main() {
 	listen := flag.String("listen", "127.0.0.1:8000", "host:port")
 	file := flag.String("users", "users.json", "the users, as JSON")
-	hash := flag.Bool("hash", false, "print the hash of the password on standard input")
+	hashing := flag.Bool("hash", false, "print the hash of the password on standard input")
 	flag.Parse()
-	if *hash {
-		password, err := io.ReadAll(os.Stdin)
-		must(err)
+	if *hashing {
+		password := must(io.ReadAll(os.Stdin))
 		fmt.Println(newHash(strings.TrimRight(string(password), "\r\n")))
 		return
 	}
-	text, err := os.ReadFile(*file)
-	must(err)
 	p := provider{nobody: newHash("")}
-	must(json.Unmarshal(text, &p.users))
-	listener, err := net.Listen("tcp", *listen)
-	must(err)
+	if err := json.Unmarshal(must(os.ReadFile(*file)), &p.users); err != nil {
+		log.Fatal(err)
+	}
+	listener := must(net.Listen("tcp", *listen))
 	fmt.Printf("listening on http://%s/\n", listener.Addr())
-	// The idle time is longer than the gateway keeps a connection: it must not end while a
-	// question is on its way.
+	// Idle for longer than the gateway keeps a connection: none is to end under a question.
 	server := http.Server{Handler: p, ReadTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
-	must(server.Serve(listener))
+	log.Fatal(server.Serve(listener))
 }
 
-func must(err error) {
+func must[T any](value T, err error) T {
 	if err != nil {
 		log.Fatal(err)
 	}
+	return value
 }

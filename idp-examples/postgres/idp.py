@@ -6,6 +6,7 @@
 """
 
 import argparse
+import contextlib
 import getpass
 import json
 import secrets
@@ -33,32 +34,25 @@ USER = """
 """
 
 
-def password_is_right(password, stored):
-    try:
-        return HASHER.verify(stored, password)
-    except VerifyMismatchError:
-        return False
-
-
 def answer(pool, question):
-    """Returns the answer to one question."""
     name, password = question["username"], question.get("password")
+    if not name.isprintable():  # a NUL, say, which no text of PostgreSQL has
+        return {"allow": False}
     with pool.connection() as connection:
         user = connection.execute(USER, [name]).fetchone()
 
     # Only the method decides what is asked. A password that merely looks blank is still one,
     # and must not turn the question into a look-up of keys. Transfer Family's event has no
     # method: there exactly "" means a key look-up.
-    if question.get("method", "password" if password else "public-key") == "public-key":
-        if not user or not user["keys"]:
+    look_up = question.get("method", "password" if password else "public-key") == "public-key"
+    if not look_up:
+        try:
+            HASHER.verify(user["password_hash"] if user else NOBODY, password or "")
+        except VerifyMismatchError:
             return {"allow": False}
-        keys = user["keys"]
-    else:
-        stored = user["password_hash"] if user else NOBODY
-        if not password_is_right(password or "", stored) or not user:
-            return {"allow": False}
-        keys = []  # keys in the answer to a password would make it invalid
-
+    if not user or look_up and not user["keys"]:
+        return {"allow": False}
+    keys = user["keys"] if look_up else []  # in the answer to a password they would be invalid
     if not user["role"]:
         result = {"allow": True, "mappings": user["mappings"]}
         return {**result, "publicKeys": keys} if keys else result
@@ -83,11 +77,10 @@ class Webhook(BaseHTTPRequestHandler):
             if not 0 <= length <= QUESTION_BYTES_MAX:
                 raise ValueError("length")
             question = json.loads(self.rfile.read(length))
-            if not isinstance(question, dict) or not isinstance(question.get("username"), str):
+            texts = [question["username"], question.get("password", "")]
+            if not all(isinstance(text, str) for text in texts):
                 raise ValueError("question")
-            if not isinstance(question.get("password", ""), str):
-                raise ValueError("password")
-        except (TypeError, ValueError):
+        except (KeyError, TypeError, ValueError):
             self.close_connection = True
             return self.reply(400, {"error": "not a question"})
         try:
@@ -124,15 +117,12 @@ def main():
                           kwargs={"row_factory": dict_row, "autocommit": True},
                           check=ConnectionPool.check_connection)
     host, port = options.listen.rsplit(":", 1)
-    # Many may log in at once; the default lets five wait.
-    ThreadingHTTPServer.request_queue_size = 128
+    ThreadingHTTPServer.request_queue_size = 128  # many may log in at once; the default is five
     server = ThreadingHTTPServer((host, int(port)), Webhook)
     server.pool = pool
     print("listening on http://%s:%d/" % server.server_address[:2], flush=True)
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         server.serve_forever()
-    except KeyboardInterrupt:
-        pass
 
 
 if __name__ == "__main__":

@@ -1,10 +1,8 @@
 CREATE TABLE users (
     name text PRIMARY KEY CHECK (name <> ''),
-    -- argon2id: python3 idp.py --hash
-    password_hash text NOT NULL CHECK (password_hash LIKE '$argon2id$%'),
+    password_hash text NOT NULL CHECK (password_hash LIKE '$argon2id$%'), -- idp.py --hash
     enabled boolean NOT NULL DEFAULT true,
-    -- Both only for an answer in Transfer Family's form.
-    role text,
+    role text, -- this and the next only for an answer in Transfer Family's form
     home_directory text CHECK (home_directory IS NULL OR role IS NOT NULL)
 );
 

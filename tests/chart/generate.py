@@ -17,7 +17,15 @@ ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm/portcullis"
 BEGIN, END = "<!-- values: begin -->\n", "<!-- values: end -->\n"
 # What the chart decides; section "" is the top of the file.
-DECIDED = {("", "listen"), ("", "host_key_files"), ("", "state_directory"), ("admin", "listen")}
+DECIDED = {
+    ("", "listen"), ("", "host_key_files"), ("", "state_directory"), ("admin", "listen"),
+    # Only a table of config.provider has a port of its own.
+    ("identity", "listen"),
+}
+# What a table of tables calls them; the gateway's rule.
+TABLE_NAME = "[a-z0-9]{1,32}"
+# A port that a Service can reach.
+LISTEN = {"type": "string", "pattern": r"^((0\.0\.0\.0|\[::\]):[1-9][0-9]{0,4}|off)$"}
 
 
 def rows(text):
@@ -53,14 +61,25 @@ def readme():
 
 
 def settings():
-    """Yields (section, name, is_secret, allowed, description) of docs/configuration.md."""
-    section = ""
+    """Yields (section, name, is_secret, allowed, description) of docs/configuration.md. A section
+    that may be there many times is called `role.NAME`."""
+    section, rows, shared = "", [], None
     for line in (ROOT / "docs/configuration.md").read_text().splitlines():
-        if heading := re.match(r"## `\[(\w+)\]`", line):
+        if heading := re.match(r"## `\[(\w+(?:\.NAME)?)\]`", line):
             section = heading.group(1)
+        # The one section whose settings a table of tables takes as well.
+        if tables := re.match(r"Several providers have a table `\[([\w.]+)\]`", line):
+            shared = section, tables.group(1), set(re.findall(r"`(\w+)`", line.split(" but ")[1]))
         cells = [cell.strip() for cell in line.strip("|").split(" | ")]
         if name := re.match(r"`(\w+)`(?: or `(\w+)`)?$", cells[0]) if len(cells) == 5 else None:
-            yield section, name.group(1), bool(name.group(2)), cells[3], cells[4]
+            rows.append((section, name.group(1), bool(name.group(2)), cells[3], cells[4]))
+    if not shared:
+        raise SystemExit("docs/configuration.md: where is it said what [provider.NAME] takes?")
+    original, copy, left_out = shared
+    yield from rows
+    for section, name, *rest in rows:
+        if section == original and name not in left_out:
+            yield copy, name, *rest
 
 
 def schema_of(allowed):
@@ -83,26 +102,48 @@ def schema_of(allowed):
 
 
 def schema():
-    config = {"type": "object", "additionalProperties": False, "properties": {}}
-    secrets = []
+    config = closed_object()
+    secrets, repeated_secrets = [], []
     for section, name, is_secret, allowed, description in settings():
+        table, _, repeated = section.partition(".")
         if is_secret:
-            secrets.append(f"{section}.{name}")
+            secret = f"{table}\\.{TABLE_NAME}\\.{name}" if repeated else f"{section}.{name}"
+            (repeated_secrets if repeated else secrets).append(secret)
             name, allowed = f"{name}_file", "the name of a file"
         if (section, name) in DECIDED:
             continue
         place = config["properties"]
         if section:
-            empty = {"type": "object", "additionalProperties": False, "properties": {}}
-            place = place.setdefault(section, empty)["properties"]
-        place[name] = {**schema_of(allowed), "description": description}
+            tree = place.setdefault(table, table_of_tables() if repeated else closed_object())
+            if repeated:
+                [tree] = tree["patternProperties"].values()
+            place = tree["properties"]
+        allowed_here = LISTEN if repeated and name == "listen" else schema_of(allowed)
+        place[name] = {**allowed_here, "description": description}
     whole = json.loads((CHART / "values.schema.json").read_text())
     whole["properties"]["config"] = config
     in_secrets = whole["properties"]["secrets"]["properties"]
-    in_secrets["settings"]["items"] = {"enum": secrets}
-    values = {name: {"type": "string", "minLength": 1} for name in secrets}
-    in_secrets["values"] = {"type": "object", "additionalProperties": False, "properties": values}
+    pattern = f"^({'|'.join(repeated_secrets)})$"
+    in_secrets["settings"]["items"] = {"anyOf": [{"enum": secrets}, {"pattern": pattern}]}
+    value = {"type": "string", "minLength": 1}
+    in_secrets["values"] = {
+        **closed_object(),
+        "properties": {name: value for name in secrets},
+        "patternProperties": {pattern: value},
+    }
     return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+
+
+def closed_object():
+    return {"type": "object", "additionalProperties": False, "properties": {}}
+
+
+def table_of_tables():
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "patternProperties": {f"^{TABLE_NAME}$": closed_object()},
+    }
 
 
 def main():

@@ -1,11 +1,16 @@
 #!/usr/bin/env python3
 """The chart: lint, a matrix of values, refusals, every manifest against Kubernetes' schemas, and
-its configuration read by the gateway itself. Nothing is installed: that would need a cluster.
+what it renders run as processes of this machine: the gateway, its probes, and `helm test`. Nothing
+is installed: that would need a cluster.
 
-    python3 tests/chart/test_chart.py
+    python3 tests/chart/test_chart.py [--binary target/release/portcullis]
+
+Without the binary, or without `embedded-s3` beside it, what needs it is skipped; with CI=1 it fails.
 """
 
+import argparse
 import base64
+import contextlib
 import os
 import subprocess
 import sys
@@ -19,11 +24,14 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
 import generate
+from node import Node, listening, status
 
 ROOT, CHART = generate.ROOT, generate.CHART
 KUBERNETES = ["1.31", "1.34", "1.37"]
 DIGEST = "sha256:" + "0" * 64
 FINGERPRINT = "SHA256:" + "A" * 43
+# From the command line.
+BINARY = None
 
 PLAIN = {
     "hostKeys": {"existingSecret": "host-keys"},
@@ -86,6 +94,24 @@ MATRIX = {
     "probe with a key": {"test": {**PROBE, "method": "identity"}},
     "node port": {"service": {"type": "NodePort", "externalTrafficPolicy": "Cluster"}},
     "closed, only SSH": {"networkPolicy": {"enabled": True}},
+    "several providers": {
+        "config": {
+            "identity": {"providers": ["staff", "partners", "old"], "roles": "gateway"},
+            "provider": {
+                "staff": {"user_suffix": "@@staff", "total_timeout_ms": 5_000},
+                "partners": {"provider": "static", "users_file": "/users/users.toml"},
+                "old": {"url": "https://auth.example.com/old", "event": "transfer-family",
+                        "listen": "0.0.0.0:2223"},
+            },
+            "role": {"reader": {"arn": "arn:aws:iam::1:role/r", "access_key_id": "AKIDEXAMPLE"}},
+        },
+        "secrets": {"values": {"provider.old.headers": "Authorization: B x",
+                               "role.reader.secret_access_key": "secret"}},
+        "service": {"type": "LoadBalancer", "providerPorts": {"2223": {"port": 8022,
+                                                                       "nodePort": 30023}}},
+        "networkPolicy": {"enabled": True},
+        "test": {**PROBE, "port": 8022},
+    },
     "other names": {"nameOverride": "sftp", "fullnameOverride": "f" * 80},
 }
 
@@ -102,6 +128,10 @@ def render(values, name="r"):
     texts = [text for path, text in files.items() if not path.endswith("NOTES.txt")]
     documents = [one for text in texts for one in yaml.safe_load_all(text) if one]
     return {(one["kind"], one["metadata"]["name"]): one for one in documents}
+
+
+def providers(tables, **identity):
+    return {"identity": {"providers": list(tables), **identity}, "provider": tables}
 
 
 def container(manifests):
@@ -144,11 +174,20 @@ class Chart(unittest.TestCase):
     def test_what_contradicts_itself_is_refused(self):
         for values, word in [
             ({"config": {"identity": {"url": ""}}}, "config.identity.url is empty"),
+            ({"config": {"identity": {"provider": "lambda"}}}, "config.identity.function is empty"),
+            ({"config": {"identity": {"provider": "static"}}}, "config.identity.users_file is empty"),
             ({"secrets": {"existingSecret": "s"}}, "secrets.settings is empty"),
             ({"secrets": {"settings": ["identity.headers"]}}, "secrets.existingSecret"),
             ({"secrets": {"existingSecret": "s", "values": {"identity.headers": "A: b"}}},
              "choose one"),
             ({"test": {"enabled": True}}, "test.hostKeyFingerprint"),
+            ({"config": {"identity": {"providers": ["a"]}}}, "must list each table"),
+            ({"config": {"provider": {"a": {}}}}, "must list each table"),
+            ({"config": providers({"a": {"url": ""}}, url="")}, "config.provider.a.url is empty"),
+            ({"config": providers({"a": {"provider": "lambda"}})}, "provider.a.function is empty"),
+            ({"config": providers({"a": {"listen": "0.0.0.0:9090"}})}, "9090 is taken"),
+            ({"config": providers({"a": {"listen": "[::]:22"}})}, "port 22 of the Service"),
+            ({"service": {"providerPorts": {"2223": {"port": 22}}}}, "providerPorts has 2223"),
         ]:
             with self.subTest(word):
                 self.refused(merged(PLAIN, values), word)
@@ -165,6 +204,12 @@ class Chart(unittest.TestCase):
             ({"config": {"listen": "0.0.0.0:22"}}, "listen", "not allowed"),
             ({"config": {"storage": {"secret_access_key": "x"}}}, "secret_access_key"),
             ({"secrets": {"values": {"storage.region": "x"}}}, "storage.region", "not allowed"),
+            ({"secrets": {"values": {"provider.a.url": "x"}}}, "provider.a.url", "not allowed"),
+            ({"config": {"identity": {"listen": "0.0.0.0:23"}}}, "listen", "not allowed"),
+            ({"config": {"provider": {"a": {"listen": "127.0.0.1:23"}}}}, "listen", "pattern"),
+            ({"config": {"provider": {"a": {"roles": "gateway"}}}}, "roles", "not allowed"),
+            ({"config": {"provider": {"A": {}}}}, "config/provider", "not allowed"),
+            ({"config": {"role": {"a": {"secret_access_key": "x"}}}}, "secret_access_key"),
             ({"test": {"hostKeyFingerprint": "MD5:1"}}, "hostKeyFingerprint", "pattern"),
         ]:
             with self.subTest(str(values)):
@@ -204,6 +249,44 @@ class Chart(unittest.TestCase):
         self.assertIn(("Secret", volume["secret"]["secretName"]), manifests)
         self.assertNotIn("Authorization", manifests["ConfigMap", "r-portcullis"]["data"].popitem()[1])
 
+    def test_providers_have_tables_secrets_and_ports_of_their_own(self):
+        manifests = render(merged(PLAIN, MATRIX["several providers"]))
+        config = manifests["ConfigMap", "r-portcullis"]["data"]["portcullis.toml"]
+        self.assertIn('\nproviders = ["staff","partners","old"]\n', config)
+        staff = '[provider.staff]\ntotal_timeout_ms = 5000\nuser_suffix = "@@staff"\n'
+        self.assertIn(f"\n{staff}", config)
+        self.assertIn('\n[role.reader]\naccess_key_id = "AKIDEXAMPLE"\n', config)
+        self.assertNotIn("[provider]", config)
+        _, gateway = container(manifests)
+        self.assertEqual([one["name"] for one in gateway["env"]], [
+            "PORTCULLIS_PROVIDER_OLD_HEADERS_FILE",
+            "PORTCULLIS_ROLE_READER_SECRET_ACCESS_KEY_FILE"])
+        self.assertIn({"name": "ssh-2223", "containerPort": 2223}, gateway["ports"])
+        self.assertEqual(manifests["Service", "r-portcullis"]["spec"]["ports"], [
+            {"name": "ssh", "port": 22, "targetPort": "ssh"},
+            {"name": "ssh-2223", "port": 8022, "targetPort": "ssh-2223", "nodePort": 30023}])
+        policy = manifests["NetworkPolicy", "r-portcullis"]["spec"]["ingress"][0]
+        self.assertEqual(policy["ports"], [{"port": "ssh"}, {"port": "ssh-2223"}])
+        [probe] = manifests["Pod", "r-portcullis-probe"]["spec"]["containers"]
+        self.assertIn("@r-portcullis:8022/", probe["args"][1])
+
+    def test_sections_stand_there_once(self):
+        manifests = render(merged(PLAIN, {
+            "config": {"admin": {"access_key_id": "AKIDEXAMPLE"}},
+            "secrets": {"values": {"admin.secret_access_key": "secret"}},
+        }))
+        config = manifests["ConfigMap", "r-portcullis"]["data"]["portcullis.toml"]
+        admin = '[admin]\naccess_key_id = "AKIDEXAMPLE"\nlisten = "0.0.0.0:9090"\n'
+        self.assertEqual(config.count("[admin]"), 1)
+        self.assertIn(f"\n{admin}", config)
+
+    def test_providers_may_share_a_port(self):
+        shared = {"listen": "0.0.0.0:2223"}
+        config = providers({"a": {**shared, "user_suffix": "@a"}, "b": shared, "c": {}})
+        manifests = render(merged(PLAIN, {"config": config}))
+        self.assertEqual([one["containerPort"] for one in container(manifests)[1]["ports"]],
+                         [2222, 2223, 9090])
+
     def test_a_new_configuration_rolls_the_pods(self):
         def sums(values):
             template = render(merged(PLAIN, values))["Deployment", "r-portcullis"]["spec"]["template"]
@@ -240,11 +323,96 @@ class Chart(unittest.TestCase):
                 option, f"/etc/portcullis/probe/{method}",
             ])
 
+
+class Running(unittest.TestCase):
+    """What is rendered, run by the gateway's own binary."""
+
+    def setUp(self):
+        built = [ROOT / f"target/{profile}/portcullis" for profile in ["release", "debug"]]
+        self.binary = found(*([BINARY] if BINARY else built))
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+        key = self.folder / "key"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+        shown = subprocess.run(["ssh-keygen", "-lf", key], check=True, capture_output=True)
+        self.fingerprint = shown.stdout.decode().split()[1]
+        self.secrets = {"host-keys": {"host_key": key.read_bytes()}}
+
+    def start(self, command, **options):
+        process, url = listening(command, **options)
+        self.addCleanup(process.communicate)
+        self.addCleanup(process.kill)
+        return url
+
+    def node(self, values):
+        s3 = found(self.binary.with_name("embedded-s3"))
+        endpoint = self.start([s3, "--listen", "127.0.0.1:0", "--bucket", "my-bucket",
+                               "--access-key", "AKIDEXAMPLE", "--secret-key", "é secret"])
+        asked = self.start([sys.executable, "idp.py", "--listen", "127.0.0.1:0"],
+                           cwd=ROOT / "idp-examples/python")
+        storage = {"endpoint": endpoint, "path_style": True, "access_key_id": "AKIDEXAMPLE"}
+        manifests = render(merged({
+            "hostKeys": {"existingSecret": "host-keys"},
+            "config": {"identity": {"url": asked}, "storage": storage},
+            "secrets": {"values": {"storage.secret_access_key": "é secret\n"}},
+            "metrics": {"service": {"enabled": True}},
+            "test": {"enabled": True, "user": "bob", "existingSecret": "bob",
+                     "hostKeyFingerprint": self.fingerprint},
+        }, values))
+        secrets = {**self.secrets, "bob": {"password": b"bob-secret"}}
+        return Node(manifests, secrets, self.binary, self.folder)
+
+    @contextlib.contextmanager
+    def gateway(self, node):
+        """Runs the gateway until the end of the block; then it has to end as a Pod does."""
+        process = node.start(node.gateway)
+        self.addCleanup(process.communicate)
+        self.addCleanup(process.kill)
+        node.wait_until_ready(process)
+        yield
+        process.terminate()
+        output, _ = process.communicate(timeout=node.gateway["terminationGracePeriodSeconds"])
+        self.assertEqual(process.returncode, 0, output)
+
+    def test_helm_test_logs_in_and_moves_a_file(self):
+        node = self.node({})
+        probe = node.manifests["Pod", "r-portcullis-probe"]["spec"]
+        with self.gateway(node):
+            [gateway] = node.gateway["containers"]
+            self.assertEqual(node.get(gateway["livenessProbe"]), 200)
+            metrics = node.address(node.manifests["Service", "r-portcullis-metrics"], 9090)
+            self.assertEqual(status(f"http://{metrics}/metrics"), 200)
+            self.assertEqual(node.run(probe)[0], 0)
+            node.secrets["bob"] = {"password": b"wrong"}
+            code, output = node.run(probe)
+            self.assertEqual(code, 13, output)
+            self.assertIn("login", output)
+
+    def test_helm_test_reaches_the_port_of_a_provider(self):
+        # Asked on the main port, the static provider knows nobody called bob.
+        users = self.folder / "users.toml"
+        users.write_text("[users]\n")
+        node = self.node({
+            "config": providers({
+                "old": {"event": "transfer-family", "listen": "0.0.0.0:2223"},
+                "rest": {"provider": "static", "users_file": str(users)},
+            }),
+            "service": {"providerPorts": {"2223": {"port": 8022}}},
+            "test": {"port": 8022},
+        })
+        with self.gateway(node):
+            probe = node.manifests["Pod", "r-portcullis-probe"]["spec"]
+            code, output = node.run(probe)
+            self.assertEqual(code, 0, output)
+            [asking] = probe["containers"]
+            asking["args"] = [one.replace(":8022/", ":22/") for one in asking["args"]]
+            self.assertEqual(node.run(probe)[0], 13)
+
     def test_the_gateway_reads_the_rendered_configuration(self):
-        binary = os.environ.get("PORTCULLIS", ROOT / "target/release/portcullis")
-        if not os.access(binary, os.X_OK):
-            self.skipTest(f"{binary} is not built")
-        values = merged(PLAIN, {"config": {
+        node = Node(render(merged(PLAIN, {"config": {
+            **providers({"staff": {"user_suffix": "@@staff", "total_timeout_ms": 5_000},
+                         "old": {"listen": "0.0.0.0:2223"}}),
             "server_id": "s-0123456789abcdef0",
             "log": {"filter": ""},
             "sftp": {"banner": 'Müller & "Söhne"\n<ok>'},
@@ -252,26 +420,30 @@ class Chart(unittest.TestCase):
             "limits": {"connections_max": 1_000_000, "part_bytes": "16MiB",
                        "read_ahead_per_handle_bytes_max": 8_388_608},
         }, "secrets": {"values": {
+            "admin.token": "0123456789abcdef0123456789abcdef",
             "identity.headers": "Authorization: Bearer x\nX-Team: files",
+            "provider.old.headers": "Authorization: Bearer y",
             "storage.secret_access_key": "é\n",
-        }}})
-        manifests = render(values)
-        with tempfile.TemporaryDirectory() as folder:
-            def here(text):
-                for mounted in ["host-keys", "secrets"]:
-                    text = text.replace(f"/etc/portcullis/{mounted}", folder)
-                return text
-            key, config = Path(folder, "host_key"), Path(folder, "portcullis.toml")
-            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
-            config.write_text(here(manifests["ConfigMap", "r-portcullis"]["data"][config.name]))
-            for name, value in manifests["Secret", "r-portcullis-settings"]["data"].items():
-                Path(folder, name).write_bytes(base64.b64decode(value))
-            variables = {one["name"]: here(one["value"]) for one in container(manifests)[1]["env"]}
-            checked = subprocess.run([binary, "check-config", "--config", config], env=variables,
-                                     capture_output=True, text=True)
-        self.assertEqual(checked.returncode, 0, checked.stderr)
-        self.assertIn("configuration is good", checked.stdout)
-        self.assertIn("ssh on 0.0.0.0:2222 · admin 0.0.0.0:9090", checked.stdout)
+        }}})), self.secrets, self.binary, self.folder)
+        pod = node.gateway
+        pod["containers"][0]["args"][0] = "check-config"
+        code, output = node.run(pod)
+        self.assertEqual(code, 0, output)
+        self.assertIn("configuration is good", output)
+        self.assertIn(f"ssh on 127.0.0.1:{node.ports[2222]} · admin 127.0.0.1:{node.ports[9090]}",
+                      output)
+
+
+def found(*paths):
+    """Returns the first of the programs that can be run."""
+    for path in paths:
+        if os.access(path, os.X_OK):
+            return path.resolve()
+    missing = f"not built: {' or '.join(map(str, paths))}"
+    if os.environ.get("CI") == "1":
+        raise AssertionError(missing)
+    print(f"skipped: {missing}", file=sys.stderr)
+    raise unittest.SkipTest(missing)
 
 
 class Documents(unittest.TestCase):
@@ -292,4 +464,8 @@ class Documents(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    parser = argparse.ArgumentParser(description="The chart's checks", add_help=False)
+    parser.add_argument("--binary", type=Path, help="the gateway, with embedded-s3 beside it")
+    options, rest = parser.parse_known_args()
+    BINARY = options.binary
+    unittest.main(argv=[sys.argv[0], *rest])

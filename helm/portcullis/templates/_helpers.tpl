@@ -62,10 +62,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if not .Values.hostKeys.existingSecret -}}
 {{- fail "hostKeys.existingSecret is empty: clients recognise the gateway by its host keys, so they must outlive its Pods. Make them once: ssh-keygen -q -t ed25519 -N '' -f host_key && kubectl create secret generic portcullis-host-keys --from-file=host_key; then set hostKeys.existingSecret=portcullis-host-keys" -}}
 {{- end -}}
-{{- $identity := .Values.config.identity -}}
-{{- if and (eq (default "webhook" $identity.provider) "webhook") (not $identity.url) -}}
-{{- fail "config.identity.url is empty: set it to the webhook that is asked about logins" -}}
-{{- end -}}
+{{- include "portcullis.refuseProviders" . -}}
 {{- $secrets := .Values.secrets -}}
 {{- if and $secrets.existingSecret $secrets.values -}}
 {{- fail "secrets.existingSecret and secrets.values are both set: choose one" -}}
@@ -83,20 +80,93 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
+{{- define "portcullis.refuseProviders" -}}
+{{- $identity := default dict .Values.config.identity -}}
+{{- $providers := default dict .Values.config.provider -}}
+{{- $order := default list $identity.providers -}}
+{{- if not (or $providers $order) -}}
+{{- include "portcullis.refuseProvider" (dict "path" "config.identity" "settings" $identity) -}}
+{{- end -}}
+{{- if ne (sortAlpha (keys $providers) | join ",") (sortAlpha $order | join ",") -}}
+{{- fail "config.identity.providers must list each table of config.provider once, in the order of asking" -}}
+{{- end -}}
+{{- range $name, $provider := $providers -}}
+{{- $settings := mergeOverwrite (deepCopy $identity) $provider -}}
+{{- include "portcullis.refuseProvider" (dict "path" (printf "config.provider.%s" $name) "settings" $settings) -}}
+{{- $port := include "portcullis.portOf" $provider.listen -}}
+{{- if has $port (list "2222" "9090") -}}
+{{- fail (printf "config.provider.%s.listen: %s is taken by the main port or by the admin port; choose another one" $name $port) -}}
+{{- end -}}
+{{- end -}}
+{{- $ports := include "portcullis.providerPorts" . | fromJsonArray -}}
+{{- range $port, $_ := .Values.service.providerPorts -}}
+{{- if not (has $port $ports) -}}
+{{- fail (printf "service.providerPorts has %s, which no config.provider.NAME.listen has" $port) -}}
+{{- end -}}
+{{- end -}}
+{{- $taken := list (toString .Values.service.port) -}}
+{{- range $port := $ports -}}
+{{- $outside := include "portcullis.servicePort" (dict "root" $ "port" $port) -}}
+{{- if has $outside $taken -}}
+{{- fail (printf "port %s of the Service would lead to two ports of the gateway: set service.providerPorts.%s.port to another one" $outside $port) -}}
+{{- end -}}
+{{- $taken = append $taken $outside -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "portcullis.refuseProvider" -}}
+{{- $asked := default "webhook" .settings.provider -}}
+{{- $needed := dict "webhook" "url" "api-gateway" "url" "lambda" "function" "static" "users_file" -}}
+{{- with get $needed $asked -}}
+{{- if not (get $.settings .) -}}
+{{- fail (printf "%s.%s is empty: it says who is asked about logins, and the provider %s needs it" $.path . $asked) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The port of an address; nothing of `off`. */}}
+{{- define "portcullis.portOf" -}}
+{{- if contains ":" (default "" .) -}}
+{{- splitList ":" . | last -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What clients connect to in place of a provider's port. */}}
+{{- define "portcullis.servicePort" -}}
+{{- $seen := default dict (get .root.Values.service.providerPorts .port) -}}
+{{- default .port $seen.port -}}
+{{- end -}}
+
+{{/* The ports of providers with a port of their own, each once, as a list in JSON. */}}
+{{- define "portcullis.providerPorts" -}}
+{{- $ports := list -}}
+{{- range $provider := default dict .Values.config.provider -}}
+{{- $ports = append $ports (include "portcullis.portOf" $provider.listen) -}}
+{{- end -}}
+{{- without ($ports | uniq | sortAlpha) "" | toJson -}}
+{{- end -}}
+
 {{/*
 Values as TOML. Helm's own toToml writes whole numbers as 30.0, since YAML's numbers reach it as
-floats; the gateway takes whole numbers only. What is null or empty is left out.
+floats; the gateway takes whole numbers only. What is null or empty is left out. A table of tables,
+such as config.provider, has one section for each of them.
 */}}
 {{- define "portcullis.toml" -}}
-{{- range $section, $settings := . }}
+{{- $prefix := .prefix -}}
+{{- range $section, $settings := .sections }}
 {{- if kindIs "map" $settings }}
-[{{ $section }}]
+{{- $path := printf "%s%s" $prefix $section }}
+{{- if has $path (list "provider" "role") }}
+{{- include "portcullis.toml" (dict "prefix" (printf "%s." $path) "sections" $settings) }}
+{{- else }}
+[{{ $path }}]
 {{- range $name, $value := $settings }}
 {{- if ne (toString $value | default "<nil>") "<nil>" }}
 {{ $name }} = {{ include "portcullis.tomlValue" $value }}
 {{- end }}
 {{- end }}
 {{ end }}
+{{- end }}
 {{- end }}
 {{- end -}}
 
