@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use crate::metrics::{Abort, Metrics};
 use crate::storage::{Location, SharedStore, StorageErrorKind, UploadId};
@@ -28,10 +29,11 @@ impl Reaper {
         }
     }
 
-    /// Runs a future to its end, whatever becomes of the session that began it.
+    /// Runs a future to its end, whatever becomes of the session that began it; its lines in the
+    /// log still name the session.
     pub fn outlive(&self, future: impl Future<Output = ()> + Send + 'static) {
         // Dropping a join handle detaches: the tracker owns the task.
-        drop(self.tracker.spawn(future));
+        drop(self.tracker.spawn(future.in_current_span()));
     }
 
     /// Ends an upload.

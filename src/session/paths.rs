@@ -3,6 +3,8 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
+use tracing::Instrument as _;
+
 use crate::audit;
 use crate::limits;
 use crate::sftp::{Attributes, HandleId, OpenMode, Reply, RequestId, Status};
@@ -333,7 +335,7 @@ impl Session {
         if outlives {
             self.environment.reaper.outlive(work);
         } else {
-            self.tasks.spawn(work);
+            self.tasks.spawn(work.in_current_span());
         }
     }
 

@@ -66,6 +66,10 @@ pub(super) async fn wrong_passwords(bench: &Bench<'_>) -> Trial {
 pub(super) async fn blank_passwords(bench: &Bench<'_>) -> Trial {
     let mut answers = Vec::new();
     for password in ["", " ", "\t", "\0"] {
+        // There exactly "" is the look-up of keys.
+        if password.is_empty() && bench.settings.event == Event::TransferFamily {
+            continue;
+        }
         let answer = bench.password(&bench.subject.user, password).await;
         answers.push((format!("{password:?}"), answer));
     }
