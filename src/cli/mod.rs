@@ -15,6 +15,7 @@ mod secrets;
 pub mod serve;
 mod signals;
 mod store_probe;
+mod stores;
 pub mod test_identity_provider;
 
 use std::process::ExitCode;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use embedded_s3::EmbeddedS3;
 use futures_util::TryStreamExt as _;
 use portcullis::secret::Secret;
+use portcullis::storage::credentials::{Own, Stores};
 use portcullis::storage::memory::MemoryStore;
 use portcullis::storage::s3::{Credentials, Encryption, S3Store, Settings, Timeouts};
 use portcullis::storage::{
@@ -170,6 +171,11 @@ impl Subject {
             .await
             .unwrap()
     }
+}
+
+/// Returns what logins need that never come to storage.
+pub(crate) fn no_stores() -> Arc<dyn Stores> {
+    Arc::new(Own::new(Arc::new(MemoryStore::new(&[]))))
 }
 
 pub(crate) fn s3_settings(endpoint: String, access_key: &str, secret_key: &str) -> Settings {
