@@ -78,7 +78,13 @@ fn sts(config: &Config, refuse: Refuse<'_>) {
         }
         Some(Ok(_)) | None => {}
     }
-    if sts.timeout.saturating_add(config.identity.total_timeout) >= config.limits.login_grace {
+    let asked = config.providers.iter().map(|named| &named.identity);
+    let longest = asked
+        .chain([&config.identity])
+        .map(|identity| identity.total_timeout)
+        .max()
+        .unwrap_or_default();
+    if sts.timeout.saturating_add(longest) >= config.limits.login_grace {
         let grace = config.limits.login_grace.as_secs();
         let message = format!(
             "allowed: with identity.total_timeout_ms less than limits.login_grace_seconds, which \

@@ -17,7 +17,7 @@ use portcullis::limits::Limits;
 use portcullis::metrics::Metrics;
 use portcullis::secret::Secret;
 use portcullis::ssh::{HostKey, HostKeys, Listener};
-use portcullis::storage::credentials::{Assumed, Own, Stores, StsSettings};
+use portcullis::storage::credentials::{Assumed, Keyring, Own, RoleKeys, Stores, StsSettings};
 use portcullis::storage::metered::Meter;
 use portcullis::storage::s3::{S3Store, Settings, Timeouts};
 use serde_json::{Value, json};
@@ -64,6 +64,8 @@ struct Set {
     roles: Roles,
     /// Where roles are assumed.
     sts: Option<StsSettings>,
+    /// What stands for roles.
+    keys: Vec<RoleKeys>,
 }
 
 impl Default for Set {
@@ -80,6 +82,7 @@ impl Default for Set {
             answer: allowed(),
             roles: Roles::Gateway,
             sts: None,
+            keys: Vec::new(),
         }
     }
 }
@@ -133,6 +136,7 @@ impl Stage {
         let meter = Meter::new(Arc::new(SystemClock), Arc::<Metrics>::clone(&metrics));
         let store = S3Store::connect(settings).await.unwrap();
         let stores: Arc<dyn Stores> = match set.sts {
+            None if !set.keys.is_empty() => Arc::new(Keyring::new(&store, set.keys, None, &meter)),
             None => Arc::new(Own::of(store, meter, Arc::new(SystemClock))),
             Some(sts) => {
                 let assumed = Assumed::new(store, sts, meter, Arc::new(SystemClock));

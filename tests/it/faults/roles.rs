@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use portcullis::storage::credentials::Tag;
-use russh_sftp::protocol::OpenFlags;
+use russh_sftp::protocol::{OpenFlags, StatusCode};
 
 use super::*;
 use crate::common::fake_sts::{FakeSts, token};
@@ -284,4 +284,58 @@ async fn credentials_that_cannot_be_renewed_fail_what_is_open_and_say_so() {
     let log = stage.end().await;
     let line = log.all("credentials not renewed").remove(0);
     assert_eq!(line.field("reason"), "role-not-assumable");
+}
+
+#[tokio::test]
+async fn a_role_without_keys_lets_nobody_in() {
+    let s3 = embedded_s3::Settings::default();
+    let keys = |role: &str, secret: &str| RoleKeys {
+        role: role.into(),
+        access_key: s3.access_key.clone(),
+        secret_key: Secret::new(secret.to_owned()),
+        session_token: None,
+    };
+    let all = || vec![keys(ROLE, S3_SECRET), keys("other", "wrong-secret-12")];
+    let set = |answer: Value| Set {
+        answer,
+        roles: Roles::Map,
+        keys: all(),
+        ..Set::default()
+    };
+    let with = |key: &str, value: &str| {
+        let mut answer = allowed();
+        answer["role"] = ROLE.into();
+        answer[key] = value.into();
+        answer
+    };
+    for (answer, reason) in [
+        (allowed(), "role-missing"),
+        (with("role", "arn:aws:iam::1:role/none"), "role-unknown"),
+        (with("policy", POLICY), "policy-not-enforceable"),
+    ] {
+        let stage = Stage::with(set(answer)).await;
+        let client = Client::connect(stage.gateway.address(), PASSWORD).await;
+        assert!(client.is_none(), "{reason}");
+        let line = stage.log.one("login refused");
+        assert_eq!(line.field("verdict"), "invalid");
+        assert_eq!(line.field("reason"), reason);
+        stage.end().await;
+    }
+    let stage = Stage::with(set(with("role", ROLE))).await;
+    let client = stage.client().await;
+    client.upload("/in/a", b"small").await.unwrap();
+    drop(client);
+    let watched = Arc::clone(&stage.watched);
+    stage.end().await;
+    // Calls are counted whosever credentials they have.
+    let counted = "portcullis_s3_calls_total{operation=\"PutObject\"";
+    assert!(watched.metrics().contains(counted), "{}", watched.metrics());
+    // These are other keys indeed.
+    let stage = Stage::with(set(with("role", "other"))).await;
+    let client = stage.client().await;
+    let refused = client.upload("/in/a", b"small").await.unwrap_err();
+    assert_eq!(refused.code, StatusCode::PermissionDenied);
+    drop(client);
+    let log = stage.end().await;
+    assert!(!log.text().contains("wrong-secret-12"));
 }
