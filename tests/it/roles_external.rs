@@ -314,6 +314,21 @@ async fn a_session_policy_that_lets_look_lets_nothing_change() {
 }
 
 #[tokio::test]
+async fn without_a_policy_the_same_mapping_reaches_further() {
+    let Some(judge) = Judge::call().await else {
+        return;
+    };
+    furnish(&judge.subject, "out").await;
+    let (mappings, _, forbidden) = too_wide(&judge.subject)[0].clone();
+    let opened = judge.open("BothBuckets", None).await.unwrap();
+    let home = HomeDirectory::logical(mappings, VirtualPath::root()).unwrap();
+    let talk = Talk::with(opened.store, home, Limits::default()).await;
+    let content = talk.get(&format!("{forbidden}/a")).await.unwrap();
+    assert_eq!(content, b"old", "the refusals above are the policy's");
+    drop(talk.cut().await);
+}
+
+#[tokio::test]
 async fn a_mapping_of_a_file_or_of_another_bucket_is_no_way_around_the_policy() {
     let Some(judge) = Judge::call().await else {
         return;
