@@ -15,6 +15,7 @@ mod auth;
 mod auth_door;
 mod auth_log;
 mod common;
+mod explain;
 mod faults;
 mod idp_api_gateway;
 mod idp_api_gateway_faults;

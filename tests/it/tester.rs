@@ -58,7 +58,7 @@ impl Service {
         }
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}/login?key=hazel-7", self.address)
     }
 }

@@ -28,44 +28,44 @@ use crate::vfs::Mapping;
 
 /// Who tries to log in; without password and key it is a look-up.
 #[derive(Debug)]
-pub(super) struct Login {
-    pub(super) user: String,
-    pub(super) password: Option<Secret>,
-    pub(super) key: Option<OfferedKey>,
-    pub(super) source_ip: IpAddr,
+pub(in crate::cli) struct Login {
+    pub(in crate::cli) user: String,
+    pub(in crate::cli) password: Option<Secret>,
+    pub(in crate::cli) key: Option<OfferedKey>,
+    pub(in crate::cli) source_ip: IpAddr,
 }
 
 /// What came of it.
 #[derive(Debug)]
-pub(super) struct Findings {
-    pub(super) verdict: AttemptVerdict,
-    pub(super) reason: &'static str,
-    pub(super) detail: Option<Box<str>>,
-    pub(super) warnings: Vec<&'static str>,
+pub(in crate::cli) struct Findings {
+    pub(in crate::cli) verdict: AttemptVerdict,
+    pub(in crate::cli) reason: &'static str,
+    pub(in crate::cli) detail: Option<Box<str>>,
+    pub(in crate::cli) warnings: Vec<&'static str>,
     /// Whom the answer describes, if it could be used.
-    pub(super) user: Option<Arc<UserConfig>>,
+    pub(in crate::cli) user: Option<Arc<UserConfig>>,
     /// The last question; `None` when nobody was asked.
-    pub(super) exchange: Option<Exchange>,
+    pub(in crate::cli) exchange: Option<Exchange>,
     /// The host and the port that were asked last.
-    pub(super) place: Option<(String, u16)>,
+    pub(in crate::cli) place: Option<(String, u16)>,
     /// S3 as the user would see it; `None` when the login did not come that far.
-    pub(super) store: Option<SharedStore>,
+    pub(in crate::cli) store: Option<SharedStore>,
     /// The role that was assumed for it.
-    pub(super) role: Option<AssumedRole>,
-    pub(super) buckets: Vec<BucketCheck>,
+    pub(in crate::cli) role: Option<AssumedRole>,
+    pub(in crate::cli) buckets: Vec<BucketCheck>,
     /// The key is right and a password is asked for as well.
-    pub(super) half: bool,
+    pub(in crate::cli) half: bool,
 }
 
 /// Whether a bucket answers.
 #[derive(Debug)]
-pub(super) struct BucketCheck {
-    pub(super) bucket: Bucket,
-    pub(super) fault: Option<String>,
+pub(in crate::cli) struct BucketCheck {
+    pub(in crate::cli) bucket: Bucket,
+    pub(in crate::cli) fault: Option<String>,
 }
 
 /// Logs in as a client would, without one.
-pub(super) async fn judge(
+pub(in crate::cli) async fn judge(
     config: &Config,
     opened: &[Opened<'_>],
     stores: &Arc<dyn Stores>,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use self::examine::{Findings, Login};
+pub(super) use self::examine::{Findings, Login, judge};
 use super::contract::{self, Subject};
 use super::providers::{self, Opened};
 use super::{ConfigSource, Exit, Failure, load, output, secrets, signals, stores};
@@ -134,7 +134,7 @@ async fn test(
     login: &Login,
     options: &Options,
 ) -> Exit {
-    let mut findings = examine::judge(config, opened, stores, options.listen, login).await;
+    let mut findings = judge(config, opened, stores, options.listen, login).await;
     let route = match findings.place.take() {
         Some((host, port)) => {
             Some(route::measure(&host, port, config.identity.connect_timeout).await)
@@ -170,7 +170,7 @@ async fn test(
     exit(&findings)
 }
 
-fn exit(findings: &Findings) -> Exit {
+pub(super) fn exit(findings: &Findings) -> Exit {
     match findings.verdict {
         AttemptVerdict::Allowed if findings.buckets.iter().any(|bucket| bucket.fault.is_some()) => {
             Exit::Unavailable
