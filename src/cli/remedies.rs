@@ -1,6 +1,8 @@
 //! What each reason of a refused login means and what to change: for the tester and for
 //! `docs/troubleshooting.md`.
 
+mod roles;
+
 /// One reason, as it stands in the log.
 #[derive(Debug, Clone, Copy)]
 pub struct Remedy {
@@ -12,7 +14,7 @@ pub struct Remedy {
 /// Finds what to do about a reason.
 #[must_use]
 pub fn remedy(reason: &str) -> Option<&'static Remedy> {
-    REMEDIES.iter().find(|remedy| remedy.reason == reason)
+    all().find(|remedy| remedy.reason == reason)
 }
 
 /// Writes the table of `docs/troubleshooting.md`.
@@ -26,8 +28,12 @@ pub fn document() -> String {
         } = remedy;
         format!("| `{reason}` | {cause} | {change} |\n")
     };
-    let rows: String = REMEDIES.iter().map(row).collect();
+    let rows: String = all().map(row).collect();
     format!("\n| reason | cause | what to change |\n| --- | --- | --- |\n{rows}\n")
+}
+
+fn all() -> impl Iterator<Item = &'static Remedy> {
+    REMEDIES.iter().chain(roles::REMEDIES)
 }
 
 const fn row(reason: &'static str, cause: &'static str, change: &'static str) -> Remedy {
@@ -38,8 +44,8 @@ const fn row(reason: &'static str, cause: &'static str, change: &'static str) ->
     }
 }
 
-/// Every reason there is: denied, invalid and unavailable, by where they come from.
-pub const REMEDIES: &[Remedy] = &[
+/// Denied, invalid and unavailable, by where they come from.
+const REMEDIES: &[Remedy] = &[
     row(
         "unknown-user",
         "the file of users has no such user",
@@ -350,57 +356,6 @@ pub const REMEDIES: &[Remedy] = &[
         "policy-variable",
         "the policy has a variable that cannot be filled in",
         "use the variables that docs/identity-provider.md lists",
-    ),
-    // Whose credentials a session has at S3.
-    row(
-        "role-missing",
-        "roles are mapped or assumed, and the answer names none",
-        "answer with a `role` (`Role`), or set `identity.default_role`",
-    ),
-    row(
-        "role-unknown",
-        "no table `[role.NAME]` has the answer's role",
-        "add one, or correct the role; it is compared letter by letter",
-    ),
-    row(
-        "role-not-assumable",
-        "STS does not let the gateway assume the role",
-        "the role's trust policy must name the gateway's role as principal, with the external id if there is one, and the gateway needs `sts:AssumeRole` on it (docs/security.md)",
-    ),
-    row(
-        "policy-malformed",
-        "STS does not understand the session policy",
-        "the detail says where; try the document with IAM's policy simulator",
-    ),
-    row(
-        "policy-too-large-packed",
-        "policy and tags together are more than STS takes in its packed form",
-        "shorten the policy, or use fewer `sts.tags`",
-    ),
-    row(
-        "session-tag",
-        "the user's name cannot stand in a session tag",
-        "answer with a `user` of letters, digits, spaces and `_.:/=+-@`, or leave the variable out of `sts.tags`",
-    ),
-    row(
-        "sts-refused",
-        "STS refuses the request",
-        "the detail says why: a role that is no ARN, or `sts.duration_seconds` above the role's maximum",
-    ),
-    row(
-        "sts-credentials",
-        "the gateway's own credentials do not work at STS",
-        "check those of `[storage]`, or the AWS chain (service account, instance role)",
-    ),
-    row(
-        "sts-unavailable",
-        "STS did not answer in time, or answered with an error of its own",
-        "check `sts.endpoint` and the way there; see `sts.timeout_ms`",
-    ),
-    row(
-        "sts-answer",
-        "STS's answer cannot be used",
-        "is `sts.endpoint` an STS?",
     ),
     // Mappings and home.
     row(

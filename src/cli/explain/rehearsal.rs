@@ -95,7 +95,7 @@ async fn serve(user: &Arc<UserConfig>, store: SharedStore, inbound: FromUs, outb
         limits,
         metrics,
         clock: Arc::new(SystemClock),
-        seats: Seats::default(),
+        seats: Seats::new(1),
         drain: CancellationToken::new(),
     };
     let source = IpAddr::V4(Ipv4Addr::LOCALHOST);
