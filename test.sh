@@ -83,8 +83,8 @@ everything() {
   rm -f "$suite_log"
   SUITE_LOG=$suite_log step tests cargo test --locked --release --workspace
   step 'no secret in what the tests logged' secrets
-  step 'storage contract on SeaweedFS' python tests/clients/with_seaweed.py \
-    cargo test --locked --release --test it storage_contract
+  step 'storage contract and roles on SeaweedFS' python tests/clients/with_seaweed.py \
+    cargo test --locked --release --test it -- storage_contract roles_external
   step binaries cargo build --locked --release --workspace
   step 'real clients' python tests/clients/run.py --binary target/release/portcullis
   step chart chart

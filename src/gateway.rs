@@ -21,8 +21,7 @@ use crate::metrics::{Metrics, Readings};
 use crate::reaper::Reaper;
 use crate::session::{Environment, Seats};
 use crate::ssh::{Gatehouse, GatehouseParts, HostKeys, Listener};
-use crate::storage::SharedStore;
-use crate::storage::metered::{CallObserver, Metered};
+use crate::storage::credentials::Stores;
 
 /// One port, and who decides there about logins.
 #[derive(Debug)]
@@ -41,7 +40,8 @@ pub struct GatewayParts {
     pub caches: Vec<Arc<Cached>>,
     pub door: DoorSettings,
     pub host_keys: HostKeys,
-    pub store: SharedStore,
+    /// Whose credentials sessions have at S3.
+    pub stores: Arc<dyn Stores>,
     pub limits: Limits,
     pub metrics: Arc<Metrics>,
     pub banner: Option<Box<str>>,
@@ -152,7 +152,7 @@ impl Gateway {
             caches,
             door,
             host_keys,
-            store,
+            stores,
             limits,
             metrics,
             banner,
@@ -165,9 +165,7 @@ impl Gateway {
         let limits = Arc::new(limits);
         let (reaper, drain) = (Reaper::new(Arc::clone(&metrics)), CancellationToken::new());
         let budget = Budget::new(&limits);
-        let observer: Arc<dyn CallObserver> = Arc::<Metrics>::clone(&metrics);
         let environment = Environment {
-            store: Arc::new(Metered::new(store, Arc::clone(&clock), observer)),
             budget: Arc::clone(&budget),
             reaper: reaper.clone(),
             limits: Arc::clone(&limits),
@@ -193,7 +191,8 @@ impl Gateway {
         } in entrances
         {
             let (limits, clock) = (Arc::clone(&limits), Arc::clone(&clock));
-            let authenticator = Authenticator::new(provider, auth, limits, clock);
+            let stores = Arc::clone(&stores);
+            let authenticator = Authenticator::new(provider, stores, auth, limits, clock);
             let authenticator = authenticator
                 .with_shared(Arc::clone(&door), roster.clone())
                 .with_observer(observer.clone());

@@ -71,6 +71,14 @@ pub const MAPPING_TEXT_MAX: usize = 1_024;
 pub const POLICY_CHARS_MAX: usize = 2_048;
 /// IAM's bound on the ARN of a role, in characters.
 pub const ROLE_CHARS_MAX: usize = 2_048;
+/// STS's bound on the name of a role session, in characters.
+pub const ROLE_SESSION_NAME_CHARS_MAX: usize = 64;
+/// STS's bound on the tags of a session.
+pub const SESSION_TAGS_MAX: usize = 50;
+/// STS's bound on the key of a session tag, in characters.
+pub const SESSION_TAG_KEY_CHARS_MAX: usize = 128;
+/// STS's bound on the value of a session tag, in characters.
+pub const SESSION_TAG_VALUE_CHARS_MAX: usize = 256;
 /// Longest answer that is read: the mappings, doubled by JSON escapes, and the rest.
 pub const ANSWER_BYTES_MAX: usize = 5 * 1024 * 1024;
 /// Longest head of an HTTP answer, where we read it ourselves; API Gateway sends up to 10 KiB.
@@ -199,6 +207,15 @@ pub const ARGON2_KIB_MAX: u32 = 256 * 1024;
 pub const ARGON2_PASSES_MAX: u32 = 64;
 /// Cost of a bcrypt hash; each step doubles the time of a check, 16 is about four seconds.
 pub const BCRYPT_COST_MAX: u32 = 16;
+
+// ---- credentials of a session ----
+
+/// Credentials are renewed at least so long before they end, if they live long enough.
+pub const RENEWAL_LEAD: Duration = Duration::from_secs(600);
+/// After a renewal that failed, or did not help, the next one waits so long.
+pub const RENEWAL_PAUSE: Duration = Duration::from_secs(5);
+/// The same where a refusal does not say whether the credentials are at fault.
+pub const RENEWAL_GUESS_PAUSE: Duration = Duration::from_secs(60);
 
 // ---- back-pressure ----
 

@@ -24,7 +24,12 @@ fn troubleshooting_lists_every_reason() {
 #[test]
 fn every_reason_in_the_source_has_a_remedy() {
     let mut unknown = Vec::new();
-    let judges = ["src/idp/", "src/auth/", "src/vfs/"];
+    let judges = [
+        "src/idp/",
+        "src/auth/",
+        "src/vfs/",
+        "src/storage/credentials/",
+    ];
     let judges = |path: &str| judges.iter().any(|folder| path.starts_with(folder));
     for (path, text) in sources().into_iter().filter(|(path, _)| judges(path)) {
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
@@ -34,6 +39,8 @@ fn every_reason_in_the_source_has_a_remedy() {
             "unavailable(",
             "(reason: ",
             " reason: ",
+            "GrantFault::Invalid, ",
+            "GrantFault::Unavailable, ",
         ] {
             for rest in code.split(call).skip(1).map(str::trim_start) {
                 let Some(rest) = rest.strip_prefix('"') else {

@@ -19,6 +19,8 @@ pub struct Fault {
     pub operation: Option<String>,
     /// A text the key, or the prefix of a listing, must contain; none for any.
     pub key_contains: Option<String>,
+    /// The session token it must be signed with; none for any or none.
+    pub session_token: Option<String>,
     /// How many matching requests pass unharmed first.
     pub skip: u32,
     /// How many requests it then applies to.
@@ -41,6 +43,7 @@ impl Fault {
         Self {
             operation: None,
             key_contains: None,
+            session_token: None,
             skip: 0,
             times: 1,
             action,
@@ -52,6 +55,15 @@ impl Fault {
     pub fn key_containing(self, text: &str) -> Self {
         Self {
             key_contains: Some(text.to_owned()),
+            ..self
+        }
+    }
+
+    /// Limits the fault to requests that are signed with a session token.
+    #[must_use]
+    pub fn with_token(self, token: &str) -> Self {
+        Self {
+            session_token: Some(token.to_owned()),
             ..self
         }
     }
@@ -76,6 +88,7 @@ impl Fault {
                 .key_contains
                 .as_ref()
                 .is_none_or(|text| name.contains(text))
+            && (self.session_token.is_none() || self.session_token == request.session_token)
     }
 }
 

@@ -27,6 +27,7 @@ pub(crate) fn describe(request: &Parts) -> RequestRecord {
         if_none_match: text(headers, &IF_NONE_MATCH),
         copy_source: text(headers, &COPY_SOURCE).map(|source| percent::decode(&source)),
         copy_source_if_match: text(headers, &COPY_SOURCE_IF_MATCH),
+        session_token: text(headers, &SECURITY_TOKEN),
         bytes_in: length.and_then(|length| length.parse().ok()).unwrap_or(0),
         status: None,
         bytes_out: 0,
@@ -87,6 +88,7 @@ fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
         .map(str::to_owned)
 }
 
+const SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 const COPY_SOURCE: HeaderName = HeaderName::from_static("x-amz-copy-source");
 const COPY_SOURCE_IF_MATCH: HeaderName = HeaderName::from_static("x-amz-copy-source-if-match");
 const COPY_SOURCE_RANGE: HeaderName = HeaderName::from_static("x-amz-copy-source-range");

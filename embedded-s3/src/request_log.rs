@@ -28,6 +28,8 @@ pub struct RequestRecord {
     pub copy_source: Option<String>,
     /// The `x-amz-copy-source-if-match` header.
     pub copy_source_if_match: Option<String>,
+    /// The session token that the request was signed with.
+    pub session_token: Option<String>,
     /// The status answered; none while there is no answer, and for good if it was withheld.
     pub status: Option<u16>,
     /// The length of the request body without its framing.

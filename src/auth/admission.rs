@@ -9,6 +9,7 @@ use super::door::Locked;
 use crate::idp::{Denied, IdpError, Network, UserConfig, UserNameRule};
 use crate::limits;
 use crate::secret::Secret;
+use crate::storage::credentials::{GrantError, GrantFault};
 
 /// The ways to log in: AWS's `SftpAuthenticationMethods`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -41,6 +42,10 @@ pub enum Roles {
     /// The gateway's own: a session policy cannot be enforced with them.
     #[default]
     Gateway,
+    /// Keys for each role: neither can it with these.
+    Map,
+    /// STS's, narrowed by the answer's session policy.
+    Assume,
 }
 
 /// Why an attempt failed.
@@ -115,6 +120,19 @@ impl From<IdpError> for Refusal {
             verdict,
             reason,
             detail: Some(detail),
+        }
+    }
+}
+
+impl From<GrantError> for Refusal {
+    fn from(error: GrantError) -> Self {
+        Self {
+            verdict: match error.fault {
+                GrantFault::Invalid => AttemptVerdict::Invalid,
+                GrantFault::Unavailable => AttemptVerdict::Unavailable,
+            },
+            reason: error.reason,
+            detail: Some(error.detail),
         }
     }
 }
@@ -202,10 +220,10 @@ pub(super) fn admit(
         return Err(Refusal::invalid("answer-expired"));
     }
     match roles {
-        Roles::Gateway if config.policy.is_some() => {
+        Roles::Gateway | Roles::Map if config.policy.is_some() => {
             return Err(Refusal::invalid("policy-not-enforceable"));
         }
-        Roles::Gateway => {}
+        Roles::Gateway | Roles::Map | Roles::Assume => {}
     }
     let inside = |network: &Network| network.contains(source_ip);
     if !config.networks.is_empty() && !config.networks.iter().any(inside) {
@@ -268,7 +286,14 @@ mod tests {
             policy: Some("{}".into()),
             ..plain.clone()
         };
-        assert_eq!(judge(&policy, "192.0.2.1"), Err("policy-not-enforceable"));
+        for (roles, expected) in [
+            (Roles::Gateway, Err("policy-not-enforceable")),
+            (Roles::Map, Err("policy-not-enforceable")),
+            (Roles::Assume, Ok(())),
+        ] {
+            let judged = admit(&policy, roles, "192.0.2.1".parse().unwrap(), now);
+            assert_eq!(judged.map_err(|r| r.reason), expected, "{roles:?}");
+        }
         let networks = vec![
             "192.0.2.0/24".parse().unwrap(),
             "2001:db8::/32".parse().unwrap(),

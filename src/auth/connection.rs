@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::idp::{Credential, IdentityProvider, Question, UserConfig, UserNameRule, Verdict};
 use crate::limits::{self, Limits};
 use crate::secret::Secret;
+use crate::storage::credentials::{Opened, Stores};
 
 /// What the operator decided about logging in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -32,6 +33,7 @@ pub struct AuthSettings {
 #[derive(Debug)]
 pub struct Authenticator {
     provider: Arc<dyn IdentityProvider>,
+    stores: Arc<dyn Stores>,
     settings: AuthSettings,
     limits: Arc<Limits>,
     clock: Arc<dyn Clock>,
@@ -45,12 +47,14 @@ impl Authenticator {
     #[must_use]
     pub fn new(
         provider: Arc<dyn IdentityProvider>,
+        stores: Arc<dyn Stores>,
         settings: AuthSettings,
         limits: Arc<Limits>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
             provider,
+            stores,
             settings,
             limits,
             clock,
@@ -153,12 +157,13 @@ impl ConnectionAuth {
     pub async fn password(&mut self, user: &str, password: Secret) -> Outcome {
         let began = tokio::time::Instant::now();
         let mut attempt = self.begin(user, AuthMethod::Password);
-        match self.judge_password(&mut attempt, password).await {
-            Ok(config) => {
-                let door = &self.authenticator.door;
-                door.succeeded(user, self.source_ip);
-                self.accept(attempt, config)
-            }
+        let judged = self.judge_password(&mut attempt, password).await;
+        if judged.is_ok() {
+            let door = &self.authenticator.door;
+            door.succeeded(user, self.source_ip);
+        }
+        match self.open(judged).await {
+            Ok((config, opened)) => self.accept(attempt, config, opened),
             Err(refusal) => {
                 let failures = self.count_failure(user, &refusal);
                 self.finish(&attempt, Err(refusal));
@@ -210,16 +215,19 @@ impl ConnectionAuth {
     pub async fn key_proved(&mut self, user: &str, key: &OfferedKey) -> Outcome {
         let mut attempt = self.begin(user, AuthMethod::PublicKey);
         attempt.fingerprint = Some(key.fingerprint());
-        match self.judge_key(&mut attempt, key).await {
+        let judged = match self.judge_key(&mut attempt, key).await {
             Ok(config) if self.authenticator.settings.methods == Methods::KeyAndPassword => {
                 self.proven = Some(Proven {
                     user: user.into(),
                     config,
                     asked: attempt.asked,
                 });
-                Outcome::PasswordRequired
+                return Outcome::PasswordRequired;
             }
-            Ok(config) => self.accept(attempt, config),
+            judged => judged,
+        };
+        match self.open(judged).await {
+            Ok((config, opened)) => self.accept(attempt, config, opened),
             Err(refusal) => {
                 // A client may prove without having offered.
                 self.key_offers = self.key_offers.saturating_add(1);
@@ -358,7 +366,18 @@ impl ConnectionAuth {
         }
     }
 
-    fn accept(&self, attempt: Attempt, config: Arc<UserConfig>) -> Outcome {
+    /// Opens S3 for whom the provider let in: who cannot have it is not let in.
+    async fn open(
+        &self,
+        judged: Result<Arc<UserConfig>, Refusal>,
+    ) -> Result<(Arc<UserConfig>, Opened), Refusal> {
+        let config = judged?;
+        let grant = super::grant(&config, &self.session_id);
+        let opened = self.authenticator.stores.open(grant).await?;
+        Ok((config, opened))
+    }
+
+    fn accept(&self, attempt: Attempt, config: Arc<UserConfig>, opened: Opened) -> Outcome {
         let roster = &self.authenticator.roster;
         let Some(presence) = roster.enter(&attempt.user, &config.user, attempt.asked) else {
             self.finish(&attempt, Err(Refusal::denied(admission::REVOKED)));
@@ -372,6 +391,7 @@ impl ConnectionAuth {
             source_ip: self.source_ip,
             session_id: self.session_id.clone(),
             presence,
+            opened,
         })
     }
 

@@ -17,6 +17,8 @@ use self::roster::Presence;
 pub use self::roster::Roster;
 use crate::idp::UserConfig;
 pub use crate::idp::{AuthMethod, UserNameRule, host_of};
+use crate::storage::SharedStore;
+use crate::storage::credentials::{AssumedRole, Grant, Opened};
 
 mod admission;
 mod attempt;
@@ -44,6 +46,7 @@ pub struct AuthenticatedUser {
     source_ip: IpAddr,
     session_id: Box<str>,
     presence: Presence,
+    opened: Opened,
 }
 
 impl AuthenticatedUser {
@@ -80,12 +83,25 @@ impl AuthenticatedUser {
         &self.session_id
     }
 
+    /// Returns S3 as this user may see it; the connection's channels share it.
+    #[must_use]
+    pub fn store(&self) -> &SharedStore {
+        &self.opened.store
+    }
+
+    /// Returns the role that was assumed, where one was.
+    #[must_use]
+    pub fn role(&self) -> Option<&AssumedRole> {
+        self.opened.role.as_deref()
+    }
+
     /// Makes a user out of nothing, for tests and benches of what comes after login.
     #[must_use]
     pub fn dangerous_without_login(
         config: Arc<UserConfig>,
         source_ip: IpAddr,
         session_id: &str,
+        store: SharedStore,
     ) -> Self {
         let login_name = config.user.clone();
         let method = AuthMethod::Password;
@@ -96,6 +112,19 @@ impl AuthenticatedUser {
             source_ip,
             session_id: session_id.into(),
             presence: Presence::outside(),
+            opened: Opened { store, role: None },
         }
+    }
+}
+
+/// Returns what a user's answer says about storage.
+#[must_use]
+pub fn grant<'a>(config: &'a UserConfig, session_id: &'a str) -> Grant<'a> {
+    Grant {
+        user: &config.user,
+        session_id,
+        provider: &config.provider,
+        role: config.role.as_deref(),
+        policy: config.policy.as_deref(),
     }
 }

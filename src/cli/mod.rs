@@ -5,6 +5,7 @@ pub mod bundled_webhook;
 mod check_config;
 mod completions;
 mod contract;
+mod explain;
 mod hash_password;
 pub mod output;
 pub mod probe;
@@ -15,6 +16,7 @@ mod secrets;
 pub mod serve;
 mod signals;
 mod store_probe;
+mod stores;
 pub mod test_identity_provider;
 
 use std::process::ExitCode;
@@ -49,6 +51,8 @@ enum Command {
     Completions(completions::Options),
     /// Ask the identity provider about one user and say what a login would come to.
     TestIdentityProvider(test_identity_provider::Options),
+    /// Say what one operation on one path comes to for a user, and which S3 calls it makes.
+    Explain(explain::Options),
     /// Give a running gateway a command: revoke, forget, unlock.
     Admin(admin::Options),
     /// Log in as a client, move a file there and back, and leave nothing behind.
@@ -117,6 +121,7 @@ pub fn run() -> Exit {
             Ok(Exit::Done)
         }
         Command::TestIdentityProvider(options) => test_identity_provider::run(&options),
+        Command::Explain(options) => explain::run(&options),
         Command::Admin(options) => admin::run(options).map(done),
         Command::Probe(options) => probe::run(options),
     };

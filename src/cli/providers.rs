@@ -299,6 +299,8 @@ pub(super) fn auth(identity: &Identity) -> AuthSettings {
         user_names: user_names(identity),
         roles: match identity.roles {
             config::Roles::Gateway => Roles::Gateway,
+            config::Roles::Map => Roles::Map,
+            config::Roles::Assume => Roles::Assume,
         },
     }
 }

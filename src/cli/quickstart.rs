@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::bundled_webhook::BundledWebhook;
 use super::{Failure, output, signals};
 use crate::auth::{AuthSettings, DoorSettings};
+use crate::clock::SystemClock;
 use crate::config;
 use crate::gateway::{Entrance, Gateway, GatewayParts};
 use crate::idp::webhook::{Webhook, WebhookSettings};
@@ -25,6 +26,8 @@ use crate::metrics::Metrics;
 use crate::secret::Secret;
 use crate::ssh::{HostKey, HostKeys, Listener};
 use crate::storage::Capabilities;
+use crate::storage::credentials::Own;
+use crate::storage::metered::Meter;
 use crate::storage::s3::{Credentials, Encryption, S3Store, Settings, Timeouts};
 use crate::telemetry::{self, Format};
 
@@ -75,6 +78,8 @@ async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> 
     let fingerprint = host_key.fingerprint();
     let settings = WebhookSettings::new(&webhook, SERVER_ID);
     let provider = Webhook::new(settings).context("--webhook cannot be used")?;
+    let (metrics, clock) = (Arc::new(Metrics::default()), Arc::new(SystemClock));
+    let meter = Meter::new(clock.clone(), Arc::<Metrics>::clone(&metrics));
     let gateway = Gateway::start(GatewayParts {
         entrances: vec![Entrance {
             listener,
@@ -87,9 +92,9 @@ async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> 
         caches: Vec::new(),
         door: DoorSettings::default(),
         host_keys: HostKeys::new(vec![host_key])?,
-        store: Arc::new(connect(&s3).await?),
+        stores: Arc::new(Own::of(connect(&s3).await?, meter, clock)),
         limits: Limits::default(),
-        metrics: Arc::new(Metrics::default()),
+        metrics,
         banner: None,
     })?;
     if options.json {

@@ -1,6 +1,8 @@
 //! What each reason of a refused login means and what to change: for the tester and for
 //! `docs/troubleshooting.md`.
 
+mod roles;
+
 /// One reason, as it stands in the log.
 #[derive(Debug, Clone, Copy)]
 pub struct Remedy {
@@ -12,7 +14,7 @@ pub struct Remedy {
 /// Finds what to do about a reason.
 #[must_use]
 pub fn remedy(reason: &str) -> Option<&'static Remedy> {
-    REMEDIES.iter().find(|remedy| remedy.reason == reason)
+    all().find(|remedy| remedy.reason == reason)
 }
 
 /// Writes the table of `docs/troubleshooting.md`.
@@ -26,8 +28,12 @@ pub fn document() -> String {
         } = remedy;
         format!("| `{reason}` | {cause} | {change} |\n")
     };
-    let rows: String = REMEDIES.iter().map(row).collect();
+    let rows: String = all().map(row).collect();
     format!("\n| reason | cause | what to change |\n| --- | --- | --- |\n{rows}\n")
+}
+
+fn all() -> impl Iterator<Item = &'static Remedy> {
+    REMEDIES.iter().chain(roles::REMEDIES)
 }
 
 const fn row(reason: &'static str, cause: &'static str, change: &'static str) -> Remedy {
@@ -38,8 +44,8 @@ const fn row(reason: &'static str, cause: &'static str, change: &'static str) ->
     }
 }
 
-/// Every reason there is: denied, invalid and unavailable, by where they come from.
-pub const REMEDIES: &[Remedy] = &[
+/// Denied, invalid and unavailable, by where they come from.
+const REMEDIES: &[Remedy] = &[
     row(
         "unknown-user",
         "the file of users has no such user",
@@ -328,7 +334,7 @@ pub const REMEDIES: &[Remedy] = &[
     ),
     row(
         "policy-not-enforceable",
-        "the answer has a session policy, and the gateway's own credentials cannot be narrowed by one",
+        "the answer has a session policy, and only assumed roles can be narrowed by one",
         "leave the policy out: the mappings confine the session",
     ),
     row(

@@ -8,14 +8,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::providers::{self, Opened, Port};
-use super::{Failure, signals};
+use super::{Failure, signals, stores};
 use crate::admin::{Admin, AdminLimits, Aws, AwsKey, Duties, Server};
 use crate::clock::SystemClock;
 use crate::config::{self, Config, LogFormat};
 use crate::gateway::{Entrance, Gateway, GatewayParts};
 use crate::metrics::Metrics;
 use crate::ssh::{HostKey, HostKeys, Listener};
-use crate::storage::s3::{Credentials, Encryption, S3Store, Settings, Timeouts};
+use crate::storage::s3::{Credentials, Encryption, Settings, Timeouts};
 use crate::telemetry::{self, Format};
 
 /// Serves until told to stop.
@@ -44,9 +44,7 @@ async fn serve(
         );
     }
     let metrics = Arc::new(Metrics::default());
-    let store = S3Store::connect(storage(&config.storage))
-        .await
-        .context("[storage] cannot be used")?;
+    let stores = stores::open(config, &metrics).await?;
     let mut following = JoinSet::new();
     for file in opened.iter().filter_map(|opened| opened.file.clone()) {
         following.spawn(file.follow(signal(SignalKind::hangup())?));
@@ -65,7 +63,7 @@ async fn serve(
         caches,
         door: providers::door(&config.login)?,
         host_keys,
-        store: Arc::new(store),
+        stores,
         limits: config.limits.clone(),
         metrics: Arc::clone(&metrics),
         banner: config.sftp.banner.clone().map(Into::into),

@@ -107,14 +107,26 @@ fn about(section: &str) -> String {
              letters and digits. It takes every setting of this section but {}; what it does not \
              set, it takes from here. Variables: `{}`. How they are chosen: \
              [providers](providers.md).\n\n",
-            shared.join(" and "),
+            enumerated(&shared),
             variable(&format!("{table}.NAME.url")),
         )
     } else if section == ROLES.section {
         "With `identity.roles = \"map\"`: one table for each role that an answer may name.\n\n"
             .to_owned()
+    } else if section == "sts" {
+        "With `identity.roles = \"assume\"`: how roles are assumed ([security](security.md)). The \
+         gateway asks with the credentials of `[storage]`.\n\n"
+            .to_owned()
     } else {
         String::new()
+    }
+}
+
+/// Returns `a, b and c`.
+fn enumerated(words: &[String]) -> String {
+    match words {
+        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        words => words.concat(),
     }
 }
 

@@ -46,6 +46,7 @@ pub struct Config {
     pub roles: Vec<RoleKeys>,
     /// Room for one such table while it is read.
     role: RoleKeys,
+    pub sts: Sts,
     pub storage: Storage,
     pub sftp: Sftp,
     pub limits: Limits,
@@ -87,6 +88,8 @@ pub struct NamedProvider {
 /// `[role.NAME]`: the keys that stand for a role, for `roles = "map"`.
 #[derive(Debug, Clone, Default)]
 pub struct RoleKeys {
+    /// Of the table.
+    pub name: String,
     pub arn: String,
     pub access_key_id: String,
     pub secret_access_key: Option<Secret>,
@@ -124,6 +127,8 @@ pub struct Identity {
     pub methods: Methods,
     pub user_names: UserNames,
     pub roles: Roles,
+    /// For answers that name none.
+    pub default_role: Option<String>,
     pub cache: Cache,
 }
 
@@ -180,6 +185,21 @@ pub struct Storage {
     pub call_timeout: Duration,
 }
 
+/// `[sts]`: how roles are assumed, for `roles = "assume"`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sts {
+    /// `None` = AWS's own of the region.
+    pub endpoint: Option<String>,
+    /// `None` = that of `[storage]`.
+    pub region: Option<String>,
+    pub external_id: Option<String>,
+    pub duration: Duration,
+    /// As `key=value`.
+    pub tags: Vec<String>,
+    pub transitive_tags: Vec<String>,
+    pub timeout: Duration,
+}
+
 /// `[sftp]`: how the protocol behaves where S3 leaves a choice.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sftp {
@@ -230,7 +250,7 @@ impl Config {
         }
         for name in sources.names(&settings::ROLES) {
             let role = member(&settings::ROLES, &name, &config).role;
-            config.roles.push(role);
+            config.roles.push(RoleKeys { name, ..role });
         }
         let order = config.identity.providers.clone();
         let place = |named: &NamedProvider| order.iter().position(|name| *name == named.name);
@@ -307,6 +327,7 @@ impl Default for Config {
             providers: Vec::new(),
             roles: Vec::new(),
             role: RoleKeys::default(),
+            sts: Sts::default(),
             storage: Storage::default(),
             sftp: Sftp::default(),
             limits: Limits::default(),
@@ -342,6 +363,7 @@ impl Default for Identity {
             methods: Methods::default(),
             user_names: UserNames::default(),
             roles: Roles::default(),
+            default_role: None,
             cache: Cache::default(),
         }
     }
@@ -397,6 +419,20 @@ impl Default for Storage {
             capabilities: Capabilities::all(),
             connect_timeout: Duration::from_secs(5),
             call_timeout: Duration::from_secs(15),
+        }
+    }
+}
+
+impl Default for Sts {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            region: None,
+            external_id: None,
+            duration: Duration::from_secs(3_600),
+            tags: Vec::new(),
+            transitive_tags: Vec::new(),
+            timeout: Duration::from_secs(6),
         }
     }
 }

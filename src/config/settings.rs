@@ -123,7 +123,7 @@ pub(super) struct Family {
 pub(super) const PROVIDERS: Family = Family {
     table: "provider",
     section: "identity",
-    shared: &["providers", "roles"],
+    shared: &["providers", "roles", "default_role"],
 };
 
 pub(super) const ROLES: Family = Family {
@@ -216,7 +216,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("identity", "send_session_id", K::Flag(|c| &mut c.identity.send_session_id), "Adds `sessionId` to the gateway's own question"),
     S::new("identity", "methods", word!(Methods, identity.methods), "The ways to log in"),
     S::new("identity", "user_names", word!(UserNames, identity.user_names), "Names that are asked about: `auto` is `aws` for providers in AWS's shape and `open` for the others, `aws` is Transfer Family's rule, `open` anything up to 100 characters without `/` and control characters"),
-    S::new("identity", "roles", word!(Roles, identity.roles), "Whose credentials a session uses at S3; with the gateway's own, an answer with a session policy is refused"),
+    S::new("identity", "roles", word!(Roles, identity.roles), "Whose credentials a session uses at S3: the gateway's own, those of the table `[role.NAME]` that has the answer's role, or those that STS gives for it (`[sts]`). Only the last can be narrowed by a session policy: with the others, an answer that has one is refused"),
+    S::new("identity", "default_role", K::OptionalText(|c| &mut c.identity.default_role), "Role of the users whose answer names none; without it they are refused where roles are mapped or assumed"),
     S::new("identity", "cache_seconds", K::Seconds(0..=86_400, |c| &mut c.identity.cache.allowed_for), "How long an allowed answer is remembered, and the longest that its own `cacheSeconds` may ask for; 0 = not at all"),
     S::new("identity", "cache_denied_seconds", K::Seconds(0..=3_600, |c| &mut c.identity.cache.denied_for), "How long an explicit denial is remembered; 0 = not at all"),
     S::new("identity", "cache_stale_seconds", K::Seconds(0..=86_400, |c| &mut c.identity.cache.stale_for), "How much longer an allowed answer may stand in while the provider is unavailable"),
@@ -226,6 +227,14 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("role", "access_key_id", K::Text(|c| &mut c.role.access_key_id), "Access key of the sessions that have this role"),
     S::new("role", "secret_access_key", K::Secret(|c| &mut c.role.secret_access_key), "Secret of `access_key_id`"),
     S::new("role", "session_token", K::Secret(|c| &mut c.role.session_token), "Session token of temporary keys"),
+
+    S::new("sts", "endpoint", K::OptionalText(|c| &mut c.sts.endpoint), "URL of STS; AWS's own of the region without it. Required together with `storage.endpoint`"),
+    S::new("sts", "region", K::OptionalText(|c| &mut c.sts.region), "Region that requests to STS are signed for; that of `[storage]` without it"),
+    S::new("sts", "external_id", K::OptionalText(|c| &mut c.sts.external_id), "External id that the roles' trust policies ask for"),
+    S::new("sts", "duration_seconds", K::Seconds(900..=43_200, |c| &mut c.sts.duration), "Life of the credentials; they are renewed before they end. More than the role's own maximum is refused by STS"),
+    S::new("sts", "tags", K::Texts(|c| &mut c.sts.tags), "Session tags, as `key=value`; `${transfer:UserName}` in a value is the user's name. The roles must allow `sts:TagSession`"),
+    S::new("sts", "transitive_tags", K::Texts(|c| &mut c.sts.transitive_tags), "Keys of `tags` that stay when the role is used to assume another"),
+    S::new("sts", "timeout_ms", K::Milliseconds(MILLISECONDS, |c| &mut c.sts.timeout), "For one AssumeRole with its repetitions"),
 
     S::new("storage", "region", K::Text(|c| &mut c.storage.region), "Region that requests are signed for"),
     S::new("storage", "endpoint", K::OptionalText(|c| &mut c.storage.endpoint), "URL of an S3-compatible store; AWS's own without it"),

@@ -395,3 +395,84 @@ fn what_is_wrong_with_one_provider_of_several_is_said_with_its_name() {
         assert!(errors.contains(expected), "{expected}\n{errors}");
     }
 }
+
+#[test]
+fn whose_credentials_sessions_have_is_complete_and_has_nothing_to_no_effect() {
+    for (text, part) in [
+        ("roles = \"map\"", "identity.roles: \"map\" needs a table"),
+        (
+            "roles = \"map\"\n[role.a]\narn = \"r\"\naccess_key_id = \"AK\"",
+            "role.a.secret_access_key: missing",
+        ),
+        (
+            "roles = \"map\"\n[role.a]\nsession_token = \"t\"",
+            "role.a.arn: missing",
+        ),
+        (
+            "roles = \"map\"\ndefault_role = \"x\"\n[role.a]\narn = \"r\"",
+            "identity.default_role: no table",
+        ),
+        (
+            "roles = \"map\"\n[role.a]\narn = \"r\"\n[role.b]\narn = \"r\"",
+            "role.b.arn: another table",
+        ),
+        (
+            "[role.a]\narn = \"r\"",
+            "role: has no effect; set roles = \"map\"",
+        ),
+        (
+            "default_role = \"x\"",
+            "identity.default_role: has no effect",
+        ),
+        (
+            "[sts]\nexternal_id = \"x\"",
+            "sts.external_id: has no effect",
+        ),
+        (
+            "roles = \"assume\"\n[storage]\nendpoint = \"https://s3.example.com\"",
+            "sts.endpoint: missing: with storage.endpoint",
+        ),
+        (
+            "roles = \"assume\"\n[sts]\nendpoint = \"http://sts.example.com\"",
+            "sts.endpoint: keys would travel in clear",
+        ),
+        (
+            "roles = \"assume\"\n[sts]\ntags = [\"x\"]",
+            "sts.tags: found \"x\"",
+        ),
+        (
+            "roles = \"assume\"\n[sts]\ntags = [\"a=1\", \"a=2\"]",
+            "sts.tags: \"a\" stands there twice",
+        ),
+        (
+            "roles = \"assume\"\n[sts]\ntransitive_tags = [\"a\"]",
+            "sts.transitive_tags: \"a\" is no key",
+        ),
+        (
+            "roles = \"assume\"\n[sts]\nduration_seconds = 60",
+            "sts.duration_seconds: found 60; allowed: 900 to 43200",
+        ),
+        (
+            "roles = \"assume\"\n[sts]\ntimeout_ms = 60000",
+            "sts.timeout_ms: allowed",
+        ),
+    ] {
+        let message = refused(&format!("{GOOD}{text}\n"), &[]);
+        assert!(message.contains(part), "{text}\n{message}");
+    }
+}
+
+#[test]
+fn roles_can_be_mapped_and_assumed() {
+    let good = format!(
+        "{GOOD}roles = \"assume\"\ndefault_role = \"r\"\n[sts]\nexternal_id = \"x\"\n\
+        tags = [\"user=${{transfer:UserName}}\"]\ntransitive_tags = [\"user\"]\n"
+    );
+    let config = read(&good, &[]).unwrap();
+    assert_eq!(config.sts.tags, ["user=${transfer:UserName}"]);
+    let good = format!(
+        "{GOOD}roles = \"map\"\n[role.a]\narn = \"r\"\naccess_key_id = \"AK\"\n\
+        secret_access_key_file = \"secret.txt\"\n"
+    );
+    assert_eq!(read(&good, &[]).unwrap().roles[0].name, "a");
+}

@@ -75,6 +75,10 @@ words!(
         /// The gateway's own.
         #[default]
         Gateway = "gateway",
+        /// Keys for each role.
+        Map = "map",
+        /// Those that STS gives for the answer's role and session policy.
+        Assume = "assume",
     }
 );
 

@@ -89,7 +89,7 @@ impl Session {
             .values()
             .map(|(part, _)| part.clone())
             .collect();
-        let (store, events) = (self.environment.store.clone(), self.events.clone());
+        let (store, events) = (self.user.store().clone(), self.events.clone());
         let (location, object) = (writing.location.clone(), writing.object.clone());
         let condition = writing.condition.clone();
         let reaper = self.environment.reaper.clone();
@@ -114,7 +114,7 @@ impl Session {
             Err(error) => return self.fail_writing(writing, status_of(&error), &error.to_string()),
         };
         writing.committing = true;
-        let (store, events) = (self.environment.store.clone(), self.events.clone());
+        let (store, events) = (self.user.store().clone(), self.events.clone());
         let (location, object) = (writing.location.clone(), writing.object.clone());
         let condition = writing.condition.clone();
         self.environment.reaper.outlive(async move {

@@ -21,7 +21,7 @@ impl Session {
         end: u64,
         base: Option<Base>,
     ) {
-        let (store, events) = (self.environment.store.clone(), self.events.clone());
+        let (store, events) = (self.user.store().clone(), self.events.clone());
         let location = writing.location.clone();
         let task = async move {
             let outcome = match base {

@@ -251,7 +251,7 @@ impl Session {
             }
         }
         if let Some((folder, query)) = listing.next_page() {
-            let (store, events) = (self.environment.store.clone(), self.events.clone());
+            let (store, events) = (self.user.store().clone(), self.events.clone());
             self.tasks.spawn(async move {
                 let outcome = fetch_page(&*store, &folder, &query).await;
                 events.send(Event::Page {

@@ -35,7 +35,6 @@ use crate::clock::Clock;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::reaper::Reaper;
-use crate::storage::SharedStore;
 
 pub use self::seats::Seats;
 
@@ -62,7 +61,6 @@ pub struct Gone;
 /// What a session needs of the process.
 #[derive(Debug, Clone)]
 pub struct Environment {
-    pub store: SharedStore,
     pub budget: Arc<Budget>,
     pub reaper: Reaper,
     pub limits: Arc<Limits>,

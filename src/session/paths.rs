@@ -300,7 +300,7 @@ impl Session {
             .is_some_and(|parent| self.lane.known.contains(&parent));
         let uploaded_here =
             matches!(request.act, Act::Remove) && self.handles.upload_at(&request.path).is_some();
-        let (store, events) = (self.environment.store.clone(), self.events.clone());
+        let (store, events) = (self.user.store().clone(), self.events.clone());
         let outlives = request.act.outlives();
         let clock = std::sync::Arc::clone(&self.environment.clock);
         let out = std::sync::Arc::clone(&self.out);

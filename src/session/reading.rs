@@ -335,12 +335,12 @@ impl Session {
     /// Asks for what a ranged GET does not tell: a reader that goes on in sequence may read the
     /// whole object.
     fn ask_checksum(&mut self, handle: HandleId, reading: &mut Reading) {
-        let kept = self.environment.store.capabilities().checksums;
+        let kept = self.user.store().capabilities().checksums;
         if !kept || reading.checksum_asked || !reading.download.lacks_checksum() {
             return;
         }
         reading.checksum_asked = true;
-        let (store, events) = (self.environment.store.clone(), self.events.clone());
+        let (store, events) = (self.user.store().clone(), self.events.clone());
         let (location, etag) = (reading.location.clone(), reading.meta.etag.clone());
         self.tasks.spawn(async move {
             if let Ok(meta) = store.head(&location).await
@@ -360,7 +360,7 @@ impl Session {
         body: Option<ObjectBody>,
     ) {
         let source = Source {
-            store: self.environment.store.clone(),
+            store: self.user.store().clone(),
             location: reading.location.clone(),
             etag: reading.meta.etag.clone(),
         };

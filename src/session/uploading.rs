@@ -190,7 +190,7 @@ impl Session {
     /// Begins the multipart upload. It outlives the session: whoever created it must end it.
     pub(super) fn create_upload(&self, handle: HandleId, writing: &mut Writing) {
         writing.multipart = Multipart::Creating;
-        let (store, events) = (self.environment.store.clone(), self.events.clone());
+        let (store, events) = (self.user.store().clone(), self.events.clone());
         let (location, object) = (writing.location.clone(), writing.object.clone());
         let reaper = self.environment.reaper.clone();
         self.environment.reaper.outlive(async move {
@@ -221,7 +221,7 @@ impl Session {
         let Some(mut writing) = self.take_writing(handle) else {
             // The file was removed and closed in the meantime.
             if let Ok(upload) = outcome {
-                let store = self.environment.store.clone();
+                let store = self.user.store().clone();
                 self.environment.reaper.abort(store, location, upload);
             }
             return;
@@ -250,7 +250,7 @@ impl Session {
         part: ReadyPart,
     ) {
         let number = part.place.number;
-        let (store, events) = (self.environment.store.clone(), self.events.clone());
+        let (store, events) = (self.user.store().clone(), self.events.clone());
         let location = writing.location.clone();
         let task = self.tasks.spawn(async move {
             let payload = part.slot.into_payload(part.length);
@@ -327,7 +327,7 @@ impl Session {
 
     pub(crate) fn abort_upload(&self, writing: &mut Writing) {
         if let Multipart::Open(upload) = &writing.multipart {
-            let (store, location) = (self.environment.store.clone(), writing.location.clone());
+            let (store, location) = (self.user.store().clone(), writing.location.clone());
             self.environment
                 .reaper
                 .abort(store, location, upload.clone());

@@ -29,6 +29,27 @@ pub enum Outcome {
     Cancelled,
 }
 
+/// Puts a [`Metered`] before each store of a process.
+#[derive(Debug, Clone)]
+pub struct Meter {
+    clock: Arc<dyn Clock>,
+    observer: Arc<dyn CallObserver>,
+}
+
+impl Meter {
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, observer: Arc<dyn CallObserver>) -> Self {
+        Self { clock, observer }
+    }
+
+    /// Returns the store, counted.
+    #[must_use]
+    pub fn over(&self, inner: SharedStore) -> SharedStore {
+        let Self { clock, observer } = self.clone();
+        Arc::new(Metered::new(inner, clock, observer))
+    }
+}
+
 /// Passes every call on and reports it.
 #[derive(Debug)]
 pub struct Metered {

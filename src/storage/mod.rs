@@ -19,6 +19,8 @@ pub use self::location::{Bucket, Key, Location, NameError};
 pub use self::operation::Operation;
 pub use self::part_layout::{PartLayout, PartPlace};
 
+mod aws;
+pub mod credentials;
 mod error;
 pub mod failing;
 mod location;

@@ -11,6 +11,7 @@ import botocore.config
 from processes import Server, free_port
 
 CONFIG = pathlib.Path(__file__).with_name("seaweed-s3.json")
+IAM = pathlib.Path(__file__).with_name("seaweed-iam.json")
 
 
 def s3_client(endpoint, access_key, secret_key):
@@ -42,7 +43,8 @@ def seaweed(weed, directory):
     arguments += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]
     arguments += [f"-{name}.port={port}" for name, port in ports.items()]
     arguments += [f"-{name}.port.grpc={port}" for name, port in grpc.items()]
-    arguments += [f"-s3.config={CONFIG}", "-s3.autoCreateBucket=false"]
+    arguments += [f"-s3.config={CONFIG}", f"-s3.iam.config={IAM}"]
+    arguments += ["-s3.autoCreateBucket=false"]
     arguments += ["-s3.allowDeleteBucketNotEmpty=false"]
     keys = json.loads(CONFIG.read_text())["identities"][0]["credentials"][0]
     endpoint = f"http://127.0.0.1:{ports['s3']}"

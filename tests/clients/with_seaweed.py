@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs a command with a SeaweedFS beside it, named in the TEST_S3_… variables.
+"""Runs a command with a SeaweedFS beside it, named in the TEST_S3_… and TEST_STS_… variables.
 
   python tests/clients/with_seaweed.py cargo test --test it storage_contract
 """
@@ -34,6 +34,9 @@ def main():
                 "TEST_S3_BUCKET": "contract",
                 "TEST_S3_OTHER_BUCKET": "contract-other",
                 "TEST_S3_LACKS": LACKS,
+                # STS answers at the same door; the roles are those of seaweed-iam.json.
+                "TEST_STS_ENDPOINT": endpoint,
+                "TEST_STS_ROLE_PREFIX": "arn:aws:iam::000000000000:role/",
             }
             sys.exit(subprocess.run(sys.argv[1:], env=environment).returncode)
 

@@ -10,6 +10,7 @@ use portcullis::gateway::{Entrance, Gateway, GatewayParts};
 use portcullis::limits::Limits;
 use portcullis::metrics::Metrics;
 use portcullis::ssh::{HostKey, HostKeys, Listener};
+use portcullis::storage::credentials::Own;
 use portcullis::storage::s3::S3Store;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -64,7 +65,9 @@ impl Bench {
             caches: Vec::new(),
             door: DoorSettings::default(),
             host_keys: HostKeys::new(vec![host_key.clone()]).unwrap(),
-            store: Arc::new(S3Store::connect(settings).await.unwrap()),
+            stores: Arc::new(Own::new(Arc::new(
+                S3Store::connect(settings).await.unwrap(),
+            ))),
             limits: Limits {
                 refusal_delay: Duration::ZERO,
                 ..Limits::default()

@@ -21,16 +21,16 @@ use tokio::task::JoinSet;
 
 use super::common::login::LISTED;
 
-const PASSWORD: &str = "walnut-39";
+pub(crate) const PASSWORD: &str = "walnut-39";
 
 /// A service that answers by a function of the question.
-struct Service {
+pub(crate) struct Service {
     address: SocketAddr,
     _tasks: JoinSet<()>,
 }
 
 impl Service {
-    async fn start(answer: fn(&Value) -> (u16, Value)) -> Self {
+    pub(crate) async fn start(answer: fn(&Value) -> (u16, Value)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut tasks = JoinSet::new();
@@ -58,12 +58,12 @@ impl Service {
         }
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}/login?key=hazel-7", self.address)
     }
 }
 
-fn mapped(bucket: &str) -> Value {
+pub(crate) fn mapped(bucket: &str) -> Value {
     json!({"allow": true, "mappings": [{"entry": "/", "target": format!("/{bucket}/ann")}]})
 }
 
@@ -85,11 +85,11 @@ fn good(question: &Value) -> (u16, Value) {
 pub(crate) struct Bench {
     directory: TempDir,
     pub(crate) settings: BTreeMap<&'static str, String>,
-    _s3: EmbeddedS3,
+    pub(crate) s3: EmbeddedS3,
 }
 
 impl Bench {
-    async fn new(service: &Service) -> Self {
+    pub(crate) async fn new(service: &Service) -> Self {
         Self::at(&service.url()).await
     }
 
@@ -119,7 +119,7 @@ impl Bench {
         Self {
             directory,
             settings,
-            _s3: s3,
+            s3,
         }
     }
 

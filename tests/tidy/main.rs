@@ -49,6 +49,7 @@ const HOMES: &[(&str, &[&str])] = &[
         &["src/storage/", "src/idp/aws.rs", "src/idp/lambda/"],
     ),
     ("aws_sdk_s3", &["src/storage/"]),
+    ("aws_sdk_sts", &["src/storage/credentials/"]),
     ("aws_sdk_lambda", &["src/idp/lambda/"]),
     ("aws_sigv4", &["src/idp/api_gateway/sign.rs"]),
     (

@@ -22,46 +22,53 @@ use crate::idp::{
 };
 use crate::limits::Limits;
 use crate::secret::Secret;
-use crate::storage::{Bucket, ObjectStore};
+use crate::storage::credentials::{AssumedRole, Stores};
+use crate::storage::{self, Bucket, ListQuery, ObjectStore, SharedStore, StorageErrorKind};
+use crate::vfs::Mapping;
 
 /// Who tries to log in; without password and key it is a look-up.
 #[derive(Debug)]
-pub(super) struct Login {
-    pub(super) user: String,
-    pub(super) password: Option<Secret>,
-    pub(super) key: Option<OfferedKey>,
-    pub(super) source_ip: IpAddr,
+pub(in crate::cli) struct Login {
+    pub(in crate::cli) user: String,
+    pub(in crate::cli) password: Option<Secret>,
+    pub(in crate::cli) key: Option<OfferedKey>,
+    pub(in crate::cli) source_ip: IpAddr,
 }
 
 /// What came of it.
 #[derive(Debug)]
-pub(super) struct Findings {
-    pub(super) verdict: AttemptVerdict,
-    pub(super) reason: &'static str,
-    pub(super) detail: Option<Box<str>>,
-    pub(super) warnings: Vec<&'static str>,
+pub(in crate::cli) struct Findings {
+    pub(in crate::cli) verdict: AttemptVerdict,
+    pub(in crate::cli) reason: &'static str,
+    pub(in crate::cli) detail: Option<Box<str>>,
+    pub(in crate::cli) warnings: Vec<&'static str>,
     /// Whom the answer describes, if it could be used.
-    pub(super) user: Option<Arc<UserConfig>>,
+    pub(in crate::cli) user: Option<Arc<UserConfig>>,
     /// The last question; `None` when nobody was asked.
-    pub(super) exchange: Option<Exchange>,
+    pub(in crate::cli) exchange: Option<Exchange>,
     /// The host and the port that were asked last.
-    pub(super) place: Option<(String, u16)>,
-    pub(super) buckets: Vec<BucketCheck>,
+    pub(in crate::cli) place: Option<(String, u16)>,
+    /// S3 as the user would see it; `None` when the login did not come that far.
+    pub(in crate::cli) store: Option<SharedStore>,
+    /// The role that was assumed for it.
+    pub(in crate::cli) role: Option<AssumedRole>,
+    pub(in crate::cli) buckets: Vec<BucketCheck>,
     /// The key is right and a password is asked for as well.
-    pub(super) half: bool,
+    pub(in crate::cli) half: bool,
 }
 
 /// Whether a bucket answers.
 #[derive(Debug)]
-pub(super) struct BucketCheck {
-    pub(super) bucket: Bucket,
-    pub(super) fault: Option<String>,
+pub(in crate::cli) struct BucketCheck {
+    pub(in crate::cli) bucket: Bucket,
+    pub(in crate::cli) fault: Option<String>,
 }
 
 /// Logs in as a client would, without one.
-pub(super) async fn judge(
+pub(in crate::cli) async fn judge(
     config: &Config,
     opened: &[Opened<'_>],
+    stores: &Arc<dyn Stores>,
     listen: Option<SocketAddr>,
     login: &Login,
 ) -> Findings {
@@ -89,7 +96,8 @@ pub(super) async fn judge(
         ..config.limits.clone()
     };
     let (limits, clock) = (Arc::new(limits), Arc::new(SystemClock));
-    let authenticator = Authenticator::new(Arc::clone(&port.provider), port.auth, limits, clock);
+    let (asked, stores) = (Arc::clone(&port.provider), Arc::clone(stores));
+    let authenticator = Authenticator::new(asked, stores, port.auth, limits, clock);
     let authenticator = authenticator.with_observer(attempts.clone());
     let id = format!("test-{:08x}", getrandom::u32().unwrap_or_default());
     let mut connection = ConnectionAuth::new(Arc::new(authenticator), login.source_ip, id.into());
@@ -165,15 +173,18 @@ fn conclude(
             user: None,
             exchange: None,
             place: None,
+            store: None,
+            role: None,
             buckets: Vec::new(),
             half: false,
         },
         None => unrecorded(exchange.as_ref(), half),
     };
-    findings.user = match outcome {
-        Some(Outcome::Accepted(user)) => Some(Arc::clone(user.config())),
-        Some(Outcome::Offered | Outcome::PasswordRequired | Outcome::Refused { .. }) | None => None,
-    };
+    if let Some(Outcome::Accepted(user)) = outcome {
+        findings.user = Some(Arc::clone(user.config()));
+        findings.store = Some(user.store().clone());
+        findings.role = user.role().cloned();
+    }
     if half {
         findings.half = true;
         if let Some(Ok(Verdict::Allowed(config))) = exchange.as_ref().map(|e| &e.judged) {
@@ -208,6 +219,8 @@ fn unrecorded(exchange: Option<&Exchange>, half: bool) -> Findings {
         user: None,
         exchange: None,
         place: None,
+        store: None,
+        role: None,
         buckets: Vec::new(),
         half: false,
     }
@@ -215,33 +228,51 @@ fn unrecorded(exchange: Option<&Exchange>, half: bool) -> Findings {
 
 /// Asks every bucket of a user once.
 pub(super) async fn buckets(store: &dyn ObjectStore, user: &UserConfig) -> Vec<BucketCheck> {
-    let check = |bucket: Bucket| async move {
-        let fault = store.check_bucket(&bucket).await.err();
+    let check = |mapping: Mapping| async move {
+        let fault = reach(store, &mapping).await.err();
         BucketCheck {
             fault: fault.map(|error| error.to_string().chars().take(FAULT_CHARS_MAX).collect()),
-            bucket,
+            bucket: mapping.bucket,
         }
     };
-    stream::iter(names(user))
+    stream::iter(places(user))
         .map(check)
         .buffered(BUCKETS_AT_ONCE)
         .collect()
         .await
 }
 
-/// Says of every bucket that it cannot be asked.
-pub(super) fn no_buckets(user: &UserConfig, why: &str) -> Vec<BucketCheck> {
-    let check = |bucket| BucketCheck {
-        bucket,
-        fault: Some(why.to_owned()),
-    };
-    names(user).into_iter().map(check).collect()
+/// Asks for a bucket, and where that is not allowed, for one name below the mapping's prefix: a
+/// policy may allow no more.
+async fn reach(store: &dyn ObjectStore, mapping: &Mapping) -> storage::Result<()> {
+    match store.check_bucket(&mapping.bucket).await {
+        Err(error) if error.kind == StorageErrorKind::Denied && !mapping.prefix.is_empty() => {
+            let query = ListQuery {
+                prefix: format!("{}/", mapping.prefix),
+                delimited: false,
+                after: None,
+                max: 1,
+            };
+            store.list(&mapping.bucket, &query).await.map(drop)
+        }
+        outcome => outcome,
+    }
 }
 
-fn names(user: &UserConfig) -> Vec<Bucket> {
+/// Says of every bucket that it cannot be asked.
+pub(super) fn no_buckets(user: &UserConfig, why: &str) -> Vec<BucketCheck> {
+    let check = |mapping: Mapping| BucketCheck {
+        bucket: mapping.bucket,
+        fault: Some(why.to_owned()),
+    };
+    places(user).into_iter().map(check).collect()
+}
+
+/// Returns the first mapping to each bucket.
+fn places(user: &UserConfig) -> Vec<Mapping> {
     let mut seen = BTreeSet::new();
-    let buckets = user.home.mappings().iter().map(|mapping| &mapping.bucket);
-    let mut new = buckets.filter(|bucket| seen.insert(bucket.as_str().to_owned()));
+    let mappings = user.home.mappings().iter();
+    let mut new = mappings.filter(|mapping| seen.insert(mapping.bucket.as_str().to_owned()));
     // Thousands of mappings are one answer; thousands of calls are none.
     new.by_ref().take(BUCKETS_MAX).cloned().collect()
 }

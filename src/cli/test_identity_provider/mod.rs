@@ -5,18 +5,20 @@ mod report;
 mod route;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use self::examine::{Findings, Login};
+pub(super) use self::examine::{Findings, Login, judge};
 use super::contract::{self, Subject};
 use super::providers::{self, Opened};
-use super::{ConfigSource, Exit, Failure, load, output, secrets, serve, signals};
-use crate::auth::{AttemptVerdict, OfferedKey};
+use super::{ConfigSource, Exit, Failure, load, output, secrets, signals, stores};
+use crate::auth::{self, AttemptVerdict, OfferedKey};
 use crate::config::Config;
 use crate::idp::webhook::{Event, Webhook, WebhookSettings};
-use crate::storage::s3::S3Store;
+use crate::metrics::Metrics;
+use crate::storage::credentials::Stores;
 
 /// Options of `test-identity-provider`.
 #[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
@@ -88,7 +90,8 @@ pub fn run(options: &Options) -> Result<Exit, Failure> {
     let config = load(&options.source)?;
     let opened = providers::open(&config)?;
     signals::run(|stop| async {
-        let test = Box::pin(test(&config, &opened, &login, options));
+        let stores = stores::open(&config, &Arc::new(Metrics::default())).await?;
+        let test = Box::pin(test(&config, &opened, &stores, &login, options));
         Ok(until(stop, test).await)
     })
 }
@@ -124,8 +127,14 @@ async fn until(stop: CancellationToken, work: impl Future<Output = Exit>) -> Exi
     }
 }
 
-async fn test(config: &Config, opened: &[Opened<'_>], login: &Login, options: &Options) -> Exit {
-    let mut findings = examine::judge(config, opened, options.listen, login).await;
+async fn test(
+    config: &Config,
+    opened: &[Opened<'_>],
+    stores: &Arc<dyn Stores>,
+    login: &Login,
+    options: &Options,
+) -> Exit {
+    let mut findings = judge(config, opened, stores, options.listen, login).await;
     let route = match findings.place.take() {
         Some((host, port)) => {
             Some(route::measure(&host, port, config.identity.connect_timeout).await)
@@ -133,14 +142,17 @@ async fn test(config: &Config, opened: &[Opened<'_>], login: &Login, options: &O
         None => None,
     };
     if let Some(user) = &findings.user {
-        // Where there is no storage to speak of, every bucket says so.
-        let store = S3Store::connect(serve::storage(&config.storage)).await;
+        let store = match &findings.store {
+            Some(store) => Ok(store.clone()),
+            // Half a login: what would be opened in the end.
+            None => match stores.open(auth::grant(user, "look-up")).await {
+                Ok(opened) => Ok(opened.store),
+                Err(error) => Err(error.to_string()),
+            },
+        };
         findings.buckets = match store {
-            Ok(store) => examine::buckets(&store, user).await,
-            Err(error) => {
-                output::warning(&format!("[storage] cannot be used: {error:#}"));
-                examine::no_buckets(user, &error.to_string())
-            }
+            Ok(store) => examine::buckets(&*store, user).await,
+            Err(why) => examine::no_buckets(user, &why),
         };
     }
     let report = report::Report {
@@ -158,7 +170,7 @@ async fn test(config: &Config, opened: &[Opened<'_>], login: &Login, options: &O
     exit(&findings)
 }
 
-fn exit(findings: &Findings) -> Exit {
+pub(super) fn exit(findings: &Findings) -> Exit {
     match findings.verdict {
         AttemptVerdict::Allowed if findings.buckets.iter().any(|bucket| bucket.fault.is_some()) => {
             Exit::Unavailable

@@ -68,6 +68,15 @@ impl Report<'_> {
         if let Some(user) = &self.findings.user {
             describe(&mut text, user);
         }
+        if let Some(role) = &self.findings.role {
+            let until = role.expiry();
+            row(
+                &mut text,
+                "assumed",
+                &format!("{}, until {until}", role.role),
+            );
+            row(&mut text, "session", &role.session_name);
+        }
         for check in &self.findings.buckets {
             let answer = check.fault.as_deref().unwrap_or("answers");
             row(&mut text, "bucket", &format!("{}: {answer}", check.bucket));
@@ -102,6 +111,11 @@ impl Report<'_> {
             "passwordRequired": findings.half,
             "warnings": findings.warnings,
             "user": findings.user.as_deref().map(user),
+            "assumedRole": findings.role.as_ref().map(|role| json!({
+                "role": role.role,
+                "sessionName": role.session_name,
+                "expiresAt": role.expiry(),
+            })),
             "buckets": findings.buckets.iter().map(|check| json!({
                 "bucket": check.bucket.as_str(),
                 "answers": check.fault.is_none(),

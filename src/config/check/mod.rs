@@ -8,6 +8,7 @@ use super::{Config, Encryption};
 use crate::limits::BANNER_BYTES_MAX;
 
 mod identity;
+mod roles;
 
 /// Finds everything that cannot work together, or is missing.
 pub(super) fn combinations(config: &Config, sources: &Sources, problems: &mut Vec<Problem>) {
@@ -16,6 +17,7 @@ pub(super) fn combinations(config: &Config, sources: &Sources, problems: &mut Ve
     };
     host_keys(config, &mut refuse);
     identity::check(config, &mut refuse);
+    roles::check(config, &mut refuse);
     storage(config, &mut refuse);
     limits(config, &mut refuse);
     admin(config, &mut refuse);

@@ -14,8 +14,8 @@ use toml::de::{DeTable, DeValue};
 use super::field::{Field, Lines, fields};
 use super::password::PasswordHash;
 use crate::config::{ConfigErrors, Place, Problem};
-use crate::idp::wire::{substitute, timestamp};
-use crate::idp::{Network, UserConfig, UserLimits};
+use crate::idp::wire::{self, substitute, timestamp};
+use crate::idp::{IdpError, Network, UserConfig, UserLimits};
 use crate::limits;
 use crate::vfs::{Access, EntryType, HomeDirectory, Mapping, VirtualPath};
 
@@ -78,6 +78,7 @@ fn read_user(lines: &Lines, user: &Field<'_, '_>, problems: &mut Vec<Problem>) -
     keep(user_name(user), problems);
     let (mut password, mut public_keys, mut landing) = (None, None, None);
     let (mut mappings, mut networks, mut user_limits, mut expires_at) = (None, None, None, None);
+    let (mut role, mut policy) = (None, None);
     for field in keep(user.table(lines), problems)? {
         let f = &field;
         match field.name {
@@ -89,6 +90,11 @@ fn read_user(lines: &Lines, user: &Field<'_, '_>, problems: &mut Vec<Problem>) -
             "mappings" => {
                 let row = |row: &Field<'_, '_>| mapping(lines, row, user.name);
                 mappings = keep(f.list(lines, "tables", row), problems);
+            }
+            "role" => role = keep(text_of(f, wire::role), problems),
+            "policy" => {
+                let filled = |text: &str| wire::policy_for(text, user.name);
+                policy = keep(text_of(f, filled), problems);
             }
             "networks" => networks = keep(f.list(lines, "networks", network), problems),
             "limits" => user_limits = keep(limits_of(lines, f), problems),
@@ -110,6 +116,8 @@ fn read_user(lines: &Lines, user: &Field<'_, '_>, problems: &mut Vec<Problem>) -
         networks: networks.unwrap_or_default(),
         limits: user_limits.unwrap_or_default(),
         expires_at,
+        role,
+        policy,
         ..UserConfig::new(user.name, keep(home, problems)?)
     };
     let without_keys = UserConfig {
@@ -217,6 +225,18 @@ fn mapping(lines: &Lines, row: &Field<'_, '_>, user: &str) -> Result<Mapping, Pr
         .map_err(|error| row.refuse(error.to_string()))
 }
 
+/// Takes a text that is not blank, under a rule of the webhook's answers.
+fn text_of(
+    field: &Field<'_, '_>,
+    rule: impl Fn(&str) -> Result<Box<str>, IdpError>,
+) -> Result<Box<str>, Problem> {
+    let text = field.text()?;
+    if text.trim().is_empty() {
+        return Err(field.refuse("empty; leave it out instead"));
+    }
+    rule(text).map_err(|error| field.refuse(error.to_string()))
+}
+
 fn network(field: &Field<'_, '_>) -> Result<Network, Problem> {
     let text = field.text()?;
     text.parse().map_err(|_| {
@@ -257,7 +277,8 @@ fn keep<T>(result: Result<T, Problem>, problems: &mut Vec<Problem>) -> Option<T>
     result.map_err(|problem| problems.push(problem)).ok()
 }
 
-const USER_KEYS: &str = "password_hash, public_keys, home, mappings, networks, limits, expires_at";
+const USER_KEYS: &str = "password_hash, public_keys, home, mappings, role, policy, networks, limits, \
+    expires_at";
 
 /// What the gateway takes at login; keys of other types would never match.
 const KEY_TYPES: [&str; 5] = [
@@ -295,6 +316,8 @@ mod tests {
               {{ entry = \"/in\", target = \"/bucket/${{transfer:UserName}}\", access = \"write\" }},\n\
               {{ entry = \"/list.txt\", target = \"/bucket/list\", type = \"file\" }},\n\
             ]\n\
+            role = \"arn:aws:iam::123456789012:role/partners\"\n\
+            policy = '''{{\"Resource\": \"b/${{transfer:UserName}}/*\"}}'''\n\
             networks = [\"203.0.113.0/24\"]\n\
             limits = {{ sessions = 2, file_bytes = 1_000, bytes_per_second = 0x10 }}\n\
             expires_at = 2026-12-31T00:00:00Z\n"
@@ -307,6 +330,11 @@ mod tests {
         let mapping = &config.home.mappings()[0];
         assert_eq!(&*mapping.prefix, "ann@example.com");
         assert_eq!(mapping.access, Access::Write);
+        let role = "arn:aws:iam::123456789012:role/partners";
+        assert_eq!(config.role.as_deref(), Some(role));
+        let policy = r#"{"Resource": "b/ann@example.com/*"}"#;
+        assert_eq!(config.policy.as_deref(), Some(policy));
+        assert_eq!(user.without_keys.policy, config.policy);
         assert_eq!(config.networks, ["203.0.113.0/24".parse().unwrap()]);
         assert_eq!(config.limits.sessions, Some(2));
         assert_eq!(config.limits.file_bytes, Some(1_000));
@@ -402,6 +430,25 @@ mod tests {
             let place = format!(":3: {key}: ");
             assert!(message.contains(&place), "{line}: {message}");
             assert!(message.contains(allowed), "{line}: {message}");
+        }
+    }
+
+    #[test]
+    fn roles_and_policies_are_held_to_the_rules_of_an_answer() {
+        let long = format!("policy = \"{{}}{}\"", " ".repeat(2_048));
+        for (line, key, why) in [
+            ("role = \"\"", "role", "leave it out"),
+            ("role = \"a\\u0000\"", "role", "control character"),
+            ("policy = \"{\"", "policy", "policy-not-json"),
+            ("policy = \"[]\"", "policy", "policy-not-an-object"),
+            (&long, "policy", "policy-too-long"),
+        ] {
+            let message = problem(&user(line));
+            let place = format!(":3: users.ann.{key}: ");
+            assert!(
+                message.contains(&place) && message.contains(why),
+                "{message}"
+            );
         }
     }
 

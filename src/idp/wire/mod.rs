@@ -7,6 +7,7 @@
 #![warn(clippy::arithmetic_side_effects)]
 
 use self::json::Json;
+use self::substitute::PolicyValues;
 use super::{AuthMethod, Denied, IdpError, UserConfig, Verdict};
 use crate::limits;
 use crate::vfs::MappingError;
@@ -130,7 +131,7 @@ fn key_lines(keys: &[String]) -> Result<Vec<Box<str>>, IdpError> {
 }
 
 /// Checks a role: text for logs and STS.
-fn role(text: &str) -> Result<Box<str>, IdpError> {
+pub(super) fn role(text: &str) -> Result<Box<str>, IdpError> {
     if text.chars().count() > limits::ROLE_CHARS_MAX || text.chars().any(char::is_control) {
         return Err(invalid(
             "role",
@@ -138,6 +139,12 @@ fn role(text: &str) -> Result<Box<str>, IdpError> {
         ));
     }
     Ok(text.into())
+}
+
+/// Fills the user's name into a policy, and checks what comes out.
+pub(super) fn policy_for(text: &str, user: &str) -> Result<Box<str>, IdpError> {
+    let values = PolicyValues { user, home: None };
+    policy(substitute::policy(text, values)?)
 }
 
 /// Checks a policy after substitution.

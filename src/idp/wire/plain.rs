@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::json::{Json, Object};
-use super::substitute::{self, PolicyValues};
+use super::substitute;
 use super::{Asked, broken, conclude, denied, excerpt, invalid, key_lines, timestamp, wrong_type};
 use crate::idp::{IdpError, Network, UserConfig, UserLimits, Verdict};
 use crate::limits;
@@ -122,8 +122,7 @@ impl Fields {
             Some(object @ Json::Object(_)) => object.to_text(),
             Some(other) => return Err(wrong_type("policy", "an object or a string", &other)),
         };
-        let values = PolicyValues { user, home: None };
-        super::policy(substitute::policy(&text, values)?).map(Some)
+        super::policy_for(&text, user).map(Some)
     }
 
     fn networks(&mut self) -> Result<Vec<Network>, IdpError> {

@@ -4,7 +4,8 @@ use super::super::IdpError;
 use super::invalid;
 
 /// Replaces variables in one pass, so a value is never searched for variables itself. `value` gets
-/// a variable's name in lower case; what it does not know stays as it is.
+/// a variable's name in lower case; what it does not know stays as it is. A value that ends with a
+/// slash does not double one that follows.
 fn replace<'v>(text: &str, value: impl Fn(&str) -> Option<&'v str>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -15,6 +16,10 @@ fn replace<'v>(text: &str, value: impl Fn(&str) -> Option<&'v str>) -> String {
             value(name.strip_prefix("transfer:")?).map(|value| (value, tail))
         });
         rest = if let Some((value, tail)) = known {
+            let value = match tail.starts_with('/') {
+                true => value.trim_end_matches('/'),
+                false => value,
+            };
             out.push_str(value);
             tail
         } else {
@@ -57,7 +62,7 @@ pub(super) struct PolicyValues<'a> {
 /// # Errors
 /// A value that would mean more there than itself: a wildcard, a variable, the end of the string.
 pub(super) fn policy(text: &str, values: PolicyValues<'_>) -> Result<String, IdpError> {
-    let home = values.home.map(|home| home.trim_matches('/'));
+    let home = values.home.map(|home| home.trim_start_matches('/'));
     let (bucket, folder) = home.map_or((None, None), |home| {
         let (bucket, folder) = home.split_once('/').unwrap_or((home, ""));
         (Some(bucket), Some(folder))
@@ -140,6 +145,42 @@ mod tests {
             home: None,
         };
         assert_eq!(policy(text, logical).unwrap(), text);
+        assert_eq!(policy("${transfer:UserName}/*", logical).unwrap(), "ann/*");
+    }
+
+    #[test]
+    fn a_slash_at_the_end_of_the_home_neither_doubles_nor_vanishes() {
+        let filled = |text, home| {
+            let values = PolicyValues {
+                user: "ann",
+                home: Some(home),
+            };
+            policy(text, values).unwrap()
+        };
+        for (text, with, without) in [
+            ("${transfer:HomeDirectory}/*", "b/x/*", "b/x/*"),
+            // Without its slash this would reach `x2` as well.
+            ("${transfer:HomeDirectory}*", "b/x/*", "b/x*"),
+            ("${transfer:HomeFolder}", "x/", "x"),
+            ("${transfer:HomeBucket}/*", "b/*", "b/*"),
+        ] {
+            assert_eq!(filled(text, "/b/x/"), with, "{text}");
+            assert_eq!(filled(text, "/b/x"), without, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_looks_like_a_variable_is_no_variable() {
+        // A home may not bring one in, since it would mean something to IAM.
+        let values = PolicyValues {
+            user: "ann",
+            home: Some("/b/${transfer:UserName}"),
+        };
+        assert!(policy("${transfer:HomeFolder}", values).is_err());
+        assert_eq!(
+            policy("${aws:username}", values).unwrap(),
+            "${aws:username}"
+        );
     }
 
     #[test]

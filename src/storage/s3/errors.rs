@@ -70,10 +70,10 @@ impl Call<'_> {
             | "InvalidToken"
             | "RequestTimeTooSkewed"
             | "SignatureDoesNotMatch" => StorageErrorKind::Denied,
-            "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" => {
+            // In the body of a 200 the work had begun: what became of it is not known.
+            "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" if status != 200 => {
                 StorageErrorKind::Expired
             }
-            // In the body of a 200 the work had begun: what became of it is not known.
             "SlowDown"
             | "RequestLimitExceeded"
             | "Throttling"
@@ -197,6 +197,8 @@ mod tests {
                 Kind::OutcomeUnknown,
             ),
             (Operation::Complete, "SlowDown", 200, Kind::OutcomeUnknown),
+            (Operation::Copy, "ExpiredToken", 200, Kind::OutcomeUnknown),
+            (Operation::Put, "ExpiredToken", 400, Kind::Expired),
             (Operation::Copy, "", 502, Kind::OutcomeUnknown),
             (
                 Operation::Put,

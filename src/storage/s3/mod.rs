@@ -9,33 +9,32 @@
 //!   down" is tried again, here.
 //! - Deadlines are ours, per call, scaled by the payload; stalled-stream protection is off.
 
-use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_config::BehaviorVersion;
 use aws_config::identity::IdentityCache;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_credential_types::provider::ProvideCredentials;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    Builder, Region, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient,
-    StalledStreamProtectionConfig,
+    Builder, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
 };
 use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
-use aws_smithy_http_client::tls::{self, TlsContext, TrustStore};
 use bytes::Bytes;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
 use tokio_util::task::TaskTracker;
 
 use self::errors::Call;
 pub use self::settings::{Credentials, Encryption, Settings, Timeouts};
+pub use super::aws::ConnectError;
+use super::aws::{self, Ground};
 use super::{
     Bucket, ByteRange, Capabilities, Checksum, CompletedPart, ETag, Key, ListPage, ListQuery,
     Location, NewObject, ObjectBody, ObjectMeta, ObjectStore, Operation, PartNumber, Precondition,
     Result, StorageError, StorageErrorKind, Stored, UploadId,
 };
+use crate::secret::Secret;
 
 mod convert;
 mod errors;
@@ -56,17 +55,7 @@ pub struct S3Store {
     kms_key_id: Option<String>,
     /// Listings on their way.
     lists: TaskTracker,
-}
-
-/// Says why a store cannot be set up; no call has been made yet.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    #[error("the certificate authorities are not PEM certificates")]
-    CaNotPem(#[source] rustls_pki_types::pem::Error),
-    #[error("the certificate authorities' PEM text holds no certificate")]
-    CaEmpty,
-    #[error("failed to set up TLS")]
-    Tls(#[source] Box<dyn Error + Send + Sync>),
+    ground: Arc<Ground>,
 }
 
 impl S3Store {
@@ -75,40 +64,17 @@ impl S3Store {
     /// # Errors
     /// When the certificate authorities cannot be read.
     pub async fn connect(settings: Settings) -> std::result::Result<Self, ConnectError> {
-        let plain = settings
-            .endpoint
-            .as_deref()
-            .is_some_and(|url| url.starts_with("http://"));
-        let http = match &settings.credentials {
-            // Nothing is asked over TLS: a machine without certificate authorities will do.
-            Credentials::Static { .. } if plain => {
-                aws_smithy_http_client::Builder::new().build_http()
-            }
-            Credentials::Static { .. } | Credentials::DefaultChain => {
-                http_client(settings.ca_pem.as_deref())?
-            }
-        };
-        let region = Region::new(settings.region);
-        let credentials = match settings.credentials {
-            Credentials::DefaultChain => default_chain(&http, region.clone()).await,
-            Credentials::Static {
-                access_key,
-                secret_key,
-                session_token,
-            } => Some(SharedCredentialsProvider::new(
-                aws_credential_types::Credentials::new(
-                    access_key,
-                    secret_key.expose(),
-                    session_token.map(|token| token.expose().to_owned()),
-                    None,
-                    "static",
-                ),
-            )),
-        };
+        let ground = Ground::lay(
+            settings.endpoint.as_deref(),
+            settings.ca_pem,
+            settings.region,
+            settings.credentials,
+        )
+        .await?;
         let mut config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
-            .http_client(http)
-            .region(region)
+            .http_client(ground.http.clone())
+            .region(ground.region.clone())
             .force_path_style(settings.path_style)
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
@@ -123,7 +89,7 @@ impl S3Store {
                 settings.timeouts.call,
             ));
         config.set_endpoint_url(settings.endpoint);
-        config.set_credentials_provider(credentials);
+        config.set_credentials_provider(ground.own.clone());
         let (encryption, kms_key_id) = match settings.encryption {
             Encryption::None => (None, None),
             Encryption::S3 => (Some(ServerSideEncryption::Aes256), None),
@@ -137,6 +103,7 @@ impl S3Store {
             encryption,
             kms_key_id,
             lists: TaskTracker::new(),
+            ground: Arc::new(ground),
         })
     }
 
@@ -154,6 +121,30 @@ impl S3Store {
             client: aws_sdk_s3::Client::from_conf(config),
             ..self.clone()
         }
+    }
+
+    /// Returns the same endpoint with other keys, over the same HTTP connections.
+    #[must_use]
+    pub fn with_keys(&self, access_key: &str, secret_key: &Secret, token: Option<&Secret>) -> Self {
+        self.with_credentials(aws::fixed(access_key, secret_key, token))
+    }
+
+    /// Says whether the credentials come from the AWS chain.
+    pub(super) fn is_from_chain(&self) -> bool {
+        self.ground.from_chain
+    }
+
+    /// Returns the same store, which remembers no credentials of the AWS chain.
+    pub(super) fn with_chain_anew(&self) -> Self {
+        match &self.ground.own {
+            Some(own) => self.with_credentials(own.clone()),
+            None => self.clone(),
+        }
+    }
+
+    /// Returns what clients of other services of the same account stand on.
+    pub(super) fn ground(&self) -> &Ground {
+        &self.ground
     }
 
     /// Returns the same endpoint, taken for one that honours other conditions.
@@ -208,41 +199,6 @@ fn jittered(backoff: Duration) -> Duration {
     // Without randomness the spread is lost and nothing else.
     let [byte] = getrandom::fill(&mut byte).map_or([0], |()| byte);
     backoff / 2 + backoff * u32::from(byte) / 510
-}
-
-fn http_client(ca_pem: Option<&[u8]>) -> std::result::Result<SharedHttpClient, ConnectError> {
-    let mut trust = TrustStore::default();
-    if let Some(pem) = ca_pem {
-        let certificates = CertificateDer::pem_slice_iter(pem)
-            .collect::<std::result::Result<Vec<_>, _>>()
-            .map_err(ConnectError::CaNotPem)?;
-        if certificates.is_empty() {
-            return Err(ConnectError::CaEmpty);
-        }
-        trust = trust.with_pem_certificate(pem);
-    }
-    let context = TlsContext::builder()
-        .with_trust_store(trust)
-        .build()
-        .map_err(|error| ConnectError::Tls(error.into()))?;
-    Ok(aws_smithy_http_client::Builder::new()
-        .tls_provider(tls::Provider::Rustls(
-            tls::rustls_provider::CryptoMode::AwsLc,
-        ))
-        .tls_context(context)
-        .build_https())
-}
-
-async fn default_chain(
-    http: &SharedHttpClient,
-    region: Region,
-) -> Option<SharedCredentialsProvider> {
-    aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http.clone())
-        .region(region)
-        .load()
-        .await
-        .credentials_provider()
 }
 
 #[async_trait]

@@ -6,7 +6,6 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::secret::Secret;
 use StorageErrorKind as Kind;
 
 const SECRET: &str = "embedded-secret";

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::clock::FakeClock;
 use super::provider::RecordingProvider;
+use super::stores::no_stores;
 
 pub(crate) const LISTED: &str =
     "AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsALAgJRNarH4TRpNePnAS";
@@ -80,6 +81,7 @@ impl Bench {
         let limits = Arc::new(limits);
         let authenticator = Authenticator::new(
             provider.clone(),
+            no_stores(),
             settings,
             Arc::clone(&limits),
             clock.clone(),
@@ -106,9 +108,15 @@ impl Bench {
             ..
         } = self;
         let limits = Arc::clone(limits);
-        let authenticator = Authenticator::new(provider.clone(), *settings, limits, clock.clone())
-            .with_observer(records.clone())
-            .with_shared(door, roster);
+        let authenticator = Authenticator::new(
+            provider.clone(),
+            no_stores(),
+            *settings,
+            limits,
+            clock.clone(),
+        )
+        .with_observer(records.clone())
+        .with_shared(door, roster);
         self.authenticator = Arc::new(authenticator);
     }
 

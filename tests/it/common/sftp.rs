@@ -57,10 +57,10 @@ pub(crate) fn whole_bucket() -> HomeDirectory {
     HomeDirectory::logical(vec![all], VirtualPath::root()).unwrap()
 }
 
-pub(crate) fn user(home: HomeDirectory) -> AuthenticatedUser {
+pub(crate) fn user(home: HomeDirectory, store: SharedStore) -> AuthenticatedUser {
     let config = UserConfig::new("ann", home);
     let source = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    AuthenticatedUser::dangerous_without_login(Arc::new(config), source, "0123456789abcdef")
+    AuthenticatedUser::dangerous_without_login(Arc::new(config), source, "0123456789abcdef", store)
 }
 
 /// Runs a session over one end of a pipe, and returns the other.
@@ -74,7 +74,6 @@ pub(crate) fn begin(
     let budget = Budget::new(&limits);
     let reaper = Reaper::new(Arc::new(Metrics::default()));
     let environment = Environment {
-        store,
         budget: Arc::clone(&budget),
         reaper: reaper.clone(),
         limits: Arc::new(limits),
@@ -88,7 +87,7 @@ pub(crate) fn begin(
     let (inbound, outbound) = (FromDuplex(read), ToDuplex(write));
     tasks.spawn(session::serve(
         environment,
-        user(home),
+        user(home, store),
         0,
         gate,
         inbound,

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use embedded_s3::EmbeddedS3;
 use futures_util::TryStreamExt as _;
 use portcullis::secret::Secret;
+use portcullis::storage::credentials::{Own, Stores};
 use portcullis::storage::memory::MemoryStore;
 use portcullis::storage::s3::{Credentials, Encryption, S3Store, Settings, Timeouts};
 use portcullis::storage::{
@@ -62,6 +63,11 @@ impl Subject {
     /// `conditional-copy`, `conditional-delete`, `empty-range`, `whole-checksum`. For `SeaweedFS`
     /// 4.48 these are `byte-order,slash-keys,gap-check,part-replacing`.
     pub(crate) async fn external() -> Option<Self> {
+        Self::external_s3().await.map(|(subject, _)| subject)
+    }
+
+    /// The same, and its client.
+    pub(crate) async fn external_s3() -> Option<(Self, S3Store)> {
         let endpoint = environment("TEST_S3_ENDPOINT")?;
         let lacks: Vec<String> = environment("TEST_S3_LACKS")
             .unwrap_or_default()
@@ -85,11 +91,12 @@ impl Subject {
         };
         let name = environment("TEST_S3_BUCKET").expect("TEST_S3_BUCKET is set");
         let other = environment("TEST_S3_OTHER_BUCKET").unwrap_or_else(|| name.clone());
-        let store = Arc::new(S3Store::connect(settings).await.unwrap());
-        Some(Self {
+        let store = S3Store::connect(settings).await.unwrap();
+        let subject = Self {
             lacks,
-            ..Self::of(store, bucket(&name), bucket(&other))
-        })
+            ..Self::of(Arc::new(store.clone()), bucket(&name), bucket(&other))
+        };
+        Some((subject, store))
     }
 
     fn of(store: SharedStore, bucket: Bucket, other_bucket: Bucket) -> Self {
@@ -172,6 +179,11 @@ impl Subject {
     }
 }
 
+/// Returns what logins need that never come to storage.
+pub(crate) fn no_stores() -> Arc<dyn Stores> {
+    Arc::new(Own::new(Arc::new(MemoryStore::new(&[]))))
+}
+
 pub(crate) fn s3_settings(endpoint: String, access_key: &str, secret_key: &str) -> Settings {
     super::suite_log::begin();
     Settings {
@@ -208,6 +220,6 @@ pub(crate) fn bucket(name: &str) -> Bucket {
     clippy::disallowed_methods,
     reason = "where tests read the environment"
 )]
-fn environment(name: &str) -> Option<String> {
+pub(crate) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }

@@ -8,14 +8,17 @@ use std::time::Duration;
 
 use embedded_s3::{Action, EmbeddedS3, Fault};
 use portcullis::admin::Watched;
-use portcullis::auth::{AuthSettings, DoorSettings};
+use portcullis::auth::{AuthSettings, DoorSettings, Roles};
 use portcullis::cli::bundled_webhook::BundledWebhook;
+use portcullis::clock::SystemClock;
 use portcullis::gateway::{Entrance, Gateway, GatewayParts};
 use portcullis::idp::webhook::{Webhook, WebhookSettings};
 use portcullis::limits::Limits;
 use portcullis::metrics::Metrics;
 use portcullis::secret::Secret;
 use portcullis::ssh::{HostKey, HostKeys, Listener};
+use portcullis::storage::credentials::{Assumed, Keyring, Own, RoleKeys, Stores, StsSettings};
+use portcullis::storage::metered::Meter;
 use portcullis::storage::s3::{S3Store, Settings, Timeouts};
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -32,6 +35,7 @@ mod login;
 mod openssh;
 mod pace;
 mod revocation;
+mod roles;
 mod shutdown;
 mod storage;
 mod uploads;
@@ -55,6 +59,13 @@ struct Set {
     /// Instead of the bundled webhook.
     webhook: Option<String>,
     webhook_timeout: Duration,
+    /// Of the bundled webhook.
+    answer: Value,
+    roles: Roles,
+    /// Where roles are assumed.
+    sts: Option<StsSettings>,
+    /// What stands for roles.
+    keys: Vec<RoleKeys>,
 }
 
 impl Default for Set {
@@ -68,6 +79,10 @@ impl Default for Set {
             timeouts: Timeouts::default(),
             webhook: None,
             webhook_timeout: Duration::from_secs(30),
+            answer: allowed(),
+            roles: Roles::Gateway,
+            sts: None,
+            keys: Vec::new(),
         }
     }
 }
@@ -109,7 +124,7 @@ impl Stage {
     async fn with(set: Set) -> Self {
         let log = Log::begin();
         let s3 = start_s3().await;
-        let webhook = start_webhook().await;
+        let webhook = start_webhook(set.answer).await;
         let url = set.webhook.unwrap_or_else(|| webhook.url());
         let mut asking = WebhookSettings::new(&url, "s-faults");
         asking.total_timeout = set.webhook_timeout;
@@ -117,20 +132,35 @@ impl Stage {
             timeouts: set.timeouts,
             ..s3_settings(s3.endpoint(), s3.access_key(), s3.secret_key())
         };
+        let metrics = Arc::new(Metrics::default());
+        let meter = Meter::new(Arc::new(SystemClock), Arc::<Metrics>::clone(&metrics));
+        let store = S3Store::connect(settings).await.unwrap();
+        let stores: Arc<dyn Stores> = match set.sts {
+            None if !set.keys.is_empty() => Arc::new(Keyring::new(&store, set.keys, None, &meter)),
+            None => Arc::new(Own::of(store, meter, Arc::new(SystemClock))),
+            Some(sts) => {
+                let assumed = Assumed::new(store, sts, meter, Arc::new(SystemClock));
+                Arc::new(assumed.unwrap())
+            }
+        };
+        let auth = AuthSettings {
+            roles: set.roles,
+            ..AuthSettings::default()
+        };
         let gateway = Gateway::start(GatewayParts {
             entrances: vec![Entrance {
                 listener: Listener::bind("127.0.0.1:0".parse().unwrap())
                     .await
                     .unwrap(),
                 provider: Arc::new(Webhook::new(asking).unwrap()),
-                auth: AuthSettings::default(),
+                auth,
             }],
             caches: Vec::new(),
             door: DoorSettings::default(),
             host_keys: HostKeys::new(vec![HostKey::generate().unwrap()]).unwrap(),
-            store: Arc::new(S3Store::connect(settings).await.unwrap()),
+            stores,
             limits: set.limits,
-            metrics: Arc::new(Metrics::default()),
+            metrics,
             banner: None,
         })
         .unwrap();
@@ -201,8 +231,7 @@ async fn start_s3() -> EmbeddedS3 {
     EmbeddedS3::start(settings).await.unwrap()
 }
 
-async fn start_webhook() -> BundledWebhook {
-    let mut answer = allowed();
+async fn start_webhook(mut answer: Value) -> BundledWebhook {
     answer.as_object_mut().unwrap().remove("allow");
     let password = Secret::new(PASSWORD.to_owned());
     BundledWebhook::start(USER, password, answer).await.unwrap()

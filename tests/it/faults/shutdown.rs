@@ -22,7 +22,7 @@ struct Process {
 impl Process {
     /// Serves, with a client logged in.
     async fn start(drain_timeout_seconds: u64) -> Self {
-        let (s3, webhook) = (start_s3().await, start_webhook().await);
+        let (s3, webhook) = (start_s3().await, start_webhook(allowed()).await);
         let files = tempfile::tempdir().unwrap();
         let state = files.path().display();
         let text = format!(

@@ -32,6 +32,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::common::stores::no_stores;
+
 mod channels;
 mod deadlines;
 mod drain;
@@ -80,6 +82,7 @@ impl Server {
         });
         let authenticator = Arc::new(Authenticator::new(
             provider.clone(),
+            no_stores(),
             settings,
             Arc::clone(&limits),
             clock.clone(),

@@ -1,0 +1,273 @@
+//! `portcullis explain`: what one operation on one path comes to for one user, and which S3 calls
+//! it makes.
+
+mod noted;
+mod rehearsal;
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use self::rehearsal::Rehearsed;
+use super::test_identity_provider::{self, Login};
+use super::{ConfigSource, Exit, Failure, load, output, providers, secrets, signals, stores};
+use crate::config::read_text;
+use crate::idp::wire::{self, Asked, Transport};
+use crate::idp::{AuthMethod, IdpError, UserConfig, Verdict};
+use crate::limits;
+use crate::metrics::Metrics;
+use crate::vfs::{Mapping, Place, VirtualPath};
+
+/// Options of `explain`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Options {
+    #[command(flatten)]
+    source: ConfigSource,
+    /// The name to log in with.
+    #[arg(long, value_name = "NAME")]
+    user: String,
+    /// What the client names; from where it lands if it does not begin with `/`.
+    #[arg(long, value_name = "PATH")]
+    path: String,
+    /// What the client does.
+    #[arg(long, value_name = "OPERATION", value_enum)]
+    op: Act,
+    /// With `--op rename`: the new name.
+    #[arg(long, value_name = "PATH", required_if_eq("op", "rename"))]
+    to: Option<String>,
+    /// The answer of an identity provider; nobody is asked.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "password_stdin"])]
+    answer: Option<String>,
+    /// Ask with the password on standard input; without it, look up the user's keys.
+    #[arg(long)]
+    password_stdin: bool,
+    /// Where the client is said to come from.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    source_ip: IpAddr,
+    /// The port that the client is said to have come to, where a provider has one of its own.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Print one object of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One operation of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Act {
+    Get,
+    Put,
+    Ls,
+    Stat,
+    Rm,
+    Mkdir,
+    Rmdir,
+    Rename,
+}
+
+/// Explains, and says with the exit status whether the gateway would do it.
+///
+/// # Errors
+/// A file cannot be read, or the configuration is wrong.
+pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
+    let Some(file) = &options.answer else {
+        return ask(options);
+    };
+    let text = read_text(file, ANSWER_BYTES_MAX)
+        .map_err(|error| Failure::Usage(format!("--answer {file}: {error}")))?;
+    let asked = Asked {
+        username: &options.user,
+        method: AuthMethod::Password,
+        accept_keys_with_password: true,
+        transport: Transport::Http,
+        function_error: false,
+    };
+    match wire::parse(asked, 200, text.as_bytes()) {
+        Ok(Verdict::Allowed(user)) => {
+            signals::run(|_stop| async { explain(options, &user).await.map_err(Into::into) })
+        }
+        Ok(Verdict::Denied(denied)) => Ok(no_session("denied", denied.reason, Exit::Failed)),
+        Err(IdpError::Invalid { reason, .. }) => Ok(no_session("invalid", reason, Exit::Invalid)),
+        Err(IdpError::Unavailable { reason, .. }) => {
+            Ok(no_session("unavailable", reason, Exit::Unavailable))
+        }
+    }
+}
+
+/// Asks the configured provider.
+fn ask(options: &Options) -> Result<Exit, Failure> {
+    let password = if options.password_stdin {
+        Some(secrets::from_stdin()?)
+    } else {
+        None
+    };
+    let login = Login {
+        user: options.user.clone(),
+        password,
+        key: None,
+        source_ip: options.source_ip,
+    };
+    let config = load(&options.source)?;
+    let opened = providers::open(&config)?;
+    signals::run(|_stop| async {
+        let stores = stores::open(&config, &Arc::new(Metrics::default())).await?;
+        let judged =
+            test_identity_provider::judge(&config, &opened, &stores, options.listen, &login);
+        let findings = Box::pin(judged).await;
+        match &findings.user {
+            Some(user) => explain(options, user).await.map_err(Into::into),
+            None => {
+                let exit = test_identity_provider::exit(&findings);
+                let verdict = findings.verdict.as_str();
+                Ok(no_session(verdict, findings.reason, exit))
+            }
+        }
+    })
+}
+
+fn no_session(verdict: &str, reason: &str, exit: Exit) -> Exit {
+    let cause = super::remedies::remedy(reason).map_or("", |remedy| remedy.cause);
+    output::print(&format!("no session: {verdict} · {reason}: {cause}\n"));
+    exit
+}
+
+async fn explain(options: &Options, user: &Arc<UserConfig>) -> Result<Exit, Failure> {
+    let landing = user.home.landing();
+    let resolved = |option: &str, text: &str| {
+        VirtualPath::resolve(landing, text.as_bytes())
+            .map_err(|error| Failure::Usage(format!("{option} {text:?}: {error}")))
+    };
+    let path = resolved("--path", &options.path)?;
+    let to = options.to.as_deref().map(|to| resolved("--to", to));
+    let to = to.transpose()?;
+    let rehearsed = rehearsal::rehearse(user, options.op, &path, to.as_ref()).await;
+    let told = Told {
+        user,
+        act: options.op,
+        path,
+        rehearsed,
+    };
+    output::print(&if options.json {
+        told.json()
+    } else {
+        told.text()
+    });
+    Ok(match told.rehearsed.refusal {
+        None => Exit::Done,
+        Some(_) => Exit::Failed,
+    })
+}
+
+/// What is told.
+struct Told<'a> {
+    user: &'a UserConfig,
+    act: Act,
+    path: VirtualPath,
+    rehearsed: Rehearsed,
+}
+
+impl Told<'_> {
+    /// Returns the mapping, and the place in its bucket.
+    fn place(&self) -> (Option<&Mapping>, Option<String>) {
+        match self.user.home.place(&self.path) {
+            Ok(Place::Inside { mapping, location } | Place::File { mapping, location }) => {
+                let place = format!("s3://{}/{}", location.bucket, location.key);
+                (Some(mapping), Some(place))
+            }
+            Ok(Place::MappingRoot { mapping }) => {
+                let place = format!("s3://{}/{}", mapping.bucket, mapping.prefix);
+                (Some(mapping), Some(place))
+            }
+            Ok(Place::Virtual | Place::Nowhere) | Err(_) => (None, None),
+        }
+    }
+
+    fn word(&self) -> &'static str {
+        match self.act {
+            Act::Get => "get",
+            Act::Put => "put",
+            Act::Ls => "ls",
+            Act::Stat => "stat",
+            Act::Rm => "rm",
+            Act::Mkdir => "mkdir",
+            Act::Rmdir => "rmdir",
+            Act::Rename => "rename",
+        }
+    }
+
+    fn text(&self) -> String {
+        let outcome = match &self.rehearsed.refusal {
+            None => "done by the gateway, if S3 lets it".to_owned(),
+            Some((_, sentence)) => format!("refused: {sentence}"),
+        };
+        let mut text = format!("{} {}: {outcome}\n", self.word(), self.path.as_str());
+        let mut row = |name: &str, value: &str| {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "  {name:<9} {value}");
+        };
+        let (mapping, place) = self.place();
+        match mapping {
+            Some(mapping) => {
+                let (entry, access) = (mapping.entry.as_str(), mapping.access.as_str());
+                row("mapping", &format!("{entry} ({access})"));
+            }
+            None => row("mapping", "none: the path is virtual, or nowhere"),
+        }
+        row("place", place.as_deref().unwrap_or("none"));
+        row("role", self.user.role.as_deref().unwrap_or("none"));
+        let policy = self.user.policy.as_deref();
+        row("policy", policy.unwrap_or("none"));
+        for call in &self.rehearsed.calls {
+            row("call", &format!("{} {}", call.operation.name(), call.place));
+        }
+        text
+    }
+
+    fn json(&self) -> String {
+        let (mapping, place) = self.place();
+        let refusal = self.rehearsed.refusal.as_ref();
+        let calls = self.rehearsed.calls.iter();
+        let told = json!({
+            "user": self.user.user,
+            "operation": self.word(),
+            "path": self.path.as_str(),
+            "allowed": refusal.is_none(),
+            "status": refusal.map_or(0, |(code, _)| *code),
+            "why": refusal.map(|(_, sentence)| sentence),
+            "mapping": mapping.map(|mapping| json!({
+                "entry": mapping.entry.as_str(),
+                "bucket": mapping.bucket.as_str(),
+                "prefix": mapping.prefix,
+                "access": mapping.access.as_str(),
+            })),
+            "place": place,
+            "role": self.user.role,
+            "policy": self.user.policy,
+            "calls": calls.map(|call| json!({
+                "operation": call.operation.name(),
+                "place": call.place,
+            })).collect::<Vec<_>>(),
+        });
+        format!("{told:#}\n")
+    }
+}
+
+/// As much as an answer may have.
+const ANSWER_BYTES_MAX: u64 = limits::ANSWER_BYTES_MAX as u64;
+
+const EXAMPLES: &str = "\
+Examples:
+  portcullis explain --user ann --path /in/x.txt --op put --answer answer.json
+  portcullis explain --config portcullis.toml --user ann --path x.txt --op get \\
+    --password-stdin < password
+
+The calls are those of the gateway's own session, over a store in memory in which the file or
+directory is there that the operation needs; a file of one byte. For a larger one there are
+multipart calls instead of PutObject. Whether S3 allows them is for IAM to say.
+
+Exit codes: 0 the gateway would do it, 1 it would refuse it (or the login is denied), 2 the
+provider is unavailable, 3 its answer is invalid.";

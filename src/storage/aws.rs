@@ -1,0 +1,138 @@
+//! What the clients of AWS's services have in common: HTTP, region, and the gateway's credentials.
+
+use std::error::Error;
+
+use aws_config::{BehaviorVersion, Region};
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_s3::config::SharedHttpClient;
+use aws_smithy_http_client::tls::{self, TlsContext, TrustStore};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+
+use super::s3::Credentials;
+use crate::secret::Secret;
+
+/// Says why a store cannot be set up; no call has been made yet.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("the certificate authorities are not PEM certificates")]
+    CaNotPem(#[source] rustls_pki_types::pem::Error),
+    #[error("the certificate authorities' PEM text holds no certificate")]
+    CaEmpty,
+    #[error("failed to set up TLS")]
+    Tls(#[source] Box<dyn Error + Send + Sync>),
+}
+
+/// What a client is built on.
+#[derive(Debug)]
+pub(super) struct Ground {
+    pub(super) http: SharedHttpClient,
+    /// Whether `http` can ask over TLS.
+    pub(super) encrypted: bool,
+    pub(super) region: Region,
+    /// The gateway's own credentials; `None`: the AWS chain has no link.
+    pub(super) own: Option<SharedCredentialsProvider>,
+    pub(super) from_chain: bool,
+    ca_pem: Option<Vec<u8>>,
+}
+
+impl Ground {
+    /// Prepares the HTTP client and the credentials; nothing is asked yet.
+    pub(super) async fn lay(
+        endpoint: Option<&str>,
+        ca_pem: Option<Vec<u8>>,
+        region: String,
+        credentials: Credentials,
+    ) -> Result<Self, ConnectError> {
+        let from_chain = matches!(credentials, Credentials::DefaultChain);
+        // Where nothing is asked over TLS, a machine without certificate authorities will do.
+        let encrypted = from_chain || !is_plain(endpoint);
+        let http = if encrypted {
+            https(ca_pem.as_deref())?
+        } else {
+            aws_smithy_http_client::Builder::new().build_http()
+        };
+        let region = Region::new(region);
+        let own = match credentials {
+            Credentials::DefaultChain => default_chain(&http, region.clone()).await,
+            Credentials::Static {
+                access_key,
+                secret_key,
+                session_token,
+            } => Some(SharedCredentialsProvider::new(fixed(
+                &access_key,
+                &secret_key,
+                session_token.as_ref(),
+            ))),
+        };
+        Ok(Self {
+            http,
+            encrypted,
+            region,
+            own,
+            from_chain,
+            ca_pem,
+        })
+    }
+
+    /// Returns an HTTP client that can reach an endpoint: the same one if it can.
+    pub(super) fn http_for(
+        &self,
+        endpoint: Option<&str>,
+    ) -> Result<SharedHttpClient, ConnectError> {
+        if self.encrypted || is_plain(endpoint) {
+            Ok(self.http.clone())
+        } else {
+            https(self.ca_pem.as_deref())
+        }
+    }
+}
+
+/// Makes credentials that the SDK never asks anew.
+pub(super) fn fixed(
+    access_key: &str,
+    secret_key: &Secret,
+    token: Option<&Secret>,
+) -> aws_credential_types::Credentials {
+    let token = token.map(|token| token.expose().to_owned());
+    aws_credential_types::Credentials::new(access_key, secret_key.expose(), token, None, "static")
+}
+
+fn is_plain(endpoint: Option<&str>) -> bool {
+    endpoint.is_some_and(|url| url.starts_with("http://"))
+}
+
+fn https(ca_pem: Option<&[u8]>) -> Result<SharedHttpClient, ConnectError> {
+    let mut trust = TrustStore::default();
+    if let Some(pem) = ca_pem {
+        let certificates = CertificateDer::pem_slice_iter(pem)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(ConnectError::CaNotPem)?;
+        if certificates.is_empty() {
+            return Err(ConnectError::CaEmpty);
+        }
+        trust = trust.with_pem_certificate(pem);
+    }
+    let context = TlsContext::builder()
+        .with_trust_store(trust)
+        .build()
+        .map_err(|error| ConnectError::Tls(error.into()))?;
+    Ok(aws_smithy_http_client::Builder::new()
+        .tls_provider(tls::Provider::Rustls(
+            tls::rustls_provider::CryptoMode::AwsLc,
+        ))
+        .tls_context(context)
+        .build_https())
+}
+
+async fn default_chain(
+    http: &SharedHttpClient,
+    region: Region,
+) -> Option<SharedCredentialsProvider> {
+    aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http.clone())
+        .region(region)
+        .load()
+        .await
+        .credentials_provider()
+}

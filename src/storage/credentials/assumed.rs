@@ -1,0 +1,249 @@
+//! `roles = "assume"`: STS gives each connection credentials of its user's role, narrowed by the
+//! answer's session policy.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use aws_config::BehaviorVersion;
+use aws_sdk_sts::config::retry::RetryConfig;
+use aws_sdk_sts::config::timeout::TimeoutConfig;
+use aws_sdk_sts::types::Credentials;
+
+use super::renewed::{Fresh, Renewal, Renewed};
+use super::{AssumedRole, Grant, GrantError, Opened, Stores, session_name, sts_errors};
+use crate::clock::Clock;
+use crate::limits;
+use crate::secret::Secret;
+use crate::storage::metered::Meter;
+use crate::storage::s3::{ConnectError, S3Store};
+
+/// What the operator decides about assuming roles.
+#[derive(Debug, Clone, Default)]
+pub struct StsSettings {
+    /// `None` is AWS's own endpoint of the region.
+    pub endpoint: Option<String>,
+    /// `None` is that of the store.
+    pub region: Option<String>,
+    pub external_id: Option<String>,
+    pub duration: Duration,
+    pub tags: Vec<Tag>,
+    /// Keys of the tags that hold for roles assumed with the role as well.
+    pub transitive_tags: Vec<String>,
+    /// For one `AssumeRole` with its repetitions.
+    pub timeout: Duration,
+    /// Assumed when an answer names none.
+    pub default_role: Option<Box<str>>,
+    /// The gateway's name in session names.
+    pub server_id: Box<str>,
+    /// The same for answers of one provider.
+    pub server_ids: Vec<(Box<str>, Box<str>)>,
+}
+
+/// A session tag; [`USER_VARIABLE`] in its value is the user's name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tag {
+    pub key: String,
+    pub value: String,
+}
+
+/// Asks STS once per connection, and again before its credentials end.
+#[derive(Debug)]
+pub struct Assumed {
+    parts: Arc<Parts>,
+    clock: Arc<dyn Clock>,
+}
+
+#[derive(Debug)]
+struct Parts {
+    sts: aws_sdk_sts::Client,
+    store: S3Store,
+    settings: StsSettings,
+    meter: Meter,
+    clock: Arc<dyn Clock>,
+}
+
+/// One connection's request, repeated at each renewal.
+#[derive(Debug)]
+struct Request {
+    parts: Arc<Parts>,
+    role: Box<str>,
+    session_name: Box<str>,
+    policy: Option<Box<str>>,
+    tags: Vec<Tag>,
+}
+
+impl Assumed {
+    /// Prepares the STS client, which has the store's own credentials.
+    ///
+    /// # Errors
+    /// TLS to the endpoint cannot be set up.
+    pub fn new(
+        store: S3Store,
+        settings: StsSettings,
+        meter: Meter,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, ConnectError> {
+        let ground = store.ground();
+        let region = settings.region.clone();
+        let region = region.map_or_else(|| ground.region.clone(), aws_config::Region::new);
+        let attempt = settings.timeout / ATTEMPTS_MAX;
+        let mut config = aws_sdk_sts::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .http_client(ground.http_for(settings.endpoint.as_deref())?)
+            .region(region)
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX))
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .connect_timeout(attempt)
+                    .operation_timeout(settings.timeout)
+                    .build(),
+            );
+        config.set_endpoint_url(settings.endpoint.clone());
+        config.set_credentials_provider(ground.own.clone());
+        let sts = aws_sdk_sts::Client::from_conf(config.build());
+        let parts = Arc::new(Parts {
+            sts,
+            store,
+            settings,
+            meter,
+            clock: Arc::clone(&clock),
+        });
+        Ok(Self { parts, clock })
+    }
+}
+
+#[async_trait]
+impl Stores for Assumed {
+    async fn open(&self, grant: Grant<'_>) -> Result<Opened, GrantError> {
+        let settings = &self.parts.settings;
+        let role = grant.role.or(settings.default_role.as_deref());
+        let role = role.ok_or_else(GrantError::role_missing)?;
+        let of_provider = |(provider, _): &&(Box<str>, Box<str>)| **provider == *grant.provider;
+        let server_id = settings.server_ids.iter().find(of_provider);
+        let server_id = server_id.map_or(&settings.server_id, |(_, id)| id);
+        let request = Arc::new(Request {
+            parts: Arc::clone(&self.parts),
+            role: role.into(),
+            session_name: session_name(grant.user, grant.session_id, server_id),
+            policy: grant.policy.map(Into::into),
+            tags: tags(&settings.tags, grant.user)?,
+        });
+        let (fresh, expires_at) = request.assume().await?;
+        let assumed = AssumedRole {
+            role: request.role.clone(),
+            session_name: request.session_name.clone(),
+            expires_at,
+        };
+        Ok(Opened {
+            store: Arc::new(Renewed::new(fresh, request, Arc::clone(&self.clock))),
+            role: Some(Arc::new(assumed)),
+        })
+    }
+}
+
+#[async_trait]
+impl Renewal for Request {
+    async fn renew(&self) -> Result<Fresh, GrantError> {
+        self.assume().await.map(|(fresh, _)| fresh)
+    }
+}
+
+impl Request {
+    async fn assume(&self) -> Result<(Fresh, SystemTime), GrantError> {
+        let Parts {
+            sts,
+            store,
+            settings,
+            meter,
+            clock,
+        } = &*self.parts;
+        let seconds = i32::try_from(settings.duration.as_secs()).unwrap_or(i32::MAX);
+        let mut call = sts
+            .assume_role()
+            .role_arn(&*self.role)
+            .role_session_name(&*self.session_name)
+            .duration_seconds(seconds)
+            .set_external_id(settings.external_id.clone())
+            .set_policy(self.policy.as_deref().map(ToOwned::to_owned));
+        for Tag { key, value } in &self.tags {
+            let tag = aws_sdk_sts::types::Tag::builder().key(key).value(value);
+            let tag = tag
+                .build()
+                .map_err(|error| GrantError::invalid("session-tag", format!("{key:?}: {error}")))?;
+            call = call.tags(tag);
+        }
+        for key in &settings.transitive_tags {
+            call = call.transitive_tag_keys(key);
+        }
+        let answer = call.send().await;
+        let answer = answer.map_err(|error| sts_errors::refused(&error, &self.role))?;
+        let credentials = answer.credentials.ok_or_else(|| {
+            GrantError::unavailable("sts-answer", "STS answered without credentials")
+        })?;
+        let expires_at = SystemTime::try_from(credentials.expiration).map_err(|_| {
+            GrantError::unavailable("sts-answer", "STS answered with a time that is none")
+        })?;
+        let lifetime = expires_at.duration_since(clock.wall()).unwrap_or_default();
+        let fresh = Fresh {
+            store: meter.over(Arc::new(with(store, credentials))),
+            lifetime: Some(lifetime),
+        };
+        Ok((fresh, expires_at))
+    }
+}
+
+fn with(store: &S3Store, credentials: Credentials) -> S3Store {
+    let secret_key = Secret::new(credentials.secret_access_key);
+    let token = Secret::new(credentials.session_token);
+    store.with_keys(&credentials.access_key_id, &secret_key, Some(&token))
+}
+
+/// Fills the user's name in. A name that STS would not take is refused, not changed: permissions
+/// may hang on it.
+fn tags(tags: &[Tag], user: &str) -> Result<Vec<Tag>, GrantError> {
+    let fill = |tag: &Tag| {
+        let value = tag.value.replace(USER_VARIABLE, user);
+        if is_tag_value(&value) {
+            Ok(Tag {
+                key: tag.key.clone(),
+                value,
+            })
+        } else {
+            let detail = format!("{:?} with this user's name is no value of a tag", tag.key);
+            Err(GrantError::invalid("session-tag", detail))
+        }
+    };
+    tags.iter().map(fill).collect()
+}
+
+fn is_tag_value(value: &str) -> bool {
+    let taken = |c: char| c.is_alphanumeric() || c == ' ' || "_.:/=+-@".contains(c);
+    value.chars().count() <= limits::SESSION_TAG_VALUE_CHARS_MAX && value.chars().all(taken)
+}
+
+/// Stands for the user's name in the value of a tag.
+pub const USER_VARIABLE: &str = "${transfer:UserName}";
+
+/// `AssumeRole` changes nothing, so it may be repeated.
+const ATTEMPTS_MAX: u32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_takes_the_name_as_it_is_or_not_at_all() {
+        let tag = |value: &str| Tag {
+            key: "user".to_owned(),
+            value: value.to_owned(),
+        };
+        let all = [tag("${transfer:UserName}"), tag("x-${transfer:UserName}")];
+        let filled = tags(&all, "zoë@example.com").unwrap();
+        assert_eq!(filled, [tag("zoë@example.com"), tag("x-zoë@example.com")]);
+        for user in ["a*b", "a\nb", "a${x}", &"a".repeat(257)] {
+            let error = tags(&all, user).unwrap_err();
+            assert_eq!(error.reason, "session-tag", "{user}");
+        }
+    }
+}

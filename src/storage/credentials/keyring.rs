@@ -1,0 +1,82 @@
+//! `roles = "map"`: keys for each role that an answer may name.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{Grant, GrantError, Opened, Stores};
+use crate::secret::Secret;
+use crate::storage::SharedStore;
+use crate::storage::metered::Meter;
+use crate::storage::s3::S3Store;
+
+/// The keys that stand for a role.
+#[derive(Debug, Clone)]
+pub struct RoleKeys {
+    /// As answers name it.
+    pub role: Box<str>,
+    pub access_key: String,
+    pub secret_key: Secret,
+    pub session_token: Option<Secret>,
+}
+
+/// A store for each role, all over the same connections.
+pub struct Keyring {
+    stores: HashMap<Box<str>, SharedStore>,
+    default_role: Option<Box<str>>,
+}
+
+impl Keyring {
+    /// Gives `store` other keys, role by role.
+    #[must_use]
+    pub fn new(
+        store: &S3Store,
+        roles: impl IntoIterator<Item = RoleKeys>,
+        default_role: Option<Box<str>>,
+        meter: &Meter,
+    ) -> Self {
+        let opened = |keys: RoleKeys| {
+            let store = store.with_keys(
+                &keys.access_key,
+                &keys.secret_key,
+                keys.session_token.as_ref(),
+            );
+            (keys.role, meter.over(Arc::new(store)))
+        };
+        Self {
+            stores: roles.into_iter().map(opened).collect(),
+            default_role,
+        }
+    }
+}
+
+#[async_trait]
+impl Stores for Keyring {
+    async fn open(&self, grant: Grant<'_>) -> Result<Opened, GrantError> {
+        // Refused at the answer already; here too, since here it would be ignored.
+        if grant.policy.is_some() {
+            let detail = "keys cannot be narrowed by a session policy";
+            return Err(GrantError::invalid("policy-not-enforceable", detail));
+        }
+        let role = grant.role.or(self.default_role.as_deref());
+        let role = role.ok_or_else(GrantError::role_missing)?;
+        let store = self.stores.get(role).ok_or_else(|| {
+            GrantError::invalid(
+                "role-unknown",
+                format!("no table [role.NAME] has arn = {role:?}"),
+            )
+        })?;
+        Ok(Opened {
+            store: store.clone(),
+            role: None,
+        })
+    }
+}
+
+impl fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.stores.keys()).finish()
+    }
+}

@@ -1,0 +1,115 @@
+//! Whose credentials a session has at S3: a [`Grant`] becomes a store.
+//!
+//! [`Own`] are the gateway's, [`Keyring`] has keys for named roles, [`Assumed`] asks STS. Each is
+//! asked once per login, before the login is accepted; a connection's channels share the answer.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format;
+
+pub use self::assumed::{Assumed, StsSettings, Tag, USER_VARIABLE};
+pub use self::keyring::{Keyring, RoleKeys};
+pub use self::own::Own;
+pub use self::session_name::session_name;
+use super::SharedStore;
+
+mod assumed;
+mod keyring;
+mod own;
+mod renewed;
+mod session_name;
+mod sts_errors;
+
+/// What the identity provider's answer says about storage, and for whom.
+#[derive(Debug, Clone, Copy)]
+pub struct Grant<'a> {
+    /// The canonical name.
+    pub user: &'a str,
+    pub session_id: &'a str,
+    /// Which of the configured providers answered; empty when there is only one.
+    pub provider: &'a str,
+    pub role: Option<&'a str>,
+    /// JSON, its variables filled in.
+    pub policy: Option<&'a str>,
+}
+
+/// Turns a grant into the store of one connection.
+#[async_trait]
+pub trait Stores: Debug + Send + Sync + 'static {
+    /// Opens the store. What comes back works, as far as can be known without a call to S3.
+    async fn open(&self, grant: Grant<'_>) -> Result<Opened, GrantError>;
+}
+
+/// A store, and how it came about.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    pub store: SharedStore,
+    /// `None`: nothing was assumed.
+    pub role: Option<Arc<AssumedRole>>,
+}
+
+/// A role that STS let the gateway assume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AssumedRole {
+    /// As the answer, or the setting, names it.
+    pub role: Box<str>,
+    /// `RoleSessionName`, as it stands in the logs of S3.
+    pub session_name: Box<str>,
+    /// Of the first credentials; they are renewed before.
+    pub expires_at: SystemTime,
+}
+
+impl AssumedRole {
+    /// Returns when the first credentials end, such as `2026-12-31T00:00:00Z`.
+    #[must_use]
+    pub fn expiry(&self) -> String {
+        let time = DateTime::from(self.expires_at);
+        time.fmt(Format::DateTime).unwrap_or_default()
+    }
+}
+
+/// Why there is no store.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}: {detail}")]
+pub struct GrantError {
+    pub fault: GrantFault,
+    /// Stable word, such as `role-not-assumable`.
+    pub reason: &'static str,
+    /// For the operator's log, never for a client.
+    pub detail: Box<str>,
+}
+
+/// Where the fault lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GrantFault {
+    /// In the answer, or in what IAM says about it: asking again changes nothing.
+    Invalid,
+    /// In STS, or on the way there.
+    Unavailable,
+}
+
+impl GrantError {
+    fn invalid(reason: &'static str, detail: impl Into<Box<str>>) -> Self {
+        Self {
+            fault: GrantFault::Invalid,
+            reason,
+            detail: detail.into(),
+        }
+    }
+
+    fn unavailable(reason: &'static str, detail: impl Into<Box<str>>) -> Self {
+        Self {
+            fault: GrantFault::Unavailable,
+            reason,
+            detail: detail.into(),
+        }
+    }
+
+    fn role_missing() -> Self {
+        Self::invalid("role-missing", "the answer names no role")
+    }
+}

@@ -1,0 +1,66 @@
+//! `roles = "gateway"`: everybody uses the gateway's own credentials.
+
+use async_trait::async_trait;
+
+use super::renewed::{Fresh, Renewal, Renewed};
+use super::{Grant, GrantError, Opened, Stores};
+use crate::clock::Clock;
+use crate::storage::SharedStore;
+use crate::storage::metered::Meter;
+use crate::storage::s3::S3Store;
+use std::sync::Arc;
+
+/// One store for all: a login costs a reference.
+#[derive(Debug)]
+pub struct Own(SharedStore);
+
+impl Own {
+    /// Gives everybody this store.
+    #[must_use]
+    pub fn new(store: SharedStore) -> Self {
+        Self(store)
+    }
+
+    /// Gives everybody the gateway's view of S3. Credentials of the AWS chain are asked for anew
+    /// when S3 says that they have expired before their time; static ones cannot be.
+    #[must_use]
+    pub fn of(store: S3Store, meter: Meter, clock: Arc<dyn Clock>) -> Self {
+        let metered = meter.over(Arc::new(store.clone()));
+        if !store.is_from_chain() {
+            return Self(metered);
+        }
+        let fresh = Fresh {
+            store: metered,
+            lifetime: None,
+        };
+        let chain = Arc::new(Chain { store, meter });
+        Self(Arc::new(Renewed::new(fresh, chain, clock)))
+    }
+}
+
+#[async_trait]
+impl Stores for Own {
+    async fn open(&self, _grant: Grant<'_>) -> Result<Opened, GrantError> {
+        Ok(Opened {
+            store: self.0.clone(),
+            role: None,
+        })
+    }
+}
+
+/// The AWS chain, whose credentials the SDK renews by itself unless they end early.
+#[derive(Debug)]
+struct Chain {
+    store: S3Store,
+    meter: Meter,
+}
+
+#[async_trait]
+impl Renewal for Chain {
+    async fn renew(&self) -> Result<Fresh, GrantError> {
+        Ok(Fresh {
+            store: self.meter.over(Arc::new(self.store.with_chain_anew())),
+            lifetime: None,
+        })
+    }
+}

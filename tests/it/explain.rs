@@ -1,0 +1,210 @@
+//! `portcullis explain`, run as a command.
+
+use std::collections::BTreeMap;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+
+use super::tester::{PASSWORD, Service, mapped};
+
+/// Runs the command; its exit status and what it printed.
+async fn explain(
+    environment: &BTreeMap<&str, String>,
+    arguments: &[&str],
+    input: &str,
+) -> (i32, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+        .args(["explain", "--user", "ann"])
+        .args(arguments)
+        .env_clear()
+        .envs(environment)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // With --answer it reads nothing.
+    drop(stdin.write_all(input.as_bytes()).await);
+    drop(stdin);
+    let output = child.wait_with_output().await.unwrap();
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    (output.status.code().unwrap(), text)
+}
+
+/// An answer in a file.
+struct Answer {
+    _directory: tempfile::TempDir,
+    file: String,
+}
+
+impl Answer {
+    fn of(answer: &Value) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let file = format!("{}/answer.json", directory.path().display());
+        std::fs::write(&file, answer.to_string()).unwrap();
+        Self {
+            _directory: directory,
+            file,
+        }
+    }
+
+    async fn explain(&self, arguments: &[&str]) -> (i32, String) {
+        let arguments = [arguments, &["--answer", &self.file]].concat();
+        explain(&BTreeMap::new(), &arguments, "").await
+    }
+
+    /// Returns the operations and places of the calls.
+    async fn calls(&self, arguments: &[&str]) -> Vec<String> {
+        let (_, text) = self.explain(&[arguments, &["--json"]].concat()).await;
+        let told: Value = serde_json::from_str(&text).unwrap();
+        let calls = told["calls"].as_array().unwrap().iter();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        calls
+            .map(|call| format!("{} {}", text(&call["operation"]), text(&call["place"])))
+            .collect()
+    }
+}
+
+fn answer() -> Answer {
+    Answer::of(
+        &json!({"allow": true, "role": "arn:aws:iam::123456789012:role/partners",
+        "mappings": [
+            {"entry": "/in", "target": "/inbox/${transfer:UserName}", "access": "read-write"},
+            {"entry": "/out", "target": "/outbox/ann", "access": "read"},
+            {"entry": "/list.txt", "target": "/lists/all", "type": "file", "access": "read"},
+        ]}),
+    )
+}
+
+#[tokio::test]
+async fn what_the_gateway_does_is_told_with_its_calls() {
+    let answer = answer();
+    let (code, text) = answer
+        .explain(&["--op", "put", "--path", "/in/x.txt"])
+        .await;
+    assert_eq!(code, 0, "{text}");
+    for part in [
+        "put /in/x.txt: done by the gateway",
+        "mapping   /in (read-write)",
+        "place     s3://inbox/ann/x.txt",
+        "role      arn:aws:iam::123456789012:role/partners",
+        "call      PutObject s3://inbox/ann/x.txt",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    for (arguments, call) in [
+        (
+            &["--op", "get", "--path", "out/x"][..],
+            "GetObject s3://outbox/ann/x",
+        ),
+        (
+            &["--op", "get", "--path", "/list.txt"],
+            "GetObject s3://lists/all",
+        ),
+        (
+            &["--op", "stat", "--path", "/in/x"],
+            "HeadObject s3://inbox/ann/x",
+        ),
+        (
+            &["--op", "ls", "--path", "/in/d"],
+            "ListObjectsV2 s3://inbox/ann/d/",
+        ),
+        (
+            &["--op", "rm", "--path", "/in/x"],
+            "DeleteObject s3://inbox/ann/x",
+        ),
+        (
+            &["--op", "mkdir", "--path", "/in/d"],
+            "PutObject s3://inbox/ann/d/",
+        ),
+        (
+            &["--op", "rmdir", "--path", "/in/d"],
+            "DeleteObject s3://inbox/ann/d/",
+        ),
+        (
+            &["--op", "rename", "--path", "/in/x", "--to", "/in/y"],
+            "CopyObject s3://inbox/ann/y",
+        ),
+    ] {
+        let calls = answer.calls(arguments).await;
+        assert!(
+            calls.iter().any(|made| made == call),
+            "{arguments:?}: {calls:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_the_gateway_refuses_is_told_with_the_reason_and_changes_nothing() {
+    let answer = answer();
+    for (arguments, why) in [
+        (
+            &["--op", "put", "--path", "/out/x"][..],
+            "refused: This directory is read-only",
+        ),
+        (&["--op", "rm", "--path", "/list.txt"], "refused: "),
+        (&["--op", "mkdir", "--path", "/in"], "refused: "),
+        (
+            &["--op", "get", "--path", "/elsewhere/x"],
+            "refused: No such file",
+        ),
+        (
+            &["--op", "rename", "--path", "/in/x", "--to", "/out/y"],
+            "read-only",
+        ),
+    ] {
+        let (code, text) = answer.explain(arguments).await;
+        assert_eq!(code, 1, "{arguments:?}: {text}");
+        assert!(text.contains(why), "{arguments:?}: {text}");
+        for call in ["PutObject", "CopyObject", "DeleteObject"] {
+            assert!(!text.contains(call), "{arguments:?}: {text}");
+        }
+    }
+    let (code, text) = answer.explain(&["--op", "ls", "--path", "/"]).await;
+    assert_eq!(code, 0, "{text}");
+    // The file of a mapping is looked at; the virtual directory itself needs nothing.
+    assert!(!text.contains("ListObjects"), "{text}");
+    let put = ["--op", "put", "--path", "/x"];
+    let denied = Answer::of(&json!({"allow": false}));
+    assert_eq!(denied.explain(&put).await.0, 1);
+    let invalid = Answer::of(&json!({"allow": true}));
+    let (code, text) = invalid.explain(&put).await;
+    assert_eq!(code, 3);
+    assert!(text.contains("invalid · mappings-missing: "), "{text}");
+}
+
+fn with_password(question: &Value) -> (u16, Value) {
+    match question["password"].as_str() {
+        Some(PASSWORD) => (200, mapped("inbox")),
+        _ => (200, json!({"allow": false})),
+    }
+}
+
+#[tokio::test]
+async fn without_a_file_the_provider_is_asked() {
+    let service = Service::start(with_password).await;
+    let environment = BTreeMap::from([
+        ("PORTCULLIS_STATE_DIRECTORY", "state".to_owned()),
+        ("PORTCULLIS_IDENTITY_URL", service.url()),
+        (
+            "PORTCULLIS_STORAGE_ENDPOINT",
+            "http://127.0.0.1:9".to_owned(),
+        ),
+        ("PORTCULLIS_STORAGE_ACCESS_KEY_ID", "a".to_owned()),
+        ("PORTCULLIS_STORAGE_SECRET_ACCESS_KEY", "b".to_owned()),
+    ]);
+    let arguments = ["--op", "get", "--path", "x", "--password-stdin"];
+    let (code, text) = explain(&environment, &arguments, PASSWORD).await;
+    assert_eq!(code, 0, "{text}");
+    assert!(
+        text.contains("call      GetObject s3://inbox/ann/x"),
+        "{text}"
+    );
+    let (code, text) = explain(&environment, &arguments, "wrong-12").await;
+    assert_eq!(code, 1);
+    assert!(text.contains("no session: denied · not-allowed"), "{text}");
+}

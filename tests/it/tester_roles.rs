@@ -1,0 +1,99 @@
+//! `portcullis test-identity-provider` where roles are assumed or mapped.
+
+use serde_json::{Value, json};
+
+use super::common::fake_sts::FakeSts;
+use super::tester::{Bench, PASSWORD, Service, mapped};
+
+const ROLE: &str = "arn:aws:iam::123456789012:role/partners";
+const ARGUMENTS: [&str; 3] = ["--user", "ann", "--password-stdin"];
+
+fn with_role(_question: &Value) -> (u16, Value) {
+    let mut answer = mapped("inbox");
+    answer["role"] = ROLE.into();
+    answer["policy"] = json!({"Statement": [{"Resource": "inbox/${transfer:UserName}/*"}]});
+    (200, answer)
+}
+
+fn with_a_long_policy(question: &Value) -> (u16, Value) {
+    let (status, mut answer) = with_role(question);
+    answer["policy"] = json!({"Statement": ["x".repeat(2_048)]});
+    (status, answer)
+}
+
+fn without_role(_question: &Value) -> (u16, Value) {
+    (200, mapped("inbox"))
+}
+
+/// A tester that asks an STS for roles.
+async fn assuming(answer: fn(&Value) -> (u16, Value)) -> (Bench, FakeSts, Service) {
+    let service = Service::start(answer).await;
+    let mut bench = Bench::new(&service).await;
+    let sts = FakeSts::start(bench.s3.access_key(), bench.s3.secret_key()).await;
+    bench.settings.extend([
+        ("PORTCULLIS_IDENTITY_ROLES", "assume".to_owned()),
+        ("PORTCULLIS_STS_ENDPOINT", sts.endpoint()),
+        ("PORTCULLIS_SERVER_ID", "s-1".to_owned()),
+    ]);
+    (bench, sts, service)
+}
+
+#[tokio::test]
+async fn the_role_is_assumed_and_buckets_are_asked_with_it() {
+    let (bench, sts, _service) = assuming(with_role).await;
+    let (code, out, err) = bench.test(&ARGUMENTS, PASSWORD).await;
+    assert_eq!(code, 0, "{out}{err}");
+    let assumed = format!("  assumed   {ROLE}, until 2");
+    for part in [
+        &assumed,
+        "  session   ann.test-",
+        "@s-1\n",
+        "bucket answers",
+    ] {
+        assert!(out.contains(part), "{part}: {out}");
+    }
+    let asked = sts.asked();
+    assert_eq!(asked.len(), 1);
+    let policy = r#"{"Statement":[{"Resource":"inbox/ann/*"}]}"#;
+    assert_eq!(asked[0]["Policy"], policy);
+    let json = [&ARGUMENTS[..], &["--json"]].concat();
+    let (_, out, _) = bench.test(&json, PASSWORD).await;
+    let found: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(found["assumedRole"]["role"], ROLE);
+    let session = found["assumedRole"]["sessionName"].as_str().unwrap();
+    assert!(session.starts_with("ann.test-"), "{session}");
+    assert!(!out.contains("token-"), "{out}");
+}
+
+#[tokio::test]
+async fn what_keeps_a_role_from_being_assumed_is_said_with_its_remedy() {
+    let (bench, sts, _service) = assuming(with_role).await;
+    sts.refuse(Some((403, "AccessDenied")));
+    let (code, out, _) = bench.test(&ARGUMENTS, PASSWORD).await;
+    assert_eq!(code, 3, "{out}");
+    for part in [
+        "invalid · role-not-assumable: ",
+        "AccessDenied: as scripted",
+        "trust policy",
+    ] {
+        assert!(out.contains(part), "{part}: {out}");
+    }
+    sts.refuse(Some((503, "ServiceUnavailable")));
+    let (code, out, _) = bench.test(&ARGUMENTS, PASSWORD).await;
+    assert_eq!(code, 2, "{out}");
+    assert!(out.contains("unavailable · sts-unavailable: "), "{out}");
+
+    for (answer, reason) in [
+        (
+            with_a_long_policy as fn(&Value) -> (u16, Value),
+            "policy-too-long",
+        ),
+        (without_role, "role-missing"),
+    ] {
+        let (bench, sts, _service) = assuming(answer).await;
+        let (code, out, _) = bench.test(&ARGUMENTS, PASSWORD).await;
+        assert_eq!(code, 3, "{out}");
+        assert!(out.contains(&format!("invalid · {reason}: ")), "{out}");
+        assert_eq!(sts.asked().len(), 0);
+    }
+}
