@@ -9,10 +9,10 @@
 
 #![expect(
     clippy::disallowed_methods,
-    clippy::disallowed_types,
     clippy::print_stdout,
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::async_yields_async,
     reason = "a program that measures: it reads the clock and stops when something is wrong"
 )]
 

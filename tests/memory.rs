@@ -1,5 +1,7 @@
 //! Memory that the largest answers take: a process of its own, so that nothing else counts.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use portcullis::idp::wire::{self, Asked, Transport};
 use portcullis::idp::{AuthMethod, Verdict};
 use portcullis::limits::MAPPINGS_BYTES_MAX;
