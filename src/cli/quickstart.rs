@@ -91,6 +91,7 @@ async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> 
         limits: Limits::default(),
         metrics: Arc::new(Metrics::default()),
         banner: None,
+        signing_keys: Vec::new(),
     })?;
     if options.json {
         let line = json!({

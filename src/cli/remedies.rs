@@ -9,10 +9,16 @@ pub struct Remedy {
     pub change: &'static str,
 }
 
+mod tokens;
+
+fn all() -> impl Iterator<Item = &'static Remedy> {
+    REMEDIES.iter().chain(tokens::REMEDIES)
+}
+
 /// Finds what to do about a reason.
 #[must_use]
 pub fn remedy(reason: &str) -> Option<&'static Remedy> {
-    REMEDIES.iter().find(|remedy| remedy.reason == reason)
+    all().find(|remedy| remedy.reason == reason)
 }
 
 /// Writes the table of `docs/troubleshooting.md`.
@@ -26,7 +32,7 @@ pub fn document() -> String {
         } = remedy;
         format!("| `{reason}` | {cause} | {change} |\n")
     };
-    let rows: String = REMEDIES.iter().map(row).collect();
+    let rows: String = all().map(row).collect();
     format!("\n| reason | cause | what to change |\n| --- | --- | --- |\n{rows}\n")
 }
 
@@ -38,8 +44,8 @@ const fn row(reason: &'static str, cause: &'static str, change: &'static str) ->
     }
 }
 
-/// Every reason there is: denied, invalid and unavailable, by where they come from.
-pub const REMEDIES: &[Remedy] = &[
+/// Reasons that any provider may have: denied, invalid and unavailable, by where they come from.
+const REMEDIES: &[Remedy] = &[
     row(
         "unknown-user",
         "the file of users has no such user",
@@ -78,8 +84,8 @@ pub const REMEDIES: &[Remedy] = &[
     ),
     row(
         "password-too-long",
-        "the password is longer than 1024 bytes",
-        "use a shorter one",
+        "the password is longer than 1024 bytes, or the token longer than 16 KiB",
+        "use a shorter one; let the issuer put less into tokens",
     ),
     row(
         "method-not-allowed",
@@ -238,6 +244,16 @@ pub const REMEDIES: &[Remedy] = &[
         "function-throttled",
         "Lambda has too many invocations at once (429)",
         "reserve concurrency for the function, or raise the account's",
+    ),
+    row(
+        "breaker-open",
+        "the service did not answer several times in a row, and is left alone for up to 30 seconds",
+        "see the reasons of the questions before; `identity.breaker_failures` sets how many",
+    ),
+    row(
+        "signing",
+        "the question could not be signed",
+        "check the keys of `identity.signing_key_files`",
     ),
     row(
         "flight-lost",

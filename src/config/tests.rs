@@ -395,3 +395,70 @@ fn what_is_wrong_with_one_provider_of_several_is_said_with_its_name() {
         assert!(errors.contains(expected), "{expected}\n{errors}");
     }
 }
+
+#[test]
+fn a_token_provider_names_issuer_audience_and_keys_and_no_symmetric_algorithm() {
+    let with = |identity: &str| {
+        let text = format!("state_directory = \"s\"\n[identity]\nprovider = \"token\"\n{identity}");
+        read(&text, &[]).map_err(|errors| errors.to_string())
+    };
+    let good = "token_jwks_url = \"https://login/keys\"\ntoken_issuer = \"https://login\"\n\
+        token_audience = \"sftp\"\ntoken_mappings = [\"/=/b/{tenant}\"]\n";
+    let config = with(good).unwrap();
+    assert_eq!(
+        config.identity.token.algorithms,
+        ["RS256", "ES256", "EdDSA"]
+    );
+    let message = with("").unwrap_err();
+    for key in ["jwks_url", "issuer", "audience", "mappings"] {
+        assert!(message.contains(&format!("set token_{key}")), "{message}");
+    }
+    for (more, key) in [
+        (
+            "token_algorithms = [\"ES256\", \"HS256\"]",
+            "token_algorithms",
+        ),
+        ("token_algorithms = [\"none\"]", "token_algorithms"),
+        ("token_algorithms = []", "token_algorithms"),
+        ("token_jwks_file = \"keys\"", "token_jwks_file"),
+        ("methods = \"key\"", "methods"),
+        ("methods = \"key-and-password\"", "methods"),
+        ("url = \"https://idp/\"", "url"),
+        ("total_timeout_ms = 600000", "total_timeout_ms"),
+    ] {
+        let message = with(&format!("{good}{more}\n")).unwrap_err();
+        assert!(message.contains(&format!("identity.{key}:")), "{message}");
+    }
+    let plain = good.replace("https://login/keys", "http://login/keys");
+    assert!(with(&plain).unwrap_err().contains("token_jwks_url"));
+    assert!(with(&format!("{plain}plaintext = true\n")).is_err());
+}
+
+#[test]
+fn what_proves_a_question_is_complete_and_never_shown() {
+    let with = |more: &str| read(&format!("{GOOD}{more}\n"), &[]);
+    let config = with(
+        "hmac_secret = \"quartz-77\"\nclient_certificate_file = \"ca.pem\"\n\
+        client_key_file = \"secret.txt\"\nsigning_key_files = [\"a.pem\"]\nurls = [\"https://b/\"]",
+    )
+    .unwrap();
+    let shown = format!("{config:?}");
+    assert!(
+        !shown.contains("quartz-77") && !shown.contains("from-a-file"),
+        "{shown}"
+    );
+    for (more, said) in [
+        ("client_certificate_file = \"ca.pem\"", "client_key"),
+        ("client_key = \"x\"", "client_certificate_file"),
+        ("signing_issuer = \"x\"", "signing_key_files"),
+        (
+            "signing_key_files = [\"a\"]\nheaders = { authorization = \"x\" }",
+            "headers",
+        ),
+        ("urls = [\"http://elsewhere/\"]", "urls"),
+        ("urls = [\"elsewhere\"]", "urls"),
+    ] {
+        let message = with(more).unwrap_err().to_string();
+        assert!(message.contains(&format!("identity.{said}:")), "{message}");
+    }
+}

@@ -11,7 +11,7 @@ use super::{AuthMethod, Denied, IdpError, UserConfig, Verdict};
 use crate::limits;
 use crate::vfs::MappingError;
 
-mod json;
+pub(super) mod json;
 mod plain;
 pub(super) mod substitute;
 pub mod timestamp;
@@ -130,7 +130,7 @@ fn key_lines(keys: &[String]) -> Result<Vec<Box<str>>, IdpError> {
 }
 
 /// Checks a role: text for logs and STS.
-fn role(text: &str) -> Result<Box<str>, IdpError> {
+pub(super) fn role(text: &str) -> Result<Box<str>, IdpError> {
     if text.chars().count() > limits::ROLE_CHARS_MAX || text.chars().any(char::is_control) {
         return Err(invalid(
             "role",
@@ -141,7 +141,7 @@ fn role(text: &str) -> Result<Box<str>, IdpError> {
 }
 
 /// Checks a policy after substitution.
-fn policy(text: String) -> Result<Box<str>, IdpError> {
+pub(super) fn policy(text: String) -> Result<Box<str>, IdpError> {
     let length = text.chars().count();
     if length > limits::POLICY_CHARS_MAX {
         let detail = format!(
@@ -183,12 +183,12 @@ fn denied(reason: &'static str, detail: Option<Box<str>>) -> Verdict {
     Verdict::Denied(Denied { reason, detail })
 }
 
-fn invalid(reason: &'static str, detail: &str) -> IdpError {
+pub(super) fn invalid(reason: &'static str, detail: &str) -> IdpError {
     let detail = excerpt(detail);
     IdpError::Invalid { reason, detail }
 }
 
-fn unavailable(reason: &'static str, detail: &str) -> IdpError {
+pub(super) fn unavailable(reason: &'static str, detail: &str) -> IdpError {
     let detail = excerpt(detail);
     IdpError::Unavailable { reason, detail }
 }

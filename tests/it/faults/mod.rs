@@ -132,6 +132,7 @@ impl Stage {
             limits: set.limits,
             metrics: Arc::new(Metrics::default()),
             banner: None,
+            signing_keys: Vec::new(),
         })
         .unwrap();
         Self {
