@@ -16,6 +16,7 @@ use crate::budget::Budget;
 use crate::clock::{Clock, SystemClock};
 use crate::idp::IdentityProvider;
 use crate::idp::cache::Cached;
+use crate::idp::signature::{self, Keys};
 use crate::limits::Limits;
 use crate::metrics::{Metrics, Readings};
 use crate::reaper::Reaper;
@@ -45,6 +46,8 @@ pub struct GatewayParts {
     pub limits: Limits,
     pub metrics: Arc<Metrics>,
     pub banner: Option<Box<str>>,
+    /// What questions to identity providers are signed with.
+    pub signing_keys: Vec<Arc<Keys>>,
 }
 
 /// A gateway that receives clients.
@@ -68,6 +71,7 @@ struct View {
     caches: Vec<Arc<Cached>>,
     door: Arc<Door>,
     roster: Roster,
+    signing_keys: Vec<Arc<Keys>>,
 }
 
 #[async_trait]
@@ -125,6 +129,10 @@ impl Watched for View {
         });
         self.metrics.encode()
     }
+
+    fn jwks(&self) -> Option<String> {
+        signature::published(&self.signing_keys)
+    }
 }
 
 /// Counts what the login rules report.
@@ -156,10 +164,9 @@ impl Gateway {
             limits,
             metrics,
             banner,
+            signing_keys,
         } = parts;
-        let addresses = entrances
-            .iter()
-            .map(|entrance| entrance.listener.local_addr());
+        let addresses = entrances.iter().map(|one| one.listener.local_addr());
         let addresses = addresses.collect::<io::Result<Vec<_>>>()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let limits = Arc::new(limits);
@@ -184,20 +191,20 @@ impl Gateway {
         let observer = Arc::new(LoginCount(Arc::clone(&metrics)));
         let (door, roster) = (Arc::new(Door::new(door)), Roster::default());
         let mut listeners = JoinSet::new();
-        for Entrance {
-            listener,
-            provider,
-            auth,
-        } in entrances
-        {
+        for entrance in entrances {
             let (limits, clock) = (Arc::clone(&limits), Arc::clone(&clock));
             let stores = Arc::clone(&stores);
-            let authenticator = Authenticator::new(provider, stores, auth, limits, clock);
+            let authenticator =
+                Authenticator::new(entrance.provider, stores, entrance.auth, limits, clock);
             let authenticator = authenticator
                 .with_shared(Arc::clone(&door), roster.clone())
                 .with_observer(observer.clone());
             let authenticator = Arc::new(authenticator);
-            listeners.spawn(listener.serve(Arc::clone(&gatehouse), authenticator, drain.clone()));
+            let serving =
+                entrance
+                    .listener
+                    .serve(Arc::clone(&gatehouse), authenticator, drain.clone());
+            listeners.spawn(serving);
         }
         let view = Arc::new(View {
             gatehouse: Arc::clone(&gatehouse),
@@ -207,6 +214,7 @@ impl Gateway {
             caches,
             door,
             roster,
+            signing_keys,
         });
         Ok(Self {
             addresses,

@@ -59,6 +59,12 @@ pub const BANNER_BYTES_MAX: usize = 4_096;
 
 /// AWS's bound on a password.
 pub const PASSWORD_BYTES_MAX: usize = 1_024;
+/// Longest token that a `token` provider takes for a password.
+pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
+/// Longest set of keys that tokens are verified with.
+pub const JWKS_BYTES_MAX: u64 = 256 * 1024;
+/// Keys of such a set.
+pub const JWKS_KEYS_MAX: usize = 100;
 /// AWS's bound on a user name.
 pub const USER_NAME_BYTES_MAX: usize = 100;
 /// AWS's bound on the mappings of one user.

@@ -1,5 +1,5 @@
-//! The operator's port, over plain HTTP: `/livez`, `/readyz` and `/metrics`, commands, and the one
-//! call of AWS's tools that is understood.
+//! The operator's port, over plain HTTP: `/livez`, `/readyz`, `/metrics` and the keys of signed
+//! questions, commands, and the one call of AWS's tools that is understood.
 //!
 //! It starts first and stops last, so that a draining gateway can be watched. It trusts nobody: the
 //! head of a request has a deadline, a connection an age, and there are only so many of them.
@@ -52,6 +52,10 @@ pub trait Watched: Debug + Send + Sync + 'static {
 
     /// Returns the text of `/metrics`.
     fn metrics(&self) -> String;
+
+    /// Returns the public keys that questions to identity providers are signed with, as a JWK set;
+    /// `None` when they are not.
+    fn jwks(&self) -> Option<String>;
 }
 
 /// Whether new connections should come here. What the gateway depends on is not part of it: an
@@ -251,10 +255,14 @@ impl Port {
                 response(status, JSON, body)
             }
             "/metrics" => response(StatusCode::OK, OPEN_METRICS, self.watched.metrics()),
+            "/.well-known/jwks.json" => match self.watched.jwks() {
+                Some(keys) => response(StatusCode::OK, JSON, keys),
+                None => response(StatusCode::NOT_FOUND, TEXT, "questions are not signed\n"),
+            },
             _ => response(
                 StatusCode::NOT_FOUND,
                 TEXT,
-                "there are /livez, /readyz and /metrics\n",
+                "there are /livez, /readyz, /metrics and /.well-known/jwks.json\n",
             ),
         }
     }
@@ -304,6 +312,11 @@ mod tests {
 
         fn metrics(&self) -> String {
             "portcullis_handles_open 3\n# EOF\n".to_owned()
+        }
+
+        fn jwks(&self) -> Option<String> {
+            let keys = "{\"keys\":[]}".to_owned();
+            self.0.lock().unwrap().configured.then_some(keys)
         }
     }
 
@@ -417,6 +430,18 @@ mod tests {
             text.starts_with("HTTP/1.1 405") && text.contains("allow: GET, HEAD"),
             "{text}"
         );
+    }
+
+    #[tokio::test]
+    async fn keys_are_published_where_there_are_any() {
+        let admin = start(AdminLimits::default()).await;
+        let path = "GET /.well-known/jwks.json";
+        let text = ask(admin.address, path).await;
+        assert!(text.starts_with("HTTP/1.1 404"), "{text}");
+        admin.watched.0.lock().unwrap().configured = true;
+        let text = ask(admin.address, path).await;
+        assert!(text.contains("content-type: application/json"), "{text}");
+        assert!(text.ends_with("{\"keys\":[]}"), "{text}");
     }
 
     #[tokio::test]

@@ -22,11 +22,24 @@ use crate::secret::Secret;
 use crate::storage::credentials::{Opened, Stores};
 
 /// What the operator decided about logging in.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuthSettings {
     pub methods: Methods,
     pub user_names: UserNameRule,
     pub roles: Roles,
+    /// Tokens are longer than passwords.
+    pub password_bytes_max: usize,
+}
+
+impl Default for AuthSettings {
+    fn default() -> Self {
+        Self {
+            methods: Methods::default(),
+            user_names: UserNameRule::default(),
+            roles: Roles::default(),
+            password_bytes_max: limits::PASSWORD_BYTES_MAX,
+        }
+    }
 }
 
 /// Judges logins for the whole process; each connection has its own [`ConnectionAuth`].
@@ -251,7 +264,7 @@ impl ConnectionAuth {
             return Err(Refusal::denied(admission::METHOD));
         }
         admission::check_name(settings.user_names, &attempt.user)?;
-        admission::check_password(password.expose())?;
+        admission::check_password(password.expose(), settings.password_bytes_max)?;
         let Authenticator { door, clock, .. } = &*self.authenticator;
         door.password(&attempt.user, self.source_ip, clock.now())?;
         let credential = Credential::Password(password.clone());

@@ -29,8 +29,8 @@ mod roster;
 
 /// Says why nobody could log in with a password, whatever the provider thinks of it.
 #[must_use]
-pub fn password_fault(password: &str) -> Option<&'static str> {
-    let refusal = admission::check_password(password).err()?;
+pub fn password_fault(password: &str, bytes_max: usize) -> Option<&'static str> {
+    let refusal = admission::check_password(password, bytes_max).err()?;
     Some(match refusal.reason {
         "password-too-long" => "the password is longer than any login may send",
         _ => "the password has no visible character: every login with it would be refused",

@@ -62,6 +62,11 @@ fn providers(config: &Config) -> Result<String, Failure> {
             (Some(users), _) => format!("static, users: {}", users.users()),
             (None, Provider::Lambda) => function(identity, opened.provider.place()),
             (None, Provider::ApiGateway) => format!("api-gateway at {}", origin(&identity.url)),
+            (None, Provider::Token) => {
+                let keys = identity.token.jwks_url.as_deref();
+                let place = keys.map_or_else(|| "of a file".to_owned(), origin);
+                format!("token, keys: {place}")
+            }
             (None, Provider::Webhook | Provider::Static) => origin(&identity.url),
         };
         match opened.name {

@@ -32,7 +32,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     } else {
         from_terminal()?
     };
-    if let Some(fault) = auth::password_fault(password.expose()) {
+    if let Some(fault) = auth::password_fault(password.expose(), limits::PASSWORD_BYTES_MAX) {
         return Err(Failure::Usage(fault.to_owned()));
     }
     let hash = if options.bcrypt {

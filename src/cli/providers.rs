@@ -9,16 +9,22 @@ use super::Failure;
 use crate::auth::{AuthSettings, DoorSettings, Methods, Roles, UserNameRule};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, Identity};
-use crate::idp::api_gateway::{ApiGateway, ApiGatewaySettings, Signing};
+use crate::idp::api_gateway::{self, ApiGateway, ApiGatewaySettings};
+use crate::idp::breaker::Guarded;
 use crate::idp::cache::{CacheSettings, Cached};
+use crate::idp::follow::Followed;
 use crate::idp::lambda::{Lambda, LambdaSettings};
 use crate::idp::metered::Metered;
 use crate::idp::named::Named;
 use crate::idp::router::{Route, Router};
+use crate::idp::signature::{Keys, Signing};
 use crate::idp::static_file::StaticFile;
+use crate::idp::token::{KeySource, KeyTimes, Token, TokenSettings};
 use crate::idp::webhook::{Event, Webhook, WebhookSettings};
 use crate::idp::{AwsCredentials, Examined, IdentityProvider};
+use crate::limits;
 use crate::metrics::Metrics;
+use crate::secret::Secret;
 
 /// A provider that has been opened and not been asked yet.
 #[derive(Debug)]
@@ -27,8 +33,19 @@ pub(super) struct Opened<'c> {
     pub(super) name: &'c str,
     pub(super) identity: &'c Identity,
     pub(super) provider: Arc<dyn Examined>,
-    /// What follows the file of users.
     pub(super) file: Option<Arc<StaticFile>>,
+    /// What its questions are signed with.
+    pub(super) keys: Option<Arc<Keys>>,
+    /// What comes from files that may change.
+    followed: Option<Arc<dyn Followed>>,
+}
+
+impl Opened<'_> {
+    /// Returns everything that follows its files.
+    pub(super) fn followed(&self) -> impl Iterator<Item = Arc<dyn Followed>> {
+        let keys = self.keys.clone().map(|keys| -> Arc<dyn Followed> { keys });
+        self.followed.clone().into_iter().chain(keys)
+    }
 }
 
 /// A port, and who decides there about logins.
@@ -58,35 +75,78 @@ fn open_one<'c>(
     name: &'c str,
     identity: &'c Identity,
 ) -> Result<Opened<'c>, Failure> {
-    let (provider, file): (Arc<dyn Examined>, _) = match identity.provider {
-        config::Provider::Webhook => (Arc::new(open_webhook(config, name, identity)?), None),
+    let opened = |provider| Opened {
+        name,
+        identity,
+        provider,
+        file: None,
+        keys: None,
+        followed: None,
+    };
+    Ok(match identity.provider {
+        config::Provider::Webhook => {
+            let keys = open_keys(name, identity)?;
+            let webhook = open_webhook(config, name, identity, keys.clone())?;
+            Opened {
+                keys,
+                ..opened(Arc::new(webhook))
+            }
+        }
         config::Provider::ApiGateway => {
             let provider = ApiGateway::new(api_gateway(config, identity));
-            let provider = provider.map_err(|error| unusable(name, &error))?;
-            (Arc::new(provider), None)
+            opened(Arc::new(provider.map_err(|error| unusable(name, &error))?))
         }
         config::Provider::Lambda => {
             let provider = Lambda::new(lambda(config, identity));
-            let provider = provider.map_err(|error| unusable(name, &error))?;
-            (Arc::new(provider), None)
+            opened(Arc::new(provider.map_err(|error| unusable(name, &error))?))
         }
         config::Provider::Static => {
             // The configuration refuses a static provider without a file.
             let path = identity.users_file.as_deref().unwrap_or_default();
             let file = Arc::new(StaticFile::open(path)?);
-            (file.clone(), Some(file))
+            Opened {
+                file: Some(Arc::clone(&file)),
+                followed: Some(file.clone()),
+                ..opened(file)
+            }
         }
-    };
-    Ok(Opened {
-        name,
-        identity,
-        provider,
-        file,
+        config::Provider::Token => {
+            let token = Token::new(&token(identity), Arc::new(SystemClock));
+            let token = Arc::new(token.map_err(|error| unusable(name, &error))?);
+            Opened {
+                followed: Some(token.clone()),
+                ..opened(token)
+            }
+        }
     })
 }
 
-fn open_webhook(config: &Config, name: &str, identity: &Identity) -> Result<Webhook, Failure> {
-    Webhook::new(webhook(config, identity)).map_err(|error| unusable(name, &error))
+fn open_keys(name: &str, identity: &Identity) -> Result<Option<Arc<Keys>>, Failure> {
+    let files = &identity.signing.key_files;
+    if files.is_empty() {
+        return Ok(None);
+    }
+    let keys = Keys::open(files).map_err(|error| unusable(name, &error))?;
+    Ok(Some(Arc::new(keys)))
+}
+
+fn open_webhook(
+    config: &Config,
+    name: &str,
+    identity: &Identity,
+    keys: Option<Arc<Keys>>,
+) -> Result<Webhook, Failure> {
+    let mut settings = webhook(config, identity);
+    settings.signing = keys.map(|keys| Signing {
+        keys,
+        issuer: match &identity.signing.issuer {
+            Some(issuer) => issuer.as_str().into(),
+            None => settings.server_id.clone(),
+        },
+        audience: identity.signing.audience.as_deref().map(Into::into),
+        lifetime: identity.signing.lifetime,
+    });
+    Webhook::new(settings).map_err(|error| unusable(name, &error))
 }
 
 fn unusable(name: &str, error: &dyn std::error::Error) -> Failure {
@@ -140,6 +200,7 @@ fn routed(config: &Config, asked: &[Asked<'_, '_>]) -> Vec<Port> {
             user_names: user_names(identity),
             suffix: identity.user_suffix.as_deref().map(Into::into),
             prefix: identity.user_prefix.as_deref().map(Into::into),
+            password_bytes_max: password_bytes_max(identity),
         };
         let address = identity.listen.unwrap_or(config.listen);
         match ports.iter_mut().find(|(other, ..)| *other == address) {
@@ -152,14 +213,20 @@ fn routed(config: &Config, asked: &[Asked<'_, '_>]) -> Vec<Port> {
     }
     // The main port is named first, whoever is asked there.
     ports.sort_by_key(|(address, ..)| *address != config.listen);
+    let longest = |routes: &[Route]| routes.iter().map(|route| route.password_bytes_max).max();
     ports
         .into_iter()
-        .map(|(address, identity, routes)| Port {
+        .map(|(address, identity, routes)| {
+            let longest = longest(&routes).unwrap_or_default();
+            (address, identity, routes, longest)
+        })
+        .map(|(address, identity, routes, longest)| Port {
             address,
             provider: Arc::new(Router::new(routes)),
             auth: AuthSettings {
-                // Each provider has a rule of its own.
+                // Each provider has a rule and a bound of its own.
                 user_names: UserNameRule::Open,
+                password_bytes_max: longest,
                 ..auth(identity)
             },
         })
@@ -174,12 +241,26 @@ fn remembered(
 ) -> std::io::Result<(Arc<dyn IdentityProvider>, Option<Arc<Cached>>)> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let asked: Arc<dyn IdentityProvider> = opened.provider.clone();
-    let counted = Metered::new(asked, Arc::clone(metrics), Arc::clone(&clock));
-    let named: Arc<dyn IdentityProvider> = Arc::new(Named::new(opened.name, Arc::new(counted)));
+    let counted: Arc<dyn IdentityProvider> =
+        Arc::new(Metered::new(asked, Arc::clone(metrics), Arc::clone(&clock)));
+    let identity = opened.identity;
+    let guarded: Arc<dyn IdentityProvider> = match identity.breaker_failures {
+        // Nobody is asked.
+        _ if opened.file.is_some() => counted,
+        0 => counted,
+        failures => {
+            let name = match opened.name {
+                "" => "identity",
+                name => name,
+            };
+            let (metrics, clock) = (Arc::clone(metrics), Arc::clone(&clock));
+            Arc::new(Guarded::new(counted, name, failures, metrics, clock))
+        }
+    };
+    let named: Arc<dyn IdentityProvider> = Arc::new(Named::new(opened.name, guarded));
     if opened.file.is_some() {
         return Ok((named, None));
     }
-    let identity = opened.identity;
     let settings = CacheSettings {
         provider: opened.name.into(),
         server_id: server_id(config, identity).into(),
@@ -222,6 +303,7 @@ pub(super) fn server_id<'c>(config: &'c Config, identity: &'c Identity) -> &'c s
 pub(super) fn webhook(config: &Config, identity: &Identity) -> WebhookSettings {
     WebhookSettings {
         url: identity.url.clone(),
+        more_urls: identity.more_urls.clone(),
         server_id: server_id(config, identity).into(),
         event: match identity.event {
             config::Event::Plain => Event::Plain,
@@ -231,6 +313,10 @@ pub(super) fn webhook(config: &Config, identity: &Identity) -> WebhookSettings {
         connect_timeout: identity.connect_timeout,
         total_timeout: identity.total_timeout,
         ca_pem: identity.ca_pem.clone().map(String::into_bytes),
+        identity_pem: client_identity(identity),
+        // The keys are opened by themselves.
+        signing: None,
+        hmac_secret: identity.hmac_secret.clone(),
         plaintext: identity.plaintext,
         accept_keys_with_password: identity.accept_keys_with_password,
         send_session_id: identity.send_session_id,
@@ -238,7 +324,7 @@ pub(super) fn webhook(config: &Config, identity: &Identity) -> WebhookSettings {
 }
 
 fn api_gateway(config: &Config, identity: &Identity) -> ApiGatewaySettings {
-    let signing = || Signing {
+    let signing = || api_gateway::Signing {
         region: identity.aws.region.clone(),
         credentials: credentials(&identity.aws),
     };
@@ -287,6 +373,45 @@ fn credentials(aws: &config::Aws) -> AwsCredentials {
     }
 }
 
+/// Puts the gateway's certificate and its key into one text.
+fn client_identity(identity: &Identity) -> Option<Secret> {
+    let certificate = identity.client_certificate_pem.as_deref()?;
+    let key = identity.client_key_pem.as_ref()?.expose();
+    Some(Secret::new(format!("{certificate}\n{key}\n")))
+}
+
+/// Returns what the configuration says about tokens.
+fn token(identity: &Identity) -> TokenSettings {
+    let token = &identity.token;
+    let keys = match (&token.jwks_url, &token.jwks_file) {
+        (Some(url), _) => KeySource::Url {
+            url: url.clone(),
+            connect_timeout: identity.connect_timeout,
+            total_timeout: identity.total_timeout,
+            ca_pem: identity.ca_pem.clone().map(String::into_bytes),
+            times: KeyTimes {
+                fresh_for: token.jwks_fresh_for,
+                stale_for: token.jwks_stale_for,
+                refetch_after: token.jwks_refetch_after,
+            },
+        },
+        // The configuration refuses a token provider without keys.
+        (None, file) => KeySource::File(file.clone().unwrap_or_default()),
+    };
+    TokenSettings {
+        keys,
+        issuer: token.issuer.clone().unwrap_or_default(),
+        audience: token.audience.clone().unwrap_or_default(),
+        algorithms: token.algorithms.clone(),
+        clock_skew: token.clock_skew,
+        user_claim: token.user_claim.clone(),
+        mappings: token.mappings.clone(),
+        home: token.home.clone(),
+        role: token.role.clone(),
+        policy: token.policy.clone(),
+    }
+}
+
 /// Returns what the configuration says about logging in.
 pub(super) fn auth(identity: &Identity) -> AuthSettings {
     AuthSettings {
@@ -302,15 +427,27 @@ pub(super) fn auth(identity: &Identity) -> AuthSettings {
             config::Roles::Map => Roles::Map,
             config::Roles::Assume => Roles::Assume,
         },
+        password_bytes_max: password_bytes_max(identity),
+    }
+}
+
+const fn password_bytes_max(identity: &Identity) -> usize {
+    match identity.provider {
+        config::Provider::Token => limits::TOKEN_BYTES_MAX,
+        config::Provider::Webhook
+        | config::Provider::ApiGateway
+        | config::Provider::Lambda
+        | config::Provider::Static => limits::PASSWORD_BYTES_MAX,
     }
 }
 
 pub(super) const fn user_names(identity: &Identity) -> UserNameRule {
     match (identity.user_names, identity.provider) {
         (config::UserNames::Open, _)
-        | (config::UserNames::Auto, config::Provider::Webhook | config::Provider::Static) => {
-            UserNameRule::Open
-        }
+        | (
+            config::UserNames::Auto,
+            config::Provider::Webhook | config::Provider::Static | config::Provider::Token,
+        ) => UserNameRule::Open,
         (config::UserNames::Aws, _)
         | (config::UserNames::Auto, config::Provider::ApiGateway | config::Provider::Lambda) => {
             UserNameRule::Aws

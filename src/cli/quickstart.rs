@@ -96,6 +96,7 @@ async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> 
         limits: Limits::default(),
         metrics,
         banner: None,
+        signing_keys: Vec::new(),
     })?;
     if options.json {
         let line = json!({

@@ -2,6 +2,7 @@
 //! `docs/troubleshooting.md`.
 
 mod roles;
+mod tokens;
 
 /// One reason, as it stands in the log.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +34,10 @@ pub fn document() -> String {
 }
 
 fn all() -> impl Iterator<Item = &'static Remedy> {
-    REMEDIES.iter().chain(roles::REMEDIES)
+    REMEDIES
+        .iter()
+        .chain(roles::REMEDIES)
+        .chain(tokens::REMEDIES)
 }
 
 const fn row(reason: &'static str, cause: &'static str, change: &'static str) -> Remedy {
@@ -44,7 +48,7 @@ const fn row(reason: &'static str, cause: &'static str, change: &'static str) ->
     }
 }
 
-/// Denied, invalid and unavailable, by where they come from.
+/// Reasons that any provider may have: denied, invalid and unavailable, by where they come from.
 const REMEDIES: &[Remedy] = &[
     row(
         "unknown-user",
@@ -84,8 +88,8 @@ const REMEDIES: &[Remedy] = &[
     ),
     row(
         "password-too-long",
-        "the password is longer than 1024 bytes",
-        "use a shorter one",
+        "the password is longer than 1024 bytes, or the token longer than 16 KiB",
+        "use a shorter one; let the issuer put less into tokens",
     ),
     row(
         "method-not-allowed",
@@ -244,6 +248,16 @@ const REMEDIES: &[Remedy] = &[
         "function-throttled",
         "Lambda has too many invocations at once (429)",
         "reserve concurrency for the function, or raise the account's",
+    ),
+    row(
+        "breaker-open",
+        "the service did not answer several times in a row, and is left alone for up to 30 seconds",
+        "see the reasons of the questions before; `identity.breaker_failures` sets how many",
+    ),
+    row(
+        "signing",
+        "the question could not be signed",
+        "check the keys of `identity.signing_key_files`",
     ),
     row(
         "flight-lost",

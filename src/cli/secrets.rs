@@ -49,8 +49,8 @@ pub(super) fn redacted(text: &str, password: &Secret) -> String {
 }
 
 fn line(source: impl BufRead) -> Result<Secret, String> {
-    let most = u64::try_from(limits::PASSWORD_BYTES_MAX).unwrap_or(u64::MAX);
-    let mut line = Zeroizing::new(Vec::with_capacity(limits::PASSWORD_BYTES_MAX + 3));
+    let most = u64::try_from(limits::TOKEN_BYTES_MAX).unwrap_or(u64::MAX);
+    let mut line = Zeroizing::new(Vec::with_capacity(limits::TOKEN_BYTES_MAX + 3));
     source
         .take(most.saturating_add(3))
         .read_until(b'\n', &mut line)
@@ -60,15 +60,15 @@ fn line(source: impl BufRead) -> Result<Secret, String> {
 
 fn read(source: impl std::io::Read) -> Result<Secret, String> {
     // One more than is allowed, with a line break, shows that it is too long.
-    let most = u64::try_from(limits::PASSWORD_BYTES_MAX).unwrap_or(u64::MAX);
-    let mut text = Zeroizing::new(String::with_capacity(limits::PASSWORD_BYTES_MAX + 3));
+    let most = u64::try_from(limits::TOKEN_BYTES_MAX).unwrap_or(u64::MAX);
+    let mut text = Zeroizing::new(String::with_capacity(limits::TOKEN_BYTES_MAX + 3));
     source
         .take(most.saturating_add(3))
         .read_to_string(&mut text)
         .map_err(|error| error.to_string())?;
     let password = text.strip_suffix('\n').unwrap_or(&text);
     let password = password.strip_suffix('\r').unwrap_or(password);
-    if password.len() > limits::PASSWORD_BYTES_MAX {
+    if password.len() > limits::TOKEN_BYTES_MAX {
         return Err(format!("longer than {most} bytes"));
     }
     Ok(Secret::new(password.to_owned()))
@@ -96,7 +96,7 @@ mod tests {
         assert_eq!(read(""), Ok(String::new()));
         let typed = line("tidal fern\nmore\n".as_bytes()).unwrap();
         assert_eq!(typed.expose(), "tidal fern");
-        assert!(read(&"x".repeat(1_025)).is_err());
-        assert!(read(&format!("{}\r\n", "x".repeat(1_024))).is_ok());
+        assert!(read(&"x".repeat(16_385)).is_err());
+        assert!(read(&format!("{}\r\n", "x".repeat(16_384))).is_ok());
     }
 }

@@ -13,6 +13,7 @@ use crate::admin::{Admin, AdminLimits, Aws, AwsKey, Duties, Server};
 use crate::clock::SystemClock;
 use crate::config::{self, Config, LogFormat};
 use crate::gateway::{Entrance, Gateway, GatewayParts};
+use crate::idp::follow::follow;
 use crate::metrics::Metrics;
 use crate::ssh::{HostKey, HostKeys, Listener};
 use crate::storage::s3::{Credentials, Encryption, Settings, Timeouts};
@@ -46,9 +47,10 @@ async fn serve(
     let metrics = Arc::new(Metrics::default());
     let stores = stores::open(config, &metrics).await?;
     let mut following = JoinSet::new();
-    for file in opened.iter().filter_map(|opened| opened.file.clone()) {
-        following.spawn(file.follow(signal(SignalKind::hangup())?));
+    for followed in opened.iter().flat_map(Opened::followed) {
+        following.spawn(follow(followed, signal(SignalKind::hangup())?));
     }
+    let signing_keys = opened.iter().filter_map(|one| one.keys.clone()).collect();
     let (ports, caches) = providers::ports(config, &opened, &metrics)?;
     let admin = match config.admin.listen {
         Some(address) => {
@@ -67,6 +69,7 @@ async fn serve(
         limits: config.limits.clone(),
         metrics: Arc::clone(&metrics),
         banner: config.sftp.banner.clone().map(Into::into),
+        signing_keys,
     })?;
     for address in gateway.addresses() {
         tracing::info!(%address, "listening");
@@ -180,8 +183,8 @@ Examples:
   PORTCULLIS_STATE_DIRECTORY=state \\
     PORTCULLIS_IDENTITY_URL=https://idp.example.com/sftp portcullis serve
 
-Signals: SIGTERM and SIGINT drain, a second one cuts; with provider = \"static\" SIGHUP
-reads the file of users again.";
+Signals: SIGTERM and SIGINT drain, a second one cuts; SIGHUP reads the
+files of users and keys of providers again.";
 
 impl From<LogFormat> for Format {
     fn from(format: LogFormat) -> Self {

@@ -7,6 +7,7 @@
 mod check;
 mod document;
 mod problem;
+mod proof;
 mod settings;
 mod source;
 mod value;
@@ -24,6 +25,7 @@ use crate::storage::Capabilities;
 
 pub use self::document::{document, example};
 pub use self::problem::{ConfigErrors, Place, Problem};
+pub use self::proof::{Signing, Token};
 pub use self::words::{
     Encryption, Event, LogFormat, Methods, Mtime, PartialUploads, Provider, Roles, SetStat, Sign,
     UserNames,
@@ -109,6 +111,8 @@ pub struct Identity {
     pub user_suffix: Option<String>,
     pub user_prefix: Option<String>,
     pub url: String,
+    /// Asked in order when `url` cannot be reached.
+    pub more_urls: Vec<String>,
     /// The users of [`Provider::Static`].
     pub users_file: Option<String>,
     pub event: Event,
@@ -119,6 +123,14 @@ pub struct Identity {
     pub headers: Vec<(String, Secret)>,
     /// The only roots to trust, in PEM; `None` = the system's.
     pub ca_pem: Option<String>,
+    /// The gateway's own certificate for TLS, and its private key, in PEM.
+    pub client_certificate_pem: Option<String>,
+    pub client_key_pem: Option<Secret>,
+    pub signing: Signing,
+    pub hmac_secret: Option<Secret>,
+    /// Unanswered questions in a row after which a provider is left alone; 0 = never.
+    pub breaker_failures: usize,
+    pub token: Token,
     pub connect_timeout: Duration,
     pub total_timeout: Duration,
     pub plaintext: bool,
@@ -348,6 +360,7 @@ impl Default for Identity {
             user_suffix: None,
             user_prefix: None,
             url: String::new(),
+            more_urls: Vec::new(),
             users_file: None,
             event: Event::default(),
             function: Function::default(),
@@ -355,6 +368,12 @@ impl Default for Identity {
             aws: Aws::default(),
             headers: Vec::new(),
             ca_pem: None,
+            client_certificate_pem: None,
+            client_key_pem: None,
+            signing: Signing::default(),
+            hmac_secret: None,
+            breaker_failures: 5,
+            token: Token::default(),
             connect_timeout: Duration::from_secs(3),
             total_timeout: Duration::from_secs(8),
             plaintext: false,

@@ -249,7 +249,10 @@ impl Kind {
                 .filter(|text| !text.is_empty())
                 .map(|text| quoted(text)),
             Self::OptionalText(field) => field(config).as_deref().map(quoted),
-            Self::Texts(_) => Some("[]".to_owned()),
+            Self::Texts(field) => {
+                let quoted: Vec<_> = field(config).iter().map(|text| quoted(text)).collect();
+                Some(format!("[{}]", quoted.join(", ")))
+            }
             Self::Flag(field) => Some(field(config).to_string()),
             Self::Word(word) => Some(quoted((word.show)(config))),
             Self::Address(field) => Some(quoted(&field(config).to_string())),

@@ -45,6 +45,8 @@ words!(
         Lambda = "lambda",
         /// A file of users.
         Static = "static",
+        /// Nobody is asked: the password is a token.
+        Token = "token",
     }
 );
 

@@ -16,17 +16,21 @@ use crate::vfs::HomeDirectory;
 
 pub mod api_gateway;
 mod aws;
+pub mod breaker;
 pub mod cache;
 pub mod endpoint;
 mod exchange;
 mod failure;
+pub mod follow;
 pub mod lambda;
 pub mod metered;
 pub mod named;
 mod names;
 mod network;
 pub mod router;
+pub mod signature;
 pub mod static_file;
+pub mod token;
 pub mod webhook;
 pub mod wire;
 
@@ -109,12 +113,17 @@ impl Denied {
     pub const FUNCTION_ERROR: &'static str = "function-error";
     /// The status was 401 or 403.
     pub const STATUS: &'static str = "status-denied";
+    /// A token is of a key that is not known, perhaps not yet.
+    pub const TOKEN_KEY: &'static str = "token-key";
 
-    /// Says whether the provider itself answered no about this user. A function error, a 401 or a
-    /// 403 is as likely to be about the gateway, and must not be remembered.
+    /// Says whether the provider itself answered no about this user. A function error, a 401, a 403
+    /// or an unknown key is as likely to be about the gateway, and must not be remembered.
     #[must_use]
     pub fn is_explicit(&self) -> bool {
-        !matches!(self.reason, Self::FUNCTION_ERROR | Self::STATUS)
+        !matches!(
+            self.reason,
+            Self::FUNCTION_ERROR | Self::STATUS | Self::TOKEN_KEY
+        )
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Denied, IdentityProvider, IdpError, Question, UserNameRule, Verdict};
+use super::{Credential, Denied, IdentityProvider, IdpError, Question, UserNameRule, Verdict};
 
 /// One provider and the names that it is asked about.
 #[derive(Debug, Clone)]
@@ -19,6 +19,8 @@ pub struct Route {
     /// The names that end like this are this provider's alone.
     pub suffix: Option<Box<str>>,
     pub prefix: Option<Box<str>>,
+    /// The port may take longer ones for another provider.
+    pub password_bytes_max: usize,
 }
 
 /// Asks the providers whose business a name is.
@@ -77,6 +79,12 @@ impl IdentityProvider for Router {
         for (route, name) in self.candidates(&question.username) {
             if !route.user_names.allows(name) {
                 denial.reason = "user-name";
+                continue;
+            }
+            if let Credential::Password(password) = &question.credential
+                && password.expose().len() > route.password_bytes_max
+            {
+                denial.reason = "password-too-long";
                 continue;
             }
             let question = Question {

@@ -5,30 +5,31 @@
 //! connection was found closed before it took the request, that is, before a byte was written.
 
 use std::error::Error;
-use std::io;
-use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Certificate, Client, Response, StatusCode, Url, redirect, retry};
-use serde::Serialize;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Client, Response, StatusCode, Url};
 use zeroize::Zeroizing;
 
+pub use self::client::ClientError;
+use self::client::ClientSettings;
+use self::reach::Reach;
 use super::failure::{chain, unavailable};
+use super::signature::{self, Signing};
 use super::wire::{self, Asked, Transport};
 use super::{
-    AuthMethod, Credential, Examined, Exchange, IdentityProvider, IdpError, Question, Verdict,
-    endpoint,
+    AuthMethod, Examined, Exchange, IdentityProvider, IdpError, Question, Verdict, endpoint,
 };
-use crate::clock::Clock;
+use crate::clock::{Clock, SystemClock};
 use crate::limits;
 use crate::secret::Secret;
 
-/// Shorter than what servers commonly allow (Node's 5 s is the shortest), since a question sent on
-/// a connection that the server is about to close is lost and must not be repeated.
-const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+mod body;
+pub(super) mod client;
+mod reach;
 
 /// The keys of the question.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub enum Event {
 #[derive(Debug, Clone)]
 pub struct WebhookSettings {
     pub url: String,
+    /// Asked in order when `url` cannot be reached.
+    pub more_urls: Vec<String>,
     pub server_id: Box<str>,
     pub event: Event,
     /// Sent with every question, such as `Authorization`.
@@ -53,6 +56,10 @@ pub struct WebhookSettings {
     pub total_timeout: Duration,
     /// The only roots to trust, instead of the system's.
     pub ca_pem: Option<Vec<u8>>,
+    /// The gateway's own certificate and its private key, in PEM.
+    pub identity_pem: Option<Secret>,
+    pub signing: Option<Signing>,
+    pub hmac_secret: Option<Secret>,
     /// Lets passwords travel over `http://` to other hosts.
     pub plaintext: bool,
     /// Takes a password answer that lists keys.
@@ -67,12 +74,16 @@ impl WebhookSettings {
     pub fn new(url: &str, server_id: &str) -> Self {
         Self {
             url: url.to_owned(),
+            more_urls: Vec::new(),
             server_id: server_id.into(),
             event: Event::Plain,
             headers: Vec::new(),
             connect_timeout: Duration::from_secs(3),
             total_timeout: Duration::from_secs(8),
             ca_pem: None,
+            identity_pem: None,
+            signing: None,
+            hmac_secret: None,
             plaintext: false,
             accept_keys_with_password: false,
             send_session_id: false,
@@ -96,21 +107,34 @@ pub enum WebhookSettingsError {
     Plaintext(String),
     #[error("{0:?} is not a header that can be sent")]
     Header(String),
-    #[error("the webhook's certificates: {0}")]
-    Certificates(#[source] reqwest::Error),
-    #[error("the webhook's certificates: no PEM block `CERTIFICATE` found")]
-    NoCertificate,
-    #[error("the webhook's client: {0}")]
-    Client(#[source] reqwest::Error),
+    #[error(transparent)]
+    Client(#[from] ClientError),
 }
 
 /// Asks an HTTP endpoint.
 #[derive(Debug)]
 pub struct Webhook {
     client: Client,
-    url: Url,
+    /// At least one.
+    urls: Vec<Url>,
+    reach: Mutex<Reach>,
     headers: HeaderMap,
     settings: WebhookSettings,
+    clock: Arc<dyn Clock>,
+}
+
+/// What is seen of a question that is under way.
+struct Watch<'w> {
+    body: Vec<u8>,
+    /// Hears of the place of the URL that answered and of the status, before the body comes.
+    headed: &'w mut (dyn FnMut(usize, u16) + Send),
+}
+
+/// A question that one URL did not answer.
+struct Miss {
+    error: IdpError,
+    /// There was no connection, so nothing was sent.
+    unsent: bool,
 }
 
 impl Webhook {
@@ -119,66 +143,99 @@ impl Webhook {
     /// # Errors
     /// Names the setting that cannot be used.
     pub fn new(settings: WebhookSettings) -> Result<Self, WebhookSettingsError> {
-        let url = endpoint(&settings)?;
+        let urls = std::iter::once(&settings.url).chain(&settings.more_urls);
+        let urls: Vec<Url> = urls
+            .map(|url| endpoint(url, &settings))
+            .collect::<Result<_, _>>()?;
         let headers = headers(&settings.headers)?;
-        let mut client = Client::builder()
-            .http1_only()
-            .retry(retry::never())
-            .redirect(redirect::Policy::none())
-            // A proxy taken silently from the environment would see the passwords.
-            .no_proxy()
-            .referer(false)
-            .tcp_nodelay(true)
-            .connect_timeout(settings.connect_timeout)
-            .pool_idle_timeout(POOL_IDLE_TIMEOUT);
-        if let Some(pem) = &settings.ca_pem {
-            let roots =
-                Certificate::from_pem_bundle(pem).map_err(WebhookSettingsError::Certificates)?;
-            // To trust nobody is surely not what was meant.
-            if roots.is_empty() {
-                return Err(WebhookSettingsError::NoCertificate);
-            }
-            client = client.tls_certs_only(roots);
-        } else if url.scheme() == "http" {
-            // Nobody is to be trusted, so a machine without certificate authorities will do.
-            client = client.tls_certs_only([]);
-        }
+        let client = client::client(&ClientSettings {
+            connect_timeout: settings.connect_timeout,
+            ca_pem: settings.ca_pem.as_deref(),
+            identity_pem: settings.identity_pem.as_ref(),
+            encrypted: urls.iter().any(|url| url.scheme() == "https"),
+        })?;
         Ok(Self {
-            client: client.build().map_err(WebhookSettingsError::Client)?,
-            url,
+            client,
+            reach: Mutex::new(Reach::new(urls.len())),
+            urls,
             headers,
             settings,
+            clock: Arc::new(SystemClock),
         })
     }
 
-    /// Asks once, within the time there is; `headed` hears of the status before the body comes.
+    /// Takes another clock, for the times of signatures and of URLs that are out of reach.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Asks once, within the time there is.
     async fn bounded(
         &self,
         question: &Question,
-        body: &mut Vec<u8>,
-        headed: &mut (dyn FnMut(u16) + Send),
+        watch: &mut Watch<'_>,
     ) -> Result<Verdict, IdpError> {
         let total = self.settings.total_timeout;
-        let exchange = self.exchange(question, body, headed);
-        tokio::time::timeout(total, exchange)
-            .await
-            .unwrap_or_else(|_| {
-                let detail = format!("no complete answer within {} ms", total.as_millis());
-                Err(unavailable("timeout", &detail))
-            })
+        let late = || {
+            let detail = format!("no complete answer within {} ms", total.as_millis());
+            unavailable("timeout", &detail)
+        };
+        let deadline = tokio::time::Instant::now() + total;
+        let order = self.reach().order(self.clock.now());
+        let may_repeat = question.credential.method() == AuthMethod::PublicKey;
+        let mut left = u32::try_from(order.len()).unwrap_or(u32::MAX);
+        let mut failed = None;
+        for at in order {
+            watch.body.clear();
+            let remaining = deadline.saturating_duration_since(tokio::time::Instant::now());
+            // One that may be asked elsewhere leaves time for it.
+            let share = if may_repeat {
+                remaining.checked_div(left).unwrap_or(remaining)
+            } else {
+                remaining
+            };
+            left = left.saturating_sub(1);
+            let asked = tokio::time::timeout(share, self.ask_at(at, question, watch)).await;
+            let miss = match asked {
+                Ok(Ok(verdict)) => return Ok(verdict),
+                Ok(Err(miss)) => miss,
+                Err(_) => Miss {
+                    error: late(),
+                    unsent: false,
+                },
+            };
+            if miss.unsent {
+                self.reach().note(at, false, self.clock.now());
+            }
+            // A password goes to another server only if this one cannot have seen it.
+            let unanswered = matches!(miss.error, IdpError::Unavailable { .. });
+            if !(miss.unsent || may_repeat && unanswered) {
+                return Err(miss.error);
+            }
+            failed = Some(miss.error);
+        }
+        Err(failed.unwrap_or_else(late))
     }
 
-    async fn exchange(
+    async fn ask_at(
         &self,
+        at: usize,
         question: &Question,
-        body: &mut Vec<u8>,
-        headed: &mut (dyn FnMut(u16) + Send),
-    ) -> Result<Verdict, IdpError> {
-        let mut response = self.send(question).await?;
+        watch: &mut Watch<'_>,
+    ) -> Result<Verdict, Miss> {
+        let sent = |error| Miss {
+            error,
+            unsent: false,
+        };
+        let mut response = self.send(at, question).await?;
+        self.reach().note(at, true, self.clock.now());
         let status = response.status();
-        headed(status.as_u16());
+        (watch.headed)(at, status.as_u16());
         if status == StatusCode::OK {
-            read_body(&mut response, body).await?;
+            let read = read_body(&mut response, &mut watch.body).await;
+            read.map_err(sent)?;
         }
         let asked = Asked {
             username: &question.username,
@@ -187,12 +244,21 @@ impl Webhook {
             transport: Transport::Http,
             function_error: false,
         };
-        wire::parse(asked, status.as_u16(), body)
+        wire::parse(asked, status.as_u16(), &watch.body).map_err(sent)
     }
 
-    async fn send(&self, question: &Question) -> Result<Response, IdpError> {
-        let body = self.body(question).map_err(|error| transport(&error))?;
-        match self.post(body.clone()).await {
+    async fn send(&self, at: usize, question: &Question) -> Result<Response, Miss> {
+        let url = self.urls.get(at).expect("the order names URLs there are");
+        let body = body::body(question, &self.settings).map_err(|error| Miss {
+            error: transport(&error),
+            unsent: true,
+        })?;
+        let headers = self.signed(url, question, &body)?;
+        let miss = |error: reqwest::Error| Miss {
+            unsent: error.is_connect(),
+            error: failure(error),
+        };
+        match self.post(url, headers.clone(), body.clone()).await {
             Ok(response) => Ok(response),
             // The server closed the connection while the question was on its way. Only a look-up
             // may be asked again: a repeated password could lock its user out.
@@ -201,64 +267,61 @@ impl Webhook {
                     && !error.is_timeout()
                     && !error.is_connect() =>
             {
-                self.post(body).await.map_err(failure)
+                self.post(url, headers, body).await.map_err(miss)
             }
-            Err(error) => Err(failure(error)),
+            Err(error) => Err(miss(error)),
         }
     }
 
-    async fn post(&self, body: Bytes) -> Result<Response, reqwest::Error> {
-        let request = self.client.post(self.url.clone());
-        request
-            .headers(self.headers.clone())
-            .body(body)
-            .send()
-            .await
+    /// Adds to the headers what proves that the question is the gateway's.
+    fn signed(&self, url: &Url, question: &Question, body: &[u8]) -> Result<HeaderMap, Miss> {
+        let mut headers = self.headers.clone();
+        let now = self.clock.wall();
+        let mut insert = |name: HeaderName, text: &str| {
+            // What is made of base64 and digits always fits.
+            let mut value = HeaderValue::from_str(text).expect("a signature is one line of ASCII");
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        };
+        if let Some(signing) = &self.settings.signing {
+            let origin = url.origin().ascii_serialization();
+            let token = signing.token(&origin, &question.request_id, body, now);
+            let token = token.map_err(|error| Miss {
+                error: unavailable("signing", &error.to_string()),
+                unsent: false,
+            })?;
+            let value = Zeroizing::new(format!("Bearer {}", token.expose()));
+            insert(AUTHORIZATION, &value);
+        }
+        if let Some(secret) = &self.settings.hmac_secret {
+            insert(SIGNATURE, &signature::hmac(secret, body, now));
+        }
+        Ok(headers)
     }
 
-    /// Writes the question into memory that is wiped when the last copy is dropped. hyper's own
-    /// buffer is out of reach.
-    fn body(&self, question: &Question) -> io::Result<Bytes> {
-        let (method, password) = match &question.credential {
-            Credential::Password(password) => ("password", Some(password.expose())),
-            Credential::PublicKey => ("public-key", None),
-        };
-        let settings = &self.settings;
-        let plain = settings.event == Event::Plain;
-        let body = Body {
-            contract: plain.then_some(1),
-            request_id: plain.then_some(&*question.request_id),
-            method: plain.then_some(method),
-            session_id: (plain && settings.send_session_id).then_some(&*question.session_id),
-            username: &question.username,
-            // Handlers for Transfer Family tell a key look-up by the blank password.
-            password: if plain {
-                password
-            } else {
-                password.or(Some(""))
-            },
-            protocol: "SFTP",
-            server_id: &settings.server_id,
-            source_ip: question.source_ip.to_canonical(),
-        };
-        // Large enough not to grow: growing would leave a copy behind.
-        let escaped = |text: &str| text.len().saturating_mul(6);
-        let room = escaped(&question.username)
-            .saturating_add(password.map_or(0, escaped))
-            .saturating_add(escaped(&settings.server_id))
-            .saturating_add(escaped(&question.session_id))
-            .saturating_add(escaped(&question.request_id))
-            .saturating_add(512);
-        let mut text = Zeroizing::new(Vec::with_capacity(room));
-        serde_json::to_writer(&mut *text, &body)?;
-        Ok(Bytes::from_owner(text))
+    fn reach(&self) -> MutexGuard<'_, Reach> {
+        self.reach.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn post(
+        &self,
+        url: &Url,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Response, reqwest::Error> {
+        let request = self.client.post(url.clone());
+        request.headers(headers).body(body).send().await
     }
 }
 
 #[async_trait]
 impl IdentityProvider for Webhook {
     async fn ask(&self, question: &Question) -> Result<Verdict, IdpError> {
-        self.bounded(question, &mut Vec::new(), &mut |_| {}).await
+        let mut watch = Watch {
+            body: Vec::new(),
+            headed: &mut |_, _| {},
+        };
+        self.bounded(question, &mut watch).await
     }
 }
 
@@ -267,50 +330,39 @@ impl Examined for Webhook {
     async fn examine(&self, question: &Question, clock: &dyn Clock) -> Exchange {
         let began = clock.now();
         let elapsed = || clock.now().saturating_duration_since(began);
-        let (mut body, mut head) = (Vec::new(), None);
-        let mut headed = |status| head = Some((status, elapsed()));
-        let judged = self.bounded(question, &mut body, &mut headed).await;
+        let mut head = None;
+        let mut headed = |at, status| head = Some((at, status, elapsed()));
+        let mut watch = Watch {
+            body: Vec::new(),
+            headed: &mut headed,
+        };
+        let judged = self.bounded(question, &mut watch).await;
+        let body = watch.body;
+        let url = self.urls.get(head.map_or(0, |(at, ..)| at));
         Exchange {
             // The path and the query may carry a key.
-            url: self.url.origin().ascii_serialization(),
-            status: head.map(|(status, _)| status),
+            url: url.map_or_else(String::new, |url| url.origin().ascii_serialization()),
+            status: head.map(|(_, status, _)| status),
             body,
             judged,
-            first_byte: head.map(|(_, after)| after),
+            first_byte: head.map(|(.., after)| after),
             total: elapsed(),
         }
     }
 
     fn place(&self) -> Option<(String, u16)> {
-        let host = self.url.host_str()?;
+        let url = self.urls.first()?;
+        let host = url.host_str()?;
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        Some((host.to_owned(), self.url.port_or_known_default()?))
+        Some((host.to_owned(), url.port_or_known_default()?))
     }
 }
 
-/// The question on the wire.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Body<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    contract: Option<u8>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    request_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    method: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    session_id: Option<&'a str>,
-    username: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    password: Option<&'a str>,
-    protocol: &'static str,
-    server_id: &'a str,
-    source_ip: IpAddr,
-}
+/// Where the HMAC of a question stands.
+const SIGNATURE: HeaderName = HeaderName::from_static("x-portcullis-signature");
 
-fn endpoint(settings: &WebhookSettings) -> Result<Url, WebhookSettingsError> {
-    let url =
-        Url::parse(&settings.url).map_err(|error| WebhookSettingsError::Url(error.to_string()))?;
+fn endpoint(text: &str, settings: &WebhookSettings) -> Result<Url, WebhookSettingsError> {
+    let url = Url::parse(text).map_err(|error| WebhookSettingsError::Url(error.to_string()))?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(WebhookSettingsError::Credentials);
     }
@@ -325,7 +377,7 @@ fn endpoint(settings: &WebhookSettings) -> Result<Url, WebhookSettingsError> {
     }
 }
 
-fn may_carry(url: &Url, plaintext: bool) -> bool {
+pub(super) fn may_carry(url: &Url, plaintext: bool) -> bool {
     let host = url.host_str().unwrap_or_default();
     endpoint::may_carry_passwords(false, host, plaintext)
 }

@@ -17,7 +17,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 pub use self::registrar::Description;
-use self::registrar::{Labels, Registrar};
+use self::registrar::{Labels, Named, Registrar};
 use crate::sftp::StatusCode;
 use crate::storage::metered::{CallObserver, Outcome};
 use crate::storage::{Operation, StorageErrorKind};
@@ -36,6 +36,8 @@ pub struct Metrics {
     idp_calls: Family<Labels<1>, Counter>,
     idp_call_seconds: Family<Labels<1>, Histogram, fn() -> Histogram>,
     cache_lookups: Family<Labels<1>, Counter>,
+    breakers_open: Family<Named, Gauge>,
+    kept_back: Family<Named, Counter>,
     requests: Requests,
     bytes_received: Counter,
     bytes_sent: Counter,
@@ -125,6 +127,18 @@ impl Metrics {
         self.idp_call_seconds
             .get_or_create(&labels)
             .observe(took.as_secs_f64());
+    }
+
+    /// Says whether a provider is left alone because it did not answer.
+    pub fn idp_breaker(&self, provider: &str, open: bool) {
+        let labels = [("provider", provider.to_owned())];
+        let _ = self.breakers_open.get_or_create(&labels).set(open.into());
+    }
+
+    /// Counts one question that was kept back from a provider that is left alone.
+    pub fn idp_kept_back(&self, provider: &str) {
+        let labels = [("provider", provider.to_owned())];
+        let _ = self.kept_back.get_or_create(&labels).inc();
     }
 
     /// Counts one look into the remembered answers.
@@ -284,6 +298,16 @@ impl Default for Metrics {
                 "idp_cache_lookups",
                 "result",
                 "Looks into the remembered answers: hit, miss or stale",
+            ),
+            breakers_open: all.gauges_by_name(
+                "idp_breaker_open",
+                "provider",
+                "1 while a provider is left alone because it did not answer",
+            ),
+            kept_back: all.counters_by_name(
+                "idp_questions_kept_back",
+                "provider",
+                "Questions that were not asked because the provider is left alone",
             ),
             requests: Requests::new(
                 all.counters("sftp_requests", "operation, status", "Answered SFTP requests"),

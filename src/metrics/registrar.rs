@@ -19,6 +19,9 @@ pub struct Description {
 
 pub(super) type Labels<const N: usize> = [(&'static str, &'static str); N];
 
+/// One label whose values come from the configuration.
+pub(super) type Named = [(&'static str, String); 1];
+
 /// Registers metrics and keeps what is said of them.
 pub(super) struct Registrar {
     pub(super) registry: Registry,
@@ -69,6 +72,28 @@ impl Registrar {
     ) -> Family<Labels<N>, Counter> {
         let family = Family::default();
         self.add(name, None, ("counter", labels), help, family.clone());
+        family
+    }
+
+    pub(super) fn counters_by_name(
+        &mut self,
+        name: &str,
+        label: &'static str,
+        help: &'static str,
+    ) -> Family<Named, Counter> {
+        let family = Family::default();
+        self.add(name, None, ("counter", label), help, family.clone());
+        family
+    }
+
+    pub(super) fn gauges_by_name(
+        &mut self,
+        name: &str,
+        label: &'static str,
+        help: &'static str,
+    ) -> Family<Named, Gauge> {
+        let family = Family::default();
+        self.add(name, None, ("gauge", label), help, family.clone());
         family
     }
 

@@ -11,6 +11,7 @@ use super::algorithms::{method_set, password_alone};
 use super::callbacks::{Callbacks, ConnectionError};
 use super::state::{ConnectionState, EndReason};
 use crate::auth::{OfferedKey, Outcome, password_fault};
+use crate::limits;
 use crate::secret::Secret;
 
 impl Callbacks {
@@ -58,7 +59,7 @@ impl Callbacks {
         password: &str,
     ) -> Result<Auth, ConnectionError> {
         // Clients without a person send a blank first; that says nothing about what they prefer.
-        if password_fault(password).is_none() {
+        if password_fault(password, limits::TOKEN_BYTES_MAX).is_none() {
             self.carrier = Some(carrier);
         }
         let password = Secret::new(password.to_owned());

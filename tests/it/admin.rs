@@ -22,6 +22,10 @@ impl Watched for Gateway {
     fn metrics(&self) -> String {
         String::new()
     }
+
+    fn jwks(&self) -> Option<String> {
+        None
+    }
 }
 
 #[async_trait]

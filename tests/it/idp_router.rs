@@ -29,6 +29,7 @@ fn bench(providers: &[(&str, Option<&str>, Value)]) -> Bench {
             user_names: UserNameRule::Open,
             suffix: suffix.map(Into::into),
             prefix: None,
+            password_bytes_max: 1_024,
         });
     }
     let router = Router::new(routes);

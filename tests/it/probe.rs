@@ -74,6 +74,7 @@ impl Bench {
             },
             metrics: Arc::new(Metrics::default()),
             banner: None,
+            signing_keys: Vec::new(),
         })
         .unwrap();
         Self {

@@ -3,6 +3,7 @@
 use std::process::Stdio;
 use std::sync::Arc;
 
+use portcullis::idp::follow::Followed as _;
 use portcullis::idp::static_file::StaticFile;
 use portcullis::idp::{Credential, IdentityProvider as _, Question, Verdict};
 use portcullis::secret::Secret;

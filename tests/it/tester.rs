@@ -312,8 +312,8 @@ async fn files_that_cannot_be_used_are_one_line() {
         ),
         (
             vec!["--user", "ann", "--password-stdin"],
-            &*"x".repeat(5_000),
-            "longer than 1024 bytes",
+            &*"x".repeat(20_000),
+            "longer than 16384 bytes",
         ),
     ] {
         let (code, _, err) = bench.test(&arguments, input).await;

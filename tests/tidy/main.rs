@@ -58,7 +58,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ),
     ("aws_smithy_runtime_api", &["src/storage/"]),
     ("aws_smithy_types", &["src/storage/"]),
-    ("reqwest", &["src/idp/webhook"]),
+    ("reqwest", &["src/idp/webhook", "src/idp/token/"]),
+    ("jsonwebtoken", &["src/idp/signature", "src/idp/token/"]),
     ("httparse", &["src/idp/api_gateway/answer.rs"]),
     ("percent_encoding", &["src/idp/api_gateway/request.rs"]),
     ("rustls", &["src/idp/api_gateway/http1.rs"]),
@@ -111,6 +112,11 @@ const PURE: &[&str] = &[
     "src/idp/api_gateway/request.rs",
     "src/idp/static_file/field.rs",
     "src/idp/static_file/parse.rs",
+    "src/idp/breaker/state.rs",
+    "src/idp/webhook/reach.rs",
+    "src/idp/token/judge.rs",
+    "src/idp/token/keys.rs",
+    "src/idp/token/template.rs",
     "src/auth/keys.rs",
 ];
 

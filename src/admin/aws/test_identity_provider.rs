@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{Aws, Refusal, Server};
 use crate::auth::password_fault;
 use crate::idp::{Credential, Denied, Exchange, IdpError, Question, Verdict};
+use crate::limits;
 use crate::secret::Secret;
 
 pub(super) async fn perform(aws: &Aws, body: &Value, peer: IpAddr) -> Result<Value, Refusal> {
@@ -33,7 +34,7 @@ pub(super) async fn perform(aws: &Aws, body: &Value, peer: IpAddr) -> Result<Val
     // As at AWS, a password that is left out makes a look-up of keys.
     let credential = match text(body, "UserPassword")?.unwrap_or("") {
         "" => Credential::PublicKey,
-        password => match password_fault(password) {
+        password => match password_fault(password, limits::PASSWORD_BYTES_MAX) {
             Some(fault) => return Err(Refusal::invalid(fault)),
             None => Credential::Password(Secret::new(password.to_owned())),
         },

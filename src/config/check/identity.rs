@@ -4,6 +4,8 @@ use super::Url;
 use crate::config::settings::{PROVIDERS, join, variable};
 use crate::config::{Cache, Config, Event, Identity, NamedProvider, Provider, Sign};
 
+mod token;
+
 type Refuse<'r> = &'r mut dyn FnMut(&str, String);
 
 pub(super) fn check(config: &Config, refuse: Refuse<'_>) {
@@ -100,6 +102,7 @@ fn provider(config: &Config, section: &str, identity: &Identity, refuse: Refuse<
         Provider::Webhook => {
             url(section, identity, &mut refuse);
             headers(identity, &mut refuse);
+            token::proof(identity, &mut refuse);
             times(config, identity, &mut refuse);
         }
         Provider::ApiGateway => {
@@ -119,6 +122,10 @@ fn provider(config: &Config, section: &str, identity: &Identity, refuse: Refuse<
             identity.users_file.is_some(),
             &mut refuse,
         ),
+        Provider::Token => {
+            token::check(section, identity, &mut refuse);
+            times(config, identity, &mut refuse);
+        }
     }
 }
 
@@ -138,19 +145,31 @@ const fn particular(
 }
 
 const PARTICULAR: &[Particular] = {
-    use Provider::{ApiGateway, Lambda, Static, Webhook};
+    use Provider::{ApiGateway, Lambda, Static, Token, Webhook};
     const HTTP: &[Provider] = &[Webhook, ApiGateway];
     const NETWORK: &[Provider] = &[Webhook, ApiGateway, Lambda];
+    const REMOTE: &[Provider] = &[Webhook, ApiGateway, Lambda, Token];
     const AWS: &[Provider] = &[Lambda, ApiGateway];
     &[
         particular("users_file", &[Static], |i| i.users_file.is_some()),
         particular("url", HTTP, |i| !i.url.is_empty()),
+        particular("urls", &[Webhook], |i| !i.more_urls.is_empty()),
         particular("headers", HTTP, |i| !i.headers.is_empty()),
+        particular("client_certificate_file", &[Webhook], |i| {
+            i.client_certificate_pem.is_some()
+        }),
+        particular("signing_key_files", &[Webhook], |i| {
+            !i.signing.key_files.is_empty()
+        }),
+        particular("hmac_secret", &[Webhook], |i| i.hmac_secret.is_some()),
+        particular("token_jwks_url", &[Token], |i| i.token.jwks_url.is_some()),
+        particular("token_jwks_file", &[Token], |i| i.token.jwks_file.is_some()),
+        particular("token_mappings", &[Token], |i| !i.token.mappings.is_empty()),
         particular("event", &[Webhook], |i| i.event != Event::default()),
         particular("send_session_id", &[Webhook], |i| i.send_session_id),
-        particular("ca_file", NETWORK, |i| i.ca_pem.is_some()),
+        particular("ca_file", REMOTE, |i| i.ca_pem.is_some()),
         particular("plaintext", NETWORK, |i| i.plaintext),
-        particular("cache_seconds", NETWORK, |i| remembers(&i.cache)),
+        particular("cache_seconds", REMOTE, |i| remembers(&i.cache)),
         particular("sign", &[ApiGateway], |i| i.sign != Sign::default()),
         particular("function", &[Lambda], |i| i.function.name.is_some()),
         particular("qualifier", &[Lambda], |i| i.function.qualifier.is_some()),
@@ -260,6 +279,12 @@ fn url(section: &str, identity: &Identity, refuse: Refuse<'_>) {
         }
         Err(message) => refuse("url", message.to_owned()),
         Ok(url) => in_clear("url", &url, identity, refuse),
+    }
+    for url in &identity.more_urls {
+        match Url::parse(url) {
+            Err(message) => refuse("urls", message.to_owned()),
+            Ok(url) => in_clear("urls", &url, identity, refuse),
+        }
     }
 }
 

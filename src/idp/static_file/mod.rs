@@ -5,16 +5,14 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
-use std::os::unix::fs::MetadataExt as _;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
-use tokio::signal::unix::Signal;
 use tokio::sync::Semaphore;
 
 use self::parse::{User, Users};
 pub use self::password::{HashError, PasswordHash};
+use super::follow::{Followed, Seen};
 use super::{
     Credential, Denied, Examined, Exchange, IdentityProvider, IdpError, Question, Verdict,
 };
@@ -32,8 +30,7 @@ mod password;
 pub struct StaticFile {
     path: Box<str>,
     current: RwLock<Arc<Snapshot>>,
-    /// The state of the file that was last read, whether or not it could be used.
-    seen: Mutex<Option<Stamp>>,
+    seen: Seen,
     /// A check of a password fills one processor.
     checks: Arc<Semaphore>,
     /// Picks the same decoy for the same name.
@@ -49,29 +46,19 @@ struct Snapshot {
     decoys: Vec<PasswordHash>,
 }
 
-/// Tells one state of a file from another without reading it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
 impl StaticFile {
     /// Reads the file.
     ///
     /// # Errors
     /// The file cannot be read, or everything that is wrong in it.
     pub fn open(path: &str) -> Result<Self, ConfigErrors> {
-        let seen = Stamp::of(path);
+        let seen = Seen::now(&[path]);
         let snapshot = Snapshot::read(path)?;
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             path: path.into(),
             current: RwLock::new(Arc::new(snapshot)),
-            seen: Mutex::new(seen),
+            seen,
             checks: Arc::new(Semaphore::new(processors)),
             decoy_seed: RandomState::new(),
         })
@@ -81,56 +68,6 @@ impl StaticFile {
     #[must_use]
     pub fn users(&self) -> usize {
         self.snapshot().users.by_name.len()
-    }
-
-    /// Reads the file again if it is another than the one that was last read, and says whether it
-    /// was. A file that is wrong is logged, and the users stay as they were.
-    pub fn reload_if_changed(&self) -> bool {
-        let stamp = Stamp::of(&self.path);
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if *seen == stamp {
-            return false;
-        }
-        *seen = stamp;
-        drop(seen);
-        self.reload();
-        true
-    }
-
-    /// Reads the file again, whatever its times say.
-    pub fn reload(&self) {
-        match Snapshot::read(&self.path) {
-            Ok(snapshot) => {
-                let users = snapshot.users.by_name.len();
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
-                tracing::info!(file = &*self.path, users, "users reloaded");
-            }
-            Err(errors) => {
-                let problems = errors.problems().len();
-                for problem in errors.to_string().lines().take(PROBLEMS_LOGGED_MAX) {
-                    let words = "the users file is wrong: the old users stay";
-                    tracing::error!(problem, problems, "{words}");
-                }
-            }
-        }
-    }
-
-    /// Follows the file until it is dropped: every two seconds, and at once when told to.
-    pub async fn follow(self: Arc<Self>, mut reload_now: Signal) {
-        loop {
-            let forced = tokio::select! {
-                () = tokio::time::sleep(POLL_INTERVAL) => false,
-                Some(()) = reload_now.recv() => true,
-            };
-            let file = Arc::clone(&self);
-            let read = move || {
-                if !file.reload_if_changed() && forced {
-                    file.reload();
-                }
-            };
-            // A panic is reported by the runtime; the next round tries again.
-            drop(tokio::task::spawn_blocking(read).await);
-        }
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {
@@ -174,6 +111,33 @@ impl StaticFile {
         };
         let checked = tokio::task::spawn_blocking(check).await;
         checked.map_err(|_| broken("the check of a password was cut"))
+    }
+}
+
+impl Followed for StaticFile {
+    fn reload_if_changed(&self) -> bool {
+        let changed = self.seen.changed(&[&*self.path]);
+        if changed {
+            self.reload();
+        }
+        changed
+    }
+
+    fn reload(&self) {
+        match Snapshot::read(&self.path) {
+            Ok(snapshot) => {
+                let users = snapshot.users.by_name.len();
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
+                tracing::info!(file = &*self.path, users, "users reloaded");
+            }
+            Err(errors) => {
+                let problems = errors.problems().len();
+                for problem in errors.to_string().lines().take(PROBLEMS_LOGGED_MAX) {
+                    let words = "the users file is wrong: the old users stay";
+                    tracing::error!(problem, problems, "{words}");
+                }
+            }
+        }
     }
 }
 
@@ -235,24 +199,8 @@ impl Snapshot {
     }
 }
 
-impl Stamp {
-    /// `None` = the file cannot be seen.
-    fn of(path: &str) -> Option<Self> {
-        let file = std::fs::metadata(path).ok()?;
-        Some(Self {
-            device: file.dev(),
-            inode: file.ino(),
-            size: file.size(),
-            modified: (file.mtime(), file.mtime_nsec()),
-            changed: (file.ctime(), file.ctime_nsec()),
-        })
-    }
-}
-
 /// `check-config` says them all.
 const PROBLEMS_LOGGED_MAX: usize = 10;
-/// How often the file is looked at: the kubelet brings a changed Secret within a minute anyway.
-const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! What is asked, and which settings are refused.
 
 use super::*;
+use crate::idp::Credential;
 
 fn refusal(url: &str) -> Option<String> {
     let settings = WebhookSettings::new(url, "s-1");
@@ -79,8 +80,7 @@ fn question(credential: Credential) -> Question {
 fn sent(event: Event, credential: Credential) -> serde_json::Value {
     let mut settings = WebhookSettings::new("https://idp.example.com/", "s-1");
     settings.event = event;
-    let webhook = Webhook::new(settings).unwrap();
-    serde_json::from_slice(&webhook.body(&question(credential)).unwrap()).unwrap()
+    serde_json::from_slice(&body::body(&question(credential), &settings).unwrap()).unwrap()
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::limits;
 
 /// A JSON value whose objects have each key once.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Json {
+pub(in crate::idp) enum Json {
     Null,
     Bool(bool),
     Number(serde_json::Number),
@@ -20,11 +20,11 @@ pub(super) enum Json {
     Object(Object),
 }
 
-pub(super) type Object = BTreeMap<String, Json>;
+pub(in crate::idp) type Object = BTreeMap<String, Json>;
 
 impl Json {
     /// Names the type, for messages.
-    pub(super) const fn kind(&self) -> &'static str {
+    pub(in crate::idp) const fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",
             Self::Bool(_) => "a boolean",
@@ -66,7 +66,7 @@ impl Json {
 
 /// Says why a text is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Fault {
+pub(in crate::idp) enum Fault {
     #[error("not JSON")]
     Syntax,
     #[error("the key {0:?} stands twice in one object")]
@@ -86,7 +86,7 @@ impl Fault {
 }
 
 /// Parses one JSON document; a byte order mark is forgiven.
-pub(super) fn parse(text: &[u8]) -> Result<Json, Fault> {
+pub(in crate::idp) fn parse(text: &[u8]) -> Result<Json, Fault> {
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     let fault = Cell::new(None);
     let mut deserializer = serde_json::Deserializer::from_slice(text);

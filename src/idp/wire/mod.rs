@@ -12,7 +12,7 @@ use super::{AuthMethod, Denied, IdpError, UserConfig, Verdict};
 use crate::limits;
 use crate::vfs::MappingError;
 
-mod json;
+pub(super) mod json;
 mod plain;
 pub(super) mod substitute;
 pub mod timestamp;
@@ -148,7 +148,7 @@ pub(super) fn policy_for(text: &str, user: &str) -> Result<Box<str>, IdpError> {
 }
 
 /// Checks a policy after substitution.
-fn policy(text: String) -> Result<Box<str>, IdpError> {
+pub(super) fn policy(text: String) -> Result<Box<str>, IdpError> {
     let length = text.chars().count();
     if length > limits::POLICY_CHARS_MAX {
         let detail = format!(
@@ -190,12 +190,12 @@ fn denied(reason: &'static str, detail: Option<Box<str>>) -> Verdict {
     Verdict::Denied(Denied { reason, detail })
 }
 
-fn invalid(reason: &'static str, detail: &str) -> IdpError {
+pub(super) fn invalid(reason: &'static str, detail: &str) -> IdpError {
     let detail = excerpt(detail);
     IdpError::Invalid { reason, detail }
 }
 
-fn unavailable(reason: &'static str, detail: &str) -> IdpError {
+pub(super) fn unavailable(reason: &'static str, detail: &str) -> IdpError {
     let detail = excerpt(detail);
     IdpError::Unavailable { reason, detail }
 }

@@ -74,15 +74,11 @@ pub(super) fn policy(text: &str, values: PolicyValues<'_>) -> Result<String, Idp
         "homefolder" => folder,
         _ => None,
     };
-    let literal = |value: &str| {
-        let special = |c: char| matches!(c, '*' | '?' | '$' | '"' | '\\') || c.is_control();
-        !value.contains(special)
-    };
     let replaced = replace(text, value);
     if replaced != text {
         let used = |name| replace(text, |n| (n == name).then_some("")) != text;
         for name in ["username", "homedirectory", "homebucket", "homefolder"] {
-            if used(name) && !value(name).is_none_or(literal) {
+            if used(name) && !value(name).is_none_or(is_literal) {
                 return Err(invalid(
                     "policy-variable",
                     &format!("the value of ${{transfer:{name}}} would widen the policy"),
@@ -91,6 +87,12 @@ pub(super) fn policy(text: &str, values: PolicyValues<'_>) -> Result<String, Idp
         }
     }
     Ok(replaced)
+}
+
+/// Says whether a value means nothing but itself inside a string of a policy.
+pub(in crate::idp) fn is_literal(value: &str) -> bool {
+    let special = |c: char| matches!(c, '*' | '?' | '$' | '"' | '\\') || c.is_control();
+    !value.contains(special)
 }
 
 #[cfg(test)]

@@ -41,6 +41,18 @@ pub(crate) enum Reply {
 pub(crate) struct Asked {
     pub(crate) head: String,
     pub(crate) body: Value,
+    /// The body as it was sent.
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Asked {
+    /// Returns the value of a header.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (found, value) = line.split_once(':')?;
+            found.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
 }
 
 /// Stops when it is dropped.
@@ -161,8 +173,11 @@ async fn read_request<S: AsyncRead + Unpin>(stream: &mut BufReader<S>) -> Option
     });
     let mut body = vec![0; length.unwrap_or(0)];
     stream.read_exact(&mut body).await.ok()?;
-    let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    Some(Asked { head, body })
+    Some(Asked {
+        head,
+        body: serde_json::from_slice(&body).unwrap_or(Value::Null),
+        bytes: body,
+    })
 }
 
 /// Returns `None` when the connection is to be closed.

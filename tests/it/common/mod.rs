@@ -3,6 +3,7 @@
 pub(crate) mod clock;
 pub(crate) mod fake_idp;
 pub(crate) mod fake_sts;
+pub(crate) mod jwt;
 pub(crate) mod lambda;
 pub(crate) mod login;
 pub(crate) mod provider;

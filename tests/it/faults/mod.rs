@@ -162,6 +162,7 @@ impl Stage {
             limits: set.limits,
             metrics,
             banner: None,
+            signing_keys: Vec::new(),
         })
         .unwrap();
         Self {

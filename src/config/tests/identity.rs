@@ -1,0 +1,190 @@
+//! Several providers, roles, tokens, and what proves a question.
+
+use super::{GOOD, read, refused};
+
+#[test]
+fn a_provider_takes_from_identity_what_its_table_does_not_set() {
+    let text = "state_directory = \"state\"\n\
+        [identity]\nproviders = [\"b\", \"a\"]\ntotal_timeout_ms = 4321\n\
+        [provider.a]\nurl = \"https://a.example.com\"\nserver_id = \"s-a\"\n\
+        [provider.b]\nprovider = \"static\"\n";
+    let variables = [("PORTCULLIS_PROVIDER_B_USERS_FILE", "users.toml")];
+    let config = read(text, &variables).unwrap();
+    let [b, a] = &*config.providers else {
+        panic!("{:?}", config.providers)
+    };
+    assert_eq!((&*a.name, &*b.name), ("a", "b"));
+    assert_eq!(a.identity.url, "https://a.example.com");
+    assert_eq!(a.identity.server_id.as_deref(), Some("s-a"));
+    assert_eq!(a.identity.total_timeout.as_millis(), 4321);
+    assert_eq!(b.identity.users_file.as_deref(), Some("users.toml"));
+}
+
+#[test]
+fn what_is_wrong_with_one_provider_of_several_is_said_with_its_name() {
+    let text = "state_directory = \"state\"\n\
+        [identity]\nproviders = [\"a\", \"c\"]\n\
+        [provider.a]\nulr = \"x\"\n\
+        [provider.b]\nlisten = \"0.0.0.0:2222\"\nmethods = \"key\"\n\
+        [provider.Not-plain]\n[role]\narn = \"x\"\n";
+    let errors = refused(text, &[]);
+    for expected in [
+        "provider.a.ulr: unknown setting",
+        "provider.a.url: missing: set url under [provider.a], or PORTCULLIS_PROVIDER_A_URL",
+        "identity.providers: \"c\" has no table [provider.c]",
+        "identity.providers: \"b\" is missing",
+        "provider.b.listen: this is the main port",
+        "provider.Not-plain: allowed: a name",
+        "role.arn: allowed: tables such as [role.main]",
+    ] {
+        assert!(errors.contains(expected), "{expected}\n{errors}");
+    }
+}
+
+#[test]
+fn whose_credentials_sessions_have_is_complete_and_has_nothing_to_no_effect() {
+    for (text, part) in [
+        ("roles = \"map\"", "identity.roles: \"map\" needs a table"),
+        (
+            "roles = \"map\"\n[role.a]\narn = \"r\"\naccess_key_id = \"AK\"",
+            "role.a.secret_access_key: missing",
+        ),
+        (
+            "roles = \"map\"\n[role.a]\nsession_token = \"t\"",
+            "role.a.arn: missing",
+        ),
+        (
+            "roles = \"map\"\ndefault_role = \"x\"\n[role.a]\narn = \"r\"",
+            "identity.default_role: no table",
+        ),
+        (
+            "roles = \"map\"\n[role.a]\narn = \"r\"\n[role.b]\narn = \"r\"",
+            "role.b.arn: another table",
+        ),
+        (
+            "[role.a]\narn = \"r\"",
+            "role: has no effect; set roles = \"map\"",
+        ),
+        (
+            "default_role = \"x\"",
+            "identity.default_role: has no effect",
+        ),
+        (
+            "[sts]\nexternal_id = \"x\"",
+            "sts.external_id: has no effect",
+        ),
+        (
+            "roles = \"assume\"\n[storage]\nendpoint = \"https://s3.example.com\"",
+            "sts.endpoint: missing: with storage.endpoint",
+        ),
+        (
+            "roles = \"assume\"\n[sts]\nendpoint = \"http://sts.example.com\"",
+            "sts.endpoint: keys would travel in clear",
+        ),
+        (
+            "roles = \"assume\"\n[sts]\ntags = [\"x\"]",
+            "sts.tags: found \"x\"",
+        ),
+        (
+            "roles = \"assume\"\n[sts]\ntags = [\"a=1\", \"a=2\"]",
+            "sts.tags: \"a\" stands there twice",
+        ),
+        (
+            "roles = \"assume\"\n[sts]\ntransitive_tags = [\"a\"]",
+            "sts.transitive_tags: \"a\" is no key",
+        ),
+        (
+            "roles = \"assume\"\n[sts]\nduration_seconds = 60",
+            "sts.duration_seconds: found 60; allowed: 900 to 43200",
+        ),
+        (
+            "roles = \"assume\"\n[sts]\ntimeout_ms = 60000",
+            "sts.timeout_ms: allowed",
+        ),
+    ] {
+        let message = refused(&format!("{GOOD}{text}\n"), &[]);
+        assert!(message.contains(part), "{text}\n{message}");
+    }
+}
+
+#[test]
+fn roles_can_be_mapped_and_assumed() {
+    let good = format!(
+        "{GOOD}roles = \"assume\"\ndefault_role = \"r\"\n[sts]\nexternal_id = \"x\"\n\
+        tags = [\"user=${{transfer:UserName}}\"]\ntransitive_tags = [\"user\"]\n"
+    );
+    let config = read(&good, &[]).unwrap();
+    assert_eq!(config.sts.tags, ["user=${transfer:UserName}"]);
+    let good = format!(
+        "{GOOD}roles = \"map\"\n[role.a]\narn = \"r\"\naccess_key_id = \"AK\"\n\
+        secret_access_key_file = \"secret.txt\"\n"
+    );
+    assert_eq!(read(&good, &[]).unwrap().roles[0].name, "a");
+}
+
+#[test]
+fn a_token_provider_names_issuer_audience_and_keys_and_no_symmetric_algorithm() {
+    let with = |identity: &str| {
+        let text = format!("state_directory = \"s\"\n[identity]\nprovider = \"token\"\n{identity}");
+        read(&text, &[]).map_err(|errors| errors.to_string())
+    };
+    let good = "token_jwks_url = \"https://login/keys\"\ntoken_issuer = \"https://login\"\n\
+        token_audience = \"sftp\"\ntoken_mappings = [\"/=/b/{tenant}\"]\n";
+    let config = with(good).unwrap();
+    assert_eq!(
+        config.identity.token.algorithms,
+        ["RS256", "ES256", "EdDSA"]
+    );
+    let message = with("").unwrap_err();
+    for key in ["jwks_url", "issuer", "audience", "mappings"] {
+        assert!(message.contains(&format!("set token_{key}")), "{message}");
+    }
+    for (more, key) in [
+        (
+            "token_algorithms = [\"ES256\", \"HS256\"]",
+            "token_algorithms",
+        ),
+        ("token_algorithms = [\"none\"]", "token_algorithms"),
+        ("token_algorithms = []", "token_algorithms"),
+        ("token_jwks_file = \"keys\"", "token_jwks_file"),
+        ("methods = \"key\"", "methods"),
+        ("methods = \"key-and-password\"", "methods"),
+        ("url = \"https://idp/\"", "url"),
+        ("total_timeout_ms = 600000", "total_timeout_ms"),
+    ] {
+        let message = with(&format!("{good}{more}\n")).unwrap_err();
+        assert!(message.contains(&format!("identity.{key}:")), "{message}");
+    }
+    let plain = good.replace("https://login/keys", "http://login/keys");
+    assert!(with(&plain).unwrap_err().contains("token_jwks_url"));
+    assert!(with(&format!("{plain}plaintext = true\n")).is_err());
+}
+
+#[test]
+fn what_proves_a_question_is_complete_and_never_shown() {
+    let with = |more: &str| read(&format!("{GOOD}{more}\n"), &[]);
+    let config = with(
+        "hmac_secret = \"quartz-77\"\nclient_certificate_file = \"ca.pem\"\n\
+        client_key_file = \"secret.txt\"\nsigning_key_files = [\"a.pem\"]\nurls = [\"https://b/\"]",
+    )
+    .unwrap();
+    let shown = format!("{config:?}");
+    assert!(
+        !shown.contains("quartz-77") && !shown.contains("from-a-file"),
+        "{shown}"
+    );
+    for (more, said) in [
+        ("client_certificate_file = \"ca.pem\"", "client_key"),
+        ("client_key = \"x\"", "client_certificate_file"),
+        ("signing_issuer = \"x\"", "signing_key_files"),
+        (
+            "signing_key_files = [\"a\"]\nheaders = { authorization = \"x\" }",
+            "headers",
+        ),
+        ("urls = [\"http://elsewhere/\"]", "urls"),
+        ("urls = [\"elsewhere\"]", "urls"),
+    ] {
+        let message = with(more).unwrap_err().to_string();
+        assert!(message.contains(&format!("identity.{said}:")), "{message}");
+    }
+}

@@ -1,0 +1,85 @@
+//! Files that the operator replaces while the gateway runs: who follows them, and how a change is
+//! noticed without reading.
+
+use std::fmt::Debug;
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::signal::unix::Signal;
+
+/// Something that comes from files and can be read again.
+pub trait Followed: Debug + Send + Sync + 'static {
+    /// Reads again if a file is another than the one that was last read, and says whether it did.
+    /// What is wrong then is logged, and changes nothing.
+    fn reload_if_changed(&self) -> bool;
+
+    /// Reads again, whatever the files' times say.
+    fn reload(&self);
+}
+
+/// Follows the files until the task is dropped: every two seconds, and at once when told to.
+pub async fn follow(followed: Arc<dyn Followed>, mut reload_now: Signal) {
+    loop {
+        let forced = tokio::select! {
+            () = tokio::time::sleep(POLL_INTERVAL) => false,
+            Some(()) = reload_now.recv() => true,
+        };
+        let files = Arc::clone(&followed);
+        let read = move || {
+            if !files.reload_if_changed() && forced {
+                files.reload();
+            }
+        };
+        // A panic is reported by the runtime; the next round tries again.
+        drop(tokio::task::spawn_blocking(read).await);
+    }
+}
+
+/// The states of some files when they were last read, whether or not they could be used.
+#[derive(Debug)]
+pub(super) struct Seen(Mutex<Vec<Option<Stamp>>>);
+
+/// Tells one state of a file from another without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Seen {
+    /// Looks at the files; to be called before they are read, so that no change is missed.
+    pub(super) fn now<P: AsRef<str>>(paths: &[P]) -> Self {
+        Self(Mutex::new(stamps(paths)))
+    }
+
+    /// Says whether a file changed since the last look.
+    pub(super) fn changed<P: AsRef<str>>(&self, paths: &[P]) -> bool {
+        let now = stamps(paths);
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = *seen != now;
+        *seen = now;
+        changed
+    }
+}
+
+/// `None` for a file that cannot be seen.
+fn stamps<P: AsRef<str>>(paths: &[P]) -> Vec<Option<Stamp>> {
+    let stamp = |path: &P| {
+        let file = std::fs::metadata(path.as_ref()).ok()?;
+        Some(Stamp {
+            device: file.dev(),
+            inode: file.ino(),
+            size: file.size(),
+            modified: (file.mtime(), file.mtime_nsec()),
+            changed: (file.ctime(), file.ctime_nsec()),
+        })
+    };
+    paths.iter().map(stamp).collect()
+}
+
+/// How often the files are looked at: the kubelet brings a changed Secret within a minute anyway.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
