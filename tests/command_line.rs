@@ -345,7 +345,7 @@ fn a_huge_password_file_and_a_directory_are_refused() {
     let huge = directory.path().join("huge");
     std::fs::write(&huge, vec![b'x'; 1 << 20]).unwrap();
     for (path, said) in [
-        (huge.as_path(), "longer than 1024 bytes"),
+        (huge.as_path(), "longer than 16384 bytes"),
         (directory.path(), "directory"),
     ] {
         let output = run(&[
