@@ -32,6 +32,7 @@ use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use russh::{Preferred, cipher, kex};
 use russh_sftp::client::RawSftpSession;
 use serde_json::json;
+use tokio::io::AsyncReadExt as _;
 use tokio::task::JoinSet;
 
 const USER: &str = "bench";
@@ -188,7 +189,7 @@ impl Gateway {
             address,
             _state: state,
         };
-        while tokio::net::TcpStream::connect(address).await.is_err() {
+        while !greets(address).await {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         gateway
@@ -216,6 +217,15 @@ impl Drop for Gateway {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
+}
+
+/// Says whether an SSH server answers. A connection alone may be one to itself.
+async fn greets(address: SocketAddr) -> bool {
+    let Ok(mut stream) = tokio::net::TcpStream::connect(address).await else {
+        return false;
+    };
+    let mut hello = [0; 4];
+    stream.read_exact(&mut hello).await.is_ok() && hello == *b"SSH-"
 }
 
 #[expect(clippy::cast_precision_loss, reason = "thousands")]
