@@ -17,7 +17,8 @@
 )]
 
 use std::borrow::Cow;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,7 +33,6 @@ use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use russh::{Preferred, cipher, kex};
 use russh_sftp::client::RawSftpSession;
 use serde_json::json;
-use tokio::io::AsyncReadExt as _;
 use tokio::task::JoinSet;
 
 const USER: &str = "bench";
@@ -168,11 +168,13 @@ impl Gateway {
         let seed = KeypairData::Ed25519(Ed25519Keypair::from_seed(&[9; 32]));
         let key = PrivateKey::new(seed, "host").unwrap();
         std::fs::write(&host_key, key.to_openssh(LineEnding::LF).unwrap()).unwrap();
-        let address = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = address.local_addr().unwrap();
+        let own = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&host_key, own).unwrap();
+        let log_path = state.path().join("log");
+        let log = std::fs::File::create(&log_path).unwrap();
         let process = Command::new(env!("CARGO_BIN_EXE_portcullis"))
             .arg("serve")
-            .env("PORTCULLIS_LISTEN", address.to_string())
+            .env("PORTCULLIS_LISTEN", "127.0.0.1:0")
             .env("PORTCULLIS_HOST_KEY_FILES", &host_key)
             .env("PORTCULLIS_IDENTITY_URL", webhook)
             .env("PORTCULLIS_ADMIN_LISTEN", "off")
@@ -182,17 +184,22 @@ impl Gateway {
             .env("PORTCULLIS_LIMITS_UNAUTHENTICATED_CONNECTIONS_MAX", "2000")
             .env("PORTCULLIS_LIMITS_CONNECTIONS_PER_SOURCE_MAX", "2000")
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(Stdio::from(log))
             .spawn();
-        let gateway = Self {
-            process: process.unwrap(),
+        let mut process = process.unwrap();
+        let address = loop {
+            if let Some(address) = listening(&std::fs::read_to_string(&log_path).unwrap()) {
+                break address;
+            }
+            let ended = process.try_wait().unwrap();
+            assert!(ended.is_none(), "the gateway did not start: {ended:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        Self {
+            process,
             address,
             _state: state,
-        };
-        while !greets(address).await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        gateway
     }
 
     /// Returns the processor time so far, in user and system mode.
@@ -219,13 +226,11 @@ impl Drop for Gateway {
     }
 }
 
-/// Says whether an SSH server answers. A connection alone may be one to itself.
-async fn greets(address: SocketAddr) -> bool {
-    let Ok(mut stream) = tokio::net::TcpStream::connect(address).await else {
-        return false;
-    };
-    let mut hello = [0; 4];
-    stream.read_exact(&mut hello).await.is_ok() && hello == *b"SSH-"
+/// Finds the address in the gateway's log.
+fn listening(log: &str) -> Option<SocketAddr> {
+    let line = log.lines().find(|line| line.contains("\"listening\""))?;
+    let line: serde_json::Value = serde_json::from_str(line).ok()?;
+    line["address"].as_str()?.parse().ok()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "thousands")]

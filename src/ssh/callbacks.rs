@@ -217,7 +217,8 @@ impl Handler for Callbacks {
         let Some(key) = login::offered(offer.public_key, offer.algorithm) else {
             return Ok(self.refusal());
         };
-        let verdict = self.auth.key_offered(user, &key);
+        // Boxed: the library's loop, which lives as long as the connection, stays small.
+        let verdict = Box::pin(self.auth.key_offered(user, &key));
         let outcome = Self::judged(&self.state, &self.span, verdict).await?;
         Ok(self.answer(outcome))
     }
@@ -230,7 +231,7 @@ impl Handler for Callbacks {
         let Some(key) = login::offered(key.public_key, key.algorithm) else {
             return Ok(self.refusal());
         };
-        let verdict = self.auth.key_proved(user, &key);
+        let verdict = Box::pin(self.auth.key_proved(user, &key));
         let outcome = Self::judged(&self.state, &self.span, verdict).await?;
         Ok(self.answer(outcome))
     }

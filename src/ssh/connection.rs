@@ -78,7 +78,10 @@ async fn converse(
 ) -> Result<(), ConnectionError> {
     let mut received = Vec::with_capacity(GREETING_BYTES);
     let offer = tokio::select! {
-        offer = timeout(gatehouse.limits().hello_timeout, greet(&mut tcp, &mut received)) => offer,
+        offer = timeout(
+            gatehouse.limits().hello_timeout,
+            Box::pin(greet(&mut tcp, &mut received)),
+        ) => offer,
         () = gatehouse.draining().cancelled() => {
             state.cut(EndReason::Draining);
             return Ok(());
@@ -106,7 +109,8 @@ async fn converse(
         .choose(offer.unwrap_or(CipherOffer::Full));
     let sent = VERSION.len() + LINE_END.len();
     let stream = Stream::new(tcp, Arc::clone(state), received, sent);
-    let session = run_stream(config, stream, callbacks).await?;
+    // Boxed: what only the beginning needs is given back, and an idle connection stays small.
+    let session = Box::pin(run_stream(config, stream, callbacks)).await?;
     watch(gatehouse, state, session).await
 }
 

@@ -63,7 +63,7 @@ impl Callbacks {
             self.carrier = Some(carrier);
         }
         let password = Secret::new(password.to_owned());
-        let verdict = self.auth.password(user, password);
+        let verdict = Box::pin(self.auth.password(user, password));
         let outcome = Self::judged(&self.state, &self.span, verdict).await?;
         Ok(self.answer(outcome))
     }
