@@ -23,6 +23,8 @@ pub(crate) enum Reply {
     Piece(Vec<u8>),
     /// These bytes one by one, without haste.
     Trickle(Vec<u8>),
+    /// An answer of JSON after so long.
+    Late(Duration, Value),
     Redirect(String),
     /// A correct answer, one byte per second.
     Drip(Value),
@@ -210,6 +212,15 @@ async fn write_reply<S: AsyncWrite + Unpin>(
         }
         Reply::Redirect(to) => {
             let answer = format!("HTTP/1.1 307 X\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n");
+            stream.write_all(answer.as_bytes()).await.ok()
+        }
+        Reply::Late(after, body) => {
+            tokio::time::sleep(after).await;
+            let body = body.to_string();
+            let answer = format!(
+                "HTTP/1.1 200 X\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            );
             stream.write_all(answer.as_bytes()).await.ok()
         }
         Reply::Drip(body) => {
