@@ -440,7 +440,7 @@ const fn failure(kind: StorageErrorKind) -> &'static str {
         StorageErrorKind::Unavailable => "unavailable",
         StorageErrorKind::OutcomeUnknown => "outcome-unknown",
         StorageErrorKind::ChecksumMismatch => "checksum",
-        StorageErrorKind::Refused => "refused",
+        StorageErrorKind::Refused | StorageErrorKind::RefusedBare => "refused",
     }
 }
 

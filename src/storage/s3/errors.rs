@@ -92,6 +92,7 @@ impl Call<'_> {
             "RequestTimeout" | "IncompleteBody" | "OperationAborted" => {
                 StorageErrorKind::Unavailable
             }
+            "" if status == 400 => StorageErrorKind::RefusedBare,
             _ => self.by_status(status),
         }
     }
@@ -230,6 +231,8 @@ mod tests {
             (Operation::Head, 404, Kind::NotFound),
             (Operation::CheckBucket, 404, Kind::NoSuchBucket),
             (Operation::CheckBucket, 301, Kind::Refused),
+            (Operation::Head, 400, Kind::RefusedBare),
+            (Operation::Head, 405, Kind::Refused),
             (Operation::Head, 403, Kind::Denied),
             (Operation::Get, 412, Kind::Precondition),
             (Operation::Get, 416, Kind::RangeNotSatisfiable),
