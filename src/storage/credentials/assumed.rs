@@ -151,6 +151,15 @@ impl Renewal for Request {
 
 impl Request {
     async fn assume(&self) -> Result<(Fresh, SystemTime), GrantError> {
+        let outcome = self.ask().await;
+        let word = outcome
+            .as_ref()
+            .map_or_else(|error| error.reason, |_| "done");
+        self.parts.meter.role_asked(word);
+        outcome
+    }
+
+    async fn ask(&self) -> Result<(Fresh, SystemTime), GrantError> {
         let Parts {
             sts,
             store,
