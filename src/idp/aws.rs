@@ -3,15 +3,16 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, Region};
+use aws_config::Region;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
-use aws_smithy_http_client::tls;
+use aws_smithy_http_client::Builder;
 use tokio::sync::OnceCell;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock as _, SystemClock};
 use crate::limits;
+use crate::storage::aws::{self, Trust};
 pub use crate::storage::s3::Credentials;
 
 /// Credentials are fetched anew this long before they end.
@@ -134,33 +135,15 @@ impl Found {
                 secret_key,
                 session_token,
             } => {
-                let token = session_token
-                    .as_ref()
-                    .map(|token| token.expose().to_owned());
-                Ok(SharedCredentialsProvider::new(
-                    aws_credential_types::Credentials::new(
-                        access_key,
-                        secret_key.expose(),
-                        token,
-                        None,
-                        "static",
-                    ),
-                ))
+                let keys = aws::fixed(access_key, secret_key, session_token.as_ref());
+                Ok(SharedCredentialsProvider::new(keys))
             }
             Credentials::DefaultChain => {
                 // With the system's roots: these calls go to AWS, not to the provider.
-                let http = aws_smithy_http_client::Builder::new()
-                    .tls_provider(tls::Provider::Rustls(
-                        tls::rustls_provider::CryptoMode::AwsLc,
-                    ))
-                    .build_https();
-                aws_config::defaults(BehaviorVersion::latest())
-                    .http_client(http)
-                    .region(Region::new(region.to_owned()))
-                    .load()
-                    .await
-                    .credentials_provider()
-                    .ok_or_else(|| CredentialsError::not_loaded("no source of credentials"))
+                let http = aws::https(Builder::new(), Trust::System)
+                    .map_err(CredentialsError::invalid_configuration)?;
+                let found = aws::default_chain(&http, Region::new(region.to_owned())).await;
+                found.ok_or_else(|| CredentialsError::not_loaded("no source of credentials"))
             }
         }
     }
