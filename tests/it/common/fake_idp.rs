@@ -182,6 +182,19 @@ async fn read_request<S: AsyncRead + Unpin>(stream: &mut BufReader<S>) -> Option
     })
 }
 
+async fn write_json<S: AsyncWrite + Unpin>(
+    stream: &mut S,
+    status: u16,
+    body: &Value,
+) -> Option<()> {
+    let body = body.to_string();
+    let answer = format!(
+        "HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(answer.as_bytes()).await.ok()
+}
+
 /// Returns `None` when the connection is to be closed.
 async fn write_reply<S: AsyncWrite + Unpin>(
     stream: &mut S,
@@ -189,14 +202,7 @@ async fn write_reply<S: AsyncWrite + Unpin>(
     shared: &Shared,
 ) -> Option<()> {
     match reply {
-        Reply::Json(status, body) => {
-            let body = body.to_string();
-            let answer = format!(
-                "HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}",
-                body.len()
-            );
-            stream.write_all(answer.as_bytes()).await.ok()
-        }
+        Reply::Json(status, body) => write_json(stream, status, &body).await,
         Reply::Raw(bytes) => {
             stream.write_all(&bytes).await.ok()?;
             None
@@ -216,12 +222,7 @@ async fn write_reply<S: AsyncWrite + Unpin>(
         }
         Reply::Late(after, body) => {
             tokio::time::sleep(after).await;
-            let body = body.to_string();
-            let answer = format!(
-                "HTTP/1.1 200 X\r\ncontent-length: {}\r\n\r\n{body}",
-                body.len()
-            );
-            stream.write_all(answer.as_bytes()).await.ok()
+            write_json(stream, 200, &body).await
         }
         Reply::Drip(body) => {
             let body = body.to_string();
