@@ -241,8 +241,12 @@ fn remembered(
 ) -> std::io::Result<(Arc<dyn IdentityProvider>, Option<Arc<Cached>>)> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let asked: Arc<dyn IdentityProvider> = opened.provider.clone();
-    let counted: Arc<dyn IdentityProvider> =
-        Arc::new(Metered::new(asked, Arc::clone(metrics), Arc::clone(&clock)));
+    let counted: Arc<dyn IdentityProvider> = Arc::new(Metered::new(
+        opened.name,
+        asked,
+        Arc::clone(metrics),
+        Arc::clone(&clock),
+    ));
     let identity = opened.identity;
     let guarded: Arc<dyn IdentityProvider> = match identity.breaker_failures {
         // Nobody is asked.

@@ -170,7 +170,7 @@ const REMEDIES: &[Remedy] = &[
     ),
     row(
         "function-error",
-        "the function ended in an error",
+        "the function raised an error of its own",
         "look into the function's log",
     ),
     row(
@@ -248,6 +248,11 @@ const REMEDIES: &[Remedy] = &[
         "function-throttled",
         "Lambda has too many invocations at once (429)",
         "reserve concurrency for the function, or raise the account's",
+    ),
+    row(
+        "function-crashed",
+        "Lambda ended the function or could not start it; `detail` names the error",
+        "look into the function's log; check its handler, time-out and memory",
     ),
     row(
         "breaker-open",

@@ -3,7 +3,7 @@
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, output};
+use super::{Exit, Failure, output};
 
 /// Runs a command until it ends by itself or was told to, twice if need be.
 pub(super) fn run<C, F, T>(command: C) -> Result<T, Failure>
@@ -27,6 +27,20 @@ where
     // A call into the system's resolver may still hang on a thread of its own.
     runtime.shutdown_background();
     outcome
+}
+
+/// Works until the first signal: a person who presses Ctrl-C wants no answer any more.
+pub(super) async fn until(
+    stop: CancellationToken,
+    work: impl Future<Output = anyhow::Result<Exit>>,
+) -> anyhow::Result<Exit> {
+    tokio::select! {
+        outcome = work => outcome,
+        () = stop.cancelled() => {
+            output::error("stopped by a signal");
+            Ok(Exit::Unavailable)
+        }
+    }
 }
 
 async fn stop_twice(stop: &CancellationToken) -> Failure {

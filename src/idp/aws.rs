@@ -1,14 +1,18 @@
 //! Who the gateway is to AWS when it asks an identity provider there.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, Region};
+use aws_config::Region;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
-use aws_smithy_http_client::tls;
-use tokio::sync::{Mutex, OnceCell};
+use aws_smithy_http_client::Builder;
+use tokio::sync::OnceCell;
+use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock as _, SystemClock};
+use crate::limits;
+use crate::storage::aws::{self, Trust};
 pub use crate::storage::s3::Credentials;
 
 /// Credentials are fetched anew this long before they end.
@@ -17,6 +21,15 @@ const RENEWAL_BEFORE_END: Duration = Duration::from_secs(300);
 /// The keys of one identity, found when they are first needed.
 #[derive(Debug)]
 pub(super) struct Keys {
+    found: Arc<Found>,
+    /// Whoever holds it gets new keys.
+    turn: Arc<tokio::sync::Mutex<()>>,
+    /// Getting new ones goes on when the login that began it waits no longer.
+    refreshes: TaskTracker,
+}
+
+#[derive(Debug)]
+struct Found {
     source: Credentials,
     provider: OnceCell<SharedCredentialsProvider>,
     held: Mutex<Option<aws_credential_types::Credentials>>,
@@ -24,10 +37,15 @@ pub(super) struct Keys {
 
 impl Keys {
     pub(super) fn new(source: Credentials) -> Self {
-        Self {
+        let found = Found {
             source,
             provider: OnceCell::new(),
             held: Mutex::default(),
+        };
+        Self {
+            found: Arc::new(found),
+            turn: Arc::default(),
+            refreshes: TaskTracker::new(),
         }
     }
 
@@ -36,33 +54,78 @@ impl Keys {
         &self,
         region: &str,
     ) -> Result<SharedCredentialsProvider, CredentialsError> {
-        let provider = self.provider.get_or_try_init(|| self.find(region)).await?;
-        Ok(provider.clone())
+        self.found.provider(region).await
     }
 
-    /// Returns keys that are valid now.
+    /// Returns keys that are valid now. While there are some, nobody waits for somebody else to get
+    /// new ones, and whoever gets them waits a moment.
     pub(super) async fn current(
         &self,
         region: &str,
     ) -> Result<aws_credential_types::Credentials, CredentialsError> {
-        let mut held = self.held.lock().await;
+        if let Some(keys) = self.found.lasting(RENEWAL_BEFORE_END) {
+            return Ok(keys);
+        }
+        let Some(old) = self.found.lasting(Duration::ZERO) else {
+            let turn = Arc::clone(&self.turn).lock_owned().await;
+            return match self.found.lasting(Duration::ZERO) {
+                // Somebody got them meanwhile.
+                Some(keys) => Ok(keys),
+                None => self.refreshed(region, turn).await,
+            };
+        };
+        let Ok(turn) = Arc::clone(&self.turn).try_lock_owned() else {
+            return Ok(old);
+        };
+        let refreshed = self.refreshed(region, turn);
+        match tokio::time::timeout(limits::KEYS_WAIT, refreshed).await {
+            Ok(Ok(keys)) => Ok(keys),
+            Ok(Err(_)) | Err(_) => Ok(old),
+        }
+    }
+
+    async fn refreshed(
+        &self,
+        region: &str,
+        turn: tokio::sync::OwnedMutexGuard<()>,
+    ) -> Result<aws_credential_types::Credentials, CredentialsError> {
+        let (found, region) = (Arc::clone(&self.found), region.to_owned());
+        let refresh = async move {
+            let keys = found.refresh(&region).await;
+            drop(turn);
+            keys
+        };
+        let refreshed = self.refreshes.spawn(refresh).await;
+        refreshed.unwrap_or_else(|panic| Err(CredentialsError::unhandled(panic)))
+    }
+}
+
+impl Found {
+    /// Returns the keys at hand, if they last so long.
+    fn lasting(&self, margin: Duration) -> Option<aws_credential_types::Credentials> {
         let now = SystemClock.wall();
-        let lasts = |keys: &aws_credential_types::Credentials, margin: Duration| {
+        let lasts = |keys: &&aws_credential_types::Credentials| {
             keys.expiry().is_none_or(|end| now + margin < end)
         };
-        if let Some(keys) = held.as_ref().filter(|keys| lasts(keys, RENEWAL_BEFORE_END)) {
-            return Ok(keys.clone());
-        }
-        match self.provider(region).await?.provide_credentials().await {
-            Ok(keys) => {
-                *held = Some(keys.clone());
-                Ok(keys)
-            }
-            Err(error) => {
-                let old = held.as_ref().filter(|keys| lasts(keys, Duration::ZERO));
-                old.cloned().ok_or(error)
-            }
-        }
+        self.held().as_ref().filter(lasts).cloned()
+    }
+
+    async fn refresh(
+        &self,
+        region: &str,
+    ) -> Result<aws_credential_types::Credentials, CredentialsError> {
+        let keys = self.provider(region).await?.provide_credentials().await?;
+        *self.held() = Some(keys.clone());
+        Ok(keys)
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<aws_credential_types::Credentials>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn provider(&self, region: &str) -> Result<SharedCredentialsProvider, CredentialsError> {
+        let provider = self.provider.get_or_try_init(|| self.find(region)).await?;
+        Ok(provider.clone())
     }
 
     async fn find(&self, region: &str) -> Result<SharedCredentialsProvider, CredentialsError> {
@@ -72,33 +135,15 @@ impl Keys {
                 secret_key,
                 session_token,
             } => {
-                let token = session_token
-                    .as_ref()
-                    .map(|token| token.expose().to_owned());
-                Ok(SharedCredentialsProvider::new(
-                    aws_credential_types::Credentials::new(
-                        access_key,
-                        secret_key.expose(),
-                        token,
-                        None,
-                        "static",
-                    ),
-                ))
+                let keys = aws::fixed(access_key, secret_key, session_token.as_ref());
+                Ok(SharedCredentialsProvider::new(keys))
             }
             Credentials::DefaultChain => {
                 // With the system's roots: these calls go to AWS, not to the provider.
-                let http = aws_smithy_http_client::Builder::new()
-                    .tls_provider(tls::Provider::Rustls(
-                        tls::rustls_provider::CryptoMode::AwsLc,
-                    ))
-                    .build_https();
-                aws_config::defaults(BehaviorVersion::latest())
-                    .http_client(http)
-                    .region(Region::new(region.to_owned()))
-                    .load()
-                    .await
-                    .credentials_provider()
-                    .ok_or_else(|| CredentialsError::not_loaded("no source of credentials"))
+                let http = aws::https(Builder::new(), Trust::System)
+                    .map_err(CredentialsError::invalid_configuration)?;
+                let found = aws::default_chain(&http, Region::new(region.to_owned())).await;
+                found.ok_or_else(|| CredentialsError::not_loaded("no source of credentials"))
             }
         }
     }
@@ -161,6 +206,62 @@ mod tests {
         ] {
             assert_eq!(region_of_api(host), region, "{host}");
         }
+    }
+
+    /// Gives keys that last so long, after a while.
+    #[derive(Debug)]
+    struct Slow(Duration);
+
+    impl aws_credential_types::provider::ProvideCredentials for Slow {
+        fn provide_credentials<'a>(
+            &'a self,
+        ) -> aws_credential_types::provider::future::ProvideCredentials<'a>
+        where
+            Self: 'a,
+        {
+            aws_credential_types::provider::future::ProvideCredentials::new(async {
+                tokio::time::sleep(self.0).await;
+                Ok(lasting("new", 3_600))
+            })
+        }
+    }
+
+    fn lasting(id: &str, seconds: u64) -> aws_credential_types::Credentials {
+        let end = SystemClock.wall() + Duration::from_secs(seconds);
+        aws_credential_types::Credentials::new(id, "x", None, Some(end), "test")
+    }
+
+    #[tokio::test]
+    async fn while_keys_are_valid_nobody_waits_long_for_new_ones() {
+        let keys = Keys::new(Credentials::DefaultChain);
+        let slow = SharedCredentialsProvider::new(Slow(Duration::from_millis(2_000)));
+        keys.found.provider.set(slow).unwrap();
+        *keys.found.held() = Some(lasting("old", 60));
+        let id = async || {
+            let found = keys.current("us-east-1").await.unwrap();
+            found.access_key_id().to_owned()
+        };
+        let began = SystemClock.now();
+        let (mine, others) = tokio::join!(id(), async {
+            tokio::task::yield_now().await;
+            (id().await, began.elapsed())
+        });
+        assert_eq!((&*mine, &*others.0), ("old", "old"));
+        let (mine, others) = (began.elapsed(), others.1);
+        assert!(
+            others < Duration::from_millis(500),
+            "nobody waits for another"
+        );
+        assert!(mine < Duration::from_millis(1_700), "{mine:?}");
+        // What was begun goes on.
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        assert_eq!(id().await, "new");
+        // Without valid ones everybody waits, for one refresh.
+        *keys.found.held() = None;
+        let began = SystemClock.now();
+        let both = tokio::join!(id(), id());
+        assert_eq!((&*both.0, &*both.1), ("new", "new"));
+        assert!(began.elapsed() < Duration::from_millis(3_500));
     }
 
     #[tokio::test]

@@ -121,7 +121,10 @@ fn host_and_port(authority: &str) -> Result<(&str, Option<u16>), EndpointError> 
         // `u16::from_str` takes a sign; a port has none.
         Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
             let port: u16 = digits.parse().map_err(|_| EndpointError::Port)?;
-            Some(port).filter(|port| *port > 0)
+            match port {
+                0 => return Err(EndpointError::Port),
+                port => Some(port),
+            }
         }
         Some(_) => return Err(EndpointError::Port),
     };
@@ -183,6 +186,8 @@ mod tests {
             ("https://a\r\nX: y/", EndpointError::Host),
             ("https://a:+1/", EndpointError::Port),
             ("https://a:65536/", EndpointError::Port),
+            ("https://a:0/", EndpointError::Port),
+            ("https://[::1]:00/", EndpointError::Port),
             ("https://[::1]x/", EndpointError::Port),
             ("https://ann:walnut-39@a/", EndpointError::Credentials),
             ("https://a/x?key=walnut-39", EndpointError::Path),

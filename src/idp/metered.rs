@@ -11,6 +11,7 @@ use crate::metrics::Metrics;
 /// Passes every question on and counts its verdict.
 #[derive(Debug)]
 pub struct Metered {
+    name: Box<str>,
     provider: Arc<dyn IdentityProvider>,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
@@ -19,11 +20,13 @@ pub struct Metered {
 impl Metered {
     #[must_use]
     pub fn new(
+        name: &str,
         provider: Arc<dyn IdentityProvider>,
         metrics: Arc<Metrics>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
+            name: name.into(),
             provider,
             metrics,
             clock,
@@ -42,8 +45,8 @@ impl IdentityProvider for Metered {
             Err(IdpError::Invalid { .. }) => "invalid",
             Err(IdpError::Unavailable { .. }) => "unavailable",
         };
-        self.metrics
-            .idp_call(verdict, self.clock.now().saturating_duration_since(asked));
+        let took = self.clock.now().saturating_duration_since(asked);
+        self.metrics.idp_call(&self.name, verdict, took);
         answer
     }
 }

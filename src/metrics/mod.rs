@@ -33,11 +33,11 @@ pub struct Metrics {
     connections_refused: Family<Labels<1>, Counter>,
     logins: Family<Labels<2>, Counter>,
     login_seconds: Family<Labels<1>, Histogram, fn() -> Histogram>,
-    idp_calls: Family<Labels<1>, Counter>,
+    idp_calls: Family<Named<2>, Counter>,
     idp_call_seconds: Family<Labels<1>, Histogram, fn() -> Histogram>,
     cache_lookups: Family<Labels<1>, Counter>,
-    breakers_open: Family<Named, Gauge>,
-    kept_back: Family<Named, Counter>,
+    breakers_open: Family<Named<1>, Gauge>,
+    kept_back: Family<Named<1>, Counter>,
     requests: Requests,
     bytes_received: Counter,
     bytes_sent: Counter,
@@ -46,6 +46,7 @@ pub struct Metrics {
     downloads: Family<Labels<1>, Counter>,
     storage_calls: Family<Labels<2>, Counter>,
     storage_call_seconds: Family<Labels<1>, Histogram, fn() -> Histogram>,
+    sts_calls: Family<Labels<1>, Counter>,
     upload_memory_taken: Gauge,
     upload_memory_limit: Gauge,
     uploads_waiting: Gauge,
@@ -120,10 +121,14 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    /// Counts one call to the identity provider.
-    pub fn idp_call(&self, verdict: &'static str, took: Duration) {
-        let labels = [("verdict", verdict)];
+    /// Counts one call to an identity provider; the only one has no name.
+    pub fn idp_call(&self, provider: &str, verdict: &'static str, took: Duration) {
+        let labels = [
+            ("provider", provider.to_owned()),
+            ("verdict", verdict.to_owned()),
+        ];
         let _ = self.idp_calls.get_or_create(&labels).inc();
+        let labels = [("verdict", verdict)];
         self.idp_call_seconds
             .get_or_create(&labels)
             .observe(took.as_secs_f64());
@@ -288,7 +293,11 @@ impl Default for Metrics {
                 "verdict",
                 "From an attempt to its answer",
             ),
-            idp_calls: all.counters("idp_calls", "verdict", "Calls to the identity provider"),
+            idp_calls: all.counters_by_name(
+                "idp_calls",
+                "provider, verdict",
+                "Calls to the identity provider; `provider` is empty where there is one",
+            ),
             idp_call_seconds: all.latency(
                 "idp_call_duration",
                 "verdict",
@@ -328,6 +337,11 @@ impl Default for Metrics {
                 "operation",
                 "Time S3 took (a GET: until its headers)",
             ),
+            sts_calls: all.counters(
+                "sts_calls",
+                "outcome",
+                "Roles asked of STS: done, or the reason why not",
+            ),
             upload_memory_taken: all.gauge(
                 "upload_memory_taken",
                 bytes.clone(),
@@ -364,6 +378,11 @@ impl CallObserver for Metrics {
         self.storage_call_seconds
             .get_or_create(&[("operation", operation.name())])
             .observe(took.as_secs_f64());
+    }
+
+    fn role_asked(&self, outcome: &'static str) {
+        let labels = [("outcome", outcome)];
+        let _ = self.sts_calls.get_or_create(&labels).inc();
     }
 }
 
@@ -440,7 +459,7 @@ const fn failure(kind: StorageErrorKind) -> &'static str {
         StorageErrorKind::Unavailable => "unavailable",
         StorageErrorKind::OutcomeUnknown => "outcome-unknown",
         StorageErrorKind::ChecksumMismatch => "checksum",
-        StorageErrorKind::Refused => "refused",
+        StorageErrorKind::Refused | StorageErrorKind::RefusedBare => "refused",
     }
 }
 

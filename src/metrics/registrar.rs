@@ -19,8 +19,8 @@ pub struct Description {
 
 pub(super) type Labels<const N: usize> = [(&'static str, &'static str); N];
 
-/// One label whose values come from the configuration.
-pub(super) type Named = [(&'static str, String); 1];
+/// Labels one of whose values comes from the configuration.
+pub(super) type Named<const N: usize> = [(&'static str, String); N];
 
 /// Registers metrics and keeps what is said of them.
 pub(super) struct Registrar {
@@ -75,14 +75,14 @@ impl Registrar {
         family
     }
 
-    pub(super) fn counters_by_name(
+    pub(super) fn counters_by_name<const N: usize>(
         &mut self,
         name: &str,
-        label: &'static str,
+        labels: &'static str,
         help: &'static str,
-    ) -> Family<Named, Counter> {
+    ) -> Family<Named<N>, Counter> {
         let family = Family::default();
-        self.add(name, None, ("counter", label), help, family.clone());
+        self.add(name, None, ("counter", labels), help, family.clone());
         family
     }
 
@@ -91,7 +91,7 @@ impl Registrar {
         name: &str,
         label: &'static str,
         help: &'static str,
-    ) -> Family<Named, Gauge> {
+    ) -> Family<Named<1>, Gauge> {
         let family = Family::default();
         self.add(name, None, ("gauge", label), help, family.clone());
         family

@@ -5,7 +5,8 @@ fn what_happened_is_scraped_under_its_name_and_labels() {
     let metrics = Metrics::default();
     let took = Duration::from_millis(3);
     metrics.login("password", "denied", took);
-    metrics.idp_call("unavailable", took);
+    metrics.idp_call("", "unavailable", took);
+    metrics.idp_call("staff", "allowed", took);
     metrics.cache_lookup(Lookup::Miss);
     for _ in 0..3 {
         metrics.request("read", StatusCode::Ok, took);
@@ -15,10 +16,13 @@ fn what_happened_is_scraped_under_its_name_and_labels() {
     metrics.handle_opened();
     metrics.upload_ended(TransferEnd::Completed);
     metrics.ended(Operation::Put, Outcome::Cancelled, took);
+    metrics.role_asked("sts-refused");
     let text = metrics.encode();
     for line in [
         "portcullis_logins_total{method=\"password\",verdict=\"denied\"} 1",
-        "portcullis_idp_calls_total{verdict=\"unavailable\"} 1",
+        "portcullis_idp_calls_total{provider=\"\",verdict=\"unavailable\"} 1",
+        "portcullis_idp_calls_total{provider=\"staff\",verdict=\"allowed\"} 1",
+        "portcullis_sts_calls_total{outcome=\"sts-refused\"} 1",
         "portcullis_idp_cache_lookups_total{result=\"miss\"} 1",
         "portcullis_sftp_requests_total{operation=\"read\",status=\"ok\"} 3",
         "portcullis_sftp_requests_total{operation=\"read\",status=\"eof\"} 1",

@@ -53,7 +53,9 @@ pub(crate) const fn of_storage(kind: StorageErrorKind) -> Status {
         StorageErrorKind::ChecksumMismatch => {
             Status::failure("The bytes were damaged on their way to or from the storage")
         }
-        StorageErrorKind::Refused => Status::failure("The storage refuses this"),
+        StorageErrorKind::Refused | StorageErrorKind::RefusedBare => {
+            Status::failure("The storage refuses this")
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::error::Error;
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::config::SharedHttpClient;
+use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::{self, TlsContext, TrustStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -48,9 +49,9 @@ impl Ground {
         // Where nothing is asked over TLS, a machine without certificate authorities will do.
         let encrypted = from_chain || !is_plain(endpoint);
         let http = if encrypted {
-            https(ca_pem.as_deref())?
+            https(Builder::new(), Trust::with(ca_pem.as_deref()))?
         } else {
-            aws_smithy_http_client::Builder::new().build_http()
+            Builder::new().build_http()
         };
         let region = Region::new(region);
         let own = match credentials {
@@ -83,13 +84,13 @@ impl Ground {
         if self.encrypted || is_plain(endpoint) {
             Ok(self.http.clone())
         } else {
-            https(self.ca_pem.as_deref())
+            https(Builder::new(), Trust::with(self.ca_pem.as_deref()))
         }
     }
 }
 
 /// Makes credentials that the SDK never asks anew.
-pub(super) fn fixed(
+pub(crate) fn fixed(
     access_key: &str,
     secret_key: &Secret,
     token: Option<&Secret>,
@@ -102,30 +103,55 @@ fn is_plain(endpoint: Option<&str>) -> bool {
     endpoint.is_some_and(|url| url.starts_with("http://"))
 }
 
-fn https(ca_pem: Option<&[u8]>) -> Result<SharedHttpClient, ConnectError> {
-    let mut trust = TrustStore::default();
-    if let Some(pem) = ca_pem {
-        let certificates = CertificateDer::pem_slice_iter(pem)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(ConnectError::CaNotPem)?;
-        if certificates.is_empty() {
-            return Err(ConnectError::CaEmpty);
-        }
-        trust = trust.with_pem_certificate(pem);
+/// Whose word is taken for who a server is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Trust<'a> {
+    /// That of the system's certificate authorities.
+    System,
+    /// Theirs and that of these in PEM.
+    Besides(&'a [u8]),
+    /// That of these alone.
+    Only(&'a [u8]),
+}
+
+impl<'a> Trust<'a> {
+    fn with(ca_pem: Option<&'a [u8]>) -> Self {
+        ca_pem.map_or(Self::System, Self::Besides)
     }
+}
+
+/// Builds an HTTP client that asks over TLS.
+pub(crate) fn https(http: Builder, trust: Trust<'_>) -> Result<SharedHttpClient, ConnectError> {
+    let (store, pem) = match trust {
+        Trust::System => (TrustStore::default(), None),
+        Trust::Besides(pem) => (TrustStore::default(), Some(pem)),
+        Trust::Only(pem) => (TrustStore::empty(), Some(pem)),
+    };
+    let store = match pem {
+        None => store,
+        Some(pem) => {
+            let certificates = CertificateDer::pem_slice_iter(pem)
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(ConnectError::CaNotPem)?;
+            if certificates.is_empty() {
+                return Err(ConnectError::CaEmpty);
+            }
+            store.with_pem_certificate(pem)
+        }
+    };
     let context = TlsContext::builder()
-        .with_trust_store(trust)
+        .with_trust_store(store)
         .build()
         .map_err(|error| ConnectError::Tls(error.into()))?;
-    Ok(aws_smithy_http_client::Builder::new()
-        .tls_provider(tls::Provider::Rustls(
-            tls::rustls_provider::CryptoMode::AwsLc,
-        ))
+    let provider = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc);
+    Ok(http
+        .tls_provider(provider)
         .tls_context(context)
         .build_https())
 }
 
-async fn default_chain(
+/// Finds where the AWS chain has credentials from, if it has a link.
+pub(crate) async fn default_chain(
     http: &SharedHttpClient,
     region: Region,
 ) -> Option<SharedCredentialsProvider> {

@@ -46,6 +46,9 @@ pub enum StorageErrorKind {
     /// A request that the store will never accept: too large, bad name, not implemented.
     #[error("request refused")]
     Refused,
+    /// The same, with a bare 400: to a HEAD S3 says no more, even if the credentials ran out.
+    #[error("request refused without a reason")]
+    RefusedBare,
 }
 
 impl StorageError {

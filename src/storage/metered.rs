@@ -18,6 +18,9 @@ use crate::clock::Clock;
 pub trait CallObserver: Debug + Send + Sync + 'static {
     /// A GET ends with its headers; its body is the reader's affair.
     fn ended(&self, operation: Operation, outcome: Outcome, took: Duration);
+
+    /// STS was asked for a role; the outcome is `done`, or the reason why there is none.
+    fn role_asked(&self, _outcome: &'static str) {}
 }
 
 /// How a call ended.
@@ -47,6 +50,11 @@ impl Meter {
     pub fn over(&self, inner: SharedStore) -> SharedStore {
         let Self { clock, observer } = self.clone();
         Arc::new(Metered::new(inner, clock, observer))
+    }
+
+    /// Reports how a call to STS ended.
+    pub(super) fn role_asked(&self, outcome: &'static str) {
+        self.observer.role_asked(outcome);
     }
 }
 

@@ -19,7 +19,8 @@ pub use self::location::{Bucket, Key, Location, NameError};
 pub use self::operation::Operation;
 pub use self::part_layout::{PartLayout, PartPlace};
 
-mod aws;
+pub(crate) mod aws;
+mod causes;
 pub mod credentials;
 mod error;
 pub mod failing;

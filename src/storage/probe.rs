@@ -409,9 +409,11 @@ fn fulfilled<T>(answer: Result<T>) -> Finding {
 
 fn failed(error: StorageError) -> Finding {
     match error.kind {
-        Kind::Refused | Kind::Precondition | Kind::ChecksumMismatch | Kind::RangeNotSatisfiable => {
-            Finding::Refused(error.detail)
-        }
+        Kind::Refused
+        | Kind::RefusedBare
+        | Kind::Precondition
+        | Kind::ChecksumMismatch
+        | Kind::RangeNotSatisfiable => Finding::Refused(error.detail),
         Kind::NotFound
         | Kind::NoSuchBucket
         | Kind::NoSuchUpload

@@ -409,5 +409,23 @@ mod tests {
                 prop_assert!(!inside.unwrap_or_default().split('/').any(dotted));
             }
         }
+
+        #[test]
+        fn children_are_those_of_a_naive_tree(
+            entries in prop::collection::vec("(/[a!-]{1,2}){1,3}", 1..8),
+            asked in "(/[a!-]{1,2}){0,3}",
+        ) {
+            let rows: Vec<_> = entries.iter().map(|entry| mapping(entry, "/bucket/p")).collect();
+            let Ok(home) = HomeDirectory::logical(rows, VirtualPath::root()) else { return Ok(()) };
+            let above = format!("{asked}/");
+            let rests = entries.iter().filter_map(|entry| entry.strip_prefix(&above));
+            let naive: BTreeSet<_> = rests.filter_map(|rest| rest.split('/').next()).collect();
+            let path = path(if asked.is_empty() { "/" } else { &asked });
+            let is_virtual = matches!(home.place(&path), Ok(Place::Virtual));
+            prop_assert_eq!(is_virtual, asked.is_empty() || !naive.is_empty());
+            let mut children: Vec<_> = home.children(&path).map(|(name, _)| name).collect();
+            children.sort_unstable();
+            prop_assert_eq!(&children, &naive.into_iter().collect::<Vec<_>>());
+        }
     }
 }

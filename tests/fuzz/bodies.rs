@@ -11,9 +11,11 @@ use bytes::Bytes;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
 use portcullis::clock::{Clock, SystemClock};
+use portcullis::idp::api_gateway::answer as http;
 use portcullis::idp::token::{KeySource, Token, TokenSettings};
 use portcullis::idp::wire::{self, Asked, Transport};
 use portcullis::idp::{AuthMethod, UserConfig, Verdict};
+use portcullis::limits;
 use portcullis::sftp::{Frames, Message, decode};
 
 /// An answer of an identity provider. The first byte says what was asked and how the answer came.
@@ -42,6 +44,46 @@ pub(crate) fn answer(input: &[u8]) {
         assert_eq!(config.public_keys.is_empty(), !flag(0));
         sound(&config);
     }
+}
+
+/// An HTTP/1 answer. It means the same in one piece and in pieces of a length that the first byte
+/// says.
+pub(crate) fn http_answer(input: &[u8]) {
+    let Some((length, bytes)) = input.split_first() else {
+        return;
+    };
+    let step = usize::from(*length) + 1;
+    let Ok(Some(head)) = http::parse_head(bytes) else {
+        return;
+    };
+    assert!(head.bytes <= bytes.len());
+    for end in (0..head.bytes).step_by(step) {
+        let part = http::parse_head(&bytes[..end]);
+        assert_eq!(part, Ok(None), "{end} of {}", head.bytes);
+    }
+    assert_eq!(http::parse_head(&bytes[..head.bytes]), Ok(Some(head)));
+    let body = &bytes[head.bytes..];
+    let whole = decoded(head, std::iter::once(body));
+    assert_eq!(decoded(head, body.chunks(step)), whole);
+    if let Some((content, taken)) = whole {
+        assert!(content.len() <= taken && taken <= body.len());
+        assert!(content.len() <= limits::ANSWER_BYTES_MAX);
+    }
+}
+
+/// Returns a body, if it is one, and of how many bytes it was made.
+fn decoded<'a>(
+    head: http::Head,
+    pieces: impl Iterator<Item = &'a [u8]>,
+) -> Option<(Vec<u8>, usize)> {
+    let mut body = http::Body::new(head.framing).ok()?;
+    let mut taken = 0;
+    for piece in pieces {
+        let rest = body.take(piece).ok()?;
+        assert!(rest.is_empty() || body.is_complete());
+        taken += piece.len() - rest.len();
+    }
+    body.end().ok().map(|content| (content, taken))
 }
 
 /// What holds for everybody who is let in.

@@ -2,12 +2,27 @@
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
+use super::common::fake_idp::{FakeIdp, Reply};
 use super::tester::{PASSWORD, Service, mapped};
+
+fn command(environment: &BTreeMap<&str, String>, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    command
+        .args(["explain", "--user", "ann"])
+        .args(arguments)
+        .env_clear()
+        .envs(environment)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
 
 /// Runs the command; its exit status and what it printed.
 async fn explain(
@@ -15,15 +30,8 @@ async fn explain(
     arguments: &[&str],
     input: &str,
 ) -> (i32, String) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
-        .args(["explain", "--user", "ann"])
-        .args(arguments)
-        .env_clear()
-        .envs(environment)
+    let mut child = command(environment, arguments)
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
         .spawn()
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
@@ -184,19 +192,45 @@ fn with_password(question: &Value) -> (u16, Value) {
     }
 }
 
-#[tokio::test]
-async fn without_a_file_the_provider_is_asked() {
-    let service = Service::start(with_password).await;
-    let environment = BTreeMap::from([
+fn environment(url: String) -> BTreeMap<&'static str, String> {
+    BTreeMap::from([
         ("PORTCULLIS_STATE_DIRECTORY", "state".to_owned()),
-        ("PORTCULLIS_IDENTITY_URL", service.url()),
+        ("PORTCULLIS_IDENTITY_URL", url),
         (
             "PORTCULLIS_STORAGE_ENDPOINT",
             "http://127.0.0.1:9".to_owned(),
         ),
         ("PORTCULLIS_STORAGE_ACCESS_KEY_ID", "a".to_owned()),
         ("PORTCULLIS_STORAGE_SECRET_ACCESS_KEY", "b".to_owned()),
-    ]);
+    ])
+}
+
+#[tokio::test]
+async fn a_signal_ends_it_at_once() {
+    let idp = FakeIdp::start([Reply::Hang]).await;
+    let child = command(&environment(idp.url()), &["--op", "ls", "--path", "/"])
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    while idp.asked().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let id = child.id().unwrap().to_string();
+    let sent = Command::new("kill").args(["-INT", &id]).status().await;
+    assert!(sent.unwrap().success());
+    let ended = tokio::time::timeout(Duration::from_secs(4), child.wait_with_output());
+    let output = ended
+        .await
+        .expect("it does not wait for the answer")
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("stopped by a signal"));
+}
+
+#[tokio::test]
+async fn without_a_file_the_provider_is_asked() {
+    let service = Service::start(with_password).await;
+    let environment = environment(service.url());
     let arguments = ["--op", "get", "--path", "x", "--password-stdin"];
     let (code, text) = explain(&environment, &arguments, PASSWORD).await;
     assert_eq!(code, 0, "{text}");

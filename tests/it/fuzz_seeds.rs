@@ -20,8 +20,12 @@ fn replay(target: &str, body: fn(&[u8])) {
 
 #[test]
 fn seeds_of_answers_break_nothing() {
-    replay("plain_answer", bodies::answer);
-    replay("transfer_answer", bodies::answer);
+    replay("answer", bodies::answer);
+}
+
+#[test]
+fn seeds_of_http_answers_break_nothing() {
+    replay("http_answer", bodies::http_answer);
 }
 
 #[test]

@@ -176,6 +176,9 @@ async fn a_function_that_reads_only_the_old_header_lets_nobody_in_by_other_passw
         ([json(yes()), json(yes())], "password-not-read"),
         ([json(no_keys.clone()), json(no_keys)], "password-not-read"),
         ([json(yes()), Reply::Json(503, json!({}))], "status"),
+        // The gateway itself may be meant: that does not tell whether the function looked.
+        ([json(yes()), Reply::Json(401, json!({}))], "status"),
+        ([json(yes()), Reply::Json(403, json!({}))], "status"),
     ] {
         for accept in [false, true] {
             assert_eq!(reason(script.clone(), accept).await, expected);

@@ -113,6 +113,34 @@ async fn a_function_that_raises_denies_and_is_loud_about_it() {
 }
 
 #[tokio::test]
+async fn a_function_that_lambda_cuts_is_an_outage_and_one_that_raises_is_not() {
+    for (error_type, expected) in [
+        ("Sandbox.Timedout", ("unavailable", "function-crashed")),
+        ("Extension.Crash", ("unavailable", "function-crashed")),
+        ("Runtime.ExitError", ("unavailable", "function-crashed")),
+        (
+            "Runtime.ImportModuleError",
+            ("unavailable", "function-crashed"),
+        ),
+        (
+            "Runtime.UnhandledPromiseRejection",
+            ("denied", "function-error"),
+        ),
+        ("RuntimeError", ("denied", "function-error")),
+        ("KeyError", ("denied", "function-error")),
+    ] {
+        let error = json!({"errorType": error_type, "errorMessage": PASSWORD});
+        let lambda = FakeLambda::scripted([Outcome::Error(error)]).await;
+        let answer = provider(&lambda).ask(&password(PASSWORD)).await;
+        let (verdict, reason) = idp_contract::verdict(&answer);
+        assert_eq!((verdict, reason.unwrap()), expected, "{error_type}");
+        if let Err(IdpError::Unavailable { detail, .. }) = answer {
+            assert_eq!(&*detail, error_type, "and nothing of its message");
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_lambda_refuses_is_unavailable_asked_once_and_says_what_to_change() {
     let refused = Outcome::Refused;
     for (outcome, reason, part) in [

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
+use portcullis::clock::{Clock as _, SystemClock};
 use portcullis::idp::IdentityProvider as _;
 use portcullis::idp::follow::Followed as _;
 use portcullis::idp::token::{KeySource, KeyTimes, Token};
@@ -128,6 +129,25 @@ async fn an_outage_is_bridged_for_a_bounded_time() {
     bench.advance(2);
     assert_eq!(bench.word(&key).await, "token-keys", "too old");
     assert_eq!(bench.idp.asked().len(), 4);
+}
+
+#[tokio::test]
+async fn while_old_keys_do_a_login_waits_a_second_and_the_fetch_goes_on() {
+    let [old, new] = ["old", "new"].map(|id| IssuerKey::new(id, Algorithm::EdDSA));
+    let late = Reply::Late(Duration::from_millis(2_500), jwks(&[&new]));
+    let bench = Bench::new([served(&[&old]), late]).await;
+    assert_eq!(bench.word(&old).await, "allowed");
+    bench.advance(300);
+    let began = SystemClock.now();
+    let all = (0..5).map(|_| bench.word(&old));
+    let words = futures_util::future::join_all(all).await;
+    assert!(words.iter().all(|word| *word == "allowed"), "{words:?}");
+    let waited = began.elapsed();
+    assert!(waited < Duration::from_millis(2_000), "{waited:?}");
+    // The old ones are of no use to this one: it waits.
+    assert_eq!(bench.word(&new).await, "allowed");
+    assert_eq!(bench.word(&old).await, "token-key");
+    assert_eq!(bench.idp.asked().len(), 2);
 }
 
 #[tokio::test]

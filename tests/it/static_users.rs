@@ -121,6 +121,18 @@ async fn keys_are_answered_to_key_look_ups_alone() {
 }
 
 #[tokio::test]
+async fn keys_of_security_keys_are_answered_too() {
+    for kind in ["sk-ssh-ed25519", "sk-ecdsa-sha2-nistp256"] {
+        let key = format!("{kind}@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29t ann");
+        let users = Users::of(&format!("[users.ann]\npublic_keys = [\"{key}\"]\n{ROWS}"));
+        let Verdict::Allowed(config) = users.ask("ann", Credential::PublicKey).await else {
+            panic!("ann has a key");
+        };
+        assert_eq!(config.public_keys, [Box::from(key)]);
+    }
+}
+
+#[tokio::test]
 async fn hashes_that_this_program_prints_are_taken() {
     use portcullis::idp::static_file::PasswordHash;
     let secret = Secret::new(PASSWORD.to_owned());

@@ -88,7 +88,8 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     };
     match wire::parse(asked, 200, text.as_bytes()) {
         Ok(Verdict::Allowed(user)) => {
-            signals::run(|_stop| async { explain(options, &user).await.map_err(Into::into) })
+            let explained = async { explain(options, &user).await.map_err(Into::into) };
+            signals::run(|stop| signals::until(stop, explained))
         }
         Ok(Verdict::Denied(denied)) => Ok(no_session("denied", denied.reason, Exit::Failed)),
         Err(IdpError::Invalid { reason, .. }) => Ok(no_session("invalid", reason, Exit::Invalid)),
@@ -113,7 +114,7 @@ fn ask(options: &Options) -> Result<Exit, Failure> {
     };
     let config = load(&options.source)?;
     let opened = providers::open(&config)?;
-    signals::run(|_stop| async {
+    let explained = async {
         let stores = stores::open(&config, &Arc::new(Metrics::default())).await?;
         let judged =
             test_identity_provider::judge(&config, &opened, &stores, options.listen, &login);
@@ -126,7 +127,8 @@ fn ask(options: &Options) -> Result<Exit, Failure> {
                 Ok(no_session(verdict, findings.reason, exit))
             }
         }
-    })
+    };
+    signals::run(|stop| signals::until(stop, explained))
 }
 
 fn no_session(verdict: &str, reason: &str, exit: Exit) -> Exit {

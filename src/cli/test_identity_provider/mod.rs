@@ -8,7 +8,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use clap::Args;
-use tokio_util::sync::CancellationToken;
 
 pub(super) use self::examine::{Findings, Login, judge};
 use super::contract::{self, Subject};
@@ -92,7 +91,7 @@ pub fn run(options: &Options) -> Result<Exit, Failure> {
     signals::run(|stop| async {
         let stores = stores::open(&config, &Arc::new(Metrics::default())).await?;
         let test = Box::pin(test(&config, &opened, &stores, &login, options));
-        Ok(until(stop, test).await)
+        signals::until(stop, async { Ok(test.await) }).await
     })
 }
 
@@ -112,19 +111,8 @@ fn judge_service(settings: WebhookSettings, login: Login) -> Result<Exit, Failur
     };
     signals::run(|stop| async {
         let trials = Box::pin(contract::run(webhook, settings, &subject));
-        Ok(until(stop, trials).await)
+        signals::until(stop, async { Ok(trials.await) }).await
     })
-}
-
-/// A person who presses Ctrl-C wants no answer any more, and has none.
-async fn until(stop: CancellationToken, work: impl Future<Output = Exit>) -> Exit {
-    tokio::select! {
-        exit = work => exit,
-        () = stop.cancelled() => {
-            output::error("stopped by a signal");
-            Exit::Unavailable
-        }
-    }
 }
 
 async fn test(

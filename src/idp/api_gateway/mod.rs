@@ -185,6 +185,11 @@ impl ApiGateway {
     async fn make_sure_it_was_read(&self, question: &Question) -> Result<(), IdpError> {
         let answer = self.exchange(question, None, &mut |_| {}).await?;
         match self.read(question, &answer, true) {
+            // What stands before the function may have refused, and that says nothing about it.
+            Ok(Verdict::Denied(denied)) if !denied.is_explicit() => {
+                let detail = format!("the status of the second question was {}", answer.status);
+                Err(unavailable("status", &detail))
+            }
             Ok(Verdict::Denied(_)) | Err(IdpError::Invalid { .. }) => Ok(()),
             Err(error @ IdpError::Unavailable { .. }) => Err(error),
             Ok(Verdict::Allowed(_)) => Err(IdpError::Invalid {

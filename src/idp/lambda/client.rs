@@ -13,13 +13,12 @@ use aws_sdk_lambda::config::{
 };
 use aws_sdk_lambda::primitives::SdkBody;
 use aws_sdk_lambda::{Client, Config, error::BoxError};
-use aws_smithy_http_client::tls::{self, TlsContext, TrustStore};
+use aws_smithy_http_client::Builder;
 use http_body_util::Limited;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
 
 use super::LambdaSettingsError;
 use crate::limits;
+use crate::storage::aws::{self, Trust};
 
 /// As for the webhook: shorter than what servers commonly allow.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
@@ -31,26 +30,12 @@ pub(super) struct Connection(SharedHttpClient);
 impl Connection {
     /// `ca_pem` holds the only roots to trust, instead of the system's.
     pub(super) fn new(encrypted: bool, ca_pem: Option<&[u8]>) -> Result<Self, LambdaSettingsError> {
-        let http = aws_smithy_http_client::Builder::new().pool_idle_timeout(POOL_IDLE_TIMEOUT);
+        let http = Builder::new().pool_idle_timeout(POOL_IDLE_TIMEOUT);
         if !encrypted {
             return Ok(Self(http.build_http()));
         }
-        let mut trust = TrustStore::default();
-        if let Some(pem) = ca_pem {
-            let mut certificates = CertificateDer::pem_slice_iter(pem);
-            // To trust nobody is surely not what was meant.
-            if certificates.try_fold(0_usize, |n, found| found.map(|_| n.saturating_add(1)))? == 0 {
-                return Err(LambdaSettingsError::NoCertificate);
-            }
-            trust = TrustStore::empty().with_pem_certificate(pem);
-        }
-        let context = TlsContext::builder()
-            .with_trust_store(trust)
-            .build()
-            .map_err(|error| LambdaSettingsError::Tls(error.into()))?;
-        let provider = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc);
-        let http = http.tls_provider(provider).tls_context(context);
-        Ok(Self(http.build_https()))
+        let trust = ca_pem.map_or(Trust::System, Trust::Only);
+        Ok(Self(aws::https(http, trust)?))
     }
 
     pub(super) fn client(

@@ -25,6 +25,7 @@ use super::{
     AwsCredentials, Credential, Examined, Exchange, IdentityProvider, IdpError, Question, Verdict,
 };
 use crate::clock::Clock;
+use crate::storage::aws::ConnectError;
 
 mod client;
 mod failure;
@@ -87,12 +88,8 @@ pub enum LambdaSettingsError {
     OtherRegion { set: String, found: String },
     #[error("aws_region {0:?} is no region")]
     NoRegion(String),
-    #[error("the certificates of `ca_file`: {0}")]
-    Pem(#[from] rustls_pki_types::pem::Error),
-    #[error("the certificates of `ca_file`: no PEM block `CERTIFICATE` found")]
-    NoCertificate,
-    #[error("TLS: {0}")]
-    Tls(Box<dyn std::error::Error + Send + Sync>),
+    #[error("`ca_file`: {0}")]
+    Tls(#[from] ConnectError),
 }
 
 /// Invokes a function.

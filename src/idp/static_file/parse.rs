@@ -281,12 +281,14 @@ const USER_KEYS: &str = "password_hash, public_keys, home, mappings, role, polic
     expires_at";
 
 /// What the gateway takes at login; keys of other types would never match.
-const KEY_TYPES: [&str; 5] = [
+const KEY_TYPES: [&str; 7] = [
     "ssh-ed25519",
     "ecdsa-sha2-nistp256",
     "ecdsa-sha2-nistp384",
     "ecdsa-sha2-nistp521",
     "ssh-rsa",
+    "sk-ssh-ed25519@openssh.com",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
 ];
 
 #[cfg(test)]

@@ -169,27 +169,44 @@ impl Remote {
     /// Returns the keys, fetched anew where they are due.
     pub(super) async fn keys(&self, unknown_key: bool) -> Result<Arc<KeySet>, IdpError> {
         if self.0.is_due(unknown_key) {
-            let turn = Arc::clone(&self.0.turn).lock_owned().await;
-            // Somebody may have fetched them meanwhile.
-            if self.0.is_due(unknown_key) {
-                let source = Arc::clone(&self.0);
-                let fetch = async move {
-                    source.fetch().await;
-                    drop(turn);
-                };
-                // A panic is reported by the runtime, and is like a fetch that failed.
-                drop(self.0.fetches.spawn(fetch).await);
+            // Those at hand are of no use for an unknown key.
+            let usable = !unknown_key && self.0.usable().is_ok();
+            let fetched = self.fetched(unknown_key);
+            if usable {
+                // Out of time or not: the old ones stand in.
+                let _ = tokio::time::timeout(limits::KEYS_WAIT, fetched).await;
+            } else {
+                fetched.await;
             }
         }
-        let held = self.0.held();
-        let usable = held.usable(self.0.times, self.0.clock.now());
-        usable.ok_or_else(|| unavailable("token-keys", &held.fault))
+        self.0.usable()
+    }
+
+    /// Waits for a fetch, somebody else's or one that goes on when nobody waits any more.
+    async fn fetched(&self, unknown_key: bool) {
+        let turn = Arc::clone(&self.0.turn).lock_owned().await;
+        // Somebody may have fetched them meanwhile.
+        if self.0.is_due(unknown_key) {
+            let source = Arc::clone(&self.0);
+            let fetch = async move {
+                source.fetch().await;
+                drop(turn);
+            };
+            // A panic is reported by the runtime, and is like a fetch that failed.
+            drop(self.0.fetches.spawn(fetch).await);
+        }
     }
 }
 
 impl Source {
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn usable(&self) -> Result<Arc<KeySet>, IdpError> {
+        let held = self.held();
+        let usable = held.usable(self.times, self.clock.now());
+        usable.ok_or_else(|| unavailable("token-keys", &held.fault))
     }
 
     fn is_due(&self, unknown_key: bool) -> bool {

@@ -49,7 +49,11 @@ pub fn parse(asked: Asked<'_>, status: u16, body: &[u8]) -> Result<Verdict, IdpE
         ));
     }
     if asked.function_error {
-        return Ok(denied(Denied::FUNCTION_ERROR, error_type(body)));
+        let name = error_type(body);
+        return match name {
+            Some(name) if was_cut_by_lambda(&name) => Err(unavailable("function-crashed", &name)),
+            name => Ok(denied(Denied::FUNCTION_ERROR, name)),
+        };
     }
     match (status, asked.transport) {
         (200, _) => {}
@@ -162,6 +166,15 @@ pub(super) fn policy(text: String) -> Result<Box<str>, IdpError> {
         Ok(other) => Err(invalid("policy-not-an-object", other.kind())),
         Err(fault) => Err(invalid("policy-not-json", &fault.to_string())),
     }
+}
+
+/// Says whether Lambda itself ended the function or could not start it, as the name of the error
+/// tells: then the function has said nothing about the user.
+fn was_cut_by_lambda(error_type: &str) -> bool {
+    // Node's name for an exception that the function let go.
+    const RAISED: &str = "Runtime.UnhandledPromiseRejection";
+    let of_lambda = ["Sandbox.", "Extension.", "Runtime."];
+    error_type != RAISED && of_lambda.iter().any(|kind| error_type.starts_with(kind))
 }
 
 /// Names the kind of error that a function ended in; its message may repeat the question.

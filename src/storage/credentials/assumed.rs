@@ -151,6 +151,15 @@ impl Renewal for Request {
 
 impl Request {
     async fn assume(&self) -> Result<(Fresh, SystemTime), GrantError> {
+        let outcome = self.ask().await;
+        let word = outcome
+            .as_ref()
+            .map_or_else(|error| error.reason, |_| "done");
+        self.parts.meter.role_asked(word);
+        outcome
+    }
+
+    async fn ask(&self) -> Result<(Fresh, SystemTime), GrantError> {
         let Parts {
             sts,
             store,
@@ -184,13 +193,23 @@ impl Request {
         let expires_at = SystemTime::try_from(credentials.expiration).map_err(|_| {
             GrantError::unavailable("sts-answer", "STS answered with a time that is none")
         })?;
-        let lifetime = expires_at.duration_since(clock.wall()).unwrap_or_default();
         let fresh = Fresh {
             store: meter.over(Arc::new(with(store, credentials))),
-            lifetime: Some(lifetime),
+            lifetime: lifetime(expires_at, clock.wall()),
         };
         Ok((fresh, expires_at))
     }
+}
+
+/// Returns how long new credentials last. That they have ended already says that a clock is wrong:
+/// then S3 decides, or each call would assume the role anew.
+fn lifetime(expires_at: SystemTime, now: SystemTime) -> Option<Duration> {
+    let left = expires_at.duration_since(now).ok();
+    let left = left.filter(|left| !left.is_zero());
+    if left.is_none() {
+        tracing::warn!("new credentials have ended by this machine's clock: is it right?");
+    }
+    left
 }
 
 fn with(store: &S3Store, credentials: Credentials) -> S3Store {
@@ -231,6 +250,15 @@ const ATTEMPTS_MAX: u32 = 3;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn credentials_that_ended_before_they_came_end_when_s3_says_so() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
+        let hour = Duration::from_secs(3_600);
+        assert_eq!(lifetime(now + hour, now), Some(hour));
+        assert_eq!(lifetime(now, now), None);
+        assert_eq!(lifetime(now - Duration::from_secs(1), now), None);
+    }
 
     #[test]
     fn a_tag_takes_the_name_as_it_is_or_not_at_all() {

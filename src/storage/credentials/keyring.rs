@@ -55,11 +55,7 @@ impl Keyring {
 #[async_trait]
 impl Stores for Keyring {
     async fn open(&self, grant: Grant<'_>) -> Result<Opened, GrantError> {
-        // Refused at the answer already; here too, since here it would be ignored.
-        if grant.policy.is_some() {
-            let detail = "keys cannot be narrowed by a session policy";
-            return Err(GrantError::invalid("policy-not-enforceable", detail));
-        }
+        grant.without_policy("keys cannot be narrowed by a session policy")?;
         let role = grant.role.or(self.default_role.as_deref());
         let role = role.ok_or_else(GrantError::role_missing)?;
         let store = self.stores.get(role).ok_or_else(|| {

@@ -37,6 +37,17 @@ pub struct Grant<'a> {
     pub policy: Option<&'a str>,
 }
 
+impl Grant<'_> {
+    /// Refuses a policy, where it would be ignored. The answer has been refused for it already;
+    /// this is for callers that do not look.
+    fn without_policy(&self, detail: &str) -> Result<(), GrantError> {
+        match self.policy {
+            None => Ok(()),
+            Some(_) => Err(GrantError::invalid("policy-not-enforceable", detail)),
+        }
+    }
+}
+
 /// Turns a grant into the store of one connection.
 #[async_trait]
 pub trait Stores: Debug + Send + Sync + 'static {

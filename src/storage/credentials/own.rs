@@ -40,7 +40,8 @@ impl Own {
 
 #[async_trait]
 impl Stores for Own {
-    async fn open(&self, _grant: Grant<'_>) -> Result<Opened, GrantError> {
+    async fn open(&self, grant: Grant<'_>) -> Result<Opened, GrantError> {
+        grant.without_policy("the gateway's own credentials cannot be narrowed by a policy")?;
         Ok(Opened {
             store: self.0.clone(),
             role: None,
@@ -62,5 +63,26 @@ impl Renewal for Chain {
             store: self.meter.over(Arc::new(self.store.with_chain_anew())),
             lifetime: None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::memory::MemoryStore;
+
+    #[tokio::test]
+    async fn a_policy_that_nobody_would_enforce_is_refused() {
+        let own = Own::new(Arc::new(MemoryStore::new(&[])));
+        let grant = |policy| Grant {
+            user: "ann",
+            session_id: "1",
+            provider: "",
+            role: None,
+            policy,
+        };
+        let refused = own.open(grant(Some("{}"))).await.unwrap_err();
+        assert_eq!(refused.reason, "policy-not-enforceable");
+        assert!(own.open(grant(None)).await.is_ok());
     }
 }

@@ -98,7 +98,7 @@ impl Renewed {
                 (error, Duration::ZERO)
             }
             Err(error) if error.kind == StorageErrorKind::Expired => (error, RENEWAL_PAUSE),
-            Err(error) if bare && error.kind == StorageErrorKind::Refused => {
+            Err(error) if bare && error.kind == StorageErrorKind::RefusedBare => {
                 (error, RENEWAL_GUESS_PAUSE)
             }
             outcome => return outcome,

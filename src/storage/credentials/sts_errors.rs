@@ -1,13 +1,11 @@
 //! What STS's refusals mean: the one table from its codes to the reasons of the log.
 
-use std::error::Error;
-
-use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sts::config::http::HttpResponse;
 use aws_sdk_sts::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 
 use super::{GrantError, GrantFault};
+use crate::storage::causes::{chain, line, needs_credentials};
 
 /// Classifies why a role could not be assumed.
 pub(super) fn refused(error: &SdkError<AssumeRoleError, HttpResponse>, role: &str) -> GrantError {
@@ -24,7 +22,7 @@ pub(super) fn refused(error: &SdkError<AssumeRoleError, HttpResponse>, role: &st
         | SdkError::DispatchFailure(_)
         | SdkError::ResponseError(_)
         | _ => {
-            let reason = if has_no_credentials(error) {
+            let reason = if needs_credentials(error) {
                 "sts-credentials"
             } else {
                 "sts-unavailable"
@@ -32,15 +30,10 @@ pub(super) fn refused(error: &SdkError<AssumeRoleError, HttpResponse>, role: &st
             (GrantFault::Unavailable, reason, chain(error))
         }
     };
-    let detail: String = format!("AssumeRole {role}: {why}")
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(DETAIL_CHARS_MAX)
-        .collect();
     GrantError {
         fault,
         reason,
-        detail: detail.into(),
+        detail: line(&format!("AssumeRole {role}: {why}")).into(),
     }
 }
 
@@ -76,21 +69,6 @@ fn by_status(status: u16) -> (GrantFault, &'static str) {
         _ => (GrantFault::Unavailable, "sts-unavailable"),
     }
 }
-
-fn has_no_credentials(error: &(dyn Error + 'static)) -> bool {
-    causes(error).any(<dyn Error>::is::<CredentialsError>)
-}
-
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |cause| Error::source(*cause))
-}
-
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let texts: Vec<String> = causes(error).map(ToString::to_string).collect();
-    texts.join(": ")
-}
-
-const DETAIL_CHARS_MAX: usize = 600;
 
 #[cfg(test)]
 mod tests {

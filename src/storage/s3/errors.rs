@@ -6,11 +6,11 @@
 
 use std::error::Error;
 
-use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::{RequestId as _, RequestIdExt as _};
 
+use crate::storage::causes::{causes, chain, line, needs_credentials};
 use crate::storage::{Bucket, Key, Operation, StorageError, StorageErrorKind};
 
 /// The call that an error belongs to.
@@ -92,6 +92,7 @@ impl Call<'_> {
             "RequestTimeout" | "IncompleteBody" | "OperationAborted" => {
                 StorageErrorKind::Unavailable
             }
+            "" if status == 400 => StorageErrorKind::RefusedBare,
             _ => self.by_status(status),
         }
     }
@@ -132,14 +133,6 @@ fn was_never_sent(error: &(dyn Error + 'static)) -> bool {
         })
 }
 
-fn needs_credentials(error: &(dyn Error + 'static)) -> bool {
-    causes(error).any(<dyn Error>::is::<CredentialsError>)
-}
-
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |cause| Error::source(*cause))
-}
-
 /// Words an error for one line of the operator's log. Neither form shows a request's headers.
 pub(super) fn worded<E>(error: &SdkError<E, HttpResponse>) -> String
 where
@@ -157,20 +150,8 @@ where
     } else {
         chain(error.source().unwrap_or(error))
     };
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(DETAIL_CHARS_MAX)
-        .collect()
+    line(&text)
 }
-
-/// Words an error with its causes, outermost first.
-pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
-    let texts: Vec<String> = causes(error).map(ToString::to_string).collect();
-    texts.join(": ")
-}
-
-/// Some stores put a page of HTML into their message.
-const DETAIL_CHARS_MAX: usize = 600;
 
 #[cfg(test)]
 mod tests {
@@ -230,6 +211,8 @@ mod tests {
             (Operation::Head, 404, Kind::NotFound),
             (Operation::CheckBucket, 404, Kind::NoSuchBucket),
             (Operation::CheckBucket, 301, Kind::Refused),
+            (Operation::Head, 400, Kind::RefusedBare),
+            (Operation::Head, 405, Kind::Refused),
             (Operation::Head, 403, Kind::Denied),
             (Operation::Get, 412, Kind::Precondition),
             (Operation::Get, 416, Kind::RangeNotSatisfiable),

@@ -10,9 +10,10 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 
-use super::errors::{Call, chain};
+use super::errors::Call;
 use super::loan::Loan;
 use super::{S3Store, call_on, convert};
+use crate::storage::causes::chain;
 use crate::storage::{
     Bucket, ByteRange, Checksum, ETag, ListCursor, ListPage, ListQuery, ListedObject, Location,
     NewObject, ObjectBody, ObjectMeta, Operation, Precondition, Result, StorageErrorKind, Stored,

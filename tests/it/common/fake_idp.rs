@@ -23,6 +23,8 @@ pub(crate) enum Reply {
     Piece(Vec<u8>),
     /// These bytes one by one, without haste.
     Trickle(Vec<u8>),
+    /// An answer of JSON after so long.
+    Late(Duration, Value),
     Redirect(String),
     /// A correct answer, one byte per second.
     Drip(Value),
@@ -180,6 +182,19 @@ async fn read_request<S: AsyncRead + Unpin>(stream: &mut BufReader<S>) -> Option
     })
 }
 
+async fn write_json<S: AsyncWrite + Unpin>(
+    stream: &mut S,
+    status: u16,
+    body: &Value,
+) -> Option<()> {
+    let body = body.to_string();
+    let answer = format!(
+        "HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(answer.as_bytes()).await.ok()
+}
+
 /// Returns `None` when the connection is to be closed.
 async fn write_reply<S: AsyncWrite + Unpin>(
     stream: &mut S,
@@ -187,14 +202,7 @@ async fn write_reply<S: AsyncWrite + Unpin>(
     shared: &Shared,
 ) -> Option<()> {
     match reply {
-        Reply::Json(status, body) => {
-            let body = body.to_string();
-            let answer = format!(
-                "HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}",
-                body.len()
-            );
-            stream.write_all(answer.as_bytes()).await.ok()
-        }
+        Reply::Json(status, body) => write_json(stream, status, &body).await,
         Reply::Raw(bytes) => {
             stream.write_all(&bytes).await.ok()?;
             None
@@ -211,6 +219,10 @@ async fn write_reply<S: AsyncWrite + Unpin>(
         Reply::Redirect(to) => {
             let answer = format!("HTTP/1.1 307 X\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n");
             stream.write_all(answer.as_bytes()).await.ok()
+        }
+        Reply::Late(after, body) => {
+            tokio::time::sleep(after).await;
+            write_json(stream, 200, &body).await
         }
         Reply::Drip(body) => {
             let body = body.to_string();

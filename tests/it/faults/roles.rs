@@ -157,7 +157,16 @@ async fn a_role_that_cannot_be_assumed_lets_nobody_in() {
     sts.delay(Duration::ZERO);
     drop(stage.client().await);
     assert_eq!(stage.s3.requests().len(), 0);
+    let watched = Arc::clone(&stage.watched);
     stage.end().await;
+    for (outcome, calls) in [
+        ("role-not-assumable", 1),
+        ("sts-unavailable", 2),
+        ("done", 1),
+    ] {
+        let line = format!("portcullis_sts_calls_total{{outcome=\"{outcome}\"}} {calls}\n");
+        assert!(watched.metrics().contains(&line), "{}", watched.metrics());
+    }
 }
 
 #[tokio::test]

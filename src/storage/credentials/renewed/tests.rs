@@ -208,15 +208,20 @@ async fn many_calls_renew_once() {
 #[tokio::test]
 async fn a_bare_refusal_is_taken_for_expired_once_in_a_while() {
     let bench = Bench::new(Some(3_600));
-    let refuse = || {
-        let fault = Fault::Fail(StorageErrorKind::Refused);
-        bench.failing.spoil(Operation::CheckBucket, 1, fault);
+    let refuse = |kind| {
+        bench
+            .failing
+            .spoil(Operation::CheckBucket, 1, Fault::Fail(kind));
     };
-    refuse();
+    refuse(StorageErrorKind::RefusedBare);
     assert!(bench.call().await.is_err());
     assert_eq!(bench.minted(), 0);
     bench.hands.pass(100);
-    refuse();
+    // A redirect, for one, has nothing to do with credentials.
+    refuse(StorageErrorKind::Refused);
+    assert!(bench.call().await.is_err());
+    assert_eq!(bench.minted(), 0);
+    refuse(StorageErrorKind::RefusedBare);
     bench.call().await.unwrap();
     assert_eq!(bench.minted(), 1);
 }
