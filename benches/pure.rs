@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 use std::hint::black_box;
+use std::sync::Arc;
 
 use divan::{AllocProfiler, Bencher};
 use portcullis::idp::wire::{self, Asked, Transport};
@@ -60,7 +61,7 @@ fn plain() -> String {
     .to_string()
 }
 
-fn parse(body: &str) -> UserConfig {
+fn parse(body: &str) -> Arc<UserConfig> {
     let asked = Asked {
         username: "ann",
         method: AuthMethod::Password,
@@ -69,7 +70,7 @@ fn parse(body: &str) -> UserConfig {
         function_error: false,
     };
     match wire::parse(asked, 200, body.as_bytes()) {
-        Ok(Verdict::Allowed(config)) => UserConfig::clone(&config),
+        Ok(Verdict::Allowed(config)) => config,
         other => unreachable!("{other:?}"),
     }
 }

@@ -90,14 +90,18 @@ pub(in crate::idp) fn parse(text: &[u8]) -> Result<Json, Fault> {
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     let fault = Cell::new(None);
     let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let level = Level {
-        left: limits::ANSWER_DEPTH_MAX,
-        fault: &fault,
-    };
-    let parsed = level
+    let parsed = Level::top(&fault)
         .deserialize(&mut deserializer)
         .and_then(|value| deserializer.end().map(|()| value));
-    match (parsed, fault.take()) {
+    settled(parsed, fault.take())
+}
+
+/// Says which of a parser's error and the first fault that was noted counts.
+pub(super) fn settled<T>(
+    parsed: Result<T, serde_json::Error>,
+    fault: Option<Fault>,
+) -> Result<T, Fault> {
+    match (parsed, fault) {
         // Only too deep a text stops the parser without being broken.
         (_, Some(Fault::Depth)) => Err(Fault::Depth),
         (Err(_), _) => Err(Fault::Syntax),
@@ -108,18 +112,26 @@ pub(in crate::idp) fn parse(text: &[u8]) -> Result<Json, Fault> {
 
 /// Reads the values of one level and notes the first fault.
 #[derive(Clone, Copy)]
-struct Level<'a> {
+pub(super) struct Level<'a> {
     left: usize,
     fault: &'a Cell<Option<Fault>>,
 }
 
-impl Level<'_> {
-    fn note(self, fault: Fault) {
+impl<'a> Level<'a> {
+    /// The document itself.
+    pub(super) const fn top(fault: &'a Cell<Option<Fault>>) -> Self {
+        Self {
+            left: limits::ANSWER_DEPTH_MAX,
+            fault,
+        }
+    }
+
+    pub(super) fn note(self, fault: Fault) {
         let first = self.fault.take().unwrap_or(fault);
         self.fault.set(Some(first));
     }
 
-    fn down<E: serde::de::Error>(self) -> Result<Self, E> {
+    pub(super) fn down<E: serde::de::Error>(self) -> Result<Self, E> {
         match self.left.checked_sub(1) {
             Some(left) => Ok(Self { left, ..self }),
             None => {

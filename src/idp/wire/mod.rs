@@ -14,6 +14,7 @@ use crate::vfs::MappingError;
 
 pub(super) mod json;
 mod plain;
+mod rows;
 pub(super) mod substitute;
 pub mod timestamp;
 mod transfer;

@@ -1,5 +1,7 @@
 //! `${transfer:…}` variables.
 
+use std::borrow::Cow;
+
 use super::super::IdpError;
 use super::invalid;
 
@@ -35,7 +37,11 @@ fn replace<'v>(text: &str, value: impl Fn(&str) -> Option<&'v str>) -> String {
 ///
 /// # Errors
 /// A name that would be more than one component, or none.
-pub(in crate::idp) fn target(text: &str, user: &str) -> Result<String, IdpError> {
+pub(in crate::idp) fn target<'t>(text: &'t str, user: &str) -> Result<Cow<'t, str>, IdpError> {
+    // Most targets have none, and there may be thousands.
+    if !text.contains("${") {
+        return Ok(Cow::Borrowed(text));
+    }
     let replaced = replace(text, |name| (name == "username").then_some(user));
     let one_component = !user.contains('/')
         && !matches!(user, "" | "." | "..")
@@ -46,7 +52,7 @@ pub(in crate::idp) fn target(text: &str, user: &str) -> Result<String, IdpError>
             "the user's name cannot be a component of a target",
         ));
     }
-    Ok(replaced)
+    Ok(Cow::Owned(replaced))
 }
 
 /// What a policy may refer to.

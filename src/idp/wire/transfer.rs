@@ -1,6 +1,7 @@
 //! Transfer Family's answer: JSON strings inside JSON, and what functions in the field make of it.
 
 use super::json::{self, Json, Object};
+use super::rows::{self, Row};
 use super::substitute::{self, PolicyValues};
 use super::{Asked, broken, conclude, denied, invalid, key_lines, wrong_type};
 use crate::idp::{IdpError, UserConfig, Verdict};
@@ -42,11 +43,7 @@ impl Answer {
 
     /// Takes a text; a blank one is the same as nothing.
     fn text(&mut self, key: &str) -> Result<Option<String>, IdpError> {
-        match self.take(key) {
-            None => Ok(None),
-            Some(Json::Text(text)) => Ok(Some(text).filter(|text| !text.trim().is_empty())),
-            Some(other) => Err(wrong_type(key, "a string", &other)),
-        }
+        text(key, self.take(key))
     }
 
     fn public_keys(&mut self) -> Result<Vec<Box<str>>, IdpError> {
@@ -135,6 +132,18 @@ impl Answer {
     }
 }
 
+/// The keys of a mapping.
+const ROW_KEYS: [&str; 3] = ["Entry", "Target", "Type"];
+
+/// Returns a text; a blank one, and `null`, are the same as nothing.
+fn text(key: &str, value: Option<Json>) -> Result<Option<String>, IdpError> {
+    match value {
+        None | Some(Json::Null) => Ok(None),
+        Some(Json::Text(text)) => Ok(Some(text).filter(|text| !text.trim().is_empty())),
+        Some(other) => Err(wrong_type(key, "a string", &other)),
+    }
+}
+
 /// Splits keys that were written as one text: `[key, key]` or one per line.
 fn unbracket(text: &str) -> Vec<String> {
     let text = text.trim();
@@ -164,34 +173,34 @@ fn mappings(
     warnings: &mut Vec<&'static str>,
 ) -> Result<Vec<Mapping>, IdpError> {
     let missing = || invalid("details-missing", "LOGICAL without HomeDirectoryDetails");
-    let details = match details {
+    let rows = match details {
         None => return Err(missing()),
         Some(Json::Text(text)) if text.trim().is_empty() => return Err(missing()),
         Some(Json::Text(text)) if text.len() > limits::MAPPINGS_BYTES_MAX => {
             let detail = format!("{} bytes", text.len());
             return Err(invalid("details-too-long", &detail));
         }
-        Some(Json::Text(text)) => json::parse(text.as_bytes()).map_err(|fault| {
+        Some(Json::Text(text)) => rows::parse(&text, ROW_KEYS).map_err(|fault| {
             let reason = match fault {
                 json::Fault::Syntax => "details-not-json",
                 json::Fault::DuplicateKey(_) | json::Fault::Depth => fault.reason(),
             };
             invalid(reason, &format!("HomeDirectoryDetails: {fault}"))
         })?,
-        Some(value) => {
-            if matches!(value, Json::Array(_)) {
-                warnings.push("details-not-stringified");
-            }
-            value
+        Some(Json::Array(elements)) => {
+            warnings.push("details-not-stringified");
+            let row = |element| rows::row(element, ROW_KEYS);
+            Ok(elements.into_iter().map(row).collect())
         }
+        Some(value) => Err(value),
     };
-    let Json::Array(rows) = details else {
+    let rows = rows.map_err(|other| {
         let detail = format!(
             "HomeDirectoryDetails must be an array, found {}",
-            details.kind()
+            other.kind()
         );
-        return Err(invalid("details-not-an-array", &detail));
-    };
+        invalid("details-not-an-array", &detail)
+    })?;
     let count = rows.len();
     let mut mappings = Vec::with_capacity(count.min(limits::MAPPINGS_MAX));
     for row in rows {
@@ -207,22 +216,17 @@ fn mappings(
 }
 
 /// Reads one row; `None` for one on EFS, which one function may list for another server.
-fn mapping(row: Json, user: &str) -> Result<Option<Mapping>, IdpError> {
-    let Json::Object(row) = row else {
-        return Err(wrong_type(
-            "HomeDirectoryDetails",
-            "an array of objects",
-            &row,
-        ));
-    };
-    let mut row = Answer(row);
-    let (Some(entry), Some(target)) = (row.text("Entry")?, row.text("Target")?) else {
+fn mapping(row: Row<3>, user: &str) -> Result<Option<Mapping>, IdpError> {
+    let wrong = |other| wrong_type("HomeDirectoryDetails", "an array of objects", &other);
+    let [entry, target, entry_type] = row.map_err(wrong)?;
+    let (entry, target) = (text("Entry", entry)?, text("Target", target)?);
+    let (Some(entry), Some(target)) = (entry, target) else {
         return Err(invalid(
             "mapping-incomplete",
             "a row without Entry or Target",
         ));
     };
-    let entry_type = match row.text("Type")?.as_deref() {
+    let entry_type = match text("Type", entry_type)?.as_deref() {
         None | Some("DIRECTORY") => EntryType::Directory,
         Some("FILE") => EntryType::File,
         Some(other) => {
