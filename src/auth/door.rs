@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::idp::{Network, host_of};
+use crate::idp::{Network, folded, host_of};
 use crate::limits;
 
 /// What the operator allows.
@@ -152,7 +152,7 @@ impl Door {
     /// many entries there were.
     pub fn unlock(&self, user: Option<&str>, source: Option<IpAddr>) -> usize {
         let mut book = self.book();
-        let (user, source) = (user.map(folded), source.map(host_of));
+        let (user, source) = (user.map(key), source.map(host_of));
         let before = book.pairs.0.len().saturating_add(book.sources.0.len());
         let meant = |of: &IpAddr| source.is_none_or(|source| *of == source);
         book.pairs
@@ -176,13 +176,14 @@ impl Door {
 }
 
 fn pair(user: &str, source: IpAddr) -> (Box<str>, IpAddr) {
-    (folded(user), host_of(source))
+    (key(user), host_of(source))
 }
 
-/// Makes one name of those that a provider may take for the same.
-fn folded(user: &str) -> Box<str> {
-    let name: String = user.chars().flat_map(char::to_lowercase).collect();
-    name.into()
+/// Returns what is kept of a name. Longer ones are asked about nowhere, and a client may send any.
+fn key(user: &str) -> Box<str> {
+    let end = user.char_indices().nth(limits::USER_NAME_BYTES_MAX);
+    let kept = end.and_then(|(at, _)| user.get(..at));
+    folded(kept.unwrap_or(user))
 }
 
 /// A bound on failures, and what follows.
@@ -398,5 +399,16 @@ mod tests {
             door.failed(&format!("user-{at}"), ip("192.0.2.1"), later);
         }
         assert!(door.book().pairs.0.len() <= limits::DOOR_ENTRIES_MAX);
+    }
+
+    #[test]
+    fn of_a_long_name_little_is_kept() {
+        let (door, now) = door(2, 100);
+        let long = "é".repeat(limits::USER_NAME_BYTES_MAX + 100_000);
+        door.failed(&long, ip("192.0.2.1"), now);
+        door.failed(&long, ip("192.0.2.1"), now);
+        let lengths: Vec<usize> = door.book().pairs.0.keys().map(|(n, _)| n.len()).collect();
+        assert_eq!(lengths, [2 * limits::USER_NAME_BYTES_MAX]);
+        assert!(door.password(&long, ip("192.0.2.1"), now).is_err());
     }
 }
