@@ -72,19 +72,17 @@ impl Route {
 #[async_trait]
 impl IdentityProvider for Router {
     async fn ask(&self, question: &Question) -> Result<Verdict, IdpError> {
-        let mut denial = Denied {
-            reason: "no-provider-for-name",
-            detail: None,
-        };
+        let mut unasked = "no-provider-for-name";
+        let mut denial: Option<Denied> = None;
         for (route, name) in self.candidates(&question.username) {
             if !route.user_names.allows(name) {
-                denial.reason = "user-name";
+                unasked = "user-name";
                 continue;
             }
             if let Credential::Password(password) = &question.credential
                 && password.expose().len() > route.password_bytes_max
             {
-                denial.reason = "password-too-long";
+                unasked = "password-too-long";
                 continue;
             }
             let question = Question {
@@ -92,10 +90,21 @@ impl IdentityProvider for Router {
                 ..question.clone()
             };
             match route.provider.ask(&question).await? {
-                Verdict::Denied(denied) => denial = denied,
+                Verdict::Denied(denied) => {
+                    // A 403 of the next provider must not hide that this one knows the user: that
+                    // one is a wrong password, and the other is none.
+                    let hides = denial.as_ref().is_some_and(Denied::is_explicit);
+                    if denied.is_explicit() || !hides {
+                        denial = Some(denied);
+                    }
+                }
                 allowed @ Verdict::Allowed(_) => return Ok(allowed),
             }
         }
-        Ok(Verdict::Denied(denial))
+        let nobody = || Denied {
+            reason: unasked,
+            detail: None,
+        };
+        Ok(Verdict::Denied(denial.unwrap_or_else(nobody)))
     }
 }
