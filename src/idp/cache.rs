@@ -5,11 +5,13 @@
 //! share one flight, which belongs to the cache: whoever asked first may go without taking the
 //! answer away from the others.
 
+mod lifetime;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use hmac::{Hmac, Mac as _};
@@ -18,7 +20,8 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
-use super::{Credential, IdentityProvider, IdpError, Question, UserConfig, Verdict};
+pub use self::lifetime::{Freshness, Lifetime};
+use super::{Credential, IdentityProvider, IdpError, Question, UserConfig, Verdict, folded};
 use crate::clock::Clock;
 use crate::metrics::{Lookup, Metrics};
 
@@ -28,6 +31,9 @@ pub struct CacheSettings {
     /// Names the provider and its settings: answers of one are never another's.
     pub provider: Box<str>,
     pub server_id: Box<str>,
+    /// What a router takes off a name before it asks here.
+    pub user_prefix: Option<Box<str>>,
+    pub user_suffix: Option<Box<str>>,
     /// The longest that an answer counts as fresh; zero switches the cache off.
     pub allowed_for: Duration,
     /// The same for explicit denials.
@@ -41,39 +47,11 @@ pub struct CacheSettings {
     pub bytes_max: u64,
 }
 
-/// Whether an answer may be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Freshness {
-    Fresh,
-    /// Only while the provider is unavailable.
-    Stale,
-    Spent,
-}
-
-/// When an answer was asked for, and how long it may be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lifetime {
-    pub asked_at: Instant,
-    pub fresh_for: Duration,
-    pub stale_for: Duration,
-    /// Set by the provider; ends the answer whatever its age.
-    pub expires_at: Option<SystemTime>,
-}
-
-impl Lifetime {
-    /// Says what an answer is worth at a time.
-    #[must_use]
-    pub fn freshness(&self, now: Instant, wall: SystemTime) -> Freshness {
-        let age = now.saturating_duration_since(self.asked_at);
-        if self.expires_at.is_some_and(|end| end <= wall) {
-            Freshness::Spent
-        } else if age < self.fresh_for {
-            Freshness::Fresh
-        } else if age < self.fresh_for.saturating_add(self.stale_for) {
-            Freshness::Stale
-        } else {
-            Freshness::Spent
-        }
+impl CacheSettings {
+    fn login_name(&self, asked: &str) -> Box<str> {
+        let [prefix, suffix] = [&self.user_prefix, &self.user_suffix];
+        let [prefix, suffix] = [prefix, suffix].map(|part| part.as_deref().unwrap_or(""));
+        format!("{prefix}{asked}{suffix}").into()
     }
 }
 
@@ -102,7 +80,8 @@ struct State {
 
 #[derive(Debug)]
 struct Entry {
-    user: Box<str>,
+    /// As the user logs in.
+    login_name: Box<str>,
     verdict: Verdict,
     lifetime: Lifetime,
 }
@@ -152,9 +131,10 @@ impl Cached {
     /// answers there were.
     pub async fn flush_user(&self, user: &str) -> usize {
         self.state.begin_flush();
+        let user = folded(user);
         let mut forgotten = 0_usize;
         for (key, entry) in &self.state.entries {
-            if entry.is_about(user) {
+            if entry.is_about(&user) {
                 self.state.entries.invalidate(&*key).await;
                 forgotten = forgotten.saturating_add(1);
             }
@@ -319,7 +299,7 @@ impl State {
         };
         // An answer that is not to be remembered must not stand in for a later one either.
         (!lifetime.fresh_for.is_zero()).then(|| Entry {
-            user: question.username.clone(),
+            login_name: settings.login_name(&question.username),
             verdict: verdict.clone(),
             lifetime,
         })
@@ -345,7 +325,7 @@ impl State {
                     .now()
                     .saturating_duration_since(entry.lifetime.asked_at);
                 tracing::warn!(
-                    user = &*entry.user,
+                    user = &*entry.login_name,
                     age_seconds = age.as_secs(),
                     "an older answer stands in: the identity provider is unavailable"
                 );
@@ -403,12 +383,13 @@ impl State {
 }
 
 impl Entry {
+    /// Says whether an answer is about a user whose name was folded.
     fn is_about(&self, user: &str) -> bool {
         let canonical = match &self.verdict {
-            Verdict::Allowed(config) => Some(&*config.user),
+            Verdict::Allowed(config) => Some(folded(&config.user)),
             Verdict::Denied(_) => None,
         };
-        &*self.user == user || canonical == Some(user)
+        *folded(&self.login_name) == *user || canonical.as_deref() == Some(user)
     }
 
     /// Estimates the memory, a little high.
@@ -451,7 +432,6 @@ const KEPT_MAX: Duration = Duration::from_secs(366 * 86_400);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::SystemClock;
 
     #[test]
     fn a_spread_time_is_never_longer_nor_much_shorter() {
@@ -460,41 +440,5 @@ mod tests {
         assert_eq!((of(0), of(255)), (minute, Duration::from_secs(54)));
         assert!(of(100) < of(99));
         assert_eq!(spread(minute, 0, &[255; 32]), minute);
-    }
-
-    #[test]
-    fn an_answer_is_fresh_then_stale_then_spent() {
-        let (start, wall) = (SystemClock.now(), SystemClock.wall());
-        let seconds = Duration::from_secs;
-        let lifetime = Lifetime {
-            asked_at: start,
-            fresh_for: seconds(60),
-            stale_for: seconds(600),
-            expires_at: None,
-        };
-        for (age, expected) in [
-            (0, Freshness::Fresh),
-            (59, Freshness::Fresh),
-            (60, Freshness::Stale),
-            (659, Freshness::Stale),
-            (660, Freshness::Spent),
-        ] {
-            assert_eq!(
-                lifetime.freshness(start + seconds(age), wall),
-                expected,
-                "{age}"
-            );
-        }
-        let expired = Lifetime {
-            expires_at: Some(wall),
-            ..lifetime
-        };
-        assert_eq!(expired.freshness(start, wall), Freshness::Spent);
-        let never = Lifetime {
-            fresh_for: Duration::ZERO,
-            stale_for: Duration::ZERO,
-            ..lifetime
-        };
-        assert_eq!(never.freshness(start, wall), Freshness::Spent);
     }
 }

@@ -147,6 +147,8 @@ async fn older_answers_stand_in_while_the_provider_is_left_alone() {
     let settings = CacheSettings {
         provider: "main".into(),
         server_id: "s-1".into(),
+        user_prefix: None,
+        user_suffix: None,
         allowed_for: Duration::from_secs(60),
         denied_for: Duration::ZERO,
         stale_for: Duration::from_secs(600),
