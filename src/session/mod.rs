@@ -84,7 +84,7 @@ pub async fn serve<I: Inbound, O: Outbound>(
     mut outbound: O,
 ) {
     let config = Arc::clone(user.config());
-    let Some(seat) = environment.seats.take(&config.user, &config.limits) else {
+    let Some(seat) = environment.seats.take(&config, environment.clock.now()) else {
         tracing::warn!(target: "portcullis::audit", max = config.limits.sessions, "session refused: the user has as many as allowed");
         let sentence = Bytes::from_static(b"too many sessions: close another one first\n");
         // Whether it is heard or not, the session is over.
