@@ -9,7 +9,7 @@ mod lifetime;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
+use self::lifetime::spread;
 pub use self::lifetime::{Freshness, Lifetime};
 use super::{Credential, IdentityProvider, IdpError, Question, UserConfig, Verdict, folded};
 use crate::clock::Clock;
@@ -84,6 +85,8 @@ struct Entry {
     login_name: Box<str>,
     verdict: Verdict,
     lifetime: Lifetime,
+    /// No flush came while it was asked for; before that is known, nobody may use it.
+    kept: AtomicBool,
 }
 
 /// A question that is being asked.
@@ -194,7 +197,7 @@ impl IdentityProvider for Cached {
             return state.provider.ask(question).await;
         }
         let key = state.key(question);
-        if let Some(entry) = state.entries.get(&key).await
+        if let Some(entry) = state.known(&key).await
             && state.freshness(&entry) == Freshness::Fresh
         {
             state.metrics.cache_lookup(Lookup::Hit);
@@ -235,7 +238,7 @@ impl Drop for Landing {
 
 impl State {
     async fn fly(&self, key: CacheKey, flushes: u64, question: &Question) -> Answer {
-        let known = self.entries.get(&key).await;
+        let known = self.known(&key).await;
         // Another flight may have landed between the look into the cache and this one's start.
         if let Some(entry) = &known
             && self.freshness(entry) == Freshness::Fresh
@@ -302,15 +305,25 @@ impl State {
             login_name: settings.login_name(&question.username),
             verdict: verdict.clone(),
             lifetime,
+            kept: AtomicBool::new(false),
         })
     }
 
     async fn remember(&self, key: CacheKey, flushes: u64, entry: Entry) {
-        self.entries.insert(key, Arc::new(entry)).await;
+        let entry = Arc::new(entry);
+        self.entries.insert(key, Arc::clone(&entry)).await;
         // A flush counts first and clears then: either it saw the entry, or this sees the count.
         if self.flushes.load(Ordering::Acquire) != flushes {
             self.entries.invalidate(&key).await;
+        } else {
+            entry.kept.store(true, Ordering::Release);
         }
+    }
+
+    /// Returns what is known for certain.
+    async fn known(&self, key: &CacheKey) -> Option<Arc<Entry>> {
+        let entry = self.entries.get(key).await;
+        entry.filter(|entry| entry.kept.load(Ordering::Acquire))
     }
 
     /// Returns an answer for the time of an outage: somebody who was let in before.
@@ -419,26 +432,62 @@ impl Entry {
     }
 }
 
-/// Takes a part of a time off, the same for the same key: the key is as good as random.
-fn spread(time: Duration, percent: u8, key: &CacheKey) -> Duration {
-    let [chance, ..] = *key;
-    let part = time.saturating_mul(u32::from(chance) * u32::from(percent.min(100)));
-    time.saturating_sub(part / (255 * 100))
-}
-
 /// moka panics at times over a thousand years; one year is as good.
 const KEPT_MAX: Duration = Duration::from_secs(366 * 86_400);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::SystemClock;
+    use crate::idp::Denied;
 
-    #[test]
-    fn a_spread_time_is_never_longer_nor_much_shorter() {
-        let minute = Duration::from_secs(60);
-        let of = |chance| spread(minute, 10, &[chance; 32]);
-        assert_eq!((of(0), of(255)), (minute, Duration::from_secs(54)));
-        assert!(of(100) < of(99));
-        assert_eq!(spread(minute, 0, &[255; 32]), minute);
+    #[derive(Debug)]
+    struct Nobody;
+
+    #[async_trait]
+    impl IdentityProvider for Nobody {
+        async fn ask(&self, _question: &Question) -> Answer {
+            Ok(Verdict::Denied(Denied {
+                reason: "not-allowed",
+                detail: None,
+            }))
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_used_only_once_no_flush_came_before_it() {
+        let settings = CacheSettings {
+            provider: "".into(),
+            server_id: "".into(),
+            user_prefix: None,
+            user_suffix: None,
+            allowed_for: Duration::from_secs(60),
+            denied_for: Duration::from_secs(60),
+            stale_for: Duration::ZERO,
+            spread_percent: 0,
+            bytes_max: 1 << 20,
+        };
+        let (metrics, clock) = (Arc::new(Metrics::default()), Arc::new(SystemClock));
+        let state = Cached::new(Arc::new(Nobody), settings, metrics, clock)
+            .unwrap()
+            .state;
+        let question = Question {
+            request_id: "c1-1".into(),
+            username: "ann".into(),
+            credential: Credential::PublicKey,
+            source_ip: IpAddr::from([192, 0, 2, 7]),
+            session_id: "c1".into(),
+        };
+        let key = state.key(&question);
+        let verdict = state.provider.ask(&question).await.unwrap();
+        let entry = || state.entry(&key, &question, &verdict, state.clock.now());
+        // As between the insertion and the look at the flushes.
+        let inserted = Arc::new(entry().unwrap());
+        state.entries.insert(key, inserted).await;
+        assert!(state.known(&key).await.is_none());
+        state.remember(key, 1, entry().unwrap()).await;
+        assert!(state.known(&key).await.is_none());
+        state.remember(key, 0, entry().unwrap()).await;
+        assert!(state.known(&key).await.is_some());
     }
 }

@@ -38,6 +38,13 @@ impl Lifetime {
     }
 }
 
+/// Takes a part of a time off, the same for the same key: the key is as good as random.
+pub(super) fn spread(time: Duration, percent: u8, key: &[u8; 32]) -> Duration {
+    let [chance, ..] = *key;
+    let part = time.saturating_mul(u32::from(chance) * u32::from(percent.min(100)));
+    time.saturating_sub(part / (255 * 100))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,5 +84,14 @@ mod tests {
             ..lifetime
         };
         assert_eq!(never.freshness(start, wall), Freshness::Spent);
+    }
+
+    #[test]
+    fn a_spread_time_is_never_longer_nor_much_shorter() {
+        let minute = Duration::from_secs(60);
+        let of = |chance| spread(minute, 10, &[chance; 32]);
+        assert_eq!((of(0), of(255)), (minute, Duration::from_secs(54)));
+        assert!(of(100) < of(99));
+        assert_eq!(spread(minute, 0, &[255; 32]), minute);
     }
 }
