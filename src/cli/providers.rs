@@ -437,7 +437,7 @@ pub(super) fn auth(identity: &Identity) -> AuthSettings {
     }
 }
 
-const fn password_bytes_max(identity: &Identity) -> usize {
+pub(super) const fn password_bytes_max(identity: &Identity) -> usize {
     match identity.provider {
         config::Provider::Token => limits::TOKEN_BYTES_MAX,
         config::Provider::Webhook
