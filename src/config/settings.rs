@@ -217,7 +217,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("identity", "signing_audience", K::OptionalText(|c| &mut c.identity.signing.audience), "`aud` of signed questions; the origin of the URL without it"),
     S::new("identity", "signing_lifetime_seconds", K::Seconds(1..=3_600, |c| &mut c.identity.signing.lifetime), "How long the signature of a question holds"),
     S::new("identity", "hmac_secret", K::Secret(|c| &mut c.identity.hmac_secret), "Signs every question with HMAC-SHA256 in `X-Portcullis-Signature`"),
-    S::new("identity", "breaker_failures", K::Count(0..=1_000, |c| &mut c.identity.breaker_failures), "Unanswered questions in a row after which the provider is left alone for a pause, which grows from 1 to 30 seconds; 0 = never"),
+    S::new("identity", "breaker_failures", K::Count(0..=1_000, |c| &mut c.identity.breaker_failures), "Unanswered questions of one method (password or key) in a row after which the provider is left alone with its like for a pause, which grows from 1 to 30 seconds; 0 = never"),
     S::new("identity", "token_jwks_url", K::OptionalText(|c| &mut c.identity.token.jwks_url), "Where the public keys of tokens are (JWKS); `https://`, or `http://` to this host"),
     S::new("identity", "token_jwks_file", K::OptionalText(|c| &mut c.identity.token.jwks_file), "The same as a file; it is read again when it changes"),
     S::new("identity", "token_jwks_fresh_seconds", K::Seconds(10..=86_400, |c| &mut c.identity.token.jwks_fresh_for), "How long keys from `token_jwks_url` are used before they are fetched again"),

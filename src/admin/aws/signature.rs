@@ -52,9 +52,9 @@ impl AwsKey {
         let mut bound = ["host", "x-amz-date", "x-amz-target"].iter();
         // Each once, in lower case and in order: a header that is listed or sent twice could mean
         // one thing here and another to who signed it.
-        let in_order = signed.is_sorted_by(|before, after| before < after);
-        let in_lower_case = !authorization.signed_headers.contains(char::is_uppercase);
-        if !(in_order && in_lower_case)
+        let unordered = !signed.is_sorted_by(|before, after| before < after);
+        let unlike = unordered || authorization.signed_headers.contains(char::is_uppercase);
+        if unlike
             || !bound.all(|name| signed.contains(name))
             || !time.starts_with(authorization.date)
             || head.uri.query().is_some()
