@@ -68,6 +68,8 @@ struct View {
     budget: Arc<Budget>,
     metrics: Arc<Metrics>,
     drain: CancellationToken,
+    /// Cancelled when any listener ends, also by a panic.
+    deaf: CancellationToken,
     caches: Vec<Arc<Cached>>,
     door: Arc<Door>,
     roster: Roster,
@@ -106,7 +108,7 @@ impl Watched for View {
     fn readiness(&self) -> Readiness {
         let draining = self.drain.is_cancelled();
         Readiness {
-            listening: !draining,
+            listening: !self.deaf.is_cancelled(),
             configured: true,
             draining,
         }
@@ -190,7 +192,7 @@ impl Gateway {
         });
         let observer = Arc::new(LoginCount(Arc::clone(&metrics)));
         let (door, roster) = (Arc::new(Door::new(door)), Roster::default());
-        let mut listeners = JoinSet::new();
+        let (mut listeners, deaf) = (JoinSet::new(), CancellationToken::new());
         for entrance in entrances {
             let (limits, clock) = (Arc::clone(&limits), Arc::clone(&clock));
             let stores = Arc::clone(&stores);
@@ -204,13 +206,14 @@ impl Gateway {
                 entrance
                     .listener
                     .serve(Arc::clone(&gatehouse), authenticator, drain.clone());
-            listeners.spawn(serving);
+            listeners.spawn(heard(serving, deaf.clone()));
         }
         let view = Arc::new(View {
             gatehouse: Arc::clone(&gatehouse),
             budget,
             metrics,
             drain: drain.clone(),
+            deaf,
             caches,
             door,
             roster,
@@ -277,5 +280,26 @@ impl Gateway {
         {
             tracing::warn!("some uploads could not be cleaned up in time");
         }
+    }
+}
+
+/// Serves, and tells when that ends, also by a panic.
+async fn heard(serving: impl Future<Output = ()>, deaf: CancellationToken) {
+    let _told = deaf.drop_guard();
+    serving.await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_listener_that_panicked_is_told() {
+        let (deaf, mut tasks) = (CancellationToken::new(), JoinSet::new());
+        tasks.spawn(heard(std::future::pending(), deaf.clone()));
+        tokio::task::yield_now().await;
+        assert!(!deaf.is_cancelled());
+        tasks.spawn(heard(async { panic!("as a listener might") }, deaf.clone()));
+        deaf.cancelled().await;
     }
 }

@@ -1,7 +1,9 @@
 //! What the operator can have done: end a user's sessions, forget answers, unlock.
 //!
 //! A command is a POST of JSON. Its content type cannot be sent by a page in a browser without
-//! asking first, so no page can give commands to a port on its reader's own machine.
+//! asking first, so no page can give commands to a port on its reader's own machine. Nor can one
+//! whose name was made to mean that machine (DNS rebinding): without a token, the host that is
+//! asked for has to be this machine by name or by address.
 
 use std::fmt::Debug;
 use std::net::IpAddr;
@@ -9,8 +11,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use hyper::StatusCode;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::http::request;
+use hyper::http::uri::Authority;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
@@ -116,6 +119,10 @@ impl Commands {
                 let why = "commands from other machines need admin.token to be set";
                 return Err((StatusCode::FORBIDDEN, why));
             }
+            None if !asks_this_machine(head) => {
+                let why = "without admin.token, commands go to localhost or a loopback address";
+                return Err((StatusCode::FORBIDDEN, why));
+            }
             None => {}
         }
         if !header(CONTENT_TYPE).starts_with(b"application/json") {
@@ -124,6 +131,22 @@ impl Commands {
         }
         Ok(())
     }
+}
+
+/// Says whether the host that a request is for can be no other machine's.
+fn asks_this_machine(head: &request::Parts) -> bool {
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else {
+        return false;
+    };
+    let host = host.to_str().ok().and_then(|host| host.parse().ok());
+    let is_local = |authority: &Authority| {
+        let host = authority.host();
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse();
+        host.eq_ignore_ascii_case("localhost")
+            || address.is_ok_and(|address: IpAddr| address.to_canonical().is_loopback())
+    };
+    host.as_ref().is_some_and(is_local) && head.uri.authority().is_none_or(is_local)
 }
 
 fn unusable(why: &str) -> (StatusCode, String) {

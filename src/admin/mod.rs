@@ -1,8 +1,9 @@
 //! The operator's port, over plain HTTP: `/livez`, `/readyz`, `/metrics` and the keys of signed
 //! questions, commands, and the one call of AWS's tools that is understood.
 //!
-//! It starts first and stops last, so that a draining gateway can be watched. It trusts nobody: the
-//! head of a request has a deadline, a connection an age, and there are only so many of them.
+//! It is bound before the ports for clients, answers once they are open, and stops last, so that a
+//! draining gateway can be watched. It trusts nobody: the head of a request has a
+//! deadline, a connection an age, and there are only so many of them.
 
 use std::convert::Infallible;
 use std::fmt::Debug;

@@ -67,7 +67,10 @@ impl Refusal {
     /// Says whether the user, and not the gateway or its provider, got something wrong.
     pub(super) fn is_wrong_credential(&self) -> bool {
         self.verdict == AttemptVerdict::Denied
-            && !matches!(self.reason, Denied::STATUS | TOO_MANY | METHOD | REVOKED)
+            && !matches!(
+                self.reason,
+                Denied::STATUS | Denied::TOKEN_KEY | TOO_MANY | METHOD | REVOKED
+            )
             && !Locked::REASONS.contains(&self.reason)
     }
 
@@ -301,5 +304,21 @@ mod tests {
         assert_eq!(judge(&bound, "192.0.2.200"), Ok(()));
         assert_eq!(judge(&bound, "2001:db8:1::2"), Ok(()));
         assert_eq!(judge(&bound, "192.0.3.1"), Err("source-not-in-networks"));
+    }
+
+    #[test]
+    fn what_may_be_about_the_gateway_is_no_wrong_password() {
+        for (reason, wrong) in [
+            ("not-allowed", true),
+            (Denied::STATUS, false),
+            (Denied::TOKEN_KEY, false),
+            (REVOKED, false),
+        ] {
+            assert_eq!(
+                Refusal::denied(reason).is_wrong_credential(),
+                wrong,
+                "{reason}"
+            );
+        }
     }
 }

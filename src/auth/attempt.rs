@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::AuthMethod;
+use crate::limits;
 
 /// Where the audit lines go.
 const AUDIT_TARGET: &str = "portcullis::audit";
@@ -93,4 +94,17 @@ impl AttemptVerdict {
             Self::Unavailable => "unavailable",
         }
     }
+}
+
+/// Makes a name fit for a line of the log, whatever the client sent.
+pub(super) fn loggable(user: &str) -> Box<str> {
+    let mut text = String::new();
+    for c in user.chars().take(limits::USER_NAME_BYTES_MAX) {
+        if c.is_control() {
+            text.extend(c.escape_default());
+        } else {
+            text.push(c);
+        }
+    }
+    text.into()
 }

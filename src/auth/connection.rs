@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::admission::{self, Methods, Refusal, Roles};
-use super::attempt::{AttemptObserver, AttemptRecord, AttemptVerdict};
-use super::door::{Door, DoorSettings};
+use super::attempt::{AttemptObserver, AttemptRecord, AttemptVerdict, loggable};
+use super::door::{Door, DoorSettings, Turn};
 use super::keys::{Listing, OfferedKey};
 use super::roster::{Moment, Roster};
 use super::{AuthMethod, AuthenticatedUser};
@@ -75,6 +75,13 @@ impl Authenticator {
             roster: Roster::default(),
             observer: None,
         }
+    }
+
+    /// Says whether a source may stand for many clients, or is trusted: one that is never made to
+    /// wait.
+    #[must_use]
+    pub fn is_unthrottled(&self, source: IpAddr) -> bool {
+        self.door.is_unthrottled(source)
     }
 
     /// Shares the memory of failures and of who is in with the other ports of the process.
@@ -179,6 +186,7 @@ impl ConnectionAuth {
             Ok((config, opened)) => self.accept(attempt, config, opened),
             Err(refusal) => {
                 let failures = self.count_failure(user, &refusal);
+                attempt.turn = None;
                 self.finish(&attempt, Err(refusal));
                 let unit = self.authenticator.limits.refusal_delay;
                 let delay = refusal_delay(unit, failures, began.elapsed());
@@ -266,6 +274,9 @@ impl ConnectionAuth {
         admission::check_name(settings.user_names, &attempt.user)?;
         admission::check_password(password.expose(), settings.password_bytes_max)?;
         let Authenticator { door, clock, .. } = &*self.authenticator;
+        door.password(&attempt.user, self.source_ip, clock.now())?;
+        attempt.turn = door.turn(&attempt.user, self.source_ip).await;
+        // Whoever went before may have failed once too often.
         door.password(&attempt.user, self.source_ip, clock.now())?;
         let credential = Credential::Password(password.clone());
         let answer = self.ask(attempt, credential).await;
@@ -415,6 +426,7 @@ impl ConnectionAuth {
             fingerprint: None,
             request_id: None,
             asked: self.authenticator.roster.moment(),
+            turn: None,
             started: self.authenticator.clock.now(),
         }
     }
@@ -459,6 +471,8 @@ struct Attempt {
     request_id: Option<Box<str>>,
     /// Before the question.
     asked: Moment,
+    /// Held from before the question until a failure is counted.
+    turn: Option<Turn>,
     started: Instant,
 }
 
@@ -475,17 +489,4 @@ fn refusal_delay(unit: Duration, failures: u32, elapsed: Duration) -> Duration {
     let least = grown.min(limits::REFUSAL_DELAY_MAX).max(unit).max(elapsed);
     let units = least.as_nanos().div_ceil(unit.as_nanos());
     unit.saturating_mul(u32::try_from(units).unwrap_or(u32::MAX))
-}
-
-/// Makes a name fit for a line of the log, whatever the client sent.
-fn loggable(user: &str) -> Box<str> {
-    let mut text = String::new();
-    for c in user.chars().take(limits::USER_NAME_BYTES_MAX) {
-        if c.is_control() {
-            text.extend(c.escape_default());
-        } else {
-            text.push(c);
-        }
-    }
-    text.into()
 }

@@ -2,7 +2,8 @@
 //!
 //! Failures are counted for a user name together with the source, and for a source alone, never
 //! for a name alone: anybody could lock a partner out. Refusals of the same pair come ever later,
-//! and from a bound on a pair or a source is refused without asking anybody.
+//! and from a bound on a pair or a source is refused without asking anybody. Of one pair only as
+//! many questions are under way at once as it may fail: guesses that come together wait in line.
 //!
 //! Behind a balancer that hides its clients all of them are one source. Therefore, as long as
 //! every login comes from one address, the rule for sources rests and a pair waits only briefly.
@@ -10,10 +11,12 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use crate::idp::{Network, host_of};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::idp::{Network, folded, host_of};
 use crate::limits;
 
 /// What the operator allows.
@@ -74,6 +77,8 @@ struct Book {
     pairs: Table<(Box<str>, IpAddr)>,
     sources: Table<IpAddr>,
     crowd: Crowd,
+    /// Where questions of a pair wait for each other; as many as there are connections at most.
+    lines: HashMap<(Box<str>, IpAddr), Weak<Semaphore>>,
     /// The warning about one source for all was written.
     warned: bool,
 }
@@ -93,6 +98,33 @@ impl Door {
             return Err(Locked::Pair);
         }
         Ok(())
+    }
+
+    /// Waits until another question about this user may be under way.
+    ///
+    /// To be kept until the failure is counted, and the lock to be looked at again with it.
+    pub(super) async fn turn(&self, user: &str, source: IpAddr) -> Option<Turn> {
+        if self.is_unthrottled(source) {
+            return None;
+        }
+        let line = self.line(pair(user, source));
+        // It is never closed.
+        let permit = line.acquire_owned().await.ok()?;
+        Some(Turn { _permit: permit })
+    }
+
+    fn line(&self, pair: (Box<str>, IpAddr)) -> Arc<Semaphore> {
+        let mut book = self.book();
+        if let Some(line) = book.lines.get(&pair).and_then(Weak::upgrade) {
+            return line;
+        }
+        if book.lines.len() >= limits::DOOR_ENTRIES_MAX {
+            book.lines.retain(|_, line| line.strong_count() > 0);
+        }
+        let places = usize::try_from(self.settings.failures_max).unwrap_or(usize::MAX);
+        let line = Arc::new(Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS)));
+        book.lines.insert(pair, Arc::downgrade(&line));
+        line
     }
 
     /// Says whether somebody may be asked about anything from this source.
@@ -119,13 +151,16 @@ impl Door {
         } else {
             settings.lockout
         };
-        let rule = |failures_max, lockout| Rule {
-            failures_max,
-            window: settings.window,
-            lockout,
+        let by_pair = Rule {
+            failures_max: settings.failures_max,
+            window: Window::AfterLast(settings.window),
+            lockout: pair_lockout,
         };
-        let by_pair = rule(settings.failures_max, pair_lockout);
-        let by_source = rule(settings.failures_per_source_max, settings.lockout);
+        let by_source = Rule {
+            failures_max: settings.failures_per_source_max,
+            window: Window::AfterFirst(settings.window),
+            lockout: settings.lockout,
+        };
         let pair = book.pairs.count(pair(user, source), now, by_pair);
         let all = book.sources.count(host_of(source), now, by_source);
         if pair.locked_now {
@@ -152,7 +187,7 @@ impl Door {
     /// many entries there were.
     pub fn unlock(&self, user: Option<&str>, source: Option<IpAddr>) -> usize {
         let mut book = self.book();
-        let (user, source) = (user.map(folded), source.map(host_of));
+        let (user, source) = (user.map(key), source.map(host_of));
         let before = book.pairs.0.len().saturating_add(book.sources.0.len());
         let meant = |of: &IpAddr| source.is_none_or(|source| *of == source);
         book.pairs
@@ -165,7 +200,7 @@ impl Door {
         before.saturating_sub(book.pairs.0.len().saturating_add(book.sources.0.len()))
     }
 
-    fn is_unthrottled(&self, source: IpAddr) -> bool {
+    pub(super) fn is_unthrottled(&self, source: IpAddr) -> bool {
         let networks = &self.settings.unthrottled;
         networks.iter().any(|network| network.contains(source))
     }
@@ -175,22 +210,38 @@ impl Door {
     }
 }
 
-fn pair(user: &str, source: IpAddr) -> (Box<str>, IpAddr) {
-    (folded(user), host_of(source))
+/// A place in the line of a pair, given up when it is dropped.
+#[derive(Debug)]
+pub(super) struct Turn {
+    _permit: OwnedSemaphorePermit,
 }
 
-/// Makes one name of those that a provider may take for the same.
-fn folded(user: &str) -> Box<str> {
-    let name: String = user.chars().flat_map(char::to_lowercase).collect();
-    name.into()
+fn pair(user: &str, source: IpAddr) -> (Box<str>, IpAddr) {
+    (key(user), host_of(source))
+}
+
+/// Returns what is kept of a name. Longer ones are asked about nowhere, and a client may send any.
+fn key(user: &str) -> Box<str> {
+    let end = user.char_indices().nth(limits::USER_NAME_BYTES_MAX);
+    let kept = end.and_then(|(at, _)| user.get(..at));
+    folded(kept.unwrap_or(user))
 }
 
 /// A bound on failures, and what follows.
 #[derive(Debug, Clone, Copy)]
 struct Rule {
     failures_max: u32,
-    window: Duration,
+    window: Window,
     lockout: Duration,
+}
+
+/// When failures are forgotten.
+#[derive(Debug, Clone, Copy)]
+enum Window {
+    /// Each failure keeps those before it.
+    AfterLast(Duration),
+    /// An office never is without a failure for long: the old ones go whatever comes.
+    AfterFirst(Duration),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -236,10 +287,11 @@ impl<K: Hash + Eq + Clone> Table<K> {
         if !self.0.contains_key(&key) {
             self.make_room(now);
         }
+        let (Window::AfterLast(window) | Window::AfterFirst(window)) = rule.window;
         let fresh = Entry {
             failures: 0,
             last: now,
-            forgotten_at: now + rule.window,
+            forgotten_at: now + window,
             locked_until: None,
         };
         let entry = self.0.entry(key).or_insert(fresh);
@@ -248,7 +300,9 @@ impl<K: Hash + Eq + Clone> Table<K> {
         }
         entry.failures = entry.failures.saturating_add(1);
         entry.last = now;
-        entry.forgotten_at = now + rule.window;
+        if let Window::AfterLast(window) = rule.window {
+            entry.forgotten_at = now + window;
+        }
         let locked_now = entry.failures >= rule.failures_max;
         if locked_now {
             let until = now + rule.lockout;
@@ -358,6 +412,18 @@ mod tests {
     }
 
     #[test]
+    fn failures_of_a_source_that_are_spread_over_a_day_lock_nobody_out() {
+        let (door, now) = door(100, 3);
+        let office = ip("192.0.2.1");
+        for minute in (0..24 * 60).step_by(10) {
+            let then = now + Duration::from_secs(minute * 60);
+            crowd(&door, then);
+            door.failed(&format!("user-{minute}"), office, then);
+            assert_eq!(door.source(office, then), Ok(()), "minute {minute}");
+        }
+    }
+
+    #[test]
     fn behind_one_address_no_source_is_locked_out_and_a_user_only_briefly() {
         let (door, now) = door(2, 3);
         let balancer = ip("192.0.2.1");
@@ -398,5 +464,16 @@ mod tests {
             door.failed(&format!("user-{at}"), ip("192.0.2.1"), later);
         }
         assert!(door.book().pairs.0.len() <= limits::DOOR_ENTRIES_MAX);
+    }
+
+    #[test]
+    fn of_a_long_name_little_is_kept() {
+        let (door, now) = door(2, 100);
+        let long = "é".repeat(limits::USER_NAME_BYTES_MAX + 100_000);
+        door.failed(&long, ip("192.0.2.1"), now);
+        door.failed(&long, ip("192.0.2.1"), now);
+        let lengths: Vec<usize> = door.book().pairs.0.keys().map(|(n, _)| n.len()).collect();
+        assert_eq!(lengths, [2 * limits::USER_NAME_BYTES_MAX]);
+        assert!(door.password(&long, ip("192.0.2.1"), now).is_err());
     }
 }

@@ -1,13 +1,14 @@
 //! Who is in, so that the operator can end a user's sessions at once.
 //!
 //! A revocation also stops a login that was under way: whoever was answered before it, and comes
-//! in after it, is turned away.
+//! in after it, is turned away. Names are folded: a provider may let `Ann` in as `ann`.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::idp::folded;
 use crate::limits;
 
 /// The logged-in connections of the process.
@@ -54,8 +55,9 @@ impl Roster {
 
     /// Enters a user; `None` if the user was revoked since the answer was asked for.
     pub(super) fn enter(&self, login_name: &str, user: &str, asked: Moment) -> Option<Presence> {
+        let (login_name, user) = (folded(login_name), folded(user));
         let mut book = self.book();
-        if book.was_revoked_since(asked, login_name, user) {
+        if book.was_revoked_since(asked, &login_name, &user) {
             return None;
         }
         book.entries = book.entries.wrapping_add(1);
@@ -63,8 +65,8 @@ impl Roster {
         book.present.insert(
             number,
             Present {
-                login_name: login_name.into(),
-                user: user.into(),
+                login_name,
+                user,
                 revoked: revoked.clone(),
             },
         );
@@ -78,13 +80,14 @@ impl Roster {
     /// Ends the connections of a user, by login name or canonical name, and stops logins that are
     /// under way; returns how many connections there were.
     pub fn revoke(&self, user: &str) -> usize {
+        let user = folded(user);
         let mut book = self.book();
         book.revocations = book.revocations.saturating_add(1);
-        book.revoked.push_back(user.into());
+        book.revoked.push_back(user.clone());
         if book.revoked.len() > limits::REVOCATIONS_REMEMBERED_MAX {
             book.revoked.pop_front();
         }
-        let theirs = |present: &&Present| &*present.login_name == user || &*present.user == user;
+        let theirs = |present: &&Present| present.login_name == user || present.user == user;
         let ended = book.present.values().filter(theirs);
         ended.map(|present| present.revoked.cancel()).count()
     }
@@ -163,5 +166,15 @@ mod tests {
             roster.revoke("somebody");
         }
         assert!(roster.enter("bob", "bob", asked).is_none());
+    }
+
+    #[test]
+    fn another_spelling_of_a_name_is_no_way_around_a_revocation() {
+        let roster = Roster::default();
+        let asked = roster.moment();
+        let ann = roster.enter("ANN", "ANN", asked).unwrap();
+        assert_eq!(roster.revoke("Ann"), 1);
+        assert!(ann.revoked().is_cancelled());
+        assert!(roster.enter("aNN", "aNN", asked).is_none());
     }
 }

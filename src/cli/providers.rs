@@ -268,6 +268,8 @@ fn remembered(
     let settings = CacheSettings {
         provider: opened.name.into(),
         server_id: server_id(config, identity).into(),
+        user_prefix: identity.user_prefix.as_deref().map(Into::into),
+        user_suffix: identity.user_suffix.as_deref().map(Into::into),
         allowed_for: identity.cache.allowed_for,
         denied_for: identity.cache.denied_for,
         stale_for: identity.cache.stale_for,
@@ -435,7 +437,7 @@ pub(super) fn auth(identity: &Identity) -> AuthSettings {
     }
 }
 
-const fn password_bytes_max(identity: &Identity) -> usize {
+pub(super) const fn password_bytes_max(identity: &Identity) -> usize {
     match identity.provider {
         config::Provider::Token => limits::TOKEN_BYTES_MAX,
         config::Provider::Webhook

@@ -123,6 +123,9 @@ fn aws(config: &Config, opened: &[Opened<'_>]) -> Option<Arc<Aws>> {
         id: providers::server_id(config, opened.identity).into(),
         provider: Arc::clone(&opened.provider),
         user_names: providers::user_names(opened.identity),
+        user_prefix: opened.identity.user_prefix.as_deref().map(Into::into),
+        user_suffix: opened.identity.user_suffix.as_deref().map(Into::into),
+        password_bytes_max: providers::password_bytes_max(opened.identity),
     };
     let servers = opened.iter().map(server).collect();
     Some(Arc::new(Aws::new(key, servers, Arc::new(SystemClock))))

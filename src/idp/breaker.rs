@@ -1,5 +1,8 @@
 //! Leaves a provider alone that does not answer: logins fail at once instead of after its time-out,
 //! and a provider that comes back is not met by all of them at the same time.
+//!
+//! Passwords and look-ups of keys have a breaker each: some services answer the one and fail at
+//! every other, and must not seem gone because of it.
 
 mod state;
 
@@ -8,16 +11,35 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use self::state::{Breaker, Ending, Pass};
-use super::{IdentityProvider, IdpError, Question, Verdict};
+use super::{AuthMethod, IdentityProvider, IdpError, Question, Verdict};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+
+#[derive(Debug)]
+struct Breakers {
+    password: Breaker,
+    public_key: Breaker,
+}
+
+impl Breakers {
+    const fn of(&mut self, method: AuthMethod) -> &mut Breaker {
+        match method {
+            AuthMethod::Password => &mut self.password,
+            AuthMethod::PublicKey => &mut self.public_key,
+        }
+    }
+
+    const fn any_is_open(&self) -> bool {
+        self.password.is_open() || self.public_key.is_open()
+    }
+}
 
 /// A provider behind a breaker. Belongs below the cache, whose older answers can then stand in.
 #[derive(Debug)]
 pub struct Guarded {
     provider: Arc<dyn IdentityProvider>,
     name: Box<str>,
-    breaker: Mutex<Breaker>,
+    breakers: Mutex<Breakers>,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
 }
@@ -36,30 +58,38 @@ impl Guarded {
         Self {
             provider,
             name: name.into(),
-            breaker: Mutex::new(Breaker::new(failures_max)),
+            breakers: Mutex::new(Breakers {
+                password: Breaker::new(failures_max),
+                public_key: Breaker::new(failures_max),
+            }),
             metrics,
             clock,
         }
     }
 
-    fn breaker(&self) -> MutexGuard<'_, Breaker> {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    fn breakers(&self) -> MutexGuard<'_, Breakers> {
+        self.breakers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ended(&self, pass: Pass, ending: Ending) {
+    fn ended(&self, method: AuthMethod, pass: Pass, ending: Ending) {
         let now = self.clock.now();
-        let mut breaker = self.breaker();
+        let mut breakers = self.breakers();
+        let breaker = breakers.of(method);
         let was_open = breaker.is_open();
         breaker.ended(pass, ending, now);
         let is_open = breaker.is_open();
         // Under the lock, so that the gauge and the log tell the last change last.
         if is_open != was_open {
-            self.metrics.idp_breaker(&self.name, is_open);
-            let provider = &*self.name;
+            self.metrics.idp_breaker(&self.name, breakers.any_is_open());
+            let (provider, method) = (&*self.name, method.as_str());
             if is_open {
-                tracing::warn!(provider, "the identity provider is left alone for a while");
+                tracing::warn!(
+                    provider,
+                    method,
+                    "the identity provider is left alone for a while"
+                );
             } else {
-                tracing::info!(provider, "the identity provider answers again");
+                tracing::info!(provider, method, "the identity provider answers again");
             }
         }
     }
@@ -68,7 +98,8 @@ impl Guarded {
 #[async_trait]
 impl IdentityProvider for Guarded {
     async fn ask(&self, question: &Question) -> Result<Verdict, IdpError> {
-        let admitted = self.breaker().admit(self.clock.now());
+        let method = question.credential.method();
+        let admitted = self.breakers().of(method).admit(self.clock.now());
         let Some(pass) = admitted else {
             self.metrics.idp_kept_back(&self.name);
             return Err(IdpError::Unavailable {
@@ -78,6 +109,7 @@ impl IdentityProvider for Guarded {
         };
         let mut passage = Passage {
             guarded: self,
+            method,
             pass,
             ending: Ending::Abandoned,
         };
@@ -93,12 +125,13 @@ impl IdentityProvider for Guarded {
 /// A question on its way; its end is reported even when the login is given up.
 struct Passage<'g> {
     guarded: &'g Guarded,
+    method: AuthMethod,
     pass: Pass,
     ending: Ending,
 }
 
 impl Drop for Passage<'_> {
     fn drop(&mut self) {
-        self.guarded.ended(self.pass, self.ending);
+        self.guarded.ended(self.method, self.pass, self.ending);
     }
 }

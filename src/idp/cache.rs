@@ -5,11 +5,13 @@
 //! share one flight, which belongs to the cache: whoever asked first may go without taking the
 //! answer away from the others.
 
+mod lifetime;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use hmac::{Hmac, Mac as _};
@@ -18,7 +20,9 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
-use super::{Credential, IdentityProvider, IdpError, Question, UserConfig, Verdict};
+use self::lifetime::spread;
+pub use self::lifetime::{Freshness, Lifetime};
+use super::{Credential, IdentityProvider, IdpError, Question, UserConfig, Verdict, folded};
 use crate::clock::Clock;
 use crate::metrics::{Lookup, Metrics};
 
@@ -28,6 +32,9 @@ pub struct CacheSettings {
     /// Names the provider and its settings: answers of one are never another's.
     pub provider: Box<str>,
     pub server_id: Box<str>,
+    /// What a router takes off a name before it asks here.
+    pub user_prefix: Option<Box<str>>,
+    pub user_suffix: Option<Box<str>>,
     /// The longest that an answer counts as fresh; zero switches the cache off.
     pub allowed_for: Duration,
     /// The same for explicit denials.
@@ -41,39 +48,11 @@ pub struct CacheSettings {
     pub bytes_max: u64,
 }
 
-/// Whether an answer may be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Freshness {
-    Fresh,
-    /// Only while the provider is unavailable.
-    Stale,
-    Spent,
-}
-
-/// When an answer was asked for, and how long it may be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lifetime {
-    pub asked_at: Instant,
-    pub fresh_for: Duration,
-    pub stale_for: Duration,
-    /// Set by the provider; ends the answer whatever its age.
-    pub expires_at: Option<SystemTime>,
-}
-
-impl Lifetime {
-    /// Says what an answer is worth at a time.
-    #[must_use]
-    pub fn freshness(&self, now: Instant, wall: SystemTime) -> Freshness {
-        let age = now.saturating_duration_since(self.asked_at);
-        if self.expires_at.is_some_and(|end| end <= wall) {
-            Freshness::Spent
-        } else if age < self.fresh_for {
-            Freshness::Fresh
-        } else if age < self.fresh_for.saturating_add(self.stale_for) {
-            Freshness::Stale
-        } else {
-            Freshness::Spent
-        }
+impl CacheSettings {
+    fn login_name(&self, asked: &str) -> Box<str> {
+        let [prefix, suffix] = [&self.user_prefix, &self.user_suffix];
+        let [prefix, suffix] = [prefix, suffix].map(|part| part.as_deref().unwrap_or(""));
+        format!("{prefix}{asked}{suffix}").into()
     }
 }
 
@@ -102,9 +81,12 @@ struct State {
 
 #[derive(Debug)]
 struct Entry {
-    user: Box<str>,
+    /// As the user logs in.
+    login_name: Box<str>,
     verdict: Verdict,
     lifetime: Lifetime,
+    /// No flush came while it was asked for; before that is known, nobody may use it.
+    kept: AtomicBool,
 }
 
 /// A question that is being asked.
@@ -152,9 +134,10 @@ impl Cached {
     /// answers there were.
     pub async fn flush_user(&self, user: &str) -> usize {
         self.state.begin_flush();
+        let user = folded(user);
         let mut forgotten = 0_usize;
         for (key, entry) in &self.state.entries {
-            if entry.is_about(user) {
+            if entry.is_about(&user) {
                 self.state.entries.invalidate(&*key).await;
                 forgotten = forgotten.saturating_add(1);
             }
@@ -214,7 +197,7 @@ impl IdentityProvider for Cached {
             return state.provider.ask(question).await;
         }
         let key = state.key(question);
-        if let Some(entry) = state.entries.get(&key).await
+        if let Some(entry) = state.known(&key).await
             && state.freshness(&entry) == Freshness::Fresh
         {
             state.metrics.cache_lookup(Lookup::Hit);
@@ -255,7 +238,7 @@ impl Drop for Landing {
 
 impl State {
     async fn fly(&self, key: CacheKey, flushes: u64, question: &Question) -> Answer {
-        let known = self.entries.get(&key).await;
+        let known = self.known(&key).await;
         // Another flight may have landed between the look into the cache and this one's start.
         if let Some(entry) = &known
             && self.freshness(entry) == Freshness::Fresh
@@ -319,18 +302,28 @@ impl State {
         };
         // An answer that is not to be remembered must not stand in for a later one either.
         (!lifetime.fresh_for.is_zero()).then(|| Entry {
-            user: question.username.clone(),
+            login_name: settings.login_name(&question.username),
             verdict: verdict.clone(),
             lifetime,
+            kept: AtomicBool::new(false),
         })
     }
 
     async fn remember(&self, key: CacheKey, flushes: u64, entry: Entry) {
-        self.entries.insert(key, Arc::new(entry)).await;
+        let entry = Arc::new(entry);
+        self.entries.insert(key, Arc::clone(&entry)).await;
         // A flush counts first and clears then: either it saw the entry, or this sees the count.
         if self.flushes.load(Ordering::Acquire) != flushes {
             self.entries.invalidate(&key).await;
+        } else {
+            entry.kept.store(true, Ordering::Release);
         }
+    }
+
+    /// Returns what is known for certain.
+    async fn known(&self, key: &CacheKey) -> Option<Arc<Entry>> {
+        let entry = self.entries.get(key).await;
+        entry.filter(|entry| entry.kept.load(Ordering::Acquire))
     }
 
     /// Returns an answer for the time of an outage: somebody who was let in before.
@@ -345,7 +338,7 @@ impl State {
                     .now()
                     .saturating_duration_since(entry.lifetime.asked_at);
                 tracing::warn!(
-                    user = &*entry.user,
+                    user = &*entry.login_name,
                     age_seconds = age.as_secs(),
                     "an older answer stands in: the identity provider is unavailable"
                 );
@@ -403,12 +396,13 @@ impl State {
 }
 
 impl Entry {
+    /// Says whether an answer is about a user whose name was folded.
     fn is_about(&self, user: &str) -> bool {
         let canonical = match &self.verdict {
-            Verdict::Allowed(config) => Some(&*config.user),
+            Verdict::Allowed(config) => Some(folded(&config.user)),
             Verdict::Denied(_) => None,
         };
-        &*self.user == user || canonical == Some(user)
+        *folded(&self.login_name) == *user || canonical.as_deref() == Some(user)
     }
 
     /// Estimates the memory, a little high.
@@ -438,13 +432,6 @@ impl Entry {
     }
 }
 
-/// Takes a part of a time off, the same for the same key: the key is as good as random.
-fn spread(time: Duration, percent: u8, key: &CacheKey) -> Duration {
-    let [chance, ..] = *key;
-    let part = time.saturating_mul(u32::from(chance) * u32::from(percent.min(100)));
-    time.saturating_sub(part / (255 * 100))
-}
-
 /// moka panics at times over a thousand years; one year is as good.
 const KEPT_MAX: Duration = Duration::from_secs(366 * 86_400);
 
@@ -452,49 +439,55 @@ const KEPT_MAX: Duration = Duration::from_secs(366 * 86_400);
 mod tests {
     use super::*;
     use crate::clock::SystemClock;
+    use crate::idp::Denied;
 
-    #[test]
-    fn a_spread_time_is_never_longer_nor_much_shorter() {
-        let minute = Duration::from_secs(60);
-        let of = |chance| spread(minute, 10, &[chance; 32]);
-        assert_eq!((of(0), of(255)), (minute, Duration::from_secs(54)));
-        assert!(of(100) < of(99));
-        assert_eq!(spread(minute, 0, &[255; 32]), minute);
+    #[derive(Debug)]
+    struct Nobody;
+
+    #[async_trait]
+    impl IdentityProvider for Nobody {
+        async fn ask(&self, _question: &Question) -> Answer {
+            Ok(Verdict::Denied(Denied {
+                reason: "not-allowed",
+                detail: None,
+            }))
+        }
     }
 
-    #[test]
-    fn an_answer_is_fresh_then_stale_then_spent() {
-        let (start, wall) = (SystemClock.now(), SystemClock.wall());
-        let seconds = Duration::from_secs;
-        let lifetime = Lifetime {
-            asked_at: start,
-            fresh_for: seconds(60),
-            stale_for: seconds(600),
-            expires_at: None,
-        };
-        for (age, expected) in [
-            (0, Freshness::Fresh),
-            (59, Freshness::Fresh),
-            (60, Freshness::Stale),
-            (659, Freshness::Stale),
-            (660, Freshness::Spent),
-        ] {
-            assert_eq!(
-                lifetime.freshness(start + seconds(age), wall),
-                expected,
-                "{age}"
-            );
-        }
-        let expired = Lifetime {
-            expires_at: Some(wall),
-            ..lifetime
-        };
-        assert_eq!(expired.freshness(start, wall), Freshness::Spent);
-        let never = Lifetime {
-            fresh_for: Duration::ZERO,
+    #[tokio::test]
+    async fn an_answer_is_used_only_once_no_flush_came_before_it() {
+        let settings = CacheSettings {
+            provider: "".into(),
+            server_id: "".into(),
+            user_prefix: None,
+            user_suffix: None,
+            allowed_for: Duration::from_secs(60),
+            denied_for: Duration::from_secs(60),
             stale_for: Duration::ZERO,
-            ..lifetime
+            spread_percent: 0,
+            bytes_max: 1 << 20,
         };
-        assert_eq!(never.freshness(start, wall), Freshness::Spent);
+        let (metrics, clock) = (Arc::new(Metrics::default()), Arc::new(SystemClock));
+        let state = Cached::new(Arc::new(Nobody), settings, metrics, clock)
+            .unwrap()
+            .state;
+        let question = Question {
+            request_id: "c1-1".into(),
+            username: "ann".into(),
+            credential: Credential::PublicKey,
+            source_ip: IpAddr::from([192, 0, 2, 7]),
+            session_id: "c1".into(),
+        };
+        let key = state.key(&question);
+        let verdict = state.provider.ask(&question).await.unwrap();
+        let entry = || state.entry(&key, &question, &verdict, state.clock.now());
+        // As between the insertion and the look at the flushes.
+        let inserted = Arc::new(entry().unwrap());
+        state.entries.insert(key, inserted).await;
+        assert!(state.known(&key).await.is_none());
+        state.remember(key, 1, entry().unwrap()).await;
+        assert!(state.known(&key).await.is_none());
+        state.remember(key, 0, entry().unwrap()).await;
+        assert!(state.known(&key).await.is_some());
     }
 }

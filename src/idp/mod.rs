@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 pub use self::aws::Credentials as AwsCredentials;
 pub use self::exchange::{Examined, Exchange};
-pub use self::names::UserNameRule;
+pub use self::names::{UserNameRule, folded};
 pub use self::network::{Network, NetworkError, host_of};
 use crate::secret::Secret;
 use crate::vfs::HomeDirectory;

@@ -35,9 +35,23 @@ impl UserNameRule {
     }
 }
 
+/// Makes one name of those that a provider may take for the same: `Ann`, `ANN` and `ann`.
+#[must_use]
+pub fn folded(user: &str) -> Box<str> {
+    let name: String = user.chars().flat_map(char::to_lowercase).collect();
+    name.into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spellings_of_a_name_are_one() {
+        for (name, one) in [("ANN", "ann"), ("Jörg", "jörg"), ("JÖRG@X", "jörg@x")] {
+            assert_eq!(&*folded(name), one);
+        }
+    }
 
     #[test]
     fn user_names_follow_the_rule_of_their_provider() {

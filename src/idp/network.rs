@@ -57,7 +57,7 @@ impl FromStr for Network {
             None => (text, None),
         };
         let address: IpAddr = address.parse().map_err(|_| NetworkError)?;
-        let whole = if address.is_ipv4() { 32 } else { 128 };
+        let whole: u8 = if address.is_ipv4() { 32 } else { 128 };
         let prefix_length = match length {
             None => whole,
             // `u8::from_str` takes a sign; a network has none.
@@ -69,10 +69,19 @@ impl FromStr for Network {
         if prefix_length > whole {
             return Err(NetworkError);
         }
-        Ok(Self {
-            address,
-            prefix_length,
-        })
+        // Sources are compared as IPv4 addresses where they are some, so networks have to be.
+        Ok(
+            match (address.to_canonical(), prefix_length.checked_sub(96)) {
+                (address @ IpAddr::V4(_), Some(prefix_length)) if whole == 128 => Self {
+                    address,
+                    prefix_length,
+                },
+                _ => Self {
+                    address,
+                    prefix_length,
+                },
+            },
+        )
     }
 }
 
@@ -91,6 +100,12 @@ mod tests {
             ("0.0.0.0/0", "8.8.8.8", true),
             ("0.0.0.0/0", "2001:db8::1", false),
             ("203.0.113.0/24", "::ffff:203.0.113.9", true),
+            ("::ffff:192.0.2.0/120", "192.0.2.9", true),
+            ("::ffff:192.0.2.0/120", "192.0.3.9", false),
+            ("::ffff:192.0.2.0/120", "::ffff:192.0.2.9", true),
+            ("::ffff:192.0.2.7", "192.0.2.7", true),
+            ("::ffff:192.0.2.7", "192.0.2.8", false),
+            ("::ffff:0:0/96", "192.0.2.7", true),
             ("2001:db8::/32", "2001:db8:ffff::1", true),
             ("2001:db8::/32", "2001:db9::1", false),
             ("::/0", "2001:db9::1", true),

@@ -35,36 +35,50 @@ impl Router {
     pub const fn new(routes: Vec<Route>) -> Self {
         Self { routes }
     }
+}
 
-    /// Returns whom to ask about which name.
-    fn candidates<'a>(&'a self, username: &'a str) -> Vec<(&'a Route, &'a str)> {
-        let own = |route: &'a Route| Some((route, route.own_name(username)?));
-        let owners: Vec<_> = self.routes.iter().filter_map(own).collect();
-        if !owners.is_empty() {
-            return owners;
+/// What a name has to begin and to end with to be one provider's alone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Mark<'r> {
+    pub prefix: Option<&'r str>,
+    pub suffix: Option<&'r str>,
+}
+
+/// Returns whom to ask about which name (pure).
+pub fn candidates<'r, 'n, R>(
+    routes: impl Iterator<Item = &'r R> + Clone,
+    mark: impl Fn(&'r R) -> Mark<'r>,
+    username: &'n str,
+) -> Vec<(&'r R, &'n str)> {
+    let own = |route: &'r R| Some((route, mark(route).own_name(username)?));
+    let owners: Vec<_> = routes.clone().filter_map(own).collect();
+    if !owners.is_empty() {
+        return owners;
+    }
+    let open = routes.filter(|route| mark(route).takes_any_name());
+    open.map(|route| (route, username)).collect()
+}
+
+impl Mark<'_> {
+    const fn takes_any_name(self) -> bool {
+        self.suffix.is_none() && self.prefix.is_none()
+    }
+
+    /// Returns the name without its suffix and prefix, if it has what is asked for.
+    fn own_name(self, username: &str) -> Option<&str> {
+        if self.takes_any_name() {
+            return None;
         }
-        let open = self.routes.iter().filter(|route| route.takes_any_name());
-        open.map(|route| (route, username)).collect()
+        let name = username.strip_suffix(self.suffix.unwrap_or(""))?;
+        name.strip_prefix(self.prefix.unwrap_or(""))
     }
 }
 
 impl Route {
-    const fn takes_any_name(&self) -> bool {
-        self.suffix.is_none() && self.prefix.is_none()
-    }
-
-    /// Returns the name without its suffix and prefix, if it has what this route asks for.
-    fn own_name<'n>(&self, username: &'n str) -> Option<&'n str> {
-        if self.takes_any_name() {
-            return None;
-        }
-        let name = match &self.suffix {
-            Some(suffix) => username.strip_suffix(&**suffix)?,
-            None => username,
-        };
-        match &self.prefix {
-            Some(prefix) => name.strip_prefix(&**prefix),
-            None => Some(name),
+    fn mark(&self) -> Mark<'_> {
+        Mark {
+            prefix: self.prefix.as_deref(),
+            suffix: self.suffix.as_deref(),
         }
     }
 }
@@ -72,19 +86,17 @@ impl Route {
 #[async_trait]
 impl IdentityProvider for Router {
     async fn ask(&self, question: &Question) -> Result<Verdict, IdpError> {
-        let mut denial = Denied {
-            reason: "no-provider-for-name",
-            detail: None,
-        };
-        for (route, name) in self.candidates(&question.username) {
+        let mut unasked = "no-provider-for-name";
+        let mut denial: Option<Denied> = None;
+        for (route, name) in candidates(self.routes.iter(), Route::mark, &question.username) {
             if !route.user_names.allows(name) {
-                denial.reason = "user-name";
+                unasked = "user-name";
                 continue;
             }
             if let Credential::Password(password) = &question.credential
                 && password.expose().len() > route.password_bytes_max
             {
-                denial.reason = "password-too-long";
+                unasked = "password-too-long";
                 continue;
             }
             let question = Question {
@@ -92,10 +104,21 @@ impl IdentityProvider for Router {
                 ..question.clone()
             };
             match route.provider.ask(&question).await? {
-                Verdict::Denied(denied) => denial = denied,
+                Verdict::Denied(denied) => {
+                    // A 403 of the next provider must not hide that this one knows the user: that
+                    // one is a wrong password, and the other is none.
+                    let hides = denial.as_ref().is_some_and(Denied::is_explicit);
+                    if denied.is_explicit() || !hides {
+                        denial = Some(denied);
+                    }
+                }
                 allowed @ Verdict::Allowed(_) => return Ok(allowed),
             }
         }
-        Ok(Verdict::Denied(denial))
+        let nobody = || Denied {
+            reason: unasked,
+            detail: None,
+        };
+        Ok(Verdict::Denied(denial.unwrap_or_else(nobody)))
     }
 }

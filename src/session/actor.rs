@@ -184,6 +184,7 @@ impl Session {
     ) -> End {
         let drain = self.environment.drain.clone();
         let revoked = self.user.revoked().clone();
+        let gone = inbound.gone();
         let expiry = self.expiry();
         tokio::pin!(expiry);
         let out = Arc::clone(&self.out);
@@ -228,6 +229,8 @@ impl Session {
                     self.reclaim_slots();
                     self.reclaim_read_ahead();
                 }
+                // Its end would come with its bytes, which wait.
+                () = gone.cancelled(), if hasty => return End::Gone,
                 () = drain.cancelled(), if !drain.is_cancelled() => {}
                 () = revoked.cancelled() => {}
                 () = &mut expiry => {

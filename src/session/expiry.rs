@@ -1,20 +1,77 @@
 //! When a session is over its time.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use super::actor::Session;
+use crate::clock::Clock;
+use crate::idp::UserConfig;
+
+/// The longest that a clock which was set forward goes unnoticed.
+const STEP: Duration = Duration::from_secs(30);
 
 impl Session {
     /// Waits until the identity provider's answer is over its time, if it ever is.
     pub(super) fn expiry(&self) -> impl Future<Output = ()> + use<> {
-        let now = self.environment.clock.wall();
+        let clock = Arc::clone(&self.environment.clock);
         let expires_at = self.user.config().expires_at;
-        let left = expires_at.map(|end| end.duration_since(now).unwrap_or(Duration::ZERO));
         async move {
-            match left {
-                Some(left) => tokio::time::sleep(left).await,
+            match expires_at {
+                Some(end) => wait(&*clock, end, STEP).await,
                 None => std::future::pending().await,
             }
         }
+    }
+}
+
+/// Says whether nothing may begin any more on the strength of an answer.
+pub(super) fn is_over(config: &UserConfig, now: SystemTime) -> bool {
+    config.expires_at.is_some_and(|end| end <= now)
+}
+
+async fn wait(clock: &dyn Clock, end: SystemTime, step: Duration) {
+    while let Ok(left) = end.duration_since(clock.wall())
+        && !left.is_zero()
+    {
+        tokio::time::sleep(left.min(step)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::clock::SystemClock;
+
+    #[derive(Debug)]
+    struct Settable(Mutex<SystemTime>);
+
+    impl Clock for Settable {
+        fn now(&self) -> Instant {
+            SystemClock.now()
+        }
+
+        fn wall(&self) -> SystemTime {
+            *self.0.lock().unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_forward_is_noticed() {
+        let start = SystemClock.wall();
+        let clock = Settable(Mutex::new(start));
+        let end = start + Duration::from_secs(3_600);
+        let over = wait(&clock, end, Duration::from_millis(5));
+        tokio::pin!(over);
+        let early = tokio::time::timeout(Duration::from_millis(50), over.as_mut()).await;
+        assert!(early.is_err());
+        *clock.0.lock().unwrap() = end;
+        let patience = Duration::from_secs(10);
+        assert_eq!(tokio::time::timeout(patience, over).await, Ok(()));
+        // What is over is so at once.
+        let over = wait(&clock, start, patience * 2);
+        assert_eq!(tokio::time::timeout(patience, over).await, Ok(()));
     }
 }

@@ -42,6 +42,10 @@ pub use self::seats::Seats;
 pub trait Inbound: Send + 'static {
     /// Returns the next bytes, or `None` when the client sends no more.
     fn next(&mut self) -> impl Future<Output = Option<Bytes>> + Send;
+
+    /// Is cancelled when the channel or its connection is gone, also while nothing is taken from
+    /// it.
+    fn gone(&self) -> CancellationToken;
 }
 
 /// What goes to the client.
@@ -84,7 +88,13 @@ pub async fn serve<I: Inbound, O: Outbound>(
     mut outbound: O,
 ) {
     let config = Arc::clone(user.config());
-    let Some(seat) = environment.seats.take(&config.user, &config.limits) else {
+    if expiry::is_over(&config, environment.clock.wall()) {
+        tracing::warn!(target: "portcullis::audit", "session refused: the identity provider's answer has expired");
+        let sentence = Bytes::from_static(b"the login is over its time: log in again\n");
+        outbound.send_stderr(sentence).await.unwrap_or_default();
+        return;
+    }
+    let Some(seat) = environment.seats.take(&config, environment.clock.now()) else {
         tracing::warn!(target: "portcullis::audit", max = config.limits.sessions, "session refused: the user has as many as allowed");
         let sentence = Bytes::from_static(b"too many sessions: close another one first\n");
         // Whether it is heard or not, the session is over.

@@ -4,18 +4,21 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::idp::UserLimits;
+use crate::idp::{UserConfig, UserLimits, folded};
 use crate::transfer::Pace;
 
 /// The sessions of the process, by user.
 #[derive(Debug, Clone)]
 pub struct Seats {
-    by_user: Arc<Mutex<HashMap<Box<str>, Taken>>>,
+    by_user: Arc<Mutex<HashMap<Person, Taken>>>,
     /// Where the identity provider says nothing.
     per_user_max: u32,
 }
 
-/// What a user has taken.
+/// The provider, and the canonical name in one spelling: namesakes are not the same user.
+type Person = (Box<str>, Box<str>);
+
+/// What a user has taken, and after the last session what they still owe.
 #[derive(Debug, Default)]
 struct Taken {
     sessions: u32,
@@ -33,7 +36,7 @@ struct SharedPace {
 #[derive(Debug)]
 pub(crate) struct Seat {
     seats: Seats,
-    user: Box<str>,
+    user: Person,
     pace: Option<SharedPace>,
 }
 
@@ -48,13 +51,16 @@ impl Seats {
     }
 
     /// Takes a place if the user may have another session.
-    pub(crate) fn take(&self, user: &str, limits: &UserLimits) -> Option<Seat> {
+    pub(crate) fn take(&self, config: &UserConfig, now: Instant) -> Option<Seat> {
+        let limits: UserLimits = config.limits;
+        let user: Person = (config.provider.clone(), folded(&config.user));
         let mut by_user = self.by_user();
-        let sessions = by_user.get(user).map_or(0, |taken| taken.sessions);
+        by_user.retain(|_, taken| taken.sessions > 0 || !taken.is_rested(now));
+        let sessions = by_user.get(&user).map_or(0, |taken| taken.sessions);
         if sessions >= limits.sessions.unwrap_or(self.per_user_max) {
             return None;
         }
-        let taken = by_user.entry(user.into()).or_default();
+        let taken = by_user.entry(user.clone()).or_default();
         taken.sessions = sessions.saturating_add(1);
         match (limits.bytes_per_second, &taken.pace) {
             (Some(rate), None) => taken.pace = Some(SharedPace::new(rate)),
@@ -64,13 +70,22 @@ impl Seats {
         }
         Some(Seat {
             seats: self.clone(),
-            user: user.into(),
+            user,
             pace: taken.pace.clone(),
         })
     }
 
-    fn by_user(&self) -> MutexGuard<'_, HashMap<Box<str>, Taken>> {
+    fn by_user(&self) -> MutexGuard<'_, HashMap<Person, Taken>> {
         self.by_user.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Taken {
+    fn is_rested(&self, now: Instant) -> bool {
+        let pace = self.pace.as_ref();
+        pace.is_none_or(|pace| {
+            held(&pace.received).is_rested(now) && held(&pace.sent).is_rested(now)
+        })
     }
 }
 
@@ -122,7 +137,8 @@ impl Drop for Seat {
         let mut by_user = self.seats.by_user();
         if let Some(taken) = by_user.get_mut(&self.user) {
             taken.sessions = taken.sessions.saturating_sub(1);
-            if taken.sessions == 0 {
+            // A new connection would be a way out of the debt.
+            if taken.sessions == 0 && taken.pace.is_none() {
                 by_user.remove(&self.user);
             }
         }
@@ -135,44 +151,79 @@ fn held(pace: &Mutex<Pace>) -> MutexGuard<'_, Pace> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::clock::{Clock as _, SystemClock};
+    use crate::vfs::{Access, HomeDirectory};
 
-    fn limits(sessions: Option<u32>, bytes_per_second: Option<u64>) -> UserLimits {
-        UserLimits {
-            sessions,
-            bytes_per_second,
-            ..UserLimits::default()
+    fn user(name: &str, sessions: Option<u32>, bytes_per_second: Option<u64>) -> UserConfig {
+        let home = HomeDirectory::path("/bucket/home", Access::ReadWrite).unwrap();
+        UserConfig {
+            limits: UserLimits {
+                sessions,
+                bytes_per_second,
+                ..UserLimits::default()
+            },
+            ..UserConfig::new(name, home)
         }
     }
 
     #[test]
     fn a_user_has_as_many_sessions_as_the_provider_allows() {
-        let seats = Seats::new(1);
-        let two = limits(Some(2), None);
-        let first = seats.take("ann", &two);
-        let second = seats.take("ann", &two);
+        let (seats, now) = (Seats::new(1), SystemClock.now());
+        let [ann, other_ann] = ["ann", "Ann"].map(|name| user(name, Some(2), None));
+        let bob = user("bob", None, None);
+        let first = seats.take(&ann, now);
+        let second = seats.take(&other_ann, now);
         assert!(first.is_some() && second.is_some());
-        assert!(seats.take("ann", &two).is_none());
-        let bob = seats.take("bob", &limits(None, None));
-        assert!(bob.is_some());
-        assert!(seats.take("bob", &limits(None, None)).is_none());
+        assert!(seats.take(&ann, now).is_none());
+        let his = seats.take(&bob, now);
+        assert!(his.is_some());
+        assert!(seats.take(&bob, now).is_none());
         drop(first);
-        assert!(seats.take("ann", &two).is_some());
-        drop((second, bob));
+        assert!(seats.take(&ann, now).is_some());
+        drop((second, his));
         assert!(seats.by_user().is_empty());
+    }
+
+    #[test]
+    fn a_namesake_of_another_provider_is_somebody_else() {
+        let (seats, now) = (Seats::new(1), SystemClock.now());
+        let ann = user("ann", None, None);
+        let namesake = UserConfig {
+            provider: "staff".into(),
+            ..ann.clone()
+        };
+        let _seat = seats.take(&ann, now).unwrap();
+        assert!(seats.take(&ann, now).is_none());
+        assert!(seats.take(&namesake, now).is_some());
     }
 
     #[test]
     fn the_sessions_of_a_user_share_one_pace() {
         let (seats, now) = (Seats::new(9), SystemClock.now());
-        let one = seats.take("ann", &limits(None, Some(1_000))).unwrap();
-        let other = seats.take("ann", &limits(None, Some(1_000))).unwrap();
-        let bob = seats.take("bob", &limits(None, None)).unwrap();
+        let one = seats.take(&user("ann", None, Some(1_000)), now).unwrap();
+        let other = seats.take(&user("ann", None, Some(1_000)), now).unwrap();
+        let bob = seats.take(&user("bob", None, None), now).unwrap();
         for seat in [&one, &bob] {
             seat.received(5_000, now);
         }
         assert!(other.receives_too_fast(now) && !other.sends_too_fast(now));
         assert!(!bob.receives_too_fast(now));
+    }
+
+    #[test]
+    fn a_new_connection_still_owes_what_was_moved_too_fast() {
+        let (seats, now) = (Seats::new(9), SystemClock.now());
+        let (ann, bob) = (user("ann", None, Some(1_000)), user("bob", None, None));
+        seats.take(&ann, now).unwrap().sent(5_000, now);
+        let again = seats.take(&ann, now).unwrap();
+        assert!(again.sends_too_fast(now) && !again.receives_too_fast(now));
+        drop(again);
+        // Who owes nothing any more is forgotten.
+        let later = now + Duration::from_secs(6);
+        drop(seats.take(&bob, later));
+        assert!(seats.by_user().is_empty());
     }
 }

@@ -24,7 +24,13 @@ pub(super) struct Caps {
 struct Counts {
     connections: usize,
     unauthenticated: usize,
-    sources: HashMap<IpAddr, usize>,
+    sources: HashMap<IpAddr, FromSource>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct FromSource {
+    connections: usize,
+    unauthenticated: usize,
 }
 
 /// Which cap a connection would have exceeded.
@@ -64,16 +70,26 @@ impl Caps {
     }
 
     /// Counts a connection in, until the answer is dropped.
-    pub(super) fn admit(self: &Arc<Self>, source: IpAddr) -> Result<Admitted, OverCap> {
+    ///
+    /// Of the places before login one source has half at most, so that it keeps nobody else out;
+    /// not one that `stands_for_many`, such as a balancer.
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        source: IpAddr,
+        stands_for_many: bool,
+    ) -> Result<Admitted, OverCap> {
         let source = host_of(source);
         let mut counts = self.counts();
-        let from_source = counts.sources.get(&source).copied().unwrap_or(0);
+        let from_source = counts.sources.get(&source).copied().unwrap_or_default();
+        let half = self.unauthenticated_max.div_ceil(2);
         let over = if counts.connections >= self.connections_max {
             Some(OverCap::Connections)
         } else if counts.unauthenticated >= self.unauthenticated_max {
             Some(OverCap::Unauthenticated)
-        } else if from_source >= self.per_source_max {
+        } else if from_source.connections >= self.per_source_max {
             Some(OverCap::Source)
+        } else if from_source.unauthenticated >= half && !stands_for_many {
+            Some(OverCap::Unauthenticated)
         } else {
             None
         };
@@ -83,7 +99,9 @@ impl Caps {
         }
         counts.connections += 1;
         counts.unauthenticated += 1;
-        counts.sources.insert(source, from_source + 1);
+        let from_source = counts.sources.entry(source).or_default();
+        from_source.connections += 1;
+        from_source.unauthenticated += 1;
         self.accepted_total.fetch_add(1, Ordering::Relaxed);
         Ok(Admitted {
             caps: Arc::clone(self),
@@ -121,6 +139,9 @@ impl Admitted {
         if !self.authenticated.swap(true, Ordering::AcqRel) {
             let mut counts = self.caps.counts();
             counts.unauthenticated = counts.unauthenticated.saturating_sub(1);
+            if let Some(of) = counts.sources.get_mut(&self.source) {
+                of.unauthenticated = of.unauthenticated.saturating_sub(1);
+            }
         }
     }
 }
@@ -130,9 +151,9 @@ impl Drop for Admitted {
         self.authenticated();
         let mut counts = self.caps.counts();
         counts.connections = counts.connections.saturating_sub(1);
-        if let Some(count) = counts.sources.get_mut(&self.source) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
+        if let Some(of) = counts.sources.get_mut(&self.source) {
+            of.connections = of.connections.saturating_sub(1);
+            if of.connections == 0 {
                 counts.sources.remove(&self.source);
             }
         }
@@ -180,37 +201,57 @@ mod tests {
     #[test]
     fn each_cap_holds_and_frees_its_room_again() {
         let all = caps(2, 9, 9);
-        let first = all.admit(ip("10.0.0.1")).unwrap();
-        let _second = all.admit(ip("10.0.0.2")).unwrap();
-        assert_eq!(all.admit(ip("10.0.0.3")).unwrap_err(), OverCap::Connections);
+        let first = all.admit(ip("10.0.0.1"), false).unwrap();
+        let _second = all.admit(ip("10.0.0.2"), false).unwrap();
+        assert_eq!(
+            all.admit(ip("10.0.0.3"), false).unwrap_err(),
+            OverCap::Connections
+        );
         drop(first);
-        assert!(all.admit(ip("10.0.0.3")).is_ok());
+        assert!(all.admit(ip("10.0.0.3"), false).is_ok());
         assert_eq!(all.tally().refused_total, 1);
 
         let before_login = caps(9, 1, 9);
-        let first = before_login.admit(ip("10.0.0.1")).unwrap();
+        let first = before_login.admit(ip("10.0.0.1"), false).unwrap();
         assert_eq!(
-            before_login.admit(ip("10.0.0.2")).unwrap_err(),
+            before_login.admit(ip("10.0.0.2"), false).unwrap_err(),
             OverCap::Unauthenticated
         );
         first.authenticated();
         first.authenticated();
-        let _second = before_login.admit(ip("10.0.0.2")).unwrap();
+        let _second = before_login.admit(ip("10.0.0.2"), false).unwrap();
         drop(first);
         assert_eq!(before_login.tally().unauthenticated, 1);
 
         let source = caps(9, 9, 1);
-        let _first = source.admit(ip("10.0.0.1")).unwrap();
+        let _first = source.admit(ip("10.0.0.1"), false).unwrap();
         assert_eq!(
-            source.admit(ip("::ffff:10.0.0.1")).unwrap_err(),
+            source.admit(ip("::ffff:10.0.0.1"), false).unwrap_err(),
             OverCap::Source
         );
-        let _second = source.admit(ip("2001:db8::1")).unwrap();
+        let _second = source.admit(ip("2001:db8::1"), false).unwrap();
         assert_eq!(
-            source.admit(ip("2001:db8::2")).unwrap_err(),
+            source.admit(ip("2001:db8::2"), false).unwrap_err(),
             OverCap::Source
         );
-        assert!(source.admit(ip("2001:db8:0:1::1")).is_ok());
+        assert!(source.admit(ip("2001:db8:0:1::1"), false).is_ok());
+    }
+
+    #[test]
+    fn one_source_has_half_of_the_places_before_login() {
+        let caps = caps(99, 5, 99);
+        let (one, other) = (ip("10.0.0.1"), ip("10.0.0.2"));
+        let first: Vec<_> = (0..3).map(|_| caps.admit(one, false).unwrap()).collect();
+        let over = caps.admit(one, false).unwrap_err();
+        assert_eq!(over, OverCap::Unauthenticated);
+        let _other = caps.admit(other, false).unwrap();
+        // Who is in takes none of them.
+        first[0].authenticated();
+        let _fourth = caps.admit(one, false).unwrap();
+        assert!(caps.admit(one, false).is_err());
+        let _balancer = caps.admit(one, true).unwrap();
+        drop(first);
+        assert!(caps.admit(one, false).is_ok());
     }
 
     #[test]

@@ -141,7 +141,7 @@ impl Gatehouse {
 
     /// Begins a connection, or closes it if a cap is reached.
     fn receive(self: &Arc<Self>, tcp: TcpStream, peer: SocketAddr, who: &Arc<Authenticator>) {
-        let admitted = match self.caps.admit(peer.ip()) {
+        let admitted = match self.caps.admit(peer.ip(), who.is_unthrottled(peer.ip())) {
             Ok(admitted) => admitted,
             Err(over) => {
                 drop(tcp);

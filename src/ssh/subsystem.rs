@@ -90,6 +90,10 @@ impl Inbound for ChannelInbound {
             }
         }
     }
+
+    fn gone(&self) -> CancellationToken {
+        self.closed.clone()
+    }
 }
 
 /// What goes to the client on its channel.

@@ -40,6 +40,12 @@ impl Pace {
         self.paid_at = Some(from.checked_add(worth.min(DEBT_MAX)).unwrap_or(now));
     }
 
+    /// Says whether a new one would allow no more.
+    #[must_use]
+    pub fn is_rested(&self, now: Instant) -> bool {
+        self.paid_at <= now.checked_sub(BURST)
+    }
+
     /// Says whether more bytes have to wait.
     #[must_use]
     pub fn is_ahead(&self, now: Instant) -> bool {
@@ -81,6 +87,9 @@ mod tests {
         pace.moved(2_000, later);
         assert!(pace.is_ahead(later + Duration::from_millis(999)));
         assert!(!pace.is_ahead(later + Duration::from_millis(1_001)));
+        assert!(!pace.is_rested(later + Duration::from_millis(1_999)));
+        assert!(pace.is_rested(later + Duration::from_millis(2_000)));
+        assert!(Pace::new(1).is_rested(later));
         pace.change(u64::MAX);
         pace.moved(u64::MAX, later + Duration::from_secs(2));
         assert!(!pace.is_ahead(later + Duration::from_secs(3)));

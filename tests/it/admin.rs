@@ -80,10 +80,14 @@ impl Port {
     }
 
     async fn post(&self, path: &str, headers: &str, body: &str) -> String {
+        self.post_to("localhost:9090", path, headers, body).await
+    }
+
+    async fn post_to(&self, host: &str, path: &str, headers: &str, body: &str) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let length = body.len();
         let request = format!(
-            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\
+            "POST {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{headers}\
              content-length: {length}\r\n\r\n{body}"
         );
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -131,6 +135,40 @@ async fn commands_are_obeyed_and_say_what_they_found() {
         );
         assert_eq!(port.done(), [done]);
     }
+}
+
+#[tokio::test]
+async fn a_name_that_was_made_to_mean_this_machine_gives_no_commands() {
+    let port = Port::open(None).await;
+    let order = r#"{"user":"ann"}"#;
+    for host in [
+        "evil.example",
+        "evil.example:9090",
+        "192.0.2.1",
+        "",
+        "localhost.evil.example",
+    ] {
+        let text = port.post_to(host, "/revoke", JSON, order).await;
+        assert!(text.starts_with("HTTP/1.1 403"), "{host}: {text}");
+        let twice = format!("{JSON}host: {host}\r\n");
+        let text = port.post("/revoke", &twice, order).await;
+        assert!(!text.starts_with("HTTP/1.1 200"), "{host}: {text}");
+        let text = port
+            .post(&format!("http://{host}/revoke"), JSON, order)
+            .await;
+        assert!(!text.starts_with("HTTP/1.1 200"), "{host}: {text}");
+    }
+    assert!(port.done().is_empty());
+    for host in ["127.0.0.1:9090", "[::1]:9090", "LOCALHOST", "127.8.8.8"] {
+        let text = port.post_to(host, "/revoke", JSON, order).await;
+        assert!(text.starts_with("HTTP/1.1 200"), "{host}: {text}");
+    }
+    let with_token = Port::open(Some("maple-17")).await;
+    let headers = format!("{JSON}authorization: Bearer maple-17\r\n");
+    let text = with_token
+        .post_to("gateway.example", "/revoke", &headers, order)
+        .await;
+    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
 }
 
 #[tokio::test]

@@ -94,6 +94,31 @@ async fn after_too_many_wrong_passwords_nobody_is_asked_until_the_lockout_ends()
 }
 
 #[tokio::test]
+async fn guesses_that_come_together_do_not_pass_the_lockout() {
+    let (bench, ..) = bench(DoorSettings {
+        failures_max: 10,
+        ..DoorSettings::default()
+    });
+    crowd(&bench).await;
+    let asked = bench.calls();
+    bench.provider.answer_from_now_on(json!({"allow": false}));
+    bench.provider.hold();
+    let guesses = (0..200).map(|_| attempt(&bench, "192.0.2.1", "ann", "wrong"));
+    let guesses = futures_util::future::join_all(guesses);
+    let answering = async {
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(bench.calls() - asked, 10);
+        bench.provider.release();
+    };
+    let (words, ()) = tokio::join!(guesses, answering);
+    assert!(words.iter().all(|word| *word == "try again"));
+    let asked = bench.calls() - asked;
+    assert!((10..20).contains(&asked), "{asked}");
+}
+
+#[tokio::test]
 async fn an_outage_counts_against_nobody() {
     let (bench, ..) = bench(DoorSettings {
         failures_max: 2,

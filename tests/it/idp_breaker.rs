@@ -68,7 +68,11 @@ fn question() -> Question {
 }
 
 async fn word(provider: &dyn IdentityProvider) -> &'static str {
-    match provider.ask(&question()).await {
+    asked(provider, &question()).await
+}
+
+async fn asked(provider: &dyn IdentityProvider, question: &Question) -> &'static str {
+    match provider.ask(question).await {
         Ok(Verdict::Allowed(_)) => "allowed",
         Ok(Verdict::Denied(denied)) => denied.reason,
         Err(IdpError::Invalid { reason, .. } | IdpError::Unavailable { reason, .. }) => reason,
@@ -96,6 +100,28 @@ async fn a_provider_that_does_not_answer_is_left_alone_for_a_growing_pause() {
     bench.clock.advance(Duration::from_millis(1));
     assert_eq!(word(&*bench.guarded).await, "allowed");
     assert_eq!(word(&*bench.guarded).await, "allowed");
+    assert!(bench.shows("portcullis_idp_breaker_open{provider=\"main\"} 0"));
+}
+
+#[tokio::test]
+async fn a_provider_that_fails_at_every_look_up_is_still_asked_about_passwords() {
+    let bench = Bench::new(2);
+    let look_up = Question {
+        credential: Credential::PublicKey,
+        ..question()
+    };
+    bench.fail_next(2);
+    for _ in 0..2 {
+        assert_eq!(asked(&*bench.guarded, &look_up).await, "status");
+    }
+    assert_eq!(asked(&*bench.guarded, &look_up).await, "breaker-open");
+    assert!(bench.shows("portcullis_idp_breaker_open{provider=\"main\"} 1"));
+    assert_eq!(word(&*bench.guarded).await, "allowed");
+    // An answer to a password says nothing of look-ups.
+    assert_eq!(asked(&*bench.guarded, &look_up).await, "breaker-open");
+    assert!(bench.shows("portcullis_idp_breaker_open{provider=\"main\"} 1"));
+    bench.clock.advance(Duration::from_secs(1));
+    assert_eq!(asked(&*bench.guarded, &look_up).await, "allowed");
     assert!(bench.shows("portcullis_idp_breaker_open{provider=\"main\"} 0"));
 }
 
@@ -147,6 +173,8 @@ async fn older_answers_stand_in_while_the_provider_is_left_alone() {
     let settings = CacheSettings {
         provider: "main".into(),
         server_id: "s-1".into(),
+        user_prefix: None,
+        user_suffix: None,
         allowed_for: Duration::from_secs(60),
         denied_for: Duration::ZERO,
         stale_for: Duration::from_secs(600),

@@ -51,6 +51,8 @@ impl Bench {
         let mut settings = CacheSettings {
             provider: "webhook".into(),
             server_id: "s-1".into(),
+            user_prefix: None,
+            user_suffix: None,
             allowed_for: seconds(60),
             denied_for: seconds(5),
             stale_for: seconds(600),
@@ -287,6 +289,27 @@ async fn a_flush_forgets_one_user_or_all() {
     assert_eq!(ask_both().await, 5);
     bench.cached.flush_all();
     assert_eq!(ask_both().await, 7);
+}
+
+#[tokio::test]
+async fn a_flush_knows_the_login_name_and_every_spelling_of_a_name() {
+    let bench = Bench::with(allowed(), |settings| {
+        settings.user_suffix = Some("@@staff".into());
+        settings.user_prefix = Some("eu/".into());
+    });
+    for (calls, name) in ["eu/ann@@staff", "EU/Ann@@Staff", "CUST-42"]
+        .iter()
+        .enumerate()
+    {
+        bench.ask(&password("one")).await;
+        assert_eq!(bench.calls(), calls + 1);
+        assert_eq!(bench.cached.flush_user(name).await, 1, "{name}");
+    }
+    // A denial names nobody but who logged in.
+    bench.provider.answer_from_now_on(denied());
+    bench.ask(&password("one")).await;
+    assert_eq!(bench.cached.flush_user("ann@@staff").await, 0);
+    assert_eq!(bench.cached.flush_user("eu/ann@@staff").await, 1);
 }
 
 #[tokio::test]

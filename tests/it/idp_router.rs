@@ -37,6 +37,22 @@ fn bench(providers: &[(&str, Option<&str>, Value)]) -> Bench {
 }
 
 impl Bench {
+    /// Gives the providers from here on the rule of AWS for names.
+    fn strict_from(&mut self, first: usize) {
+        let routes = self.asked.iter().enumerate().map(|(at, provider)| Route {
+            provider: provider.clone(),
+            user_names: if at < first {
+                UserNameRule::Open
+            } else {
+                UserNameRule::Aws
+            },
+            suffix: None,
+            prefix: None,
+            password_bytes_max: 1_024,
+        });
+        self.router = Router::new(routes.collect());
+    }
+
     async fn ask(&self, user: &str) -> Result<Verdict, IdpError> {
         let question = Question {
             request_id: "c1-1".into(),
@@ -118,4 +134,33 @@ async fn an_outage_or_an_unusable_answer_ends_the_search() {
         "{unusable:?}"
     );
     assert!(bench.asked[1].calls().is_empty());
+}
+
+#[tokio::test]
+async fn what_says_nothing_about_the_user_hides_no_denial() {
+    let bench = bench(&[
+        ("one", None, json!({"allow": false})),
+        ("two", None, allowed()),
+    ]);
+    // The next provider keeps the gateway out: the first one's no is still a wrong password.
+    bench.asked[1].then(403, json!({}));
+    assert_eq!(from(bench.ask("ann").await), "not-allowed");
+    bench.asked[0].then(401, json!({}));
+    bench.asked[1].then(200, json!({"allow": false}));
+    assert_eq!(from(bench.ask("ann").await), "not-allowed");
+    bench.asked[0].then(401, json!({}));
+    bench.asked[1].then(403, json!({}));
+    assert_eq!(from(bench.ask("ann").await), "status-denied");
+}
+
+#[tokio::test]
+async fn a_provider_that_was_not_asked_gives_no_reason() {
+    let mut bench = bench(&[
+        ("one", None, json!({"allow": false})),
+        ("two", None, allowed()),
+    ]);
+    bench.strict_from(1);
+    assert_eq!(from(bench.ask("a b").await), "not-allowed");
+    bench.strict_from(0);
+    assert_eq!(from(bench.ask("a b").await), "user-name");
 }

@@ -1,15 +1,18 @@
 //! A session over the memory store: what a client sees, and what S3 holds afterwards.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use portcullis::idp::{UserConfig, UserLimits};
 use portcullis::limits::Limits;
 use portcullis::storage::failing::{Failing, Fault};
 use portcullis::storage::memory::MemoryStore;
 use portcullis::storage::{Bucket, Key, Location, Operation, SharedStore, StorageErrorKind};
+use russh_sftp::client::RawSftpSession;
 use russh_sftp::protocol::{FileAttributes, OpenFlags, StatusCode};
 
-use crate::common::sftp::{Talk, code, whole_bucket};
+use crate::common::sftp::{Talk, as_answered, begin_as, code, whole_bucket};
 
 pub(crate) fn store() -> Arc<MemoryStore> {
     Arc::new(MemoryStore::new(&[&Bucket::parse("b").unwrap()]))
@@ -456,4 +459,38 @@ pub(crate) async fn plant(store: &Arc<MemoryStore>, key: &str, content: &[u8]) {
         .put(&location, payload, Checksum(checksum), &object, &condition)
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn nothing_begins_once_the_answer_is_over() {
+    let config = UserConfig {
+        expires_at: Some(SystemTime::UNIX_EPOCH),
+        ..UserConfig::new("ann", whole_bucket())
+    };
+    let (theirs, running) = begin_as(as_answered(config, store()), Limits::default());
+    let ended = tokio::time::timeout(Duration::from_secs(10), running.end()).await;
+    assert!(ended.is_ok());
+    drop(theirs);
+}
+
+#[tokio::test]
+async fn a_session_that_its_pace_holds_notices_that_its_channel_is_gone() {
+    let config = UserConfig {
+        limits: UserLimits {
+            bytes_per_second: Some(1),
+            ..UserLimits::default()
+        },
+        ..UserConfig::new("ann", whole_bucket())
+    };
+    let (theirs, running) = begin_as(as_answered(config, store()), Limits::default());
+    let client = RawSftpSession::new(theirs);
+    client.init().await.unwrap();
+    let create = OpenFlags::CREATE | OpenFlags::WRITE;
+    let file = client.open("/file", create, FileAttributes::empty());
+    let handle = file.await.unwrap().handle;
+    // Worth a minute.
+    client.write(handle, 0, pattern(1_000)).await.unwrap();
+    running.gone.cancel();
+    let ended = tokio::time::timeout(Duration::from_secs(10), running.end()).await;
+    assert!(ended.is_ok());
 }

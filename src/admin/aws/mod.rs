@@ -26,6 +26,10 @@ pub struct Server {
     pub id: Box<str>,
     pub provider: Arc<dyn Examined>,
     pub user_names: UserNameRule,
+    /// The names that are this provider's alone.
+    pub user_prefix: Option<Box<str>>,
+    pub user_suffix: Option<Box<str>>,
+    pub password_bytes_max: usize,
 }
 
 /// Answers AWS's tools.

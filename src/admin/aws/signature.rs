@@ -50,7 +50,12 @@ impl AwsKey {
         let signed: Vec<&str> = authorization.signed_headers.split(';').collect();
         // What is not signed could be another request's.
         let mut bound = ["host", "x-amz-date", "x-amz-target"].iter();
-        if !bound.all(|name| signed.contains(name))
+        // Each once, in lower case and in order: a header that is listed or sent twice could mean
+        // one thing here and another to who signed it.
+        let unordered = !signed.is_sorted_by(|before, after| before < after);
+        let unlike = unordered || authorization.signed_headers.contains(char::is_uppercase);
+        if unlike
+            || !bound.all(|name| signed.contains(name))
             || !time.starts_with(authorization.date)
             || head.uri.query().is_some()
             || head.uri.path() != "/"
@@ -70,9 +75,13 @@ impl AwsKey {
         }
         let mut headers = String::new();
         for name in signed {
-            let value = header(name).ok_or_else(incomplete)?;
-            let value: Vec<&str> = value.split_whitespace().collect();
-            headers = format!("{headers}{name}:{}\n", value.join(" "));
+            let mut values = head.headers.get_all(name).iter();
+            let (Some(value), None) = (values.next(), values.next()) else {
+                return Err(incomplete());
+            };
+            let value = value.to_str().map_err(|_| incomplete())?;
+            let words: Vec<&str> = value.split_whitespace().collect();
+            headers.extend([name, ":", &words.join(" "), "\n"]);
         }
         let (names, payload) = (authorization.signed_headers, hex(&Sha256::digest(body)));
         let canonical = format!("POST\n/\n\n{headers}\n{names}\n{payload}");
@@ -231,6 +240,34 @@ mod tests {
         let now = moment("20261126T104445Z").unwrap();
         let unknown = other.verify(&request(), BODY, now).unwrap_err();
         assert_eq!(unknown.kind, "UnrecognizedClientException");
+    }
+
+    #[test]
+    fn a_header_that_is_listed_or_sent_twice_is_refused() {
+        let incomplete = Some("IncompleteSignatureException");
+        for (from, to) in [
+            ("host;x-amz-date", "host;host;x-amz-date"),
+            ("host;x-amz-date", "Host;host;x-amz-date"),
+            ("content-type;host", "host;content-type"),
+        ] {
+            let mut head = request();
+            let signed = head.headers["authorization"].to_str().unwrap();
+            let signed = signed.replace(from, to).parse().unwrap();
+            head.headers.insert("authorization", signed);
+            assert_eq!(refused(&head, BODY, 0), incomplete, "{to}");
+        }
+        for name in ["host", "content-type", "x-amz-date", "x-amz-target"] {
+            let mut head = request();
+            let again = head.headers[name].clone();
+            head.headers.append(name, again);
+            assert_eq!(refused(&head, BODY, 0), incomplete, "{name}");
+        }
+        // Of what is not signed nothing is read.
+        let mut head = request();
+        for _ in 0..2 {
+            head.headers.append("accept", "*/*".parse().unwrap());
+        }
+        assert_eq!(refused(&head, BODY, 0), None);
     }
 
     #[test]

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::{Aws, Refusal, Server};
 use crate::auth::password_fault;
+use crate::idp::router::{Mark, candidates};
 use crate::idp::{Credential, Denied, Exchange, IdpError, Question, Verdict};
-use crate::limits;
 use crate::secret::Secret;
 
 pub(super) async fn perform(aws: &Aws, body: &Value, peer: IpAddr) -> Result<Value, Refusal> {
@@ -31,10 +31,12 @@ pub(super) async fn perform(aws: &Aws, body: &Value, peer: IpAddr) -> Result<Val
     if servers.is_empty() {
         return Err(Refusal::new("ResourceNotFoundException", "Unknown server"));
     }
+    let longest = servers.iter().map(|server| server.password_bytes_max).max();
+    let longest = longest.unwrap_or_default();
     // As at AWS, a password that is left out makes a look-up of keys.
     let credential = match text(body, "UserPassword")?.unwrap_or("") {
         "" => Credential::PublicKey,
-        password => match password_fault(password, limits::PASSWORD_BYTES_MAX) {
+        password => match password_fault(password, longest) {
             Some(fault) => return Err(Refusal::invalid(fault)),
             None => Credential::Password(Secret::new(password.to_owned())),
         },
@@ -50,14 +52,24 @@ pub(super) async fn perform(aws: &Aws, body: &Value, peer: IpAddr) -> Result<Val
     Ok(told(ask(aws, &servers, &question).await))
 }
 
-/// Asks the providers of one server id until one does not deny.
+/// Asks the providers of one server id as a login would: those whose name it is, in order, until
+/// one does not deny.
 async fn ask(aws: &Aws, servers: &[&Server], question: &Question) -> Option<Exchange> {
     let mut last = None;
-    for server in servers {
-        if !server.user_names.allows(&question.username) {
+    let servers = servers.iter().copied();
+    for (server, name) in candidates(servers, Server::mark, &question.username) {
+        let too_long = match &question.credential {
+            Credential::Password(password) => password.expose().len() > server.password_bytes_max,
+            Credential::PublicKey => false,
+        };
+        if too_long || !server.user_names.allows(name) {
             continue;
         }
-        let exchange = server.provider.examine(question, &*aws.clock).await;
+        let question = Question {
+            username: name.into(),
+            ..question.clone()
+        };
+        let exchange = server.provider.examine(&question, &*aws.clock).await;
         let denied = matches!(exchange.judged, Ok(Verdict::Denied(_)));
         last = Some(exchange);
         if !denied {
@@ -67,12 +79,22 @@ async fn ask(aws: &Aws, servers: &[&Server], question: &Question) -> Option<Exch
     last
 }
 
+impl Server {
+    fn mark(&self) -> Mark<'_> {
+        Mark {
+            prefix: self.user_prefix.as_deref(),
+            suffix: self.user_suffix.as_deref(),
+        }
+    }
+}
+
 /// Puts an exchange into AWS's four fields.
 ///
 /// AWS says nothing of an answer that it cannot use; here the message names what is wrong with it.
 fn told(exchange: Option<Exchange>) -> Value {
     let Some(exchange) = exchange else {
-        let message = "the user name breaks the rule for user names: nobody was asked";
+        let message = "no provider takes this user name or a password of this length: nobody was \
+            asked";
         return fields("", "", 200, message);
     };
     let response = String::from_utf8_lossy(&exchange.body);
@@ -118,9 +140,88 @@ fn required<'b>(body: &'b Value, key: &str) -> Result<&'b str, Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
     use std::time::Duration;
 
+    use async_trait::async_trait;
+
     use super::*;
+    use crate::admin::aws::AwsKey;
+    use crate::clock::{Clock, SystemClock};
+    use crate::idp::{Examined, IdentityProvider, UserNameRule};
+
+    /// Denies, and notes who was asked about.
+    #[derive(Debug, Default)]
+    struct Denying(Mutex<Vec<Box<str>>>);
+
+    #[async_trait]
+    impl IdentityProvider for Denying {
+        async fn ask(&self, question: &Question) -> Result<Verdict, IdpError> {
+            self.0.lock().unwrap().push(question.username.clone());
+            Ok(Verdict::Denied(Denied {
+                reason: "not-allowed",
+                detail: None,
+            }))
+        }
+    }
+
+    #[async_trait]
+    impl Examined for Denying {
+        fn place(&self) -> Option<(String, u16)> {
+            None
+        }
+
+        async fn examine(&self, question: &Question, _clock: &dyn Clock) -> Exchange {
+            Exchange {
+                url: "https://idp.example.com".to_owned(),
+                status: Some(200),
+                body: Vec::new(),
+                judged: self.ask(question).await,
+                first_byte: None,
+                total: Duration::ZERO,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn servers_of_one_id_are_asked_as_at_a_login() {
+        let marks = [(Some("@@staff"), 1_024), (None, 1_024), (None, 9_999)];
+        let providers = marks.map(|_| Arc::new(Denying::default()));
+        let server = |at: usize| Server {
+            id: "s-1".into(),
+            provider: providers[at].clone(),
+            user_names: UserNameRule::Open,
+            user_prefix: None,
+            user_suffix: marks[at].0.map(Into::into),
+            password_bytes_max: marks[at].1,
+        };
+        let key = AwsKey {
+            access_key_id: "AKIDEXAMPLE".into(),
+            secret_access_key: Secret::new("x".to_owned()),
+        };
+        let aws = Aws::new(
+            key,
+            vec![server(0), server(1), server(2)],
+            Arc::new(SystemClock),
+        );
+        let peer = IpAddr::from([192, 0, 2, 7]);
+        for (name, length, expected) in [
+            ("ann@@staff", 5, [vec!["ann"], vec![], vec![]]),
+            ("ann", 5, [vec![], vec!["ann"], vec!["ann"]]),
+            ("ann", 5_000, [vec![], vec![], vec!["ann"]]),
+            ("@@staff", 5, [vec![], vec![], vec![]]),
+        ] {
+            let password = "x".repeat(length);
+            let body = json!({"ServerId": "s-1", "UserName": name, "UserPassword": password});
+            perform(&aws, &body, peer).await.unwrap();
+            let asked = [0, 1, 2].map(|at| std::mem::take(&mut *providers[at].0.lock().unwrap()));
+            let expected = expected.map(|names| names.into_iter().map(Box::from).collect());
+            assert_eq!(asked, expected as [Vec<Box<str>>; 3], "{name} {length}");
+        }
+        let body =
+            json!({"ServerId": "s-1", "UserName": "ann", "UserPassword": "x".repeat(10_000)});
+        assert!(perform(&aws, &body, peer).await.is_err());
+    }
 
     #[test]
     fn a_function_that_raised_is_told_as_aws_tells_it() {

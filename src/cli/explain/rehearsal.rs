@@ -121,6 +121,10 @@ impl Inbound for FromUs {
     async fn next(&mut self) -> Option<Bytes> {
         self.0.recv().await
     }
+
+    fn gone(&self) -> CancellationToken {
+        CancellationToken::new()
+    }
 }
 
 impl Outbound for ToUs {

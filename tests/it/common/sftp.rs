@@ -29,15 +29,22 @@ pub(crate) struct Talk {
     tasks: JoinSet<()>,
 }
 
-struct FromDuplex(ReadHalf<DuplexStream>);
+struct FromDuplex {
+    read: ReadHalf<DuplexStream>,
+    gone: CancellationToken,
+}
 struct ToDuplex(WriteHalf<DuplexStream>);
 
 impl Inbound for FromDuplex {
     async fn next(&mut self) -> Option<Bytes> {
         let mut buffer = vec![0; 32 * 1024];
-        let length = self.0.read(&mut buffer).await.ok()?;
+        let length = self.read.read(&mut buffer).await.ok()?;
         buffer.truncate(length);
         (length > 0).then(|| Bytes::from(buffer))
+    }
+
+    fn gone(&self) -> CancellationToken {
+        self.gone.clone()
     }
 }
 
@@ -58,7 +65,11 @@ pub(crate) fn whole_bucket() -> HomeDirectory {
 }
 
 pub(crate) fn user(home: HomeDirectory, store: SharedStore) -> AuthenticatedUser {
-    let config = UserConfig::new("ann", home);
+    as_answered(UserConfig::new("ann", home), store)
+}
+
+/// Makes a user of an answer.
+pub(crate) fn as_answered(config: UserConfig, store: SharedStore) -> AuthenticatedUser {
     let source = IpAddr::V4(Ipv4Addr::LOCALHOST);
     AuthenticatedUser::dangerous_without_login(Arc::new(config), source, "0123456789abcdef", store)
 }
@@ -69,6 +80,11 @@ pub(crate) fn begin(
     home: HomeDirectory,
     limits: Limits,
 ) -> (DuplexStream, Running) {
+    begin_as(user(home, store), limits)
+}
+
+/// The same for a user whose answer may say more.
+pub(crate) fn begin_as(user: AuthenticatedUser, limits: Limits) -> (DuplexStream, Running) {
     let (ours, theirs) = tokio::io::duplex(256 * 1024);
     let (read, write) = tokio::io::split(ours);
     let budget = Budget::new(&limits);
@@ -84,10 +100,15 @@ pub(crate) fn begin(
     };
     let mut tasks = JoinSet::new();
     let gate = Arc::new(Gate::default());
-    let (inbound, outbound) = (FromDuplex(read), ToDuplex(write));
+    let gone = CancellationToken::new();
+    let inbound = FromDuplex {
+        read,
+        gone: gone.clone(),
+    };
+    let outbound = ToDuplex(write);
     tasks.spawn(session::serve(
         environment,
-        user(home, store),
+        user,
         0,
         gate,
         inbound,
@@ -96,6 +117,7 @@ pub(crate) fn begin(
     let running = Running {
         reaper,
         budget,
+        gone,
         tasks,
     };
     (theirs, running)
@@ -105,6 +127,8 @@ pub(crate) fn begin(
 pub(crate) struct Running {
     pub(crate) reaper: Reaper,
     pub(crate) budget: Arc<Budget>,
+    /// Tells the session that its channel is gone.
+    pub(crate) gone: CancellationToken,
     pub(crate) tasks: JoinSet<()>,
 }
 
@@ -127,6 +151,7 @@ impl Talk {
         let Running {
             reaper,
             budget,
+            gone: _,
             tasks,
         } = running;
         let client = RawSftpSession::new(theirs);
