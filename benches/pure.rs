@@ -6,15 +6,12 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 use std::sync::Arc;
 
-use divan::{AllocProfiler, Bencher};
+use divan::Bencher;
 use portcullis::idp::wire::{self, Asked, Transport};
 use portcullis::idp::{AuthMethod, UserConfig, Verdict};
 use portcullis::limits::MAPPINGS_BYTES_MAX;
 use portcullis::vfs::VirtualPath;
 use serde_json::json;
-
-#[global_allocator]
-static ALLOCATOR: AllocProfiler = AllocProfiler::system();
 
 fn main() {
     divan::main();

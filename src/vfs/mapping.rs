@@ -75,7 +75,8 @@ impl Mapping {
         access: Access,
     ) -> Result<Self, MappingError> {
         for text in [entry, target] {
-            if text.chars().count() > limits::MAPPING_TEXT_MAX {
+            let max = limits::MAPPING_TEXT_MAX;
+            if text.len() > max && text.chars().count() > max {
                 return Err(MappingError::TextTooLong);
             }
         }

@@ -167,22 +167,22 @@ impl HomeDirectory {
         self.mapping(*self.order.get(found)?)
     }
 
+    /// What stands below an entry follows it in the order, with nothing between but names that go
+    /// on with a character before `/`, such as `/a-b` between `/a` and `/a/b`.
     fn check_overlaps(&self) -> Result<(), MappingError> {
-        let overlap = |one: &str, other: &str| MappingError::Overlap(one.into(), other.into());
-        let mut last = None;
-        for at in &self.order {
-            let entry = self.entry(*at);
-            if last.replace(entry) == Some(entry) {
-                return Err(overlap(entry, entry));
+        let mut rest = &*self.order;
+        while let Some((first, after)) = rest.split_first() {
+            let entry = self.entry(*first);
+            for other in after.iter().map(|at| self.entry(*at)) {
+                match other.strip_prefix(entry).map(|more| more.bytes().next()) {
+                    Some(None | Some(b'/')) => {
+                        return Err(MappingError::Overlap(entry.into(), other.into()));
+                    }
+                    Some(Some(next)) if next < b'/' => {}
+                    Some(Some(_)) | None => break,
+                }
             }
-        }
-        for mapping in &self.mappings {
-            let entry = mapping.entry.as_str();
-            let mut above = mapping.entry.ancestors_and_self();
-            let other = above.find(|text| *text != entry && self.mapping_at(text).is_some());
-            if let Some(other) = other {
-                return Err(overlap(other, entry));
-            }
+            rest = after;
         }
         Ok(())
     }

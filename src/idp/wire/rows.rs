@@ -11,44 +11,47 @@ use super::json::{self, Fault, Json, Level};
 /// The values of the keys that were asked for, or the element that is no object.
 pub(super) type Row<const N: usize> = Result<[Option<Json>; N], Json>;
 
-/// Reads one JSON document: its rows, or the value that is no array. Other keys than `keys` are
-/// passed over, under the same bounds.
+/// Reads one JSON document, and hands over its rows one by one; returns the value that is no array.
+/// Other keys than `keys` are passed over, under the same bounds.
 pub(super) fn parse<const N: usize>(
     text: &str,
     keys: [&'static str; N],
-) -> Result<Result<Vec<Row<N>>, Json>, Fault> {
+    each: &mut dyn FnMut(Row<N>),
+) -> Result<Option<Json>, Fault> {
     if !text.trim_start().starts_with('[') {
-        return json::parse(text.as_bytes()).map(Err);
+        return json::parse(text.as_bytes()).map(Some);
     }
     let fault = Cell::new(None);
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let table = Table {
         keys,
         level: Level::top(&fault),
+        each,
     };
-    let rows = deserializer
+    let read = deserializer
         .deserialize_seq(table)
-        .and_then(|rows| deserializer.end().map(|()| rows));
-    json::settled(rows, fault.take()).map(Ok)
+        .and_then(|()| deserializer.end());
+    json::settled(read, fault.take()).map(|()| None)
 }
 
 /// Takes the wanted keys out of an element that was read as a whole.
 pub(super) fn row<const N: usize>(element: Json, keys: [&'static str; N]) -> Row<N> {
-    match element {
-        Json::Object(mut object) => Ok(keys.map(|key| object.remove(key))),
-        other => Err(other),
+    if let Json::Object(mut object) = element {
+        Ok(keys.map(|key| object.remove(key)))
+    } else {
+        Err(element)
     }
 }
 
 /// Reads the elements of the array.
-#[derive(Clone, Copy)]
 struct Table<'a, const N: usize> {
     keys: [&'static str; N],
     level: Level<'a>,
+    each: &'a mut dyn FnMut(Row<N>),
 }
 
 impl<'de, const N: usize> Visitor<'de> for Table<'_, N> {
-    type Value = Vec<Row<N>>;
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an array")
@@ -59,11 +62,10 @@ impl<'de, const N: usize> Visitor<'de> for Table<'_, N> {
             keys: self.keys,
             level: self.level.down()?,
         };
-        let mut rows = Vec::new();
         while let Some(row) = elements.next_element_seed(element)? {
-            rows.push(row);
+            (self.each)(row);
         }
-        Ok(rows)
+        Ok(())
     }
 }
 
@@ -121,11 +123,8 @@ impl<'de, const N: usize> Visitor<'de> for Element<'_, N> {
             let value = entries.next_value_seed(level)?;
             match name {
                 Ok(at) => {
-                    let place = values.get_mut(at);
-                    if let Some(key) = place
-                        .and_then(|place| place.replace(value))
-                        .and(self.keys.get(at))
-                    {
+                    let earlier = values.get_mut(at).and_then(|place| place.replace(value));
+                    if let (Some(_), Some(key)) = (earlier, self.keys.get(at)) {
                         level.note(Fault::DuplicateKey((*key).to_owned()));
                     }
                 }
@@ -187,19 +186,24 @@ mod tests {
             "",
             "[1e999]",
         ] {
+            let mut rows = Vec::new();
+            let read = parse(text, KEYS, &mut |row| rows.push(row));
             let whole = json::parse(text.as_bytes());
-            let expected = whole.map(|value| match value {
-                Json::Array(elements) => Ok(elements
-                    .into_iter()
-                    .map(|element| row(element, KEYS))
-                    .collect()),
-                other => Err(other),
+            let expected = whole.map(|value| {
+                if let Json::Array(elements) = value {
+                    let expected: Vec<_> = elements.into_iter().map(|one| row(one, KEYS)).collect();
+                    assert_eq!(rows, expected, "{text}");
+                    None
+                } else {
+                    Some(value)
+                }
             });
-            assert_eq!(parse(text, KEYS), expected, "{text}");
+            assert_eq!(read, expected, "{text}");
         }
         let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
         let max = crate::limits::ANSWER_DEPTH_MAX;
-        assert!(parse(&deep(max), KEYS).is_ok());
-        assert_eq!(parse(&deep(max + 1), KEYS), Err(Fault::Depth));
+        assert!(parse(&deep(max), KEYS, &mut |_| {}).is_ok());
+        let too_deep = parse(&deep(max + 1), KEYS, &mut |_| {});
+        assert_eq!(too_deep, Err(Fault::Depth));
     }
 }

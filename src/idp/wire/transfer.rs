@@ -173,39 +173,45 @@ fn mappings(
     warnings: &mut Vec<&'static str>,
 ) -> Result<Vec<Mapping>, IdpError> {
     let missing = || invalid("details-missing", "LOGICAL without HomeDirectoryDetails");
-    let rows = match details {
+    let mut read = Rows {
+        user,
+        count: 0,
+        mappings: Ok(Vec::new()),
+    };
+    let other = match details {
         None => return Err(missing()),
         Some(Json::Text(text)) if text.trim().is_empty() => return Err(missing()),
         Some(Json::Text(text)) if text.len() > limits::MAPPINGS_BYTES_MAX => {
             let detail = format!("{} bytes", text.len());
             return Err(invalid("details-too-long", &detail));
         }
-        Some(Json::Text(text)) => rows::parse(&text, ROW_KEYS).map_err(|fault| {
-            let reason = match fault {
-                json::Fault::Syntax => "details-not-json",
-                json::Fault::DuplicateKey(_) | json::Fault::Depth => fault.reason(),
-            };
-            invalid(reason, &format!("HomeDirectoryDetails: {fault}"))
-        })?,
+        Some(Json::Text(text)) => {
+            let parsed = rows::parse(&text, ROW_KEYS, &mut |row| read.take(row));
+            parsed.map_err(|fault| {
+                let reason = match fault {
+                    json::Fault::Syntax => "details-not-json",
+                    json::Fault::DuplicateKey(_) | json::Fault::Depth => fault.reason(),
+                };
+                invalid(reason, &format!("HomeDirectoryDetails: {fault}"))
+            })?
+        }
         Some(Json::Array(elements)) => {
             warnings.push("details-not-stringified");
-            let row = |element| rows::row(element, ROW_KEYS);
-            Ok(elements.into_iter().map(row).collect())
+            for element in elements {
+                read.take(rows::row(element, ROW_KEYS));
+            }
+            None
         }
-        Some(value) => Err(value),
+        Some(value) => Some(value),
     };
-    let rows = rows.map_err(|other| {
+    if let Some(other) = other {
         let detail = format!(
             "HomeDirectoryDetails must be an array, found {}",
             other.kind()
         );
-        invalid("details-not-an-array", &detail)
-    })?;
-    let count = rows.len();
-    let mut mappings = Vec::with_capacity(count.min(limits::MAPPINGS_MAX));
-    for row in rows {
-        mappings.extend(mapping(row, user)?);
+        return Err(invalid("details-not-an-array", &detail));
     }
+    let (count, mappings) = (read.count, read.mappings?);
     if mappings.len() < count {
         if mappings.is_empty() {
             return Err(invalid("efs-target", "every target is on EFS, none on S3"));
@@ -213,6 +219,26 @@ fn mappings(
         warnings.push("efs-target-skipped");
     }
     Ok(mappings)
+}
+
+/// The rows so far. One that breaks a rule ends nothing yet: what is no JSON at all is said first.
+struct Rows<'a> {
+    user: &'a str,
+    count: usize,
+    mappings: Result<Vec<Mapping>, IdpError>,
+}
+
+impl Rows<'_> {
+    fn take(&mut self, row: Row<3>) {
+        self.count = self.count.saturating_add(1);
+        let Ok(mappings) = &mut self.mappings else {
+            return;
+        };
+        match mapping(row, self.user) {
+            Ok(mapping) => mappings.extend(mapping),
+            Err(error) => self.mappings = Err(error),
+        }
+    }
 }
 
 /// Reads one row; `None` for one on EFS, which one function may list for another server.
