@@ -3,8 +3,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::Context as _;
-
 use super::Failure;
 use crate::auth::{AuthSettings, DoorSettings, Methods, Roles, UserNameRule};
 use crate::clock::{Clock, SystemClock};
@@ -21,7 +19,7 @@ use crate::idp::signature::{Keys, Signing};
 use crate::idp::static_file::StaticFile;
 use crate::idp::token::{KeySource, KeyTimes, Token, TokenSettings};
 use crate::idp::webhook::{Event, Webhook, WebhookSettings};
-use crate::idp::{AwsCredentials, Examined, IdentityProvider};
+use crate::idp::{AwsCredentials, Examined, IdentityProvider, NetworkError};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::secret::Secret;
@@ -284,10 +282,12 @@ fn remembered(
 ///
 /// # Errors
 /// A network is none.
-pub(super) fn door(login: &config::Login) -> anyhow::Result<DoorSettings> {
+pub(super) fn door(login: &config::Login) -> Result<DoorSettings, Failure> {
     let network = |text: &String| {
-        let parsed = text.trim().parse();
-        parsed.with_context(|| format!("login.unthrottled_networks: {text:?}"))
+        let wrong = |error: NetworkError| {
+            Failure::Setting(format!("login.unthrottled_networks: {text:?}: {error}"))
+        };
+        text.trim().parse().map_err(wrong)
     };
     let networks = login.unthrottled_networks.iter().map(network);
     let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
@@ -296,7 +296,7 @@ pub(super) fn door(login: &config::Login) -> anyhow::Result<DoorSettings> {
         failures_per_source_max: count(login.failures_per_source_max),
         window: login.failure_window,
         lockout: login.lockout,
-        unthrottled: networks.collect::<anyhow::Result<_>>()?,
+        unthrottled: networks.collect::<Result<_, _>>()?,
     })
 }
 

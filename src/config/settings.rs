@@ -283,7 +283,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("sftp", "banner", K::OptionalText(|c| &mut c.sftp.banner), "Text that clients show before login"),
 
     S::new("limits", "connections_max", K::Count(COUNT, |c| &mut c.limits.connections_max), "Open connections"),
-    S::new("limits", "unauthenticated_connections_max", K::Count(COUNT, |c| &mut c.limits.unauthenticated_connections_max), "Open connections that have not logged in; one source (IPv6: one /64) may have half of them"),
+    S::new("limits", "unauthenticated_connections_max", K::Count(COUNT, |c| &mut c.limits.unauthenticated_connections_max), "Open connections that have not logged in; one source (IPv6: one /64) leaves an eighth of them to others"),
     S::new("limits", "connections_per_source_max", K::Count(COUNT, |c| &mut c.limits.connections_per_source_max), "Open connections from one address (IPv6: one /64)"),
     S::new("limits", "channels_per_connection_max", K::Count(1..=1_000, |c| &mut c.limits.channels_per_connection_max), "Open channels of one connection"),
     S::new("limits", "channel_opens_per_connection_max", K::Count(COUNT, |c| &mut c.limits.channel_opens_per_connection_max), "Channels that one connection may ever open"),

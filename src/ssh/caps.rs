@@ -71,8 +71,8 @@ impl Caps {
 
     /// Counts a connection in, until the answer is dropped.
     ///
-    /// Of the places before login one source has half at most, so that it keeps nobody else out;
-    /// not one that `stands_for_many`, such as a balancer.
+    /// Of the places before login one source leaves an eighth to the others, so that it keeps
+    /// nobody out; not one that `stands_for_many`, such as a balancer.
     pub(super) fn admit(
         self: &Arc<Self>,
         source: IpAddr,
@@ -81,14 +81,14 @@ impl Caps {
         let source = host_of(source);
         let mut counts = self.counts();
         let from_source = counts.sources.get(&source).copied().unwrap_or_default();
-        let half = self.unauthenticated_max.div_ceil(2);
+        let share = self.unauthenticated_max - self.unauthenticated_max / 8;
         let over = if counts.connections >= self.connections_max {
             Some(OverCap::Connections)
         } else if counts.unauthenticated >= self.unauthenticated_max {
             Some(OverCap::Unauthenticated)
         } else if from_source.connections >= self.per_source_max {
             Some(OverCap::Source)
-        } else if from_source.unauthenticated >= half && !stands_for_many {
+        } else if from_source.unauthenticated >= share && !stands_for_many {
             Some(OverCap::Unauthenticated)
         } else {
             None
@@ -238,16 +238,16 @@ mod tests {
     }
 
     #[test]
-    fn one_source_has_half_of_the_places_before_login() {
-        let caps = caps(99, 5, 99);
+    fn one_source_leaves_places_before_login_to_the_others() {
+        let caps = caps(99, 16, 99);
         let (one, other) = (ip("10.0.0.1"), ip("10.0.0.2"));
-        let first: Vec<_> = (0..3).map(|_| caps.admit(one, false).unwrap()).collect();
+        let first: Vec<_> = (0..14).map(|_| caps.admit(one, false).unwrap()).collect();
         let over = caps.admit(one, false).unwrap_err();
         assert_eq!(over, OverCap::Unauthenticated);
         let _other = caps.admit(other, false).unwrap();
         // Who is in takes none of them.
         first[0].authenticated();
-        let _fourth = caps.admit(one, false).unwrap();
+        let _another = caps.admit(one, false).unwrap();
         assert!(caps.admit(one, false).is_err());
         let _balancer = caps.admit(one, true).unwrap();
         drop(first);
