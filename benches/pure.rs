@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use divan::Bencher;
 use portcullis::idp::wire::{self, Asked, Transport};
-use portcullis::idp::{AuthMethod, UserConfig, Verdict};
+use portcullis::idp::{AuthMethod, UserConfig};
 use portcullis::limits::MAPPINGS_BYTES_MAX;
 use portcullis::vfs::VirtualPath;
 use serde_json::json;
@@ -67,7 +67,7 @@ fn parse(body: &str) -> Arc<UserConfig> {
         function_error: false,
     };
     match wire::parse(asked, 200, body.as_bytes()) {
-        Ok(Verdict::Allowed(config)) => config,
+        Ok(config) => config,
         other => unreachable!("{other:?}"),
     }
 }

@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Operated, Readiness, Revoked, Watched};
 use crate::auth::{
-    AttemptObserver, AttemptRecord, AuthSettings, Authenticator, Door, DoorSettings, Roster,
+    AttemptObserver, AttemptRecord, AuthSettings, Authenticator, LoggedIn, Shared, Throttle,
+    ThrottleSettings,
 };
 use crate::budget::Budget;
 use crate::clock::{Clock, SystemClock};
@@ -39,7 +40,7 @@ pub struct GatewayParts {
     pub entrances: Vec<Entrance>,
     /// Every memory of answers, to be cleared when the operator says so.
     pub caches: Vec<Arc<Cached>>,
-    pub door: DoorSettings,
+    pub throttle: ThrottleSettings,
     pub host_keys: HostKeys,
     /// Whose credentials sessions have at S3.
     pub stores: Arc<dyn Stores>,
@@ -71,8 +72,7 @@ struct View {
     /// Cancelled when any listener ends, also by a panic.
     deaf: CancellationToken,
     caches: Vec<Arc<Cached>>,
-    door: Arc<Door>,
-    roster: Roster,
+    shared: Shared,
     signing_keys: Vec<Arc<Keys>>,
 }
 
@@ -81,7 +81,7 @@ impl Operated for View {
     async fn revoke(&self, user: &str) -> Revoked {
         // Forgotten first: nobody comes back in with an answer from before.
         let answers = self.forget(Some(user)).await;
-        let connections = self.roster.revoke(user);
+        let connections = self.shared.logged_in.revoke(user);
         Revoked {
             connections,
             answers,
@@ -100,7 +100,7 @@ impl Operated for View {
     }
 
     fn unlock(&self, user: Option<&str>, source: Option<IpAddr>) -> usize {
-        self.door.unlock(user, source)
+        self.shared.throttle.unlock(user, source)
     }
 }
 
@@ -143,11 +143,8 @@ struct LoginCount(Arc<Metrics>);
 
 impl AttemptObserver for LoginCount {
     fn attempt_finished(&self, attempt: &AttemptRecord) {
-        self.0.login(
-            attempt.method.as_str(),
-            attempt.verdict.as_str(),
-            attempt.duration,
-        );
+        self.0
+            .login(attempt.method.as_str(), attempt.verdict(), attempt.duration);
     }
 }
 
@@ -160,7 +157,7 @@ impl Gateway {
         let GatewayParts {
             entrances,
             caches,
-            door,
+            throttle,
             host_keys,
             stores,
             limits,
@@ -190,22 +187,22 @@ impl Gateway {
             clock: Arc::clone(&clock),
             banner,
         });
-        let observer = Arc::new(LoginCount(Arc::clone(&metrics)));
-        let (door, roster) = (Arc::new(Door::new(door)), Roster::default());
+        let shared = Shared {
+            throttle: Arc::new(Throttle::new(throttle)),
+            logged_in: LoggedIn::default(),
+            observer: Arc::new(LoginCount(Arc::clone(&metrics))),
+        };
         let (mut listeners, deaf) = (JoinSet::new(), CancellationToken::new());
-        for entrance in entrances {
+        for Entrance {
+            listener,
+            provider,
+            auth,
+        } in entrances
+        {
             let (limits, clock) = (Arc::clone(&limits), Arc::clone(&clock));
-            let stores = Arc::clone(&stores);
-            let authenticator =
-                Authenticator::new(entrance.provider, stores, entrance.auth, limits, clock);
-            let authenticator = authenticator
-                .with_shared(Arc::clone(&door), roster.clone())
-                .with_observer(observer.clone());
-            let authenticator = Arc::new(authenticator);
-            let serving =
-                entrance
-                    .listener
-                    .serve(Arc::clone(&gatehouse), authenticator, drain.clone());
+            let (stores, shared) = (Arc::clone(&stores), shared.clone());
+            let judge = Authenticator::new(provider, stores, auth, shared, limits, clock);
+            let serving = listener.serve(Arc::clone(&gatehouse), Arc::new(judge), drain.clone());
             listeners.spawn(heard(serving, deaf.clone()));
         }
         let view = Arc::new(View {
@@ -215,8 +212,7 @@ impl Gateway {
             drain: drain.clone(),
             deaf,
             caches,
-            door,
-            roster,
+            shared,
             signing_keys,
         });
         Ok(Self {

@@ -37,6 +37,7 @@ pub mod budget;
 pub mod clock;
 pub mod limits;
 pub mod metrics;
+pub mod refusal;
 pub mod secret;
 pub mod sftp;
 pub mod storage;

@@ -105,7 +105,7 @@ pub const PUBLIC_KEYS_MAX: usize = 1_000;
 pub const PUBLIC_KEY_BYTES_MAX: usize = 16 * 1024;
 
 /// Users at a source, and sources, whose failed logins are remembered.
-pub const DOOR_ENTRIES_MAX: usize = 20_000;
+pub const THROTTLE_ENTRIES_MAX: usize = 20_000;
 /// The longest that the answer to a failed login is held back.
 pub const REFUSAL_DELAY_MAX: Duration = Duration::from_secs(5);
 /// A lock-out while every login comes from one address, which may be a balancer's.

@@ -93,7 +93,7 @@ fn a_password_that_no_login_could_use_is_refused() {
         (&hash, b" \xE2\x80\x8B\n", 64, "no visible character"),
         (&hash, b"one\ntwo\n", 64, "more than one line"),
         (&hash, b"\xff\n", 64, "not UTF-8"),
-        (&hash, long.as_bytes(), 64, "longer than any login"),
+        (&hash, long.as_bytes(), 64, "longer than 1024 bytes"),
         (&bcrypt, &long.as_bytes()[..73], 1, "72 bytes"),
         (&hash[..1], b"tidal-fern-41\n", 64, "--password-stdin"),
     ] {

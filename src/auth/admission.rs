@@ -4,11 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::attempt::AttemptVerdict;
-use super::door::Locked;
-use crate::idp::{Denied, IdpError, Network, UserConfig, UserNameRule};
+use crate::idp::{Network, UserConfig, UserNameRule};
+use crate::refusal::{Reason, Refusal};
 use crate::secret::Secret;
-use crate::storage::credentials::{GrantError, GrantFault};
 
 /// The ways to log in: AWS's `SftpAuthenticationMethods`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -47,104 +45,19 @@ pub enum Roles {
     Assume,
 }
 
-/// Why an attempt failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) verdict: AttemptVerdict,
-    pub(super) reason: &'static str,
-    pub(super) detail: Option<Box<str>>,
-}
-
-impl Refusal {
-    pub(super) const fn denied(reason: &'static str) -> Self {
-        Self {
-            verdict: AttemptVerdict::Denied,
-            reason,
-            detail: None,
-        }
-    }
-
-    /// Says whether the user, and not the gateway or its provider, got something wrong.
-    pub(super) fn is_wrong_credential(&self) -> bool {
-        self.verdict == AttemptVerdict::Denied
-            && !matches!(
-                self.reason,
-                Denied::STATUS | Denied::TOKEN_KEY | TOO_MANY | METHOD | REVOKED
-            )
-            && !Locked::REASONS.contains(&self.reason)
-    }
-
-    /// Drops the provider's words when they repeat the password.
-    pub(super) fn without(mut self, password: &Secret) -> Self {
-        self.detail = self.detail.filter(|text| !text.contains(password.expose()));
-        self
-    }
-
-    const fn invalid(reason: &'static str) -> Self {
-        Self {
-            verdict: AttemptVerdict::Invalid,
-            reason,
-            detail: None,
-        }
-    }
-}
-
-/// Reasons that are no wrong password.
-pub(super) const TOO_MANY: &str = "too-many-attempts";
-pub(super) const METHOD: &str = "method-not-allowed";
-pub(super) const REVOKED: &str = "revoked";
-
-impl From<Locked> for Refusal {
-    fn from(locked: Locked) -> Self {
-        Self::denied(locked.reason())
-    }
-}
-
-impl From<Denied> for Refusal {
-    fn from(denied: Denied) -> Self {
-        Self {
-            verdict: AttemptVerdict::Denied,
-            reason: denied.reason,
-            detail: denied.detail,
-        }
-    }
-}
-
-impl From<IdpError> for Refusal {
-    fn from(error: IdpError) -> Self {
-        let (verdict, reason, detail) = match error {
-            IdpError::Invalid { reason, detail } => (AttemptVerdict::Invalid, reason, detail),
-            IdpError::Unavailable { reason, detail } => {
-                (AttemptVerdict::Unavailable, reason, detail)
-            }
-        };
-        Self {
-            verdict,
-            reason,
-            detail: Some(detail),
-        }
-    }
-}
-
-impl From<GrantError> for Refusal {
-    fn from(error: GrantError) -> Self {
-        Self {
-            verdict: match error.fault {
-                GrantFault::Invalid => AttemptVerdict::Invalid,
-                GrantFault::Unavailable => AttemptVerdict::Unavailable,
-            },
-            reason: error.reason,
-            detail: Some(error.detail),
-        }
-    }
+/// Drops the provider's words when they repeat the password.
+pub(super) fn without(mut refusal: Refusal, password: &Secret) -> Refusal {
+    let detail = refusal.detail;
+    refusal.detail = detail.filter(|text| !text.contains(password.expose()));
+    refusal
 }
 
 /// Checks a name before anybody is asked about it.
-pub(super) fn check_name(rule: UserNameRule, name: &str) -> Result<(), Refusal> {
+pub(super) fn check_name(rule: UserNameRule, name: &str) -> Result<(), Reason> {
     if rule.allows(name) {
         Ok(())
     } else {
-        Err(Refusal::denied("user-name"))
+        Err(Reason::UserName)
     }
 }
 
@@ -152,12 +65,12 @@ pub(super) fn check_name(rule: UserNameRule, name: &str) -> Result<(), Refusal> 
 ///
 /// Many published handlers take a blank password for the sign of a key look-up and answer with the
 /// role, unchecked: asking them would let anybody in.
-pub(super) fn check_password(password: &str, bytes_max: usize) -> Result<(), Refusal> {
+pub(super) fn check_password(password: &str, bytes_max: usize) -> Result<(), Reason> {
     if password.len() > bytes_max {
-        return Err(Refusal::denied("password-too-long"));
+        return Err(Reason::PasswordTooLong);
     }
     if password.chars().all(is_invisible) {
-        return Err(Refusal::denied("password-blank"));
+        return Err(Reason::PasswordBlank);
     }
     Ok(())
 }
@@ -191,9 +104,9 @@ fn is_invisible(c: char) -> bool {
 pub(super) fn agree(
     key: &UserConfig,
     mut password: Arc<UserConfig>,
-) -> Result<Arc<UserConfig>, Refusal> {
+) -> Result<Arc<UserConfig>, Reason> {
     if (&key.user, &key.provider) != (&password.user, &password.provider) {
-        return Err(Refusal::invalid("answers-disagree"));
+        return Err(Reason::AnswersDisagree);
     }
     let differ =
         (&key.home, &key.role, &key.policy) != (&password.home, &password.role, &password.policy);
@@ -217,19 +130,19 @@ pub(super) fn admit(
     roles: Roles,
     source_ip: IpAddr,
     now: SystemTime,
-) -> Result<(), Refusal> {
+) -> Result<(), Reason> {
     if config.expires_at.is_some_and(|end| end <= now) {
-        return Err(Refusal::invalid("answer-expired"));
+        return Err(Reason::AnswerExpired);
     }
     match roles {
         Roles::Gateway | Roles::Map if config.policy.is_some() => {
-            return Err(Refusal::invalid("policy-not-enforceable"));
+            return Err(Reason::PolicyNotEnforceable);
         }
         Roles::Gateway | Roles::Map | Roles::Assume => {}
     }
     let inside = |network: &Network| network.contains(source_ip);
     if !config.networks.is_empty() && !config.networks.iter().any(inside) {
-        return Err(Refusal::denied("source-not-in-networks"));
+        return Err(Reason::SourceNotInNetworks);
     }
     Ok(())
 }
@@ -257,8 +170,8 @@ mod tests {
             "\u{3164}\u{ad}",
             "\u{1680}\u{200f}",
         ] {
-            let refusal = check_password(blank, 1_024).unwrap_err();
-            assert_eq!(refusal.reason, "password-blank", "{blank:?}");
+            let refused = check_password(blank, 1_024);
+            assert_eq!(refused, Err(Reason::PasswordBlank), "{blank:?}");
         }
         assert_eq!(check_password(" x ", 1_024), Ok(()));
         assert_eq!(check_password("\u{200d}é", 1_024), Ok(()));
@@ -275,26 +188,25 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
         let home = HomeDirectory::path("/bucket/ann", Access::ReadWrite).unwrap();
         let plain = UserConfig::new("ann", home);
-        let judge = |config: &UserConfig, ip: &str| {
-            admit(config, Roles::Gateway, ip.parse().unwrap(), now).map_err(|r| r.reason)
-        };
+        let judge =
+            |config: &UserConfig, ip: &str| admit(config, Roles::Gateway, ip.parse().unwrap(), now);
         assert_eq!(judge(&plain, "192.0.2.1"), Ok(()));
         let ended = UserConfig {
             expires_at: Some(now),
             ..plain.clone()
         };
-        assert_eq!(judge(&ended, "192.0.2.1"), Err("answer-expired"));
+        assert_eq!(judge(&ended, "192.0.2.1"), Err(Reason::AnswerExpired));
         let policy = UserConfig {
             policy: Some("{}".into()),
             ..plain.clone()
         };
         for (roles, expected) in [
-            (Roles::Gateway, Err("policy-not-enforceable")),
-            (Roles::Map, Err("policy-not-enforceable")),
+            (Roles::Gateway, Err(Reason::PolicyNotEnforceable)),
+            (Roles::Map, Err(Reason::PolicyNotEnforceable)),
             (Roles::Assume, Ok(())),
         ] {
             let judged = admit(&policy, roles, "192.0.2.1".parse().unwrap(), now);
-            assert_eq!(judged.map_err(|r| r.reason), expected, "{roles:?}");
+            assert_eq!(judged, expected, "{roles:?}");
         }
         let networks = vec![
             "192.0.2.0/24".parse().unwrap(),
@@ -303,22 +215,14 @@ mod tests {
         let bound = UserConfig { networks, ..plain };
         assert_eq!(judge(&bound, "192.0.2.200"), Ok(()));
         assert_eq!(judge(&bound, "2001:db8:1::2"), Ok(()));
-        assert_eq!(judge(&bound, "192.0.3.1"), Err("source-not-in-networks"));
+        assert_eq!(judge(&bound, "192.0.3.1"), Err(Reason::SourceNotInNetworks));
     }
 
     #[test]
-    fn what_may_be_about_the_gateway_is_no_wrong_password() {
-        for (reason, wrong) in [
-            ("not-allowed", true),
-            (Denied::STATUS, false),
-            (Denied::TOKEN_KEY, false),
-            (REVOKED, false),
-        ] {
-            assert_eq!(
-                Refusal::denied(reason).is_wrong_credential(),
-                wrong,
-                "{reason}"
-            );
-        }
+    fn words_that_repeat_the_password_are_dropped() {
+        let password = Secret::new("walnut-39".to_owned());
+        let detail = |text: &str| without(Reason::NotAllowed.because(text), &password).detail;
+        assert_eq!(detail("no user with walnut-39"), None);
+        assert_eq!(detail("expired").as_deref(), Some("expired"));
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::AuthMethod;
 use crate::limits;
+use crate::refusal::{Refusal, Verdict, verdict_word};
 
 /// Where the audit lines go.
 const AUDIT_TARGET: &str = "portcullis::audit";
@@ -24,16 +25,13 @@ pub struct AttemptRecord {
     pub method: AuthMethod,
     pub source_ip: IpAddr,
     pub session_id: Box<str>,
-    pub verdict: AttemptVerdict,
-    /// Stable word for why, such as `no-usable-public-key`; empty for *allowed*.
-    pub reason: &'static str,
-    /// For people: never a secret, never for the client.
-    pub detail: Option<Box<str>>,
+    /// `None`: the user is in.
+    pub refusal: Option<Refusal>,
     /// The question that was asked; absent when none was.
     pub request_id: Option<Box<str>>,
     /// `SHA256:…`, for keys.
     pub fingerprint: Option<Box<str>>,
-    /// Which of several providers let the user in.
+    /// Which of several providers let the user in, or refused.
     pub provider: Option<Box<str>>,
     /// From the answer of an allowed user.
     pub role: Option<Box<str>>,
@@ -43,8 +41,15 @@ pub struct AttemptRecord {
 }
 
 impl AttemptRecord {
+    /// Returns the word of the log and the metric.
+    #[must_use]
+    pub fn verdict(&self) -> &'static str {
+        verdict_word(self.refusal.as_ref())
+    }
+
     /// Writes the one audit line of the attempt, as loud as its verdict.
     pub(super) fn log(&self) {
+        let refusal = self.refusal.as_ref();
         macro_rules! line {
             ($level:ident, $text:literal) => {
                 tracing::$level!(
@@ -53,9 +58,9 @@ impl AttemptRecord {
                     method = self.method.as_str(),
                     source_ip = %self.source_ip,
                     session_id = &*self.session_id,
-                    verdict = self.verdict.as_str(),
-                    reason = (!self.reason.is_empty()).then_some(self.reason),
-                    detail = self.detail.as_deref(),
+                    verdict = self.verdict(),
+                    reason = refusal.map(|refusal| refusal.reason.as_str()),
+                    detail = refusal.and_then(|refusal| refusal.detail.as_deref()),
                     request_id = self.request_id.as_deref(),
                     fingerprint = self.fingerprint.as_deref(),
                     provider = self.provider.as_deref(),
@@ -66,32 +71,10 @@ impl AttemptRecord {
                 )
             };
         }
-        match self.verdict {
-            AttemptVerdict::Allowed => line!(info, "login allowed"),
-            AttemptVerdict::Denied => line!(info, "login refused"),
-            AttemptVerdict::Invalid | AttemptVerdict::Unavailable => line!(warn, "login refused"),
-        }
-    }
-}
-
-/// The four verdicts, for the log and the metric.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum AttemptVerdict {
-    Allowed,
-    Denied,
-    Invalid,
-    Unavailable,
-}
-
-impl AttemptVerdict {
-    /// Returns the word of the log and the metric.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Allowed => "allowed",
-            Self::Denied => "denied",
-            Self::Invalid => "invalid",
-            Self::Unavailable => "unavailable",
+        match refusal.map(Refusal::verdict) {
+            None => line!(info, "login allowed"),
+            Some(Verdict::Denied) => line!(info, "login refused"),
+            Some(Verdict::Invalid | Verdict::Unavailable) => line!(warn, "login refused"),
         }
     }
 }

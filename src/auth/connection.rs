@@ -9,15 +9,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::admission::{self, Methods, Refusal, Roles};
-use super::attempt::{AttemptObserver, AttemptRecord, AttemptVerdict, loggable};
-use super::door::{Door, DoorSettings, Turn};
+use super::admission::{self, Methods, Roles};
+use super::attempt::{AttemptObserver, AttemptRecord, loggable};
 use super::keys::{Listing, OfferedKey};
-use super::roster::{Moment, Roster};
+use super::logged_in::{LoggedIn, Moment};
+use super::throttle::{Throttle, Turn};
 use super::{AuthMethod, AuthenticatedUser};
 use crate::clock::Clock;
-use crate::idp::{Credential, IdentityProvider, Question, UserConfig, UserNameRule, Verdict};
+use crate::idp::{Credential, IdentityProvider, Judged, Question, UserConfig, UserNameRule};
 use crate::limits::{self, Limits};
+use crate::refusal::{Reason, Refusal, Verdict};
 use crate::secret::Secret;
 use crate::storage::credentials::{Opened, Stores};
 
@@ -42,17 +43,24 @@ impl Default for AuthSettings {
     }
 }
 
-/// Judges logins for the whole process; each connection has its own [`ConnectionAuth`].
+/// What all ports of the process share.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    pub throttle: Arc<Throttle>,
+    pub logged_in: LoggedIn,
+    /// Hears of every finished attempt, beside the log.
+    pub observer: Arc<dyn AttemptObserver>,
+}
+
+/// Judges the logins of one port; each connection has its own [`ConnectionAuth`].
 #[derive(Debug)]
 pub struct Authenticator {
     provider: Arc<dyn IdentityProvider>,
     stores: Arc<dyn Stores>,
     settings: AuthSettings,
+    shared: Shared,
     limits: Arc<Limits>,
     clock: Arc<dyn Clock>,
-    door: Arc<Door>,
-    roster: Roster,
-    observer: Option<Arc<dyn AttemptObserver>>,
 }
 
 impl Authenticator {
@@ -62,6 +70,7 @@ impl Authenticator {
         provider: Arc<dyn IdentityProvider>,
         stores: Arc<dyn Stores>,
         settings: AuthSettings,
+        shared: Shared,
         limits: Arc<Limits>,
         clock: Arc<dyn Clock>,
     ) -> Self {
@@ -69,11 +78,9 @@ impl Authenticator {
             provider,
             stores,
             settings,
+            shared,
             limits,
             clock,
-            door: Arc::new(Door::new(DoorSettings::default())),
-            roster: Roster::default(),
-            observer: None,
         }
     }
 
@@ -81,22 +88,7 @@ impl Authenticator {
     /// wait.
     #[must_use]
     pub fn is_unthrottled(&self, source: IpAddr) -> bool {
-        self.door.is_unthrottled(source)
-    }
-
-    /// Shares the memory of failures and of who is in with the other ports of the process.
-    #[must_use]
-    pub fn with_shared(mut self, door: Arc<Door>, roster: Roster) -> Self {
-        self.door = door;
-        self.roster = roster;
-        self
-    }
-
-    /// Tells `observer` of every finished attempt, beside the log.
-    #[must_use]
-    pub fn with_observer(mut self, observer: Arc<dyn AttemptObserver>) -> Self {
-        self.observer = Some(observer);
-        self
+        self.shared.throttle.is_unthrottled(source)
     }
 }
 
@@ -145,7 +137,7 @@ struct LookUp {
     user: Box<str>,
     request_id: Box<str>,
     asked: Moment,
-    answer: Result<Arc<UserConfig>, Refusal>,
+    answer: Judged,
 }
 
 impl ConnectionAuth {
@@ -179,8 +171,8 @@ impl ConnectionAuth {
         let mut attempt = self.begin(user, AuthMethod::Password);
         let judged = self.judge_password(&mut attempt, password).await;
         if judged.is_ok() {
-            let door = &self.authenticator.door;
-            door.succeeded(user, self.source_ip);
+            let throttle = &self.authenticator.shared.throttle;
+            throttle.succeeded(user, self.source_ip);
         }
         match self.open(judged).await {
             Ok((config, opened)) => self.accept(attempt, config, opened),
@@ -196,13 +188,12 @@ impl ConnectionAuth {
         }
     }
 
-    /// Counts a wrong password at the door; returns how many there were of this user.
+    /// Counts a wrong password; returns how many there were of this user.
     fn count_failure(&self, user: &str, refusal: &Refusal) -> u32 {
-        if !refusal.is_wrong_credential() {
-            return 0;
-        }
-        let Authenticator { door, clock, .. } = &*self.authenticator;
-        door.failed(user, self.source_ip, clock.now())
+        let Authenticator { shared, clock, .. } = &*self.authenticator;
+        let counts = refusal.reason.counts();
+        let throttle = &shared.throttle;
+        throttle.failed(user, self.source_ip, counts, clock.now())
     }
 
     /// Says whether a key is worth a proof; the client has not signed anything yet.
@@ -217,11 +208,11 @@ impl ConnectionAuth {
         match self.judge_key(&mut attempt, key).await {
             Ok(_) => Outcome::Offered,
             Err(refusal) => {
-                if refusal.verdict == AttemptVerdict::Denied || asked == self.look_ups.len() {
+                if refusal.verdict() == Verdict::Denied || asked == self.look_ups.len() {
                     tracing::debug!(
                         session_id = &*self.session_id,
                         fingerprint = attempt.fingerprint.as_deref(),
-                        reason = refusal.reason,
+                        reason = refusal.reason.as_str(),
                         "key not accepted"
                     );
                 } else {
@@ -258,65 +249,60 @@ impl ConnectionAuth {
         }
     }
 
-    async fn judge_password(
-        &mut self,
-        attempt: &mut Attempt,
-        password: Secret,
-    ) -> Result<Arc<UserConfig>, Refusal> {
+    async fn judge_password(&mut self, attempt: &mut Attempt, password: Secret) -> Judged {
         let settings = self.authenticator.settings;
         self.check_bounds()?;
         self.attempts = self.attempts.saturating_add(1);
         let proven = self.proven.as_ref();
         let proven = proven.is_some_and(|proven| proven.user == attempt.user);
         if !settings.methods.password_first() && !proven {
-            return Err(Refusal::denied(admission::METHOD));
+            return Err(Reason::MethodNotAllowed.into());
         }
         admission::check_name(settings.user_names, &attempt.user)?;
         admission::check_password(password.expose(), settings.password_bytes_max)?;
-        let Authenticator { door, clock, .. } = &*self.authenticator;
-        door.password(&attempt.user, self.source_ip, clock.now())?;
-        attempt.turn = door.turn(&attempt.user, self.source_ip).await;
+        let Authenticator { shared, clock, .. } = &*self.authenticator;
+        let throttle = &shared.throttle;
+        throttle.password(&attempt.user, self.source_ip, clock.now())?;
+        attempt.turn = throttle.turn(&attempt.user, self.source_ip).await;
         // Whoever went before may have failed once too often.
-        door.password(&attempt.user, self.source_ip, clock.now())?;
+        throttle.password(&attempt.user, self.source_ip, clock.now())?;
         let credential = Credential::Password(password.clone());
         let answer = self.ask(attempt, credential).await;
-        let config = answer.map_err(|refusal| refusal.without(&password))?;
+        let config = answer.map_err(|refusal| admission::without(refusal, &password))?;
         match &self.proven {
             // Revoked between the key and the password is revoked.
             Some(proven) if !settings.methods.password_first() => {
                 attempt.asked = proven.asked;
-                admission::agree(&proven.config, config)
+                Ok(admission::agree(&proven.config, config)?)
             }
             Some(_) | None => Ok(config),
         }
     }
 
-    async fn judge_key(
-        &mut self,
-        attempt: &mut Attempt,
-        key: &OfferedKey,
-    ) -> Result<Arc<UserConfig>, Refusal> {
+    async fn judge_key(&mut self, attempt: &mut Attempt, key: &OfferedKey) -> Judged {
         let settings = self.authenticator.settings;
         self.check_bounds()?;
         if !settings.methods.key() {
-            return Err(Refusal::denied(admission::METHOD));
+            return Err(Reason::MethodNotAllowed.into());
         }
         admission::check_name(settings.user_names, &attempt.user)?;
-        let Authenticator { door, clock, .. } = &*self.authenticator;
-        door.source(self.source_ip, clock.now())?;
-        key.check().map_err(|rule| Refusal::denied(rule.reason()))?;
+        let Authenticator { shared, clock, .. } = &*self.authenticator;
+        let throttle = &shared.throttle;
+        throttle.source(self.source_ip, clock.now())?;
+        key.check()?;
         let config = self.look_up(attempt).await?;
         // The proof may come long after the answer.
         self.admit(&config)?;
-        match key.found_in(&config.public_keys) {
-            Listing::Listed => Ok(config),
-            Listing::Conditional => Err(Refusal::denied("key-options-unsupported")),
-            Listing::Missing => Err(Refusal::denied("key-not-listed")),
-        }
+        let reason = match key.found_in(&config.public_keys) {
+            Listing::Listed => return Ok(config),
+            Listing::Conditional => Reason::KeyOptionsUnsupported,
+            Listing::Missing => Reason::KeyNotListed,
+        };
+        Err(Refusal::new(reason).of_provider(&config.provider))
     }
 
     /// Asks for a user's keys, once per connection.
-    async fn look_up(&mut self, attempt: &mut Attempt) -> Result<Arc<UserConfig>, Refusal> {
+    async fn look_up(&mut self, attempt: &mut Attempt) -> Judged {
         let known = self
             .look_ups
             .iter()
@@ -340,11 +326,7 @@ impl ConnectionAuth {
         answer
     }
 
-    async fn ask(
-        &mut self,
-        attempt: &mut Attempt,
-        credential: Credential,
-    ) -> Result<Arc<UserConfig>, Refusal> {
+    async fn ask(&mut self, attempt: &mut Attempt, credential: Credential) -> Judged {
         self.questions = self.questions.saturating_add(1);
         // Unique as long as session ids are, and readable beside them.
         let request_id: Box<str> = format!("{}-{}", self.session_id, self.questions).into();
@@ -356,13 +338,9 @@ impl ConnectionAuth {
             source_ip: self.source_ip,
             session_id: self.session_id.clone(),
         };
-        match self.authenticator.provider.ask(&question).await? {
-            Verdict::Allowed(config) => {
-                self.admit(&config)?;
-                Ok(config)
-            }
-            Verdict::Denied(denied) => Err(denied.into()),
-        }
+        let config = self.authenticator.provider.ask(&question).await?;
+        self.admit(&config)?;
+        Ok(config)
     }
 
     fn admit(&self, config: &UserConfig) -> Result<(), Refusal> {
@@ -370,14 +348,15 @@ impl ConnectionAuth {
             settings, clock, ..
         } = &*self.authenticator;
         admission::admit(config, settings.roles, self.source_ip, clock.wall())
+            .map_err(|reason| Refusal::new(reason).of_provider(&config.provider))
     }
 
-    fn check_bounds(&self) -> Result<(), Refusal> {
+    fn check_bounds(&self) -> Result<(), Reason> {
         let limits = &self.authenticator.limits;
         // The last offer that counts may still be proven, so this is not `>=` for keys.
         if self.attempts >= limits.password_attempts_max || self.key_offers > limits.key_offers_max
         {
-            return Err(Refusal::denied(admission::TOO_MANY));
+            return Err(Reason::TooManyAttempts);
         }
         Ok(())
     }
@@ -391,20 +370,19 @@ impl ConnectionAuth {
     }
 
     /// Opens S3 for whom the provider let in: who cannot have it is not let in.
-    async fn open(
-        &self,
-        judged: Result<Arc<UserConfig>, Refusal>,
-    ) -> Result<(Arc<UserConfig>, Opened), Refusal> {
+    async fn open(&self, judged: Judged) -> Result<(Arc<UserConfig>, Opened), Refusal> {
         let config = judged?;
         let grant = super::grant(&config, &self.session_id);
-        let opened = self.authenticator.stores.open(grant).await?;
-        Ok((config, opened))
+        match self.authenticator.stores.open(grant).await {
+            Ok(opened) => Ok((config, opened)),
+            Err(refusal) => Err(refusal.of_provider(&config.provider)),
+        }
     }
 
     fn accept(&self, attempt: Attempt, config: Arc<UserConfig>, opened: Opened) -> Outcome {
-        let roster = &self.authenticator.roster;
-        let Some(presence) = roster.enter(&attempt.user, &config.user, attempt.asked) else {
-            self.finish(&attempt, Err(Refusal::denied(admission::REVOKED)));
+        let logged_in = &self.authenticator.shared.logged_in;
+        let Some(entry) = logged_in.enter(&attempt.user, &config.user, attempt.asked) else {
+            self.finish(&attempt, Err(Reason::Revoked.into()));
             return self.refused();
         };
         self.finish(&attempt, Ok(&config));
@@ -414,7 +392,7 @@ impl ConnectionAuth {
             method: attempt.method,
             source_ip: self.source_ip,
             session_id: self.session_id.clone(),
-            presence,
+            entry,
             opened,
         })
     }
@@ -425,39 +403,39 @@ impl ConnectionAuth {
             method,
             fingerprint: None,
             request_id: None,
-            asked: self.authenticator.roster.moment(),
+            asked: self.authenticator.shared.logged_in.moment(),
             turn: None,
             started: self.authenticator.clock.now(),
         }
     }
 
     fn finish(&self, attempt: &Attempt, judged: Result<&UserConfig, Refusal>) {
-        let config = judged.as_ref().ok().copied();
-        let (verdict, reason, detail) = match judged {
-            Ok(_) => (AttemptVerdict::Allowed, "", None),
-            Err(refusal) => (refusal.verdict, refusal.reason, refusal.detail),
+        let (config, refusal) = match judged {
+            Ok(config) => (Some(config), None),
+            Err(refusal) => (None, Some(refusal)),
         };
-        let provider = config.map(|config| config.provider.clone());
+        let let_in_by = config.map(|config| config.provider.clone());
+        let provider = match &refusal {
+            None => let_in_by.filter(|name| !name.is_empty()),
+            Some(refusal) => refusal.provider.clone(),
+        };
         let clock = &self.authenticator.clock;
         let record = AttemptRecord {
             user: loggable(&attempt.user),
             method: attempt.method,
             source_ip: self.source_ip,
             session_id: self.session_id.clone(),
-            verdict,
-            reason,
-            detail,
+            refusal,
             request_id: attempt.request_id.clone(),
             fingerprint: attempt.fingerprint.clone(),
-            provider: provider.filter(|name| !name.is_empty()),
+            provider,
             role: config.and_then(|config| config.role.clone()),
             warnings: config.map_or_else(Vec::new, |config| config.warnings.clone()),
             duration: clock.now().saturating_duration_since(attempt.started),
         };
         record.log();
-        if let Some(observer) = &self.authenticator.observer {
-            observer.attempt_finished(&record);
-        }
+        let observer = &self.authenticator.shared.observer;
+        observer.attempt_finished(&record);
     }
 }
 

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
 use crate::limits;
+use crate::refusal::Reason;
 
 /// A public key as it came over the wire (RFC 4252 §7).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,22 +48,22 @@ impl OfferedKey {
     ///
     /// # Errors
     /// Names the rule that the key breaks.
-    pub(super) fn check(&self) -> Result<(), KeyRefusal> {
-        let key_type = KeyType::of(&self.algorithm).ok_or(KeyRefusal::Unsupported)?;
+    pub(super) fn check(&self) -> Result<(), Reason> {
+        let key_type = KeyType::of(&self.algorithm).ok_or(Reason::KeyTypeUnsupported)?;
         if key_type == KeyType::Rsa && self.sha1_signature {
-            return Err(KeyRefusal::Sha1Signature);
+            return Err(Reason::KeySignatureSha1);
         }
         let mut fields = Fields(&self.blob);
-        let name = fields.next().ok_or(KeyRefusal::Malformed)?;
+        let name = fields.next().ok_or(Reason::KeyMalformed)?;
         let inner = std::str::from_utf8(name).ok().and_then(KeyType::of);
         if inner != Some(key_type) {
-            return Err(KeyRefusal::Malformed);
+            return Err(Reason::KeyMalformed);
         }
         if key_type == KeyType::Rsa {
-            fields.next().ok_or(KeyRefusal::Malformed)?;
-            let modulus = fields.next().ok_or(KeyRefusal::Malformed)?;
+            fields.next().ok_or(Reason::KeyMalformed)?;
+            let modulus = fields.next().ok_or(Reason::KeyMalformed)?;
             if bits(modulus) < u64::from(limits::RSA_BITS_MIN) {
-                return Err(KeyRefusal::RsaTooShort);
+                return Err(Reason::KeyRsaTooShort);
             }
         }
         Ok(())
@@ -100,27 +101,6 @@ pub(super) enum Listing {
     /// person's presence at a hardware key, for one, cannot be seen from here.
     Conditional,
     Missing,
-}
-
-/// Says why a key cannot log in, whoever lists it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum KeyRefusal {
-    Unsupported,
-    Sha1Signature,
-    Malformed,
-    RsaTooShort,
-}
-
-impl KeyRefusal {
-    /// Returns the word of the log.
-    pub(super) const fn reason(self) -> &'static str {
-        match self {
-            Self::Unsupported => "key-type-unsupported",
-            Self::Sha1Signature => "key-signature-sha1",
-            Self::Malformed => "key-malformed",
-            Self::RsaTooShort => "key-rsa-too-short",
-        }
-    }
 }
 
 /// What a key is, whatever hash it signs with.
@@ -311,9 +291,9 @@ mod tests {
         leading_zero.extend([0x80; 256]);
         assert_eq!(rsa("rsa-sha2-256", &leading_zero).check(), Ok(()));
         let short = rsa("rsa-sha2-256", &[0x7f; 256]);
-        assert_eq!(short.check(), Err(KeyRefusal::RsaTooShort));
+        assert_eq!(short.check(), Err(Reason::KeyRsaTooShort));
         let sha1 = rsa("ssh-rsa", &[0xff; 256]);
-        assert_eq!(sha1.check(), Err(KeyRefusal::Sha1Signature));
+        assert_eq!(sha1.check(), Err(Reason::KeySignatureSha1));
         let named = |algorithm: &str| {
             let algorithm = algorithm.to_owned();
             OfferedKey {
@@ -323,17 +303,17 @@ mod tests {
             .check()
         };
         assert_eq!(named("ssh-ed25519"), Ok(()));
-        assert_eq!(named("ssh-dss"), Err(KeyRefusal::Unsupported));
-        assert_eq!(named("ecdsa-sha2-nistp256"), Err(KeyRefusal::Malformed));
+        assert_eq!(named("ssh-dss"), Err(Reason::KeyTypeUnsupported));
+        assert_eq!(named("ecdsa-sha2-nistp256"), Err(Reason::KeyMalformed));
         assert_eq!(
             named("sk-ssh-ed25519@openssh.com"),
-            Err(KeyRefusal::Malformed)
+            Err(Reason::KeyMalformed)
         );
         let cut = OfferedKey {
             blob: vec![0, 0, 0, 200, 1],
             ..ed25519()
         };
-        assert_eq!(cut.check(), Err(KeyRefusal::Malformed));
+        assert_eq!(cut.check(), Err(Reason::KeyMalformed));
     }
 
     #[test]

@@ -9,32 +9,29 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 pub use self::admission::{Methods, Roles};
-pub use self::attempt::{AttemptObserver, AttemptRecord, AttemptVerdict};
-pub use self::connection::{AuthSettings, Authenticator, ConnectionAuth, Outcome};
-pub use self::door::{Door, DoorSettings};
+pub use self::attempt::{AttemptObserver, AttemptRecord};
+pub use self::connection::{AuthSettings, Authenticator, ConnectionAuth, Outcome, Shared};
 pub use self::keys::OfferedKey;
-use self::roster::Presence;
-pub use self::roster::Roster;
+pub use self::logged_in::LoggedIn;
+use self::logged_in::LoginEntry;
+pub use self::throttle::{Throttle, ThrottleSettings};
 use crate::idp::UserConfig;
 pub use crate::idp::{AuthMethod, UserNameRule, host_of};
+use crate::refusal::Reason;
 use crate::storage::SharedStore;
 use crate::storage::credentials::{AssumedRole, Grant, Opened};
 
 mod admission;
 mod attempt;
 mod connection;
-mod door;
 mod keys;
-mod roster;
+mod logged_in;
+mod throttle;
 
 /// Says why nobody could log in with a password, whatever the provider thinks of it.
 #[must_use]
-pub fn password_fault(password: &str, bytes_max: usize) -> Option<&'static str> {
-    let refusal = admission::check_password(password, bytes_max).err()?;
-    Some(match refusal.reason {
-        "password-too-long" => "the password is longer than any login may send",
-        _ => "the password has no visible character: every login with it would be refused",
-    })
+pub fn password_fault(password: &str, bytes_max: usize) -> Option<Reason> {
+    admission::check_password(password, bytes_max).err()
 }
 
 /// Proves that the login succeeded: only this module makes one.
@@ -45,7 +42,7 @@ pub struct AuthenticatedUser {
     method: AuthMethod,
     source_ip: IpAddr,
     session_id: Box<str>,
-    presence: Presence,
+    entry: LoginEntry,
     opened: Opened,
 }
 
@@ -53,7 +50,7 @@ impl AuthenticatedUser {
     /// Is cancelled when the user is to leave at once, whatever is open.
     #[must_use]
     pub fn revoked(&self) -> &CancellationToken {
-        self.presence.revoked()
+        self.entry.revoked()
     }
 
     #[must_use]
@@ -111,7 +108,7 @@ impl AuthenticatedUser {
             method,
             source_ip,
             session_id: session_id.into(),
-            presence: Presence::outside(),
+            entry: LoginEntry::outside(),
             opened: Opened { store, role: None },
         }
     }

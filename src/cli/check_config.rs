@@ -39,7 +39,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         let (algorithm, fingerprint) = (key.algorithm(), key.fingerprint());
         output::print(&format!("host key {algorithm} {fingerprint}\n"));
     }
-    drop(providers::door(&config.login)?);
+    drop(providers::throttle(&config.login)?);
     let providers = providers(&config)?;
     let admin = config
         .admin

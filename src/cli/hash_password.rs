@@ -33,7 +33,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         from_terminal()?
     };
     if let Some(fault) = auth::password_fault(password.expose(), limits::PASSWORD_BYTES_MAX) {
-        return Err(Failure::Usage(fault.to_owned()));
+        return Err(Failure::Usage(fault.cause().to_owned()));
     }
     let hash = if options.bcrypt {
         PasswordHash::bcrypt(&password)

@@ -11,7 +11,6 @@ pub mod output;
 pub mod probe;
 mod providers;
 pub mod quickstart;
-pub mod remedies;
 mod secrets;
 pub mod serve;
 mod signals;

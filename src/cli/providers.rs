@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::Failure;
-use crate::auth::{AuthSettings, DoorSettings, Methods, Roles, UserNameRule};
+use crate::auth::{AuthSettings, Methods, Roles, ThrottleSettings, UserNameRule};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, Identity};
 use crate::idp::api_gateway::{self, ApiGateway, ApiGatewaySettings};
@@ -13,7 +13,6 @@ use crate::idp::cache::{CacheSettings, Cached};
 use crate::idp::follow::Followed;
 use crate::idp::lambda::{Lambda, LambdaSettings};
 use crate::idp::metered::Metered;
-use crate::idp::named::Named;
 use crate::idp::router::{Route, Router};
 use crate::idp::signature::{Keys, Signing};
 use crate::idp::static_file::StaticFile;
@@ -251,17 +250,12 @@ fn remembered(
         _ if opened.file.is_some() => counted,
         0 => counted,
         failures => {
-            let name = match opened.name {
-                "" => "identity",
-                name => name,
-            };
-            let (metrics, clock) = (Arc::clone(metrics), Arc::clone(&clock));
+            let (name, metrics, clock) = (opened.name, Arc::clone(metrics), Arc::clone(&clock));
             Arc::new(Guarded::new(counted, name, failures, metrics, clock))
         }
     };
-    let named: Arc<dyn IdentityProvider> = Arc::new(Named::new(opened.name, guarded));
     if opened.file.is_some() {
-        return Ok((named, None));
+        return Ok((guarded, None));
     }
     let settings = CacheSettings {
         provider: opened.name.into(),
@@ -274,15 +268,15 @@ fn remembered(
         spread_percent: SPREAD_PERCENT,
         bytes_max: identity.cache.bytes_max,
     };
-    let cached = Arc::new(Cached::new(named, settings, Arc::clone(metrics), clock)?);
+    let cached = Arc::new(Cached::new(guarded, settings, Arc::clone(metrics), clock)?);
     Ok((cached.clone(), Some(cached)))
 }
 
-/// Returns what the configuration says about manners at the door.
+/// Returns what the configuration says about throttling.
 ///
 /// # Errors
 /// A network is none.
-pub(super) fn door(login: &config::Login) -> Result<DoorSettings, Failure> {
+pub(super) fn throttle(login: &config::Login) -> Result<ThrottleSettings, Failure> {
     let network = |text: &String| {
         let wrong = |error: NetworkError| {
             Failure::Setting(format!("login.unthrottled_networks: {text:?}: {error}"))
@@ -291,7 +285,7 @@ pub(super) fn door(login: &config::Login) -> Result<DoorSettings, Failure> {
     };
     let networks = login.unthrottled_networks.iter().map(network);
     let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    Ok(DoorSettings {
+    Ok(ThrottleSettings {
         failures_max: count(login.failures_max),
         failures_per_source_max: count(login.failures_per_source_max),
         window: login.failure_window,

@@ -15,12 +15,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::bundled_webhook::BundledWebhook;
 use super::{Failure, output, signals};
-use crate::auth::{AuthSettings, DoorSettings};
+use crate::auth::{AuthSettings, ThrottleSettings};
 use crate::clock::SystemClock;
 use crate::config;
 use crate::gateway::{Entrance, Gateway, GatewayParts};
 use crate::idp::webhook::{Webhook, WebhookSettings};
-use crate::idp::{IdentityProvider, IdpError, Question, Verdict};
+use crate::idp::{IdentityProvider, Judged, Question};
 use crate::limits::{self, Limits};
 use crate::metrics::Metrics;
 use crate::secret::Secret;
@@ -90,7 +90,7 @@ async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> 
             auth: AuthSettings::default(),
         }],
         caches: Vec::new(),
-        door: DoorSettings::default(),
+        throttle: ThrottleSettings::default(),
         host_keys: HostKeys::new(vec![host_key])?,
         stores: Arc::new(Own::of(connect(&s3).await?, meter, clock)),
         limits: Limits::default(),
@@ -202,14 +202,12 @@ struct WithBuckets {
 
 #[async_trait]
 impl IdentityProvider for WithBuckets {
-    async fn ask(&self, question: &Question) -> Result<Verdict, IdpError> {
-        let verdict = self.provider.ask(question).await?;
-        if let Verdict::Allowed(config) = &verdict {
-            for mapping in config.home.mappings() {
-                self.s3.create_bucket(mapping.bucket.as_str());
-            }
+    async fn ask(&self, question: &Question) -> Judged {
+        let config = self.provider.ask(question).await?;
+        for mapping in config.home.mappings() {
+            self.s3.create_bucket(mapping.bucket.as_str());
         }
-        Ok(verdict)
+        Ok(config)
     }
 }
 

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::providers::{self, Opened, Port};
 use super::{Failure, signals, stores};
 use crate::admin::{Admin, AdminLimits, Aws, AwsKey, Duties, Server};
-use crate::auth::DoorSettings;
+use crate::auth::ThrottleSettings;
 use crate::clock::SystemClock;
 use crate::config::{self, Config, LogFormat};
 use crate::gateway::{Entrance, Gateway, GatewayParts};
@@ -28,14 +28,14 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     telemetry::start(config.log.format.into(), &config.log.filter)?;
     // What is wrong with a provider is wrong with the configuration.
     let opened = providers::open(config)?;
-    let door = providers::door(&config.login)?;
-    signals::run(|stop| serve(config, opened, door, stop))
+    let throttle = providers::throttle(&config.login)?;
+    signals::run(|stop| serve(config, opened, throttle, stop))
 }
 
 async fn serve(
     config: &Config,
     opened: Vec<Opened<'_>>,
-    door: DoorSettings,
+    throttle: ThrottleSettings,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "portcullis starts");
@@ -66,7 +66,7 @@ async fn serve(
     let gateway = Gateway::start(GatewayParts {
         entrances,
         caches,
-        door,
+        throttle,
         host_keys,
         stores,
         limits: config.limits.clone(),

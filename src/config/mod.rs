@@ -57,7 +57,7 @@ pub struct Config {
     pub log: Log,
 }
 
-/// `[login]`: manners at the door.
+/// `[login]`: throttling and lock-outs.
 #[derive(Debug, Clone)]
 pub struct Login {
     pub failures_max: usize,

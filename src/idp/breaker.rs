@@ -11,9 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use self::state::{Breaker, Ending, Pass};
-use super::{AuthMethod, IdentityProvider, IdpError, Question, Verdict};
+use super::{AuthMethod, IdentityProvider, Judged, Question};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::refusal::{Reason, Refusal, Verdict};
 
 #[derive(Debug)]
 struct Breakers {
@@ -46,6 +47,7 @@ pub struct Guarded {
 
 impl Guarded {
     /// Puts a breaker before a provider that opens after so many failures in a row, at least one.
+    /// The only provider has no name.
     #[must_use]
     pub fn new(
         provider: Arc<dyn IdentityProvider>,
@@ -54,7 +56,7 @@ impl Guarded {
         metrics: Arc<Metrics>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        metrics.idp_breaker(name, false);
+        metrics.idp_breaker(label(name), false);
         Self {
             provider,
             name: name.into(),
@@ -80,8 +82,9 @@ impl Guarded {
         let is_open = breaker.is_open();
         // Under the lock, so that the gauge and the log tell the last change last.
         if is_open != was_open {
-            self.metrics.idp_breaker(&self.name, breakers.any_is_open());
-            let (provider, method) = (&*self.name, method.as_str());
+            self.metrics
+                .idp_breaker(label(&self.name), breakers.any_is_open());
+            let (provider, method) = (label(&self.name), method.as_str());
             if is_open {
                 tracing::warn!(
                     provider,
@@ -97,15 +100,13 @@ impl Guarded {
 
 #[async_trait]
 impl IdentityProvider for Guarded {
-    async fn ask(&self, question: &Question) -> Result<Verdict, IdpError> {
+    async fn ask(&self, question: &Question) -> Judged {
         let method = question.credential.method();
         let admitted = self.breakers().of(method).admit(self.clock.now());
         let Some(pass) = admitted else {
-            self.metrics.idp_kept_back(&self.name);
-            return Err(IdpError::Unavailable {
-                reason: "breaker-open",
-                detail: "it did not answer several times in a row".into(),
-            });
+            self.metrics.idp_kept_back(label(&self.name));
+            let refusal = Reason::BreakerOpen.because("it did not answer several times in a row");
+            return Err(refusal.of_provider(&self.name));
         };
         let mut passage = Passage {
             guarded: self,
@@ -113,13 +114,18 @@ impl IdentityProvider for Guarded {
             pass,
             ending: Ending::Abandoned,
         };
-        let answer = self.provider.ask(question).await;
-        passage.ending = match &answer {
-            Err(IdpError::Unavailable { .. }) => Ending::Unavailable,
-            Ok(_) | Err(IdpError::Invalid { .. }) => Ending::Answered,
+        let judged = self.provider.ask(question).await;
+        passage.ending = match judged.as_ref().map_err(Refusal::verdict) {
+            Err(Verdict::Unavailable) => Ending::Unavailable,
+            Ok(_) | Err(Verdict::Denied | Verdict::Invalid) => Ending::Answered,
         };
-        answer
+        judged
     }
+}
+
+/// Returns the name for metrics and log lines.
+const fn label(name: &str) -> &str {
+    if name.is_empty() { "identity" } else { name }
 }
 
 /// A question on its way; its end is reported even when the login is given up.

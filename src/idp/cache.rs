@@ -22,9 +22,10 @@ use zeroize::Zeroizing;
 
 use self::lifetime::spread;
 pub use self::lifetime::{Freshness, Lifetime};
-use super::{Credential, IdentityProvider, IdpError, Question, UserConfig, Verdict, folded};
+use super::{Credential, IdentityProvider, Judged, Question, UserConfig, folded};
 use crate::clock::Clock;
 use crate::metrics::{Lookup, Metrics};
+use crate::refusal::{Reason, Refusal, Verdict};
 
 /// How long answers are remembered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +64,6 @@ pub struct Cached {
     flights: TaskTracker,
 }
 
-type Answer = Result<Verdict, IdpError>;
 type CacheKey = [u8; 32];
 
 #[derive(Debug)]
@@ -83,7 +83,7 @@ struct State {
 struct Entry {
     /// As the user logs in.
     login_name: Box<str>,
-    verdict: Verdict,
+    judged: Judged,
     lifetime: Lifetime,
     /// No flush came while it was asked for; before that is known, nobody may use it.
     kept: AtomicBool,
@@ -93,7 +93,7 @@ struct Entry {
 #[derive(Debug, Clone)]
 struct Flight {
     flushes: u64,
-    answer: watch::Receiver<Option<Answer>>,
+    answer: watch::Receiver<Option<Judged>>,
 }
 
 impl Cached {
@@ -160,7 +160,7 @@ impl Cached {
     }
 
     /// Joins the flight of a like question, or starts one.
-    fn board(&self, key: CacheKey, question: &Question) -> watch::Receiver<Option<Answer>> {
+    fn board(&self, key: CacheKey, question: &Question) -> watch::Receiver<Option<Judged>> {
         let mut under_way = self.state.under_way();
         if let Some(flight) = under_way.get(&key) {
             return flight.answer.clone();
@@ -191,7 +191,7 @@ impl Cached {
 
 #[async_trait]
 impl IdentityProvider for Cached {
-    async fn ask(&self, question: &Question) -> Answer {
+    async fn ask(&self, question: &Question) -> Judged {
         let state = &self.state;
         if state.settings.allowed_for.is_zero() {
             return state.provider.ask(question).await;
@@ -201,17 +201,17 @@ impl IdentityProvider for Cached {
             && state.freshness(&entry) == Freshness::Fresh
         {
             state.metrics.cache_lookup(Lookup::Hit);
-            return Ok(entry.verdict.clone());
+            return entry.judged.clone();
         }
         state.metrics.cache_lookup(Lookup::Miss);
         let mut answer = self.board(key, question);
         let landed = answer.wait_for(Option::is_some).await;
         match landed.as_deref() {
             Ok(Some(answer)) => answer.clone(),
-            Ok(None) | Err(_) => Err(IdpError::Unavailable {
-                reason: "flight-lost",
-                detail: "the question ended without an answer".into(),
-            }),
+            Ok(None) | Err(_) => {
+                let refusal = Reason::FlightLost.because("the question ended without an answer");
+                Err(refusal.of_provider(&state.settings.provider))
+            }
         }
     }
 }
@@ -237,34 +237,34 @@ impl Drop for Landing {
 }
 
 impl State {
-    async fn fly(&self, key: CacheKey, flushes: u64, question: &Question) -> Answer {
+    async fn fly(&self, key: CacheKey, flushes: u64, question: &Question) -> Judged {
         let known = self.known(&key).await;
         // Another flight may have landed between the look into the cache and this one's start.
         if let Some(entry) = &known
             && self.freshness(entry) == Freshness::Fresh
         {
-            return Ok(entry.verdict.clone());
+            return entry.judged.clone();
         }
         let asked_at = self.clock.now();
-        let answer = self.provider.ask(question).await;
-        match &answer {
-            Ok(verdict) => {
-                match self.entry(&key, question, verdict, asked_at) {
+        let judged = self.provider.ask(question).await;
+        match judged.as_ref().map_err(Refusal::verdict) {
+            Ok(_) | Err(Verdict::Denied) => {
+                match self.entry(&key, question, &judged, asked_at) {
                     Some(entry) => self.remember(key, flushes, entry).await,
                     None => self.entries.invalidate(&key).await,
                 }
-                answer
+                judged
             }
-            Err(IdpError::Invalid { .. }) => {
+            Err(Verdict::Invalid) => {
                 self.entries.invalidate(&key).await;
-                answer
+                judged
             }
-            Err(IdpError::Unavailable { .. }) => {
+            Err(Verdict::Unavailable) => {
                 let flushed = self.flushes.load(Ordering::Acquire) != flushes;
                 let stand_in = known
                     .filter(|_| !flushed)
                     .and_then(|entry| self.stand_in(&entry));
-                stand_in.map_or(answer, Ok)
+                stand_in.map_or(judged, Ok)
             }
         }
     }
@@ -274,12 +274,12 @@ impl State {
         &self,
         key: &CacheKey,
         question: &Question,
-        verdict: &Verdict,
+        judged: &Judged,
         asked_at: Instant,
     ) -> Option<Entry> {
         let settings = &self.settings;
-        let lifetime = match verdict {
-            Verdict::Allowed(config) => {
+        let lifetime = match judged {
+            Ok(config) => {
                 let wanted = config.cache_for.unwrap_or(settings.allowed_for);
                 Lifetime {
                     asked_at,
@@ -292,18 +292,18 @@ impl State {
                     expires_at: config.expires_at,
                 }
             }
-            Verdict::Denied(denied) if denied.is_explicit() => Lifetime {
+            Err(refusal) if refusal.reason.may_be_cached() => Lifetime {
                 asked_at,
                 fresh_for: settings.denied_for,
                 stale_for: Duration::ZERO,
                 expires_at: None,
             },
-            Verdict::Denied(_) => return None,
+            Err(_) => return None,
         };
         // An answer that is not to be remembered must not stand in for a later one either.
         (!lifetime.fresh_for.is_zero()).then(|| Entry {
             login_name: settings.login_name(&question.username),
-            verdict: verdict.clone(),
+            judged: judged.clone(),
             lifetime,
             kept: AtomicBool::new(false),
         })
@@ -327,9 +327,9 @@ impl State {
     }
 
     /// Returns an answer for the time of an outage: somebody who was let in before.
-    fn stand_in(&self, entry: &Entry) -> Option<Verdict> {
-        match (&entry.verdict, self.freshness(entry)) {
-            (Verdict::Allowed(config), Freshness::Fresh | Freshness::Stale) => {
+    fn stand_in(&self, entry: &Entry) -> Option<Arc<UserConfig>> {
+        match (&entry.judged, self.freshness(entry)) {
+            (Ok(config), Freshness::Fresh | Freshness::Stale) => {
                 let mut config = UserConfig::clone(config);
                 config.warnings.push("stale-answer");
                 self.metrics.cache_lookup(Lookup::Stale);
@@ -342,9 +342,9 @@ impl State {
                     age_seconds = age.as_secs(),
                     "an older answer stands in: the identity provider is unavailable"
                 );
-                Some(Verdict::Allowed(Arc::new(config)))
+                Some(Arc::new(config))
             }
-            (Verdict::Allowed(_), Freshness::Spent) | (Verdict::Denied(_), _) => None,
+            (Ok(_), Freshness::Spent) | (Err(_), _) => None,
         }
     }
 
@@ -398,9 +398,9 @@ impl State {
 impl Entry {
     /// Says whether an answer is about a user whose name was folded.
     fn is_about(&self, user: &str) -> bool {
-        let canonical = match &self.verdict {
-            Verdict::Allowed(config) => Some(folded(&config.user)),
-            Verdict::Denied(_) => None,
+        let canonical = match &self.judged {
+            Ok(config) => Some(folded(&config.user)),
+            Err(_) => None,
         };
         *folded(&self.login_name) == *user || canonical.as_deref() == Some(user)
     }
@@ -409,8 +409,8 @@ impl Entry {
     fn weight(&self) -> u32 {
         const FIXED: usize = 512;
         let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
-        let variable = match &self.verdict {
-            Verdict::Allowed(config) => {
+        let variable = match &self.judged {
+            Ok(config) => {
                 let keys = config
                     .public_keys
                     .iter()
@@ -426,7 +426,7 @@ impl Entry {
                     .saturating_add(text(&config.policy))
                     .saturating_add(text(&config.role))
             }
-            Verdict::Denied(denied) => text(&denied.detail),
+            Err(refusal) => text(&refusal.detail),
         };
         u32::try_from(variable.saturating_add(FIXED)).unwrap_or(u32::MAX)
     }
@@ -439,18 +439,14 @@ const KEPT_MAX: Duration = Duration::from_secs(366 * 86_400);
 mod tests {
     use super::*;
     use crate::clock::SystemClock;
-    use crate::idp::Denied;
 
     #[derive(Debug)]
     struct Nobody;
 
     #[async_trait]
     impl IdentityProvider for Nobody {
-        async fn ask(&self, _question: &Question) -> Answer {
-            Ok(Verdict::Denied(Denied {
-                reason: "not-allowed",
-                detail: None,
-            }))
+        async fn ask(&self, _question: &Question) -> Judged {
+            Err(Refusal::new(Reason::NotAllowed))
         }
     }
 
@@ -479,8 +475,8 @@ mod tests {
             session_id: "c1".into(),
         };
         let key = state.key(&question);
-        let verdict = state.provider.ask(&question).await.unwrap();
-        let entry = || state.entry(&key, &question, &verdict, state.clock.now());
+        let judged = state.provider.ask(&question).await;
+        let entry = || state.entry(&key, &question, &judged, state.clock.now());
         // As between the insertion and the look at the flushes.
         let inserted = Arc::new(entry().unwrap());
         state.entries.insert(key, inserted).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{IdentityProvider, IdpError, Question, Verdict};
+use super::{IdentityProvider, Judged, Question};
 use crate::clock::Clock;
 
 /// One question and what came back, in full; the body may hold what no log may.
@@ -16,7 +16,7 @@ pub struct Exchange {
     pub status: Option<u16>,
     /// Of an answer with status 200, up to the bound.
     pub body: Vec<u8>,
-    pub judged: Result<Verdict, IdpError>,
+    pub judged: Judged,
     /// Until the answer began; a connection that had to be made is part of it.
     pub first_byte: Option<Duration>,
     pub total: Duration,

@@ -1,18 +1,17 @@
-//! Words for questions that got no answer.
+//! Words for questions that got no answer (pure).
 
 use std::error::Error;
 
-use super::IdpError;
+use crate::refusal::Reason;
 
-/// Foreign errors repeat themselves after this much.
-const DETAIL_CHARS_MAX: usize = 600;
-
-/// Makes an error of one line.
-pub(super) fn unavailable(reason: &'static str, detail: &str) -> IdpError {
-    let visible = |c: char| if c.is_control() { ' ' } else { c };
-    let detail: String = detail.chars().take(DETAIL_CHARS_MAX).map(visible).collect();
-    let detail = detail.into();
-    IdpError::Unavailable { reason, detail }
+/// Returns what a status other than 200 means.
+pub(super) const fn by_status(status: u16) -> Reason {
+    match status {
+        400 | 404 | 409 | 410 | 422 => Reason::StatusRefused,
+        502..=504 => Reason::StatusGateway,
+        500..=599 => Reason::StatusFailed,
+        _ => Reason::Status,
+    }
 }
 
 /// An error and its causes, outermost first.

@@ -1,14 +1,17 @@
-//! Counts and times the questions that really go out.
+//! Counts and times the questions that really go out, and says whose the answers are, so that logs
+//! and sessions can tell.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{IdentityProvider, IdpError, Question, Verdict};
+use super::{IdentityProvider, Judged, Question};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::refusal::verdict_word;
 
-/// Passes every question on and counts its verdict.
+/// A provider with a name, or, where there is only one, with none. Belongs below the cache, which
+/// then keeps answers that are named.
 #[derive(Debug)]
 pub struct Metered {
     name: Box<str>,
@@ -36,17 +39,20 @@ impl Metered {
 
 #[async_trait]
 impl IdentityProvider for Metered {
-    async fn ask(&self, question: &Question) -> Result<Verdict, IdpError> {
+    async fn ask(&self, question: &Question) -> Judged {
         let asked = self.clock.now();
-        let answer = self.provider.ask(question).await;
-        let verdict = match &answer {
-            Ok(Verdict::Allowed(_)) => "allowed",
-            Ok(Verdict::Denied(_)) => "denied",
-            Err(IdpError::Invalid { .. }) => "invalid",
-            Err(IdpError::Unavailable { .. }) => "unavailable",
-        };
+        let judged = self.provider.ask(question).await;
         let took = self.clock.now().saturating_duration_since(asked);
+        let verdict = verdict_word(judged.as_ref().err());
         self.metrics.idp_call(&self.name, verdict, took);
-        answer
+        match judged {
+            Ok(mut config) if !self.name.is_empty() => {
+                // Fresh from the parser there is one owner, and nothing is copied.
+                Arc::make_mut(&mut config).provider = self.name.clone();
+                Ok(config)
+            }
+            Ok(config) => Ok(config),
+            Err(refusal) => Err(refusal.of_provider(&self.name)),
+        }
     }
 }

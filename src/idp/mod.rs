@@ -11,6 +11,7 @@ pub use self::aws::Credentials as AwsCredentials;
 pub use self::exchange::{Examined, Exchange};
 pub use self::names::{UserNameRule, folded};
 pub use self::network::{Network, NetworkError, host_of};
+use crate::refusal::Refusal;
 use crate::secret::Secret;
 use crate::vfs::HomeDirectory;
 
@@ -24,7 +25,6 @@ mod failure;
 pub mod follow;
 pub mod lambda;
 pub mod metered;
-pub mod named;
 mod names;
 mod network;
 pub mod router;
@@ -36,12 +36,12 @@ pub mod wire;
 
 /// Answers one question about one login.
 ///
-/// *Allowed* and *denied* are answers ([`Verdict`]); *invalid* and *unavailable* are failures
-/// ([`IdpError`]). The four stay apart all the way to the log and the metric.
+/// It lets the user in, or refuses: *denied*, *invalid* and *unavailable* stay apart all the way to
+/// the log and the metric ([`crate::refusal::Verdict`]).
 #[async_trait]
 pub trait IdentityProvider: Debug + Send + Sync + 'static {
     /// Asks once; a question with a password is never sent twice.
-    async fn ask(&self, question: &Question) -> Result<Verdict, IdpError>;
+    async fn ask(&self, question: &Question) -> Judged;
 }
 
 /// What is asked at login.
@@ -92,57 +92,8 @@ impl AuthMethod {
     }
 }
 
-/// The provider's answer.
-#[derive(Debug, Clone)]
-pub enum Verdict {
-    Allowed(Arc<UserConfig>),
-    Denied(Denied),
-}
-
-/// The provider said no.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Denied {
-    /// Stable word for logs, metrics and fixtures, such as `no-usable-public-key`.
-    pub reason: &'static str,
-    /// The provider's own words, for the log alone.
-    pub detail: Option<Box<str>>,
-}
-
-impl Denied {
-    /// A function ended in an error instead of an answer.
-    pub const FUNCTION_ERROR: &'static str = "function-error";
-    /// The status was 401 or 403.
-    pub const STATUS: &'static str = "status-denied";
-    /// A token is of a key that is not known, perhaps not yet.
-    pub const TOKEN_KEY: &'static str = "token-key";
-
-    /// Says whether the provider itself answered no about this user. A function error, a 401, a 403
-    /// or an unknown key is as likely to be about the gateway, and must not be remembered.
-    #[must_use]
-    pub fn is_explicit(&self) -> bool {
-        !matches!(
-            self.reason,
-            Self::FUNCTION_ERROR | Self::STATUS | Self::TOKEN_KEY
-        )
-    }
-}
-
-/// The provider gave no answer that can be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum IdpError {
-    /// It said yes in a way that cannot be used; the client sees the same refusal as for a denial.
-    #[error("invalid answer ({reason}): {detail}")]
-    Invalid {
-        reason: &'static str,
-        detail: Box<str>,
-    },
-    /// It did not answer.
-    #[error("identity provider unavailable ({reason}): {detail}")]
-    Unavailable {
-        reason: &'static str,
-        detail: Box<str>,
-    },
-}
+/// What became of a question: whom it lets in, or why nobody.
+pub type Judged = Result<Arc<UserConfig>, Refusal>;
 
 /// The parsed answer: everything a session is built from.
 #[derive(Debug, Clone, PartialEq, Eq)]

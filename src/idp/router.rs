@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Credential, Denied, IdentityProvider, IdpError, Question, UserNameRule, Verdict};
+use super::{Credential, IdentityProvider, Judged, Question, UserNameRule};
+use crate::refusal::{Reason, Refusal, Verdict};
 
 /// One provider and the names that it is asked about.
 #[derive(Debug, Clone)]
@@ -85,40 +86,40 @@ impl Route {
 
 #[async_trait]
 impl IdentityProvider for Router {
-    async fn ask(&self, question: &Question) -> Result<Verdict, IdpError> {
-        let mut unasked = "no-provider-for-name";
-        let mut denial: Option<Denied> = None;
+    async fn ask(&self, question: &Question) -> Judged {
+        let mut unasked = Reason::NoProviderForName;
+        let mut denial: Option<Refusal> = None;
         for (route, name) in candidates(self.routes.iter(), Route::mark, &question.username) {
             if !route.user_names.allows(name) {
-                unasked = "user-name";
+                unasked = Reason::UserName;
                 continue;
             }
             if let Credential::Password(password) = &question.credential
                 && password.expose().len() > route.password_bytes_max
             {
-                unasked = "password-too-long";
+                unasked = Reason::PasswordTooLong;
                 continue;
             }
             let question = Question {
                 username: name.into(),
                 ..question.clone()
             };
-            match route.provider.ask(&question).await? {
-                Verdict::Denied(denied) => {
+            let refusal = match route.provider.ask(&question).await {
+                Ok(config) => return Ok(config),
+                Err(refusal) => refusal,
+            };
+            match refusal.verdict() {
+                Verdict::Denied => {
                     // A 403 of the next provider must not hide that this one knows the user: that
                     // one is a wrong password, and the other is none.
-                    let hides = denial.as_ref().is_some_and(Denied::is_explicit);
-                    if denied.is_explicit() || !hides {
-                        denial = Some(denied);
+                    let is_explicit = |denial: &Refusal| denial.reason.may_be_cached();
+                    if is_explicit(&refusal) || !denial.as_ref().is_some_and(is_explicit) {
+                        denial = Some(refusal);
                     }
                 }
-                allowed @ Verdict::Allowed(_) => return Ok(allowed),
+                Verdict::Invalid | Verdict::Unavailable => return Err(refusal),
             }
         }
-        let nobody = || Denied {
-            reason: unasked,
-            detail: None,
-        };
-        Ok(Verdict::Denied(denial.unwrap_or_else(nobody)))
+        Err(denial.unwrap_or_else(|| Refusal::new(unasked)))
     }
 }

@@ -17,14 +17,15 @@ use zeroize::Zeroizing;
 pub use self::client::ClientError;
 use self::client::ClientSettings;
 use self::reach::Reach;
-use super::failure::{chain, unavailable};
+use super::failure::chain;
 use super::signature::{self, Signing};
 use super::wire::{self, Asked, Transport};
 use super::{
-    AuthMethod, Examined, Exchange, IdentityProvider, IdpError, Question, Verdict, endpoint,
+    AuthMethod, Examined, Exchange, IdentityProvider, Judged, Question, UserConfig, endpoint,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::limits;
+use crate::refusal::{Reason, Refusal, Verdict};
 use crate::secret::Secret;
 
 mod body;
@@ -132,7 +133,7 @@ struct Watch<'w> {
 
 /// A question that one URL did not answer.
 struct Miss {
-    error: IdpError,
+    refusal: Refusal,
     /// There was no connection, so nothing was sent.
     unsent: bool,
 }
@@ -172,15 +173,11 @@ impl Webhook {
     }
 
     /// Asks once, within the time there is.
-    async fn bounded(
-        &self,
-        question: &Question,
-        watch: &mut Watch<'_>,
-    ) -> Result<Verdict, IdpError> {
+    async fn bounded(&self, question: &Question, watch: &mut Watch<'_>) -> Judged {
         let total = self.settings.total_timeout;
         let late = || {
             let detail = format!("no complete answer within {} ms", total.as_millis());
-            unavailable("timeout", &detail)
+            Reason::Timeout.because(&detail)
         };
         let deadline = tokio::time::Instant::now() + total;
         let order = self.reach().order(self.clock.now());
@@ -199,10 +196,10 @@ impl Webhook {
             left = left.saturating_sub(1);
             let asked = tokio::time::timeout(share, self.ask_at(at, question, watch)).await;
             let miss = match asked {
-                Ok(Ok(verdict)) => return Ok(verdict),
+                Ok(Ok(config)) => return Ok(config),
                 Ok(Err(miss)) => miss,
                 Err(_) => Miss {
-                    error: late(),
+                    refusal: late(),
                     unsent: false,
                 },
             };
@@ -210,11 +207,11 @@ impl Webhook {
                 self.reach().note(at, false, self.clock.now());
             }
             // A password goes to another server only if this one cannot have seen it.
-            let unanswered = matches!(miss.error, IdpError::Unavailable { .. });
+            let unanswered = miss.refusal.verdict() == Verdict::Unavailable;
             if !(miss.unsent || may_repeat && unanswered) {
-                return Err(miss.error);
+                return Err(miss.refusal);
             }
-            failed = Some(miss.error);
+            failed = Some(miss.refusal);
         }
         Err(failed.unwrap_or_else(late))
     }
@@ -224,9 +221,9 @@ impl Webhook {
         at: usize,
         question: &Question,
         watch: &mut Watch<'_>,
-    ) -> Result<Verdict, Miss> {
-        let sent = |error| Miss {
-            error,
+    ) -> Result<Arc<UserConfig>, Miss> {
+        let sent = |refusal| Miss {
+            refusal,
             unsent: false,
         };
         let mut response = self.send(at, question).await?;
@@ -250,13 +247,13 @@ impl Webhook {
     async fn send(&self, at: usize, question: &Question) -> Result<Response, Miss> {
         let url = self.urls.get(at).expect("the order names URLs there are");
         let body = body::body(question, &self.settings).map_err(|error| Miss {
-            error: transport(&error),
+            refusal: transport(&error),
             unsent: true,
         })?;
         let headers = self.signed(url, question, &body)?;
         let miss = |error: reqwest::Error| Miss {
             unsent: error.is_connect(),
-            error: failure(error),
+            refusal: failure(error),
         };
         match self.post(url, headers.clone(), body.clone()).await {
             Ok(response) => Ok(response),
@@ -287,7 +284,7 @@ impl Webhook {
             let origin = url.origin().ascii_serialization();
             let token = signing.token(&origin, &question.request_id, body, now);
             let token = token.map_err(|error| Miss {
-                error: unavailable("signing", &error.to_string()),
+                refusal: Reason::Signing.because(&error.to_string()),
                 unsent: false,
             })?;
             let value = Zeroizing::new(format!("Bearer {}", token.expose()));
@@ -316,7 +313,7 @@ impl Webhook {
 
 #[async_trait]
 impl IdentityProvider for Webhook {
-    async fn ask(&self, question: &Question) -> Result<Verdict, IdpError> {
+    async fn ask(&self, question: &Question) -> Judged {
         let mut watch = Watch {
             body: Vec::new(),
             headed: &mut |_, _| {},
@@ -398,11 +395,11 @@ fn headers(extra: &[(String, Secret)]) -> Result<HeaderMap, WebhookSettingsError
 }
 
 /// Reads an answer of bounded length, whatever its `Content-Length` says.
-async fn read_body(response: &mut Response, body: &mut Vec<u8>) -> Result<(), IdpError> {
+async fn read_body(response: &mut Response, body: &mut Vec<u8>) -> Result<(), Refusal> {
     while let Some(chunk) = response.chunk().await.map_err(failure)? {
         if body.len().saturating_add(chunk.len()) > limits::ANSWER_BYTES_MAX {
             let detail = format!("the body is longer than {} bytes", limits::ANSWER_BYTES_MAX);
-            return Err(unavailable("answer-too-large", &detail));
+            return Err(Reason::AnswerTooLarge.because(&detail));
         }
         body.extend_from_slice(&chunk);
     }
@@ -410,19 +407,19 @@ async fn read_body(response: &mut Response, body: &mut Vec<u8>) -> Result<(), Id
 }
 
 /// Explains a failed exchange without the URL, whose query may hold a secret.
-fn failure(error: reqwest::Error) -> IdpError {
+fn failure(error: reqwest::Error) -> Refusal {
     let error = error.without_url();
-    if error.is_timeout() {
-        unavailable("timeout", &chain(&error))
-    } else if error.is_connect() {
-        unavailable("connect", &chain(&error))
-    } else {
-        transport(&error)
-    }
+    let reason = match (error.is_connect(), error.is_timeout()) {
+        (true, true) => Reason::ConnectTimeout,
+        (true, false) => Reason::Connect,
+        (false, true) => Reason::Timeout,
+        (false, false) => Reason::Transport,
+    };
+    reason.because(&chain(&error))
 }
 
-fn transport(error: &(dyn Error + 'static)) -> IdpError {
-    unavailable("transport", &chain(error))
+fn transport(error: &(dyn Error + 'static)) -> Refusal {
+    Reason::Transport.because(&chain(error))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::path::{PathError, VirtualPath};
 use crate::limits;
+use crate::refusal::Reason;
 use crate::storage::{Bucket, NameError};
 
 /// What a session may do below a mapping.
@@ -117,7 +118,7 @@ impl Mapping {
     }
 }
 
-/// Says which rule a home directory breaks. [`MappingError::reason`] is the stable word for it.
+/// Says which rule a home directory breaks. [`MappingError::reason`] says it for the log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MappingError {
     #[error("entry {entry:?}: {source}")]
@@ -154,24 +155,24 @@ pub enum MappingError {
 }
 
 impl MappingError {
-    /// Returns the word for logs, metrics and fixtures.
+    /// Returns what a login is refused for.
     #[must_use]
-    pub const fn reason(&self) -> &'static str {
+    pub const fn reason(&self) -> Reason {
         match self {
-            Self::Entry { .. } => "entry-not-normal",
-            Self::TargetNoLeadingSlash(_) => "target-no-leading-slash",
-            Self::TargetTrailingSlash(_) => "target-trailing-slash",
-            Self::TargetVariable(_) => "target-variable",
-            Self::TargetComponent(_) => "target-component",
-            Self::TargetBucket { .. } => "target-bucket",
-            Self::FileWithoutKey(_) => "file-without-key",
-            Self::FileAtRoot => "file-at-root",
-            Self::TextTooLong => "mapping-too-long",
-            Self::Overlap(..) => "entries-overlap",
-            Self::RootBesideOthers(_) => "entries-overlap",
-            Self::TooMany(_) => "too-many-mappings",
-            Self::None => "mappings-missing",
-            Self::HomeElsewhere(_) => "home-not-in-mappings",
+            Self::Entry { .. } => Reason::EntryNotNormal,
+            Self::TargetNoLeadingSlash(_) => Reason::TargetNoLeadingSlash,
+            Self::TargetTrailingSlash(_) => Reason::TargetTrailingSlash,
+            Self::TargetVariable(_) => Reason::TargetVariable,
+            Self::TargetComponent(_) => Reason::TargetComponent,
+            Self::TargetBucket { .. } => Reason::TargetBucket,
+            Self::FileWithoutKey(_) => Reason::FileWithoutKey,
+            Self::FileAtRoot => Reason::FileAtRoot,
+            Self::TextTooLong => Reason::MappingTooLong,
+            Self::Overlap(..) => Reason::EntriesOverlap,
+            Self::RootBesideOthers(_) => Reason::EntriesOverlap,
+            Self::TooMany(_) => Reason::TooManyMappings,
+            Self::None => Reason::MappingsMissing,
+            Self::HomeElsewhere(_) => Reason::HomeNotInMappings,
         }
     }
 }

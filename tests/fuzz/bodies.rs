@@ -14,7 +14,7 @@ use portcullis::clock::{Clock, SystemClock};
 use portcullis::idp::api_gateway::answer as http;
 use portcullis::idp::token::{KeySource, Token, TokenSettings};
 use portcullis::idp::wire::{self, Asked, Transport};
-use portcullis::idp::{AuthMethod, UserConfig, Verdict};
+use portcullis::idp::{AuthMethod, UserConfig};
 use portcullis::limits;
 use portcullis::sftp::{Frames, Message, decode};
 
@@ -40,7 +40,7 @@ pub(crate) fn answer(input: &[u8]) {
         function_error: flag(3),
     };
     let status = if flag(4) { 403 } else { 200 };
-    if let Ok(Verdict::Allowed(config)) = wire::parse(asked, status, body) {
+    if let Ok(config) = wire::parse(asked, status, body) {
         assert_eq!(config.public_keys.is_empty(), !flag(0));
         sound(&config);
     }
@@ -115,7 +115,7 @@ pub(crate) fn token(input: &[u8]) {
             None => return,
         },
     };
-    if let Ok(Verdict::Allowed(config)) = ISSUER.provider.judge_now("ann", &token) {
+    if let Ok(config) = ISSUER.provider.judge_now("ann", &token) {
         assert_ne!(mode % 3, 0, "nobody guesses a signature");
         sound(&config);
         assert_eq!(&*config.user, "ann");

@@ -2,11 +2,21 @@
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use portcullis::auth::{AuthSettings, Authenticator, ConnectionAuth};
+use portcullis::idp::metered::Metered;
+use portcullis::limits::Limits;
+use portcullis::metrics::Metrics;
 use serde_json::{Value, json};
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::common::login::{Bench, allowed, listed_key, other_key, try_password};
+use crate::common::clock::FakeClock;
+use crate::common::login::{
+    Bench, Records, allowed, alone, listed_key, other_key, try_password, with,
+};
+use crate::common::provider::RecordingProvider;
+use crate::common::stores::no_stores;
 
 #[derive(Debug, Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -110,4 +120,47 @@ async fn each_attempt_is_one_line_without_secrets() {
     );
     assert_eq!(last["request_id"], "c1-3");
     assert!(last["duration_ms"].is_u64());
+}
+
+#[tokio::test]
+async fn the_line_of_a_refused_login_names_the_provider() {
+    let provider = RecordingProvider::new(json!({"allow": false}));
+    let metrics = Arc::new(Metrics::default());
+    let clock = Arc::new(FakeClock::new());
+    let staff = Arc::new(Metered::new(
+        "staff",
+        provider.clone(),
+        metrics,
+        clock.clone(),
+    ));
+    let limits = Limits {
+        refusal_delay: Duration::ZERO,
+        ..Limits::default()
+    };
+    let shared = alone(Arc::new(Records::default()));
+    let settings = AuthSettings::default();
+    let judge = Authenticator::new(
+        staff,
+        no_stores(),
+        settings,
+        shared,
+        Arc::new(limits),
+        clock,
+    );
+    let source = "192.0.2.7".parse().unwrap();
+    let mut connection = ConnectionAuth::new(Arc::new(judge), source, "c1".into());
+    let mut refused = async |password: &str| {
+        let (_, log) = logged(try_password(&mut connection, "ann", password)).await;
+        let line = log.lines().find(|line| line.contains("login refused"));
+        let line: Value = serde_json::from_str(line.unwrap()).unwrap();
+        let fields = &line["fields"];
+        (fields["reason"].clone(), fields["provider"].clone())
+    };
+    let by_staff = |reason: &str| (json!(reason), json!("staff"));
+    assert_eq!(refused("wrong").await, by_staff("not-allowed"));
+    // It let the user in, but from elsewhere.
+    provider.answer_from_now_on(with("networks", json!(["203.0.113.0/24"])));
+    assert_eq!(refused("right").await, by_staff("source-not-in-networks"));
+    // Nobody was asked.
+    assert_eq!(refused(" ").await, (json!("password-blank"), Value::Null));
 }

@@ -7,13 +7,15 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac as _};
 use portcullis::idp::api_gateway::{ApiGateway, ApiGatewaySettings, Signing};
 use portcullis::idp::{
-    AwsCredentials, Credential, IdentityProvider as _, IdpError, Question, UserNameRule, Verdict,
+    AwsCredentials, Credential, IdentityProvider as _, Judged, Question, UserNameRule,
 };
+use portcullis::refusal::Verdict;
 use portcullis::secret::Secret;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::common::fake_idp::{FakeIdp, Reply};
+use crate::common::refusals::{answered, is, unavailable};
 use crate::common::tls::Authority;
 use crate::idp_contract;
 
@@ -54,8 +56,8 @@ pub(crate) fn provider(idp: &FakeIdp) -> ApiGateway {
     ApiGateway::new(settings(idp)).unwrap()
 }
 
-fn allowed(answer: &Result<Verdict, IdpError>) -> bool {
-    matches!(answer, Ok(Verdict::Allowed(_)))
+fn allowed(answer: &Judged) -> bool {
+    answer.is_ok()
 }
 
 fn head(idp: &FakeIdp, at: usize) -> String {
@@ -91,7 +93,7 @@ async fn a_look_up_has_neither_header() {
     let idp = FakeIdp::start([Reply::Json(200, with_keys())]).await;
     let look_up = question("ann", Credential::PublicKey);
     let answer = provider(&idp).ask(&look_up).await;
-    let Ok(Verdict::Allowed(config)) = &answer else {
+    let Ok(config) = &answer else {
         panic!("{answer:?}")
     };
     assert_eq!(config.public_keys.len(), 1);
@@ -116,7 +118,7 @@ async fn odd_names_and_addresses_stay_in_their_place() {
     .enumerate()
     {
         let question = question(name, Credential::PublicKey);
-        assert!(provider.ask(&question).await.is_ok());
+        assert!(answered(&provider.ask(&question).await));
         let line = format!("GET /prod/servers/{SERVER}/users/{path}/config?protocol=SFTP&");
         assert!(head(&idp, at).starts_with(&line), "{}", head(&idp, at));
     }
@@ -124,7 +126,7 @@ async fn odd_names_and_addresses_stay_in_their_place() {
         source_ip: "2001:db8::1".parse().unwrap(),
         ..question("ann", Credential::PublicKey)
     };
-    assert!(provider.ask(&six).await.is_ok());
+    assert!(answered(&provider.ask(&six).await));
     assert!(head(&idp, 4).contains("sourceIp=2001%3Adb8%3A%3A1 HTTP/1.1\r\n"));
     // Names that could leave their place in the path are not asked about at all.
     for name in ["a/b", "..", "a\r\nb", "Jörg", "ab"] {
@@ -149,7 +151,7 @@ async fn a_password_that_no_header_carries_goes_encoded_alone() {
     }
     let idp = FakeIdp::start([Reply::Json(200, json!({}))]).await;
     let denied = provider(&idp).ask(&password("ä")).await;
-    assert!(matches!(denied, Ok(Verdict::Denied(_))), "{denied:?}");
+    assert!(is(&denied, Verdict::Denied), "{denied:?}");
     assert_eq!(idp.asked().len(), 1);
 }
 
@@ -160,10 +162,8 @@ async fn a_function_that_reads_only_the_old_header_lets_nobody_in_by_other_passw
         let mut settings = settings(&idp);
         settings.accept_keys_with_password = accept;
         let answer = ApiGateway::new(settings).unwrap().ask(&password("ä")).await;
-        match answer {
-            Err(IdpError::Invalid { reason, .. } | IdpError::Unavailable { reason, .. }) => reason,
-            other => panic!("{other:?}"),
-        }
+        assert!(!is(&answer, Verdict::Denied), "{answer:?}");
+        answer.unwrap_err().reason.as_str()
     };
     let json = |answer: Value| Reply::Json(200, answer);
     let mut no_keys = yes();
@@ -175,7 +175,7 @@ async fn a_function_that_reads_only_the_old_header_lets_nobody_in_by_other_passw
         ),
         ([json(yes()), json(yes())], "password-not-read"),
         ([json(no_keys.clone()), json(no_keys)], "password-not-read"),
-        ([json(yes()), Reply::Json(503, json!({}))], "status"),
+        ([json(yes()), Reply::Json(503, json!({}))], "status-gateway"),
         // The gateway itself may be meant: that does not tell whether the function looked.
         ([json(yes()), Reply::Json(401, json!({}))], "status"),
         ([json(yes()), Reply::Json(403, json!({}))], "status"),
@@ -241,13 +241,10 @@ async fn the_own_authority_is_trusted_and_no_other() {
         with("127.0.0.1", Some(authority.pem())),
         with(name, None),
     ] {
-        match refusing.ask(&password(PASSWORD)).await {
-            Err(IdpError::Unavailable { reason, detail }) => {
-                assert_eq!(reason, "connect");
-                assert!(detail.to_lowercase().contains("certificate"), "{detail}");
-            }
-            other => panic!("{other:?}"),
-        }
+        let answer = refusing.ask(&password(PASSWORD)).await;
+        let (reason, detail) = unavailable(answer, &[PASSWORD]);
+        assert_eq!(reason, "connect");
+        assert!(detail.to_lowercase().contains("certificate"), "{detail}");
     }
     assert_eq!(idp.asked().len(), 2);
 }

@@ -4,25 +4,21 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use portcullis::idp::api_gateway::{ApiGateway, ApiGatewaySettings};
-use portcullis::idp::{Credential, IdentityProvider as _, IdpError, Verdict};
+use portcullis::idp::{Credential, IdentityProvider as _, Judged};
 use portcullis::limits;
+use portcullis::refusal::Verdict;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::common::fake_idp::{FakeIdp, Reply};
+use crate::common::refusals::{self, answered, is};
 use crate::common::tls::Authority;
 use crate::idp_api_gateway::{PASSWORD, password, provider, question, settings, yes};
 
 /// Returns the reason, having made sure that nothing secret is in the error.
 #[track_caller]
-fn unavailable(answer: Result<Verdict, IdpError>) -> &'static str {
-    let Err(error @ IdpError::Unavailable { reason, .. }) = answer else {
-        panic!("{answer:?}")
-    };
-    for text in [error.to_string(), format!("{error:?}")] {
-        assert!(!text.contains(PASSWORD), "{text}");
-    }
-    reason
+fn unavailable(answer: Judged) -> &'static str {
+    refusals::unavailable(answer, &[PASSWORD]).0
 }
 
 fn raw(text: &str) -> Reply {
@@ -61,10 +57,7 @@ async fn answers_are_understood_however_they_come() {
     ] {
         let idp = FakeIdp::start([reply.clone()]).await;
         let answer = provider(&idp).ask(&password(PASSWORD)).await;
-        assert!(
-            matches!(answer, Ok(Verdict::Allowed(_))),
-            "{reply:?}: {answer:?}"
-        );
+        assert!(answer.is_ok(), "{reply:?}: {answer:?}");
     }
 }
 
@@ -102,8 +95,14 @@ async fn what_is_no_answer_is_unavailable_and_says_why() {
             "not-json",
         ),
         (raw("HTTP/1.1 101 X\r\n\r\n"), "status"),
-        (Reply::Json(500, yes()), "status"),
-        (Reply::Json(404, yes()), "status"),
+        (Reply::Json(500, yes()), "status-failed"),
+        (Reply::Json(501, yes()), "status-failed"),
+        (Reply::Json(502, yes()), "status-gateway"),
+        (Reply::Json(503, yes()), "status-gateway"),
+        (Reply::Json(504, yes()), "status-gateway"),
+        (Reply::Json(400, yes()), "status-refused"),
+        (Reply::Json(404, yes()), "status-refused"),
+        (Reply::Json(429, yes()), "status"),
         (Reply::Json(201, yes()), "status"),
         (Reply::Json(204, Value::Null), "status"),
         (Reply::Close, "transport"),
@@ -168,7 +167,7 @@ async fn a_handshake_that_does_not_go_on_ends_with_the_time_for_connecting() {
     let began = began();
     assert_eq!(
         unavailable(provider.ask(&password(PASSWORD)).await),
-        "timeout"
+        "connect-timeout"
     );
     assert!(began.elapsed() < Duration::from_secs(20));
 }
@@ -188,7 +187,7 @@ async fn questions_share_a_connection() {
     let idp = FakeIdp::start(replies).await;
     let provider = provider(&idp);
     for _ in 0..5 {
-        assert!(provider.ask(&password(PASSWORD)).await.is_ok());
+        assert!(answered(&provider.ask(&password(PASSWORD)).await));
     }
     assert_eq!((idp.asked().len(), idp.connections()), (5, 1));
 }
@@ -198,9 +197,9 @@ async fn an_answer_that_says_more_than_its_length_ends_its_connection() {
     let smuggled = "HTTP/1.1 200 X\r\ncontent-length: 2\r\n\r\n{}HTTP/1.1 200 X\r\n";
     let idp = FakeIdp::start([Reply::Piece(smuggled.into()), Reply::Json(200, yes())]).await;
     let provider = provider(&idp);
-    assert!(provider.ask(&password("first")).await.is_ok());
+    assert!(answered(&provider.ask(&password("first")).await));
     let answer = provider.ask(&password(PASSWORD)).await;
-    assert!(matches!(answer, Ok(Verdict::Allowed(_))), "{answer:?}");
+    assert!(answer.is_ok(), "{answer:?}");
     assert_eq!(idp.connections(), 2);
 }
 
@@ -209,11 +208,11 @@ async fn a_connection_that_its_server_closed_is_found_out_before_anything_is_sen
     let kept = "HTTP/1.1 200 X\r\ncontent-length: 2\r\n\r\n{}";
     let idp = FakeIdp::start([raw(kept), Reply::Json(200, yes())]).await;
     let provider = provider(&idp);
-    assert!(provider.ask(&password("first")).await.is_ok());
+    assert!(answered(&provider.ask(&password("first")).await));
     // Until the other side's end has arrived here.
     tokio::time::sleep(Duration::from_millis(100)).await;
     let answer = provider.ask(&password(PASSWORD)).await;
-    assert!(matches!(answer, Ok(Verdict::Allowed(_))), "{answer:?}");
+    assert!(answer.is_ok(), "{answer:?}");
     assert_eq!((idp.asked().len(), idp.connections()), (2, 2));
 }
 
@@ -227,7 +226,7 @@ async fn a_password_is_never_sent_twice() {
     ];
     let idp = FakeIdp::start(replies).await;
     let provider = provider(&idp);
-    assert!(provider.ask(&password("first")).await.is_ok());
+    assert!(answered(&provider.ask(&password("first")).await));
     assert_eq!(
         unavailable(provider.ask(&password(PASSWORD)).await),
         "transport"
@@ -247,7 +246,7 @@ async fn a_look_up_that_lost_its_connection_is_asked_once_more() {
     let idp = FakeIdp::start([Reply::Close, Reply::Json(200, json!({}))]).await;
     let look_up = question("ann", Credential::PublicKey);
     let answer = provider(&idp).ask(&look_up).await;
-    assert!(matches!(answer, Ok(Verdict::Denied(_))), "{answer:?}");
+    assert!(is(&answer, Verdict::Denied), "{answer:?}");
     for (script, sent) in [
         (vec![Reply::Close, Reply::Close, Reply::Json(200, yes())], 2),
         // An answer had begun.
@@ -269,10 +268,10 @@ async fn many_questions_at_once_have_connections_of_their_own() {
     for _ in 0..2 {
         let asked = (0..40).map(|n| {
             let (provider, text) = (&provider, format!("secret-{n}"));
-            async move { provider.ask(&password(&text)).await.is_ok() }
+            async move { answered(&provider.ask(&password(&text)).await) }
         });
         let answers = futures_util::future::join_all(asked).await;
-        assert!(answers.into_iter().all(|is_ok| is_ok));
+        assert!(answers.into_iter().all(|answered| answered));
     }
     assert_eq!(idp.asked().len(), 80);
 }

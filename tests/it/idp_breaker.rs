@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use portcullis::idp::breaker::Guarded;
 use portcullis::idp::cache::{CacheSettings, Cached};
-use portcullis::idp::{Credential, IdentityProvider, IdpError, Question, Verdict};
+use portcullis::idp::{Credential, IdentityProvider, Question};
 use portcullis::metrics::Metrics;
 use portcullis::secret::Secret;
 use serde_json::json;
@@ -13,6 +13,7 @@ use serde_json::json;
 use super::common::clock::FakeClock;
 use super::common::login::allowed;
 use super::common::provider::RecordingProvider;
+use super::common::refusals;
 
 struct Bench {
     provider: Arc<RecordingProvider>,
@@ -72,11 +73,7 @@ async fn word(provider: &dyn IdentityProvider) -> &'static str {
 }
 
 async fn asked(provider: &dyn IdentityProvider, question: &Question) -> &'static str {
-    match provider.ask(question).await {
-        Ok(Verdict::Allowed(_)) => "allowed",
-        Ok(Verdict::Denied(denied)) => denied.reason,
-        Err(IdpError::Invalid { reason, .. } | IdpError::Unavailable { reason, .. }) => reason,
-    }
+    refusals::word(&provider.ask(question).await)
 }
 
 #[tokio::test]
@@ -85,7 +82,7 @@ async fn a_provider_that_does_not_answer_is_left_alone_for_a_growing_pause() {
     assert!(bench.shows("portcullis_idp_breaker_open{provider=\"main\"} 0"));
     bench.fail_next(4);
     for _ in 0..3 {
-        assert_eq!(word(&*bench.guarded).await, "status");
+        assert_eq!(word(&*bench.guarded).await, "status-gateway");
     }
     for _ in 0..5 {
         assert_eq!(word(&*bench.guarded).await, "breaker-open");
@@ -94,7 +91,7 @@ async fn a_provider_that_does_not_answer_is_left_alone_for_a_growing_pause() {
     assert!(bench.shows("portcullis_idp_breaker_open{provider=\"main\"} 1"));
     assert!(bench.shows("portcullis_idp_questions_kept_back_total{provider=\"main\"} 5"));
     bench.clock.advance(Duration::from_secs(1));
-    assert_eq!(word(&*bench.guarded).await, "status", "the trial");
+    assert_eq!(word(&*bench.guarded).await, "status-gateway", "the trial");
     bench.clock.advance(Duration::from_millis(1_999));
     assert_eq!(word(&*bench.guarded).await, "breaker-open");
     bench.clock.advance(Duration::from_millis(1));
@@ -112,7 +109,7 @@ async fn a_provider_that_fails_at_every_look_up_is_still_asked_about_passwords()
     };
     bench.fail_next(2);
     for _ in 0..2 {
-        assert_eq!(asked(&*bench.guarded, &look_up).await, "status");
+        assert_eq!(asked(&*bench.guarded, &look_up).await, "status-gateway");
     }
     assert_eq!(asked(&*bench.guarded, &look_up).await, "breaker-open");
     assert!(bench.shows("portcullis_idp_breaker_open{provider=\"main\"} 1"));
@@ -140,7 +137,7 @@ async fn denials_and_answers_that_cannot_be_used_are_answers() {
 async fn a_trial_whose_login_is_given_up_does_not_keep_the_others_out() {
     let bench = Bench::new(1);
     bench.fail_next(1);
-    assert_eq!(word(&*bench.guarded).await, "status");
+    assert_eq!(word(&*bench.guarded).await, "status-gateway");
     bench.clock.advance(Duration::from_secs(1));
     bench.provider.hold();
     let trial = word(&*bench.guarded);
@@ -154,7 +151,7 @@ async fn a_trial_whose_login_is_given_up_does_not_keep_the_others_out() {
 async fn while_a_trial_is_under_way_the_others_do_not_wait_for_it() {
     let bench = Bench::new(1);
     bench.fail_next(1);
-    assert_eq!(word(&*bench.guarded).await, "status");
+    assert_eq!(word(&*bench.guarded).await, "status-gateway");
     bench.clock.advance(Duration::from_secs(1));
     bench.provider.hold();
     let trial = word(&*bench.guarded);

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use portcullis::idp::cache::{CacheSettings, Cached};
-use portcullis::idp::{Credential, IdentityProvider as _, IdpError, Question, Verdict};
+use portcullis::idp::{Credential, IdentityProvider as _, Question};
 use portcullis::metrics::Metrics;
+use portcullis::refusal::verdict_word;
 use portcullis::secret::Secret;
 use serde_json::{Value, json};
 
@@ -77,11 +78,8 @@ impl Bench {
 
     async fn ask(&self, question: &Question) -> &'static str {
         match self.cached.ask(question).await {
-            Ok(Verdict::Allowed(config)) if config.warnings.contains(&"stale-answer") => "stale",
-            Ok(Verdict::Allowed(_)) => "allowed",
-            Ok(Verdict::Denied(_)) => "denied",
-            Err(IdpError::Invalid { .. }) => "invalid",
-            Err(IdpError::Unavailable { .. }) => "unavailable",
+            Ok(config) if config.warnings.contains(&"stale-answer") => "stale",
+            answer => verdict_word(answer.as_ref().err()),
         }
     }
 

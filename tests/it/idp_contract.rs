@@ -1,7 +1,8 @@
 //! What identity providers answer in the field, and what becomes of it.
 
 use portcullis::idp::wire::{self, Asked, Transport};
-use portcullis::idp::{AuthMethod, IdpError, UserConfig, Verdict};
+use portcullis::idp::{AuthMethod, Judged, UserConfig};
+use portcullis::refusal::verdict_word;
 use portcullis::vfs::{EntryType, HomeType};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -23,7 +24,7 @@ fn asked(username: &str, method: AuthMethod) -> Asked<'_> {
     }
 }
 
-fn judge(case: &Value) -> Result<Verdict, IdpError> {
+fn judge(case: &Value) -> Judged {
     let method = match case["method"].as_str().unwrap() {
         "password" => AuthMethod::Password,
         "publickey" => AuthMethod::PublicKey,
@@ -46,13 +47,10 @@ fn judge(case: &Value) -> Result<Verdict, IdpError> {
     wire::parse(asked, status, body.as_bytes())
 }
 
-pub(crate) fn verdict(judged: &Result<Verdict, IdpError>) -> (&'static str, Option<&'static str>) {
-    match judged {
-        Ok(Verdict::Allowed(_)) => ("allowed", None),
-        Ok(Verdict::Denied(denied)) => ("denied", Some(denied.reason)),
-        Err(IdpError::Invalid { reason, .. }) => ("invalid", Some(reason)),
-        Err(IdpError::Unavailable { reason, .. }) => ("unavailable", Some(reason)),
-    }
+pub(crate) fn verdict(judged: &Judged) -> (&'static str, Option<&'static str>) {
+    let refusal = judged.as_ref().err();
+    let reason = refusal.map(|refusal| refusal.reason.as_str());
+    (verdict_word(refusal), reason)
 }
 
 fn shown_mappings(config: &UserConfig, with_access: bool) -> Value {
@@ -121,7 +119,7 @@ fn every_documented_answer_gets_its_verdict() {
         if let Some(expected) = expect["reason"].as_str() {
             assert_eq!(reason, Some(expected), "{name}: {judged:?}");
         }
-        if let Ok(Verdict::Allowed(config)) = &judged {
+        if let Ok(config) = &judged {
             check_config(name, expect, config);
         }
     }
@@ -170,7 +168,7 @@ fn efs_targets_are_skipped_beside_others_and_refused_alone() {
         200,
         mixed.to_string().as_bytes(),
     );
-    let Ok(Verdict::Allowed(config)) = judged else {
+    let Ok(config) = judged else {
         panic!("{judged:?}")
     };
     assert_eq!(config.warnings, ["efs-target-skipped"]);
@@ -247,7 +245,7 @@ fn the_plain_form_carries_everything_it_promises() {
         200,
         body.to_string().as_bytes(),
     );
-    let Ok(Verdict::Allowed(config)) = judged else {
+    let Ok(config) = judged else {
         panic!("{judged:?}")
     };
     assert_eq!(&*config.user, "cust-42");
@@ -341,7 +339,7 @@ proptest! {
     fn no_bytes_make_the_parser_panic_or_say_yes(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         for method in [AuthMethod::Password, AuthMethod::PublicKey] {
             let judged = wire::parse(asked("ann", method), 200, &bytes);
-            prop_assert!(!matches!(judged, Ok(Verdict::Allowed(_))));
+            prop_assert!(judged.is_err());
         }
     }
 
@@ -349,7 +347,7 @@ proptest! {
     fn only_a_role_or_allow_true_of_the_right_type_lets_in(body in any_json()) {
         for method in [AuthMethod::Password, AuthMethod::PublicKey] {
             let judged = wire::parse(asked("ann", method), 200, body.to_string().as_bytes());
-            if let Ok(Verdict::Allowed(config)) = judged {
+            if let Ok(config) = judged {
                 let role = body["Role"].as_str().is_some_and(|role| !role.trim().is_empty());
                 prop_assert!(role != (body["allow"] == true));
                 prop_assert!(method == AuthMethod::Password || !config.public_keys.is_empty());

@@ -2,12 +2,14 @@
 
 use portcullis::idp::webhook::{Event, Webhook, WebhookSettings};
 use portcullis::idp::wire::{self, Asked, Transport};
-use portcullis::idp::{AuthMethod, Credential, IdentityProvider as _, IdpError, Question, Verdict};
+use portcullis::idp::{AuthMethod, Credential, IdentityProvider as _, Judged, Question};
+use portcullis::refusal::{Refusal, Verdict};
 use portcullis::secret::Secret;
 use serde_json::{Value, json};
 
 use super::common::fake_idp::FakeIdp;
 use super::idp_contract::FIXTURES;
+use crate::common::refusals;
 
 const SCHEMA: &str = include_str!("../../docs/identity-provider.schema.json");
 const OPENAPI: &str = include_str!("../../docs/identity-provider.openapi.json");
@@ -112,7 +114,7 @@ fn number(says: &Value) -> u64 {
     says.as_u64().unwrap()
 }
 
-fn judge(body: &str, method: AuthMethod) -> Result<Verdict, IdpError> {
+fn judge(body: &str, method: AuthMethod) -> Judged {
     let asked = Asked {
         username: "ann",
         method,
@@ -124,19 +126,21 @@ fn judge(body: &str, method: AuthMethod) -> Result<Verdict, IdpError> {
 }
 
 #[track_caller]
-fn agree(name: &str, answer: &Value, judged: &Result<Verdict, IdpError>) {
+fn agree(name: &str, answer: &Value, judged: &Judged) {
     let accepted = accepts("answer", answer);
     let plain = answer.get("allow").is_some();
     match judged {
-        Ok(Verdict::Allowed(_)) => assert!(accepted, "{name}: only the schema refuses {answer}"),
-        Ok(Verdict::Denied(_)) => assert!(accepted || !plain, "{name}: {answer}"),
-        Err(IdpError::Invalid { reason, .. }) if SAID_BY_SCHEMA.contains(reason) => {
-            assert!(
-                !accepted || !plain,
-                "{name}: only the parser refuses {answer}: {reason}"
-            );
-        }
-        Err(IdpError::Invalid { .. } | IdpError::Unavailable { .. }) => {}
+        Ok(_) => assert!(accepted, "{name}: only the schema refuses {answer}"),
+        Err(Refusal { reason, .. }) => match reason.verdict() {
+            Verdict::Denied => assert!(accepted || !plain, "{name}: {answer}"),
+            Verdict::Invalid if SAID_BY_SCHEMA.contains(&reason.as_str()) => {
+                assert!(
+                    !accepted || !plain,
+                    "{name}: only the parser refuses {answer}: {reason}"
+                );
+            }
+            Verdict::Invalid | Verdict::Unavailable => {}
+        },
     }
 }
 
@@ -276,11 +280,8 @@ async fn questions_are_as_the_schema_says() {
                 source_ip: "192.0.2.7".parse().unwrap(),
                 session_id: "c1".into(),
             };
-            Webhook::new(settings)
-                .unwrap()
-                .ask(&question)
-                .await
-                .unwrap();
+            let answer = Webhook::new(settings).unwrap().ask(&question).await;
+            assert!(refusals::answered(&answer), "{answer:?}");
             let body = idp.asked().remove(0).body;
             assert!(accepts(definition, &body), "{body}");
             let known = &schema["$defs"][definition]["properties"];
@@ -315,8 +316,8 @@ fn openapi_refers_to_the_schema_and_its_examples_fit() {
     ));
     let examples = &post["responses"]["200"]["content"][json]["examples"];
     let said = |name: &str| judge(&examples[name]["value"].to_string(), AuthMethod::Password);
-    assert!(matches!(said("yes"), Ok(Verdict::Allowed(_))));
-    assert!(matches!(said("no"), Ok(Verdict::Denied(_))));
+    assert!(said("yes").is_ok());
+    assert!(refusals::is(&said("no"), Verdict::Denied));
     for name in ["yes", "no"] {
         assert!(accepts("plainAnswer", &examples[name]["value"]), "{name}");
     }
@@ -334,12 +335,9 @@ fn examples_on_the_page_are_what_they_say() {
     let value = |text: &str| serde_json::from_str::<Value>(text).unwrap();
     assert!(accepts("question", &value(question)));
     assert!(accepts("plainAnswer", &value(yes)) && accepts("plainAnswer", &value(no)));
-    assert!(matches!(
-        judge(yes, AuthMethod::Password),
-        Ok(Verdict::Allowed(_))
-    ));
-    assert!(matches!(
-        judge(no, AuthMethod::Password),
-        Ok(Verdict::Denied(_))
+    assert!(judge(yes, AuthMethod::Password).is_ok());
+    assert!(refusals::is(
+        &judge(no, AuthMethod::Password),
+        Verdict::Denied
     ));
 }

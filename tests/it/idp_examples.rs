@@ -2,8 +2,10 @@
 
 use std::process::{Output, Stdio};
 
+use crate::common::refusals::is;
 use portcullis::idp::webhook::{Event, Webhook, WebhookSettings};
-use portcullis::idp::{Credential, IdentityProvider as _, IdpError, Question, UserConfig, Verdict};
+use portcullis::idp::{Credential, IdentityProvider as _, Judged, Question, UserConfig};
+use portcullis::refusal::Verdict;
 use portcullis::secret::Secret;
 use portcullis::vfs::HomeType;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -81,10 +83,7 @@ async fn the_postgres_example_without_its_database_is_unavailable_and_denies_nob
 
 async fn assert_unavailable(example: &Example, event: Event) {
     let answer = ask(&example.webhook(event), "alice", Some("alice-secret")).await;
-    assert!(
-        matches!(answer, Err(IdpError::Unavailable { .. })),
-        "{answer:?}"
-    );
+    assert!(is(&answer, Verdict::Unavailable), "{answer:?}");
 }
 
 async fn keeps_the_contract(name: &str, command: Command, forms: Forms) {
@@ -95,7 +94,7 @@ async fn keeps_the_contract(name: &str, command: Command, forms: Forms) {
         asked(&example.webhook(Event::Plain), forms).await;
         // A password stays one, however it looks.
         let blank = ask(&example.webhook(Event::Plain), "alice", Some("")).await;
-        assert!(matches!(blank, Ok(Verdict::Denied(_))), "{blank:?}");
+        assert!(is(&blank, Verdict::Denied), "{blank:?}");
     }
     asked(&example.webhook(Event::TransferFamily), forms).await;
 }
@@ -109,7 +108,7 @@ async fn asked(webhook: &Webhook, forms: Forms) {
         assert!(config.public_keys.is_empty(), "{user} {config:?}");
         assert!(config.warnings.is_empty(), "{user} {config:?}");
         let wrong = ask(webhook, user, Some("wrong")).await;
-        assert!(matches!(wrong, Ok(Verdict::Denied(_))), "{user} {wrong:?}");
+        assert!(is(&wrong, Verdict::Denied), "{user} {wrong:?}");
     }
     for user in ["alice", "bob"] {
         let config = allowed(ask(webhook, user, None).await);
@@ -125,16 +124,13 @@ async fn asked(webhook: &Webhook, forms: Forms) {
         ("nobody", Some("alice-secret")),
     ] {
         let answer = ask(webhook, user, password).await;
-        assert!(
-            matches!(answer, Ok(Verdict::Denied(_))),
-            "{user} {answer:?}"
-        );
+        assert!(is(&answer, Verdict::Denied), "{user} {answer:?}");
     }
 }
 
-fn allowed(answer: Result<Verdict, IdpError>) -> UserConfig {
+fn allowed(answer: Judged) -> UserConfig {
     match answer {
-        Ok(Verdict::Allowed(config)) => UserConfig::clone(&config),
+        Ok(config) => UserConfig::clone(&config),
         refused => panic!("{refused:?}"),
     }
 }
@@ -176,7 +172,7 @@ fn assert_home(user: &str, config: &UserConfig, forms: Forms) {
     assert_eq!(config.home.home_type(), home_type, "{user}");
 }
 
-async fn ask(webhook: &Webhook, user: &str, password: Option<&str>) -> Result<Verdict, IdpError> {
+async fn ask(webhook: &Webhook, user: &str, password: Option<&str>) -> Judged {
     let secret = |text: &str| Credential::Password(Secret::new(text.to_owned()));
     let question = Question {
         request_id: "c1-1".into(),

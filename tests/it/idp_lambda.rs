@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use portcullis::idp::lambda::{Lambda, LambdaSettings};
 use portcullis::idp::{
-    AwsCredentials, Credential, Examined as _, IdentityProvider as _, IdpError, Question, Verdict,
+    AwsCredentials, Credential, Examined as _, IdentityProvider as _, Judged, Question,
 };
 use portcullis::limits;
+use portcullis::refusal::{Reason, Verdict};
 use portcullis::secret::Secret;
 use serde_json::{Value, json};
 
 use crate::common::fake_idp::{FakeIdp, Reply};
 use crate::common::lambda::{FakeLambda, Outcome, python};
+use crate::common::refusals::{self, answered, is};
 use crate::common::tls::Authority;
 use crate::idp_api_gateway::{PASSWORD, password, question, yes};
 use crate::idp_contract;
@@ -37,14 +39,8 @@ fn provider(lambda: &FakeLambda) -> Lambda {
 
 /// Returns reason and detail, having made sure that nothing secret is in the error.
 #[track_caller]
-fn unavailable(answer: Result<Verdict, IdpError>) -> (&'static str, String) {
-    let Err(IdpError::Unavailable { reason, detail }) = answer else {
-        panic!("{answer:?}")
-    };
-    for secret in [PASSWORD, "walnut-39"] {
-        assert!(!detail.contains(secret), "{detail}");
-    }
-    (reason, detail.into())
+fn unavailable(answer: Judged) -> (&'static str, String) {
+    refusals::unavailable(answer, &[PASSWORD, "walnut-39"])
 }
 
 #[tokio::test]
@@ -54,9 +50,9 @@ async fn a_function_is_invoked_with_the_five_keys() {
     settings.qualifier = Some("live".to_owned());
     let provider = Lambda::new(settings).unwrap();
     let answer = provider.ask(&password(PASSWORD)).await;
-    assert!(matches!(answer, Ok(Verdict::Allowed(_))), "{answer:?}");
+    assert!(answer.is_ok(), "{answer:?}");
     let denied = provider.ask(&question("ann", Credential::PublicKey)).await;
-    assert!(matches!(denied, Ok(Verdict::Denied(_))), "{denied:?}");
+    assert!(is(&denied, Verdict::Denied), "{denied:?}");
     let [first, second] = &lambda.invocations()[..] else {
         panic!()
     };
@@ -88,7 +84,7 @@ async fn names_of_every_form_are_taken() {
         settings.function = name.to_owned();
         settings.region = Some("eu-west-1".to_owned());
         let provider = Lambda::new(settings).unwrap();
-        assert!(provider.ask(&password(PASSWORD)).await.is_ok());
+        assert!(answered(&provider.ask(&password(PASSWORD)).await));
         assert_eq!(lambda.invocations()[0].function, name);
     }
 }
@@ -100,11 +96,9 @@ async fn a_function_that_raises_denies_and_is_loud_about_it() {
     let lambda = FakeLambda::scripted([Outcome::Error(error)]).await;
     let provider = provider(&lambda);
     let (answer, log) = crate::auth_log::logged(provider.ask(&password(PASSWORD))).await;
-    let Ok(Verdict::Denied(denied)) = answer else {
-        panic!("{answer:?}")
-    };
-    assert_eq!(denied.reason, "function-error");
-    assert_eq!(denied.detail.as_deref(), Some("IdpHandlerException"));
+    let refusal = answer.unwrap_err();
+    assert_eq!(refusal.reason, Reason::FunctionError);
+    assert_eq!(refusal.detail.as_deref(), Some("IdpHandlerException"));
     assert!(
         log.contains("WARN") && log.contains("IdpHandlerException"),
         "{log}"
@@ -134,8 +128,13 @@ async fn a_function_that_lambda_cuts_is_an_outage_and_one_that_raises_is_not() {
         let answer = provider(&lambda).ask(&password(PASSWORD)).await;
         let (verdict, reason) = idp_contract::verdict(&answer);
         assert_eq!((verdict, reason.unwrap()), expected, "{error_type}");
-        if let Err(IdpError::Unavailable { detail, .. }) = answer {
-            assert_eq!(&*detail, error_type, "and nothing of its message");
+        if is(&answer, Verdict::Unavailable) {
+            let detail = answer.unwrap_err().detail;
+            assert_eq!(
+                detail.as_deref(),
+                Some(error_type),
+                "and nothing of its message"
+            );
         }
     }
 }
@@ -151,16 +150,20 @@ async fn what_lambda_refuses_is_unavailable_asked_once_and_says_what_to_change()
         ),
         (
             refused(500, "ServiceException", "x"),
-            "status",
+            "status-failed",
             "500 ServiceException",
         ),
-        (refused(502, "EC2ThrottledException", "x"), "status", "502"),
+        (
+            refused(502, "EC2ThrottledException", "x"),
+            "status-gateway",
+            "502",
+        ),
         (
             refused(503, "ServiceUnavailableException", "x"),
-            "status",
+            "status-gateway",
             "503",
         ),
-        (Outcome::Page(504, "<html>"), "status", "504"),
+        (Outcome::Page(504, "<html>"), "status-gateway", "504"),
         (
             refused(403, "AccessDeniedException", "User: x is not authorized"),
             "function-access-denied",
@@ -184,7 +187,7 @@ async fn what_lambda_refuses_is_unavailable_asked_once_and_says_what_to_change()
         // May quote what it could not read.
         (
             refused(400, "InvalidRequestContentException", PASSWORD),
-            "status",
+            "status-refused",
             "400",
         ),
         (Outcome::Payload(b"<html>".to_vec()), "not-json", ""),
@@ -263,7 +266,7 @@ async fn a_password_is_never_sent_twice() {
     ];
     let idp = FakeIdp::start(replies).await;
     let provider = Lambda::new(settings(&format!("http://{}", idp.address()))).unwrap();
-    assert!(provider.ask(&password("first")).await.is_ok());
+    assert!(answered(&provider.ask(&password("first")).await));
     assert_eq!(
         unavailable(provider.ask(&password(PASSWORD)).await).0,
         "transport"
@@ -290,7 +293,7 @@ async fn the_own_authority_is_trusted_and_no_other() {
         assert_eq!(unavailable(answer).0, "connect");
     }
     let answer = with(Some(authority.pem())).ask(&password(PASSWORD)).await;
-    assert!(matches!(answer, Ok(Verdict::Allowed(_))), "{answer:?}");
+    assert!(answer.is_ok(), "{answer:?}");
 }
 
 #[tokio::test]

@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use portcullis::idp::named::Named;
+use portcullis::clock::SystemClock;
+use portcullis::idp::metered::Metered;
 use portcullis::idp::router::{Route, Router};
-use portcullis::idp::{
-    Credential, IdentityProvider as _, IdpError, Question, UserNameRule, Verdict,
-};
+use portcullis::idp::{Credential, IdentityProvider as _, Judged, Question, UserNameRule};
+use portcullis::metrics::Metrics;
+use portcullis::refusal::{Reason, Verdict};
 use portcullis::secret::Secret;
 use serde_json::{Value, json};
 
 use crate::common::login::allowed;
 use crate::common::provider::RecordingProvider;
+use crate::common::refusals::is;
 
 struct Bench {
     router: Router,
@@ -24,8 +26,10 @@ fn bench(providers: &[(&str, Option<&str>, Value)]) -> Bench {
     for (name, suffix, answer) in providers {
         let provider = RecordingProvider::new(answer.clone());
         asked.push(Arc::clone(&provider));
+        let metrics = Arc::new(Metrics::default());
+        let named = Metered::new(name, provider, metrics, Arc::new(SystemClock));
         routes.push(Route {
-            provider: Arc::new(Named::new(name, provider)),
+            provider: Arc::new(named),
             user_names: UserNameRule::Open,
             suffix: suffix.map(Into::into),
             prefix: None,
@@ -53,7 +57,7 @@ impl Bench {
         self.router = Router::new(routes.collect());
     }
 
-    async fn ask(&self, user: &str) -> Result<Verdict, IdpError> {
+    async fn ask(&self, user: &str) -> Judged {
         let question = Question {
             request_id: "c1-1".into(),
             username: user.into(),
@@ -76,10 +80,10 @@ impl Bench {
     }
 }
 
-fn from(verdict: Result<Verdict, IdpError>) -> String {
-    match verdict.unwrap() {
-        Verdict::Allowed(config) => format!("{} {}", config.provider, config.user),
-        Verdict::Denied(denied) => denied.reason.to_owned(),
+fn from(judged: Judged) -> String {
+    match judged {
+        Ok(config) => format!("{} {}", config.provider, config.user),
+        Err(refusal) => refusal.reason.to_string(),
     }
 }
 
@@ -115,7 +119,9 @@ async fn providers_are_asked_in_order_until_one_knows_the_user() {
     for provider in &bench.asked {
         provider.answer_from_now_on(denied());
     }
-    assert_eq!(from(bench.ask("ann").await), "not-allowed");
+    let refusal = bench.ask("ann").await.unwrap_err();
+    assert_eq!(refusal.reason, Reason::NotAllowed);
+    assert_eq!(refusal.provider.as_deref(), Some("three"), "the last one");
 }
 
 #[tokio::test]
@@ -123,16 +129,10 @@ async fn an_outage_or_an_unusable_answer_ends_the_search() {
     let bench = bench(&[("one", None, allowed()), ("two", None, allowed())]);
     bench.asked[0].then(500, json!({}));
     let outage = bench.ask("ann").await;
-    assert!(
-        matches!(outage, Err(IdpError::Unavailable { .. })),
-        "{outage:?}"
-    );
+    assert!(is(&outage, Verdict::Unavailable), "{outage:?}");
     bench.asked[0].then(200, json!({"allow": true}));
     let unusable = bench.ask("ann").await;
-    assert!(
-        matches!(unusable, Err(IdpError::Invalid { .. })),
-        "{unusable:?}"
-    );
+    assert!(is(&unusable, Verdict::Invalid), "{unusable:?}");
     assert!(bench.asked[1].calls().is_empty());
 }
 

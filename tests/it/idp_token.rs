@@ -6,13 +6,14 @@ use std::time::{Duration, SystemTime};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use portcullis::clock::Clock as _;
 use portcullis::idp::token::{KeySource, Token, TokenSettings};
-use portcullis::idp::{Credential, IdentityProvider as _, IdpError, Question, UserConfig, Verdict};
+use portcullis::idp::{Credential, IdentityProvider as _, Judged, Question, UserConfig};
 use portcullis::secret::Secret;
 use portcullis::vfs::Access;
 use serde_json::{Value, json};
 
 use super::common::clock::FakeClock;
 use super::common::jwt::{IssuerKey, b64, jwks};
+use crate::common::refusals::word;
 
 pub(crate) const ISSUER: &str = "https://login.example.com/";
 
@@ -60,14 +61,6 @@ pub(crate) fn password(token: &str) -> Question {
     question(Credential::Password(Secret::new(token.to_owned())))
 }
 
-pub(crate) fn word(answer: &Result<Verdict, IdpError>) -> &'static str {
-    match answer {
-        Ok(Verdict::Allowed(_)) => "allowed",
-        Ok(Verdict::Denied(denied)) => denied.reason,
-        Err(IdpError::Invalid { reason, .. } | IdpError::Unavailable { reason, .. }) => reason,
-    }
-}
-
 struct Bench {
     token: Token,
     now: u64,
@@ -112,7 +105,7 @@ impl Bench {
         all
     }
 
-    async fn judge(&self, token: &str) -> Result<Verdict, IdpError> {
+    async fn judge(&self, token: &str) -> Judged {
         let answer = self.token.ask(&password(token)).await;
         let shown = format!("{answer:?}");
         let signature = token.rsplit('.').next().unwrap_or_default();
@@ -126,7 +119,7 @@ impl Bench {
 
     async fn allowed(&self, token: &str) -> Arc<UserConfig> {
         match self.judge(token).await {
-            Ok(Verdict::Allowed(config)) => config,
+            Ok(config) => config,
             other => panic!("{other:?}"),
         }
     }

@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use super::common::clock::FakeClock;
 use super::common::fake_idp::{FakeIdp, Reply};
 use super::common::jwt::{IssuerKey, jwks};
-use super::idp_token::{claims, now, password, settings, word};
+use super::common::refusals::word;
+use super::idp_token::{claims, now, password, settings};
 
 fn source(url: String) -> KeySource {
     KeySource::Url {

@@ -12,8 +12,8 @@
 
 mod admin;
 mod auth;
-mod auth_door;
 mod auth_log;
+mod auth_throttle;
 mod common;
 mod explain;
 mod faults;

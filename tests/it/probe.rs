@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use embedded_s3::EmbeddedS3;
-use portcullis::auth::{AuthSettings, DoorSettings};
+use portcullis::auth::{AuthSettings, ThrottleSettings};
 use portcullis::gateway::{Entrance, Gateway, GatewayParts};
 use portcullis::limits::Limits;
 use portcullis::metrics::Metrics;
@@ -63,7 +63,7 @@ impl Bench {
                 auth: AuthSettings::default(),
             }],
             caches: Vec::new(),
-            door: DoorSettings::default(),
+            throttle: ThrottleSettings::default(),
             host_keys: HostKeys::new(vec![host_key.clone()]).unwrap(),
             stores: Arc::new(Own::new(Arc::new(
                 S3Store::connect(settings).await.unwrap(),

@@ -10,9 +10,8 @@ use std::time::Duration;
 use portcullis::clock::SystemClock;
 use portcullis::limits::Limits;
 use portcullis::metrics::Metrics;
-use portcullis::storage::credentials::{
-    Assumed, Grant, GrantError, GrantFault, Opened, Stores as _, StsSettings,
-};
+use portcullis::refusal::{Reason, Refusal, Verdict};
+use portcullis::storage::credentials::{Assumed, Grant, Opened, Stores as _, StsSettings};
 use portcullis::storage::metered::Meter;
 use portcullis::storage::{Location, StorageErrorKind};
 use portcullis::vfs::{Access, EntryType, HomeDirectory, Mapping, VirtualPath};
@@ -61,7 +60,7 @@ impl Judge {
         })
     }
 
-    async fn open(&self, role: &str, policy: Option<&Value>) -> Result<Opened, GrantError> {
+    async fn open(&self, role: &str, policy: Option<&Value>) -> Result<Opened, Refusal> {
         let role = format!("{}{role}", self.role_prefix);
         let policy = policy.map(ToString::to_string);
         let grant = Grant {
@@ -401,11 +400,11 @@ async fn a_policy_cannot_widen_its_role_and_a_role_is_not_for_the_asking() {
     assert_eq!(error.unwrap_err().kind, StorageErrorKind::Denied);
     for role in ["NobodysRole", "NoSuchRole"] {
         let error = judge.open(role, None).await.unwrap_err();
-        assert_eq!(error.fault, GrantFault::Invalid, "{role}: {error}");
-        assert_eq!(error.reason, "role-not-assumable", "{role}: {error}");
+        assert_eq!(error.verdict(), Verdict::Invalid, "{role}: {error}");
+        assert_eq!(error.reason, Reason::RoleNotAssumable, "{role}: {error}");
     }
     let error = judge
         .open("OneBucket", Some(&json!({"Statement": 7})))
         .await;
-    assert_eq!(error.unwrap_err().fault, GrantFault::Invalid);
+    assert_eq!(error.unwrap_err().verdict(), Verdict::Invalid);
 }

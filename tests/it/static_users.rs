@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use portcullis::idp::follow::Followed as _;
 use portcullis::idp::static_file::StaticFile;
-use portcullis::idp::{Credential, IdentityProvider as _, Question, Verdict};
+use portcullis::idp::{Credential, IdentityProvider as _, Judged, Question};
+use portcullis::refusal::Verdict;
 use portcullis::secret::Secret;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
@@ -45,7 +46,7 @@ impl Users {
         }
     }
 
-    async fn ask(&self, name: &str, credential: Credential) -> Verdict {
+    async fn ask(&self, name: &str, credential: Credential) -> Judged {
         let question = Question {
             request_id: "c1-1".into(),
             username: name.into(),
@@ -53,19 +54,18 @@ impl Users {
             source_ip: "192.0.2.7".parse().unwrap(),
             session_id: "c1".into(),
         };
-        self.file.ask(&question).await.unwrap()
+        self.file.ask(&question).await
     }
 
     async fn enters(&self, name: &str, password: &str) -> bool {
         let credential = Credential::Password(Secret::new(password.to_owned()));
-        matches!(self.ask(name, credential).await, Verdict::Allowed(_))
+        self.ask(name, credential).await.is_ok()
     }
 
     async fn refusal(&self, name: &str, credential: Credential) -> &'static str {
-        match self.ask(name, credential).await {
-            Verdict::Denied(denied) => denied.reason,
-            Verdict::Allowed(user) => panic!("{user:?}"),
-        }
+        let refusal = self.ask(name, credential).await.unwrap_err();
+        assert_eq!(refusal.verdict(), Verdict::Denied, "{refusal}");
+        refusal.reason.as_str()
     }
 
     /// As an editor or a mounted secret does it: a new file takes the old one's name.
@@ -87,7 +87,7 @@ async fn a_password_opens_its_own_users_home_alone() {
         user("ann", PASSWORD),
         user("bob", "walnut-39"),
     ));
-    let Verdict::Allowed(config) = users.ask("ann", password(PASSWORD)).await else {
+    let Ok(config) = users.ask("ann", password(PASSWORD)).await else {
         panic!("ann has the right password");
     };
     assert_eq!(&*config.user, "ann");
@@ -110,7 +110,7 @@ async fn a_password_opens_its_own_users_home_alone() {
 async fn keys_are_answered_to_key_look_ups_alone() {
     let text = format!("{}public_keys = [\"{KEY}\"]\n", user("ann", PASSWORD));
     let users = Users::of(&format!("{text}{}", user("bob", PASSWORD)));
-    let Verdict::Allowed(config) = users.ask("ann", Credential::PublicKey).await else {
+    let Ok(config) = users.ask("ann", Credential::PublicKey).await else {
         panic!("ann has a key");
     };
     assert_eq!(config.public_keys, [Box::from(KEY)]);
@@ -125,7 +125,7 @@ async fn keys_of_security_keys_are_answered_too() {
     for kind in ["sk-ssh-ed25519", "sk-ecdsa-sha2-nistp256"] {
         let key = format!("{kind}@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29t ann");
         let users = Users::of(&format!("[users.ann]\npublic_keys = [\"{key}\"]\n{ROWS}"));
-        let Verdict::Allowed(config) = users.ask("ann", Credential::PublicKey).await else {
+        let Ok(config) = users.ask("ann", Credential::PublicKey).await else {
             panic!("ann has a key");
         };
         assert_eq!(config.public_keys, [Box::from(key)]);

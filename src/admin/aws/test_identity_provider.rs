@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::{Aws, Refusal, Server};
 use crate::auth::password_fault;
 use crate::idp::router::{Mark, candidates};
-use crate::idp::{Credential, Denied, Exchange, IdpError, Question, Verdict};
+use crate::idp::{Credential, Exchange, Question};
+use crate::refusal::{Reason, Verdict};
 use crate::secret::Secret;
 
 pub(super) async fn perform(aws: &Aws, body: &Value, peer: IpAddr) -> Result<Value, Refusal> {
@@ -37,7 +38,7 @@ pub(super) async fn perform(aws: &Aws, body: &Value, peer: IpAddr) -> Result<Val
     let credential = match text(body, "UserPassword")?.unwrap_or("") {
         "" => Credential::PublicKey,
         password => match password_fault(password, longest) {
-            Some(fault) => return Err(Refusal::invalid(fault)),
+            Some(fault) => return Err(Refusal::invalid(fault.cause())),
             None => Credential::Password(Secret::new(password.to_owned())),
         },
     };
@@ -70,7 +71,8 @@ async fn ask(aws: &Aws, servers: &[&Server], question: &Question) -> Option<Exch
             ..question.clone()
         };
         let exchange = server.provider.examine(&question, &*aws.clock).await;
-        let denied = matches!(exchange.judged, Ok(Verdict::Denied(_)));
+        let refusal = exchange.judged.as_ref().err();
+        let denied = refusal.is_some_and(|refusal| refusal.verdict() == Verdict::Denied);
         last = Some(exchange);
         if !denied {
             break;
@@ -98,22 +100,25 @@ fn told(exchange: Option<Exchange>) -> Value {
         return fields("", "", 200, message);
     };
     let response = String::from_utf8_lossy(&exchange.body);
-    match &exchange.judged {
+    let status = exchange.status.unwrap_or(200);
+    let Err(refusal) = &exchange.judged else {
+        return fields(&exchange.url, &response, status, "");
+    };
+    let (reason, detail) = (refusal.reason, refusal.detail.as_deref());
+    match refusal.verdict() {
         // As at AWS, a function that raised has given no answer.
-        Ok(Verdict::Denied(denied)) if denied.reason == Denied::FUNCTION_ERROR => {
-            let detail = denied.detail.as_deref().unwrap_or("no errorType");
-            let message = format!("Internal server error ({}: {detail})", denied.reason);
+        Verdict::Denied if reason == Reason::FunctionError => {
+            let detail = detail.unwrap_or("no errorType");
+            let message = format!("Internal server error ({reason}: {detail})");
             fields(&exchange.url, "", 500, &message)
         }
-        Ok(Verdict::Allowed(_) | Verdict::Denied(_)) => {
-            fields(&exchange.url, &response, exchange.status.unwrap_or(200), "")
+        Verdict::Denied => fields(&exchange.url, &response, status, ""),
+        Verdict::Invalid => {
+            let message = format!("invalid answer ({reason}): {}", detail.unwrap_or_default());
+            fields(&exchange.url, &response, status, &message)
         }
-        Err(error @ IdpError::Invalid { .. }) => {
-            let status = exchange.status.unwrap_or(200);
-            fields(&exchange.url, &response, status, &error.to_string())
-        }
-        Err(IdpError::Unavailable { reason, detail }) => {
-            let message = format!("Internal server error ({reason}: {detail})");
+        Verdict::Unavailable => {
+            let message = format!("Internal server error ({refusal})");
             fields(&exchange.url, "", 500, &message)
         }
     }
@@ -148,7 +153,7 @@ mod tests {
     use super::*;
     use crate::admin::aws::AwsKey;
     use crate::clock::{Clock, SystemClock};
-    use crate::idp::{Examined, IdentityProvider, UserNameRule};
+    use crate::idp::{Examined, IdentityProvider, Judged, UserNameRule};
 
     /// Denies, and notes who was asked about.
     #[derive(Debug, Default)]
@@ -156,12 +161,9 @@ mod tests {
 
     #[async_trait]
     impl IdentityProvider for Denying {
-        async fn ask(&self, question: &Question) -> Result<Verdict, IdpError> {
+        async fn ask(&self, question: &Question) -> Judged {
             self.0.lock().unwrap().push(question.username.clone());
-            Ok(Verdict::Denied(Denied {
-                reason: "not-allowed",
-                detail: None,
-            }))
+            Err(Reason::NotAllowed.into())
         }
     }
 
@@ -225,15 +227,11 @@ mod tests {
 
     #[test]
     fn a_function_that_raised_is_told_as_aws_tells_it() {
-        let denied = Denied {
-            reason: Denied::FUNCTION_ERROR,
-            detail: Some("KeyError".into()),
-        };
         let exchange = Exchange {
             url: "https://lambda.example.com".to_owned(),
             status: Some(200),
             body: br#"{"errorMessage": "walnut-39", "errorType": "KeyError"}"#.to_vec(),
-            judged: Ok(Verdict::Denied(denied)),
+            judged: Err(Reason::FunctionError.because("KeyError")),
             first_byte: None,
             total: Duration::ZERO,
         };

@@ -15,7 +15,8 @@ use super::{Exit, output, secrets};
 use crate::auth::OfferedKey;
 use crate::clock::SystemClock;
 use crate::idp::webhook::{Webhook, WebhookSettings};
-use crate::idp::{Credential, Denied, Examined as _, Exchange, IdpError, Question, Verdict};
+use crate::idp::{Credential, Examined as _, Exchange, Judged, Question};
+use crate::refusal::{Reason, Verdict};
 use crate::secret::Secret;
 
 /// Who is known to the service, and by what.
@@ -175,25 +176,28 @@ impl Trial {
 }
 
 /// What the gateway would make of an answer.
-fn word(judged: &Result<Verdict, IdpError>) -> String {
-    match judged {
-        Ok(Verdict::Allowed(_)) => "allowed".to_owned(),
-        Ok(Verdict::Denied(denied)) => format!("denied ({})", denied.reason),
-        Err(IdpError::Invalid { reason, detail }) => format!("invalid ({reason}): {detail}"),
-        Err(IdpError::Unavailable { reason, detail }) => {
-            format!("unavailable ({reason}): {detail}")
+fn word(judged: &Judged) -> String {
+    let Err(refusal) = judged else {
+        return "allowed".to_owned();
+    };
+    let (verdict, reason) = (refusal.verdict().as_str(), refusal.reason);
+    match (refusal.verdict(), &refusal.detail) {
+        // A no is expected, and says enough.
+        (Verdict::Denied, _) | (Verdict::Invalid | Verdict::Unavailable, None) => {
+            format!("{verdict} ({reason})")
+        }
+        (Verdict::Invalid | Verdict::Unavailable, Some(detail)) => {
+            format!("{verdict} ({reason}): {detail}")
         }
     }
 }
 
 /// Grades an answer to somebody who must not enter.
-fn refusal(judged: &Result<Verdict, IdpError>) -> Grade {
-    match judged {
-        Ok(Verdict::Denied(denied)) if denied.reason == Denied::STATUS => Grade::Advice,
-        Ok(Verdict::Denied(_)) => Grade::Good,
-        Ok(Verdict::Allowed(_)) | Err(IdpError::Invalid { .. } | IdpError::Unavailable { .. }) => {
-            Grade::Wrong
-        }
+fn refusal(judged: &Judged) -> Grade {
+    match judged.as_ref().map_err(|refusal| refusal.reason) {
+        Err(Reason::StatusDenied) => Grade::Advice,
+        Err(reason) if reason.verdict() == Verdict::Denied => Grade::Good,
+        Ok(_) | Err(_) => Grade::Wrong,
     }
 }
 

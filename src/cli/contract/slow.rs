@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use super::{Bench, Grade, Trial, word};
 use crate::idp::webhook::Event;
 use crate::idp::wire::{self, Asked, Transport};
-use crate::idp::{AuthMethod, Examined as _, IdpError, Verdict};
+use crate::idp::{AuthMethod, Examined as _, Judged};
 use crate::limits;
 
 /// Long enough that no service reads both pieces at once.
@@ -30,7 +30,7 @@ pub(super) async fn slow_question(bench: &Bench<'_>) -> Trial {
     let patience = bench.settings.total_timeout;
     let answered = tokio::time::timeout(patience, exchange(bench)).await;
     let (grade, found) = match answered {
-        Ok(Ok(judged @ Ok(Verdict::Allowed(_)))) => (Grade::Good, word(&judged)),
+        Ok(Ok(judged @ Ok(_))) => (Grade::Good, word(&judged)),
         Ok(Ok(judged)) => (Grade::Wrong, word(&judged)),
         Ok(Err(error)) => (Grade::Wrong, format!("the connection broke: {error}")),
         Err(_) => (Grade::Wrong, "no answer in time".to_owned()),
@@ -43,7 +43,7 @@ pub(super) async fn slow_question(bench: &Bench<'_>) -> Trial {
     }
 }
 
-async fn exchange(bench: &Bench<'_>) -> std::io::Result<Result<Verdict, IdpError>> {
+async fn exchange(bench: &Bench<'_>) -> std::io::Result<Judged> {
     let mut stream = TcpStream::connect(bench.webhook.place().unwrap_or_default()).await?;
     let request = request(bench);
     let middle = request.len() / 2;

@@ -5,7 +5,8 @@ use futures_util::future::join_all;
 use super::{Bench, Grade, Trial, refusal, word};
 use crate::auth::OfferedKey;
 use crate::idp::webhook::{Event, Webhook};
-use crate::idp::{Credential, Exchange, IdpError, Verdict};
+use crate::idp::{Credential, Exchange, Judged};
+use crate::refusal::{Reason, Refusal, Verdict};
 use crate::secret::Secret;
 
 /// A service that takes longer makes people wait at every login.
@@ -22,13 +23,8 @@ pub(super) struct First {
 
 pub(super) async fn right_password(bench: &Bench<'_>) -> First {
     let judged = bench.right().await.judged;
-    let unreachable = matches!(
-        judged,
-        Err(IdpError::Unavailable {
-            reason: "connect",
-            ..
-        })
-    );
+    let reason = judged.as_ref().err().map(|refusal| refusal.reason);
+    let unreachable = matches!(reason, Some(Reason::Connect | Reason::ConnectTimeout));
     let trial = Trial {
         name: "right password",
         grade: yes(&judged),
@@ -86,10 +82,10 @@ pub(super) async fn padded_password(bench: &Bench<'_>) -> Trial {
     let judged = bench.password(&bench.subject.user, &padded).await.judged;
     Trial {
         name: "right password and a space",
-        grade: match judged {
-            Ok(Verdict::Allowed(_)) => Grade::Advice,
-            Ok(Verdict::Denied(_)) => Grade::Good,
-            Err(_) => Grade::Wrong,
+        grade: match judged.as_ref().map_err(Refusal::verdict) {
+            Ok(_) => Grade::Advice,
+            Err(Verdict::Denied) => Grade::Good,
+            Err(Verdict::Invalid | Verdict::Unavailable) => Grade::Wrong,
         },
         found: word(&judged),
         why: "a password is compared as it is: trimming makes two passwords of one",
@@ -102,11 +98,12 @@ pub(super) async fn key_look_up(bench: &Bench<'_>) -> Trial {
     let name = "key look-up";
     let why = "a question without a password asks for the list of the user's keys; the gateway \
                does the matching";
-    let (grade, found) = match (&judged, &bench.subject.key) {
-        (Ok(Verdict::Allowed(config)), None) => {
-            (Grade::Good, keys_listed(config.public_keys.len()))
-        }
-        (Ok(Verdict::Allowed(config)), Some(key)) => {
+    let (grade, found) = match (
+        judged.as_ref().map_err(Refusal::verdict),
+        &bench.subject.key,
+    ) {
+        (Ok(config), None) => (Grade::Good, keys_listed(config.public_keys.len())),
+        (Ok(config), Some(key)) => {
             let listed = config.public_keys.iter().any(|line| {
                 OfferedKey::from_line(line).is_some_and(|listed| listed.blob == key.blob)
             });
@@ -117,9 +114,10 @@ pub(super) async fn key_look_up(bench: &Bench<'_>) -> Trial {
                 (Grade::Wrong, format!("{keys}, not this one"))
             }
         }
-        (Ok(Verdict::Denied(_)), None) => (refusal(&judged), "no keys".to_owned()),
-        (Ok(Verdict::Denied(_)), Some(_)) => (Grade::Wrong, word(&judged)),
-        (Err(_), _) => (Grade::Wrong, word(&judged)),
+        (Err(Verdict::Denied), None) => (refusal(&judged), "no keys".to_owned()),
+        (Err(Verdict::Denied), Some(_)) | (Err(Verdict::Invalid | Verdict::Unavailable), _) => {
+            (Grade::Wrong, word(&judged))
+        }
     };
     Trial {
         name,
@@ -203,9 +201,9 @@ pub(super) async fn other_case(bench: &Bench<'_>) -> Trial {
         .await
         .judged;
     let grade = match &judged {
-        Ok(Verdict::Allowed(config)) if *config.user == *other => Grade::Advice,
-        Ok(Verdict::Allowed(_)) => Grade::Good,
-        Ok(Verdict::Denied(_)) | Err(_) => refusal(&judged),
+        Ok(config) if *config.user == *other => Grade::Advice,
+        Ok(_) => Grade::Good,
+        Err(_) => refusal(&judged),
     };
     Trial {
         name,
@@ -227,7 +225,12 @@ pub(super) async fn other_addresses(bench: &Bench<'_>) -> Trial {
         answers.push((address.to_owned(), answer.await));
     }
     // A yes and a no are both right: it is the service that knows its networks.
-    let bad = answers.iter().find(|(_, answer)| answer.judged.is_err());
+    let is_no_answer = |judged: &Judged| match judged.as_ref().map_err(Refusal::verdict) {
+        Ok(_) | Err(Verdict::Denied) => false,
+        Err(Verdict::Invalid | Verdict::Unavailable) => true,
+    };
+    let mut all = answers.iter();
+    let bad = all.find(|(_, answer)| is_no_answer(&answer.judged));
     Trial {
         name: "other source addresses",
         grade: if bad.is_some() {
@@ -321,10 +324,10 @@ fn keys_listed(count: usize) -> String {
     format!("{count} {noun} listed")
 }
 
-fn yes(judged: &Result<Verdict, IdpError>) -> Grade {
+fn yes(judged: &Judged) -> Grade {
     match judged {
-        Ok(Verdict::Allowed(_)) => Grade::Good,
-        Ok(Verdict::Denied(_)) | Err(_) => Grade::Wrong,
+        Ok(_) => Grade::Good,
+        Err(_) => Grade::Wrong,
     }
 }
 

@@ -16,9 +16,10 @@ use super::test_identity_provider::{self, Login};
 use super::{ConfigSource, Exit, Failure, load, output, providers, secrets, signals, stores};
 use crate::config::read_text;
 use crate::idp::wire::{self, Asked, Transport};
-use crate::idp::{AuthMethod, IdpError, UserConfig, Verdict};
+use crate::idp::{AuthMethod, UserConfig};
 use crate::limits;
 use crate::metrics::Metrics;
+use crate::refusal::Refusal;
 use crate::vfs::{Mapping, Place, VirtualPath};
 
 /// Options of `explain`.
@@ -87,15 +88,11 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
         function_error: false,
     };
     match wire::parse(asked, 200, text.as_bytes()) {
-        Ok(Verdict::Allowed(user)) => {
+        Ok(user) => {
             let explained = async { explain(options, &user).await.map_err(Into::into) };
             signals::run(|stop| signals::until(stop, explained))
         }
-        Ok(Verdict::Denied(denied)) => Ok(no_session("denied", denied.reason, Exit::Failed)),
-        Err(IdpError::Invalid { reason, .. }) => Ok(no_session("invalid", reason, Exit::Invalid)),
-        Err(IdpError::Unavailable { reason, .. }) => {
-            Ok(no_session("unavailable", reason, Exit::Unavailable))
-        }
+        Err(refusal) => Ok(no_session(&refusal)),
     }
 }
 
@@ -119,22 +116,20 @@ fn ask(options: &Options) -> Result<Exit, Failure> {
         let judged =
             test_identity_provider::judge(&config, &opened, &stores, options.listen, &login);
         let findings = Box::pin(judged).await;
-        match &findings.user {
-            Some(user) => explain(options, user).await.map_err(Into::into),
-            None => {
-                let exit = test_identity_provider::exit(&findings);
-                let verdict = findings.verdict.as_str();
-                Ok(no_session(verdict, findings.reason, exit))
-            }
+        match (&findings.user, &findings.refusal) {
+            (Some(user), _) => explain(options, user).await.map_err(Into::into),
+            (None, Some(refusal)) => Ok(no_session(refusal)),
+            (None, None) => Ok(test_identity_provider::exit(&findings)),
         }
     };
     signals::run(|stop| signals::until(stop, explained))
 }
 
-fn no_session(verdict: &str, reason: &str, exit: Exit) -> Exit {
-    let cause = super::remedies::remedy(reason).map_or("", |remedy| remedy.cause);
+fn no_session(refusal: &Refusal) -> Exit {
+    let (verdict, reason) = (refusal.verdict().as_str(), refusal.reason);
+    let cause = reason.cause();
     output::print(&format!("no session: {verdict} · {reason}: {cause}\n"));
-    exit
+    test_identity_provider::exit_of(refusal)
 }
 
 async fn explain(options: &Options, user: &Arc<UserConfig>) -> Result<Exit, Failure> {

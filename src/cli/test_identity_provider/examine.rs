@@ -9,18 +9,19 @@ use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
 
 use crate::auth::{
-    AttemptObserver, AttemptRecord, AttemptVerdict, Authenticator, ConnectionAuth, OfferedKey,
-    Outcome,
+    AttemptObserver, AttemptRecord, Authenticator, ConnectionAuth, LoggedIn, OfferedKey, Outcome,
+    Shared, Throttle, ThrottleSettings,
 };
 use crate::cli::providers::{self, Opened};
 use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::idp::named::Named;
+use crate::idp::metered::Metered;
 use crate::idp::{
-    AuthMethod, Credential, Examined, Exchange, IdentityProvider, IdpError, Question, UserConfig,
-    Verdict,
+    AuthMethod, Credential, Examined, Exchange, IdentityProvider, Judged, Question, UserConfig,
 };
 use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::refusal::{Reason, Refusal};
 use crate::secret::Secret;
 use crate::storage::credentials::{AssumedRole, Stores};
 use crate::storage::{self, Bucket, ListQuery, ObjectStore, SharedStore, StorageErrorKind};
@@ -38,9 +39,8 @@ pub(in crate::cli) struct Login {
 /// What came of it.
 #[derive(Debug)]
 pub(in crate::cli) struct Findings {
-    pub(in crate::cli) verdict: AttemptVerdict,
-    pub(in crate::cli) reason: &'static str,
-    pub(in crate::cli) detail: Option<Box<str>>,
+    /// `None`: allowed.
+    pub(in crate::cli) refusal: Option<Refusal>,
     pub(in crate::cli) warnings: Vec<&'static str>,
     /// Whom the answer describes, if it could be used.
     pub(in crate::cli) user: Option<Arc<UserConfig>>,
@@ -81,7 +81,9 @@ pub(in crate::cli) async fn judge(
                 seen: Arc::clone(&seen),
                 look_up: Mutex::default(),
             });
-            let named: Arc<dyn IdentityProvider> = Arc::new(Named::new(one.name, provider));
+            let (metrics, clock) = (Arc::new(Metrics::default()), Arc::new(SystemClock));
+            let named: Arc<dyn IdentityProvider> =
+                Arc::new(Metered::new(one.name, provider, metrics, clock));
             (one, named)
         })
         .collect();
@@ -97,8 +99,12 @@ pub(in crate::cli) async fn judge(
     };
     let (limits, clock) = (Arc::new(limits), Arc::new(SystemClock));
     let (asked, stores) = (Arc::clone(&port.provider), Arc::clone(stores));
-    let authenticator = Authenticator::new(asked, stores, port.auth, limits, clock);
-    let authenticator = authenticator.with_observer(attempts.clone());
+    let shared = Shared {
+        throttle: Arc::new(Throttle::new(ThrottleSettings::default())),
+        logged_in: LoggedIn::default(),
+        observer: attempts.clone(),
+    };
+    let authenticator = Authenticator::new(asked, stores, port.auth, shared, limits, clock);
     let id = format!("test-{:08x}", getrandom::u32().unwrap_or_default());
     let mut connection = ConnectionAuth::new(Arc::new(authenticator), login.source_ip, id.into());
     let outcome = try_in(&mut connection, &*port.provider, login).await;
@@ -110,10 +116,8 @@ pub(in crate::cli) async fn judge(
 }
 
 fn nobody_at(port: SocketAddr) -> Findings {
-    let mut findings = unrecorded(None, false);
-    findings.reason = "no-provider-for-name";
-    findings.detail = Some(format!("no provider is asked on {port}").into());
-    findings
+    let detail = format!("no provider is asked on {port}");
+    Findings::of(Some(Reason::NoProviderForName.because(&detail)))
 }
 
 async fn try_in(
@@ -139,7 +143,7 @@ async fn try_in(
         source_ip: login.source_ip,
         session_id: "look-up".into(),
     };
-    let Ok(Verdict::Allowed(config)) = provider.ask(&question).await else {
+    let Ok(config) = provider.ask(&question).await else {
         return None;
     };
     let mut last = None;
@@ -166,19 +170,10 @@ fn conclude(
     let half = matches!(outcome, Some(Outcome::PasswordRequired));
     let mut findings = match record {
         Some(record) => Findings {
-            verdict: record.verdict,
-            reason: record.reason,
-            detail: record.detail,
             warnings: record.warnings,
-            user: None,
-            exchange: None,
-            place: None,
-            store: None,
-            role: None,
-            buckets: Vec::new(),
-            half: false,
+            ..Findings::of(record.refusal)
         },
-        None => unrecorded(exchange.as_ref(), half),
+        None => Findings::of(unrecorded(exchange.as_ref(), half)),
     };
     if let Some(Outcome::Accepted(user)) = outcome {
         findings.user = Some(Arc::clone(user.config()));
@@ -187,7 +182,7 @@ fn conclude(
     }
     if half {
         findings.half = true;
-        if let Some(Ok(Verdict::Allowed(config))) = exchange.as_ref().map(|e| &e.judged) {
+        if let Some(Ok(config)) = exchange.as_ref().map(|e| &e.judged) {
             findings.user = Some(Arc::clone(config));
         }
     }
@@ -196,33 +191,29 @@ fn conclude(
 }
 
 /// What an answer means of which no attempt came: a look-up, or half a login.
-fn unrecorded(exchange: Option<&Exchange>, half: bool) -> Findings {
-    let (verdict, reason, detail) = match exchange.map(|exchange| exchange.judged.clone()) {
-        Some(Ok(Verdict::Allowed(_))) if half => (AttemptVerdict::Allowed, "", None),
-        Some(Ok(Verdict::Allowed(_))) | None => {
-            let detail = "no line of the listed keys can be read".into();
-            (AttemptVerdict::Denied, "no-usable-public-key", Some(detail))
+fn unrecorded(exchange: Option<&Exchange>, half: bool) -> Option<Refusal> {
+    match exchange.map(|exchange| &exchange.judged) {
+        Some(Ok(_)) if half => None,
+        Some(Ok(_)) | None => {
+            Some(Reason::NoUsablePublicKey.because("no line of the listed keys can be read"))
         }
-        Some(Ok(Verdict::Denied(denied))) => (AttemptVerdict::Denied, denied.reason, denied.detail),
-        Some(Err(IdpError::Invalid { reason, detail })) => {
-            (AttemptVerdict::Invalid, reason, Some(detail))
+        Some(Err(refusal)) => Some(refusal.clone()),
+    }
+}
+
+impl Findings {
+    const fn of(refusal: Option<Refusal>) -> Self {
+        Self {
+            refusal,
+            warnings: Vec::new(),
+            user: None,
+            exchange: None,
+            place: None,
+            store: None,
+            role: None,
+            buckets: Vec::new(),
+            half: false,
         }
-        Some(Err(IdpError::Unavailable { reason, detail })) => {
-            (AttemptVerdict::Unavailable, reason, Some(detail))
-        }
-    };
-    Findings {
-        verdict,
-        reason,
-        detail,
-        warnings: Vec::new(),
-        user: None,
-        exchange: None,
-        place: None,
-        store: None,
-        role: None,
-        buckets: Vec::new(),
-        half: false,
     }
 }
 
@@ -291,12 +282,12 @@ struct Seen(Mutex<Vec<(Exchange, Option<(String, u16)>)>>);
 struct Recorded {
     provider: Arc<dyn Examined>,
     seen: Arc<Seen>,
-    look_up: Mutex<Option<Result<Verdict, IdpError>>>,
+    look_up: Mutex<Option<Judged>>,
 }
 
 #[async_trait]
 impl IdentityProvider for Recorded {
-    async fn ask(&self, question: &Question) -> Result<Verdict, IdpError> {
+    async fn ask(&self, question: &Question) -> Judged {
         let is_look_up = question.credential.method() == AuthMethod::PublicKey;
         if is_look_up && let Some(known) = held(&self.look_up).clone() {
             return known;

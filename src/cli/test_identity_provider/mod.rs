@@ -13,10 +13,11 @@ pub(super) use self::examine::{Findings, Login, judge};
 use super::contract::{self, Subject};
 use super::providers::{self, Opened};
 use super::{ConfigSource, Exit, Failure, load, output, secrets, signals, stores};
-use crate::auth::{self, AttemptVerdict, OfferedKey};
+use crate::auth::{self, OfferedKey};
 use crate::config::Config;
 use crate::idp::webhook::{Event, Webhook, WebhookSettings};
 use crate::metrics::Metrics;
+use crate::refusal::{Refusal, Verdict};
 use crate::storage::credentials::Stores;
 
 /// Options of `test-identity-provider`.
@@ -159,14 +160,19 @@ async fn test(
 }
 
 pub(super) fn exit(findings: &Findings) -> Exit {
-    match findings.verdict {
-        AttemptVerdict::Allowed if findings.buckets.iter().any(|bucket| bucket.fault.is_some()) => {
-            Exit::Unavailable
-        }
-        AttemptVerdict::Allowed => Exit::Done,
-        AttemptVerdict::Denied => Exit::Failed,
-        AttemptVerdict::Unavailable => Exit::Unavailable,
-        AttemptVerdict::Invalid => Exit::Invalid,
+    let is_silent = findings.buckets.iter().any(|bucket| bucket.fault.is_some());
+    match &findings.refusal {
+        None if is_silent => Exit::Unavailable,
+        None => Exit::Done,
+        Some(refusal) => exit_of(refusal),
+    }
+}
+
+pub(super) const fn exit_of(refusal: &Refusal) -> Exit {
+    match refusal.verdict() {
+        Verdict::Denied => Exit::Failed,
+        Verdict::Unavailable => Exit::Unavailable,
+        Verdict::Invalid => Exit::Invalid,
     }
 }
 

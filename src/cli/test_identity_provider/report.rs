@@ -7,10 +7,9 @@ use serde_json::{Value, json};
 
 use super::examine::{Findings, Login};
 use super::route::Route;
-use crate::auth::AttemptVerdict;
-use crate::cli::remedies::remedy;
 use crate::cli::secrets;
 use crate::idp::UserConfig;
+use crate::refusal::{Reason, Refusal, Verdict, verdict_word};
 use crate::vfs::Mapping;
 
 /// Mappings that a person is shown.
@@ -28,19 +27,17 @@ impl Report<'_> {
     /// Says what a login would come to: `allowed · 1 mapping: / → s3://inbox/ann · …`.
     pub(super) fn headline(&self) -> String {
         let Findings {
-            verdict,
-            reason,
+            refusal,
             half,
             user,
             ..
         } = self.findings;
-        let mut words = vec![verdict.as_str().to_owned()];
+        let mut words = vec![verdict_word(refusal.as_ref()).to_owned()];
         if *half {
             words.push("the key is right, and a password is asked for as well".to_owned());
         }
-        if !reason.is_empty() {
-            let cause = remedy(reason).map_or("", |remedy| remedy.cause);
-            words.push(format!("{reason}: {cause}"));
+        if let Some(Refusal { reason, .. }) = refusal {
+            words.push(format!("{reason}: {}", reason.cause()));
         }
         if let Some(user) = user {
             words.push(mappings(user));
@@ -84,11 +81,11 @@ impl Report<'_> {
         for warning in &self.findings.warnings {
             row(&mut text, "odd", warning);
         }
-        if let Some(detail) = &self.findings.detail {
-            row(&mut text, "detail", detail);
-        }
-        if let Some(remedy) = remedy(self.findings.reason) {
-            row(&mut text, "change", remedy.change);
+        if let Some(refusal) = &self.findings.refusal {
+            if let Some(detail) = &refusal.detail {
+                row(&mut text, "detail", detail);
+            }
+            row(&mut text, "change", refusal.reason.remedy());
         }
         row(&mut text, "timing", &self.timing());
         text
@@ -101,13 +98,14 @@ impl Report<'_> {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let route = |time: &Result<Duration, String>| time.as_ref().ok().copied().map(millis);
         let exchange = findings.exchange.as_ref();
-        let remedy = remedy(findings.reason);
+        let refusal = findings.refusal.as_ref();
+        let reason = refusal.map(|refusal| refusal.reason);
         let extra = json!({
-            "verdict": findings.verdict.as_str(),
-            "reason": (!findings.reason.is_empty()).then_some(findings.reason),
-            "detail": findings.detail,
-            "cause": remedy.map(|remedy| remedy.cause),
-            "change": remedy.map(|remedy| remedy.change),
+            "verdict": verdict_word(refusal),
+            "reason": reason.map(Reason::as_str),
+            "detail": refusal.and_then(|refusal| refusal.detail.as_deref()),
+            "cause": reason.map(Reason::cause),
+            "change": reason.map(Reason::remedy),
             "passwordRequired": findings.half,
             "warnings": findings.warnings,
             "user": findings.user.as_deref().map(user),
@@ -138,10 +136,14 @@ impl Report<'_> {
     fn aws(&self) -> Value {
         let exchange = self.findings.exchange.as_ref();
         let body = exchange.map_or(&[][..], |exchange| &exchange.body);
-        let message = match (exchange, &self.findings.detail) {
+        let refusal = self.findings.refusal.as_ref();
+        let said = refusal.map(|refusal| (refusal.verdict(), refusal.detail.as_deref()));
+        let message = match (exchange, said) {
             (None, _) => "nobody was asked",
-            (Some(_), Some(detail)) if self.findings.verdict != AttemptVerdict::Denied => detail,
-            (Some(_), _) => "",
+            (Some(_), Some((Verdict::Invalid | Verdict::Unavailable, detail))) => {
+                detail.unwrap_or("")
+            }
+            (Some(_), Some((Verdict::Denied, _)) | None) => "",
         };
         json!({
             "Url": exchange.map_or("", |exchange| &*exchange.url),

@@ -12,12 +12,11 @@ use self::http1::{Answer, Client, Failure, TlsError};
 use self::sign::Signer;
 use super::aws::{self, Keys};
 use super::endpoint::{Endpoint, EndpointError};
-use super::failure::{chain, unavailable};
+use super::failure::chain;
 use super::wire::{self, Asked, Transport};
-use super::{
-    AwsCredentials, Credential, Examined, Exchange, IdentityProvider, IdpError, Question, Verdict,
-};
+use super::{AwsCredentials, Credential, Examined, Exchange, IdentityProvider, Judged, Question};
 use crate::clock::Clock;
+use crate::refusal::{Reason, Refusal, Verdict};
 use crate::secret::Secret;
 
 pub mod answer;
@@ -132,14 +131,14 @@ impl ApiGateway {
         question: &Question,
         seen: &mut Option<Answer>,
         headed: &mut (dyn FnMut(u16) + Send),
-    ) -> Result<Verdict, IdpError> {
+    ) -> Judged {
         let total = self.settings.total_timeout;
         let judged = self.judge(question, seen, headed);
         tokio::time::timeout(total, judged)
             .await
             .unwrap_or_else(|_| {
                 let detail = format!("no complete answer within {} ms", total.as_millis());
-                Err(unavailable("timeout", &detail))
+                Err(Reason::Timeout.because(&detail))
             })
     }
 
@@ -148,7 +147,7 @@ impl ApiGateway {
         question: &Question,
         seen: &mut Option<Answer>,
         headed: &mut (dyn FnMut(u16) + Send),
-    ) -> Result<Verdict, IdpError> {
+    ) -> Judged {
         let password = match &question.credential {
             Credential::Password(password) => Some(password.expose()),
             Credential::PublicKey => None,
@@ -157,18 +156,13 @@ impl ApiGateway {
         let answer = self.exchange(question, password, headed).await?;
         let judged = self.read(question, &answer, encoded_alone);
         *seen = Some(answer);
-        if encoded_alone && matches!(judged, Ok(Verdict::Allowed(_))) {
+        if encoded_alone && judged.is_ok() {
             self.make_sure_it_was_read(question).await?;
         }
         judged
     }
 
-    fn read(
-        &self,
-        question: &Question,
-        answer: &Answer,
-        encoded_alone: bool,
-    ) -> Result<Verdict, IdpError> {
+    fn read(&self, question: &Question, answer: &Answer, encoded_alone: bool) -> Judged {
         let asked = Asked {
             username: &question.username,
             method: question.credential.method(),
@@ -182,22 +176,21 @@ impl ApiGateway {
     /// A function that does not know `PasswordBase64` takes a password that comes in it alone for
     /// a key look-up. Some answer look-ups with a `Role` and no key, which is harmless there and
     /// would let anybody in here: so the function has to answer a true look-up otherwise.
-    async fn make_sure_it_was_read(&self, question: &Question) -> Result<(), IdpError> {
+    async fn make_sure_it_was_read(&self, question: &Question) -> Result<(), Refusal> {
         let answer = self.exchange(question, None, &mut |_| {}).await?;
-        match self.read(question, &answer, true) {
+        let Err(refusal) = self.read(question, &answer, true) else {
+            let detail = "the answer is yes with and without the password, which only \
+                PasswordBase64 can carry";
+            return Err(Reason::PasswordNotRead.because(detail));
+        };
+        match refusal.verdict() {
             // What stands before the function may have refused, and that says nothing about it.
-            Ok(Verdict::Denied(denied)) if !denied.is_explicit() => {
+            Verdict::Denied if !refusal.reason.may_be_cached() => {
                 let detail = format!("the status of the second question was {}", answer.status);
-                Err(unavailable("status", &detail))
+                Err(Reason::Status.because(&detail))
             }
-            Ok(Verdict::Denied(_)) | Err(IdpError::Invalid { .. }) => Ok(()),
-            Err(error @ IdpError::Unavailable { .. }) => Err(error),
-            Ok(Verdict::Allowed(_)) => Err(IdpError::Invalid {
-                reason: "password-not-read",
-                detail: "the answer is yes with and without the password, which only \
-                    PasswordBase64 can carry"
-                    .into(),
-            }),
+            Verdict::Denied | Verdict::Invalid => Ok(()),
+            Verdict::Unavailable => Err(refusal),
         }
     }
 
@@ -207,7 +200,7 @@ impl ApiGateway {
         question: &Question,
         password: Option<&str>,
         headed: &mut (dyn FnMut(u16) + Send),
-    ) -> Result<Answer, IdpError> {
+    ) -> Result<Answer, Refusal> {
         let path = self.path(question);
         let target = format!("{path}?{}", request::query(question.source_ip));
         let signature = match &self.signer {
@@ -215,7 +208,7 @@ impl ApiGateway {
             Some(signer) => signer
                 .headers(&self.endpoint, &target)
                 .await
-                .map_err(|error| unavailable("aws-credentials", &chain(&*error)))?,
+                .map_err(|error| Reason::AwsCredentials.because(&chain(&*error)))?,
         };
         let headers = &self.settings.headers;
         let request = request::write(&self.endpoint, &target, password, headers, &signature);
@@ -233,7 +226,7 @@ impl ApiGateway {
 
 #[async_trait]
 impl IdentityProvider for ApiGateway {
-    async fn ask(&self, question: &Question) -> Result<Verdict, IdpError> {
+    async fn ask(&self, question: &Question) -> Judged {
         self.bounded(question, &mut None, &mut |_| {}).await
     }
 }
@@ -262,21 +255,21 @@ impl Examined for ApiGateway {
 }
 
 /// The one table from what went wrong to the reason of a refused login.
-fn explained(failure: Failure) -> IdpError {
+fn explained(failure: Failure) -> Refusal {
     match failure {
         Failure::ConnectTimeout(patience) => {
             let detail = format!("no connection within {} ms", patience.as_millis());
-            unavailable("timeout", &detail)
+            Reason::ConnectTimeout.because(&detail)
         }
-        Failure::Connect(detail) => unavailable("connect", &detail),
-        Failure::Lost(detail) | Failure::Broken(detail) => unavailable("transport", &detail),
+        Failure::Connect(detail) => Reason::Connect.because(&detail),
+        Failure::Lost(detail) | Failure::Broken(detail) => Reason::Transport.because(&detail),
         Failure::Answer(fault @ (answer::Fault::HeadTooLong | answer::Fault::BodyTooLong)) => {
-            unavailable("answer-too-large", &fault.to_string())
+            Reason::AnswerTooLarge.because(&fault.to_string())
         }
-        Failure::Answer(fault) => unavailable("transport", &fault.to_string()),
+        Failure::Answer(fault) => Reason::Transport.because(&fault.to_string()),
         Failure::Encoded => {
             let detail = "the answer has a Content-Encoding, which was not asked for";
-            unavailable("answer-encoded", detail)
+            Reason::AnswerEncoded.because(detail)
         }
     }
 }

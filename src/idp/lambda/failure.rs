@@ -6,25 +6,28 @@ use aws_sdk_lambda::operation::invoke::InvokeError;
 
 use super::Failed;
 use super::client::CredentialsError;
-use crate::idp::IdpError;
-use crate::idp::failure::{causes, chain, unavailable};
+use crate::idp::failure::{by_status, causes, chain};
+use crate::refusal::{Reason, Refusal};
 
 type Failure = SdkError<InvokeError, HttpResponse>;
 
 /// Says why there is no answer, and what to change.
 pub(super) fn explained(error: &Failure, function: &str) -> Failed {
     let status = error.raw_response().map(|raw| raw.status().as_u16());
-    let worded = |reason| unavailable(reason, &chain(error));
-    let error = match error {
+    let worded = |reason: Reason| reason.because(&chain(error));
+    let refusal = match error {
         _ if causes(error).any(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>) => {
-            unavailable("answer-too-large", "the payload is over the bound")
+            Reason::AnswerTooLarge.because("the payload is over the bound")
         }
         _ if causes(error).any(<dyn std::error::Error>::is::<CredentialsError>) => {
-            worded("aws-credentials")
+            worded(Reason::AwsCredentials)
         }
-        SdkError::TimeoutError(_) => worded("timeout"),
-        SdkError::DispatchFailure(failure) if failure.is_timeout() => worded("timeout"),
-        SdkError::DispatchFailure(_) if was_never_sent(error) => worded("connect"),
+        SdkError::TimeoutError(_) => worded(Reason::Timeout),
+        // The only time that the SDK takes is the one for connecting.
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => {
+            worded(Reason::ConnectTimeout)
+        }
+        SdkError::DispatchFailure(_) if was_never_sent(error) => worded(Reason::Connect),
         SdkError::ServiceError(answer) => {
             let code = answer.err().code().unwrap_or_default();
             let message = answer.err().message().unwrap_or_default();
@@ -33,12 +36,12 @@ pub(super) fn explained(error: &Failure, function: &str) -> Failed {
         SdkError::ConstructionFailure(_)
         | SdkError::DispatchFailure(_)
         | SdkError::ResponseError(_)
-        | _ => worded("transport"),
+        | _ => worded(Reason::Transport),
     };
-    Failed { status, error }
+    Failed { status, refusal }
 }
 
-fn by_code(code: &str, message: &str, status: u16, function: &str) -> IdpError {
+fn by_code(code: &str, message: &str, status: u16, function: &str) -> Refusal {
     match (code, status) {
         (
             "UnrecognizedClientException"
@@ -50,27 +53,27 @@ fn by_code(code: &str, message: &str, status: u16, function: &str) -> IdpError {
             | "ExpiredToken"
             | "ExpiredTokenException",
             _,
-        ) => unavailable("aws-credentials", &format!("{code}: {message}")),
+        ) => Reason::AwsCredentials.because(&format!("{code}: {message}")),
         ("ResourceNotFoundException", _) => {
             let detail = format!(
                 "there is no function {function:?}, or no such qualifier, in this region and \
                  account: check function, qualifier and aws_region ({message})"
             );
-            unavailable("function-not-found", &detail)
+            Reason::FunctionNotFound.because(&detail)
         }
         ("AccessDeniedException" | "AccessDenied", _) | (_, 401 | 403) => {
             let detail = format!(
                 "allow lambda:InvokeFunction on {function:?} to the gateway's own identity \
                  ({message})"
             );
-            unavailable("function-access-denied", &detail)
+            Reason::FunctionAccessDenied.because(&detail)
         }
         (_, 429) => {
             let detail = format!("Lambda answered {status} {code}: too many invocations at once");
-            unavailable("function-throttled", &detail)
+            Reason::FunctionThrottled.because(&detail)
         }
         // The message of a refused request may quote it.
-        _ => unavailable("status", &format!("Lambda answered {status} {code}")),
+        _ => by_status(status).because(&format!("Lambda answered {status} {code}")),
     }
 }
 

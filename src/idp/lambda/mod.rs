@@ -19,12 +19,11 @@ use zeroize::Zeroizing;
 use self::client::Connection;
 use super::aws::{self, Keys};
 use super::endpoint::{Endpoint, EndpointError};
-use super::failure::{chain, unavailable};
+use super::failure::chain;
 use super::wire::{self, Asked, Transport};
-use super::{
-    AwsCredentials, Credential, Examined, Exchange, IdentityProvider, IdpError, Question, Verdict,
-};
+use super::{AwsCredentials, Credential, Examined, Exchange, IdentityProvider, Judged, Question};
 use crate::clock::Clock;
+use crate::refusal::{Reason, Refusal};
 use crate::storage::aws::ConnectError;
 
 mod client;
@@ -113,13 +112,13 @@ struct Answer {
 /// No answer; the status of Lambda itself, if there was one.
 struct Failed {
     status: Option<u16>,
-    error: IdpError,
+    refusal: Refusal,
 }
 
-impl From<IdpError> for Failed {
-    fn from(error: IdpError) -> Self {
+impl From<Refusal> for Failed {
+    fn from(refusal: Refusal) -> Self {
         let status = None;
-        Self { status, error }
+        Self { status, refusal }
     }
 }
 
@@ -154,14 +153,14 @@ impl Lambda {
             .await
             .unwrap_or_else(|_| {
                 let detail = format!("no complete answer within {} ms", total.as_millis());
-                Err(unavailable("timeout", &detail).into())
+                Err(Reason::Timeout.because(&detail).into())
             })
     }
 
     async fn invoke(&self, question: &Question) -> Result<Answer, Failed> {
         let event = self
             .event(question)
-            .map_err(|error| unavailable("transport", &chain(&error)))?;
+            .map_err(|error| Reason::Transport.because(&chain(&error)))?;
         let client = self.client().await?;
         let invoked = client
             .invoke()
@@ -177,7 +176,7 @@ impl Lambda {
         }
     }
 
-    async fn client(&self) -> Result<&Client, IdpError> {
+    async fn client(&self) -> Result<&Client, Refusal> {
         let made = self.client.get_or_try_init(|| async {
             let provider = self.keys.provider(&self.region).await?;
             let region = self.region.clone();
@@ -188,7 +187,7 @@ impl Lambda {
                 .client(provider, region, endpoint, connect_timeout))
         });
         made.await.map_err(|error: client::CredentialsError| {
-            unavailable("aws-credentials", &chain(&error))
+            Reason::AwsCredentials.because(&chain(&error))
         })
     }
 
@@ -231,7 +230,7 @@ impl Lambda {
         Ok(text)
     }
 
-    fn judge(&self, question: &Question, answer: &Answer) -> Result<Verdict, IdpError> {
+    fn judge(&self, question: &Question, answer: &Answer) -> Judged {
         let asked = Asked {
             username: &question.username,
             method: question.credential.method(),
@@ -240,9 +239,11 @@ impl Lambda {
             function_error: answer.function_error,
         };
         let judged = wire::parse(asked, 200, &answer.payload);
-        if let (true, Ok(Verdict::Denied(denied))) = (answer.function_error, &judged) {
+        if let Err(refusal) = &judged
+            && refusal.reason == Reason::FunctionError
+        {
             let function = &*self.settings.function;
-            let error_type = denied.detail.as_deref().unwrap_or("-");
+            let error_type = refusal.detail.as_deref().unwrap_or("-");
             // The rest of the payload may repeat the event, and with it the password.
             tracing::warn!(
                 function,
@@ -256,10 +257,10 @@ impl Lambda {
 
 #[async_trait]
 impl IdentityProvider for Lambda {
-    async fn ask(&self, question: &Question) -> Result<Verdict, IdpError> {
+    async fn ask(&self, question: &Question) -> Judged {
         match self.bounded(question).await {
             Ok(answer) => self.judge(question, &answer),
-            Err(failed) => Err(failed.error),
+            Err(failed) => Err(failed.refusal),
         }
     }
 }
@@ -275,7 +276,7 @@ impl Examined for Lambda {
                 let judged = self.judge(question, &answer);
                 (Some(200), answer.payload, judged)
             }
-            Err(failed) => (failed.status, Vec::new(), Err(failed.error)),
+            Err(failed) => (failed.status, Vec::new(), Err(failed.refusal)),
         };
         Exchange {
             url: self.url(),

@@ -13,12 +13,11 @@ use tokio::sync::Semaphore;
 use self::parse::{User, Users};
 pub use self::password::{HashError, PasswordHash};
 use super::follow::{Followed, Seen};
-use super::{
-    Credential, Denied, Examined, Exchange, IdentityProvider, IdpError, Question, Verdict,
-};
+use super::{Credential, Examined, Exchange, IdentityProvider, Judged, Question};
 use crate::clock::Clock;
 use crate::config::{self, ConfigErrors};
 use crate::limits;
+use crate::refusal::{Reason, Refusal};
 use crate::secret::Secret;
 
 mod field;
@@ -75,7 +74,7 @@ impl StaticFile {
         Arc::clone(&current)
     }
 
-    async fn check_password(&self, name: &str, password: &Secret) -> Result<Verdict, IdpError> {
+    async fn check_password(&self, name: &str, password: &Secret) -> Judged {
         let snapshot = self.snapshot();
         let user = snapshot.users.by_name.get(name);
         let own = user.and_then(|user| user.password.clone());
@@ -87,21 +86,18 @@ impl StaticFile {
             Some(hash) => self.verify(hash, password.clone()).await?,
             None => false,
         };
-        Ok(match (user, own) {
-            (None, _) => denied("unknown-user"),
-            (Some(_), None) => denied("no-password"),
-            (Some(_), Some(_)) if !right => denied("wrong-password"),
-            (Some(user), Some(_)) => Verdict::Allowed(Arc::clone(&user.without_keys)),
-        })
+        match (user, own) {
+            (None, _) => Err(Reason::UnknownUser.into()),
+            (Some(_), None) => Err(Reason::NoPassword.into()),
+            (Some(_), Some(_)) if !right => Err(Reason::WrongPassword.into()),
+            (Some(user), Some(_)) => Ok(Arc::clone(&user.without_keys)),
+        }
     }
 
     /// Checks on a thread of its own. The permit goes with it: a client that leaves does not make
     /// room for another check before its own has ended.
-    async fn verify(&self, hash: PasswordHash, password: Secret) -> Result<bool, IdpError> {
-        let broken = |detail: &str| IdpError::Unavailable {
-            reason: "password-check",
-            detail: detail.into(),
-        };
+    async fn verify(&self, hash: PasswordHash, password: Secret) -> Result<bool, Refusal> {
+        let broken = |detail| Reason::PasswordCheck.because(detail);
         let permit = Arc::clone(&self.checks).acquire_owned().await;
         let permit = permit.map_err(|_| broken("the gateway ends"))?;
         let check = move || {
@@ -143,14 +139,14 @@ impl Followed for StaticFile {
 
 #[async_trait]
 impl IdentityProvider for StaticFile {
-    async fn ask(&self, question: &Question) -> Result<Verdict, IdpError> {
+    async fn ask(&self, question: &Question) -> Judged {
         let name = &*question.username;
         match &question.credential {
             Credential::Password(password) => self.check_password(name, password).await,
-            Credential::PublicKey => Ok(match self.snapshot().users.by_name.get(name) {
-                None => denied("unknown-user"),
+            Credential::PublicKey => match self.snapshot().users.by_name.get(name) {
+                None => Err(Reason::UnknownUser.into()),
                 Some(user) => keys_of(user),
-            }),
+            },
         }
     }
 }
@@ -166,16 +162,11 @@ impl Examined for StaticFile {
     }
 }
 
-fn keys_of(user: &User) -> Verdict {
+fn keys_of(user: &User) -> Judged {
     if user.config.public_keys.is_empty() {
-        return denied("no-usable-public-key");
+        return Err(Reason::NoUsablePublicKey.into());
     }
-    Verdict::Allowed(Arc::clone(&user.config))
-}
-
-const fn denied(reason: &'static str) -> Verdict {
-    let detail = None;
-    Verdict::Denied(Denied { reason, detail })
+    Ok(Arc::clone(&user.config))
 }
 
 impl Snapshot {

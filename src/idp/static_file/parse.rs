@@ -15,8 +15,9 @@ use super::field::{Field, Lines, fields};
 use super::password::PasswordHash;
 use crate::config::{ConfigErrors, Place, Problem};
 use crate::idp::wire::{self, substitute, timestamp};
-use crate::idp::{IdpError, Network, UserConfig, UserLimits};
+use crate::idp::{Network, UserConfig, UserLimits};
 use crate::limits;
+use crate::refusal::Refusal;
 use crate::vfs::{Access, EntryType, HomeDirectory, Mapping, VirtualPath};
 
 /// Everybody who may enter.
@@ -228,7 +229,7 @@ fn mapping(lines: &Lines, row: &Field<'_, '_>, user: &str) -> Result<Mapping, Pr
 /// Takes a text that is not blank, under a rule of the webhook's answers.
 fn text_of(
     field: &Field<'_, '_>,
-    rule: impl Fn(&str) -> Result<Box<str>, IdpError>,
+    rule: impl Fn(&str) -> Result<Box<str>, Refusal>,
 ) -> Result<Box<str>, Problem> {
     let text = field.text()?;
     if text.trim().is_empty() {

@@ -11,10 +11,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, crypto};
 
+use super::Object;
 use super::keys::KeySet;
-use super::{Object, denial};
-use crate::idp::Denied;
 use crate::idp::wire::json::{self, Json};
+use crate::refusal::{Reason, Refusal};
 
 /// What a token must have.
 #[derive(Debug, Clone)]
@@ -48,8 +48,8 @@ pub(super) struct Accepted {
 
 impl<'t> Envelope<'t> {
     /// Takes a token apart (RFC 7515 §7.1).
-    pub(super) fn open(token: &'t str, rules: &Rules) -> Result<Self, Denied> {
-        let malformed = |why: &str| denial("token-malformed", Some(why));
+    pub(super) fn open(token: &'t str, rules: &Rules) -> Result<Self, Refusal> {
+        let malformed = |why: &str| Reason::TokenMalformed.because(why);
         let parts = token.rsplit_once('.');
         let parts = parts.and_then(|(message, signature)| {
             let (header, payload) = message.split_once('.')?;
@@ -76,7 +76,7 @@ impl<'t> Envelope<'t> {
         };
         let algorithm = algorithm.parse().ok();
         let Some(algorithm) = algorithm.filter(|a| rules.algorithms.contains(a)) else {
-            return Err(denial("token-algorithm", None));
+            return Err(Reason::TokenAlgorithm.into());
         };
         Ok(Self {
             message,
@@ -99,28 +99,28 @@ impl<'t> Envelope<'t> {
         rules: &Rules,
         user: &str,
         now: SystemTime,
-    ) -> Result<Accepted, Denied> {
+    ) -> Result<Accepted, Refusal> {
         let mut candidates = keys
             .candidates(self.key.as_deref(), self.algorithm)
             .peekable();
         if candidates.peek().is_none() {
-            return Err(denial(Denied::TOKEN_KEY, None));
+            return Err(Reason::TokenKey.into());
         }
         let signed = candidates.any(|key| {
             let message = self.message.as_bytes();
             crypto::verify(self.signature, message, key, self.algorithm).unwrap_or(false)
         });
         if !signed {
-            return Err(denial("token-signature", None));
+            return Err(Reason::TokenSignature.into());
         }
         let Some(claims) = object(self.payload) else {
             let why = "the claims are no JSON object, or one stands twice";
-            return Err(denial("token-malformed", Some(why)));
+            return Err(Reason::TokenMalformed.because(why));
         };
         let expires_at = times(&claims, rules.clock_skew, now)?;
         let is = |value: Option<&Json>, wanted: &str| matches!(value, Some(Json::Text(text)) if text == wanted);
         if !is(claims.get("iss"), &rules.issuer) {
-            return Err(denial("token-issuer", None));
+            return Err(Reason::TokenIssuer.into());
         }
         let audience = &*rules.audience;
         let for_us = match claims.get("aud") {
@@ -128,10 +128,10 @@ impl<'t> Envelope<'t> {
             one => is(one, audience),
         };
         if !for_us {
-            return Err(denial("token-audience", None));
+            return Err(Reason::TokenAudience.into());
         }
         if !is(claims.get(&*rules.user_claim), user) {
-            return Err(denial("token-user", None));
+            return Err(Reason::TokenUser.into());
         }
         Ok(Accepted { claims, expires_at })
     }
@@ -147,21 +147,21 @@ fn object(part: &str) -> Option<Object> {
 }
 
 /// Checks `exp` and `nbf`, and returns the end.
-fn times(claims: &Object, skew: Duration, now: SystemTime) -> Result<SystemTime, Denied> {
+fn times(claims: &Object, skew: Duration, now: SystemTime) -> Result<SystemTime, Refusal> {
     let malformed = |name: &str| {
         let why = format!("`{name}` is missing or no time");
-        denial("token-malformed", Some(&why))
+        Reason::TokenMalformed.because(&why)
     };
     let end = claims.get("exp").and_then(time);
     let end = end.and_then(|end| end.checked_add(skew));
     let end = end.ok_or_else(|| malformed("exp"))?;
     if end <= now {
-        return Err(denial("token-expired", None));
+        return Err(Reason::TokenExpired.into());
     }
     if let Some(value) = claims.get("nbf") {
         let begin = time(value).ok_or_else(|| malformed("nbf"))?;
         if now.checked_add(skew).is_none_or(|now| now < begin) {
-            return Err(denial("token-not-yet-valid", None));
+            return Err(Reason::TokenNotYetValid.into());
         }
     }
     Ok(end)

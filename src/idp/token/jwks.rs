@@ -8,12 +8,11 @@ use reqwest::{Client, StatusCode, Url};
 use tokio_util::task::TaskTracker;
 
 use super::keys::{KeySet, KeySetError};
-use super::unavailable;
 use crate::clock::Clock;
 use crate::config;
-use crate::idp::IdpError;
 use crate::idp::follow::Seen;
 use crate::limits;
+use crate::refusal::{Reason, Refusal};
 
 /// The keys of a file.
 #[derive(Debug)]
@@ -167,7 +166,7 @@ impl Remote {
     }
 
     /// Returns the keys, fetched anew where they are due.
-    pub(super) async fn keys(&self, unknown_key: bool) -> Result<Arc<KeySet>, IdpError> {
+    pub(super) async fn keys(&self, unknown_key: bool) -> Result<Arc<KeySet>, Refusal> {
         if self.0.is_due(unknown_key) {
             // Those at hand are of no use for an unknown key.
             let usable = !unknown_key && self.0.usable().is_ok();
@@ -203,10 +202,10 @@ impl Source {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn usable(&self) -> Result<Arc<KeySet>, IdpError> {
+    fn usable(&self) -> Result<Arc<KeySet>, Refusal> {
         let held = self.held();
         let usable = held.usable(self.times, self.clock.now());
-        usable.ok_or_else(|| unavailable("token-keys", &held.fault))
+        usable.ok_or_else(|| Reason::TokenKeys.because(&held.fault))
     }
 
     fn is_due(&self, unknown_key: bool) -> bool {

@@ -18,14 +18,12 @@ use self::template::{Row, Template, Values};
 use super::follow::Followed;
 use super::webhook::client::{self, ClientSettings};
 use super::webhook::{ClientError, may_carry};
+use super::wire;
 use super::wire::json::Object;
-use super::wire::{self, invalid, unavailable};
-use super::{
-    Credential, Denied, Examined, Exchange, IdentityProvider, IdpError, Question, UserConfig,
-    Verdict,
-};
+use super::{Credential, Examined, Exchange, IdentityProvider, Judged, Question, UserConfig};
 use crate::clock::Clock;
 use crate::limits;
+use crate::refusal::{Reason, Refusal};
 use crate::secret::Secret;
 use crate::vfs::{HomeDirectory, VirtualPath};
 
@@ -199,25 +197,20 @@ impl Token {
     }
 
     /// Judges a token with keys that are at hand, as far as no other keys are needed.
-    async fn judge(&self, user: &str, token: &Secret) -> Result<Verdict, IdpError> {
+    async fn judge(&self, user: &str, token: &Secret) -> Judged {
         if token.expose().len() > limits::TOKEN_BYTES_MAX {
-            return Ok(denied("password-too-long"));
+            return Err(Reason::PasswordTooLong.into());
         }
-        let envelope = match Envelope::open(token.expose(), &self.rules) {
-            Ok(envelope) => envelope,
-            Err(denied) => return Ok(Verdict::Denied(denied)),
-        };
+        let envelope = Envelope::open(token.expose(), &self.rules)?;
         let mut keys = self.keys.get(false).await?;
         if envelope.is_of_unknown_key(&keys) {
             keys = self.keys.get(true).await?;
         }
-        match envelope.judge(&keys, &self.rules, user, self.clock.wall()) {
-            Ok(accepted) => self.allow(user, &accepted),
-            Err(denied) => Ok(Verdict::Denied(denied)),
-        }
+        let accepted = envelope.judge(&keys, &self.rules, user, self.clock.wall())?;
+        self.allow(user, &accepted)
     }
 
-    fn allow(&self, user: &str, accepted: &Accepted) -> Result<Verdict, IdpError> {
+    fn allow(&self, user: &str, accepted: &Accepted) -> Judged {
         let claims = &accepted.claims;
         let mappings = self.rows.iter().map(|row| row.fill(claims));
         let mappings = mappings.collect::<Result<Vec<_>, _>>()?;
@@ -228,10 +221,10 @@ impl Token {
         let landing = match fill(&self.home, Values::Path)? {
             None => VirtualPath::root(),
             Some(home) => VirtualPath::parse(&home)
-                .map_err(|error| invalid("home-not-normal", &format!("{home:?}: {error}")))?,
+                .map_err(|error| Reason::HomeNotNormal.because(&format!("{home:?}: {error}")))?,
         };
         let home = HomeDirectory::logical(mappings, landing)
-            .map_err(|error| invalid(error.reason(), &error.to_string()))?;
+            .map_err(|error| error.reason().because(&error.to_string()))?;
         let role = fill(&self.role, Values::Role)?;
         let policy = fill(&self.policy, Values::Policy)?;
         let config = UserConfig {
@@ -240,28 +233,25 @@ impl Token {
             expires_at: Some(accepted.expires_at),
             ..UserConfig::new(user, home)
         };
-        Ok(Verdict::Allowed(Arc::new(config)))
+        Ok(Arc::new(config))
     }
 
     /// Judges without waiting, with the keys of [`Token::with_keys`].
     ///
     /// # Errors
-    /// As an answer that cannot be used; also when the keys are elsewhere.
-    pub fn judge_now(&self, user: &str, token: &str) -> Result<Verdict, IdpError> {
+    /// The token lets nobody in, or the keys are elsewhere.
+    pub fn judge_now(&self, user: &str, token: &str) -> Judged {
         let Keys::Fixed(keys) = &self.keys else {
-            return Err(unavailable("token-keys", "the keys are not at hand"));
+            return Err(Reason::TokenKeys.because("the keys are not at hand"));
         };
-        let envelope = Envelope::open(token, &self.rules);
-        let judged = envelope.and_then(|e| e.judge(keys, &self.rules, user, self.clock.wall()));
-        match judged {
-            Ok(accepted) => self.allow(user, &accepted),
-            Err(denied) => Ok(Verdict::Denied(denied)),
-        }
+        let envelope = Envelope::open(token, &self.rules)?;
+        let accepted = envelope.judge(keys, &self.rules, user, self.clock.wall())?;
+        self.allow(user, &accepted)
     }
 }
 
 impl Keys {
-    async fn get(&self, unknown_key: bool) -> Result<Arc<KeySet>, IdpError> {
+    async fn get(&self, unknown_key: bool) -> Result<Arc<KeySet>, Refusal> {
         match self {
             Self::File(file) => Ok(file.keys()),
             Self::Remote(remote) => remote.keys(unknown_key).await,
@@ -272,10 +262,10 @@ impl Keys {
 
 #[async_trait]
 impl IdentityProvider for Token {
-    async fn ask(&self, question: &Question) -> Result<Verdict, IdpError> {
+    async fn ask(&self, question: &Question) -> Judged {
         match &question.credential {
             Credential::Password(token) => self.judge(&question.username, token).await,
-            Credential::PublicKey => Ok(denied("token-only")),
+            Credential::PublicKey => Err(Reason::TokenOnly.into()),
         }
     }
 }
@@ -323,15 +313,4 @@ fn algorithms(names: &[String]) -> Result<Vec<Algorithm>, TokenSettingsError> {
         return Err(TokenSettingsError::NoAlgorithm);
     }
     Ok(algorithms)
-}
-
-fn denial(reason: &'static str, detail: Option<&str>) -> Denied {
-    Denied {
-        reason,
-        detail: detail.map(Into::into),
-    }
-}
-
-fn denied(reason: &'static str) -> Verdict {
-    Verdict::Denied(denial(reason, None))
 }

@@ -1,9 +1,9 @@
 //! What the operator wrote about an answer, with claims in braces (pure).
 
-use super::{Object, invalid};
-use crate::idp::IdpError;
+use super::Object;
 use crate::idp::wire::json::Json;
 use crate::idp::wire::substitute::is_literal;
+use crate::refusal::{Reason, Refusal};
 use crate::vfs::{Access, EntryType, Mapping};
 
 /// A text with places for claims.
@@ -97,7 +97,7 @@ impl Template {
     ///
     /// # Errors
     /// A claim is missing, or its value could mean more than one component of a path.
-    pub(super) fn fill(&self, claims: &Object, values: Values) -> Result<String, IdpError> {
+    pub(super) fn fill(&self, claims: &Object, values: Values) -> Result<String, Refusal> {
         let mut filled = String::new();
         for piece in &self.0 {
             match piece {
@@ -115,8 +115,8 @@ fn is_claim(name: &str) -> bool {
 }
 
 /// The value itself stays out of the message: it is the client's.
-fn value(claims: &Object, name: &str, values: Values) -> Result<String, IdpError> {
-    let bad = |why: &str| Err(invalid("token-claim", &format!("the claim {name:?} {why}")));
+fn value(claims: &Object, name: &str, values: Values) -> Result<String, Refusal> {
+    let bad = |why: &str| Err(Reason::TokenClaim.because(&format!("the claim {name:?} {why}")));
     let value = match claims.get(name) {
         None => return bad("is missing"),
         Some(Json::Text(text)) => text.clone(),
@@ -170,18 +170,15 @@ impl Row {
         })
     }
 
-    pub(super) fn fill(&self, claims: &Object) -> Result<Mapping, IdpError> {
+    pub(super) fn fill(&self, claims: &Object) -> Result<Mapping, Refusal> {
         let entry = self.entry.fill(claims, Values::Path)?;
         let target = self.target.fill(claims, Values::Path)?;
         let access = word_access(&self.access.fill(claims, Values::Path)?);
         let access = access.ok_or_else(|| {
-            invalid(
-                "mapping-access",
-                "a claim is none of read, write, read-write",
-            )
+            Reason::MappingAccess.because("a claim is none of read, write, read-write")
         })?;
         Mapping::parse(&entry, &target, EntryType::Directory, access)
-            .map_err(|error| invalid(error.reason(), &error.to_string()))
+            .map_err(|error| error.reason().because(&error.to_string()))
     }
 }
 

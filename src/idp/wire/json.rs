@@ -8,6 +8,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::limits;
+use crate::refusal::Reason;
 
 /// A JSON value whose objects have each key once.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,11 +77,11 @@ pub(in crate::idp) enum Fault {
 }
 
 impl Fault {
-    pub(super) const fn reason(&self) -> &'static str {
+    pub(super) const fn reason(&self) -> Reason {
         match self {
-            Self::Syntax => "not-json",
-            Self::DuplicateKey(_) => "duplicate-key",
-            Self::Depth => "too-deep",
+            Self::Syntax => Reason::NotJson,
+            Self::DuplicateKey(_) => Reason::DuplicateKey,
+            Self::Depth => Reason::TooDeep,
         }
     }
 }

@@ -8,8 +8,10 @@
 
 use self::json::Json;
 use self::substitute::PolicyValues;
-use super::{AuthMethod, Denied, IdpError, UserConfig, Verdict};
+use super::failure::by_status;
+use super::{AuthMethod, Judged, UserConfig};
 use crate::limits;
+use crate::refusal::{Reason, Refusal};
 use crate::vfs::MappingError;
 
 pub(super) mod json;
@@ -41,19 +43,18 @@ pub enum Transport {
 /// Understands an answer.
 ///
 /// # Errors
-/// *Invalid* says yes in a way that cannot be used; *unavailable* is no answer.
-pub fn parse(asked: Asked<'_>, status: u16, body: &[u8]) -> Result<Verdict, IdpError> {
+/// The answer lets nobody in: *invalid* says yes in a way that cannot be used, *unavailable* is no
+/// answer.
+pub fn parse(asked: Asked<'_>, status: u16, body: &[u8]) -> Judged {
     if body.len() > limits::ANSWER_BYTES_MAX {
-        return Err(unavailable(
-            "answer-too-large",
-            "the body is over the bound",
-        ));
+        return Err(Reason::AnswerTooLarge.because("the body is over the bound"));
     }
     if asked.function_error {
         let name = error_type(body);
         return match name {
-            Some(name) if was_cut_by_lambda(&name) => Err(unavailable("function-crashed", &name)),
-            name => Ok(denied(Denied::FUNCTION_ERROR, name)),
+            Some(name) if was_cut_by_lambda(&name) => Err(Reason::FunctionCrashed.because(&name)),
+            Some(name) => Err(Reason::FunctionError.because(&name)),
+            None => Err(Reason::FunctionError.into()),
         };
     }
     match (status, asked.transport) {
@@ -62,110 +63,105 @@ pub fn parse(asked: Asked<'_>, status: u16, body: &[u8]) -> Result<Verdict, IdpE
             let hint = format!(
                 "the status was {status}; to refuse a user answer 200 and {{\"allow\": false}}"
             );
-            return Ok(denied(Denied::STATUS, Some(hint.into())));
+            return Err(Reason::StatusDenied.because(&hint));
         }
         (300..=399, Transport::Http) => {
             let detail = format!("the status was {status}; redirects are not followed");
-            return Err(unavailable("redirect", &detail));
+            return Err(Reason::Redirect.because(&detail));
         }
         (other, Transport::Http | Transport::Lambda) => {
-            return Err(unavailable("status", &format!("the status was {other}")));
+            return Err(by_status(other).because(&format!("the status was {other}")));
         }
     }
     if body.trim_ascii().is_empty() {
-        return Ok(denied("empty-answer", None));
+        return Err(Reason::EmptyAnswer.into());
     }
     match json::parse(body) {
-        Ok(Json::Null) => Ok(denied("empty-answer", None)),
-        Ok(Json::Object(answer)) if answer.is_empty() => Ok(denied("empty-answer", None)),
+        Ok(Json::Null) => Err(Reason::EmptyAnswer.into()),
+        Ok(Json::Object(answer)) if answer.is_empty() => Err(Reason::EmptyAnswer.into()),
         Ok(Json::Object(answer)) => {
             match (answer.contains_key("allow"), answer.contains_key("Role")) {
-                (true, true) => Err(invalid("two-contracts", "both \"allow\" and \"Role\"")),
+                (true, true) => Err(Reason::TwoContracts.because("both \"allow\" and \"Role\"")),
                 (true, false) => plain::read(asked, answer),
                 (false, _) => transfer::read(asked, answer),
             }
         }
-        Ok(other) => Err(invalid("not-an-object", other.kind())),
-        Err(json::Fault::Syntax) => Err(unavailable("not-json", "the body is not JSON")),
-        Err(fault) => Err(invalid(fault.reason(), &fault.to_string())),
+        Ok(other) => Err(Reason::NotAnObject.because(other.kind())),
+        Err(json::Fault::Syntax) => Err(Reason::NotJson.because("the body is not JSON")),
+        Err(fault) => Err(fault.reason().because(&fault.to_string())),
     }
 }
 
 /// Holds an answer that says yes against the method it was asked for.
-fn conclude(asked: Asked<'_>, mut config: UserConfig) -> Result<Verdict, IdpError> {
+fn conclude(asked: Asked<'_>, mut config: UserConfig) -> Judged {
     let keys = &mut config.public_keys;
     let listed = !keys.is_empty();
     keys.retain(|key| !key.is_empty());
     match asked.method {
         AuthMethod::PublicKey if keys.is_empty() => {
-            return Ok(denied("no-usable-public-key", None));
+            return Err(Reason::NoUsablePublicKey.into());
         }
         AuthMethod::PublicKey => {}
         // The handler may have taken this for a key look-up and checked no password at all.
         AuthMethod::Password if !keys.is_empty() && !asked.accept_keys_with_password => {
-            return Err(invalid(
-                "keys-in-password-answer",
-                "the answer to a password lists public keys: was the password checked?",
-            ));
+            return Err(Reason::KeysInPasswordAnswer
+                .because("the answer to a password lists public keys: was the password checked?"));
         }
         AuthMethod::Password if keys.is_empty() && listed => {
             config.warnings.push("public-keys-on-password");
         }
         AuthMethod::Password => keys.clear(),
     }
-    Ok(Verdict::Allowed(config.into()))
+    Ok(config.into())
 }
 
 /// Brings keys into lines, each trimmed, blank ones kept so that they can be noticed.
-fn key_lines(keys: &[String]) -> Result<Vec<Box<str>>, IdpError> {
+fn key_lines(keys: &[String]) -> Result<Vec<Box<str>>, Refusal> {
     let line = |line: &str| line.trim().trim_end_matches("\\n").trim_end().into();
     let lines: Vec<Box<str>> = keys
         .iter()
         .flat_map(|key| key.split('\n').map(line))
         .collect();
     if lines.len() > limits::PUBLIC_KEYS_MAX {
-        return Err(invalid("too-many-keys", &format!("{} keys", lines.len())));
+        return Err(Reason::TooManyKeys.because(&format!("{} keys", lines.len())));
     }
     if lines
         .iter()
         .any(|line| line.len() > limits::PUBLIC_KEY_BYTES_MAX)
     {
-        return Err(invalid("key-too-long", "a public key is over the bound"));
+        return Err(Reason::KeyTooLong.because("a public key is over the bound"));
     }
     Ok(lines)
 }
 
 /// Checks a role: text for logs and STS.
-pub(super) fn role(text: &str) -> Result<Box<str>, IdpError> {
+pub(super) fn role(text: &str) -> Result<Box<str>, Refusal> {
     if text.chars().count() > limits::ROLE_CHARS_MAX || text.chars().any(char::is_control) {
-        return Err(invalid(
-            "role",
-            "the role is too long or has a control character",
-        ));
+        return Err(Reason::Role.because("the role is too long or has a control character"));
     }
     Ok(text.into())
 }
 
 /// Fills the user's name into a policy, and checks what comes out.
-pub(super) fn policy_for(text: &str, user: &str) -> Result<Box<str>, IdpError> {
+pub(super) fn policy_for(text: &str, user: &str) -> Result<Box<str>, Refusal> {
     let values = PolicyValues { user, home: None };
     policy(substitute::policy(text, values)?)
 }
 
 /// Checks a policy after substitution.
-pub(super) fn policy(text: String) -> Result<Box<str>, IdpError> {
+pub(super) fn policy(text: String) -> Result<Box<str>, Refusal> {
     let length = text.chars().count();
     if length > limits::POLICY_CHARS_MAX {
         let detail = format!(
             "{length} characters, at most {} are allowed",
             limits::POLICY_CHARS_MAX
         );
-        return Err(invalid("policy-too-long", &detail));
+        return Err(Reason::PolicyTooLong.because(&detail));
     }
     match json::parse(text.as_bytes()) {
         Ok(Json::Object(_)) => Ok(text.into()),
-        Ok(other) => Err(invalid("policy-not-an-object", other.kind())),
-        Err(fault) => Err(invalid("policy-not-json", &fault.to_string())),
+        Ok(other) => Err(Reason::PolicyNotAnObject.because(other.kind())),
+        Err(fault) => Err(Reason::PolicyNotJson.because(&fault.to_string())),
     }
 }
 
@@ -200,27 +196,13 @@ fn excerpt(text: &str) -> Box<str> {
         .into()
 }
 
-fn denied(reason: &'static str, detail: Option<Box<str>>) -> Verdict {
-    Verdict::Denied(Denied { reason, detail })
+fn broken(error: &MappingError) -> Refusal {
+    error.reason().because(&error.to_string())
 }
 
-pub(super) fn invalid(reason: &'static str, detail: &str) -> IdpError {
-    let detail = excerpt(detail);
-    IdpError::Invalid { reason, detail }
-}
-
-pub(super) fn unavailable(reason: &'static str, detail: &str) -> IdpError {
-    let detail = excerpt(detail);
-    IdpError::Unavailable { reason, detail }
-}
-
-fn broken(error: &MappingError) -> IdpError {
-    invalid(error.reason(), &error.to_string())
-}
-
-fn wrong_type(key: &str, expected: &str, found: &Json) -> IdpError {
-    invalid(
-        "wrong-type",
-        &format!("{key:?} must be {expected}, found {}", found.kind()),
-    )
+fn wrong_type(key: &str, expected: &str, found: &Json) -> Refusal {
+    Reason::WrongType.because(&format!(
+        "{key:?} must be {expected}, found {}",
+        found.kind()
+    ))
 }

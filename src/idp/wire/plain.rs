@@ -5,12 +5,13 @@ use std::time::{Duration, SystemTime};
 
 use super::json::{Json, Object};
 use super::substitute;
-use super::{Asked, broken, conclude, denied, excerpt, invalid, key_lines, timestamp, wrong_type};
-use crate::idp::{IdpError, Network, UserConfig, UserLimits, Verdict};
+use super::{Asked, broken, conclude, excerpt, key_lines, timestamp, wrong_type};
+use crate::idp::{Judged, Network, UserConfig, UserLimits};
 use crate::limits;
+use crate::refusal::{Reason, Refusal};
 use crate::vfs::{Access, EntryType, HomeDirectory, Mapping, VirtualPath};
 
-pub(super) fn read(asked: Asked<'_>, answer: Object) -> Result<Verdict, IdpError> {
+pub(super) fn read(asked: Asked<'_>, answer: Object) -> Judged {
     let mut fields = Fields(answer);
     let allow = fields.boolean("allow")?;
     let reason = fields.text("reason")?;
@@ -29,10 +30,13 @@ pub(super) fn read(asked: Asked<'_>, answer: Object) -> Result<Verdict, IdpError
     let cache_for = fields.integer("cacheSeconds")?.map(Duration::from_secs);
     fields.end()?;
     if !allow {
-        return Ok(denied("not-allowed", reason.as_deref().map(excerpt)));
+        return Err(match reason {
+            Some(words) => Reason::NotAllowed.because(&excerpt(&words)),
+            None => Reason::NotAllowed.into(),
+        });
     }
     let Some(mappings) = mappings else {
-        return Err(invalid("mappings-missing", "\"mappings\" is required"));
+        return Err(Reason::MappingsMissing.because("\"mappings\" is required"));
     };
     let home = home(mappings, landing.as_deref(), &user)?;
     let config = UserConfig {
@@ -52,7 +56,7 @@ pub(super) fn read(asked: Asked<'_>, answer: Object) -> Result<Verdict, IdpError
 struct Fields(Object);
 
 impl Fields {
-    fn boolean(&mut self, key: &str) -> Result<bool, IdpError> {
+    fn boolean(&mut self, key: &str) -> Result<bool, Refusal> {
         match self.0.remove(key) {
             Some(Json::Bool(value)) => Ok(value),
             other => Err(wrong_type(
@@ -63,7 +67,7 @@ impl Fields {
         }
     }
 
-    fn text(&mut self, key: &str) -> Result<Option<String>, IdpError> {
+    fn text(&mut self, key: &str) -> Result<Option<String>, Refusal> {
         match self.0.remove(key) {
             None => Ok(None),
             Some(Json::Text(text)) => Ok(Some(text)),
@@ -71,7 +75,7 @@ impl Fields {
         }
     }
 
-    fn integer(&mut self, key: &str) -> Result<Option<u64>, IdpError> {
+    fn integer(&mut self, key: &str) -> Result<Option<u64>, Refusal> {
         let Some(value) = self.0.remove(key) else {
             return Ok(None);
         };
@@ -83,7 +87,7 @@ impl Fields {
         Err(wrong_type(key, "a whole number, not negative", &value))
     }
 
-    fn array(&mut self, key: &str) -> Result<Option<Vec<Json>>, IdpError> {
+    fn array(&mut self, key: &str) -> Result<Option<Vec<Json>>, Refusal> {
         match self.0.remove(key) {
             None => Ok(None),
             Some(Json::Array(values)) => Ok(Some(values)),
@@ -91,7 +95,7 @@ impl Fields {
         }
     }
 
-    fn texts(&mut self, key: &str) -> Result<Option<Vec<String>>, IdpError> {
+    fn texts(&mut self, key: &str) -> Result<Option<Vec<String>>, Refusal> {
         let Some(values) = self.array(key)? else {
             return Ok(None);
         };
@@ -106,7 +110,7 @@ impl Fields {
             .map(Some)
     }
 
-    fn object(&mut self, key: &str) -> Result<Option<Self>, IdpError> {
+    fn object(&mut self, key: &str) -> Result<Option<Self>, Refusal> {
         match self.0.remove(key) {
             None => Ok(None),
             Some(Json::Object(object)) => Ok(Some(Self(object))),
@@ -114,7 +118,7 @@ impl Fields {
         }
     }
 
-    fn policy(&mut self, user: &str) -> Result<Option<Box<str>>, IdpError> {
+    fn policy(&mut self, user: &str) -> Result<Option<Box<str>>, Refusal> {
         let text = match self.0.remove("policy") {
             None => return Ok(None),
             Some(Json::Text(text)) if text.trim().is_empty() => return Ok(None),
@@ -125,22 +129,22 @@ impl Fields {
         super::policy_for(&text, user).map(Some)
     }
 
-    fn networks(&mut self) -> Result<Vec<Network>, IdpError> {
+    fn networks(&mut self) -> Result<Vec<Network>, Refusal> {
         let Some(texts) = self.texts("networks")? else {
             return Ok(Vec::new());
         };
         // No list means any network; a list that came out empty surely does not.
         if texts.is_empty() {
-            return Err(invalid("networks-empty", "\"networks\" is an empty array"));
+            return Err(Reason::NetworksEmpty.because("\"networks\" is an empty array"));
         }
         let network = |text: &String| {
-            let bad = |error| invalid("network", &format!("{text:?}: {error}"));
+            let bad = |error| Reason::Network.because(&format!("{text:?}: {error}"));
             text.parse().map_err(bad)
         };
         texts.iter().map(network).collect()
     }
 
-    fn limits(&mut self) -> Result<UserLimits, IdpError> {
+    fn limits(&mut self) -> Result<UserLimits, Refusal> {
         let Some(mut fields) = self.object("limits")? else {
             return Ok(UserLimits::default());
         };
@@ -154,52 +158,47 @@ impl Fields {
         Ok(limits)
     }
 
-    fn expires_at(&mut self) -> Result<Option<SystemTime>, IdpError> {
+    fn expires_at(&mut self) -> Result<Option<SystemTime>, Refusal> {
         let Some(text) = self.text("expiresAt")? else {
             return Ok(None);
         };
         let time = timestamp::parse(&text).ok_or_else(|| {
             let detail = format!("{text:?} is no time such as 2026-12-31T00:00:00Z");
-            invalid("expires-at", &detail)
+            Reason::ExpiresAt.because(&detail)
         })?;
         Ok(Some(time))
     }
 
     /// Refuses what nobody asked for.
-    fn end(self) -> Result<(), IdpError> {
+    fn end(self) -> Result<(), Refusal> {
         match self.0.keys().next() {
             None => Ok(()),
-            Some(key) => Err(invalid(
-                "unknown-key",
-                &format!("{key:?} is not a key here"),
-            )),
+            Some(key) => Err(Reason::UnknownKey.because(&format!("{key:?} is not a key here"))),
         }
     }
 }
 
-fn canonical(user: String) -> Result<Box<str>, IdpError> {
+fn canonical(user: String) -> Result<Box<str>, Refusal> {
     let length = user.chars().count();
     if !(1..=limits::USER_NAME_BYTES_MAX).contains(&length) || user.chars().any(char::is_control) {
-        return Err(invalid(
-            "user",
-            "\"user\" is empty, too long or has a control character",
-        ));
+        return Err(Reason::User.because("\"user\" is empty, too long or has a control character"));
     }
     Ok(user.into())
 }
 
-fn home(rows: Vec<Json>, landing: Option<&str>, user: &str) -> Result<HomeDirectory, IdpError> {
+fn home(rows: Vec<Json>, landing: Option<&str>, user: &str) -> Result<HomeDirectory, Refusal> {
     let rows = rows.into_iter().map(|row| mapping(row, user));
     let mappings = rows.collect::<Result<Vec<_>, _>>()?;
     let landing = match landing {
         None => VirtualPath::root(),
-        Some(home) => VirtualPath::parse(home)
-            .map_err(|error| invalid("home-not-normal", &format!("\"home\" {home:?}: {error}")))?,
+        Some(home) => VirtualPath::parse(home).map_err(|error| {
+            Reason::HomeNotNormal.because(&format!("\"home\" {home:?}: {error}"))
+        })?,
     };
     HomeDirectory::logical(mappings, landing).map_err(|error| broken(&error))
 }
 
-fn mapping(row: Json, user: &str) -> Result<Mapping, IdpError> {
+fn mapping(row: Json, user: &str) -> Result<Mapping, Refusal> {
     let Json::Object(row) = row else {
         return Err(wrong_type("mappings", "an array of objects", &row));
     };
@@ -210,7 +209,7 @@ fn mapping(row: Json, user: &str) -> Result<Mapping, IdpError> {
         Some("file") => EntryType::File,
         Some(other) => {
             let detail = format!("type {other:?} is neither \"directory\" nor \"file\"");
-            return Err(invalid("mapping-type", &detail));
+            return Err(Reason::MappingType.because(&detail));
         }
     };
     let access = match row.text("access")?.as_deref() {
@@ -219,15 +218,12 @@ fn mapping(row: Json, user: &str) -> Result<Mapping, IdpError> {
         Some("write") => Access::Write,
         Some(other) => {
             let detail = format!("access {other:?} is none of read, write, read-write");
-            return Err(invalid("mapping-access", &detail));
+            return Err(Reason::MappingAccess.because(&detail));
         }
     };
     row.end()?;
     let (Some(entry), Some(target)) = (entry, target) else {
-        return Err(invalid(
-            "mapping-incomplete",
-            "a row without \"entry\" or \"target\"",
-        ));
+        return Err(Reason::MappingIncomplete.because("a row without \"entry\" or \"target\""));
     };
     let target = substitute::target(&target, user)?;
     Mapping::parse(&entry, &target, entry_type, access).map_err(|error| broken(&error))

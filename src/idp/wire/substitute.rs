@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::super::IdpError;
-use super::invalid;
+use crate::refusal::{Reason, Refusal};
 
 /// Replaces variables in one pass, so a value is never searched for variables itself. `value` gets
 /// a variable's name in lower case; what it does not know stays as it is. A value that ends with a
@@ -37,7 +36,7 @@ fn replace<'v>(text: &str, value: impl Fn(&str) -> Option<&'v str>) -> String {
 ///
 /// # Errors
 /// A name that would be more than one component, or none.
-pub(in crate::idp) fn target<'t>(text: &'t str, user: &str) -> Result<Cow<'t, str>, IdpError> {
+pub(in crate::idp) fn target<'t>(text: &'t str, user: &str) -> Result<Cow<'t, str>, Refusal> {
     // Most targets have none, and there may be thousands.
     if !text.contains("${") {
         return Ok(Cow::Borrowed(text));
@@ -47,10 +46,9 @@ pub(in crate::idp) fn target<'t>(text: &'t str, user: &str) -> Result<Cow<'t, st
         && !matches!(user, "" | "." | "..")
         && !user.chars().any(char::is_control);
     if replaced != text && !one_component {
-        return Err(invalid(
-            "user-name-in-target",
-            "the user's name cannot be a component of a target",
-        ));
+        return Err(
+            Reason::UserNameInTarget.because("the user's name cannot be a component of a target")
+        );
     }
     Ok(Cow::Owned(replaced))
 }
@@ -67,7 +65,7 @@ pub(super) struct PolicyValues<'a> {
 ///
 /// # Errors
 /// A value that would mean more there than itself: a wildcard, a variable, the end of the string.
-pub(super) fn policy(text: &str, values: PolicyValues<'_>) -> Result<String, IdpError> {
+pub(super) fn policy(text: &str, values: PolicyValues<'_>) -> Result<String, Refusal> {
     let home = values.home.map(|home| home.trim_start_matches('/'));
     let (bucket, folder) = home.map_or((None, None), |home| {
         let (bucket, folder) = home.split_once('/').unwrap_or((home, ""));
@@ -85,10 +83,9 @@ pub(super) fn policy(text: &str, values: PolicyValues<'_>) -> Result<String, Idp
         let used = |name| replace(text, |n| (n == name).then_some("")) != text;
         for name in ["username", "homedirectory", "homebucket", "homefolder"] {
             if used(name) && !value(name).is_none_or(is_literal) {
-                return Err(invalid(
-                    "policy-variable",
-                    &format!("the value of ${{transfer:{name}}} would widen the policy"),
-                ));
+                return Err(Reason::PolicyVariable.because(&format!(
+                    "the value of ${{transfer:{name}}} would widen the policy"
+                )));
             }
         }
     }

@@ -3,15 +3,16 @@
 use super::json::{self, Json, Object};
 use super::rows::{self, Row};
 use super::substitute::{self, PolicyValues};
-use super::{Asked, broken, conclude, denied, invalid, key_lines, wrong_type};
-use crate::idp::{IdpError, UserConfig, Verdict};
+use super::{Asked, broken, conclude, key_lines, wrong_type};
+use crate::idp::{Judged, UserConfig};
 use crate::limits;
+use crate::refusal::{Reason, Refusal};
 use crate::vfs::{Access, EntryType, HomeDirectory, HomeType, Mapping, VirtualPath};
 
-pub(super) fn read(asked: Asked<'_>, answer: Object) -> Result<Verdict, IdpError> {
+pub(super) fn read(asked: Asked<'_>, answer: Object) -> Judged {
     let mut answer = Answer(answer);
     let Some(role) = answer.text("Role")? else {
-        return Ok(denied("no-role", None));
+        return Err(Reason::NoRole.into());
     };
     let role = super::role(&role)?;
     let mut warnings = Vec::new();
@@ -42,11 +43,11 @@ impl Answer {
     }
 
     /// Takes a text; a blank one is the same as nothing.
-    fn text(&mut self, key: &str) -> Result<Option<String>, IdpError> {
+    fn text(&mut self, key: &str) -> Result<Option<String>, Refusal> {
         text(key, self.take(key))
     }
 
-    fn public_keys(&mut self) -> Result<Vec<Box<str>>, IdpError> {
+    fn public_keys(&mut self) -> Result<Vec<Box<str>>, Refusal> {
         const KEY: &str = "PublicKeys";
         let values = match self.take(KEY) {
             None => return Ok(Vec::new()),
@@ -70,13 +71,13 @@ impl Answer {
         &mut self,
         user: &str,
         warnings: &mut Vec<&'static str>,
-    ) -> Result<(HomeDirectory, Option<String>), IdpError> {
+    ) -> Result<(HomeDirectory, Option<String>), Refusal> {
         let home_type = match self.text("HomeDirectoryType")?.as_deref() {
             None | Some("PATH") => HomeType::Path,
             Some("LOGICAL") => HomeType::Logical,
             Some(other) => {
                 let detail = format!("HomeDirectoryType {other:?} is neither PATH nor LOGICAL");
-                return Err(invalid("home-type", &detail));
+                return Err(Reason::HomeType.because(&detail));
             }
         };
         let home = self.text("HomeDirectory")?;
@@ -102,10 +103,9 @@ impl Answer {
                     "/".to_owned()
                 });
                 if is_efs(&home) {
-                    return Err(invalid(
-                        "efs-target",
-                        "the home directory is on EFS, not on S3",
-                    ));
+                    return Err(
+                        Reason::EfsTarget.because("the home directory is on EFS, not on S3")
+                    );
                 }
                 let built = HomeDirectory::path(&home, Access::ReadWrite);
                 Ok((built.map_err(|error| broken(&error))?, Some(home)))
@@ -117,7 +117,7 @@ impl Answer {
         &mut self,
         values: PolicyValues<'_>,
         warnings: &mut Vec<&'static str>,
-    ) -> Result<Option<Box<str>>, IdpError> {
+    ) -> Result<Option<Box<str>>, Refusal> {
         let text = match self.take("Policy") {
             None => return Ok(None),
             Some(Json::Text(text)) if text.trim().is_empty() => return Ok(None),
@@ -136,7 +136,7 @@ impl Answer {
 const ROW_KEYS: [&str; 3] = ["Entry", "Target", "Type"];
 
 /// Returns a text; a blank one, and `null`, are the same as nothing.
-fn text(key: &str, value: Option<Json>) -> Result<Option<String>, IdpError> {
+fn text(key: &str, value: Option<Json>) -> Result<Option<String>, Refusal> {
     match value {
         None | Some(Json::Null) => Ok(None),
         Some(Json::Text(text)) => Ok(Some(text).filter(|text| !text.trim().is_empty())),
@@ -157,22 +157,18 @@ fn unbracket(text: &str) -> Vec<String> {
 }
 
 /// Where a LOGICAL user lands; one trailing slash is forgiven.
-fn landing(home: &str) -> Result<VirtualPath, IdpError> {
+fn landing(home: &str) -> Result<VirtualPath, Refusal> {
     let trimmed = home.strip_suffix('/').filter(|rest| !rest.is_empty());
-    VirtualPath::parse(trimmed.unwrap_or(home)).map_err(|error| {
-        invalid(
-            "home-not-normal",
-            &format!("HomeDirectory {home:?}: {error}"),
-        )
-    })
+    VirtualPath::parse(trimmed.unwrap_or(home))
+        .map_err(|error| Reason::HomeNotNormal.because(&format!("HomeDirectory {home:?}: {error}")))
 }
 
 fn mappings(
     details: Option<Json>,
     user: &str,
     warnings: &mut Vec<&'static str>,
-) -> Result<Vec<Mapping>, IdpError> {
-    let missing = || invalid("details-missing", "LOGICAL without HomeDirectoryDetails");
+) -> Result<Vec<Mapping>, Refusal> {
+    let missing = || Reason::DetailsMissing.because("LOGICAL without HomeDirectoryDetails");
     let mut read = Rows {
         user,
         count: 0,
@@ -183,16 +179,16 @@ fn mappings(
         Some(Json::Text(text)) if text.trim().is_empty() => return Err(missing()),
         Some(Json::Text(text)) if text.len() > limits::MAPPINGS_BYTES_MAX => {
             let detail = format!("{} bytes", text.len());
-            return Err(invalid("details-too-long", &detail));
+            return Err(Reason::DetailsTooLong.because(&detail));
         }
         Some(Json::Text(text)) => {
             let parsed = rows::parse(&text, ROW_KEYS, &mut |row| read.take(row));
             parsed.map_err(|fault| {
                 let reason = match fault {
-                    json::Fault::Syntax => "details-not-json",
+                    json::Fault::Syntax => Reason::DetailsNotJson,
                     json::Fault::DuplicateKey(_) | json::Fault::Depth => fault.reason(),
                 };
-                invalid(reason, &format!("HomeDirectoryDetails: {fault}"))
+                reason.because(&format!("HomeDirectoryDetails: {fault}"))
             })?
         }
         Some(Json::Array(elements)) => {
@@ -209,12 +205,12 @@ fn mappings(
             "HomeDirectoryDetails must be an array, found {}",
             other.kind()
         );
-        return Err(invalid("details-not-an-array", &detail));
+        return Err(Reason::DetailsNotAnArray.because(&detail));
     }
     let (count, mappings) = (read.count, read.mappings?);
     if mappings.len() < count {
         if mappings.is_empty() {
-            return Err(invalid("efs-target", "every target is on EFS, none on S3"));
+            return Err(Reason::EfsTarget.because("every target is on EFS, none on S3"));
         }
         warnings.push("efs-target-skipped");
     }
@@ -225,7 +221,7 @@ fn mappings(
 struct Rows<'a> {
     user: &'a str,
     count: usize,
-    mappings: Result<Vec<Mapping>, IdpError>,
+    mappings: Result<Vec<Mapping>, Refusal>,
 }
 
 impl Rows<'_> {
@@ -242,22 +238,19 @@ impl Rows<'_> {
 }
 
 /// Reads one row; `None` for one on EFS, which one function may list for another server.
-fn mapping(row: Row<3>, user: &str) -> Result<Option<Mapping>, IdpError> {
+fn mapping(row: Row<3>, user: &str) -> Result<Option<Mapping>, Refusal> {
     let wrong = |other| wrong_type("HomeDirectoryDetails", "an array of objects", &other);
     let [entry, target, entry_type] = row.map_err(wrong)?;
     let (entry, target) = (text("Entry", entry)?, text("Target", target)?);
     let (Some(entry), Some(target)) = (entry, target) else {
-        return Err(invalid(
-            "mapping-incomplete",
-            "a row without Entry or Target",
-        ));
+        return Err(Reason::MappingIncomplete.because("a row without Entry or Target"));
     };
     let entry_type = match text("Type", entry_type)?.as_deref() {
         None | Some("DIRECTORY") => EntryType::Directory,
         Some("FILE") => EntryType::File,
         Some(other) => {
             let detail = format!("Type {other:?} is neither FILE nor DIRECTORY");
-            return Err(invalid("mapping-type", &detail));
+            return Err(Reason::MappingType.because(&detail));
         }
     };
     if is_efs(&target) {

@@ -11,9 +11,10 @@ use aws_sdk_sts::config::timeout::TimeoutConfig;
 use aws_sdk_sts::types::Credentials;
 
 use super::renewed::{Fresh, Renewal, Renewed};
-use super::{AssumedRole, Grant, GrantError, Opened, Stores, session_name, sts_errors};
+use super::{AssumedRole, Grant, Opened, Stores, role_missing, session_name, sts_errors};
 use crate::clock::Clock;
 use crate::limits;
+use crate::refusal::{Reason, Refusal};
 use crate::secret::Secret;
 use crate::storage::metered::Meter;
 use crate::storage::s3::{ConnectError, S3Store};
@@ -115,10 +116,10 @@ impl Assumed {
 
 #[async_trait]
 impl Stores for Assumed {
-    async fn open(&self, grant: Grant<'_>) -> Result<Opened, GrantError> {
+    async fn open(&self, grant: Grant<'_>) -> Result<Opened, Refusal> {
         let settings = &self.parts.settings;
         let role = grant.role.or(settings.default_role.as_deref());
-        let role = role.ok_or_else(GrantError::role_missing)?;
+        let role = role.ok_or_else(role_missing)?;
         let of_provider = |(provider, _): &&(Box<str>, Box<str>)| **provider == *grant.provider;
         let server_id = settings.server_ids.iter().find(of_provider);
         let server_id = server_id.map_or(&settings.server_id, |(_, id)| id);
@@ -144,22 +145,22 @@ impl Stores for Assumed {
 
 #[async_trait]
 impl Renewal for Request {
-    async fn renew(&self) -> Result<Fresh, GrantError> {
+    async fn renew(&self) -> Result<Fresh, Refusal> {
         self.assume().await.map(|(fresh, _)| fresh)
     }
 }
 
 impl Request {
-    async fn assume(&self) -> Result<(Fresh, SystemTime), GrantError> {
+    async fn assume(&self) -> Result<(Fresh, SystemTime), Refusal> {
         let outcome = self.ask().await;
         let word = outcome
             .as_ref()
-            .map_or_else(|error| error.reason, |_| "done");
+            .map_or_else(|refusal| refusal.reason.as_str(), |_| "done");
         self.parts.meter.role_asked(word);
         outcome
     }
 
-    async fn ask(&self) -> Result<(Fresh, SystemTime), GrantError> {
+    async fn ask(&self) -> Result<(Fresh, SystemTime), Refusal> {
         let Parts {
             sts,
             store,
@@ -179,7 +180,7 @@ impl Request {
             let tag = aws_sdk_sts::types::Tag::builder().key(key).value(value);
             let tag = tag
                 .build()
-                .map_err(|error| GrantError::invalid("session-tag", format!("{key:?}: {error}")))?;
+                .map_err(|error| Reason::SessionTag.because(&format!("{key:?}: {error}")))?;
             call = call.tags(tag);
         }
         for key in &settings.transitive_tags {
@@ -187,12 +188,11 @@ impl Request {
         }
         let answer = call.send().await;
         let answer = answer.map_err(|error| sts_errors::refused(&error, &self.role))?;
-        let credentials = answer.credentials.ok_or_else(|| {
-            GrantError::unavailable("sts-answer", "STS answered without credentials")
-        })?;
-        let expires_at = SystemTime::try_from(credentials.expiration).map_err(|_| {
-            GrantError::unavailable("sts-answer", "STS answered with a time that is none")
-        })?;
+        let credentials = answer
+            .credentials
+            .ok_or_else(|| Reason::StsAnswer.because("STS answered without credentials"))?;
+        let expires_at = SystemTime::try_from(credentials.expiration)
+            .map_err(|_| Reason::StsAnswer.because("STS answered with a time that is none"))?;
         let fresh = Fresh {
             store: meter.over(Arc::new(with(store, credentials))),
             lifetime: lifetime(expires_at, clock.wall()),
@@ -220,7 +220,7 @@ fn with(store: &S3Store, credentials: Credentials) -> S3Store {
 
 /// Fills the user's name in. A name that STS would not take is refused, not changed: permissions
 /// may hang on it.
-fn tags(tags: &[Tag], user: &str) -> Result<Vec<Tag>, GrantError> {
+fn tags(tags: &[Tag], user: &str) -> Result<Vec<Tag>, Refusal> {
     let fill = |tag: &Tag| {
         let value = tag.value.replace(USER_VARIABLE, user);
         if is_tag_value(&value) {
@@ -230,7 +230,7 @@ fn tags(tags: &[Tag], user: &str) -> Result<Vec<Tag>, GrantError> {
             })
         } else {
             let detail = format!("{:?} with this user's name is no value of a tag", tag.key);
-            Err(GrantError::invalid("session-tag", detail))
+            Err(Reason::SessionTag.because(&detail))
         }
     };
     tags.iter().map(fill).collect()
@@ -271,7 +271,7 @@ mod tests {
         assert_eq!(filled, [tag("zoë@example.com"), tag("x-zoë@example.com")]);
         for user in ["a*b", "a\nb", "a${x}", &"a".repeat(257)] {
             let error = tags(&all, user).unwrap_err();
-            assert_eq!(error.reason, "session-tag", "{user}");
+            assert_eq!(error.reason, Reason::SessionTag, "{user}");
         }
     }
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Grant, GrantError, Opened, Stores};
+use super::{Grant, Opened, Stores, role_missing};
+use crate::refusal::{Reason, Refusal};
 use crate::secret::Secret;
 use crate::storage::SharedStore;
 use crate::storage::metered::Meter;
@@ -54,15 +55,12 @@ impl Keyring {
 
 #[async_trait]
 impl Stores for Keyring {
-    async fn open(&self, grant: Grant<'_>) -> Result<Opened, GrantError> {
+    async fn open(&self, grant: Grant<'_>) -> Result<Opened, Refusal> {
         grant.without_policy("keys cannot be narrowed by a session policy")?;
         let role = grant.role.or(self.default_role.as_deref());
-        let role = role.ok_or_else(GrantError::role_missing)?;
+        let role = role.ok_or_else(role_missing)?;
         let store = self.stores.get(role).ok_or_else(|| {
-            GrantError::invalid(
-                "role-unknown",
-                format!("no table [role.NAME] has arn = {role:?}"),
-            )
+            Reason::RoleUnknown.because(&format!("no table [role.NAME] has arn = {role:?}"))
         })?;
         Ok(Opened {
             store: store.clone(),

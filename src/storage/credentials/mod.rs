@@ -16,6 +16,7 @@ pub use self::keyring::{Keyring, RoleKeys};
 pub use self::own::Own;
 pub use self::session_name::session_name;
 use super::SharedStore;
+use crate::refusal::{Reason, Refusal};
 
 mod assumed;
 mod keyring;
@@ -40,10 +41,10 @@ pub struct Grant<'a> {
 impl Grant<'_> {
     /// Refuses a policy, where it would be ignored. The answer has been refused for it already;
     /// this is for callers that do not look.
-    fn without_policy(&self, detail: &str) -> Result<(), GrantError> {
+    fn without_policy(&self, detail: &str) -> Result<(), Refusal> {
         match self.policy {
             None => Ok(()),
-            Some(_) => Err(GrantError::invalid("policy-not-enforceable", detail)),
+            Some(_) => Err(Reason::PolicyNotEnforceable.because(detail)),
         }
     }
 }
@@ -52,7 +53,7 @@ impl Grant<'_> {
 #[async_trait]
 pub trait Stores: Debug + Send + Sync + 'static {
     /// Opens the store. What comes back works, as far as can be known without a call to S3.
-    async fn open(&self, grant: Grant<'_>) -> Result<Opened, GrantError>;
+    async fn open(&self, grant: Grant<'_>) -> Result<Opened, Refusal>;
 }
 
 /// A store, and how it came about.
@@ -83,44 +84,7 @@ impl AssumedRole {
     }
 }
 
-/// Why there is no store.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{reason}: {detail}")]
-pub struct GrantError {
-    pub fault: GrantFault,
-    /// Stable word, such as `role-not-assumable`.
-    pub reason: &'static str,
-    /// For the operator's log, never for a client.
-    pub detail: Box<str>,
-}
-
-/// Where the fault lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GrantFault {
-    /// In the answer, or in what IAM says about it: asking again changes nothing.
-    Invalid,
-    /// In STS, or on the way there.
-    Unavailable,
-}
-
-impl GrantError {
-    fn invalid(reason: &'static str, detail: impl Into<Box<str>>) -> Self {
-        Self {
-            fault: GrantFault::Invalid,
-            reason,
-            detail: detail.into(),
-        }
-    }
-
-    fn unavailable(reason: &'static str, detail: impl Into<Box<str>>) -> Self {
-        Self {
-            fault: GrantFault::Unavailable,
-            reason,
-            detail: detail.into(),
-        }
-    }
-
-    fn role_missing() -> Self {
-        Self::invalid("role-missing", "the answer names no role")
-    }
+/// Refuses an answer that names no role.
+fn role_missing() -> Refusal {
+    Reason::RoleMissing.because("the answer names no role")
 }

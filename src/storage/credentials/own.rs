@@ -3,8 +3,9 @@
 use async_trait::async_trait;
 
 use super::renewed::{Fresh, Renewal, Renewed};
-use super::{Grant, GrantError, Opened, Stores};
+use super::{Grant, Opened, Stores};
 use crate::clock::Clock;
+use crate::refusal::Refusal;
 use crate::storage::SharedStore;
 use crate::storage::metered::Meter;
 use crate::storage::s3::S3Store;
@@ -40,7 +41,7 @@ impl Own {
 
 #[async_trait]
 impl Stores for Own {
-    async fn open(&self, grant: Grant<'_>) -> Result<Opened, GrantError> {
+    async fn open(&self, grant: Grant<'_>) -> Result<Opened, Refusal> {
         grant.without_policy("the gateway's own credentials cannot be narrowed by a policy")?;
         Ok(Opened {
             store: self.0.clone(),
@@ -58,7 +59,7 @@ struct Chain {
 
 #[async_trait]
 impl Renewal for Chain {
-    async fn renew(&self) -> Result<Fresh, GrantError> {
+    async fn renew(&self) -> Result<Fresh, Refusal> {
         Ok(Fresh {
             store: self.meter.over(Arc::new(self.store.with_chain_anew())),
             lifetime: None,
@@ -69,6 +70,7 @@ impl Renewal for Chain {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::refusal::Reason;
     use crate::storage::memory::MemoryStore;
 
     #[tokio::test]
@@ -82,7 +84,7 @@ mod tests {
             policy,
         };
         let refused = own.open(grant(Some("{}"))).await.unwrap_err();
-        assert_eq!(refused.reason, "policy-not-enforceable");
+        assert_eq!(refused.reason, Reason::PolicyNotEnforceable);
         assert!(own.open(grant(None)).await.is_ok());
     }
 }

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{GrantError, GrantFault};
 use crate::clock::Clock;
 use crate::limits::{RENEWAL_GUESS_PAUSE, RENEWAL_LEAD, RENEWAL_PAUSE};
+use crate::refusal::{Refusal, Verdict};
 use crate::storage::{
     Bucket, ByteRange, Capabilities, Checksum, CompletedPart, ETag, ListPage, ListQuery, Location,
     NewObject, ObjectBody, ObjectMeta, ObjectStore, PartNumber, Precondition, Result, SharedStore,
@@ -23,7 +23,7 @@ use crate::storage::{
 /// Gets new credentials, in the form of a store that uses them.
 #[async_trait]
 pub(super) trait Renewal: std::fmt::Debug + Send + Sync + 'static {
-    async fn renew(&self) -> std::result::Result<Fresh, GrantError>;
+    async fn renew(&self) -> std::result::Result<Fresh, Refusal>;
 }
 
 /// A store with new credentials.
@@ -167,13 +167,13 @@ impl Renewed {
                 tracing::debug!(number, "credentials renewed");
                 Ok(state.held.clone())
             }
-            Err(error) => {
+            Err(refusal) => {
                 tracing::warn!(
-                    reason = error.reason,
-                    detail = &*error.detail,
+                    reason = refusal.reason.as_str(),
+                    detail = refusal.detail.as_deref(),
                     "credentials not renewed"
                 );
-                let error = expired(&error);
+                let error = expired(&refusal);
                 let until = now.checked_add(RENEWAL_PAUSE).unwrap_or(now);
                 state.failed = Some((error.clone(), until));
                 Err(error)
@@ -221,12 +221,13 @@ fn renewed_after(lifetime: Duration, random: u8) -> Duration {
 }
 
 /// What a failed renewal means for the call that needed it.
-fn expired(error: &GrantError) -> StorageError {
-    let kind = match error.fault {
-        GrantFault::Invalid => StorageErrorKind::Expired,
-        GrantFault::Unavailable => StorageErrorKind::Unavailable,
+fn expired(refusal: &Refusal) -> StorageError {
+    let kind = match refusal.verdict() {
+        // Asking again changes nothing.
+        Verdict::Denied | Verdict::Invalid => StorageErrorKind::Expired,
+        Verdict::Unavailable => StorageErrorKind::Unavailable,
     };
-    StorageError::new(kind, format!("credentials not renewed: {error}"))
+    StorageError::new(kind, format!("credentials not renewed: {refusal}"))
 }
 
 #[async_trait]

@@ -4,18 +4,18 @@ use aws_sdk_sts::config::http::HttpResponse;
 use aws_sdk_sts::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 
-use super::{GrantError, GrantFault};
-use crate::storage::causes::{chain, line, needs_credentials};
+use crate::refusal::{Reason, Refusal};
+use crate::storage::causes::{chain, needs_credentials};
 
 /// Classifies why a role could not be assumed.
-pub(super) fn refused(error: &SdkError<AssumeRoleError, HttpResponse>, role: &str) -> GrantError {
-    let (fault, reason, why) = match error {
+pub(super) fn refused(error: &SdkError<AssumeRoleError, HttpResponse>, role: &str) -> Refusal {
+    let (reason, why) = match error {
         SdkError::ServiceError(answer) => {
             let status = answer.raw().status().as_u16();
             let code = answer.err().code().unwrap_or_default();
             let message = answer.err().message().unwrap_or("no message");
-            let (fault, reason) = by_code(code, status);
-            (fault, reason, format!("{status} {code}: {message}"))
+            let reason = by_code(code, status);
+            (reason, format!("{status} {code}: {message}"))
         }
         SdkError::ConstructionFailure(_)
         | SdkError::TimeoutError(_)
@@ -23,28 +23,22 @@ pub(super) fn refused(error: &SdkError<AssumeRoleError, HttpResponse>, role: &st
         | SdkError::ResponseError(_)
         | _ => {
             let reason = if needs_credentials(error) {
-                "sts-credentials"
+                Reason::StsCredentials
             } else {
-                "sts-unavailable"
+                Reason::StsUnavailable
             };
-            (GrantFault::Unavailable, reason, chain(error))
+            (reason, chain(error))
         }
     };
-    GrantError {
-        fault,
-        reason,
-        detail: line(&format!("AssumeRole {role}: {why}")).into(),
-    }
+    reason.because(&format!("AssumeRole {role}: {why}"))
 }
 
-fn by_code(code: &str, status: u16) -> (GrantFault, &'static str) {
+fn by_code(code: &str, status: u16) -> Reason {
     match code {
-        "AccessDenied" | "AccessDeniedException" | "NoSuchEntity" => {
-            (GrantFault::Invalid, "role-not-assumable")
-        }
-        "MalformedPolicyDocument" => (GrantFault::Invalid, "policy-malformed"),
-        "PackedPolicyTooLarge" => (GrantFault::Invalid, "policy-too-large-packed"),
-        "ValidationError" | "InvalidParameterValue" => (GrantFault::Invalid, "sts-refused"),
+        "AccessDenied" | "AccessDeniedException" | "NoSuchEntity" => Reason::RoleNotAssumable,
+        "MalformedPolicyDocument" => Reason::PolicyMalformed,
+        "PackedPolicyTooLarge" => Reason::PolicyTooLargePacked,
+        "ValidationError" | "InvalidParameterValue" => Reason::StsRefused,
         // The gateway's own keys, not the user's role.
         "ExpiredToken"
         | "ExpiredTokenException"
@@ -52,21 +46,21 @@ fn by_code(code: &str, status: u16) -> (GrantFault, &'static str) {
         | "InvalidClientTokenId"
         | "SignatureDoesNotMatch"
         | "MissingAuthenticationToken"
-        | "UnrecognizedClientException" => (GrantFault::Unavailable, "sts-credentials"),
+        | "UnrecognizedClientException" => Reason::StsCredentials,
         "Throttling"
         | "ThrottlingException"
         | "RequestLimitExceeded"
-        | "RegionDisabledException" => (GrantFault::Unavailable, "sts-unavailable"),
+        | "RegionDisabledException" => Reason::StsUnavailable,
         _ => by_status(status),
     }
 }
 
-fn by_status(status: u16) -> (GrantFault, &'static str) {
+fn by_status(status: u16) -> Reason {
     match status {
-        403 => (GrantFault::Invalid, "role-not-assumable"),
-        429 => (GrantFault::Unavailable, "sts-unavailable"),
-        400..=499 => (GrantFault::Invalid, "sts-refused"),
-        _ => (GrantFault::Unavailable, "sts-unavailable"),
+        403 => Reason::RoleNotAssumable,
+        429 => Reason::StsUnavailable,
+        400..=499 => Reason::StsRefused,
+        _ => Reason::StsUnavailable,
     }
 }
 
@@ -76,23 +70,17 @@ mod tests {
 
     #[test]
     fn who_is_to_blame_is_told_by_the_code() {
-        let invalid = |reason| (GrantFault::Invalid, reason);
-        let unavailable = |reason| (GrantFault::Unavailable, reason);
         for (code, status, expected) in [
-            ("AccessDenied", 403, invalid("role-not-assumable")),
-            ("", 403, invalid("role-not-assumable")),
-            ("MalformedPolicyDocument", 400, invalid("policy-malformed")),
-            (
-                "PackedPolicyTooLarge",
-                400,
-                invalid("policy-too-large-packed"),
-            ),
-            ("ValidationError", 400, invalid("sts-refused")),
-            ("InvalidClientTokenId", 403, unavailable("sts-credentials")),
-            ("ExpiredToken", 403, unavailable("sts-credentials")),
-            ("Throttling", 400, unavailable("sts-unavailable")),
-            ("InternalFailure", 500, unavailable("sts-unavailable")),
-            ("", 503, unavailable("sts-unavailable")),
+            ("AccessDenied", 403, Reason::RoleNotAssumable),
+            ("", 403, Reason::RoleNotAssumable),
+            ("MalformedPolicyDocument", 400, Reason::PolicyMalformed),
+            ("PackedPolicyTooLarge", 400, Reason::PolicyTooLargePacked),
+            ("ValidationError", 400, Reason::StsRefused),
+            ("InvalidClientTokenId", 403, Reason::StsCredentials),
+            ("ExpiredToken", 403, Reason::StsCredentials),
+            ("Throttling", 400, Reason::StsUnavailable),
+            ("InternalFailure", 500, Reason::StsUnavailable),
+            ("", 503, Reason::StsUnavailable),
         ] {
             assert_eq!(by_code(code, status), expected, "{code} {status}");
         }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use portcullis::auth::{
-    AttemptObserver, AttemptRecord, AttemptVerdict, AuthSettings, Authenticator, ConnectionAuth,
-    Door, OfferedKey, Outcome, Roster,
+    AttemptObserver, AttemptRecord, AuthSettings, Authenticator, ConnectionAuth, LoggedIn,
+    OfferedKey, Outcome, Shared, Throttle, ThrottleSettings,
 };
 use portcullis::limits::Limits;
 use portcullis::secret::Secret;
@@ -37,6 +37,15 @@ pub(crate) fn listed_key() -> OfferedKey {
         algorithm: "ssh-ed25519".to_owned(),
         blob: STANDARD.decode(LISTED).unwrap(),
         sha1_signature: false,
+    }
+}
+
+/// What a port has that shares it with no other.
+pub(crate) fn alone(observer: Arc<dyn AttemptObserver>) -> Shared {
+    Shared {
+        throttle: Arc::new(Throttle::new(ThrottleSettings::default())),
+        logged_in: LoggedIn::default(),
+        observer,
     }
 }
 
@@ -83,10 +92,10 @@ impl Bench {
             provider.clone(),
             no_stores(),
             settings,
+            alone(records.clone()),
             Arc::clone(&limits),
             clock.clone(),
         );
-        let authenticator = authenticator.with_observer(records.clone());
         Self {
             provider,
             clock,
@@ -97,8 +106,8 @@ impl Bench {
         }
     }
 
-    /// Puts a door and a roster of the test's own before the provider.
-    pub(crate) fn share(&mut self, door: Arc<Door>, roster: Roster) {
+    /// Puts a throttle and a list of who is logged in of the test's own before the provider.
+    pub(crate) fn share(&mut self, throttle: Arc<Throttle>, logged_in: LoggedIn) {
         let Self {
             provider,
             clock,
@@ -112,11 +121,14 @@ impl Bench {
             provider.clone(),
             no_stores(),
             *settings,
+            Shared {
+                throttle,
+                logged_in,
+                observer: records.clone(),
+            },
             limits,
             clock.clone(),
-        )
-        .with_observer(records.clone())
-        .with_shared(door, roster);
+        );
         self.authenticator = Arc::new(authenticator);
     }
 
@@ -133,11 +145,15 @@ impl Bench {
     }
 
     /// Returns verdict and reason of every finished attempt.
-    pub(crate) fn attempts(&self) -> Vec<(AttemptVerdict, &'static str)> {
+    pub(crate) fn attempts(&self) -> Vec<(&'static str, &'static str)> {
         let records = self.records.0.lock().unwrap();
         records
             .iter()
-            .map(|record| (record.verdict, record.reason))
+            .map(|record| {
+                let refusal = record.refusal.as_ref();
+                let reason = refusal.map_or("", |refusal| refusal.reason.as_str());
+                (record.verdict(), reason)
+            })
             .collect()
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use portcullis::idp::wire::{self, Asked, Transport};
-use portcullis::idp::{Credential, IdentityProvider, IdpError, Question, Verdict};
+use portcullis::idp::{Credential, IdentityProvider, Judged, Question};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
@@ -68,7 +68,7 @@ impl RecordingProvider {
 
 #[async_trait]
 impl IdentityProvider for RecordingProvider {
-    async fn ask(&self, question: &Question) -> Result<Verdict, IdpError> {
+    async fn ask(&self, question: &Question) -> Judged {
         let password = match &question.credential {
             Credential::Password(password) => Some(password.expose().to_owned()),
             Credential::PublicKey => None,

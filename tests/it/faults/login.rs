@@ -98,7 +98,7 @@ async fn a_webhook_that_is_too_slow_is_an_outage() {
 #[tokio::test]
 async fn a_webhook_that_fails_is_an_outage_whatever_its_body_says() {
     let line = refused(Some(Reply::Json(500, allowed())), PATIENT).await;
-    is(&line, "WARN", "unavailable", "status");
+    is(&line, "WARN", "unavailable", "status-failed");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use embedded_s3::{Action, EmbeddedS3, Fault};
 use portcullis::admin::Watched;
-use portcullis::auth::{AuthSettings, DoorSettings, Roles};
+use portcullis::auth::{AuthSettings, Roles, ThrottleSettings};
 use portcullis::cli::bundled_webhook::BundledWebhook;
 use portcullis::clock::SystemClock;
 use portcullis::gateway::{Entrance, Gateway, GatewayParts};
@@ -156,7 +156,7 @@ impl Stage {
                 auth,
             }],
             caches: Vec::new(),
-            door: DoorSettings::default(),
+            throttle: ThrottleSettings::default(),
             host_keys: HostKeys::new(vec![HostKey::generate().unwrap()]).unwrap(),
             stores,
             limits: set.limits,

@@ -12,10 +12,9 @@ use futures_util::future::BoxFuture;
 use portcullis::auth::{AuthSettings, AuthenticatedUser, Authenticator};
 use portcullis::budget::Gate;
 use portcullis::clock::SystemClock;
-use portcullis::idp::{
-    Credential, Denied, IdentityProvider, IdpError, Question, UserConfig, Verdict,
-};
+use portcullis::idp::{Credential, IdentityProvider, Judged, Question, UserConfig};
 use portcullis::limits::Limits;
+use portcullis::refusal::Reason;
 use portcullis::session::{Inbound as _, Outbound as _};
 use portcullis::ssh::{
     ChannelInbound, ChannelOutbound, Gatehouse, GatehouseParts, HostKey, HostKeys, Listener,
@@ -32,6 +31,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::common::login::{Records, alone};
 use crate::common::stores::no_stores;
 
 mod channels;
@@ -84,6 +84,7 @@ impl Server {
             provider.clone(),
             no_stores(),
             settings,
+            alone(Arc::new(Records::default())),
             Arc::clone(&limits),
             clock.clone(),
         ));
@@ -257,17 +258,14 @@ impl Provider {
 
 #[async_trait]
 impl IdentityProvider for Provider {
-    async fn ask(&self, question: &Question) -> Result<Verdict, IdpError> {
-        let denied = Verdict::Denied(Denied {
-            reason: "unknown",
-            detail: None,
-        });
+    async fn ask(&self, question: &Question) -> Judged {
+        let denied = Err(Reason::UnknownUser.into());
         if let Credential::Password(_) = question.credential {
             self.passwords.fetch_add(1, Ordering::SeqCst);
         }
         let public_keys = match &question.credential {
             Credential::Password(password) if password.expose() == PASSWORD => Vec::new(),
-            Credential::Password(_) => return Ok(denied),
+            Credential::Password(_) => return denied,
             Credential::PublicKey => std::fs::read_to_string(&self.keys_file)
                 .unwrap_or_default()
                 .lines()
@@ -275,13 +273,13 @@ impl IdentityProvider for Provider {
                 .collect(),
         };
         if &*question.username != USER {
-            return Ok(denied);
+            return denied;
         }
         let home = HomeDirectory::path("/bucket/home", Access::ReadWrite).unwrap();
-        Ok(Verdict::Allowed(Arc::new(UserConfig {
+        Ok(Arc::new(UserConfig {
             public_keys,
             ..UserConfig::new(USER, home)
-        })))
+        }))
     }
 }
 

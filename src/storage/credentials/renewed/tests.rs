@@ -1,6 +1,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::*;
+use crate::refusal::Reason;
 use crate::storage::Operation;
 use crate::storage::failing::{Failing, Fault};
 use crate::storage::memory::MemoryStore;
@@ -41,12 +42,12 @@ struct Mint {
 
 #[async_trait]
 impl Renewal for Mint {
-    async fn renew(&self) -> std::result::Result<Fresh, GrantError> {
+    async fn renew(&self) -> std::result::Result<Fresh, Refusal> {
         self.minted.fetch_add(1, Ordering::SeqCst);
         // Others come meanwhile.
         tokio::task::yield_now().await;
         if self.refuses.load(Ordering::SeqCst) {
-            return Err(GrantError::invalid("role-not-assumable", "as told"));
+            return Err(Reason::RoleNotAssumable.because("as told"));
         }
         Ok(Fresh {
             store: self.store.clone(),

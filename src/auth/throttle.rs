@@ -1,9 +1,9 @@
-//! Manners at the door: who failed too often has to wait.
+//! Login throttling and lock-outs: who failed too often has to wait.
 //!
 //! Failures are counted for a user name together with the source, and for a source alone, never
 //! for a name alone: anybody could lock a partner out. Refusals of the same pair come ever later,
-//! and from a bound on a pair or a source is refused without asking anybody. Of one pair only as
-//! many questions are under way at once as it may fail: guesses that come together wait in line.
+//! and from a bound on a pair or a source is refused without asking anybody. Of one pair at most
+//! `failures_max` questions are under way at once: guesses that come together wait in line.
 //!
 //! Behind a balancer that hides its clients all of them are one source. Therefore, as long as
 //! every login comes from one address, the rule for sources rests and a pair waits only briefly.
@@ -18,10 +18,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::idp::{Network, folded, host_of};
 use crate::limits;
+use crate::refusal::{Counts, Reason};
 
 /// What the operator allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DoorSettings {
+pub struct ThrottleSettings {
     /// Wrong passwords of one user name from one source, within the window.
     pub failures_max: u32,
     /// The same from one source, whatever the name.
@@ -33,7 +34,7 @@ pub struct DoorSettings {
     pub unthrottled: Vec<Network>,
 }
 
-impl Default for DoorSettings {
+impl Default for ThrottleSettings {
     fn default() -> Self {
         Self {
             failures_max: 10,
@@ -45,30 +46,10 @@ impl Default for DoorSettings {
     }
 }
 
-/// Why nobody is asked about an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Locked {
-    /// Too many wrong passwords of this name from this source.
-    Pair,
-    Source,
-}
-
-impl Locked {
-    pub(super) const REASONS: [&'static str; 2] = [Self::Pair.reason(), Self::Source.reason()];
-
-    /// Returns the word of the log.
-    pub(super) const fn reason(self) -> &'static str {
-        match self {
-            Self::Pair => "locked-out",
-            Self::Source => "source-locked-out",
-        }
-    }
-}
-
 /// Remembers failures, for the whole process.
 #[derive(Debug)]
-pub struct Door {
-    settings: DoorSettings,
+pub struct Throttle {
+    settings: ThrottleSettings,
     book: Mutex<Book>,
 }
 
@@ -83,26 +64,26 @@ struct Book {
     warned: bool,
 }
 
-impl Door {
+impl Throttle {
     #[must_use]
-    pub fn new(settings: DoorSettings) -> Self {
+    pub fn new(settings: ThrottleSettings) -> Self {
         let book = Mutex::default();
         Self { settings, book }
     }
 
     /// Says whether somebody may be asked about a password of this user.
-    pub(super) fn password(&self, user: &str, source: IpAddr, now: Instant) -> Result<(), Locked> {
+    pub(super) fn password(&self, user: &str, source: IpAddr, now: Instant) -> Result<(), Reason> {
         self.source(source, now)?;
         let (mut book, pair) = (self.book(), pair(user, source));
         if !self.is_unthrottled(source) && book.pairs.is_locked(&pair, now) {
-            return Err(Locked::Pair);
+            return Err(Reason::LockedOut);
         }
         Ok(())
     }
 
     /// Waits until another question about this user may be under way.
     ///
-    /// To be kept until the failure is counted, and the lock to be looked at again with it.
+    /// Hold it until the failure is counted, and look at the lock again once you have it.
     pub(super) async fn turn(&self, user: &str, source: IpAddr) -> Option<Turn> {
         if self.is_unthrottled(source) {
             return None;
@@ -118,7 +99,7 @@ impl Door {
         if let Some(line) = book.lines.get(&pair).and_then(Weak::upgrade) {
             return line;
         }
-        if book.lines.len() >= limits::DOOR_ENTRIES_MAX {
+        if book.lines.len() >= limits::THROTTLE_ENTRIES_MAX {
             book.lines.retain(|_, line| line.strong_count() > 0);
         }
         let places = usize::try_from(self.settings.failures_max).unwrap_or(usize::MAX);
@@ -128,19 +109,19 @@ impl Door {
     }
 
     /// Says whether somebody may be asked about anything from this source.
-    pub(super) fn source(&self, source: IpAddr, now: Instant) -> Result<(), Locked> {
+    pub(super) fn source(&self, source: IpAddr, now: Instant) -> Result<(), Reason> {
         let mut book = self.book();
         book.crowd.saw(host_of(source), now);
         let rests = book.crowd.is_one(now);
         if !self.is_unthrottled(source) && !rests && book.sources.is_locked(&host_of(source), now) {
-            return Err(Locked::Source);
+            return Err(Reason::SourceLockedOut);
         }
         Ok(())
     }
 
-    /// Counts a password that was wrong; returns how many there were of this pair.
-    pub(super) fn failed(&self, user: &str, source: IpAddr, now: Instant) -> u32 {
-        if self.is_unthrottled(source) {
+    /// Counts a password that was refused; returns how many there were of this pair.
+    pub(super) fn failed(&self, user: &str, source: IpAddr, counts: Counts, now: Instant) -> u32 {
+        if counts == Counts::Nothing || self.is_unthrottled(source) {
             return 0;
         }
         let settings = &self.settings;
@@ -162,18 +143,13 @@ impl Door {
             lockout: settings.lockout,
         };
         let pair = book.pairs.count(pair(user, source), now, by_pair);
-        let all = book.sources.count(host_of(source), now, by_source);
         if pair.locked_now {
             let seconds = pair_lockout.as_secs();
             tracing::warn!(%source, failures = pair.failures, seconds, "user locked out at this source");
         }
-        if all.locked_now && !one_source {
-            let seconds = settings.lockout.as_secs();
-            tracing::warn!(%source, failures = all.failures, seconds, "source locked out");
-        }
-        if all.locked_now && one_source && !std::mem::replace(&mut book.warned, true) {
-            // A balancer in front would be the reason, or a single client.
-            tracing::warn!(%source, "every login comes from one address: sources are not locked out");
+        match counts {
+            Counts::PairAndSource => book.failed_from(source, one_source, now, by_source),
+            Counts::Pair | Counts::Nothing => {}
         }
         pair.failures
     }
@@ -207,6 +183,22 @@ impl Door {
 
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Book {
+    fn failed_from(&mut self, source: IpAddr, one_source: bool, now: Instant, rule: Rule) {
+        let all = self.sources.count(host_of(source), now, rule);
+        if !all.locked_now {
+            return;
+        }
+        if !one_source {
+            let seconds = rule.lockout.as_secs();
+            tracing::warn!(%source, failures = all.failures, seconds, "source locked out");
+        } else if !std::mem::replace(&mut self.warned, true) {
+            // A balancer in front would be the reason, or a single client.
+            tracing::warn!(%source, "every login comes from one address: sources are not locked out");
+        }
     }
 }
 
@@ -317,11 +309,11 @@ impl<K: Hash + Eq + Clone> Table<K> {
 
     /// Keeps the table in its bound: first what is over goes, then a part of the oldest.
     fn make_room(&mut self, now: Instant) {
-        if self.0.len() < limits::DOOR_ENTRIES_MAX {
+        if self.0.len() < limits::THROTTLE_ENTRIES_MAX {
             return;
         }
         self.0.retain(|_, entry| entry.forgotten_at > now);
-        if self.0.len() < limits::DOOR_ENTRIES_MAX {
+        if self.0.len() < limits::THROTTLE_ENTRIES_MAX {
             return;
         }
         let mut ages: Vec<Instant> = self.0.values().map(|entry| entry.last).collect();
@@ -355,125 +347,4 @@ impl Crowd {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::{Clock as _, SystemClock};
-
-    fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
-    }
-
-    fn door(failures_max: u32, failures_per_source_max: u32) -> (Door, Instant) {
-        let settings = DoorSettings {
-            failures_max,
-            failures_per_source_max,
-            unthrottled: vec!["10.0.0.0/8".parse().unwrap()],
-            ..DoorSettings::default()
-        };
-        (Door::new(settings), SystemClock.now())
-    }
-
-    /// Lets it be known that there are several sources.
-    fn crowd(door: &Door, now: Instant) {
-        for source in ["198.51.100.1", "198.51.100.2"] {
-            door.source(ip(source), now).unwrap();
-        }
-    }
-
-    #[test]
-    fn a_user_is_locked_out_at_one_source_and_nowhere_else() {
-        let (door, now) = door(3, 100);
-        crowd(&door, now);
-        let (bad, good) = (ip("192.0.2.1"), ip("192.0.2.2"));
-        for failures in 1..=3 {
-            assert_eq!(door.password("ann", bad, now), Ok(()));
-            assert_eq!(door.failed("Ann", bad, now), failures);
-        }
-        assert_eq!(door.password("ANN", bad, now), Err(Locked::Pair));
-        assert_eq!(door.password("bob", bad, now), Ok(()));
-        assert_eq!(door.password("ann", good, now), Ok(()));
-        assert_eq!(door.source(bad, now), Ok(()));
-        let later = now + Duration::from_secs(901);
-        assert_eq!(door.password("ann", bad, later), Ok(()));
-    }
-
-    #[test]
-    fn a_source_is_locked_out_for_every_name() {
-        let (door, now) = door(100, 3);
-        crowd(&door, now);
-        let source = ip("2001:db8::1");
-        for name in ["a", "b", "c"] {
-            door.failed(name, source, now);
-        }
-        // One host has a whole /64.
-        assert_eq!(door.source(ip("2001:db8::2"), now), Err(Locked::Source));
-        assert_eq!(door.password("d", source, now), Err(Locked::Source));
-        assert_eq!(door.source(ip("2001:db8:0:1::1"), now), Ok(()));
-    }
-
-    #[test]
-    fn failures_of_a_source_that_are_spread_over_a_day_lock_nobody_out() {
-        let (door, now) = door(100, 3);
-        let office = ip("192.0.2.1");
-        for minute in (0..24 * 60).step_by(10) {
-            let then = now + Duration::from_secs(minute * 60);
-            crowd(&door, then);
-            door.failed(&format!("user-{minute}"), office, then);
-            assert_eq!(door.source(office, then), Ok(()), "minute {minute}");
-        }
-    }
-
-    #[test]
-    fn behind_one_address_no_source_is_locked_out_and_a_user_only_briefly() {
-        let (door, now) = door(2, 3);
-        let balancer = ip("192.0.2.1");
-        for _ in 0..50 {
-            door.source(balancer, now).unwrap();
-            door.failed("ann", balancer, now);
-        }
-        assert_eq!(door.password("bob", balancer, now), Ok(()));
-        assert_eq!(door.password("ann", balancer, now), Err(Locked::Pair));
-        let soon = now + limits::LOCKOUT_BEHIND_ONE_SOURCE;
-        assert_eq!(door.password("ann", balancer, soon), Ok(()));
-    }
-
-    #[test]
-    fn the_right_password_and_the_operator_end_a_lockout() {
-        let (door, now) = door(2, 2);
-        crowd(&door, now);
-        let source = ip("192.0.2.1");
-        door.failed("ann", source, now);
-        door.succeeded("ann", source);
-        assert_eq!(door.failed("ann", source, now), 1);
-        assert_eq!(door.failed("ann", source, now), 2);
-        assert_eq!(door.password("ann", source, now), Err(Locked::Source));
-        assert_eq!(door.unlock(Some("ANN"), None), 1);
-        assert_eq!(door.password("ann", source, now), Err(Locked::Source));
-        assert_eq!(door.unlock(None, Some(source)), 1);
-        assert_eq!(door.password("ann", source, now), Ok(()));
-    }
-
-    #[test]
-    fn trusted_networks_never_wait_and_tables_are_bounded() {
-        let (door, now) = door(1, 1);
-        crowd(&door, now);
-        assert_eq!(door.failed("ann", ip("10.1.2.3"), now), 0);
-        assert_eq!(door.password("ann", ip("10.1.2.3"), now), Ok(()));
-        for at in 0..limits::DOOR_ENTRIES_MAX + 1_000 {
-            let later = now + Duration::from_millis(u64::try_from(at).unwrap());
-            door.failed(&format!("user-{at}"), ip("192.0.2.1"), later);
-        }
-        assert!(door.book().pairs.0.len() <= limits::DOOR_ENTRIES_MAX);
-    }
-
-    #[test]
-    fn of_a_long_name_little_is_kept() {
-        let (door, now) = door(2, 100);
-        let long = "é".repeat(limits::USER_NAME_BYTES_MAX + 100_000);
-        door.failed(&long, ip("192.0.2.1"), now);
-        door.failed(&long, ip("192.0.2.1"), now);
-        let lengths: Vec<usize> = door.book().pairs.0.keys().map(|(n, _)| n.len()).collect();
-        assert_eq!(lengths, [2 * limits::USER_NAME_BYTES_MAX]);
-        assert!(door.password(&long, ip("192.0.2.1"), now).is_err());
-    }
-}
+mod tests;

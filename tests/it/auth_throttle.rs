@@ -1,11 +1,9 @@
-//! Manners at the door: throttling, lock-outs, and users whose access is taken back.
+//! Manners at the throttle: throttling, lock-outs, and users whose access is taken back.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis::auth::{
-    AttemptVerdict, AuthSettings, Door, DoorSettings, Methods, Outcome, Roster,
-};
+use portcullis::auth::{AuthSettings, LoggedIn, Methods, Outcome, Throttle, ThrottleSettings};
 use portcullis::limits::Limits;
 use serde_json::json;
 
@@ -13,11 +11,11 @@ use crate::common::login::{Bench, allowed, listed_key, try_password, with, word}
 
 const BALANCER: &str = "198.51.100.9";
 
-fn bench(door: DoorSettings) -> (Bench, Arc<Door>, Roster) {
-    let (door, roster) = (Arc::new(Door::new(door)), Roster::default());
+fn bench(throttle: ThrottleSettings) -> (Bench, Arc<Throttle>, LoggedIn) {
+    let (throttle, logged_in) = (Arc::new(Throttle::new(throttle)), LoggedIn::default());
     let mut bench = Bench::new(allowed());
-    bench.share(Arc::clone(&door), roster.clone());
-    (bench, door, roster)
+    bench.share(Arc::clone(&throttle), logged_in.clone());
+    (bench, throttle, logged_in)
 }
 
 /// Lets it be known that clients come from more than one address.
@@ -35,9 +33,9 @@ async fn attempt(bench: &Bench, source: &str, user: &str, password: &str) -> &'s
 
 #[tokio::test]
 async fn after_too_many_wrong_passwords_nobody_is_asked_until_the_lockout_ends() {
-    let (bench, door, _) = bench(DoorSettings {
+    let (bench, throttle, _) = bench(ThrottleSettings {
         failures_max: 3,
-        ..DoorSettings::default()
+        ..ThrottleSettings::default()
     });
     crowd(&bench).await;
     let asked = bench.calls();
@@ -53,10 +51,7 @@ async fn after_too_many_wrong_passwords_nobody_is_asked_until_the_lockout_ends()
         attempt(&bench, "192.0.2.1", "Ann", "right").await,
         "try again"
     );
-    assert_eq!(
-        bench.attempts().last(),
-        Some(&(AttemptVerdict::Denied, "locked-out"))
-    );
+    assert_eq!(bench.attempts().last(), Some(&("denied", "locked-out")));
     assert_eq!(bench.calls() - asked, 3);
     // Elsewhere, as somebody else, and with a key nobody is kept out.
     assert_eq!(
@@ -86,7 +81,7 @@ async fn after_too_many_wrong_passwords_nobody_is_asked_until_the_lockout_ends()
         attempt(&bench, "192.0.2.1", "ann", "right").await,
         "try again"
     );
-    assert_eq!(door.unlock(Some("ann"), None), 1);
+    assert_eq!(throttle.unlock(Some("ann"), None), 1);
     assert_eq!(
         attempt(&bench, "192.0.2.1", "ann", "right").await,
         "accepted"
@@ -95,9 +90,9 @@ async fn after_too_many_wrong_passwords_nobody_is_asked_until_the_lockout_ends()
 
 #[tokio::test]
 async fn guesses_that_come_together_do_not_pass_the_lockout() {
-    let (bench, ..) = bench(DoorSettings {
+    let (bench, ..) = bench(ThrottleSettings {
         failures_max: 10,
-        ..DoorSettings::default()
+        ..ThrottleSettings::default()
     });
     crowd(&bench).await;
     let asked = bench.calls();
@@ -120,10 +115,10 @@ async fn guesses_that_come_together_do_not_pass_the_lockout() {
 
 #[tokio::test]
 async fn an_outage_counts_against_nobody() {
-    let (bench, ..) = bench(DoorSettings {
+    let (bench, ..) = bench(ThrottleSettings {
         failures_max: 2,
         failures_per_source_max: 2,
-        ..DoorSettings::default()
+        ..ThrottleSettings::default()
     });
     crowd(&bench).await;
     for (status, body) in [
@@ -146,10 +141,10 @@ async fn an_outage_counts_against_nobody() {
 
 #[tokio::test]
 async fn behind_a_balancer_nobody_locks_everybody_out() {
-    let (bench, ..) = bench(DoorSettings {
+    let (bench, ..) = bench(ThrottleSettings {
         failures_max: 1_000,
         failures_per_source_max: 3,
-        ..DoorSettings::default()
+        ..ThrottleSettings::default()
     });
     for at in 0..20 {
         bench.provider.then(200, json!({"allow": false}));
@@ -161,13 +156,13 @@ async fn behind_a_balancer_nobody_locks_everybody_out() {
 
 #[tokio::test]
 async fn refusals_of_the_same_user_come_ever_later() {
-    let door = Arc::new(Door::new(DoorSettings::default()));
+    let throttle = Arc::new(Throttle::new(ThrottleSettings::default()));
     let limits = Limits {
         refusal_delay: Duration::from_millis(10),
         ..Limits::default()
     };
     let mut bench = Bench::with(json!({}), AuthSettings::default(), limits);
-    bench.share(door, Roster::default());
+    bench.share(throttle, LoggedIn::default());
     for least in [10, 20, 40, 80, 160, 320] {
         let began = tokio::time::Instant::now();
         attempt(&bench, "192.0.2.1", "ann", "wrong").await;
@@ -177,7 +172,7 @@ async fn refusals_of_the_same_user_come_ever_later() {
 
 #[tokio::test]
 async fn whoever_is_revoked_during_the_login_does_not_come_in() {
-    let (bench, _, roster) = bench(DoorSettings::default());
+    let (bench, _, logged_in) = bench(ThrottleSettings::default());
     bench.provider.hold();
     let mut connection = bench.connect();
     let login = try_password(&mut connection, "ann", "right");
@@ -185,19 +180,19 @@ async fn whoever_is_revoked_during_the_login_does_not_come_in() {
         while bench.calls() == 0 {
             tokio::task::yield_now().await;
         }
-        roster.revoke("ann");
+        logged_in.revoke("ann");
         bench.provider.release();
     };
     let (outcome, ()) = tokio::join!(login, revoking);
     assert_eq!(word(&outcome), "try again");
-    assert_eq!(bench.attempts(), [(AttemptVerdict::Denied, "revoked")]);
+    assert_eq!(bench.attempts(), [("denied", "revoked")]);
     // What was answered about the key before the revocation opens nothing after it.
     let mut by_key = bench.connect();
     assert_eq!(
         word(&by_key.key_offered("ann", &listed_key()).await),
         "offered"
     );
-    roster.revoke("ann");
+    logged_in.revoke("ann");
     assert_eq!(
         word(&by_key.key_proved("ann", &listed_key()).await),
         "try again"
@@ -255,6 +250,6 @@ async fn of_two_answers_the_later_builds_the_session_and_a_difference_is_noted()
     assert_eq!(word(&stranger), "try again");
     assert_eq!(
         bench.attempts().last(),
-        Some(&(AttemptVerdict::Invalid, "answers-disagree"))
+        Some(&("invalid", "answers-disagree"))
     );
 }

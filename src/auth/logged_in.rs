@@ -1,4 +1,4 @@
-//! Who is in, so that the operator can end a user's sessions at once.
+//! Who is logged in, so that the operator can end a user's sessions at once.
 //!
 //! A revocation also stops a login that was under way: whoever was answered before it, and comes
 //! in after it, is turned away. Names are folded: a provider may let `Ann` in as `ann`.
@@ -13,7 +13,7 @@ use crate::limits;
 
 /// The logged-in connections of the process.
 #[derive(Debug, Clone, Default)]
-pub struct Roster(Arc<Mutex<Book>>);
+pub struct LoggedIn(Arc<Mutex<Book>>);
 
 #[derive(Debug, Default)]
 struct Book {
@@ -36,25 +36,25 @@ struct Present {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Moment(u64);
 
-/// A connection's place in the roster, given up when the last clone is dropped.
+/// A connection among those that are logged in, until the last clone is dropped.
 #[derive(Debug, Clone)]
-pub(super) struct Presence(Arc<Entry>);
+pub(super) struct LoginEntry(Arc<Entry>);
 
 #[derive(Debug)]
 struct Entry {
-    roster: Roster,
+    logged_in: LoggedIn,
     number: u64,
     revoked: CancellationToken,
 }
 
-impl Roster {
+impl LoggedIn {
     /// Returns the moment before which an answer is too old once its user has been revoked.
     pub(super) fn moment(&self) -> Moment {
         Moment(self.book().revocations)
     }
 
     /// Enters a user; `None` if the user was revoked since the answer was asked for.
-    pub(super) fn enter(&self, login_name: &str, user: &str, asked: Moment) -> Option<Presence> {
+    pub(super) fn enter(&self, login_name: &str, user: &str, asked: Moment) -> Option<LoginEntry> {
         let (login_name, user) = (folded(login_name), folded(user));
         let mut book = self.book();
         if book.was_revoked_since(asked, &login_name, &user) {
@@ -70,8 +70,8 @@ impl Roster {
                 revoked: revoked.clone(),
             },
         );
-        Some(Presence(Arc::new(Entry {
-            roster: self.clone(),
+        Some(LoginEntry(Arc::new(Entry {
+            logged_in: self.clone(),
             number,
             revoked,
         })))
@@ -112,11 +112,11 @@ impl Book {
     }
 }
 
-impl Presence {
+impl LoginEntry {
     /// Stands alone: nobody can revoke it.
     pub(super) fn outside() -> Self {
         Self(Arc::new(Entry {
-            roster: Roster::default(),
+            logged_in: LoggedIn::default(),
             number: 0,
             revoked: CancellationToken::new(),
         }))
@@ -130,7 +130,7 @@ impl Presence {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.roster.book().present.remove(&self.number);
+        self.logged_in.book().present.remove(&self.number);
     }
 }
 
@@ -140,41 +140,41 @@ mod tests {
 
     #[test]
     fn a_revoked_user_has_to_leave_and_the_others_stay() {
-        let roster = Roster::default();
-        let now = roster.moment();
-        let ann = roster.enter("ann@@staff", "ann", now).unwrap();
-        let other_ann = roster.enter("ann", "ann", now).unwrap();
-        let bob = roster.enter("bob", "bob", now).unwrap();
-        assert_eq!(roster.revoke("ann"), 2);
+        let logged_in = LoggedIn::default();
+        let now = logged_in.moment();
+        let ann = logged_in.enter("ann@@staff", "ann", now).unwrap();
+        let other_ann = logged_in.enter("ann", "ann", now).unwrap();
+        let bob = logged_in.enter("bob", "bob", now).unwrap();
+        assert_eq!(logged_in.revoke("ann"), 2);
         assert!(ann.revoked().is_cancelled() && other_ann.revoked().is_cancelled());
         assert!(!bob.revoked().is_cancelled());
         drop((ann, other_ann, bob));
-        assert_eq!(roster.revoke("ann"), 0);
-        assert!(roster.book().present.is_empty());
+        assert_eq!(logged_in.revoke("ann"), 0);
+        assert!(logged_in.book().present.is_empty());
     }
 
     #[test]
     fn whoever_was_asked_about_before_a_revocation_comes_too_late() {
-        let roster = Roster::default();
-        let asked = roster.moment();
-        roster.revoke("ann");
-        assert!(roster.enter("ann", "ann", asked).is_none());
-        assert!(roster.enter("x", "ann", asked).is_none());
-        assert!(roster.enter("bob", "bob", asked).is_some());
-        assert!(roster.enter("ann", "ann", roster.moment()).is_some());
+        let logged_in = LoggedIn::default();
+        let asked = logged_in.moment();
+        logged_in.revoke("ann");
+        assert!(logged_in.enter("ann", "ann", asked).is_none());
+        assert!(logged_in.enter("x", "ann", asked).is_none());
+        assert!(logged_in.enter("bob", "bob", asked).is_some());
+        assert!(logged_in.enter("ann", "ann", logged_in.moment()).is_some());
         for _ in 0..=limits::REVOCATIONS_REMEMBERED_MAX {
-            roster.revoke("somebody");
+            logged_in.revoke("somebody");
         }
-        assert!(roster.enter("bob", "bob", asked).is_none());
+        assert!(logged_in.enter("bob", "bob", asked).is_none());
     }
 
     #[test]
     fn another_spelling_of_a_name_is_no_way_around_a_revocation() {
-        let roster = Roster::default();
-        let asked = roster.moment();
-        let ann = roster.enter("ANN", "ANN", asked).unwrap();
-        assert_eq!(roster.revoke("Ann"), 1);
+        let logged_in = LoggedIn::default();
+        let asked = logged_in.moment();
+        let ann = logged_in.enter("ANN", "ANN", asked).unwrap();
+        assert_eq!(logged_in.revoke("Ann"), 1);
         assert!(ann.revoked().is_cancelled());
-        assert!(roster.enter("aNN", "aNN", asked).is_none());
+        assert!(logged_in.enter("aNN", "aNN", asked).is_none());
     }
 }
