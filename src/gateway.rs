@@ -10,13 +10,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Operated, Readiness, Revoked, Watched};
 use crate::auth::{
-    AttemptObserver, AttemptRecord, AuthSettings, Authenticator, LoggedIn, Shared, Throttle,
-    ThrottleSettings,
+    AttemptObserver, AttemptRecord, AuthSettings, Authenticator, Lockout, Shared, ThrottleSettings,
 };
 use crate::budget::Budget;
 use crate::clock::{Clock, SystemClock};
 use crate::idp::IdentityProvider;
 use crate::idp::cache::Cached;
+use crate::idp::history::LoginHistory;
 use crate::idp::signature::{self, Keys};
 use crate::limits::Limits;
 use crate::metrics::{Metrics, Readings};
@@ -41,6 +41,8 @@ pub struct GatewayParts {
     /// Every memory of answers, to be cleared when the operator says so.
     pub caches: Vec<Arc<Cached>>,
     pub throttle: ThrottleSettings,
+    /// Asked by the providers, filled by logins.
+    pub history: Arc<LoginHistory>,
     pub host_keys: HostKeys,
     /// Whose credentials sessions have at S3.
     pub stores: Arc<dyn Stores>,
@@ -81,6 +83,8 @@ impl Operated for View {
     async fn revoke(&self, user: &str) -> Revoked {
         // Forgotten first: nobody comes back in with an answer from before.
         let answers = self.forget(Some(user)).await;
+        // Whoever was thrown out is no witness of an outage.
+        self.shared.history.known().forget(user);
         let connections = self.shared.logged_in.revoke(user);
         Revoked {
             connections,
@@ -143,8 +147,14 @@ struct LoginCount(Arc<Metrics>);
 
 impl AttemptObserver for LoginCount {
     fn attempt_finished(&self, attempt: &AttemptRecord) {
-        self.0
-            .login(attempt.method.as_str(), attempt.verdict(), attempt.duration);
+        let reason = attempt.refusal.as_ref();
+        let reason = reason.map_or("", |refusal| refusal.reason.as_str());
+        let (method, verdict) = (attempt.method.as_str(), attempt.verdict());
+        self.0.login(method, verdict, reason, attempt.duration);
+    }
+
+    fn locked_out(&self, lockout: Lockout) {
+        self.0.locked_out(lockout.as_str());
     }
 }
 
@@ -158,6 +168,7 @@ impl Gateway {
             entrances,
             caches,
             throttle,
+            history,
             host_keys,
             stores,
             limits,
@@ -187,11 +198,8 @@ impl Gateway {
             clock: Arc::clone(&clock),
             banner,
         });
-        let shared = Shared {
-            throttle: Arc::new(Throttle::new(throttle)),
-            logged_in: LoggedIn::default(),
-            observer: Arc::new(LoginCount(Arc::clone(&metrics))),
-        };
+        let observer = Arc::new(LoginCount(Arc::clone(&metrics)));
+        let shared = Shared::new(throttle, history, observer);
         let (mut listeners, deaf) = (JoinSet::new(), CancellationToken::new());
         for Entrance {
             listener,
@@ -266,6 +274,9 @@ impl Gateway {
         self.drain.cancel();
         while self.listeners.join_next().await.is_some() {}
         self.gatehouse.drain().await;
+        let attempts = &self.view.shared.tasks;
+        attempts.close();
+        attempts.wait().await;
         for cache in &self.view.caches {
             cache.drain().await;
         }

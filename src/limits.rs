@@ -106,6 +106,14 @@ pub const PUBLIC_KEY_BYTES_MAX: usize = 16 * 1024;
 
 /// Users at a source, and sources, whose failed logins are remembered.
 pub const THROTTLE_ENTRIES_MAX: usize = 20_000;
+/// Users who logged in lately and are remembered for it.
+pub const KNOWN_USERS_MAX: usize = 20_000;
+/// Sources that one of them is remembered with.
+pub const KNOWN_SOURCES_PER_USER_MAX: usize = 16;
+/// Names whose keys were looked up, of all sources together.
+pub const LOOKED_UP_NAMES_MAX: usize = 20_000;
+/// Fingerprints in one line about refused keys.
+pub const FINGERPRINTS_LOGGED_MAX: usize = 20;
 /// The longest that the answer to a failed login is held back.
 pub const REFUSAL_DELAY_MAX: Duration = Duration::from_secs(5);
 /// A lock-out while every login comes from one address, which may be a balancer's.

@@ -72,6 +72,10 @@ pub(super) fn check_password(password: &str, bytes_max: usize) -> Result<(), Rea
     if password.chars().all(is_invisible) {
         return Err(Reason::PasswordBlank);
     }
+    // Databases and shells behind services fail at these; who types a password types none.
+    if password.chars().any(char::is_control) {
+        return Err(Reason::PasswordControlCharacters);
+    }
     Ok(())
 }
 
@@ -175,6 +179,22 @@ mod tests {
         }
         assert_eq!(check_password(" x ", 1_024), Ok(()));
         assert_eq!(check_password("\u{200d}é", 1_024), Ok(()));
+    }
+
+    #[test]
+    fn passwords_with_control_characters_are_refused() {
+        for bad in [
+            "a\0b",
+            "a\r",
+            "a\nb",
+            "\u{1b}[31m",
+            "a\u{7f}",
+            "a\u{85}b",
+            "a\tb",
+        ] {
+            let refused = check_password(bad, 1_024);
+            assert_eq!(refused, Err(Reason::PasswordControlCharacters), "{bad:?}");
+        }
     }
 
     #[test]

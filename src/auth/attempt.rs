@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::AuthMethod;
+use super::throttle::Lockout;
 use crate::limits;
 use crate::refusal::{Refusal, Verdict, verdict_word};
 
@@ -15,6 +16,9 @@ const AUDIT_TARGET: &str = "portcullis::audit";
 pub trait AttemptObserver: Debug + Send + Sync + 'static {
     /// Is called once per attempt, before the client is answered; must not block.
     fn attempt_finished(&self, attempt: &AttemptRecord);
+
+    /// Is called when somebody is locked out from now on; must not block.
+    fn locked_out(&self, lockout: Lockout);
 }
 
 /// One finished attempt.
@@ -29,7 +33,7 @@ pub struct AttemptRecord {
     pub refusal: Option<Refusal>,
     /// The question that was asked; absent when none was.
     pub request_id: Option<Box<str>>,
-    /// `SHA256:…`, for keys.
+    /// `SHA256:…`, for keys; several with commas between them.
     pub fingerprint: Option<Box<str>>,
     /// Which of several providers let the user in, or refused.
     pub provider: Option<Box<str>>,

@@ -9,88 +9,18 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::admission::{self, Methods, Roles};
-use super::attempt::{AttemptObserver, AttemptRecord, loggable};
+use super::admission::{self, Methods};
+use super::authenticator::Authenticator;
+use super::judgement::{Attempt, Client, Proven, Refused};
 use super::keys::{Listing, OfferedKey};
-use super::logged_in::{LoggedIn, Moment};
-use super::throttle::{Throttle, Turn};
+use super::logged_in::Moment;
+use super::offers::RefusedOffers;
+use super::throttle::Lockout;
 use super::{AuthMethod, AuthenticatedUser};
-use crate::clock::Clock;
-use crate::idp::{Credential, IdentityProvider, Judged, Question, UserConfig, UserNameRule};
-use crate::limits::{self, Limits};
+use crate::idp::{Credential, Judged};
+use crate::limits;
 use crate::refusal::{Reason, Refusal, Verdict};
 use crate::secret::Secret;
-use crate::storage::credentials::{Opened, Stores};
-
-/// What the operator decided about logging in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AuthSettings {
-    pub methods: Methods,
-    pub user_names: UserNameRule,
-    pub roles: Roles,
-    /// Tokens are longer than passwords.
-    pub password_bytes_max: usize,
-}
-
-impl Default for AuthSettings {
-    fn default() -> Self {
-        Self {
-            methods: Methods::default(),
-            user_names: UserNameRule::default(),
-            roles: Roles::default(),
-            password_bytes_max: limits::PASSWORD_BYTES_MAX,
-        }
-    }
-}
-
-/// What all ports of the process share.
-#[derive(Debug, Clone)]
-pub struct Shared {
-    pub throttle: Arc<Throttle>,
-    pub logged_in: LoggedIn,
-    /// Hears of every finished attempt, beside the log.
-    pub observer: Arc<dyn AttemptObserver>,
-}
-
-/// Judges the logins of one port; each connection has its own [`ConnectionAuth`].
-#[derive(Debug)]
-pub struct Authenticator {
-    provider: Arc<dyn IdentityProvider>,
-    stores: Arc<dyn Stores>,
-    settings: AuthSettings,
-    shared: Shared,
-    limits: Arc<Limits>,
-    clock: Arc<dyn Clock>,
-}
-
-impl Authenticator {
-    /// Puts the parts together.
-    #[must_use]
-    pub fn new(
-        provider: Arc<dyn IdentityProvider>,
-        stores: Arc<dyn Stores>,
-        settings: AuthSettings,
-        shared: Shared,
-        limits: Arc<Limits>,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        Self {
-            provider,
-            stores,
-            settings,
-            shared,
-            limits,
-            clock,
-        }
-    }
-
-    /// Says whether a source may stand for many clients, or is trusted: one that is never made to
-    /// wait.
-    #[must_use]
-    pub fn is_unthrottled(&self, source: IpAddr) -> bool {
-        self.shared.throttle.is_unthrottled(source)
-    }
-}
 
 /// What the client is told.
 #[derive(Debug, Clone)]
@@ -114,21 +44,16 @@ pub struct ConnectionAuth {
     authenticator: Arc<Authenticator>,
     source_ip: IpAddr,
     session_id: Box<str>,
+    /// When the connection is cut if nobody is in.
+    login_by: Instant,
     /// Passwords tried, and user names beyond the first whose keys were looked up.
     attempts: usize,
     key_offers: usize,
     questions: u64,
     look_ups: Vec<LookUp>,
+    refused_offers: Option<RefusedOffers>,
     /// Whose key was proven while the password is still due.
     proven: Option<Proven>,
-}
-
-/// A user whose key was proven, and what was answered to the look-up.
-#[derive(Debug)]
-struct Proven {
-    user: Box<str>,
-    config: Arc<UserConfig>,
-    asked: Moment,
 }
 
 /// What came of the one keyless question about a user; an outage too is not asked about again.
@@ -141,17 +66,26 @@ struct LookUp {
 }
 
 impl ConnectionAuth {
-    /// Begins the login of a connection from `source_ip`.
+    /// Begins the login of a connection from `source_ip` that was accepted at `accepted`.
     #[must_use]
-    pub fn new(authenticator: Arc<Authenticator>, source_ip: IpAddr, session_id: Box<str>) -> Self {
+    pub fn new(
+        authenticator: Arc<Authenticator>,
+        source_ip: IpAddr,
+        session_id: Box<str>,
+        accepted: Instant,
+    ) -> Self {
+        let grace = authenticator.limits.login_grace;
         Self {
-            authenticator,
             source_ip: source_ip.to_canonical(),
             session_id,
+            // A clock that cannot count so far leaves no time.
+            login_by: accepted.checked_add(grace).unwrap_or(accepted),
+            authenticator,
             attempts: 0,
             key_offers: 0,
             questions: 0,
             look_ups: Vec::new(),
+            refused_offers: None,
             proven: None,
         }
     }
@@ -168,58 +102,118 @@ impl ConnectionAuth {
     /// cause, and ever later when passwords of this user were wrong before.
     pub async fn password(&mut self, user: &str, password: Secret) -> Outcome {
         let began = tokio::time::Instant::now();
+        self.tell_refused_offers();
         let mut attempt = self.begin(user, AuthMethod::Password);
-        let judged = self.judge_password(&mut attempt, password).await;
-        if judged.is_ok() {
-            let throttle = &self.authenticator.shared.throttle;
-            throttle.succeeded(user, self.source_ip);
-        }
-        match self.open(judged).await {
-            Ok((config, opened)) => self.accept(attempt, config, opened),
-            Err(refusal) => {
-                let failures = self.count_failure(user, &refusal);
-                attempt.turn = None;
-                self.finish(&attempt, Err(refusal));
-                let unit = self.authenticator.limits.refusal_delay;
-                let delay = refusal_delay(unit, failures, began.elapsed());
-                tokio::time::sleep_until(began + delay).await;
+        let judged = match self.check_password(user, &password) {
+            Err(reason) => Some(Err(attempt.refuse(reason.into()))),
+            Ok(()) => {
+                attempt.request_id = Some(self.next_request_id());
+                let proven = self.proven.clone();
+                let proven = proven.filter(|_| !self.methods().password_first());
+                let client = attempt.client.clone();
+                let attempt = attempt.password(password, proven);
+                client.wait_for(&self.authenticator, attempt).await
+            }
+        };
+        match judged {
+            Some(Ok(user)) => Outcome::Accepted(user),
+            Some(Err(Refused { refusals })) => {
+                self.hold_back(began, refusals).await;
                 self.refused()
             }
+            None => self.refused(),
         }
     }
 
-    /// Counts a wrong password; returns how many there were of this user.
-    fn count_failure(&self, user: &str, refusal: &Refusal) -> u32 {
+    /// Says whether a password may be asked about, and counts the try.
+    fn check_password(&mut self, user: &str, password: &Secret) -> Result<(), Reason> {
+        let settings = self.authenticator.settings;
+        self.check_bounds()?;
+        self.attempts = self.attempts.saturating_add(1);
+        let proven = self.proven.as_ref();
+        let proven = proven.is_some_and(|proven| *proven.user == *user);
+        if !settings.methods.password_first() && !proven {
+            return Err(Reason::MethodNotAllowed);
+        }
+        admission::check_name(settings.user_names, user)?;
+        admission::check_password(password.expose(), settings.password_bytes_max)?;
         let Authenticator { shared, clock, .. } = &*self.authenticator;
-        let counts = refusal.reason.counts();
         let throttle = &shared.throttle;
-        throttle.failed(user, self.source_ip, counts, clock.now())
+        throttle.password(user, self.source_ip, clock.now())
     }
 
     /// Says whether a key is worth a proof; the client has not signed anything yet.
     ///
-    /// An offer that fails is no failed login: most clients try their keys before a password. Only
-    /// a provider that gave no usable answer is reported, once per user name.
+    /// An offer that fails is no failed login: most clients try their keys before a password. Those
+    /// of one user are told in one line, once it is known that none of them was accepted; a
+    /// provider that gave no usable answer is told at once.
+    ///
+    /// The first refusal comes as late as that of a password: how long a provider takes for a user
+    /// that exists does not show.
     pub async fn key_offered(&mut self, user: &str, key: &OfferedKey) -> Outcome {
+        let began = tokio::time::Instant::now();
         let mut attempt = self.begin(user, AuthMethod::PublicKey);
         attempt.fingerprint = Some(key.fingerprint());
-        let asked = self.look_ups.len();
+        let look_ups = self.look_ups.len();
+        let first = self.offer_begins(&attempt);
         self.key_offers = self.key_offers.saturating_add(1);
-        match self.judge_key(&mut attempt, key).await {
+        let judged = self.judge_key(&mut attempt, key).await;
+        match judged {
             Ok(_) => Outcome::Offered,
             Err(refusal) => {
-                if refusal.verdict() == Verdict::Denied || asked == self.look_ups.len() {
-                    tracing::debug!(
-                        session_id = &*self.session_id,
-                        fingerprint = attempt.fingerprint.as_deref(),
-                        reason = refusal.reason.as_str(),
-                        "key not accepted"
-                    );
-                } else {
-                    self.finish(&attempt, Err(refusal));
+                self.offer_refused(&attempt, refusal, look_ups < self.look_ups.len());
+                if first {
+                    self.hold_back(began, 0).await;
                 }
                 self.refused()
             }
+        }
+    }
+
+    /// Notes an offer before anybody is asked; says whether it is the first one of its user.
+    fn offer_begins(&mut self, attempt: &Attempt) -> bool {
+        if self.offers_of(&attempt.user).is_some() {
+            return false;
+        }
+        self.tell_refused_offers();
+        // If the client goes away before there is an answer, this is what became of the offer.
+        let refusal = Reason::ClientGone.into();
+        self.refused_offers = Some(RefusedOffers::new(attempt.clone(), refusal));
+        !self.look_ups.iter().any(|known| known.user == attempt.user)
+    }
+
+    fn offer_refused(&mut self, attempt: &Attempt, refusal: Refusal, asked_now: bool) {
+        tracing::debug!(
+            session_id = &*self.session_id,
+            fingerprint = attempt.fingerprint.as_deref(),
+            reason = refusal.reason.as_str(),
+            "key not accepted"
+        );
+        match refusal.verdict() {
+            Verdict::Denied => {
+                if let Some(offers) = self.offers_of(&attempt.user) {
+                    offers.asked(attempt.request_id.as_deref());
+                    offers.add(attempt.fingerprint.as_deref(), refusal);
+                }
+            }
+            Verdict::Invalid | Verdict::Unavailable => {
+                self.refused_offers = None;
+                if asked_now {
+                    attempt.refuse(refusal);
+                }
+            }
+        }
+    }
+
+    fn offers_of(&mut self, user: &str) -> Option<&mut RefusedOffers> {
+        let offers = self.refused_offers.as_mut();
+        offers.filter(|offers| offers.are_of(user))
+    }
+
+    /// Writes down that none of the keys that were offered was accepted.
+    fn tell_refused_offers(&mut self) {
+        if let Some(offers) = self.refused_offers.take() {
+            offers.tell();
         }
     }
 
@@ -227,8 +221,14 @@ impl ConnectionAuth {
     pub async fn key_proved(&mut self, user: &str, key: &OfferedKey) -> Outcome {
         let mut attempt = self.begin(user, AuthMethod::PublicKey);
         attempt.fingerprint = Some(key.fingerprint());
-        let judged = match self.judge_key(&mut attempt, key).await {
-            Ok(config) if self.authenticator.settings.methods == Methods::KeyAndPassword => {
+        let judged = self.judge_key(&mut attempt, key).await;
+        // The offers before the proof are part of it; those of another user are not.
+        if self.offers_of(user).is_some() {
+            self.refused_offers = None;
+        }
+        self.tell_refused_offers();
+        let entered = match judged {
+            Ok(config) if self.methods() == Methods::KeyAndPassword => {
                 self.proven = Some(Proven {
                     user: user.into(),
                     config,
@@ -236,46 +236,20 @@ impl ConnectionAuth {
                 });
                 return Outcome::PasswordRequired;
             }
-            judged => judged,
+            Ok(config) => {
+                let client = attempt.client.clone();
+                let entering = attempt.enter(config);
+                client.wait_for(&self.authenticator, entering).await
+            }
+            Err(refusal) => Some(Err(attempt.refuse(refusal))),
         };
-        match self.open(judged).await {
-            Ok((config, opened)) => self.accept(attempt, config, opened),
-            Err(refusal) => {
+        match entered {
+            Some(Ok(user)) => Outcome::Accepted(user),
+            Some(Err(_)) | None => {
                 // A client may prove without having offered.
                 self.key_offers = self.key_offers.saturating_add(1);
-                self.finish(&attempt, Err(refusal));
                 self.refused()
             }
-        }
-    }
-
-    async fn judge_password(&mut self, attempt: &mut Attempt, password: Secret) -> Judged {
-        let settings = self.authenticator.settings;
-        self.check_bounds()?;
-        self.attempts = self.attempts.saturating_add(1);
-        let proven = self.proven.as_ref();
-        let proven = proven.is_some_and(|proven| proven.user == attempt.user);
-        if !settings.methods.password_first() && !proven {
-            return Err(Reason::MethodNotAllowed.into());
-        }
-        admission::check_name(settings.user_names, &attempt.user)?;
-        admission::check_password(password.expose(), settings.password_bytes_max)?;
-        let Authenticator { shared, clock, .. } = &*self.authenticator;
-        let throttle = &shared.throttle;
-        throttle.password(&attempt.user, self.source_ip, clock.now())?;
-        attempt.turn = throttle.turn(&attempt.user, self.source_ip).await;
-        // Whoever went before may have failed once too often.
-        throttle.password(&attempt.user, self.source_ip, clock.now())?;
-        let credential = Credential::Password(password.clone());
-        let answer = self.ask(attempt, credential).await;
-        let config = answer.map_err(|refusal| admission::without(refusal, &password))?;
-        match &self.proven {
-            // Revoked between the key and the password is revoked.
-            Some(proven) if !settings.methods.password_first() => {
-                attempt.asked = proven.asked;
-                Ok(admission::agree(&proven.config, config)?)
-            }
-            Some(_) | None => Ok(config),
         }
     }
 
@@ -292,7 +266,7 @@ impl ConnectionAuth {
         key.check()?;
         let config = self.look_up(attempt).await?;
         // The proof may come long after the answer.
-        self.admit(&config)?;
+        attempt.admit(&config)?;
         let reason = match key.found_in(&config.public_keys) {
             Listing::Listed => return Ok(config),
             Listing::Conditional => Reason::KeyOptionsUnsupported,
@@ -312,11 +286,27 @@ impl ConnectionAuth {
             attempt.asked = known.asked;
             return known.answer.clone();
         }
+        let Authenticator { shared, clock, .. } = &*self.authenticator;
+        let throttle = &shared.throttle;
+        if let Err(over) = throttle.look_up(&attempt.user, self.source_ip, clock.now()) {
+            if over.first {
+                shared.observer.locked_out(Lockout::Names);
+            }
+            return Err(Reason::TooManyNames.into());
+        }
         // Otherwise one connection could ask about every name there is.
         if !self.look_ups.is_empty() {
             self.attempts = self.attempts.saturating_add(1);
         }
-        let answer = self.ask(attempt, Credential::PublicKey).await;
+        attempt.request_id = Some(self.next_request_id());
+        if let Some(offers) = self.offers_of(&attempt.user) {
+            offers.asked(attempt.request_id.as_deref());
+        }
+        let asking = attempt.clone();
+        let asking = async move { asking.ask(Credential::PublicKey).await };
+        let client = attempt.client.clone();
+        let answer = client.wait_for(&self.authenticator, asking).await;
+        let answer = answer.unwrap_or_else(|| Err(Reason::FlightLost.into()));
         self.look_ups.push(LookUp {
             user: attempt.user.clone(),
             request_id: attempt.request_id.clone().unwrap_or_default(),
@@ -326,29 +316,10 @@ impl ConnectionAuth {
         answer
     }
 
-    async fn ask(&mut self, attempt: &mut Attempt, credential: Credential) -> Judged {
+    /// Names a question: unique as long as session ids are, and readable beside them.
+    fn next_request_id(&mut self) -> Box<str> {
         self.questions = self.questions.saturating_add(1);
-        // Unique as long as session ids are, and readable beside them.
-        let request_id: Box<str> = format!("{}-{}", self.session_id, self.questions).into();
-        attempt.request_id = Some(request_id.clone());
-        let question = Question {
-            request_id,
-            username: attempt.user.clone(),
-            credential,
-            source_ip: self.source_ip,
-            session_id: self.session_id.clone(),
-        };
-        let config = self.authenticator.provider.ask(&question).await?;
-        self.admit(&config)?;
-        Ok(config)
-    }
-
-    fn admit(&self, config: &UserConfig) -> Result<(), Refusal> {
-        let Authenticator {
-            settings, clock, ..
-        } = &*self.authenticator;
-        admission::admit(config, settings.roles, self.source_ip, clock.wall())
-            .map_err(|reason| Refusal::new(reason).of_provider(&config.provider))
+        format!("{}-{}", self.session_id, self.questions).into()
     }
 
     fn check_bounds(&self) -> Result<(), Reason> {
@@ -361,6 +332,12 @@ impl ConnectionAuth {
         Ok(())
     }
 
+    async fn hold_back(&self, began: tokio::time::Instant, refusals: u32) {
+        let unit = self.authenticator.limits.refusal_delay;
+        let delay = refusal_delay(unit, refusals, began.elapsed());
+        tokio::time::sleep_until(began + delay).await;
+    }
+
     fn refused(&self) -> Outcome {
         let limits = &self.authenticator.limits;
         Outcome::Refused {
@@ -369,89 +346,27 @@ impl ConnectionAuth {
         }
     }
 
-    /// Opens S3 for whom the provider let in: who cannot have it is not let in.
-    async fn open(&self, judged: Judged) -> Result<(Arc<UserConfig>, Opened), Refusal> {
-        let config = judged?;
-        let grant = super::grant(&config, &self.session_id);
-        match self.authenticator.stores.open(grant).await {
-            Ok(opened) => Ok((config, opened)),
-            Err(refusal) => Err(refusal.of_provider(&config.provider)),
-        }
-    }
-
-    fn accept(&self, attempt: Attempt, config: Arc<UserConfig>, opened: Opened) -> Outcome {
-        let logged_in = &self.authenticator.shared.logged_in;
-        let Some(entry) = logged_in.enter(&attempt.user, &config.user, attempt.asked) else {
-            self.finish(&attempt, Err(Reason::Revoked.into()));
-            return self.refused();
-        };
-        self.finish(&attempt, Ok(&config));
-        Outcome::Accepted(AuthenticatedUser {
-            config,
-            login_name: attempt.user,
-            method: attempt.method,
-            source_ip: self.source_ip,
-            session_id: self.session_id.clone(),
-            entry,
-            opened,
-        })
-    }
-
     fn begin(&self, user: &str, method: AuthMethod) -> Attempt {
         Attempt {
+            authenticator: Arc::clone(&self.authenticator),
+            source_ip: self.source_ip,
+            session_id: self.session_id.clone(),
             user: user.into(),
             method,
             fingerprint: None,
             request_id: None,
             asked: self.authenticator.shared.logged_in.moment(),
-            turn: None,
             started: self.authenticator.clock.now(),
+            login_by: self.login_by,
+            client: Client::default(),
         }
-    }
-
-    fn finish(&self, attempt: &Attempt, judged: Result<&UserConfig, Refusal>) {
-        let (config, refusal) = match judged {
-            Ok(config) => (Some(config), None),
-            Err(refusal) => (None, Some(refusal)),
-        };
-        let let_in_by = config.map(|config| config.provider.clone());
-        let provider = match &refusal {
-            None => let_in_by.filter(|name| !name.is_empty()),
-            Some(refusal) => refusal.provider.clone(),
-        };
-        let clock = &self.authenticator.clock;
-        let record = AttemptRecord {
-            user: loggable(&attempt.user),
-            method: attempt.method,
-            source_ip: self.source_ip,
-            session_id: self.session_id.clone(),
-            refusal,
-            request_id: attempt.request_id.clone(),
-            fingerprint: attempt.fingerprint.clone(),
-            provider,
-            role: config.and_then(|config| config.role.clone()),
-            warnings: config.map_or_else(Vec::new, |config| config.warnings.clone()),
-            duration: clock.now().saturating_duration_since(attempt.started),
-        };
-        record.log();
-        let observer = &self.authenticator.shared.observer;
-        observer.attempt_finished(&record);
     }
 }
 
-/// One attempt while it is judged.
-#[derive(Debug)]
-struct Attempt {
-    user: Box<str>,
-    method: AuthMethod,
-    fingerprint: Option<Box<str>>,
-    /// The question that was asked, once it was.
-    request_id: Option<Box<str>>,
-    /// Before the question.
-    asked: Moment,
-    /// Held from before the question until a failure is counted.
-    turn: Option<Turn>,
-    started: Instant,
+impl Drop for ConnectionAuth {
+    fn drop(&mut self) {
+        self.tell_refused_offers();
+    }
 }
 
 /// Says when a refused password is answered, from the beginning of the attempt.

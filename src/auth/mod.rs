@@ -10,11 +10,12 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::admission::{Methods, Roles};
 pub use self::attempt::{AttemptObserver, AttemptRecord};
-pub use self::connection::{AuthSettings, Authenticator, ConnectionAuth, Outcome, Shared};
+pub use self::authenticator::{AuthSettings, Authenticator, Shared};
+pub use self::connection::{ConnectionAuth, Outcome};
 pub use self::keys::OfferedKey;
 pub use self::logged_in::LoggedIn;
 use self::logged_in::LoginEntry;
-pub use self::throttle::{Throttle, ThrottleSettings};
+pub use self::throttle::{Lockout, Throttle, ThrottleSettings};
 use crate::idp::UserConfig;
 pub use crate::idp::{AuthMethod, UserNameRule, host_of};
 use crate::refusal::Reason;
@@ -23,9 +24,12 @@ use crate::storage::credentials::{AssumedRole, Grant, Opened};
 
 mod admission;
 mod attempt;
+mod authenticator;
 mod connection;
+mod judgement;
 mod keys;
 mod logged_in;
+mod offers;
 mod throttle;
 
 /// Says why nobody could log in with a password, whatever the provider thinks of it.

@@ -1,24 +1,29 @@
-//! Login throttling and lock-outs: who failed too often has to wait.
+//! Brute-force protection: who failed too often has to wait.
 //!
 //! Failures are counted for a user name together with the source, and for a source alone, never
 //! for a name alone: anybody could lock a partner out. Refusals of the same pair come ever later,
-//! and from a bound on a pair or a source is refused without asking anybody. Of one pair at most
-//! `failures_max` questions are under way at once: guesses that come together wait in line.
+//! and from a bound on a pair or a source is refused without asking anybody. At most as many
+//! questions of one pair run at once as it may fail: guesses that come together wait in line.
 //!
-//! Behind a balancer that hides its clients all of them are one source. Therefore, as long as
-//! every login comes from one address, the rule for sources rests and a pair waits only briefly.
+//! Behind a load balancer that hides its clients all of them are one source. Therefore, as long as
+//! every login comes from one address, the rules for sources rest and a pair waits only briefly.
+
+mod names;
+mod table;
 
 use std::collections::HashMap;
-use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use self::names::{Look, Names};
+use self::table::{Failure, Rule, Table, Window};
+use crate::idp::history::LoginHistory;
 use crate::idp::{Network, folded, host_of};
 use crate::limits;
-use crate::refusal::{Counts, Reason};
+use crate::refusal::{Counts, Reason, Refusal};
 
 /// What the operator allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +32,8 @@ pub struct ThrottleSettings {
     pub failures_max: u32,
     /// The same from one source, whatever the name.
     pub failures_per_source_max: u32,
+    /// Names whose keys one source may look up within the window, without logging in.
+    pub names_per_source_max: usize,
     pub window: Duration,
     /// How long a pair or a source is refused from then on.
     pub lockout: Duration,
@@ -39,6 +46,7 @@ impl Default for ThrottleSettings {
         Self {
             failures_max: 10,
             failures_per_source_max: 100,
+            names_per_source_max: 100,
             window: Duration::from_secs(900),
             lockout: Duration::from_secs(900),
             unthrottled: Vec::new(),
@@ -46,10 +54,41 @@ impl Default for ThrottleSettings {
     }
 }
 
+/// Who is kept out from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lockout {
+    /// A user at a source.
+    User,
+    Source,
+    /// A source, for look-ups of names that it has not asked about before.
+    Names,
+}
+
+impl Lockout {
+    /// Returns the word of the metric.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Source => "source",
+            Self::Names => "names",
+        }
+    }
+}
+
+/// What follows from a refused password.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Penalty {
+    /// Refusals of this pair that make the next one come later.
+    pub(super) refusals: u32,
+    pub(super) lockouts: Vec<Lockout>,
+}
+
 /// Remembers failures, for the whole process.
 #[derive(Debug)]
 pub struct Throttle {
     settings: ThrottleSettings,
+    history: Arc<LoginHistory>,
     book: Mutex<Book>,
 }
 
@@ -57,6 +96,7 @@ pub struct Throttle {
 struct Book {
     pairs: Table<(Box<str>, IpAddr)>,
     sources: Table<IpAddr>,
+    names: Names,
     crowd: Crowd,
     /// Where questions of a pair wait for each other; as many as there are connections at most.
     lines: HashMap<(Box<str>, IpAddr), Weak<Semaphore>>,
@@ -66,16 +106,20 @@ struct Book {
 
 impl Throttle {
     #[must_use]
-    pub fn new(settings: ThrottleSettings) -> Self {
-        let book = Mutex::default();
-        Self { settings, book }
+    pub fn new(settings: ThrottleSettings, history: Arc<LoginHistory>) -> Self {
+        Self {
+            settings,
+            history,
+            book: Mutex::default(),
+        }
     }
 
     /// Says whether somebody may be asked about a password of this user.
     pub(super) fn password(&self, user: &str, source: IpAddr, now: Instant) -> Result<(), Reason> {
         self.source(source, now)?;
         let (mut book, pair) = (self.book(), pair(user, source));
-        if !self.is_unthrottled(source) && book.pairs.is_locked(&pair, now) {
+        let forgotten_at = |provider: &str| self.history.statuses_forgotten_at(provider);
+        if !self.is_unthrottled(source) && book.pairs.is_locked(&pair, now, forgotten_at) {
             return Err(Reason::LockedOut);
         }
         Ok(())
@@ -83,7 +127,7 @@ impl Throttle {
 
     /// Waits until another question about this user may be under way.
     ///
-    /// Hold it until the failure is counted, and look at the lock again once you have it.
+    /// Hold it until the failure is counted; recheck the lock once you have it.
     pub(super) async fn turn(&self, user: &str, source: IpAddr) -> Option<Turn> {
         if self.is_unthrottled(source) {
             return None;
@@ -113,50 +157,136 @@ impl Throttle {
         let mut book = self.book();
         book.crowd.saw(host_of(source), now);
         let rests = book.crowd.is_one(now);
-        if !self.is_unthrottled(source) && !rests && book.sources.is_locked(&host_of(source), now) {
+        let nothing = |_: &str| None;
+        if !self.is_unthrottled(source)
+            && !rests
+            && book.sources.is_locked(&host_of(source), now, nothing)
+        {
             return Err(Reason::SourceLockedOut);
         }
         Ok(())
     }
 
-    /// Counts a password that was refused; returns how many there were of this pair.
-    pub(super) fn failed(&self, user: &str, source: IpAddr, counts: Counts, now: Instant) -> u32 {
-        if counts == Counts::Nothing || self.is_unthrottled(source) {
-            return 0;
+    /// Says whether the keys of this user may be looked up for this source.
+    pub(super) fn look_up(
+        &self,
+        user: &str,
+        source: IpAddr,
+        now: Instant,
+    ) -> Result<(), NamesOverBound> {
+        let known = self.history.known().contains(user, source, now);
+        let mut book = self.book();
+        if known || self.is_unthrottled(source) || book.crowd.is_one(now) {
+            return Ok(());
         }
         let settings = &self.settings;
-        let mut book = self.book();
-        let one_source = book.crowd.is_one(now);
-        let pair_lockout = if one_source {
-            settings.lockout.min(limits::LOCKOUT_BEHIND_ONE_SOURCE)
-        } else {
-            settings.lockout
+        let (most, window) = (settings.names_per_source_max, settings.window);
+        let looked = book
+            .names
+            .look(host_of(source), &key(user), most, window, now);
+        match looked {
+            Look::Allowed => Ok(()),
+            Look::OverBound { first } => {
+                if first {
+                    let seconds = window.as_secs();
+                    tracing::warn!(
+                        %source,
+                        user = &*super::attempt::loggable(user),
+                        names = most,
+                        seconds,
+                        "source locked out of key look-ups: too many user names"
+                    );
+                }
+                Err(NamesOverBound { first })
+            }
+        }
+    }
+
+    /// Counts a refused password for what it is.
+    pub(super) fn refused(
+        &self,
+        user: &str,
+        source: IpAddr,
+        refusal: &Refusal,
+        now: Instant,
+    ) -> Penalty {
+        let failure = match refusal.reason.counts() {
+            Counts::Nothing => return Penalty::default(),
+            Counts::Delay => Failure::Slow,
+            Counts::Pair => Failure::Status(refusal.provider.as_deref().unwrap_or("")),
+            Counts::PairAndSource => Failure::Wrong,
         };
+        if self.is_unthrottled(source) {
+            return Penalty::default();
+        }
+        let mut book = self.book();
+        let rests = book.crowd.is_one(now);
+        let (mut lockouts, settings) = (Vec::new(), &self.settings);
         let by_pair = Rule {
             failures_max: settings.failures_max,
             window: Window::AfterLast(settings.window),
-            lockout: pair_lockout,
+            lockout: if rests {
+                settings.lockout.min(limits::LOCKOUT_BEHIND_ONE_SOURCE)
+            } else {
+                settings.lockout
+            },
         };
-        let by_source = Rule {
+        let forgotten_at = |provider: &str| self.history.statuses_forgotten_at(provider);
+        let counted = book
+            .pairs
+            .count(pair(user, source), failure, now, by_pair, forgotten_at);
+        if counted.locked_now {
+            lockouts.push(Lockout::User);
+            tracing::warn!(
+                %source,
+                user = &*super::attempt::loggable(user),
+                failures = counted.failures,
+                seconds = by_pair.lockout.as_secs(),
+                "user locked out at this source"
+            );
+        }
+        if failure == Failure::Wrong && self.count_source(&mut book, source, rests, now) {
+            lockouts.push(Lockout::Source);
+        }
+        Penalty {
+            refusals: counted.refusals,
+            lockouts,
+        }
+    }
+
+    /// Counts a wrong password of a source; says whether it is locked out by it.
+    fn count_source(&self, book: &mut Book, source: IpAddr, rests: bool, now: Instant) -> bool {
+        let settings = &self.settings;
+        let rule = Rule {
             failures_max: settings.failures_per_source_max,
             window: Window::AfterFirst(settings.window),
             lockout: settings.lockout,
         };
-        let pair = book.pairs.count(pair(user, source), now, by_pair);
-        if pair.locked_now {
-            let seconds = pair_lockout.as_secs();
-            tracing::warn!(%source, failures = pair.failures, seconds, "user locked out at this source");
+        let counted = book
+            .sources
+            .count(host_of(source), Failure::Wrong, now, rule, |_| None);
+        if !counted.locked_now {
+            return false;
         }
-        match counts {
-            Counts::PairAndSource => book.failed_from(source, one_source, now, by_source),
-            Counts::Pair | Counts::Nothing => {}
+        let failures = counted.failures;
+        if !rests {
+            let seconds = settings.lockout.as_secs();
+            tracing::warn!(%source, failures, seconds, "source locked out");
+        } else if !std::mem::replace(&mut book.warned, true) {
+            // A load balancer in front would be the reason, or a single client.
+            tracing::warn!(
+                %source,
+                "every login comes from one address: sources are not locked out"
+            );
         }
-        pair.failures
+        !rests
     }
 
-    /// Forgets the failures of a user at a source: the right password has come.
+    /// Forgets the failures of a user at a source: they are in.
     pub(super) fn succeeded(&self, user: &str, source: IpAddr) {
-        self.book().pairs.0.remove(&pair(user, source));
+        let mut book = self.book();
+        book.pairs.forget(&pair(user, source));
+        book.names.forget(host_of(source), &key(user));
     }
 
     /// Forgets the failures of a user, of a source, of both together, or of everybody; returns how
@@ -164,16 +294,17 @@ impl Throttle {
     pub fn unlock(&self, user: Option<&str>, source: Option<IpAddr>) -> usize {
         let mut book = self.book();
         let (user, source) = (user.map(key), source.map(host_of));
-        let before = book.pairs.0.len().saturating_add(book.sources.0.len());
         let meant = |of: &IpAddr| source.is_none_or(|source| *of == source);
-        book.pairs
-            .0
-            .retain(|(name, of), _| !(user.as_ref().is_none_or(|user| name == user) && meant(of)));
+        let mut unlocked = book
+            .pairs
+            .drop_if(|(name, of)| user.as_ref().is_none_or(|user| name == user) && meant(of));
         // A user is let in again only if the source is, too.
         if user.is_none() || source.is_some() {
-            book.sources.0.retain(|of, _| !meant(of));
+            unlocked = unlocked
+                .saturating_add(book.sources.drop_if(meant))
+                .saturating_add(book.names.unlock(source));
         }
-        before.saturating_sub(book.pairs.0.len().saturating_add(book.sources.0.len()))
+        unlocked
     }
 
     pub(super) fn is_unthrottled(&self, source: IpAddr) -> bool {
@@ -186,20 +317,11 @@ impl Throttle {
     }
 }
 
-impl Book {
-    fn failed_from(&mut self, source: IpAddr, one_source: bool, now: Instant, rule: Rule) {
-        let all = self.sources.count(host_of(source), now, rule);
-        if !all.locked_now {
-            return;
-        }
-        if !one_source {
-            let seconds = rule.lockout.as_secs();
-            tracing::warn!(%source, failures = all.failures, seconds, "source locked out");
-        } else if !std::mem::replace(&mut self.warned, true) {
-            // A balancer in front would be the reason, or a single client.
-            tracing::warn!(%source, "every login comes from one address: sources are not locked out");
-        }
-    }
+/// A source has looked up the keys of too many names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NamesOverBound {
+    /// The first refusal of the window.
+    pub(super) first: bool,
 }
 
 /// A place in the line of a pair, given up when it is dropped.
@@ -217,110 +339,6 @@ fn key(user: &str) -> Box<str> {
     let end = user.char_indices().nth(limits::USER_NAME_BYTES_MAX);
     let kept = end.and_then(|(at, _)| user.get(..at));
     folded(kept.unwrap_or(user))
-}
-
-/// A bound on failures, and what follows.
-#[derive(Debug, Clone, Copy)]
-struct Rule {
-    failures_max: u32,
-    window: Window,
-    lockout: Duration,
-}
-
-/// When failures are forgotten.
-#[derive(Debug, Clone, Copy)]
-enum Window {
-    /// Each failure keeps those before it.
-    AfterLast(Duration),
-    /// An office never is without a failure for long: the old ones go whatever comes.
-    AfterFirst(Duration),
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Entry {
-    failures: u32,
-    last: Instant,
-    /// After this nothing is known of the key any more.
-    forgotten_at: Instant,
-    locked_until: Option<Instant>,
-}
-
-/// What came of counting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Counted {
-    failures: u32,
-    /// The bound was reached by this one.
-    locked_now: bool,
-}
-
-/// Failures by key; bounded, the oldest entries go first.
-#[derive(Debug)]
-struct Table<K>(HashMap<K, Entry>);
-
-impl<K> Default for Table<K> {
-    fn default() -> Self {
-        Self(HashMap::new())
-    }
-}
-
-impl<K: Hash + Eq + Clone> Table<K> {
-    fn is_locked(&mut self, key: &K, now: Instant) -> bool {
-        let Some(entry) = self.0.get(key) else {
-            return false;
-        };
-        if entry.forgotten_at <= now {
-            self.0.remove(key);
-            return false;
-        }
-        entry.locked_until.is_some_and(|until| now < until)
-    }
-
-    fn count(&mut self, key: K, now: Instant, rule: Rule) -> Counted {
-        if !self.0.contains_key(&key) {
-            self.make_room(now);
-        }
-        let (Window::AfterLast(window) | Window::AfterFirst(window)) = rule.window;
-        let fresh = Entry {
-            failures: 0,
-            last: now,
-            forgotten_at: now + window,
-            locked_until: None,
-        };
-        let entry = self.0.entry(key).or_insert(fresh);
-        if entry.forgotten_at <= now {
-            *entry = fresh;
-        }
-        entry.failures = entry.failures.saturating_add(1);
-        entry.last = now;
-        if let Window::AfterLast(window) = rule.window {
-            entry.forgotten_at = now + window;
-        }
-        let locked_now = entry.failures >= rule.failures_max;
-        if locked_now {
-            let until = now + rule.lockout;
-            entry.locked_until = Some(until);
-            entry.forgotten_at = entry.forgotten_at.max(until);
-        }
-        Counted {
-            failures: entry.failures,
-            locked_now,
-        }
-    }
-
-    /// Keeps the table in its bound: first what is over goes, then a part of the oldest.
-    fn make_room(&mut self, now: Instant) {
-        if self.0.len() < limits::THROTTLE_ENTRIES_MAX {
-            return;
-        }
-        self.0.retain(|_, entry| entry.forgotten_at > now);
-        if self.0.len() < limits::THROTTLE_ENTRIES_MAX {
-            return;
-        }
-        let mut ages: Vec<Instant> = self.0.values().map(|entry| entry.last).collect();
-        ages.sort_unstable();
-        let oldest = ages.get(ages.len() / 16).copied().unwrap_or(now);
-        self.0.retain(|_, entry| entry.last > oldest);
-    }
 }
 
 /// Whether logins come from more than one source.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Failure;
 use crate::auth::{AuthSettings, Methods, Roles, ThrottleSettings, UserNameRule};
@@ -11,8 +12,10 @@ use crate::idp::api_gateway::{self, ApiGateway, ApiGatewaySettings};
 use crate::idp::breaker::Guarded;
 use crate::idp::cache::{CacheSettings, Cached};
 use crate::idp::follow::Followed;
+use crate::idp::history::LoginHistory;
 use crate::idp::lambda::{Lambda, LambdaSettings};
 use crate::idp::metered::Metered;
+use crate::idp::places::{Bounded, PlacesSettings};
 use crate::idp::router::{Route, Router};
 use crate::idp::signature::{Keys, Signing};
 use crate::idp::static_file::StaticFile;
@@ -161,11 +164,12 @@ fn unusable(name: &str, error: &dyn std::error::Error) -> Failure {
 pub(super) fn ports(
     config: &Config,
     opened: &[Opened<'_>],
+    history: &Arc<LoginHistory>,
     metrics: &Arc<Metrics>,
 ) -> std::io::Result<(Vec<Port>, Vec<Arc<Cached>>)> {
     let (mut caches, mut asked) = (Vec::new(), Vec::new());
     for opened in opened {
-        let (provider, cache) = remembered(config, opened, metrics)?;
+        let (provider, cache) = remembered(config, opened, history, metrics)?;
         caches.extend(cache);
         asked.push((opened, provider));
     }
@@ -234,6 +238,7 @@ fn routed(config: &Config, asked: &[Asked<'_, '_>]) -> Vec<Port> {
 fn remembered(
     config: &Config,
     opened: &Opened<'_>,
+    history: &Arc<LoginHistory>,
     metrics: &Arc<Metrics>,
 ) -> std::io::Result<(Arc<dyn IdentityProvider>, Option<Arc<Cached>>)> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -245,17 +250,37 @@ fn remembered(
         Arc::clone(&clock),
     ));
     let identity = opened.identity;
-    let guarded: Arc<dyn IdentityProvider> = match identity.breaker_failures {
-        // Nobody is asked.
-        _ if opened.file.is_some() => counted,
-        0 => counted,
-        failures => {
-            let (name, metrics, clock) = (opened.name, Arc::clone(metrics), Arc::clone(&clock));
-            Arc::new(Guarded::new(counted, name, failures, metrics, clock))
-        }
+    // Nobody is asked about a file: it does not fail, and is as quick as the cache.
+    let is_file = opened.file.is_some();
+    let guarded: Arc<dyn IdentityProvider> = if is_file {
+        counted
+    } else {
+        Arc::new(Guarded::new(
+            counted,
+            opened.name,
+            identity.breaker_failures,
+            Arc::clone(history),
+            Arc::clone(metrics),
+            Arc::clone(&clock),
+        ))
     };
-    if opened.file.is_some() {
-        return Ok((guarded, None));
+    let places = PlacesSettings {
+        questions_max: identity.questions_max,
+        total_timeout: if is_file {
+            Duration::ZERO
+        } else {
+            identity.total_timeout
+        },
+    };
+    let bounded: Arc<dyn IdentityProvider> = Arc::new(Bounded::new(
+        guarded,
+        opened.name,
+        places,
+        Arc::clone(metrics),
+        Arc::clone(&clock),
+    ));
+    if is_file {
+        return Ok((bounded, None));
     }
     let settings = CacheSettings {
         provider: opened.name.into(),
@@ -268,7 +293,7 @@ fn remembered(
         spread_percent: SPREAD_PERCENT,
         bytes_max: identity.cache.bytes_max,
     };
-    let cached = Arc::new(Cached::new(guarded, settings, Arc::clone(metrics), clock)?);
+    let cached = Arc::new(Cached::new(bounded, settings, Arc::clone(metrics), clock)?);
     Ok((cached.clone(), Some(cached)))
 }
 
@@ -288,6 +313,7 @@ pub(super) fn throttle(login: &config::Login) -> Result<ThrottleSettings, Failur
     Ok(ThrottleSettings {
         failures_max: count(login.failures_max),
         failures_per_source_max: count(login.failures_per_source_max),
+        names_per_source_max: login.names_per_source_max,
         window: login.failure_window,
         lockout: login.lockout,
         unthrottled: networks.collect::<Result<_, _>>()?,

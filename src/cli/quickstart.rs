@@ -19,6 +19,7 @@ use crate::auth::{AuthSettings, ThrottleSettings};
 use crate::clock::SystemClock;
 use crate::config;
 use crate::gateway::{Entrance, Gateway, GatewayParts};
+use crate::idp::history::LoginHistory;
 use crate::idp::webhook::{Webhook, WebhookSettings};
 use crate::idp::{IdentityProvider, Judged, Question};
 use crate::limits::{self, Limits};
@@ -79,6 +80,8 @@ async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> 
     let settings = WebhookSettings::new(&webhook, SERVER_ID);
     let provider = Webhook::new(settings).context("--webhook cannot be used")?;
     let (metrics, clock) = (Arc::new(Metrics::default()), Arc::new(SystemClock));
+    let throttle = ThrottleSettings::default();
+    let history = Arc::new(LoginHistory::new(throttle.window));
     let meter = Meter::new(clock.clone(), Arc::<Metrics>::clone(&metrics));
     let gateway = Gateway::start(GatewayParts {
         entrances: vec![Entrance {
@@ -90,7 +93,8 @@ async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> 
             auth: AuthSettings::default(),
         }],
         caches: Vec::new(),
-        throttle: ThrottleSettings::default(),
+        throttle,
+        history,
         host_keys: HostKeys::new(vec![host_key])?,
         stores: Arc::new(Own::of(connect(&s3).await?, meter, clock)),
         limits: Limits::default(),

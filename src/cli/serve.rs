@@ -15,6 +15,7 @@ use crate::clock::SystemClock;
 use crate::config::{self, Config, LogFormat};
 use crate::gateway::{Entrance, Gateway, GatewayParts};
 use crate::idp::follow::follow;
+use crate::idp::history::LoginHistory;
 use crate::metrics::Metrics;
 use crate::ssh::{HostKey, HostKeys, Listener};
 use crate::storage::s3::{Credentials, Encryption, Settings, Timeouts};
@@ -54,7 +55,8 @@ async fn serve(
         following.spawn(follow(followed, signal(SignalKind::hangup())?));
     }
     let signing_keys = opened.iter().filter_map(|one| one.keys.clone()).collect();
-    let (ports, caches) = providers::ports(config, &opened, &metrics)?;
+    let history = Arc::new(LoginHistory::new(config.login.failure_window));
+    let (ports, caches) = providers::ports(config, &opened, &history, &metrics)?;
     let admin = match config.admin.listen {
         Some(address) => {
             let bound = Admin::bind(address, AdminLimits::default()).await;
@@ -67,6 +69,7 @@ async fn serve(
         entrances,
         caches,
         throttle,
+        history,
         host_keys,
         stores,
         limits: config.limits.clone(),

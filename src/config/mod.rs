@@ -62,6 +62,7 @@ pub struct Config {
 pub struct Login {
     pub failures_max: usize,
     pub failures_per_source_max: usize,
+    pub names_per_source_max: usize,
     pub failure_window: Duration,
     pub lockout: Duration,
     /// Networks as text.
@@ -130,6 +131,7 @@ pub struct Identity {
     pub hmac_secret: Option<Secret>,
     /// Unanswered questions in a row after which a provider is left alone; 0 = never.
     pub breaker_failures: usize,
+    pub questions_max: usize,
     pub token: Token,
     pub connect_timeout: Duration,
     pub total_timeout: Duration,
@@ -373,6 +375,7 @@ impl Default for Identity {
             signing: Signing::default(),
             hmac_secret: None,
             breaker_failures: 5,
+            questions_max: 64,
             token: Token::default(),
             connect_timeout: Duration::from_secs(3),
             total_timeout: Duration::from_secs(8),
@@ -393,6 +396,7 @@ impl Default for Login {
         Self {
             failures_max: 10,
             failures_per_source_max: 100,
+            names_per_source_max: 100,
             failure_window: Duration::from_secs(900),
             lockout: Duration::from_secs(900),
             unthrottled_networks: Vec::new(),

@@ -217,7 +217,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("identity", "signing_audience", K::OptionalText(|c| &mut c.identity.signing.audience), "`aud` of signed questions; the origin of the URL without it"),
     S::new("identity", "signing_lifetime_seconds", K::Seconds(1..=3_600, |c| &mut c.identity.signing.lifetime), "How long the signature of a question holds"),
     S::new("identity", "hmac_secret", K::Secret(|c| &mut c.identity.hmac_secret), "Signs every question with HMAC-SHA256 in `X-Portcullis-Signature`"),
-    S::new("identity", "breaker_failures", K::Count(0..=1_000, |c| &mut c.identity.breaker_failures), "Unanswered questions of one method (password or key) in a row after which the provider is left alone with its like for a pause, which grows from 1 to 30 seconds; 0 = never"),
+    S::new("identity", "breaker_failures", K::Count(0..=1_000, |c| &mut c.identity.breaker_failures), "Consecutive unanswered questions of one kind (password or key) that open the circuit breaker for 1 to 30 seconds: connections that failed, and time-outs and errors of three different users who were let in before; 0 = never"),
+    S::new("identity", "questions_max", K::Count(2..=10_000, |c| &mut c.identity.questions_max), "Questions that the provider is asked at once; half are kept for users who were let in before, and one source has eight at most"),
     S::new("identity", "token_jwks_url", K::OptionalText(|c| &mut c.identity.token.jwks_url), "Where the public keys of tokens are (JWKS); `https://`, or `http://` to this host"),
     S::new("identity", "token_jwks_file", K::OptionalText(|c| &mut c.identity.token.jwks_file), "The same as a file; it is read again when it changes"),
     S::new("identity", "token_jwks_fresh_seconds", K::Seconds(10..=86_400, |c| &mut c.identity.token.jwks_fresh_for), "How long keys from `token_jwks_url` are used before they are fetched again"),
@@ -309,6 +310,7 @@ pub(super) const SETTINGS: &[Setting] = &[
 
     S::new("login", "failures_max", K::Count(1..=1_000_000, |c| &mut c.login.failures_max), "Wrong passwords of one user from one source, within the window, after which both together are locked out"),
     S::new("login", "failures_per_source_max", K::Count(1..=1_000_000, |c| &mut c.login.failures_per_source_max), "Wrong passwords from one source (IPv6: one /64), whatever the user, after which the source is locked out; it rests while every login comes from one address"),
+    S::new("login", "names_per_source_max", K::Count(1..=10_000, |c| &mut c.login.names_per_source_max), "User names whose keys one source (IPv6: one /64) may look up within the window without logging in; not enforced while all logins come from one address (a load balancer)"),
     S::new("login", "failure_window_seconds", K::Seconds(SECONDS, |c| &mut c.login.failure_window), "How long failures count: those of a user and a source from the last one on, those of a source alone from the first one on"),
     S::new("login", "lockout_seconds", K::Seconds(SECONDS, |c| &mut c.login.lockout), "How long a lock-out lasts"),
     S::new("login", "unthrottled_networks", K::Texts(|c| &mut c.login.unthrottled_networks), "Sources that are never locked out and may take every place before login, such as a balancer that hides its clients: addresses or networks"),

@@ -3,6 +3,8 @@
 //!
 //! Passwords and look-ups of keys have a breaker each: some services answer the one and fail at
 //! every other, and must not seem gone because of it.
+//!
+//! What only strangers met with opens no breaker, and no older answer stands in because of it.
 
 mod state;
 
@@ -10,11 +12,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use self::state::{Breaker, Ending, Pass};
-use super::{AuthMethod, IdentityProvider, Judged, Question};
+use self::state::{Asker, Breaker, Ending, Pass, WITNESSES};
+use super::history::LoginHistory;
+use super::{AuthMethod, IdentityProvider, Judged, Question, folded};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::refusal::{Reason, Refusal, Verdict};
+use crate::refusal::{Health, Reason, Refusal};
 
 #[derive(Debug)]
 struct Breakers {
@@ -39,31 +42,42 @@ impl Breakers {
 #[derive(Debug)]
 pub struct Guarded {
     provider: Arc<dyn IdentityProvider>,
+    /// For the log and the metrics.
     name: Box<str>,
+    /// As answers name it: empty where there is only one.
+    provider_name: Box<str>,
     breakers: Mutex<Breakers>,
+    history: Arc<LoginHistory>,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
 }
 
 impl Guarded {
-    /// Puts a breaker before a provider that opens after so many failures in a row, at least one.
-    /// The only provider has no name.
+    /// Puts a breaker before a provider that opens after so many failures in a row; zero never
+    /// opens it.
     #[must_use]
     pub fn new(
         provider: Arc<dyn IdentityProvider>,
-        name: &str,
+        provider_name: &str,
         failures_max: usize,
+        history: Arc<LoginHistory>,
         metrics: Arc<Metrics>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        metrics.idp_breaker(label(name), false);
+        let name = match provider_name {
+            "" => "identity",
+            name => name,
+        };
+        metrics.idp_breaker(name, false);
         Self {
             provider,
             name: name.into(),
+            provider_name: provider_name.into(),
             breakers: Mutex::new(Breakers {
                 password: Breaker::new(failures_max),
                 public_key: Breaker::new(failures_max),
             }),
+            history,
             metrics,
             clock,
         }
@@ -73,7 +87,7 @@ impl Guarded {
         self.breakers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ended(&self, method: AuthMethod, pass: Pass, ending: Ending) {
+    fn ended(&self, method: AuthMethod, pass: Pass, ending: Ending<'_>) {
         let now = self.clock.now();
         let mut breakers = self.breakers();
         let breaker = breakers.of(method);
@@ -82,18 +96,38 @@ impl Guarded {
         let is_open = breaker.is_open();
         // Under the lock, so that the gauge and the log tell the last change last.
         if is_open != was_open {
-            self.metrics
-                .idp_breaker(label(&self.name), breakers.any_is_open());
-            let (provider, method) = (label(&self.name), method.as_str());
+            self.metrics.idp_breaker(&self.name, breakers.any_is_open());
+            let (provider, method) = (&*self.name, method.as_str());
             if is_open {
                 tracing::warn!(
                     provider,
                     method,
-                    "the identity provider is left alone for a while"
+                    "identity provider circuit breaker open: it is not asked for a while"
                 );
             } else {
-                tracing::info!(provider, method, "the identity provider answers again");
+                tracing::info!(
+                    provider,
+                    method,
+                    "identity provider circuit breaker closed: it answers again"
+                );
             }
+        }
+    }
+
+    /// Marks a refusal where an outage shows that others met with, too.
+    fn during_outage(&self, question: &Question, user: &str, refusal: Refusal) -> Refusal {
+        let now = self.clock.now();
+        // The asker is one of the known users, or none.
+        let others = || {
+            let known = self.history.known();
+            let users = known.users_of(&self.provider_name, WITNESSES + 1, now);
+            users.saturating_sub(usize::from(question.asking.known))
+        };
+        let method = question.credential.method();
+        if self.breakers().of(method).is_outage_for(user, others) {
+            refusal.during_outage()
+        } else {
+            refusal
         }
     }
 }
@@ -102,30 +136,68 @@ impl Guarded {
 impl IdentityProvider for Guarded {
     async fn ask(&self, question: &Question) -> Judged {
         let method = question.credential.method();
-        let admitted = self.breakers().of(method).admit(self.clock.now());
+        let user = folded(&question.username);
+        let asker = if question.asking.known {
+            Asker::Known
+        } else {
+            Asker::Stranger
+        };
+        let admitted = self
+            .breakers()
+            .of(method)
+            .admit(asker, &user, self.clock.now());
         let Some(pass) = admitted else {
-            self.metrics.idp_kept_back(label(&self.name));
+            self.metrics.idp_kept_back(&self.name);
             let refusal = Reason::BreakerOpen.because("it did not answer several times in a row");
-            return Err(refusal.of_provider(&self.name));
+            return Err(self.during_outage(question, &user, refusal));
         };
         let mut passage = Passage {
             guarded: self,
             method,
             pass,
-            ending: Ending::Abandoned,
+            ending: Ending::Unknown,
         };
-        let judged = self.provider.ask(question).await;
-        passage.ending = match judged.as_ref().map_err(Refusal::verdict) {
-            Err(Verdict::Unavailable) => Ending::Unavailable,
-            Ok(_) | Err(Verdict::Denied | Verdict::Invalid) => Ending::Answered,
+        let answer = self.provider.ask(question).await;
+        let health = match &answer {
+            Ok(_) => Health::Answered,
+            Err(refusal) => refusal.reason.health(),
         };
-        judged
+        let now = self.clock.now();
+        match &answer {
+            Err(refusal) if refusal.reason == Reason::StatusDenied => {
+                self.history.status_refused(&self.provider_name, now);
+            }
+            _ if health == Health::Answered => self.history.answered(&self.provider_name, now),
+            Ok(_) | Err(_) => {}
+        }
+        passage.ending = match (health, asker) {
+            (Health::Answered, _) => Ending::Answered,
+            (Health::Gone, _) => Ending::Unreached,
+            (Health::TimedOut | Health::GatewayFailed, Asker::Known) => Ending::Failed {
+                user: &user,
+                silent: true,
+            },
+            (Health::Failed, Asker::Known) => Ending::Failed {
+                user: &user,
+                silent: false,
+            },
+            (Health::TimedOut | Health::GatewayFailed | Health::Failed, Asker::Stranger)
+            | (Health::Nothing, _) => Ending::Unknown,
+        };
+        drop(passage);
+        match answer {
+            // Only no answer, or a proxy's word for it, can be bridged by an older one.
+            Err(refusal)
+                if matches!(
+                    health,
+                    Health::Gone | Health::TimedOut | Health::GatewayFailed
+                ) =>
+            {
+                Err(self.during_outage(question, &user, refusal))
+            }
+            answer @ (Ok(_) | Err(_)) => answer,
+        }
     }
-}
-
-/// Returns the name for metrics and log lines.
-const fn label(name: &str) -> &str {
-    if name.is_empty() { "identity" } else { name }
 }
 
 /// A question on its way; its end is reported even when the login is given up.
@@ -133,7 +205,7 @@ struct Passage<'g> {
     guarded: &'g Guarded,
     method: AuthMethod,
     pass: Pass,
-    ending: Ending,
+    ending: Ending<'g>,
 }
 
 impl Drop for Passage<'_> {

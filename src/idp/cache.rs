@@ -9,7 +9,7 @@ mod lifetime;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 
 use self::lifetime::spread;
 pub use self::lifetime::{Freshness, Lifetime};
-use super::{Credential, IdentityProvider, Judged, Question, UserConfig, folded};
+use super::{Beginning, Credential, IdentityProvider, Judged, Question, UserConfig, folded};
 use crate::clock::Clock;
 use crate::metrics::{Lookup, Metrics};
 use crate::refusal::{Reason, Refusal, Verdict};
@@ -75,6 +75,8 @@ struct State {
     secret: Zeroizing<[u8; 32]>,
     entries: moka::future::Cache<CacheKey, Arc<Entry>>,
     under_way: Mutex<HashMap<CacheKey, Flight>>,
+    /// Counts the flights, to tell them apart.
+    flights: AtomicU64,
     /// Counts the flushes, so that no flight brings back what was asked before one.
     flushes: AtomicU64,
 }
@@ -92,8 +94,11 @@ struct Entry {
 /// A question that is being asked.
 #[derive(Debug, Clone)]
 struct Flight {
-    flushes: u64,
+    number: u64,
     answer: watch::Receiver<Option<Judged>>,
+    /// How many wait for the answer.
+    waiting: Arc<AtomicUsize>,
+    beginning: Beginning,
 }
 
 impl Cached {
@@ -124,6 +129,7 @@ impl Cached {
                 secret,
                 entries,
                 under_way: Mutex::default(),
+                flights: AtomicU64::new(0),
                 flushes: AtomicU64::new(0),
             }),
             flights: TaskTracker::new(),
@@ -160,32 +166,52 @@ impl Cached {
     }
 
     /// Joins the flight of a like question, or starts one.
-    fn board(&self, key: CacheKey, question: &Question) -> watch::Receiver<Option<Judged>> {
+    fn board(&self, key: CacheKey, question: &Question) -> Flight {
         let mut under_way = self.state.under_way();
         if let Some(flight) = under_way.get(&key) {
-            return flight.answer.clone();
+            flight.waiting.fetch_add(1, Ordering::AcqRel);
+            return flight.clone();
         }
         let (sender, answer) = watch::channel(None);
         let flushes = self.state.flushes.load(Ordering::Acquire);
         let flight = Flight {
-            flushes,
-            answer: answer.clone(),
+            number: self.state.flights.fetch_add(1, Ordering::Relaxed),
+            answer,
+            waiting: Arc::new(AtomicUsize::new(1)),
+            beginning: Beginning::default(),
         };
-        under_way.insert(key, flight);
+        under_way.insert(key, flight.clone());
         drop(under_way);
         let landing = Landing {
             state: Arc::clone(&self.state),
             key,
-            flushes,
+            number: flight.number,
         };
-        let question = question.clone();
+        let mut question = question.clone();
+        // It begins for all who wait, and is given up when none of them does.
+        question.asking.beginning = flight.beginning.clone();
         self.flights.spawn(async move {
             let answer = landing.state.fly(key, flushes, &question).await;
             // Off the list first: who comes now finds the entry.
             drop(landing);
             sender.send_replace(Some(answer));
         });
-        answer
+        flight
+    }
+
+    /// Gives up the wait for a flight, unless its question has been asked already and nobody else
+    /// would hear what came of it; says whether it was given up.
+    fn leave(&self, key: CacheKey, flight: &Flight) -> bool {
+        let mut under_way = self.state.under_way();
+        if flight.waiting.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return true;
+        }
+        if flight.beginning.give_up() {
+            take_off(&mut under_way, &key, flight.number);
+            return true;
+        }
+        flight.waiting.fetch_add(1, Ordering::AcqRel);
+        false
     }
 }
 
@@ -204,11 +230,22 @@ impl IdentityProvider for Cached {
             return entry.judged.clone();
         }
         state.metrics.cache_lookup(Lookup::Miss);
-        let mut answer = self.board(key, question);
-        let landed = answer.wait_for(Option::is_some).await;
-        match landed.as_deref() {
-            Ok(Some(answer)) => answer.clone(),
-            Ok(None) | Err(_) => {
+        let mut flight = self.board(key, question);
+        let given_up = tokio::select! {
+            biased;
+            _ = flight.answer.wait_for(Option::is_some) => false,
+            () = question.asking.beginning.given_up() => true,
+        };
+        if given_up {
+            if self.leave(key, &flight) {
+                return Err(Reason::GivenUp.into());
+            }
+            drop(flight.answer.wait_for(Option::is_some).await);
+        }
+        let landed = flight.answer.borrow().clone();
+        match landed {
+            Some(judged) => judged,
+            None => {
                 let refusal = Reason::FlightLost.because("the question ended without an answer");
                 Err(refusal.of_provider(&state.settings.provider))
             }
@@ -220,19 +257,22 @@ impl IdentityProvider for Cached {
 struct Landing {
     state: Arc<State>,
     key: CacheKey,
-    flushes: u64,
+    number: u64,
 }
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        let mut under_way = self.state.under_way();
-        // After a flush the list may hold a later flight under the same key.
-        if under_way
-            .get(&self.key)
-            .is_some_and(|flight| flight.flushes == self.flushes)
-        {
-            under_way.remove(&self.key);
-        }
+        take_off(&mut self.state.under_way(), &self.key, self.number);
+    }
+}
+
+/// Takes one flight off the list: there may be a later one under the same key.
+fn take_off(under_way: &mut HashMap<CacheKey, Flight>, key: &CacheKey, number: u64) {
+    if under_way
+        .get(key)
+        .is_some_and(|flight| flight.number == number)
+    {
+        under_way.remove(key);
     }
 }
 
@@ -261,8 +301,9 @@ impl State {
             }
             Err(Verdict::Unavailable) => {
                 let flushed = self.flushes.load(Ordering::Acquire) != flushes;
+                let outage = judged.as_ref().is_err_and(Refusal::is_outage);
                 let stand_in = known
-                    .filter(|_| !flushed)
+                    .filter(|_| outage && !flushed)
                     .and_then(|entry| self.stand_in(&entry));
                 stand_in.map_or(judged, Ok)
             }
@@ -340,7 +381,7 @@ impl State {
                 tracing::warn!(
                     user = &*entry.login_name,
                     age_seconds = age.as_secs(),
-                    "an older answer stands in: the identity provider is unavailable"
+                    "serving a stale answer: the identity provider is unavailable"
                 );
                 Some(Arc::new(config))
             }
@@ -436,54 +477,4 @@ impl Entry {
 const KEPT_MAX: Duration = Duration::from_secs(366 * 86_400);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::SystemClock;
-
-    #[derive(Debug)]
-    struct Nobody;
-
-    #[async_trait]
-    impl IdentityProvider for Nobody {
-        async fn ask(&self, _question: &Question) -> Judged {
-            Err(Refusal::new(Reason::NotAllowed))
-        }
-    }
-
-    #[tokio::test]
-    async fn an_answer_is_used_only_once_no_flush_came_before_it() {
-        let settings = CacheSettings {
-            provider: "".into(),
-            server_id: "".into(),
-            user_prefix: None,
-            user_suffix: None,
-            allowed_for: Duration::from_secs(60),
-            denied_for: Duration::from_secs(60),
-            stale_for: Duration::ZERO,
-            spread_percent: 0,
-            bytes_max: 1 << 20,
-        };
-        let (metrics, clock) = (Arc::new(Metrics::default()), Arc::new(SystemClock));
-        let state = Cached::new(Arc::new(Nobody), settings, metrics, clock)
-            .unwrap()
-            .state;
-        let question = Question {
-            request_id: "c1-1".into(),
-            username: "ann".into(),
-            credential: Credential::PublicKey,
-            source_ip: IpAddr::from([192, 0, 2, 7]),
-            session_id: "c1".into(),
-        };
-        let key = state.key(&question);
-        let judged = state.provider.ask(&question).await;
-        let entry = || state.entry(&key, &question, &judged, state.clock.now());
-        // As between the insertion and the look at the flushes.
-        let inserted = Arc::new(entry().unwrap());
-        state.entries.insert(key, inserted).await;
-        assert!(state.known(&key).await.is_none());
-        state.remember(key, 1, entry().unwrap()).await;
-        assert!(state.known(&key).await.is_none());
-        state.remember(key, 0, entry().unwrap()).await;
-        assert!(state.known(&key).await.is_some());
-    }
-}
+mod tests;

@@ -3,11 +3,12 @@
 use std::fmt::Debug;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 
 pub use self::aws::Credentials as AwsCredentials;
+pub use self::beginning::Beginning;
 pub use self::exchange::{Examined, Exchange};
 pub use self::names::{UserNameRule, folded};
 pub use self::network::{Network, NetworkError, host_of};
@@ -17,19 +18,24 @@ use crate::vfs::HomeDirectory;
 
 pub mod api_gateway;
 mod aws;
+mod beginning;
 pub mod breaker;
 pub mod cache;
 pub mod endpoint;
 mod exchange;
 mod failure;
 pub mod follow;
+pub mod history;
+pub mod known;
 pub mod lambda;
 pub mod metered;
 mod names;
 mod network;
+pub mod places;
 pub mod router;
 pub mod signature;
 pub mod static_file;
+mod status_only;
 pub mod token;
 pub mod webhook;
 pub mod wire;
@@ -53,6 +59,19 @@ pub struct Question {
     pub credential: Credential,
     pub source_ip: IpAddr,
     pub session_id: Box<str>,
+    pub asking: Asking,
+}
+
+/// The login that a question belongs to; the provider is not told of it.
+#[derive(Debug, Clone, Default)]
+pub struct Asking {
+    /// The user was let in from this source within the last day.
+    pub known: bool,
+    /// The source may be that of many clients, such as a load balancer.
+    pub stands_for_many: bool,
+    /// When an answer is of no use any more.
+    pub answer_by: Option<Instant>,
+    pub beginning: Beginning,
 }
 
 /// How the user means to prove who they are.

@@ -3,6 +3,7 @@
 //! Methods are called where things happen; none of them waits or allocates once its series exist.
 //! What others already count is read when somebody asks ([`Metrics::observe`]).
 
+mod outcomes;
 mod registrar;
 
 use std::fmt::Write as _;
@@ -16,6 +17,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+pub use self::outcomes::{Abort, Lookup, TransferEnd, UnderWay};
 pub use self::registrar::Description;
 use self::registrar::{Labels, Named, Registrar};
 use crate::sftp::StatusCode;
@@ -31,13 +33,16 @@ pub struct Metrics {
     connections_before_login: Gauge,
     connections_accepted: Counter,
     connections_refused: Family<Labels<1>, Counter>,
-    logins: Family<Labels<2>, Counter>,
+    logins: Family<Labels<3>, Counter>,
+    lockouts: Family<Labels<1>, Counter>,
     login_seconds: Family<Labels<1>, Histogram, fn() -> Histogram>,
     idp_calls: Family<Named<2>, Counter>,
     idp_call_seconds: Family<Labels<1>, Histogram, fn() -> Histogram>,
     cache_lookups: Family<Labels<1>, Counter>,
     breakers_open: Family<Named<1>, Gauge>,
     kept_back: Family<Named<1>, Counter>,
+    questions_under_way: Family<Named<1>, Gauge>,
+    questions_busy: Family<Named<1>, Counter>,
     requests: Requests,
     bytes_received: Counter,
     bytes_sent: Counter,
@@ -70,33 +75,6 @@ pub struct Readings {
     pub read_ahead_limit_bytes: u64,
 }
 
-/// Whether the memory of answers could help.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lookup {
-    Hit,
-    Miss,
-    /// An older answer stood in while the provider was unavailable.
-    Stale,
-}
-
-/// How a transfer ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TransferEnd {
-    /// An upload is durable; a download was read to its end.
-    Completed,
-    /// The client closed or left before the end.
-    Abandoned,
-    Failed,
-}
-
-/// What became of an upload that nobody will complete.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Abort {
-    Done,
-    /// Left to the bucket's lifecycle rule.
-    GivenUp,
-}
-
 impl Metrics {
     /// Counts one answered SFTP request.
     pub fn request(&self, operation: &'static str, code: StatusCode, took: Duration) {
@@ -111,14 +89,25 @@ impl Metrics {
             .inc();
     }
 
-    /// Counts one finished attempt to log in.
-    pub fn login(&self, method: &'static str, verdict: &'static str, took: Duration) {
-        let labels = [("method", method), ("verdict", verdict)];
+    /// Counts one finished attempt to log in; of one that succeeded the reason is empty.
+    pub fn login(
+        &self,
+        method: &'static str,
+        verdict: &'static str,
+        reason: &'static str,
+        took: Duration,
+    ) {
+        let labels = [("method", method), ("verdict", verdict), ("reason", reason)];
         let _ = self.logins.get_or_create(&labels).inc();
         let labels = [("verdict", verdict)];
         self.login_seconds
             .get_or_create(&labels)
             .observe(took.as_secs_f64());
+    }
+
+    /// Counts one lock-out.
+    pub fn locked_out(&self, kind: &'static str) {
+        let _ = self.lockouts.get_or_create(&[("kind", kind)]).inc();
     }
 
     /// Counts one call to an identity provider; the only one has no name.
@@ -144,6 +133,21 @@ impl Metrics {
     pub fn idp_kept_back(&self, provider: &str) {
         let labels = [("provider", provider.to_owned())];
         let _ = self.kept_back.get_or_create(&labels).inc();
+    }
+
+    /// Notes a question that is asked now, until what it returns is dropped.
+    #[must_use]
+    pub fn idp_question_begun(&self, provider: &str) -> UnderWay {
+        let labels = [("provider", provider.to_owned())];
+        let gauge = self.questions_under_way.get_or_create_owned(&labels);
+        let _ = gauge.inc();
+        UnderWay(gauge)
+    }
+
+    /// Counts one question that found no place in time.
+    pub fn idp_busy(&self, provider: &str) {
+        let labels = [("provider", provider.to_owned())];
+        let _ = self.questions_busy.get_or_create(&labels).inc();
     }
 
     /// Counts one look into the remembered answers.
@@ -287,7 +291,16 @@ impl Default for Metrics {
                 "reason",
                 "Connections closed before they could log in",
             ),
-            logins: all.counters("logins", "method, verdict", "Finished attempts to log in"),
+            logins: all.counters(
+                "logins",
+                "method, verdict, reason",
+                "Finished attempts to log in; docs/troubleshooting.md lists the reasons",
+            ),
+            lockouts: all.counters(
+                "lockouts",
+                "kind",
+                "Lock-outs: of a user at a source, of a source, of a source's look-ups of names",
+            ),
             login_seconds: all.latency(
                 "login_duration",
                 "verdict",
@@ -317,6 +330,16 @@ impl Default for Metrics {
                 "idp_questions_kept_back",
                 "provider",
                 "Questions that were not asked because the provider is left alone",
+            ),
+            questions_under_way: all.gauges_by_name(
+                "idp_questions_under_way",
+                "provider",
+                "Questions that a provider is being asked; bounded by `identity.questions_max`",
+            ),
+            questions_busy: all.counters_by_name(
+                "idp_questions_busy",
+                "provider",
+                "Questions that were not asked because too many were under way",
             ),
             requests: Requests::new(
                 all.counters("sftp_requests", "operation, status", "Answered SFTP requests"),

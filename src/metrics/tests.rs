@@ -4,7 +4,7 @@ use super::*;
 fn what_happened_is_scraped_under_its_name_and_labels() {
     let metrics = Metrics::default();
     let took = Duration::from_millis(3);
-    metrics.login("password", "denied", took);
+    metrics.login("password", "denied", "not-allowed", took);
     metrics.idp_call("", "unavailable", took);
     metrics.idp_call("staff", "allowed", took);
     metrics.cache_lookup(Lookup::Miss);
@@ -19,7 +19,7 @@ fn what_happened_is_scraped_under_its_name_and_labels() {
     metrics.role_asked("sts-refused");
     let text = metrics.encode();
     for line in [
-        "portcullis_logins_total{method=\"password\",verdict=\"denied\"} 1",
+        "portcullis_logins_total{method=\"password\",verdict=\"denied\",reason=\"not-allowed\"} 1",
         "portcullis_idp_calls_total{provider=\"\",verdict=\"unavailable\"} 1",
         "portcullis_idp_calls_total{provider=\"staff\",verdict=\"allowed\"} 1",
         "portcullis_sts_calls_total{outcome=\"sts-refused\"} 1",

@@ -56,6 +56,8 @@ pub enum Verdict {
 pub enum Counts {
     /// As no failure: the user got nothing wrong.
     Nothing,
+    /// As no failure, but the next refusal of this user at this source comes later.
+    Delay,
     /// As a failure of this user at this source.
     Pair,
     /// And as one of the source.
@@ -179,6 +181,7 @@ pub struct Refusal {
     pub detail: Option<Box<str>>,
     /// Which of several providers refused, if it was one of them.
     pub provider: Option<Box<str>>,
+    outage: bool,
 }
 
 impl Refusal {
@@ -188,6 +191,7 @@ impl Refusal {
             reason,
             detail: None,
             provider: None,
+            outage: false,
         }
     }
 
@@ -196,6 +200,18 @@ impl Refusal {
     pub fn of_provider(mut self, name: &str) -> Self {
         self.provider = (!name.is_empty()).then(|| name.into());
         self
+    }
+
+    /// Says that others met with the same outage of the provider: an older answer may stand in.
+    #[must_use]
+    pub const fn during_outage(mut self) -> Self {
+        self.outage = true;
+        self
+    }
+
+    #[must_use]
+    pub const fn is_outage(&self) -> bool {
+        self.outage
     }
 
     #[must_use]
@@ -287,7 +303,8 @@ mod tests {
                 }
             }
             if reason.verdict() != Verdict::Denied {
-                assert_eq!(reason.counts(), Counts::Nothing, "{reason}: nobody's fault");
+                let slows = matches!(reason.counts(), Counts::Nothing | Counts::Delay);
+                assert!(slows, "{reason}: nobody is locked out for it");
                 assert!(!reason.may_be_cached(), "{reason}: only a no is remembered");
             }
         }
@@ -295,9 +312,13 @@ mod tests {
 
     #[test]
     fn what_may_be_about_the_gateway_is_no_wrong_password() {
-        for reason in [Reason::StatusDenied, Reason::TokenKey] {
+        for (reason, counts) in [
+            // Forgotten again when it turns out to have been about the gateway.
+            (Reason::StatusDenied, Counts::Pair),
+            (Reason::TokenKey, Counts::Nothing),
+        ] {
             assert_eq!(reason.verdict(), Verdict::Denied, "{reason}");
-            assert_eq!(reason.counts(), Counts::Nothing, "{reason}");
+            assert_eq!(reason.counts(), counts, "{reason}");
             assert!(!reason.may_be_cached(), "{reason}");
         }
         assert!(!Reason::FunctionError.may_be_cached());

@@ -30,6 +30,9 @@ reasons! {
     PasswordBlank "password-blank" Denied PairAndSource Uncached Nothing
         "the password has no visible character; nobody is asked",
         "give a password: many services take a blank one for a key look-up";
+    PasswordControlCharacters "password-control-characters" Denied PairAndSource Uncached Nothing
+        "the password has a control character, such as a NUL or a line break; nobody is asked",
+        "give a password without: many services fail at such characters";
     PasswordTooLong "password-too-long" Denied PairAndSource Cached Nothing
         "the password is longer than 1024 bytes, or the token longer than 16 KiB",
         "use a shorter one; let the issuer put less into tokens";
@@ -53,6 +56,15 @@ reasons! {
         "too many wrong passwords from this source",
         "wait, or `portcullis admin unlock --source ADDRESS`; a balancer that hides its \
          clients belongs into `login.unthrottled_networks`";
+    TooManyNames "too-many-names" Denied Nothing Uncached Nothing
+        "this source looked up the keys of too many user names without logging in",
+        "wait, or `portcullis admin unlock --source ADDRESS`; bound: `login.names_per_source_max`";
+    ClientGone "client-gone" Denied Nothing Uncached Nothing
+        "the client went away, or the login took too long, before it was in",
+        "see `limits.login_grace_seconds`; who sends guesses and leaves is counted all the same";
+    GivenUp "given-up" Unavailable Nothing Uncached Nothing
+        "the client went away before anybody was asked",
+        "nothing";
     Revoked "revoked" Denied Nothing Uncached Nothing
         "the operator revoked the user while the login was under way",
         "log in again, if the user still may";
@@ -78,7 +90,7 @@ reasons! {
     NoRole "no-role" Denied PairAndSource Cached Answered
         "the answer has neither `allow` nor a `Role` with text",
         "for a denial this is right; otherwise answer `\"allow\": true` or a `Role`";
-    StatusDenied "status-denied" Denied Nothing Uncached Answered
+    StatusDenied "status-denied" Denied Pair Uncached Answered
         "the service answered 401 or 403",
         "is the gateway's own authorization right (`identity.headers`, `identity.sign`)? To \
          refuse a user answer 200 and `{\"allow\": false}`";
@@ -113,13 +125,13 @@ reasons! {
     Status "status" Unavailable Nothing Uncached Nothing
         "the service answered a status that has no meaning here, such as 204 or 429",
         "answer 200 for yes and for no alike";
-    StatusRefused "status-refused" Unavailable Nothing Uncached Nothing
+    StatusRefused "status-refused" Unavailable Delay Uncached Nothing
         "the service answered 400, 404, 409, 410 or 422",
         "answer 200 for yes and for no alike; to refuse a user answer 200 and `{\"allow\": false}`";
-    StatusFailed "status-failed" Unavailable Nothing Uncached Failed
+    StatusFailed "status-failed" Unavailable Delay Uncached Failed
         "the service answered 500 or another 5xx",
         "look into the service's log for this user; answer 200 for yes and for no alike";
-    StatusGateway "status-gateway" Unavailable Nothing Uncached GatewayFailed
+    StatusGateway "status-gateway" Unavailable Delay Uncached GatewayFailed
         "what stands before the service answered 502, 503 or 504",
         "is the service running? Behind an API Gateway a handler that raises an error answers \
          502 as well";
@@ -145,12 +157,19 @@ reasons! {
     FunctionThrottled "function-throttled" Unavailable Nothing Uncached Nothing
         "Lambda has too many invocations at once (429)",
         "reserve concurrency for the function, or raise the account's";
-    FunctionCrashed "function-crashed" Unavailable Nothing Uncached Failed
+    FunctionCrashed "function-crashed" Unavailable Delay Uncached Failed
         "Lambda ended the function or could not start it; `detail` names the error",
         "look into the function's log; check its handler, time-out and memory";
     BreakerOpen "breaker-open" Unavailable Nothing Uncached Nothing
         "the service did not answer several times in a row, and is left alone for up to 30 seconds",
         "see the reasons of the questions before; `identity.breaker_failures` sets how many";
+    ProviderBusy "provider-busy" Unavailable Nothing Uncached Nothing
+        "as many questions are under way as the provider may be asked at once, or this source may \
+         ask, and none ended in time",
+        "make the service faster, or raise `identity.questions_max`; see who asks so much";
+    NoTimeLeft "no-time-left" Unavailable Nothing Uncached Nothing
+        "the login came too late: an answer might not be there before the connection is cut",
+        "log in again; raise `limits.login_grace_seconds`, or lower `identity.total_timeout_ms`";
     Signing "signing" Unavailable Nothing Uncached Nothing
         "the question could not be signed",
         "check the keys of `identity.signing_key_files`";

@@ -55,7 +55,7 @@ pub(super) async fn run(
         admitted,
     ));
     let _gone_at_last = state.gone.clone().drop_guard();
-    let auth = ConnectionAuth::new(authenticator, source_ip, session_id);
+    let auth = ConnectionAuth::new(authenticator, source_ip, session_id, state.accepted_at());
     let callbacks = Callbacks::new(
         Arc::clone(&gatehouse),
         Arc::clone(&state),

@@ -220,6 +220,11 @@ impl ConnectionState {
         )
     }
 
+    /// Returns when the connection was accepted.
+    pub(super) const fn accepted_at(&self) -> Instant {
+        self.accepted_at
+    }
+
     pub(super) fn age(&self) -> Duration {
         self.clock.now().saturating_duration_since(self.accepted_at)
     }

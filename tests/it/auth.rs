@@ -140,7 +140,7 @@ async fn an_agent_full_of_keys_costs_one_question() {
 }
 
 #[tokio::test]
-async fn keys_tried_before_a_password_are_no_failed_logins() {
+async fn keys_tried_before_a_password_are_one_refusal_and_no_failure() {
     let bench = Bench::new(allowed());
     let mut connection = bench.connect();
     for number in 0..10 {
@@ -150,8 +150,88 @@ async fn keys_tried_before_a_password_are_no_failed_logins() {
         word(&try_password(&mut connection, "ann", "right").await),
         "accepted"
     );
-    assert_eq!(bench.attempts(), [("allowed", "")]);
+    let refused = ("denied", "key-not-listed");
+    assert_eq!(bench.attempts(), [refused, ("allowed", "")]);
     assert_eq!(bench.calls(), 2);
+    assert_eq!(bench.lockouts(), []);
+}
+
+/// Returns the fingerprints of the latest attempt.
+fn fingerprints(bench: &Bench) -> Vec<String> {
+    let fingerprint = bench.last_attempt().fingerprint.unwrap();
+    fingerprint.split(',').map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn a_refused_key_leaves_one_line_when_the_client_goes() {
+    let bench = Bench::new(allowed());
+    let mut connection = bench.connect();
+    for number in [1, 2, 2, 3] {
+        connection.key_offered("ann", &other_key(number)).await;
+    }
+    assert_eq!(bench.attempts(), [], "one of them may still be accepted");
+    drop(connection);
+    assert_eq!(bench.attempts(), [("denied", "key-not-listed")]);
+    let line = bench.last_attempt();
+    assert_eq!(&*line.user, "ann");
+    assert_eq!(line.source_ip.to_string(), "192.0.2.7");
+    assert_eq!(line.request_id.as_deref(), Some("c1-1"));
+    let offered: Vec<_> = (1..=3)
+        .map(|at| other_key(at).fingerprint().to_string())
+        .collect();
+    assert_eq!(fingerprints(&bench), offered);
+}
+
+#[tokio::test]
+async fn refused_keys_of_each_user_are_told_and_those_before_the_right_one_are_not() {
+    let bench = Bench::new(allowed());
+    let mut connection = bench.connect();
+    connection.key_offered("ann", &other_key(1)).await;
+    connection.key_offered("bob", &other_key(2)).await;
+    assert_eq!(bench.attempts(), [("denied", "key-not-listed")]);
+    assert_eq!(&*bench.last_attempt().user, "ann");
+    connection.key_offered("bob", &listed_key()).await;
+    let outcome = connection.key_proved("bob", &listed_key()).await;
+    assert_eq!(word(&outcome), "accepted");
+    drop(connection);
+    assert_eq!(bench.attempts().len(), 2);
+}
+
+#[tokio::test]
+async fn a_client_with_too_many_keys_makes_a_short_line() {
+    let limits = Limits {
+        key_offers_max: 1_000,
+        refusal_delay: Duration::ZERO,
+        ..Limits::default()
+    };
+    let bench = Bench::with(allowed(), AuthSettings::default(), limits);
+    let mut connection = bench.connect();
+    for number in 1..=100 {
+        connection.key_offered("ann", &other_key(number)).await;
+    }
+    drop(connection);
+    let offered = fingerprints(&bench);
+    assert_eq!(offered.len(), 21);
+    assert_eq!(offered[20], "and 80 more");
+}
+
+#[tokio::test]
+async fn only_the_first_refused_key_is_held_back() {
+    let limits = Limits {
+        refusal_delay: Duration::from_millis(30),
+        ..Limits::default()
+    };
+    let bench = Bench::with(allowed(), AuthSettings::default(), limits);
+    let mut connection = bench.connect();
+    let began = tokio::time::Instant::now();
+    connection.key_offered("ann", &other_key(1)).await;
+    assert!(began.elapsed().as_millis() >= 30);
+    for number in 2..=9 {
+        let key = other_key(number);
+        let offer = connection.key_offered("ann", &key);
+        tokio::pin!(offer);
+        assert!(futures_util::poll!(offer).is_ready(), "{number}");
+    }
 }
 
 #[tokio::test]

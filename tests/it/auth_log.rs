@@ -4,7 +4,8 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use portcullis::auth::{AuthSettings, Authenticator, ConnectionAuth};
+use portcullis::auth::{AuthSettings, Authenticator, ConnectionAuth, ThrottleSettings};
+use portcullis::clock::{Clock as _, SystemClock};
 use portcullis::idp::metered::Metered;
 use portcullis::limits::Limits;
 use portcullis::metrics::Metrics;
@@ -137,7 +138,7 @@ async fn the_line_of_a_refused_login_names_the_provider() {
         refusal_delay: Duration::ZERO,
         ..Limits::default()
     };
-    let shared = alone(Arc::new(Records::default()));
+    let shared = alone(ThrottleSettings::default(), Arc::new(Records::default()));
     let settings = AuthSettings::default();
     let judge = Authenticator::new(
         staff,
@@ -148,7 +149,8 @@ async fn the_line_of_a_refused_login_names_the_provider() {
         clock,
     );
     let source = "192.0.2.7".parse().unwrap();
-    let mut connection = ConnectionAuth::new(Arc::new(judge), source, "c1".into());
+    let mut connection =
+        ConnectionAuth::new(Arc::new(judge), source, "c1".into(), SystemClock.now());
     let mut refused = async |password: &str| {
         let (_, log) = logged(try_password(&mut connection, "ann", password)).await;
         let line = log.lines().find(|line| line.contains("login refused"));

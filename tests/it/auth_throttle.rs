@@ -1,21 +1,22 @@
-//! Manners at the throttle: throttling, lock-outs, and users whose access is taken back.
+//! Brute-force protection: delays, lock-outs, and users whose access is taken back.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis::auth::{AuthSettings, LoggedIn, Methods, Outcome, Throttle, ThrottleSettings};
+use portcullis::auth::{
+    AuthSettings, Lockout, LoggedIn, Methods, Outcome, Throttle, ThrottleSettings,
+};
 use portcullis::limits::Limits;
 use serde_json::json;
 
-use crate::common::login::{Bench, allowed, listed_key, try_password, with, word};
+use crate::common::login::{Bench, allowed, listed_key, other_key, try_password, with, word};
 
 const BALANCER: &str = "198.51.100.9";
 
 fn bench(throttle: ThrottleSettings) -> (Bench, Arc<Throttle>, LoggedIn) {
-    let (throttle, logged_in) = (Arc::new(Throttle::new(throttle)), LoggedIn::default());
-    let mut bench = Bench::new(allowed());
-    bench.share(Arc::clone(&throttle), logged_in.clone());
-    (bench, throttle, logged_in)
+    let bench = Bench::throttled(allowed(), throttle);
+    let shared = bench.shared.clone();
+    (bench, shared.throttle, shared.logged_in)
 }
 
 /// Lets it be known that clients come from more than one address.
@@ -122,9 +123,10 @@ async fn an_outage_counts_against_nobody() {
     });
     crowd(&bench).await;
     for (status, body) in [
+        (400, json!({})),
+        (404, json!({})),
         (500, json!({})),
         (503, json!({})),
-        (401, json!({})),
         (200, json!({"allow": true})),
     ] {
         bench.provider.then(status, body);
@@ -156,13 +158,11 @@ async fn behind_a_balancer_nobody_locks_everybody_out() {
 
 #[tokio::test]
 async fn refusals_of_the_same_user_come_ever_later() {
-    let throttle = Arc::new(Throttle::new(ThrottleSettings::default()));
     let limits = Limits {
         refusal_delay: Duration::from_millis(10),
         ..Limits::default()
     };
-    let mut bench = Bench::with(json!({}), AuthSettings::default(), limits);
-    bench.share(throttle, LoggedIn::default());
+    let bench = Bench::with(json!({}), AuthSettings::default(), limits);
     for least in [10, 20, 40, 80, 160, 320] {
         let began = tokio::time::Instant::now();
         attempt(&bench, "192.0.2.1", "ann", "wrong").await;
@@ -252,4 +252,103 @@ async fn of_two_answers_the_later_builds_the_session_and_a_difference_is_noted()
         bench.attempts().last(),
         Some(&("invalid", "answers-disagree"))
     );
+}
+
+#[tokio::test]
+async fn a_provider_that_refuses_with_401_locks_out_the_pair_and_never_the_source() {
+    let (bench, ..) = bench(ThrottleSettings {
+        failures_max: 3,
+        failures_per_source_max: 3,
+        ..ThrottleSettings::default()
+    });
+    crowd(&bench).await;
+    let asked = bench.calls();
+    for status in [401, 403, 401] {
+        bench.provider.then(status, json!({}));
+        let word = attempt(&bench, "192.0.2.1", "ann", "wrong").await;
+        assert_eq!(word, "try again");
+    }
+    for _ in 0..30 {
+        attempt(&bench, "192.0.2.1", "ann", "right").await;
+    }
+    assert_eq!(bench.calls() - asked, 3);
+    assert_eq!(bench.attempts().last(), Some(&("denied", "locked-out")));
+    assert_eq!(bench.lockouts(), [Lockout::User]);
+    let word = attempt(&bench, "192.0.2.1", "bob", "right").await;
+    assert_eq!(word, "accepted");
+}
+
+#[tokio::test]
+async fn refusals_of_a_gateway_without_authorization_are_forgotten_when_it_has_it_again() {
+    let throttle = ThrottleSettings {
+        failures_max: 3,
+        // Longer than what follows.
+        lockout: Duration::from_secs(86_400),
+        ..ThrottleSettings::default()
+    };
+    let window = throttle.window;
+    let mut bench = Bench::throttled(allowed(), throttle);
+    bench.guard();
+    crowd(&bench).await;
+    bench.provider.fail_from_now_on(403);
+    for _ in 0..3 {
+        attempt(&bench, "192.0.2.1", "ann", "right").await;
+    }
+    bench.clock.advance(window);
+    attempt(&bench, "192.0.2.2", "bob", "right").await;
+    bench.provider.succeed_from_now_on(allowed());
+    let word = attempt(&bench, "192.0.2.1", "ann", "right").await;
+    assert_eq!(word, "try again", "nobody can tell yet");
+    let word = attempt(&bench, "192.0.2.2", "bob", "right").await;
+    assert_eq!(word, "accepted");
+    let word = attempt(&bench, "192.0.2.1", "ann", "right").await;
+    assert_eq!(word, "accepted");
+}
+
+#[tokio::test]
+async fn a_failing_service_makes_the_next_refusal_of_the_pair_come_later() {
+    let limits = Limits {
+        refusal_delay: Duration::from_millis(10),
+        ..Limits::default()
+    };
+    for status in [400, 500, 502] {
+        let bench = Bench::with(json!({}), AuthSettings::default(), limits.clone());
+        bench.provider.fail_from_now_on(status);
+        for least in [10, 20, 40, 80] {
+            let began = tokio::time::Instant::now();
+            attempt(&bench, "192.0.2.1", "ann", "wrong").await;
+            assert!(began.elapsed().as_millis() >= least, "{status}: {least}");
+        }
+        assert_eq!(bench.lockouts(), []);
+    }
+}
+
+#[tokio::test]
+async fn the_names_that_one_source_asks_about_are_bounded() {
+    let (bench, ..) = bench(ThrottleSettings {
+        names_per_source_max: 5,
+        ..ThrottleSettings::default()
+    });
+    crowd(&bench).await;
+    let asked = bench.calls();
+    let look_up = async |source: &str, user: &str| {
+        let mut connection = bench.connect_from(source.parse().unwrap());
+        word(&connection.key_offered(user, &other_key(1)).await)
+    };
+    for name in 0..40 {
+        look_up("192.0.2.1", &format!("user-{name}")).await;
+    }
+    assert_eq!(bench.calls() - asked, 5);
+    assert_eq!(bench.attempts().last(), Some(&("denied", "too-many-names")));
+    assert_eq!(bench.lockouts(), [Lockout::Names]);
+    // Elsewhere, and for names that were asked about before, nothing changes.
+    look_up("192.0.2.2", "user-39").await;
+    look_up("192.0.2.1", "user-3").await;
+    assert_eq!(bench.calls() - asked, 7);
+    // A password is no look-up.
+    let word = attempt(&bench, "192.0.2.1", "ann", "right").await;
+    assert_eq!(word, "accepted");
+    // And who is in from there can be looked up.
+    look_up("192.0.2.1", "ann").await;
+    assert_eq!(bench.calls() - asked, 9);
 }

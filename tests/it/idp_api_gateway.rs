@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac as _};
 use portcullis::idp::api_gateway::{ApiGateway, ApiGatewaySettings, Signing};
 use portcullis::idp::{
-    AwsCredentials, Credential, IdentityProvider as _, Judged, Question, UserNameRule,
+    Asking, AwsCredentials, Credential, IdentityProvider as _, Judged, Question, UserNameRule,
 };
 use portcullis::refusal::Verdict;
 use portcullis::secret::Secret;
@@ -39,6 +39,7 @@ pub(crate) fn question(username: &str, credential: Credential) -> Question {
         credential,
         source_ip: "192.0.2.7".parse().unwrap(),
         session_id: "c1".into(),
+        asking: Asking::default(),
     }
 }
 

@@ -4,10 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use portcullis::clock::Clock as _;
+use portcullis::idp::breaker::Guarded;
 use portcullis::idp::cache::{CacheSettings, Cached};
-use portcullis::idp::{Credential, IdentityProvider as _, Question};
+use portcullis::idp::history::LoginHistory;
+use portcullis::idp::places::{Bounded, PlacesSettings};
+use portcullis::idp::{Asking, Credential, IdentityProvider as _, Question};
 use portcullis::metrics::Metrics;
-use portcullis::refusal::verdict_word;
+use portcullis::refusal::{Reason, verdict_word};
 use portcullis::secret::Secret;
 use serde_json::{Value, json};
 
@@ -34,11 +38,25 @@ fn password(text: &str) -> Question {
         credential: Credential::Password(Secret::new(text.to_owned())),
         source_ip: "192.0.2.7".parse().unwrap(),
         session_id: "c1".into(),
+        asking: Asking::default(),
+    }
+}
+
+/// A question of a user who was let in within the last day.
+fn known(user: &str) -> Question {
+    Question {
+        username: user.into(),
+        asking: Asking {
+            known: true,
+            ..Asking::default()
+        },
+        ..password("right")
     }
 }
 
 struct Bench {
     provider: Arc<RecordingProvider>,
+    history: Arc<LoginHistory>,
     clock: Arc<FakeClock>,
     cached: Cached,
 }
@@ -63,14 +81,21 @@ impl Bench {
         change(&mut settings);
         let provider = RecordingProvider::new(standing);
         let clock = Arc::new(FakeClock::new());
-        let cached = Cached::new(
+        let metrics = Arc::new(Metrics::default());
+        let history = Arc::new(LoginHistory::new(seconds(900)));
+        // Without a breaker: it only tells an outage from a question.
+        let watched = Guarded::new(
             provider.clone(),
-            settings,
-            Arc::new(Metrics::default()),
+            "webhook",
+            0,
+            Arc::clone(&history),
+            Arc::clone(&metrics),
             clock.clone(),
         );
+        let cached = Cached::new(Arc::new(watched), settings, metrics, clock.clone());
         Self {
             provider,
+            history,
             clock,
             cached: cached.unwrap(),
         }
@@ -176,19 +201,19 @@ async fn a_stale_answer_stands_in_for_an_outage_and_for_nothing_else() {
     let bench = Bench::new(allowed());
     assert_eq!(bench.ask(&password("one")).await, "allowed");
     bench.clock.advance(seconds(61));
-    bench.provider.then(503, Value::Null);
+    bench.provider.then_gone();
     assert_eq!(bench.ask(&password("one")).await, "stale");
-    bench.provider.then(503, Value::Null);
+    bench.provider.then_gone();
     assert_eq!(bench.ask(&password("never seen")).await, "unavailable");
     bench.provider.then(401, Value::Null);
     assert_eq!(bench.ask(&password("one")).await, "denied");
-    bench.provider.then(503, Value::Null);
+    bench.provider.then_gone();
     assert_eq!(bench.ask(&password("one")).await, "unavailable");
 
     let bench = Bench::new(allowed());
     assert_eq!(bench.ask(&password("one")).await, "allowed");
     bench.clock.advance(seconds(661));
-    bench.provider.then(503, Value::Null);
+    bench.provider.then_gone();
     assert_eq!(bench.ask(&password("one")).await, "unavailable");
 }
 
@@ -215,7 +240,7 @@ async fn the_provider_may_shorten_the_time_and_not_lengthen_it() {
     }
     let never = with("cacheSeconds", json!(0));
     assert_eq!(never.ask(&password("one")).await, "allowed");
-    never.provider.then(503, Value::Null);
+    never.provider.then_gone();
     assert_eq!(never.ask(&password("one")).await, "unavailable");
 }
 
@@ -225,7 +250,7 @@ async fn zero_switches_the_cache_off() {
     for _ in 0..3 {
         assert_eq!(bench.ask(&password("one")).await, "allowed");
     }
-    bench.provider.then(503, Value::Null);
+    bench.provider.then_gone();
     assert_eq!(bench.ask(&password("one")).await, "unavailable");
     assert_eq!(bench.calls(), 4);
 }
@@ -332,15 +357,26 @@ async fn an_answer_asked_for_before_a_flush_is_not_kept() {
 #[tokio::test]
 async fn an_outage_of_ten_minutes_keeps_a_thousand_users_in() {
     let bench = Bench::with(allowed(), |settings| settings.stale_for = seconds(900));
-    let user = |number: usize| Question {
-        username: format!("user-{number}").into(),
-        ..password("right")
-    };
+    let user = |number: usize| known(&format!("user-{number}"));
+    let source = password("right").source_ip;
     for number in 0..1_000 {
-        assert_eq!(bench.ask(&user(number)).await, "allowed");
+        let question = user(number);
+        assert_eq!(bench.ask(&question).await, "allowed");
+        let now = bench.clock.now();
+        bench
+            .history
+            .let_in(&question.username, source, "webhook", now);
     }
     bench.provider.fail_from_now_on(503);
-    for minute in 1..=10 {
+    bench.clock.advance(seconds(60));
+    // The first ones are refused once: theirs might be about their own question.
+    for number in 0..3 {
+        assert_eq!(bench.ask(&user(number)).await, "unavailable", "{number}");
+    }
+    for number in [3, 0, 1, 2] {
+        assert_eq!(bench.ask(&user(number)).await, "stale", "{number}");
+    }
+    for minute in 1..=9 {
         bench.clock.advance(seconds(60));
         for number in (minute..1_000).step_by(97) {
             assert_eq!(bench.ask(&user(number)).await, "stale", "minute {minute}");
@@ -376,10 +412,64 @@ async fn a_provider_that_flaps_lets_in_whom_it_would() {
     assert_eq!(bench.ask(&password("right")).await, "allowed");
     for _ in 0..5 {
         bench.clock.advance(seconds(60));
-        bench.provider.then(500, json!({}));
+        bench.provider.then_gone();
         assert_eq!(bench.ask(&password("right")).await, "stale");
         // A stale answer is no new one: the provider is asked again at once.
         assert_eq!(bench.ask(&password("right")).await, "allowed");
     }
     assert_eq!(bench.calls(), 11);
+}
+
+#[tokio::test]
+async fn a_question_that_nobody_waits_for_any_more_is_not_asked() {
+    let provider = RecordingProvider::new(allowed());
+    let (metrics, clock) = (Arc::new(Metrics::default()), Arc::new(FakeClock::new()));
+    let places = PlacesSettings {
+        questions_max: 2,
+        total_timeout: Duration::ZERO,
+    };
+    let bounded = Bounded::new(
+        provider.clone(),
+        "",
+        places,
+        Arc::clone(&metrics),
+        clock.clone(),
+    );
+    let settings = CacheSettings {
+        provider: "".into(),
+        server_id: "".into(),
+        user_prefix: None,
+        user_suffix: None,
+        allowed_for: seconds(60),
+        denied_for: seconds(5),
+        stale_for: Duration::ZERO,
+        spread_percent: 0,
+        bytes_max: 1 << 20,
+    };
+    let cached = Cached::new(Arc::new(bounded), settings, metrics, clock).unwrap();
+    provider.hold();
+    let (holds, waits) = (password("holds"), password("waits"));
+    let first = cached.ask(&holds);
+    let second = cached.ask(&waits);
+    let third = cached.ask(&waits);
+    tokio::pin!(first, second, third);
+    while provider.calls().is_empty() {
+        assert!(futures_util::poll!(&mut first).is_pending());
+        tokio::task::yield_now().await;
+    }
+    // Strangers have one place of two; both askers of the other question wait and give up.
+    for _ in 0..10 {
+        assert!(futures_util::poll!(&mut second).is_pending());
+        assert!(futures_util::poll!(&mut third).is_pending());
+        tokio::task::yield_now().await;
+    }
+    assert!(waits.asking.beginning.give_up());
+    assert_eq!(second.await.unwrap_err().reason, Reason::GivenUp);
+    assert_eq!(third.await.unwrap_err().reason, Reason::GivenUp);
+    // One that has begun goes on, and who gave it up hears what came of it.
+    assert!(holds.asking.beginning.give_up());
+    provider.release();
+    assert!(first.await.is_ok());
+    cached.drain().await;
+    assert_eq!(provider.calls().len(), 1);
 }

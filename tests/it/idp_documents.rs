@@ -2,7 +2,7 @@
 
 use portcullis::idp::webhook::{Event, Webhook, WebhookSettings};
 use portcullis::idp::wire::{self, Asked, Transport};
-use portcullis::idp::{AuthMethod, Credential, IdentityProvider as _, Judged, Question};
+use portcullis::idp::{Asking, AuthMethod, Credential, IdentityProvider as _, Judged, Question};
 use portcullis::refusal::{Refusal, Verdict};
 use portcullis::secret::Secret;
 use serde_json::{Value, json};
@@ -279,6 +279,7 @@ async fn questions_are_as_the_schema_says() {
                 credential,
                 source_ip: "192.0.2.7".parse().unwrap(),
                 session_id: "c1".into(),
+                asking: Asking::default(),
             };
             let answer = Webhook::new(settings).unwrap().ask(&question).await;
             assert!(refusals::answered(&answer), "{answer:?}");

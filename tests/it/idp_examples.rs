@@ -4,7 +4,7 @@ use std::process::{Output, Stdio};
 
 use crate::common::refusals::is;
 use portcullis::idp::webhook::{Event, Webhook, WebhookSettings};
-use portcullis::idp::{Credential, IdentityProvider as _, Judged, Question, UserConfig};
+use portcullis::idp::{Asking, Credential, IdentityProvider as _, Judged, Question, UserConfig};
 use portcullis::refusal::Verdict;
 use portcullis::secret::Secret;
 use portcullis::vfs::HomeType;
@@ -180,6 +180,7 @@ async fn ask(webhook: &Webhook, user: &str, password: Option<&str>) -> Judged {
         credential: password.map_or(Credential::PublicKey, secret),
         source_ip: "192.0.2.7".parse().unwrap(),
         session_id: "c1".into(),
+        asking: Asking::default(),
     };
     webhook.ask(&question).await
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use portcullis::clock::SystemClock;
 use portcullis::idp::metered::Metered;
 use portcullis::idp::router::{Route, Router};
-use portcullis::idp::{Credential, IdentityProvider as _, Judged, Question, UserNameRule};
+use portcullis::idp::{Asking, Credential, IdentityProvider as _, Judged, Question, UserNameRule};
 use portcullis::metrics::Metrics;
 use portcullis::refusal::{Reason, Verdict};
 use portcullis::secret::Secret;
@@ -64,6 +64,7 @@ impl Bench {
             credential: Credential::Password(Secret::new("right".to_owned())),
             source_ip: "192.0.2.7".parse().unwrap(),
             session_id: "c1".into(),
+            asking: Asking::default(),
         };
         self.router.ask(&question).await
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use portcullis::clock::Clock as _;
 use portcullis::idp::token::{KeySource, Token, TokenSettings};
-use portcullis::idp::{Credential, IdentityProvider as _, Judged, Question, UserConfig};
+use portcullis::idp::{Asking, Credential, IdentityProvider as _, Judged, Question, UserConfig};
 use portcullis::secret::Secret;
 use portcullis::vfs::Access;
 use serde_json::{Value, json};
@@ -54,6 +54,7 @@ pub(crate) fn question(credential: Credential) -> Question {
         credential,
         source_ip: "192.0.2.7".parse().unwrap(),
         session_id: "c1".into(),
+        asking: Asking::default(),
     }
 }
 

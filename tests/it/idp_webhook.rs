@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use portcullis::cli::bundled_webhook::BundledWebhook;
 use portcullis::idp::webhook::{Webhook, WebhookSettings};
-use portcullis::idp::{Credential, IdentityProvider as _, Judged, Question};
+use portcullis::idp::{Asking, Credential, IdentityProvider as _, Judged, Question};
 use portcullis::limits;
 use portcullis::refusal::Verdict;
 use portcullis::secret::Secret;
@@ -26,6 +26,7 @@ fn question(credential: Credential) -> Question {
         credential,
         source_ip: "192.0.2.7".parse().unwrap(),
         session_id: "c1".into(),
+        asking: Asking::default(),
     }
 }
 

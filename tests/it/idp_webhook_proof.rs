@@ -13,7 +13,7 @@ use portcullis::clock::Clock as _;
 use portcullis::idp::follow::Followed as _;
 use portcullis::idp::signature::{Keys, Signing};
 use portcullis::idp::webhook::{Webhook, WebhookSettings};
-use portcullis::idp::{Credential, IdentityProvider as _, Question};
+use portcullis::idp::{Asking, Credential, IdentityProvider as _, Question};
 use portcullis::refusal::Verdict;
 use portcullis::secret::Secret;
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
@@ -40,6 +40,7 @@ fn password() -> Question {
         credential: Credential::Password(Secret::new("tidal-fern-41".to_owned())),
         source_ip: "192.0.2.7".parse().unwrap(),
         session_id: "c1".into(),
+        asking: Asking::default(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use portcullis::clock::{Clock as _, SystemClock};
 use portcullis::idp::webhook::{Webhook, WebhookSettings};
-use portcullis::idp::{Credential, IdentityProvider as _, Question};
+use portcullis::idp::{Asking, Credential, IdentityProvider as _, Question};
 use portcullis::refusal::Verdict;
 use portcullis::secret::Secret;
 use serde_json::{Value, json};
@@ -22,6 +22,7 @@ fn question(credential: Credential) -> Question {
         credential,
         source_ip: "192.0.2.7".parse().unwrap(),
         session_id: "c1".into(),
+        asking: Asking::default(),
     }
 }
 

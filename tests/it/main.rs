@@ -12,6 +12,7 @@
 
 mod admin;
 mod auth;
+mod auth_cut;
 mod auth_log;
 mod auth_throttle;
 mod common;

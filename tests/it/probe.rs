@@ -7,6 +7,7 @@ use std::time::Duration;
 use embedded_s3::EmbeddedS3;
 use portcullis::auth::{AuthSettings, ThrottleSettings};
 use portcullis::gateway::{Entrance, Gateway, GatewayParts};
+use portcullis::idp::history::LoginHistory;
 use portcullis::limits::Limits;
 use portcullis::metrics::Metrics;
 use portcullis::ssh::{HostKey, HostKeys, Listener};
@@ -64,6 +65,7 @@ impl Bench {
             }],
             caches: Vec::new(),
             throttle: ThrottleSettings::default(),
+            history: Arc::new(LoginHistory::new(Duration::from_secs(900))),
             host_keys: HostKeys::new(vec![host_key.clone()]).unwrap(),
             stores: Arc::new(Own::new(Arc::new(
                 S3Store::connect(settings).await.unwrap(),

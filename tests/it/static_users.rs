@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use portcullis::idp::follow::Followed as _;
 use portcullis::idp::static_file::StaticFile;
-use portcullis::idp::{Credential, IdentityProvider as _, Judged, Question};
+use portcullis::idp::{Asking, Credential, IdentityProvider as _, Judged, Question};
 use portcullis::refusal::Verdict;
 use portcullis::secret::Secret;
 use tempfile::TempDir;
@@ -53,6 +53,7 @@ impl Users {
             credential,
             source_ip: "192.0.2.7".parse().unwrap(),
             session_id: "c1".into(),
+            asking: Asking::default(),
         };
         self.file.ask(&question).await
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Aws, Refusal, Server};
 use crate::auth::password_fault;
 use crate::idp::router::{Mark, candidates};
-use crate::idp::{Credential, Exchange, Question};
+use crate::idp::{Asking, Credential, Exchange, Question};
 use crate::refusal::{Reason, Verdict};
 use crate::secret::Secret;
 
@@ -49,6 +49,7 @@ pub(super) async fn perform(aws: &Aws, body: &Value, peer: IpAddr) -> Result<Val
         credential,
         source_ip,
         session_id: id.into(),
+        asking: Asking::default(),
     };
     Ok(told(ask(aws, &servers, &question).await))
 }

@@ -15,7 +15,7 @@ use super::{Exit, output, secrets};
 use crate::auth::OfferedKey;
 use crate::clock::SystemClock;
 use crate::idp::webhook::{Webhook, WebhookSettings};
-use crate::idp::{Credential, Examined as _, Exchange, Judged, Question};
+use crate::idp::{Asking, Credential, Examined as _, Exchange, Judged, Question};
 use crate::refusal::{Reason, Verdict};
 use crate::secret::Secret;
 
@@ -128,6 +128,7 @@ impl Bench<'_> {
             credential,
             source_ip,
             session_id: "contract".into(),
+            asking: Asking::default(),
         };
         let exchange = webhook.examine(&question, &SystemClock).await;
         self.note(exchange.total);

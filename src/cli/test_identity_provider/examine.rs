@@ -9,15 +9,17 @@ use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
 
 use crate::auth::{
-    AttemptObserver, AttemptRecord, Authenticator, ConnectionAuth, LoggedIn, OfferedKey, Outcome,
-    Shared, Throttle, ThrottleSettings,
+    AttemptObserver, AttemptRecord, Authenticator, ConnectionAuth, Lockout, OfferedKey, Outcome,
+    Shared, ThrottleSettings,
 };
 use crate::cli::providers::{self, Opened};
-use crate::clock::SystemClock;
+use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
+use crate::idp::history::LoginHistory;
 use crate::idp::metered::Metered;
 use crate::idp::{
-    AuthMethod, Credential, Examined, Exchange, IdentityProvider, Judged, Question, UserConfig,
+    Asking, AuthMethod, Credential, Examined, Exchange, IdentityProvider, Judged, Question,
+    UserConfig,
 };
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -99,15 +101,21 @@ pub(in crate::cli) async fn judge(
     };
     let (limits, clock) = (Arc::new(limits), Arc::new(SystemClock));
     let (asked, stores) = (Arc::clone(&port.provider), Arc::clone(stores));
-    let shared = Shared {
-        throttle: Arc::new(Throttle::new(ThrottleSettings::default())),
-        logged_in: LoggedIn::default(),
-        observer: attempts.clone(),
-    };
+    let throttle = ThrottleSettings::default();
+    let history = Arc::new(LoginHistory::new(throttle.window));
+    let shared = Shared::new(throttle, history, attempts.clone());
+    let accepted = clock.now();
     let authenticator = Authenticator::new(asked, stores, port.auth, shared, limits, clock);
     let id = format!("test-{:08x}", getrandom::u32().unwrap_or_default());
-    let mut connection = ConnectionAuth::new(Arc::new(authenticator), login.source_ip, id.into());
+    let mut connection = ConnectionAuth::new(
+        Arc::new(authenticator),
+        login.source_ip,
+        id.into(),
+        accepted,
+    );
     let outcome = try_in(&mut connection, &*port.provider, login).await;
+    // What became of keys that were offered is told when the connection ends.
+    drop(connection);
     let record = held(&attempts.0).pop();
     let (exchange, place) = held(&seen.0).pop().unzip();
     let mut findings = conclude(outcome.as_ref(), record, exchange);
@@ -142,6 +150,7 @@ async fn try_in(
         credential: Credential::PublicKey,
         source_ip: login.source_ip,
         session_id: "look-up".into(),
+        asking: Asking::default(),
     };
     let Ok(config) = provider.ask(&question).await else {
         return None;
@@ -309,6 +318,8 @@ impl AttemptObserver for Attempts {
     fn attempt_finished(&self, attempt: &AttemptRecord) {
         held(&self.0).push(attempt.clone());
     }
+
+    fn locked_out(&self, _lockout: Lockout) {}
 }
 
 fn held<T>(values: &Mutex<T>) -> MutexGuard<'_, T> {

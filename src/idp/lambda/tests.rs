@@ -1,6 +1,7 @@
 //! The event, and which settings are refused.
 
 use super::*;
+use crate::idp::Asking;
 use crate::secret::Secret;
 
 const ARN: &str = "arn:aws:lambda:eu-west-1:123456789012:function:idp";
@@ -14,6 +15,7 @@ fn event(omit: bool, credential: Credential) -> String {
         credential,
         source_ip: "::ffff:192.0.2.7".parse().unwrap(),
         session_id: "c1".into(),
+        asking: Asking::default(),
     };
     let lambda = Lambda::new(settings).unwrap();
     String::from_utf8(lambda.event(&question).unwrap().to_vec()).unwrap()

@@ -1,6 +1,7 @@
 //! What is asked, and which settings are refused.
 
 use super::*;
+use crate::idp::Asking;
 use crate::idp::Credential;
 
 fn refusal(url: &str) -> Option<String> {
@@ -74,6 +75,7 @@ fn question(credential: Credential) -> Question {
         credential,
         source_ip: "::ffff:192.0.2.7".parse().unwrap(),
         session_id: "c1".into(),
+        asking: Asking::default(),
     }
 }
 

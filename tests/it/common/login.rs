@@ -7,10 +7,14 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use portcullis::auth::{
-    AttemptObserver, AttemptRecord, AuthSettings, Authenticator, ConnectionAuth, LoggedIn,
-    OfferedKey, Outcome, Shared, Throttle, ThrottleSettings,
+    AttemptObserver, AttemptRecord, AuthSettings, Authenticator, ConnectionAuth, Lockout,
+    OfferedKey, Outcome, Shared, ThrottleSettings,
 };
+use portcullis::clock::Clock as _;
+use portcullis::idp::breaker::Guarded;
+use portcullis::idp::history::LoginHistory;
 use portcullis::limits::Limits;
+use portcullis::metrics::Metrics;
 use portcullis::secret::Secret;
 use serde_json::{Value, json};
 
@@ -41,12 +45,9 @@ pub(crate) fn listed_key() -> OfferedKey {
 }
 
 /// What a port has that shares it with no other.
-pub(crate) fn alone(observer: Arc<dyn AttemptObserver>) -> Shared {
-    Shared {
-        throttle: Arc::new(Throttle::new(ThrottleSettings::default())),
-        logged_in: LoggedIn::default(),
-        observer,
-    }
+pub(crate) fn alone(throttle: ThrottleSettings, observer: Arc<dyn AttemptObserver>) -> Shared {
+    let history = Arc::new(LoginHistory::new(throttle.window));
+    Shared::new(throttle, history, observer)
 }
 
 /// A key that is good and on nobody's list.
@@ -57,11 +58,18 @@ pub(crate) fn other_key(number: u8) -> OfferedKey {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Records(Mutex<Vec<AttemptRecord>>);
+pub(crate) struct Records {
+    attempts: Mutex<Vec<AttemptRecord>>,
+    lockouts: Mutex<Vec<Lockout>>,
+}
 
 impl AttemptObserver for Records {
     fn attempt_finished(&self, attempt: &AttemptRecord) {
-        self.0.lock().unwrap().push(attempt.clone());
+        self.attempts.lock().unwrap().push(attempt.clone());
+    }
+
+    fn locked_out(&self, lockout: Lockout) {
+        self.lockouts.lock().unwrap().push(lockout);
     }
 }
 
@@ -70,8 +78,7 @@ pub(crate) struct Bench {
     pub(crate) clock: Arc<FakeClock>,
     pub(crate) records: Arc<Records>,
     pub(crate) authenticator: Arc<Authenticator>,
-    settings: AuthSettings,
-    limits: Arc<Limits>,
+    pub(crate) shared: Shared,
 }
 
 impl Bench {
@@ -84,16 +91,33 @@ impl Bench {
     }
 
     pub(crate) fn with(standing: Value, settings: AuthSettings, limits: Limits) -> Self {
+        Self::behind(standing, settings, limits, ThrottleSettings::default())
+    }
+
+    pub(crate) fn throttled(standing: Value, throttle: ThrottleSettings) -> Self {
+        let limits = Limits {
+            refusal_delay: Duration::ZERO,
+            ..Limits::default()
+        };
+        Self::behind(standing, AuthSettings::default(), limits, throttle)
+    }
+
+    pub(crate) fn behind(
+        standing: Value,
+        settings: AuthSettings,
+        limits: Limits,
+        throttle: ThrottleSettings,
+    ) -> Self {
         let provider = RecordingProvider::new(standing);
         let clock = Arc::new(FakeClock::new());
         let records = Arc::new(Records::default());
-        let limits = Arc::new(limits);
+        let shared = alone(throttle, records.clone());
         let authenticator = Authenticator::new(
             provider.clone(),
             no_stores(),
             settings,
-            alone(records.clone()),
-            Arc::clone(&limits),
+            shared.clone(),
+            Arc::new(limits),
             clock.clone(),
         );
         Self {
@@ -101,35 +125,32 @@ impl Bench {
             clock,
             records,
             authenticator: Arc::new(authenticator),
-            settings,
-            limits,
+            shared,
         }
     }
 
-    /// Puts a throttle and a list of who is logged in of the test's own before the provider.
-    pub(crate) fn share(&mut self, throttle: Arc<Throttle>, logged_in: LoggedIn) {
-        let Self {
-            provider,
-            clock,
-            records,
-            settings,
-            limits,
-            ..
-        } = self;
-        let limits = Arc::clone(limits);
-        let authenticator = Authenticator::new(
-            provider.clone(),
-            no_stores(),
-            *settings,
-            Shared {
-                throttle,
-                logged_in,
-                observer: records.clone(),
-            },
-            limits,
-            clock.clone(),
+    /// Puts the watch over the provider's health before it, as the gateway has it.
+    pub(crate) fn guard(&mut self) {
+        let guarded = Guarded::new(
+            self.provider.clone(),
+            "",
+            5,
+            Arc::clone(&self.shared.history),
+            Arc::new(Metrics::default()),
+            self.clock.clone(),
         );
-        self.authenticator = Arc::new(authenticator);
+        let limits = Limits {
+            refusal_delay: Duration::ZERO,
+            ..Limits::default()
+        };
+        self.authenticator = Arc::new(Authenticator::new(
+            Arc::new(guarded),
+            no_stores(),
+            AuthSettings::default(),
+            self.shared.clone(),
+            Arc::new(limits),
+            self.clock.clone(),
+        ));
     }
 
     pub(crate) fn connect(&self) -> ConnectionAuth {
@@ -137,16 +158,31 @@ impl Bench {
     }
 
     pub(crate) fn connect_from(&self, source_ip: IpAddr) -> ConnectionAuth {
-        ConnectionAuth::new(Arc::clone(&self.authenticator), source_ip, "c1".into())
+        let accepted = self.clock.now();
+        ConnectionAuth::new(
+            Arc::clone(&self.authenticator),
+            source_ip,
+            "c1".into(),
+            accepted,
+        )
     }
 
     pub(crate) fn calls(&self) -> usize {
         self.provider.calls().len()
     }
 
+    pub(crate) fn lockouts(&self) -> Vec<Lockout> {
+        self.records.lockouts.lock().unwrap().clone()
+    }
+
+    pub(crate) fn last_attempt(&self) -> AttemptRecord {
+        let records = self.records.attempts.lock().unwrap();
+        records.last().unwrap().clone()
+    }
+
     /// Returns verdict and reason of every finished attempt.
     pub(crate) fn attempts(&self) -> Vec<(&'static str, &'static str)> {
-        let records = self.records.0.lock().unwrap();
+        let records = self.records.attempts.lock().unwrap();
         records
             .iter()
             .map(|record| {

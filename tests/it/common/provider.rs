@@ -6,8 +6,12 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use portcullis::idp::wire::{self, Asked, Transport};
 use portcullis::idp::{Credential, IdentityProvider, Judged, Question};
+use portcullis::refusal::Reason;
 use serde_json::Value;
 use tokio::sync::Semaphore;
+
+/// Stands for a status where no connection comes about.
+const GONE: u16 = 0;
 
 /// Answers through the real parser: with the next scripted body, or with the standing one.
 #[derive(Debug)]
@@ -49,8 +53,19 @@ impl RecordingProvider {
         self.answer_from_now_on(Value::Null);
     }
 
+    /// Answers again after [`Self::fail_from_now_on`].
+    pub(crate) fn succeed_from_now_on(&self, standing: Value) {
+        *self.standing_status.lock().unwrap() = 200;
+        self.answer_from_now_on(standing);
+    }
+
     pub(crate) fn then(&self, status: u16, body: Value) {
         self.script.lock().unwrap().push_back((status, body));
+    }
+
+    /// Cannot be reached at the next question.
+    pub(crate) fn then_gone(&self) {
+        self.then(GONE, Value::Null);
     }
 
     pub(crate) fn calls(&self) -> Vec<Call> {
@@ -85,6 +100,9 @@ impl IdentityProvider for RecordingProvider {
             (status, self.standing.lock().unwrap().clone())
         };
         let (status, mut body) = scripted.unwrap_or_else(standing);
+        if status == GONE {
+            return Err(Reason::Connect.because("connection refused"));
+        }
         // One standing answer serves both methods.
         if question.credential.method() == portcullis::idp::AuthMethod::Password
             && let Some(answer) = body.as_object_mut()

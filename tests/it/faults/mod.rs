@@ -12,6 +12,7 @@ use portcullis::auth::{AuthSettings, Roles, ThrottleSettings};
 use portcullis::cli::bundled_webhook::BundledWebhook;
 use portcullis::clock::SystemClock;
 use portcullis::gateway::{Entrance, Gateway, GatewayParts};
+use portcullis::idp::history::LoginHistory;
 use portcullis::idp::webhook::{Webhook, WebhookSettings};
 use portcullis::limits::Limits;
 use portcullis::metrics::Metrics;
@@ -157,6 +158,7 @@ impl Stage {
             }],
             caches: Vec::new(),
             throttle: ThrottleSettings::default(),
+            history: Arc::new(LoginHistory::new(Duration::from_secs(900))),
             host_keys: HostKeys::new(vec![HostKey::generate().unwrap()]).unwrap(),
             stores,
             limits: set.limits,

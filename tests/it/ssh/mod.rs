@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use portcullis::auth::{AuthSettings, AuthenticatedUser, Authenticator};
+use portcullis::auth::{AuthSettings, AuthenticatedUser, Authenticator, ThrottleSettings};
 use portcullis::budget::Gate;
 use portcullis::clock::SystemClock;
 use portcullis::idp::{Credential, IdentityProvider, Judged, Question, UserConfig};
@@ -84,7 +84,7 @@ impl Server {
             provider.clone(),
             no_stores(),
             settings,
-            alone(Arc::new(Records::default())),
+            alone(ThrottleSettings::default(), Arc::new(Records::default())),
             Arc::clone(&limits),
             clock.clone(),
         ));
