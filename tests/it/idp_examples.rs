@@ -2,11 +2,16 @@
 
 use std::process::{Output, Stdio};
 
+use portcullis::clock::SystemClock;
+use portcullis::idp::lambda::{Lambda, LambdaSettings};
 use portcullis::idp::webhook::{Event, Webhook, WebhookSettings};
-use portcullis::idp::{Credential, IdentityProvider as _, IdpError, Question, UserConfig, Verdict};
+use portcullis::idp::{
+    AwsCredentials, Credential, Examined as _, IdentityProvider as _, IdpError, Question,
+    UserConfig, Verdict,
+};
 use portcullis::secret::Secret;
 use portcullis::vfs::HomeType;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 /// Which of the two answers an example can give.
@@ -35,7 +40,7 @@ async fn the_lambda_example_keeps_the_contract() {
 }
 
 #[tokio::test]
-async fn a_lambda_function_that_raises_is_unavailable_and_denies_nobody() {
+async fn a_lambda_function_that_raises_denies_as_lambda_does() {
     // Any function that does not take an event and a context.
     let python = command(
         "python3",
@@ -44,7 +49,35 @@ async fn a_lambda_function_that_raises_is_unavailable_and_denies_nobody() {
     let Some(example) = Example::start("aws-lambda", python).await else {
         return;
     };
-    assert_unavailable(&example, Event::TransferFamily).await;
+    let webhook = example.webhook(Event::TransferFamily);
+    let exchange = webhook
+        .examine(&question("alice", Some("x")), &SystemClock)
+        .await;
+    assert_eq!(exchange.status, Some(200));
+    assert!(
+        matches!(exchange.judged, Ok(Verdict::Denied(_))),
+        "{exchange:?}"
+    );
+    let body: serde_json::Value = serde_json::from_slice(&exchange.body).unwrap();
+    assert_eq!(body["errorType"], "TypeError");
+    assert!(body["errorMessage"].is_string());
+
+    // Where Lambda is: the header says that the function raised.
+    let mut settings = LambdaSettings::new("idp", "s-1");
+    settings.region = Some("eu-west-1".to_owned());
+    settings.endpoint = Some(example.url.trim_end_matches('/').to_owned());
+    settings.credentials = AwsCredentials::Static {
+        access_key: "AKIDEXAMPLE".to_owned(),
+        secret_key: Secret::new("walnut-39".to_owned()),
+        session_token: None,
+    };
+    let lambda = Lambda::new(settings).unwrap();
+    let answer = lambda.ask(&question("alice", Some("x"))).await;
+    let Ok(Verdict::Denied(denied)) = answer else {
+        panic!("{answer:?}")
+    };
+    assert_eq!(denied.reason, "function-error");
+    assert_eq!(denied.detail.as_deref(), Some("TypeError"));
 }
 
 #[tokio::test]
@@ -98,6 +131,68 @@ async fn keeps_the_contract(name: &str, command: Command, forms: Forms) {
         assert!(matches!(blank, Ok(Verdict::Denied(_))), "{blank:?}");
     }
     asked(&example.webhook(Event::TransferFamily), forms).await;
+    nothing_is_an_error(&example, forms).await;
+}
+
+/// Asks what the gateway's own list of trials asks, about a user with a password and one without.
+async fn nothing_is_an_error(example: &Example, forms: Forms) {
+    let event = if forms == Forms::Both {
+        Event::Plain
+    } else {
+        Event::TransferFamily
+    };
+    let webhook = example.webhook(event);
+    let long = "x".repeat(1_024);
+    let passwords = [
+        "wrong",
+        "a\0b",
+        "a\r\nb",
+        "\u{1f511} ☂",
+        "\u{1b}[2J",
+        "null",
+        " ",
+        &long,
+    ];
+    for user in [
+        "dave",
+        "alice",
+        "nobody",
+        "",
+        "a\0",
+        "Jörg \u{1f511}",
+        "__proto__",
+    ] {
+        for password in passwords {
+            let asked = question(user, Some(password));
+            let exchange = webhook.examine(&asked, &SystemClock).await;
+            assert_eq!(exchange.status, Some(200), "{user:?} {password:?}");
+            let judged = &exchange.judged;
+            assert!(
+                matches!(judged, Ok(Verdict::Denied(_))),
+                "{user:?} {judged:?}"
+            );
+        }
+    }
+    let config = allowed(webhook.ask(&question("dave", None)).await);
+    assert_eq!(config.public_keys.len(), 1, "{config:?}");
+
+    let mut tester = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    tester.args(["test-identity-provider", "--contract", &example.url]);
+    tester.args(["--user", "alice", "--password-stdin"]);
+    if forms == Forms::TransferFamily {
+        tester.arg("--transfer-family");
+    }
+    let mut tester = tester
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = tester.stdin.take().unwrap();
+    stdin.write_all(b"alice-secret\n").await.unwrap();
+    drop(stdin);
+    let output = tester.wait_with_output().await.unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("· 0 wrong ·"), "{text}");
 }
 
 /// Asks about everybody, in every way.
@@ -177,15 +272,18 @@ fn assert_home(user: &str, config: &UserConfig, forms: Forms) {
 }
 
 async fn ask(webhook: &Webhook, user: &str, password: Option<&str>) -> Result<Verdict, IdpError> {
+    webhook.ask(&question(user, password)).await
+}
+
+fn question(user: &str, password: Option<&str>) -> Question {
     let secret = |text: &str| Credential::Password(Secret::new(text.to_owned()));
-    let question = Question {
+    Question {
         request_id: "c1-1".into(),
         username: user.into(),
         credential: password.map_or(Credential::PublicKey, secret),
         source_ip: "192.0.2.7".parse().unwrap(),
         session_id: "c1".into(),
-    };
-    webhook.ask(&question).await
+    }
 }
 
 /// An example that listens, until it is dropped.
