@@ -25,6 +25,7 @@ pub use self::lifetime::{Freshness, Lifetime};
 use super::{Credential, IdentityProvider, IdpError, Question, UserConfig, Verdict, folded};
 use crate::clock::Clock;
 use crate::metrics::{Lookup, Metrics};
+use crate::tasks::spawn_tracked;
 
 /// How long answers are remembered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,12 +180,13 @@ impl Cached {
             flushes,
         };
         let question = question.clone();
-        self.flights.spawn(async move {
+        let flight = async move {
             let answer = landing.state.fly(key, flushes, &question).await;
             // Off the list first: who comes now finds the entry.
             drop(landing);
             sender.send_replace(Some(answer));
-        });
+        };
+        drop(spawn_tracked(&self.flights, flight));
         answer
     }
 }

@@ -31,6 +31,8 @@ const LEVELS: &[&[&str]] = &[
         "limits",
         "clock",
         "secret",
+        "seldom",
+        "tasks",
         "metrics",
         "telemetry",
     ],
