@@ -22,3 +22,25 @@ pub(crate) fn spawn_tracked<T: Send + 'static>(
 ) -> JoinHandle<T> {
     tracker.spawn(task.in_current_span())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_has_the_span_of_whoever_begins_it() {
+        let subscriber = crate::telemetry::spans_alone();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let span = tracing::info_span!("connection");
+        let (mut set, tracker) = (JoinSet::new(), TaskTracker::new());
+        let here = || async { tracing::Span::current().id() };
+        let tracked = {
+            let _entered = span.enter();
+            spawn(&mut set, here());
+            spawn_tracked(&tracker, here())
+        };
+        assert!(span.id().is_some());
+        assert_eq!(set.join_next().await.unwrap().unwrap(), span.id());
+        assert_eq!(tracked.await.unwrap(), span.id());
+    }
+}

@@ -329,6 +329,12 @@ const QUIET: [(&str, &str); 9] = [
     ("s3s", "warn"),
 ];
 
+/// Keeps spans and writes nothing.
+#[cfg(test)]
+pub(crate) fn spans_alone() -> impl Subscriber + Send + Sync {
+    tracing_subscriber::registry()
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex, PoisonError};
