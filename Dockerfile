@@ -25,7 +25,7 @@ RUN set -eu; \
 FROM scratch
 COPY --from=build /image/ /
 USER 65532:65532
-# SSH; health and metrics.
-EXPOSE 2222 9090
+# SSH; health, metrics and commands; health alone.
+EXPOSE 2222 9090 9091
 ENTRYPOINT ["/usr/bin/portcullis"]
 CMD ["serve"]

@@ -52,9 +52,17 @@ pub fn changed(operation: &'static str, path: &VirtualPath, to: Option<&VirtualP
     }
 }
 
-/// Something was asked and the storage got in the way.
-pub fn storage_refused(operation: &'static str, path: &VirtualPath, detail: &str) {
-    tracing::warn!(target: TARGET, activity = "ERROR", operation, %path, detail, "operation failed");
+/// Something was asked and the storage got in the way; `unlogged`: as many lines of the kind were
+/// left out before this one.
+pub fn storage_refused(
+    operation: &'static str,
+    path: &VirtualPath,
+    detail: &str,
+    unlogged: Option<u64>,
+) {
+    tracing::warn!(
+        target: TARGET, activity = "ERROR", operation, %path, detail, unlogged, "operation failed"
+    );
 }
 
 fn past(operation: &'static str) -> &'static str {

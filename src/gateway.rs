@@ -24,6 +24,7 @@ use crate::reaper::Reaper;
 use crate::session::{Environment, Seats};
 use crate::ssh::{Gatehouse, GatehouseParts, HostKeys, Listener};
 use crate::storage::credentials::Stores;
+use crate::tasks;
 
 /// One port, and who decides there about logins.
 #[derive(Debug)]
@@ -211,7 +212,7 @@ impl Gateway {
             let (stores, shared) = (Arc::clone(&stores), shared.clone());
             let judge = Authenticator::new(provider, stores, auth, shared, limits, clock);
             let serving = listener.serve(Arc::clone(&gatehouse), Arc::new(judge), drain.clone());
-            listeners.spawn(heard(serving, deaf.clone()));
+            tasks::spawn(&mut listeners, heard(serving, deaf.clone()));
         }
         let view = Arc::new(View {
             gatehouse: Arc::clone(&gatehouse),
@@ -302,11 +303,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_listener_that_panicked_is_told() {
-        let (deaf, mut tasks) = (CancellationToken::new(), JoinSet::new());
-        tasks.spawn(heard(std::future::pending(), deaf.clone()));
+        let (deaf, mut set) = (CancellationToken::new(), JoinSet::new());
+        tasks::spawn(&mut set, heard(std::future::pending(), deaf.clone()));
         tokio::task::yield_now().await;
         assert!(!deaf.is_cancelled());
-        tasks.spawn(heard(async { panic!("as a listener might") }, deaf.clone()));
+        let panics = heard(async { panic!("as a listener might") }, deaf.clone());
+        tasks::spawn(&mut set, panics);
         deaf.cancelled().await;
     }
 }

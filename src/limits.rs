@@ -211,6 +211,16 @@ pub const ADMIN_BODY_BYTES_MAX: usize = 64 * 1024;
 /// How far the clock of a signed request may be from ours, as at AWS.
 pub const SIGNATURE_AGE_MAX: Duration = Duration::from_secs(300);
 
+// ---- the log ----
+
+/// Longest value of one field of a line; a path of [`PATH_BYTES_MAX`] is never cut.
+pub const LOG_FIELD_BYTES_MAX: usize = 4 * 1024;
+/// A line that somebody can cause at will is written once in this time, or as often as its own
+/// bound says.
+pub const LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// Lines about what failed for one user, in one [`LOG_INTERVAL`].
+pub const LOG_FAILURES_PER_USER_MAX: u32 = 100;
+
 // ---- files of the operator ----
 
 /// The configuration, and each file that it names.

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
-use tracing::Instrument as _;
 
 use crate::metrics::{Abort, Metrics};
 use crate::storage::{Location, SharedStore, StorageErrorKind, UploadId};
+use crate::tasks::spawn_tracked;
 
 /// Takes what must not end with its session.
 #[derive(Debug, Clone)]
@@ -33,7 +33,7 @@ impl Reaper {
     /// log still name the session.
     pub fn outlive(&self, future: impl Future<Output = ()> + Send + 'static) {
         // Dropping a join handle detaches: the tracker owns the task.
-        drop(self.tracker.spawn(future.in_current_span()));
+        drop(spawn_tracked(&self.tracker, future));
     }
 
     /// Ends an upload.

@@ -1,15 +1,24 @@
 //! Log lines on standard error: for machines, for terminals, and for the first five minutes.
+//!
+//! Clients choose names, and libraries repeat what clients send. So every line of every format
+//! passes [`OneLine`], where nothing is left that could begin another line or fool a terminal, and
+//! every field has a longest length.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::io;
 
+use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::format::{self, JsonFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::limits::LOG_FIELD_BYTES_MAX;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,15 +54,15 @@ pub fn start(format: Format, filter: &str) -> Result<(), TelemetryError> {
         .map_err(|_| TelemetryError::StartedBefore)
 }
 
-/// Reads a filter; libraries that talk about every packet stay at warnings unless it names them.
+/// Reads a filter; libraries that talk about every packet stay at their level unless it names them.
 ///
 /// # Errors
 /// The filter cannot be read.
 pub fn parse_filter(filter: &str) -> Result<EnvFilter, TelemetryError> {
     let quiet = QUIET
         .iter()
-        .filter(|name| !filter.contains(**name))
-        .map(|name| format!("{name}=warn,"));
+        .filter(|(name, _)| !filter.contains(name))
+        .map(|(name, level)| format!("{name}={level},"));
     let directives: String = quiet.chain([filter.to_owned()]).collect();
     EnvFilter::try_new(directives).map_err(|source| TelemetryError::Filter {
         filter: filter.into(),
@@ -67,11 +76,141 @@ where
 {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(writer);
+        .with_writer(writer)
+        .with_ansi(false);
     match format {
-        Format::Json => Box::new(lines.json().flatten_event(true).finish()),
-        Format::Text => Box::new(lines.with_ansi(false).finish()),
-        Format::Readable => Box::new(lines.with_ansi(false).event_format(Readable).finish()),
+        Format::Json => {
+            let whole = format::format().json().flatten_event(true);
+            let lines = lines.fmt_fields(JsonFields::new());
+            Box::new(lines.event_format(OneLine::json(whole)).finish())
+        }
+        Format::Text => {
+            let lines = lines.fmt_fields(Fields);
+            Box::new(lines.event_format(OneLine::text(format::format())).finish())
+        }
+        Format::Readable => Box::new(lines.event_format(OneLine::text(Readable)).finish()),
+    }
+}
+
+/// Writes what another format makes of an event as one line, whatever is in it.
+#[derive(Debug)]
+struct OneLine<F> {
+    inner: F,
+    json: bool,
+}
+
+impl<F> OneLine<F> {
+    const fn json(inner: F) -> Self {
+        Self { inner, json: true }
+    }
+
+    const fn text(inner: F) -> Self {
+        Self { inner, json: false }
+    }
+}
+
+impl<S, N, F> FormatEvent<S, N> for OneLine<F>
+where
+    S: Subscriber + for<'s> LookupSpan<'s>,
+    N: for<'w> FormatFields<'w> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut text = String::new();
+        self.inner
+            .format_event(context, Writer::new(&mut text), event)?;
+        let Some(line) = text.strip_suffix('\n') else {
+            // An event of which this format says nothing.
+            return Ok(());
+        };
+        let line = if self.json {
+            bounded_json(line)
+        } else {
+            Cow::Borrowed(line)
+        };
+        writeln!(writer, "{}", escaped(&line, self.json))
+    }
+}
+
+/// Escapes what is not to be seen as it is; in JSON it can only be inside strings.
+fn escaped(line: &str, json: bool) -> Cow<'_, str> {
+    if !line.contains(is_deceptive) {
+        return Cow::Borrowed(line);
+    }
+    let mut text = String::with_capacity(line.len().saturating_add(16));
+    for c in line.chars() {
+        if !is_deceptive(c) {
+            text.push(c);
+        } else if json {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a string does not fail.
+                let _ = write!(text, "\\u{unit:04x}");
+            }
+        } else {
+            text.extend(c.escape_default());
+        }
+    }
+    Cow::Owned(text)
+}
+
+/// Says whether a character ends lines, steers terminals, or changes the order in which others are
+/// shown.
+fn is_deceptive(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{206f}'
+            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Bounds the strings of a line of JSON, and leaves out where a library's code was built.
+fn bounded_json(line: &str) -> Cow<'_, str> {
+    if line.len() <= LOG_FIELD_BYTES_MAX && !line.contains("\"log.") {
+        return Cow::Borrowed(line);
+    }
+    let Ok(Value::Object(mut fields)) = serde_json::from_str(line) else {
+        return bounded(line);
+    };
+    fields.retain(|name, _| !name.starts_with(FROM_LOG));
+    for value in fields.values_mut() {
+        if let Value::String(text) = value
+            && let Cow::Owned(short) = bounded(text)
+        {
+            *text = short;
+        }
+    }
+    Cow::Owned(Value::Object(fields).to_string())
+}
+
+/// Cuts what is longer than a field may be, and says how much was cut.
+fn bounded(text: &str) -> Cow<'_, str> {
+    if text.len() <= LOG_FIELD_BYTES_MAX {
+        return Cow::Borrowed(text);
+    }
+    let end = text.floor_char_boundary(LOG_FIELD_BYTES_MAX);
+    let more = text.len().saturating_sub(end);
+    let kept = text.get(..end).unwrap_or_default();
+    Cow::Owned(format!("{kept}… ({more} bytes more)"))
+}
+
+/// Writes `message key=value key="a value"`: no value looks like several.
+#[derive(Debug)]
+struct Fields;
+
+impl<'w> FormatFields<'w> for Fields {
+    fn format_fields<R: RecordFields>(&self, mut writer: Writer<'w>, fields: R) -> fmt::Result {
+        let mut line = Line::new(&[], true);
+        fields.record(&mut line);
+        let fields = if line.message.is_empty() {
+            line.fields.trim_start()
+        } else {
+            &line.fields
+        };
+        write!(writer, "{}{fields}", line.message)
     }
 }
 
@@ -95,7 +234,7 @@ where
         if !loud && metadata.target() != AUDIT_TARGET {
             return Ok(());
         }
-        let mut line = Line::default();
+        let mut line = Line::new(&NOISE, false);
         event.record(&mut line);
         let mark = if loud { "! " } else { "" };
         if line.fields.is_empty() {
@@ -107,38 +246,57 @@ where
 }
 
 /// One event's words.
-#[derive(Default)]
 struct Line {
     message: String,
     fields: String,
+    left_out: &'static [&'static str],
+    /// Whether strings have quotes even where they need none.
+    quoted: bool,
 }
 
 impl Line {
-    fn add(&mut self, field: &Field, value: fmt::Arguments<'_>) {
+    const fn new(left_out: &'static [&'static str], quoted: bool) -> Self {
+        Self {
+            message: String::new(),
+            fields: String::new(),
+            left_out,
+            quoted,
+        }
+    }
+
+    fn add(&mut self, field: &Field, value: &str, quoted: bool) {
+        let value = bounded(value);
+        let name = field.name();
+        if name == "message" {
+            self.message.push_str(&value);
+            return;
+        }
+        if name.starts_with(FROM_LOG) || self.left_out.contains(&name) {
+            return;
+        }
         // Writing to a string does not fail.
-        let _ = match field.name() {
-            "message" => self.message.write_fmt(value),
-            name if NOISE.contains(&name) => Ok(()),
-            name => write!(self.fields, " {name}={value}"),
+        let _ = if quoted || !is_plain(&value) {
+            write!(self.fields, " {name}={value:?}")
+        } else {
+            write!(self.fields, " {name}={value}")
         };
     }
 }
 
 impl Visit for Line {
     fn record_str(&mut self, field: &Field, value: &str) {
-        if !value
-            .chars()
-            .any(|c| c.is_whitespace() || c.is_control() || c == '"')
-        {
-            self.add(field, format_args!("{value}"));
-        } else {
-            self.add(field, format_args!("{value:?}"));
-        }
+        self.add(field, value, self.quoted);
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.add(field, format_args!("{value:?}"));
+        self.add(field, &format!("{value:?}"), false);
     }
+}
+
+/// Says whether a value can stand without quotes.
+fn is_plain(value: &str) -> bool {
+    let odd = |c: char| c.is_whitespace() || matches!(c, '"' | '\\') || is_deceptive(c);
+    !value.is_empty() && !value.contains(odd)
 }
 
 /// Where the lines of record go.
@@ -154,18 +312,28 @@ const NOISE: [&str; 6] = [
     "location",
 ];
 
-/// Libraries that log every packet, call or frame.
-const QUIET: [&str; 9] = [
-    "russh",
-    "aws_config",
-    "aws_sdk_s3",
-    "aws_smithy",
-    "h2",
-    "hyper",
-    "reqwest",
-    "rustls",
-    "s3s",
+/// How fields begin that come with the lines of libraries that use the crate `log`.
+const FROM_LOG: &str = "log.";
+
+/// Libraries that log every packet, call or frame, and from which level on they are heard.
+const QUIET: [(&str, &str); 9] = [
+    // Its warnings repeat what any client sends, as often as it is sent.
+    ("russh", "error"),
+    ("aws_config", "warn"),
+    ("aws_sdk_s3", "warn"),
+    ("aws_smithy", "warn"),
+    ("h2", "warn"),
+    ("hyper", "warn"),
+    ("reqwest", "warn"),
+    ("rustls", "warn"),
+    ("s3s", "warn"),
 ];
+
+/// Keeps spans and writes nothing.
+#[cfg(test)]
+pub(crate) fn spans_alone() -> impl Subscriber + Send + Sync {
+    tracing_subscriber::registry()
+}
 
 #[cfg(test)]
 mod tests {
@@ -211,12 +379,74 @@ mod tests {
         );
     }
 
+    const FORMATS: [Format; 3] = [Format::Json, Format::Text, Format::Readable];
+
+    /// What a client may put into a name to deceive a reader of the log.
+    const DECEIT: &str =
+        "a\nlogin allowed user=root\r\u{1b}[2J\u{7f}\u{85}\u{9b}\u{2028}\u{202e}\u{2066}\u{feff}";
+
     #[test]
-    fn a_value_cannot_break_out_of_its_line() {
-        let text = logged(Format::Readable, "info", || {
-            tracing::info!(target: AUDIT_TARGET, user = "a\nlogin allowed", "login refused");
-        });
-        assert_eq!(text.lines().count(), 1, "{text}");
+    fn no_value_breaks_out_of_its_line_or_steers_a_terminal() {
+        for format in FORMATS {
+            let text = logged(format, "info", || {
+                let span = tracing::info_span!("connection", user = DECEIT);
+                let _entered = span.enter();
+                tracing::warn!(target: AUDIT_TARGET, user = DECEIT, "quoted");
+                tracing::warn!(target: AUDIT_TARGET, path = %DECEIT, "displayed");
+                tracing::warn!(target: AUDIT_TARGET, "in the message: {DECEIT}");
+            });
+            assert_eq!(text.split('\n').count(), 4, "{format:?}: {text}");
+            let shown = text.replace('\n', "");
+            assert!(!shown.contains(is_deceptive), "{format:?}: {shown:?}");
+            if format == Format::Json {
+                let lines: Vec<Value> = text
+                    .lines()
+                    .map(|line| serde_json::from_str(line).unwrap())
+                    .collect();
+                assert_eq!(lines[0]["user"], DECEIT, "and nothing is lost");
+                assert_eq!(lines[1]["path"], DECEIT);
+            } else {
+                let lines: Vec<_> = text.lines().collect();
+                assert!(
+                    lines[1].contains("path=\"a\\nlogin allowed user=root"),
+                    "{text}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_with_a_field_in_it_stays_one_value() {
+        for format in [Format::Text, Format::Readable] {
+            let text = logged(format, "info", || {
+                tracing::warn!(path = %"/in/a user=root", bytes = 1, "uploaded");
+            });
+            assert!(
+                text.ends_with("path=\"/in/a user=root\" bytes=1\n"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn fields_have_a_longest_length() {
+        for format in FORMATS {
+            let long = "é".repeat(200_000);
+            let text = logged(format, "russh=warn", || {
+                tracing::warn!(target: "russh::server", path = %long, last = 1, "unknown {long}");
+            });
+            assert_eq!(text.lines().count(), 1);
+            assert!(text.len() < 3 * LOG_FIELD_BYTES_MAX, "{}", text.len());
+            assert_eq!(text.matches("bytes more").count(), 2, "{text}");
+            assert!(text.contains("last"), "{text}");
+        }
+        let longest = "/".repeat(crate::limits::PATH_BYTES_MAX);
+        let text = logged(
+            Format::Json,
+            "info",
+            || tracing::info!(path = %longest, "made"),
+        );
+        assert!(text.contains(&longest), "a path is never cut");
     }
 
     #[test]
@@ -224,17 +454,27 @@ mod tests {
         let text = logged(Format::Json, "info", || {
             tracing::info!(target: AUDIT_TARGET, user = "ann", "login allowed");
         });
-        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let line: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(line["user"], "ann");
         assert_eq!(line["message"], "login allowed");
         assert_eq!(line["target"], AUDIT_TARGET);
     }
 
     #[test]
+    fn what_clients_make_the_ssh_library_say_is_not_heard_unless_it_is_named() {
+        let log = || tracing::warn!(target: "russh::server::encrypted", "unknown channel request");
+        assert_eq!(logged(Format::Json, "info", log), "");
+        assert_eq!(
+            logged(Format::Json, "info,russh=warn", log).lines().count(),
+            1
+        );
+    }
+
+    #[test]
     fn talkative_libraries_stay_at_warnings_unless_they_are_named() {
         let log = || {
             tracing::info!(target: "russh::server", "packet");
-            tracing::warn!(target: "russh::server", "odd packet");
+            tracing::warn!(target: "hyper::server", "odd request");
         };
         assert_eq!(logged(Format::Text, "debug", log).lines().count(), 1);
         assert_eq!(

@@ -130,6 +130,7 @@ impl EmbeddedS3 {
         let address = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel();
         let mut tasks = JoinSet::new();
+        #[expect(clippy::disallowed_methods, reason = "a server for tests has no span")]
         tasks.spawn(server::run(listener, Arc::clone(&shared), stopped));
         Ok(Self {
             settings,

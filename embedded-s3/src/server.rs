@@ -42,6 +42,10 @@ enum NoAnswer {
 }
 
 /// Accepts connections until `stop` is dropped or used, then closes them all.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a connection of a server for tests has no span"
+)]
 pub(crate) async fn run(
     listener: TcpListener,
     shared: Arc<Shared>,

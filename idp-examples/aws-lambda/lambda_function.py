@@ -16,23 +16,28 @@ with open(os.path.join(FOLDER, "users.json"), encoding="utf-8") as file:
     USERS = json.load(file)
 
 
+# Compared in place of a hash that is not there, so that this takes as long as a wrong password.
+NOBODY = "scrypt$%s$%s" % ((base64.b64encode(os.urandom(32)).decode(),) * 2)
+
+
 def password_is_right(password, stored):
     _, salt, key = stored.split("$")
-    found = hashlib.scrypt(password.encode(), salt=base64.b64decode(salt), **COST)
+    password = password.encode("utf-8", "surrogatepass")  # whatever JSON can hold
+    found = hashlib.scrypt(password, salt=base64.b64decode(salt), **COST)
     return hmac.compare_digest(found, base64.b64decode(key))
 
 
 def lambda_handler(event, context):
     user = USERS.get(event["username"])
-    password = event.get("password", "")
+    password = event.get("password") or ""
 
     # Transfer Family asks for keys by leaving the password blank.
     if password == "":
-        if not user or "PublicKeys" not in user:
+        if not user or not user.get("PublicKeys"):
             return {}
     else:
-        # Any other user's hash takes as long to compare as the right one.
-        stored = (user or next(iter(USERS.values())))["PasswordHash"]
+        # A user with keys only has no hash: any password is wrong, and that is a no, not an error.
+        stored = (user or {}).get("PasswordHash") or NOBODY
         if not password_is_right(password, stored) or not user:
             return {}
 

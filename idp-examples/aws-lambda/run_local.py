@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Runs a Lambda function for identities behind HTTP: each POST becomes an invocation.
+"""Runs a Lambda function for identities behind HTTP: each POST becomes an invocation, answered as
+Lambda's own Invoke answers it, an error included.
 
     python3 run_local.py --listen 127.0.0.1:8000 --handler lambda_function.lambda_handler
 """
@@ -31,24 +32,29 @@ class Invocations(BaseHTTPRequestHandler):
             event = json.loads(self.rfile.read(length))
         except (TypeError, ValueError):
             self.close_connection = True
-            return self.reply(400, {"error": "not an event"})
+            return self.reply(400, '{"error": "not an event"}')
         name = self.server.function.__name__
         context = SimpleNamespace(
             function_name=name, aws_request_id=str(uuid.uuid4()),
             get_remaining_time_in_millis=lambda: 10_000,
         )
         try:
-            result = self.server.function(event, context)
+            text = json.dumps(self.server.function(event, context))
         except Exception as error:
-            # Where it was raised, without the error's text: that may quote the event. An error is
-            # no denial: with this status the gateway sees an outage.
+            # Where it was raised, without the error's text: that may quote the event.
             traceback.print_tb(error.__traceback__)
-            return self.reply(502, {"errorType": type(error).__name__})
-        self.reply(200, result)
+            # Lambda says so with status 200. Functions raise to deny, and a login is then refused;
+            # 502 would say that nobody can log in.
+            raised = {"errorMessage": str(error), "errorType": type(error).__name__,
+                      "requestId": context.aws_request_id, "stackTrace": []}
+            return self.reply(200, json.dumps(raised), {"X-Amz-Function-Error": "Unhandled"})
+        self.reply(200, text)
 
-    def reply(self, status, body):
-        text = json.dumps(body).encode()
+    def reply(self, status, text, headers={}):
+        text = text.encode()
         self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()

@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import psycopg
 from argon2 import PasswordHasher
-from argon2.exceptions import VerifyMismatchError
+from argon2.exceptions import InvalidHashError, VerificationError
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
@@ -46,9 +46,11 @@ def answer(pool, question):
     # method: there exactly "" means a key look-up.
     look_up = question.get("method", "password" if password else "public-key") == "public-key"
     if not look_up:
+        password = (password or "").encode("utf-8", "surrogatepass")  # whatever JSON can hold
         try:
-            HASHER.verify(user["password_hash"] if user else NOBODY, password or "")
-        except VerifyMismatchError:
+            HASHER.verify(user and user["password_hash"] or NOBODY, password)
+        except (VerificationError, InvalidHashError):
+            # A hash that is none is a no about its user; an error would be one about everybody.
             return {"allow": False}
     if not user or look_up and not user["keys"]:
         return {"allow": False}

@@ -1,6 +1,6 @@
 CREATE TABLE users (
     name text PRIMARY KEY CHECK (name <> ''),
-    password_hash text NOT NULL CHECK (password_hash LIKE '$argon2id$%'), -- idp.py --hash
+    password_hash text CHECK (password_hash LIKE '$argon2id$%'), -- idp.py --hash; NULL: keys only
     enabled boolean NOT NULL DEFAULT true,
     role text, -- this and the next only for an answer in Transfer Family's form
     home_directory text CHECK (home_directory IS NULL OR role IS NOT NULL)

@@ -18,7 +18,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
 
+use crate::clock::{Clock as _, SystemClock};
+use crate::limits::LOG_INTERVAL;
 use crate::secret::Secret;
+use crate::seldom::Seldom;
 
 /// Does what the operator asks for.
 #[async_trait]
@@ -48,6 +51,7 @@ pub struct Revoked {
 pub(super) struct Commands {
     operated: Arc<dyn Operated>,
     token: Option<Secret>,
+    refusals: Seldom,
 }
 
 /// The keys of all commands.
@@ -59,8 +63,12 @@ struct Order {
 }
 
 impl Commands {
-    pub(super) const fn new(operated: Arc<dyn Operated>, token: Option<Secret>) -> Self {
-        Self { operated, token }
+    pub(super) fn new(operated: Arc<dyn Operated>, token: Option<Secret>) -> Self {
+        Self {
+            operated,
+            token,
+            refusals: Seldom::default(),
+        }
     }
 
     /// Says whether there is a command of that path.
@@ -76,7 +84,9 @@ impl Commands {
         peer: IpAddr,
     ) -> (StatusCode, String) {
         if let Err((status, why)) = self.check(head, peer) {
-            tracing::warn!(%peer, command = head.uri.path(), why, "command refused");
+            if let Some(unlogged) = self.refusals.due(SystemClock.now(), LOG_INTERVAL) {
+                tracing::warn!(%peer, command = head.uri.path(), why, unlogged, "command refused");
+            }
             return (status, json!({"error": why}).to_string());
         }
         let Ok(order) = serde_json::from_slice::<Order>(body) else {

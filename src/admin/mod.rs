@@ -3,9 +3,10 @@
 //!
 //! It is bound before the ports for clients, answers once they are open, and stops last, so that a
 //! draining gateway can be watched. It trusts nobody: the head of a request has a
-//! deadline, a connection an age, and there are only so many of them.
+//! deadline, a connection an age, and there are only so many of them (`places`).
+//!
+//! A port of its own can answer probes alone, for networks that may not see the rest.
 
-use std::convert::Infallible;
 use std::fmt::Debug;
 use std::io;
 use std::net::SocketAddr;
@@ -17,23 +18,22 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::http::request;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 pub use self::aws::{Aws, AwsKey, Server};
 use self::commands::Commands;
 pub use self::commands::{Operated, Revoked};
+use self::places::Place;
 use crate::limits;
+use crate::metrics::Metrics;
 use crate::secret::Secret;
 
 mod aws;
 mod commands;
+mod places;
+mod server;
 
 /// What the port shows, and what it does.
 #[derive(Debug, Clone)]
@@ -68,10 +68,12 @@ pub struct Readiness {
     pub draining: bool,
 }
 
-/// The bounds of the operator's port.
+/// The bounds of each of the operator's ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AdminLimits {
     pub connections_max: usize,
+    /// A source beyond it loses its own oldest connection.
+    pub connections_per_source_max: usize,
     /// From the connection, or the last answer, until a request's head is there.
     pub head_timeout: Duration,
     /// After this a connection is cut, whatever it does.
@@ -97,6 +99,7 @@ impl Default for AdminLimits {
     fn default() -> Self {
         Self {
             connections_max: 32,
+            connections_per_source_max: 16,
             head_timeout: Duration::from_secs(5),
             connection_age_max: Duration::from_secs(120),
         }
@@ -122,92 +125,92 @@ impl Admin {
     }
 
     /// Answers until `stop` is cancelled; then lets answers under way come to their end.
-    pub async fn serve(self, duties: Duties, stop: CancellationToken) {
-        let port = Arc::new(Port {
+    pub async fn serve(self, duties: Duties, metrics: Arc<Metrics>, stop: CancellationToken) {
+        let port = Port::Operator(Operator {
             watched: duties.watched,
             commands: Commands::new(duties.operated, duties.token),
             aws: duties.aws,
             body_timeout: self.limits.head_timeout,
         });
-        let connections = TaskTracker::new();
-        let places = Arc::new(Semaphore::new(self.limits.connections_max));
-        let accepting = async {
-            loop {
-                // The semaphore is never closed; waiting here leaves the rest in the backlog.
-                let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-                    return;
-                };
-                let (stream, peer) = accept(&self.listener).await;
-                let connection =
-                    answer_all(stream, peer, self.limits, Arc::clone(&port), stop.clone());
-                connections.spawn(async move {
-                    connection.await;
-                    drop(place);
-                });
-            }
-        };
-        let _ = stop.run_until_cancelled(accepting).await;
-        connections.close();
-        connections.wait().await;
+        self.run(port, metrics, stop).await;
+    }
+
+    /// The same for a port that answers `/livez` and `/readyz`, and nothing else.
+    pub async fn serve_probes(
+        self,
+        watched: Arc<dyn Watched>,
+        metrics: Arc<Metrics>,
+        stop: CancellationToken,
+    ) {
+        self.run(Port::Probes(watched), metrics, stop).await;
+    }
+
+    async fn run(self, port: Port, metrics: Arc<Metrics>, stop: CancellationToken) {
+        let Self { listener, limits } = self;
+        let serving = server::Serving::new(listener, limits, Arc::new(port), metrics);
+        serving.run(stop).await;
     }
 }
 
-/// Waits for a connection; errors of a single one, or a lack of descriptors, pass.
-async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
-    loop {
-        match listener.accept().await {
-            Ok(accepted) => return accepted,
-            Err(error) => {
-                tracing::warn!(%error, "admin connection not accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+type Answer = Response<Full<Bytes>>;
+
+/// What answers on a port.
+#[derive(Debug)]
+enum Port {
+    Operator(Operator),
+    Probes(Arc<dyn Watched>),
+}
+
+impl Port {
+    /// Returns the word of the log and the metric.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Operator(_) => "admin",
+            Self::Probes(_) => "probe",
+        }
+    }
+
+    /// A probe asks once.
+    const fn keeps_alive(&self) -> bool {
+        matches!(self, Self::Operator(_))
+    }
+
+    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr, place: &Place) -> Answer {
+        match self {
+            Self::Operator(operator) => operator.answer(request, peer, place).await,
+            Self::Probes(watched) => {
+                let Some(_busy) = place.begin() else {
+                    return std::future::pending().await;
+                };
+                match *request.method() {
+                    Method::GET | Method::HEAD => probe(&**watched, request.uri().path())
+                        .unwrap_or_else(|| not_there("there are /livez and /readyz\n")),
+                    _ => only("GET, HEAD"),
+                }
             }
         }
     }
 }
 
-async fn answer_all(
-    stream: TcpStream,
-    peer: SocketAddr,
-    limits: AdminLimits,
-    port: Arc<Port>,
-    stop: CancellationToken,
-) {
-    let answering = service_fn(move |request: Request<Incoming>| {
-        let port = Arc::clone(&port);
-        async move { Ok::<_, Infallible>(port.answer(request, peer).await) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head_timeout)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), answering);
-    tokio::pin!(connection);
-    let age = tokio::time::sleep(limits.connection_age_max);
-    tokio::select! {
-        // Whatever the peer did wrong is its own affair.
-        _ = connection.as_mut() => return,
-        () = age => return,
-        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
-    }
-    drop(tokio::time::timeout(limits.head_timeout, connection).await);
-}
-
-type Answer = Response<Full<Bytes>>;
-
-/// Everything that answers.
+/// Everything that the operator's port answers with.
 #[derive(Debug)]
-struct Port {
+struct Operator {
     watched: Arc<dyn Watched>,
     commands: Commands,
     aws: Option<Arc<Aws>>,
     body_timeout: Duration,
 }
 
-impl Port {
-    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Answer {
+impl Operator {
+    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr, place: &Place) -> Answer {
         let (head, body) = request.into_parts();
         match head.method {
-            Method::GET | Method::HEAD => return self.show(head.uri.path()),
+            Method::GET | Method::HEAD => {
+                let Some(_busy) = place.begin() else {
+                    return std::future::pending().await;
+                };
+                return self.show(head.uri.path());
+            }
             Method::POST => {}
             _ => return only("GET, HEAD, POST"),
         }
@@ -219,6 +222,10 @@ impl Port {
             Ok(Ok(body)) => body.to_bytes(),
             Ok(Err(_)) => return response(StatusCode::PAYLOAD_TOO_LARGE, TEXT, "body not taken\n"),
             Err(_elapsed) => return response(StatusCode::REQUEST_TIMEOUT, TEXT, "too slow\n"),
+        };
+        // A body that came slowly kept its place from nobody; now the command does.
+        let Some(_busy) = place.begin() else {
+            return std::future::pending().await;
         };
         self.act(&head, &body, peer).await
     }
@@ -242,31 +249,41 @@ impl Port {
     }
 
     fn show(&self, path: &str) -> Answer {
+        if let Some(answer) = probe(&*self.watched, path) {
+            return answer;
+        }
         match path {
-            "/livez" => response(StatusCode::OK, TEXT, "alive\n"),
-            "/readyz" => {
-                let readiness = self.watched.readiness();
-                let status = if readiness.is_ready() {
-                    StatusCode::OK
-                } else {
-                    StatusCode::SERVICE_UNAVAILABLE
-                };
-                // Three flags always make JSON.
-                let body = serde_json::to_string(&readiness).unwrap_or_default();
-                response(status, JSON, body)
-            }
             "/metrics" => response(StatusCode::OK, OPEN_METRICS, self.watched.metrics()),
             "/.well-known/jwks.json" => match self.watched.jwks() {
                 Some(keys) => response(StatusCode::OK, JSON, keys),
-                None => response(StatusCode::NOT_FOUND, TEXT, "questions are not signed\n"),
+                None => not_there("questions are not signed\n"),
             },
-            _ => response(
-                StatusCode::NOT_FOUND,
-                TEXT,
-                "there are /livez, /readyz, /metrics and /.well-known/jwks.json\n",
-            ),
+            _ => not_there("there are /livez, /readyz, /metrics and /.well-known/jwks.json\n"),
         }
     }
+}
+
+/// Answers probes; `None`: it is none.
+fn probe(watched: &dyn Watched, path: &str) -> Option<Answer> {
+    match path {
+        "/livez" => Some(response(StatusCode::OK, TEXT, "alive\n")),
+        "/readyz" => {
+            let readiness = watched.readiness();
+            let status = if readiness.is_ready() {
+                StatusCode::OK
+            } else {
+                StatusCode::SERVICE_UNAVAILABLE
+            };
+            // Three flags always make JSON.
+            let body = serde_json::to_string(&readiness).unwrap_or_default();
+            Some(response(status, JSON, body))
+        }
+        _ => None,
+    }
+}
+
+fn not_there(words: &'static str) -> Answer {
+    response(StatusCode::NOT_FOUND, TEXT, words)
 }
 
 fn only(methods: &'static str) -> Answer {
@@ -289,200 +306,6 @@ fn response(status: StatusCode, content_type: &'static str, body: impl Into<Byte
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-const HEAD_BYTES_MAX: usize = 16 * 1024;
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
-mod tests {
-    use std::net::IpAddr;
-    use std::sync::Mutex;
-
-    use async_trait::async_trait;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::task::JoinHandle;
-
-    use super::*;
-
-    #[derive(Debug, Default)]
-    struct Scripted(Mutex<Readiness>);
-
-    impl Watched for Scripted {
-        fn readiness(&self) -> Readiness {
-            *self.0.lock().unwrap()
-        }
-
-        fn metrics(&self) -> String {
-            "portcullis_handles_open 3\n# EOF\n".to_owned()
-        }
-
-        fn jwks(&self) -> Option<String> {
-            let keys = "{\"keys\":[]}".to_owned();
-            self.0.lock().unwrap().configured.then_some(keys)
-        }
-    }
-
-    /// Nothing is asked of it here.
-    #[derive(Debug)]
-    struct Idle;
-
-    #[async_trait]
-    impl Operated for Idle {
-        async fn revoke(&self, _user: &str) -> Revoked {
-            Revoked::default()
-        }
-
-        async fn forget(&self, _user: Option<&str>) -> usize {
-            0
-        }
-
-        fn unlock(&self, _user: Option<&str>, _source: Option<IpAddr>) -> usize {
-            0
-        }
-    }
-
-    struct Running {
-        address: SocketAddr,
-        watched: Arc<Scripted>,
-        stop: CancellationToken,
-        task: JoinHandle<()>,
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "the test owns the task")]
-    async fn start(limits: AdminLimits) -> Running {
-        let admin = Admin::bind(SocketAddr::from(([127, 0, 0, 1], 0)), limits).await;
-        let admin = admin.unwrap();
-        let address = admin.local_addr().unwrap();
-        let watched = Arc::new(Scripted::default());
-        let stop = CancellationToken::new();
-        let duties = Duties {
-            watched: watched.clone(),
-            operated: Arc::new(Idle),
-            token: None,
-            aws: None,
-        };
-        let task = tokio::spawn(admin.serve(duties, stop.clone()));
-        Running {
-            address,
-            watched,
-            stop,
-            task,
-        }
-    }
-
-    async fn ask(address: SocketAddr, line: &str) -> String {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = format!("{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await.unwrap();
-        text
-    }
-
-    #[tokio::test]
-    async fn a_gateway_is_ready_from_listening_until_draining_and_alive_throughout() {
-        let admin = start(AdminLimits::default()).await;
-        let ready = Readiness {
-            listening: true,
-            configured: true,
-            draining: false,
-        };
-        for (readiness, status, body) in [
-            (Readiness::default(), "503", "\"listening\":false"),
-            (ready, "200", "\"listening\":true"),
-            (
-                Readiness {
-                    draining: true,
-                    ..ready
-                },
-                "503",
-                "\"draining\":true",
-            ),
-        ] {
-            *admin.watched.0.lock().unwrap() = readiness;
-            let text = ask(admin.address, "GET /readyz").await;
-            assert!(text.starts_with(&format!("HTTP/1.1 {status}")), "{text}");
-            assert!(text.contains(body), "{text}");
-            let text = ask(admin.address, "GET /livez").await;
-            assert!(text.starts_with("HTTP/1.1 200"), "{text}");
-        }
-    }
-
-    #[tokio::test]
-    async fn metrics_are_shown_and_other_paths_and_methods_are_not_there() {
-        let admin = start(AdminLimits::default()).await;
-        let text = ask(admin.address, "GET /metrics").await;
-        assert!(text.contains("application/openmetrics-text"), "{text}");
-        assert!(
-            text.ends_with("portcullis_handles_open 3\n# EOF\n"),
-            "{text}"
-        );
-        let text = ask(admin.address, "HEAD /metrics").await;
-        assert!(
-            text.starts_with("HTTP/1.1 200") && text.ends_with("\r\n\r\n"),
-            "{text}"
-        );
-        assert!(
-            ask(admin.address, "GET /etc")
-                .await
-                .starts_with("HTTP/1.1 404")
-        );
-        let text = ask(admin.address, "POST /livez").await;
-        assert!(
-            text.starts_with("HTTP/1.1 405") && text.contains("allow: GET, HEAD"),
-            "{text}"
-        );
-    }
-
-    #[tokio::test]
-    async fn keys_are_published_where_there_are_any() {
-        let admin = start(AdminLimits::default()).await;
-        let path = "GET /.well-known/jwks.json";
-        let text = ask(admin.address, path).await;
-        assert!(text.starts_with("HTTP/1.1 404"), "{text}");
-        admin.watched.0.lock().unwrap().configured = true;
-        let text = ask(admin.address, path).await;
-        assert!(text.contains("content-type: application/json"), "{text}");
-        assert!(text.ends_with("{\"keys\":[]}"), "{text}");
-    }
-
-    #[tokio::test]
-    async fn a_silent_connection_is_closed_and_gives_its_place_to_the_next() {
-        let limits = AdminLimits {
-            connections_max: 1,
-            head_timeout: Duration::from_millis(30),
-            ..AdminLimits::default()
-        };
-        let admin = start(limits).await;
-        let mut silent = TcpStream::connect(admin.address).await.unwrap();
-        silent
-            .write_all(b"GET /livez HTTP/1.1\r\nx: ")
-            .await
-            .unwrap();
-        assert!(
-            ask(admin.address, "GET /livez")
-                .await
-                .starts_with("HTTP/1.1 200")
-        );
-        let mut rest = Vec::new();
-        silent.read_to_end(&mut rest).await.unwrap();
-        assert!(!rest.starts_with(b"HTTP/1.1 200"));
-    }
-
-    #[tokio::test]
-    async fn it_stops_when_told_even_with_a_connection_open() {
-        let limits = AdminLimits {
-            head_timeout: Duration::from_millis(30),
-            ..AdminLimits::default()
-        };
-        let admin = start(limits).await;
-        let _open = TcpStream::connect(admin.address).await.unwrap();
-        assert!(
-            ask(admin.address, "GET /livez")
-                .await
-                .starts_with("HTTP/1.1 200")
-        );
-        admin.stop.cancel();
-        admin.task.await.unwrap();
-        assert!(TcpStream::connect(admin.address).await.is_err());
-    }
-}
+mod tests;

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
 
 use super::attempt::{AttemptRecord, loggable};
 use super::authenticator::Authenticator;
@@ -17,6 +16,7 @@ use super::{AuthMethod, AuthenticatedUser, admission};
 use crate::idp::{Asking, Beginning, Credential, Judged, Question, UserConfig};
 use crate::refusal::{Reason, Refusal};
 use crate::secret::Secret;
+use crate::tasks::spawn_tracked;
 
 /// What an attempt is about, and what is known of it so far.
 #[derive(Debug, Clone)]
@@ -71,8 +71,7 @@ impl Client {
             client: self,
             ended: false,
         };
-        let tasks = &authenticator.shared.tasks;
-        let ended = tasks.spawn(attempt.in_current_span()).await;
+        let ended = spawn_tracked(&authenticator.shared.tasks, attempt).await;
         waiting.ended = true;
         ended
             .inspect_err(|error| tracing::error!(%error, "an attempt to log in was lost"))

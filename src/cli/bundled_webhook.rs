@@ -20,6 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::secret::Secret;
+use crate::tasks;
 
 /// Longest question that is read.
 const QUESTION_BYTES_MAX: usize = 64 * 1024;
@@ -44,11 +45,11 @@ impl BundledWebhook {
         let user = Arc::new(User::new(user, &password, answer)?);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, user));
+        let mut accepting = JoinSet::new();
+        tasks::spawn(&mut accepting, accept(listener, user));
         Ok(Self {
             address,
-            _tasks: tasks,
+            _tasks: accepting,
         })
     }
 
@@ -108,7 +109,7 @@ async fn accept(listener: TcpListener, user: Arc<User>) {
             accepted = listener.accept() => {
                 // An error concerns one connection, or passes.
                 if let Ok((stream, _)) = accepted {
-                    connections.spawn(serve(stream, Arc::clone(&user)));
+                    tasks::spawn(&mut connections, serve(stream, Arc::clone(&user)));
                 } else {
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }

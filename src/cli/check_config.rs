@@ -45,8 +45,10 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         .admin
         .listen
         .map_or_else(|| "off".to_owned(), |address| address.to_string());
+    let probes = config.admin.probe_listen;
+    let probes = probes.map_or_else(String::new, |address| format!(" · health checks {address}"));
     output::print(&format!(
-        "configuration is good · ssh on {} · admin {admin} · identity provider {providers}\n",
+        "configuration is good · ssh on {} · admin {admin}{probes} · identity provider {providers}\n",
         config.listen,
     ));
     match &options.probe {

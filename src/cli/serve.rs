@@ -1,5 +1,6 @@
 //! `portcullis serve`: the configuration becomes the gateway's parts.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
@@ -19,6 +20,7 @@ use crate::idp::history::LoginHistory;
 use crate::metrics::Metrics;
 use crate::ssh::{HostKey, HostKeys, Listener};
 use crate::storage::s3::{Credentials, Encryption, Settings, Timeouts};
+use crate::tasks;
 use crate::telemetry::{self, Format};
 
 /// Serves until told to stop.
@@ -52,18 +54,16 @@ async fn serve(
     let stores = stores::open(config, &metrics).await?;
     let mut following = JoinSet::new();
     for followed in opened.iter().flat_map(Opened::followed) {
-        following.spawn(follow(followed, signal(SignalKind::hangup())?));
+        tasks::spawn(
+            &mut following,
+            follow(followed, signal(SignalKind::hangup())?),
+        );
     }
     let signing_keys = opened.iter().filter_map(|one| one.keys.clone()).collect();
     let history = Arc::new(LoginHistory::new(config.login.failure_window));
     let (ports, caches) = providers::ports(config, &opened, &history, &metrics)?;
-    let admin = match config.admin.listen {
-        Some(address) => {
-            let bound = Admin::bind(address, AdminLimits::default()).await;
-            Some(bound.with_context(|| format!("failed to listen on {address} (admin.listen)"))?)
-        }
-        None => None,
-    };
+    let admin = bind(config.admin.listen, "admin.listen").await?;
+    let probes = bind(config.admin.probe_listen, "admin.probe_listen").await?;
     let entrances = entrances(ports).await?;
     let gateway = Gateway::start(GatewayParts {
         entrances,
@@ -89,7 +89,16 @@ async fn serve(
             token: config.admin.token.clone(),
             aws: aws(config, &opened),
         };
-        admin_tasks.spawn(admin.serve(duties, admin_stop.clone()));
+        tasks::spawn(
+            &mut admin_tasks,
+            admin.serve(duties, Arc::clone(&metrics), admin_stop.clone()),
+        );
+    }
+    if let Some(probes) = probes {
+        tracing::info!(address = %probes.local_addr()?, "listening for health checks");
+        let serving =
+            probes.serve_probes(gateway.watched(), Arc::clone(&metrics), admin_stop.clone());
+        tasks::spawn(&mut admin_tasks, serving);
     }
     stop.cancelled().await;
     gateway.drain().await;
@@ -97,6 +106,16 @@ async fn serve(
     while admin_tasks.join_next().await.is_some() {}
     tracing::info!("portcullis ends");
     Ok(())
+}
+
+/// Takes one of the operator's ports.
+async fn bind(address: Option<SocketAddr>, setting: &str) -> anyhow::Result<Option<Admin>> {
+    let Some(address) = address else {
+        return Ok(None);
+    };
+    let bound = Admin::bind(address, AdminLimits::default()).await;
+    let bound = bound.with_context(|| format!("failed to listen on {address} ({setting})"))?;
+    Ok(Some(bound))
 }
 
 async fn entrances(ports: Vec<Port>) -> anyhow::Result<Vec<Entrance>> {

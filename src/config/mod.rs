@@ -74,6 +74,8 @@ pub struct Login {
 pub struct Admin {
     /// `None` = off.
     pub listen: Option<SocketAddr>,
+    /// For probes alone; `None` = off.
+    pub probe_listen: Option<SocketAddr>,
     /// Asked of whoever wants something done.
     pub token: Option<Secret>,
     /// The keys with which requests of AWS's tools are signed.
@@ -408,6 +410,7 @@ impl Default for Admin {
     fn default() -> Self {
         Self {
             listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9090))),
+            probe_listen: None,
             token: None,
             access_key_id: None,
             secret_access_key: None,

@@ -316,6 +316,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("login", "unthrottled_networks", K::Texts(|c| &mut c.login.unthrottled_networks), "Sources that are never locked out and may take every place before login, such as a balancer that hides its clients: addresses or networks"),
 
     S::new("admin", "listen", K::AddressOrOff(|c| &mut c.admin.listen), "Address and port for the operator: `/livez`, `/readyz`, `/metrics` and commands; or `off`"),
+    S::new("admin", "probe_listen", K::AddressOrOff(|c| &mut c.admin.probe_listen), "Address and port for health checks alone: `/livez` and `/readyz`, which `admin.listen` answers as well; or `off`"),
     S::new("admin", "token", K::Secret(|c| &mut c.admin.token), "What commands on the operator's port have to bring as `Authorization: Bearer …`; without it they are taken from this machine alone"),
     S::new("admin", "access_key_id", K::OptionalText(|c| &mut c.admin.access_key_id), "Access key with which AWS's own tools may ask `TestIdentityProvider` on the operator's port; without it nobody may"),
     S::new("admin", "secret_access_key", K::Secret(|c| &mut c.admin.secret_access_key), "Secret of `admin.access_key_id`"),

@@ -14,6 +14,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::limits;
 use crate::storage::aws::{self, Trust};
 pub use crate::storage::s3::Credentials;
+use crate::tasks::spawn_tracked;
 
 /// Credentials are fetched anew this long before they end.
 const RENEWAL_BEFORE_END: Duration = Duration::from_secs(300);
@@ -95,7 +96,7 @@ impl Keys {
             drop(turn);
             keys
         };
-        let refreshed = self.refreshes.spawn(refresh).await;
+        let refreshed = spawn_tracked(&self.refreshes, refresh).await;
         refreshed.unwrap_or_else(|panic| Err(CredentialsError::unhandled(panic)))
     }
 }

@@ -26,6 +26,7 @@ use super::{Beginning, Credential, IdentityProvider, Judged, Question, UserConfi
 use crate::clock::Clock;
 use crate::metrics::{Lookup, Metrics};
 use crate::refusal::{Reason, Refusal, Verdict};
+use crate::tasks::spawn_tracked;
 
 /// How long answers are remembered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -190,12 +191,13 @@ impl Cached {
         let mut question = question.clone();
         // It begins for all who wait, and is given up when none of them does.
         question.asking.beginning = flight.beginning.clone();
-        self.flights.spawn(async move {
+        let asking = async move {
             let answer = landing.state.fly(key, flushes, &question).await;
             // Off the list first: who comes now finds the entry.
             drop(landing);
             sender.send_replace(Some(answer));
-        });
+        };
+        drop(spawn_tracked(&self.flights, asking));
         flight
     }
 

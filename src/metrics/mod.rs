@@ -3,11 +3,12 @@
 //! Methods are called where things happen; none of them waits or allocates once its series exist.
 //! What others already count is read when somebody asks ([`Metrics::observe`]).
 
+mod admin;
 mod outcomes;
 mod registrar;
+mod requests;
 
 use std::fmt::Write as _;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
@@ -17,9 +18,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use self::admin::AdminConnections;
+pub use self::admin::{AdminConnection, AdminEnd};
 pub use self::outcomes::{Abort, Lookup, TransferEnd, UnderWay};
 pub use self::registrar::Description;
 use self::registrar::{Labels, Named, Registrar};
+use self::requests::Requests;
 use crate::sftp::StatusCode;
 use crate::storage::metered::{CallObserver, Outcome};
 use crate::storage::{Operation, StorageErrorKind};
@@ -58,6 +62,7 @@ pub struct Metrics {
     read_ahead_taken: Gauge,
     read_ahead_limit: Gauge,
     uploads_aborted: Family<Labels<1>, Counter>,
+    admin: AdminConnections,
 }
 
 /// What other parts of the process count for themselves, read when `/metrics` is asked for.
@@ -383,6 +388,7 @@ impl Default for Metrics {
                 "outcome",
                 "Unfinished uploads cleared away (done) or left to the bucket's lifecycle rule (given-up)",
             ),
+            admin: AdminConnections::new(&mut all),
             registry: all.registry,
             descriptions: all.descriptions,
         }
@@ -415,56 +421,6 @@ impl TransferEnd {
             Self::Completed => "completed",
             Self::Abandoned => "abandoned",
             Self::Failed => "failed",
-        }
-    }
-}
-
-/// Requests by operation, with their series at hand: READ and WRITE come by thousands a second.
-#[derive(Debug)]
-struct Requests {
-    counters: Family<Labels<2>, Counter>,
-    seconds: Family<Labels<1>, Histogram, fn() -> Histogram>,
-    read: Resolved,
-    write: Resolved,
-}
-
-/// The series of one operation whose requests succeed.
-#[derive(Debug, Default)]
-struct Resolved(OnceLock<(Counter, Histogram)>);
-
-impl Requests {
-    fn new(
-        counters: Family<Labels<2>, Counter>,
-        seconds: Family<Labels<1>, Histogram, fn() -> Histogram>,
-    ) -> Self {
-        Self {
-            counters,
-            seconds,
-            read: Resolved::default(),
-            write: Resolved::default(),
-        }
-    }
-
-    fn answered(&self, operation: &'static str, code: StatusCode, took: Duration) {
-        let resolved = match (operation, code) {
-            ("read", StatusCode::Ok) => Some(&self.read),
-            ("write", StatusCode::Ok) => Some(&self.write),
-            _ => None,
-        };
-        let labels = [("operation", operation), ("status", code.as_str())];
-        let label = [("operation", operation)];
-        if let Some(Resolved(series)) = resolved {
-            let (counter, seconds) = series.get_or_init(|| {
-                let counter = self.counters.get_or_create_owned(&labels);
-                (counter, self.seconds.get_or_create_owned(&label))
-            });
-            let _ = counter.inc();
-            seconds.observe(took.as_secs_f64());
-        } else {
-            let _ = self.counters.get_or_create(&labels).inc();
-            self.seconds
-                .get_or_create(&label)
-                .observe(took.as_secs_f64());
         }
     }
 }

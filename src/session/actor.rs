@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::auth::AuthenticatedUser;
 use crate::budget::{Gate, GateHold, Slot};
@@ -18,6 +18,7 @@ use crate::storage::{
     Checksum, CompletedPart, ListPage, ListQuery, Location, PartNumber, StorageError, Stored,
     UploadId,
 };
+use crate::tasks;
 
 use super::handles::{Handle, Handles};
 use super::order::PathOrder;
@@ -36,7 +37,8 @@ pub(crate) struct Session {
     pub(crate) seat: Seat,
     pub(crate) out: Arc<Out>,
     pub(crate) events: Events,
-    pub(crate) tasks: JoinSet<()>,
+    /// Private: [`Session::spawn`] is the only door.
+    tasks: JoinSet<()>,
     pub(crate) handles: Handles,
     pub(crate) order: PathOrder,
     pub(crate) lane: Lane,
@@ -141,7 +143,7 @@ pub(super) async fn run<I: Inbound, O: Outbound>(
     let (sender, mut events) = mpsc::unbounded_channel();
     let out = Arc::new(Out::default());
     let mut writer = JoinSet::new();
-    writer.spawn(out::write(Arc::clone(&out), outbound));
+    tasks::spawn(&mut writer, out::write(Arc::clone(&out), outbound));
     let now = environment.clock.now();
     let metrics = Arc::clone(&environment.metrics);
     let mut session = Session {
@@ -167,6 +169,7 @@ pub(super) async fn run<I: Inbound, O: Outbound>(
     };
     let end = session.serve(&mut inbound, &mut events, &mut writer).await;
     session.give_up(&mut events);
+    session.sum_up_failures();
     drop(session);
     if let End::Finished = end {
         out.finish();
@@ -245,6 +248,11 @@ impl Session {
         }
     }
 
+    /// Begins a task that ends with the session, and whose lines in the log name it.
+    pub(super) fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        tasks::spawn(&mut self.tasks, task)
+    }
+
     /// Takes what the client sent. An error ends the session.
     fn take(&mut self, bytes: Bytes) -> Result<(), End> {
         self.frames.push(bytes);
@@ -253,7 +261,7 @@ impl Session {
                 Ok(Some(frame)) => frame,
                 Ok(None) => return Ok(()),
                 Err(error) => {
-                    tracing::info!(%error, "session ends: not an SFTP packet");
+                    self.says_why_it_ends("not an SFTP packet", Some(&error));
                     return Err(End::Finished);
                 }
             };
@@ -263,7 +271,7 @@ impl Session {
                     self.out.version();
                 }
                 Ok(Message::Request { .. }) if !self.greeted => {
-                    tracing::info!("session ends: a request before INIT");
+                    self.says_why_it_ends("a request before INIT", None);
                     return Err(End::Finished);
                 }
                 Ok(Message::Request { id, request }) => {
@@ -282,7 +290,7 @@ impl Session {
                     self.refuse(id, "unknown", now, Status::OP_UNSUPPORTED);
                 }
                 Err(error @ DecodeError::NoId) => {
-                    tracing::info!(%error, "session ends");
+                    self.says_why_it_ends("a request without a number", Some(&error));
                     return Err(End::Finished);
                 }
             }
@@ -290,10 +298,10 @@ impl Session {
                 || self.lane.bytes_waiting > limits::PATH_BYTES_WAITING_MAX
                 || self.out.is_overfull();
             if beyond {
-                tracing::warn!(
-                    waiting = self.requests_open,
-                    "session ends: too many requests or answers wait"
-                );
+                if let Some(unlogged) = self.line_due() {
+                    let waiting = self.requests_open;
+                    tracing::warn!(waiting, unlogged, "session ends: too much waits");
+                }
                 // Its answers are not kept for one who does not listen.
                 return Err(End::Gone);
             }

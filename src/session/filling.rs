@@ -32,7 +32,7 @@ impl Session {
             };
             events.send(Event::Filled { handle, outcome });
         };
-        writing.filler = Some(self.tasks.spawn(task));
+        writing.filler = Some(self.spawn(task));
     }
 
     pub(crate) fn filled(&mut self, handle: HandleId, outcome: Result<(), StorageError>) {

@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::audit;
 use crate::clock::unix_seconds;
 use crate::limits;
 use crate::sftp::{HandleId, Name, Reply, RequestId, Status};
@@ -252,7 +251,7 @@ impl Session {
         }
         if let Some((folder, query)) = listing.next_page() {
             let (store, events) = (self.user.store().clone(), self.events.clone());
-            self.tasks.spawn(async move {
+            self.spawn(async move {
                 let outcome = fetch_page(&*store, &folder, &query).await;
                 events.send(Event::Page {
                     handle,
@@ -281,7 +280,7 @@ impl Session {
                 listing.page_failed(query);
                 let path = listing.path.clone();
                 let refused = std::mem::take(&mut listing.pending);
-                audit::storage_refused("readdir", &path, &error.to_string());
+                self.operation_failed("readdir", &path, &error.to_string());
                 let status = of_storage(error.kind);
                 for (id, asked) in refused {
                     self.refuse(id, "readdir", asked, status);

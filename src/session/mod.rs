@@ -4,6 +4,7 @@ mod actor;
 mod closing;
 mod commit;
 mod expiry;
+mod failures;
 mod filling;
 mod handles;
 mod known;
@@ -88,14 +89,19 @@ pub async fn serve<I: Inbound, O: Outbound>(
     mut outbound: O,
 ) {
     let config = Arc::clone(user.config());
+    let clock = &*Arc::clone(&environment.clock);
     if expiry::is_over(&config, environment.clock.wall()) {
-        tracing::warn!(target: "portcullis::audit", "session refused: the identity provider's answer has expired");
+        if let Some(unlogged) = failures::due(&environment.seats.failures(&config), clock) {
+            tracing::warn!(target: "portcullis::audit", unlogged, "session refused: the identity provider's answer has expired");
+        }
         let sentence = Bytes::from_static(b"the login is over its time: log in again\n");
         outbound.send_stderr(sentence).await.unwrap_or_default();
         return;
     }
     let Some(seat) = environment.seats.take(&config, environment.clock.now()) else {
-        tracing::warn!(target: "portcullis::audit", max = config.limits.sessions, "session refused: the user has as many as allowed");
+        if let Some(unlogged) = failures::due(&environment.seats.failures(&config), clock) {
+            tracing::warn!(target: "portcullis::audit", max = config.limits.sessions, unlogged, "session refused: the user has as many as allowed");
+        }
         let sentence = Bytes::from_static(b"too many sessions: close another one first\n");
         // Whether it is heard or not, the session is over.
         outbound.send_stderr(sentence).await.unwrap_or_default();

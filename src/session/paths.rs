@@ -3,9 +3,6 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
-use tracing::Instrument as _;
-
-use crate::audit;
 use crate::limits;
 use crate::sftp::{Attributes, HandleId, OpenMode, Reply, RequestId, Status};
 use crate::storage::{Location, Precondition};
@@ -335,7 +332,7 @@ impl Session {
         if outlives {
             self.environment.reaper.outlive(work);
         } else {
-            self.tasks.spawn(work.in_current_span());
+            self.spawn(work);
         }
     }
 
@@ -372,7 +369,7 @@ impl Session {
                     self.note_look(request);
                 }
                 if let Some(detail) = &refusal.detail {
-                    audit::storage_refused(request.operation, &request.path, detail);
+                    self.operation_failed(request.operation, &request.path, detail);
                 }
                 self.out.status(request.id, refusal.status);
                 refusal.status.code

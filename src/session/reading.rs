@@ -8,8 +8,10 @@ use futures_util::StreamExt as _;
 use tokio::task::AbortHandle;
 
 use crate::audit;
+use crate::clock::Clock;
 use crate::limits;
 use crate::metrics::TransferEnd;
+use crate::seldom::Seldom;
 use crate::sftp::{HandleId, RequestId, Status};
 use crate::storage::{
     ByteRange, Checksum, ETag, Location, ObjectBody, ObjectMeta, ObjectStore, SharedStore,
@@ -19,6 +21,7 @@ use crate::transfer::{Download, Fetch, ReadStep};
 use crate::vfs::{Access, VirtualPath};
 
 use super::actor::{Event, Events, Session};
+use super::failures;
 use super::names::is_directory;
 use super::plan::Folder;
 use super::status::{CHANGED, IS_DIRECTORY, Refusal, of_storage};
@@ -275,7 +278,7 @@ impl Session {
                 ReadStep::Corrupt { id } => {
                     let status = of_storage(StorageErrorKind::ChecksumMismatch);
                     reading.failed = Some(status);
-                    audit::storage_refused("read", &reading.path, "checksum mismatch");
+                    self.operation_failed("read", &reading.path, "checksum mismatch");
                     self.out.status(id, status);
                     self.answered_read(reading, status);
                 }
@@ -342,7 +345,7 @@ impl Session {
         reading.checksum_asked = true;
         let (store, events) = (self.user.store().clone(), self.events.clone());
         let (location, etag) = (reading.location.clone(), reading.meta.etag.clone());
-        self.tasks.spawn(async move {
+        self.spawn(async move {
             if let Ok(meta) = store.head(&location).await
                 && meta.etag == etag
                 && let Some(checksum) = meta.checksum
@@ -363,9 +366,11 @@ impl Session {
             store: self.user.store().clone(),
             location: reading.location.clone(),
             etag: reading.meta.etag.clone(),
+            failures: std::sync::Arc::clone(self.seat.failures()),
+            clock: std::sync::Arc::clone(&self.environment.clock),
         };
         let task = bring(source, handle, fetch, body, self.events.clone());
-        reading.fetches.insert(fetch.id, self.tasks.spawn(task));
+        reading.fetches.insert(fetch.id, self.spawn(task));
     }
 }
 
@@ -374,6 +379,16 @@ struct Source {
     store: SharedStore,
     location: Location,
     etag: ETag,
+    failures: std::sync::Arc<Seldom>,
+    clock: std::sync::Arc<dyn Clock>,
+}
+
+impl Source {
+    fn failed(&self, error: &StorageError) {
+        if let Some(unlogged) = failures::due(&self.failures, &*self.clock) {
+            tracing::warn!(location = %self.location, %error, unlogged, "download failed");
+        }
+    }
 }
 
 /// Brings a range, going on where a cut or throttled GET stopped.
@@ -420,7 +435,7 @@ async fn bring(
         };
         if let Err(error) = outcome {
             if !may_go_on(error.kind) || failures >= limits::GET_ATTEMPTS_MAX {
-                tracing::warn!(location = %source.location, %error, "download failed");
+                source.failed(&error);
                 return say(Err(status_of_get(error.kind)));
             }
             tracing::debug!(location = %source.location, %error, at, "get is taken up again");

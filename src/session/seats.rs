@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::idp::{UserConfig, UserLimits, folded};
+use crate::limits::{LOG_FAILURES_PER_USER_MAX, LOG_INTERVAL};
+use crate::seldom::Seldom;
 use crate::transfer::Pace;
 
 /// The sessions of the process, by user.
@@ -19,10 +21,12 @@ pub struct Seats {
 type Person = (Box<str>, Box<str>);
 
 /// What a user has taken, and after the last session what they still owe.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Taken {
     sessions: u32,
     pace: Option<SharedPace>,
+    /// Bounds the lines about what fails.
+    failures: Arc<Seldom>,
 }
 
 /// How fast a user's bytes go, each way.
@@ -38,6 +42,7 @@ pub(crate) struct Seat {
     seats: Seats,
     user: Person,
     pace: Option<SharedPace>,
+    failures: Arc<Seldom>,
 }
 
 impl Seats {
@@ -72,7 +77,14 @@ impl Seats {
             seats: self.clone(),
             user,
             pace: taken.pace.clone(),
+            failures: Arc::clone(&taken.failures),
         })
+    }
+
+    /// Returns what bounds the lines about a user who may have no session.
+    pub(crate) fn failures(&self, config: &UserConfig) -> Arc<Seldom> {
+        let user: Person = (config.provider.clone(), folded(&config.user));
+        Arc::clone(&self.by_user().entry(user).or_default().failures)
     }
 
     fn by_user(&self) -> MutexGuard<'_, HashMap<Person, Taken>> {
@@ -80,12 +92,23 @@ impl Seats {
     }
 }
 
+impl Default for Taken {
+    fn default() -> Self {
+        Self {
+            sessions: 0,
+            pace: None,
+            failures: Arc::new(Seldom::up_to(LOG_FAILURES_PER_USER_MAX)),
+        }
+    }
+}
+
 impl Taken {
     fn is_rested(&self, now: Instant) -> bool {
         let pace = self.pace.as_ref();
-        pace.is_none_or(|pace| {
+        let rested = pace.is_none_or(|pace| {
             held(&pace.received).is_rested(now) && held(&pace.sent).is_rested(now)
-        })
+        });
+        rested && self.failures.is_rested(now, LOG_INTERVAL)
     }
 }
 
@@ -105,6 +128,11 @@ impl SharedPace {
 }
 
 impl Seat {
+    /// Returns what bounds the lines about what fails for this user.
+    pub(crate) const fn failures(&self) -> &Arc<Seldom> {
+        &self.failures
+    }
+
     /// Notes file bytes that came.
     pub(crate) fn received(&self, bytes: u64, now: Instant) {
         if let Some(pace) = &self.pace {

@@ -107,7 +107,7 @@ impl Session {
             }
             let budget = Arc::clone(&self.environment.budget);
             let events = self.events.clone();
-            let waiting = self.tasks.spawn(async move {
+            let waiting = self.spawn(async move {
                 let slot = budget.slot(bytes).await;
                 events.send(Event::Slot {
                     handle,
@@ -252,7 +252,7 @@ impl Session {
         let number = part.place.number;
         let (store, events) = (self.user.store().clone(), self.events.clone());
         let location = writing.location.clone();
-        let task = self.tasks.spawn(async move {
+        let task = self.spawn(async move {
             let payload = part.slot.into_payload(part.length);
             let checksum = Checksum::of(&payload);
             let offset = part.place.offset;

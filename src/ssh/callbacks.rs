@@ -22,6 +22,7 @@ use super::state::{ConnectionState, EndReason};
 use super::subsystem::{self, STDERR, WaitingChannel};
 use crate::auth::ConnectionAuth;
 use crate::limits::CHANNEL_PACKET_BYTES_MIN;
+use crate::tasks::spawn_tracked;
 
 /// What a person reads who asks for a shell.
 const SFTP_ONLY: &str = "This server only speaks SFTP.\r\n";
@@ -137,9 +138,8 @@ impl Callbacks {
             entry.closed.clone(),
             waiting,
         );
-        self.gatehouse
-            .tasks()
-            .spawn(session.instrument(self.span.clone()));
+        let session = session.instrument(self.span.clone());
+        drop(spawn_tracked(self.gatehouse.tasks(), session));
         true
     }
 

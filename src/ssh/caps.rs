@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use crate::auth::host_of;
 use crate::limits::Limits;
@@ -160,30 +159,9 @@ impl Drop for Admitted {
     }
 }
 
-/// Lets a repeated line into the log once per interval.
-#[derive(Debug, Default)]
-pub(super) struct Seldom {
-    last: Mutex<Option<Instant>>,
-    silent: AtomicU64,
-}
-
-impl Seldom {
-    /// Returns how many lines were left out since the last one, or `None` for this one too.
-    pub(super) fn due(&self, now: Instant, interval: Duration) -> Option<u64> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.is_some_and(|last| now.saturating_duration_since(last) < interval) {
-            self.silent.fetch_add(1, Ordering::Relaxed);
-            return None;
-        }
-        *last = Some(now);
-        Some(self.silent.swap(0, Ordering::Relaxed))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::{Clock as _, SystemClock};
 
     fn caps(connections: usize, unauthenticated: usize, per_source: usize) -> Arc<Caps> {
         Caps::new(&Limits {
@@ -252,16 +230,5 @@ mod tests {
         let _balancer = caps.admit(one, true).unwrap();
         drop(first);
         assert!(caps.admit(one, false).is_ok());
-    }
-
-    #[test]
-    fn a_repeated_line_says_how_many_were_left_out() {
-        let seldom = Seldom::default();
-        let start = SystemClock.now();
-        let second = Duration::from_secs(1);
-        assert_eq!(seldom.due(start, second), Some(0));
-        assert_eq!(seldom.due(start, second), None);
-        assert_eq!(seldom.due(start, second), None);
-        assert_eq!(seldom.due(start + second, second), Some(2));
     }
 }

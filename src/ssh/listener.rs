@@ -13,19 +13,19 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::algorithms::Offers;
-use super::caps::{Caps, Seldom, Tally};
+use super::caps::{Caps, Tally};
 use super::connection;
 use super::host_keys::HostKeys;
 use super::state::LINGER;
 use super::subsystem::ServeChannel;
 use crate::auth::Authenticator;
 use crate::clock::Clock;
-use crate::limits::{BANNER_BYTES_MAX, Limits};
+use crate::limits::{BANNER_BYTES_MAX, LOG_INTERVAL, Limits};
+use crate::seldom::Seldom;
+use crate::tasks::spawn_tracked;
 
 /// After an accept error that does not concern one connection, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Between two log lines about the same trouble.
-const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// What sessions have after the cut to put their own affairs in order.
 const CUT_GRACE: Duration = Duration::from_secs(5);
 
@@ -161,14 +161,15 @@ impl Gatehouse {
         if let Err(error) = self.prepare(&tcp) {
             tracing::debug!(%error, "socket options were not taken");
         }
-        self.tasks.spawn(connection::run(
+        let connection = connection::run(
             Arc::clone(self),
             Arc::clone(who),
             tcp,
             peer,
             admitted,
             session_id,
-        ));
+        );
+        drop(spawn_tracked(&self.tasks, connection));
     }
 
     fn prepare(&self, tcp: &TcpStream) -> io::Result<()> {

@@ -19,6 +19,7 @@ BEGIN, END = "<!-- values: begin -->\n", "<!-- values: end -->\n"
 # What the chart decides; section "" is the top of the file.
 DECIDED = {
     ("", "listen"), ("", "host_key_files"), ("", "state_directory"), ("admin", "listen"),
+    ("admin", "probe_listen"),
     # Only a table of config.provider has a port of its own.
     ("identity", "listen"),
 }

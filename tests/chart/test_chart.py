@@ -93,7 +93,7 @@ MATRIX = {
     "secrets of the release": {"secrets": {"values": {"identity.headers": "Authorization: B x"}}},
     "probe with a key": {"test": {**PROBE, "method": "identity"}},
     "node port": {"service": {"type": "NodePort", "externalTrafficPolicy": "Cluster"}},
-    "closed, only SSH": {"networkPolicy": {"enabled": True}},
+    "open": {"networkPolicy": {"enabled": False}},
     "several providers": {
         "config": {
             "identity": {"providers": ["staff", "partners", "old"], "roles": "gateway"},
@@ -186,6 +186,7 @@ class Chart(unittest.TestCase):
             ({"config": providers({"a": {"url": ""}}, url="")}, "config.provider.a.url is empty"),
             ({"config": providers({"a": {"provider": "lambda"}})}, "provider.a.function is empty"),
             ({"config": providers({"a": {"listen": "0.0.0.0:9090"}})}, "9090 is taken"),
+            ({"config": providers({"a": {"listen": "0.0.0.0:9091"}})}, "9091 is taken"),
             ({"config": providers({"a": {"listen": "[::]:22"}})}, "port 22 of the Service"),
             ({"service": {"providerPorts": {"2223": {"port": 22}}}}, "providerPorts has 2223"),
         ]:
@@ -202,6 +203,7 @@ class Chart(unittest.TestCase):
             ({"config": {"limits": {"part_bytes": "8 apples"}}}, "part_bytes", "pattern"),
             ({"config": {"identity": {"event": "aws"}}}, "event", "transfer-family"),
             ({"config": {"listen": "0.0.0.0:22"}}, "listen", "not allowed"),
+            ({"config": {"admin": {"probe_listen": "off"}}}, "probe_listen", "not allowed"),
             ({"config": {"storage": {"secret_access_key": "x"}}}, "secret_access_key"),
             ({"secrets": {"values": {"storage.region": "x"}}}, "storage.region", "not allowed"),
             ({"secrets": {"values": {"provider.a.url": "x"}}}, "provider.a.url", "not allowed"),
@@ -276,7 +278,8 @@ class Chart(unittest.TestCase):
             "secrets": {"values": {"admin.secret_access_key": "secret"}},
         }))
         config = manifests["ConfigMap", "r-portcullis"]["data"]["portcullis.toml"]
-        admin = '[admin]\naccess_key_id = "AKIDEXAMPLE"\nlisten = "0.0.0.0:9090"\n'
+        admin = '[admin]\naccess_key_id = "AKIDEXAMPLE"\nlisten = "0.0.0.0:9090"\n' \
+            'probe_listen = "0.0.0.0:9091"\n'
         self.assertEqual(config.count("[admin]"), 1)
         self.assertIn(f"\n{admin}", config)
 
@@ -285,7 +288,7 @@ class Chart(unittest.TestCase):
         config = providers({"a": {**shared, "user_suffix": "@a"}, "b": shared, "c": {}})
         manifests = render(merged(PLAIN, {"config": config}))
         self.assertEqual([one["containerPort"] for one in container(manifests)[1]["ports"]],
-                         [2222, 2223, 9090])
+                         [2222, 2223, 9090, 9091])
 
     def test_a_new_configuration_rolls_the_pods(self):
         def sums(values):
@@ -311,6 +314,30 @@ class Chart(unittest.TestCase):
         [selector] = [one["podSelector"]["matchLabels"] for one in ssh["from"] if "podSelector" in one]
         probe = manifests["Pod", "r-portcullis-probe"]["metadata"]["labels"]
         self.assertLessEqual(selector.items(), probe.items())
+
+    def test_the_admin_port_is_closed_until_somebody_is_named(self):
+        def ingress(values):
+            policy = render(merged(PLAIN, values))["NetworkPolicy", "r-portcullis"]["spec"]
+            self.assertEqual(policy["policyTypes"], ["Ingress"])
+            self.assertNotIn("egress", policy)
+            return policy["ingress"]
+        everybody = [{"ports": [{"port": "ssh"}]}, {"ports": [{"port": "probes"}]}]
+        self.assertEqual(ingress({}), everybody)
+        prometheus = {"ports": [{"port": "admin"}], "from": [SELECTOR]}
+        self.assertEqual(ingress({"networkPolicy": {"adminFrom": [SELECTOR]}}),
+                         [*everybody, prometheus])
+        off = render(merged(PLAIN, MATRIX["open"]))
+        self.assertNotIn(("NetworkPolicy", "r-portcullis"), off)
+
+    def test_the_notes_say_who_may_scrape(self):
+        def notes(values):
+            files = helm.Chart.load(CHART).render(merged(PLAIN, values), name="r", namespace="sftp")
+            [text] = [text for path, text in files.items() if path.endswith("NOTES.txt")]
+            return text
+        self.assertIn("networkPolicy.adminFrom=", notes({}))
+        self.assertIn("Prometheus cannot scrape", notes({"metrics": {"service": {"enabled": True}}}))
+        for values in [MATRIX["open"], {"networkPolicy": {"adminFrom": [SELECTOR]}}]:
+            self.assertNotIn("adminFrom", notes(values))
 
     def test_the_probe_asks_for_what_the_values_say(self):
         for method, option in [("password", "--password-file"), ("identity", "--identity")]:
@@ -381,6 +408,9 @@ class Running(unittest.TestCase):
         with self.gateway(node):
             [gateway] = node.gateway["containers"]
             self.assertEqual(node.get(gateway["livenessProbe"]), 200)
+            # Its port is open to everybody, so it shows nothing else.
+            probes = node.ports[node.container_port("probes")]
+            self.assertEqual(status(f"http://127.0.0.1:{probes}/metrics"), 404)
             metrics = node.address(node.manifests["Service", "r-portcullis-metrics"], 9090)
             self.assertEqual(status(f"http://{metrics}/metrics"), 200)
             self.assertEqual(node.run(probe)[0], 0)
@@ -430,8 +460,8 @@ class Running(unittest.TestCase):
         code, output = node.run(pod)
         self.assertEqual(code, 0, output)
         self.assertIn("configuration is good", output)
-        self.assertIn(f"ssh on 127.0.0.1:{node.ports[2222]} · admin 127.0.0.1:{node.ports[9090]}",
-                      output)
+        self.assertIn(f"ssh on 127.0.0.1:{node.ports[2222]} · admin 127.0.0.1:{node.ports[9090]}"
+                      f" · health checks 127.0.0.1:{node.ports[9091]}", output)
 
 
 def found(*paths):

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use portcullis::admin::{Admin, AdminLimits, Duties, Operated, Readiness, Revoked, Watched};
+use portcullis::metrics::Metrics;
 use portcullis::secret::Secret;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -71,7 +72,8 @@ impl Port {
             aws: None,
         };
         let mut tasks = JoinSet::new();
-        tasks.spawn(admin.serve(duties, CancellationToken::new()));
+        let metrics = Arc::new(Metrics::default());
+        tasks.spawn(admin.serve(duties, metrics, CancellationToken::new()));
         Self {
             address,
             gateway,

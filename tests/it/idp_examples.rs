@@ -3,12 +3,17 @@
 use std::process::{Output, Stdio};
 
 use crate::common::refusals::is;
+use portcullis::clock::SystemClock;
+use portcullis::idp::lambda::{Lambda, LambdaSettings};
 use portcullis::idp::webhook::{Event, Webhook, WebhookSettings};
-use portcullis::idp::{Asking, Credential, IdentityProvider as _, Judged, Question, UserConfig};
-use portcullis::refusal::Verdict;
+use portcullis::idp::{
+    Asking, AwsCredentials, Credential, Examined as _, IdentityProvider as _, Judged, Question,
+    UserConfig,
+};
+use portcullis::refusal::{Reason, Verdict};
 use portcullis::secret::Secret;
 use portcullis::vfs::HomeType;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 /// Which of the two answers an example can give.
@@ -37,7 +42,7 @@ async fn the_lambda_example_keeps_the_contract() {
 }
 
 #[tokio::test]
-async fn a_lambda_function_that_raises_is_unavailable_and_denies_nobody() {
+async fn a_lambda_function_that_raises_denies_as_lambda_does() {
     // Any function that does not take an event and a context.
     let python = command(
         "python3",
@@ -46,7 +51,30 @@ async fn a_lambda_function_that_raises_is_unavailable_and_denies_nobody() {
     let Some(example) = Example::start("aws-lambda", python).await else {
         return;
     };
-    assert_unavailable(&example, Event::TransferFamily).await;
+    let webhook = example.webhook(Event::TransferFamily);
+    let exchange = webhook
+        .examine(&question("alice", Some("x")), &SystemClock)
+        .await;
+    assert_eq!(exchange.status, Some(200));
+    assert!(is(&exchange.judged, Verdict::Denied), "{exchange:?}");
+    let body: serde_json::Value = serde_json::from_slice(&exchange.body).unwrap();
+    assert_eq!(body["errorType"], "TypeError");
+    assert!(body["errorMessage"].is_string());
+
+    // Where Lambda is: the header says that the function raised.
+    let mut settings = LambdaSettings::new("idp", "s-1");
+    settings.region = Some("eu-west-1".to_owned());
+    settings.endpoint = Some(example.url.trim_end_matches('/').to_owned());
+    settings.credentials = AwsCredentials::Static {
+        access_key: "AKIDEXAMPLE".to_owned(),
+        secret_key: Secret::new("walnut-39".to_owned()),
+        session_token: None,
+    };
+    let lambda = Lambda::new(settings).unwrap();
+    let answer = lambda.ask(&question("alice", Some("x"))).await;
+    let refusal = answer.unwrap_err();
+    assert_eq!(refusal.reason, Reason::FunctionError);
+    assert_eq!(refusal.detail.as_deref(), Some("TypeError"));
 }
 
 #[tokio::test]
@@ -97,6 +125,60 @@ async fn keeps_the_contract(name: &str, command: Command, forms: Forms) {
         assert!(is(&blank, Verdict::Denied), "{blank:?}");
     }
     asked(&example.webhook(Event::TransferFamily), forms).await;
+    nothing_is_an_error(&example, forms).await;
+}
+
+/// Asks what the gateway's own list of trials asks, about a user with a password and one without.
+async fn nothing_is_an_error(example: &Example, forms: Forms) {
+    let event = if forms == Forms::Both {
+        Event::Plain
+    } else {
+        Event::TransferFamily
+    };
+    let webhook = example.webhook(event);
+    let long = "x".repeat(1_024);
+    let passwords = [
+        "wrong",
+        "a\0b",
+        "a\r\nb",
+        "\u{1f511} ☂",
+        "\u{1b}[2J",
+        "null",
+        " ",
+        &long,
+    ];
+    let names = ["alice", "nobody", "", "a\0", "Jörg \u{1f511}", "__proto__"];
+    let of_dave = passwords.map(|password| ("dave", password));
+    for (user, password) in of_dave.into_iter().chain(names.map(|name| (name, "a\0b"))) {
+        let asked = question(user, Some(password));
+        let exchange = webhook.examine(&asked, &SystemClock).await;
+        assert_eq!(exchange.status, Some(200), "{user:?} {password:?}");
+        let judged = &exchange.judged;
+        assert!(
+            is(judged, Verdict::Denied),
+            "{user:?} {password:?} {judged:?}"
+        );
+    }
+    let config = allowed(webhook.ask(&question("dave", None)).await);
+    assert_eq!(config.public_keys.len(), 1, "{config:?}");
+
+    let mut tester = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    tester.args(["test-identity-provider", "--contract", &example.url]);
+    tester.args(["--user", "alice", "--password-stdin"]);
+    if forms == Forms::TransferFamily {
+        tester.arg("--transfer-family");
+    }
+    let mut tester = tester
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = tester.stdin.take().unwrap();
+    stdin.write_all(b"alice-secret\n").await.unwrap();
+    drop(stdin);
+    let output = tester.wait_with_output().await.unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("· 0 wrong ·"), "{text}");
 }
 
 /// Asks about everybody, in every way.
@@ -173,16 +255,19 @@ fn assert_home(user: &str, config: &UserConfig, forms: Forms) {
 }
 
 async fn ask(webhook: &Webhook, user: &str, password: Option<&str>) -> Judged {
+    webhook.ask(&question(user, password)).await
+}
+
+fn question(user: &str, password: Option<&str>) -> Question {
     let secret = |text: &str| Credential::Password(Secret::new(text.to_owned()));
-    let question = Question {
+    Question {
         request_id: "c1-1".into(),
         username: user.into(),
         credential: password.map_or(Credential::PublicKey, secret),
         source_ip: "192.0.2.7".parse().unwrap(),
         session_id: "c1".into(),
         asking: Asking::default(),
-    };
-    webhook.ask(&question).await
+    }
 }
 
 /// An example that listens, until it is dropped.

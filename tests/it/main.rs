@@ -1,6 +1,7 @@
 //! The gateway's promises, tested from outside. One binary: each module is one subject.
 
 #![expect(
+    clippy::disallowed_methods,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stdout,
@@ -11,6 +12,7 @@
 )]
 
 mod admin;
+mod admin_places;
 mod auth;
 mod auth_cut;
 mod auth_log;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::process::{Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -395,14 +396,44 @@ async fn a_service_that_breaks_the_contract_is_told_where_and_why() {
     let (code, out) = contract(&service, PASSWORD).await;
     assert_eq!(code, 1, "{out}");
     for line in [
-        "advice  wrong passwords",
+        "WRONG   wrong passwords",
         "WRONG   blank passwords",
         "WRONG   unknown user",
     ] {
         assert!(out.contains(line), "{line}: {out}");
     }
     assert!(out.contains("why it matters: a blank password"), "{out}");
+    assert!(
+        out.contains("answers with status 401; answer every question with 200"),
+        "{out}"
+    );
+    assert!(out.contains("2 answers with status 500; "), "{out}");
     assert!(!out.contains(PASSWORD), "{out}");
+}
+
+#[tokio::test]
+async fn a_single_question_that_is_answered_with_an_error_is_found() {
+    // Only what no other trial looks at: the look-ups before a password.
+    static LOOK_UPS: AtomicU32 = AtomicU32::new(0);
+    let service = Service::start(|question| {
+        let (status, answer) = good(question);
+        let is_look_up = question["method"] == "public-key" && question["username"] == "ann";
+        let fifth = is_look_up && LOOK_UPS.fetch_add(1, Ordering::Relaxed) == 4;
+        if fifth {
+            (404, answer)
+        } else {
+            (status, answer)
+        }
+    })
+    .await;
+    let (code, out) = contract(&service, PASSWORD).await;
+    assert_eq!(code, 1, "{out}");
+    assert!(
+        out.contains("WRONG   password after many look-ups"),
+        "{out}"
+    );
+    assert!(out.contains("1 answer with status 404; "), "{out}");
+    assert!(out.contains("· 1 wrong ·"), "{out}");
 }
 
 #[tokio::test]

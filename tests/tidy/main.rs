@@ -32,6 +32,8 @@ const LEVELS: &[&[&str]] = &[
         "limits",
         "clock",
         "secret",
+        "seldom",
+        "tasks",
         "metrics",
         "telemetry",
     ],

@@ -177,6 +177,7 @@ async fn of_sixteen_exclusive_puts_exactly_one_wins() {
                 .key(&key)
                 .if_none_match("*");
             let put = put.body(vec![writer; 100].into()).send();
+            #[expect(clippy::disallowed_methods, reason = "a test owns what it begins")]
             puts.spawn(async move {
                 match put.await {
                     Ok(_) => Some(writer),

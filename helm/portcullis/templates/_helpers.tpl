@@ -94,8 +94,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- $settings := mergeOverwrite (deepCopy $identity) $provider -}}
 {{- include "portcullis.refuseProvider" (dict "path" (printf "config.provider.%s" $name) "settings" $settings) -}}
 {{- $port := include "portcullis.portOf" $provider.listen -}}
-{{- if has $port (list "2222" "9090") -}}
-{{- fail (printf "config.provider.%s.listen: %s is taken by the main port or by the admin port; choose another one" $name $port) -}}
+{{- if has $port (list "2222" "9090" "9091") -}}
+{{- fail (printf "config.provider.%s.listen: %s is taken by the main port, the admin port or the port for health checks; choose another one" $name $port) -}}
 {{- end -}}
 {{- end -}}
 {{- $ports := include "portcullis.providerPorts" . | fromJsonArray -}}

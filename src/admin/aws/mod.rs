@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 pub use self::signature::AwsKey;
 use crate::clock::Clock;
 use crate::idp::{Examined, UserNameRule};
+use crate::limits::LOG_INTERVAL;
+use crate::seldom::Seldom;
 
 mod signature;
 mod test_identity_provider;
@@ -39,6 +41,7 @@ pub struct Aws {
     /// Several may have one id: they are asked in order.
     servers: Vec<Server>,
     clock: Arc<dyn Clock>,
+    refusals: Seldom,
 }
 
 /// An error in AWS's words.
@@ -66,6 +69,7 @@ impl Aws {
             key,
             servers,
             clock,
+            refusals: Seldom::default(),
         }
     }
 
@@ -79,7 +83,9 @@ impl Aws {
         match self.perform(head, body, peer).await {
             Ok(answer) => (StatusCode::OK, answer.to_string()),
             Err(Refusal { kind, message }) => {
-                tracing::info!(%peer, kind, "request of an AWS tool refused");
+                if let Some(unlogged) = self.refusals.due(self.clock.now(), LOG_INTERVAL) {
+                    tracing::info!(%peer, kind, unlogged, "request of an AWS tool refused");
+                }
                 let body = json!({"__type": kind, "message": message});
                 (StatusCode::BAD_REQUEST, body.to_string())
             }

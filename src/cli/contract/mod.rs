@@ -7,8 +7,10 @@
 mod slow;
 mod trials;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::{Exit, output, secrets};
@@ -48,6 +50,10 @@ struct Trial {
     why: &'static str,
 }
 
+/// Answers with another status than 200, while one trial ran.
+#[derive(Debug, Default)]
+struct Statuses(Mutex<BTreeMap<u16, u32>>);
+
 /// Asks on behalf of the trials.
 struct Bench<'a> {
     webhook: Webhook,
@@ -55,6 +61,7 @@ struct Bench<'a> {
     subject: &'a Subject,
     questions: AtomicU64,
     slowest_ms: AtomicU64,
+    statuses: Statuses,
 }
 
 /// Runs every trial and prints what came of it.
@@ -65,13 +72,21 @@ pub(super) async fn run(webhook: Webhook, settings: WebhookSettings, subject: &S
         subject,
         questions: AtomicU64::new(0),
         slowest_ms: AtomicU64::new(0),
+        statuses: Statuses::default(),
     };
     let first = trials::right_password(&bench).await;
     let (mut wrong, mut advice) = (0_u32, 0_u32);
     let mut count = |trial: &Trial| {
+        let statuses = bench.statuses.take();
+        let grade = if statuses.is_some() {
+            Grade::Wrong
+        } else {
+            trial.grade
+        };
         // A service may repeat what it was asked.
-        output::print(&secrets::redacted(&trial.line(), &subject.password));
-        match trial.grade {
+        let line = trial.line(grade, statuses.as_deref());
+        output::print(&secrets::redacted(&line, &subject.password));
+        match grade {
             Grade::Wrong => wrong = wrong.saturating_add(1),
             Grade::Advice => advice = advice.saturating_add(1),
             Grade::Good | Grade::Skipped => {}
@@ -132,6 +147,7 @@ impl Bench<'_> {
         };
         let exchange = webhook.examine(&question, &SystemClock).await;
         self.note(exchange.total);
+        self.statuses.note(exchange.status);
         exchange
     }
 
@@ -153,26 +169,48 @@ impl Bench<'_> {
 }
 
 impl Trial {
-    fn line(&self) -> String {
+    /// Writes the trial's line, and why it matters; `statuses` make any trial wrong.
+    fn line(&self, grade: Grade, statuses: Option<&str>) -> String {
         let Self {
-            name,
-            grade,
-            found,
-            why,
+            name, found, why, ..
         } = self;
-        let grade = match grade {
+        let word = match grade {
             Grade::Good => "ok",
             Grade::Advice => "advice",
             Grade::Wrong => "WRONG",
             Grade::Skipped => "skipped",
         };
         let found = found.replace(char::is_control, " ");
-        let line = format!("{grade:<8}{name:<32} {found}\n");
-        if matches!(self.grade, Grade::Advice | Grade::Wrong) {
-            format!("{line}{:8}why it matters: {why}\n", "")
-        } else {
-            line
+        let mut line = format!("{word:<8}{name:<32} {found}\n");
+        if let Some(statuses) = statuses {
+            line.extend(["        ", statuses, "; ", STATUS_WHY, "\n"]);
         }
+        if matches!(self.grade, Grade::Advice | Grade::Wrong) {
+            line.extend(["        why it matters: ", why, "\n"]);
+        }
+        line
+    }
+}
+
+impl Statuses {
+    /// Notes how an answer came; none is no status.
+    fn note(&self, status: Option<u16>) {
+        if let Some(status) = status.filter(|status| *status != 200) {
+            let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = seen.entry(status).or_default();
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// Returns what came since the last time, in words.
+    fn take(&self) -> Option<String> {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = std::mem::take(&mut *seen);
+        let words = seen.iter().map(|(status, count)| {
+            let answers = if *count == 1 { "answer" } else { "answers" };
+            format!("{count} {answers} with status {status}")
+        });
+        (!seen.is_empty()).then(|| words.collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -202,6 +240,10 @@ fn refusal(judged: &Judged) -> Grade {
     }
 }
 
+const STATUS_WHY: &str = "answer every question with 200 and say no in the body: to the gateway another \
+     status is an outage of the service or of its own access to it, not a no about one user, and \
+     strangers who ask such questions can disturb other users' logins";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,10 +256,27 @@ mod tests {
             found: "denied\u{1b}[2J".to_owned(),
             why: "anybody could enter",
         };
-        assert!(!trial.line().contains("anybody"), "{}", trial.line());
-        assert!(!trial.line().contains('\u{1b}'), "{}", trial.line());
+        let line = trial.line(trial.grade, None);
+        assert!(
+            !line.contains("anybody") && !line.contains('\u{1b}'),
+            "{line}"
+        );
         trial.grade = Grade::Wrong;
-        assert!(trial.line().starts_with("WRONG"), "{}", trial.line());
-        assert!(trial.line().contains("anybody"), "{}", trial.line());
+        let line = trial.line(trial.grade, None);
+        assert!(
+            line.starts_with("WRONG") && line.contains("anybody"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn a_status_that_is_no_answer_is_counted_until_it_is_told() {
+        let statuses = Statuses::default();
+        for status in [Some(200), Some(500), None, Some(401), Some(500)] {
+            statuses.note(status);
+        }
+        let words = "1 answer with status 401, 2 answers with status 500";
+        assert_eq!(statuses.take().as_deref(), Some(words));
+        assert_eq!(statuses.take(), None);
     }
 }

@@ -66,6 +66,7 @@ async fn exchange(bench: &Bench<'_>) -> std::io::Result<Judged> {
     let (status, body) = split(&answer).ok_or_else(|| {
         std::io::Error::new(std::io::ErrorKind::InvalidData, "the answer is not HTTP")
     })?;
+    bench.statuses.note(Some(status));
     Ok(wire::parse(asked, status, body))
 }
 

@@ -42,6 +42,8 @@ pub(super) async fn wrong_passwords(bench: &Bench<'_>) -> Trial {
         ("the right one and more", format!("{right}-not")),
         ("quotes and brackets", "\"};'--\\".to_owned()),
         ("beyond ASCII", "pässwörd ☂ \u{1f511}".to_owned()),
+        ("a NUL inside", "a\0b".to_owned()),
+        ("line breaks and an escape", "a\r\nb\u{1b}[2J".to_owned()),
         ("the word null", "null".to_owned()),
         ("an asterisk", "*".to_owned()),
         ("1024 characters", "x".repeat(1_024)),

@@ -73,6 +73,11 @@ fn storage(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
 
 fn admin(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
     let admin = &config.admin;
+    if admin.probe_listen.is_some() && admin.probe_listen == admin.listen {
+        let message = "found the address of admin.listen; allowed: another one, or off, since \
+            admin.listen answers health checks as well";
+        refuse("admin.probe_listen", message.to_owned());
+    }
     let half = match (&admin.access_key_id, &admin.secret_access_key) {
         (Some(_), None) => "secret_access_key",
         (None, Some(_)) => "access_key_id",

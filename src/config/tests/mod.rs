@@ -28,6 +28,7 @@ fn defaults_hold_where_nothing_is_written() {
     assert_eq!(config.limits, Limits::default());
     assert_eq!(config.listen.to_string(), "0.0.0.0:2222");
     assert_eq!(config.admin.listen.unwrap().to_string(), "127.0.0.1:9090");
+    assert_eq!(config.admin.probe_listen, None);
     assert_eq!(config.identity.cache.allowed_for, Duration::ZERO);
     assert_eq!(config.storage.capabilities, Capabilities::all());
 }
@@ -49,6 +50,21 @@ fn the_environment_wins_over_the_file() {
     assert_eq!(config.host_key_files, ["a", "b"]);
     assert!(config.storage.path_style);
     assert_eq!(config.identity.event, Event::TransferFamily);
+}
+
+#[test]
+fn health_checks_have_a_port_of_their_own_or_none() {
+    let with = |lines: &str| read(&format!("{GOOD}[admin]\n{lines}"), &[]);
+    let config = with("probe_listen = \"0.0.0.0:9091\"\n").unwrap();
+    assert_eq!(config.admin.probe_listen.unwrap().port(), 9091);
+    let same = with("probe_listen = \"127.0.0.1:9090\"\n").unwrap_err();
+    let text = same.to_string();
+    assert!(
+        text.contains("admin.probe_listen: found the address of admin.listen"),
+        "{text}"
+    );
+    // Without the operator's port there is nothing to be the same as.
+    with("listen = \"off\"\nprobe_listen = \"127.0.0.1:9090\"\n").unwrap();
 }
 
 #[test]

@@ -13,6 +13,7 @@ use crate::config;
 use crate::idp::follow::Seen;
 use crate::limits;
 use crate::refusal::{Reason, Refusal};
+use crate::tasks::spawn_tracked;
 
 /// The keys of a file.
 #[derive(Debug)]
@@ -192,7 +193,7 @@ impl Remote {
                 drop(turn);
             };
             // A panic is reported by the runtime, and is like a fetch that failed.
-            drop(self.0.fetches.spawn(fetch).await);
+            drop(spawn_tracked(&self.0.fetches, fetch).await);
         }
     }
 }

@@ -35,6 +35,7 @@ use super::{
     Result, StorageError, StorageErrorKind, Stored, UploadId,
 };
 use crate::secret::Secret;
+use crate::tasks::spawn_tracked;
 
 mod convert;
 mod errors;
@@ -220,9 +221,8 @@ impl ObjectStore for S3Store {
         // A LIST that nobody waits for any more still comes to its end: to cut it would cost its
         // connection.
         let (store, bucket, query) = (self.clone(), bucket.clone(), query.clone());
-        let listing = self
-            .lists
-            .spawn(async move { store.list_objects(&bucket, &query).await });
+        let listing = async move { store.list_objects(&bucket, &query).await };
+        let listing = spawn_tracked(&self.lists, listing);
         listing.await.unwrap_or_else(|error| {
             Err(StorageError::new(
                 StorageErrorKind::Unavailable,

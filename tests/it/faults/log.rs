@@ -52,6 +52,20 @@ impl Log {
         lines.remove(0)
     }
 
+    /// What sessions and their tasks write can be found by the session.
+    pub(super) fn every_line_names_its_session(&self) {
+        for line in self.text().lines() {
+            let line = Line(serde_json::from_str(line).unwrap());
+            let target = line.0["target"].as_str().unwrap();
+            let of_sessions = ["audit", "session", "storage", "reaper"]
+                .iter()
+                .any(|module| target.starts_with(&format!("portcullis::{module}")));
+            if of_sessions {
+                assert_eq!(line.span("session_id").len(), 16, "{line:?}");
+            }
+        }
+    }
+
     /// The only line with this message, which is one of the audit log.
     pub(super) fn audit(&self, message: &str) -> Line {
         let line = self.one(message);
@@ -61,7 +75,7 @@ impl Log {
 }
 
 /// One line of the log.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Line(Value);
 
 impl Line {

@@ -30,6 +30,7 @@ mod client;
 mod clients;
 mod commits;
 mod downloads;
+mod lines;
 mod listings;
 mod log;
 mod login;
@@ -220,6 +221,7 @@ impl Stage {
         for secret in [PASSWORD, WRONG_PASSWORD, URL_KEY, S3_SECRET] {
             assert!(!log.text().contains(secret), "{}", log.text());
         }
+        log.every_line_names_its_session();
         log
     }
 }

@@ -1,0 +1,194 @@
+//! The ports over real sockets, and what they show.
+
+use std::net::IpAddr;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+
+use super::*;
+
+#[derive(Debug, Default)]
+struct Scripted(Mutex<Readiness>);
+
+impl Watched for Scripted {
+    fn readiness(&self) -> Readiness {
+        *self.0.lock().unwrap()
+    }
+
+    fn metrics(&self) -> String {
+        "portcullis_handles_open 3\n# EOF\n".to_owned()
+    }
+
+    fn jwks(&self) -> Option<String> {
+        let keys = "{\"keys\":[]}".to_owned();
+        self.0.lock().unwrap().configured.then_some(keys)
+    }
+}
+
+/// Nothing is asked of it here.
+#[derive(Debug)]
+struct Idle;
+
+#[async_trait]
+impl Operated for Idle {
+    async fn revoke(&self, _user: &str) -> Revoked {
+        Revoked::default()
+    }
+
+    async fn forget(&self, _user: Option<&str>) -> usize {
+        0
+    }
+
+    fn unlock(&self, _user: Option<&str>, _source: Option<IpAddr>) -> usize {
+        0
+    }
+}
+
+struct Running {
+    address: SocketAddr,
+    watched: Arc<Scripted>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+#[expect(clippy::disallowed_methods, reason = "the test owns the task")]
+async fn start(limits: AdminLimits) -> Running {
+    let admin = Admin::bind(SocketAddr::from(([127, 0, 0, 1], 0)), limits).await;
+    let admin = admin.unwrap();
+    let address = admin.local_addr().unwrap();
+    let watched = Arc::new(Scripted::default());
+    let stop = CancellationToken::new();
+    let duties = Duties {
+        watched: watched.clone(),
+        operated: Arc::new(Idle),
+        token: None,
+        aws: None,
+    };
+    let task = tokio::spawn(admin.serve(duties, Arc::default(), stop.clone()));
+    Running {
+        address,
+        watched,
+        stop,
+        task,
+    }
+}
+
+async fn ask(address: SocketAddr, line: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    text
+}
+
+#[tokio::test]
+async fn a_gateway_is_ready_from_listening_until_draining_and_alive_throughout() {
+    let admin = start(AdminLimits::default()).await;
+    let ready = Readiness {
+        listening: true,
+        configured: true,
+        draining: false,
+    };
+    for (readiness, status, body) in [
+        (Readiness::default(), "503", "\"listening\":false"),
+        (ready, "200", "\"listening\":true"),
+        (
+            Readiness {
+                draining: true,
+                ..ready
+            },
+            "503",
+            "\"draining\":true",
+        ),
+    ] {
+        *admin.watched.0.lock().unwrap() = readiness;
+        let text = ask(admin.address, "GET /readyz").await;
+        assert!(text.starts_with(&format!("HTTP/1.1 {status}")), "{text}");
+        assert!(text.contains(body), "{text}");
+        let text = ask(admin.address, "GET /livez").await;
+        assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn metrics_are_shown_and_other_paths_and_methods_are_not_there() {
+    let admin = start(AdminLimits::default()).await;
+    let text = ask(admin.address, "GET /metrics").await;
+    assert!(text.contains("application/openmetrics-text"), "{text}");
+    assert!(
+        text.ends_with("portcullis_handles_open 3\n# EOF\n"),
+        "{text}"
+    );
+    let text = ask(admin.address, "HEAD /metrics").await;
+    assert!(
+        text.starts_with("HTTP/1.1 200") && text.ends_with("\r\n\r\n"),
+        "{text}"
+    );
+    assert!(
+        ask(admin.address, "GET /etc")
+            .await
+            .starts_with("HTTP/1.1 404")
+    );
+    let text = ask(admin.address, "POST /livez").await;
+    assert!(
+        text.starts_with("HTTP/1.1 405") && text.contains("allow: GET, HEAD"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn keys_are_published_where_there_are_any() {
+    let admin = start(AdminLimits::default()).await;
+    let path = "GET /.well-known/jwks.json";
+    let text = ask(admin.address, path).await;
+    assert!(text.starts_with("HTTP/1.1 404"), "{text}");
+    admin.watched.0.lock().unwrap().configured = true;
+    let text = ask(admin.address, path).await;
+    assert!(text.contains("content-type: application/json"), "{text}");
+    assert!(text.ends_with("{\"keys\":[]}"), "{text}");
+}
+
+#[tokio::test]
+async fn a_silent_connection_is_closed_and_gives_its_place_to_the_next() {
+    let limits = AdminLimits {
+        connections_max: 1,
+        head_timeout: Duration::from_millis(30),
+        ..AdminLimits::default()
+    };
+    let admin = start(limits).await;
+    let mut silent = TcpStream::connect(admin.address).await.unwrap();
+    silent
+        .write_all(b"GET /livez HTTP/1.1\r\nx: ")
+        .await
+        .unwrap();
+    assert!(
+        ask(admin.address, "GET /livez")
+            .await
+            .starts_with("HTTP/1.1 200")
+    );
+    let mut rest = Vec::new();
+    silent.read_to_end(&mut rest).await.unwrap();
+    assert!(!rest.starts_with(b"HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn it_stops_when_told_even_with_a_connection_open() {
+    let limits = AdminLimits {
+        head_timeout: Duration::from_millis(30),
+        ..AdminLimits::default()
+    };
+    let admin = start(limits).await;
+    let _open = TcpStream::connect(admin.address).await.unwrap();
+    assert!(
+        ask(admin.address, "GET /livez")
+            .await
+            .starts_with("HTTP/1.1 200")
+    );
+    admin.stop.cancel();
+    admin.task.await.unwrap();
+    assert!(TcpStream::connect(admin.address).await.is_err());
+}

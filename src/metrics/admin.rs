@@ -1,0 +1,79 @@
+//! Connections to the operator's ports.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+
+use super::Metrics;
+use super::registrar::{Labels, Named, Registrar};
+
+/// The series of both ports.
+#[derive(Debug)]
+pub(super) struct AdminConnections {
+    open: Family<Named<1>, Gauge>,
+    over_limit: Family<Labels<2>, Counter>,
+}
+
+/// What became of a connection to one of the operator's ports when there were too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AdminEnd {
+    /// It waited, and gave its place to another.
+    Evicted,
+    Refused,
+}
+
+impl AdminEnd {
+    /// Returns the word of the log and the metric.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Evicted => "evicted",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// A connection to one of the operator's ports that counts as open until this is dropped.
+#[derive(Debug)]
+pub struct AdminConnection(Gauge);
+
+impl Drop for AdminConnection {
+    fn drop(&mut self) {
+        let _ = self.0.dec();
+    }
+}
+
+impl AdminConnections {
+    pub(super) fn new(all: &mut Registrar) -> Self {
+        Self {
+            open: all.gauges_by_name(
+                "admin_connections_open",
+                "port",
+                "Open connections to the operator's ports: admin, probe",
+            ),
+            over_limit: all.counters(
+                "admin_connections_over_limit",
+                "port, outcome",
+                "Connections to the operator's ports that were too many: evicted (it waited) or refused",
+            ),
+        }
+    }
+}
+
+impl Metrics {
+    /// Counts a connection to one of the operator's ports in.
+    #[must_use]
+    pub fn admin_connection(&self, port: &'static str) -> AdminConnection {
+        let labels = [("port", port.to_owned())];
+        let gauge = self.admin.open.get_or_create_owned(&labels);
+        let _ = gauge.inc();
+        AdminConnection(gauge)
+    }
+
+    /// Counts one connection to the operator's ports that was one too many.
+    pub fn admin_connection_over_limit(&self, port: &'static str, end: AdminEnd) {
+        let labels = [("port", port), ("outcome", end.as_str())];
+        let counter = self.admin.over_limit.get_or_create(&labels);
+        let _ = counter.inc();
+    }
+}
