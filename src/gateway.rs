@@ -122,7 +122,12 @@ impl Watched for View {
             connections_open: tally.connections,
             connections_before_login: tally.unauthenticated,
             connections_accepted: tally.accepted_total,
-            connections_over_limit: tally.refused_total,
+            connections_refused: [
+                ("limit", tally.refused_total),
+                ("displaced", tally.displaced_total),
+                ("user-limit", tally.over_user_limit_total),
+            ],
+            connections_without_data: tally.without_data_total,
             upload_memory_taken_bytes: uploads,
             upload_memory_limit_bytes: uploads_max,
             uploads_waiting: self.budget.waiting(),

@@ -64,7 +64,7 @@ pub(super) async fn run(
     );
     async {
         let result = converse(&gatehouse, &state, tcp, callbacks).await;
-        log_end(&state, &result, source_ip);
+        log_end(&gatehouse, &state, &result, source_ip);
     }
     .instrument(span)
     .await;
@@ -86,7 +86,12 @@ async fn converse(
             state.cut(EndReason::Draining);
             return Ok(());
         }
+        () = state.displaced() => {
+            state.cut(EndReason::Displaced);
+            return Ok(());
+        }
     };
+    state.count_in(received.len());
     let offer = match offer {
         Ok(Ok(offer)) => offer,
         Ok(Err(error)) => {
@@ -100,7 +105,6 @@ async fn converse(
             return Ok(());
         }
     };
-    state.count_in(received.len());
     if offer.is_some() {
         state.hello_seen();
     }
@@ -193,6 +197,10 @@ async fn watch(
         let revoked = state.end() == Some(EndReason::Revoked);
         tokio::select! {
             result = &mut session => return result,
+            () = state.displaced() => {
+                state.cut(EndReason::Displaced);
+                return session.await;
+            }
             () = sleep(pause) => {}
             () = state.revoked(), if !revoked => state.conclude(EndReason::Revoked),
             () = state.changed.notified() => {}
@@ -210,6 +218,10 @@ async fn say_goodbye(state: &ConnectionState, handle: &Handle, reason: EndReason
             Disconnect::NoMoreAuthMethodsAvailable,
             "too many failed logins",
         ),
+        EndReason::UserLimit => (
+            Disconnect::TooManyConnections,
+            "this user has too many connections: close some of them first",
+        ),
         EndReason::Idle => (Disconnect::ByApplication, "idle for too long"),
         EndReason::Revoked => (Disconnect::ByApplication, "access was taken back"),
         EndReason::Draining | EndReason::DrainTimeout => {
@@ -219,6 +231,7 @@ async fn say_goodbye(state: &ConnectionState, handle: &Handle, reason: EndReason
         EndReason::NotSsh
         | EndReason::HelloTimeout
         | EndReason::LoginGrace
+        | EndReason::Displaced
         | EndReason::StalledOutput
         | EndReason::Misbehaved => return,
     };
@@ -234,7 +247,12 @@ async fn say_goodbye(state: &ConnectionState, handle: &Handle, reason: EndReason
     }
 }
 
-fn log_end(state: &ConnectionState, result: &Result<(), ConnectionError>, source_ip: IpAddr) {
+fn log_end(
+    gatehouse: &Gatehouse,
+    state: &ConnectionState,
+    result: &Result<(), ConnectionError>,
+    source_ip: IpAddr,
+) {
     let (reason, error) = match (state.end(), result) {
         (Some(end), _) => (end.as_str(), None),
         (None, Ok(())) => ("client-closed", None),
@@ -256,6 +274,20 @@ fn log_end(state: &ConnectionState, result: &Result<(), ConnectionError>, source
             channels = state.channels_opened(),
             "disconnected"
         );
+    } else if state.end() == Some(EndReason::Displaced) {
+        // Anybody can cause these by thousands.
+        if let Some(unlogged) = gatehouse.displacement_due() {
+            tracing::warn!(
+                reason,
+                %source_ip,
+                duration_ms,
+                unlogged,
+                "connection closed to make room for another network"
+            );
+        }
+    } else if bytes_in == 0 && reason == "client-closed" {
+        gatehouse.caps().without_data();
+        tracing::debug!(%source_ip, duration_ms, "connection closed without data");
     } else {
         tracing::info!(
             reason,

@@ -16,10 +16,13 @@ use super::algorithms::Offers;
 use super::caps::{Caps, Seldom, Tally};
 use super::connection;
 use super::host_keys::HostKeys;
+use super::per_user::{PerUser, UserConnection};
+use super::places::Source;
 use super::state::LINGER;
 use super::subsystem::ServeChannel;
 use crate::auth::Authenticator;
 use crate::clock::Clock;
+use crate::idp::UserConfig;
 use crate::limits::{BANNER_BYTES_MAX, Limits};
 
 /// After an accept error that does not concern one connection, such as too many open files.
@@ -42,12 +45,14 @@ pub struct Gatehouse {
     banner: Option<Box<str>>,
     offers: RwLock<Arc<Offers>>,
     caps: Arc<Caps>,
+    per_user: PerUser,
     connection_ids: AtomicU64,
     /// Connections and sessions alike.
     tasks: TaskTracker,
     draining: CancellationToken,
     cutting: CancellationToken,
     refusals: Seldom,
+    displacements: Seldom,
     accept_errors: Seldom,
 }
 
@@ -81,12 +86,14 @@ impl Gatehouse {
             banner: banner.map(|text| shortened(&text).into()),
             offers: RwLock::new(Arc::new(offers)),
             caps: Caps::new(&limits),
+            per_user: PerUser::default(),
             limits,
             connection_ids: AtomicU64::new(1),
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),
             cutting: CancellationToken::new(),
             refusals: Seldom::default(),
+            displacements: Seldom::default(),
             accept_errors: Seldom::default(),
         })
     }
@@ -141,7 +148,11 @@ impl Gatehouse {
 
     /// Begins a connection, or closes it if a cap is reached.
     fn receive(self: &Arc<Self>, tcp: TcpStream, peer: SocketAddr, who: &Arc<Authenticator>) {
-        let admitted = match self.caps.admit(peer.ip(), who.is_unthrottled(peer.ip())) {
+        let source = Source {
+            address: peer.ip(),
+            exempt: who.is_unthrottled(peer.ip()),
+        };
+        let admitted = match self.caps.admit(Some(source)) {
             Ok(admitted) => admitted,
             Err(over) => {
                 drop(tcp);
@@ -202,6 +213,21 @@ impl Gatehouse {
 
     pub(super) fn offers(&self) -> Arc<Offers> {
         Arc::clone(&self.offers.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn caps(&self) -> &Caps {
+        &self.caps
+    }
+
+    /// Counts a connection for its user, or says how many the user may have.
+    pub(super) fn take_for_user(&self, config: &UserConfig) -> Result<UserConnection, usize> {
+        let taken = self.per_user.take(config, &self.limits);
+        taken.inspect_err(|_| self.caps.over_user_limit())
+    }
+
+    /// Says whether a line about a displaced connection is due, and how many were left out.
+    pub(super) fn displacement_due(&self) -> Option<u64> {
+        self.displacements.due(self.clock.now(), LOG_INTERVAL)
     }
 
     pub(super) fn next_connection_id(&self) -> u64 {

@@ -25,6 +25,8 @@ mod hello;
 mod host_keys;
 mod listener;
 mod login;
+mod per_user;
+mod places;
 mod state;
 mod stream;
 mod subsystem;

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::caps::Admitted;
+use super::per_user::UserConnection;
 use crate::auth::AuthenticatedUser;
 use crate::budget::Gate;
 use crate::clock::Clock;
@@ -26,6 +27,10 @@ pub(super) enum EndReason {
     HelloTimeout,
     LoginGrace,
     LoginRefused,
+    /// Another network needed the place before login.
+    Displaced,
+    /// The user has too many connections.
+    UserLimit,
     Idle,
     StalledOutput,
     /// The client broke a rule that protects the gateway.
@@ -44,6 +49,8 @@ impl EndReason {
             Self::HelloTimeout => "hello-timeout",
             Self::LoginGrace => "login-grace",
             Self::LoginRefused => "login-refused",
+            Self::Displaced => "displaced",
+            Self::UserLimit => "user-limit",
             Self::Idle => "idle",
             Self::StalledOutput => "stalled-output",
             Self::Misbehaved => "misbehaved",
@@ -65,6 +72,7 @@ pub(super) struct ConnectionState {
     /// Closed by sessions that hold too many bytes.
     pub(super) gate: Arc<Gate>,
     pub(super) user: OnceLock<AuthenticatedUser>,
+    user_connection: OnceLock<UserConnection>,
     /// Wakes the watching task when something changed that it cannot foresee.
     pub(super) changed: Notify,
     socket_waker: AtomicWaker,
@@ -90,6 +98,7 @@ impl ConnectionState {
             gone: CancellationToken::new(),
             gate: Arc::default(),
             user: OnceLock::new(),
+            user_connection: OnceLock::new(),
             changed: Notify::new(),
             socket_waker: AtomicWaker::new(),
             hello: AtomicBool::new(false),
@@ -116,6 +125,11 @@ impl ConnectionState {
             Some(user) => user.revoked().cancelled().await,
             None => std::future::pending().await,
         }
+    }
+
+    /// Waits until the connection has to give up its place before login.
+    pub(super) async fn displaced(&self) {
+        self.admitted.displaced().cancelled().await;
     }
 
     /// Cuts the connection now.
@@ -166,8 +180,14 @@ impl ConnectionState {
         self.hello.store(true, Ordering::Relaxed);
     }
 
+    /// The client finished its first key exchange.
+    pub(super) fn keys_exchanged(&self) {
+        self.admitted.keys_exchanged();
+    }
+
     /// The user is in.
-    pub(super) fn authenticated(&self, user: AuthenticatedUser) {
+    pub(super) fn authenticated(&self, user: AuthenticatedUser, connection: UserConnection) {
+        self.user_connection.get_or_init(|| connection);
         self.user.get_or_init(|| user);
         self.admitted.authenticated();
         self.touch();

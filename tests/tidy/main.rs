@@ -118,6 +118,7 @@ const PURE: &[&str] = &[
     "src/idp/token/keys.rs",
     "src/idp/token/template.rs",
     "src/auth/keys.rs",
+    "src/ssh/places.rs",
 ];
 
 const IMPURE: &[&str] = &[

@@ -101,6 +101,11 @@ fn limits(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
         "connections_max",
     );
     at_most(
+        "connections_per_user_max",
+        limits.connections_per_user_max <= limits.connections_max,
+        "connections_max",
+    );
+    at_most(
         "part_bytes",
         limits.part_bytes <= limits.upload_memory_bytes_max,
         "upload_memory_bytes_max",

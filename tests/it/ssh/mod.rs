@@ -41,6 +41,7 @@ mod hardware_keys;
 mod log;
 mod login;
 mod openssh;
+mod places;
 
 const USER: &str = "alice";
 const PASSWORD: &str = "correct horse";
