@@ -126,6 +126,8 @@ impl Watched for View {
                 ("limit", tally.refused_total),
                 ("displaced", tally.displaced_total),
                 ("user-limit", tally.over_user_limit_total),
+                ("proxy-untrusted", tally.untrusted_total),
+                ("proxy-header", tally.without_proxy_header_total),
             ],
             connections_without_data: tally.without_data_total,
             upload_memory_taken_bytes: uploads,

@@ -10,6 +10,7 @@ mod hash_password;
 pub mod output;
 pub mod probe;
 mod providers;
+mod proxies;
 pub mod quickstart;
 pub mod remedies;
 mod secrets;

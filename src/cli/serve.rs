@@ -1,5 +1,6 @@
 //! `portcullis serve`: the configuration becomes the gateway's parts.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
@@ -8,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::providers::{self, Opened, Port};
-use super::{Failure, signals, stores};
+use super::{Failure, proxies, signals, stores};
 use crate::admin::{Admin, AdminLimits, Aws, AwsKey, Duties, Server};
 use crate::auth::DoorSettings;
 use crate::clock::SystemClock;
@@ -16,7 +17,7 @@ use crate::config::{self, Config, LogFormat};
 use crate::gateway::{Entrance, Gateway, GatewayParts};
 use crate::idp::follow::follow;
 use crate::metrics::Metrics;
-use crate::ssh::{HostKey, HostKeys, Listener};
+use crate::ssh::{HostKey, HostKeys, Listener, ProxyProtocol};
 use crate::storage::s3::{Credentials, Encryption, Settings, Timeouts};
 use crate::telemetry::{self, Format};
 
@@ -29,13 +30,15 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     // What is wrong with a provider is wrong with the configuration.
     let opened = providers::open(config)?;
     let door = providers::door(&config.login)?;
-    signals::run(|stop| serve(config, opened, door, stop))
+    let proxies = proxies::proxies(config)?;
+    signals::run(|stop| serve(config, opened, door, proxies, stop))
 }
 
 async fn serve(
     config: &Config,
     opened: Vec<Opened<'_>>,
     door: DoorSettings,
+    proxies: Vec<(SocketAddr, ProxyProtocol)>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "portcullis starts");
@@ -62,7 +65,7 @@ async fn serve(
         }
         None => None,
     };
-    let entrances = entrances(ports).await?;
+    let entrances = entrances(ports, &proxies).await?;
     let gateway = Gateway::start(GatewayParts {
         entrances,
         caches,
@@ -96,7 +99,10 @@ async fn serve(
     Ok(())
 }
 
-async fn entrances(ports: Vec<Port>) -> anyhow::Result<Vec<Entrance>> {
+async fn entrances(
+    ports: Vec<Port>,
+    proxies: &[(SocketAddr, ProxyProtocol)],
+) -> anyhow::Result<Vec<Entrance>> {
     let mut entrances = Vec::with_capacity(ports.len());
     for port in ports {
         let Port {
@@ -106,8 +112,10 @@ async fn entrances(ports: Vec<Port>) -> anyhow::Result<Vec<Entrance>> {
         } = port;
         let bound = Listener::bind(address).await;
         let listener = bound.with_context(|| format!("failed to listen on {address} (listen)"))?;
+        let proxy = proxies.iter().find(|(port, _)| *port == address);
+        let proxy = proxy.map(|(_, proxy)| proxy.clone()).unwrap_or_default();
         entrances.push(Entrance {
-            listener,
+            listener: listener.with_proxy(proxy),
             provider,
             auth,
         });

@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::{
-    Config, Encryption, Event, LogFormat, Methods, Mtime, PartialUploads, Provider, Roles, SetStat,
-    Sign, UserNames,
+    Config, Encryption, Event, LogFormat, Methods, Mtime, PartialUploads, Provider, ProxyProtocol,
+    Roles, SetStat, Sign, UserNames,
 };
 use crate::limits::{PART_BYTES_MAX, PART_BYTES_MIN};
 use crate::secret::Secret;
@@ -185,6 +185,8 @@ use Setting as S;
 #[rustfmt::skip]
 pub(super) const SETTINGS: &[Setting] = &[
     S::new("", "listen", K::Address(|c| &mut c.listen), "Address and port for SSH"),
+    S::new("", "proxy_protocol", word!(ProxyProtocol, proxy.protocol), "PROXY protocol on `listen`: `required` takes the client's address from the header (version 1 or 2) that a load balancer of `trusted_networks` sends first, `ignore` skips a header of version 2 from anybody and believes nothing in it (docs/operations.md)"),
+    S::new("", "trusted_networks", K::Texts(|c| &mut c.proxy.trusted_networks), "Addresses or networks of the load balancers that `proxy_protocol = \"required\"` believes; connections from elsewhere are closed"),
     S::new("", "state_directory", K::OptionalText(|c| &mut c.state_directory), "Where a generated host key is kept; needed when `host_key_files` is empty"),
     S::new("", "host_key_files", K::Texts(|c| &mut c.host_key_files), "Private host keys: ed25519 or ECDSA, OpenSSH format"),
     S::new("", "server_id", K::Text(|c| &mut c.server_id), "Name of this gateway in questions to the identity provider, and in logs"),
@@ -193,6 +195,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("identity", "provider", word!(Provider, identity.provider), "Who is asked: a `webhook`, AWS Transfer Family's providers `api-gateway` and `lambda` (docs/transfer-family.md), a `static` file of users (docs/static-users.md), or nobody: the password is a `token` (docs/token.md)"),
     S::new("identity", "server_id", K::OptionalText(|c| &mut c.identity.server_id), "Name of the server that this provider is asked for; the gateway's own `server_id` without it"),
     S::new("identity", "listen", K::AddressOrOff(|c| &mut c.identity.listen), "In `[provider.NAME]`: a further address and port for SSH, where this provider is asked and those of the main one are not"),
+    S::new("identity", "proxy_protocol", word!(ProxyProtocol, identity.proxy.protocol), "In `[provider.NAME]`: PROXY protocol on its `listen`"),
+    S::new("identity", "trusted_networks", K::Texts(|c| &mut c.identity.proxy.trusted_networks), "In `[provider.NAME]`: the load balancers that its `proxy_protocol` believes"),
     S::new("identity", "user_suffix", K::OptionalText(|c| &mut c.identity.user_suffix), "In `[provider.NAME]`: end of the user names that are this provider's alone, such as `@@partners`; the provider is asked without it"),
     S::new("identity", "user_prefix", K::OptionalText(|c| &mut c.identity.user_prefix), "The same for the beginning of user names"),
     S::new("identity", "url", K::Text(|c| &mut c.identity.url), "Where logins are asked about; required by `webhook` (POST) and by `api-gateway` (the invoke URL with its stage)"),

@@ -63,7 +63,7 @@ pub struct Readings {
     pub connections_before_login: usize,
     pub connections_accepted: u64,
     /// Ended by the gateway before they were of use, since the start, by reason.
-    pub connections_refused: [(&'static str, u64); 3],
+    pub connections_refused: [(&'static str, u64); 5],
     /// Closed by the client before it sent anything, since the start.
     pub connections_without_data: u64,
     pub upload_memory_taken_bytes: u64,
@@ -290,7 +290,7 @@ impl Default for Metrics {
             connections_refused: all.counters(
                 "connections_refused",
                 "reason",
-                "Connections that the gateway closed: over a limit (limit), to make room for another network before login (displaced), because their user has too many (user-limit)",
+                "Connections that the gateway closed: over a limit (limit), to make room for another network before login (displaced), because their user has too many (user-limit), from elsewhere than a trusted load balancer (proxy-untrusted), without a PROXY header that can be used (proxy-header)",
             ),
             connections_without_data: all.counter(
                 "connections_without_data",

@@ -32,6 +32,8 @@ struct Totals {
     displaced: AtomicU64,
     over_user_limit: AtomicU64,
     without_data: AtomicU64,
+    untrusted: AtomicU64,
+    without_proxy_header: AtomicU64,
 }
 
 /// The connections of this process, for metrics.
@@ -51,6 +53,10 @@ pub struct Tally {
     pub over_user_limit_total: u64,
     /// Closed by the client before it sent anything, since the start.
     pub without_data_total: u64,
+    /// Closed at once since they did not come from a trusted balancer, since the start.
+    pub untrusted_total: u64,
+    /// Closed for want of a PROXY header that could be used, since the start.
+    pub without_proxy_header_total: u64,
 }
 
 impl Caps {
@@ -105,6 +111,16 @@ impl Caps {
         add(&self.totals.without_data);
     }
 
+    /// Counts a connection that had to come from a trusted balancer and did not.
+    pub(super) fn untrusted(&self) {
+        add(&self.totals.untrusted);
+    }
+
+    /// Counts a connection for want of a header that could be used.
+    pub(super) fn without_proxy_header(&self) {
+        add(&self.totals.without_proxy_header);
+    }
+
     pub(super) fn tally(&self) -> Tally {
         let read = |total: &AtomicU64| total.load(Ordering::Relaxed);
         let book = self.book();
@@ -116,6 +132,8 @@ impl Caps {
             displaced_total: read(&self.totals.displaced),
             over_user_limit_total: read(&self.totals.over_user_limit),
             without_data_total: read(&self.totals.without_data),
+            untrusted_total: read(&self.totals.untrusted),
+            without_proxy_header_total: read(&self.totals.without_proxy_header),
         }
     }
 
@@ -140,6 +158,12 @@ impl Admitted {
     /// Is cancelled when the connection has to make room for another.
     pub(super) const fn displaced(&self) -> &CancellationToken {
         &self.displaced
+    }
+
+    /// Counts the connection for its source, once a proxy has named that.
+    pub(super) fn named(&self, source: Source) -> Result<(), OverCap> {
+        let named = self.caps.book().places.name(self.ticket, source);
+        named.inspect_err(|_| add(&self.caps.totals.refused))
     }
 
     /// Lets the connection give way later than those whose key exchange is not finished.

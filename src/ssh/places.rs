@@ -213,10 +213,6 @@ impl Places {
     }
 
     /// Counts a connection for its source, once that is known.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for sources that a proxy names")
-    )]
     pub(super) fn name(&mut self, ticket: Ticket, source: Source) -> Result<(), OverCap> {
         if self.entries.get(&ticket).is_none_or(|e| e.source.is_some()) {
             return Ok(());

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::caps::Admitted;
 use super::per_user::UserConnection;
+use super::places::{OverCap, Source};
 use crate::auth::AuthenticatedUser;
 use crate::budget::Gate;
 use crate::clock::Clock;
@@ -24,6 +25,10 @@ pub(super) const LINGER: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum EndReason {
     NotSsh,
+    /// A balancer's header was required, and none came that could be used.
+    ProxyHeader,
+    /// The client that a header named has too many connections.
+    SourceLimit,
     HelloTimeout,
     LoginGrace,
     LoginRefused,
@@ -46,6 +51,8 @@ impl EndReason {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::NotSsh => "not-ssh",
+            Self::ProxyHeader => "proxy-header",
+            Self::SourceLimit => "limit",
             Self::HelloTimeout => "hello-timeout",
             Self::LoginGrace => "login-grace",
             Self::LoginRefused => "login-refused",
@@ -77,6 +84,7 @@ pub(super) struct ConnectionState {
     pub(super) changed: Notify,
     socket_waker: AtomicWaker,
     hello: AtomicBool,
+    health_check: AtomicBool,
     last_activity: Moment,
     stalled_since: Moment,
     closing_since: Moment,
@@ -102,6 +110,7 @@ impl ConnectionState {
             changed: Notify::new(),
             socket_waker: AtomicWaker::new(),
             hello: AtomicBool::new(false),
+            health_check: AtomicBool::new(false),
             last_activity: Moment::default(),
             stalled_since: Moment::default(),
             closing_since: Moment::default(),
@@ -178,6 +187,20 @@ impl ConnectionState {
     /// The client sent its version line and began a packet.
     pub(super) fn hello_seen(&self) {
         self.hello.store(true, Ordering::Relaxed);
+    }
+
+    /// Counts the connection for its source, which a balancer's header has named.
+    pub(super) fn named(&self, source: Source) -> Result<(), OverCap> {
+        self.admitted.named(source)
+    }
+
+    /// A balancer made the connection for itself.
+    pub(super) fn note_health_check(&self) {
+        self.health_check.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn was_health_check(&self) -> bool {
+        self.health_check.load(Ordering::Relaxed)
     }
 
     /// The client finished its first key exchange.

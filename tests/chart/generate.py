@@ -20,7 +20,7 @@ BEGIN, END = "<!-- values: begin -->\n", "<!-- values: end -->\n"
 DECIDED = {
     ("", "listen"), ("", "host_key_files"), ("", "state_directory"), ("admin", "listen"),
     # Only a table of config.provider has a port of its own.
-    ("identity", "listen"),
+    ("identity", "listen"), ("identity", "proxy_protocol"), ("identity", "trusted_networks"),
 }
 # What a table of tables calls them; the gateway's rule.
 TABLE_NAME = "[a-z0-9]{1,32}"

@@ -17,6 +17,7 @@ pub(super) fn combinations(config: &Config, sources: &Sources, problems: &mut Ve
     };
     host_keys(config, &mut refuse);
     identity::check(config, &mut refuse);
+    identity::proxy("", &config.proxy, &mut refuse);
     roles::check(config, &mut refuse);
     storage(config, &mut refuse);
     limits(config, &mut refuse);

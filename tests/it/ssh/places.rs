@@ -1,6 +1,6 @@
 //! Places before login, fought for over real sockets.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpSocket, TcpStream};
