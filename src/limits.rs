@@ -130,6 +130,8 @@ pub struct Limits {
     pub connections_max: usize,
     pub unauthenticated_connections_max: usize,
     pub connections_per_source_max: usize,
+    /// 0 = a tenth of all; see [`Limits::connections_of_user`].
+    pub connections_per_user_max: usize,
     pub channels_per_connection_max: usize,
     /// Channels ever opened on one connection (a closed one is not forgotten by the SSH layer).
     pub channel_opens_per_connection_max: usize,
@@ -179,6 +181,7 @@ impl Default for Limits {
             connections_max: 2_000,
             unauthenticated_connections_max: 200,
             connections_per_source_max: 500,
+            connections_per_user_max: 0,
             channels_per_connection_max: 10,
             channel_opens_per_connection_max: 1_000,
             hello_timeout: seconds(10),
@@ -200,6 +203,22 @@ impl Default for Limits {
             slot_idle_timeout: seconds(30),
             gate_timeout: seconds(10),
             drain_timeout: seconds(30),
+        }
+    }
+}
+
+impl Limits {
+    /// Returns how many connections a user may have, with the bound on sessions of their answer.
+    ///
+    /// Two more than sessions: one that is about to end, and one that only looks.
+    #[must_use]
+    pub fn connections_of_user(&self, sessions: Option<u32>) -> usize {
+        match (sessions, self.connections_per_user_max) {
+            (Some(sessions), _) => usize::try_from(sessions)
+                .unwrap_or(usize::MAX)
+                .saturating_add(2),
+            (None, 0) => (self.connections_max / 10).max(1),
+            (None, most) => most,
         }
     }
 }

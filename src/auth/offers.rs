@@ -5,6 +5,8 @@
 
 use std::fmt::Write as _;
 
+use tracing::Span;
+
 use super::judgement::Attempt;
 use crate::limits;
 use crate::refusal::Refusal;
@@ -19,6 +21,8 @@ pub(super) struct RefusedOffers {
     more: usize,
     /// Of the latest.
     refusal: Refusal,
+    /// Of the connection, which may be gone when the line is written.
+    span: Span,
 }
 
 impl RefusedOffers {
@@ -30,6 +34,7 @@ impl RefusedOffers {
             fingerprints,
             more: 0,
             refusal,
+            span: Span::current(),
         }
     }
 
@@ -72,6 +77,12 @@ impl RefusedOffers {
             let _ = write!(fingerprints, ",and {} more", self.more);
         }
         self.attempt.fingerprint = (!fingerprints.is_empty()).then(|| fingerprints.into());
-        self.attempt.refuse(self.refusal);
+        let Self {
+            attempt,
+            refusal,
+            span,
+            ..
+        } = self;
+        span.in_scope(|| attempt.refuse(refusal));
     }
 }

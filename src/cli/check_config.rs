@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::store_probe::{self, Place};
-use super::{ConfigSource, Failure, load, output, providers};
+use super::{ConfigSource, Failure, load, output, providers, proxies};
 use crate::config::{self, Config, Identity, Provider};
 use crate::ssh::HostKey;
 
@@ -40,6 +40,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         output::print(&format!("host key {algorithm} {fingerprint}\n"));
     }
     drop(providers::throttle(&config.login)?);
+    drop(proxies::proxies(&config)?);
     let providers = providers(&config)?;
     let admin = config
         .admin

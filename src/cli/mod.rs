@@ -10,6 +10,7 @@ mod hash_password;
 pub mod output;
 pub mod probe;
 mod providers;
+mod proxies;
 pub mod quickstart;
 mod secrets;
 pub mod serve;

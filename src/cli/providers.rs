@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Failure;
+use super::{Failure, proxies};
 use crate::auth::{AuthSettings, Methods, Roles, ThrottleSettings, UserNameRule};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, Identity};
@@ -21,7 +21,7 @@ use crate::idp::signature::{Keys, Signing};
 use crate::idp::static_file::StaticFile;
 use crate::idp::token::{KeySource, KeyTimes, Token, TokenSettings};
 use crate::idp::webhook::{Event, Webhook, WebhookSettings};
-use crate::idp::{AwsCredentials, Examined, IdentityProvider, NetworkError};
+use crate::idp::{AwsCredentials, Examined, IdentityProvider};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::secret::Secret;
@@ -302,13 +302,6 @@ fn remembered(
 /// # Errors
 /// A network is none.
 pub(super) fn throttle(login: &config::Login) -> Result<ThrottleSettings, Failure> {
-    let network = |text: &String| {
-        let wrong = |error: NetworkError| {
-            Failure::Setting(format!("login.unthrottled_networks: {text:?}: {error}"))
-        };
-        text.trim().parse().map_err(wrong)
-    };
-    let networks = login.unthrottled_networks.iter().map(network);
     let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     Ok(ThrottleSettings {
         failures_max: count(login.failures_max),
@@ -316,7 +309,7 @@ pub(super) fn throttle(login: &config::Login) -> Result<ThrottleSettings, Failur
         names_per_source_max: login.names_per_source_max,
         window: login.failure_window,
         lockout: login.lockout,
-        unthrottled: networks.collect::<Result<_, _>>()?,
+        unthrottled: proxies::networks("login.unthrottled_networks", &login.unthrottled_networks)?,
     })
 }
 

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::providers::{self, Opened, Port};
-use super::{Failure, signals, stores};
+use super::{Failure, proxies, signals, stores};
 use crate::admin::{Admin, AdminLimits, Aws, AwsKey, Duties, Server};
 use crate::auth::ThrottleSettings;
 use crate::clock::SystemClock;
@@ -18,7 +18,7 @@ use crate::gateway::{Entrance, Gateway, GatewayParts};
 use crate::idp::follow::follow;
 use crate::idp::history::LoginHistory;
 use crate::metrics::Metrics;
-use crate::ssh::{HostKey, HostKeys, Listener};
+use crate::ssh::{HostKey, HostKeys, Listener, ProxyProtocol};
 use crate::storage::s3::{Credentials, Encryption, Settings, Timeouts};
 use crate::tasks;
 use crate::telemetry::{self, Format};
@@ -32,13 +32,15 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     // What is wrong with a provider is wrong with the configuration.
     let opened = providers::open(config)?;
     let throttle = providers::throttle(&config.login)?;
-    signals::run(|stop| serve(config, opened, throttle, stop))
+    let proxies = proxies::proxies(config)?;
+    signals::run(|stop| serve(config, opened, throttle, proxies, stop))
 }
 
 async fn serve(
     config: &Config,
     opened: Vec<Opened<'_>>,
     throttle: ThrottleSettings,
+    proxies: Vec<(SocketAddr, ProxyProtocol)>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "portcullis starts");
@@ -64,7 +66,7 @@ async fn serve(
     let (ports, caches) = providers::ports(config, &opened, &history, &metrics)?;
     let admin = bind(config.admin.listen, "admin.listen").await?;
     let probes = bind(config.admin.probe_listen, "admin.probe_listen").await?;
-    let entrances = entrances(ports).await?;
+    let entrances = entrances(ports, &proxies).await?;
     let gateway = Gateway::start(GatewayParts {
         entrances,
         caches,
@@ -118,7 +120,10 @@ async fn bind(address: Option<SocketAddr>, setting: &str) -> anyhow::Result<Opti
     Ok(Some(bound))
 }
 
-async fn entrances(ports: Vec<Port>) -> anyhow::Result<Vec<Entrance>> {
+async fn entrances(
+    ports: Vec<Port>,
+    proxies: &[(SocketAddr, ProxyProtocol)],
+) -> anyhow::Result<Vec<Entrance>> {
     let mut entrances = Vec::with_capacity(ports.len());
     for port in ports {
         let Port {
@@ -128,8 +133,10 @@ async fn entrances(ports: Vec<Port>) -> anyhow::Result<Vec<Entrance>> {
         } = port;
         let bound = Listener::bind(address).await;
         let listener = bound.with_context(|| format!("failed to listen on {address} (listen)"))?;
+        let proxy = proxies.iter().find(|(port, _)| *port == address);
+        let proxy = proxy.map(|(_, proxy)| proxy.clone()).unwrap_or_default();
         entrances.push(Entrance {
-            listener,
+            listener: listener.with_proxy(proxy),
             provider,
             auth,
         });

@@ -27,14 +27,15 @@ pub use self::document::{document, example};
 pub use self::problem::{ConfigErrors, Place, Problem};
 pub use self::proof::{Signing, Token};
 pub use self::words::{
-    Encryption, Event, LogFormat, Methods, Mtime, PartialUploads, Provider, Roles, SetStat, Sign,
-    UserNames,
+    Encryption, Event, LogFormat, Methods, Mtime, PartialUploads, Provider, ProxyProtocol, Roles,
+    SetStat, Sign, UserNames,
 };
 
 /// What the operator decided.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub listen: SocketAddr,
+    pub proxy: Proxy,
     /// Where the gateway keeps what must outlive it, such as a generated host key.
     pub state_directory: Option<String>,
     /// Private host keys, as paths.
@@ -55,6 +56,14 @@ pub struct Config {
     pub login: Login,
     pub admin: Admin,
     pub log: Log,
+}
+
+/// How a port learns whose connection a load balancer passes on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Proxy {
+    pub protocol: ProxyProtocol,
+    /// Who may say so, as text.
+    pub trusted_networks: Vec<String>,
 }
 
 /// `[login]`: throttling and lock-outs.
@@ -111,6 +120,8 @@ pub struct Identity {
     pub server_id: Option<String>,
     /// A port of its own.
     pub listen: Option<SocketAddr>,
+    /// Of that port.
+    pub proxy: Proxy,
     pub user_suffix: Option<String>,
     pub user_prefix: Option<String>,
     pub url: String,
@@ -336,6 +347,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 2222)),
+            proxy: Proxy::default(),
             state_directory: None,
             host_key_files: Vec::new(),
             server_id: "portcullis".to_owned(),
@@ -361,6 +373,7 @@ impl Default for Identity {
             provider: Provider::default(),
             server_id: None,
             listen: None,
+            proxy: Proxy::default(),
             user_suffix: None,
             user_prefix: None,
             url: String::new(),

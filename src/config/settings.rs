@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::{
-    Config, Encryption, Event, LogFormat, Methods, Mtime, PartialUploads, Provider, Roles, SetStat,
-    Sign, UserNames,
+    Config, Encryption, Event, LogFormat, Methods, Mtime, PartialUploads, Provider, ProxyProtocol,
+    Roles, SetStat, Sign, UserNames,
 };
 use crate::limits::{PART_BYTES_MAX, PART_BYTES_MIN};
 use crate::secret::Secret;
@@ -185,6 +185,8 @@ use Setting as S;
 #[rustfmt::skip]
 pub(super) const SETTINGS: &[Setting] = &[
     S::new("", "listen", K::Address(|c| &mut c.listen), "Address and port for SSH"),
+    S::new("", "proxy_protocol", word!(ProxyProtocol, proxy.protocol), "PROXY protocol on `listen`: `required` takes the client's address from the header (version 1 or 2) that a load balancer of `trusted_networks` sends first, `ignore` skips a header of version 2 from anybody and believes nothing in it (docs/operations.md)"),
+    S::new("", "trusted_networks", K::Texts(|c| &mut c.proxy.trusted_networks), "Addresses or networks of the load balancers that `proxy_protocol = \"required\"` believes; connections from elsewhere are closed"),
     S::new("", "state_directory", K::OptionalText(|c| &mut c.state_directory), "Where a generated host key is kept; needed when `host_key_files` is empty"),
     S::new("", "host_key_files", K::Texts(|c| &mut c.host_key_files), "Private host keys: ed25519 or ECDSA, OpenSSH format"),
     S::new("", "server_id", K::Text(|c| &mut c.server_id), "Name of this gateway in questions to the identity provider, and in logs"),
@@ -193,6 +195,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("identity", "provider", word!(Provider, identity.provider), "Who is asked: a `webhook`, AWS Transfer Family's providers `api-gateway` and `lambda` (docs/transfer-family.md), a `static` file of users (docs/static-users.md), or nobody: the password is a `token` (docs/token.md)"),
     S::new("identity", "server_id", K::OptionalText(|c| &mut c.identity.server_id), "Name of the server that this provider is asked for; the gateway's own `server_id` without it"),
     S::new("identity", "listen", K::AddressOrOff(|c| &mut c.identity.listen), "In `[provider.NAME]`: a further address and port for SSH, where this provider is asked and those of the main one are not"),
+    S::new("identity", "proxy_protocol", word!(ProxyProtocol, identity.proxy.protocol), "In `[provider.NAME]`: PROXY protocol on its `listen`"),
+    S::new("identity", "trusted_networks", K::Texts(|c| &mut c.identity.proxy.trusted_networks), "In `[provider.NAME]`: the load balancers that its `proxy_protocol` believes"),
     S::new("identity", "user_suffix", K::OptionalText(|c| &mut c.identity.user_suffix), "In `[provider.NAME]`: end of the user names that are this provider's alone, such as `@@partners`; the provider is asked without it"),
     S::new("identity", "user_prefix", K::OptionalText(|c| &mut c.identity.user_prefix), "The same for the beginning of user names"),
     S::new("identity", "url", K::Text(|c| &mut c.identity.url), "Where logins are asked about; required by `webhook` (POST) and by `api-gateway` (the invoke URL with its stage)"),
@@ -284,8 +288,9 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("sftp", "banner", K::OptionalText(|c| &mut c.sftp.banner), "Text that clients show before login"),
 
     S::new("limits", "connections_max", K::Count(COUNT, |c| &mut c.limits.connections_max), "Open connections"),
-    S::new("limits", "unauthenticated_connections_max", K::Count(COUNT, |c| &mut c.limits.unauthenticated_connections_max), "Open connections that have not logged in; one source (IPv6: one /64) leaves an eighth of them to others"),
-    S::new("limits", "connections_per_source_max", K::Count(COUNT, |c| &mut c.limits.connections_per_source_max), "Open connections from one address (IPv6: one /64)"),
+    S::new("limits", "unauthenticated_connections_max", K::Count(COUNT, |c| &mut c.limits.unauthenticated_connections_max), "Open connections that have not logged in; when they run out, the network that holds most gives one up (docs/semantics.md)"),
+    S::new("limits", "connections_per_source_max", K::Count(COUNT, |c| &mut c.limits.connections_per_source_max), "Open connections from one address (IPv6: one /64; twice as many from a /56, four times as many from a /48)"),
+    S::new("limits", "connections_per_user_max", K::Count(0..=1_000_000, |c| &mut c.limits.connections_per_user_max), "Open connections of one user, where the identity provider's answer does not limit sessions (then: two more than those); 0 = a tenth of `connections_max`"),
     S::new("limits", "channels_per_connection_max", K::Count(1..=1_000, |c| &mut c.limits.channels_per_connection_max), "Open channels of one connection"),
     S::new("limits", "channel_opens_per_connection_max", K::Count(COUNT, |c| &mut c.limits.channel_opens_per_connection_max), "Channels that one connection may ever open"),
     S::new("limits", "hello_timeout_seconds", K::Seconds(1..=600, |c| &mut c.limits.hello_timeout), "From accept until the key exchange begins"),
@@ -313,7 +318,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("login", "names_per_source_max", K::Count(1..=10_000, |c| &mut c.login.names_per_source_max), "User names whose keys one source (IPv6: one /64) may look up within the window without logging in; not enforced while all logins come from one address (a load balancer)"),
     S::new("login", "failure_window_seconds", K::Seconds(SECONDS, |c| &mut c.login.failure_window), "How long failures count: those of a user and a source from the last one on, those of a source alone from the first one on"),
     S::new("login", "lockout_seconds", K::Seconds(SECONDS, |c| &mut c.login.lockout), "How long a lock-out lasts"),
-    S::new("login", "unthrottled_networks", K::Texts(|c| &mut c.login.unthrottled_networks), "Sources that are never locked out and may take every place before login, such as a balancer that hides its clients: addresses or networks"),
+    S::new("login", "unthrottled_networks", K::Texts(|c| &mut c.login.unthrottled_networks), "Networks exempt from lock-outs and from giving up connections before login, such as a load balancer that hides client addresses"),
 
     S::new("admin", "listen", K::AddressOrOff(|c| &mut c.admin.listen), "Address and port for the operator: `/livez`, `/readyz`, `/metrics` and commands; or `off`"),
     S::new("admin", "probe_listen", K::AddressOrOff(|c| &mut c.admin.probe_listen), "Address and port for health checks alone: `/livez` and `/readyz`, which `admin.listen` answers as well; or `off`"),

@@ -51,6 +51,19 @@ words!(
 );
 
 words!(
+    /// What a load balancer sends before the client's own bytes.
+    ProxyProtocol {
+        /// Nothing.
+        #[default]
+        Off = "off",
+        /// A header of version 2 that is passed over.
+        Ignore = "ignore",
+        /// A header that names the client.
+        Required = "required",
+    }
+);
+
+words!(
     /// Whether questions to an API are signed.
     Sign {
         #[default]

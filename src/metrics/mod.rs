@@ -37,6 +37,7 @@ pub struct Metrics {
     connections_before_login: Gauge,
     connections_accepted: Counter,
     connections_refused: Family<Labels<1>, Counter>,
+    connections_without_data: Counter,
     logins: Family<Labels<3>, Counter>,
     lockouts: Family<Labels<1>, Counter>,
     login_seconds: Family<Labels<1>, Histogram, fn() -> Histogram>,
@@ -71,8 +72,10 @@ pub struct Readings {
     pub connections_open: usize,
     pub connections_before_login: usize,
     pub connections_accepted: u64,
-    /// Refused because of a limit on connections, since the start.
-    pub connections_over_limit: u64,
+    /// Ended by the gateway before they were of use, since the start, by reason.
+    pub connections_refused: [(&'static str, u64); 5],
+    /// Closed by the client before it sent anything, since the start.
+    pub connections_without_data: u64,
     pub upload_memory_taken_bytes: u64,
     pub upload_memory_limit_bytes: u64,
     pub uploads_waiting: usize,
@@ -84,14 +87,6 @@ impl Metrics {
     /// Counts one answered SFTP request.
     pub fn request(&self, operation: &'static str, code: StatusCode, took: Duration) {
         self.requests.answered(operation, code, took);
-    }
-
-    /// Counts one connection that was refused for a reason other than a limit on connections.
-    pub fn connection_refused(&self, reason: &'static str) {
-        let _ = self
-            .connections_refused
-            .get_or_create(&[("reason", reason)])
-            .inc();
     }
 
     /// Counts one finished attempt to log in; of one that succeeded the reason is empty.
@@ -219,10 +214,20 @@ impl Metrics {
             .connections_before_login
             .set(of(readings.connections_before_login));
         raise(&self.connections_accepted, readings.connections_accepted);
-        let refused = self
-            .connections_refused
-            .get_or_create_owned(&[("reason", "limit")]);
-        raise(&refused, readings.connections_over_limit);
+        raise(
+            &self.connections_without_data,
+            readings.connections_without_data,
+        );
+        for (reason, count) in readings.connections_refused {
+            // One that is not counted has no reason.
+            if !reason.is_empty() {
+                let labels = [("reason", reason)];
+                raise(
+                    &self.connections_refused.get_or_create_owned(&labels),
+                    count,
+                );
+            }
+        }
         for (gauge, value) in [
             (
                 &self.upload_memory_taken,
@@ -294,7 +299,12 @@ impl Default for Metrics {
             connections_refused: all.counters(
                 "connections_refused",
                 "reason",
-                "Connections closed before they could log in",
+                "Connections that the gateway closed: over a limit (limit), to make room for another network before login (displaced), because their user has too many (user-limit), from elsewhere than a trusted load balancer (proxy-untrusted), without a PROXY header that can be used (proxy-header)",
+            ),
+            connections_without_data: all.counter(
+                "connections_without_data",
+                None,
+                "Connections closed by the client before it sent anything, such as health checks",
             ),
             logins: all.counters(
                 "logins",

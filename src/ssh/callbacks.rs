@@ -31,7 +31,7 @@ const PACKET_BYTES_ABSURD: usize = 64 * 1024;
 
 /// Answers for one connection.
 pub(super) struct Callbacks {
-    gatehouse: Arc<Gatehouse>,
+    pub(super) gatehouse: Arc<Gatehouse>,
     pub(super) state: Arc<ConnectionState>,
     pub(super) auth: ConnectionAuth,
     pub(super) span: Span,
@@ -174,7 +174,9 @@ impl Handler for Callbacks {
 
     // ---- login ----
 
+    /// Is asked for when the client asks to log in, which it can after the key exchange alone.
     async fn authentication_banner(&mut self) -> Result<Option<String>, Self::Error> {
+        self.state.keys_exchanged();
         Ok(self.gatehouse.banner().map(str::to_owned))
     }
 

@@ -1,46 +1,38 @@
 //! How many connections there may be: in all, before login, and from one source.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::auth::host_of;
+use tokio_util::sync::CancellationToken;
+
+use super::places::{Bounds, OverCap, Places, Source, Ticket};
 use crate::limits::Limits;
 
 /// The connections there are.
 #[derive(Debug)]
 pub(super) struct Caps {
-    connections_max: usize,
-    unauthenticated_max: usize,
-    per_source_max: usize,
-    counts: Mutex<Counts>,
-    accepted_total: AtomicU64,
-    refused_total: AtomicU64,
+    book: Mutex<Book>,
+    totals: Totals,
 }
 
+#[derive(Debug)]
+struct Book {
+    places: Places,
+    /// Ends each connection that has not logged in.
+    displaced: HashMap<Ticket, CancellationToken>,
+}
+
+/// Connections since the start, by what became of them.
 #[derive(Debug, Default)]
-struct Counts {
-    connections: usize,
-    unauthenticated: usize,
-    sources: HashMap<IpAddr, FromSource>,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct FromSource {
-    connections: usize,
-    unauthenticated: usize,
-}
-
-/// Which cap a connection would have exceeded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum OverCap {
-    #[error("too many connections")]
-    Connections,
-    #[error("too many connections that have not logged in")]
-    Unauthenticated,
-    #[error("too many connections from one source")]
-    Source,
+struct Totals {
+    accepted: AtomicU64,
+    refused: AtomicU64,
+    displaced: AtomicU64,
+    over_user_limit: AtomicU64,
+    without_data: AtomicU64,
+    untrusted: AtomicU64,
+    without_proxy_header: AtomicU64,
 }
 
 /// The connections of this process, for metrics.
@@ -54,108 +46,143 @@ pub struct Tally {
     pub accepted_total: u64,
     /// Closed at once because of a cap, since the start.
     pub refused_total: u64,
+    /// Closed before login to make room for another network, since the start.
+    pub displaced_total: u64,
+    /// Refused after login because the user had too many, since the start.
+    pub over_user_limit_total: u64,
+    /// Closed by the client before it sent anything, since the start.
+    pub without_data_total: u64,
+    /// Closed at once since they did not come from a trusted balancer, since the start.
+    pub untrusted_total: u64,
+    /// Closed for want of a PROXY header that could be used, since the start.
+    pub without_proxy_header_total: u64,
 }
 
 impl Caps {
     pub(super) fn new(limits: &Limits) -> Arc<Self> {
-        Arc::new(Self {
+        let bounds = Bounds {
             connections_max: limits.connections_max,
-            unauthenticated_max: limits.unauthenticated_connections_max,
+            waiting_max: limits.unauthenticated_connections_max,
             per_source_max: limits.connections_per_source_max,
-            counts: Mutex::default(),
-            accepted_total: AtomicU64::new(0),
-            refused_total: AtomicU64::new(0),
+        };
+        Arc::new(Self {
+            book: Mutex::new(Book {
+                places: Places::new(bounds),
+                displaced: HashMap::new(),
+            }),
+            totals: Totals::default(),
         })
     }
 
-    /// Counts a connection in, until the answer is dropped.
-    ///
-    /// Of the places before login one source leaves an eighth to the others, so that it keeps
-    /// nobody out; not one that `stands_for_many`, such as a balancer.
-    pub(super) fn admit(
-        self: &Arc<Self>,
-        source: IpAddr,
-        stands_for_many: bool,
-    ) -> Result<Admitted, OverCap> {
-        let source = host_of(source);
-        let mut counts = self.counts();
-        let from_source = counts.sources.get(&source).copied().unwrap_or_default();
-        let share = self.unauthenticated_max - self.unauthenticated_max / 8;
-        let over = if counts.connections >= self.connections_max {
-            Some(OverCap::Connections)
-        } else if counts.unauthenticated >= self.unauthenticated_max {
-            Some(OverCap::Unauthenticated)
-        } else if from_source.connections >= self.per_source_max {
-            Some(OverCap::Source)
-        } else if from_source.unauthenticated >= share && !stands_for_many {
-            Some(OverCap::Unauthenticated)
-        } else {
-            None
+    /// Counts a connection in, until the answer is dropped; another one may have to end for it.
+    pub(super) fn admit(self: &Arc<Self>, source: Option<Source>) -> Result<Admitted, OverCap> {
+        let mut book = self.book();
+        let arrival = match book.places.admit(source) {
+            Ok(arrival) => arrival,
+            Err(over) => {
+                add(&self.totals.refused);
+                return Err(over);
+            }
         };
-        if let Some(over) = over {
-            self.refused_total.fetch_add(1, Ordering::Relaxed);
-            return Err(over);
+        let displaced = CancellationToken::new();
+        let gone = arrival.displaced.and_then(|it| book.displaced.remove(&it));
+        book.displaced.insert(arrival.ticket, displaced.clone());
+        drop(book);
+        add(&self.totals.accepted);
+        if let Some(gone) = gone {
+            add(&self.totals.displaced);
+            gone.cancel();
         }
-        counts.connections += 1;
-        counts.unauthenticated += 1;
-        let from_source = counts.sources.entry(source).or_default();
-        from_source.connections += 1;
-        from_source.unauthenticated += 1;
-        self.accepted_total.fetch_add(1, Ordering::Relaxed);
         Ok(Admitted {
             caps: Arc::clone(self),
-            source,
-            authenticated: AtomicBool::new(false),
+            ticket: arrival.ticket,
+            displaced,
         })
+    }
+
+    /// Counts a connection that was refused because its user has too many.
+    pub(super) fn over_user_limit(&self) {
+        add(&self.totals.over_user_limit);
+    }
+
+    /// Counts a connection on which nothing came, as health checks make them.
+    pub(super) fn without_data(&self) {
+        add(&self.totals.without_data);
+    }
+
+    /// Counts a connection that had to come from a trusted balancer and did not.
+    pub(super) fn untrusted(&self) {
+        add(&self.totals.untrusted);
+    }
+
+    /// Counts a connection for want of a header that could be used.
+    pub(super) fn without_proxy_header(&self) {
+        add(&self.totals.without_proxy_header);
     }
 
     pub(super) fn tally(&self) -> Tally {
-        let counts = self.counts();
+        let read = |total: &AtomicU64| total.load(Ordering::Relaxed);
+        let book = self.book();
         Tally {
-            connections: counts.connections,
-            unauthenticated: counts.unauthenticated,
-            accepted_total: self.accepted_total.load(Ordering::Relaxed),
-            refused_total: self.refused_total.load(Ordering::Relaxed),
+            connections: book.places.connections(),
+            unauthenticated: book.places.waiting(),
+            accepted_total: read(&self.totals.accepted),
+            refused_total: read(&self.totals.refused),
+            displaced_total: read(&self.totals.displaced),
+            over_user_limit_total: read(&self.totals.over_user_limit),
+            without_data_total: read(&self.totals.without_data),
+            untrusted_total: read(&self.totals.untrusted),
+            without_proxy_header_total: read(&self.totals.without_proxy_header),
         }
     }
 
-    fn counts(&self) -> MutexGuard<'_, Counts> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn add(total: &AtomicU64) {
+    total.fetch_add(1, Ordering::Relaxed);
 }
 
 /// A connection that counts.
 #[derive(Debug)]
 pub(super) struct Admitted {
     caps: Arc<Caps>,
-    source: IpAddr,
-    authenticated: AtomicBool,
+    ticket: Ticket,
+    displaced: CancellationToken,
 }
 
 impl Admitted {
+    /// Is cancelled when the connection has to make room for another.
+    pub(super) const fn displaced(&self) -> &CancellationToken {
+        &self.displaced
+    }
+
+    /// Counts the connection for its source, once a proxy has named that.
+    pub(super) fn named(&self, source: Source) -> Result<(), OverCap> {
+        let named = self.caps.book().places.name(self.ticket, source);
+        named.inspect_err(|_| add(&self.caps.totals.refused))
+    }
+
+    /// Lets the connection give way later than those whose key exchange is not finished.
+    pub(super) fn keys_exchanged(&self) {
+        self.caps.book().places.keys_exchanged(self.ticket);
+    }
+
     /// Makes room for another connection that has not logged in.
     pub(super) fn authenticated(&self) {
-        if !self.authenticated.swap(true, Ordering::AcqRel) {
-            let mut counts = self.caps.counts();
-            counts.unauthenticated = counts.unauthenticated.saturating_sub(1);
-            if let Some(of) = counts.sources.get_mut(&self.source) {
-                of.unauthenticated = of.unauthenticated.saturating_sub(1);
-            }
-        }
+        let mut book = self.caps.book();
+        book.places.authenticated(self.ticket);
+        book.displaced.remove(&self.ticket);
     }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        self.authenticated();
-        let mut counts = self.caps.counts();
-        counts.connections = counts.connections.saturating_sub(1);
-        if let Some(of) = counts.sources.get_mut(&self.source) {
-            of.connections = of.connections.saturating_sub(1);
-            if of.connections == 0 {
-                counts.sources.remove(&self.source);
-            }
-        }
+        let mut book = self.caps.book();
+        book.places.leave(self.ticket);
+        book.displaced.remove(&self.ticket);
     }
 }
 
@@ -163,72 +190,32 @@ impl Drop for Admitted {
 mod tests {
     use super::*;
 
-    fn caps(connections: usize, unauthenticated: usize, per_source: usize) -> Arc<Caps> {
-        Caps::new(&Limits {
-            connections_max: connections,
-            unauthenticated_connections_max: unauthenticated,
-            connections_per_source_max: per_source,
+    #[test]
+    fn whoever_is_displaced_is_told_and_counted() {
+        let caps = Caps::new(&Limits {
+            unauthenticated_connections_max: 2,
             ..Limits::default()
-        })
-    }
-
-    fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn each_cap_holds_and_frees_its_room_again() {
-        let all = caps(2, 9, 9);
-        let first = all.admit(ip("10.0.0.1"), false).unwrap();
-        let _second = all.admit(ip("10.0.0.2"), false).unwrap();
-        assert_eq!(
-            all.admit(ip("10.0.0.3"), false).unwrap_err(),
-            OverCap::Connections
-        );
-        drop(first);
-        assert!(all.admit(ip("10.0.0.3"), false).is_ok());
-        assert_eq!(all.tally().refused_total, 1);
-
-        let before_login = caps(9, 1, 9);
-        let first = before_login.admit(ip("10.0.0.1"), false).unwrap();
-        assert_eq!(
-            before_login.admit(ip("10.0.0.2"), false).unwrap_err(),
-            OverCap::Unauthenticated
-        );
+        });
+        let from = |text: &str| {
+            Some(Source {
+                address: text.parse().unwrap(),
+                exempt: false,
+            })
+        };
+        let first = caps.admit(from("10.0.0.1")).unwrap();
+        let second = caps.admit(from("10.0.0.1")).unwrap();
+        first.keys_exchanged();
+        let third = caps.admit(from("10.0.0.2")).unwrap();
+        assert!(second.displaced().is_cancelled());
+        assert!(!first.displaced().is_cancelled() && !third.displaced().is_cancelled());
+        let tally = caps.tally();
+        assert_eq!((tally.unauthenticated, tally.displaced_total), (2, 1));
         first.authenticated();
         first.authenticated();
-        let _second = before_login.admit(ip("10.0.0.2"), false).unwrap();
-        drop(first);
-        assert_eq!(before_login.tally().unauthenticated, 1);
-
-        let source = caps(9, 9, 1);
-        let _first = source.admit(ip("10.0.0.1"), false).unwrap();
-        assert_eq!(
-            source.admit(ip("::ffff:10.0.0.1"), false).unwrap_err(),
-            OverCap::Source
-        );
-        let _second = source.admit(ip("2001:db8::1"), false).unwrap();
-        assert_eq!(
-            source.admit(ip("2001:db8::2"), false).unwrap_err(),
-            OverCap::Source
-        );
-        assert!(source.admit(ip("2001:db8:0:1::1"), false).is_ok());
-    }
-
-    #[test]
-    fn one_source_leaves_places_before_login_to_the_others() {
-        let caps = caps(99, 16, 99);
-        let (one, other) = (ip("10.0.0.1"), ip("10.0.0.2"));
-        let first: Vec<_> = (0..14).map(|_| caps.admit(one, false).unwrap()).collect();
-        let over = caps.admit(one, false).unwrap_err();
-        assert_eq!(over, OverCap::Unauthenticated);
-        let _other = caps.admit(other, false).unwrap();
-        // Who is in takes none of them.
-        first[0].authenticated();
-        let _another = caps.admit(one, false).unwrap();
-        assert!(caps.admit(one, false).is_err());
-        let _balancer = caps.admit(one, true).unwrap();
-        drop(first);
-        assert!(caps.admit(one, false).is_ok());
+        assert_eq!(caps.tally().unauthenticated, 1);
+        drop((first, second, third));
+        let tally = caps.tally();
+        assert_eq!((tally.connections, tally.accepted_total), (0, 3));
+        assert!(caps.book().displaced.is_empty());
     }
 }

@@ -11,43 +11,54 @@ use std::time::Duration;
 
 use russh::Disconnect;
 use russh::server::{Handle, RunningSession, run_stream};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
-use tracing::{Instrument as _, field};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tracing::{Instrument as _, Span, field};
 
-use super::algorithms::VERSION;
 use super::callbacks::{Callbacks, ConnectionError};
 use super::caps::Admitted;
-use super::hello::{self, CipherOffer, VersionLine};
-use super::listener::Gatehouse;
+use super::greeting::{self, Greeting};
+use super::hello::CipherOffer;
+use super::listener::{Gatehouse, Often};
+use super::places::Source;
+use super::proxy::{Named, ProxyProtocol, Version};
 use super::state::{ConnectionState, Due, EndReason, LINGER, due};
 use super::stream::Stream;
 use crate::auth::{Authenticator, ConnectionAuth};
 
-/// How long a client's key exchange offer is waited for after its version line; some wait for
-/// ours first.
-const OFFER_WAIT: Duration = Duration::from_millis(300);
 /// What a client whose user was revoked has to hear so, and again to close its side.
 const REVOKED_PATIENCE: Duration = Duration::from_millis(500);
-/// Asked of the socket at once while it greets: an offer is about 1.5 KiB.
-const GREETING_BYTES: usize = 2 * 1024;
+
+/// A connection as it was accepted.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    pub(super) tcp: TcpStream,
+    pub(super) peer: SocketAddr,
+    pub(super) proxy: Arc<ProxyProtocol>,
+    pub(super) authenticator: Arc<Authenticator>,
+    pub(super) admitted: Admitted,
+    pub(super) session_id: Box<str>,
+}
 
 /// Serves one connection to its end.
-pub(super) async fn run(
-    gatehouse: Arc<Gatehouse>,
-    authenticator: Arc<Authenticator>,
-    tcp: TcpStream,
-    peer: SocketAddr,
-    admitted: Admitted,
-    session_id: Box<str>,
-) {
-    let source_ip = peer.ip().to_canonical();
+pub(super) async fn run(gatehouse: Arc<Gatehouse>, accepted: Accepted) {
+    let Accepted {
+        tcp,
+        peer,
+        proxy,
+        authenticator,
+        admitted,
+        session_id,
+    } = accepted;
+    let peer = peer.ip().to_canonical();
     let span = tracing::info_span!(
         "connection",
         connection_id = gatehouse.next_connection_id(),
         session_id = &*session_id,
         user = field::Empty,
+        proxy_ip = field::Empty,
+        proxy_protocol_v1_header = field::Empty,
+        proxy_protocol_v2_header = field::Empty,
     );
     let state = Arc::new(ConnectionState::new(
         Arc::clone(gatehouse.clock()),
@@ -55,96 +66,170 @@ pub(super) async fn run(
         admitted,
     ));
     let _gone_at_last = state.gone.clone().drop_guard();
-    let auth = ConnectionAuth::new(authenticator, source_ip, session_id, state.accepted_at());
-    let callbacks = Callbacks::new(
-        Arc::clone(&gatehouse),
-        Arc::clone(&state),
-        auth,
-        span.clone(),
-    );
+    let arrival = Arrival {
+        gatehouse: &gatehouse,
+        state: &state,
+        greeting: Greeting::new(tcp),
+        until: Instant::now() + gatehouse.limits().hello_timeout,
+        peer,
+        span: span.clone(),
+    };
     async {
-        let result = converse(&gatehouse, &state, tcp, callbacks).await;
-        log_end(&state, &result, source_ip);
+        let mut source_ip = peer;
+        let result = arrival
+            .converse(&proxy, authenticator, session_id, &mut source_ip)
+            .await;
+        log_end(&gatehouse, &state, &result, source_ip);
     }
     .instrument(span)
     .await;
 }
 
-async fn converse(
+/// A connection until the SSH library has it.
+struct Arrival<'a> {
+    gatehouse: &'a Arc<Gatehouse>,
+    state: &'a Arc<ConnectionState>,
+    greeting: Greeting,
+    /// When header, version line and the beginning of a packet have to be there.
+    until: Instant,
+    peer: IpAddr,
+    span: Span,
+}
+
+impl Arrival<'_> {
+    async fn converse(
+        mut self,
+        proxy: &ProxyProtocol,
+        authenticator: Arc<Authenticator>,
+        session_id: Box<str>,
+        source_ip: &mut IpAddr,
+    ) -> Result<(), ConnectionError> {
+        if let ProxyProtocol::Required { .. } = proxy {
+            let Some(source) = self.named(&authenticator).await? else {
+                return Ok(());
+            };
+            *source_ip = source;
+        }
+        let Some(offer) = self.greet(*proxy == ProxyProtocol::Ignore).await? else {
+            return Ok(());
+        };
+        let Self {
+            gatehouse,
+            state,
+            greeting,
+            span,
+            ..
+        } = self;
+        let auth = ConnectionAuth::new(
+            authenticator,
+            *source_ip,
+            session_id,
+            self.state.accepted_at(),
+        );
+        let callbacks = Callbacks::new(Arc::clone(gatehouse), Arc::clone(state), auth, span);
+        let config = gatehouse.offers().choose(offer);
+        let Greeting { tcp, received } = greeting;
+        let stream = Stream::new(tcp, Arc::clone(state), received, Greeting::BYTES_SENT);
+        // Boxed: what only the beginning needs is given back, and an idle connection stays small.
+        let session = Box::pin(run_stream(config, stream, callbacks)).await?;
+        watch(gatehouse, state, session).await
+    }
+
+    /// Learns from a balancer whose connection this is; `None` if it was cut.
+    async fn named(&mut self, who: &Authenticator) -> Result<Option<IpAddr>, ConnectionError> {
+        let header = Box::pin(self.greeting.header());
+        let header = waited(self.gatehouse, self.state, self.until, header).await;
+        self.state.count_in(self.greeting.received.len());
+        let (named, version) = match header {
+            None => return Ok(None),
+            Some(Ok(header)) => header,
+            Some(Err(error)) => {
+                if error.kind() == io::ErrorKind::InvalidData {
+                    self.state.cut(EndReason::ProxyHeader);
+                }
+                return Err(russh::Error::IO(error).into());
+            }
+        };
+        self.note_header(version, "applied");
+        if named == Named::Local {
+            self.state.note_health_check();
+        }
+        let address = greeting::source(named, self.peer);
+        let source = Source {
+            address,
+            exempt: who.is_unthrottled(address),
+        };
+        if let Err(over) = self.state.named(source) {
+            self.state.cut(EndReason::SourceLimit);
+            self.gatehouse.refused(over, address);
+            return Ok(None);
+        }
+        Ok(Some(address))
+    }
+
+    /// Exchanges version lines and reads the client's offer; `None` if the connection was cut.
+    async fn greet(&mut self, skip_header: bool) -> Result<Option<CipherOffer>, ConnectionError> {
+        let before = self.greeting.received.len();
+        let mut skipped = false;
+        let greeting = &mut self.greeting;
+        let greeted = Box::pin(async {
+            greeting.begin().await?;
+            if skip_header {
+                skipped = greeting.skip_header().await?;
+            }
+            greeting.offer().await
+        });
+        let offer = waited(self.gatehouse, self.state, self.until, greeted).await;
+        let received = self.greeting.received.len();
+        self.state.count_in(received.saturating_sub(before));
+        if skipped {
+            self.note_header(Version::V2, "ignored");
+        }
+        match offer {
+            None => Ok(None),
+            Some(Ok(offer)) => {
+                if offer.is_some() {
+                    self.state.hello_seen();
+                }
+                Ok(Some(offer.unwrap_or(CipherOffer::Full)))
+            }
+            Some(Err(error)) => {
+                if error.kind() == io::ErrorKind::InvalidData {
+                    self.state.cut(EndReason::NotSsh);
+                }
+                Err(russh::Error::IO(error).into())
+            }
+        }
+    }
+
+    /// Says in every line of the connection what became of its header, as Transfer Family does.
+    fn note_header(&self, version: Version, what: &str) {
+        self.span.record("proxy_ip", field::display(self.peer));
+        let name = match version {
+            Version::V1 => "proxy_protocol_v1_header",
+            Version::V2 => "proxy_protocol_v2_header",
+        };
+        self.span.record(name, what);
+    }
+}
+
+/// Waits for what a client has to send, no longer than it may have; `None` if it was cut.
+async fn waited<T>(
     gatehouse: &Gatehouse,
-    state: &Arc<ConnectionState>,
-    mut tcp: TcpStream,
-    callbacks: Callbacks,
-) -> Result<(), ConnectionError> {
-    let mut received = Vec::with_capacity(GREETING_BYTES);
-    let offer = tokio::select! {
-        offer = timeout(
-            gatehouse.limits().hello_timeout,
-            Box::pin(greet(&mut tcp, &mut received)),
-        ) => offer,
-        () = gatehouse.draining().cancelled() => {
-            state.cut(EndReason::Draining);
-            return Ok(());
-        }
+    state: &ConnectionState,
+    until: Instant,
+    sent: impl Future<Output = T>,
+) -> Option<T> {
+    let reason = tokio::select! {
+        sent = timeout_at(until, sent) => match sent {
+            Ok(sent) => return Some(sent),
+            Err(_elapsed) => EndReason::HelloTimeout,
+        },
+        () = gatehouse.draining().cancelled() => EndReason::Draining,
+        () = state.displaced() => EndReason::Displaced,
     };
-    let offer = match offer {
-        Ok(Ok(offer)) => offer,
-        Ok(Err(error)) => {
-            if error.kind() == io::ErrorKind::InvalidData {
-                state.cut(EndReason::NotSsh);
-            }
-            return Err(russh::Error::IO(error).into());
-        }
-        Err(_elapsed) => {
-            state.cut(EndReason::HelloTimeout);
-            return Ok(());
-        }
-    };
-    state.count_in(received.len());
-    if offer.is_some() {
-        state.hello_seen();
-    }
-    let config = gatehouse
-        .offers()
-        .choose(offer.unwrap_or(CipherOffer::Full));
-    let sent = VERSION.len() + LINE_END.len();
-    let stream = Stream::new(tcp, Arc::clone(state), received, sent);
-    // Boxed: what only the beginning needs is given back, and an idle connection stays small.
-    let session = Box::pin(run_stream(config, stream, callbacks)).await?;
-    watch(gatehouse, state, session).await
-}
-
-const LINE_END: &[u8] = b"\r\n";
-
-/// Exchanges version lines and reads the client's offer; `None` if it holds it back.
-async fn greet(tcp: &mut TcpStream, received: &mut Vec<u8>) -> io::Result<Option<CipherOffer>> {
-    tcp.write_all(&[VERSION.as_bytes(), LINE_END].concat())
-        .await?;
-    let line_end = loop {
-        match hello::version_line(received) {
-            VersionLine::EndsAt(end) => break end,
-            VersionLine::Unfinished => read_more(tcp, received).await?,
-            VersionLine::Foreign => return Err(io::ErrorKind::InvalidData.into()),
-        }
-    };
-    let offer = async {
-        loop {
-            let packets = received.get(line_end..).unwrap_or_default();
-            match hello::cipher_offer(packets) {
-                Some(offer) => break io::Result::Ok(offer),
-                None => read_more(tcp, received).await?,
-            }
-        }
-    };
-    timeout(OFFER_WAIT, offer).await.ok().transpose()
-}
-
-async fn read_more(tcp: &mut TcpStream, received: &mut Vec<u8>) -> io::Result<()> {
-    received.reserve(GREETING_BYTES);
-    match tcp.read_buf(received).await? {
-        0 => Err(io::ErrorKind::UnexpectedEof.into()),
-        _ => Ok(()),
-    }
+    state.cut(reason);
+    None
 }
 
 async fn watch(
@@ -193,6 +278,10 @@ async fn watch(
         let revoked = state.end() == Some(EndReason::Revoked);
         tokio::select! {
             result = &mut session => return result,
+            () = state.displaced() => {
+                state.cut(EndReason::Displaced);
+                return session.await;
+            }
             () = sleep(pause) => {}
             () = state.revoked(), if !revoked => state.conclude(EndReason::Revoked),
             () = state.changed.notified() => {}
@@ -210,6 +299,10 @@ async fn say_goodbye(state: &ConnectionState, handle: &Handle, reason: EndReason
             Disconnect::NoMoreAuthMethodsAvailable,
             "too many failed logins",
         ),
+        EndReason::UserLimit => (
+            Disconnect::TooManyConnections,
+            "this user has too many connections: close some of them first",
+        ),
         EndReason::Idle => (Disconnect::ByApplication, "idle for too long"),
         EndReason::Revoked => (Disconnect::ByApplication, "access was taken back"),
         EndReason::Draining | EndReason::DrainTimeout => {
@@ -217,8 +310,11 @@ async fn say_goodbye(state: &ConnectionState, handle: &Handle, reason: EndReason
         }
         // These are cut without a word; one that comes here was cut just now.
         EndReason::NotSsh
+        | EndReason::ProxyHeader
+        | EndReason::SourceLimit
         | EndReason::HelloTimeout
         | EndReason::LoginGrace
+        | EndReason::Displaced
         | EndReason::StalledOutput
         | EndReason::Misbehaved => return,
     };
@@ -234,11 +330,19 @@ async fn say_goodbye(state: &ConnectionState, handle: &Handle, reason: EndReason
     }
 }
 
-fn log_end(state: &ConnectionState, result: &Result<(), ConnectionError>, source_ip: IpAddr) {
+const CLIENT_CLOSED: &str = "client-closed";
+
+fn log_end(
+    gatehouse: &Gatehouse,
+    state: &ConnectionState,
+    result: &Result<(), ConnectionError>,
+    source_ip: IpAddr,
+) {
     let (reason, error) = match (state.end(), result) {
+        (Some(end @ EndReason::ProxyHeader), Err(error)) => (end.as_str(), Some(error.to_string())),
         (Some(end), _) => (end.as_str(), None),
-        (None, Ok(())) => ("client-closed", None),
-        (None, Err(error)) if error.is_hang_up() => ("client-closed", None),
+        (None, Ok(())) => (CLIENT_CLOSED, None),
+        (None, Err(error)) if error.is_hang_up() => (CLIENT_CLOSED, None),
         (None, Err(error)) if error.is_stall() => (EndReason::StalledOutput.as_str(), None),
         (None, Err(error)) => ("protocol-error", Some(error.to_string())),
     };
@@ -256,13 +360,52 @@ fn log_end(state: &ConnectionState, result: &Result<(), ConnectionError>, source
             channels = state.channels_opened(),
             "disconnected"
         );
-    } else {
-        tracing::info!(
+        return;
+    }
+    match state.end() {
+        // Anybody can cause these by thousands.
+        Some(EndReason::Displaced) => {
+            if let Some(unlogged) = gatehouse.line_due(Often::Displaced) {
+                tracing::warn!(
+                    reason,
+                    %source_ip,
+                    duration_ms,
+                    unlogged,
+                    "connection closed to make room for another network"
+                );
+            }
+        }
+        Some(EndReason::ProxyHeader) => {
+            gatehouse.caps().without_proxy_header();
+            if let Some(unlogged) = gatehouse.line_due(Often::ProxyHeader) {
+                tracing::warn!(reason, error, proxy_ip = %source_ip, unlogged, "connection refused");
+            }
+        }
+        // It was refused, and written down, like those over a limit at their accept.
+        Some(EndReason::SourceLimit) => {}
+        None if reason == CLIENT_CLOSED && (bytes_in == 0 || state.was_health_check()) => {
+            gatehouse.caps().without_data();
+            tracing::debug!(%source_ip, duration_ms, "connection closed without data");
+        }
+        Some(
+            EndReason::NotSsh
+            | EndReason::HelloTimeout
+            | EndReason::LoginGrace
+            | EndReason::LoginRefused
+            | EndReason::UserLimit
+            | EndReason::Idle
+            | EndReason::StalledOutput
+            | EndReason::Misbehaved
+            | EndReason::Revoked
+            | EndReason::Draining
+            | EndReason::DrainTimeout,
+        )
+        | None => tracing::info!(
             reason,
             error,
             %source_ip,
             duration_ms,
             "connection closed before login"
-        );
+        ),
     }
 }

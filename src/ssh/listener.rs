@@ -1,7 +1,7 @@
 //! Accepts connections, keeps to the caps, owns every task, and drains.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -14,12 +14,16 @@ use tokio_util::task::TaskTracker;
 
 use super::algorithms::Offers;
 use super::caps::{Caps, Tally};
-use super::connection;
+use super::connection::{self, Accepted};
 use super::host_keys::HostKeys;
+use super::per_user::{PerUser, UserConnection};
+use super::places::{OverCap, Source};
+use super::proxy::ProxyProtocol;
 use super::state::LINGER;
 use super::subsystem::ServeChannel;
 use crate::auth::Authenticator;
 use crate::clock::Clock;
+use crate::idp::UserConfig;
 use crate::limits::{BANNER_BYTES_MAX, LOG_INTERVAL, Limits};
 use crate::seldom::Seldom;
 use crate::tasks::spawn_tracked;
@@ -42,12 +46,16 @@ pub struct Gatehouse {
     banner: Option<Box<str>>,
     offers: RwLock<Arc<Offers>>,
     caps: Arc<Caps>,
+    per_user: PerUser,
     connection_ids: AtomicU64,
     /// Connections and sessions alike.
     tasks: TaskTracker,
     draining: CancellationToken,
     cutting: CancellationToken,
     refusals: Seldom,
+    displacements: Seldom,
+    headers: Seldom,
+    strangers: Seldom,
     accept_errors: Seldom,
 }
 
@@ -81,12 +89,16 @@ impl Gatehouse {
             banner: banner.map(|text| shortened(&text).into()),
             offers: RwLock::new(Arc::new(offers)),
             caps: Caps::new(&limits),
+            per_user: PerUser::default(),
             limits,
             connection_ids: AtomicU64::new(1),
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),
             cutting: CancellationToken::new(),
             refusals: Seldom::default(),
+            displacements: Seldom::default(),
+            headers: Seldom::default(),
+            strangers: Seldom::default(),
             accept_errors: Seldom::default(),
         })
     }
@@ -139,15 +151,41 @@ impl Gatehouse {
         }
     }
 
-    /// Begins a connection, or closes it if a cap is reached.
-    fn receive(self: &Arc<Self>, tcp: TcpStream, peer: SocketAddr, who: &Arc<Authenticator>) {
-        let admitted = match self.caps.admit(peer.ip(), who.is_unthrottled(peer.ip())) {
+    /// Begins a connection, or closes it if a cap is reached or it comes from elsewhere than a
+    /// balancer that has to be trusted.
+    fn receive(
+        self: &Arc<Self>,
+        tcp: TcpStream,
+        peer: SocketAddr,
+        proxy: &Arc<ProxyProtocol>,
+        who: &Arc<Authenticator>,
+    ) {
+        let address = peer.ip();
+        let source = match &**proxy {
+            ProxyProtocol::Off | ProxyProtocol::Ignore => Some(Source {
+                address,
+                exempt: who.is_unthrottled(address),
+            }),
+            // The header will name it.
+            ProxyProtocol::Required { trusted }
+                if trusted.iter().any(|it| it.contains(address)) =>
+            {
+                None
+            }
+            ProxyProtocol::Required { .. } => {
+                self.caps.untrusted();
+                if let Some(unlogged) = self.strangers.due(self.clock.now(), LOG_INTERVAL) {
+                    let reason = "proxy-untrusted";
+                    tracing::warn!(reason, %peer, unlogged, "connection refused");
+                }
+                return;
+            }
+        };
+        let admitted = match self.caps.admit(source) {
             Ok(admitted) => admitted,
             Err(over) => {
                 drop(tcp);
-                if let Some(unlogged) = self.refusals.due(self.clock.now(), LOG_INTERVAL) {
-                    tracing::warn!(reason = %over, %peer, unlogged, "connection refused");
-                }
+                self.refused(over, address.to_canonical());
                 return;
             }
         };
@@ -161,14 +199,15 @@ impl Gatehouse {
         if let Err(error) = self.prepare(&tcp) {
             tracing::debug!(%error, "socket options were not taken");
         }
-        let connection = connection::run(
-            Arc::clone(self),
-            Arc::clone(who),
+        let accepted = Accepted {
             tcp,
             peer,
+            proxy: Arc::clone(proxy),
+            authenticator: Arc::clone(who),
             admitted,
             session_id,
-        );
+        };
+        let connection = connection::run(Arc::clone(self), accepted);
         drop(spawn_tracked(&self.tasks, connection));
     }
 
@@ -205,6 +244,32 @@ impl Gatehouse {
         Arc::clone(&self.offers.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    pub(super) fn caps(&self) -> &Caps {
+        &self.caps
+    }
+
+    /// Counts a connection for its user, or says how many the user may have.
+    pub(super) fn take_for_user(&self, config: &UserConfig) -> Result<UserConnection, usize> {
+        let taken = self.per_user.take(config, &self.limits);
+        taken.inspect_err(|_| self.caps.over_user_limit())
+    }
+
+    /// Says whether another line of a kind is due, and how many were left out since the last.
+    pub(super) fn line_due(&self, kind: Often) -> Option<u64> {
+        let lines = match kind {
+            Often::Displaced => &self.displacements,
+            Often::ProxyHeader => &self.headers,
+        };
+        lines.due(self.clock.now(), LOG_INTERVAL)
+    }
+
+    /// Writes that a connection was refused because of a limit, now and then.
+    pub(super) fn refused(&self, over: OverCap, source_ip: IpAddr) {
+        if let Some(unlogged) = self.refusals.due(self.clock.now(), LOG_INTERVAL) {
+            tracing::warn!(reason = %over, peer = %source_ip, unlogged, "connection refused");
+        }
+    }
+
     pub(super) fn next_connection_id(&self) -> u64 {
         self.connection_ids.fetch_add(1, Ordering::Relaxed)
     }
@@ -222,19 +287,39 @@ impl Gatehouse {
     }
 }
 
+/// Lines that strangers can cause by thousands.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Often {
+    Displaced,
+    ProxyHeader,
+}
+
 /// A port on which clients are received.
 #[derive(Debug)]
-pub struct Listener(TcpListener);
+pub struct Listener {
+    tcp: TcpListener,
+    proxy: Arc<ProxyProtocol>,
+}
 
 impl Listener {
     /// Opens the port.
     pub async fn bind(address: SocketAddr) -> io::Result<Self> {
-        Ok(Self(TcpListener::bind(address).await?))
+        Ok(Self {
+            tcp: TcpListener::bind(address).await?,
+            proxy: Arc::default(),
+        })
+    }
+
+    /// Expects what a load balancer sends before the client's own bytes.
+    #[must_use]
+    pub fn with_proxy(mut self, proxy: ProxyProtocol) -> Self {
+        self.proxy = Arc::new(proxy);
+        self
     }
 
     /// Returns where clients are received, with the port the system chose.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.tcp.local_addr()
     }
 
     /// Receives clients, whose logins `authenticator` judges, until `stop`.
@@ -246,11 +331,11 @@ impl Listener {
     ) {
         loop {
             let accepted = tokio::select! {
-                accepted = self.0.accept() => accepted,
+                accepted = self.tcp.accept() => accepted,
                 () = stop.cancelled() => break,
             };
             match accepted {
-                Ok((tcp, peer)) => gatehouse.receive(tcp, peer, &authenticator),
+                Ok((tcp, peer)) => gatehouse.receive(tcp, peer, &self.proxy, &authenticator),
                 Err(error) => {
                     let now = gatehouse.clock.now();
                     if let Some(unlogged) = gatehouse.accept_errors.due(now, LOG_INTERVAL) {

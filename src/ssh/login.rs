@@ -10,7 +10,7 @@ use tracing::{Instrument as _, Span};
 use super::algorithms::{method_set, password_alone};
 use super::callbacks::{Callbacks, ConnectionError};
 use super::state::{ConnectionState, EndReason};
-use crate::auth::{OfferedKey, Outcome, password_fault};
+use crate::auth::{AuthenticatedUser, OfferedKey, Outcome, password_fault};
 use crate::limits;
 use crate::secret::Secret;
 
@@ -32,11 +32,7 @@ impl Callbacks {
 
     pub(super) fn answer(&mut self, outcome: Outcome) -> Auth {
         match outcome {
-            Outcome::Accepted(user) => {
-                self.span.record("user", &*user.config().user);
-                self.state.authenticated(user);
-                Auth::Accept
-            }
+            Outcome::Accepted(user) => self.enter(user),
             Outcome::Offered => Auth::Accept,
             Outcome::PasswordRequired => {
                 self.password_due = true;
@@ -47,6 +43,27 @@ impl Callbacks {
                     // The goodbye follows the refusal and says why.
                     self.state.dismiss(EndReason::LoginRefused);
                 }
+                self.refusal()
+            }
+        }
+    }
+
+    /// Lets a user in who has room for another connection.
+    fn enter(&self, user: AuthenticatedUser) -> Auth {
+        let name = &*user.config().user;
+        self.span.record("user", name);
+        match self.gatehouse.take_for_user(user.config()) {
+            Ok(connection) => {
+                self.state.authenticated(user, connection);
+                Auth::Accept
+            }
+            Err(most) => {
+                let reason = EndReason::UserLimit.as_str();
+                let source_ip = user.source_ip();
+                self.span.in_scope(|| {
+                    tracing::warn!(reason, %source_ip, most, "connection refused: the user has too many");
+                });
+                self.state.dismiss(EndReason::UserLimit);
                 self.refusal()
             }
         }

@@ -15,16 +15,21 @@
 pub use self::caps::Tally;
 pub use self::host_keys::{HostKey, HostKeyError, HostKeys};
 pub use self::listener::{Gatehouse, GatehouseParts, Listener};
+pub use self::proxy::ProxyProtocol;
 pub use self::subsystem::{ChannelInbound, ChannelOutbound, ServeChannel};
 
 mod algorithms;
 mod callbacks;
 mod caps;
 mod connection;
+mod greeting;
 mod hello;
 mod host_keys;
 mod listener;
 mod login;
+mod per_user;
+mod places;
+mod proxy;
 mod state;
 mod stream;
 mod subsystem;

@@ -11,6 +11,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::caps::Admitted;
+use super::per_user::UserConnection;
+use super::places::{OverCap, Source};
 use crate::auth::AuthenticatedUser;
 use crate::budget::Gate;
 use crate::clock::Clock;
@@ -23,9 +25,17 @@ pub(super) const LINGER: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum EndReason {
     NotSsh,
+    /// A balancer's header was required, and none came that could be used.
+    ProxyHeader,
+    /// The client that a header named has too many connections.
+    SourceLimit,
     HelloTimeout,
     LoginGrace,
     LoginRefused,
+    /// Another network needed the place before login.
+    Displaced,
+    /// The user has too many connections.
+    UserLimit,
     Idle,
     StalledOutput,
     /// The client broke a rule that protects the gateway.
@@ -41,9 +51,13 @@ impl EndReason {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::NotSsh => "not-ssh",
+            Self::ProxyHeader => "proxy-header",
+            Self::SourceLimit => "limit",
             Self::HelloTimeout => "hello-timeout",
             Self::LoginGrace => "login-grace",
             Self::LoginRefused => "login-refused",
+            Self::Displaced => "displaced",
+            Self::UserLimit => "user-limit",
             Self::Idle => "idle",
             Self::StalledOutput => "stalled-output",
             Self::Misbehaved => "misbehaved",
@@ -65,10 +79,12 @@ pub(super) struct ConnectionState {
     /// Closed by sessions that hold too many bytes.
     pub(super) gate: Arc<Gate>,
     pub(super) user: OnceLock<AuthenticatedUser>,
+    user_connection: OnceLock<UserConnection>,
     /// Wakes the watching task when something changed that it cannot foresee.
     pub(super) changed: Notify,
     socket_waker: AtomicWaker,
     hello: AtomicBool,
+    health_check: AtomicBool,
     last_activity: Moment,
     stalled_since: Moment,
     closing_since: Moment,
@@ -90,9 +106,11 @@ impl ConnectionState {
             gone: CancellationToken::new(),
             gate: Arc::default(),
             user: OnceLock::new(),
+            user_connection: OnceLock::new(),
             changed: Notify::new(),
             socket_waker: AtomicWaker::new(),
             hello: AtomicBool::new(false),
+            health_check: AtomicBool::new(false),
             last_activity: Moment::default(),
             stalled_since: Moment::default(),
             closing_since: Moment::default(),
@@ -116,6 +134,11 @@ impl ConnectionState {
             Some(user) => user.revoked().cancelled().await,
             None => std::future::pending().await,
         }
+    }
+
+    /// Waits until the connection has to give up its place before login.
+    pub(super) async fn displaced(&self) {
+        self.admitted.displaced().cancelled().await;
     }
 
     /// Cuts the connection now.
@@ -166,8 +189,28 @@ impl ConnectionState {
         self.hello.store(true, Ordering::Relaxed);
     }
 
+    /// Counts the connection for its source, which a balancer's header has named.
+    pub(super) fn named(&self, source: Source) -> Result<(), OverCap> {
+        self.admitted.named(source)
+    }
+
+    /// A balancer made the connection for itself.
+    pub(super) fn note_health_check(&self) {
+        self.health_check.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn was_health_check(&self) -> bool {
+        self.health_check.load(Ordering::Relaxed)
+    }
+
+    /// The client finished its first key exchange.
+    pub(super) fn keys_exchanged(&self) {
+        self.admitted.keys_exchanged();
+    }
+
     /// The user is in.
-    pub(super) fn authenticated(&self, user: AuthenticatedUser) {
+    pub(super) fn authenticated(&self, user: AuthenticatedUser, connection: UserConnection) {
+        self.user_connection.get_or_init(|| connection);
         self.user.get_or_init(|| user);
         self.admitted.authenticated();
         self.touch();

@@ -21,7 +21,7 @@ DECIDED = {
     ("", "listen"), ("", "host_key_files"), ("", "state_directory"), ("admin", "listen"),
     ("admin", "probe_listen"),
     # Only a table of config.provider has a port of its own.
-    ("identity", "listen"),
+    ("identity", "listen"), ("identity", "proxy_protocol"), ("identity", "trusted_networks"),
 }
 # What a table of tables calls them; the gateway's rule.
 TABLE_NAME = "[a-z0-9]{1,32}"

@@ -442,7 +442,9 @@ class Running(unittest.TestCase):
     def test_the_gateway_reads_the_rendered_configuration(self):
         node = Node(render(merged(PLAIN, {"config": {
             **providers({"staff": {"user_suffix": "@@staff", "total_timeout_ms": 5_000},
-                         "old": {"listen": "0.0.0.0:2223"}}),
+                         "old": {"listen": "0.0.0.0:2223", "proxy_protocol": "ignore"}}),
+            "proxy_protocol": "required",
+            "trusted_networks": ["10.0.0.0/20", "2001:db8::/32"],
             "server_id": "s-0123456789abcdef0",
             "log": {"filter": ""},
             "sftp": {"banner": 'Müller & "Söhne"\n<ok>'},

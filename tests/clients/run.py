@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Drives real clients against the gateway: OpenSSH's sftp and scp, rclone, paramiko and AWS's tools.
+"""Drives real clients against the gateway: OpenSSH's sftp and scp, rclone, paramiko and AWS's tools, also through HAProxy.
 
     pip install -r tests/clients/requirements.txt
     python3 tests/clients/run.py                 # everything
@@ -31,6 +31,7 @@ import scp  # noqa: F401
 import rclone  # noqa: F401
 import paramiko_client  # noqa: F401
 import aws_tools  # noqa: F401
+import balanced  # noqa: F401
 
 
 def main():

@@ -99,6 +99,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("argon2", &["src/idp/static_file/"]),
     ("bcrypt", &["src/idp/static_file/"]),
     ("rpassword", &["src/cli/hash_password.rs"]),
+    ("proxy_header", &["src/ssh/proxy.rs"]),
     ("socket2", &["src/ssh/"]),
     ("embedded_s3", &["src/cli/quickstart"]),
 ];
@@ -123,6 +124,8 @@ const PURE: &[&str] = &[
     "src/idp/token/keys.rs",
     "src/idp/token/template.rs",
     "src/auth/keys.rs",
+    "src/ssh/places.rs",
+    "src/ssh/proxy.rs",
 ];
 
 const IMPURE: &[&str] = &[

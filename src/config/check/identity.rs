@@ -2,7 +2,9 @@
 
 use super::Url;
 use crate::config::settings::{PROVIDERS, join, variable};
-use crate::config::{Cache, Config, Event, Identity, NamedProvider, Provider, Sign};
+use crate::config::{
+    Cache, Config, Event, Identity, NamedProvider, Provider, Proxy, ProxyProtocol, Sign,
+};
 
 mod token;
 
@@ -29,6 +31,14 @@ fn alone(identity: &Identity, refuse: Refuse<'_>) {
     }
     for (key, written) in [
         ("listen", identity.listen.is_some()),
+        (
+            "proxy_protocol",
+            identity.proxy.protocol != ProxyProtocol::Off,
+        ),
+        (
+            "trusted_networks",
+            !identity.proxy.trusted_networks.is_empty(),
+        ),
         ("user_suffix", identity.user_suffix.is_some()),
         ("user_prefix", identity.user_prefix.is_some()),
     ] {
@@ -62,6 +72,7 @@ fn order(config: &Config, refuse: Refuse<'_>) {
 /// What is advertised on a port before the user is known is the same for all of its providers.
 fn listeners(config: &Config, refuse: Refuse<'_>) {
     for NamedProvider { name, identity } in &config.providers {
+        proxies(config, name, identity, refuse);
         if identity.listen == Some(config.listen) {
             let message = "this is the main port (listen); allowed: another one".to_owned();
             refuse(&format!("provider.{name}.listen"), message);
@@ -81,6 +92,44 @@ fn listeners(config: &Config, refuse: Refuse<'_>) {
             );
             refuse(&format!("provider.{name}.methods"), message);
         }
+    }
+}
+
+/// A port has one way to learn whose connection it gets.
+fn proxies(config: &Config, name: &str, identity: &Identity, refuse: Refuse<'_>) {
+    let section = join(PROVIDERS.table, name);
+    if identity.listen.is_none() {
+        if identity.proxy != Proxy::default() {
+            let message =
+                "has an effect only beside listen; for the main port it stands at the top";
+            refuse(&join(&section, "proxy_protocol"), message.to_owned());
+        }
+        return;
+    }
+    proxy(&section, &identity.proxy, refuse);
+    let mut providers = config.providers.iter().map(|named| &named.identity);
+    let first = providers.find(|other| other.listen == identity.listen);
+    if first.is_some_and(|first| first.proxy != identity.proxy) {
+        let message = "allowed: the same as for the others that are asked on the same port, \
+            with the same trusted_networks";
+        refuse(&join(&section, "proxy_protocol"), message.to_owned());
+    }
+}
+
+/// Somebody is believed where a header is required, and only there.
+pub(super) fn proxy(section: &str, proxy: &Proxy, refuse: Refuse<'_>) {
+    let path = join(section, "trusted_networks");
+    match (proxy.protocol, proxy.trusted_networks.is_empty()) {
+        (ProxyProtocol::Required, true) => {
+            let message = "missing: proxy_protocol = \"required\" needs the networks of the load \
+                balancers, since anybody else could claim any address";
+            refuse(&path, message.to_owned());
+        }
+        (ProxyProtocol::Off | ProxyProtocol::Ignore, false) => {
+            let message = "has no effect; set proxy_protocol = \"required\" as well";
+            refuse(&path, message.to_owned());
+        }
+        (ProxyProtocol::Required, false) | (ProxyProtocol::Off | ProxyProtocol::Ignore, true) => {}
     }
 }
 

@@ -17,6 +17,7 @@ pub(super) fn combinations(config: &Config, sources: &Sources, problems: &mut Ve
     };
     host_keys(config, &mut refuse);
     identity::check(config, &mut refuse);
+    identity::proxy("", &config.proxy, &mut refuse);
     roles::check(config, &mut refuse);
     storage(config, &mut refuse);
     limits(config, &mut refuse);
@@ -103,6 +104,11 @@ fn limits(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
     at_most(
         "connections_per_source_max",
         limits.connections_per_source_max <= limits.connections_max,
+        "connections_max",
+    );
+    at_most(
+        "connections_per_user_max",
+        limits.connections_per_user_max <= limits.connections_max,
         "connections_max",
     );
     at_most(

@@ -374,3 +374,58 @@ fn no_two_settings_share_a_variable() {
     names.dedup();
     assert_eq!(names.len(), before);
 }
+
+#[test]
+fn whoever_is_believed_about_addresses_is_named() {
+    let main =
+        |top: &str| read(&format!("{top}\n{GOOD}"), &[]).map_err(|errors| errors.to_string());
+    let required = "proxy_protocol = \"required\"\n";
+    let networks = "trusted_networks = [\"10.0.0.0/8\"]\n";
+    let config = main(&[required, networks].concat()).unwrap();
+    assert_eq!(config.proxy.protocol, ProxyProtocol::Required);
+    assert_eq!(config.proxy.trusted_networks, ["10.0.0.0/8"]);
+    assert!(main("proxy_protocol = \"ignore\"").is_ok());
+    for (top, complaint) in [
+        (required, "trusted_networks: missing"),
+        (networks, "trusted_networks: has no effect"),
+        ("proxy_protocol = \"v2\"", "proxy_protocol"),
+    ] {
+        let found = main(top).unwrap_err();
+        assert!(found.contains(complaint), "{found}");
+    }
+    let alone = format!("{GOOD}{required}{networks}");
+    assert!(refused(&alone, &[]).contains("only in a table [provider.NAME]"));
+
+    let ports = |a: &str, b: &str| {
+        let text = format!(
+            "state_directory = \"s\"\n[identity]\nproviders = [\"a\", \"b\"]\n\
+             url = \"https://idp.example.com/\"\n[provider.a]\n{a}\n[provider.b]\n{b}\n"
+        );
+        read(&text, &[]).map_err(|errors| errors.to_string())
+    };
+    let own = "listen = \"0.0.0.0:2223\"\n";
+    let behind = [own, required, networks].concat();
+    let config = ports("", &behind).unwrap();
+    assert_eq!(config.proxy, Proxy::default());
+    assert_eq!(
+        config.providers[1].identity.proxy.trusted_networks,
+        ["10.0.0.0/8"]
+    );
+    assert!(ports(&behind, &behind).is_ok());
+    for (a, b, complaint) in [
+        (
+            "",
+            &*[required, networks].concat(),
+            "provider.b.proxy_protocol: has an effect only",
+        ),
+        (
+            "",
+            &[own, required].concat(),
+            "provider.b.trusted_networks: missing",
+        ),
+        (&behind, own, "provider.b.proxy_protocol: allowed: the same"),
+    ] {
+        let found = ports(a, b).unwrap_err();
+        assert!(found.contains(complaint), "{found}");
+    }
+}

@@ -151,7 +151,12 @@ async fn many_keys_are_one_question() {
     assert!(asked[0].body.get("password").is_none());
     let log = stage.end().await;
     assert_eq!(log.all("key not accepted").len(), 3);
-    assert_eq!(log.all("login refused").len(), 0, "an offer is no attempt");
+    let refused = log.all("login refused");
+    assert_eq!(refused.len(), 1, "one line for all of them");
+    assert_eq!(refused[0].field("user"), USER);
+    assert_eq!(refused[0].field("source_ip"), "127.0.0.1");
+    assert_eq!(refused[0].field("reason"), "empty-answer");
+    assert_eq!(refused[0].field("fingerprint").split(',').count(), 3);
 }
 
 #[tokio::test]

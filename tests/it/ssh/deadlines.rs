@@ -94,11 +94,10 @@ async fn a_byte_flood_before_login_ends_with_the_protocol() {
 async fn connections_over_a_cap_are_closed_at_once() {
     for adjust in [
         (|limits| limits.connections_max = 1) as fn(&mut Limits),
-        |limits| limits.unauthenticated_connections_max = 1,
         |limits| limits.connections_per_source_max = 1,
     ] {
         let server = Server::with_limits(adjust).await;
-        let first = server.connect().await;
+        let first = server.user().await;
         assert_eq!(said_to(&server, b"").await, "");
         assert_eq!(server.gatehouse.tally().refused_total, 1);
         drop(first);

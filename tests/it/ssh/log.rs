@@ -11,10 +11,10 @@ use super::*;
 
 /// Keeps what is logged on this thread while it lives.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    fn begin() -> (Self, tracing::subscriber::DefaultGuard) {
+    pub(super) fn begin() -> (Self, tracing::subscriber::DefaultGuard) {
         let log = Self::default();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::TRACE)
@@ -25,7 +25,7 @@ impl Log {
     }
 
     /// The lines that contain `needle`.
-    fn lines(&self, needle: &str) -> Vec<String> {
+    pub(super) fn lines(&self, needle: &str) -> Vec<String> {
         text(&self.0.lock().unwrap())
             .lines()
             .filter(|line| line.contains(needle))
@@ -84,7 +84,9 @@ async fn a_connection_without_login_leaves_one_line_with_its_reason() {
     patient.idle().await;
     let lines = log.lines(closed);
     assert!(lines[2].contains("reason=\"login-grace\""), "{lines:?}");
-    drop(TcpStream::connect(patient.address).await.unwrap());
+    let mut brief = TcpStream::connect(patient.address).await.unwrap();
+    brief.write_all(b"SSH-2.0-brief\r\n").await.unwrap();
+    drop(brief);
     within(async {
         while log.lines(closed).len() < 4 {
             tokio::time::sleep(Duration::from_millis(2)).await;

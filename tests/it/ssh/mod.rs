@@ -1,6 +1,6 @@
 //! Connections, driven by OpenSSH's client and by a scripted one.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Output, Stdio};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use portcullis::refusal::Reason;
 use portcullis::session::{Inbound as _, Outbound as _};
 use portcullis::ssh::{
     ChannelInbound, ChannelOutbound, Gatehouse, GatehouseParts, HostKey, HostKeys, Listener,
-    ServeChannel,
+    ProxyProtocol, ServeChannel,
 };
 use portcullis::vfs::{Access, HomeDirectory};
 use russh::client;
@@ -41,6 +41,8 @@ mod hardware_keys;
 mod log;
 mod login;
 mod openssh;
+mod places;
+mod proxied;
 
 const USER: &str = "alice";
 const PASSWORD: &str = "correct horse";
@@ -68,6 +70,15 @@ impl Server {
     }
 
     async fn start_with(adjust: impl FnOnce(&mut Limits), settings: AuthSettings) -> Self {
+        Self::behind(ProxyProtocol::Off, adjust, settings).await
+    }
+
+    /// Expects what a load balancer sends first.
+    async fn behind(
+        proxy: ProxyProtocol,
+        adjust: impl FnOnce(&mut Limits),
+        settings: AuthSettings,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut limits = Limits {
             refusal_delay: Duration::ZERO,
@@ -79,6 +90,7 @@ impl Server {
         let provider = Arc::new(Provider {
             keys_file: format!("{}/keys", directory.path().display()),
             passwords: AtomicUsize::new(0),
+            sources: std::sync::Mutex::default(),
         });
         let authenticator = Arc::new(Authenticator::new(
             provider.clone(),
@@ -102,6 +114,7 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let mut serving = JoinSet::new();
+        let listener = listener.with_proxy(proxy);
         let receiving = listener.serve(Arc::clone(&gatehouse), authenticator, stop.clone());
         let draining = Arc::clone(&gatehouse);
         serving.spawn(async move {
@@ -248,6 +261,7 @@ fn text(bytes: &[u8]) -> String {
 struct Provider {
     keys_file: String,
     passwords: AtomicUsize,
+    sources: std::sync::Mutex<Vec<IpAddr>>,
 }
 
 impl Provider {
@@ -262,6 +276,7 @@ impl IdentityProvider for Provider {
         let denied = Err(Reason::UnknownUser.into());
         if let Credential::Password(_) = question.credential {
             self.passwords.fetch_add(1, Ordering::SeqCst);
+            self.sources.lock().unwrap().push(question.source_ip);
         }
         let public_keys = match &question.credential {
             Credential::Password(password) if password.expose() == PASSWORD => Vec::new(),
