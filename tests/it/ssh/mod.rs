@@ -41,6 +41,8 @@ mod hardware_keys;
 mod log;
 mod login;
 mod openssh;
+mod protocol;
+mod raw;
 
 const USER: &str = "alice";
 const PASSWORD: &str = "correct horse";
