@@ -21,7 +21,7 @@ use crate::limits::Limits;
 use crate::metrics::{Metrics, Readings};
 use crate::reaper::Reaper;
 use crate::session::{Environment, Seats};
-use crate::ssh::{Gatehouse, GatehouseParts, HostKeys, Listener};
+use crate::ssh::{Gatehouse, GatehouseParts, Listener, Transport};
 use crate::storage::credentials::Stores;
 
 /// One port, and who decides there about logins.
@@ -40,7 +40,7 @@ pub struct GatewayParts {
     /// Every memory of answers, to be cleared when the operator says so.
     pub caches: Vec<Arc<Cached>>,
     pub door: DoorSettings,
-    pub host_keys: HostKeys,
+    pub transport: Transport,
     /// Whose credentials sessions have at S3.
     pub stores: Arc<dyn Stores>,
     pub limits: Limits,
@@ -129,6 +129,7 @@ impl Watched for View {
             read_ahead_taken_bytes: read_ahead,
             read_ahead_limit_bytes: read_ahead_max,
         });
+        self.metrics.connections_ended(&self.gatehouse.ended());
         self.metrics.encode()
     }
 
@@ -161,7 +162,7 @@ impl Gateway {
             entrances,
             caches,
             door,
-            host_keys,
+            transport,
             stores,
             limits,
             metrics,
@@ -184,7 +185,7 @@ impl Gateway {
             drain: drain.clone(),
         };
         let gatehouse = Gatehouse::new(GatehouseParts {
-            host_keys,
+            transport,
             channels: Arc::new(environment),
             limits: Arc::clone(&limits),
             clock: Arc::clone(&clock),

@@ -31,6 +31,7 @@ pub struct Metrics {
     connections_before_login: Gauge,
     connections_accepted: Counter,
     connections_refused: Family<Labels<1>, Counter>,
+    connections_ended: Family<Labels<1>, Counter>,
     logins: Family<Labels<2>, Counter>,
     login_seconds: Family<Labels<1>, Histogram, fn() -> Histogram>,
     idp_calls: Family<Named<2>, Counter>,
@@ -201,6 +202,14 @@ impl Metrics {
         let _ = self.uploads_aborted.get_or_create(&labels).inc();
     }
 
+    /// Takes over how often connections ended for each reason.
+    pub fn connections_ended(&self, totals: &[(&'static str, u64)]) {
+        for (reason, total) in totals {
+            let labels = [("reason", *reason)];
+            raise(&self.connections_ended.get_or_create_owned(&labels), *total);
+        }
+    }
+
     /// Takes over what others count for themselves.
     pub fn observe(&self, readings: &Readings) {
         let of = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
@@ -286,6 +295,11 @@ impl Default for Metrics {
                 "connections_refused",
                 "reason",
                 "Connections closed before they could log in",
+            ),
+            connections_ended: all.counters(
+                "connections_ended",
+                "reason",
+                "Connections that ended, by the reason in their last log line",
             ),
             logins: all.counters("logins", "method, verdict", "Finished attempts to log in"),
             login_seconds: all.latency(

@@ -64,7 +64,7 @@ pub(super) async fn run(
     );
     async {
         let result = converse(&gatehouse, &state, tcp, callbacks).await;
-        log_end(&state, &result, source_ip);
+        gatehouse.count_end(log_end(&state, &result, source_ip));
     }
     .instrument(span)
     .await;
@@ -220,6 +220,7 @@ async fn say_goodbye(state: &ConnectionState, handle: &Handle, reason: EndReason
         | EndReason::HelloTimeout
         | EndReason::LoginGrace
         | EndReason::StalledOutput
+        | EndReason::RekeyBeforeLogin
         | EndReason::Misbehaved => return,
     };
     let telling = handle.disconnect(code, text.to_owned(), String::new());
@@ -234,13 +235,20 @@ async fn say_goodbye(state: &ConnectionState, handle: &Handle, reason: EndReason
     }
 }
 
-fn log_end(state: &ConnectionState, result: &Result<(), ConnectionError>, source_ip: IpAddr) {
+/// Writes the line about a connection's end; returns the reason.
+fn log_end(
+    state: &ConnectionState,
+    result: &Result<(), ConnectionError>,
+    source_ip: IpAddr,
+) -> &'static str {
     let (reason, error) = match (state.end(), result) {
         (Some(end), _) => (end.as_str(), None),
         (None, Ok(())) => ("client-closed", None),
         (None, Err(error)) if error.is_hang_up() => ("client-closed", None),
-        (None, Err(error)) if error.is_stall() => (EndReason::StalledOutput.as_str(), None),
-        (None, Err(error)) => ("protocol-error", Some(error.to_string())),
+        (None, Err(error)) => match error.end_reason() {
+            Some(end) => (end.as_str(), None),
+            None => ("protocol-error", Some(error.to_string())),
+        },
     };
     let (bytes_in, bytes_out) = state.bytes();
     let duration_ms = u64::try_from(state.age().as_millis()).unwrap_or(u64::MAX);
@@ -265,4 +273,5 @@ fn log_end(state: &ConnectionState, result: &Result<(), ConnectionError>, source
             "connection closed before login"
         );
     }
+    reason
 }

@@ -28,6 +28,8 @@ pub(super) enum EndReason {
     LoginRefused,
     Idle,
     StalledOutput,
+    /// The client asked for a second key exchange before it had logged in.
+    RekeyBeforeLogin,
     /// The client broke a rule that protects the gateway.
     Misbehaved,
     /// The operator took the user's access away.
@@ -46,6 +48,7 @@ impl EndReason {
             Self::LoginRefused => "login-refused",
             Self::Idle => "idle",
             Self::StalledOutput => "stalled-output",
+            Self::RekeyBeforeLogin => "rekey-before-login",
             Self::Misbehaved => "misbehaved",
             Self::Revoked => "revoked",
             Self::Draining => "draining",

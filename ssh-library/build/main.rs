@@ -64,7 +64,8 @@ fn build() -> Result<(), Box<dyn Error>> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
-        fs::write(path, text)?;
+        // Its unit tests need packages of their own; lints of all targets would compile them.
+        fs::write(path, text.replace("#[cfg(test)]", "#[cfg(any())]"))?;
     }
     Ok(())
 }

@@ -12,4 +12,7 @@
 
 include!(concat!(env!("OUT_DIR"), "/russh/src/lib_inner.rs"));
 
+mod exponent;
+/// The host keys of a server.
+pub mod host_keys;
 mod out_of_turn;

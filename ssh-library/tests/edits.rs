@@ -79,7 +79,11 @@ fn dependencies_are_those_of_the_library() {
     own.remove("original");
     own.remove("tracing");
     let about = |name: &str, about: &toml::Value| {
-        let version = about.get("version").unwrap_or(about).as_str().unwrap();
+        let version = match name {
+            // A later one is needed by a module of ours.
+            "aws-lc-rs" => "",
+            _ => about.get("version").unwrap_or(about).as_str().unwrap(),
+        };
         let mut features = strings(about.get("features"));
         if name == "tokio" {
             features.extend(strings(everywhere["tokio"].get("features")));

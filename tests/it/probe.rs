@@ -64,7 +64,7 @@ impl Bench {
             }],
             caches: Vec::new(),
             door: DoorSettings::default(),
-            host_keys: HostKeys::new(vec![host_key.clone()]).unwrap(),
+            transport: HostKeys::new(vec![host_key.clone()]).unwrap().into(),
             stores: Arc::new(Own::new(Arc::new(
                 S3Store::connect(settings).await.unwrap(),
             ))),

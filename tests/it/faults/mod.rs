@@ -157,7 +157,9 @@ impl Stage {
             }],
             caches: Vec::new(),
             door: DoorSettings::default(),
-            host_keys: HostKeys::new(vec![HostKey::generate().unwrap()]).unwrap(),
+            transport: HostKeys::new(vec![HostKey::generate().unwrap()])
+                .unwrap()
+                .into(),
             stores,
             limits: set.limits,
             metrics,

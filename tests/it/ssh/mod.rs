@@ -12,6 +12,7 @@ use futures_util::future::BoxFuture;
 use portcullis::auth::{AuthSettings, AuthenticatedUser, Authenticator};
 use portcullis::budget::Gate;
 use portcullis::clock::SystemClock;
+use portcullis::config::Algorithms;
 use portcullis::idp::{
     Credential, Denied, IdentityProvider, IdpError, Question, UserConfig, Verdict,
 };
@@ -19,7 +20,7 @@ use portcullis::limits::Limits;
 use portcullis::session::{Inbound as _, Outbound as _};
 use portcullis::ssh::{
     ChannelInbound, ChannelOutbound, Gatehouse, GatehouseParts, HostKey, HostKeys, Listener,
-    ServeChannel,
+    ServeChannel, Transport,
 };
 use portcullis::vfs::{Access, HomeDirectory};
 use russh::client;
@@ -38,6 +39,7 @@ mod channels;
 mod deadlines;
 mod drain;
 mod hardware_keys;
+mod host_keys;
 mod log;
 mod login;
 mod openssh;
@@ -60,6 +62,14 @@ struct Server {
     directory: tempfile::TempDir,
 }
 
+/// What few tests change.
+#[derive(Default)]
+struct Setup {
+    algorithms: Algorithms,
+    /// Others than the one that is made.
+    host_keys: Option<HostKeys>,
+}
+
 impl Server {
     async fn start() -> Self {
         Self::start_with(|_| {}, AuthSettings::default()).await
@@ -70,6 +80,14 @@ impl Server {
     }
 
     async fn start_with(adjust: impl FnOnce(&mut Limits), settings: AuthSettings) -> Self {
+        Self::set_up(adjust, settings, Setup::default()).await
+    }
+
+    async fn set_up(
+        adjust: impl FnOnce(&mut Limits),
+        settings: AuthSettings,
+        setup: Setup,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut limits = Limits {
             refusal_delay: Duration::ZERO,
@@ -91,7 +109,12 @@ impl Server {
         ));
         let host_key = HostKey::generate().unwrap();
         let gatehouse = Gatehouse::new(GatehouseParts {
-            host_keys: HostKeys::new(vec![host_key.clone()]).unwrap(),
+            transport: Transport {
+                host_keys: setup
+                    .host_keys
+                    .unwrap_or_else(|| HostKeys::new(vec![host_key.clone()]).unwrap()),
+                algorithms: setup.algorithms,
+            },
             channels: Arc::new(Echo),
             limits,
             clock,

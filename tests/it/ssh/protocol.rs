@@ -72,6 +72,7 @@ async fn unexpected_messages_are_unimplemented() {
         client.send(&[kind, 0, 0, 0, 0, 0, 0, 0, 0, 0]).await;
     }
     assert_eq!(client.try_password(PASSWORD).await, USERAUTH_SUCCESS);
+    assert_eq!(client.receive().await.unwrap()[0], raw::GLOBAL_REQUEST);
     unimplemented(&mut client, &[SERVICE_REQUEST, 30, 192, 255]).await;
     // Requests that come after the success are passed over.
     client.send(&[USERAUTH_REQUEST, 1, 2, 3]).await;
@@ -89,9 +90,38 @@ async fn a_second_key_exchange_before_login_ends_the_connection() {
         let exchanged = client.exchange_keys(raw::CURVE).await;
         assert_eq!(exchanged, None);
     }
-    let mut user = RawClient::connect(server.address).await;
-    user.request_service().await;
-    assert_eq!(user.try_password(PASSWORD).await, USERAUTH_SUCCESS);
+    server.idle().await;
+    assert_eq!(server.gatehouse.ended(), [("rekey-before-login", 2)]);
+    let mut user = RawClient::user(server.address).await;
     user.exchange_keys(raw::CURVE).await.unwrap();
     unimplemented(&mut user, &[192]).await;
+}
+
+#[tokio::test]
+async fn finite_field_groups_are_for_those_who_ask_for_them() {
+    let groups = [
+        "diffie-hellman-group14-sha256",
+        "diffie-hellman-group16-sha512",
+    ];
+    let modern = Server::start().await;
+    for group in groups {
+        assert!(RawClient::connect_by(modern.address, group).await.is_none());
+    }
+    let setup = Setup {
+        algorithms: Algorithms::Compatible,
+        ..Setup::default()
+    };
+    let (log, _guard) = log::Log::filtered("info,russh=debug");
+    let compatible = Server::set_up(|_| {}, AuthSettings::default(), setup).await;
+    for (number, group) in (1..).zip(groups) {
+        let mut client = RawClient::connect_by(compatible.address, group)
+            .await
+            .unwrap();
+        client.request_service().await;
+        assert_eq!(client.try_password(PASSWORD).await, USERAUTH_SUCCESS);
+        assert_eq!(log.lines("an exponent of 512 bits").len(), 2 * number - 1);
+        let option = format!("KexAlgorithms={group}");
+        let output = compatible.echo(&["-o", &option], b"hello").await;
+        assert_eq!(text(&output.stdout), "hello", "{}", text(&output.stderr));
+    }
 }

@@ -21,6 +21,8 @@ pub(super) const SERVICE_ACCEPT: u8 = 6;
 pub(super) const USERAUTH_REQUEST: u8 = 50;
 pub(super) const USERAUTH_FAILURE: u8 = 51;
 pub(super) const USERAUTH_SUCCESS: u8 = 52;
+pub(super) const GLOBAL_REQUEST: u8 = 80;
+pub(super) const REQUEST_SUCCESS: u8 = 81;
 pub(super) const REQUEST_FAILURE: u8 = 82;
 pub(super) const CHANNEL_FAILURE: u8 = 100;
 const CHANNEL_OPEN: u8 = 90;
@@ -38,7 +40,7 @@ pub(super) struct RawClient {
     server_line: String,
     sealing: Option<Direction>,
     opening: Option<Direction>,
-    session_id: Vec<u8>,
+    pub(super) session_id: Vec<u8>,
     /// Packets sent.
     pub(super) sent: u32,
     /// The server's last offer.
@@ -272,11 +274,12 @@ impl RawClient {
 }
 
 impl RawClient {
-    /// Connects and logs in.
+    /// Connects and logs in; the announcement of host keys is passed over.
     pub(super) async fn user(address: SocketAddr) -> Self {
         let mut client = Self::connect(address).await;
         client.request_service().await;
         assert_eq!(client.try_password(super::PASSWORD).await, USERAUTH_SUCCESS);
+        assert_eq!(client.receive().await.unwrap()[0], GLOBAL_REQUEST);
         client
     }
 
