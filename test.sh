@@ -46,6 +46,11 @@ environment() {
 
 python_packages() {
   environment "$venv" tests/clients/requirements.txt idp-examples/postgres/requirements.txt
+  # Older paramikos, whose packages do not go together with the others.
+  local version
+  for version in 2.12 3.5; do
+    environment "target/venv-paramiko-$version" "tests/clients/requirements-paramiko-$version.txt"
+  done
   export PATH="$PWD/$venv/bin:$PATH"
 }
 

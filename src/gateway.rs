@@ -22,7 +22,7 @@ use crate::limits::Limits;
 use crate::metrics::{Metrics, Readings};
 use crate::reaper::Reaper;
 use crate::session::{Environment, Seats};
-use crate::ssh::{Gatehouse, GatehouseParts, HostKeys, Listener};
+use crate::ssh::{Gatehouse, GatehouseParts, Listener, Transport};
 use crate::storage::credentials::Stores;
 use crate::tasks;
 
@@ -44,7 +44,7 @@ pub struct GatewayParts {
     pub throttle: ThrottleSettings,
     /// Asked by the providers, filled by logins.
     pub history: Arc<LoginHistory>,
-    pub host_keys: HostKeys,
+    pub transport: Transport,
     /// Whose credentials sessions have at S3.
     pub stores: Arc<dyn Stores>,
     pub limits: Limits,
@@ -141,6 +141,7 @@ impl Watched for View {
             read_ahead_taken_bytes: read_ahead,
             read_ahead_limit_bytes: read_ahead_max,
         });
+        self.metrics.connections_ended(&self.gatehouse.ended());
         self.metrics.encode()
     }
 
@@ -177,7 +178,7 @@ impl Gateway {
             caches,
             throttle,
             history,
-            host_keys,
+            transport,
             stores,
             limits,
             metrics,
@@ -200,7 +201,7 @@ impl Gateway {
             drain: drain.clone(),
         };
         let gatehouse = Gatehouse::new(GatehouseParts {
-            host_keys,
+            transport,
             channels: Arc::new(environment),
             limits: Arc::clone(&limits),
             clock: Arc::clone(&clock),

@@ -52,6 +52,8 @@ pub const CHANNEL_PACKET_BYTES_MIN: usize = 1_024;
 pub const CHANNEL_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
 /// Smallest RSA key that may log in, in bits.
 pub const RSA_BITS_MIN: u32 = 2_048;
+/// Largest RSA host key, in bits: the bound of the cryptography.
+pub const RSA_BITS_MAX: u32 = 8_192;
 /// Longest banner, as AWS bounds it.
 pub const BANNER_BYTES_MAX: usize = 4_096;
 

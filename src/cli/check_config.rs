@@ -31,7 +31,11 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         return Ok(());
     }
     let config = load(&options.source)?;
-    for path in &config.host_key_files {
+    for path in config
+        .host_key_files
+        .iter()
+        .chain(&config.ssh.host_key_next_files)
+    {
         let key = HostKey::load(path).map_err(|source| Failure::HostKey {
             path: path.clone(),
             source,

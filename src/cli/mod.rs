@@ -7,6 +7,7 @@ mod completions;
 mod contract;
 mod explain;
 mod hash_password;
+mod host_keys;
 pub mod output;
 pub mod probe;
 mod providers;

@@ -73,10 +73,14 @@ async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> 
     let webhook = options.webhook.clone().unwrap_or_else(|| bundled.url());
     let listener = listen(options.listen).await?;
     let address = listener.local_addr()?;
-    let host_key = host_key(options.state.as_deref())?;
+    let host_keys = host_keys(options.state.as_deref())?;
     let known_hosts = known_hosts_file(options.state.as_deref());
-    write_known_hosts(&known_hosts, &host_key, address)?;
-    let fingerprint = host_key.fingerprint();
+    write_known_hosts(&known_hosts, &host_keys, address)?;
+    // The first one is the one that almost every client takes.
+    let fingerprint = host_keys
+        .first()
+        .map(HostKey::fingerprint)
+        .unwrap_or_default();
     let settings = WebhookSettings::new(&webhook, SERVER_ID);
     let provider = Webhook::new(settings).context("--webhook cannot be used")?;
     let (metrics, clock) = (Arc::new(Metrics::default()), Arc::new(SystemClock));
@@ -95,7 +99,7 @@ async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> 
         caches: Vec::new(),
         throttle,
         history,
-        host_keys: HostKeys::new(vec![host_key])?,
+        transport: HostKeys::new(host_keys)?.into(),
         stores: Arc::new(Own::of(connect(&s3).await?, meter, clock)),
         limits: Limits::default(),
         metrics,
@@ -231,10 +235,14 @@ async fn listen(asked: Option<SocketAddr>) -> anyhow::Result<Listener> {
     bail!("no free port from {FIRST_PORT} on: name one with --listen")
 }
 
-fn host_key(state: Option<&str>) -> anyhow::Result<HostKey> {
+fn host_keys(state: Option<&str>) -> anyhow::Result<Vec<HostKey>> {
     match state {
-        Some(state) => Ok(HostKey::kept_in(state)?),
-        None => Ok(HostKey::generate()?),
+        Some(state) => {
+            let paths = HostKey::kept_in(state)?;
+            let keys = paths.iter().map(|path| HostKey::load(path));
+            Ok(keys.collect::<Result<_, _>>()?)
+        }
+        None => Ok(HostKey::generate_all()?),
     }
 }
 
@@ -245,15 +253,17 @@ fn known_hosts_file(state: Option<&str>) -> String {
     }
 }
 
-fn write_known_hosts(path: &str, key: &HostKey, address: SocketAddr) -> anyhow::Result<()> {
+fn write_known_hosts(path: &str, keys: &[HostKey], address: SocketAddr) -> anyhow::Result<()> {
     let mut hosts = vec![reachable(address)];
     if address.ip().is_loopback() || address.ip().is_unspecified() {
         hosts.push("localhost".to_owned());
     }
     let mut text = String::new();
     for host in hosts {
-        text.push_str(&key.known_hosts_line(&host, address.port())?);
-        text.push('\n');
+        for key in keys {
+            text.push_str(&key.known_hosts_line(&host, address.port())?);
+            text.push('\n');
+        }
     }
     std::fs::write(path, text).with_context(|| format!("failed to write {path}"))
 }

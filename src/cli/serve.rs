@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::host_keys::HostKeyFiles;
 use super::providers::{self, Opened, Port};
 use super::{Failure, proxies, signals, stores};
 use crate::admin::{Admin, AdminLimits, Aws, AwsKey, Duties, Server};
@@ -18,7 +19,7 @@ use crate::gateway::{Entrance, Gateway, GatewayParts};
 use crate::idp::follow::follow;
 use crate::idp::history::LoginHistory;
 use crate::metrics::Metrics;
-use crate::ssh::{HostKey, HostKeys, Listener, ProxyProtocol};
+use crate::ssh::{Listener, ProxyProtocol, Transport};
 use crate::storage::s3::{Credentials, Encryption, Settings, Timeouts};
 use crate::tasks;
 use crate::telemetry::{self, Format};
@@ -44,14 +45,8 @@ async fn serve(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "portcullis starts");
-    let host_keys = host_keys(config)?;
-    for key in host_keys.iter() {
-        tracing::info!(
-            algorithm = key.algorithm(),
-            fingerprint = key.fingerprint(),
-            "host key"
-        );
-    }
+    let host_key_files = HostKeyFiles::of(config)?;
+    let host_keys = host_key_files.read()?;
     let metrics = Arc::new(Metrics::default());
     let stores = stores::open(config, &metrics).await?;
     let mut following = JoinSet::new();
@@ -72,13 +67,18 @@ async fn serve(
         caches,
         throttle,
         history,
-        host_keys,
+        transport: Transport {
+            host_keys,
+            algorithms: config.ssh.algorithms,
+        },
         stores,
         limits: config.limits.clone(),
         metrics: Arc::clone(&metrics),
         banner: config.sftp.banner.clone().map(Into::into),
         signing_keys,
     })?;
+    let followed = Arc::new(host_key_files.followed(Arc::clone(gateway.gatehouse())));
+    following.spawn(follow(followed, signal(SignalKind::hangup())?));
     for address in gateway.addresses() {
         tracing::info!(%address, "listening");
     }
@@ -161,21 +161,6 @@ fn aws(config: &Config, opened: &[Opened<'_>]) -> Option<Arc<Aws>> {
     };
     let servers = opened.iter().map(server).collect();
     Some(Arc::new(Aws::new(key, servers, Arc::new(SystemClock))))
-}
-
-/// Loads the host keys; with a state directory and none configured, one is made and kept there.
-fn host_keys(config: &Config) -> anyhow::Result<HostKeys> {
-    let mut keys = Vec::new();
-    for path in &config.host_key_files {
-        keys.push(HostKey::load(path).with_context(|| format!("host key {path}"))?);
-    }
-    if keys.is_empty() {
-        let Some(state) = &config.state_directory else {
-            bail!("no host key: set host_key_files, or state_directory to have one made");
-        };
-        keys.push(HostKey::kept_in(state)?);
-    }
-    Ok(HostKeys::new(keys)?)
 }
 
 /// Returns what the configuration says about S3.

@@ -10,6 +10,7 @@ mod problem;
 mod proof;
 mod settings;
 mod source;
+mod ssh;
 mod value;
 mod words;
 
@@ -26,9 +27,10 @@ use crate::storage::Capabilities;
 pub use self::document::{document, example};
 pub use self::problem::{ConfigErrors, Place, Problem};
 pub use self::proof::{Signing, Token};
+pub use self::ssh::Ssh;
 pub use self::words::{
-    Encryption, Event, LogFormat, Methods, Mtime, PartialUploads, Provider, ProxyProtocol, Roles,
-    SetStat, Sign, UserNames,
+    Algorithms, Encryption, Event, LogFormat, Methods, Mtime, PartialUploads, Provider,
+    ProxyProtocol, Roles, SetStat, Sign, UserNames,
 };
 
 /// What the operator decided.
@@ -51,6 +53,7 @@ pub struct Config {
     role: RoleKeys,
     pub sts: Sts,
     pub storage: Storage,
+    pub ssh: Ssh,
     pub sftp: Sftp,
     pub limits: Limits,
     pub login: Login,
@@ -357,6 +360,7 @@ impl Default for Config {
             role: RoleKeys::default(),
             sts: Sts::default(),
             storage: Storage::default(),
+            ssh: Ssh::default(),
             sftp: Sftp::default(),
             limits: Limits::default(),
             login: Login::default(),

@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::{
-    Config, Encryption, Event, LogFormat, Methods, Mtime, PartialUploads, Provider, ProxyProtocol,
-    Roles, SetStat, Sign, UserNames,
+    Algorithms, Config, Encryption, Event, LogFormat, Methods, Mtime, PartialUploads, Provider,
+    ProxyProtocol, Roles, SetStat, Sign, UserNames,
 };
 use crate::limits::{PART_BYTES_MAX, PART_BYTES_MIN};
 use crate::secret::Secret;
@@ -187,8 +187,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("", "listen", K::Address(|c| &mut c.listen), "Address and port for SSH"),
     S::new("", "proxy_protocol", word!(ProxyProtocol, proxy.protocol), "PROXY protocol on `listen`: `required` takes the client's address from the header (version 1 or 2) that a load balancer of `trusted_networks` sends first, `ignore` skips a header of version 2 from anybody and believes nothing in it (docs/operations.md)"),
     S::new("", "trusted_networks", K::Texts(|c| &mut c.proxy.trusted_networks), "Addresses or networks of the load balancers that `proxy_protocol = \"required\"` believes; connections from elsewhere are closed"),
-    S::new("", "state_directory", K::OptionalText(|c| &mut c.state_directory), "Where a generated host key is kept; needed when `host_key_files` is empty"),
-    S::new("", "host_key_files", K::Texts(|c| &mut c.host_key_files), "Private host keys: ed25519 or ECDSA, OpenSSH format"),
+    S::new("", "state_directory", K::OptionalText(|c| &mut c.state_directory), "Where generated host keys are kept; needed when `host_key_files` is empty"),
+    S::new("", "host_key_files", K::Texts(|c| &mut c.host_key_files), "Private host keys: ed25519, ECDSA, or RSA from 2048 bits on; in OpenSSH's form, PKCS#8 or PKCS#1. The files are read again when they change, for new connections"),
     S::new("", "server_id", K::Text(|c| &mut c.server_id), "Name of this gateway in questions to the identity provider, and in logs"),
 
     S::new("identity", "providers", K::Texts(|c| &mut c.identity.providers), "Names of the `[provider.NAME]` tables, in the order in which they are asked; without any, `[identity]` itself is the only provider"),
@@ -281,6 +281,9 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("storage", "conditional_copy", K::Flag(|c| &mut c.storage.capabilities.conditional_copy), "Whether the store honours conditions on CopyObject"),
     S::new("storage", "conditional_delete", K::Flag(|c| &mut c.storage.capabilities.conditional_delete), "Whether the store honours conditions on DeleteObject"),
     S::new("storage", "checksums", K::Flag(|c| &mut c.storage.capabilities.checksums), "Whether the store takes CRC-64/NVME checksums"),
+
+    S::new("ssh", "algorithms", word!(Algorithms, ssh.algorithms), "Which key exchanges are offered: `modern`, those on elliptic curves, or `compatible`, also the finite-field groups 14 and 16, for clients older than about 2013; before login they cost the gateway about thirty times as much processor time (docs/security.md)"),
+    S::new("ssh", "host_key_next_files", K::Texts(|c| &mut c.ssh.host_key_next_files), "Private host keys that clients are told of and that are not used yet; the same on all replicas (docs/operations.md)"),
 
     S::new("sftp", "partial_uploads", word!(PartialUploads, sftp.partial_uploads), "What becomes of a file whose client left without CLOSE"),
     S::new("sftp", "setstat", word!(SetStat, sftp.setstat), "What a client hears that sets modes and owners: success, without effect"),

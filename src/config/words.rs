@@ -110,6 +110,17 @@ words!(
 );
 
 words!(
+    /// Which key exchanges are offered.
+    Algorithms {
+        /// Those on elliptic curves.
+        #[default]
+        Modern = "modern",
+        /// Finite-field groups as well.
+        Compatible = "compatible",
+    }
+);
+
+words!(
     /// Which user names are asked about at all.
     UserNames {
         /// `aws` for providers of AWS's shape, `open` for the others.

@@ -38,7 +38,7 @@ pub async fn follow(followed: Arc<dyn Followed>, mut reload_now: Signal) {
 
 /// The states of some files when they were last read, whether or not they could be used.
 #[derive(Debug)]
-pub(super) struct Seen(Mutex<Vec<Option<Stamp>>>);
+pub(crate) struct Seen(Mutex<Vec<Option<Stamp>>>);
 
 /// Tells one state of a file from another without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,12 +52,12 @@ struct Stamp {
 
 impl Seen {
     /// Looks at the files; to be called before they are read, so that no change is missed.
-    pub(super) fn now<P: AsRef<str>>(paths: &[P]) -> Self {
+    pub(crate) fn now<P: AsRef<str>>(paths: &[P]) -> Self {
         Self(Mutex::new(stamps(paths)))
     }
 
     /// Says whether a file changed since the last look.
-    pub(super) fn changed<P: AsRef<str>>(&self, paths: &[P]) -> bool {
+    pub(crate) fn changed<P: AsRef<str>>(&self, paths: &[P]) -> bool {
         let now = stamps(paths);
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = *seen != now;

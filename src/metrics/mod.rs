@@ -37,6 +37,7 @@ pub struct Metrics {
     connections_before_login: Gauge,
     connections_accepted: Counter,
     connections_refused: Family<Labels<1>, Counter>,
+    connections_ended: Family<Labels<1>, Counter>,
     connections_without_data: Counter,
     logins: Family<Labels<3>, Counter>,
     lockouts: Family<Labels<1>, Counter>,
@@ -205,6 +206,14 @@ impl Metrics {
         let _ = self.uploads_aborted.get_or_create(&labels).inc();
     }
 
+    /// Takes over how often connections ended for each reason.
+    pub fn connections_ended(&self, totals: &[(&'static str, u64)]) {
+        for (reason, total) in totals {
+            let labels = [("reason", *reason)];
+            raise(&self.connections_ended.get_or_create_owned(&labels), *total);
+        }
+    }
+
     /// Takes over what others count for themselves.
     pub fn observe(&self, readings: &Readings) {
         let of = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
@@ -315,6 +324,11 @@ impl Default for Metrics {
                 "lockouts",
                 "kind",
                 "Lock-outs: of a user at a source, of a source, of a source's look-ups of names",
+            ),
+            connections_ended: all.counters(
+                "connections_ended",
+                "reason",
+                "Connections that ended, by the reason in their last log line",
             ),
             login_seconds: all.latency(
                 "login_duration",

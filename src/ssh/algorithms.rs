@@ -1,8 +1,8 @@
 //! What is offered to clients, and the SSH library's settings.
 //!
-//! Left out on purpose: SHA-1, CBC, compression, and group exchange with the larger groups, whose
-//! arithmetic anybody could make the gateway do before login. Two finite-field groups stay, last,
-//! for clients that know no elliptic curve.
+//! Left out on purpose: SHA-1, CBC, compression, and group exchange with the larger groups. Finite
+//! fields cost much processor time, which anybody could make the gateway spend before login: two
+//! groups can be had, last, for clients that know no elliptic curve.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, m
 use super::hello::CipherOffer;
 use super::host_keys::HostKeys;
 use crate::auth::Methods;
+use crate::config::Algorithms;
 use crate::limits::{self, Limits};
 
 /// The version line, without its end.
@@ -27,9 +28,20 @@ const KEY_EXCHANGES: &[kex::Name] = &[
     kex::ECDH_SHA2_NISTP256,
     kex::ECDH_SHA2_NISTP384,
     kex::ECDH_SHA2_NISTP521,
+    // Not key exchanges: they announce server-sig-algs and strict key exchange.
+    kex::EXTENSION_SUPPORT_AS_SERVER,
+    kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
+];
+
+const KEY_EXCHANGES_COMPATIBLE: &[kex::Name] = &[
+    kex::MLKEM768X25519_SHA256,
+    kex::CURVE25519,
+    kex::CURVE25519_PRE_RFC_8731,
+    kex::ECDH_SHA2_NISTP256,
+    kex::ECDH_SHA2_NISTP384,
+    kex::ECDH_SHA2_NISTP521,
     kex::DH_G16_SHA512,
     kex::DH_G14_SHA256,
-    // Not key exchanges: they announce server-sig-algs and strict key exchange.
     kex::EXTENSION_SUPPORT_AS_SERVER,
     kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
 ];
@@ -84,6 +96,22 @@ const MESSAGES_OUT_MAX: usize = 16;
 /// Keep-alives without an answer before a connection is given up.
 const KEEPALIVES_UNANSWERED_MAX: usize = 3;
 
+/// What the transport is made of.
+#[derive(Debug, Clone)]
+pub struct Transport {
+    pub host_keys: HostKeys,
+    pub algorithms: Algorithms,
+}
+
+impl From<HostKeys> for Transport {
+    fn from(host_keys: HostKeys) -> Self {
+        Self {
+            host_keys,
+            algorithms: Algorithms::default(),
+        }
+    }
+}
+
 /// The settings for both kinds of client.
 #[derive(Debug)]
 pub(super) struct Offers {
@@ -92,8 +120,12 @@ pub(super) struct Offers {
 }
 
 impl Offers {
-    pub(super) fn new(host_keys: &HostKeys, limits: &Limits) -> Self {
-        let config = |ciphers| Arc::new(config(host_keys, limits, ciphers));
+    pub(super) fn new(transport: &Transport, limits: &Limits) -> Self {
+        let exchanges = match transport.algorithms {
+            Algorithms::Modern => KEY_EXCHANGES,
+            Algorithms::Compatible => KEY_EXCHANGES_COMPATIBLE,
+        };
+        let config = |ciphers| Arc::new(config(&transport.host_keys, limits, exchanges, ciphers));
         Self {
             gcm: config(CIPHERS_GCM),
             full: config(CIPHERS_FULL),
@@ -126,7 +158,12 @@ pub(super) fn password_alone() -> MethodSet {
     MethodSet::from(&[MethodKind::Password, MethodKind::KeyboardInteractive][..])
 }
 
-fn config(host_keys: &HostKeys, limits: &Limits, ciphers: &'static [cipher::Name]) -> Config {
+fn config(
+    host_keys: &HostKeys,
+    limits: &Limits,
+    exchanges: &'static [kex::Name],
+    ciphers: &'static [cipher::Name],
+) -> Config {
     Config {
         server_id: SshId::Standard(Cow::Borrowed(VERSION)),
         // What a port takes is said in the answer to `none`, and to every refusal.
@@ -142,13 +179,14 @@ fn config(host_keys: &HostKeys, limits: &Limits, ciphers: &'static [cipher::Name
             .saturating_add(2),
         keys: host_keys.private_keys(),
         certificates: Vec::new(),
+        host_keys: host_keys.announced(),
         limits: russh::Limits::default(),
         window_size: limits::CHANNEL_WINDOW_BYTES,
         maximum_packet_size: PACKET_BYTES_MAX,
         channel_buffer_size: MESSAGES_PER_CHANNEL_MAX,
         event_buffer_size: MESSAGES_OUT_MAX,
         preferred: Preferred {
-            kex: Cow::Borrowed(KEY_EXCHANGES),
+            kex: Cow::Borrowed(exchanges),
             key: Cow::Borrowed(SIGNATURES),
             host_key_certificates: Cow::Borrowed(&[]),
             cipher: Cow::Borrowed(ciphers),

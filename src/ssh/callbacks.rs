@@ -16,6 +16,7 @@ use russh::{Channel, ChannelId, ChannelOpenFailure, MethodKind, Pty};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
+use super::hello;
 use super::listener::Gatehouse;
 use super::login;
 use super::state::{ConnectionState, EndReason};
@@ -76,10 +77,16 @@ impl ConnectionError {
         }
     }
 
-    /// Says whether the kernel gave the connection up, having waited as long as we would for the
-    /// client to take output.
-    pub(super) fn is_stall(&self) -> bool {
-        matches!(self, Self::Ssh(russh::Error::IO(error)) if error.kind() == io::ErrorKind::TimedOut)
+    /// Names what the library ended the connection for, where we have a word for it.
+    pub(super) fn end_reason(&self) -> Option<EndReason> {
+        match self {
+            // The kernel gave up, having waited as long as we would for the client to take output.
+            Self::Ssh(russh::Error::IO(error)) if error.kind() == io::ErrorKind::TimedOut => {
+                Some(EndReason::StalledOutput)
+            }
+            Self::Ssh(russh::Error::RekeyBeforeLogin) => Some(EndReason::RekeyBeforeLogin),
+            Self::Ssh(_) | Self::Cut => None,
+        }
     }
 }
 
@@ -236,6 +243,13 @@ impl Handler for Callbacks {
         let verdict = Box::pin(self.auth.key_proved(user, &key));
         let outcome = Self::judged(&self.state, &self.span, verdict).await?;
         Ok(self.answer(outcome))
+    }
+
+    async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), Self::Error> {
+        if hello::takes_announcements(session.remote_sshid()) {
+            session.announce_host_keys()?;
+        }
+        Ok(())
     }
 
     // ---- channels ----

@@ -79,7 +79,7 @@ pub(super) async fn run(gatehouse: Arc<Gatehouse>, accepted: Accepted) {
         let result = arrival
             .converse(&proxy, authenticator, session_id, &mut source_ip)
             .await;
-        log_end(&gatehouse, &state, &result, source_ip);
+        gatehouse.count_end(log_end(&gatehouse, &state, &result, source_ip));
     }
     .instrument(span)
     .await;
@@ -316,6 +316,7 @@ async fn say_goodbye(state: &ConnectionState, handle: &Handle, reason: EndReason
         | EndReason::LoginGrace
         | EndReason::Displaced
         | EndReason::StalledOutput
+        | EndReason::RekeyBeforeLogin
         | EndReason::Misbehaved => return,
     };
     let telling = handle.disconnect(code, text.to_owned(), String::new());
@@ -332,19 +333,22 @@ async fn say_goodbye(state: &ConnectionState, handle: &Handle, reason: EndReason
 
 const CLIENT_CLOSED: &str = "client-closed";
 
+/// Writes the line about a connection's end; returns the reason.
 fn log_end(
     gatehouse: &Gatehouse,
     state: &ConnectionState,
     result: &Result<(), ConnectionError>,
     source_ip: IpAddr,
-) {
+) -> &'static str {
     let (reason, error) = match (state.end(), result) {
         (Some(end @ EndReason::ProxyHeader), Err(error)) => (end.as_str(), Some(error.to_string())),
         (Some(end), _) => (end.as_str(), None),
         (None, Ok(())) => (CLIENT_CLOSED, None),
         (None, Err(error)) if error.is_hang_up() => (CLIENT_CLOSED, None),
-        (None, Err(error)) if error.is_stall() => (EndReason::StalledOutput.as_str(), None),
-        (None, Err(error)) => ("protocol-error", Some(error.to_string())),
+        (None, Err(error)) => match error.end_reason() {
+            Some(end) => (end.as_str(), None),
+            None => ("protocol-error", Some(error.to_string())),
+        },
     };
     let (bytes_in, bytes_out) = state.bytes();
     let duration_ms = u64::try_from(state.age().as_millis()).unwrap_or(u64::MAX);
@@ -360,7 +364,7 @@ fn log_end(
             channels = state.channels_opened(),
             "disconnected"
         );
-        return;
+        return reason;
     }
     match state.end() {
         // Anybody can cause these by thousands.
@@ -395,6 +399,7 @@ fn log_end(
             | EndReason::UserLimit
             | EndReason::Idle
             | EndReason::StalledOutput
+            | EndReason::RekeyBeforeLogin
             | EndReason::Misbehaved
             | EndReason::Revoked
             | EndReason::Draining
@@ -408,4 +413,5 @@ fn log_end(
             "connection closed before login"
         ),
     }
+    reason
 }

@@ -60,6 +60,28 @@ pub(super) fn version_line(received: &[u8]) -> VersionLine {
     }
 }
 
+/// Says whether a client with this version line copes with announced host keys: OpenSSH's list of
+/// those that do not.
+pub(super) fn takes_announcements(line: &[u8]) -> bool {
+    const BEGINNINGS: [&str; 9] = [
+        "Cisco-1.",
+        "TeraTerm SSH",
+        "TTSSH/1.5.",
+        "TTSSH/2.1",
+        "TTSSH/2.2",
+        "TTSSH/2.3",
+        "TTSSH/2.4",
+        "TTSSH/2.5",
+        "TTSSH/2.6",
+    ];
+    const LAST_OF_TTSSH: [&str; 3] = ["TTSSH/2.70", "TTSSH/2.71", "TTSSH/2.72"];
+    let software = line.splitn(3, |byte| *byte == b'-').nth(2).unwrap_or(line);
+    !BEGINNINGS
+        .iter()
+        .chain(&LAST_OF_TTSSH)
+        .any(|beginning| software.starts_with(beginning.as_bytes()))
+}
+
 /// Says what to offer, once the first packet is complete; `packets` is what follows the line.
 pub(super) fn cipher_offer(packets: &[u8]) -> Option<CipherOffer> {
     let (length, packet) = packets.split_first_chunk::<4>()?;
@@ -196,6 +218,21 @@ mod tests {
         }
         let endless = format!("SSH-2.0-{}", "x".repeat(300));
         assert_eq!(version_line(endless.as_bytes()), VersionLine::Foreign);
+    }
+
+    #[test]
+    fn clients_that_do_not_cope_with_announcements_get_none() {
+        for (line, expected) in [
+            ("SSH-2.0-OpenSSH_9.2p1 Debian-2", true),
+            ("SSH-2.0-TTSSH/2.73 Win32", true),
+            ("SSH-2.0-TTSSH/2.72 Win32", false),
+            ("SSH-2.0-TTSSH/2.58 Win32", false),
+            ("SSH-2.0-Cisco-1.25", false),
+            ("SSH-2.0-Cisco-2.0", true),
+            ("SSH-2.0-", true),
+        ] {
+            assert_eq!(takes_announcements(line.as_bytes()), expected, "{line}");
+        }
     }
 
     proptest! {

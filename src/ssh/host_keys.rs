@@ -5,9 +5,11 @@ use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 
+use russh::host_keys::HostKeys as SigningKeys;
+use russh::keys::key::safe_rng;
 use russh::keys::ssh_key::LineEnding;
 use russh::keys::ssh_key::private::{Ed25519Keypair, KeypairData};
-use russh::keys::{Algorithm, HashAlg, PrivateKey, decode_secret_key};
+use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey, decode_secret_key};
 use zeroize::Zeroizing;
 
 use crate::secret::Secret;
@@ -19,22 +21,30 @@ pub struct HostKey(PrivateKey);
 
 /// The server's keys: at least one, of which clients see the first of each algorithm.
 #[derive(Debug, Clone)]
-pub struct HostKeys(Vec<HostKey>);
+pub struct HostKeys {
+    used: Vec<HostKey>,
+    /// Announced to clients, so that they know them when they are used.
+    next: Vec<HostKey>,
+}
 
 /// Why a host key cannot be used; the caller names the variable or the file.
 #[derive(Debug, thiserror::Error)]
 pub enum HostKeyError {
     #[error("no host key is given: make one with `ssh-keygen -t ed25519 -N '' -f host_key`")]
     Missing,
-    #[error("not a private key in OpenSSH or PKCS#8 form: {0}")]
+    #[error("not a private key in OpenSSH, PKCS#8 or PKCS#1 form: {0}")]
     Unreadable(#[source] russh::keys::Error),
     #[error("the key has a passphrase: remove it with `ssh-keygen -p -N '' -f host_key`")]
     Encrypted,
     #[error(
-        "RSA host keys are not used, because signing with one leaks it over time \
-         (RUSTSEC-2023-0071): make another with `ssh-keygen -t ed25519 -N '' -f host_key`"
+        "an RSA host key needs {least} to {most} bits, found {0}: \
+         make another with `ssh-keygen -t ed25519 -N '' -f host_key`",
+        least = limits::RSA_BITS_MIN,
+        most = limits::RSA_BITS_MAX
     )]
-    Rsa,
+    RsaBits(u32),
+    #[error("the parts of the RSA key do not go together")]
+    RsaParts,
     #[error(
         "{0} host keys are not used: make another with `ssh-keygen -t ed25519 -N '' -f host_key`"
     )]
@@ -58,10 +68,16 @@ impl HostKey {
         if key.is_encrypted() {
             return Err(HostKeyError::Encrypted);
         }
+        if let KeypairData::Rsa(pair) = key.key_data() {
+            let bits = pair.key_size();
+            if !(limits::RSA_BITS_MIN..=limits::RSA_BITS_MAX).contains(&bits) {
+                return Err(HostKeyError::RsaBits(bits));
+            }
+            SigningKeys::new(vec![key.clone()]).map_err(|_| HostKeyError::RsaParts)?;
+        }
         #[expect(clippy::wildcard_enum_match_arm, reason = "non-exhaustive")]
         match key.algorithm() {
-            Algorithm::Ed25519 | Algorithm::Ecdsa { .. } => Ok(Self(key)),
-            Algorithm::Rsa { .. } => Err(HostKeyError::Rsa),
+            Algorithm::Ed25519 | Algorithm::Ecdsa { .. } | Algorithm::Rsa { .. } => Ok(Self(key)),
             other => Err(HostKeyError::Algorithm(other.as_str().into())),
         }
     }
@@ -70,6 +86,22 @@ impl HostKey {
     pub fn load(path: &str) -> Result<Self, HostKeyError> {
         let text = config::read_text(path, limits::CONFIG_FILE_BYTES_MAX)?;
         Self::parse(&Secret::new(text))
+    }
+
+    /// Makes a key of each algorithm that some client needs: ed25519, and ECDSA for those that do
+    /// not know it.
+    pub fn generate_all() -> Result<Vec<Self>, HostKeyError> {
+        Ok(vec![Self::generate()?, Self::generate_ecdsa()?])
+    }
+
+    fn generate_ecdsa() -> Result<Self, HostKeyError> {
+        let algorithm = Algorithm::Ecdsa {
+            curve: EcdsaCurve::NistP256,
+        };
+        let key = PrivateKey::random(&mut safe_rng(), algorithm);
+        let mut key = key.map_err(|_| HostKeyError::Unwritable)?;
+        key.set_comment("portcullis");
+        Ok(Self(key))
     }
 
     /// Makes a new ed25519 key.
@@ -96,19 +128,24 @@ impl HostKey {
         Ok(file.sync_all()?)
     }
 
-    /// Loads the key that is kept in a directory, or makes one and keeps it there.
+    /// Returns the files of the keys that are kept in a directory; what is missing is made.
     ///
     /// # Errors
-    /// The directory or the key cannot be read or written.
-    pub fn kept_in(directory: &str) -> Result<Self, HostKeyError> {
-        let path = format!("{directory}/host_key");
-        if std::fs::exists(&path)? {
-            return Self::load(&path);
-        }
-        std::fs::create_dir_all(directory)?;
-        let key = Self::generate()?;
-        key.save(&path)?;
-        Ok(key)
+    /// The directory or a key cannot be read or written.
+    pub fn kept_in(directory: &str) -> Result<Vec<String>, HostKeyError> {
+        let kept =
+            |name: &str, make: fn() -> Result<Self, HostKeyError>| -> Result<_, HostKeyError> {
+                let path = format!("{directory}/{name}");
+                if !std::fs::exists(&path)? {
+                    std::fs::create_dir_all(directory)?;
+                    make()?.save(&path)?;
+                }
+                Ok(path)
+            };
+        Ok(vec![
+            kept("host_key", Self::generate)?,
+            kept("host_key_ecdsa", Self::generate_ecdsa)?,
+        ])
     }
 
     /// Returns the algorithm's name, such as `ssh-ed25519`.
@@ -149,16 +186,42 @@ impl HostKeys {
         if keys.is_empty() {
             return Err(HostKeyError::Missing);
         }
-        Ok(Self(keys))
+        Ok(Self {
+            used: keys,
+            next: Vec::new(),
+        })
     }
 
-    /// Goes through the keys, for fingerprints.
+    /// Adds keys that are announced to clients and not used yet.
+    #[must_use]
+    pub fn with_next(self, next: Vec<HostKey>) -> Self {
+        Self { next, ..self }
+    }
+
+    /// Goes through the keys in use, for fingerprints.
     pub fn iter(&self) -> impl Iterator<Item = &HostKey> {
-        self.0.iter()
+        self.used.iter()
+    }
+
+    /// Goes through the keys that are only announced.
+    pub fn next_keys(&self) -> impl Iterator<Item = &HostKey> {
+        self.next.iter()
     }
 
     pub(super) fn private_keys(&self) -> Vec<PrivateKey> {
-        self.0.iter().map(|key| key.0.clone()).collect()
+        self.used.iter().map(|key| key.0.clone()).collect()
+    }
+
+    /// What is announced: every key in use, then those to come, each once.
+    pub(super) fn announced(&self) -> SigningKeys {
+        let mut keys: Vec<PrivateKey> = Vec::new();
+        for HostKey(key) in self.used.iter().chain(&self.next) {
+            if !keys.contains(key) {
+                keys.push(key.clone());
+            }
+        }
+        // Each key was tried when it was read.
+        SigningKeys::new(keys).unwrap_or_default()
     }
 }
 
@@ -188,6 +251,9 @@ mod tests {
             &["-t", "ecdsa", "-b", "256", "-N", ""],
             &["-t", "ecdsa", "-b", "521", "-N", ""],
             &["-t", "ecdsa", "-m", "PKCS8", "-N", ""],
+            &["-t", "rsa", "-b", "2048", "-N", ""],
+            &["-t", "rsa", "-b", "2048", "-m", "PEM", "-N", ""],
+            &["-t", "rsa", "-b", "3072", "-m", "PKCS8", "-N", ""],
         ] {
             let (_directory, path) = made_by_ssh_keygen(arguments);
             let key = HostKey::load(&path).unwrap();
@@ -208,10 +274,10 @@ mod tests {
     }
 
     #[test]
-    fn rsa_and_passphrases_are_refused_with_their_remedy() {
-        let (_directory, path) = made_by_ssh_keygen(&["-t", "rsa", "-b", "2048", "-N", ""]);
+    fn short_rsa_keys_and_passphrases_are_refused_with_their_remedy() {
+        let (_directory, path) = made_by_ssh_keygen(&["-t", "rsa", "-b", "1024", "-N", ""]);
         let error = HostKey::load(&path).unwrap_err();
-        assert!(matches!(error, HostKeyError::Rsa), "{error}");
+        assert!(matches!(error, HostKeyError::RsaBits(1024)), "{error}");
         assert!(error.to_string().contains("ssh-keygen -t ed25519"));
 
         let (_directory, path) = made_by_ssh_keygen(&["-t", "ed25519", "-N", "secret"]);

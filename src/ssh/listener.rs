@@ -12,9 +12,10 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::algorithms::Offers;
+use super::algorithms::{Offers, Transport};
 use super::caps::{Caps, Tally};
 use super::connection::{self, Accepted};
+use super::ended::Ended;
 use super::host_keys::HostKeys;
 use super::per_user::{PerUser, UserConnection};
 use super::places::{OverCap, Source};
@@ -23,6 +24,7 @@ use super::state::LINGER;
 use super::subsystem::ServeChannel;
 use crate::auth::Authenticator;
 use crate::clock::Clock;
+use crate::config::Algorithms;
 use crate::idp::UserConfig;
 use crate::limits::{BANNER_BYTES_MAX, LOG_INTERVAL, Limits};
 use crate::seldom::Seldom;
@@ -44,6 +46,7 @@ pub struct Gatehouse {
     limits: Arc<Limits>,
     clock: Arc<dyn Clock>,
     banner: Option<Box<str>>,
+    algorithms: Algorithms,
     offers: RwLock<Arc<Offers>>,
     caps: Arc<Caps>,
     per_user: PerUser,
@@ -57,12 +60,13 @@ pub struct Gatehouse {
     headers: Seldom,
     strangers: Seldom,
     accept_errors: Seldom,
+    ended: Ended,
 }
 
 /// What a [`Gatehouse`] is made of.
 #[derive(Debug)]
 pub struct GatehouseParts {
-    pub host_keys: HostKeys,
+    pub transport: Transport,
     /// Serves the `sftp` channels of those who are in.
     pub channels: Arc<dyn ServeChannel>,
     pub limits: Arc<Limits>,
@@ -76,15 +80,16 @@ impl Gatehouse {
     #[must_use]
     pub fn new(parts: GatehouseParts) -> Arc<Self> {
         let GatehouseParts {
-            host_keys,
+            transport,
             channels,
             limits,
             clock,
             banner,
         } = parts;
-        let offers = Offers::new(&host_keys, &limits);
+        let offers = Offers::new(&transport, &limits);
         Arc::new(Self {
             channels,
+            algorithms: transport.algorithms,
             clock,
             banner: banner.map(|text| shortened(&text).into()),
             offers: RwLock::new(Arc::new(offers)),
@@ -100,12 +105,17 @@ impl Gatehouse {
             headers: Seldom::default(),
             strangers: Seldom::default(),
             accept_errors: Seldom::default(),
+            ended: Ended::default(),
         })
     }
 
     /// Shows new connections other host keys; those that are open keep theirs.
-    pub fn set_host_keys(&self, host_keys: &HostKeys) {
-        let offers = Offers::new(host_keys, &self.limits);
+    pub fn set_host_keys(&self, host_keys: HostKeys) {
+        let transport = Transport {
+            host_keys,
+            algorithms: self.algorithms,
+        };
+        let offers = Offers::new(&transport, &self.limits);
         *self.offers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(offers);
     }
 
@@ -113,6 +123,16 @@ impl Gatehouse {
     #[must_use]
     pub fn tally(&self) -> Tally {
         self.caps.tally()
+    }
+
+    /// Returns how often connections ended for each reason.
+    #[must_use]
+    pub fn ended(&self) -> Vec<(&'static str, u64)> {
+        self.ended.totals()
+    }
+
+    pub(super) fn count_end(&self, reason: &'static str) {
+        self.ended.count(reason);
     }
 
     /// Returns how long a drain may take.

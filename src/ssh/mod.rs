@@ -12,6 +12,7 @@
 //! stuck session, so the listener, the socket ([`stream`]) and the clock ([`state`]) are ours, and
 //! its callbacks never wait for output, window or a session.
 
+pub use self::algorithms::Transport;
 pub use self::caps::Tally;
 pub use self::host_keys::{HostKey, HostKeyError, HostKeys};
 pub use self::listener::{Gatehouse, GatehouseParts, Listener};
@@ -22,6 +23,7 @@ mod algorithms;
 mod callbacks;
 mod caps;
 mod connection;
+mod ended;
 mod greeting;
 mod hello;
 mod host_keys;

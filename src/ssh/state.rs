@@ -38,6 +38,8 @@ pub(super) enum EndReason {
     UserLimit,
     Idle,
     StalledOutput,
+    /// The client asked for a second key exchange before it had logged in.
+    RekeyBeforeLogin,
     /// The client broke a rule that protects the gateway.
     Misbehaved,
     /// The operator took the user's access away.
@@ -60,6 +62,7 @@ impl EndReason {
             Self::UserLimit => "user-limit",
             Self::Idle => "idle",
             Self::StalledOutput => "stalled-output",
+            Self::RekeyBeforeLogin => "rekey-before-login",
             Self::Misbehaved => "misbehaved",
             Self::Revoked => "revoked",
             Self::Draining => "draining",

@@ -44,7 +44,8 @@ const IMPORT_EXCEPTIONS: &[(&str, &str)] = &[];
 
 /// The one place of each foreign crate that stands for a boundary.
 const HOMES: &[(&str, &[&str])] = &[
-    ("russh", &["src/ssh/", "src/cli/probe/"]),
+    ("russh", &["src/ssh/"]),
+    ("russh_original", &["src/cli/probe/"]),
     ("russh_sftp", &["src/cli/probe/"]),
     ("aws_config", &["src/storage/", "src/idp/aws.rs"]),
     (

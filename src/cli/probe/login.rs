@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use russh::client::{self, AuthResult, Handle};
-use russh::keys::ssh_key::PublicKey;
-use russh::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
+use russh_original::client::{self, AuthResult, Handle};
+use russh_original::keys::ssh_key::PublicKey;
+use russh_original::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use russh_sftp::client::RawSftpSession;
 use tokio::net::TcpStream;
 
@@ -81,7 +81,7 @@ impl Session {
     pub(super) async fn close(self) {
         let Self { sftp, ssh } = self;
         drop(sftp);
-        let reason = russh::Disconnect::ByApplication;
+        let reason = russh_original::Disconnect::ByApplication;
         drop(ssh.disconnect(reason, "probe done", "").await);
     }
 }
@@ -105,7 +105,7 @@ async fn connect(target: &Target) -> Result<TcpStream, String> {
 }
 
 async fn log_in(ssh: &mut Handle<Client>, user: &str, proof: &Proof) -> Result<(), String> {
-    let failed = |error: russh::Error| format!("the connection ended: {error}");
+    let failed = |error: russh_original::Error| format!("the connection ended: {error}");
     let mut tried = Vec::new();
     if let Some(identity) = &proof.identity {
         let hash = match identity.algorithm().is_rsa() {
@@ -141,7 +141,8 @@ async fn log_in(ssh: &mut Handle<Client>, user: &str, proof: &Proof) -> Result<(
 }
 
 async fn begin_sftp(ssh: &Handle<Client>, patience: Duration) -> Result<RawSftpSession, String> {
-    let refused = |error: russh::Error| format!("the server gives no SFTP session: {error}");
+    let refused =
+        |error: russh_original::Error| format!("the server gives no SFTP session: {error}");
     let channel = ssh.channel_open_session().await.map_err(refused)?;
     channel
         .request_subsystem(true, "sftp")
@@ -179,7 +180,7 @@ impl Client {
             )),
             Trust::KnownHosts(file) => {
                 let (host, port) = (&self.target.host, self.target.port);
-                match russh::keys::check_known_hosts_path(host, port, key, file) {
+                match russh_original::keys::check_known_hosts_path(host, port, key, file) {
                     Ok(true) => Ok(()),
                     Ok(false) => Err(format!("{file} does not know the server's key {shown}")),
                     Err(error) => Err(format!(
@@ -192,7 +193,7 @@ impl Client {
 }
 
 impl client::Handler for Client {
-    type Error = russh::Error;
+    type Error = russh_original::Error;
 
     async fn check_server_key(
         &mut self,

@@ -315,7 +315,7 @@ fn proof(options: &Options) -> Result<Proof, Failure> {
     let identity = match &options.identity {
         None => None,
         Some(path) => {
-            let key = russh::keys::load_secret_key(path, None);
+            let key = russh_original::keys::load_secret_key(path, None);
             let key = key.map_err(|error| Failure::Usage(format!("--identity {path}: {error}")))?;
             Some(key.into())
         }

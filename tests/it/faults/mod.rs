@@ -160,7 +160,9 @@ impl Stage {
             caches: Vec::new(),
             throttle: ThrottleSettings::default(),
             history: Arc::new(LoginHistory::new(Duration::from_secs(900))),
-            host_keys: HostKeys::new(vec![HostKey::generate().unwrap()]).unwrap(),
+            transport: HostKeys::new(vec![HostKey::generate().unwrap()])
+                .unwrap()
+                .into(),
             stores,
             limits: set.limits,
             metrics,

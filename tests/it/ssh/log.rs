@@ -6,7 +6,9 @@ use std::sync::{Mutex, PoisonError};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
+use super::raw::{CHANNEL_FAILURE, REQUEST_FAILURE, RawClient};
 use super::*;
 
 /// Keeps what is logged on this thread while it lives.
@@ -22,6 +24,17 @@ impl Log {
             .with_writer(log.clone())
             .finish();
         (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    /// Keeps what the product logs with this filter, the lines of libraries included.
+    pub(super) fn filtered(filter: &str) -> (Self, tracing::subscriber::DefaultGuard) {
+        let log = Self::default();
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter(portcullis::telemetry::parse_filter(filter).unwrap())
+            .with_ansi(false)
+            .with_writer(log.clone())
+            .finish();
+        (log, subscriber.set_default())
     }
 
     /// The lines that contain `needle`.
@@ -114,4 +127,50 @@ async fn a_user_leaves_one_line_with_totals_and_the_password_none() {
     let bytes_in: u64 = bytes_in.split(' ').next().unwrap().parse().unwrap();
     assert!(bytes_in > 100_000, "{line}");
     assert!(log.lines(PASSWORD).is_empty());
+}
+
+/// A client does, as often as it likes, what the SSH library has a warning for.
+async fn oddities(server: &Server) {
+    let mut client = RawClient::user(server.address).await;
+    let channel = client.open_channel().await;
+    for name in [
+        "simple@putty.projects.tartarus.org",
+        "winadj@putty.projects.tartarus.org",
+        &"x".repeat(30_000),
+    ] {
+        client.channel_request(channel, name, false).await;
+        for _ in 0..10 {
+            client.channel_request(channel, name, true).await;
+            let answer = client.receive().await.unwrap();
+            assert_eq!(answer, [CHANNEL_FAILURE, 0, 0, 0, 0]);
+        }
+    }
+    for _ in 0..10 {
+        client.send(&[REQUEST_FAILURE]).await;
+    }
+    drop(client);
+    server.idle().await;
+}
+
+#[tokio::test]
+async fn a_client_cannot_fill_the_log() {
+    let (log, guard) = Log::filtered("info");
+    let server = Server::start().await;
+    oddities(&server).await;
+    assert_eq!(log.lines(" WARN "), [""; 0]);
+    assert_eq!(log.lines(" ERROR "), [""; 0]);
+    let info = log.lines(" INFO ");
+    assert!(info.len() < 5, "{info:?}");
+    assert_eq!(log.lines("russh"), [""; 0]);
+    drop(guard);
+
+    // Who wants to read the library's lines, reads in each whose connection it is about.
+    let (log, _guard) = Log::filtered("info,russh=debug");
+    oddities(&server).await;
+    let lines = log.lines("unknown channel request");
+    assert_eq!(lines.len(), 33);
+    for line in lines {
+        assert!(line.contains("session_id=\""));
+        assert!(line.contains("user=\"alice\""));
+    }
 }

@@ -12,13 +12,14 @@ use futures_util::future::BoxFuture;
 use portcullis::auth::{AuthSettings, AuthenticatedUser, Authenticator, ThrottleSettings};
 use portcullis::budget::Gate;
 use portcullis::clock::SystemClock;
+use portcullis::config::Algorithms;
 use portcullis::idp::{Credential, IdentityProvider, Judged, Question, UserConfig};
 use portcullis::limits::Limits;
 use portcullis::refusal::Reason;
 use portcullis::session::{Inbound as _, Outbound as _};
 use portcullis::ssh::{
     ChannelInbound, ChannelOutbound, Gatehouse, GatehouseParts, HostKey, HostKeys, Listener,
-    ProxyProtocol, ServeChannel,
+    ProxyProtocol, ServeChannel, Transport,
 };
 use portcullis::vfs::{Access, HomeDirectory};
 use russh::client;
@@ -38,11 +39,14 @@ mod channels;
 mod deadlines;
 mod drain;
 mod hardware_keys;
+mod host_keys;
 mod log;
 mod login;
 mod openssh;
 mod places;
+mod protocol;
 mod proxied;
+mod raw;
 
 const USER: &str = "alice";
 const PASSWORD: &str = "correct horse";
@@ -60,6 +64,15 @@ struct Server {
     directory: tempfile::TempDir,
 }
 
+/// What few tests change.
+#[derive(Default)]
+struct Setup {
+    algorithms: Algorithms,
+    /// Others than the one that is made.
+    host_keys: Option<HostKeys>,
+    proxy: ProxyProtocol,
+}
+
 impl Server {
     async fn start() -> Self {
         Self::start_with(|_| {}, AuthSettings::default()).await
@@ -70,7 +83,7 @@ impl Server {
     }
 
     async fn start_with(adjust: impl FnOnce(&mut Limits), settings: AuthSettings) -> Self {
-        Self::behind(ProxyProtocol::Off, adjust, settings).await
+        Self::set_up(adjust, settings, Setup::default()).await
     }
 
     /// Expects what a load balancer sends first.
@@ -78,6 +91,18 @@ impl Server {
         proxy: ProxyProtocol,
         adjust: impl FnOnce(&mut Limits),
         settings: AuthSettings,
+    ) -> Self {
+        let setup = Setup {
+            proxy,
+            ..Setup::default()
+        };
+        Self::set_up(adjust, settings, setup).await
+    }
+
+    async fn set_up(
+        adjust: impl FnOnce(&mut Limits),
+        settings: AuthSettings,
+        setup: Setup,
     ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut limits = Limits {
@@ -102,7 +127,12 @@ impl Server {
         ));
         let host_key = HostKey::generate().unwrap();
         let gatehouse = Gatehouse::new(GatehouseParts {
-            host_keys: HostKeys::new(vec![host_key.clone()]).unwrap(),
+            transport: Transport {
+                host_keys: setup
+                    .host_keys
+                    .unwrap_or_else(|| HostKeys::new(vec![host_key.clone()]).unwrap()),
+                algorithms: setup.algorithms,
+            },
             channels: Arc::new(Echo),
             limits,
             clock,
@@ -114,7 +144,7 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let mut serving = JoinSet::new();
-        let listener = listener.with_proxy(proxy);
+        let listener = listener.with_proxy(setup.proxy);
         let receiving = listener.serve(Arc::clone(&gatehouse), authenticator, stop.clone());
         let draining = Arc::clone(&gatehouse);
         serving.spawn(async move {

@@ -1,0 +1,90 @@
+//! Host keys out of files, which are read again when they change.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+
+use crate::config::Config;
+use crate::idp::follow::{Followed, Seen};
+use crate::ssh::{Gatehouse, HostKey, HostKeys};
+
+/// Where the host keys are.
+#[derive(Debug)]
+pub(super) struct HostKeyFiles {
+    used: Vec<String>,
+    next: Vec<String>,
+}
+
+impl HostKeyFiles {
+    /// Finds the files; with a state directory and none configured, keys are made and kept there.
+    pub(super) fn of(config: &Config) -> anyhow::Result<Self> {
+        let mut used = config.host_key_files.clone();
+        if used.is_empty() {
+            let Some(state) = &config.state_directory else {
+                bail!("no host key: set host_key_files, or state_directory to have one made");
+            };
+            used = HostKey::kept_in(state)?;
+        }
+        Ok(Self {
+            used,
+            next: config.ssh.host_key_next_files.clone(),
+        })
+    }
+
+    /// Reads all of them and says so in the log.
+    pub(super) fn read(&self) -> anyhow::Result<HostKeys> {
+        let load = |path: &String| HostKey::load(path).with_context(|| format!("host key {path}"));
+        let used = self.used.iter().map(load).collect::<Result<_, _>>()?;
+        let next = self.next.iter().map(load).collect::<Result<_, _>>()?;
+        let keys = HostKeys::new(used)?.with_next(next);
+        for key in keys.iter() {
+            let (algorithm, fingerprint) = (key.algorithm(), key.fingerprint());
+            tracing::info!(algorithm, fingerprint, "host key");
+        }
+        for key in keys.next_keys() {
+            let (algorithm, fingerprint) = (key.algorithm(), key.fingerprint());
+            tracing::info!(algorithm, fingerprint, "host key to come");
+        }
+        Ok(keys)
+    }
+
+    /// Gives what changes to new connections.
+    pub(super) fn followed(self, gatehouse: Arc<Gatehouse>) -> FollowedHostKeys {
+        let paths = [self.used.clone(), self.next.clone()].concat();
+        FollowedHostKeys {
+            seen: Seen::now(&paths),
+            paths,
+            files: self,
+            gatehouse,
+        }
+    }
+}
+
+/// Host keys that new connections are shown.
+#[derive(Debug)]
+pub(super) struct FollowedHostKeys {
+    files: HostKeyFiles,
+    paths: Vec<String>,
+    seen: Seen,
+    gatehouse: Arc<Gatehouse>,
+}
+
+impl Followed for FollowedHostKeys {
+    fn reload_if_changed(&self) -> bool {
+        let changed = self.seen.changed(&self.paths);
+        if changed {
+            self.reload();
+        }
+        changed
+    }
+
+    fn reload(&self) {
+        match self.files.read() {
+            Ok(keys) => self.gatehouse.set_host_keys(keys),
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::error!(error, "the host keys cannot be read: the old ones stay");
+            }
+        }
+    }
+}
