@@ -1,0 +1,55 @@
+"""How an attack is written: a function of the scene, registered with what must hold beside it."""
+
+import dataclasses
+
+from scene import STRANGER
+
+# What a gateway may take that serves twenty sessions and is attacked, unless an attack says less.
+PEAK_MIB_MAX = 320
+
+
+@dataclasses.dataclass
+class Attack:
+    """One attack, or one variant of it."""
+
+    name: str
+    hostile: object
+    check: object
+    settings: dict = dataclasses.field(default_factory=dict)
+    service: dict = dataclasses.field(default_factory=dict)
+    peak_mib_max: int = PEAK_MIB_MAX
+    # Bytes of the log beyond the lines of the honest sessions.
+    log_bytes_max: int = 1024 * 1024
+    # Seconds of the hostile phase: in the short form and in the long one.
+    seconds: tuple = (5, 60)
+    # How many in a hundred honest rounds may fail to get in.
+    lost_logins_percent_max: int = 0
+    # Half of the honest users of a hostile phase were never seen before.
+    newcomers: bool = False
+    # Further users whom the service knows.
+    users: tuple = ()
+    long_only: bool = False
+    log_format: str = "json"
+
+    @property
+    def what(self):
+        return (self.hostile.__doc__ or "").strip().splitlines()[0]
+
+
+ATTACKS = []
+
+
+def attack(name, *, check, **fields):
+    """Registers an attack; the decorated function is the hostile client, `check` what must hold.
+
+    The hostile client returns when `scene.over()`; what it did, it counts in `scene.acts`.
+    """
+
+    def register(hostile):
+        ATTACKS.append(Attack(name, hostile, check, **fields))
+        return hostile
+
+    return register
+
+
+__all__ = ["ATTACKS", "STRANGER", "Attack", "attack"]
