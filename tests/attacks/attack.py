@@ -5,7 +5,9 @@ import dataclasses
 from scene import STRANGER
 
 # What a gateway may take that serves twenty sessions and is attacked, unless an attack says less.
-PEAK_MIB_MAX = 320
+PEAK_MIB_MAX = 160
+# Acts that may have a line each; whatever else is done must not make the log grow.
+WITH_A_LINE = ("passwords", "guesses", "names", "keys refused", "logins", "old passwords")
 
 
 @dataclasses.dataclass
@@ -18,8 +20,9 @@ class Attack:
     settings: dict = dataclasses.field(default_factory=dict)
     service: dict = dataclasses.field(default_factory=dict)
     peak_mib_max: int = PEAK_MIB_MAX
-    # Bytes of the log beyond the lines of the honest sessions.
-    log_bytes_max: int = 1024 * 1024
+    # Bytes of the log in each hostile phase, beyond the lines of honest sessions and of acts.
+    log_bytes_max: int = 256 * 1024
+    with_a_line: tuple = WITH_A_LINE
     # Seconds of the hostile phase: in the short form and in the long one.
     seconds: tuple = (5, 60)
     # How many in a hundred honest rounds may fail to get in.

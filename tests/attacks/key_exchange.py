@@ -10,40 +10,49 @@ the connection, and neither the memory nor the log grows with them.
 
 import os
 import struct
+import time
 
 from attack import attack
 from wire import CURVE, GROUP_14, GROUP_16, IGNORE, KEXINIT, Closed
 
 THREADS = 6
 PACKET_BYTES = 256 * 1024
+# A connection that breaks the protocol has a line, whatever it broke.
+CONNECTIONS = ("connections", "pieces of garbage")
 
 
-def again(scene, kex):
-    """One connection after another: the same key exchange for as long as it is served."""
+def again(scene, first, then):
+    """One connection after another: key exchanges for as long as they are served."""
     while not scene.over():
-        done = 0
+        done, kex = 0, first
         try:
             with scene.wire() as wire:
                 wire.hello()
                 scene.act("connections")
-                while not scene.over():
+                # The second one is tried however long the first took.
+                while done < 2 or not scene.over():
                     wire.exchange(kex)
-                    done += 1
                     scene.act(f"key exchanges, {kex.split('-sha')[0]}")
+                    done, kex = done + 1, then
         except Closed:
-            pass
+            time.sleep(0.05)
         scene.most = max(getattr(scene, "most", 0), done)
 
 
 def finite_field(scene):
     """e = 2 in the groups 16 and 14, again and again before login."""
-    kinds = [GROUP_16, GROUP_14] * (THREADS // 2)
-    scene.at_once(*(lambda kex=kex: again(scene, kex) for kex in kinds))
+    kinds = [(GROUP_16, GROUP_16), (GROUP_14, GROUP_14), (GROUP_14, CURVE)] * (THREADS // 3)
+    scene.at_once(*(lambda kinds=kinds: again(scene, *kinds) for kinds in kinds))
 
 
 def curves(scene):
     """A cheap key exchange, again and again before login."""
-    scene.at_once(*(lambda: again(scene, CURVE) for _ in range(THREADS)))
+    scene.at_once(*(lambda: again(scene, CURVE, CURVE) for _ in range(THREADS // 2)))
+
+
+def everything(scene):
+    """Finite-field groups, second key exchanges and garbage side by side."""
+    scene.at_once(lambda: finite_field(scene), lambda: curves(scene), lambda: garbage(scene))
 
 
 def no_finite_field(scene):
@@ -57,16 +66,6 @@ def one_each(scene):
     scene.expect_equal(scene.most, 1, "key exchanges of one connection before login")
 
 
-attack("key exchange: e = 2, by default", check=no_finite_field, seconds=(4, 60))(finite_field)
-attack(
-    "key exchange: e = 2 where groups are allowed",
-    check=one_each,
-    settings={"ssh.algorithms": "compatible"},
-    seconds=(4, 60),
-)(finite_field)
-attack("key exchange: again before login", check=one_each, seconds=(3, 60))(curves)
-
-
 def garbage(scene):
     """Offers that are none, and packets of 256 KiB, before and after the first key exchange."""
     kinds = [nonsense, cut_short, long_names, large_first, large_later, lying_length]
@@ -77,12 +76,12 @@ def sends(scene, kind):
     while not scene.over():
         try:
             with scene.wire(seconds=5) as wire:
-                scene.act("connections")
+                scene.act("pieces of garbage")
                 wire.hello()
                 kind(scene, wire)
                 wire.receive()
         except Closed:
-            pass
+            time.sleep(0.05)
 
 
 def nonsense(_, wire):
@@ -122,12 +121,33 @@ def lying_length(_, wire):
 
 
 def garbage_is_nothing(scene):
-    scene.expect(scene.acts["connections"] >= 20, "hardly any garbage was sent")
+    scene.expect(scene.acts["pieces of garbage"] >= 6, "hardly any garbage was sent")
+
+
+def all_of_it(scene):
+    no_finite_field(scene)
+    one_each(scene)
+    garbage_is_nothing(scene)
 
 
 attack(
-    "key exchange: garbage and large packets",
-    check=garbage_is_nothing,
-    peak_mib_max=256,
+    "key exchange: groups, second ones and garbage, by default",
+    check=all_of_it,
+    with_a_line=CONNECTIONS,
+    seconds=(5, 60),
+)(everything)
+attack(
+    "key exchange: e = 2 where groups are allowed",
+    check=one_each,
+    with_a_line=CONNECTIONS,
+    settings={"ssh.algorithms": "compatible"},
     seconds=(4, 60),
-)(garbage)
+)(finite_field)
+for hostile, check in ((curves, one_each), (garbage, garbage_is_nothing)):
+    attack(
+        f"key exchange: {hostile.__name__} alone",
+        check=check,
+        with_a_line=CONNECTIONS,
+        seconds=(4, 60),
+        long_only=True,
+    )(hostile)

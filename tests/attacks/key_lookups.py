@@ -9,6 +9,7 @@ long the first refusal takes for a name that exists and for one that does not is
 """
 
 import base64
+import hashlib
 import secrets
 import statistics
 import time
@@ -19,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from scene import STRANGER, STRANGERS
 from wire import Closed, string
 
-NAMES = 300
+NAMES, NAMES_MIN = 300, 200
 # A source that fails with a hundred names is locked out by passwords; look-ups get no more.
 NAMES_ASKED_MAX = 100
 CONNECTIONS = 10
@@ -40,7 +41,8 @@ def invents_names(scene):
 
 
 def invents(scene):
-    while not scene.over() and scene.acts["names"] < NAMES * scene.hostile_phases:
+    most, least = NAMES * scene.hostile_phases, NAMES_MIN * scene.hostile_phases
+    while scene.acts["names"] < (least if scene.over() else most):
         try:
             with scene.wire() as wire:
                 wire.ready()
@@ -48,7 +50,7 @@ def invents(scene):
                     scene.act("names")
                     wire.offer_key(f"invented-{secrets.token_hex(4)}", KIND, random_key())
         except Closed:
-            pass
+            time.sleep(0.01)
 
 
 def compare_times(scene):
@@ -91,7 +93,7 @@ def random_key():
 
 
 def fingerprint(blob):
-    digest = base64.b64encode(__import__("hashlib").sha256(blob).digest()).decode()
+    digest = base64.b64encode(hashlib.sha256(blob).digest()).decode()
     return "SHA256:" + digest.rstrip("=")
 
 
@@ -99,7 +101,7 @@ def few_questions_and_a_line_each(scene):
     asked = {row[0] for row in scene.questions(source=STRANGER)}
     asked = [name for name in asked if name.startswith("invented-")]
     tried, most = scene.acts["names"], NAMES_ASKED_MAX * scene.hostile_phases
-    scene.expect(tried >= 2 * NAMES_ASKED_MAX, f"only {tried} names were tried")
+    scene.expect(tried >= NAMES_MIN, f"only {tried} names were tried")
     scene.note(f"{tried} invented names were tried, {len(asked)} were asked about")
     refused = scene.log.logins(source_ip=STRANGERS[2], user="honest05")
     scene.expect(len(asked) <= most, f"{len(asked)} invented names were asked about; allowed: {most}")

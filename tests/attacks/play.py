@@ -8,7 +8,7 @@ from cases import expect
 from facts import settles
 from gateway import finish
 from processes import Failed
-from scene import PASSWORD, Scene
+from scene import PASSWORD, SESSIONS, Scene
 
 # Sockets to the identity provider: as many as questions may be under way.
 QUESTIONS_MAX = 64
@@ -16,8 +16,9 @@ QUESTIONS_MAX = 64
 S3_CONNECTIONS_MAX = 128
 OTHER_DESCRIPTORS_SLACK = 4
 SETTLE_SECONDS_MAX = 20
-# What one round of an honest session writes to the log.
+# What one round of an honest session writes to the log, and one act that may have a line.
 ROUND_LOG_BYTES_MAX = 4 * 1024
+LINE_BYTES_MAX = 1_536
 
 
 @dataclasses.dataclass
@@ -76,7 +77,7 @@ def play(attack, binary, directory, *, long=False, rounds=1, asserting=True):
 
 def run_phase(scene, attack, long):
     """One phase beside the honest sessions, with the hostile client or without."""
-    seconds = (10 if long else 2) if attack is None else attack.seconds[long]
+    seconds = (10 if long else 1.5) if attack is None else attack.seconds[long]
     name = "quiet" if attack is None else f"hostile{scene.hostile_phases}"
     scene.hostile_phases += attack is not None
     cpu, began = scene.process.cpu_seconds(), time.monotonic()
@@ -173,7 +174,9 @@ def bounded(scene, played):
     expect(peak <= attack.peak_mib_max, f"{peak:.0f} MiB; allowed: {attack.peak_mib_max}")
     rounds = played.rounds(hostile=False) + played.rounds(hostile=True)
     hostile_phases = sum(phase.hostile for phase in played.phases)
-    most = attack.log_bytes_max * hostile_phases + rounds * ROUND_LOG_BYTES_MAX
+    acts = sum(scene.acts[what] for what in attack.with_a_line)
+    most = attack.log_bytes_max * hostile_phases + acts * LINE_BYTES_MAX
+    most += (rounds + SESSIONS) * ROUND_LOG_BYTES_MAX
     expect(log <= most, f"{log:,} bytes of log; allowed: {most:,}")
     expect(PASSWORD not in scene.log.text(), "the log holds a password")
 

@@ -48,6 +48,6 @@ attack(
     "slow questions: five seconds for names that nobody has",
     check=questions_are_bounded,
     service={"unknown_delay": SLOW_SECONDS},
-    settings={"limits.login_grace_seconds": 20, "identity.total_timeout_ms": 8_000},
-    seconds=(8, 60),
+    settings={"limits.login_grace_seconds": 12, "identity.total_timeout_ms": 6_000},
+    seconds=(6, 60),
 )(asks_slowly)

@@ -92,6 +92,9 @@ attack(
         "identity.cache_seconds": CACHE_SECONDS,
         "identity.cache_stale_seconds": 3_600,
         "limits.refusal_delay_ms": 50,
+        # They are to be kept out by the answer, not by a lock-out.
+        "login.failures_max": 100_000,
+        "login.failures_per_source_max": 100_000,
     },
     # Every name but those of users is poisoned: the service fails at what it cannot look up.
     service={"poison": 500, "unknown": 500},
