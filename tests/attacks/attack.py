@@ -2,8 +2,6 @@
 
 import dataclasses
 
-from scene import STRANGER
-
 # What a gateway may take that serves twenty sessions and is attacked, unless an attack says less.
 PEAK_MIB_MAX = 160
 # Acts that may have a line each; whatever else is done must not make the log grow.
@@ -24,7 +22,7 @@ class Attack:
     log_bytes_max: int = 256 * 1024
     with_a_line: tuple = WITH_A_LINE
     # Seconds of the hostile phase: in the short form and in the long one.
-    seconds: tuple = (5, 60)
+    seconds: tuple = (4, 60)
     # How many in a hundred honest rounds may fail to get in.
     lost_logins_percent_max: int = 0
     # Half of the honest users of a hostile phase were never seen before.
@@ -54,5 +52,3 @@ def attack(name, *, check, **fields):
 
     return register
 
-
-__all__ = ["ATTACKS", "STRANGER", "Attack", "attack"]

@@ -23,7 +23,7 @@ FAILURES_MAX = 3
 TARGETS = {"target": SERVICE_SECONDS / 2, "mallory": TOTAL_TIMEOUT_SECONDS + 0.5}
 # The right one comes long after the lock-out.
 GUESSES = [f"guess-{number:02}" for number in range(16)] + [PASSWORD] + ["last-1", "last-2"]
-APART_SECONDS = 0.2
+APART_SECONDS = 0.1
 
 
 def just_before_the_end(scene):

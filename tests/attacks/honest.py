@@ -41,7 +41,7 @@ class Session:
     def rounds(self, over):
         """Runs rounds until told to stop; a round that was begun is finished."""
         pause = self.plan["pause"]
-        over.wait(pause * self.row["number"] / 20)  # not all at the same moment
+        over.wait(self.row["number"] / 20)  # not all at the same moment
         done = 0
         while done < ROUNDS_MIN or not over.is_set():
             self.round(done)

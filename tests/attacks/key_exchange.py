@@ -134,7 +134,7 @@ attack(
     "key exchange: groups, second ones and garbage, by default",
     check=all_of_it,
     with_a_line=CONNECTIONS,
-    seconds=(5, 60),
+    seconds=(4, 60),
 )(everything)
 attack(
     "key exchange: e = 2 where groups are allowed",

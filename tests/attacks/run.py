@@ -28,7 +28,7 @@ from play import play  # noqa: E402
 import every  # noqa: E402,F401 - registers every attack
 
 # The long form has as many phases without and with the hostile client, in turn.
-LONG_ROUNDS = 3
+LONG_ROUNDS = 2
 ATTACK_SECONDS_MAX = 1_200
 
 

@@ -71,7 +71,7 @@ def nobody_comes_back(scene):
     scene.deadline = time.monotonic() + 60
     stale_before = stale(scene)
     failed = [row["user"] for row in plan if row["user"] in out and not honest_login(scene, row)]
-    scene.expect(not failed, f"in a real outage {len(failed)} of {len(out)} are refused: {failed[:5]}")
+    scene.expect(not failed, f"in an outage {len(failed)} of {len(out)} are refused: {failed[:5]}")
     scene.expect(stale(scene) > stale_before, "no older answer was counted")
     back = [user for user in REMOVED if logs_in(scene, user)]
     scene.expect(not back, f"in a real outage removed users come in: {back}")
@@ -99,5 +99,5 @@ attack(
     # Every name but those of users is poisoned: the service fails at what it cannot look up.
     service={"poison": 500, "unknown": 500},
     users=(*REMOVED, BROKEN),
-    seconds=(6, 30),
+    seconds=(5, 30),
 )(comes_back)

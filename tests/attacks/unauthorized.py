@@ -52,6 +52,6 @@ for status in (401, 403):
         check=the_pair_is_locked,
         settings={"login.failures_max": FAILURES_MAX, "limits.refusal_delay_ms": 20},
         service={"wrong": status},
-        seconds=(4, 20),
+        seconds=(3, 20),
         long_only=status == 403,
     )(guesses)
