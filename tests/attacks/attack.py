@@ -32,10 +32,6 @@ class Attack:
     long_only: bool = False
     log_format: str = "json"
 
-    @property
-    def what(self):
-        return (self.hostile.__doc__ or "").strip().splitlines()[0]
-
 
 ATTACKS = []
 

@@ -12,7 +12,7 @@ from processes import Failed
 TICKS = os.sysconf("SC_CLK_TCK")
 SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$")
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
-ESTABLISHED, LISTENING = "01", "0A"
+LISTENING = "0A"
 # Gauges that are 0 when nobody is there.
 LEFT_OVER = (
     "portcullis_connections_open",

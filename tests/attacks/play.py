@@ -3,6 +3,7 @@
 import dataclasses
 import statistics
 import time
+import traceback
 
 from cases import expect
 from facts import settles
@@ -57,12 +58,12 @@ def play(attack, binary, directory, *, long=False, rounds=1, asserting=True):
     """Plays one attack against a gateway of its own; never raises what it finds wrong."""
     began, played = time.monotonic(), Played(attack)
     directory.mkdir()
-    scene = Scene(binary, directory, attack, long=long)
+    scene, before = Scene(binary, directory, attack, long=long), None
     try:
         with scene.started():
-            for number in range(rounds):
+            for _ in range(rounds):
                 played.phases.append(run_phase(scene, None, long))
-                before = scene.process.descriptors(ports(scene)) if number == 0 else before
+                before = before or scene.process.descriptors(ports(scene))
                 played.phases.append(run_phase(scene, attack, long))
             if asserting:
                 collect(played, scene, before)
@@ -71,6 +72,9 @@ def play(attack, binary, directory, *, long=False, rounds=1, asserting=True):
                 guarded(played, lambda: finish(scene.gateway))
     except Failed as error:
         played.wrong.append(str(error))
+    except Exception:  # one broken attack must not hide the others
+        trace = traceback.format_exc().splitlines(keepends=True)[-8:]
+        played.wrong.append("".join(trace).strip())
     played.seconds = time.monotonic() - began
     return played
 

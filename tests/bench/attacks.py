@@ -47,14 +47,14 @@ def main():
 
 def row(played):
     """One line of the table."""
+    if played.wrong:
+        sys.exit(f"{played.attack.name}: {'; '.join(played.wrong)}")
     cells = [cell(played, step) for step in STEPS]
     without, under = (
         statistics.median(phase.cpu_seconds / phase.seconds for phase in phases)
         for phases in halves(played)
     )
-    wrong = f" ({'; '.join(played.wrong)})" if played.wrong else ""
-    processor = f"{without:.0%} / {under:.0%}"
-    return f"| {played.attack.name}{wrong} | {' | '.join(cells)} | {processor} |"
+    return f"| {played.attack.name} | {' | '.join(cells)} | {without:.0%} / {under:.0%} |"
 
 
 def halves(played):
