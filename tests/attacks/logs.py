@@ -55,10 +55,10 @@ def forges(scene, text):
     scene.act("forgeries", 4)
     scene.tries(text[:100], ["any"])
     for version in (text.replace("\n", " "), text):
-        with contextlib.suppress(Closed), scene.wire(seconds=3) as wire:
+        with contextlib.suppress(Closed), scene.wire(seconds=2) as wire:
             wire.ours = b"SSH-2.0-" + version.encode()[:200]
             wire.ready().password("mallory", "wrong")
-    with contextlib.suppress(Closed), scene.wire(seconds=3) as wire:
+    with contextlib.suppress(Closed), scene.wire(seconds=2) as wire:
         wire.ready()
         wire.send(bytes([DISCONNECT]) + (11).to_bytes(4, "big") + string(text) + string(""))
         wire.receive()
