@@ -35,7 +35,7 @@ def invented():
 
 
 def poisoned():
-    return "mallory", POISON
+    return f"anybody-{secrets.token_hex(4)}", POISON
 
 
 def guessed():
@@ -65,7 +65,11 @@ attack(
     "breaker: a service that fails at some questions",
     check=breaker_stays_shut,
     newcomers=True,
-    settings={"identity.total_timeout_ms": 2_000, "identity.connect_timeout_ms": 1_000},
+    settings={
+        "identity.total_timeout_ms": 2_000,
+        "identity.connect_timeout_ms": 1_000,
+        "limits.refusal_delay_ms": 50,
+    },
     service={"unknown": 404, "wrong": 502, "poison": 500, "hangs": ["hanging"]},
 )(unhealthy)
 

@@ -177,6 +177,10 @@ class Scene:
         """Whether the hostile phase is at its end."""
         return time.monotonic() > self.deadline
 
+    def prepared(self):
+        """The hostile phase begins now: what was done before was not yet the attack."""
+        self.deadline = time.monotonic() + self.attack.seconds[self.long]
+
     def act(self, what, count=1):
         with self.lock:
             self.acts[what] += count

@@ -50,7 +50,7 @@ for status in (401, 403):
     attack(
         f"unauthorized: a service that answers {status} to wrong passwords",
         check=the_pair_is_locked,
-        settings={"login.failures_max": FAILURES_MAX, "limits.refusal_delay_ms": 20},
+        settings={"login.failures_max": FAILURES_MAX, "limits.refusal_delay_ms": 5},
         service={"wrong": status},
         seconds=(3, 20),
         long_only=status == 403,
