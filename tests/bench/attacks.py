@@ -21,6 +21,7 @@ sys.path[:0] = [str(REPOSITORY / "tests/attacks"), str(REPOSITORY / "tests/clien
 
 from attack import ATTACKS  # noqa: E402
 from play import play  # noqa: E402
+from scene import PHASES_MAX  # noqa: E402
 
 import every  # noqa: E402,F401 - registers every attack
 
@@ -30,7 +31,7 @@ STEPS = ("login", "upload", "listing", "download")
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--binary", default=REPOSITORY / "target/release/portcullis")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3, choices=range(1, PHASES_MAX + 1))
     parser.add_argument("--only", default="", help="attacks whose name holds this text")
     options = parser.parse_args()
     binary = pathlib.Path(options.binary).resolve()
