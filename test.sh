@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Every check there is: ./test.sh; the ones to run while working: ./test.sh quick.
+# Every check there is: ./test.sh; the ones to run while working: ./test.sh quick; every check and
+# then every attack in its long form, an hour more: ./test.sh long.
 # With CI=1 an example of an identity provider that cannot run is a failure.
 # One profile throughout, the one of `cargo run --release`: what one step built, the next one takes.
 set -euo pipefail
@@ -92,8 +93,14 @@ everything() {
     cargo test --locked --release --test it -- storage_contract roles_external
   step binaries cargo build --locked --release --workspace
   step 'real clients' python tests/clients/run.py --binary target/release/portcullis
+  step attacks python -B tests/attacks/run.py --binary target/release/portcullis
   step chart chart
   step 'dependency rules' deny
+}
+
+long() {
+  everything
+  step 'attacks, long' python -B tests/attacks/run.py --long --binary target/release/portcullis
 }
 
 quick() {
@@ -105,12 +112,12 @@ quick() {
 
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
 case ${1:-everything} in
-  everything | quick)
+  everything | quick | long)
     trap report EXIT
     "${1:-everything}"
     ;;
   *)
-    printf 'usage: ./test.sh [quick]\n' >&2
+    printf 'usage: ./test.sh [quick | long]\n' >&2
     exit 64
     ;;
 esac
