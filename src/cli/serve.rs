@@ -78,7 +78,10 @@ async fn serve(
         signing_keys,
     })?;
     let followed = Arc::new(host_key_files.followed(Arc::clone(gateway.gatehouse())));
-    following.spawn(follow(followed, signal(SignalKind::hangup())?));
+    tasks::spawn(
+        &mut following,
+        follow(followed, signal(SignalKind::hangup())?),
+    );
     for address in gateway.addresses() {
         tracing::info!(%address, "listening");
     }

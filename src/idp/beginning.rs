@@ -63,7 +63,7 @@ mod tests {
         let begun = Beginning::default();
         assert!(begun.begin());
         assert!(begun.begin(), "a second provider is asked");
-        assert!(!begun.clone().give_up());
+        assert!(!begun.give_up());
         let given_up = Beginning::default();
         assert!(given_up.give_up());
         assert!(given_up.give_up());

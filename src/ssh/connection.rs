@@ -366,6 +366,19 @@ fn log_end(
         );
         return reason;
     }
+    log_end_before_login(gatehouse, state, reason, error.as_deref(), source_ip);
+    reason
+}
+
+fn log_end_before_login(
+    gatehouse: &Gatehouse,
+    state: &ConnectionState,
+    reason: &'static str,
+    error: Option<&str>,
+    source_ip: IpAddr,
+) {
+    let (bytes_in, _) = state.bytes();
+    let duration_ms = u64::try_from(state.age().as_millis()).unwrap_or(u64::MAX);
     match state.end() {
         // Anybody can cause these by thousands.
         Some(EndReason::Displaced) => {
@@ -413,5 +426,4 @@ fn log_end(
             "connection closed before login"
         ),
     }
-    reason
 }
