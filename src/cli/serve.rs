@@ -70,6 +70,7 @@ async fn serve(
         transport: Transport {
             host_keys,
             algorithms: config.ssh.algorithms,
+            rekey_bytes: config.ssh.rekey_bytes,
         },
         stores,
         limits: config.limits.clone(),

@@ -284,6 +284,7 @@ pub(super) const SETTINGS: &[Setting] = &[
 
     S::new("ssh", "algorithms", word!(Algorithms, ssh.algorithms), "Which key exchanges are offered: `modern`, those on elliptic curves, or `compatible`, also the finite-field groups 14 and 16, for clients older than about 2013; before login they cost the gateway about thirty times as much processor time (docs/security.md)"),
     S::new("ssh", "host_key_next_files", K::Texts(|c| &mut c.ssh.host_key_next_files), "Private host keys that clients are told of and that are not used yet; the same on all replicas (docs/operations.md)"),
+    S::new("ssh", "rekey_bytes", K::Bytes(64 * MIB..=64 * GIB, |c| &mut c.ssh.rekey_bytes), "Bytes one way after which the gateway asks for new keys, as OpenSSH's server does; never more than 1 GiB where the client chose ChaCha20. Time alone starts no exchange: several clients do not cope with one that the server begins"),
 
     S::new("sftp", "partial_uploads", word!(PartialUploads, sftp.partial_uploads), "What becomes of a file whose client left without CLOSE"),
     S::new("sftp", "setstat", word!(SetStat, sftp.setstat), "What a client hears that sets modes and owners: success, without effect"),

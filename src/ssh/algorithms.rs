@@ -15,7 +15,7 @@ use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, m
 use super::hello::CipherOffer;
 use super::host_keys::HostKeys;
 use crate::auth::Methods;
-use crate::config::Algorithms;
+use crate::config::{Algorithms, Ssh};
 use crate::limits::{self, Limits};
 
 /// The version line, without its end.
@@ -96,11 +96,18 @@ const MESSAGES_OUT_MAX: usize = 16;
 /// Keep-alives without an answer before a connection is given up.
 const KEEPALIVES_UNANSWERED_MAX: usize = 3;
 
+/// As OpenSSH has it for ciphers with blocks of eight bytes, of which ChaCha20 counts as one.
+const REKEY_BYTES_SMALL_BLOCKS: usize = 1 << 30;
+/// Several clients do not cope with a key exchange that the server begins: none because of time.
+const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
+
 /// What the transport is made of.
 #[derive(Debug, Clone)]
 pub struct Transport {
     pub host_keys: HostKeys,
     pub algorithms: Algorithms,
+    /// One way under one key; less where the cipher is ChaCha20.
+    pub rekey_bytes: u64,
 }
 
 impl From<HostKeys> for Transport {
@@ -108,14 +115,16 @@ impl From<HostKeys> for Transport {
         Self {
             host_keys,
             algorithms: Algorithms::default(),
+            rekey_bytes: Ssh::default().rekey_bytes,
         }
     }
 }
 
-/// The settings for both kinds of client.
+/// The settings for each kind of client.
 #[derive(Debug)]
 pub(super) struct Offers {
     gcm: Arc<Config>,
+    counter: Arc<Config>,
     full: Arc<Config>,
 }
 
@@ -125,16 +134,29 @@ impl Offers {
             Algorithms::Modern => KEY_EXCHANGES,
             Algorithms::Compatible => KEY_EXCHANGES_COMPATIBLE,
         };
-        let config = |ciphers| Arc::new(config(&transport.host_keys, limits, exchanges, ciphers));
+        let rekey = usize::try_from(transport.rekey_bytes).unwrap_or(usize::MAX);
+        let config = |ciphers, rekey_bytes| {
+            let config = config(&transport.host_keys, limits, exchanges, ciphers);
+            Arc::new(Config {
+                limits: russh::Limits {
+                    rekey_write_limit: rekey_bytes,
+                    rekey_read_limit: rekey_bytes,
+                    rekey_time_limit: NEVER,
+                },
+                ..config
+            })
+        };
         Self {
-            gcm: config(CIPHERS_GCM),
-            full: config(CIPHERS_FULL),
+            gcm: config(CIPHERS_GCM, rekey),
+            counter: config(CIPHERS_FULL, rekey),
+            full: config(CIPHERS_FULL, rekey.min(REKEY_BYTES_SMALL_BLOCKS)),
         }
     }
 
     pub(super) fn choose(&self, offer: CipherOffer) -> Arc<Config> {
         Arc::clone(match offer {
             CipherOffer::Gcm => &self.gcm,
+            CipherOffer::Counter => &self.counter,
             CipherOffer::Full => &self.full,
         })
     }

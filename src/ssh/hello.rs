@@ -15,6 +15,16 @@ const OFFER_BYTES_MAX: usize = 16 * 1024;
 const KEXINIT: u8 = 20;
 const COOKIE_BYTES: usize = 16;
 const GCM: [&[u8]; 2] = [b"aes128-gcm@openssh.com", b"aes256-gcm@openssh.com"];
+const CHACHA20: &[u8] = b"chacha20-poly1305@openssh.com";
+/// Every cipher that we have.
+const OURS: [&[u8]; 6] = [
+    GCM[0],
+    GCM[1],
+    CHACHA20,
+    b"aes256-ctr",
+    b"aes192-ctr",
+    b"aes128-ctr",
+];
 
 /// The bytes up to and with the first line end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +41,8 @@ pub(super) enum VersionLine {
 pub(super) enum CipherOffer {
     /// AES-GCM alone: the client can do it in both directions.
     Gcm,
+    /// All of ours, of which the client will take AES in counter mode, both ways.
+    Counter,
     /// All of ours.
     Full,
 }
@@ -90,12 +102,16 @@ pub(super) fn cipher_offer(packets: &[u8]) -> Option<CipherOffer> {
         return Some(CipherOffer::Full);
     }
     let packet = packet.get(..length)?;
-    let both_directions = ciphers(packet).is_some_and(|(to_server, to_client)| {
-        let choice = first_gcm(to_server);
-        choice.is_some() && choice == first_gcm(to_client)
-    });
-    Some(if both_directions {
-        CipherOffer::Gcm
+    let Some((to_server, to_client)) = ciphers(packet) else {
+        return Some(CipherOffer::Full);
+    };
+    let gcm = first_of(&GCM, to_server);
+    if gcm.is_some() && gcm == first_of(&GCM, to_client) {
+        return Some(CipherOffer::Gcm);
+    }
+    let counter = |list| first_of(&OURS, list).is_some_and(|name| name != CHACHA20);
+    Some(if counter(to_server) && counter(to_client) {
+        CipherOffer::Counter
     } else {
         CipherOffer::Full
     })
@@ -123,9 +139,9 @@ fn name_list<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(list)
 }
 
-fn first_gcm(list: &[u8]) -> Option<&[u8]> {
+fn first_of<'a>(ours: &[&[u8]], list: &'a [u8]) -> Option<&'a [u8]> {
     list.split(|byte| *byte == b',')
-        .find(|name| GCM.contains(name))
+        .find(|name| ours.contains(name))
 }
 
 #[cfg(test)]
@@ -172,17 +188,23 @@ mod tests {
 
     #[test]
     fn a_client_without_gcm_in_both_directions_is_offered_everything() {
-        for (to_server, to_client) in [
-            (CHACHA, CHACHA),
-            ("aes128-ctr", "aes128-ctr"),
-            (GCM256, CHACHA),
-            (CHACHA, GCM256),
-            (GCM256, "aes128-gcm@openssh.com"),
-            ("", ""),
+        for (to_server, to_client, expected) in [
+            (CHACHA, CHACHA, CipherOffer::Full),
+            ("aes128-ctr", "aes128-ctr", CipherOffer::Counter),
+            (
+                "aes128-ctr,aes256-ctr",
+                "x,aes256-ctr",
+                CipherOffer::Counter,
+            ),
+            ("aes128-ctr", CHACHA, CipherOffer::Full),
+            (GCM256, CHACHA, CipherOffer::Full),
+            (CHACHA, GCM256, CipherOffer::Full),
+            (GCM256, "aes128-gcm@openssh.com", CipherOffer::Counter),
+            ("", "", CipherOffer::Full),
         ] {
             assert_eq!(
                 cipher_offer(&offer(to_server, to_client)),
-                Some(CipherOffer::Full),
+                Some(expected),
                 "{to_server} / {to_client}"
             );
         }

@@ -24,7 +24,6 @@ use super::state::LINGER;
 use super::subsystem::ServeChannel;
 use crate::auth::Authenticator;
 use crate::clock::Clock;
-use crate::config::Algorithms;
 use crate::idp::UserConfig;
 use crate::limits::{BANNER_BYTES_MAX, LOG_INTERVAL, Limits};
 use crate::seldom::Seldom;
@@ -46,7 +45,8 @@ pub struct Gatehouse {
     limits: Arc<Limits>,
     clock: Arc<dyn Clock>,
     banner: Option<Box<str>>,
-    algorithms: Algorithms,
+    /// As it was at the start: host keys may have changed.
+    transport: Transport,
     offers: RwLock<Arc<Offers>>,
     caps: Arc<Caps>,
     per_user: PerUser,
@@ -89,7 +89,7 @@ impl Gatehouse {
         let offers = Offers::new(&transport, &limits);
         Arc::new(Self {
             channels,
-            algorithms: transport.algorithms,
+            transport,
             clock,
             banner: banner.map(|text| shortened(&text).into()),
             offers: RwLock::new(Arc::new(offers)),
@@ -111,10 +111,8 @@ impl Gatehouse {
 
     /// Shows new connections other host keys; those that are open keep theirs.
     pub fn set_host_keys(&self, host_keys: HostKeys) {
-        let transport = Transport {
-            host_keys,
-            algorithms: self.algorithms,
-        };
+        let mut transport = self.transport.clone();
+        transport.host_keys = host_keys;
         let offers = Offers::new(&transport, &self.limits);
         *self.offers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(offers);
     }

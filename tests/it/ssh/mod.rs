@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use portcullis::auth::{AuthSettings, AuthenticatedUser, Authenticator, ThrottleSettings};
 use portcullis::budget::Gate;
 use portcullis::clock::SystemClock;
-use portcullis::config::Algorithms;
+use portcullis::config::{Algorithms, Ssh};
 use portcullis::idp::{Credential, IdentityProvider, Judged, Question, UserConfig};
 use portcullis::limits::Limits;
 use portcullis::refusal::Reason;
@@ -65,12 +65,23 @@ struct Server {
 }
 
 /// What few tests change.
-#[derive(Default)]
 struct Setup {
     algorithms: Algorithms,
+    rekey_bytes: u64,
     /// Others than the one that is made.
     host_keys: Option<HostKeys>,
     proxy: ProxyProtocol,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            algorithms: Algorithms::default(),
+            rekey_bytes: Ssh::default().rekey_bytes,
+            host_keys: None,
+            proxy: ProxyProtocol::default(),
+        }
+    }
 }
 
 impl Server {
@@ -132,6 +143,7 @@ impl Server {
                     .host_keys
                     .unwrap_or_else(|| HostKeys::new(vec![host_key.clone()]).unwrap()),
                 algorithms: setup.algorithms,
+                rekey_bytes: setup.rekey_bytes,
             },
             channels: Arc::new(Echo),
             limits,

@@ -76,6 +76,31 @@ async fn every_key_exchange_we_offer_works() {
 }
 
 #[tokio::test]
+async fn new_keys_come_after_so_many_bytes() {
+    let input = vec![7; 4 << 20];
+    for (rekey_bytes, expected) in [(1 << 20, true), (Ssh::default().rekey_bytes, false)] {
+        let setup = Setup {
+            rekey_bytes,
+            ..Setup::default()
+        };
+        let server = Server::set_up(|_| {}, AuthSettings::default(), setup).await;
+        for cipher in [
+            "aes256-gcm@openssh.com",
+            "aes256-ctr",
+            "chacha20-poly1305@openssh.com",
+        ] {
+            let output = server.echo(&["-v", "-c", cipher], &input).await;
+            assert!(output.stdout == input, "{}", text(&output.stderr));
+            let exchanges = text(&output.stderr)
+                .matches("SSH2_MSG_NEWKEYS received")
+                .count();
+            assert_eq!(exchanges > 2, expected, "{cipher}: {exchanges} exchanges");
+            assert!(exchanges > 0, "{}", text(&output.stderr));
+        }
+    }
+}
+
+#[tokio::test]
 async fn keys_are_exchanged_anew_in_the_middle_of_a_transfer() {
     let server = Server::start().await;
     let input: Vec<u8> = (0..4_u32 << 20)
