@@ -181,8 +181,10 @@ impl IdentityProvider for Guarded {
                 user: &user,
                 silent: false,
             },
-            (Health::TimedOut | Health::GatewayFailed | Health::Failed, Asker::Stranger)
-            | (Health::Nothing, _) => Ending::Unknown,
+            (Health::TimedOut | Health::GatewayFailed | Health::Failed, Asker::Stranger) => {
+                Ending::Reached
+            }
+            (Health::Nothing, _) => Ending::Unknown,
         };
         drop(passage);
         match answer {

@@ -5,7 +5,6 @@
 //! error for an answer, may be about the one question, and a stranger can choose that: it counts
 //! only where it befell users who were let in before, three of them.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// The first pause; it doubles with each trial that fails.
@@ -44,10 +43,12 @@ enum State {
 struct Silence {
     /// Connections that failed.
     unreached: usize,
+    /// The latest question that tells found no connection.
+    out_of_reach: bool,
     /// Questions of known users that failed.
     failed: usize,
     /// Some of these users, as many as matter.
-    witnesses: VecDeque<Witness>,
+    witnesses: Vec<Witness>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +86,8 @@ pub(super) enum Ending<'q> {
         /// There was no answer at all, or a proxy's word that there is none.
         silent: bool,
     },
+    /// It failed in a way that says no more than that there was a connection.
+    Reached,
     /// The question was given up, or failed in a way that says nothing.
     Unknown,
 }
@@ -96,8 +99,9 @@ impl Breaker {
             state: State::Closed,
             silence: Silence {
                 unreached: 0,
+                out_of_reach: false,
                 failed: 0,
-                witnesses: VecDeque::new(),
+                witnesses: Vec::new(),
             },
             trials: 0,
         }
@@ -138,7 +142,7 @@ impl Breaker {
             until: now.checked_add(pause).unwrap_or(now),
             pause,
         };
-        let failed = ending != Ending::Unknown;
+        let failed = !matches!(ending, Ending::Reached | Ending::Unknown);
         self.state = match self.state {
             State::Closed if failed && self.silence.reaches(self.failures_max) => after(PAUSE_MIN),
             State::Trying { pause, .. } if pass == Pass::Trial(self.trials) => {
@@ -158,7 +162,7 @@ impl Breaker {
     ///
     /// `known` tells how many other users could have met with it, up to [`WITNESSES`].
     pub(super) fn is_outage_for(&self, user: &str, known: impl FnOnce() -> usize) -> bool {
-        if self.silence.unreached > 0 {
+        if self.silence.out_of_reach {
             return true;
         }
         let others = self.silence.witnesses.iter();
@@ -174,8 +178,13 @@ impl Breaker {
 impl Silence {
     fn note(&mut self, ending: Ending<'_>) {
         match ending {
-            Ending::Unreached => self.unreached = self.unreached.saturating_add(1),
+            Ending::Unreached => {
+                self.unreached = self.unreached.saturating_add(1);
+                self.out_of_reach = true;
+            }
+            Ending::Reached => self.out_of_reach = false,
             Ending::Failed { user, silent } => {
+                self.out_of_reach = false;
                 self.failed = self.failed.saturating_add(1);
                 let again = self.witnesses.iter_mut().find(|one| *one.user == *user);
                 if let Some(witness) = again {
@@ -186,7 +195,7 @@ impl Silence {
                 let kinds = self.witnesses.iter().filter(|one| one.silent == silent);
                 if kinds.count() <= WITNESSES {
                     let user = user.into();
-                    self.witnesses.push_back(Witness { user, silent });
+                    self.witnesses.push(Witness { user, silent });
                 }
             }
             Ending::Answered | Ending::Unknown => {}
@@ -197,7 +206,7 @@ impl Silence {
     /// their own question.
     fn lacks(&self, user: &str) -> bool {
         let mut silent = self.witnesses.iter().filter(|one| one.silent);
-        self.unreached == 0
+        !self.out_of_reach
             && silent.clone().count() == WITNESSES
             && !silent.any(|one| *one.user == *user)
     }
@@ -281,6 +290,7 @@ mod tests {
         let mut breaker = Breaker::new(1);
         for _ in 0..1_000 {
             fail(&mut breaker, Ending::Unknown, now);
+            fail(&mut breaker, Ending::Reached, now);
         }
         assert!(!breaker.is_open());
         assert!(!breaker.is_outage_for("ann", || 0));
@@ -302,6 +312,18 @@ mod tests {
         assert!(breaker.is_outage_for("ann", || 3));
         fail(&mut breaker, Ending::Answered, now);
         assert!(!breaker.is_outage_for("eve", || 3));
+    }
+
+    #[test]
+    fn a_connection_that_failed_before_is_no_outage_once_there_is_one_again() {
+        let now = SystemClock.now();
+        for reached in [Ending::Reached, silent("ann")] {
+            let mut breaker = Breaker::new(9);
+            fail(&mut breaker, Ending::Unreached, now);
+            assert!(breaker.is_outage_for("ann", || 3));
+            fail(&mut breaker, reached, now);
+            assert!(!breaker.is_outage_for("ann", || 3), "{reached:?}");
+        }
     }
 
     #[test]
