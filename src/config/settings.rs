@@ -282,7 +282,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("storage", "conditional_delete", K::Flag(|c| &mut c.storage.capabilities.conditional_delete), "Whether the store honours conditions on DeleteObject"),
     S::new("storage", "checksums", K::Flag(|c| &mut c.storage.capabilities.checksums), "Whether the store takes CRC-64/NVME checksums"),
 
-    S::new("ssh", "algorithms", word!(Algorithms, ssh.algorithms), "Which key exchanges are offered: `modern`, those on elliptic curves, or `compatible`, also the finite-field groups 14 and 16, for clients older than about 2013; before login they cost the gateway about thirty times as much processor time (docs/security.md)"),
+    S::new("ssh", "algorithms", word!(Algorithms, ssh.algorithms), "Which key exchanges are offered: `modern`, those on elliptic curves, or `compatible`, also the finite-field groups 14 and 16, for clients older than about 2013, which cost the gateway nine to thirty times as much processor time before login (docs/security.md)"),
     S::new("ssh", "host_key_next_files", K::Texts(|c| &mut c.ssh.host_key_next_files), "Private host keys that clients are told of and that are not used yet; the same on all replicas (docs/operations.md)"),
     S::new("ssh", "rekey_bytes", K::Bytes(64 * MIB..=64 * GIB, |c| &mut c.ssh.rekey_bytes), "Bytes one way after which the gateway asks for new keys, as OpenSSH's server does; never more than 1 GiB where the client chose ChaCha20. Time alone starts no exchange: several clients do not cope with one that the server begins"),
 

@@ -96,7 +96,7 @@ const MESSAGES_OUT_MAX: usize = 16;
 /// Keep-alives without an answer before a connection is given up.
 const KEEPALIVES_UNANSWERED_MAX: usize = 3;
 
-/// As OpenSSH has it for ciphers with blocks of eight bytes, of which ChaCha20 counts as one.
+/// As OpenSSH has it for ciphers with blocks of eight bytes, and for `ChaCha20`.
 const REKEY_BYTES_SMALL_BLOCKS: usize = 1 << 30;
 /// Several clients do not cope with a key exchange that the server begins: none because of time.
 const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
@@ -106,7 +106,7 @@ const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 pub struct Transport {
     pub host_keys: HostKeys,
     pub algorithms: Algorithms,
-    /// One way under one key; less where the cipher is ChaCha20.
+    /// One way under one key; less where the cipher is `ChaCha20`.
     pub rekey_bytes: u64,
 }
 
