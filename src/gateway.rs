@@ -283,18 +283,28 @@ impl Gateway {
         self.drain.cancel();
         while self.listeners.join_next().await.is_some() {}
         self.gatehouse.drain().await;
-        let attempts = &self.view.shared.tasks;
-        attempts.close();
-        attempts.wait().await;
-        for cache in &self.view.caches {
-            cache.drain().await;
-        }
         let timeout = self.gatehouse.drain_timeout();
+        if tokio::time::timeout(timeout, self.questions_end())
+            .await
+            .is_err()
+        {
+            tracing::warn!("some attempts to log in were still being judged");
+        }
         if tokio::time::timeout(timeout, self.reaper.drain())
             .await
             .is_err()
         {
             tracing::warn!("some uploads could not be cleaned up in time");
+        }
+    }
+
+    /// Waits for attempts that outlive their connections, and for what they ask.
+    async fn questions_end(&self) {
+        let attempts = &self.view.shared.tasks;
+        attempts.close();
+        attempts.wait().await;
+        for cache in &self.view.caches {
+            cache.drain().await;
         }
     }
 }

@@ -159,7 +159,12 @@ impl ConnectionAuth {
         self.key_offers = self.key_offers.saturating_add(1);
         let judged = self.judge_key(&mut attempt, key).await;
         match judged {
-            Ok(_) => Outcome::Offered,
+            Ok(_) => {
+                if let Some(offers) = self.offers_of(&attempt.user) {
+                    offers.accepted();
+                }
+                Outcome::Offered
+            }
             Err(refusal) => {
                 self.offer_refused(&attempt, refusal, look_ups < self.look_ups.len());
                 if first {
@@ -172,13 +177,12 @@ impl ConnectionAuth {
 
     /// Notes an offer before anybody is asked; says whether it is the first one of its user.
     fn offer_begins(&mut self, attempt: &Attempt) -> bool {
-        if self.offers_of(&attempt.user).is_some() {
+        if let Some(offers) = self.offers_of(&attempt.user) {
+            offers.begins(attempt.fingerprint.clone());
             return false;
         }
         self.tell_refused_offers();
-        // If the client goes away before there is an answer, this is what became of the offer.
-        let refusal = Reason::ClientGone.into();
-        self.refused_offers = Some(RefusedOffers::new(attempt.clone(), refusal));
+        self.refused_offers = Some(RefusedOffers::new(attempt.clone()));
         !self.look_ups.iter().any(|known| known.user == attempt.user)
     }
 
@@ -191,9 +195,10 @@ impl ConnectionAuth {
         );
         match refusal.verdict() {
             Verdict::Denied => {
+                let now = self.authenticator.clock.now();
                 if let Some(offers) = self.offers_of(&attempt.user) {
                     offers.asked(attempt.request_id.as_deref());
-                    offers.add(attempt.fingerprint.as_deref(), refusal);
+                    offers.refused(refusal, now);
                 }
             }
             Verdict::Invalid | Verdict::Unavailable => {
@@ -223,7 +228,7 @@ impl ConnectionAuth {
         attempt.fingerprint = Some(key.fingerprint());
         let judged = self.judge_key(&mut attempt, key).await;
         // The offers before the proof are part of it; those of another user are not.
-        if self.offers_of(user).is_some() {
+        if self.offers_of(&attempt.user).is_some() {
             self.refused_offers = None;
         }
         self.tell_refused_offers();
@@ -351,12 +356,14 @@ impl ConnectionAuth {
             authenticator: Arc::clone(&self.authenticator),
             source_ip: self.source_ip,
             session_id: self.session_id.clone(),
-            user: user.into(),
+            // Nobody is asked about a longer name, and a client may send any.
+            user: user.chars().take(USER_NAME_CHARS_KEPT).collect(),
             method,
             fingerprint: None,
             request_id: None,
             asked: self.authenticator.shared.logged_in.moment(),
             started: self.authenticator.clock.now(),
+            ended: None,
             login_by: self.login_by,
             client: Client::default(),
         }
@@ -368,6 +375,9 @@ impl Drop for ConnectionAuth {
         self.tell_refused_offers();
     }
 }
+
+/// One more than the longest name has, so that what is cut off breaks the rule as well.
+const USER_NAME_CHARS_KEPT: usize = limits::USER_NAME_BYTES_MAX + 1;
 
 /// Says when a refused password is answered, from the beginning of the attempt.
 ///

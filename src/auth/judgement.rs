@@ -32,6 +32,8 @@ pub(super) struct Attempt {
     /// Before the question.
     pub(super) asked: Moment,
     pub(super) started: Instant,
+    /// `None` until it is known to be over: it is over when it is written down.
+    pub(super) ended: Option<Instant>,
     /// When the connection is cut if nobody is in.
     pub(super) login_by: Instant,
     pub(super) client: Client,
@@ -199,6 +201,7 @@ impl Attempt {
         let now = authenticator.clock.now();
         let history = &shared.history;
         history.let_in(&self.user, self.source_ip, &config.provider, now);
+        shared.throttle.entered(&self.user, self.source_ip);
         self.finish(Ok(&config));
         Ok(AuthenticatedUser {
             config,
@@ -255,7 +258,10 @@ impl Attempt {
             provider: provider.filter(|name| !name.is_empty()),
             role: config.and_then(|config| config.role.clone()),
             warnings: config.map_or_else(Vec::new, |config| config.warnings.clone()),
-            duration: clock.now().saturating_duration_since(self.started),
+            duration: self
+                .ended
+                .unwrap_or_else(|| clock.now())
+                .saturating_duration_since(self.started),
         };
         record.log();
         self.authenticator.shared.observer.attempt_finished(&record);

@@ -4,36 +4,39 @@
 //! accepted is worth one line: it says why a partner is asked for a password, or who tries keys.
 
 use std::fmt::Write as _;
+use std::time::Instant;
 
 use tracing::Span;
 
 use super::judgement::Attempt;
 use crate::limits;
-use crate::refusal::Refusal;
+use crate::refusal::{Reason, Refusal};
 
-/// The refused offers of one user, until it is known what became of them.
+/// The offers of one user, until it is known what became of them.
 #[derive(Debug)]
 pub(super) struct RefusedOffers {
     /// The first of them.
     attempt: Attempt,
-    fingerprints: Vec<Box<str>>,
+    /// The one that is judged now.
+    pending: Option<Box<str>>,
+    refused: Vec<Box<str>>,
     /// Those that are not named.
     more: usize,
     /// Of the latest.
-    refusal: Refusal,
+    refusal: Option<Refusal>,
     /// Of the connection, which may be gone when the line is written.
     span: Span,
 }
 
 impl RefusedOffers {
-    /// Begins with the first offer; `refusal` holds until it is known better.
-    pub(super) fn new(attempt: Attempt, refusal: Refusal) -> Self {
-        let fingerprints = attempt.fingerprint.clone().into_iter().collect();
+    /// Begins with the first offer.
+    pub(super) fn new(attempt: Attempt) -> Self {
         Self {
+            pending: attempt.fingerprint.clone(),
             attempt,
-            fingerprints,
+            refused: Vec::new(),
             more: 0,
-            refusal,
+            refusal: None,
             span: Span::current(),
         }
     }
@@ -42,21 +45,33 @@ impl RefusedOffers {
         *self.attempt.user == *user
     }
 
-    /// Takes a further offer in, unless the same key was offered before.
-    pub(super) fn add(&mut self, fingerprint: Option<&str>, refusal: Refusal) {
-        self.refusal = refusal;
-        let Some(fingerprint) = fingerprint else {
+    /// Begins a further offer.
+    pub(super) fn begins(&mut self, fingerprint: Option<Box<str>>) {
+        self.pending = fingerprint;
+    }
+
+    /// Notes that the key is worth a proof, which may never come.
+    pub(super) fn accepted(&mut self) {
+        self.pending = None;
+    }
+
+    /// Notes that the key is not accepted.
+    pub(super) fn refused(&mut self, refusal: Refusal, now: Instant) {
+        self.refusal = Some(refusal);
+        self.attempt.ended = Some(now);
+        self.name_pending();
+    }
+
+    /// Names a key once, however often it is offered.
+    fn name_pending(&mut self) {
+        let Some(fingerprint) = self.pending.take() else {
             return;
         };
-        if self
-            .fingerprints
-            .iter()
-            .any(|known| **known == *fingerprint)
-        {
+        if self.refused.contains(&fingerprint) {
             return;
         }
-        if self.fingerprints.len() < limits::FINGERPRINTS_LOGGED_MAX {
-            self.fingerprints.push(fingerprint.into());
+        if self.refused.len() < limits::FINGERPRINTS_LOGGED_MAX {
+            self.refused.push(fingerprint);
         } else {
             self.more = self.more.saturating_add(1);
         }
@@ -69,20 +84,23 @@ impl RefusedOffers {
         }
     }
 
-    /// Writes the one line.
+    /// Writes the one line, if there is anything to tell.
     pub(super) fn tell(mut self) {
-        let mut fingerprints = self.fingerprints.join(",");
+        // The client went away before there was an answer.
+        self.name_pending();
+        if self.refused.is_empty() {
+            return;
+        }
+        let mut fingerprints = self.refused.join(",");
         if self.more > 0 {
             // Writing to a string does not fail.
             let _ = write!(fingerprints, ",and {} more", self.more);
         }
-        self.attempt.fingerprint = (!fingerprints.is_empty()).then(|| fingerprints.into());
-        let Self {
-            attempt,
-            refusal,
-            span,
-            ..
-        } = self;
-        span.in_scope(|| attempt.refuse(refusal));
+        self.attempt.fingerprint = Some(fingerprints.into());
+        let refusal = self
+            .refusal
+            .unwrap_or_else(|| Refusal::new(Reason::ClientGone));
+        let attempt = self.attempt;
+        self.span.in_scope(|| attempt.refuse(refusal));
     }
 }

@@ -210,6 +210,7 @@ impl Throttle {
         refusal: &Refusal,
         now: Instant,
     ) -> Penalty {
+        let refusal = refusal.counting();
         let failure = match refusal.reason.counts() {
             Counts::Nothing => return Penalty::default(),
             Counts::Delay => Failure::Slow,
@@ -282,11 +283,14 @@ impl Throttle {
         !rests
     }
 
-    /// Forgets the failures of a user at a source: they are in.
+    /// Forgets the failures of a user at a source: the right password has come.
     pub(super) fn succeeded(&self, user: &str, source: IpAddr) {
-        let mut book = self.book();
-        book.pairs.forget(&pair(user, source));
-        book.names.forget(host_of(source), &key(user));
+        self.book().pairs.forget(&pair(user, source));
+    }
+
+    /// Takes back that a source looked up a user's keys: they are in.
+    pub(super) fn entered(&self, user: &str, source: IpAddr) {
+        self.book().names.forget(host_of(source), &key(user));
     }
 
     /// Forgets the failures of a user, of a source, of both together, or of everybody; returns how

@@ -137,7 +137,8 @@ impl IdentityProvider for Guarded {
     async fn ask(&self, question: &Question) -> Judged {
         let method = question.credential.method();
         let user = folded(&question.username);
-        let asker = if question.asking.known {
+        // Where one source stands for many, a stranger has the same one as those who were let in.
+        let asker = if question.asking.known && !question.asking.stands_for_many {
             Asker::Known
         } else {
             Asker::Stranger

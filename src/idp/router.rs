@@ -112,12 +112,27 @@ impl IdentityProvider for Router {
                 Verdict::Denied => {
                     // A 403 of the next provider must not hide that this one knows the user: that
                     // one is a wrong password, and the other is none.
-                    let is_explicit = |denial: &Refusal| denial.reason.may_be_cached();
-                    if is_explicit(&refusal) || !denial.as_ref().is_some_and(is_explicit) {
+                    let is_explicit = |denial: &Refusal| {
+                        denial.reason.may_be_cached() && !denial.reason.is_of_a_stranger()
+                    };
+                    // Nor must who does not know the user hide the 403 of the one who might.
+                    let hides = |denial: &Refusal| {
+                        is_explicit(denial)
+                            || denial.reason == Reason::StatusDenied
+                                && refusal.reason.is_of_a_stranger()
+                    };
+                    if is_explicit(&refusal) || !denial.as_ref().is_some_and(hides) {
                         denial = Some(refusal);
                     }
                 }
-                Verdict::Invalid | Verdict::Unavailable => return Err(refusal),
+                // Asked or not, the one before has said no, and that counts.
+                Verdict::Invalid | Verdict::Unavailable => {
+                    return Err(match denial {
+                        Some(denial) if refusal.reason == Reason::GivenUp => denial,
+                        Some(denial) => refusal.after(denial),
+                        None => refusal,
+                    });
+                }
             }
         }
         Err(denial.unwrap_or_else(|| Refusal::new(unasked)))

@@ -51,8 +51,8 @@ pub enum Verdict {
     Unavailable,
 }
 
-/// As what a refused password counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// As what a refused password counts, from the least on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Counts {
     /// As no failure: the user got nothing wrong.
     Nothing,
@@ -131,6 +131,16 @@ impl Reason {
         self.row().health
     }
 
+    /// Says whether a provider denied somebody it does not know, or something that is not for it: of
+    /// several providers another one may know them.
+    #[must_use]
+    pub const fn is_of_a_stranger(self) -> bool {
+        matches!(
+            self,
+            Self::UnknownUser | Self::NoProviderForName | Self::TokenMalformed | Self::TokenOnly
+        )
+    }
+
     /// Says what the reason means, for the operator.
     #[must_use]
     pub const fn cause(self) -> &'static str {
@@ -182,6 +192,8 @@ pub struct Refusal {
     /// Which of several providers refused, if it was one of them.
     pub provider: Option<Box<str>>,
     outage: bool,
+    /// What another provider had said before, where the search among several ended here.
+    earlier: Option<Box<Refusal>>,
 }
 
 impl Refusal {
@@ -192,6 +204,7 @@ impl Refusal {
             detail: None,
             provider: None,
             outage: false,
+            earlier: None,
         }
     }
 
@@ -207,6 +220,22 @@ impl Refusal {
     pub const fn during_outage(mut self) -> Self {
         self.outage = true;
         self
+    }
+
+    /// Keeps the denial of a provider that was asked before: it counts, whatever ended the search.
+    #[must_use]
+    pub fn after(mut self, denial: Self) -> Self {
+        self.earlier = Some(Box::new(denial));
+        self
+    }
+
+    /// Returns the refusal that counts against the user: this one, or a denial before it.
+    #[must_use]
+    pub fn counting(&self) -> &Self {
+        match &self.earlier {
+            Some(earlier) if earlier.reason.counts() > self.reason.counts() => earlier,
+            Some(_) | None => self,
+        }
     }
 
     #[must_use]

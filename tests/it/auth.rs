@@ -198,6 +198,27 @@ async fn refused_keys_of_each_user_are_told_and_those_before_the_right_one_are_n
 }
 
 #[tokio::test]
+async fn a_listed_key_that_is_never_proven_is_no_refused_key() {
+    let bench = Bench::new(allowed());
+    let mut connection = bench.connect();
+    let offer = connection.key_offered("ann", &listed_key()).await;
+    assert_eq!(word(&offer), "offered");
+    let outcome = try_password(&mut connection, "ann", "right").await;
+    assert_eq!(word(&outcome), "accepted");
+    drop(connection);
+    assert_eq!(bench.attempts(), [("allowed", "")]);
+    // Beside refused ones it is not named.
+    let mut connection = bench.connect();
+    connection.key_offered("ann", &other_key(1)).await;
+    connection.key_offered("ann", &listed_key()).await;
+    bench.clock.advance(Duration::from_secs(30));
+    drop(connection);
+    assert_eq!(fingerprints(&bench), [&*other_key(1).fingerprint()]);
+    let took = bench.last_attempt().duration;
+    assert_eq!(took, Duration::ZERO, "nobody waited for an answer");
+}
+
+#[tokio::test]
 async fn a_client_with_too_many_keys_makes_a_short_line() {
     let limits = Limits {
         key_offers_max: 1_000,

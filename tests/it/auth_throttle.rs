@@ -352,3 +352,19 @@ async fn the_names_that_one_source_asks_about_are_bounded() {
     look_up("192.0.2.1", "ann").await;
     assert_eq!(bench.calls() - asked, 9);
 }
+
+#[tokio::test]
+async fn users_who_log_in_by_key_do_not_use_up_the_names_of_their_source() {
+    let (bench, ..) = bench(ThrottleSettings {
+        names_per_source_max: 5,
+        ..ThrottleSettings::default()
+    });
+    crowd(&bench).await;
+    for name in 0..40 {
+        let mut connection = bench.connect_from("192.0.2.1".parse().unwrap());
+        let user = format!("user-{name}");
+        let outcome = connection.key_proved(&user, &listed_key()).await;
+        assert_eq!(word(&outcome), "accepted", "{user}");
+    }
+    assert_eq!(bench.lockouts(), []);
+}

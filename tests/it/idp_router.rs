@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use portcullis::clock::SystemClock;
 use portcullis::idp::metered::Metered;
 use portcullis::idp::router::{Route, Router};
-use portcullis::idp::{Asking, Credential, IdentityProvider as _, Judged, Question, UserNameRule};
+use portcullis::idp::{Asking, Credential, IdentityProvider, Judged, Question, UserNameRule};
 use portcullis::metrics::Metrics;
 use portcullis::refusal::{Reason, Verdict};
 use portcullis::secret::Secret;
@@ -152,6 +153,67 @@ async fn what_says_nothing_about_the_user_hides_no_denial() {
     bench.asked[0].then(401, json!({}));
     bench.asked[1].then(403, json!({}));
     assert_eq!(from(bench.ask("ann").await), "status-denied");
+}
+
+#[tokio::test]
+async fn a_denial_counts_whatever_ends_the_search_after_it() {
+    let bench = bench(&[
+        ("one", None, json!({"allow": false})),
+        ("two", None, allowed()),
+    ]);
+    for status in [404, 500, 503] {
+        bench.asked[1].then(status, json!({}));
+        let refusal = bench.ask("ann").await.unwrap_err();
+        assert_eq!(refusal.verdict(), Verdict::Unavailable, "{status}");
+        assert_eq!(refusal.counting().reason, Reason::NotAllowed, "{status}");
+        assert_eq!(refusal.counting().provider.as_deref(), Some("one"));
+    }
+    bench.asked[0].then(404, json!({}));
+    let refusal = bench.ask("ann").await.unwrap_err();
+    assert_eq!(refusal.counting().reason, Reason::StatusRefused);
+}
+
+/// Refuses everybody for one reason.
+#[derive(Debug)]
+struct Says(Reason);
+
+#[async_trait]
+impl IdentityProvider for Says {
+    async fn ask(&self, _question: &Question) -> Judged {
+        Err(self.0.into())
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_know_the_user_hides_no_other_refusal() {
+    let reason = async |first: Reason, second: Reason| {
+        let route = |reason| Route {
+            provider: Arc::new(Says(reason)),
+            user_names: UserNameRule::Open,
+            suffix: None,
+            prefix: None,
+            password_bytes_max: 1_024,
+        };
+        let router = Router::new(vec![route(first), route(second)]);
+        let question = Question {
+            request_id: "c1-1".into(),
+            username: "ann".into(),
+            credential: Credential::Password(Secret::new("x".to_owned())),
+            source_ip: "192.0.2.7".parse().unwrap(),
+            session_id: "c1".into(),
+            asking: Asking::default(),
+        };
+        router.ask(&question).await.unwrap_err().reason
+    };
+    for stranger in [Reason::UnknownUser, Reason::TokenMalformed] {
+        for says in [Reason::StatusDenied, Reason::NotAllowed] {
+            assert_eq!(reason(stranger, says).await, says);
+            assert_eq!(reason(says, stranger).await, says);
+        }
+    }
+    // Nobody is asked any more, and the first one has said no.
+    let first = reason(Reason::NotAllowed, Reason::GivenUp).await;
+    assert_eq!(first, Reason::NotAllowed);
 }
 
 #[tokio::test]

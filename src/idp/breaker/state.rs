@@ -142,6 +142,11 @@ impl Breaker {
             until: now.checked_add(pause).unwrap_or(now),
             pause,
         };
+        if ending == Ending::Reached && !self.silence.reaches(self.failures_max) {
+            // It was left alone because it could not be reached.
+            self.state = State::Closed;
+            return;
+        }
         let failed = !matches!(ending, Ending::Reached | Ending::Unknown);
         self.state = match self.state {
             State::Closed if failed && self.silence.reaches(self.failures_max) => after(PAUSE_MIN),
@@ -182,7 +187,10 @@ impl Silence {
                 self.unreached = self.unreached.saturating_add(1);
                 self.out_of_reach = true;
             }
-            Ending::Reached => self.out_of_reach = false,
+            Ending::Reached => {
+                self.out_of_reach = false;
+                self.unreached = 0;
+            }
             Ending::Failed { user, silent } => {
                 self.out_of_reach = false;
                 self.failed = self.failed.saturating_add(1);
@@ -294,6 +302,25 @@ mod tests {
         }
         assert!(!breaker.is_open());
         assert!(!breaker.is_outage_for("ann", || 0));
+    }
+
+    #[test]
+    fn a_connection_closes_what_failed_connections_opened_and_nothing_else() {
+        let start = SystemClock.now();
+        let later = start + PAUSE_MIN;
+        let mut breaker = Breaker::new(3);
+        open(&mut breaker, start);
+        let trial = breaker.admit(Asker::Stranger, "zoe", later).unwrap();
+        breaker.ended(trial, Ending::Reached, later);
+        assert!(!breaker.is_open());
+        for user in ["ann", "bob", "cid"] {
+            fail(&mut breaker, silent(user), later);
+        }
+        assert!(breaker.is_open());
+        let latest = later + PAUSE_MIN;
+        let trial = breaker.admit(Asker::Stranger, "zoe", latest).unwrap();
+        breaker.ended(trial, Ending::Reached, latest);
+        assert!(breaker.is_open(), "it still may not answer");
     }
 
     #[test]
