@@ -52,6 +52,11 @@ impl Seldom {
         std::mem::take(&mut self.window().left_out)
     }
 
+    /// Says whether no line has come up yet.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.window().since.is_none()
+    }
+
     /// Says whether a new one would let in no more than this one.
     pub(crate) fn is_rested(&self, now: Instant, interval: Duration) -> bool {
         !self.window().is_open(now, interval)

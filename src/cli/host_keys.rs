@@ -13,6 +13,8 @@ use crate::ssh::{Gatehouse, HostKey, HostKeys};
 pub(super) struct HostKeyFiles {
     used: Vec<String>,
     next: Vec<String>,
+    /// As they were before they were first read.
+    seen: Seen,
 }
 
 impl HostKeyFiles {
@@ -25,10 +27,9 @@ impl HostKeyFiles {
             };
             used = HostKey::kept_in(state)?;
         }
-        Ok(Self {
-            used,
-            next: config.ssh.host_key_next_files.clone(),
-        })
+        let next = config.ssh.host_key_next_files.clone();
+        let seen = Seen::now(&[&*used, &*next].concat());
+        Ok(Self { used, next, seen })
     }
 
     /// Reads all of them and says so in the log.
@@ -50,10 +51,8 @@ impl HostKeyFiles {
 
     /// Gives what changes to new connections.
     pub(super) fn followed(self, gatehouse: Arc<Gatehouse>) -> FollowedHostKeys {
-        let paths = [self.used.clone(), self.next.clone()].concat();
         FollowedHostKeys {
-            seen: Seen::now(&paths),
-            paths,
+            paths: [&*self.used, &*self.next].concat(),
             files: self,
             gatehouse,
         }
@@ -65,13 +64,12 @@ impl HostKeyFiles {
 pub(super) struct FollowedHostKeys {
     files: HostKeyFiles,
     paths: Vec<String>,
-    seen: Seen,
     gatehouse: Arc<Gatehouse>,
 }
 
 impl Followed for FollowedHostKeys {
     fn reload_if_changed(&self) -> bool {
-        let changed = self.seen.changed(&self.paths);
+        let changed = self.files.seen.changed(&self.paths);
         if changed {
             self.reload();
         }

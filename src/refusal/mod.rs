@@ -193,7 +193,7 @@ pub struct Refusal {
     pub provider: Option<Box<str>>,
     outage: bool,
     /// What another provider had said before, where the search among several ended here.
-    earlier: Option<Box<Refusal>>,
+    earlier: Option<Box<Self>>,
 }
 
 impl Refusal {

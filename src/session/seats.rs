@@ -165,8 +165,8 @@ impl Drop for Seat {
         let mut by_user = self.seats.by_user();
         if let Some(taken) = by_user.get_mut(&self.user) {
             taken.sessions = taken.sessions.saturating_sub(1);
-            // A new connection would be a way out of the debt.
-            if taken.sessions == 0 && taken.pace.is_none() {
+            // A new connection would be a way out of the debt, or to more lines.
+            if taken.sessions == 0 && taken.pace.is_none() && taken.failures.is_unused() {
                 by_user.remove(&self.user);
             }
         }
