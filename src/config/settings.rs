@@ -293,7 +293,7 @@ pub(super) const SETTINGS: &[Setting] = &[
 
     S::new("limits", "connections_max", K::Count(COUNT, |c| &mut c.limits.connections_max), "Open connections"),
     S::new("limits", "unauthenticated_connections_max", K::Count(COUNT, |c| &mut c.limits.unauthenticated_connections_max), "Open connections that have not logged in; when they run out, the network that holds most gives one up (docs/semantics.md)"),
-    S::new("limits", "connections_per_source_max", K::Count(COUNT, |c| &mut c.limits.connections_per_source_max), "Open connections from one address (IPv6: one /64; twice as many from a /56, four times as many from a /48)"),
+    S::new("limits", "connections_per_source_max", K::Count(COUNT, |c| &mut c.limits.connections_per_source_max), "Open connections from one address (IPv6: one /64; twice as many from a /56, four times as many from a /48); sources of `login.unthrottled_networks` are exempt"),
     S::new("limits", "connections_per_user_max", K::Count(0..=1_000_000, |c| &mut c.limits.connections_per_user_max), "Open connections of one user, where the identity provider's answer does not limit sessions (then: two more than those); 0 = a tenth of `connections_max`"),
     S::new("limits", "channels_per_connection_max", K::Count(1..=1_000, |c| &mut c.limits.channels_per_connection_max), "Open channels of one connection"),
     S::new("limits", "channel_opens_per_connection_max", K::Count(COUNT, |c| &mut c.limits.channel_opens_per_connection_max), "Channels that one connection may ever open"),
@@ -322,7 +322,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("login", "names_per_source_max", K::Count(1..=10_000, |c| &mut c.login.names_per_source_max), "User names whose keys one source (IPv6: one /64) may look up within the window without logging in; not enforced while all logins come from one address (a load balancer)"),
     S::new("login", "failure_window_seconds", K::Seconds(SECONDS, |c| &mut c.login.failure_window), "How long failures count: those of a user and a source from the last one on, those of a source alone from the first one on"),
     S::new("login", "lockout_seconds", K::Seconds(SECONDS, |c| &mut c.login.lockout), "How long a lock-out lasts"),
-    S::new("login", "unthrottled_networks", K::Texts(|c| &mut c.login.unthrottled_networks), "Networks exempt from lock-outs and from giving up connections before login, such as a load balancer that hides client addresses"),
+    S::new("login", "unthrottled_networks", K::Texts(|c| &mut c.login.unthrottled_networks), "Networks exempt from lock-outs and from `limits.connections_per_source_max`, such as a load balancer that hides client addresses; before login, half of the places are theirs (docs/semantics.md)"),
 
     S::new("admin", "listen", K::AddressOrOff(|c| &mut c.admin.listen), "Address and port for the operator: `/livez`, `/readyz`, `/metrics` and commands; or `off`"),
     S::new("admin", "probe_listen", K::AddressOrOff(|c| &mut c.admin.probe_listen), "Address and port for health checks alone: `/livez` and `/readyz`, which `admin.listen` answers as well; or `off`"),

@@ -7,6 +7,11 @@
 //! first one that has not finished a key exchange, then the oldest. The newcomer counts for its
 //! own network, so whoever holds most replaces a connection of their own.
 //!
+//! Connections that a balancer has not named yet are one network together: they are named within
+//! milliseconds or silent. Exempt connections have half of the places for themselves: what they
+//! hold beyond that counts like one network's, and of their half one gives way when nobody else
+//! can. While they hold more than half, an exempt newcomer replaces one of them.
+//!
 //! Every operation costs a few look-ups in ordered sets, however many connections there are.
 
 #![warn(clippy::arithmetic_side_effects)]
@@ -22,7 +27,8 @@ pub(super) type Ticket = u64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Source {
     pub(super) address: IpAddr,
-    /// Never made to give way, whatever it holds: such as a load balancer that hides its clients.
+    /// Stands for many, such as a load balancer that hides its clients: it gives way last, and may
+    /// hold as many connections as there may be.
     pub(super) exempt: bool,
 }
 
@@ -56,6 +62,7 @@ pub(super) struct Arrival {
 
 /// The connections there are.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Places {
     bounds: Bounds,
     next: Ticket,
@@ -65,13 +72,15 @@ pub(super) struct Places {
     /// Displaced connections whose tasks have not ended yet.
     leaving: HashSet<Ticket>,
     holders: HashMap<Network, Holder>,
-    /// The networks with somebody who can give way, least first.
+    /// What all exempt sources have.
+    exempt: Holder,
+    /// The networks, other than the exempt ones, with somebody who can give way, least first.
     ranking: BTreeSet<Rank>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Entry {
-    /// Unknown until a proxy has named it: then it counts for the process alone.
+    /// Unknown until a balancer has named it.
     source: Option<Source>,
     waiting: bool,
     keys_exchanged: bool,
@@ -79,6 +88,7 @@ struct Entry {
 
 /// What one network has.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 struct Holder {
     connections: usize,
     /// Of these, who has not logged in and can give way.
@@ -114,13 +124,17 @@ enum Breadth {
     Prefix64,
     Prefix56,
     Prefix48,
+    /// All whose source is not known yet.
+    Unnamed,
+    /// All exempt sources.
+    Exempt,
 }
 
 impl Breadth {
     /// How many times more than one host it may hold.
     const fn shares(self) -> usize {
         match self {
-            Self::Address | Self::Prefix64 => 1,
+            Self::Address | Self::Prefix64 | Self::Unnamed | Self::Exempt => 1,
             Self::Prefix56 => 2,
             Self::Prefix48 => 4,
         }
@@ -129,7 +143,7 @@ impl Breadth {
     /// Compares what networks hold: the count over the shares, without fractions.
     const fn weight(self, count: usize) -> usize {
         let units = match self {
-            Self::Address | Self::Prefix64 => 4,
+            Self::Address | Self::Prefix64 | Self::Unnamed | Self::Exempt => 4,
             Self::Prefix56 => 2,
             Self::Prefix48 => 1,
         };
@@ -142,16 +156,21 @@ impl Breadth {
             Self::Prefix64 => u128::MAX << 64,
             Self::Prefix56 => u128::MAX << 72,
             Self::Prefix48 => u128::MAX << 80,
+            Self::Unnamed | Self::Exempt => 0,
         }
     }
 }
 
-fn networks(address: IpAddr) -> impl Iterator<Item = Network> {
+/// Where a connection from a source counts.
+fn networks(source: Option<Source>) -> impl Iterator<Item = Network> {
     const V4: &[Breadth] = &[Breadth::Address];
     const V6: &[Breadth] = &[Breadth::Prefix64, Breadth::Prefix56, Breadth::Prefix48];
-    let (bits, breadths) = match address.to_canonical() {
-        IpAddr::V4(address) => (u128::from(address.to_bits()), V4),
-        IpAddr::V6(address) => (address.to_bits(), V6),
+    let address = source.map(|source| (source.address.to_canonical(), source.exempt));
+    let (bits, breadths): (_, &[Breadth]) = match address {
+        None => (0, &[Breadth::Unnamed]),
+        Some((_, true)) => (0, &[Breadth::Exempt]),
+        Some((IpAddr::V4(address), false)) => (u128::from(address.to_bits()), V4),
+        Some((IpAddr::V6(address), false)) => (address.to_bits(), V6),
     };
     breadths.iter().map(move |breadth| Network {
         bits: bits & breadth.mask(),
@@ -168,6 +187,7 @@ impl Places {
             waiting: 0,
             leaving: HashSet::new(),
             holders: HashMap::new(),
+            exempt: Holder::default(),
             ranking: BTreeSet::new(),
         }
     }
@@ -180,8 +200,7 @@ impl Places {
         self.waiting
     }
 
-    /// Gives a newcomer a place, if need be that of another; a source that is not known yet counts
-    /// for the process alone.
+    /// Gives a newcomer a place, if need be that of another; the source may not be known yet.
     pub(super) fn admit(&mut self, source: Option<Source>) -> Result<Arrival, OverCap> {
         self.check_source(source)?;
         let full = self.entries.len() >= self.bounds.connections_max;
@@ -200,25 +219,28 @@ impl Places {
         self.entries.insert(
             ticket,
             Entry {
-                source: None,
+                source,
                 waiting: true,
                 keys_exchanged: false,
             },
         );
         self.waiting = self.waiting.saturating_add(1);
-        if let Some(source) = source {
-            self.count_in(ticket, source);
-        }
+        self.count_in(ticket);
         Ok(Arrival { ticket, displaced })
     }
 
     /// Counts a connection for its source, once that is known.
     pub(super) fn name(&mut self, ticket: Ticket, source: Source) -> Result<(), OverCap> {
-        if self.entries.get(&ticket).is_none_or(|e| e.source.is_some()) {
+        let unnamed = |entry: &Entry| entry.source.is_none();
+        if !self.entries.get(&ticket).is_some_and(unnamed) {
             return Ok(());
         }
         self.check_source(Some(source))?;
-        self.count_in(ticket, source);
+        self.count_out(ticket);
+        if let Some(entry) = self.entries.get_mut(&ticket) {
+            entry.source = Some(source);
+        }
+        self.count_in(ticket);
         Ok(())
     }
 
@@ -269,12 +291,11 @@ impl Places {
         if self.leaving.len() >= self.bounds.waiting_max {
             return None;
         }
-        let counted = newcomer.filter(|source| !source.exempt);
-        self.each_network(counted, |holder| {
+        self.each_network(newcomer, |holder| {
             holder.arriving = holder.arriving.saturating_add(1);
         });
-        let first = self.ranking.last().map(|rank| rank.first.0.ticket);
-        self.each_network(counted, |holder| {
+        let first = self.first_to_go(newcomer.is_some_and(|source| source.exempt));
+        self.each_network(newcomer, |holder| {
             holder.arriving = holder.arriving.saturating_sub(1);
         });
         let ticket = first?;
@@ -283,8 +304,30 @@ impl Places {
         Some(ticket)
     }
 
+    fn first_to_go(&self, for_exempt: bool) -> Option<Ticket> {
+        // As many are waiting as there are places now.
+        let half = self.waiting / 2;
+        let beyond = self.exempt.waiting.len().saturating_sub(half);
+        let exempt = self.exempt.waiting.first().map(|first| Rank {
+            weight: Breadth::Exempt.weight(beyond),
+            first: Reverse(*first),
+            network: Network {
+                bits: 0,
+                breadth: Breadth::Exempt,
+            },
+        });
+        let goes = if for_exempt && beyond > 0 {
+            exempt
+        } else {
+            // One that holds nothing beyond its half ranks below all others.
+            exempt.max(self.ranking.last().copied())
+        };
+        goes.map(|rank| rank.first.0.ticket)
+    }
+
     fn check_source(&self, source: Option<Source>) -> Result<(), OverCap> {
-        let mut counted = source.into_iter().flat_map(|of| networks(of.address));
+        let bounded = source.filter(|source| !source.exempt);
+        let mut counted = bounded.into_iter().flat_map(|it| networks(Some(it)));
         let over = counted.any(|network| {
             let most = self.bounds.per_source_max;
             let most = most.saturating_mul(network.breadth.shares());
@@ -294,32 +337,45 @@ impl Places {
         if over { Err(OverCap::Source) } else { Ok(()) }
     }
 
-    fn count_in(&mut self, ticket: Ticket, source: Source) {
-        let Some(entry) = self.entries.get_mut(&ticket) else {
+    fn count_in(&mut self, ticket: Ticket) {
+        let Some(entry) = self.entries.get(&ticket).copied() else {
             return;
         };
-        entry.source = Some(source);
         let candidate = entry.candidate(ticket);
-        self.each_network(Some(source), |holder| {
+        self.each_network(entry.source, |holder| {
             holder.connections = holder.connections.saturating_add(1);
             holder.waiting.extend(candidate);
         });
     }
 
-    fn remove(&mut self, ticket: Ticket) {
-        self.authenticated(ticket);
-        let Some(entry) = self.entries.remove(&ticket) else {
+    fn count_out(&mut self, ticket: Ticket) {
+        let Some(entry) = self.entries.get(&ticket).copied() else {
             return;
         };
+        let candidate = entry.candidate(ticket);
         self.each_network(entry.source, |holder| {
             holder.connections = holder.connections.saturating_sub(1);
+            if let Some(candidate) = candidate {
+                holder.waiting.remove(&candidate);
+            }
         });
+    }
+
+    fn remove(&mut self, ticket: Ticket) {
+        self.count_out(ticket);
+        let gone = self.entries.remove(&ticket);
+        if gone.is_some_and(|entry| entry.waiting) {
+            self.waiting = self.waiting.saturating_sub(1);
+        }
     }
 
     /// Changes what the networks of a source hold, and their ranks with it.
     fn each_network(&mut self, source: Option<Source>, change: impl Fn(&mut Holder)) {
-        let all = source.into_iter().flat_map(|of| networks(of.address));
-        for network in all {
+        for network in networks(source) {
+            if network.breadth == Breadth::Exempt {
+                change(&mut self.exempt);
+                continue;
+            }
             let holder = self.holders.entry(network).or_default();
             if let Some(rank) = holder.rank(network) {
                 self.ranking.remove(&rank);
@@ -336,8 +392,7 @@ impl Places {
 impl Entry {
     /// What it is in the set of its networks, if it can give way.
     fn candidate(&self, ticket: Ticket) -> Option<Candidate> {
-        let gives_way = self.waiting && self.source.is_some_and(|source| !source.exempt);
-        gives_way.then_some(Candidate {
+        self.waiting.then_some(Candidate {
             keys_exchanged: self.keys_exchanged,
             ticket,
         })

@@ -96,16 +96,63 @@ fn whoever_is_logged_in_keeps_the_place_and_counts_no_more() {
 }
 
 #[test]
-fn exempt_sources_never_give_way_and_the_bound_of_the_process_holds() {
-    let mut all = places(9, 3, 9);
+fn exempt_sources_give_way_last_and_the_bound_of_the_process_holds() {
+    let mut all = places(9, 4, 9);
     let balancer = exempt("10.0.0.1");
-    admit(&mut all, balancer);
-    admit(&mut all, balancer);
-    let (client, _) = admit(&mut all, from("10.0.0.2"));
-    assert_eq!(admit(&mut all, balancer).1, Some(client));
-    assert_eq!(all.admit(balancer).unwrap_err(), OverCap::Unauthenticated);
-    let client = from("10.0.0.2");
-    assert_eq!(all.admit(client).unwrap_err(), OverCap::Unauthenticated);
+    let hidden: Vec<_> = (0..2).map(|_| admit(&mut all, balancer).0).collect();
+    let (first, _) = admit(&mut all, from("10.0.0.2"));
+    let (second, _) = admit(&mut all, from("10.0.0.3"));
+    all.keys_exchanged(first);
+    // Half of the places are the balancer's, however old its connections are.
+    let (third, gone) = admit(&mut all, from("10.0.0.4"));
+    assert_eq!(gone, Some(second));
+    let (more, gone) = admit(&mut all, balancer);
+    assert_eq!(gone, Some(third));
+    // With more than half it replaces its own: first one without a finished key exchange.
+    all.keys_exchanged(hidden[0]);
+    assert_eq!(admit(&mut all, balancer).1, Some(hidden[1]));
+    all.leave(second);
+    assert_eq!(admit(&mut all, balancer).1, Some(more));
+    assert_eq!((all.connections(), all.waiting()), (4, 4));
+}
+
+#[test]
+fn exempt_sources_that_fill_every_place_keep_nobody_out() {
+    let mut all = places(99, 8, 99);
+    let balancer = exempt("10.0.0.1");
+    let hidden: Vec<_> = (0..8).map(|_| admit(&mut all, balancer).0).collect();
+    let others: Vec<_> = (2..6)
+        .map(|host| {
+            let (ticket, gone) = admit(&mut all, from(&format!("10.0.0.{host}")));
+            assert!(gone.is_some_and(|gone| hidden.contains(&gone)));
+            all.leave(gone.unwrap());
+            ticket
+        })
+        .collect();
+    // Nor does one that hides behind the balancer drive the others away.
+    let mut own = hidden;
+    own.push(admit(&mut all, balancer).0);
+    assert_eq!(
+        all.entries.keys().filter(|it| others.contains(it)).count(),
+        3
+    );
+    for _ in 0..9 {
+        let (ticket, gone) = admit(&mut all, balancer);
+        assert!(own.contains(&gone.unwrap()));
+        all.leave(gone.unwrap());
+        own.push(ticket);
+    }
+}
+
+#[test]
+fn exempt_sources_may_have_as_many_connections_as_there_may_be() {
+    let mut all = places(5, 9, 1);
+    let balancer = exempt("10.0.0.1");
+    for _ in 0..5 {
+        let (ticket, _) = admit(&mut all, balancer);
+        all.authenticated(ticket);
+    }
+    assert_eq!(all.admit(balancer).unwrap_err(), OverCap::Connections);
 }
 
 #[test]
@@ -138,22 +185,41 @@ fn connections_per_source_grow_with_the_network() {
 
 #[test]
 fn a_source_that_is_named_later_counts_from_then_on() {
-    let mut all = places(9, 2, 1);
-    let (unnamed, _) = admit(&mut all, None);
-    let (other, _) = admit(&mut all, from("10.0.0.2"));
-    // Nobody knows yet whose it is: it does not give way.
-    assert_eq!(admit(&mut all, from("10.0.0.3")).1, Some(other));
-    all.leave(other);
+    let mut all = places(9, 9, 1);
+    let (first, _) = admit(&mut all, None);
+    let (second, _) = admit(&mut all, None);
     let one = from("10.0.0.1").unwrap();
-    all.name(unnamed, one).unwrap();
-    assert_eq!(admit(&mut all, from("10.0.0.4")).1, Some(unnamed));
-    // Of who is leaving nothing counts any more.
-    all.name(unnamed, one).unwrap();
-    all.leave(unnamed);
-    let (next, _) = admit(&mut all, None);
-    all.name(next, one).unwrap();
-    let (another, _) = admit(&mut all, None);
-    assert_eq!(all.name(another, one), Err(OverCap::Source));
+    all.name(first, one).unwrap();
+    assert_eq!(all.name(second, one), Err(OverCap::Source));
+    all.leave(first);
+    all.name(second, one).unwrap();
+    // Of who is gone nothing counts any more.
+    all.leave(second);
+    all.name(second, one).unwrap();
+    assert!(all.holders.is_empty());
+}
+
+#[test]
+fn connections_that_are_not_named_yet_are_one_network() {
+    let mut all = places(9, 4, 9);
+    let (named, _) = admit(&mut all, None);
+    all.name(named, from("10.0.0.1").unwrap()).unwrap();
+    let silent: Vec<_> = (0..3).map(|_| admit(&mut all, None).0).collect();
+    // The oldest of them gives way, though the one that was named is older.
+    let (next, gone) = admit(&mut all, None);
+    assert_eq!(gone, Some(silent[0]));
+    all.leave(silent[0]);
+    all.name(next, from("10.0.0.2").unwrap()).unwrap();
+    assert_eq!(admit(&mut all, None).1, Some(silent[1]));
+    all.leave(silent[1]);
+    assert_eq!(admit(&mut all, from("10.0.0.3")).1, Some(silent[2]));
+    // Whoever holds more than they do goes first.
+    let mut all = places(9, 4, 9);
+    admit(&mut all, None);
+    let bad: Vec<_> = (0..3)
+        .map(|_| admit(&mut all, from("10.0.0.1")).0)
+        .collect();
+    assert_eq!(admit(&mut all, None).1, Some(bad[0]));
 }
 
 #[test]
@@ -173,7 +239,7 @@ fn no_more_connections_are_on_their_way_out_than_there_are_places() {
 enum Step {
     Admit(u8, bool),
     Nameless,
-    Name(usize, u8),
+    Name(usize, u8, bool),
     Exchange(usize),
     Authenticate(usize),
     Leave(usize),
@@ -182,9 +248,10 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let any_of = || any::<usize>();
     let step = prop_oneof![
-        8 => (0_u8..12, prop::bool::weighted(0.1)).prop_map(|(from, x)| Step::Admit(from, x)),
-        1 => Just(Step::Nameless),
-        2 => (any_of(), 0_u8..12).prop_map(|(at, from)| Step::Name(at, from)),
+        8 => (0_u8..12, prop::bool::weighted(0.3)).prop_map(|(from, x)| Step::Admit(from, x)),
+        3 => Just(Step::Nameless),
+        2 => (any_of(), 0_u8..12, prop::bool::weighted(0.2))
+            .prop_map(|(at, from, x)| Step::Name(at, from, x)),
         2 => any_of().prop_map(Step::Exchange),
         2 => any_of().prop_map(Step::Authenticate),
         4 => any_of().prop_map(Step::Leave),
@@ -205,13 +272,11 @@ fn address(index: u8) -> IpAddr {
 }
 
 /// Counts anew what a network holds of those who can give way.
-fn held(entries: &HashMap<Ticket, Entry>, network: Network, newcomer: Option<Source>) -> usize {
-    let mine = |source: Source| networks(source.address).any(|one| one == network);
-    let waiting = entries.values().filter(|entry| entry.waiting);
+fn held(entries: &HashMap<Ticket, Entry>, network: Network, newcomer: Option<Entry>) -> usize {
+    let waiting = entries.values().copied().filter(|entry| entry.waiting);
     waiting
-        .filter_map(|entry| entry.source)
         .chain(newcomer)
-        .filter(|source| !source.exempt && mine(*source))
+        .filter(|entry| networks(entry.source).any(|one| one == network))
         .count()
 }
 
@@ -219,20 +284,48 @@ fn held(entries: &HashMap<Ticket, Entry>, network: Network, newcomer: Option<Sou
 fn heaviest(
     entries: &HashMap<Ticket, Entry>,
     of: impl Iterator<Item = Network>,
-    newcomer: Option<Source>,
+    newcomer: Entry,
 ) -> Option<usize> {
-    of.map(|one| one.breadth.weight(held(entries, one, newcomer)))
+    of.map(|one| one.breadth.weight(held(entries, one, Some(newcomer))))
         .max()
+}
+
+/// Says whether the right one gave way, by counting anew who has which place.
+fn check_displaced(before: &Places, gone: Ticket, source: Option<Source>) {
+    let (entries, gone) = (&before.entries, before.entries[&gone]);
+    let newcomer = Entry {
+        source,
+        waiting: true,
+        keys_exchanged: false,
+    };
+    let is_exempt = |source: Option<Source>| source.is_some_and(|source| source.exempt);
+    let exempt = networks(exempt("10.0.0.1")).next().unwrap();
+    let in_all = entries.values().filter(|entry| entry.waiting).count();
+    let beyond = held(entries, exempt, None).saturating_sub(in_all / 2);
+    let others = before.ranking.iter().map(|rank| rank.network);
+    let most = heaviest(entries, others, newcomer);
+    assert!(gone.waiting);
+    if is_exempt(gone.source) {
+        let own = is_exempt(source) && beyond > 0;
+        assert!(own || most.is_none_or(|most| exempt.breadth.weight(beyond) >= most));
+    } else {
+        assert!(!(is_exempt(source) && beyond > 0));
+        let weight = heaviest(entries, networks(gone.source), newcomer);
+        assert_eq!(weight, most);
+        assert!(weight >= Some(exempt.breadth.weight(beyond)));
+    }
 }
 
 fn check_counts(places: &Places) {
     let waiting = places.entries.values().filter(|entry| entry.waiting);
     assert_eq!(places.waiting, waiting.count());
+    let exempt = networks(exempt("10.0.0.1")).next().unwrap();
+    assert_eq!(
+        places.exempt.waiting.len(),
+        held(&places.entries, exempt, None)
+    );
     for (network, holder) in &places.holders {
-        let mine = |entry: &&Entry| {
-            let source = entry.source;
-            source.is_some_and(|of| networks(of.address).any(|one| one == *network))
-        };
+        let mine = |entry: &&Entry| networks(entry.source).any(|one| one == *network);
         assert_eq!(
             holder.connections,
             places.entries.values().filter(mine).count()
@@ -267,22 +360,17 @@ proptest! {
                         | Step::Authenticate(_)
                         | Step::Leave(_) => None,
                     };
-                    let ranked: Vec<_> = places.ranking.iter().map(|rank| rank.network).collect();
-                    let most = heaviest(&places.entries, ranked.into_iter(), source);
-                    let before = places.entries.clone();
+                    let before = places.clone();
                     if let Ok(arrival) = places.admit(source) {
                         tickets.push(arrival.ticket);
                         if let Some(gone) = arrival.displaced {
-                            let entry = before[&gone];
-                            let of = entry.source.unwrap();
-                            prop_assert!(entry.waiting && !of.exempt);
-                            prop_assert_eq!(heaviest(&before, networks(of.address), source), most);
+                            check_displaced(&before, gone, source);
                         }
                     }
                 }
-                Step::Name(at, from) => {
+                Step::Name(at, from, exempt) => {
                     if let Some(ticket) = pick(&tickets, at) {
-                        let source = Source { address: address(from), exempt: false };
+                        let source = Source { address: address(from), exempt };
                         let _ = places.name(ticket, source);
                     }
                 }
@@ -304,6 +392,7 @@ proptest! {
         for ticket in tickets { places.leave(ticket); }
         prop_assert!(places.entries.is_empty() && places.leaving.is_empty());
         prop_assert!(places.holders.is_empty() && places.ranking.is_empty());
+        prop_assert_eq!((places.exempt.connections, places.exempt.waiting.len()), (0, 0));
         prop_assert_eq!(places.waiting, 0);
     }
 }

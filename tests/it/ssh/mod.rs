@@ -71,6 +71,7 @@ struct Setup {
     /// Others than the one that is made.
     host_keys: Option<HostKeys>,
     proxy: ProxyProtocol,
+    throttle: ThrottleSettings,
 }
 
 impl Default for Setup {
@@ -80,6 +81,7 @@ impl Default for Setup {
             rekey_bytes: Ssh::default().rekey_bytes,
             host_keys: None,
             proxy: ProxyProtocol::default(),
+            throttle: ThrottleSettings::default(),
         }
     }
 }
@@ -132,7 +134,7 @@ impl Server {
             provider.clone(),
             no_stores(),
             settings,
-            alone(ThrottleSettings::default(), Arc::new(Records::default())),
+            alone(setup.throttle, Arc::new(Records::default())),
             Arc::clone(&limits),
             clock.clone(),
         ));

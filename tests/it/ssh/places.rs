@@ -15,13 +15,18 @@ async fn from(source: Ipv4Addr, to: SocketAddr) -> TcpStream {
     socket.connect(to).await.unwrap()
 }
 
-/// Logs in from an address; says whether that went well.
-async fn logs_in(source: Ipv4Addr, to: SocketAddr) -> Option<client::Handle<Trusting>> {
+/// Exchanges keys from an address.
+async fn begins(source: Ipv4Addr, to: SocketAddr) -> Option<client::Handle<Trusting>> {
     let (told, _) = unbounded_channel();
     let tcp = from(source, to).await;
     let config = Arc::new(client::Config::default());
     let handle = client::connect_stream(config, tcp, Trusting(told)).await;
-    let mut handle = handle.ok()?;
+    handle.ok()
+}
+
+/// Logs in from an address; says whether that went well.
+async fn logs_in(source: Ipv4Addr, to: SocketAddr) -> Option<client::Handle<Trusting>> {
+    let mut handle = begins(source, to).await?;
     let answer = handle.authenticate_password(USER, PASSWORD).await.ok()?;
     answer.success().then_some(handle)
 }
@@ -127,6 +132,52 @@ async fn whoever_holds_most_replaces_a_connection_of_their_own() {
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].contains("reason=\"displaced\"") && lines[0].contains("127.0.0.2"));
     assert_eq!(log.lines("connection closed before login").len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_balancer_that_hides_its_clients_has_half_of_the_places_and_no_bound_of_a_source() {
+    let throttle = ThrottleSettings {
+        unthrottled: vec!["127.0.0.2".parse().unwrap()],
+        ..ThrottleSettings::default()
+    };
+    let setup = Setup {
+        throttle,
+        ..Setup::default()
+    };
+    let adjust = |limits: &mut Limits| {
+        limits.connections_per_source_max = 5;
+        limits.unauthenticated_connections_max = 20;
+        limits.hello_timeout = Duration::from_secs(100);
+        limits.login_grace = Duration::from_secs(100);
+    };
+    let server = Server::set_up(adjust, AuthSettings::default(), setup).await;
+    let balancer = Ipv4Addr::new(127, 0, 0, 2);
+    let mut users = Vec::new();
+    for _ in 0..8 {
+        users.extend(within(logs_in(balancer, server.address)).await);
+    }
+    assert_eq!(users.len(), 8);
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        silent.push(from(balancer, server.address).await);
+    }
+    until(|| unauthenticated(&server) == 20).await;
+    // Eight clients with addresses of their own begin to log in, and the balancer's go on to come.
+    let mut direct = Vec::new();
+    for host in 1..=8 {
+        direct.push(begins(Ipv4Addr::new(127, 0, 1, host), server.address).await);
+    }
+    for more in 1..=40 {
+        silent.push(from(balancer, server.address).await);
+        until(|| server.gatehouse.tally().displaced_total == 8 + more).await;
+    }
+    for login in direct {
+        let mut login = login.unwrap();
+        let answer = within(login.authenticate_password(USER, PASSWORD)).await;
+        assert!(answer.unwrap().success());
+        users.push(login);
+    }
+    assert_eq!(server.gatehouse.tally().refused_total, 0);
 }
 
 #[tokio::test]

@@ -41,12 +41,17 @@ async fn connected(server: &Server, bytes: &[u8]) -> TcpStream {
     tcp
 }
 
-/// Logs in over a connection that begins with these bytes.
-async fn logs_in(server: &Server, header: &[u8]) -> Option<client::Handle<Trusting>> {
+/// Exchanges keys over a connection that begins with these bytes.
+async fn begins(server: &Server, header: &[u8]) -> Option<client::Handle<Trusting>> {
     let tcp = connected(server, header).await;
     let trusting = Trusting(server.farewell.clone());
     let config = Arc::new(client::Config::default());
-    let mut handle = client::connect_stream(config, tcp, trusting).await.ok()?;
+    client::connect_stream(config, tcp, trusting).await.ok()
+}
+
+/// Logs in over a connection that begins with these bytes.
+async fn logs_in(server: &Server, header: &[u8]) -> Option<client::Handle<Trusting>> {
+    let mut handle = begins(server, header).await?;
     let answer = handle.authenticate_password(USER, PASSWORD).await.ok()?;
     answer.success().then_some(handle)
 }
@@ -253,4 +258,37 @@ async fn bounds_of_a_source_are_those_of_the_client_behind_the_balancer() {
     assert!(within(logs_in(&server, &from_host(8))).await.is_some());
     assert_eq!(server.gatehouse.tally().displaced_total, 1);
     within(bad[0].read_to_end(&mut Vec::new())).await.unwrap();
+}
+
+#[tokio::test]
+async fn silent_connections_behind_the_balancer_keep_nobody_out() {
+    let (log, _guard) = Log::begin();
+    // The bounds on places are the defaults; the silent ones are to last.
+    let patient = |limits: &mut Limits| {
+        limits.hello_timeout = Duration::from_secs(100);
+        limits.login_grace = Duration::from_secs(100);
+    };
+    let server = Server::behind(required("127.0.0.1"), patient, AuthSettings::default()).await;
+    let places = Limits::default().unauthenticated_connections_max;
+    let under_way = within(begins(&server, &from_host(7))).await;
+    let mut silent = Vec::new();
+    for _ in 0..places {
+        silent.push(connected(&server, b"").await);
+    }
+    // The first of them made room for the last.
+    until(|| server.gatehouse.tally().displaced_total == 1).await;
+    assert_eq!(within(silent[0].read(&mut [0; 1])).await.unwrap(), 0);
+    let mut users = Vec::new();
+    for host in 10..20 {
+        users.extend(within(logs_in(&server, &from_host(host))).await);
+        silent.push(connected(&server, b"").await);
+    }
+    assert_eq!(users.len(), 10);
+    let mut under_way = under_way.unwrap();
+    let answer = within(under_way.authenticate_password(USER, PASSWORD)).await;
+    assert!(answer.unwrap().success());
+    assert_eq!(server.gatehouse.tally().refused_total, 0);
+    let lines = log.lines("connection closed to make room for another network");
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains("source_ip=127.0.0.1"), "{lines:?}");
 }
