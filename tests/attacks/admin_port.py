@@ -102,5 +102,5 @@ def every_probe_is_answered(scene):
 attack(
     "admin port: idle connections and slow heads",
     check=every_probe_is_answered,
-    seconds=(4, 30),
+    seconds=(4, 15),
 )(takes_places)

@@ -134,20 +134,20 @@ attack(
     "key exchange: groups, second ones and garbage, by default",
     check=all_of_it,
     with_a_line=CONNECTIONS,
-    seconds=(4, 30),
+    seconds=(4, 15),
 )(everything)
 attack(
     "key exchange: e = 2 where groups are allowed",
     check=one_each,
     with_a_line=CONNECTIONS,
     settings={"ssh.algorithms": "compatible"},
-    seconds=(4, 30),
+    seconds=(4, 15),
 )(finite_field)
 for hostile, check in ((curves, one_each), (garbage, garbage_is_nothing)):
     attack(
         f"key exchange: {hostile.__name__} alone",
         check=check,
         with_a_line=CONNECTIONS,
-        seconds=(4, 30),
+        seconds=(4, 15),
         long_only=True,
     )(hostile)

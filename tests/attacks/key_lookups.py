@@ -123,5 +123,5 @@ def few_questions_and_a_line_each(scene):
 attack(
     "key look-ups: names that nobody has",
     check=few_questions_and_a_line_each,
-    seconds=(4, 30),
+    seconds=(4, 15),
 )(invents_names)

@@ -47,5 +47,5 @@ attack(
     "login flood: wrong passwords of many names from one source",
     check=the_source_is_locked,
     settings={"login.failures_per_source_max": FAILURES_PER_SOURCE_MAX},
-    seconds=(4, 30),
+    seconds=(4, 15),
 )(floods)

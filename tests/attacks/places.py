@@ -162,7 +162,7 @@ for hostile, what in ((mixed, "mixed"), (silent, "silent"), (begun, "begun"), (f
         check=places_were_short,
         settings={"limits.unauthenticated_connections_max": PLACES},
         lost_logins_percent_max=5,
-        seconds=(4, 30),
+        seconds=(4, 15),
         long_only=hostile is not mixed,
     )(hostile)
 

@@ -81,7 +81,7 @@ def play(attack, binary, directory, *, long=False, rounds=1, asserting=True):
 
 def run_phase(scene, attack, long):
     """One phase beside the honest sessions, with the hostile client or without."""
-    seconds = (10 if long else 1.5) if attack is None else attack.seconds[long]
+    seconds = (5 if long else 1.5) if attack is None else attack.seconds[long]
     name = "quiet" if attack is None else f"hostile{scene.hostile_phases}"
     scene.hostile_phases += attack is not None
     cpu, began = scene.process.cpu_seconds(), time.monotonic()

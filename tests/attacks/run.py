@@ -3,7 +3,7 @@
 
     pip install -r tests/clients/requirements.txt
     python3 tests/attacks/run.py                   # the short form, about two minutes
-    python3 tests/attacks/run.py --long            # minutes for each attack; ends with a table
+    python3 tests/attacks/run.py --long            # a minute for each attack; ends with a table
     python3 tests/attacks/run.py --only breaker    # the attacks whose name holds the text
 
 The exit status is 1 when anything that must hold did not. Times are printed, never judged.
@@ -57,7 +57,7 @@ def main():
 def parse():
     parser = argparse.ArgumentParser(description="Attacks beside well-behaved sessions")
     parser.add_argument("--binary", default=REPOSITORY / "target/release/portcullis")
-    parser.add_argument("--long", action="store_true", help="minutes for each attack")
+    parser.add_argument("--long", action="store_true", help="a minute for each attack")
     parser.add_argument("--only", default="", help="attacks whose name holds this text")
     parser.add_argument("--table", action="store_true", help="end with the table of results")
     parser.add_argument("--keep", action="store_true", help="keep the directory with the logs")

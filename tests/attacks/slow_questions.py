@@ -49,5 +49,5 @@ attack(
     check=questions_are_bounded,
     service={"unknown_delay": SLOW_SECONDS},
     settings={"limits.login_grace_seconds": 11, "identity.total_timeout_ms": 6_000},
-    seconds=(4, 30),
+    seconds=(4, 15),
 )(asks_slowly)
