@@ -183,6 +183,7 @@ impl Gateway {
             .env("PORTCULLIS_STORAGE_SECRET_ACCESS_KEY", "bench")
             .env("PORTCULLIS_LIMITS_UNAUTHENTICATED_CONNECTIONS_MAX", "2000")
             .env("PORTCULLIS_LIMITS_CONNECTIONS_PER_SOURCE_MAX", "2000")
+            .env("PORTCULLIS_LIMITS_CONNECTIONS_PER_USER_MAX", "2000")
             .stdout(Stdio::null())
             .stderr(Stdio::from(log))
             .spawn();
