@@ -85,6 +85,10 @@ impl Names {
             && looked.names.remove(&name)
         {
             self.kept = self.kept.saturating_sub(1);
+            // Only names are counted against the bound of the table: none is left without.
+            if looked.names.is_empty() {
+                self.sources.remove(&source);
+            }
         }
     }
 
@@ -161,6 +165,7 @@ mod tests {
             names.forget(ip(1), &user);
         }
         assert_eq!(names.kept, 0);
+        assert!(names.sources.is_empty(), "who only logs in leaves nothing");
     }
 
     #[test]
