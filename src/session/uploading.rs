@@ -93,7 +93,8 @@ impl Session {
                 return false;
             }
             let slots_max = self.environment.limits.parts_in_flight_per_upload_max;
-            if writing.slots_held() >= slots_max.saturating_add(SLOTS_FILLING_MAX) {
+            if wish.begins() && writing.slots_held() >= slots_max.saturating_add(SLOTS_FILLING_MAX)
+            {
                 let stuck = writing.in_flight.is_empty() && !writing.upload.has_full_part();
                 if stuck {
                     // No slot becomes free by itself: the client would wait for ever.

@@ -67,6 +67,12 @@ pub struct Wish {
 }
 
 impl Wish {
+    /// Says whether the part has nothing yet.
+    #[must_use]
+    pub const fn begins(&self) -> bool {
+        self.has == 0
+    }
+
     /// Returns what does for now: bytes beside those that the part has, and what for.
     #[must_use]
     pub fn modest(&self) -> (u64, Purpose) {
