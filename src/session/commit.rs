@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::storage::{
-    Checksum, CompletedPart, Location, NewObject, ObjectStore, Precondition, Result, StorageError,
-    StorageErrorKind, Stored, UploadId,
+    Checksum, CompleteUpload, CompletedPart, Location, NewObject, ObjectStore, Precondition,
+    PutObject, Result, StorageError, StorageErrorKind, Stored, UploadId,
 };
 
 /// The metadata name under which the nonce is kept.
@@ -46,9 +46,12 @@ pub(crate) async fn put(
 ) -> Result<Stored> {
     let mut tries = Tries::default();
     loop {
-        let sent = store
-            .put(location, payload.clone(), checksum, object, condition)
-            .await;
+        let put = PutObject {
+            object,
+            checksum,
+            condition,
+        };
+        let sent = store.put(location, payload.clone(), put).await;
         if let Some(outcome) = tries.judge(store, location, object, sent).await {
             return verified(outcome?, checksum);
         }
@@ -67,9 +70,13 @@ pub(crate) async fn complete(
 ) -> Result<Stored> {
     let mut tries = Tries::default();
     loop {
-        let sent = store
-            .complete(location, upload, parts, Some(checksum), condition)
-            .await;
+        let complete = CompleteUpload {
+            upload,
+            parts,
+            checksum: Some(checksum),
+            condition,
+        };
+        let sent = store.complete(location, complete).await;
         if let Some(outcome) = tries.judge(store, location, object, sent).await {
             return verified(outcome?, checksum);
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::clock::unix_seconds;
 use crate::sftp::{Attributes, Status};
 use crate::storage::{
-    Checksum, ListQuery, Location, NewObject, ObjectMeta, ObjectStore, Precondition,
+    Checksum, ListQuery, Location, NewObject, ObjectMeta, ObjectStore, Precondition, PutObject,
     StorageErrorKind,
 };
 use crate::vfs::Access;
@@ -144,12 +144,12 @@ pub(crate) async fn mkdir(
         content_type: Some(DIRECTORY_TYPE.into()),
         metadata: Vec::new(),
     };
-    let condition = exclusive(store);
-    let empty = bytes::Bytes::new();
-    match store
-        .put(&marker, empty, EMPTY_CHECKSUM, &object, &condition)
-        .await
-    {
+    let put = PutObject {
+        object: &object,
+        checksum: EMPTY_CHECKSUM,
+        condition: &exclusive(store),
+    };
+    match store.put(&marker, bytes::Bytes::new(), put).await {
         Ok(_) => Ok(()),
         Err(error) if error.kind == StorageErrorKind::Precondition => Err(EXISTS.into()),
         // A marker is the same whoever wrote it.

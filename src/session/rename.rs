@@ -6,8 +6,9 @@ use futures_util::future::join_all;
 use crate::limits;
 use crate::sftp::Status;
 use crate::storage::{
-    ByteRange, CompletedPart, ETag, Key, ListCursor, ListQuery, Location, NewObject, ObjectMeta,
-    ObjectStore, PartNumber, Precondition, StorageError, StorageErrorKind, Stored, UploadId,
+    ByteRange, CompleteUpload, CompletedPart, CopyObject, ETag, Key, ListCursor, ListQuery,
+    Location, NewObject, ObjectMeta, ObjectStore, PartNumber, Precondition, PutObject,
+    StorageError, StorageErrorKind, Stored, UploadId, UploadPartCopy, Version,
 };
 
 use super::commit::{self, NONCE, Settled};
@@ -162,15 +163,12 @@ async fn copy_as_is(
             content_type: meta.content_type,
             metadata: meta.metadata,
         };
-        store
-            .put(
-                target,
-                bytes::Bytes::new(),
-                EMPTY_CHECKSUM,
-                &object,
-                &Precondition::None,
-            )
-            .await?;
+        let put = PutObject {
+            object: &object,
+            checksum: EMPTY_CHECKSUM,
+            condition: &Precondition::None,
+        };
+        store.put(target, bytes::Bytes::new(), put).await?;
     } else {
         copy(store, source, &meta, target, &Precondition::None).await?;
     }
@@ -250,9 +248,15 @@ pub(crate) async fn copy(
         metadata,
     };
     let outcome = if meta.size <= limits::COPY_BYTES_MAX {
-        store
-            .copy(source, &meta.etag, target, &object, condition)
-            .await
+        let copy = CopyObject {
+            source: Version {
+                location: source,
+                etag: &meta.etag,
+            },
+            object: &object,
+            condition,
+        };
+        store.copy(target, copy).await
     } else {
         copy_in_parts(store, source, meta, target, &object, condition).await
     };
@@ -273,9 +277,13 @@ async fn copy_in_parts(
     let upload = store.create(target, object).await?;
     let outcome = match copy_ranges(store, source, meta, target, &upload).await {
         Ok(parts) => {
-            store
-                .complete(target, &upload, &parts, None, condition)
-                .await
+            let complete = CompleteUpload {
+                upload: &upload,
+                parts: &parts,
+                checksum: None,
+                condition,
+            };
+            store.complete(target, complete).await
         }
         Err(error) => Err(error),
     };
@@ -298,15 +306,16 @@ async fn copy_ranges(
     for chunk in starts.chunks(MOVES_AT_ONCE) {
         let copies = chunk.iter().map(|&(start, number)| {
             let end = meta.size.min(start.saturating_add(COPY_PART_BYTES));
-            let range = ByteRange { start, end };
-            store.part_copy(
-                target,
+            let part = UploadPartCopy {
                 upload,
-                PartNumber(number),
-                source,
-                &meta.etag,
-                range,
-            )
+                number: PartNumber(number),
+                source: Version {
+                    location: source,
+                    etag: &meta.etag,
+                },
+                range: ByteRange { start, end },
+            };
+            store.part_copy(target, part)
         });
         let copies: Vec<_> = copies.collect();
         for part in join_all(copies).await {

@@ -14,9 +14,10 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 
 use super::{
-    Bucket, ByteRange, Capabilities, Checksum, CompletedPart, ETag, ListPage, ListQuery, Location,
-    NewObject, ObjectBody, ObjectMeta, ObjectStore, Operation, PartNumber, Precondition, Result,
-    StorageError, StorageErrorKind, Stored, UploadId,
+    Bucket, ByteRange, Capabilities, Checksum, CompleteUpload, CompletedPart, CopyObject, ETag,
+    GetObject, ListPage, ListQuery, Location, NewObject, ObjectBody, ObjectMeta, ObjectStore,
+    Operation, Precondition, PutObject, Result, StorageError, StorageErrorKind, Stored, UploadId,
+    UploadPart, UploadPartCopy,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::limits;
@@ -248,18 +249,13 @@ impl ObjectStore for MemoryStore {
         Ok(state.object(location, Operation::Head)?.meta.clone())
     }
 
-    async fn get(
-        &self,
-        location: &Location,
-        range: Option<ByteRange>,
-        etag: Option<&ETag>,
-    ) -> Result<ObjectBody> {
+    async fn get(&self, location: &Location, get: GetObject<'_>) -> Result<ObjectBody> {
         let state = self.state();
-        let object = match etag {
+        let object = match get.etag {
             Some(etag) => state.pinned(location, etag, Operation::Get)?,
             None => state.object(location, Operation::Get)?,
         };
-        let mut body = match range {
+        let mut body = match get.range {
             Some(range) => slice(&object.payload, range).ok_or_else(|| {
                 refusal(
                     (Operation::Get, location),
@@ -284,42 +280,26 @@ impl ObjectStore for MemoryStore {
         Ok(listing::page(objects, query))
     }
 
-    async fn put(
-        &self,
-        location: &Location,
-        payload: Bytes,
-        checksum: Checksum,
-        object: &NewObject,
-        condition: &Precondition,
-    ) -> Result<Stored> {
+    async fn put(&self, location: &Location, payload: Bytes, put: PutObject<'_>) -> Result<Stored> {
         let call = (Operation::Put, location);
-        self.check(checksum, &payload, call)?;
+        self.check(put.checksum, &payload, call)?;
         let etag = etag_of(&payload);
-        let object = self.new_object(own(&payload), etag, object);
-        let condition = honoured(self.capabilities.conditional_put, condition);
+        let object = self.new_object(own(&payload), etag, put.object);
+        let condition = honoured(self.capabilities.conditional_put, put.condition);
         self.state().place(call, object, condition)
     }
 
-    async fn copy(
-        &self,
-        source: &Location,
-        source_etag: &ETag,
-        target: &Location,
-        object: &NewObject,
-        condition: &Precondition,
-    ) -> Result<Stored> {
+    async fn copy(&self, target: &Location, copy: CopyObject<'_>) -> Result<Stored> {
         let call = (Operation::Copy, target);
         let mut state = self.state();
-        let payload = state
-            .pinned(source, source_etag, Operation::Copy)?
-            .payload
-            .clone();
+        let source = state.pinned(copy.source.location, copy.source.etag, Operation::Copy)?;
+        let payload = source.payload.clone();
         if size_of(&payload) > limits::COPY_BYTES_MAX {
             return Err(refusal(call, StorageErrorKind::Refused));
         }
         let etag = etag_of(&payload);
-        let object = self.new_object(payload, etag, object);
-        let condition = honoured(self.capabilities.conditional_copy, condition);
+        let object = self.new_object(payload, etag, copy.object);
+        let condition = honoured(self.capabilities.conditional_copy, copy.condition);
         state.place(call, object, condition)
     }
 
@@ -340,51 +320,37 @@ impl ObjectStore for MemoryStore {
     async fn part(
         &self,
         location: &Location,
-        upload: &UploadId,
-        number: PartNumber,
-        _offset: u64,
         payload: Bytes,
-        checksum: Checksum,
+        part: UploadPart<'_>,
     ) -> Result<CompletedPart> {
         let call = (Operation::Part, location);
-        self.check(checksum, &payload, call)?;
-        self.keep_part(call, upload, number, own(&payload))
+        self.check(part.checksum, &payload, call)?;
+        self.keep_part(call, part.upload, part.number, own(&payload))
     }
 
     async fn part_copy(
         &self,
         location: &Location,
-        upload: &UploadId,
-        number: PartNumber,
-        source: &Location,
-        source_etag: &ETag,
-        range: ByteRange,
+        part: UploadPartCopy<'_>,
     ) -> Result<CompletedPart> {
         let call = (Operation::PartCopy, location);
         let payload = {
-            let state = self.state();
-            let object = state.pinned(source, source_etag, Operation::PartCopy)?;
-            let inside = range.end <= object.meta.size;
-            slice(&object.payload, range)
+            let (state, source) = (self.state(), part.source);
+            let object = state.pinned(source.location, source.etag, Operation::PartCopy)?;
+            let inside = part.range.end <= object.meta.size;
+            slice(&object.payload, part.range)
                 .filter(|_| inside)
                 .ok_or_else(|| refusal(call, StorageErrorKind::RangeNotSatisfiable))?
         };
-        self.keep_part(call, upload, number, payload)
+        self.keep_part(call, part.upload, part.number, payload)
     }
 
     async fn parts(&self, location: &Location, upload: &UploadId) -> Result<Vec<CompletedPart>> {
         self.kept_parts(location, upload)
     }
 
-    async fn complete(
-        &self,
-        location: &Location,
-        upload: &UploadId,
-        parts: &[CompletedPart],
-        checksum: Option<Checksum>,
-        condition: &Precondition,
-    ) -> Result<Stored> {
-        self.finish_upload(location, upload, parts, checksum, condition)
+    async fn complete(&self, location: &Location, complete: CompleteUpload<'_>) -> Result<Stored> {
+        self.finish_upload(location, complete)
     }
 
     async fn abort(&self, location: &Location, upload: &UploadId) -> Result<()> {

@@ -154,8 +154,7 @@ async fn round_trip(s: &Subject, odd: &[&str]) {
         let source = s.store.head(&at).await.unwrap().etag;
         let copy = s.at("copied");
         let object = NewObject::default();
-        s.store
-            .copy(&at, &source, &copy, &object, &Precondition::None)
+        s.copy((&at, &source), &copy, &object, &Precondition::None)
             .await
             .unwrap();
         assert_eq!(s.read(&copy).await, *name);

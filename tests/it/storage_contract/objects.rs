@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use portcullis::storage::StorageErrorKind as Kind;
-use portcullis::storage::{ByteRange, Key, Location, NewObject, Precondition};
+use portcullis::storage::{ByteRange, Key, Location, NewObject, Precondition, PutObject};
 
 use super::{etag, query};
 use crate::common::stores::{Subject, bucket, checksum, collect};
@@ -17,12 +17,13 @@ pub(super) async fn an_object_comes_back_with_what_was_said_of_it(s: &Subject) {
         ],
     };
     let sum = checksum(&payload);
-    let stored = s
-        .store
-        .put(&at, payload.clone(), sum, &object, &Precondition::None)
-        .await
-        .unwrap();
-    let body = s.store.get(&at, None, None).await.unwrap();
+    let put = PutObject {
+        object: &object,
+        checksum: sum,
+        condition: &Precondition::None,
+    };
+    let stored = s.store.put(&at, payload.clone(), put).await.unwrap();
+    let body = s.get(&at, None, None).await.unwrap();
     for meta in [s.store.head(&at).await.unwrap(), body.meta.clone()] {
         assert_eq!(meta.size, 12);
         assert_eq!(meta.etag, stored.etag);
@@ -42,14 +43,12 @@ pub(super) async fn an_object_comes_back_with_what_was_said_of_it(s: &Subject) {
 pub(super) async fn what_is_not_there_is_not_found(s: &Subject) {
     let at = s.at("nothing");
     assert_eq!(s.store.head(&at).await.unwrap_err().kind, Kind::NotFound);
-    let error = s.store.get(&at, None, None).await.unwrap_err();
+    let error = s.get(&at, None, None).await.unwrap_err();
     assert_eq!(error.kind, Kind::NotFound);
     assert!(error.detail.contains("GetObject"), "{}", error.detail);
     let copied = s
-        .store
         .copy(
-            &at,
-            &etag("\"0\""),
+            (&at, &etag("\"0\"")),
             &s.at("x"),
             &NewObject::default(),
             &Precondition::None,
@@ -67,7 +66,7 @@ pub(super) async fn a_missing_bucket_is_told_from_a_missing_key(s: &Subject) {
     s.store.check_bucket(&s.bucket).await.unwrap();
     let checked = s.store.check_bucket(&nowhere).await.unwrap_err();
     assert_eq!(checked.kind, Kind::NoSuchBucket);
-    let got = s.store.get(&at, None, None).await.unwrap_err();
+    let got = s.get(&at, None, None).await.unwrap_err();
     assert_eq!(got.kind, Kind::NoSuchBucket);
     let listed = s.store.list(&nowhere, &query("")).await.unwrap_err();
     assert_eq!(listed.kind, Kind::NoSuchBucket);
@@ -90,16 +89,16 @@ pub(super) async fn ranges_are_cut_at_the_end_of_the_object(s: &Subject) {
         (0, 10, "0123456789"),
     ] {
         let range = Some(ByteRange { start, end });
-        let body = s.store.get(&at, range, None).await.unwrap();
+        let body = s.get(&at, range, None).await.unwrap();
         assert_eq!(body.meta.size, 10, "the whole size, whatever the range");
         assert_eq!(collect(body).await.unwrap(), expected);
     }
     let beyond = Some(ByteRange { start: 10, end: 11 });
-    let error = s.store.get(&at, beyond, None).await.unwrap_err();
+    let error = s.get(&at, beyond, None).await.unwrap_err();
     assert_eq!(error.kind, Kind::RangeNotSatisfiable);
     let first = Some(ByteRange { start: 0, end: 1 });
     if !s.lacks("empty-range") {
-        let error = s.store.get(&s.at("empty"), first, None).await.unwrap_err();
+        let error = s.get(&s.at("empty"), first, None).await.unwrap_err();
         assert_eq!(error.kind, Kind::RangeNotSatisfiable);
     }
 }
@@ -107,16 +106,12 @@ pub(super) async fn ranges_are_cut_at_the_end_of_the_object(s: &Subject) {
 pub(super) async fn a_pinned_read_refuses_another_version(s: &Subject) {
     let at = s.at("pinned");
     let first = s.put("pinned", "first").await;
-    let body = s.store.get(&at, None, Some(&first.etag)).await.unwrap();
+    let body = s.get(&at, None, Some(&first.etag)).await.unwrap();
     assert_eq!(collect(body).await.unwrap(), "first");
     s.put("pinned", "second").await;
     let range = Some(ByteRange { start: 0, end: 1 });
     for range in [None, range] {
-        let error = s
-            .store
-            .get(&at, range, Some(&first.etag))
-            .await
-            .unwrap_err();
+        let error = s.get(&at, range, Some(&first.etag)).await.unwrap_err();
         assert_eq!(error.kind, Kind::Precondition);
     }
 }
@@ -128,11 +123,12 @@ pub(super) async fn a_wrong_checksum_stores_nothing(s: &Subject) {
     let at = s.at("corrupt");
     let payload = Bytes::from_static(b"what was sent");
     let wrong = checksum(b"what was meant");
-    let object = NewObject::default();
-    let outcome = s
-        .store
-        .put(&at, payload, wrong, &object, &Precondition::None)
-        .await;
+    let put = PutObject {
+        object: &NewObject::default(),
+        checksum: wrong,
+        condition: &Precondition::None,
+    };
+    let outcome = s.store.put(&at, payload, put).await;
     assert_eq!(outcome.unwrap_err().kind, Kind::ChecksumMismatch);
     assert_eq!(s.store.head(&at).await.unwrap_err().kind, Kind::NotFound);
 }
@@ -188,8 +184,12 @@ pub(super) async fn copies_replace_metadata_and_cross_buckets(s: &Subject) {
         metadata: vec![("nonce".into(), "n-3".into())],
     };
     let copied = s
-        .store
-        .copy(&source, &stored.etag, &target, &object, &Precondition::None)
+        .copy(
+            (&source, &stored.etag),
+            &target,
+            &object,
+            &Precondition::None,
+        )
         .await
         .unwrap();
     let meta = s.store.head(&target).await.unwrap();
@@ -205,8 +205,7 @@ pub(super) async fn a_copy_of_a_changed_source_is_refused(s: &Subject) {
     s.put("source", "new").await;
     let object = NewObject::default();
     let outcome = s
-        .store
-        .copy(&source, &old.etag, &target, &object, &Precondition::None)
+        .copy((&source, &old.etag), &target, &object, &Precondition::None)
         .await;
     assert_eq!(outcome.unwrap_err().kind, Kind::Precondition);
     assert_eq!(
@@ -223,9 +222,8 @@ pub(super) async fn conditional_copies_hold(s: &Subject) {
     let stored = s.put("source", "bytes").await;
     let object = NewObject::default();
     let copy = || {
-        s.store.copy(
-            &source,
-            &stored.etag,
+        s.copy(
+            (&source, &stored.etag),
             &target,
             &object,
             &Precondition::IfNoneMatch,

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use portcullis::limits::PART_BYTES_MIN;
 use portcullis::storage::StorageErrorKind as Kind;
 use portcullis::storage::{
-    ByteRange, CompletedPart, Location, NewObject, PartNumber, Precondition, UploadId,
+    ByteRange, CompletedPart, Location, NewObject, PartNumber, Precondition, UploadId, UploadPart,
+    UploadPartCopy, Version,
 };
 
 use super::etag;
@@ -43,7 +44,6 @@ pub(super) async fn parts_in_any_order_make_the_object(s: &Subject) {
     let sum = checksum(&whole);
     let parts = [one, two, three];
     let stored = s
-        .store
         .complete(&at, &upload, &parts, Some(sum), &Precondition::None)
         .await
         .unwrap();
@@ -62,11 +62,7 @@ pub(super) async fn parts_in_any_order_make_the_object(s: &Subject) {
         start: PART_BYTES_MIN - 1,
         end: PART_BYTES_MIN + 1,
     };
-    let seam = s
-        .store
-        .get(&at, Some(range), Some(&stored.etag))
-        .await
-        .unwrap();
+    let seam = s.get(&at, Some(range), Some(&stored.etag)).await.unwrap();
     assert_eq!(collect(seam).await.unwrap(), [1, 2][..]);
 }
 
@@ -78,10 +74,12 @@ pub(super) async fn a_part_with_a_wrong_checksum_is_refused(s: &Subject) {
     let upload = s.store.create(&at, &NewObject::default()).await.unwrap();
     let payload = Bytes::from_static(b"what was sent");
     let wrong = checksum(b"what was meant");
-    let outcome = s
-        .store
-        .part(&at, &upload, PartNumber(1), 0, payload, wrong)
-        .await;
+    let part = UploadPart {
+        upload: &upload,
+        number: PartNumber(1),
+        checksum: wrong,
+    };
+    let outcome = s.store.part(&at, payload, part).await;
     assert_eq!(outcome.unwrap_err().kind, Kind::ChecksumMismatch);
     assert_eq!(s.store.parts(&at, &upload).await.unwrap(), []);
     s.store.abort(&at, &upload).await.unwrap();
@@ -119,7 +117,6 @@ pub(super) async fn a_complete_with_a_gap_or_a_small_part_is_refused(s: &Subject
     for parts in wrong {
         let numbers: Vec<_> = parts.iter().map(|part| part.number.0).collect();
         let outcome = s
-            .store
             .complete(&at, &upload, &parts, None, &Precondition::None)
             .await;
         let error = outcome.expect_err(&format!("parts {numbers:?}"));
@@ -129,8 +126,7 @@ pub(super) async fn a_complete_with_a_gap_or_a_small_part_is_refused(s: &Subject
         );
     }
     let parts = [one, two];
-    s.store
-        .complete(&at, &upload, &parts, None, &Precondition::None)
+    s.complete(&at, &upload, &parts, None, &Precondition::None)
         .await
         .unwrap();
 }
@@ -144,7 +140,6 @@ pub(super) async fn an_unknown_upload_is_told(s: &Subject) {
     no_such(s.part(&at, &upload, 1, &payload).await.unwrap_err().kind);
     no_such(s.store.parts(&at, &upload).await.unwrap_err().kind);
     let completed = s
-        .store
         .complete(&at, &upload, &[part], None, &Precondition::None)
         .await;
     no_such(completed.unwrap_err().kind);
@@ -169,17 +164,15 @@ pub(super) async fn conditional_completes_hold(s: &Subject) {
     let (upload, parts) = begun(s, &at, b"uploaded").await;
     let base = s.put("raced", "was here first").await;
     let exclusive = s
-        .store
         .complete(&at, &upload, &parts, None, &Precondition::IfNoneMatch)
         .await;
     assert_eq!(exclusive.unwrap_err().kind, Kind::Precondition);
     let stale = Precondition::IfMatch(etag("\"00000000000000000000000000000000\""));
-    let outcome = s.store.complete(&at, &upload, &parts, None, &stale).await;
+    let outcome = s.complete(&at, &upload, &parts, None, &stale).await;
     assert_eq!(outcome.unwrap_err().kind, Kind::Precondition);
     assert_eq!(s.read(&at).await, "was here first");
     let condition = Precondition::IfMatch(base.etag);
-    s.store
-        .complete(&at, &upload, &parts, None, &condition)
+    s.complete(&at, &upload, &parts, None, &condition)
         .await
         .unwrap();
     assert_eq!(s.read(&at).await, "uploaded");
@@ -194,24 +187,27 @@ pub(super) async fn parts_can_be_copied(s: &Subject) {
         start: 4,
         end: PART_BYTES_MIN + 4,
     };
-    let one = s
-        .store
-        .part_copy(&at, &upload, PartNumber(1), &source, &stored.etag, range)
-        .await
-        .unwrap();
+    let copy = async |number, etag| {
+        let part = UploadPartCopy {
+            upload: &upload,
+            number: PartNumber(number),
+            source: Version {
+                location: &source,
+                etag,
+            },
+            range,
+        };
+        s.store.part_copy(&at, part).await
+    };
+    let one = copy(1, &stored.etag).await.unwrap();
     assert_eq!(one.size, PART_BYTES_MIN);
     let stale = etag("\"00000000000000000000000000000000\"");
-    let refused = s
-        .store
-        .part_copy(&at, &upload, PartNumber(2), &source, &stale, range)
-        .await;
-    assert_eq!(refused.unwrap_err().kind, Kind::Precondition);
+    assert_eq!(copy(2, &stale).await.unwrap_err().kind, Kind::Precondition);
     let two = s
         .part(&at, &upload, 2, &Bytes::from_static(b"!"))
         .await
         .unwrap();
-    s.store
-        .complete(&at, &upload, &[one, two], None, &Precondition::None)
+    s.complete(&at, &upload, &[one, two], None, &Precondition::None)
         .await
         .unwrap();
     let expected: Bytes = [&bytes[4..], b"!"].concat().into();
