@@ -11,13 +11,12 @@ use tokio::task::AbortHandle;
 
 use crate::sftp::{Attributes, OpenMode, Payload, RequestId, Status};
 use crate::storage::{
-    Checksum, CompletedPart, ETag, Location, NewObject, PartLayout, PartNumber, Precondition,
-    UploadId,
+    Checksum, CompletedPart, ETag, Location, NewObject, Nonce, PartLayout, PartNumber,
+    Precondition, UploadId,
 };
 use crate::transfer::{Upload, UploadError, WriteStep};
 use crate::vfs::{Access, VirtualPath};
 
-use super::commit;
 use super::names::MTIME;
 use super::order::Ticket;
 use super::status::{NO_APPEND, NO_EDIT, OVER_LIMIT};
@@ -152,13 +151,14 @@ impl Writing {
         mode: OpenMode,
         base: Option<Base>,
         condition: Precondition,
+        nonce: Nonce,
         layout: PartLayout,
         opened: Instant,
     ) -> Self {
         let guess = mime_guess::from_path(location.key.as_str()).first_raw();
         let object = NewObject {
             content_type: Some(guess.unwrap_or("application/octet-stream").into()),
-            metadata: vec![(commit::NONCE.into(), commit::nonce())],
+            ..NewObject::new(nonce)
         };
         Self {
             path,

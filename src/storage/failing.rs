@@ -226,8 +226,8 @@ mod tests {
     use super::*;
     use crate::storage::memory::MemoryStore;
     use crate::storage::{
-        Bucket, Checksum, GetObject, Key, Location, NewObject, ObjectStore as _, Precondition,
-        PutObject, Stored,
+        Bucket, Checksum, GetObject, Key, Location, NewObject, Nonce, ObjectStore as _,
+        Precondition, PutObject, Stored,
     };
 
     fn place() -> Location {
@@ -239,7 +239,7 @@ mod tests {
 
     async fn put(store: &Failing, text: &'static [u8]) -> Result<Stored> {
         let checksum = Checksum(crc_fast::crc64_nvme(text));
-        let object = NewObject::default();
+        let object = NewObject::new(Nonce::new().unwrap());
         let put = PutObject {
             object: &object,
             checksum,

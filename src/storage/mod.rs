@@ -1,10 +1,11 @@
-//! OBJECT STORAGE, in S3's words: one trait, its S3 client, a memory double and what stands before a store.
+//! OBJECT STORAGE, in S3's words: one trait, its S3 client, a memory double and what stands before
+//! a store.
 //!
 //! One [`ObjectStore`] value stands for one set of credentials. Errors are told apart by what they
 //! mean for the caller ([`StorageErrorKind`]). Calls that *commit* ([`ObjectStore::put`],
 //! [`ObjectStore::complete`], [`ObjectStore::copy`]) are sent once: when their answer is lost the
-//! error is [`StorageErrorKind::OutcomeUnknown`] and the caller compares the nonce it put into
-//! [`NewObject::metadata`]. Everything else may be retried by the implementation.
+//! error is [`StorageErrorKind::OutcomeUnknown`] and the caller compares [`NewObject::nonce`] with
+//! [`ObjectMeta::nonce`]. Everything else may be retried by the implementation.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ pub use self::calls::{
 };
 pub use self::error::{StorageError, StorageErrorKind};
 pub use self::location::{Bucket, Key, Location, NameError};
+pub use self::nonce::{NoRandomness, Nonce, Nonces};
 pub use self::operation::Operation;
 pub use self::part_layout::{PartLayout, PartPlace};
 
@@ -32,6 +34,7 @@ pub mod layer;
 mod location;
 pub mod memory;
 pub mod metered;
+mod nonce;
 mod operation;
 mod part_layout;
 pub mod probe;
@@ -156,6 +159,12 @@ impl ObjectMeta {
             .find(|(n, _)| &**n == name)
             .map(|(_, v)| &**v)
     }
+
+    /// Returns the nonce it was written with; objects of others have none.
+    #[must_use]
+    pub fn nonce(&self) -> Option<Nonce> {
+        Nonce::parse(self.metadata(Nonce::NAME)?)
+    }
 }
 
 /// An object's bytes on their way.
@@ -175,10 +184,42 @@ impl Debug for ObjectBody {
 }
 
 /// What a new object is to carry. Storage class and encryption are the store's settings.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewObject {
     pub content_type: Option<Box<str>>,
+    /// Beside the nonce.
     pub metadata: Vec<(Box<str>, Box<str>)>,
+    /// Tells this write from every other, once it is stored.
+    pub nonce: Nonce,
+}
+
+impl NewObject {
+    #[must_use]
+    pub const fn new(nonce: Nonce) -> Self {
+        Self {
+            content_type: None,
+            metadata: Vec::new(),
+            nonce,
+        }
+    }
+
+    /// Describes a copy of an object: the same but for the nonce.
+    #[must_use]
+    pub fn like(meta: &ObjectMeta, nonce: Nonce) -> Self {
+        let mut metadata = meta.metadata.clone();
+        metadata.retain(|(name, _)| &**name != Nonce::NAME);
+        Self {
+            content_type: meta.content_type.clone(),
+            metadata,
+            nonce,
+        }
+    }
+
+    /// Returns the metadata to be stored, the nonce included.
+    fn all_metadata(&self) -> impl Iterator<Item = (Box<str>, Box<str>)> {
+        let nonce = (Nonce::NAME.into(), self.nonce.to_string().into());
+        self.metadata.iter().cloned().chain([nonce])
+    }
 }
 
 /// On what condition a commit may change the key.

@@ -10,7 +10,7 @@ use futures_util::TryStreamExt as _;
 
 use super::{
     Bucket, ByteRange, Capabilities, Checksum, CompleteUpload, CopyObject, ETag, GetObject, Key,
-    ListCursor, ListQuery, Location, NewObject, PartNumber, Precondition, PutObject, Result,
+    ListCursor, ListQuery, Location, NewObject, Nonce, PartNumber, Precondition, PutObject, Result,
     SharedStore, StorageError, StorageErrorKind as Kind, Stored, UploadId, UploadPart,
     UploadPartCopy, Version,
 };
@@ -220,7 +220,7 @@ impl Probe {
         let payload = Bytes::from_static(b"checked");
         let sum = Checksum::of(&payload);
         let damaged = Checksum(!sum.0);
-        let new = NewObject::default();
+        let new = new_object()?;
         let put = |location, checksum| {
             let put = PutObject {
                 object: &new,
@@ -368,7 +368,7 @@ impl Probe {
     ) -> Result<Stored> {
         let payload = payload.into();
         let put = PutObject {
-            object: &NewObject::default(),
+            object: &new_object()?,
             checksum: Checksum::of(&payload),
             condition,
         };
@@ -387,14 +387,14 @@ impl Probe {
                 location: source,
                 etag,
             },
-            object: &NewObject::default(),
+            object: &new_object()?,
             condition,
         };
         self.plain.copy(target, copy).await
     }
 
     async fn begin(&self, store: &SharedStore, location: &Location) -> Result<UploadId> {
-        let upload = store.create(location, &NewObject::default()).await?;
+        let upload = store.create(location, &new_object()?).await?;
         let trace = (location.clone(), upload.clone());
         self.traces().uploads.push(trace);
         Ok(upload)
@@ -479,6 +479,10 @@ fn all<const N: usize>(findings: [Finding; N]) -> Finding {
     };
     let worst = findings.into_iter().max_by_key(weight);
     worst.unwrap_or(Finding::Honoured)
+}
+
+fn new_object() -> Result<NewObject> {
+    Ok(NewObject::new(Nonce::new()?))
 }
 
 fn another_etag() -> ETag {

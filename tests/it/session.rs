@@ -451,9 +451,11 @@ pub(crate) fn failing() -> (Arc<Failing>, Arc<MemoryStore>) {
 
 /// Puts an object as another program would.
 pub(crate) async fn plant(store: &Arc<MemoryStore>, key: &str, content: &[u8]) {
-    use portcullis::storage::{Checksum, NewObject, ObjectStore as _, Precondition, PutObject};
+    use portcullis::storage::{
+        Checksum, NewObject, Nonce, ObjectStore as _, Precondition, PutObject,
+    };
     let put = PutObject {
-        object: &NewObject::default(),
+        object: &NewObject::new(Nonce::new().unwrap()),
         checksum: Checksum::of(content),
         condition: &Precondition::None,
     };

@@ -100,7 +100,7 @@ impl MemoryStore {
     pub fn insert(&self, location: &Location, payload: impl Into<Bytes>) -> ETag {
         let payload = payload.into();
         let etag = etag_of(&payload);
-        let object = self.new_object(payload, etag.clone(), &NewObject::default());
+        let object = self.foreign_object(payload, etag.clone());
         let mut state = self.state();
         let objects = state.buckets.entry(location.bucket.clone()).or_default();
         objects.insert(location.key.as_str().to_owned(), object);
@@ -140,20 +140,26 @@ impl MemoryStore {
     }
 
     fn new_object(&self, payload: Bytes, etag: ETag, object: &NewObject) -> Object {
-        let mut metadata: Vec<_> = object
-            .metadata
-            .iter()
-            .map(|(name, value)| (name.to_ascii_lowercase().into(), value.clone()))
+        let mut stored = self.foreign_object(payload, etag);
+        stored.meta.content_type = object.content_type.clone();
+        stored.meta.metadata = object
+            .all_metadata()
+            .map(|(name, value)| (name.to_ascii_lowercase().into(), value))
             .collect();
-        metadata.sort_unstable();
+        stored.meta.metadata.sort_unstable();
+        stored
+    }
+
+    /// Makes an object of which nothing is said.
+    fn foreign_object(&self, payload: Bytes, etag: ETag) -> Object {
         Object {
             meta: ObjectMeta {
                 size: size_of(&payload),
                 etag,
                 modified: whole_seconds(self.clock.wall()),
                 checksum: self.capabilities.checksums.then(|| Checksum::of(&payload)),
-                content_type: object.content_type.clone(),
-                metadata,
+                content_type: None,
+                metadata: Vec::new(),
             },
             payload,
         }
@@ -417,7 +423,7 @@ fn own(payload: &Bytes) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::Key;
+    use crate::storage::{Key, Nonce};
 
     #[tokio::test]
     async fn what_another_client_does_is_seen() {
@@ -430,7 +436,8 @@ mod tests {
         let etag = store.insert(&at, "theirs");
         assert_eq!(store.head(&at).await.unwrap().etag, etag);
         assert_eq!(store.keys(&bucket), ["k"]);
-        let id = store.create(&at, &NewObject::default()).await.unwrap();
+        let object = NewObject::new(Nonce::new().unwrap());
+        let id = store.create(&at, &object).await.unwrap();
         assert_eq!(store.unfinished_uploads(), [(at.clone(), id.clone())]);
         store.abort(&at, &id).await.unwrap();
         assert!(store.unfinished_uploads().is_empty());

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::storage::{Checksum, PartNumber, Precondition, Version};
+use crate::storage::{Checksum, Nonce, PartNumber, Precondition, Version};
 use StorageErrorKind as Kind;
 
 const SECRET: &str = "embedded-secret";
@@ -52,7 +52,7 @@ fn place() -> Location {
 
 async fn put(store: &S3Store, payload: &Bytes) -> Result<Stored> {
     let put = PutObject {
-        object: &NewObject::default(),
+        object: &NewObject::new(Nonce::new().unwrap()),
         checksum: Checksum::of(payload),
         condition: &Precondition::None,
     };
@@ -61,7 +61,10 @@ async fn put(store: &S3Store, payload: &Bytes) -> Result<Stored> {
 
 async fn upload(store: &S3Store) -> (UploadId, Vec<CompletedPart>) {
     let at = place();
-    let id = store.create(&at, &NewObject::default()).await.unwrap();
+    let id = store
+        .create(&at, &NewObject::new(Nonce::new().unwrap()))
+        .await
+        .unwrap();
     let payload = Bytes::from_static(b"part");
     let part = UploadPart {
         upload: &id,
@@ -146,7 +149,7 @@ async fn a_put_carries_class_and_encryption_and_no_checksum_where_stores_have_no
     settings.capabilities.conditional_put = false;
     let store = S3Store::connect(settings).await.unwrap();
     let at = place();
-    let object = NewObject::default();
+    let object = NewObject::new(Nonce::new().unwrap());
     let put = PutObject {
         object: &object,
         checksum: Checksum(0),
@@ -206,7 +209,7 @@ async fn a_copy_that_fails_in_a_200_is_an_error() {
     let (server, store) = served().await;
     let stored = put(&store, &Bytes::from_static(b"source")).await.unwrap();
     server.script(Fault::on("CopyObject", Action::ErrorIn200));
-    let (from, object) = (place(), NewObject::default());
+    let (from, object) = (place(), NewObject::new(Nonce::new().unwrap()));
     let copy = CopyObject {
         source: Version {
             location: &from,

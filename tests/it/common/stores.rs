@@ -11,8 +11,8 @@ use portcullis::storage::memory::MemoryStore;
 use portcullis::storage::s3::{Credentials, Encryption, S3Store, Settings, Timeouts};
 use portcullis::storage::{
     Bucket, ByteRange, Capabilities, Checksum, CompleteUpload, CompletedPart, CopyObject, ETag,
-    GetObject, Key, Location, NewObject, ObjectBody, PartNumber, Precondition, PutObject, Result,
-    SharedStore, Stored, UploadId, UploadPart, Version,
+    GetObject, Key, Location, NewObject, Nonce, ObjectBody, PartNumber, Precondition, PutObject,
+    Result, SharedStore, Stored, UploadId, UploadPart, Version,
 };
 
 /// A store and a place in it that no other test uses.
@@ -147,7 +147,7 @@ impl Subject {
     ) -> Result<Stored> {
         let payload = payload.into();
         let put = PutObject {
-            object: &NewObject::default(),
+            object: &new_object(),
             checksum: checksum(&payload),
             condition,
         };
@@ -246,6 +246,10 @@ pub(crate) fn s3_settings(endpoint: String, access_key: &str, secret_key: &str) 
 pub(crate) async fn collect(body: ObjectBody) -> Result<Bytes> {
     let frames: Vec<Bytes> = body.frames.try_collect().await?;
     Ok(frames.concat().into())
+}
+
+pub(crate) fn new_object() -> NewObject {
+    NewObject::new(Nonce::new().unwrap())
 }
 
 pub(crate) fn checksum(payload: &[u8]) -> Checksum {

@@ -5,16 +5,14 @@ use portcullis::storage::StorageErrorKind as Kind;
 use portcullis::storage::{ByteRange, Key, Location, NewObject, Precondition, PutObject};
 
 use super::{etag, query};
-use crate::common::stores::{Subject, bucket, checksum, collect};
+use crate::common::stores::{Subject, bucket, checksum, collect, new_object};
 
 pub(super) async fn an_object_comes_back_with_what_was_said_of_it(s: &Subject) {
     let (at, payload) = (s.at("a.txt"), Bytes::from_static(b"twelve bytes"));
     let object = NewObject {
         content_type: Some("text/plain".into()),
-        metadata: vec![
-            ("nonce".into(), "n-1".into()),
-            ("mtime".into(), "17".into()),
-        ],
+        metadata: vec![("note".into(), "n-1".into()), ("mtime".into(), "17".into())],
+        ..new_object()
     };
     let sum = checksum(&payload);
     let put = PutObject {
@@ -28,7 +26,8 @@ pub(super) async fn an_object_comes_back_with_what_was_said_of_it(s: &Subject) {
         assert_eq!(meta.size, 12);
         assert_eq!(meta.etag, stored.etag);
         assert_eq!(meta.content_type.as_deref(), Some("text/plain"));
-        assert_eq!(meta.metadata("nonce"), Some("n-1"));
+        assert_eq!(meta.metadata("note"), Some("n-1"));
+        assert_eq!(meta.nonce(), Some(object.nonce));
         assert_eq!(meta.metadata("mtime"), Some("17"));
         assert!(meta.modified.elapsed().is_ok_and(|age| age.as_secs() < 60));
         if s.store.capabilities().checksums {
@@ -50,7 +49,7 @@ pub(super) async fn what_is_not_there_is_not_found(s: &Subject) {
         .copy(
             (&at, &etag("\"0\"")),
             &s.at("x"),
-            &NewObject::default(),
+            &new_object(),
             &Precondition::None,
         )
         .await;
@@ -70,11 +69,7 @@ pub(super) async fn a_missing_bucket_is_told_from_a_missing_key(s: &Subject) {
     assert_eq!(got.kind, Kind::NoSuchBucket);
     let listed = s.store.list(&nowhere, &query("")).await.unwrap_err();
     assert_eq!(listed.kind, Kind::NoSuchBucket);
-    let created = s
-        .store
-        .create(&at, &NewObject::default())
-        .await
-        .unwrap_err();
+    let created = s.store.create(&at, &new_object()).await.unwrap_err();
     assert_eq!(created.kind, Kind::NoSuchBucket);
 }
 
@@ -124,7 +119,7 @@ pub(super) async fn a_wrong_checksum_stores_nothing(s: &Subject) {
     let payload = Bytes::from_static(b"what was sent");
     let wrong = checksum(b"what was meant");
     let put = PutObject {
-        object: &NewObject::default(),
+        object: &new_object(),
         checksum: wrong,
         condition: &Precondition::None,
     };
@@ -181,7 +176,8 @@ pub(super) async fn copies_replace_metadata_and_cross_buckets(s: &Subject) {
     let stored = s.put("source", "copied bytes").await;
     let object = NewObject {
         content_type: Some("text/csv".into()),
-        metadata: vec![("nonce".into(), "n-3".into())],
+        metadata: vec![("note".into(), "n-3".into())],
+        ..new_object()
     };
     let copied = s
         .copy(
@@ -195,7 +191,8 @@ pub(super) async fn copies_replace_metadata_and_cross_buckets(s: &Subject) {
     let meta = s.store.head(&target).await.unwrap();
     assert_eq!(meta.etag, copied.etag);
     assert_eq!(meta.content_type.as_deref(), Some("text/csv"));
-    assert_eq!(meta.metadata("nonce"), Some("n-3"));
+    assert_eq!(meta.metadata("note"), Some("n-3"));
+    assert_eq!(meta.nonce(), Some(object.nonce));
     assert_eq!(s.read(&target).await, "copied bytes");
 }
 
@@ -203,7 +200,7 @@ pub(super) async fn a_copy_of_a_changed_source_is_refused(s: &Subject) {
     let (source, target) = (s.at("source"), s.at("target"));
     let old = s.put("source", "old").await;
     s.put("source", "new").await;
-    let object = NewObject::default();
+    let object = new_object();
     let outcome = s
         .copy((&source, &old.etag), &target, &object, &Precondition::None)
         .await;
@@ -220,7 +217,7 @@ pub(super) async fn conditional_copies_hold(s: &Subject) {
     }
     let (source, target) = (s.at("source"), s.at("target"));
     let stored = s.put("source", "bytes").await;
-    let object = NewObject::default();
+    let object = new_object();
     let copy = || {
         s.copy(
             (&source, &stored.etag),

@@ -9,7 +9,7 @@ use portcullis::storage::{
 };
 
 use super::etag;
-use crate::common::stores::{Subject, checksum, collect};
+use crate::common::stores::{Subject, checksum, collect, new_object};
 
 pub(super) async fn parts_in_any_order_make_the_object(s: &Subject) {
     let at = s.at("parts");
@@ -17,7 +17,8 @@ pub(super) async fn parts_in_any_order_make_the_object(s: &Subject) {
     let third = Bytes::from_static(b"the end");
     let object = NewObject {
         content_type: Some("application/x-parts".into()),
-        metadata: vec![("nonce".into(), "n-2".into())],
+        metadata: vec![("note".into(), "n-2".into())],
+        ..new_object()
     };
     let upload = s.store.create(&at, &object).await.unwrap();
     let three = s.part(&at, &upload, 3, &third).await.unwrap();
@@ -52,7 +53,8 @@ pub(super) async fn parts_in_any_order_make_the_object(s: &Subject) {
         (meta.size, &meta.etag),
         (2 * PART_BYTES_MIN + 7, &stored.etag)
     );
-    assert_eq!(meta.metadata("nonce"), Some("n-2"));
+    assert_eq!(meta.metadata("note"), Some("n-2"));
+    assert_eq!(meta.nonce(), Some(object.nonce));
     assert_eq!(meta.content_type.as_deref(), Some("application/x-parts"));
     if s.store.capabilities().checksums && !s.lacks("whole-checksum") {
         assert_eq!(meta.checksum, Some(sum));
@@ -71,7 +73,7 @@ pub(super) async fn a_part_with_a_wrong_checksum_is_refused(s: &Subject) {
         return;
     }
     let at = s.at("bad-part");
-    let upload = s.store.create(&at, &NewObject::default()).await.unwrap();
+    let upload = s.store.create(&at, &new_object()).await.unwrap();
     let payload = Bytes::from_static(b"what was sent");
     let wrong = checksum(b"what was meant");
     let part = UploadPart {
@@ -87,7 +89,7 @@ pub(super) async fn a_part_with_a_wrong_checksum_is_refused(s: &Subject) {
 
 pub(super) async fn a_complete_with_a_gap_or_a_small_part_is_refused(s: &Subject) {
     let at = s.at("gap");
-    let upload = s.store.create(&at, &NewObject::default()).await.unwrap();
+    let upload = s.store.create(&at, &new_object()).await.unwrap();
     let one = s.part(&at, &upload, 1, &big(1)).await.unwrap();
     let two = s
         .part(&at, &upload, 2, &Bytes::from_static(b"small"))
@@ -133,7 +135,7 @@ pub(super) async fn a_complete_with_a_gap_or_a_small_part_is_refused(s: &Subject
 
 pub(super) async fn an_unknown_upload_is_told(s: &Subject) {
     let (at, payload) = (s.at("unknown"), Bytes::from_static(b"x"));
-    let upload = s.store.create(&at, &NewObject::default()).await.unwrap();
+    let upload = s.store.create(&at, &new_object()).await.unwrap();
     let part = s.part(&at, &upload, 1, &payload).await.unwrap();
     s.store.abort(&at, &upload).await.unwrap();
     let no_such = |kind| assert_eq!(kind, Kind::NoSuchUpload);
@@ -148,7 +150,7 @@ pub(super) async fn an_unknown_upload_is_told(s: &Subject) {
 
 pub(super) async fn an_abort_can_be_repeated(s: &Subject) {
     let at = s.at("aborted");
-    let upload = s.store.create(&at, &NewObject::default()).await.unwrap();
+    let upload = s.store.create(&at, &new_object()).await.unwrap();
     s.part(&at, &upload, 1, &Bytes::from_static(b"x"))
         .await
         .unwrap();
@@ -182,7 +184,7 @@ pub(super) async fn parts_can_be_copied(s: &Subject) {
     let (source, at) = (s.at("a source+ü"), s.at("spliced"));
     let bytes: Bytes = [big(3), Bytes::from_static(b"tail")].concat().into();
     let stored = s.put("a source+ü", bytes.clone()).await;
-    let upload = s.store.create(&at, &NewObject::default()).await.unwrap();
+    let upload = s.store.create(&at, &new_object()).await.unwrap();
     let range = ByteRange {
         start: 4,
         end: PART_BYTES_MIN + 4,
@@ -216,7 +218,7 @@ pub(super) async fn parts_can_be_copied(s: &Subject) {
 
 /// Begins an upload of one part.
 async fn begun(s: &Subject, at: &Location, text: &'static [u8]) -> (UploadId, Vec<CompletedPart>) {
-    let upload = s.store.create(at, &NewObject::default()).await.unwrap();
+    let upload = s.store.create(at, &new_object()).await.unwrap();
     let part = s
         .part(at, &upload, 1, &Bytes::from_static(text))
         .await

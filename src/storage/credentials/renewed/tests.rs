@@ -7,7 +7,8 @@ use crate::refusal::Reason;
 use crate::storage::failing::{Failing, Fault};
 use crate::storage::memory::MemoryStore;
 use crate::storage::{
-    Bucket, Checksum, Location, NewObject, ObjectStore as _, Operation, Precondition, PutObject,
+    Bucket, Checksum, Location, NewObject, Nonce, ObjectStore as _, Operation, Precondition,
+    PutObject,
 };
 
 /// A clock that a test moves.
@@ -185,7 +186,7 @@ async fn an_unknown_outcome_is_never_repeated() {
     };
     let payload = Bytes::from_static(b"x");
     let put = PutObject {
-        object: &NewObject::default(),
+        object: &NewObject::new(Nonce::new().unwrap()),
         checksum: Checksum::of(&payload),
         condition: &Precondition::None,
     };
