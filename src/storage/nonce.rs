@@ -60,7 +60,7 @@ impl Nonces {
     ///
     /// # Errors
     /// When there are no random bits.
-    pub fn next(&self) -> Result<Nonce, NoRandomness> {
+    pub fn next(self) -> Result<Nonce, NoRandomness> {
         let mut bytes = [0; BYTES];
         (self.fill)(&mut bytes)?;
         Ok(Nonce(bytes))
