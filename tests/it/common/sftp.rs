@@ -104,7 +104,7 @@ pub(crate) fn begin_in(
         limits: Arc::new(limits),
         metrics: Arc::new(Metrics::default()),
         clock: Arc::new(SystemClock),
-        seats: Seats::new(100),
+        seats: Seats::new(100, Arc::clone(&budget)),
         nonces: Nonces::default(),
         drain: CancellationToken::new(),
     };
