@@ -137,7 +137,7 @@ impl Watched for View {
             connections_without_data: tally.without_data_total,
             upload_memory_taken_bytes: uploads,
             upload_memory_limit_bytes: uploads_max,
-            uploads_waiting: self.budget.waiting(),
+            uploads_waiting: self.budget.uploads().waiting(),
             read_ahead_taken_bytes: read_ahead,
             read_ahead_limit_bytes: read_ahead_max,
         });
@@ -197,7 +197,7 @@ impl Gateway {
             limits: Arc::clone(&limits),
             metrics: Arc::clone(&metrics),
             clock: Arc::clone(&clock),
-            seats: Seats::new(limits.sessions_per_user_max),
+            seats: Seats::new(limits.sessions_per_user_max, Arc::clone(&budget)),
             drain: drain.clone(),
         };
         let gatehouse = Gatehouse::new(GatehouseParts {

@@ -167,6 +167,9 @@ pub struct Limits {
     // memory of the whole process
     pub upload_memory_bytes_max: u64,
     pub download_memory_bytes_max: u64,
+    /// Whatever of clients and stores has neither a slot nor read-ahead: see
+    /// [`Budget::account`](crate::budget::Budget::account).
+    pub session_memory_bytes_max: u64,
     /// First part size; grows so that 5 TiB fits into 10,000 parts.
     pub part_bytes: u64,
     /// Parts of one file under way at once.
@@ -203,6 +206,7 @@ impl Default for Limits {
             handles_per_session_max: 256,
             storage_calls_per_session_max: 64,
             upload_memory_bytes_max: 192 * 1024 * 1024,
+            session_memory_bytes_max: 64 * 1024 * 1024,
             download_memory_bytes_max: 128 * 1024 * 1024,
             part_bytes: 8 * 1024 * 1024,
             parts_in_flight_per_upload_max: 4,
@@ -283,8 +287,8 @@ pub const OPENING_GET_BYTES: u64 = 256 * 1024;
 
 // ---- writes ----
 
-/// A part slot as long as the file is small.
-pub const SMALL_SLOT_BYTES: u64 = 256 * 1024;
+/// How large a part's slot is at first and then; a part that has more bytes has a whole one.
+pub const SLOT_STEPS_BYTES: [u64; 2] = [256 * 1024, 1024 * 1024];
 /// Separate written ranges that are kept track of in one part.
 pub const EXTENTS_PER_PART_MAX: usize = 4_096;
 /// Zeros that setting a file's size may add.

@@ -174,7 +174,7 @@ async fn a_silent_connection_is_closed_and_gives_its_place_to_the_next() {
     let mut rest = Vec::new();
     // What it had sent may not have been read yet: then its end is a reset.
     if let Err(error) = silent.read_to_end(&mut rest).await {
-        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     }
     assert!(!rest.starts_with(b"HTTP/1.1 200"));
 }

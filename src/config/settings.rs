@@ -310,6 +310,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("limits", "storage_calls_per_session_max", K::Count(1..=10_000, |c| &mut c.limits.storage_calls_per_session_max), "S3 calls of one session under way at once"),
     S::new("limits", "upload_memory_bytes_max", K::Bytes(PART_BYTES_MIN..=1024 * GIB, |c| &mut c.limits.upload_memory_bytes_max), "Part slots of the process: concurrent uploads × part size"),
     S::new("limits", "download_memory_bytes_max", K::Bytes(MIB..=1024 * GIB, |c| &mut c.limits.download_memory_bytes_max), "Read-ahead of the process"),
+    S::new("limits", "session_memory_bytes_max", K::Bytes(4 * MIB..=1024 * GIB, |c| &mut c.limits.session_memory_bytes_max), "What sessions hold beside: requests and replies that wait, names of directories, lists of moves"),
     S::new("limits", "part_bytes", K::Bytes(PART_BYTES_MIN..=PART_BYTES_MAX, |c| &mut c.limits.part_bytes), "Size of an upload's first parts; later ones grow"),
     S::new("limits", "parts_in_flight_per_upload_max", K::Count(1..=1_000, |c| &mut c.limits.parts_in_flight_per_upload_max), "Parts of one file under way at once"),
     S::new("limits", "read_ahead_per_handle_bytes_max", K::Bytes(256 * KIB..=16 * GIB, |c| &mut c.limits.read_ahead_per_handle_bytes_max), "Read-ahead of one file"),

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::auth::AuthenticatedUser;
-use crate::budget::{Gate, GateHold, Slot};
+use crate::budget::{Charge, Gate, GateHold};
 use crate::limits;
 use crate::sftp::{DecodeError, Frames, HandleId, Message, RequestId, Status, StatusCode, decode};
 use crate::storage::{
@@ -79,10 +79,10 @@ pub(crate) enum Event {
         query: ListQuery,
         outcome: Result<ListPage, StorageError>,
     },
-    Slot {
+    Memory {
         handle: HandleId,
         number: PartNumber,
-        slot: Slot,
+        charge: Charge,
     },
     Created {
         handle: HandleId,
@@ -333,15 +333,15 @@ impl Session {
                 query,
                 outcome,
             } => self.page_arrived(handle, query, outcome),
-            Event::Slot {
+            Event::Memory {
                 handle,
                 number,
-                slot,
+                charge,
             } => {
                 if let Some(mut writing) = self.take_writing(handle) {
                     writing.slots_wanted.remove(&number);
                     if writing.failed.is_none() {
-                        writing.upload.add_slot(number, slot);
+                        writing.upload.add_memory(number, charge);
                     }
                     self.put_writing(handle, writing);
                     self.advance_writing(handle);
@@ -387,7 +387,7 @@ impl Session {
                 | Event::Fetched { .. }
                 | Event::Checksum { .. }
                 | Event::Page { .. }
-                | Event::Slot { .. }
+                | Event::Memory { .. }
                 | Event::Created { .. }
                 | Event::PartDone { .. }
                 | Event::Fill { .. }

@@ -420,7 +420,7 @@ impl Session {
             if let Some(parent) = request.path.parent() {
                 self.know(parent);
             }
-            let layout = self.environment.budget.layout();
+            let budget = std::sync::Arc::clone(&self.environment.budget);
             let ForWriting {
                 mode,
                 access,
@@ -429,7 +429,7 @@ impl Session {
             } = found;
             let path = request.path.clone();
             let mut writing =
-                Writing::new(path, location, access, mode, base, condition, layout, now);
+                Writing::new(path, location, access, mode, base, condition, budget, now);
             if let Act::Open { attrs, .. } = &request.act {
                 // A size in OPEN's attributes is what the client expects, not what it sets.
                 let attrs = Attributes {

@@ -69,7 +69,7 @@ impl Session {
             .handles
             .uploads()
             .any(|upload| upload.upload.slots_filling() > 0);
-        let awaited = self.environment.budget.is_awaited();
+        let awaited = self.seat.memory().uploads.others_wait();
         for handle in self.handles.ids() {
             let Some(mut writing) = self.take_writing(handle) else {
                 continue;

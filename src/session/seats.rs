@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use crate::budget::{Budget, UserMemory};
 use crate::idp::{UserConfig, UserLimits, folded};
 use crate::limits::{LOG_FAILURES_PER_USER_MAX, LOG_INTERVAL};
 use crate::seldom::Seldom;
@@ -15,6 +16,7 @@ pub struct Seats {
     by_user: Arc<Mutex<HashMap<Person, Taken>>>,
     /// Where the identity provider says nothing.
     per_user_max: u32,
+    budget: Arc<Budget>,
 }
 
 /// The provider, and the canonical name in one spelling: namesakes are not the same user.
@@ -27,6 +29,7 @@ struct Taken {
     pace: Option<SharedPace>,
     /// Bounds the lines about what fails.
     failures: Arc<Seldom>,
+    memory: UserMemory,
 }
 
 /// How fast a user's bytes go, each way.
@@ -43,13 +46,15 @@ pub(crate) struct Seat {
     user: Person,
     pace: Option<SharedPace>,
     failures: Arc<Seldom>,
+    memory: UserMemory,
 }
 
 impl Seats {
     /// Allows each user this many sessions, unless an answer says otherwise.
     #[must_use]
-    pub fn new(per_user_max: usize) -> Self {
+    pub fn new(per_user_max: usize, budget: Arc<Budget>) -> Self {
         Self {
+            budget,
             by_user: Arc::default(),
             per_user_max: u32::try_from(per_user_max).unwrap_or(u32::MAX),
         }
@@ -65,7 +70,9 @@ impl Seats {
         if sessions >= limits.sessions.unwrap_or(self.per_user_max) {
             return None;
         }
-        let taken = by_user.entry(user.clone()).or_default();
+        let taken = by_user
+            .entry(user.clone())
+            .or_insert_with(|| Taken::new(&self.budget));
         taken.sessions = sessions.saturating_add(1);
         match (limits.bytes_per_second, &taken.pace) {
             (Some(rate), None) => taken.pace = Some(SharedPace::new(rate)),
@@ -78,13 +85,18 @@ impl Seats {
             user,
             pace: taken.pace.clone(),
             failures: Arc::clone(&taken.failures),
+            memory: taken.memory.clone(),
         })
     }
 
     /// Returns what bounds the lines about a user who may have no session.
     pub(crate) fn failures(&self, config: &UserConfig) -> Arc<Seldom> {
         let user: Person = (config.provider.clone(), folded(&config.user));
-        Arc::clone(&self.by_user().entry(user).or_default().failures)
+        let mut by_user = self.by_user();
+        let taken = by_user
+            .entry(user)
+            .or_insert_with(|| Taken::new(&self.budget));
+        Arc::clone(&taken.failures)
     }
 
     fn by_user(&self) -> MutexGuard<'_, HashMap<Person, Taken>> {
@@ -92,17 +104,16 @@ impl Seats {
     }
 }
 
-impl Default for Taken {
-    fn default() -> Self {
+impl Taken {
+    fn new(budget: &Budget) -> Self {
         Self {
             sessions: 0,
             pace: None,
             failures: Arc::new(Seldom::up_to(LOG_FAILURES_PER_USER_MAX)),
+            memory: budget.user(),
         }
     }
-}
 
-impl Taken {
     fn is_rested(&self, now: Instant) -> bool {
         let pace = self.pace.as_ref();
         let rested = pace.is_none_or(|pace| {
@@ -131,6 +142,11 @@ impl Seat {
     /// Returns what bounds the lines about what fails for this user.
     pub(crate) const fn failures(&self) -> &Arc<Seldom> {
         &self.failures
+    }
+
+    /// Returns the user's shares of the process's memory.
+    pub(crate) const fn memory(&self) -> &UserMemory {
+        &self.memory
     }
 
     /// Notes file bytes that came.
@@ -183,7 +199,12 @@ mod tests {
 
     use super::*;
     use crate::clock::{Clock as _, SystemClock};
+    use crate::limits::Limits;
     use crate::vfs::{Access, HomeDirectory};
+
+    fn seats(per_user_max: usize) -> Seats {
+        Seats::new(per_user_max, Budget::new(&Limits::default()))
+    }
 
     fn user(name: &str, sessions: Option<u32>, bytes_per_second: Option<u64>) -> UserConfig {
         let home = HomeDirectory::path("/bucket/home", Access::ReadWrite).unwrap();
@@ -199,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_user_has_as_many_sessions_as_the_provider_allows() {
-        let (seats, now) = (Seats::new(1), SystemClock.now());
+        let (seats, now) = (seats(1), SystemClock.now());
         let [ann, other_ann] = ["ann", "Ann"].map(|name| user(name, Some(2), None));
         let bob = user("bob", None, None);
         let first = seats.take(&ann, now);
@@ -217,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_namesake_of_another_provider_is_somebody_else() {
-        let (seats, now) = (Seats::new(1), SystemClock.now());
+        let (seats, now) = (seats(1), SystemClock.now());
         let ann = user("ann", None, None);
         let namesake = UserConfig {
             provider: "staff".into(),
@@ -230,7 +251,7 @@ mod tests {
 
     #[test]
     fn the_sessions_of_a_user_share_one_pace() {
-        let (seats, now) = (Seats::new(9), SystemClock.now());
+        let (seats, now) = (seats(9), SystemClock.now());
         let one = seats.take(&user("ann", None, Some(1_000)), now).unwrap();
         let other = seats.take(&user("ann", None, Some(1_000)), now).unwrap();
         let bob = seats.take(&user("bob", None, None), now).unwrap();
@@ -243,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_new_connection_still_owes_what_was_moved_too_fast() {
-        let (seats, now) = (Seats::new(9), SystemClock.now());
+        let (seats, now) = (seats(9), SystemClock.now());
         let (ann, bob) = (user("ann", None, Some(1_000)), user("bob", None, None));
         seats.take(&ann, now).unwrap().sent(5_000, now);
         let again = seats.take(&ann, now).unwrap();

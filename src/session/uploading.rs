@@ -8,7 +8,7 @@ use crate::sftp::{HandleId, Payload, RequestId, Status};
 use crate::storage::{
     Checksum, CompletedPart, Location, PartNumber, StorageError, StorageErrorKind, UploadId,
 };
-use crate::transfer::{ReadyPart, UploadError, WriteStep};
+use crate::transfer::{ReadyPart, Upload, UploadError, WriteStep};
 
 use super::actor::{Event, Session};
 use super::status::{INVALID_HANDLE, of_storage};
@@ -79,20 +79,22 @@ impl Session {
     /// Copies a WRITE to its slots; `false`: it needs one that is not there yet.
     fn place(&mut self, handle: HandleId, writing: &mut Writing, parked: &mut Parked) -> bool {
         loop {
-            let (number, bytes) = match writing.place(parked) {
+            let wish = match writing.place(parked) {
                 Ok(WriteStep::Done) => return true,
-                Ok(WriteStep::NeedsSlot { number, bytes }) => (number, bytes),
+                Ok(WriteStep::Needs(wish)) => wish,
                 Err(error) => {
                     let reason = error.to_string();
                     self.fail_writing(writing, status_of(&error), &reason);
                     return true;
                 }
             };
+            let number = wish.number;
             if writing.slots_wanted.contains_key(&number) {
                 return false;
             }
             let slots_max = self.environment.limits.parts_in_flight_per_upload_max;
-            if writing.slots_held() >= slots_max.saturating_add(SLOTS_FILLING_MAX) {
+            if wish.begins() && writing.slots_held() >= slots_max.saturating_add(SLOTS_FILLING_MAX)
+            {
                 let stuck = writing.in_flight.is_empty() && !writing.upload.has_full_part();
                 if stuck {
                     // No slot becomes free by itself: the client would wait for ever.
@@ -101,18 +103,20 @@ impl Session {
                 }
                 return stuck;
             }
-            if let Some(slot) = self.environment.budget.try_slot(bytes) {
-                writing.upload.add_slot(number, slot);
+            let share = self.seat.memory().uploads.clone();
+            let (bytes, purpose) = wish.modest();
+            if let Some(charge) = share.try_take_for(bytes, purpose) {
+                writing.upload.add_memory(number, charge);
                 continue;
             }
-            let budget = Arc::clone(&self.environment.budget);
+            let (bytes, purpose) = wish.patient();
             let events = self.events.clone();
             let waiting = self.spawn(async move {
-                let slot = budget.slot(bytes).await;
-                events.send(Event::Slot {
+                let charge = share.take_for(bytes, purpose).await;
+                events.send(Event::Memory {
                     handle,
                     number,
-                    slot,
+                    charge,
                 });
             });
             writing.slots_wanted.insert(number, waiting);
@@ -318,7 +322,7 @@ impl Session {
         }
         self.abort_upload(writing);
         // The slots go back at once.
-        writing.upload = crate::transfer::Upload::new(self.environment.budget.layout());
+        writing.upload = Upload::new(Arc::clone(&self.environment.budget));
         // Nor does it keep its place in the line for more.
         for (_, waiting) in std::mem::take(&mut writing.slots_wanted) {
             waiting.abort();

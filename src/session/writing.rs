@@ -5,14 +5,15 @@
 //! Nothing is visible before CLOSE, and CLOSE is answered when S3 has confirmed.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::task::AbortHandle;
 
+use crate::budget::Budget;
 use crate::sftp::{Attributes, OpenMode, Payload, RequestId, Status};
 use crate::storage::{
-    Checksum, CompletedPart, ETag, Location, NewObject, PartLayout, PartNumber, Precondition,
-    UploadId,
+    Checksum, CompletedPart, ETag, Location, NewObject, PartNumber, Precondition, UploadId,
 };
 use crate::transfer::{Upload, UploadError, WriteStep};
 use crate::vfs::{Access, VirtualPath};
@@ -152,7 +153,7 @@ impl Writing {
         mode: OpenMode,
         base: Option<Base>,
         condition: Precondition,
-        layout: PartLayout,
+        budget: Arc<Budget>,
         opened: Instant,
     ) -> Self {
         let guess = mime_guess::from_path(location.key.as_str()).first_raw();
@@ -167,7 +168,7 @@ impl Writing {
             mode,
             base,
             condition,
-            upload: Upload::new(layout),
+            upload: Upload::new(budget),
             parked: VecDeque::new(),
             slots_wanted: BTreeMap::new(),
             multipart: Multipart::None,

@@ -8,6 +8,7 @@
 pub use self::attributes::{Attributes, FileType};
 pub use self::frame::{Frame, FrameError, Frames};
 pub use self::open_mode::OpenMode;
+pub use self::pending::Pending;
 pub use self::reply::{EXTENSIONS, Name, Replies, Reply};
 pub use self::request::{
     DecodeError, Extension, HandleId, Message, Payload, Request, RequestId, decode,
@@ -18,6 +19,7 @@ mod attributes;
 mod frame;
 mod longname;
 mod open_mode;
+mod pending;
 mod reply;
 mod request;
 mod status;

@@ -45,6 +45,12 @@ impl PartLayout {
         }
     }
 
+    /// Returns how large a part may become.
+    #[must_use]
+    pub const fn largest_bytes(&self) -> u64 {
+        self.largest_bytes
+    }
+
     /// Returns the part that holds the byte at `offset`; `None` where S3 has no part left for it.
     #[must_use]
     pub fn part_at(&self, offset: u64) -> Option<PartPlace> {

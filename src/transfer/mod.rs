@@ -6,7 +6,7 @@
 pub use self::download::{Download, Fetch, ReadStep};
 pub use self::extents::{Extents, TooScattered};
 pub use self::pace::Pace;
-pub use self::upload::{ReadyPart, Upload, UploadError, WriteStep};
+pub use self::upload::{ReadyPart, Upload, UploadError, Wish, WriteStep};
 
 mod download;
 mod extents;

@@ -1,13 +1,14 @@
 //! One file on its way up: writes in any order become parts that S3 takes.
 //!
-//! Bytes are copied once, into the slot of the part they belong to. A part leaves when every byte
-//! of it is there; what has left cannot be written again. Nothing is made up: a byte that nobody
+//! Bytes are copied into the slot of the part they belong to, which grows with them. A part leaves
+//! when every byte of it is there; what has left cannot be written again. Nothing is made up: a byte that nobody
 //! wrote is a gap, and a gap fails the upload unless the client set the size.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::extents::Extents;
-use crate::budget::Slot;
+use crate::budget::{Budget, Charge, Purpose, Slot};
 use crate::limits;
 use crate::sftp::Payload;
 use crate::storage::{PartLayout, PartNumber, PartPlace};
@@ -15,6 +16,7 @@ use crate::storage::{PartLayout, PartNumber, PartPlace};
 /// The state of one upload.
 #[derive(Debug)]
 pub struct Upload {
+    budget: Arc<Budget>,
     layout: PartLayout,
     filling: BTreeMap<PartNumber, Filling>,
     shipped: BTreeSet<PartNumber>,
@@ -50,8 +52,49 @@ pub struct ReadyPart {
 pub enum WriteStep {
     /// Every byte has its place.
     Done,
-    /// The part needs a slot of so many bytes before the write can go on.
-    NeedsSlot { number: PartNumber, bytes: u64 },
+    /// A part needs memory before the write can go on.
+    Needs(Wish),
+}
+
+/// What memory a part needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wish {
+    pub number: PartNumber,
+    has: u64,
+    /// What does for the write at hand.
+    enough: u64,
+    whole: u64,
+}
+
+impl Wish {
+    /// Says whether the part has nothing yet.
+    #[must_use]
+    pub const fn begins(&self) -> bool {
+        self.has == 0
+    }
+
+    /// Returns what does for now: bytes beside those that the part has, and what for.
+    #[must_use]
+    pub fn modest(&self) -> (u64, Purpose) {
+        let purpose = if self.enough == self.whole {
+            Purpose::Finish
+        } else {
+            Purpose::Begin
+        };
+        (self.enough.saturating_sub(self.has), purpose)
+    }
+
+    /// Returns what to wait for where that cannot be had: for the least to begin with, or for all
+    /// that the part will ever need. What lies between would be waited for twice.
+    #[must_use]
+    pub fn patient(&self) -> (u64, Purpose) {
+        let [first, _] = limits::SLOT_STEPS_BYTES;
+        if self.has == 0 && self.enough <= first {
+            self.modest()
+        } else {
+            (self.whole.saturating_sub(self.has), Purpose::Finish)
+        }
+    }
 }
 
 /// Why a write or the whole upload is refused.
@@ -69,9 +112,10 @@ pub enum UploadError {
 
 impl Upload {
     #[must_use]
-    pub const fn new(layout: PartLayout) -> Self {
+    pub fn new(budget: Arc<Budget>) -> Self {
         Self {
-            layout,
+            layout: budget.layout(),
+            budget,
             filling: BTreeMap::new(),
             shipped: BTreeSet::new(),
             end: 0,
@@ -97,7 +141,7 @@ impl Upload {
     }
 
     /// Copies a write's bytes to their places, from `consumed` on; call again with the same
-    /// `consumed` after a slot was added.
+    /// `consumed` after memory was added.
     ///
     /// # Errors
     /// The write cannot be kept; nothing of it beyond `consumed` was.
@@ -124,11 +168,7 @@ impl Upload {
                 .get_mut(&place.number)
                 .filter(|part| part.slot.len() >= needed)
             else {
-                let bytes = slot_bytes(&place, needed);
-                return Ok(WriteStep::NeedsSlot {
-                    number: place.number,
-                    bytes,
-                });
+                return Ok(WriteStep::Needs(self.wish(&place, needed)));
             };
             part.written
                 .insert(start, needed)
@@ -140,20 +180,16 @@ impl Upload {
         Ok(WriteStep::Done)
     }
 
-    /// Gives a part its slot, or a larger one than it has.
-    pub fn add_slot(&mut self, number: PartNumber, mut slot: Slot) {
+    /// Gives a part memory, beside what it has.
+    pub fn add_memory(&mut self, number: PartNumber, charge: Charge) {
         if let Some(part) = self.filling.get_mut(&number) {
-            if part.slot.len() < slot.len() {
-                let length = part.written.end();
-                slot.bytes_mut(0, length)
-                    .copy_from_slice(part.slot.bytes(0, length));
-                part.slot = slot;
-            }
+            part.slot.grow(charge, part.written.end());
             return;
         }
         let Some(place) = self.place_of(number) else {
             return;
         };
+        let slot = self.budget.slot(charge);
         self.filling.insert(
             number,
             Filling {
@@ -162,6 +198,18 @@ impl Upload {
                 written: Extents::default(),
             },
         );
+    }
+
+    fn wish(&self, place: &PartPlace, needed: u64) -> Wish {
+        let part = self.filling.get(&place.number);
+        let mut steps = limits::SLOT_STEPS_BYTES.into_iter();
+        let step = steps.find(|step| needed <= *step && *step < place.bytes);
+        Wish {
+            number: place.number,
+            has: part.map_or(0, |part| part.slot.len()),
+            enough: step.unwrap_or(place.bytes),
+            whole: place.bytes,
+        }
     }
 
     /// Says whether a part could leave.
@@ -301,16 +349,6 @@ impl Upload {
     }
 }
 
-/// Returns how large a slot a part gets: a small one as long as the file is small.
-fn slot_bytes(place: &PartPlace, needed: u64) -> u64 {
-    let small = place.number.0 == 1 && needed <= limits::SMALL_SLOT_BYTES;
-    if small {
-        limits::SMALL_SLOT_BYTES
-    } else {
-        place.bytes
-    }
-}
-
 /// Fills `target` with the payload's bytes from `skip` on.
 fn copy_slices(payload: &Payload, mut skip: usize, mut target: &mut [u8]) {
     for slice in &payload.slices {
@@ -332,13 +370,11 @@ fn as_u64(length: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::budget::Budget;
+    use crate::budget::Share;
     use crate::limits::Limits;
 
     const PART: u64 = limits::PART_BYTES_MIN;
@@ -350,8 +386,8 @@ mod tests {
         })
     }
 
-    fn upload(budget: &Budget) -> Upload {
-        Upload::new(budget.layout())
+    fn upload(budget: &Arc<Budget>) -> Upload {
+        Upload::new(Arc::clone(budget))
     }
 
     fn payload(bytes: &[u8]) -> Payload {
@@ -368,15 +404,15 @@ mod tests {
 
     fn write(
         upload: &mut Upload,
-        budget: &Arc<Budget>,
+        share: &Share,
         offset: u64,
         bytes: &[u8],
     ) -> Result<(), UploadError> {
         let (payload, mut consumed) = (payload(bytes), 0);
-        while let WriteStep::NeedsSlot { number, bytes } =
-            upload.write(offset, &payload, &mut consumed)?
-        {
-            upload.add_slot(number, budget.try_slot(bytes).expect("memory"));
+        while let WriteStep::Needs(wish) = upload.write(offset, &payload, &mut consumed)? {
+            let (bytes, purpose) = wish.modest();
+            let charge = share.try_take_for(bytes, purpose).expect("memory");
+            upload.add_memory(wish.number, charge);
         }
         Ok(())
     }
@@ -384,23 +420,23 @@ mod tests {
     #[test]
     fn a_small_file_is_one_part_in_a_small_slot() {
         let budget = budget();
-        let mut upload = upload(&budget);
-        write(&mut upload, &budget, 2, b"cde").unwrap();
-        write(&mut upload, &budget, 0, b"abX").unwrap();
-        write(&mut upload, &budget, 2, b"c").unwrap();
+        let (mut upload, share) = (upload(&budget), budget.user().uploads);
+        write(&mut upload, &share, 2, b"cde").unwrap();
+        write(&mut upload, &share, 0, b"abX").unwrap();
+        write(&mut upload, &share, 2, b"c").unwrap();
         assert!(upload.next_full_part().is_none());
         assert_eq!(upload.read(1, 3), Some(&b"bcd"[..]));
         let last = upload.take_last_part(5).unwrap().unwrap();
         assert_eq!(last.slot.bytes(0, last.length), b"abcde");
-        assert_eq!(last.slot.len(), limits::SMALL_SLOT_BYTES);
+        assert_eq!(last.slot.len(), limits::SLOT_STEPS_BYTES[0]);
     }
 
     #[test]
     fn a_gap_is_never_filled_silently() {
         let budget = budget();
-        let mut upload = upload(&budget);
-        write(&mut upload, &budget, 0, b"ab").unwrap();
-        write(&mut upload, &budget, 3, b"d").unwrap();
+        let (mut upload, share) = (upload(&budget), budget.user().uploads);
+        write(&mut upload, &share, 0, b"ab").unwrap();
+        write(&mut upload, &share, 3, b"d").unwrap();
         assert_eq!(
             upload.take_last_part(4).err(),
             Some(UploadError::Gap { start: 2, end: 3 })
@@ -410,12 +446,12 @@ mod tests {
     #[test]
     fn what_was_shipped_cannot_be_written_again() {
         let budget = budget();
-        let mut upload = upload(&budget);
+        let (mut upload, share) = (upload(&budget), budget.user().uploads);
         let part = vec![1; usize::try_from(PART).unwrap()];
-        write(&mut upload, &budget, 0, &part).unwrap();
+        write(&mut upload, &share, 0, &part).unwrap();
         assert_eq!(upload.next_full_part().unwrap().place.number, PartNumber(1));
         assert_eq!(
-            write(&mut upload, &budget, PART - 1, b"xy"),
+            write(&mut upload, &share, PART - 1, b"xy"),
             Err(UploadError::AlreadyShipped)
         );
         assert_eq!(upload.truncate(PART - 1), Err(UploadError::AlreadyShipped));
@@ -431,7 +467,7 @@ mod tests {
             swaps in prop::collection::vec((0_usize..40, 0_usize..40), 0..20),
         ) {
             let budget = budget();
-            let mut upload = upload(&budget);
+            let (mut upload, share) = (upload(&budget), budget.user().uploads);
             let content: Vec<u8> = (0..total).map(|at| u8::try_from(at * 31 % 251).unwrap()).collect();
             let mut starts: Vec<u64> = (0..total).step_by(usize::try_from(piece).unwrap()).collect();
             for (one, other) in swaps {
@@ -449,7 +485,7 @@ mod tests {
             for start in starts {
                 let end = (start + piece).min(total);
                 let range = usize::try_from(start).unwrap()..usize::try_from(end).unwrap();
-                write(&mut upload, &budget, start, &content[range]).unwrap();
+                write(&mut upload, &share, start, &content[range]).unwrap();
                 while let Some(part) = upload.next_full_part() {
                     take(part);
                 }

@@ -422,6 +422,6 @@ async fn files_that_keep_memory_from_each_other_do_not_wait_for_ever() {
     assert_eq!(raw.running.budget.taken_bytes(), (0, 0));
     // Nor does a failed one stand in the line of those who wait.
     tokio::task::yield_now().await;
-    assert!(!raw.running.budget.is_awaited());
+    assert_eq!(raw.running.budget.uploads().waiting(), 0);
     assert_eq!(store.object(&at("a")), None);
 }

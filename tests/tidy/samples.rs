@@ -66,8 +66,8 @@ fn crates_abroad_and_impurities_are_found() {
 
 #[test]
 fn long_files_and_empty_names_are_found() {
-    assert_eq!(too_long(&text("x.rs", &"\n".repeat(501)), &[]).len(), 1);
-    assert_eq!(too_long(&text("x.rs", ""), &[("x.rs", 600)]).len(), 1);
+    assert_eq!(too_long(&text("x.rs", &"\n".repeat(701)), &[]).len(), 1);
+    assert_eq!(too_long(&text("x.rs", ""), &[("x.rs", 800)]).len(), 1);
     for bad in [
         "pub struct UserData {",
         "mod utils;",

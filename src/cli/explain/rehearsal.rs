@@ -89,13 +89,14 @@ fn furnish(memory: &MemoryStore, user: &UserConfig, act: Act, path: &VirtualPath
 async fn serve(user: &Arc<UserConfig>, store: SharedStore, inbound: FromUs, outbound: ToUs) {
     let limits = Arc::new(Limits::default());
     let metrics = Arc::new(Metrics::default());
+    let budget = Budget::new(&limits);
     let environment = Environment {
-        budget: Budget::new(&limits),
+        seats: Seats::new(1, Arc::clone(&budget)),
+        budget,
         reaper: Reaper::new(Arc::clone(&metrics)),
         limits,
         metrics,
         clock: Arc::new(SystemClock),
-        seats: Seats::new(1),
         drain: CancellationToken::new(),
     };
     let source = IpAddr::V4(Ipv4Addr::LOCALHOST);

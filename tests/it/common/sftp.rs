@@ -95,7 +95,7 @@ pub(crate) fn begin_as(user: AuthenticatedUser, limits: Limits) -> (DuplexStream
         limits: Arc::new(limits),
         metrics: Arc::new(Metrics::default()),
         clock: Arc::new(SystemClock),
-        seats: Seats::new(100),
+        seats: Seats::new(100, Arc::clone(&budget)),
         drain: CancellationToken::new(),
     };
     let mut tasks = JoinSet::new();

@@ -1,0 +1,343 @@
+//! A pool of bytes for the whole process: permits that give themselves back, and a line of those
+//! who wait.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::line::{Holder, Line, Purpose, Shares, Waiter};
+use crate::clock::{Clock as _, SystemClock};
+
+/// Bytes that a process has for one kind of thing.
+#[derive(Debug)]
+pub struct Pool {
+    state: Mutex<State>,
+    next_holder: AtomicU64,
+    refused: AtomicU64,
+}
+
+#[derive(Debug)]
+struct State {
+    line: Line,
+    waiting: HashMap<Waiter, oneshot::Sender<()>>,
+}
+
+/// What one user, or one connection without a user, has of a pool.
+#[derive(Debug, Clone)]
+pub struct Share {
+    pool: Arc<Pool>,
+    holder: Holder,
+}
+
+impl Pool {
+    #[must_use]
+    pub(super) fn new(all: u64, reserve: u64, shares: Shares) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State {
+                line: Line::new(all, reserve, shares),
+                waiting: HashMap::new(),
+            }),
+            next_holder: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        })
+    }
+
+    /// Returns the share of one more user.
+    #[must_use]
+    pub fn share(self: &Arc<Self>) -> Share {
+        Share {
+            pool: Arc::clone(self),
+            holder: Holder(self.next_holder.fetch_add(1, Ordering::Relaxed)),
+        }
+    }
+
+    /// Returns how many bytes there are.
+    #[must_use]
+    pub fn limit_bytes(&self) -> u64 {
+        self.state().line.all()
+    }
+
+    /// Returns how many are free.
+    #[must_use]
+    pub fn free_bytes(&self) -> u64 {
+        self.state().line.free()
+    }
+
+    /// Returns how many are taken.
+    #[must_use]
+    pub fn taken_bytes(&self) -> u64 {
+        let state = self.state();
+        state.line.all().saturating_sub(state.line.free())
+    }
+
+    /// Returns how many wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.state().line.waiting()
+    }
+
+    /// Returns how often somebody found none.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    fn give_back(&self, holder: Holder, bytes: u64) {
+        let mut state = self.state();
+        let served = state.line.give_back(holder, bytes, SystemClock.now());
+        state.tell(served);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn tell(&mut self, served: Vec<Waiter>) {
+        for waiter in served {
+            // One that waits no more withdraws before it forgets its end of the channel.
+            if let Some(granted) = self.waiting.remove(&waiter) {
+                granted.send(()).unwrap_or_default();
+            }
+        }
+    }
+
+    fn withdraw(&mut self, waiter: Waiter) {
+        self.waiting.remove(&waiter);
+        let served = self.line.withdraw(waiter, SystemClock.now());
+        self.tell(served);
+    }
+}
+
+impl Share {
+    /// Takes bytes if there are some.
+    #[must_use]
+    pub fn try_take(&self, bytes: u64) -> Option<Charge> {
+        self.try_take_for(bytes, Purpose::Finish)
+    }
+
+    /// Waits for bytes.
+    pub async fn take(&self, bytes: u64) -> Charge {
+        self.take_for(bytes, Purpose::Finish).await
+    }
+
+    /// Takes bytes for a purpose, if there are some.
+    #[must_use]
+    pub fn try_take_for(&self, bytes: u64, purpose: Purpose) -> Option<Charge> {
+        let mut state = self.pool.state();
+        let (waiter, granted) = self.ask(&mut state, bytes, purpose);
+        if !granted {
+            state.withdraw(waiter);
+        }
+        drop(state);
+        if granted {
+            return Some(self.charge(bytes));
+        }
+        self.pool.refused.fetch_add(1, Ordering::Relaxed);
+        None
+    }
+
+    /// Waits for bytes for a purpose.
+    pub async fn take_for(&self, bytes: u64, purpose: Purpose) -> Charge {
+        let waiting = {
+            let mut state = self.pool.state();
+            let (waiter, granted) = self.ask(&mut state, bytes, purpose);
+            (!granted).then(|| {
+                let (sender, heard) = oneshot::channel();
+                state.waiting.insert(waiter, sender);
+                Waiting {
+                    share: self,
+                    waiter,
+                    bytes,
+                    heard,
+                    done: false,
+                }
+            })
+        };
+        if let Some(waiting) = waiting {
+            self.pool.refused.fetch_add(1, Ordering::Relaxed);
+            waiting.wait().await;
+        }
+        self.charge(bytes)
+    }
+
+    fn ask(&self, state: &mut State, bytes: u64, purpose: Purpose) -> (Waiter, bool) {
+        let now = SystemClock.now();
+        let (waiter, mut served) = state.line.ask(self.holder, bytes, purpose, now);
+        let before = served.len();
+        served.retain(|one| *one != waiter);
+        let granted = served.len() < before;
+        state.tell(served);
+        (waiter, granted)
+    }
+
+    /// Returns how many bytes the user has.
+    #[must_use]
+    pub fn taken_bytes(&self) -> u64 {
+        self.pool.state().line.taken(self.holder)
+    }
+
+    /// Says whether somebody else waits.
+    #[must_use]
+    pub fn others_wait(&self) -> bool {
+        self.pool.state().line.others_wait(self.holder)
+    }
+
+    /// Returns the pool it is a share of.
+    #[must_use]
+    pub const fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    fn charge(&self, bytes: u64) -> Charge {
+        Charge {
+            // More than there is was not given.
+            bytes: bytes.min(self.pool.limit_bytes()),
+            share: self.clone(),
+        }
+    }
+}
+
+/// One that waits, and withdraws when it is dropped.
+struct Waiting<'a> {
+    share: &'a Share,
+    waiter: Waiter,
+    bytes: u64,
+    heard: oneshot::Receiver<()>,
+    done: bool,
+}
+
+impl Waiting<'_> {
+    async fn wait(mut self) {
+        // The pool never drops its end of a waiter's channel.
+        drop((&mut self.heard).await);
+        self.done = true;
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        self.share.pool.state().withdraw(self.waiter);
+        if self.heard.try_recv().is_ok() {
+            // It was served between its last look and now.
+            drop(self.share.charge(self.bytes));
+        }
+    }
+}
+
+/// Bytes of a pool, given back when it is dropped.
+pub struct Charge {
+    bytes: u64,
+    share: Share,
+}
+
+impl Charge {
+    /// Returns how many bytes it stands for.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Gives some of them back, down to `bytes`.
+    pub fn shrink_to(&mut self, bytes: u64) {
+        if let Some(more) = self.bytes.checked_sub(bytes) {
+            self.bytes = bytes;
+            self.share.pool.give_back(self.share.holder, more);
+        }
+    }
+
+    /// Takes over the bytes of another one of the same user.
+    pub fn join(&mut self, mut other: Self) {
+        debug_assert_eq!(self.share.holder, other.share.holder, "of one user");
+        self.bytes = self.bytes.saturating_add(std::mem::take(&mut other.bytes));
+    }
+
+    /// Ties itself to bytes: it is given back when their last clone goes.
+    #[must_use]
+    pub fn with(self, bytes: Bytes) -> Bytes {
+        Bytes::from_owner(Charged {
+            bytes,
+            _charge: self,
+        })
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.share.pool.give_back(self.share.holder, self.bytes);
+        }
+    }
+}
+
+impl fmt::Debug for Charge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Charge")
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+struct Charged {
+    bytes: Bytes,
+    _charge: Charge,
+}
+
+impl AsRef<[u8]> for Charged {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::poll;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn bytes_come_back_with_the_last_clone_of_what_they_stand_for() {
+        let pool = Pool::new(100, 0, Shares::WhileOthersWait(33));
+        let (ann, bob) = (pool.share(), pool.share());
+        let kept = ann.try_take(80).unwrap().with(Bytes::from_static(b"abc"));
+        let slice = kept.slice(1..);
+        drop(kept);
+        assert!(bob.try_take(40).is_none());
+        let mut waiting = Box::pin(bob.take(40));
+        assert!(poll!(&mut waiting).is_pending());
+        assert!(ann.others_wait() && !bob.others_wait());
+        drop(slice);
+        let mut charge = waiting.await;
+        assert_eq!((charge.bytes(), pool.taken_bytes()), (40, 40));
+        charge.shrink_to(10);
+        assert_eq!(pool.free_bytes(), 90);
+        charge.join(bob.try_take(5).unwrap());
+        assert_eq!((charge.bytes(), bob.taken_bytes()), (15, 15));
+        drop(charge);
+        assert_eq!((pool.taken_bytes(), pool.refused()), (0, 2));
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_no_more_leaves_nothing_behind() {
+        let pool = Pool::new(100, 0, Shares::WhileOthersWait(33));
+        let (ann, bob) = (pool.share(), pool.share());
+        let all = ann.try_take(100).unwrap();
+        let mut given_up = Box::pin(bob.take(50));
+        let mut served_unheard = Box::pin(bob.take(60));
+        assert!(poll!(&mut given_up).is_pending());
+        assert!(poll!(&mut served_unheard).is_pending());
+        drop(given_up);
+        drop(all);
+        assert_eq!(pool.taken_bytes(), 60);
+        drop(served_unheard);
+        assert_eq!((pool.taken_bytes(), pool.waiting()), (0, 0));
+    }
+}
