@@ -9,9 +9,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::budget::{Budget, Purpose, Share};
 use crate::clock::{Clock as _, SystemClock};
 use crate::limits::{Limits, PART_BYTES_MIN};
 use crate::sftp::RequestId;
+use crate::storage::ETag;
 
 const PART: u64 = PART_BYTES_MIN;
 
