@@ -5,7 +5,9 @@ use futures_util::StreamExt as _;
 use tokio::sync::oneshot;
 
 use crate::sftp::{HandleId, Payload};
-use crate::storage::{ByteRange, ETag, Location, SharedStore, StorageError, StorageErrorKind};
+use crate::storage::{
+    ByteRange, ETag, GetObject, Location, SharedStore, StorageError, StorageErrorKind,
+};
 
 use super::actor::{Event, Events, Session};
 use super::status::of_storage;
@@ -78,9 +80,11 @@ async fn copy_base(
     handle: HandleId,
     events: &Events,
 ) -> Result<(), StorageError> {
-    let mut body = store
-        .get(location, Some(ByteRange { start, end }), Some(etag))
-        .await?;
+    let get = GetObject {
+        range: Some(ByteRange { start, end }),
+        etag: Some(etag),
+    };
+    let mut body = store.get(location, get).await?;
     let mut at = start;
     while let Some(frame) = body.frames.next().await {
         let frame = frame?;

@@ -36,6 +36,7 @@ use crate::clock::Clock;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::reaper::Reaper;
+use crate::storage::Nonces;
 
 pub use self::seats::Seats;
 
@@ -73,6 +74,7 @@ pub struct Environment {
     pub clock: Arc<dyn Clock>,
     /// Counts the sessions of each user.
     pub seats: Seats,
+    pub nonces: Nonces,
     /// Cancelled when the gateway drains: sessions end when nothing is open.
     pub drain: CancellationToken,
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::limits;
 use crate::sftp::{Attributes, HandleId, OpenMode, Reply, RequestId, Status};
-use crate::storage::{Location, Precondition};
+use crate::storage::{Location, Nonce, Precondition};
 use crate::vfs::{Access, VirtualPath};
 
 use super::actor::{Event, Session};
@@ -74,6 +74,7 @@ pub(crate) struct ForWriting {
     pub(super) access: Access,
     pub(super) base: Option<Base>,
     pub(super) condition: Precondition,
+    pub(super) nonce: Nonce,
 }
 
 /// The path requests that are not done.
@@ -298,13 +299,16 @@ impl Session {
         let uploaded_here =
             matches!(request.act, Act::Remove) && self.handles.upload_at(&request.path).is_some();
         let (store, events) = (self.user.store().clone(), self.events.clone());
+        let (reaper, nonces) = (self.environment.reaper.clone(), self.environment.nonces);
         let outlives = request.act.outlives();
         let clock = std::sync::Arc::clone(&self.environment.clock);
         let out = std::sync::Arc::clone(&self.out);
         let progress = Progress::new(request.path.clone(), out, clock);
         let work = async move {
             let work = Work {
-                store: &*store,
+                store: &store,
+                reaper: &reaper,
+                nonces,
                 config: &config,
                 uploading,
                 parent_known,
@@ -426,10 +430,12 @@ impl Session {
                 access,
                 base,
                 condition,
+                nonce,
             } = found;
             let path = request.path.clone();
-            let mut writing =
-                Writing::new(path, location, access, mode, base, condition, budget, now);
+            let mut writing = Writing::new(
+                path, location, access, mode, base, condition, nonce, budget, now,
+            );
             if let Act::Open { attrs, .. } = &request.act {
                 // A size in OPEN's attributes is what the client expects, not what it sets.
                 let attrs = Attributes {

@@ -14,8 +14,8 @@ use crate::metrics::TransferEnd;
 use crate::seldom::Seldom;
 use crate::sftp::{HandleId, RequestId, Status};
 use crate::storage::{
-    ByteRange, Checksum, ETag, Location, ObjectBody, ObjectMeta, ObjectStore, SharedStore,
-    StorageError, StorageErrorKind,
+    ByteRange, Checksum, ETag, GetObject, Location, ObjectBody, ObjectMeta, ObjectStore,
+    SharedStore, StorageError, StorageErrorKind,
 };
 use crate::transfer::{Download, Fetch, ReadStep};
 use crate::vfs::{Access, VirtualPath};
@@ -74,7 +74,11 @@ pub(crate) async fn open_object(
         start: 0,
         end: limits::OPENING_GET_BYTES,
     };
-    match store.get(location, Some(opening), None).await {
+    let get = GetObject {
+        range: Some(opening),
+        etag: None,
+    };
+    match store.get(location, get).await {
         Ok(body) => Ok(OpenedObject {
             meta: body.meta.clone(),
             body: Some(body),
@@ -418,11 +422,11 @@ async fn bring(
                     start: at,
                     end: fetch.range.end,
                 };
-                match source
-                    .store
-                    .get(&source.location, Some(range), Some(&source.etag))
-                    .await
-                {
+                let get = GetObject {
+                    range: Some(range),
+                    etag: Some(&source.etag),
+                };
+                match source.store.get(&source.location, get).await {
                     Ok(body) => forward(body, &mut at, fetch.range.end, &say).await,
                     Err(error) => Err(error),
                 }

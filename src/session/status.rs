@@ -5,7 +5,7 @@
 //! "not empty" are plain failures.
 
 use crate::sftp::Status;
-use crate::storage::{StorageError, StorageErrorKind};
+use crate::storage::{NoRandomness, StorageError, StorageErrorKind};
 
 /// An operation that did not work: what the client hears, and what the operator's log gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,15 @@ impl From<StorageError> for Refusal {
         // "Not found" is an everyday answer, not something to look into.
         let detail = (error.kind != StorageErrorKind::NotFound).then(|| error.to_string().into());
         Self { status, detail }
+    }
+}
+
+impl From<NoRandomness> for Refusal {
+    fn from(error: NoRandomness) -> Self {
+        Self {
+            status: NO_WRITING,
+            detail: Some(error.to_string().into()),
+        }
     }
 }
 
@@ -59,6 +68,7 @@ pub(crate) const fn of_storage(kind: StorageErrorKind) -> Status {
     }
 }
 
+const NO_WRITING: Status = Status::failure("The gateway can write no files at the moment");
 pub(crate) const CHANGED: Status = Status::failure("The file was changed by somebody else");
 pub(crate) const EXISTS: Status = Status::failure("The target exists already");
 pub(crate) const IS_DIRECTORY: Status = Status::failure("Is a directory");

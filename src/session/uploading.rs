@@ -7,6 +7,7 @@ use crate::metrics::TransferEnd;
 use crate::sftp::{HandleId, Payload, RequestId, Status};
 use crate::storage::{
     Checksum, CompletedPart, Location, PartNumber, StorageError, StorageErrorKind, UploadId,
+    UploadPart,
 };
 use crate::transfer::{ReadyPart, Upload, UploadError, WriteStep};
 
@@ -259,10 +260,12 @@ impl Session {
         let task = self.spawn(async move {
             let payload = part.slot.into_payload(part.length);
             let checksum = Checksum::of(&payload);
-            let offset = part.place.offset;
-            let outcome = store
-                .part(&location, &upload, number, offset, payload, checksum)
-                .await;
+            let part = UploadPart {
+                upload: &upload,
+                number,
+                checksum,
+            };
+            let outcome = store.part(&location, payload, part).await;
             events.send(Event::PartDone {
                 handle,
                 number,

@@ -13,12 +13,11 @@ use tokio::task::AbortHandle;
 use crate::budget::Budget;
 use crate::sftp::{Attributes, OpenMode, Payload, RequestId, Status};
 use crate::storage::{
-    Checksum, CompletedPart, ETag, Location, NewObject, PartNumber, Precondition, UploadId,
+    Checksum, CompletedPart, ETag, Location, NewObject, Nonce, PartNumber, Precondition, UploadId,
 };
 use crate::transfer::{Upload, UploadError, WriteStep};
 use crate::vfs::{Access, VirtualPath};
 
-use super::commit;
 use super::names::MTIME;
 use super::order::Ticket;
 use super::status::{NO_APPEND, NO_EDIT, OVER_LIMIT};
@@ -153,13 +152,14 @@ impl Writing {
         mode: OpenMode,
         base: Option<Base>,
         condition: Precondition,
+        nonce: Nonce,
         budget: Arc<Budget>,
         opened: Instant,
     ) -> Self {
         let guess = mime_guess::from_path(location.key.as_str()).first_raw();
         let object = NewObject {
             content_type: Some(guess.unwrap_or("application/octet-stream").into()),
-            metadata: vec![(commit::NONCE.into(), commit::nonce())],
+            ..NewObject::new(nonce)
         };
         Self {
             path,
