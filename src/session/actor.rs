@@ -121,6 +121,11 @@ impl Events {
     pub(crate) fn send(&self, event: Event) -> bool {
         self.0.send(event).is_ok()
     }
+
+    /// Waits until the session is gone.
+    pub(crate) async fn ended(&self) {
+        self.0.closed().await;
+    }
 }
 
 /// Why the loop ended.

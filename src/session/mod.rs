@@ -3,12 +3,14 @@
 mod actor;
 mod closing;
 mod commit;
+mod copied;
 mod expiry;
 mod failures;
 mod filling;
 mod handles;
 mod known;
 mod list;
+mod moving;
 mod names;
 mod order;
 mod out;

@@ -300,6 +300,7 @@ impl Session {
             matches!(request.act, Act::Remove) && self.handles.upload_at(&request.path).is_some();
         let (store, events) = (self.user.store().clone(), self.events.clone());
         let (reaper, nonces) = (self.environment.reaper.clone(), self.environment.nonces);
+        let (memory, stop) = (self.seat.memory().account.clone(), self.stop());
         let outlives = request.act.outlives();
         let clock = std::sync::Arc::clone(&self.environment.clock);
         let out = std::sync::Arc::clone(&self.out);
@@ -309,6 +310,9 @@ impl Session {
                 store: &store,
                 reaper: &reaper,
                 nonces,
+                memory,
+                stop,
+                events: &events,
                 config: &config,
                 uploading,
                 parent_known,

@@ -1,11 +1,14 @@
 //! What one path request does to the storage.
 
+use crate::budget::Share;
 use crate::limits;
 use crate::reaper::Reaper;
 use crate::sftp::{OpenMode, Reply, Status};
 use crate::storage::{ETag, Location, Nonces, Precondition, SharedStore, StorageErrorKind};
 use crate::vfs::{Access, VirtualPath};
 
+use super::actor::Events;
+use super::expiry::Stop;
 use super::list::{self, Listing};
 use super::names::{self, Found};
 use super::paths::{Act, Answer, ForWriting, PathRequest};
@@ -21,6 +24,9 @@ pub(super) struct Work<'a> {
     pub(super) store: &'a SharedStore,
     pub(super) reaper: &'a Reaper,
     pub(super) nonces: Nonces,
+    pub(super) memory: Share,
+    pub(super) stop: Stop,
+    pub(super) events: &'a Events,
     pub(super) config: &'a crate::idp::UserConfig,
     pub(super) uploading: Vec<(String, u64)>,
     pub(super) parent_known: bool,
@@ -63,6 +69,9 @@ impl Work<'_> {
                     store: self.store,
                     reaper: self.reaper,
                     nonces: self.nonces,
+                    memory: &self.memory,
+                    stop: &self.stop,
+                    events: self.events,
                     progress: &self.progress,
                 };
                 rename::rename(&scene, &target, &to, replace, known)

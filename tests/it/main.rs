@@ -43,6 +43,7 @@ mod roles_external;
 mod session;
 mod session_calls;
 mod session_commits;
+mod session_moves;
 mod session_pipelined;
 mod session_reads;
 mod session_writes;
