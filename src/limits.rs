@@ -48,8 +48,13 @@ pub const LISTED_NAME_BYTES_MAX: usize = KEY_BYTES_MAX;
 pub const CHANNEL_CHUNK_BYTES_MAX: usize = 32 * 1024;
 /// Smallest maximum packet that a client may announce for a channel.
 pub const CHANNEL_PACKET_BYTES_MIN: usize = 1_024;
-/// The receive window we open per channel: what a client may have under way.
-pub const CHANNEL_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+/// What all channels of a connection may have under way together; more where each of them could
+/// not have its first window.
+pub const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+/// The receive window that a channel begins with.
+pub const CHANNEL_WINDOW_BYTES: u32 = 128 * 1024;
+/// The same where a connection may have more channels than that window lasts for.
+pub const CHANNEL_WINDOW_BYTES_MIN: u32 = 32 * 1024;
 /// Smallest RSA key that may log in, in bits.
 pub const RSA_BITS_MIN: u32 = 2_048;
 /// Largest RSA host key, in bits: the bound of the cryptography.

@@ -14,9 +14,10 @@ use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, m
 
 use super::hello::CipherOffer;
 use super::host_keys::HostKeys;
+use super::window;
 use crate::auth::Methods;
 use crate::config::{Algorithms, Ssh};
-use crate::limits::{self, Limits};
+use crate::limits::Limits;
 
 /// The version line, without its end.
 pub(super) const VERSION: &str = concat!("SSH-2.0-Portcullis_", env!("CARGO_PKG_VERSION"));
@@ -203,7 +204,7 @@ fn config(
         certificates: Vec::new(),
         host_keys: host_keys.announced(),
         limits: russh::Limits::default(),
-        window_size: limits::CHANNEL_WINDOW_BYTES,
+        window_size: window::first_bytes(limits),
         maximum_packet_size: PACKET_BYTES_MAX,
         channel_buffer_size: MESSAGES_PER_CHANNEL_MAX,
         event_buffer_size: MESSAGES_OUT_MAX,

@@ -7,8 +7,10 @@ pub use self::download::{Download, Fetch, ReadStep};
 pub use self::extents::{Extents, TooScattered};
 pub use self::pace::Pace;
 pub use self::upload::{ReadyPart, Upload, UploadError, Wish, WriteStep};
+pub use self::write_file::WriteFile;
 
 mod download;
 mod extents;
 mod pace;
 mod upload;
+pub mod write_file;
