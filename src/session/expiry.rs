@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio_util::sync::CancellationToken;
-
 use super::actor::Session;
 use super::status::Refusal;
+use crate::auth::AuthenticatedUser;
 use crate::clock::Clock;
 use crate::idp::UserConfig;
 use crate::sftp::Status;
@@ -25,28 +24,27 @@ impl Session {
     /// Returns what ends that which outlives the session.
     pub(super) fn stop(&self) -> Stop {
         Stop {
-            revoked: self.user.revoked().clone(),
-            expires_at: self.user.config().expires_at,
+            user: self.user.clone(),
             clock: Arc::clone(&self.environment.clock),
         }
     }
 }
 
-/// Whether what a session began may go on without it: not beyond the user's access.
+/// Whether what a session began may go on without it: not beyond the user's access. As long as it
+/// lives the user counts as logged in, so that a revocation reaches what the session left behind.
 #[derive(Debug, Clone)]
 pub(super) struct Stop {
-    revoked: CancellationToken,
-    expires_at: Option<SystemTime>,
+    user: AuthenticatedUser,
     clock: Arc<dyn Clock>,
 }
 
 impl Stop {
     /// Refuses what must not be begun any more.
     pub(super) fn check(&self) -> Result<(), Refusal> {
-        if self.revoked.is_cancelled() {
+        if self.user.revoked().is_cancelled() {
             return Err(REVOKED.into());
         }
-        if self.expires_at.is_some_and(|end| end <= self.clock.wall()) {
+        if is_over(self.user.config(), self.clock.wall()) {
             return Err(EXPIRED.into());
         }
         Ok(())
@@ -54,9 +52,9 @@ impl Stop {
 
     /// Waits until [`Stop::check`] refuses.
     pub(super) async fn over(&self) -> Refusal {
-        let expired = wait_until(&*self.clock, self.expires_at);
+        let expired = wait_until(&*self.clock, self.user.config().expires_at);
         tokio::select! {
-            () = self.revoked.cancelled() => REVOKED.into(),
+            () = self.user.revoked().cancelled() => REVOKED.into(),
             () = expired => EXPIRED.into(),
         }
     }

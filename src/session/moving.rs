@@ -196,6 +196,7 @@ impl Moving<'_> {
                 target: &target,
                 object: &new,
                 condition: &copy_exclusive(&**store),
+                stop: self.scene.stop,
             };
             commit::copy(store, self.scene.reaper, copying).await
         };
@@ -307,12 +308,15 @@ impl Moving<'_> {
             (Ok(()), Err(error)) => Some(error.to_string().into()),
             (Ok(()), Ok(())) => None,
         };
+        let Some(unlogged) = self.scene.progress.line_due() else {
+            return;
+        };
         let (bucket, prefix) = (&self.to.bucket, &self.to.prefix);
         let taken_back = deleted.files;
         if let Some(error) = error {
-            tracing::warn!(%bucket, %prefix, copies, taken_back, reason, %error, "copies of a move that failed may be left behind");
+            tracing::warn!(%bucket, %prefix, copies, taken_back, reason, %error, unlogged, "copies of a move that failed may be left behind");
         } else {
-            tracing::info!(%bucket, %prefix, copies, taken_back, reason, "a move failed, its copies were taken back");
+            tracing::info!(%bucket, %prefix, copies, taken_back, reason, unlogged, "a move failed, its copies were taken back");
         }
     }
 

@@ -301,10 +301,13 @@ impl Session {
         let (store, events) = (self.user.store().clone(), self.events.clone());
         let (reaper, nonces) = (self.environment.reaper.clone(), self.environment.nonces);
         let (memory, stop) = (self.seat.memory().account.clone(), self.stop());
+        let turns = std::sync::Arc::clone(self.seat.moves());
+        let failures = std::sync::Arc::clone(self.seat.failures());
+        let metrics = std::sync::Arc::clone(&self.environment.metrics);
         let outlives = request.act.outlives();
         let clock = std::sync::Arc::clone(&self.environment.clock);
         let out = std::sync::Arc::clone(&self.out);
-        let progress = Progress::new(request.path.clone(), out, clock);
+        let progress = Progress::new(request.path.clone(), out, clock, failures);
         let work = async move {
             let work = Work {
                 store: &store,
@@ -312,6 +315,8 @@ impl Session {
                 nonces,
                 memory,
                 stop,
+                turns,
+                metrics,
                 events: &events,
                 config: &config,
                 uploading,

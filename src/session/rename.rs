@@ -1,6 +1,12 @@
 //! Rename: S3 cannot, so it is copy, then delete, both on condition that the source is unchanged.
 
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
 use crate::budget::Share;
+use crate::limits;
+use crate::metrics::{Metrics, MoveEnd};
 use crate::reaper::Reaper;
 use crate::sftp::Status;
 use crate::storage::{
@@ -27,12 +33,29 @@ pub(crate) struct Scene<'a> {
     /// The user's share of the account of bytes.
     pub(crate) memory: &'a Share,
     pub(crate) stop: &'a Stop,
+    pub(crate) turns: &'a Arc<Semaphore>,
+    pub(crate) metrics: &'a Metrics,
     /// Ends with the session, for what has not begun by then.
     pub(crate) events: &'a Events,
     pub(crate) progress: &'a Progress,
 }
 
 impl Scene<'_> {
+    /// Waits until the user's other long moves leave room for one more.
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        let turn = self.unless_over(Arc::clone(self.turns).acquire_owned());
+        // Nobody closes it.
+        turn.await?.map_err(|_| Status::FAILURE.into())
+    }
+
+    fn move_ended(&self, done: bool) {
+        self.metrics.move_ended(match (done, self.stop.check()) {
+            (true, _) => MoveEnd::Done,
+            (false, Ok(())) => MoveEnd::Failed,
+            (false, Err(_)) => MoveEnd::Stopped,
+        });
+    }
+
     /// Waits for what a move cannot begin without, as long as somebody waits for the move.
     pub(super) async fn unless_over<T>(&self, wait: impl Future<Output = T>) -> Result<T, Refusal> {
         tokio::select! {
@@ -98,7 +121,12 @@ pub(crate) async fn rename(
             };
             rename_file(scene, source, &meta, target, &condition).await
         }
-        (Found::Directory, Found::Nothing) => move_directory(scene, source, target).await,
+        (Found::Directory, Found::Nothing) => {
+            let _turn = scene.turn().await?;
+            let moved = move_directory(scene, source, target).await;
+            scene.move_ended(moved.is_ok());
+            moved
+        }
         (Found::Directory, Found::File(_) | Found::Directory) => Err(EXISTS.into()),
     }
 }
@@ -110,7 +138,18 @@ async fn rename_file(
     target: &Location,
     condition: &Precondition,
 ) -> Result<(), Refusal> {
-    copy(scene, source, meta, target, condition).await?;
+    let is_long = meta.size > limits::COPY_BYTES_MAX;
+    let _turn = if is_long {
+        Some(scene.turn().await?)
+    } else {
+        None
+    };
+    scene.stop.check()?;
+    let copied = copy(scene, source, meta, target, condition).await;
+    if is_long {
+        scene.move_ended(copied.is_ok());
+    }
+    copied?;
     match scene.store.delete(source, Some(&meta.etag)).await {
         Ok(()) => Ok(()),
         Err(error) if error.kind == StorageErrorKind::Precondition => Err(Refusal {
@@ -136,6 +175,7 @@ async fn copy(
         target,
         object: &object,
         condition,
+        stop: scene.stop,
     };
     commit::copy(scene.store, scene.reaper, copying).await
 }

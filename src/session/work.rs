@@ -1,7 +1,12 @@
 //! What one path request does to the storage.
 
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
 use crate::budget::Share;
 use crate::limits;
+use crate::metrics::Metrics;
 use crate::reaper::Reaper;
 use crate::sftp::{OpenMode, Reply, Status};
 use crate::storage::{ETag, Location, Nonces, Precondition, SharedStore, StorageErrorKind};
@@ -26,6 +31,8 @@ pub(super) struct Work<'a> {
     pub(super) nonces: Nonces,
     pub(super) memory: Share,
     pub(super) stop: Stop,
+    pub(super) turns: Arc<Semaphore>,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) events: &'a Events,
     pub(super) config: &'a crate::idp::UserConfig,
     pub(super) uploading: Vec<(String, u64)>,
@@ -57,11 +64,18 @@ impl Work<'_> {
             Act::OpenDirectory => self.open_directory(request, target).await,
             Act::Open { mode, .. } if mode.write => self.open_for_writing(target, *mode).await,
             Act::Open { .. } => self.open_for_reading(target).await,
-            Act::Remove => names::remove(&**self.store, &target).await.map(|()| ok),
-            Act::MkDir => names::mkdir(&**self.store, &target, self.parent_known, self.nonces)
+            Act::Remove => names::remove(&**self.store, &target, &self.stop)
                 .await
                 .map(|()| ok),
-            Act::RmDir => names::rmdir(&**self.store, &target).await.map(|()| ok),
+            Act::MkDir => {
+                let known = self.parent_known;
+                names::mkdir(&**self.store, &target, known, self.nonces, &self.stop)
+                    .await
+                    .map(|()| ok)
+            }
+            Act::RmDir => names::rmdir(&**self.store, &target, &self.stop)
+                .await
+                .map(|()| ok),
             Act::Rename { to, replace } => {
                 let to = plan(home, to, Need::Write)?;
                 let (replace, known) = (*replace, self.parent_known);
@@ -71,6 +85,8 @@ impl Work<'_> {
                     nonces: self.nonces,
                     memory: &self.memory,
                     stop: &self.stop,
+                    turns: &self.turns,
+                    metrics: &self.metrics,
                     events: self.events,
                     progress: &self.progress,
                 };

@@ -46,6 +46,7 @@ mod session_commits;
 mod session_moves;
 mod session_pipelined;
 mod session_reads;
+mod session_stops;
 mod session_writes;
 mod ssh;
 mod static_users;

@@ -16,18 +16,18 @@ use crate::session::{at, failing, plant, store};
 
 /// Notes the keys of each operation's calls, in their order.
 #[derive(Debug)]
-struct Noting {
+pub(crate) struct Noting {
     inner: SharedStore,
     keys: Mutex<BTreeMap<&'static str, Vec<String>>>,
 }
 
 impl Noting {
-    fn over(inner: SharedStore) -> Arc<Self> {
+    pub(crate) fn over(inner: SharedStore) -> Arc<Self> {
         let keys = Mutex::default();
         Arc::new(Self { inner, keys })
     }
 
-    fn keys(&self, operation: Operation) -> Vec<String> {
+    pub(crate) fn keys(&self, operation: Operation) -> Vec<String> {
         let keys = self.keys.lock().unwrap();
         keys.get(operation.name()).cloned().unwrap_or_default()
     }
@@ -52,18 +52,18 @@ impl Layer for Noting {
 }
 
 /// Fills a directory with so many files and its marker.
-async fn fill(store: &Arc<MemoryStore>, files: u32) {
+pub(crate) async fn fill(store: &Arc<MemoryStore>, files: u32) {
     plant(store, "d/", b"").await;
     for number in 0..files {
         plant(store, &format!("d/{number:04}"), b"old").await;
     }
 }
 
-async fn rename(talk: &Talk) -> std::result::Result<(), StatusCode> {
+pub(crate) async fn rename(talk: &Talk) -> std::result::Result<(), StatusCode> {
     talk.client.rename("/d", "/e").await.map(drop).map_err(code)
 }
 
-fn keys_below(store: &MemoryStore, prefix: &str) -> usize {
+pub(crate) fn keys_below(store: &MemoryStore, prefix: &str) -> usize {
     let keys = store.keys(&at("x").bucket);
     keys.iter().filter(|key| key.starts_with(prefix)).count()
 }
