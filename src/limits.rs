@@ -284,6 +284,8 @@ pub const UNSLOTTED_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// The first GET of a file opened for reading: its headers answer OPEN.
 pub const OPENING_GET_BYTES: u64 = 256 * 1024;
+/// The GET of a READ for which there is no read-ahead memory: not less than the longest READ.
+pub const PATIENT_GET_BYTES: u64 = 256 * 1024;
 
 // ---- writes ----
 

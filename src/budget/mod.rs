@@ -1,7 +1,7 @@
 //! The memory of the whole process.
 //!
 //! - Uploads: slots, which parts fill. Who gets one next is decided by [`line`].
-//! - Read-ahead never waits: where its pool is empty a reader fetches only what was asked.
+//! - Read-ahead does without where its pool is empty; only what a READ waits for waits for memory.
 //! - The account of bytes: whatever else sessions hold of clients and stores.
 //!
 //! A [`Gate`] stops a connection whose bytes have no place.
@@ -12,8 +12,6 @@ mod pool;
 mod slots;
 
 use std::sync::Arc;
-
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::limits::{self, Limits};
 use crate::storage::PartLayout;
@@ -30,8 +28,9 @@ pub use self::slots::Slot;
 pub struct Budget {
     uploads: Arc<Pool>,
     buffers: Arc<Buffers>,
-    read_ahead: Arc<Semaphore>,
-    read_ahead_units: usize,
+    read_ahead: Arc<Pool>,
+    /// Of readers that name no user.
+    anybody: Share,
     account: Arc<Pool>,
     layout: PartLayout,
 }
@@ -40,6 +39,7 @@ pub struct Budget {
 #[derive(Debug, Clone)]
 pub struct UserMemory {
     pub uploads: Share,
+    pub read_ahead: Share,
     pub account: Share,
 }
 
@@ -57,12 +57,13 @@ impl Budget {
             .largest_bytes()
             .min(all.saturating_sub(limits::SLOT_STEPS_BYTES[0]));
         let share = (all / 3).max(layout.largest_bytes());
-        let read_ahead_units = units(limits.download_memory_bytes_max);
+        let ahead = limits.download_memory_bytes_max;
+        let read_ahead = Pool::new(ahead, 0, Shares::WhileOthersWait(ahead / 3));
         Arc::new(Self {
             uploads: Pool::new(all, reserve, Shares::WhileOthersWait(share)),
             buffers: Buffers::new(part_bytes, all),
-            read_ahead: Arc::new(Semaphore::new(read_ahead_units)),
-            read_ahead_units,
+            anybody: read_ahead.share(),
+            read_ahead,
             account: Pool::new(limits.session_memory_bytes_max, 0, Shares::HalfOfTheRest),
             layout,
         })
@@ -79,6 +80,7 @@ impl Budget {
     pub fn user(&self) -> UserMemory {
         UserMemory {
             uploads: self.uploads.share(),
+            read_ahead: self.read_ahead.share(),
             account: self.account.share(),
         }
     }
@@ -116,54 +118,31 @@ impl Budget {
     /// Takes memory for read-ahead if there is some.
     #[must_use]
     pub fn try_read_ahead(&self, bytes: u64) -> Option<ReadAheadPermit> {
-        let count = permits(bytes, self.read_ahead_units);
-        let permit = Arc::clone(&self.read_ahead)
-            .try_acquire_many_owned(count)
-            .ok()?;
-        Some(ReadAheadPermit { _permit: permit })
+        let charge = self.anybody.try_take(bytes)?;
+        Some(ReadAheadPermit { _charge: charge })
     }
 
     /// Says whether more than half of the read-ahead pool is taken: windows stop growing.
     #[must_use]
     pub fn read_ahead_is_crowded(&self) -> bool {
-        self.read_ahead.available_permits() < self.read_ahead_units / 2
+        self.read_ahead.free_bytes() < self.read_ahead.limit_bytes() / 2
     }
 
     /// Returns the bytes taken for uploads and for read-ahead.
     #[must_use]
     pub fn taken_bytes(&self) -> (u64, u64) {
-        let units = self
-            .read_ahead_units
-            .saturating_sub(self.read_ahead.available_permits());
-        (self.uploads.taken_bytes(), bytes_of(units))
+        (self.uploads.taken_bytes(), self.read_ahead.taken_bytes())
     }
 
     /// Returns the bytes that there are for uploads and for read-ahead.
     #[must_use]
     pub fn limit_bytes(&self) -> (u64, u64) {
-        (self.uploads.limit_bytes(), bytes_of(self.read_ahead_units))
+        (self.uploads.limit_bytes(), self.read_ahead.limit_bytes())
     }
 }
 
 /// Memory taken from the read-ahead pool, given back when dropped.
 #[derive(Debug)]
 pub struct ReadAheadPermit {
-    _permit: OwnedSemaphorePermit,
+    _charge: Charge,
 }
-
-fn units(bytes: u64) -> usize {
-    usize::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(Semaphore::MAX_PERMITS)
-}
-
-fn bytes_of(units: usize) -> u64 {
-    let units = u64::try_from(units).unwrap_or(u64::MAX);
-    units.saturating_mul(UNIT_BYTES)
-}
-
-/// Returns how many units to take: never more than there are, or it would wait for ever.
-fn permits(bytes: u64, all: usize) -> u32 {
-    u32::try_from(units(bytes).min(all)).unwrap_or(u32::MAX)
-}
-
-/// What the read-ahead pool counts in.
-const UNIT_BYTES: u64 = 64 * 1024;

@@ -254,6 +254,17 @@ impl Charge {
         }
     }
 
+    /// Parts with some of its bytes, as far as it has them.
+    #[must_use]
+    pub fn split(&mut self, bytes: u64) -> Self {
+        let bytes = bytes.min(self.bytes);
+        self.bytes = self.bytes.saturating_sub(bytes);
+        Self {
+            bytes,
+            share: self.share.clone(),
+        }
+    }
+
     /// Takes over the bytes of another one of the same user.
     pub fn join(&mut self, mut other: Self) {
         debug_assert_eq!(self.share.holder, other.share.holder, "of one user");
@@ -321,7 +332,11 @@ mod tests {
         assert_eq!(pool.free_bytes(), 90);
         charge.join(bob.try_take(5).unwrap());
         assert_eq!((charge.bytes(), bob.taken_bytes()), (15, 15));
-        drop(charge);
+        let (part, beyond) = (charge.split(4), charge.split(20));
+        assert_eq!((part.bytes(), beyond.bytes(), charge.bytes()), (4, 11, 0));
+        drop(beyond);
+        assert_eq!(bob.taken_bytes(), 4);
+        drop((part, charge));
         assert_eq!((pool.taken_bytes(), pool.refused()), (0, 2));
     }
 
