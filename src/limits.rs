@@ -319,3 +319,7 @@ pub const REQUESTS_WAITING_MAX: usize = 65_536;
 pub const GET_ATTEMPTS_MAX: u32 = 5;
 /// Files below a directory that is renamed: each is a copy and a delete.
 pub const RENAMED_OBJECTS_MAX: usize = 100_000;
+/// Moves of directories, and of files that S3 copies in parts, of one user at once.
+pub const MOVES_PER_USER_MAX: usize = 4;
+/// Memory for one page of such a directory's names, at their longest.
+pub const MOVE_PAGE_BYTES: u64 = 1_280 * 1024;

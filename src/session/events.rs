@@ -60,4 +60,9 @@ impl Events {
         let heard = Box::new(heard);
         self.send(Event::Write { handle, heard })
     }
+
+    /// Waits until the session is gone.
+    pub(crate) async fn ended(&self) {
+        self.0.closed().await;
+    }
 }

@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
+use crate::seldom::Seldom;
 use crate::vfs::VirtualPath;
 
 use super::out::Out;
+use super::shell::{Unlogged, due};
 
 /// Speaks of the progress of one request.
 #[derive(Debug)]
@@ -15,32 +17,75 @@ pub(super) struct Progress {
     path: VirtualPath,
     out: Arc<Out>,
     clock: Arc<dyn Clock>,
+    /// Bounds the lines about what fails for the user.
+    failures: Arc<Seldom>,
     said_at: Mutex<Instant>,
 }
 
 impl Progress {
-    pub(super) fn new(path: VirtualPath, out: Arc<Out>, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(
+        path: VirtualPath,
+        out: Arc<Out>,
+        clock: Arc<dyn Clock>,
+        failures: Arc<Seldom>,
+    ) -> Self {
         let said_at = Mutex::new(clock.now());
         Self {
             path,
             out,
             clock,
+            failures,
             said_at,
         }
     }
 
-    /// Notes how many files of a directory have been copied; most calls say nothing.
-    pub(super) fn copied(&self, files: usize, total: usize) {
+    /// Says how many lines were left out before one about a failure; `None`: this one as well.
+    pub(super) fn line_due(&self) -> Option<Unlogged> {
+        due(&self.failures, &*self.clock)
+    }
+
+    /// Notes how far the move of a directory is; most calls say nothing.
+    pub(super) fn passed(&self, step: Step, files: usize, total: usize) {
         let now = self.clock.now();
         let mut said_at = self.said_at.lock().unwrap_or_else(PoisonError::into_inner);
         if now.saturating_duration_since(*said_at) < INTERVAL {
             return;
         }
         *said_at = now;
-        tracing::info!(path = %self.path, files, total, "moving a directory");
         let path = &self.path;
-        self.out
-            .stderr(format!("moving {path}: {files} of {total} files copied\n"));
+        tracing::info!(%path, step = step.as_str(), files, total, "moving a directory");
+        self.out.stderr(match step {
+            Step::Listed => format!("moving {path}: {files} files found so far\n"),
+            Step::Copied => format!("moving {path}: {files} of {total} files copied\n"),
+            Step::Deleted => {
+                format!("moving {path}: all copied, {files} of {total} files removed\n")
+            }
+            Step::TakenBack => {
+                format!("moving {path} failed: {files} of {total} copies taken back\n")
+            }
+        });
+    }
+}
+
+/// What is done to the files of a directory that moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Listed,
+    Copied,
+    /// At the old place.
+    Deleted,
+    /// Deleted at the new place.
+    TakenBack,
+}
+
+impl Step {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Listed => "listed",
+            Self::Copied => "copied",
+            Self::Deleted => "deleted",
+            Self::TakenBack => "taken-back",
+        }
     }
 }
 
@@ -72,9 +117,9 @@ mod tests {
         let out = Arc::new(Out::default());
         let clock = Arc::new(Ticking(Mutex::new(SystemClock.now())));
         let path = VirtualPath::parse("/in/old").unwrap();
-        let progress = Progress::new(path, Arc::clone(&out), clock);
+        let progress = Progress::new(path, Arc::clone(&out), clock, Arc::new(Seldom::up_to(1)));
         for files in 1..=7 {
-            progress.copied(files * 8, 100);
+            progress.passed(Step::Copied, files * 8, 100);
         }
         let said: Vec<_> = out.take_stderr();
         assert_eq!(

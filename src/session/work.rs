@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
+use crate::budget::Share;
 use crate::idp::UserConfig;
 use crate::limits;
+use crate::metrics::Metrics;
 use crate::reaper::Reaper;
 use crate::sftp::{OpenMode, Reply, Status};
 use crate::storage::{ETag, Location, Nonces, Precondition, SharedStore, StorageErrorKind};
@@ -11,6 +15,8 @@ use crate::transfer::write_file::{Base, NO_APPEND};
 use crate::vfs::{Access, VirtualPath};
 
 use super::act::{Act, Answer, ForWriting, PathRequest, Planned};
+use super::events::Events;
+use super::expiry::Stop;
 use super::list::{self, Listing};
 use super::names::{self, Found};
 use super::opening::open_object;
@@ -24,6 +30,11 @@ pub(super) struct Work {
     pub(super) store: SharedStore,
     pub(super) reaper: Reaper,
     pub(super) nonces: Nonces,
+    pub(super) memory: Share,
+    pub(super) stop: Stop,
+    pub(super) turns: Arc<Semaphore>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) events: Events,
     pub(super) config: Arc<UserConfig>,
     pub(super) uploading: Vec<(String, u64)>,
     pub(super) parent_known: bool,
@@ -57,11 +68,18 @@ impl Work {
             Act::OpenDirectory => self.open_directory(request, target).await,
             Act::Open { mode, .. } if mode.write => self.open_for_writing(target, *mode).await,
             Act::Open { .. } => self.open_for_reading(target).await,
-            Act::Remove => names::remove(&*self.store, &target).await.map(|()| ok),
-            Act::MkDir => names::mkdir(&*self.store, &target, self.parent_known, self.nonces)
+            Act::Remove => names::remove(&*self.store, &target, &self.stop)
                 .await
                 .map(|()| ok),
-            Act::RmDir => names::rmdir(&*self.store, &target).await.map(|()| ok),
+            Act::MkDir => {
+                let known = self.parent_known;
+                names::mkdir(&*self.store, &target, known, self.nonces, &self.stop)
+                    .await
+                    .map(|()| ok)
+            }
+            Act::RmDir => names::rmdir(&*self.store, &target, &self.stop)
+                .await
+                .map(|()| ok),
             Act::Rename { replace, .. } => {
                 let to = to.ok_or(Status::FAILURE)?;
                 let (replace, known) = (*replace, self.parent_known);
@@ -69,6 +87,11 @@ impl Work {
                     store: &self.store,
                     reaper: &self.reaper,
                     nonces: self.nonces,
+                    memory: &self.memory,
+                    stop: &self.stop,
+                    turns: &self.turns,
+                    metrics: &self.metrics,
+                    events: &self.events,
                     progress: &self.progress,
                 };
                 rename::rename(&scene, &target, &to, replace, known)

@@ -262,6 +262,12 @@ impl Talk {
             .map_err(code)
     }
 
+    /// Ends the session as the end of its connection does, whatever it waits for.
+    pub(crate) async fn abandon(mut self) -> Reaper {
+        self.tasks.shutdown().await;
+        self.reaper
+    }
+
     /// Cuts the connection and waits until the session is gone.
     pub(crate) async fn cut(self) -> (Reaper, Arc<Budget>) {
         let Self {
