@@ -177,7 +177,7 @@ pub struct Limits {
     /// Read-ahead of one file.
     pub read_ahead_per_handle_bytes_max: u64,
     /// While others wait for memory, an upload whose client sends less per second fails.
-    pub upload_rate_bytes_min: u64,
+    pub upload_rate_bytes_min: usize,
     /// Over what time that is looked at.
     pub upload_rate_window: Duration,
     /// What a reader has not asked for this long is let go, while others want to read.
