@@ -158,8 +158,9 @@ impl Work<'_> {
     }
 
     async fn open_for_reading(&self, target: Target) -> Result<Answer, Refusal> {
+        let may_be_directory = target.may_be_directory();
         let (location, access) = file_target(target)?;
-        let object = open_object(&**self.store, &location).await?;
+        let object = open_object(&**self.store, &location, may_be_directory).await?;
         Ok(Answer::Opened {
             object: Some(Box::new((object, access))),
             writing: None,
@@ -174,6 +175,7 @@ impl Work<'_> {
                 Parent::Root
             }
         };
+        let may_be_directory = target.may_be_directory();
         let (location, access) = file_target(target)?;
         if mode.read && !access.may_read() {
             return Err(super::status::WRITE_ONLY.into());
@@ -185,7 +187,8 @@ impl Work<'_> {
                 Ok(())
             }
         };
-        let ((), found) = futures_util::try_join!(parent_there, self.existing(&location, mode))?;
+        let existing = self.existing(&location, mode, may_be_directory);
+        let ((), found) = futures_util::try_join!(parent_there, existing)?;
         let base = match found {
             Found::Directory => return Err(IS_DIRECTORY.into()),
             Found::Nothing if !mode.create => return Err(Status::NO_SUCH_FILE.into()),
@@ -198,7 +201,7 @@ impl Work<'_> {
         }
         let object = match &base {
             Some(_) if mode.read => Some(Box::new((
-                open_object(&**self.store, &location).await?,
+                open_object(&**self.store, &location, may_be_directory).await?,
                 access,
             ))),
             Some(_) | None => None,
@@ -221,9 +224,14 @@ impl Work<'_> {
 
     /// Looks for what stands at the place. A file that is truncated anyway need not be looked
     /// for, only a directory.
-    async fn existing(&self, location: &Location, mode: OpenMode) -> Result<Found, Refusal> {
+    async fn existing(
+        &self,
+        location: &Location,
+        mode: OpenMode,
+        may_be_directory: bool,
+    ) -> Result<Found, Refusal> {
         if mode.create && mode.truncate && !mode.exclusive {
-            if self.no_directory {
+            if self.no_directory || !may_be_directory {
                 return Ok(Found::Nothing);
             }
             // A file and a directory of one name: the file is what the name means.
@@ -236,6 +244,9 @@ impl Work<'_> {
                 Err(error) if error.kind == StorageErrorKind::NotFound => Ok(Found::Directory),
                 Err(error) => Err(error.into()),
             };
+        }
+        if !may_be_directory {
+            return names::find_file(&**self.store, location).await;
         }
         names::find(&**self.store, location).await
     }
