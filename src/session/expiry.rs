@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::actor::Session;
+use super::shell::Shell;
 use super::status::Refusal;
 use crate::auth::AuthenticatedUser;
 use crate::clock::Clock;
@@ -13,21 +13,11 @@ use crate::sftp::Status;
 /// The longest that a clock which was set forward goes unnoticed.
 const STEP: Duration = Duration::from_secs(30);
 
-impl Session {
-    /// Waits until the identity provider's answer is over its time, if it ever is.
-    pub(super) fn expiry(&self) -> impl Future<Output = ()> + use<> {
-        let clock = Arc::clone(&self.environment.clock);
-        let expires_at = self.user.config().expires_at;
-        async move { wait_until(&*clock, expires_at).await }
-    }
-
-    /// Returns what ends that which outlives the session.
-    pub(super) fn stop(&self) -> Stop {
-        Stop {
-            user: self.user.clone(),
-            clock: Arc::clone(&self.environment.clock),
-        }
-    }
+/// Waits until the identity provider's answer is over its time, if it ever is.
+pub(super) fn expiry(shell: &Shell) -> impl Future<Output = ()> + use<> {
+    let clock = Arc::clone(&shell.environment.clock);
+    let expires_at = shell.user.config().expires_at;
+    async move { wait_until(&*clock, expires_at).await }
 }
 
 /// Whether what a session began may go on without it: not beyond the user's access. As long as it
@@ -39,6 +29,14 @@ pub(super) struct Stop {
 }
 
 impl Stop {
+    /// Returns what ends that which outlives the session.
+    pub(super) fn of(shell: &Shell) -> Self {
+        Self {
+            user: shell.user.clone(),
+            clock: Arc::clone(&shell.environment.clock),
+        }
+    }
+
     /// Refuses what must not be begun any more.
     pub(super) fn check(&self) -> Result<(), Refusal> {
         if self.user.revoked().is_cancelled() {

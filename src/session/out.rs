@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::{Gone, Outbound};
 use crate::limits;
-use crate::sftp::{Replies, Reply, RequestId, Status};
+use crate::sftp::{Replies, Reply, RequestId};
 
 /// Shared by the session and its writer.
 #[derive(Debug, Default)]
@@ -31,10 +31,6 @@ impl Out {
     /// Encodes one reply.
     pub(crate) fn reply(&self, id: RequestId, reply: &Reply) {
         self.encode(|replies| replies.reply(id, reply));
-    }
-
-    pub(crate) fn status(&self, id: RequestId, status: Status) {
-        self.reply(id, &Reply::Status(status));
     }
 
     /// Encodes file data.
@@ -71,11 +67,6 @@ impl Out {
     /// Says whether other answers than data pile up: the client asks faster than it listens.
     pub(crate) fn is_crowded(&self) -> bool {
         self.queued.load(Ordering::Acquire) >= limits::REPLY_BYTES_QUEUED_SOFT_MAX
-    }
-
-    /// Says whether the client asks on and does not listen.
-    pub(crate) fn is_overfull(&self) -> bool {
-        self.queued.load(Ordering::Acquire) >= limits::REPLY_BYTES_QUEUED_HARD_MAX
     }
 
     /// Says whether anything waits to be sent.

@@ -89,10 +89,9 @@ const MACS: &[mac::Name] = &[
 
 /// Largest packet we ask clients to send: OpenSSH's; larger ones were measured to gain nothing.
 const PACKET_BYTES_MAX: u32 = 32 * 1024;
-/// Messages of one channel that wait for its session. The window bounds well-behaved clients to 2
-/// MiB; others to this many packets of 256 KiB.
+/// Messages of one channel that wait for its session; their bytes are bounded by its window.
 const MESSAGES_PER_CHANNEL_MAX: usize = 64;
-/// Output that is gathered into one write: its buffer never shrinks.
+/// Messages that wait to be encrypted.
 const MESSAGES_OUT_MAX: usize = 16;
 /// Keep-alives without an answer before a connection is given up.
 const KEEPALIVES_UNANSWERED_MAX: usize = 3;

@@ -27,8 +27,6 @@ use crate::tasks::spawn_tracked;
 
 /// What a person reads who asks for a shell.
 const SFTP_ONLY: &str = "This server only speaks SFTP.\r\n";
-/// Data in one packet that no sound client sends: twice what it was told it may.
-const PACKET_BYTES_ABSURD: usize = 64 * 1024;
 
 /// Answers for one connection.
 pub(super) struct Callbacks {
@@ -178,10 +176,6 @@ impl Callbacks {
         bytes: usize,
         session: &mut Session,
     ) -> Result<(), ConnectionError> {
-        if bytes > PACKET_BYTES_ABSURD {
-            self.state.cut(EndReason::Misbehaved);
-            return Err(ConnectionError::Cut);
-        }
         let counted = self.state.windows().arrived(channel.into(), bytes);
         if counted.is_err() {
             self.state.conclude(EndReason::WindowExceeded);

@@ -317,7 +317,6 @@ async fn say_goodbye(state: &ConnectionState, handle: &Handle, reason: EndReason
         | EndReason::Displaced
         | EndReason::StalledOutput
         | EndReason::RekeyBeforeLogin
-        | EndReason::Misbehaved
         // The client was told as it happened.
         | EndReason::WindowExceeded => return,
     };
@@ -415,7 +414,6 @@ fn log_end_before_login(
             | EndReason::Idle
             | EndReason::StalledOutput
             | EndReason::RekeyBeforeLogin
-            | EndReason::Misbehaved
             | EndReason::WindowExceeded
             | EndReason::Revoked
             | EndReason::Draining

@@ -43,8 +43,6 @@ pub(super) enum EndReason {
     RekeyBeforeLogin,
     /// The client sent more than its windows allow.
     WindowExceeded,
-    /// The client broke a rule that protects the gateway.
-    Misbehaved,
     /// The operator took the user's access away.
     Revoked,
     Draining,
@@ -67,7 +65,6 @@ impl EndReason {
             Self::StalledOutput => "stalled-output",
             Self::RekeyBeforeLogin => "rekey-before-login",
             Self::WindowExceeded => "window-exceeded",
-            Self::Misbehaved => "misbehaved",
             Self::Revoked => "revoked",
             Self::Draining => "draining",
             Self::DrainTimeout => "drain-timeout",

@@ -12,6 +12,7 @@
 
 include!(concat!(env!("OUT_DIR"), "/russh/src/lib_inner.rs"));
 
+mod buffers;
 mod credit;
 mod exponent;
 /// The host keys of a server.

@@ -214,7 +214,12 @@ impl RawClient {
     pub(super) async fn send(&mut self, payload: &[u8]) {
         // The server may have gone; then nothing will be received.
         let packet = self.sealed(payload);
-        drop(self.tcp.write_all(&packet).await);
+        self.push(&packet).await;
+    }
+
+    /// Sends bytes as they are.
+    pub(super) async fn push(&mut self, bytes: &[u8]) {
+        drop(self.tcp.write_all(bytes).await);
     }
 
     /// Makes a packet without sending it.
