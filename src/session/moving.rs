@@ -99,7 +99,7 @@ impl Moving<'_> {
     /// Counts what is to be moved, so that nothing is begun that is too much.
     async fn count(&mut self, mut walk: Walk<'_>) -> Result<(), Refusal> {
         while let Some(page) = walk.next().await? {
-            self.scene.stop.check()?;
+            self.scene.bounds.stop.check()?;
             require_names(&page, &self.to)?;
             self.total = self.total.saturating_add(page.len());
             if self.total > limits::RENAMED_OBJECTS_MAX {
@@ -128,7 +128,7 @@ impl Moving<'_> {
             }
             if sum > self.total {
                 let more = sum.saturating_sub(self.total);
-                let charge = self.scene.memory.try_take(rows_bytes(more));
+                let charge = self.scene.bounds.memory.try_take(rows_bytes(more));
                 self.memory.join(charge.ok_or(TOO_MANY)?);
                 self.total = sum;
             }
@@ -143,7 +143,7 @@ impl Moving<'_> {
         let mut rows = Vec::with_capacity(page.len());
         let mut outcome = Ok(());
         for chunk in page.chunks_mut(MOVES_AT_ONCE) {
-            outcome = self.scene.stop.check();
+            outcome = self.scene.bounds.stop.check();
             if outcome.is_err() {
                 break;
             }
@@ -196,7 +196,7 @@ impl Moving<'_> {
                 target: &target,
                 object: &new,
                 condition: &copy_exclusive(&**store),
-                stop: self.scene.stop,
+                stop: &self.scene.bounds.stop,
             };
             commit::copy(store, self.scene.reaper, copying).await
         };
@@ -308,7 +308,7 @@ impl Moving<'_> {
             (Ok(()), Err(error)) => Some(error.to_string().into()),
             (Ok(()), Ok(())) => None,
         };
-        let Some(unlogged) = self.scene.progress.line_due() else {
+        let Some(unlogged) = self.scene.bounds.failures.line_due() else {
             return;
         };
         let (bucket, prefix) = (&self.to.bucket, &self.to.prefix);
@@ -473,7 +473,7 @@ fn at(folder: &Folder, name: &str) -> Result<Location, Status> {
 async fn memory(scene: &Scene<'_>, objects: usize) -> Result<Charge, Refusal> {
     let bytes = limits::MOVE_PAGE_BYTES.saturating_add(rows_bytes(objects));
     // A user never gets more than half.
-    let most = scene.memory.pool().limit_bytes() / 2;
+    let most = scene.bounds.memory.pool().limit_bytes() / 2;
     if bytes > most {
         return Err(Refusal {
             status: TOO_MANY,
@@ -485,7 +485,7 @@ async fn memory(scene: &Scene<'_>, objects: usize) -> Result<Charge, Refusal> {
             ),
         });
     }
-    scene.unless_over(scene.memory.take(bytes)).await
+    scene.unless_over(scene.bounds.memory.take(bytes)).await
 }
 
 fn rows_bytes(objects: usize) -> u64 {

@@ -61,16 +61,21 @@ pub(crate) async fn find_file_first(
     store: &dyn ObjectStore,
     location: &Location,
 ) -> Result<Found, Refusal> {
+    let found = find_file(store, location).await?;
+    if found == Found::Nothing && is_directory(store, &Folder::of(location)).await? {
+        return Ok(Found::Directory);
+    }
+    Ok(found)
+}
+
+/// Looks for an object and for nothing beside it.
+pub(crate) async fn find_file(
+    store: &dyn ObjectStore,
+    location: &Location,
+) -> Result<Found, Refusal> {
     match store.head(location).await {
         Ok(meta) => Ok(Found::File(meta)),
-        Err(error) if error.kind == StorageErrorKind::NotFound => {
-            let there = is_directory(store, &Folder::of(location)).await?;
-            Ok(if there {
-                Found::Directory
-            } else {
-                Found::Nothing
-            })
-        }
+        Err(error) if error.kind == StorageErrorKind::NotFound => Ok(Found::Nothing),
         Err(error) => Err(error.into()),
     }
 }
@@ -195,7 +200,12 @@ pub(crate) async fn remove(
         Target::Nowhere => return Err(Status::NO_SUCH_FILE.into()),
         Target::Object { location, .. } | Target::MappedFile { location, .. } => location,
     };
-    match find_file_first(store, location).await? {
+    let found = if target.may_be_directory() {
+        find_file_first(store, location).await?
+    } else {
+        find_file(store, location).await?
+    };
+    match found {
         Found::File(_) => {
             stop.check()?;
             Ok(store.delete(location, None).await?)

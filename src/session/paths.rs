@@ -11,12 +11,12 @@ use crate::vfs::{EntryType, HomeDirectory, VirtualPath};
 
 use super::act::{Act, Answer, PathRequest, Planned, Running};
 use super::events::Event;
-use super::expiry::Stop;
 use super::files::Files;
 use super::known::Known;
 use super::order::{PathOrder, Ticket};
 use super::plan::{Target, file_attributes};
 use super::progress::Progress;
+use super::rename::Bounds;
 use super::shell::Shell;
 use super::status::{EXISTS, NOT_EMPTY, TOO_MANY_HANDLES};
 use super::work::Work;
@@ -204,21 +204,17 @@ impl Paths {
         let parent = made.parent();
         let out = Arc::clone(shell.answers.out());
         let clock = Arc::clone(&shell.environment.clock);
-        let failures = Arc::clone(shell.seat.failures());
         let work = Work {
             store: shell.store(),
             reaper: shell.environment.reaper.clone(),
             nonces: shell.environment.nonces,
+            metrics: Arc::clone(&shell.environment.metrics),
+            bounds: Bounds::of(shell),
             config: Arc::clone(shell.user.config()),
             uploading: files.uploads_in(&request.path),
             parent_known: parent.is_some_and(|parent| self.known.is_directory(&parent)),
             no_directory: self.known.is_no_directory(&request.path, shell.now()),
-            memory: shell.seat.memory().account.clone(),
-            stop: Stop::new(shell.user.clone(), Arc::clone(&clock)),
-            turns: Arc::clone(shell.seat.moves()),
-            metrics: Arc::clone(&shell.environment.metrics),
-            events: shell.events.clone(),
-            progress: Progress::new(request.path.clone(), out, clock, failures),
+            progress: Progress::new(request.path.clone(), out, clock),
         };
         let uploaded_here =
             matches!(request.act, Act::Remove) && files.upload_at(&request.path).is_some();

@@ -5,11 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
-use crate::seldom::Seldom;
 use crate::vfs::VirtualPath;
 
 use super::out::Out;
-use super::shell::{Unlogged, due};
 
 /// Speaks of the progress of one request.
 #[derive(Debug)]
@@ -17,31 +15,18 @@ pub(super) struct Progress {
     path: VirtualPath,
     out: Arc<Out>,
     clock: Arc<dyn Clock>,
-    /// Bounds the lines about what fails for the user.
-    failures: Arc<Seldom>,
     said_at: Mutex<Instant>,
 }
 
 impl Progress {
-    pub(super) fn new(
-        path: VirtualPath,
-        out: Arc<Out>,
-        clock: Arc<dyn Clock>,
-        failures: Arc<Seldom>,
-    ) -> Self {
+    pub(super) fn new(path: VirtualPath, out: Arc<Out>, clock: Arc<dyn Clock>) -> Self {
         let said_at = Mutex::new(clock.now());
         Self {
             path,
             out,
             clock,
-            failures,
             said_at,
         }
-    }
-
-    /// Says how many lines were left out before one about a failure; `None`: this one as well.
-    pub(super) fn line_due(&self) -> Option<Unlogged> {
-        due(&self.failures, &*self.clock)
     }
 
     /// Notes how far the move of a directory is; most calls say nothing.
@@ -117,7 +102,7 @@ mod tests {
         let out = Arc::new(Out::default());
         let clock = Arc::new(Ticking(Mutex::new(SystemClock.now())));
         let path = VirtualPath::parse("/in/old").unwrap();
-        let progress = Progress::new(path, Arc::clone(&out), clock, Arc::new(Seldom::up_to(1)));
+        let progress = Progress::new(path, Arc::clone(&out), clock);
         for files in 1..=7 {
             progress.passed(Step::Copied, files * 8, 100);
         }

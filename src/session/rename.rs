@@ -21,6 +21,7 @@ use super::moving::move_directory;
 use super::names::{Found, exclusive, find, find_file_first, require_parent};
 use super::plan::Target;
 use super::progress::Progress;
+use super::shell::{Failures, Shell};
 use super::status::{CHANGED, EXISTS, IS_DIRECTORY, Refusal, VIRTUAL};
 
 /// What a move works with.
@@ -30,38 +31,59 @@ pub(crate) struct Scene<'a> {
     /// Ends what a copy in parts leaves behind.
     pub(crate) reaper: &'a Reaper,
     pub(crate) nonces: Nonces,
-    /// The user's share of the account of bytes.
-    pub(crate) memory: &'a Share,
-    pub(crate) stop: &'a Stop,
-    pub(crate) turns: &'a Arc<Semaphore>,
     pub(crate) metrics: &'a Metrics,
-    /// Ends with the session, for what has not begun by then.
-    pub(crate) events: &'a Events,
+    pub(crate) bounds: &'a Bounds,
     pub(crate) progress: &'a Progress,
+}
+
+/// What a user's moves have to keep to.
+#[derive(Debug)]
+pub(crate) struct Bounds {
+    /// The user's share of the account of bytes.
+    pub(super) memory: Share,
+    turns: Arc<Semaphore>,
+    pub(super) stop: Stop,
+    /// End with the session, for what has not begun by then.
+    events: Events,
+    /// Bound the lines about what fails.
+    pub(super) failures: Failures,
+}
+
+impl Bounds {
+    pub(super) fn of(shell: &Shell) -> Self {
+        Self {
+            memory: shell.seat.memory().account.clone(),
+            turns: Arc::clone(shell.seat.moves()),
+            stop: Stop::new(shell.user.clone(), Arc::clone(&shell.environment.clock)),
+            events: shell.events.clone(),
+            failures: shell.failures(),
+        }
+    }
 }
 
 impl Scene<'_> {
     /// Waits until the user's other long moves leave room for one more.
     async fn turn(&self) -> Result<OwnedSemaphorePermit, Refusal> {
-        let turn = self.unless_over(Arc::clone(self.turns).acquire_owned());
+        let turn = self.unless_over(Arc::clone(&self.bounds.turns).acquire_owned());
         // Nobody closes it.
         turn.await?.map_err(|_| Status::FAILURE.into())
     }
 
     fn move_ended(&self, done: bool) {
-        self.metrics.move_ended(match (done, self.stop.check()) {
-            (true, _) => MoveEnd::Done,
-            (false, Ok(())) => MoveEnd::Failed,
-            (false, Err(_)) => MoveEnd::Stopped,
-        });
+        self.metrics
+            .move_ended(match (done, self.bounds.stop.check()) {
+                (true, _) => MoveEnd::Done,
+                (false, Ok(())) => MoveEnd::Failed,
+                (false, Err(_)) => MoveEnd::Stopped,
+            });
     }
 
     /// Waits for what a move cannot begin without, as long as somebody waits for the move.
     pub(super) async fn unless_over<T>(&self, wait: impl Future<Output = T>) -> Result<T, Refusal> {
         tokio::select! {
             biased;
-            refusal = self.stop.over() => Err(refusal),
-            () = self.events.ended() => Err(Status::failure("The session ended").into()),
+            refusal = self.bounds.stop.over() => Err(refusal),
+            () = self.bounds.events.ended() => Err(Status::failure("The session ended").into()),
             value = wait => Ok(value),
         }
     }
@@ -144,7 +166,7 @@ async fn rename_file(
     } else {
         None
     };
-    scene.stop.check()?;
+    scene.bounds.stop.check()?;
     let copied = copy(scene, source, meta, target, condition).await;
     if is_long {
         scene.move_ended(copied.is_ok());
@@ -175,7 +197,7 @@ async fn copy(
         target,
         object: &object,
         condition,
-        stop: scene.stop,
+        stop: &scene.bounds.stop,
     };
     commit::copy(scene.store, scene.reaper, copying).await
 }

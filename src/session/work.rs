@@ -2,9 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-
-use crate::budget::Share;
 use crate::idp::UserConfig;
 use crate::limits;
 use crate::metrics::Metrics;
@@ -15,14 +12,12 @@ use crate::transfer::write_file::{Base, NO_APPEND};
 use crate::vfs::{Access, VirtualPath};
 
 use super::act::{Act, Answer, ForWriting, PathRequest, Planned};
-use super::events::Events;
-use super::expiry::Stop;
 use super::list::{self, Listing};
 use super::names::{self, Found};
 use super::opening::open_object;
 use super::plan::{Folder, Need, Parent, Target, plan};
 use super::progress::Progress;
-use super::rename::{self, Scene};
+use super::rename::{self, Bounds, Scene};
 use super::status::{EXISTS, IS_DIRECTORY, Refusal};
 
 /// What one path request sees while it runs.
@@ -30,11 +25,8 @@ pub(super) struct Work {
     pub(super) store: SharedStore,
     pub(super) reaper: Reaper,
     pub(super) nonces: Nonces,
-    pub(super) memory: Share,
-    pub(super) stop: Stop,
-    pub(super) turns: Arc<Semaphore>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) events: Events,
+    pub(super) bounds: Bounds,
     pub(super) config: Arc<UserConfig>,
     pub(super) uploading: Vec<(String, u64)>,
     pub(super) parent_known: bool,
@@ -68,16 +60,16 @@ impl Work {
             Act::OpenDirectory => self.open_directory(request, target).await,
             Act::Open { mode, .. } if mode.write => self.open_for_writing(target, *mode).await,
             Act::Open { .. } => self.open_for_reading(target).await,
-            Act::Remove => names::remove(&*self.store, &target, &self.stop)
+            Act::Remove => names::remove(&*self.store, &target, &self.bounds.stop)
                 .await
                 .map(|()| ok),
             Act::MkDir => {
                 let known = self.parent_known;
-                names::mkdir(&*self.store, &target, known, self.nonces, &self.stop)
+                names::mkdir(&*self.store, &target, known, self.nonces, &self.bounds.stop)
                     .await
                     .map(|()| ok)
             }
-            Act::RmDir => names::rmdir(&*self.store, &target, &self.stop)
+            Act::RmDir => names::rmdir(&*self.store, &target, &self.bounds.stop)
                 .await
                 .map(|()| ok),
             Act::Rename { replace, .. } => {
@@ -87,11 +79,8 @@ impl Work {
                     store: &self.store,
                     reaper: &self.reaper,
                     nonces: self.nonces,
-                    memory: &self.memory,
-                    stop: &self.stop,
-                    turns: &self.turns,
                     metrics: &self.metrics,
-                    events: &self.events,
+                    bounds: &self.bounds,
                     progress: &self.progress,
                 };
                 rename::rename(&scene, &target, &to, replace, known)
@@ -162,8 +151,9 @@ impl Work {
     }
 
     async fn open_for_reading(&self, target: Target) -> Result<Answer, Refusal> {
+        let may_be_directory = target.may_be_directory();
         let (location, access) = file_target(target)?;
-        let object = open_object(&*self.store, &location).await?;
+        let object = open_object(&*self.store, &location, may_be_directory).await?;
         Ok(Answer::Opened {
             object: Some(Box::new((object, access))),
             writing: None,
@@ -178,6 +168,7 @@ impl Work {
                 Parent::Root
             }
         };
+        let may_be_directory = target.may_be_directory();
         let (location, access) = file_target(target)?;
         if mode.read && !access.may_read() {
             return Err(super::status::WRITE_ONLY.into());
@@ -189,7 +180,8 @@ impl Work {
                 Ok(())
             }
         };
-        let ((), found) = futures_util::try_join!(parent_there, self.existing(&location, mode))?;
+        let existing = self.existing(&location, mode, may_be_directory);
+        let ((), found) = futures_util::try_join!(parent_there, existing)?;
         let base = match found {
             Found::Directory => return Err(IS_DIRECTORY.into()),
             Found::Nothing if !mode.create => return Err(Status::NO_SUCH_FILE.into()),
@@ -202,7 +194,7 @@ impl Work {
         }
         let object = match &base {
             Some(_) if mode.read => Some(Box::new((
-                open_object(&*self.store, &location).await?,
+                open_object(&*self.store, &location, may_be_directory).await?,
                 access,
             ))),
             Some(_) | None => None,
@@ -225,9 +217,14 @@ impl Work {
 
     /// Looks for what stands at the place. A file that is truncated anyway need not be looked
     /// for, only a directory.
-    async fn existing(&self, location: &Location, mode: OpenMode) -> Result<Found, Refusal> {
+    async fn existing(
+        &self,
+        location: &Location,
+        mode: OpenMode,
+        may_be_directory: bool,
+    ) -> Result<Found, Refusal> {
         if mode.create && mode.truncate && !mode.exclusive {
-            if self.no_directory {
+            if self.no_directory || !may_be_directory {
                 return Ok(Found::Nothing);
             }
             // A file and a directory of one name: the file is what the name means.
@@ -240,6 +237,9 @@ impl Work {
                 Err(error) if error.kind == StorageErrorKind::NotFound => Ok(Found::Directory),
                 Err(error) => Err(error.into()),
             };
+        }
+        if !may_be_directory {
+            return names::find_file(&*self.store, location).await;
         }
         names::find(&*self.store, location).await
     }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
 
+use portcullis::clock::Clock;
 use portcullis::limits::{Limits, RENAMED_OBJECTS_MAX};
 use portcullis::storage::failing::{Failing, Fault, Gate};
 use portcullis::storage::layer::{About, Layer};
@@ -10,7 +12,8 @@ use portcullis::storage::memory::MemoryStore;
 use portcullis::storage::{Capabilities, Operation, Result, SharedStore, StorageErrorKind};
 use russh_sftp::protocol::StatusCode;
 
-use crate::common::sftp::{Talk, code, whole_bucket};
+use crate::common::clock::FakeClock;
+use crate::common::sftp::{Talk, begin_in, code, user, whole_bucket};
 use crate::common::vast::Vast;
 use crate::session::{at, failing, plant, store};
 
@@ -207,6 +210,42 @@ async fn what_cannot_be_moved_as_a_whole_is_not_begun() {
     let moved = talk.client.rename("/d", "/longer").await.map_err(code);
     assert_eq!(moved.unwrap_err(), StatusCode::Failure);
     assert_eq!(noting.keys(Operation::Copy), [""; 0]);
+}
+
+/// Goes on by eleven seconds at every look.
+#[derive(Debug)]
+struct Hasty(FakeClock);
+
+impl Clock for Hasty {
+    fn now(&self) -> Instant {
+        self.0.advance(Duration::from_secs(11));
+        self.0.now()
+    }
+
+    fn wall(&self) -> SystemTime {
+        self.0.wall()
+    }
+}
+
+#[tokio::test]
+async fn a_long_move_is_spoken_of_while_it_lists_copies_and_deletes() {
+    let store = store();
+    fill(&store, 2_500).await;
+    let user = user(whole_bucket(), store);
+    let (theirs, running) = begin_in(user, Limits::default(), |environment| {
+        environment.clock = Arc::new(Hasty(FakeClock::new()));
+    });
+    let stderr = running.stderr.clone();
+    let talk = Talk::over(theirs, running).await;
+    assert_eq!(rename(&talk).await, Ok(()));
+    let said = stderr.lock().unwrap().clone();
+    for line in [
+        "moving /d: 2000 files found so far\n",
+        "moving /d: 1000 of 2501 files copied\n",
+        "moving /d: all copied, 1999 of 2501 files removed\n",
+    ] {
+        assert!(said.contains(line), "{line} is not in {said}");
+    }
 }
 
 #[tokio::test]
