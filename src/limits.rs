@@ -293,12 +293,17 @@ pub const ZERO_FILL_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
 // ---- a session ----
 
+/// Replies that a session may keep for a client that does not listen; beyond, they are on the
+/// account of bytes, or wait.
+pub const REPLY_BYTES_KEPT: usize = 32 * 1024;
 /// Replies that wait for the client's window; beyond, no more data is made.
-pub const REPLY_BYTES_QUEUED_MAX: usize = 1024 * 1024;
+pub const REPLY_BYTES_QUEUED_MAX: usize = 512 * 1024;
 /// The same, from which on the connection's input pauses: more than data and names make.
 pub const REPLY_BYTES_QUEUED_SOFT_MAX: usize = 4 * 1024 * 1024;
 /// The same, beyond which the session ends: the client asks on and does not listen.
 pub const REPLY_BYTES_QUEUED_HARD_MAX: usize = 16 * 1024 * 1024;
+/// The same for replies that found the account of bytes empty.
+pub const REPLY_BYTES_UNCHARGED_HARD_MAX: usize = 256 * 1024;
 /// READs of one handle that are worked on at once; more of them wait in line.
 pub const READS_PER_HANDLE_AT_ONCE: usize = 128;
 /// Path requests that are ordered among each other; more of them wait in line.

@@ -141,7 +141,7 @@ pub(super) async fn run<I: Inbound, O: Outbound>(
     outbound: O,
 ) {
     let (sender, mut events) = mpsc::unbounded_channel();
-    let out = Arc::new(Out::default());
+    let out = Arc::new(Out::new(seat.memory().account.clone()));
     let mut writer = JoinSet::new();
     tasks::spawn(&mut writer, out::write(Arc::clone(&out), outbound));
     let now = environment.clock.now();

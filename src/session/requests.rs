@@ -182,8 +182,7 @@ impl Session {
             let answer = status.map_or_else(|| own_bytes(writing, offset, length), Err);
             return match answer {
                 Ok(bytes) => {
-                    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-                    self.out.data(id, length, vec![bytes]);
+                    self.out.data_without_memory(id, bytes);
                     self.answered("read", asked, Status::OK.code);
                 }
                 Err(status) => self.refuse(id, "read", asked, status),
