@@ -23,6 +23,7 @@ use crate::metrics::{Metrics, Readings};
 use crate::reaper::Reaper;
 use crate::session::{Environment, Seats};
 use crate::ssh::{Gatehouse, GatehouseParts, Listener, Transport};
+use crate::storage::Nonces;
 use crate::storage::credentials::Stores;
 use crate::tasks;
 
@@ -198,6 +199,7 @@ impl Gateway {
             metrics: Arc::clone(&metrics),
             clock: Arc::clone(&clock),
             seats: Seats::new(limits.sessions_per_user_max, Arc::clone(&budget)),
+            nonces: Nonces::default(),
             drain: drain.clone(),
         };
         let gatehouse = Gatehouse::new(GatehouseParts {

@@ -48,8 +48,13 @@ pub const LISTED_NAME_BYTES_MAX: usize = KEY_BYTES_MAX;
 pub const CHANNEL_CHUNK_BYTES_MAX: usize = 32 * 1024;
 /// Smallest maximum packet that a client may announce for a channel.
 pub const CHANNEL_PACKET_BYTES_MIN: usize = 1_024;
-/// The receive window we open per channel: what a client may have under way.
-pub const CHANNEL_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+/// What all channels of a connection may have under way together; more where each of them could
+/// not have its first window.
+pub const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+/// The receive window that a channel begins with.
+pub const CHANNEL_WINDOW_BYTES: u32 = 128 * 1024;
+/// The same where a connection may have more channels than that window lasts for.
+pub const CHANNEL_WINDOW_BYTES_MIN: u32 = 32 * 1024;
 /// Smallest RSA key that may log in, in bits.
 pub const RSA_BITS_MIN: u32 = 2_048;
 /// Largest RSA host key, in bits: the bound of the cryptography.
@@ -171,9 +176,14 @@ pub struct Limits {
     pub parts_in_flight_per_upload_max: usize,
     /// Read-ahead of one file.
     pub read_ahead_per_handle_bytes_max: u64,
-    /// A slot without new bytes for this long, while others wait, fails its upload.
+    /// While others wait for memory, an upload whose client sends less per second fails.
+    pub upload_rate_bytes_min: u64,
+    /// Over what time that is looked at.
+    pub upload_rate_window: Duration,
+    /// What a reader has not asked for this long is let go, while others want to read.
     pub slot_idle_timeout: Duration,
-    /// A gated connection that holds a half-filled slot fails its upload after this long.
+    /// Where nobody gave memory of parts back for this long, uploads whose begun parts wait for
+    /// each other fail.
     pub gate_timeout: Duration,
     /// From the first signal until what is left is cut.
     pub drain_timeout: Duration,
@@ -207,7 +217,9 @@ impl Default for Limits {
             parts_in_flight_per_upload_max: 4,
             read_ahead_per_handle_bytes_max: 16 * 1024 * 1024,
             slot_idle_timeout: seconds(30),
-            gate_timeout: seconds(10),
+            upload_rate_bytes_min: 2 * 1024,
+            upload_rate_window: seconds(60),
+            gate_timeout: seconds(120),
             drain_timeout: seconds(30),
         }
     }
@@ -270,10 +282,9 @@ pub const RENEWAL_GUESS_PAUSE: Duration = Duration::from_secs(60);
 
 // ---- back-pressure ----
 
-/// WRITE bytes that one connection may hold without a part slot, always.
-pub const UNSLOTTED_BYTES_MIN: usize = 256 * 1024;
-/// The same while the upload budget is less than half taken.
-pub const UNSLOTTED_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// What a session may hold of its client without asking the account of bytes: WRITEs without a
+/// slot, names, requests that wait.
+pub const SESSION_KEPT_BYTES: usize = 32 * 1024;
 
 // ---- reads ----
 
@@ -300,22 +311,14 @@ pub const REPLY_BYTES_KEPT: usize = 32 * 1024;
 pub const REPLY_BYTES_QUEUED_MAX: usize = 512 * 1024;
 /// The same, from which on the connection's input pauses: more than data and names make.
 pub const REPLY_BYTES_QUEUED_SOFT_MAX: usize = 4 * 1024 * 1024;
-/// The same, beyond which the session ends: the client asks on and does not listen.
-pub const REPLY_BYTES_QUEUED_HARD_MAX: usize = 16 * 1024 * 1024;
-/// The same for replies that found the account of bytes empty.
-pub const REPLY_BYTES_UNCHARGED_HARD_MAX: usize = 256 * 1024;
 /// READs of one handle that are worked on at once; more of them wait in line.
 pub const READS_PER_HANDLE_AT_ONCE: usize = 128;
 /// Path requests that are ordered among each other; more of them wait in line.
 pub const PATH_REQUESTS_AT_ONCE: usize = 64;
-/// Bytes of paths that wait in line, beyond which the session ends.
-pub const PATH_BYTES_WAITING_MAX: usize = 16 * 1024 * 1024;
-/// Requests without an answer, from which on the connection's input pauses. A client that asks for
+/// Requests without an answer, from which on no more are taken. A client that asks for
 /// a whole file at once (32,768 READs for 1 GiB) stays below it.
-pub const REQUESTS_WAITING_SOFT_MAX: usize = 65_536;
+pub const REQUESTS_WAITING_MAX: usize = 65_536;
 /// A GET that is cut or throttled goes on from where it stopped, so many times in a row.
 pub const GET_ATTEMPTS_MAX: u32 = 5;
 /// Files below a directory that is renamed: each is a copy and a delete.
 pub const RENAMED_OBJECTS_MAX: usize = 100_000;
-/// Requests without an answer, beyond which the session ends.
-pub const REQUESTS_WAITING_HARD_MAX: usize = 262_144;

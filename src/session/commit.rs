@@ -1,4 +1,4 @@
-//! Making an object visible, once, and knowing whether it happened.
+//! The one door to what becomes visible in a bucket: put, complete, copy, marker.
 //!
 //! Every object carries a random nonce. A commit is sent once; when its answer is lost, a HEAD
 //! that finds our nonce says that it landed. Otherwise a retried exclusive PUT would see its own
@@ -7,33 +7,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 
+use crate::limits;
+use crate::reaper::Reaper;
 use crate::storage::{
-    Checksum, CompletedPart, Location, NewObject, ObjectStore, Precondition, Result, StorageError,
-    StorageErrorKind, Stored, UploadId,
+    ByteRange, Checksum, CompleteUpload, CompletedPart, CopyObject, Location, NewObject,
+    ObjectMeta, ObjectStore, PartNumber, Precondition, PutObject, Result, SharedStore,
+    StorageError, StorageErrorKind, Stored, UploadId, UploadPartCopy, Version,
 };
-
-/// The metadata name under which the nonce is kept.
-pub(crate) const NONCE: &str = "portcullis-nonce";
-
-/// Returns 128 random bits as text.
-pub(crate) fn nonce() -> Box<str> {
-    let mut bytes = [0; 16];
-    // Without randomness two commits could be taken for each other; the time tells them apart
-    // well enough for a system whose random source is broken.
-    if getrandom::fill(&mut bytes).is_err() {
-        bytes = std::process::id()
-            .to_be_bytes()
-            .repeat(4)
-            .try_into()
-            .unwrap_or(bytes);
-    }
-    bytes
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect::<String>()
-        .into()
-}
 
 /// Writes a whole object.
 pub(crate) async fn put(
@@ -44,15 +26,29 @@ pub(crate) async fn put(
     object: &NewObject,
     condition: &Precondition,
 ) -> Result<Stored> {
+    let put = PutObject {
+        object,
+        checksum,
+        condition,
+    };
     let mut tries = Tries::default();
     loop {
-        let sent = store
-            .put(location, payload.clone(), checksum, object, condition)
-            .await;
+        let sent = store.put(location, payload.clone(), put).await;
         if let Some(outcome) = tries.judge(store, location, object, sent).await {
             return verified(outcome?, checksum);
         }
     }
+}
+
+/// Writes the empty object that stands for a directory.
+pub(crate) async fn marker(
+    store: &dyn ObjectStore,
+    location: &Location,
+    object: &NewObject,
+    condition: &Precondition,
+) -> Result<Stored> {
+    let empty = Bytes::new();
+    put(store, location, empty, EMPTY_CHECKSUM, object, condition).await
 }
 
 /// Makes an object out of its parts.
@@ -61,17 +57,131 @@ pub(crate) async fn complete(
     location: &Location,
     upload: &UploadId,
     parts: &[CompletedPart],
-    checksum: Checksum,
+    checksum: Option<Checksum>,
     object: &NewObject,
     condition: &Precondition,
 ) -> Result<Stored> {
+    let complete = CompleteUpload {
+        upload,
+        parts,
+        checksum,
+        condition,
+    };
+    let stored = send_complete(store, location, complete, object).await?;
+    match checksum {
+        Some(checksum) => verified(stored, checksum),
+        None => Ok(stored),
+    }
+}
+
+async fn send_complete(
+    store: &dyn ObjectStore,
+    location: &Location,
+    complete: CompleteUpload<'_>,
+    object: &NewObject,
+) -> Result<Stored> {
     let mut tries = Tries::default();
     loop {
-        let sent = store
-            .complete(location, upload, parts, Some(checksum), condition)
-            .await;
+        let sent = store.complete(location, complete).await;
         if let Some(outcome) = tries.judge(store, location, object, sent).await {
-            return verified(outcome?, checksum);
+            return outcome;
+        }
+    }
+}
+
+/// An object as it was found, and where a copy of it belongs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Copying<'a> {
+    pub(crate) source: &'a Location,
+    pub(crate) found: &'a ObjectMeta,
+    pub(crate) target: &'a Location,
+    /// What the copy is to carry.
+    pub(crate) object: &'a NewObject,
+    pub(crate) condition: &'a Precondition,
+}
+
+/// Copies an object inside the store, in parts where S3 copies no such large one at once.
+pub(crate) async fn copy(
+    store: &SharedStore,
+    reaper: &Reaper,
+    copying: Copying<'_>,
+) -> Result<Stored> {
+    if copying.found.size > limits::COPY_BYTES_MAX {
+        return copy_in_parts(store, reaper, copying).await;
+    }
+    let copy = CopyObject {
+        source: copying.version(),
+        object: copying.object,
+        condition: copying.condition,
+    };
+    let mut tries = Tries::default();
+    loop {
+        let sent = store.copy(copying.target, copy).await;
+        let judged = tries.judge(&**store, copying.target, copying.object, sent);
+        if let Some(outcome) = judged.await {
+            return outcome;
+        }
+    }
+}
+
+async fn copy_in_parts(
+    store: &SharedStore,
+    reaper: &Reaper,
+    copying: Copying<'_>,
+) -> Result<Stored> {
+    let Copying { target, object, .. } = copying;
+    let upload = store.create(target, object).await?;
+    let outcome = match copy_ranges(&**store, copying, &upload).await {
+        Ok(parts) => {
+            let complete = CompleteUpload {
+                upload: &upload,
+                parts: &parts,
+                checksum: None,
+                condition: copying.condition,
+            };
+            send_complete(&**store, target, complete, object).await
+        }
+        Err(error) => Err(error),
+    };
+    if outcome.is_err() {
+        reaper.abort(store.clone(), target.clone(), upload);
+    }
+    outcome
+}
+
+async fn copy_ranges(
+    store: &dyn ObjectStore,
+    copying: Copying<'_>,
+    upload: &UploadId,
+) -> Result<Vec<CompletedPart>> {
+    let size = copying.found.size;
+    let step = usize::try_from(COPY_PART_BYTES).unwrap_or(usize::MAX);
+    let starts: Vec<(u64, u32)> = (0..size).step_by(step).zip(1..).collect();
+    let mut parts = Vec::with_capacity(starts.len());
+    for chunk in starts.chunks(PARTS_AT_ONCE) {
+        let copies = chunk.iter().map(|&(start, number)| {
+            let end = size.min(start.saturating_add(COPY_PART_BYTES));
+            let part = UploadPartCopy {
+                upload,
+                number: PartNumber(number),
+                source: copying.version(),
+                range: ByteRange { start, end },
+            };
+            store.part_copy(copying.target, part)
+        });
+        let copies: Vec<_> = copies.collect();
+        for part in join_all(copies).await {
+            parts.push(part?);
+        }
+    }
+    Ok(parts)
+}
+
+impl<'a> Copying<'a> {
+    const fn version(&self) -> Version<'a> {
+        Version {
+            location: self.source,
+            etag: &self.found.etag,
         }
     }
 }
@@ -104,14 +214,14 @@ impl Tries {
 }
 
 /// What is known of a commit.
-pub(crate) enum Settled {
+enum Settled {
     Known(Result<Stored>),
     /// The answer was lost, and the key does not hold our object.
     NotLanded(StorageError),
 }
 
 /// Turns a lost answer into what really happened, where that can be seen.
-pub(crate) async fn settle(
+async fn settle(
     store: &dyn ObjectStore,
     location: &Location,
     object: &NewObject,
@@ -121,13 +231,8 @@ pub(crate) async fn settle(
         Err(error) if is_doubtful(error.kind) => error,
         outcome => return Settled::Known(outcome),
     };
-    let ours = object
-        .metadata
-        .iter()
-        .find(|(name, _)| &**name == NONCE)
-        .map(|(_, value)| &**value);
     match store.head(location).await {
-        Ok(meta) if meta.metadata(NONCE) == ours => {
+        Ok(meta) if meta.nonce() == Some(object.nonce) => {
             tracing::info!(target: "portcullis::audit", %location, "commit landed though its answer was lost");
             Settled::Known(Ok(Stored {
                 etag: meta.etag,
@@ -172,3 +277,7 @@ fn verified(stored: Stored, checksum: Checksum) -> Result<Stored> {
 
 const TRIES_MAX: u32 = 3;
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// CRC-64/NVME of no bytes.
+const EMPTY_CHECKSUM: Checksum = Checksum(0);
+const PARTS_AT_ONCE: usize = 8;
+const COPY_PART_BYTES: u64 = 1024 * 1024 * 1024;

@@ -3,23 +3,21 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::actor::Session;
+use super::shell::Shell;
 use crate::clock::Clock;
 use crate::idp::UserConfig;
 
 /// The longest that a clock which was set forward goes unnoticed.
 const STEP: Duration = Duration::from_secs(30);
 
-impl Session {
-    /// Waits until the identity provider's answer is over its time, if it ever is.
-    pub(super) fn expiry(&self) -> impl Future<Output = ()> + use<> {
-        let clock = Arc::clone(&self.environment.clock);
-        let expires_at = self.user.config().expires_at;
-        async move {
-            match expires_at {
-                Some(end) => wait(&*clock, end, STEP).await,
-                None => std::future::pending().await,
-            }
+/// Waits until the identity provider's answer is over its time, if it ever is.
+pub(super) fn expiry(shell: &Shell) -> impl Future<Output = ()> + use<> {
+    let clock = Arc::clone(&shell.environment.clock);
+    let expires_at = shell.user.config().expires_at;
+    async move {
+        match expires_at {
+            Some(end) => wait(&*clock, end, STEP).await,
+            None => std::future::pending().await,
         }
     }
 }

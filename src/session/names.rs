@@ -5,11 +5,11 @@ use std::time::Duration;
 use crate::clock::unix_seconds;
 use crate::sftp::{Attributes, Status};
 use crate::storage::{
-    Checksum, ListQuery, Location, NewObject, ObjectMeta, ObjectStore, Precondition,
-    StorageErrorKind,
+    ListQuery, Location, NewObject, Nonces, ObjectMeta, ObjectStore, Precondition, StorageErrorKind,
 };
 use crate::vfs::Access;
 
+use super::commit;
 use super::plan::{Folder, Parent, Target, directory_attributes, file_attributes};
 use super::status::{EXISTS, IS_DIRECTORY, NOT_EMPTY, Refusal, VIRTUAL};
 
@@ -122,6 +122,7 @@ pub(crate) async fn mkdir(
     store: &dyn ObjectStore,
     target: &Target,
     parent_known: bool,
+    nonces: Nonces,
 ) -> Result<(), Refusal> {
     let (location, parent) = match target {
         Target::Virtual | Target::Root { .. } | Target::MappedFile { .. } => {
@@ -142,22 +143,12 @@ pub(crate) async fn mkdir(
     let marker = Folder::of(location).marker().ok_or(Status::NO_SUCH_FILE)?;
     let object = NewObject {
         content_type: Some(DIRECTORY_TYPE.into()),
-        metadata: Vec::new(),
+        ..NewObject::new(nonces.next()?)
     };
     let condition = exclusive(store);
-    let empty = bytes::Bytes::new();
-    match store
-        .put(&marker, empty, EMPTY_CHECKSUM, &object, &condition)
-        .await
-    {
+    match commit::marker(store, &marker, &object, &condition).await {
         Ok(_) => Ok(()),
         Err(error) if error.kind == StorageErrorKind::Precondition => Err(EXISTS.into()),
-        // A marker is the same whoever wrote it.
-        Err(error) if error.kind == StorageErrorKind::OutcomeUnknown => store
-            .head(&marker)
-            .await
-            .map(drop)
-            .map_err(|_| error.into()),
         Err(error) => Err(error.into()),
     }
 }
@@ -241,7 +232,5 @@ fn query(folder: &Folder, max: u16) -> ListQuery {
 /// Where a file's time is kept, in seconds since 1970.
 pub(crate) const MTIME: &str = "mtime";
 const DIRECTORY_TYPE: &str = "application/x-directory";
-/// CRC-64/NVME of no bytes.
-pub(crate) const EMPTY_CHECKSUM: Checksum = Checksum(0);
 /// What a HEAD has ahead of the LIST beside it.
 const HEAD_START: Duration = Duration::from_millis(3);

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use super::{Gone, Outbound};
 use crate::budget::{Charge, Share};
 use crate::limits;
-use crate::sftp::{Replies, Reply, RequestId, Status};
+use crate::sftp::{Replies, Reply, RequestId};
 
 /// Shared by the session and its writer.
 #[derive(Debug)]
@@ -86,10 +86,6 @@ impl Out {
         self.filled.notify_one();
     }
 
-    pub(crate) fn status(&self, id: RequestId, status: Status) {
-        self.reply(id, &Reply::Status(status));
-    }
-
     /// Takes file data, each slice with the memory that it came with.
     pub(crate) fn data(&self, id: RequestId, length: u32, slices: Vec<Bytes>) {
         let mut queue = self.queue();
@@ -154,13 +150,6 @@ impl Out {
     pub(crate) fn is_crowded(&self) -> bool {
         let queue = self.queue();
         queue.queued >= limits::REPLY_BYTES_QUEUED_SOFT_MAX || queue.uncharged() > KEPT_BYTES
-    }
-
-    /// Says whether the client asks on and does not listen.
-    pub(crate) fn is_overfull(&self) -> bool {
-        let queue = self.queue();
-        queue.queued >= limits::REPLY_BYTES_QUEUED_HARD_MAX
-            || queue.uncharged() >= limits::REPLY_BYTES_UNCHARGED_HARD_MAX
     }
 
     /// Says whether anything waits to be sent.
@@ -392,7 +381,7 @@ mod tests {
     use super::*;
     use crate::budget::{Budget, UserMemory};
     use crate::limits::Limits;
-    use crate::sftp::{Attributes, FileType, Name};
+    use crate::sftp::{Attributes, FileType, Name, Status};
 
     fn memory(account: u64) -> (Arc<Budget>, UserMemory) {
         let budget = Budget::new(&Limits {
@@ -426,11 +415,11 @@ mod tests {
         let (budget, user) = memory(1024 * 1024);
         let out = Out::new(user.account);
         for id in 0..400 {
-            out.status(RequestId(id), Status::OK);
+            out.reply(RequestId(id), &Reply::Status(Status::OK));
         }
         assert_eq!(budget.account().taken_bytes(), 0);
         for id in 0..10_000 {
-            out.status(RequestId(id), Status::OK);
+            out.reply(RequestId(id), &Reply::Status(Status::OK));
         }
         let waiting = out.queue().queued;
         let taken = usize::try_from(budget.account().taken_bytes()).unwrap();
@@ -448,8 +437,8 @@ mod tests {
     }
 
     /// The most that one session keeps of replies when the account is empty, beside the one chunk
-    /// that its writer sends: what it may keep always, and the replies to requests that were heard
-    /// before, up to where it ends.
+    /// that its writer sends: what it may keep always, one reply that goes beyond, and replies to
+    /// requests that were heard before, each shorter than what the account had for the request.
     #[test]
     fn without_an_account_a_session_keeps_little_and_hears_no_more() {
         let (budget, user) = memory(1024 * 1024);
@@ -474,21 +463,13 @@ mod tests {
         // Requests that were heard before get their answers.
         let status = Status::NO_SUCH_FILE;
         while !out.is_crowded() {
-            out.status(RequestId(1), status);
+            out.reply(RequestId(1), &Reply::Status(status));
         }
         assert!(out.is_full());
         assert!(out.queue().own <= KEPT_BYTES + 256);
-        let mut more = 0;
-        while !out.is_overfull() {
-            more += 1;
-            out.status(RequestId(1), status);
-        }
-        assert!(more > 4_000, "{more}");
-        let kept = out.queue().own;
-        assert!(kept <= limits::REPLY_BYTES_UNCHARGED_HARD_MAX + 256);
         drop(hogged);
-        out.status(RequestId(1), status);
-        assert!(!out.is_crowded() && !out.is_overfull());
+        out.reply(RequestId(1), &Reply::Status(status));
+        assert!(!out.is_crowded());
     }
 
     #[test]
@@ -552,7 +533,7 @@ mod tests {
                 match step {
                     Step::Status => {
                         expected.reply(id, &Reply::Status(Status::EOF));
-                        out.status(id, Status::EOF);
+                        out.reply(id, &Reply::Status(Status::EOF));
                     }
                     Step::Names(count, length) => {
                         let names = some_names(count, length);

@@ -4,28 +4,39 @@ use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 
 use crate::limits;
+use crate::reaper::Reaper;
 use crate::sftp::Status;
 use crate::storage::{
-    ByteRange, CompletedPart, ETag, Key, ListCursor, ListQuery, Location, NewObject, ObjectMeta,
-    ObjectStore, PartNumber, Precondition, StorageError, StorageErrorKind, Stored, UploadId,
+    ETag, Key, ListCursor, ListQuery, Location, NewObject, Nonces, ObjectMeta, ObjectStore,
+    Precondition, SharedStore, StorageError, StorageErrorKind, Stored,
 };
 
-use super::commit::{self, NONCE, Settled};
-use super::names::{EMPTY_CHECKSUM, Found, exclusive, find, find_file_first, require_parent};
+use super::commit::{self, Copying};
+use super::names::{Found, exclusive, find, find_file_first, require_parent};
 use super::plan::{Folder, Target};
 use super::progress::Progress;
 use super::status::{CHANGED, EXISTS, IS_DIRECTORY, Refusal, VIRTUAL};
 
+/// What a move works with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scene<'a> {
+    pub(crate) store: &'a SharedStore,
+    /// Ends what a copy in parts leaves behind.
+    pub(crate) reaper: &'a Reaper,
+    pub(crate) nonces: Nonces,
+    pub(crate) progress: &'a Progress,
+}
+
 /// Moves a file or a directory. `replace` is `posix-rename@openssh.com`: an existing file at the
 /// target gives way.
 pub(crate) async fn rename(
-    store: &dyn ObjectStore,
+    scene: &Scene<'_>,
     from: &Target,
     to: &Target,
     replace: bool,
     parent_known: bool,
-    progress: &Progress,
 ) -> Result<(), Refusal> {
+    let store = &**scene.store;
     let source = match from {
         Target::Virtual | Target::Root { .. } | Target::MappedFile { .. } => {
             return Err(VIRTUAL.into());
@@ -60,7 +71,7 @@ pub(crate) async fn rename(
         (Found::File(_), Found::Directory) => Err(IS_DIRECTORY.into()),
         (Found::File(_), Found::File(_)) if !replace => Err(EXISTS.into()),
         (Found::File(meta), Found::File(_)) => {
-            rename_file(store, source, &meta, target, &Precondition::None).await
+            rename_file(scene, source, &meta, target, &Precondition::None).await
         }
         (Found::File(meta), Found::Nothing) => {
             let condition = if replace {
@@ -68,24 +79,22 @@ pub(crate) async fn rename(
             } else {
                 copy_exclusive(store)
             };
-            rename_file(store, source, &meta, target, &condition).await
+            rename_file(scene, source, &meta, target, &condition).await
         }
-        (Found::Directory, Found::Nothing) => {
-            rename_directory(store, source, target, progress).await
-        }
+        (Found::Directory, Found::Nothing) => rename_directory(scene, source, target).await,
         (Found::Directory, Found::File(_) | Found::Directory) => Err(EXISTS.into()),
     }
 }
 
 async fn rename_file(
-    store: &dyn ObjectStore,
+    scene: &Scene<'_>,
     source: &Location,
     meta: &ObjectMeta,
     target: &Location,
     condition: &Precondition,
 ) -> Result<(), Refusal> {
-    copy(store, source, meta, target, condition).await?;
-    match store.delete(source, Some(&meta.etag)).await {
+    copy(scene, source, meta, target, condition).await?;
+    match scene.store.delete(source, Some(&meta.etag)).await {
         Ok(()) => Ok(()),
         Err(error) if error.kind == StorageErrorKind::Precondition => Err(Refusal {
             status: CHANGED,
@@ -98,11 +107,11 @@ async fn rename_file(
 /// Copies everything before anything is deleted; a copy that fails leaves the source whole and
 /// takes the copies back.
 async fn rename_directory(
-    store: &dyn ObjectStore,
+    scene: &Scene<'_>,
     source: &Location,
     target: &Location,
-    progress: &Progress,
 ) -> Result<(), Refusal> {
+    let store = &**scene.store;
     let (from, to) = (Folder::of(source), Folder::of(target));
     if from.bucket == to.bucket && to.prefix.starts_with(&from.prefix) {
         return Err(Status::failure("A directory cannot be moved into itself").into());
@@ -112,13 +121,13 @@ async fn rename_directory(
     for (round, chunk) in pairs.chunks(MOVES_AT_ONCE).enumerate() {
         let copies = chunk
             .iter()
-            .map(|(source, target)| copy_as_is(store, source, target).boxed());
+            .map(|(source, target)| copy_as_is(scene, source, target).boxed());
         let copies: Vec<_> = copies.collect();
         let copies: Result<Vec<_>, _> = join_all(copies).await.into_iter().collect();
         let error = match copies {
             Ok(etags) => {
                 copied.extend(etags);
-                progress.copied(copied.len(), pairs.len());
+                scene.progress.copied(copied.len(), pairs.len());
                 None
             }
             Err(error) => Some(error),
@@ -151,28 +160,18 @@ fn is_marker(location: &Location) -> bool {
 }
 
 async fn copy_as_is(
-    store: &dyn ObjectStore,
+    scene: &Scene<'_>,
     source: &Location,
     target: &Location,
 ) -> Result<ETag, StorageError> {
+    let store = scene.store;
     let meta = store.head(source).await?;
     if meta.size == 0 && is_marker(source) {
         // Some stores take a marker but do not find it as the source of a copy.
-        let object = NewObject {
-            content_type: meta.content_type,
-            metadata: meta.metadata,
-        };
-        store
-            .put(
-                target,
-                bytes::Bytes::new(),
-                EMPTY_CHECKSUM,
-                &object,
-                &Precondition::None,
-            )
-            .await?;
+        let object = NewObject::like(&meta, scene.nonces.next()?);
+        commit::marker(&**store, target, &object, &Precondition::None).await?;
     } else {
-        copy(store, source, &meta, target, &Precondition::None).await?;
+        copy(scene, source, &meta, target, &Precondition::None).await?;
     }
     Ok(meta.etag)
 }
@@ -235,85 +234,22 @@ async fn delete_all(
 }
 
 /// Copies one object as it is, with a nonce of its own.
-pub(crate) async fn copy(
-    store: &dyn ObjectStore,
+async fn copy(
+    scene: &Scene<'_>,
     source: &Location,
-    meta: &ObjectMeta,
+    found: &ObjectMeta,
     target: &Location,
     condition: &Precondition,
 ) -> Result<Stored, StorageError> {
-    let mut metadata = meta.metadata.clone();
-    metadata.retain(|(name, _)| &**name != NONCE);
-    metadata.push((NONCE.into(), commit::nonce()));
-    let object = NewObject {
-        content_type: meta.content_type.clone(),
-        metadata,
+    let object = NewObject::like(found, scene.nonces.next()?);
+    let copying = Copying {
+        source,
+        found,
+        target,
+        object: &object,
+        condition,
     };
-    let outcome = if meta.size <= limits::COPY_BYTES_MAX {
-        store
-            .copy(source, &meta.etag, target, &object, condition)
-            .await
-    } else {
-        copy_in_parts(store, source, meta, target, &object, condition).await
-    };
-    match commit::settle(store, target, &object, outcome).await {
-        Settled::Known(outcome) => outcome,
-        Settled::NotLanded(error) => Err(error),
-    }
-}
-
-async fn copy_in_parts(
-    store: &dyn ObjectStore,
-    source: &Location,
-    meta: &ObjectMeta,
-    target: &Location,
-    object: &NewObject,
-    condition: &Precondition,
-) -> Result<Stored, StorageError> {
-    let upload = store.create(target, object).await?;
-    let outcome = match copy_ranges(store, source, meta, target, &upload).await {
-        Ok(parts) => {
-            store
-                .complete(target, &upload, &parts, None, condition)
-                .await
-        }
-        Err(error) => Err(error),
-    };
-    if outcome.is_err() {
-        store.abort(target, &upload).await.ok();
-    }
-    outcome
-}
-
-async fn copy_ranges(
-    store: &dyn ObjectStore,
-    source: &Location,
-    meta: &ObjectMeta,
-    target: &Location,
-    upload: &UploadId,
-) -> Result<Vec<CompletedPart>, StorageError> {
-    let step = usize::try_from(COPY_PART_BYTES).unwrap_or(usize::MAX);
-    let starts: Vec<(u64, u32)> = (0..meta.size).step_by(step).zip(1..).collect();
-    let mut parts = Vec::with_capacity(starts.len());
-    for chunk in starts.chunks(MOVES_AT_ONCE) {
-        let copies = chunk.iter().map(|&(start, number)| {
-            let end = meta.size.min(start.saturating_add(COPY_PART_BYTES));
-            let range = ByteRange { start, end };
-            store.part_copy(
-                target,
-                upload,
-                PartNumber(number),
-                source,
-                &meta.etag,
-                range,
-            )
-        });
-        let copies: Vec<_> = copies.collect();
-        for part in join_all(copies).await {
-            parts.push(part?);
-        }
-    }
-    Ok(parts)
+    commit::copy(scene.store, scene.reaper, copying).await
 }
 
 fn copy_exclusive(store: &dyn ObjectStore) -> Precondition {
@@ -326,4 +262,3 @@ fn copy_exclusive(store: &dyn ObjectStore) -> Precondition {
 
 const NAME_TOO_LONG: Status = Status::failure("A name in the directory would become too long");
 const MOVES_AT_ONCE: usize = 8;
-const COPY_PART_BYTES: u64 = 1024 * 1024 * 1024;

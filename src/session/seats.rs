@@ -163,16 +163,14 @@ impl Seat {
         }
     }
 
-    /// Says whether more bytes of the client have to wait.
-    pub(crate) fn receives_too_fast(&self, now: Instant) -> bool {
-        let pace = self.pace.as_ref();
-        pace.is_some_and(|pace| held(&pace.received).is_ahead(now))
+    /// Returns until when more bytes of the client have to wait.
+    pub(crate) fn receives_again_at(&self, now: Instant) -> Option<Instant> {
+        held(&self.pace.as_ref()?.received).again_at(now)
     }
 
-    /// Says whether more bytes to the client have to wait.
-    pub(crate) fn sends_too_fast(&self, now: Instant) -> bool {
-        let pace = self.pace.as_ref();
-        pace.is_some_and(|pace| held(&pace.sent).is_ahead(now))
+    /// Returns until when more bytes to the client have to wait.
+    pub(crate) fn sends_again_at(&self, now: Instant) -> Option<Instant> {
+        held(&self.pace.as_ref()?.sent).again_at(now)
     }
 }
 
@@ -258,8 +256,8 @@ mod tests {
         for seat in [&one, &bob] {
             seat.received(5_000, now);
         }
-        assert!(other.receives_too_fast(now) && !other.sends_too_fast(now));
-        assert!(!bob.receives_too_fast(now));
+        assert!(other.receives_again_at(now).is_some() && other.sends_again_at(now).is_none());
+        assert!(bob.receives_again_at(now).is_none());
     }
 
     #[test]
@@ -268,7 +266,7 @@ mod tests {
         let (ann, bob) = (user("ann", None, Some(1_000)), user("bob", None, None));
         seats.take(&ann, now).unwrap().sent(5_000, now);
         let again = seats.take(&ann, now).unwrap();
-        assert!(again.sends_too_fast(now) && !again.receives_too_fast(now));
+        assert!(again.sends_again_at(now).is_some() && again.receives_again_at(now).is_none());
         drop(again);
         // Who owes nothing any more is forgotten.
         let later = now + Duration::from_secs(6);

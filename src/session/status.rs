@@ -5,7 +5,7 @@
 //! "not empty" are plain failures.
 
 use crate::sftp::Status;
-use crate::storage::{StorageError, StorageErrorKind};
+use crate::storage::{NoRandomness, StorageError, StorageErrorKind};
 
 /// An operation that did not work: what the client hears, and what the operator's log gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,15 @@ impl From<StorageError> for Refusal {
         // "Not found" is an everyday answer, not something to look into.
         let detail = (error.kind != StorageErrorKind::NotFound).then(|| error.to_string().into());
         Self { status, detail }
+    }
+}
+
+impl From<NoRandomness> for Refusal {
+    fn from(error: NoRandomness) -> Self {
+        Self {
+            status: NO_WRITING,
+            detail: Some(error.to_string().into()),
+        }
     }
 }
 
@@ -59,18 +68,13 @@ pub(crate) const fn of_storage(kind: StorageErrorKind) -> Status {
     }
 }
 
+const NO_WRITING: Status = Status::failure("The gateway can write no files at the moment");
 pub(crate) const CHANGED: Status = Status::failure("The file was changed by somebody else");
 pub(crate) const EXISTS: Status = Status::failure("The target exists already");
 pub(crate) const IS_DIRECTORY: Status = Status::failure("Is a directory");
 pub(crate) const NOT_EMPTY: Status = Status::failure("Directory is not empty");
 pub(crate) const INVALID_HANDLE: Status = Status::failure("Invalid handle");
 pub(crate) const TOO_MANY_HANDLES: Status = Status::failure("Too many open files");
-pub(crate) const NO_APPEND: Status =
-    Status::unsupported("Appending to an existing file is not supported; write it as a whole");
-pub(crate) const NO_EDIT: Status =
-    Status::unsupported("Changing a file in place is not supported; write it as a whole");
-pub(crate) const OVER_LIMIT: Status =
-    Status::failure("The file is larger than this user may store");
 pub(crate) const READ_ONLY: Status = Status::denied("This directory is read-only");
 pub(crate) const WRITE_ONLY: Status = Status::denied("This directory is write-only");
 pub(crate) const VIRTUAL: Status = Status::denied("This directory is virtual");

@@ -14,9 +14,10 @@ use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, m
 
 use super::hello::CipherOffer;
 use super::host_keys::HostKeys;
+use super::window;
 use crate::auth::Methods;
 use crate::config::{Algorithms, Ssh};
-use crate::limits::{self, Limits};
+use crate::limits::Limits;
 
 /// The version line, without its end.
 pub(super) const VERSION: &str = concat!("SSH-2.0-Portcullis_", env!("CARGO_PKG_VERSION"));
@@ -88,10 +89,9 @@ const MACS: &[mac::Name] = &[
 
 /// Largest packet we ask clients to send: OpenSSH's; larger ones were measured to gain nothing.
 const PACKET_BYTES_MAX: u32 = 32 * 1024;
-/// Messages of one channel that wait for its session. The window bounds well-behaved clients to 2
-/// MiB; others to this many packets of 256 KiB.
+/// Messages of one channel that wait for its session; their bytes are bounded by its window.
 const MESSAGES_PER_CHANNEL_MAX: usize = 64;
-/// Output that is gathered into one write: its buffer never shrinks.
+/// Messages that wait to be encrypted.
 const MESSAGES_OUT_MAX: usize = 16;
 /// Keep-alives without an answer before a connection is given up.
 const KEEPALIVES_UNANSWERED_MAX: usize = 3;
@@ -203,7 +203,7 @@ fn config(
         certificates: Vec::new(),
         host_keys: host_keys.announced(),
         limits: russh::Limits::default(),
-        window_size: limits::CHANNEL_WINDOW_BYTES,
+        window_size: window::first_bytes(limits),
         maximum_packet_size: PACKET_BYTES_MAX,
         channel_buffer_size: MESSAGES_PER_CHANNEL_MAX,
         event_buffer_size: MESSAGES_OUT_MAX,

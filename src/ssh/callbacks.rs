@@ -12,7 +12,7 @@ use std::sync::Arc;
 use russh::server::{
     Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Response, Session, VerifiedPublicKey,
 };
-use russh::{Channel, ChannelId, ChannelOpenFailure, MethodKind, Pty};
+use russh::{Channel, ChannelId, ChannelOpenFailure, Disconnect, MethodKind, Pty};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
@@ -20,15 +20,13 @@ use super::hello;
 use super::listener::Gatehouse;
 use super::login;
 use super::state::{ConnectionState, EndReason};
-use super::subsystem::{self, STDERR, WaitingChannel};
+use super::subsystem::{self, Credit, STDERR, WaitingChannel};
 use crate::auth::ConnectionAuth;
 use crate::limits::CHANNEL_PACKET_BYTES_MIN;
 use crate::tasks::spawn_tracked;
 
 /// What a person reads who asks for a shell.
 const SFTP_ONLY: &str = "This server only speaks SFTP.\r\n";
-/// Data in one packet that no sound client sends: twice what it was told it may.
-const PACKET_BYTES_ABSURD: usize = 64 * 1024;
 
 /// Answers for one connection.
 pub(super) struct Callbacks {
@@ -150,7 +148,7 @@ impl Callbacks {
         true
     }
 
-    fn accept_channel(&mut self, channel: Channel<Msg>) -> bool {
+    fn accept_channel(&mut self, channel: Channel<Msg>, session: &Session) -> bool {
         let Some(open) = self.state.open_channel() else {
             return false;
         };
@@ -160,10 +158,32 @@ impl Callbacks {
         let (read, write) = channel.split();
         let entry = SessionChannel {
             closed: self.state.gone.child_token(),
-            waiting: Some(WaitingChannel { read, write, open }),
+            waiting: Some(WaitingChannel {
+                read,
+                write,
+                credit: Credit::new(Arc::clone(&self.state), session.handle(), id),
+                open,
+            }),
         };
         self.channels.insert(id, entry);
         true
+    }
+
+    /// Counts what came on a channel. The library has queued it; nobody waits for it here.
+    fn arrived(
+        &mut self,
+        channel: ChannelId,
+        bytes: usize,
+        session: &mut Session,
+    ) -> Result<(), ConnectionError> {
+        let counted = self.state.windows().arrived(channel.into(), bytes);
+        if counted.is_err() {
+            self.state.conclude(EndReason::WindowExceeded);
+            let text = "more data than the channel's window allows";
+            session.disconnect(Disconnect::ProtocolError, text, "")?;
+        }
+        self.discard_unread(channel);
+        Ok(())
     }
 }
 
@@ -258,11 +278,11 @@ impl Handler for Callbacks {
         &mut self,
         channel: Channel<Msg>,
         reply: ChannelOpenHandle,
-        _session: &mut Session,
+        session: &mut Session,
     ) -> Result<(), Self::Error> {
         // Answers cut into crumbs would blow up the output buffer.
         let crumbs = channel.writable_packet_size().await < CHANNEL_PACKET_BYTES_MIN;
-        if !crumbs && self.accept_channel(channel) {
+        if !crumbs && self.accept_channel(channel, session) {
             reply.accept().await;
         } else {
             reply.reject(ChannelOpenFailure::ResourceShortage).await;
@@ -384,25 +404,19 @@ impl Handler for Callbacks {
         &mut self,
         channel: ChannelId,
         data: &[u8],
-        _session: &mut Session,
+        session: &mut Session,
     ) -> Result<(), Self::Error> {
-        if data.len() > PACKET_BYTES_ABSURD {
-            self.state.cut(EndReason::Misbehaved);
-            return Err(ConnectionError::Cut);
-        }
-        self.discard_unread(channel);
-        Ok(())
+        self.arrived(channel, data.len(), session)
     }
 
     async fn extended_data(
         &mut self,
         channel: ChannelId,
         _code: u32,
-        _data: &[u8],
-        _session: &mut Session,
+        data: &[u8],
+        session: &mut Session,
     ) -> Result<(), Self::Error> {
-        self.discard_unread(channel);
-        Ok(())
+        self.arrived(channel, data.len(), session)
     }
 
     async fn channel_eof(

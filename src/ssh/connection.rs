@@ -317,7 +317,8 @@ async fn say_goodbye(state: &ConnectionState, handle: &Handle, reason: EndReason
         | EndReason::Displaced
         | EndReason::StalledOutput
         | EndReason::RekeyBeforeLogin
-        | EndReason::Misbehaved => return,
+        // The client was told as it happened.
+        | EndReason::WindowExceeded => return,
     };
     let telling = handle.disconnect(code, text.to_owned(), String::new());
     let patience = if reason == EndReason::Revoked {
@@ -413,7 +414,7 @@ fn log_end_before_login(
             | EndReason::Idle
             | EndReason::StalledOutput
             | EndReason::RekeyBeforeLogin
-            | EndReason::Misbehaved
+            | EndReason::WindowExceeded
             | EndReason::Revoked
             | EndReason::Draining
             | EndReason::DrainTimeout,

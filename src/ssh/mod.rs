@@ -35,3 +35,4 @@ mod proxy;
 mod state;
 mod stream;
 mod subsystem;
+mod window;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::caps::Admitted;
 use super::per_user::UserConnection;
 use super::places::{OverCap, Source};
+use super::window::{self, Windows};
 use crate::auth::AuthenticatedUser;
 use crate::budget::Gate;
 use crate::clock::Clock;
@@ -40,8 +41,8 @@ pub(super) enum EndReason {
     StalledOutput,
     /// The client asked for a second key exchange before it had logged in.
     RekeyBeforeLogin,
-    /// The client broke a rule that protects the gateway.
-    Misbehaved,
+    /// The client sent more than its windows allow.
+    WindowExceeded,
     /// The operator took the user's access away.
     Revoked,
     Draining,
@@ -63,7 +64,7 @@ impl EndReason {
             Self::Idle => "idle",
             Self::StalledOutput => "stalled-output",
             Self::RekeyBeforeLogin => "rekey-before-login",
-            Self::Misbehaved => "misbehaved",
+            Self::WindowExceeded => "window-exceeded",
             Self::Revoked => "revoked",
             Self::Draining => "draining",
             Self::DrainTimeout => "drain-timeout",
@@ -81,6 +82,7 @@ pub(super) struct ConnectionState {
     pub(super) gone: CancellationToken,
     /// Closed by sessions that hold too many bytes.
     pub(super) gate: Arc<Gate>,
+    windows: Mutex<Windows>,
     pub(super) user: OnceLock<AuthenticatedUser>,
     user_connection: OnceLock<UserConnection>,
     /// Wakes the watching task when something changed that it cannot foresee.
@@ -101,6 +103,7 @@ pub(super) struct ConnectionState {
 impl ConnectionState {
     pub(super) fn new(clock: Arc<dyn Clock>, limits: Arc<Limits>, admitted: Admitted) -> Self {
         let accepted_at = clock.now();
+        let windows = window::of_connection(&limits);
         Self {
             clock,
             limits,
@@ -108,6 +111,7 @@ impl ConnectionState {
             accepted_at,
             gone: CancellationToken::new(),
             gate: Arc::default(),
+            windows: Mutex::new(windows),
             user: OnceLock::new(),
             user_connection: OnceLock::new(),
             changed: Notify::new(),
@@ -273,6 +277,11 @@ impl ConnectionState {
 
     pub(super) fn age(&self) -> Duration {
         self.clock.now().saturating_duration_since(self.accepted_at)
+    }
+
+    /// The receive windows of the channels.
+    pub(super) fn windows(&self) -> MutexGuard<'_, Windows> {
+        self.windows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn channels_open(&self) -> usize {

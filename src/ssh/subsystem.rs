@@ -11,8 +11,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use russh::server::Msg;
-use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
+use russh::server::{Handle, Msg};
+use russh::{ChannelId, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -64,6 +64,7 @@ impl ServeChannel for Environment {
 #[derive(Debug)]
 pub struct ChannelInbound {
     half: ChannelReadHalf,
+    credit: Credit,
     state: Arc<ConnectionState>,
     closed: CancellationToken,
 }
@@ -76,6 +77,7 @@ impl Inbound for ChannelInbound {
                 message = self.half.wait() => message?,
                 () = self.closed.cancelled() => return None,
             };
+            self.credit.taken(&message);
             #[expect(
                 clippy::wildcard_enum_match_arm,
                 reason = "non-exhaustive; channel requests are answered by the callbacks"
@@ -131,18 +133,58 @@ impl Outbound for ChannelOutbound {
     }
 }
 
+/// The receive window of one channel, which grows when what was received is taken.
+#[derive(Debug)]
+pub(super) struct Credit {
+    state: Arc<ConnectionState>,
+    handle: Handle,
+    channel: ChannelId,
+}
+
+impl Credit {
+    /// Counts the channel in, until this is dropped.
+    pub(super) fn new(state: Arc<ConnectionState>, handle: Handle, channel: ChannelId) -> Self {
+        state.windows().open(channel.into());
+        Self {
+            state,
+            handle,
+            channel,
+        }
+    }
+
+    /// Gives the client credit for what is taken from the channel's queue.
+    fn taken(&self, message: &ChannelMsg) {
+        let (ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. }) = message else {
+            return;
+        };
+        let more = self.state.windows().taken(self.channel.into(), data.len());
+        if let Some(more) = more {
+            self.handle.grow_window(self.channel, more);
+        }
+    }
+}
+
+impl Drop for Credit {
+    fn drop(&mut self) {
+        self.state.windows().close(self.channel.into());
+    }
+}
+
 /// A session channel on which nothing runs yet.
 #[derive(Debug)]
 pub(super) struct WaitingChannel {
     pub(super) read: ChannelReadHalf,
     pub(super) write: ChannelWriteHalf<Msg>,
+    pub(super) credit: Credit,
     pub(super) open: OpenChannel,
 }
 
 impl WaitingChannel {
     /// Throws away what has arrived: unread, it would stop the whole connection.
     pub(super) fn discard_unread(&mut self) {
-        while let Some(Some(_)) = self.read.wait().now_or_never() {}
+        while let Some(Some(message)) = self.read.wait().now_or_never() {
+            self.credit.taken(&message);
+        }
     }
 }
 
@@ -154,11 +196,17 @@ pub(super) async fn run(
     closed: CancellationToken,
     waiting: WaitingChannel,
 ) {
-    let WaitingChannel { read, write, open } = waiting;
+    let WaitingChannel {
+        read,
+        write,
+        credit,
+        open,
+    } = waiting;
     let channel = write.id().into();
     let half = Arc::new(write);
     let inbound = ChannelInbound {
         half: read,
+        credit,
         state: Arc::clone(&state),
         closed: closed.clone(),
     };

@@ -2,16 +2,14 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 use tokio::sync::watch;
 
+use super::layer::{About, Layer};
 use super::{
-    Bucket, ByteRange, Capabilities, Checksum, CompletedPart, ETag, ListPage, ListQuery, Location,
-    NewObject, ObjectBody, ObjectMeta, ObjectStore, Operation, PartNumber, Precondition, Result,
-    SharedStore, StorageError, StorageErrorKind, Stored, UploadId,
+    Capabilities, ObjectBody, Operation, Result, SharedStore, StorageError, StorageErrorKind,
 };
 
 /// Passes every call on, except those it was told to spoil.
@@ -93,15 +91,21 @@ impl Failing {
         })
     }
 
-    async fn played<T: Send>(
+    /// Makes a call that meets a fault, or none.
+    async fn played<T, F>(
         &self,
         operation: Operation,
-        call: impl Future<Output = Result<T>> + Send,
-    ) -> Result<T> {
-        match self.due(operation) {
+        due: Option<Fault>,
+        run: impl Fn(SharedStore) -> F + Send,
+    ) -> Result<T>
+    where
+        T: Send,
+        F: Future<Output = Result<T>> + Send,
+    {
+        match due {
             Some(Fault::Fail(kind)) => Err(scripted(operation, kind)),
             Some(Fault::LandThenLose) => {
-                call.await?;
+                run(self.inner.clone()).await?;
                 let kind = if operation.commits() {
                     StorageErrorKind::OutcomeUnknown
                 } else {
@@ -111,13 +115,13 @@ impl Failing {
             }
             Some(Fault::Hold(gate)) => {
                 gate.pass().await;
-                call.await
+                run(self.inner.clone()).await
             }
             Some(Fault::HoldThenFail(gate, kind)) => {
                 gate.pass().await;
                 Err(scripted(operation, kind))
             }
-            Some(Fault::CutBodyAfter(_)) | None => call.await,
+            Some(Fault::CutBodyAfter(_)) | None => run(self.inner.clone()).await,
         }
     }
 }
@@ -158,143 +162,32 @@ impl Gate {
     }
 }
 
-#[async_trait]
-impl ObjectStore for Failing {
-    async fn head(&self, location: &Location) -> Result<ObjectMeta> {
-        self.played(Operation::Head, self.inner.head(location))
-            .await
+impl Layer for Failing {
+    async fn around<T, F, R>(&self, about: About<'_>, run: R) -> Result<T>
+    where
+        T: Send,
+        F: Future<Output = Result<T>> + Send,
+        R: Fn(SharedStore) -> F + Send + Sync,
+    {
+        let due = self.due(about.operation);
+        self.played(about.operation, due, run).await
     }
 
-    async fn get(
-        &self,
-        location: &Location,
-        range: Option<ByteRange>,
-        etag: Option<&ETag>,
-    ) -> Result<ObjectBody> {
-        let call = self.inner.get(location, range, etag);
-        match self.due(Operation::Get) {
-            Some(Fault::Fail(kind)) => Err(scripted(Operation::Get, kind)),
-            Some(Fault::LandThenLose) => {
-                drop(call.await?);
-                Err(scripted(Operation::Get, StorageErrorKind::Unavailable))
-            }
-            Some(Fault::CutBodyAfter(bytes)) => {
-                let mut body = call.await?;
-                body.frames = cut(body.frames, bytes);
-                Ok(body)
-            }
-            Some(Fault::Hold(gate)) => {
-                gate.pass().await;
-                call.await
-            }
-            Some(Fault::HoldThenFail(gate, kind)) => {
-                gate.pass().await;
-                Err(scripted(Operation::Get, kind))
-            }
-            None => call.await,
+    async fn around_get<F, R>(&self, about: About<'_>, run: R) -> Result<ObjectBody>
+    where
+        F: Future<Output = Result<ObjectBody>> + Send,
+        R: Fn(SharedStore) -> F + Send + Sync,
+    {
+        let due = self.due(about.operation);
+        let cut_after = match &due {
+            Some(Fault::CutBodyAfter(bytes)) => Some(*bytes),
+            _ => None,
+        };
+        let mut body = self.played(about.operation, due, run).await?;
+        if let Some(bytes) = cut_after {
+            body.frames = cut(body.frames, bytes);
         }
-    }
-
-    async fn list(&self, bucket: &Bucket, query: &ListQuery) -> Result<ListPage> {
-        self.played(Operation::List, self.inner.list(bucket, query))
-            .await
-    }
-
-    async fn put(
-        &self,
-        location: &Location,
-        payload: Bytes,
-        checksum: Checksum,
-        object: &NewObject,
-        condition: &Precondition,
-    ) -> Result<Stored> {
-        let call = self
-            .inner
-            .put(location, payload, checksum, object, condition);
-        self.played(Operation::Put, call).await
-    }
-
-    async fn copy(
-        &self,
-        source: &Location,
-        source_etag: &ETag,
-        target: &Location,
-        object: &NewObject,
-        condition: &Precondition,
-    ) -> Result<Stored> {
-        let call = self
-            .inner
-            .copy(source, source_etag, target, object, condition);
-        self.played(Operation::Copy, call).await
-    }
-
-    async fn delete(&self, location: &Location, etag: Option<&ETag>) -> Result<()> {
-        self.played(Operation::Delete, self.inner.delete(location, etag))
-            .await
-    }
-
-    async fn create(&self, location: &Location, object: &NewObject) -> Result<UploadId> {
-        self.played(Operation::Create, self.inner.create(location, object))
-            .await
-    }
-
-    async fn part(
-        &self,
-        location: &Location,
-        upload: &UploadId,
-        number: PartNumber,
-        offset: u64,
-        payload: Bytes,
-        checksum: Checksum,
-    ) -> Result<CompletedPart> {
-        let call = self
-            .inner
-            .part(location, upload, number, offset, payload, checksum);
-        self.played(Operation::Part, call).await
-    }
-
-    async fn part_copy(
-        &self,
-        location: &Location,
-        upload: &UploadId,
-        number: PartNumber,
-        source: &Location,
-        source_etag: &ETag,
-        range: ByteRange,
-    ) -> Result<CompletedPart> {
-        let call = self
-            .inner
-            .part_copy(location, upload, number, source, source_etag, range);
-        self.played(Operation::PartCopy, call).await
-    }
-
-    async fn parts(&self, location: &Location, upload: &UploadId) -> Result<Vec<CompletedPart>> {
-        self.played(Operation::Parts, self.inner.parts(location, upload))
-            .await
-    }
-
-    async fn complete(
-        &self,
-        location: &Location,
-        upload: &UploadId,
-        parts: &[CompletedPart],
-        checksum: Option<Checksum>,
-        condition: &Precondition,
-    ) -> Result<Stored> {
-        let call = self
-            .inner
-            .complete(location, upload, parts, checksum, condition);
-        self.played(Operation::Complete, call).await
-    }
-
-    async fn abort(&self, location: &Location, upload: &UploadId) -> Result<()> {
-        self.played(Operation::Abort, self.inner.abort(location, upload))
-            .await
-    }
-
-    async fn check_bucket(&self, bucket: &Bucket) -> Result<()> {
-        self.played(Operation::CheckBucket, self.inner.check_bucket(bucket))
-            .await
+        Ok(body)
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -331,8 +224,11 @@ fn cut(frames: BoxStream<'static, Result<Bytes>>, bytes: u64) -> BoxStream<'stat
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::Key;
     use crate::storage::memory::MemoryStore;
+    use crate::storage::{
+        Bucket, Checksum, GetObject, Key, Location, NewObject, Nonce, ObjectStore as _,
+        Precondition, PutObject, Stored,
+    };
 
     fn place() -> Location {
         Location {
@@ -343,11 +239,13 @@ mod tests {
 
     async fn put(store: &Failing, text: &'static [u8]) -> Result<Stored> {
         let checksum = Checksum(crc_fast::crc64_nvme(text));
-        let object = NewObject::default();
-        let payload = Bytes::from_static(text);
-        store
-            .put(&place(), payload, checksum, &object, &Precondition::None)
-            .await
+        let object = NewObject::new(Nonce::new().unwrap());
+        let put = PutObject {
+            object: &object,
+            checksum,
+            condition: &Precondition::None,
+        };
+        store.put(&place(), Bytes::from_static(text), put).await
     }
 
     fn store() -> (Arc<MemoryStore>, Failing) {
@@ -383,7 +281,7 @@ mod tests {
         let (_, failing) = store();
         put(&failing, b"0123456789").await.unwrap();
         failing.spoil(Operation::Get, 1, Fault::CutBodyAfter(4));
-        let body = failing.get(&place(), None, None).await.unwrap();
+        let body = failing.get(&place(), GetObject::default()).await.unwrap();
         let frames: Vec<_> = body.frames.collect().await;
         assert_eq!(frames[0].as_ref().unwrap(), "0123");
         assert!(frames[1].is_err() && frames.len() == 2);

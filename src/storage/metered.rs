@@ -4,14 +4,8 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
-use bytes::Bytes;
-
-use super::{
-    Bucket, ByteRange, Capabilities, Checksum, CompletedPart, ETag, ListPage, ListQuery, Location,
-    NewObject, ObjectBody, ObjectMeta, ObjectStore, Operation, PartNumber, Precondition, Result,
-    SharedStore, StorageErrorKind, Stored, UploadId,
-};
+use super::layer::{About, Layer};
+use super::{Capabilities, Operation, Result, SharedStore, StorageErrorKind};
 use crate::clock::Clock;
 
 /// Is told of every call when it ends. Called on the caller's task: counts, and does not wait.
@@ -75,24 +69,31 @@ impl Metered {
             observer,
         }
     }
+}
 
-    async fn timed<T>(
-        &self,
-        operation: Operation,
-        call: impl Future<Output = Result<T>> + Send,
-    ) -> Result<T> {
+impl Layer for Metered {
+    async fn around<T, F, R>(&self, about: About<'_>, run: R) -> Result<T>
+    where
+        T: Send,
+        F: Future<Output = Result<T>> + Send,
+        R: Fn(SharedStore) -> F + Send + Sync,
+    {
         let mut under_way = UnderWay {
             store: self,
-            operation,
+            operation: about.operation,
             outcome: Outcome::Cancelled,
             begun: self.clock.now(),
         };
-        let result = call.await;
+        let result = run(self.inner.clone()).await;
         under_way.outcome = match &result {
             Ok(_) => Outcome::Done,
             Err(error) => Outcome::Failed(error.kind),
         };
         result
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
     }
 }
 
@@ -113,129 +114,6 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-#[async_trait]
-impl ObjectStore for Metered {
-    async fn head(&self, location: &Location) -> Result<ObjectMeta> {
-        self.timed(Operation::Head, self.inner.head(location)).await
-    }
-
-    async fn get(
-        &self,
-        location: &Location,
-        range: Option<ByteRange>,
-        etag: Option<&ETag>,
-    ) -> Result<ObjectBody> {
-        let call = self.inner.get(location, range, etag);
-        self.timed(Operation::Get, call).await
-    }
-
-    async fn list(&self, bucket: &Bucket, query: &ListQuery) -> Result<ListPage> {
-        self.timed(Operation::List, self.inner.list(bucket, query))
-            .await
-    }
-
-    async fn put(
-        &self,
-        location: &Location,
-        payload: Bytes,
-        checksum: Checksum,
-        object: &NewObject,
-        condition: &Precondition,
-    ) -> Result<Stored> {
-        let call = self
-            .inner
-            .put(location, payload, checksum, object, condition);
-        self.timed(Operation::Put, call).await
-    }
-
-    async fn copy(
-        &self,
-        source: &Location,
-        source_etag: &ETag,
-        target: &Location,
-        object: &NewObject,
-        condition: &Precondition,
-    ) -> Result<Stored> {
-        let call = self
-            .inner
-            .copy(source, source_etag, target, object, condition);
-        self.timed(Operation::Copy, call).await
-    }
-
-    async fn delete(&self, location: &Location, etag: Option<&ETag>) -> Result<()> {
-        self.timed(Operation::Delete, self.inner.delete(location, etag))
-            .await
-    }
-
-    async fn create(&self, location: &Location, object: &NewObject) -> Result<UploadId> {
-        self.timed(Operation::Create, self.inner.create(location, object))
-            .await
-    }
-
-    async fn part(
-        &self,
-        location: &Location,
-        upload: &UploadId,
-        number: PartNumber,
-        offset: u64,
-        payload: Bytes,
-        checksum: Checksum,
-    ) -> Result<CompletedPart> {
-        let call = self
-            .inner
-            .part(location, upload, number, offset, payload, checksum);
-        self.timed(Operation::Part, call).await
-    }
-
-    async fn part_copy(
-        &self,
-        location: &Location,
-        upload: &UploadId,
-        number: PartNumber,
-        source: &Location,
-        source_etag: &ETag,
-        range: ByteRange,
-    ) -> Result<CompletedPart> {
-        let call = self
-            .inner
-            .part_copy(location, upload, number, source, source_etag, range);
-        self.timed(Operation::PartCopy, call).await
-    }
-
-    async fn parts(&self, location: &Location, upload: &UploadId) -> Result<Vec<CompletedPart>> {
-        self.timed(Operation::Parts, self.inner.parts(location, upload))
-            .await
-    }
-
-    async fn complete(
-        &self,
-        location: &Location,
-        upload: &UploadId,
-        parts: &[CompletedPart],
-        checksum: Option<Checksum>,
-        condition: &Precondition,
-    ) -> Result<Stored> {
-        let call = self
-            .inner
-            .complete(location, upload, parts, checksum, condition);
-        self.timed(Operation::Complete, call).await
-    }
-
-    async fn abort(&self, location: &Location, upload: &UploadId) -> Result<()> {
-        self.timed(Operation::Abort, self.inner.abort(location, upload))
-            .await
-    }
-
-    async fn check_bucket(&self, bucket: &Bucket) -> Result<()> {
-        self.timed(Operation::CheckBucket, self.inner.check_bucket(bucket))
-            .await
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
@@ -244,6 +122,7 @@ mod tests {
     use crate::clock::SystemClock;
     use crate::storage::failing::{Failing, Fault, Gate};
     use crate::storage::memory::MemoryStore;
+    use crate::storage::{Bucket, ObjectStore as _};
 
     #[derive(Debug, Default)]
     struct Seen(Mutex<Vec<(Operation, Outcome)>>);

@@ -1,10 +1,11 @@
-//! OBJECT STORAGE, in S3's words: one trait, its S3 client, a memory double and decorators.
+//! OBJECT STORAGE, in S3's words: one trait, its S3 client, a memory double and what stands before
+//! a store.
 //!
 //! One [`ObjectStore`] value stands for one set of credentials. Errors are told apart by what they
 //! mean for the caller ([`StorageErrorKind`]). Calls that *commit* ([`ObjectStore::put`],
 //! [`ObjectStore::complete`], [`ObjectStore::copy`]) are sent once: when their answer is lost the
-//! error is [`StorageErrorKind::OutcomeUnknown`] and the caller compares the nonce it put into
-//! [`NewObject::metadata`]. Everything else may be retried by the implementation.
+//! error is [`StorageErrorKind::OutcomeUnknown`] and the caller compares [`NewObject::nonce`] with
+//! [`ObjectMeta::nonce`]. Everything else may be retried by the implementation.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -14,19 +15,26 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
+pub use self::calls::{
+    CompleteUpload, CopyObject, GetObject, PutObject, UploadPart, UploadPartCopy, Version,
+};
 pub use self::error::{StorageError, StorageErrorKind};
 pub use self::location::{Bucket, Key, Location, NameError};
+pub use self::nonce::{NoRandomness, Nonce, Nonces};
 pub use self::operation::Operation;
 pub use self::part_layout::{PartLayout, PartPlace};
 
 pub(crate) mod aws;
+mod calls;
 mod causes;
 pub mod credentials;
 mod error;
 pub mod failing;
+pub mod layer;
 mod location;
 pub mod memory;
 pub mod metered;
+mod nonce;
 mod operation;
 mod part_layout;
 pub mod probe;
@@ -43,39 +51,19 @@ pub trait ObjectStore: Debug + Send + Sync + 'static {
     /// Returns what is known of an object without its bytes.
     async fn head(&self, location: &Location) -> Result<ObjectMeta>;
 
-    /// Opens an object's bytes from `range.start`; `etag` pins the version (`If-Match`).
+    /// Opens an object's bytes from the range's start.
     ///
     /// An empty object answers a range with [`StorageErrorKind::RangeNotSatisfiable`], as S3 does.
-    async fn get(
-        &self,
-        location: &Location,
-        range: Option<ByteRange>,
-        etag: Option<&ETag>,
-    ) -> Result<ObjectBody>;
+    async fn get(&self, location: &Location, get: GetObject<'_>) -> Result<ObjectBody>;
 
     /// Returns one page of names below `prefix`, in UTF-8 byte order where the store keeps it.
     async fn list(&self, bucket: &Bucket, query: &ListQuery) -> Result<ListPage>;
 
     /// Writes a whole object at once. A commit: sent once.
-    async fn put(
-        &self,
-        location: &Location,
-        payload: Bytes,
-        checksum: Checksum,
-        object: &NewObject,
-        condition: &Precondition,
-    ) -> Result<Stored>;
+    async fn put(&self, location: &Location, payload: Bytes, put: PutObject<'_>) -> Result<Stored>;
 
-    /// Copies an object of at most 5 GiB inside the store, on condition that the source is still
-    /// `source_etag`. Metadata is replaced by `object`. A commit: sent once.
-    async fn copy(
-        &self,
-        source: &Location,
-        source_etag: &ETag,
-        target: &Location,
-        object: &NewObject,
-        condition: &Precondition,
-    ) -> Result<Stored>;
+    /// Copies an object of at most 5 GiB inside the store. A commit: sent once.
+    async fn copy(&self, target: &Location, copy: CopyObject<'_>) -> Result<Stored>;
 
     /// Removes an object; removing what is not there succeeds, unless `etag` is given.
     async fn delete(&self, location: &Location, etag: Option<&ETag>) -> Result<()>;
@@ -83,40 +71,26 @@ pub trait ObjectStore: Debug + Send + Sync + 'static {
     /// Begins a multipart upload whose parts carry CRC-64/NVME checksums.
     async fn create(&self, location: &Location, object: &NewObject) -> Result<UploadId>;
 
-    /// Uploads one part. `offset` is where its first byte stands in the object.
+    /// Uploads one part.
     async fn part(
         &self,
         location: &Location,
-        upload: &UploadId,
-        number: PartNumber,
-        offset: u64,
         payload: Bytes,
-        checksum: Checksum,
+        part: UploadPart<'_>,
     ) -> Result<CompletedPart>;
 
-    /// Fills one part from a range of an existing object that is still `source_etag`.
+    /// Fills one part from a range of an existing object.
     async fn part_copy(
         &self,
         location: &Location,
-        upload: &UploadId,
-        number: PartNumber,
-        source: &Location,
-        source_etag: &ETag,
-        range: ByteRange,
+        part: UploadPartCopy<'_>,
     ) -> Result<CompletedPart>;
 
     /// Returns the parts that an unfinished upload holds.
     async fn parts(&self, location: &Location, upload: &UploadId) -> Result<Vec<CompletedPart>>;
 
-    /// Makes the object out of its parts, numbered from 1 without gaps. A commit: sent once.
-    async fn complete(
-        &self,
-        location: &Location,
-        upload: &UploadId,
-        parts: &[CompletedPart],
-        checksum: Option<Checksum>,
-        condition: &Precondition,
-    ) -> Result<Stored>;
+    /// Makes the object out of its parts. A commit: sent once.
+    async fn complete(&self, location: &Location, complete: CompleteUpload<'_>) -> Result<Stored>;
 
     /// Ends an upload and frees its parts; an upload that is gone is a success.
     async fn abort(&self, location: &Location, upload: &UploadId) -> Result<()>;
@@ -185,6 +159,12 @@ impl ObjectMeta {
             .find(|(n, _)| &**n == name)
             .map(|(_, v)| &**v)
     }
+
+    /// Returns the nonce it was written with; objects of others have none.
+    #[must_use]
+    pub fn nonce(&self) -> Option<Nonce> {
+        Nonce::parse(self.metadata(Nonce::NAME)?)
+    }
 }
 
 /// An object's bytes on their way.
@@ -204,10 +184,42 @@ impl Debug for ObjectBody {
 }
 
 /// What a new object is to carry. Storage class and encryption are the store's settings.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewObject {
     pub content_type: Option<Box<str>>,
+    /// Beside the nonce.
     pub metadata: Vec<(Box<str>, Box<str>)>,
+    /// Tells this write from every other, once it is stored.
+    pub nonce: Nonce,
+}
+
+impl NewObject {
+    #[must_use]
+    pub const fn new(nonce: Nonce) -> Self {
+        Self {
+            content_type: None,
+            metadata: Vec::new(),
+            nonce,
+        }
+    }
+
+    /// Describes a copy of an object: the same but for the nonce.
+    #[must_use]
+    pub fn like(meta: &ObjectMeta, nonce: Nonce) -> Self {
+        let mut metadata = meta.metadata.clone();
+        metadata.retain(|(name, _)| &**name != Nonce::NAME);
+        Self {
+            content_type: meta.content_type.clone(),
+            metadata,
+            nonce,
+        }
+    }
+
+    /// Returns the metadata to be stored, the nonce included.
+    fn all_metadata(&self) -> impl Iterator<Item = (Box<str>, Box<str>)> {
+        let nonce = (Nonce::NAME.into(), self.nonce.to_string().into());
+        self.metadata.iter().cloned().chain([nonce])
+    }
 }
 
 /// On what condition a commit may change the key.

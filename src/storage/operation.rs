@@ -72,4 +72,24 @@ impl Operation {
             | Self::CheckBucket => false,
         }
     }
+
+    /// Says whether a refusal has no body, so that it does not say why: S3 answers a bare 400 to
+    /// a HEAD with expired credentials.
+    #[must_use]
+    pub const fn answers_bare(self) -> bool {
+        match self {
+            Self::Head | Self::CheckBucket => true,
+            Self::Get
+            | Self::List
+            | Self::Put
+            | Self::Copy
+            | Self::Delete
+            | Self::Create
+            | Self::Part
+            | Self::PartCopy
+            | Self::Parts
+            | Self::Complete
+            | Self::Abort => false,
+        }
+    }
 }

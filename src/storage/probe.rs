@@ -9,9 +9,10 @@ use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 
 use super::{
-    Bucket, ByteRange, Capabilities, Checksum, CompletedPart, ETag, Key, ListCursor, ListQuery,
-    Location, NewObject, PartNumber, Precondition, Result, SharedStore, StorageError,
-    StorageErrorKind as Kind, Stored, UploadId,
+    Bucket, ByteRange, Capabilities, Checksum, CompleteUpload, CopyObject, ETag, GetObject, Key,
+    ListCursor, ListQuery, Location, NewObject, Nonce, PartNumber, Precondition, PutObject, Result,
+    SharedStore, StorageError, StorageErrorKind as Kind, Stored, UploadId, UploadPart,
+    UploadPartCopy, Version,
 };
 
 /// Tries a store out.
@@ -219,23 +220,35 @@ impl Probe {
         let payload = Bytes::from_static(b"checked");
         let sum = Checksum::of(&payload);
         let damaged = Checksum(!sum.0);
-        let new = NewObject::default();
-        let put = |location, sum| {
-            let store = &self.checked;
-            store.put(location, payload.clone(), sum, &new, &Precondition::None)
+        let new = new_object()?;
+        let put = |location, checksum| {
+            let put = PutObject {
+                object: &new,
+                checksum,
+                condition: &Precondition::None,
+            };
+            self.checked.put(location, payload.clone(), put)
         };
         let put_right = put(&right, sum).await;
         let put_wrong = put(&wrong, damaged).await;
         let upload = self.begin(&self.checked, &right).await?;
-        let part = |sum| {
-            let (store, number) = (&self.checked, PartNumber(1));
-            store.part(&right, &upload, number, 0, payload.clone(), sum)
+        let part = |checksum| {
+            let part = UploadPart {
+                upload: &upload,
+                number: PartNumber(1),
+                checksum,
+            };
+            self.checked.part(&right, payload.clone(), part)
         };
         let part_wrong = part(damaged).await;
         let parts = [part(sum).await?];
-        let complete =
-            self.checked
-                .complete(&right, &upload, &parts, Some(sum), &Precondition::None);
+        let complete = CompleteUpload {
+            upload: &upload,
+            parts: &parts,
+            checksum: Some(sum),
+            condition: &Precondition::None,
+        };
+        let complete = self.checked.complete(&right, complete);
         Ok(all([
             fulfilled(put_right),
             noticed(put_wrong),
@@ -247,9 +260,17 @@ impl Probe {
     async fn pinned_read(&self) -> Result<Finding> {
         let location = self.at("read")?;
         let stored = self.put(&location, "1", &Precondition::None).await?;
-        let another = self.plain.get(&location, None, Some(&another_etag())).await;
-        let itself = self.plain.get(&location, None, Some(&stored.etag)).await;
-        Ok(all([turned_away(another), fulfilled(itself)]))
+        let pinned = async |etag: &ETag| {
+            let get = GetObject {
+                range: None,
+                etag: Some(etag),
+            };
+            self.plain.get(&location, get).await
+        };
+        Ok(all([
+            turned_away(pinned(&another_etag()).await),
+            fulfilled(pinned(&stored.etag).await),
+        ]))
     }
 
     async fn pinned_copy(&self) -> Result<Finding> {
@@ -269,18 +290,27 @@ impl Probe {
             .put(&source, bytes.clone(), &Precondition::None)
             .await?;
         let upload = self.begin(&self.plain, &target).await?;
-        let (store, etag) = (&self.plain, &stored.etag);
-        let range = ByteRange { start: 3, end: 103 };
-        let part = store.part_copy(&target, &upload, PartNumber(1), &source, etag, range);
-        let part = match part.await {
+        let part = UploadPartCopy {
+            upload: &upload,
+            number: PartNumber(1),
+            source: Version {
+                location: &source,
+                etag: &stored.etag,
+            },
+            range: ByteRange { start: 3, end: 103 },
+        };
+        let part = match self.plain.part_copy(&target, part).await {
             Ok(part) => part,
             Err(error) => return Ok(fulfilled::<()>(Err(error))),
         };
-        let parts = [part];
-        store
-            .complete(&target, &upload, &parts, None, &Precondition::None)
-            .await?;
-        let body = store.get(&target, None, None).await?;
+        let complete = CompleteUpload {
+            upload: &upload,
+            parts: &[part],
+            checksum: None,
+            condition: &Precondition::None,
+        };
+        self.plain.complete(&target, complete).await?;
+        let body = self.plain.get(&target, GetObject::default()).await?;
         let frames: Vec<Bytes> = body.frames.try_collect().await?;
         let copied = frames.concat();
         let same = bytes.get(3..103).is_some_and(|wanted| copied == wanted);
@@ -337,10 +367,12 @@ impl Probe {
         condition: &Precondition,
     ) -> Result<Stored> {
         let payload = payload.into();
-        let checksum = Checksum::of(&payload);
-        let new = NewObject::default();
-        let put = self.plain.put(location, payload, checksum, &new, condition);
-        put.await
+        let put = PutObject {
+            object: &new_object()?,
+            checksum: Checksum::of(&payload),
+            condition,
+        };
+        self.plain.put(location, payload, put).await
     }
 
     async fn copy(
@@ -350,13 +382,19 @@ impl Probe {
         target: &Location,
         condition: &Precondition,
     ) -> Result<Stored> {
-        let new = NewObject::default();
-        let copy = self.plain.copy(source, etag, target, &new, condition);
-        copy.await
+        let copy = CopyObject {
+            source: Version {
+                location: source,
+                etag,
+            },
+            object: &new_object()?,
+            condition,
+        };
+        self.plain.copy(target, copy).await
     }
 
     async fn begin(&self, store: &SharedStore, location: &Location) -> Result<UploadId> {
-        let upload = store.create(location, &NewObject::default()).await?;
+        let upload = store.create(location, &new_object()?).await?;
         let trace = (location.clone(), upload.clone());
         self.traces().uploads.push(trace);
         Ok(upload)
@@ -370,13 +408,19 @@ impl Probe {
     ) -> Result<Result<Stored>> {
         let upload = self.begin(&self.plain, location).await?;
         let payload = Bytes::from_static(b"part");
-        let checksum = Checksum::of(&payload);
-        let (store, number) = (&self.plain, PartNumber(1));
-        let part = store.part(location, &upload, number, 0, payload, checksum);
-        let parts: [CompletedPart; 1] = [part.await?];
-        Ok(store
-            .complete(location, &upload, &parts, None, condition)
-            .await)
+        let part = UploadPart {
+            upload: &upload,
+            number: PartNumber(1),
+            checksum: Checksum::of(&payload),
+        };
+        let part = self.plain.part(location, payload, part).await?;
+        let complete = CompleteUpload {
+            upload: &upload,
+            parts: &[part],
+            checksum: None,
+            condition,
+        };
+        Ok(self.plain.complete(location, complete).await)
     }
 
     fn traces(&self) -> MutexGuard<'_, Traces> {
@@ -435,6 +479,10 @@ fn all<const N: usize>(findings: [Finding; N]) -> Finding {
     };
     let worst = findings.into_iter().max_by_key(weight);
     worst.unwrap_or(Finding::Honoured)
+}
+
+fn new_object() -> Result<NewObject> {
+    Ok(NewObject::new(Nonce::new()?))
 }
 
 fn another_etag() -> ETag {

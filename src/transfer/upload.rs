@@ -134,10 +134,10 @@ impl Upload {
         self.filling.len()
     }
 
-    /// Says whether any part has left.
+    /// Returns how much memory they have.
     #[must_use]
-    pub fn has_shipped(&self) -> bool {
-        !self.shipped.is_empty()
+    pub fn filling_bytes(&self) -> u64 {
+        self.filling.values().map(|part| part.slot.len()).sum()
     }
 
     /// Copies a write's bytes to their places, from `consumed` on; call again with the same
@@ -210,6 +210,19 @@ impl Upload {
             enough: step.unwrap_or(place.bytes),
             whole: place.bytes,
         }
+    }
+
+    /// Returns the part that holds the byte at `offset`.
+    #[must_use]
+    pub fn place_at(&self, offset: u64) -> Option<PartPlace> {
+        self.layout.part_at(offset)
+    }
+
+    /// Notes that a part comes from elsewhere, up to `end`.
+    pub fn leave_out(&mut self, number: PartNumber, end: u64) {
+        self.filling.remove(&number);
+        self.shipped.insert(number);
+        self.end = self.end.max(end);
     }
 
     /// Says whether a part could leave.

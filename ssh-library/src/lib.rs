@@ -12,6 +12,8 @@
 
 include!(concat!(env!("OUT_DIR"), "/russh/src/lib_inner.rs"));
 
+mod buffers;
+mod credit;
 mod exponent;
 /// The host keys of a server.
 pub mod host_keys;

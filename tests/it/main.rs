@@ -42,6 +42,7 @@ mod probe;
 mod roles_external;
 mod session;
 mod session_calls;
+mod session_commits;
 mod session_pipelined;
 mod session_reads;
 mod session_writes;

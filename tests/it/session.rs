@@ -451,14 +451,16 @@ pub(crate) fn failing() -> (Arc<Failing>, Arc<MemoryStore>) {
 
 /// Puts an object as another program would.
 pub(crate) async fn plant(store: &Arc<MemoryStore>, key: &str, content: &[u8]) {
-    use portcullis::storage::{Checksum, NewObject, ObjectStore as _, Precondition};
-    let checksum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, content);
-    let (payload, object) = (Bytes::copy_from_slice(content), NewObject::default());
-    let (location, condition) = (at(key), Precondition::None);
-    store
-        .put(&location, payload, Checksum(checksum), &object, &condition)
-        .await
-        .unwrap();
+    use portcullis::storage::{
+        Checksum, NewObject, Nonce, ObjectStore as _, Precondition, PutObject,
+    };
+    let put = PutObject {
+        object: &NewObject::new(Nonce::new().unwrap()),
+        checksum: Checksum::of(content),
+        condition: &Precondition::None,
+    };
+    let payload = Bytes::copy_from_slice(content);
+    store.put(&at(key), payload, put).await.unwrap();
 }
 
 #[tokio::test]

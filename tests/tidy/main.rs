@@ -127,6 +127,7 @@ const PURE: &[&str] = &[
     "src/auth/keys.rs",
     "src/ssh/places.rs",
     "src/ssh/proxy.rs",
+    "src/ssh/window.rs",
 ];
 
 const IMPURE: &[&str] = &[

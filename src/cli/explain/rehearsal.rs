@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::reaper::Reaper;
 use crate::session::{self, Environment, Gone, Inbound, Outbound, Seats};
 use crate::storage::memory::MemoryStore;
-use crate::storage::{Key, Location, SharedStore};
+use crate::storage::{Key, Location, Nonces, SharedStore};
 use crate::vfs::{Place, VirtualPath};
 
 /// What came of it.
@@ -97,6 +97,7 @@ async fn serve(user: &Arc<UserConfig>, store: SharedStore, inbound: FromUs, outb
         limits,
         metrics,
         clock: Arc::new(SystemClock),
+        nonces: Nonces::default(),
         drain: CancellationToken::new(),
     };
     let source = IpAddr::V4(Ipv4Addr::LOCALHOST);

@@ -9,16 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 
 use crate::clock::Clock;
 use crate::limits::{RENEWAL_GUESS_PAUSE, RENEWAL_LEAD, RENEWAL_PAUSE};
 use crate::refusal::{Refusal, Verdict};
-use crate::storage::{
-    Bucket, ByteRange, Capabilities, Checksum, CompletedPart, ETag, ListPage, ListQuery, Location,
-    NewObject, ObjectBody, ObjectMeta, ObjectStore, PartNumber, Precondition, Result, SharedStore,
-    StorageError, StorageErrorKind, Stored, UploadId,
-};
+use crate::storage::layer::{About, Layer};
+use crate::storage::{Capabilities, Result, SharedStore, StorageError, StorageErrorKind};
 
 /// Gets new credentials, in the form of a store that uses them.
 #[async_trait]
@@ -79,33 +75,6 @@ impl Renewed {
             clock,
             state: Mutex::new(State { held, failed: None }),
             turn: tokio::sync::Mutex::default(),
-        }
-    }
-
-    /// Makes a call, and again if S3 says that the credentials have ended.
-    ///
-    /// `bare`: the call's refusals have no body, so they do not say why. S3 answers 400 to a HEAD
-    /// with expired credentials.
-    async fn through<T, F>(&self, bare: bool, call: impl Fn(SharedStore) -> F + Send) -> Result<T>
-    where
-        T: Send,
-        F: Future<Output = Result<T>> + Send,
-    {
-        let held = self.usable().await?;
-        let (error, pause) = match call(held.store.clone()).await {
-            // The first ones may have been taken back at once; new ones as well is no accident.
-            Err(error) if error.kind == StorageErrorKind::Expired && held.number == 0 => {
-                (error, Duration::ZERO)
-            }
-            Err(error) if error.kind == StorageErrorKind::Expired => (error, RENEWAL_PAUSE),
-            Err(error) if bare && error.kind == StorageErrorKind::RefusedBare => {
-                (error, RENEWAL_GUESS_PAUSE)
-            }
-            outcome => return outcome,
-        };
-        match self.after(&held, pause).await {
-            Some(store) => call(store).await,
-            None => Err(error),
         }
     }
 
@@ -186,6 +155,38 @@ impl Renewed {
     }
 }
 
+impl Layer for Renewed {
+    /// Makes a call, and again if S3 says that the credentials have ended.
+    async fn around<T, F, R>(&self, about: About<'_>, run: R) -> Result<T>
+    where
+        T: Send,
+        F: Future<Output = Result<T>> + Send,
+        R: Fn(SharedStore) -> F + Send + Sync,
+    {
+        let bare = about.operation.answers_bare();
+        let held = self.usable().await?;
+        let (error, pause) = match run(held.store.clone()).await {
+            // The first ones may have been taken back at once; new ones as well is no accident.
+            Err(error) if error.kind == StorageErrorKind::Expired && held.number == 0 => {
+                (error, Duration::ZERO)
+            }
+            Err(error) if error.kind == StorageErrorKind::Expired => (error, RENEWAL_PAUSE),
+            Err(error) if bare && error.kind == StorageErrorKind::RefusedBare => {
+                (error, RENEWAL_GUESS_PAUSE)
+            }
+            outcome => return outcome,
+        };
+        match self.after(&held, pause).await {
+            Some(store) => run(store).await,
+            None => Err(error),
+        }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.state().held.store.capabilities()
+    }
+}
+
 impl Held {
     fn new(fresh: Fresh, number: u64, now: Instant) -> Self {
         let mut random = [0];
@@ -228,146 +229,6 @@ fn expired(refusal: &Refusal) -> StorageError {
         Verdict::Unavailable => StorageErrorKind::Unavailable,
     };
     StorageError::new(kind, format!("credentials not renewed: {refusal}"))
-}
-
-#[async_trait]
-impl ObjectStore for Renewed {
-    async fn head(&self, location: &Location) -> Result<ObjectMeta> {
-        let call = |store: SharedStore| async move { store.head(location).await };
-        self.through(true, call).await
-    }
-
-    async fn get(
-        &self,
-        location: &Location,
-        range: Option<ByteRange>,
-        etag: Option<&ETag>,
-    ) -> Result<ObjectBody> {
-        let call = |store: SharedStore| async move { store.get(location, range, etag).await };
-        self.through(false, call).await
-    }
-
-    async fn list(&self, bucket: &Bucket, query: &ListQuery) -> Result<ListPage> {
-        let call = |store: SharedStore| async move { store.list(bucket, query).await };
-        self.through(false, call).await
-    }
-
-    async fn put(
-        &self,
-        location: &Location,
-        payload: Bytes,
-        checksum: Checksum,
-        object: &NewObject,
-        condition: &Precondition,
-    ) -> Result<Stored> {
-        let call = |store: SharedStore| {
-            let payload = payload.clone();
-            async move {
-                store
-                    .put(location, payload, checksum, object, condition)
-                    .await
-            }
-        };
-        self.through(false, call).await
-    }
-
-    async fn copy(
-        &self,
-        source: &Location,
-        source_etag: &ETag,
-        target: &Location,
-        object: &NewObject,
-        condition: &Precondition,
-    ) -> Result<Stored> {
-        let call = |store: SharedStore| async move {
-            store
-                .copy(source, source_etag, target, object, condition)
-                .await
-        };
-        self.through(false, call).await
-    }
-
-    async fn delete(&self, location: &Location, etag: Option<&ETag>) -> Result<()> {
-        let call = |store: SharedStore| async move { store.delete(location, etag).await };
-        self.through(false, call).await
-    }
-
-    async fn create(&self, location: &Location, object: &NewObject) -> Result<UploadId> {
-        let call = |store: SharedStore| async move { store.create(location, object).await };
-        self.through(false, call).await
-    }
-
-    async fn part(
-        &self,
-        location: &Location,
-        upload: &UploadId,
-        number: PartNumber,
-        offset: u64,
-        payload: Bytes,
-        checksum: Checksum,
-    ) -> Result<CompletedPart> {
-        let call = |store: SharedStore| {
-            let payload = payload.clone();
-            async move {
-                store
-                    .part(location, upload, number, offset, payload, checksum)
-                    .await
-            }
-        };
-        self.through(false, call).await
-    }
-
-    async fn part_copy(
-        &self,
-        location: &Location,
-        upload: &UploadId,
-        number: PartNumber,
-        source: &Location,
-        source_etag: &ETag,
-        range: ByteRange,
-    ) -> Result<CompletedPart> {
-        let call = |store: SharedStore| async move {
-            store
-                .part_copy(location, upload, number, source, source_etag, range)
-                .await
-        };
-        self.through(false, call).await
-    }
-
-    async fn parts(&self, location: &Location, upload: &UploadId) -> Result<Vec<CompletedPart>> {
-        let call = |store: SharedStore| async move { store.parts(location, upload).await };
-        self.through(false, call).await
-    }
-
-    async fn complete(
-        &self,
-        location: &Location,
-        upload: &UploadId,
-        parts: &[CompletedPart],
-        checksum: Option<Checksum>,
-        condition: &Precondition,
-    ) -> Result<Stored> {
-        let call = |store: SharedStore| async move {
-            store
-                .complete(location, upload, parts, checksum, condition)
-                .await
-        };
-        self.through(false, call).await
-    }
-
-    async fn abort(&self, location: &Location, upload: &UploadId) -> Result<()> {
-        let call = |store: SharedStore| async move { store.abort(location, upload).await };
-        self.through(false, call).await
-    }
-
-    async fn check_bucket(&self, bucket: &Bucket) -> Result<()> {
-        let call = |store: SharedStore| async move { store.check_bucket(bucket).await };
-        self.through(true, call).await
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.state().held.store.capabilities()
-    }
 }
 
 #[cfg(test)]

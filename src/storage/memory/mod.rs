@@ -14,9 +14,10 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 
 use super::{
-    Bucket, ByteRange, Capabilities, Checksum, CompletedPart, ETag, ListPage, ListQuery, Location,
-    NewObject, ObjectBody, ObjectMeta, ObjectStore, Operation, PartNumber, Precondition, Result,
-    StorageError, StorageErrorKind, Stored, UploadId,
+    Bucket, ByteRange, Capabilities, Checksum, CompleteUpload, CompletedPart, CopyObject, ETag,
+    GetObject, ListPage, ListQuery, Location, NewObject, ObjectBody, ObjectMeta, ObjectStore,
+    Operation, Precondition, PutObject, Result, StorageError, StorageErrorKind, Stored, UploadId,
+    UploadPart, UploadPartCopy,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::limits;
@@ -99,7 +100,7 @@ impl MemoryStore {
     pub fn insert(&self, location: &Location, payload: impl Into<Bytes>) -> ETag {
         let payload = payload.into();
         let etag = etag_of(&payload);
-        let object = self.new_object(payload, etag.clone(), &NewObject::default());
+        let object = self.foreign_object(payload, etag.clone());
         let mut state = self.state();
         let objects = state.buckets.entry(location.bucket.clone()).or_default();
         objects.insert(location.key.as_str().to_owned(), object);
@@ -139,20 +140,26 @@ impl MemoryStore {
     }
 
     fn new_object(&self, payload: Bytes, etag: ETag, object: &NewObject) -> Object {
-        let mut metadata: Vec<_> = object
-            .metadata
-            .iter()
-            .map(|(name, value)| (name.to_ascii_lowercase().into(), value.clone()))
+        let mut stored = self.foreign_object(payload, etag);
+        stored.meta.content_type = object.content_type.clone();
+        stored.meta.metadata = object
+            .all_metadata()
+            .map(|(name, value)| (name.to_ascii_lowercase().into(), value))
             .collect();
-        metadata.sort_unstable();
+        stored.meta.metadata.sort_unstable();
+        stored
+    }
+
+    /// Makes an object of which nothing is said.
+    fn foreign_object(&self, payload: Bytes, etag: ETag) -> Object {
         Object {
             meta: ObjectMeta {
                 size: size_of(&payload),
                 etag,
                 modified: whole_seconds(self.clock.wall()),
                 checksum: self.capabilities.checksums.then(|| Checksum::of(&payload)),
-                content_type: object.content_type.clone(),
-                metadata,
+                content_type: None,
+                metadata: Vec::new(),
             },
             payload,
         }
@@ -248,18 +255,13 @@ impl ObjectStore for MemoryStore {
         Ok(state.object(location, Operation::Head)?.meta.clone())
     }
 
-    async fn get(
-        &self,
-        location: &Location,
-        range: Option<ByteRange>,
-        etag: Option<&ETag>,
-    ) -> Result<ObjectBody> {
+    async fn get(&self, location: &Location, get: GetObject<'_>) -> Result<ObjectBody> {
         let state = self.state();
-        let object = match etag {
+        let object = match get.etag {
             Some(etag) => state.pinned(location, etag, Operation::Get)?,
             None => state.object(location, Operation::Get)?,
         };
-        let mut body = match range {
+        let mut body = match get.range {
             Some(range) => slice(&object.payload, range).ok_or_else(|| {
                 refusal(
                     (Operation::Get, location),
@@ -284,42 +286,26 @@ impl ObjectStore for MemoryStore {
         Ok(listing::page(objects, query))
     }
 
-    async fn put(
-        &self,
-        location: &Location,
-        payload: Bytes,
-        checksum: Checksum,
-        object: &NewObject,
-        condition: &Precondition,
-    ) -> Result<Stored> {
+    async fn put(&self, location: &Location, payload: Bytes, put: PutObject<'_>) -> Result<Stored> {
         let call = (Operation::Put, location);
-        self.check(checksum, &payload, call)?;
+        self.check(put.checksum, &payload, call)?;
         let etag = etag_of(&payload);
-        let object = self.new_object(own(&payload), etag, object);
-        let condition = honoured(self.capabilities.conditional_put, condition);
+        let object = self.new_object(own(&payload), etag, put.object);
+        let condition = honoured(self.capabilities.conditional_put, put.condition);
         self.state().place(call, object, condition)
     }
 
-    async fn copy(
-        &self,
-        source: &Location,
-        source_etag: &ETag,
-        target: &Location,
-        object: &NewObject,
-        condition: &Precondition,
-    ) -> Result<Stored> {
+    async fn copy(&self, target: &Location, copy: CopyObject<'_>) -> Result<Stored> {
         let call = (Operation::Copy, target);
         let mut state = self.state();
-        let payload = state
-            .pinned(source, source_etag, Operation::Copy)?
-            .payload
-            .clone();
+        let source = state.pinned(copy.source.location, copy.source.etag, Operation::Copy)?;
+        let payload = source.payload.clone();
         if size_of(&payload) > limits::COPY_BYTES_MAX {
             return Err(refusal(call, StorageErrorKind::Refused));
         }
         let etag = etag_of(&payload);
-        let object = self.new_object(payload, etag, object);
-        let condition = honoured(self.capabilities.conditional_copy, condition);
+        let object = self.new_object(payload, etag, copy.object);
+        let condition = honoured(self.capabilities.conditional_copy, copy.condition);
         state.place(call, object, condition)
     }
 
@@ -340,51 +326,37 @@ impl ObjectStore for MemoryStore {
     async fn part(
         &self,
         location: &Location,
-        upload: &UploadId,
-        number: PartNumber,
-        _offset: u64,
         payload: Bytes,
-        checksum: Checksum,
+        part: UploadPart<'_>,
     ) -> Result<CompletedPart> {
         let call = (Operation::Part, location);
-        self.check(checksum, &payload, call)?;
-        self.keep_part(call, upload, number, own(&payload))
+        self.check(part.checksum, &payload, call)?;
+        self.keep_part(call, part.upload, part.number, own(&payload))
     }
 
     async fn part_copy(
         &self,
         location: &Location,
-        upload: &UploadId,
-        number: PartNumber,
-        source: &Location,
-        source_etag: &ETag,
-        range: ByteRange,
+        part: UploadPartCopy<'_>,
     ) -> Result<CompletedPart> {
         let call = (Operation::PartCopy, location);
         let payload = {
-            let state = self.state();
-            let object = state.pinned(source, source_etag, Operation::PartCopy)?;
-            let inside = range.end <= object.meta.size;
-            slice(&object.payload, range)
+            let (state, source) = (self.state(), part.source);
+            let object = state.pinned(source.location, source.etag, Operation::PartCopy)?;
+            let inside = part.range.end <= object.meta.size;
+            slice(&object.payload, part.range)
                 .filter(|_| inside)
                 .ok_or_else(|| refusal(call, StorageErrorKind::RangeNotSatisfiable))?
         };
-        self.keep_part(call, upload, number, payload)
+        self.keep_part(call, part.upload, part.number, payload)
     }
 
     async fn parts(&self, location: &Location, upload: &UploadId) -> Result<Vec<CompletedPart>> {
         self.kept_parts(location, upload)
     }
 
-    async fn complete(
-        &self,
-        location: &Location,
-        upload: &UploadId,
-        parts: &[CompletedPart],
-        checksum: Option<Checksum>,
-        condition: &Precondition,
-    ) -> Result<Stored> {
-        self.finish_upload(location, upload, parts, checksum, condition)
+    async fn complete(&self, location: &Location, complete: CompleteUpload<'_>) -> Result<Stored> {
+        self.finish_upload(location, complete)
     }
 
     async fn abort(&self, location: &Location, upload: &UploadId) -> Result<()> {
@@ -451,7 +423,7 @@ fn own(payload: &Bytes) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::Key;
+    use crate::storage::{Key, Nonce};
 
     #[tokio::test]
     async fn what_another_client_does_is_seen() {
@@ -464,7 +436,8 @@ mod tests {
         let etag = store.insert(&at, "theirs");
         assert_eq!(store.head(&at).await.unwrap().etag, etag);
         assert_eq!(store.keys(&bucket), ["k"]);
-        let id = store.create(&at, &NewObject::default()).await.unwrap();
+        let object = NewObject::new(Nonce::new().unwrap());
+        let id = store.create(&at, &object).await.unwrap();
         assert_eq!(store.unfinished_uploads(), [(at.clone(), id.clone())]);
         store.abort(&at, &id).await.unwrap();
         assert!(store.unfinished_uploads().is_empty());

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use super::{MemoryStore, State, etag_of, honoured, refusal, size_of};
 use crate::limits;
 use crate::storage::{
-    Checksum, CompletedPart, ETag, Location, NewObject, Operation, PartNumber, Precondition,
+    Checksum, CompleteUpload, CompletedPart, ETag, Location, NewObject, Operation, PartNumber,
     Result, StorageErrorKind, Stored, UploadId,
 };
 
@@ -67,24 +67,22 @@ impl MemoryStore {
     pub(super) fn finish_upload(
         &self,
         location: &Location,
-        id: &UploadId,
-        parts: &[CompletedPart],
-        checksum: Option<Checksum>,
-        condition: &Precondition,
+        complete: CompleteUpload<'_>,
     ) -> Result<Stored> {
         let call = (Operation::Complete, location);
+        let (id, parts) = (complete.upload, complete.parts);
         let mut state = self.state();
         let upload = state.upload(call, id)?;
         let payload = self
             .assembled(upload, parts)
             .map_err(|kind| refusal(call, kind))?;
-        if let Some(checksum) = checksum {
+        if let Some(checksum) = complete.checksum {
             self.check(checksum, &payload, call)?;
         }
         let ETag(of_parts) = etag_of(&payload);
         let etag = ETag(format!("{}-{}\"", of_parts.trim_end_matches('"'), parts.len()).into());
         let object = self.new_object(payload, etag, &upload.object);
-        let condition = honoured(self.capabilities.conditional_complete, condition);
+        let condition = honoured(self.capabilities.conditional_complete, complete.condition);
         let stored = state.place(call, object, condition)?;
         state.uploads.remove(&*id.0);
         Ok(stored)

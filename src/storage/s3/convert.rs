@@ -68,9 +68,8 @@ pub(super) fn metadata_from(map: Option<&HashMap<String, String>>) -> Vec<(Box<s
 
 pub(super) fn metadata_map(object: &NewObject) -> HashMap<String, String> {
     object
-        .metadata
-        .iter()
-        .map(|(name, value)| (String::from(&**name), String::from(&**value)))
+        .all_metadata()
+        .map(|(name, value)| (name.into(), value.into()))
         .collect()
 }
 

@@ -30,9 +30,10 @@ pub use self::settings::{Credentials, Encryption, Settings, Timeouts};
 pub use super::aws::ConnectError;
 use super::aws::{self, Ground};
 use super::{
-    Bucket, ByteRange, Capabilities, Checksum, CompletedPart, ETag, Key, ListPage, ListQuery,
-    Location, NewObject, ObjectBody, ObjectMeta, ObjectStore, Operation, PartNumber, Precondition,
-    Result, StorageError, StorageErrorKind, Stored, UploadId,
+    Bucket, Capabilities, CompleteUpload, CompletedPart, CopyObject, ETag, GetObject, Key,
+    ListPage, ListQuery, Location, NewObject, ObjectBody, ObjectMeta, ObjectStore, Operation,
+    PutObject, Result, StorageError, StorageErrorKind, Stored, UploadId, UploadPart,
+    UploadPartCopy,
 };
 use crate::secret::Secret;
 use crate::tasks::spawn_tracked;
@@ -208,13 +209,8 @@ impl ObjectStore for S3Store {
         self.head_object(location).await
     }
 
-    async fn get(
-        &self,
-        location: &Location,
-        range: Option<ByteRange>,
-        etag: Option<&ETag>,
-    ) -> Result<ObjectBody> {
-        self.get_object(location, range, etag).await
+    async fn get(&self, location: &Location, get: GetObject<'_>) -> Result<ObjectBody> {
+        self.get_object(location, get).await
     }
 
     async fn list(&self, bucket: &Bucket, query: &ListQuery) -> Result<ListPage> {
@@ -231,28 +227,13 @@ impl ObjectStore for S3Store {
         })
     }
 
-    async fn put(
-        &self,
-        location: &Location,
-        payload: Bytes,
-        checksum: Checksum,
-        object: &NewObject,
-        condition: &Precondition,
-    ) -> Result<Stored> {
-        self.commit(|| self.put_object(location, payload.clone(), checksum, object, condition))
+    async fn put(&self, location: &Location, payload: Bytes, put: PutObject<'_>) -> Result<Stored> {
+        self.commit(|| self.put_object(location, payload.clone(), put))
             .await
     }
 
-    async fn copy(
-        &self,
-        source: &Location,
-        source_etag: &ETag,
-        target: &Location,
-        object: &NewObject,
-        condition: &Precondition,
-    ) -> Result<Stored> {
-        self.commit(|| self.copy_object(source, source_etag, target, object, condition))
-            .await
+    async fn copy(&self, target: &Location, copy: CopyObject<'_>) -> Result<Stored> {
+        self.commit(|| self.copy_object(target, copy)).await
     }
 
     async fn delete(&self, location: &Location, etag: Option<&ETag>) -> Result<()> {
@@ -266,42 +247,26 @@ impl ObjectStore for S3Store {
     async fn part(
         &self,
         location: &Location,
-        upload: &UploadId,
-        number: PartNumber,
-        _offset: u64,
         payload: Bytes,
-        checksum: Checksum,
+        part: UploadPart<'_>,
     ) -> Result<CompletedPart> {
-        self.upload_part(location, upload, number, payload, checksum)
-            .await
+        self.upload_part(location, payload, part).await
     }
 
     async fn part_copy(
         &self,
         location: &Location,
-        upload: &UploadId,
-        number: PartNumber,
-        source: &Location,
-        source_etag: &ETag,
-        range: ByteRange,
+        part: UploadPartCopy<'_>,
     ) -> Result<CompletedPart> {
-        self.upload_part_copy(location, upload, number, source, source_etag, range)
-            .await
+        self.upload_part_copy(location, part).await
     }
 
     async fn parts(&self, location: &Location, upload: &UploadId) -> Result<Vec<CompletedPart>> {
         self.list_parts(location, upload).await
     }
 
-    async fn complete(
-        &self,
-        location: &Location,
-        upload: &UploadId,
-        parts: &[CompletedPart],
-        checksum: Option<Checksum>,
-        condition: &Precondition,
-    ) -> Result<Stored> {
-        self.commit(|| self.complete_upload(location, upload, parts, checksum, condition))
+    async fn complete(&self, location: &Location, complete: CompleteUpload<'_>) -> Result<Stored> {
+        self.commit(|| self.complete_upload(location, complete))
             .await
     }
 

@@ -15,8 +15,9 @@ use super::loan::Loan;
 use super::{S3Store, call_on, convert};
 use crate::storage::causes::chain;
 use crate::storage::{
-    Bucket, ByteRange, Checksum, ETag, ListCursor, ListPage, ListQuery, ListedObject, Location,
-    NewObject, ObjectBody, ObjectMeta, Operation, Precondition, Result, StorageErrorKind, Stored,
+    Bucket, ByteRange, Checksum, CopyObject, ETag, GetObject, ListCursor, ListPage, ListQuery,
+    ListedObject, Location, ObjectBody, ObjectMeta, Operation, Precondition, PutObject, Result,
+    StorageErrorKind, Stored,
 };
 
 impl S3Store {
@@ -47,10 +48,10 @@ impl S3Store {
     pub(super) async fn get_object(
         &self,
         location: &Location,
-        range: Option<ByteRange>,
-        etag: Option<&ETag>,
+        get: GetObject<'_>,
     ) -> Result<ObjectBody> {
         let call = call_on(Operation::Get, location);
+        let GetObject { range, etag } = get;
         let request = self
             .client
             .get_object()
@@ -122,11 +123,14 @@ impl S3Store {
         &self,
         location: &Location,
         payload: Bytes,
-        checksum: Checksum,
-        object: &NewObject,
-        condition: &Precondition,
+        put: PutObject<'_>,
     ) -> Result<Stored> {
         let call = call_on(Operation::Put, location);
+        let PutObject {
+            object,
+            checksum,
+            condition,
+        } = put;
         let limit = self.timeouts.of_payload(payload.len());
         let (if_match, if_none_match) = condition_if(self.capabilities.conditional_put, condition);
         let loan = Loan::new(payload);
@@ -158,21 +162,23 @@ impl S3Store {
 
     pub(super) async fn copy_object(
         &self,
-        source: &Location,
-        source_etag: &ETag,
         target: &Location,
-        object: &NewObject,
-        condition: &Precondition,
+        copy: CopyObject<'_>,
     ) -> Result<Stored> {
         let call = call_on(Operation::Copy, target);
+        let CopyObject {
+            source,
+            object,
+            condition,
+        } = copy;
         let (if_match, if_none_match) = condition_if(self.capabilities.conditional_copy, condition);
         let answer = self
             .client
             .copy_object()
             .bucket(target.bucket.as_str())
             .key(target.key.as_str())
-            .copy_source(convert::copy_source(source))
-            .copy_source_if_match(&*source_etag.0)
+            .copy_source(convert::copy_source(source.location))
+            .copy_source_if_match(&*source.etag.0)
             .set_if_match(if_match)
             .set_if_none_match(if_none_match)
             .metadata_directive(MetadataDirective::Replace)

@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::storage::{Checksum, Nonce, PartNumber, Precondition, Version};
 use StorageErrorKind as Kind;
 
 const SECRET: &str = "embedded-secret";
@@ -50,26 +51,27 @@ fn place() -> Location {
 }
 
 async fn put(store: &S3Store, payload: &Bytes) -> Result<Stored> {
-    let checksum = Checksum(crc_fast::crc64_nvme(payload));
-    let object = NewObject::default();
-    store
-        .put(
-            &place(),
-            payload.clone(),
-            checksum,
-            &object,
-            &Precondition::None,
-        )
-        .await
+    let put = PutObject {
+        object: &NewObject::new(Nonce::new().unwrap()),
+        checksum: Checksum::of(payload),
+        condition: &Precondition::None,
+    };
+    store.put(&place(), payload.clone(), put).await
 }
 
 async fn upload(store: &S3Store) -> (UploadId, Vec<CompletedPart>) {
     let at = place();
-    let id = store.create(&at, &NewObject::default()).await.unwrap();
+    let id = store
+        .create(&at, &NewObject::new(Nonce::new().unwrap()))
+        .await
+        .unwrap();
     let payload = Bytes::from_static(b"part");
-    let checksum = Checksum(crc_fast::crc64_nvme(&payload));
-    let part = store.part(&at, &id, PartNumber(1), 0, payload, checksum);
-    let parts = vec![part.await.unwrap()];
+    let part = UploadPart {
+        upload: &id,
+        number: PartNumber(1),
+        checksum: Checksum::of(&payload),
+    };
+    let parts = vec![store.part(&at, payload, part).await.unwrap()];
     (id, parts)
 }
 
@@ -108,7 +110,12 @@ async fn a_part_goes_out_plain_unsigned_and_with_our_checksum() {
     let payload: Bytes = vec![7; 8 * 1024 * 1024].into();
     let checksum = Checksum(crc_fast::crc64_nvme(&payload));
     let (at, id) = (place(), UploadId("up".into()));
-    let part = store.part(&at, &id, PartNumber(3), 0, payload.clone(), checksum);
+    let part = UploadPart {
+        upload: &id,
+        number: PartNumber(3),
+        checksum,
+    };
+    let part = store.part(&at, payload.clone(), part);
     let (sent, (head, body)) = tokio::join!(part, captured(listener));
     sent.unwrap();
     assert!(
@@ -142,15 +149,13 @@ async fn a_put_carries_class_and_encryption_and_no_checksum_where_stores_have_no
     settings.capabilities.conditional_put = false;
     let store = S3Store::connect(settings).await.unwrap();
     let at = place();
-    let object = NewObject::default();
-    let condition = Precondition::IfNoneMatch;
-    let put = store.put(
-        &at,
-        Bytes::from_static(b"x"),
-        Checksum(0),
-        &object,
-        &condition,
-    );
+    let object = NewObject::new(Nonce::new().unwrap());
+    let put = PutObject {
+        object: &object,
+        checksum: Checksum(0),
+        condition: &Precondition::IfNoneMatch,
+    };
+    let put = store.put(&at, Bytes::from_static(b"x"), put);
     let (sent, (head, body)) = tokio::join!(put, captured(listener));
     assert_eq!(sent.unwrap().checksum, None);
     assert_eq!(body, b"x");
@@ -178,7 +183,15 @@ async fn a_commit_whose_answer_is_lost_is_sent_once_and_its_outcome_unknown() {
     assert!(!error.detail.contains(SECRET));
 
     let (at, (id, parts)) = (place(), upload(&store).await);
-    let complete = || store.complete(&at, &id, &parts, None, &Precondition::None);
+    let complete = || {
+        let complete = CompleteUpload {
+            upload: &id,
+            parts: &parts,
+            checksum: None,
+            condition: &Precondition::None,
+        };
+        store.complete(&at, complete)
+    };
     for action in [
         Action::ErrorIn200,
         Action::Status(500, "InternalError".to_owned()),
@@ -196,9 +209,17 @@ async fn a_copy_that_fails_in_a_200_is_an_error() {
     let (server, store) = served().await;
     let stored = put(&store, &Bytes::from_static(b"source")).await.unwrap();
     server.script(Fault::on("CopyObject", Action::ErrorIn200));
-    let (from, object) = (place(), NewObject::default());
-    let copy = store.copy(&from, &stored.etag, &from, &object, &Precondition::None);
-    assert_eq!(copy.await.unwrap_err().kind, Kind::OutcomeUnknown);
+    let (from, object) = (place(), NewObject::new(Nonce::new().unwrap()));
+    let copy = CopyObject {
+        source: Version {
+            location: &from,
+            etag: &stored.etag,
+        },
+        object: &object,
+        condition: &Precondition::None,
+    };
+    let copied = store.copy(&from, copy).await;
+    assert_eq!(copied.unwrap_err().kind, Kind::OutcomeUnknown);
 }
 
 #[tokio::test]
@@ -250,7 +271,11 @@ async fn a_cut_body_ends_with_an_error() {
     let payload: Bytes = vec![1; 300_000].into();
     put(&store, &payload).await.unwrap();
     server.script(Fault::on("GetObject", Action::CutBody { after: 100_000 }));
-    let mut frames = store.get(&place(), None, None).await.unwrap().frames;
+    let mut frames = store
+        .get(&place(), GetObject::default())
+        .await
+        .unwrap()
+        .frames;
     let mut received = 0;
     let error = loop {
         match frames.try_next().await {

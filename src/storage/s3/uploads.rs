@@ -9,8 +9,8 @@ use super::loan::Loan;
 use super::objects::condition_if;
 use super::{S3Store, call_on, convert};
 use crate::storage::{
-    ByteRange, Checksum, CompletedPart, ETag, Location, NewObject, Operation, PartNumber,
-    Precondition, Result, StorageErrorKind, Stored, UploadId,
+    CompleteUpload, CompletedPart, Location, NewObject, Operation, PartNumber, Result,
+    StorageErrorKind, Stored, UploadId, UploadPart, UploadPartCopy,
 };
 
 impl S3Store {
@@ -45,12 +45,15 @@ impl S3Store {
     pub(super) async fn upload_part(
         &self,
         location: &Location,
-        upload: &UploadId,
-        number: PartNumber,
         payload: Bytes,
-        checksum: Checksum,
+        part: UploadPart<'_>,
     ) -> Result<CompletedPart> {
         let call = call_on(Operation::Part, location);
+        let UploadPart {
+            upload,
+            number,
+            checksum,
+        } = part;
         let limit = self.timeouts.of_payload(payload.len());
         let size = payload.len();
         let loan = Loan::new(payload);
@@ -80,13 +83,15 @@ impl S3Store {
     pub(super) async fn upload_part_copy(
         &self,
         location: &Location,
-        upload: &UploadId,
-        number: PartNumber,
-        source: &Location,
-        source_etag: &ETag,
-        range: ByteRange,
+        part: UploadPartCopy<'_>,
     ) -> Result<CompletedPart> {
         let call = call_on(Operation::PartCopy, location);
+        let UploadPartCopy {
+            upload,
+            number,
+            source,
+            range,
+        } = part;
         let answer = self
             .client
             .upload_part_copy()
@@ -94,8 +99,8 @@ impl S3Store {
             .key(location.key.as_str())
             .upload_id(&*upload.0)
             .part_number(wire_number(number))
-            .copy_source(convert::copy_source(source))
-            .copy_source_if_match(&*source_etag.0)
+            .copy_source(convert::copy_source(source.location))
+            .copy_source_if_match(&*source.etag.0)
             .copy_source_range(convert::range_text(range))
             .customize()
             .config_override(self.within(self.timeouts.store_work))
@@ -156,12 +161,15 @@ impl S3Store {
     pub(super) async fn complete_upload(
         &self,
         location: &Location,
-        upload: &UploadId,
-        parts: &[CompletedPart],
-        checksum: Option<Checksum>,
-        condition: &Precondition,
+        complete: CompleteUpload<'_>,
     ) -> Result<Stored> {
         let call = call_on(Operation::Complete, location);
+        let CompleteUpload {
+            upload,
+            parts,
+            checksum,
+            condition,
+        } = complete;
         let (if_match, if_none_match) =
             condition_if(self.capabilities.conditional_complete, condition);
         let checksum = checksum.and_then(|checksum| self.checksum_header(checksum));

@@ -12,7 +12,7 @@ use portcullis::limits::Limits;
 use portcullis::metrics::Metrics;
 use portcullis::reaper::Reaper;
 use portcullis::session::{self, Environment, Gone, Inbound, Outbound, Seats};
-use portcullis::storage::SharedStore;
+use portcullis::storage::{Nonces, SharedStore};
 use portcullis::vfs::{Access, EntryType, HomeDirectory, Mapping, VirtualPath};
 use russh_sftp::client::RawSftpSession;
 use russh_sftp::client::error::Error;
@@ -85,19 +85,30 @@ pub(crate) fn begin(
 
 /// The same for a user whose answer may say more.
 pub(crate) fn begin_as(user: AuthenticatedUser, limits: Limits) -> (DuplexStream, Running) {
+    begin_in(user, limits, |_| {})
+}
+
+/// The same in a process that is not as usual.
+pub(crate) fn begin_in(
+    user: AuthenticatedUser,
+    limits: Limits,
+    change: impl FnOnce(&mut Environment),
+) -> (DuplexStream, Running) {
     let (ours, theirs) = tokio::io::duplex(256 * 1024);
     let (read, write) = tokio::io::split(ours);
     let budget = Budget::new(&limits);
     let reaper = Reaper::new(Arc::new(Metrics::default()));
-    let environment = Environment {
+    let mut environment = Environment {
         budget: Arc::clone(&budget),
         reaper: reaper.clone(),
         limits: Arc::new(limits),
         metrics: Arc::new(Metrics::default()),
         clock: Arc::new(SystemClock),
         seats: Seats::new(100, Arc::clone(&budget)),
+        nonces: Nonces::default(),
         drain: CancellationToken::new(),
     };
+    change(&mut environment);
     let mut tasks = JoinSet::new();
     let gate = Arc::new(Gate::default());
     let gone = CancellationToken::new();
@@ -148,6 +159,11 @@ impl Talk {
 
     pub(crate) async fn with(store: SharedStore, home: HomeDirectory, limits: Limits) -> Self {
         let (theirs, running) = begin(store, home, limits);
+        Self::over(theirs, running).await
+    }
+
+    /// Talks to a session that runs.
+    pub(crate) async fn over(theirs: DuplexStream, running: Running) -> Self {
         let Running {
             reaper,
             budget,

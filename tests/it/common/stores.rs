@@ -10,8 +10,9 @@ use portcullis::storage::credentials::{Own, Stores};
 use portcullis::storage::memory::MemoryStore;
 use portcullis::storage::s3::{Credentials, Encryption, S3Store, Settings, Timeouts};
 use portcullis::storage::{
-    Bucket, Capabilities, Checksum, CompletedPart, Key, Location, NewObject, ObjectBody,
-    PartNumber, Precondition, Result, SharedStore, Stored, UploadId,
+    Bucket, ByteRange, Capabilities, Checksum, CompleteUpload, CompletedPart, CopyObject, ETag,
+    GetObject, Key, Location, NewObject, Nonce, ObjectBody, PartNumber, Precondition, PutObject,
+    Result, SharedStore, Stored, UploadId, UploadPart, Version,
 };
 
 /// A store and a place in it that no other test uses.
@@ -145,11 +146,56 @@ impl Subject {
         condition: &Precondition,
     ) -> Result<Stored> {
         let payload = payload.into();
-        let checksum = checksum(&payload);
-        let object = NewObject::default();
-        self.store
-            .put(location, payload, checksum, &object, condition)
-            .await
+        let put = PutObject {
+            object: &new_object(),
+            checksum: checksum(&payload),
+            condition,
+        };
+        self.store.put(location, payload, put).await
+    }
+
+    pub(crate) async fn get(
+        &self,
+        location: &Location,
+        range: Option<ByteRange>,
+        etag: Option<&ETag>,
+    ) -> Result<ObjectBody> {
+        self.store.get(location, GetObject { range, etag }).await
+    }
+
+    pub(crate) async fn copy(
+        &self,
+        (source, source_etag): (&Location, &ETag),
+        target: &Location,
+        object: &NewObject,
+        condition: &Precondition,
+    ) -> Result<Stored> {
+        let copy = CopyObject {
+            source: Version {
+                location: source,
+                etag: source_etag,
+            },
+            object,
+            condition,
+        };
+        self.store.copy(target, copy).await
+    }
+
+    pub(crate) async fn complete(
+        &self,
+        location: &Location,
+        upload: &UploadId,
+        parts: &[CompletedPart],
+        checksum: Option<Checksum>,
+        condition: &Precondition,
+    ) -> Result<Stored> {
+        let complete = CompleteUpload {
+            upload,
+            parts,
+            checksum,
+            condition,
+        };
+        self.store.complete(location, complete).await
     }
 
     pub(crate) async fn part(
@@ -159,23 +205,17 @@ impl Subject {
         number: u32,
         payload: &Bytes,
     ) -> Result<CompletedPart> {
-        let number = PartNumber(number);
-        self.store
-            .part(
-                location,
-                upload,
-                number,
-                0,
-                payload.clone(),
-                checksum(payload),
-            )
-            .await
+        let part = UploadPart {
+            upload,
+            number: PartNumber(number),
+            checksum: checksum(payload),
+        };
+        self.store.part(location, payload.clone(), part).await
     }
 
     pub(crate) async fn read(&self, location: &Location) -> Bytes {
-        collect(self.store.get(location, None, None).await.unwrap())
-            .await
-            .unwrap()
+        let body = self.get(location, None, None).await.unwrap();
+        collect(body).await.unwrap()
     }
 }
 
@@ -206,6 +246,10 @@ pub(crate) fn s3_settings(endpoint: String, access_key: &str, secret_key: &str) 
 pub(crate) async fn collect(body: ObjectBody) -> Result<Bytes> {
     let frames: Vec<Bytes> = body.frames.try_collect().await?;
     Ok(frames.concat().into())
+}
+
+pub(crate) fn new_object() -> NewObject {
+    NewObject::new(Nonce::new().unwrap())
 }
 
 pub(crate) fn checksum(payload: &[u8]) -> Checksum {

@@ -47,6 +47,7 @@ mod places;
 mod protocol;
 mod proxied;
 mod raw;
+mod windows;
 
 const USER: &str = "alice";
 const PASSWORD: &str = "correct horse";
@@ -342,8 +343,9 @@ impl IdentityProvider for Provider {
     }
 }
 
-/// Sends back what comes. `panic` panics, `flood` sends without end, and `shut` closes the gate
-/// until it has seen that nothing comes through.
+/// Sends back what comes. `panic` panics, `flood` sends without end, `hold` takes nothing more,
+/// `sink` answers nothing more, and `shut` closes the gate until it has seen that nothing comes
+/// through.
 #[derive(Debug)]
 struct Echo;
 
@@ -362,6 +364,8 @@ impl ServeChannel for Echo {
                 match &*bytes {
                     b"panic" => panic!("as asked"),
                     b"flood" => while outbound.send(vec![0; 1 << 20].into()).await.is_ok() {},
+                    b"hold" => inbound.gone().cancelled().await,
+                    b"sink" => while inbound.next().await.is_some() {},
                     b"shut" => {
                         let hold = gate.close();
                         outbound.send("shut".into()).await.unwrap();

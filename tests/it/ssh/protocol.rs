@@ -46,6 +46,28 @@ async fn an_unknown_service_ends_the_connection() {
     }
 }
 
+#[tokio::test]
+async fn packets_longer_than_anybody_needs_end_the_connection() {
+    let server = Server::start().await;
+    for logged_in in [false, true] {
+        for (bytes, allowed) in [(35_000, true), (49 * 1024, false)] {
+            let mut client = match logged_in {
+                false => RawClient::connect(server.address).await,
+                true => RawClient::user(server.address).await,
+            };
+            let packet = client.sealed(&[&[IGNORE][..], &vec![0; bytes]].concat());
+            // The length alone decides: nothing is kept for what is announced.
+            client.push(&packet[..64]).await;
+            if allowed {
+                client.push(&packet[64..]).await;
+                unimplemented(&mut client, &[192]).await;
+            } else {
+                assert_eq!(client.receive().await, None, "{logged_in}");
+            }
+        }
+    }
+}
+
 /// Sends messages, each of which has to be answered with UNIMPLEMENTED and its number.
 async fn unimplemented(client: &mut RawClient, kinds: &[u8]) {
     for kind in kinds {

@@ -24,11 +24,14 @@ pub(super) const USERAUTH_SUCCESS: u8 = 52;
 pub(super) const GLOBAL_REQUEST: u8 = 80;
 pub(super) const REQUEST_SUCCESS: u8 = 81;
 pub(super) const REQUEST_FAILURE: u8 = 82;
+pub(super) const CHANNEL_WINDOW_ADJUST: u8 = 93;
+pub(super) const CHANNEL_DATA: u8 = 94;
+pub(super) const CHANNEL_SUCCESS: u8 = 99;
 pub(super) const CHANNEL_FAILURE: u8 = 100;
 const CHANNEL_OPEN: u8 = 90;
 const CHANNEL_OPEN_CONFIRMATION: u8 = 91;
 const CHANNEL_REQUEST: u8 = 98;
-const KEXINIT: u8 = 20;
+pub(super) const KEXINIT: u8 = 20;
 const NEWKEYS: u8 = 21;
 const KEX_INIT: u8 = 30;
 
@@ -45,6 +48,8 @@ pub(super) struct RawClient {
     pub(super) sent: u32,
     /// The server's last offer.
     pub(super) offer: Vec<u8>,
+    /// Channels opened: the next one's number at the client.
+    channels: u32,
 }
 
 struct Direction {
@@ -142,6 +147,7 @@ impl RawClient {
             session_id: Vec::new(),
             sent: 0,
             offer: Vec::new(),
+            channels: 0,
         };
         client.exchange_keys(exchange).await?;
         Some(client)
@@ -208,7 +214,12 @@ impl RawClient {
     pub(super) async fn send(&mut self, payload: &[u8]) {
         // The server may have gone; then nothing will be received.
         let packet = self.sealed(payload);
-        drop(self.tcp.write_all(&packet).await);
+        self.push(&packet).await;
+    }
+
+    /// Sends bytes as they are.
+    pub(super) async fn push(&mut self, bytes: &[u8]) {
+        drop(self.tcp.write_all(bytes).await);
     }
 
     /// Makes a packet without sending it.
@@ -285,17 +296,62 @@ impl RawClient {
 
     /// Opens a session channel and returns its number at the server.
     pub(super) async fn open_channel(&mut self) -> [u8; 4] {
+        self.open_channel_with_window().await.0
+    }
+
+    /// Opens a session channel; returns its number at the server and what may be sent on it.
+    pub(super) async fn open_channel_with_window(&mut self) -> ([u8; 4], u32) {
         let open = [
             &[CHANNEL_OPEN][..],
             &string("session"),
-            &[0, 0, 0, 0],
+            &self.channels.to_be_bytes(),
             &(1_u32 << 20).to_be_bytes(),
             &(1_u32 << 15).to_be_bytes(),
         ];
         self.send(&open.concat()).await;
+        self.channels += 1;
         let answer = self.receive().await.unwrap();
         assert_eq!(answer[0], CHANNEL_OPEN_CONFIRMATION);
-        answer[5..9].try_into().unwrap()
+        let window = u32::from_be_bytes(answer[9..13].try_into().unwrap());
+        (answer[5..9].try_into().unwrap(), window)
+    }
+
+    /// Opens a channel and starts the gateway's sessions on it.
+    pub(super) async fn open_sftp(&mut self) -> ([u8; 4], u32) {
+        let (channel, window) = self.open_channel_with_window().await;
+        let name = string("sftp");
+        let request = [
+            &[CHANNEL_REQUEST][..],
+            &channel,
+            &string("subsystem"),
+            &[1],
+            &name,
+        ];
+        self.send(&request.concat()).await;
+        assert_eq!(self.receive().await.unwrap()[0], CHANNEL_SUCCESS);
+        (channel, window)
+    }
+
+    /// Sends bytes on a channel, in one packet.
+    pub(super) async fn send_data(&mut self, channel: [u8; 4], bytes: impl AsRef<[u8]>) {
+        let packet = [&[CHANNEL_DATA][..], &channel, &string(bytes)];
+        self.send(&packet.concat()).await;
+    }
+
+    /// Sends as many bytes on a channel, in packets of the largest size.
+    pub(super) async fn fill(&mut self, channel: [u8; 4], bytes: u32) {
+        let mut left = usize::try_from(bytes).unwrap();
+        while left > 0 {
+            let length = left.min(32 * 1024);
+            self.send_data(channel, vec![0; length]).await;
+            left -= length;
+        }
+    }
+
+    /// Asks something that is always refused, which shows that all before it was read.
+    pub(super) async fn ping(&mut self) {
+        let request = [&[GLOBAL_REQUEST][..], &string("ping"), &[1]];
+        self.send(&request.concat()).await;
     }
 
     /// Sends a request on a channel.

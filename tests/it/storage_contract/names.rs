@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use portcullis::storage::StorageErrorKind as Kind;
-use portcullis::storage::{ListCursor, ListPage, ListQuery, NewObject, Precondition};
+use portcullis::storage::{ListCursor, ListPage, ListQuery, Precondition};
 
 use super::query;
-use crate::common::stores::Subject;
+use crate::common::stores::{Subject, new_object};
 
 pub(super) async fn listings_group_at_the_slash(s: &Subject) {
     for name in ["d/1", "d/2", "d/e/3", "d-x", "d.txt", "z"] {
@@ -153,9 +153,8 @@ async fn round_trip(s: &Subject, odd: &[&str]) {
         assert!(listed.contains(*name), "{name:?} is not in {listed:?}");
         let source = s.store.head(&at).await.unwrap().etag;
         let copy = s.at("copied");
-        let object = NewObject::default();
-        s.store
-            .copy(&at, &source, &copy, &object, &Precondition::None)
+        let object = new_object();
+        s.copy((&at, &source), &copy, &object, &Precondition::None)
             .await
             .unwrap();
         assert_eq!(s.read(&copy).await, *name);

@@ -2,32 +2,32 @@
 
 use bytes::Bytes;
 use portcullis::storage::StorageErrorKind as Kind;
-use portcullis::storage::{ByteRange, Key, Location, NewObject, Precondition};
+use portcullis::storage::{ByteRange, Key, Location, NewObject, Precondition, PutObject};
 
 use super::{etag, query};
-use crate::common::stores::{Subject, bucket, checksum, collect};
+use crate::common::stores::{Subject, bucket, checksum, collect, new_object};
 
 pub(super) async fn an_object_comes_back_with_what_was_said_of_it(s: &Subject) {
     let (at, payload) = (s.at("a.txt"), Bytes::from_static(b"twelve bytes"));
     let object = NewObject {
         content_type: Some("text/plain".into()),
-        metadata: vec![
-            ("nonce".into(), "n-1".into()),
-            ("mtime".into(), "17".into()),
-        ],
+        metadata: vec![("note".into(), "n-1".into()), ("mtime".into(), "17".into())],
+        ..new_object()
     };
     let sum = checksum(&payload);
-    let stored = s
-        .store
-        .put(&at, payload.clone(), sum, &object, &Precondition::None)
-        .await
-        .unwrap();
-    let body = s.store.get(&at, None, None).await.unwrap();
+    let put = PutObject {
+        object: &object,
+        checksum: sum,
+        condition: &Precondition::None,
+    };
+    let stored = s.store.put(&at, payload.clone(), put).await.unwrap();
+    let body = s.get(&at, None, None).await.unwrap();
     for meta in [s.store.head(&at).await.unwrap(), body.meta.clone()] {
         assert_eq!(meta.size, 12);
         assert_eq!(meta.etag, stored.etag);
         assert_eq!(meta.content_type.as_deref(), Some("text/plain"));
-        assert_eq!(meta.metadata("nonce"), Some("n-1"));
+        assert_eq!(meta.metadata("note"), Some("n-1"));
+        assert_eq!(meta.nonce(), Some(object.nonce));
         assert_eq!(meta.metadata("mtime"), Some("17"));
         assert!(meta.modified.elapsed().is_ok_and(|age| age.as_secs() < 60));
         if s.store.capabilities().checksums {
@@ -42,16 +42,14 @@ pub(super) async fn an_object_comes_back_with_what_was_said_of_it(s: &Subject) {
 pub(super) async fn what_is_not_there_is_not_found(s: &Subject) {
     let at = s.at("nothing");
     assert_eq!(s.store.head(&at).await.unwrap_err().kind, Kind::NotFound);
-    let error = s.store.get(&at, None, None).await.unwrap_err();
+    let error = s.get(&at, None, None).await.unwrap_err();
     assert_eq!(error.kind, Kind::NotFound);
     assert!(error.detail.contains("GetObject"), "{}", error.detail);
     let copied = s
-        .store
         .copy(
-            &at,
-            &etag("\"0\""),
+            (&at, &etag("\"0\"")),
             &s.at("x"),
-            &NewObject::default(),
+            &new_object(),
             &Precondition::None,
         )
         .await;
@@ -67,15 +65,11 @@ pub(super) async fn a_missing_bucket_is_told_from_a_missing_key(s: &Subject) {
     s.store.check_bucket(&s.bucket).await.unwrap();
     let checked = s.store.check_bucket(&nowhere).await.unwrap_err();
     assert_eq!(checked.kind, Kind::NoSuchBucket);
-    let got = s.store.get(&at, None, None).await.unwrap_err();
+    let got = s.get(&at, None, None).await.unwrap_err();
     assert_eq!(got.kind, Kind::NoSuchBucket);
     let listed = s.store.list(&nowhere, &query("")).await.unwrap_err();
     assert_eq!(listed.kind, Kind::NoSuchBucket);
-    let created = s
-        .store
-        .create(&at, &NewObject::default())
-        .await
-        .unwrap_err();
+    let created = s.store.create(&at, &new_object()).await.unwrap_err();
     assert_eq!(created.kind, Kind::NoSuchBucket);
 }
 
@@ -90,16 +84,16 @@ pub(super) async fn ranges_are_cut_at_the_end_of_the_object(s: &Subject) {
         (0, 10, "0123456789"),
     ] {
         let range = Some(ByteRange { start, end });
-        let body = s.store.get(&at, range, None).await.unwrap();
+        let body = s.get(&at, range, None).await.unwrap();
         assert_eq!(body.meta.size, 10, "the whole size, whatever the range");
         assert_eq!(collect(body).await.unwrap(), expected);
     }
     let beyond = Some(ByteRange { start: 10, end: 11 });
-    let error = s.store.get(&at, beyond, None).await.unwrap_err();
+    let error = s.get(&at, beyond, None).await.unwrap_err();
     assert_eq!(error.kind, Kind::RangeNotSatisfiable);
     let first = Some(ByteRange { start: 0, end: 1 });
     if !s.lacks("empty-range") {
-        let error = s.store.get(&s.at("empty"), first, None).await.unwrap_err();
+        let error = s.get(&s.at("empty"), first, None).await.unwrap_err();
         assert_eq!(error.kind, Kind::RangeNotSatisfiable);
     }
 }
@@ -107,16 +101,12 @@ pub(super) async fn ranges_are_cut_at_the_end_of_the_object(s: &Subject) {
 pub(super) async fn a_pinned_read_refuses_another_version(s: &Subject) {
     let at = s.at("pinned");
     let first = s.put("pinned", "first").await;
-    let body = s.store.get(&at, None, Some(&first.etag)).await.unwrap();
+    let body = s.get(&at, None, Some(&first.etag)).await.unwrap();
     assert_eq!(collect(body).await.unwrap(), "first");
     s.put("pinned", "second").await;
     let range = Some(ByteRange { start: 0, end: 1 });
     for range in [None, range] {
-        let error = s
-            .store
-            .get(&at, range, Some(&first.etag))
-            .await
-            .unwrap_err();
+        let error = s.get(&at, range, Some(&first.etag)).await.unwrap_err();
         assert_eq!(error.kind, Kind::Precondition);
     }
 }
@@ -128,11 +118,12 @@ pub(super) async fn a_wrong_checksum_stores_nothing(s: &Subject) {
     let at = s.at("corrupt");
     let payload = Bytes::from_static(b"what was sent");
     let wrong = checksum(b"what was meant");
-    let object = NewObject::default();
-    let outcome = s
-        .store
-        .put(&at, payload, wrong, &object, &Precondition::None)
-        .await;
+    let put = PutObject {
+        object: &new_object(),
+        checksum: wrong,
+        condition: &Precondition::None,
+    };
+    let outcome = s.store.put(&at, payload, put).await;
     assert_eq!(outcome.unwrap_err().kind, Kind::ChecksumMismatch);
     assert_eq!(s.store.head(&at).await.unwrap_err().kind, Kind::NotFound);
 }
@@ -185,17 +176,23 @@ pub(super) async fn copies_replace_metadata_and_cross_buckets(s: &Subject) {
     let stored = s.put("source", "copied bytes").await;
     let object = NewObject {
         content_type: Some("text/csv".into()),
-        metadata: vec![("nonce".into(), "n-3".into())],
+        metadata: vec![("note".into(), "n-3".into())],
+        ..new_object()
     };
     let copied = s
-        .store
-        .copy(&source, &stored.etag, &target, &object, &Precondition::None)
+        .copy(
+            (&source, &stored.etag),
+            &target,
+            &object,
+            &Precondition::None,
+        )
         .await
         .unwrap();
     let meta = s.store.head(&target).await.unwrap();
     assert_eq!(meta.etag, copied.etag);
     assert_eq!(meta.content_type.as_deref(), Some("text/csv"));
-    assert_eq!(meta.metadata("nonce"), Some("n-3"));
+    assert_eq!(meta.metadata("note"), Some("n-3"));
+    assert_eq!(meta.nonce(), Some(object.nonce));
     assert_eq!(s.read(&target).await, "copied bytes");
 }
 
@@ -203,10 +200,9 @@ pub(super) async fn a_copy_of_a_changed_source_is_refused(s: &Subject) {
     let (source, target) = (s.at("source"), s.at("target"));
     let old = s.put("source", "old").await;
     s.put("source", "new").await;
-    let object = NewObject::default();
+    let object = new_object();
     let outcome = s
-        .store
-        .copy(&source, &old.etag, &target, &object, &Precondition::None)
+        .copy((&source, &old.etag), &target, &object, &Precondition::None)
         .await;
     assert_eq!(outcome.unwrap_err().kind, Kind::Precondition);
     assert_eq!(
@@ -221,11 +217,10 @@ pub(super) async fn conditional_copies_hold(s: &Subject) {
     }
     let (source, target) = (s.at("source"), s.at("target"));
     let stored = s.put("source", "bytes").await;
-    let object = NewObject::default();
+    let object = new_object();
     let copy = || {
-        s.store.copy(
-            &source,
-            &stored.etag,
+        s.copy(
+            (&source, &stored.etag),
             &target,
             &object,
             &Precondition::IfNoneMatch,

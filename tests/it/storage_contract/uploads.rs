@@ -4,11 +4,12 @@ use bytes::Bytes;
 use portcullis::limits::PART_BYTES_MIN;
 use portcullis::storage::StorageErrorKind as Kind;
 use portcullis::storage::{
-    ByteRange, CompletedPart, Location, NewObject, PartNumber, Precondition, UploadId,
+    ByteRange, CompletedPart, Location, NewObject, PartNumber, Precondition, UploadId, UploadPart,
+    UploadPartCopy, Version,
 };
 
 use super::etag;
-use crate::common::stores::{Subject, checksum, collect};
+use crate::common::stores::{Subject, checksum, collect, new_object};
 
 pub(super) async fn parts_in_any_order_make_the_object(s: &Subject) {
     let at = s.at("parts");
@@ -16,7 +17,8 @@ pub(super) async fn parts_in_any_order_make_the_object(s: &Subject) {
     let third = Bytes::from_static(b"the end");
     let object = NewObject {
         content_type: Some("application/x-parts".into()),
-        metadata: vec![("nonce".into(), "n-2".into())],
+        metadata: vec![("note".into(), "n-2".into())],
+        ..new_object()
     };
     let upload = s.store.create(&at, &object).await.unwrap();
     let three = s.part(&at, &upload, 3, &third).await.unwrap();
@@ -43,7 +45,6 @@ pub(super) async fn parts_in_any_order_make_the_object(s: &Subject) {
     let sum = checksum(&whole);
     let parts = [one, two, three];
     let stored = s
-        .store
         .complete(&at, &upload, &parts, Some(sum), &Precondition::None)
         .await
         .unwrap();
@@ -52,7 +53,8 @@ pub(super) async fn parts_in_any_order_make_the_object(s: &Subject) {
         (meta.size, &meta.etag),
         (2 * PART_BYTES_MIN + 7, &stored.etag)
     );
-    assert_eq!(meta.metadata("nonce"), Some("n-2"));
+    assert_eq!(meta.metadata("note"), Some("n-2"));
+    assert_eq!(meta.nonce(), Some(object.nonce));
     assert_eq!(meta.content_type.as_deref(), Some("application/x-parts"));
     if s.store.capabilities().checksums && !s.lacks("whole-checksum") {
         assert_eq!(meta.checksum, Some(sum));
@@ -62,11 +64,7 @@ pub(super) async fn parts_in_any_order_make_the_object(s: &Subject) {
         start: PART_BYTES_MIN - 1,
         end: PART_BYTES_MIN + 1,
     };
-    let seam = s
-        .store
-        .get(&at, Some(range), Some(&stored.etag))
-        .await
-        .unwrap();
+    let seam = s.get(&at, Some(range), Some(&stored.etag)).await.unwrap();
     assert_eq!(collect(seam).await.unwrap(), [1, 2][..]);
 }
 
@@ -75,13 +73,15 @@ pub(super) async fn a_part_with_a_wrong_checksum_is_refused(s: &Subject) {
         return;
     }
     let at = s.at("bad-part");
-    let upload = s.store.create(&at, &NewObject::default()).await.unwrap();
+    let upload = s.store.create(&at, &new_object()).await.unwrap();
     let payload = Bytes::from_static(b"what was sent");
     let wrong = checksum(b"what was meant");
-    let outcome = s
-        .store
-        .part(&at, &upload, PartNumber(1), 0, payload, wrong)
-        .await;
+    let part = UploadPart {
+        upload: &upload,
+        number: PartNumber(1),
+        checksum: wrong,
+    };
+    let outcome = s.store.part(&at, payload, part).await;
     assert_eq!(outcome.unwrap_err().kind, Kind::ChecksumMismatch);
     assert_eq!(s.store.parts(&at, &upload).await.unwrap(), []);
     s.store.abort(&at, &upload).await.unwrap();
@@ -89,7 +89,7 @@ pub(super) async fn a_part_with_a_wrong_checksum_is_refused(s: &Subject) {
 
 pub(super) async fn a_complete_with_a_gap_or_a_small_part_is_refused(s: &Subject) {
     let at = s.at("gap");
-    let upload = s.store.create(&at, &NewObject::default()).await.unwrap();
+    let upload = s.store.create(&at, &new_object()).await.unwrap();
     let one = s.part(&at, &upload, 1, &big(1)).await.unwrap();
     let two = s
         .part(&at, &upload, 2, &Bytes::from_static(b"small"))
@@ -119,7 +119,6 @@ pub(super) async fn a_complete_with_a_gap_or_a_small_part_is_refused(s: &Subject
     for parts in wrong {
         let numbers: Vec<_> = parts.iter().map(|part| part.number.0).collect();
         let outcome = s
-            .store
             .complete(&at, &upload, &parts, None, &Precondition::None)
             .await;
         let error = outcome.expect_err(&format!("parts {numbers:?}"));
@@ -129,22 +128,20 @@ pub(super) async fn a_complete_with_a_gap_or_a_small_part_is_refused(s: &Subject
         );
     }
     let parts = [one, two];
-    s.store
-        .complete(&at, &upload, &parts, None, &Precondition::None)
+    s.complete(&at, &upload, &parts, None, &Precondition::None)
         .await
         .unwrap();
 }
 
 pub(super) async fn an_unknown_upload_is_told(s: &Subject) {
     let (at, payload) = (s.at("unknown"), Bytes::from_static(b"x"));
-    let upload = s.store.create(&at, &NewObject::default()).await.unwrap();
+    let upload = s.store.create(&at, &new_object()).await.unwrap();
     let part = s.part(&at, &upload, 1, &payload).await.unwrap();
     s.store.abort(&at, &upload).await.unwrap();
     let no_such = |kind| assert_eq!(kind, Kind::NoSuchUpload);
     no_such(s.part(&at, &upload, 1, &payload).await.unwrap_err().kind);
     no_such(s.store.parts(&at, &upload).await.unwrap_err().kind);
     let completed = s
-        .store
         .complete(&at, &upload, &[part], None, &Precondition::None)
         .await;
     no_such(completed.unwrap_err().kind);
@@ -153,7 +150,7 @@ pub(super) async fn an_unknown_upload_is_told(s: &Subject) {
 
 pub(super) async fn an_abort_can_be_repeated(s: &Subject) {
     let at = s.at("aborted");
-    let upload = s.store.create(&at, &NewObject::default()).await.unwrap();
+    let upload = s.store.create(&at, &new_object()).await.unwrap();
     s.part(&at, &upload, 1, &Bytes::from_static(b"x"))
         .await
         .unwrap();
@@ -169,17 +166,15 @@ pub(super) async fn conditional_completes_hold(s: &Subject) {
     let (upload, parts) = begun(s, &at, b"uploaded").await;
     let base = s.put("raced", "was here first").await;
     let exclusive = s
-        .store
         .complete(&at, &upload, &parts, None, &Precondition::IfNoneMatch)
         .await;
     assert_eq!(exclusive.unwrap_err().kind, Kind::Precondition);
     let stale = Precondition::IfMatch(etag("\"00000000000000000000000000000000\""));
-    let outcome = s.store.complete(&at, &upload, &parts, None, &stale).await;
+    let outcome = s.complete(&at, &upload, &parts, None, &stale).await;
     assert_eq!(outcome.unwrap_err().kind, Kind::Precondition);
     assert_eq!(s.read(&at).await, "was here first");
     let condition = Precondition::IfMatch(base.etag);
-    s.store
-        .complete(&at, &upload, &parts, None, &condition)
+    s.complete(&at, &upload, &parts, None, &condition)
         .await
         .unwrap();
     assert_eq!(s.read(&at).await, "uploaded");
@@ -189,29 +184,32 @@ pub(super) async fn parts_can_be_copied(s: &Subject) {
     let (source, at) = (s.at("a source+ü"), s.at("spliced"));
     let bytes: Bytes = [big(3), Bytes::from_static(b"tail")].concat().into();
     let stored = s.put("a source+ü", bytes.clone()).await;
-    let upload = s.store.create(&at, &NewObject::default()).await.unwrap();
+    let upload = s.store.create(&at, &new_object()).await.unwrap();
     let range = ByteRange {
         start: 4,
         end: PART_BYTES_MIN + 4,
     };
-    let one = s
-        .store
-        .part_copy(&at, &upload, PartNumber(1), &source, &stored.etag, range)
-        .await
-        .unwrap();
+    let copy = async |number, etag| {
+        let part = UploadPartCopy {
+            upload: &upload,
+            number: PartNumber(number),
+            source: Version {
+                location: &source,
+                etag,
+            },
+            range,
+        };
+        s.store.part_copy(&at, part).await
+    };
+    let one = copy(1, &stored.etag).await.unwrap();
     assert_eq!(one.size, PART_BYTES_MIN);
     let stale = etag("\"00000000000000000000000000000000\"");
-    let refused = s
-        .store
-        .part_copy(&at, &upload, PartNumber(2), &source, &stale, range)
-        .await;
-    assert_eq!(refused.unwrap_err().kind, Kind::Precondition);
+    assert_eq!(copy(2, &stale).await.unwrap_err().kind, Kind::Precondition);
     let two = s
         .part(&at, &upload, 2, &Bytes::from_static(b"!"))
         .await
         .unwrap();
-    s.store
-        .complete(&at, &upload, &[one, two], None, &Precondition::None)
+    s.complete(&at, &upload, &[one, two], None, &Precondition::None)
         .await
         .unwrap();
     let expected: Bytes = [&bytes[4..], b"!"].concat().into();
@@ -220,7 +218,7 @@ pub(super) async fn parts_can_be_copied(s: &Subject) {
 
 /// Begins an upload of one part.
 async fn begun(s: &Subject, at: &Location, text: &'static [u8]) -> (UploadId, Vec<CompletedPart>) {
-    let upload = s.store.create(at, &NewObject::default()).await.unwrap();
+    let upload = s.store.create(at, &new_object()).await.unwrap();
     let part = s
         .part(at, &upload, 1, &Bytes::from_static(text))
         .await

@@ -1,10 +1,15 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use bytes::Bytes;
+
 use super::*;
 use crate::refusal::Reason;
-use crate::storage::Operation;
 use crate::storage::failing::{Failing, Fault};
 use crate::storage::memory::MemoryStore;
+use crate::storage::{
+    Bucket, Checksum, Location, NewObject, Nonce, ObjectStore as _, Operation, Precondition,
+    PutObject,
+};
 
 /// A clock that a test moves.
 #[derive(Debug)]
@@ -180,18 +185,13 @@ async fn an_unknown_outcome_is_never_repeated() {
         key: crate::storage::Key::parse("k").unwrap(),
     };
     let payload = Bytes::from_static(b"x");
-    let (object, condition) = (NewObject::default(), Precondition::None);
-    let put = bench.renewed.put(
-        &location,
-        payload.clone(),
-        Checksum::of(&payload),
-        &object,
-        &condition,
-    );
-    assert_eq!(
-        put.await.unwrap_err().kind,
-        StorageErrorKind::OutcomeUnknown
-    );
+    let put = PutObject {
+        object: &NewObject::new(Nonce::new().unwrap()),
+        checksum: Checksum::of(&payload),
+        condition: &Precondition::None,
+    };
+    let lost = bench.renewed.put(&location, payload, put).await;
+    assert_eq!(lost.unwrap_err().kind, StorageErrorKind::OutcomeUnknown);
     assert_eq!(bench.minted(), 0);
 }
 

@@ -1,0 +1,164 @@
+//! What stands before a store. A [`Layer`] says what happens around a call, and is a store by
+//! that: the calls are passed on in one place.
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{
+    Bucket, Capabilities, CompleteUpload, CompletedPart, CopyObject, ETag, GetObject, ListPage,
+    ListQuery, Location, NewObject, ObjectBody, ObjectMeta, ObjectStore, Operation, PutObject,
+    Result, SharedStore, Stored, UploadId, UploadPart, UploadPartCopy,
+};
+
+/// Which call it is.
+#[derive(Debug, Clone, Copy)]
+pub struct About<'a> {
+    pub operation: Operation,
+    pub bucket: &'a Bucket,
+    /// Of a listing the prefix; empty where only the bucket is asked.
+    pub key: &'a str,
+}
+
+impl<'a> About<'a> {
+    fn new(operation: Operation, location: &'a Location) -> Self {
+        Self {
+            operation,
+            bucket: &location.bucket,
+            key: location.key.as_str(),
+        }
+    }
+}
+
+/// What happens around each call of a store.
+pub trait Layer: Debug + Send + Sync + 'static {
+    /// Makes the call by `run`, on the store it chooses: not at all, once, or again.
+    fn around<T, F, R>(&self, about: About<'_>, run: R) -> impl Future<Output = Result<T>> + Send
+    where
+        T: Send,
+        F: Future<Output = Result<T>> + Send,
+        R: Fn(SharedStore) -> F + Send + Sync;
+
+    /// The same for a GET, whose body arrives after its call has ended.
+    fn around_get<F, R>(
+        &self,
+        about: About<'_>,
+        run: R,
+    ) -> impl Future<Output = Result<ObjectBody>> + Send
+    where
+        F: Future<Output = Result<ObjectBody>> + Send,
+        R: Fn(SharedStore) -> F + Send + Sync,
+    {
+        self.around(about, run)
+    }
+
+    /// Says which conditions the store behind it honours.
+    fn capabilities(&self) -> Capabilities;
+}
+
+#[async_trait]
+impl<L: Layer> ObjectStore for L {
+    async fn head(&self, location: &Location) -> Result<ObjectMeta> {
+        let run = |store: SharedStore| async move { store.head(location).await };
+        self.around(About::new(Operation::Head, location), run)
+            .await
+    }
+
+    async fn get(&self, location: &Location, get: GetObject<'_>) -> Result<ObjectBody> {
+        let run = |store: SharedStore| async move { store.get(location, get).await };
+        self.around_get(About::new(Operation::Get, location), run)
+            .await
+    }
+
+    async fn list(&self, bucket: &Bucket, query: &ListQuery) -> Result<ListPage> {
+        let about = About {
+            operation: Operation::List,
+            bucket,
+            key: &query.prefix,
+        };
+        let run = |store: SharedStore| async move { store.list(bucket, query).await };
+        self.around(about, run).await
+    }
+
+    async fn put(&self, location: &Location, payload: Bytes, put: PutObject<'_>) -> Result<Stored> {
+        let run = |store: SharedStore| {
+            let payload = payload.clone();
+            async move { store.put(location, payload, put).await }
+        };
+        self.around(About::new(Operation::Put, location), run).await
+    }
+
+    async fn copy(&self, target: &Location, copy: CopyObject<'_>) -> Result<Stored> {
+        let run = |store: SharedStore| async move { store.copy(target, copy).await };
+        self.around(About::new(Operation::Copy, target), run).await
+    }
+
+    async fn delete(&self, location: &Location, etag: Option<&ETag>) -> Result<()> {
+        let run = |store: SharedStore| async move { store.delete(location, etag).await };
+        self.around(About::new(Operation::Delete, location), run)
+            .await
+    }
+
+    async fn create(&self, location: &Location, object: &NewObject) -> Result<UploadId> {
+        let run = |store: SharedStore| async move { store.create(location, object).await };
+        self.around(About::new(Operation::Create, location), run)
+            .await
+    }
+
+    async fn part(
+        &self,
+        location: &Location,
+        payload: Bytes,
+        part: UploadPart<'_>,
+    ) -> Result<CompletedPart> {
+        let run = |store: SharedStore| {
+            let payload = payload.clone();
+            async move { store.part(location, payload, part).await }
+        };
+        self.around(About::new(Operation::Part, location), run)
+            .await
+    }
+
+    async fn part_copy(
+        &self,
+        location: &Location,
+        part: UploadPartCopy<'_>,
+    ) -> Result<CompletedPart> {
+        let run = |store: SharedStore| async move { store.part_copy(location, part).await };
+        self.around(About::new(Operation::PartCopy, location), run)
+            .await
+    }
+
+    async fn parts(&self, location: &Location, upload: &UploadId) -> Result<Vec<CompletedPart>> {
+        let run = |store: SharedStore| async move { store.parts(location, upload).await };
+        self.around(About::new(Operation::Parts, location), run)
+            .await
+    }
+
+    async fn complete(&self, location: &Location, complete: CompleteUpload<'_>) -> Result<Stored> {
+        let run = |store: SharedStore| async move { store.complete(location, complete).await };
+        self.around(About::new(Operation::Complete, location), run)
+            .await
+    }
+
+    async fn abort(&self, location: &Location, upload: &UploadId) -> Result<()> {
+        let run = |store: SharedStore| async move { store.abort(location, upload).await };
+        self.around(About::new(Operation::Abort, location), run)
+            .await
+    }
+
+    async fn check_bucket(&self, bucket: &Bucket) -> Result<()> {
+        let about = About {
+            operation: Operation::CheckBucket,
+            bucket,
+            key: "",
+        };
+        let run = |store: SharedStore| async move { store.check_bucket(bucket).await };
+        self.around(about, run).await
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Layer::capabilities(self)
+    }
+}

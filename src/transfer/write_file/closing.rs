@@ -1,0 +1,341 @@
+//! CLOSE of a file that was written: what is missing, the commit, the answer.
+
+use bytes::Bytes;
+
+use super::parked::{Parked, Writer};
+use super::{Effect, Failure, GAP, Multipart, Phase, WriteFile, length_of, status_of};
+use crate::limits;
+use crate::sftp::{Payload, Status};
+use crate::storage::{ByteRange, Checksum, ETag, PartNumber, Precondition, UploadId};
+
+/// Bytes that the client left as they were, on their way.
+#[derive(Debug)]
+pub(super) enum Fill {
+    /// Bytes of the base; the next ones belong to the range's start.
+    Base(ByteRange),
+    /// Zeros; those before `due` may be made.
+    Zeros {
+        range: ByteRange,
+        due: u64,
+        announced: bool,
+    },
+}
+
+/// What CLOSE has to do next.
+#[derive(Debug, PartialEq, Eq)]
+enum Finish {
+    /// The file stays as it was.
+    Nothing,
+    /// Bytes of the base are missing.
+    Base(ByteRange),
+    /// Bytes are missing that nobody wrote, below the size that the client set.
+    Zeros(ByteRange),
+    /// Every byte is there.
+    Commit { size: u64 },
+}
+
+impl WriteFile {
+    /// Goes on with a CLOSE as far as it gets.
+    pub(super) fn advance_closing(&mut self) {
+        while self.phase == Phase::Closing {
+            if let Some(status) = self.failed {
+                // An upload that is being created has to be heard of first, to be aborted.
+                if self.multipart != Multipart::Creating {
+                    self.over(status);
+                }
+                return;
+            }
+            if !self.parked.is_empty() {
+                if self.is_under_way() {
+                    return;
+                }
+                // Nothing will free a slot: what is missing will never come.
+                self.fail(GAP, "bytes between the writes are missing");
+                self.place_parked();
+                continue;
+            }
+            if self.fill.is_some() {
+                if self.make_zeros() {
+                    continue;
+                }
+                return;
+            }
+            let goes_on = match self.finish() {
+                Ok(Finish::Nothing) => self.nothing(),
+                Ok(Finish::Base(range)) => self.fill_from_base(range),
+                Ok(Finish::Zeros(range)) => {
+                    self.fill = Some(Fill::Zeros {
+                        range,
+                        due: range.start,
+                        announced: false,
+                    });
+                    true
+                }
+                Ok(Finish::Commit { size }) => self.commit(size),
+                Err(status) => {
+                    self.fail(status, status.sentence);
+                    true
+                }
+            };
+            if !goes_on {
+                return;
+            }
+        }
+    }
+
+    /// Says whether a CLOSE can be kept though nobody listens any more: every byte has its slot,
+    /// and what the commit depends on is known.
+    #[must_use]
+    pub fn may_end_alone(&self) -> bool {
+        let asked = matches!(self.phase, Phase::CloseAsked | Phase::Closing);
+        let complete = self.parked.is_empty()
+            && self.fill.is_none()
+            && matches!(self.finish(), Ok(Finish::Commit { .. }));
+        let known = self.opening.condition != Precondition::None;
+        asked && complete && known && self.will_appear()
+    }
+
+    fn is_under_way(&self) -> bool {
+        !self.wanted.is_empty()
+            || !self.in_flight.is_empty()
+            || self.multipart == Multipart::Creating
+    }
+
+    /// Says what is left to do, once every WRITE has its place.
+    fn finish(&self) -> Result<Finish, Status> {
+        if self.unlinked || (self.opening.base.is_some() && !self.is_written()) {
+            return Ok(Finish::Nothing);
+        }
+        let size = self.size();
+        let Some((start, end)) = self.bytes.first_gap(size) else {
+            return Ok(Finish::Commit { size });
+        };
+        let until = |limit: u64| ByteRange {
+            start,
+            end: end.min(limit),
+        };
+        match (&self.opening.base, self.size_set) {
+            (Some(base), _) if start < base.size => Ok(Finish::Base(until(base.size))),
+            (_, Some(set)) if start < set => {
+                if self.bytes.missing(size) > limits::ZERO_FILL_BYTES_MAX {
+                    return Err(GAP);
+                }
+                Ok(Finish::Zeros(until(set)))
+            }
+            (Some(_) | None, _) => Err(GAP),
+        }
+    }
+
+    fn nothing(&mut self) -> bool {
+        if self.multipart != Multipart::Creating && self.in_flight.is_empty() {
+            self.over(Status::OK);
+        }
+        false
+    }
+
+    // ---- what the client left as it was ----
+
+    /// Has a whole part copied by the store, or reads up to the next part; `false`: it waits.
+    fn fill_from_base(&mut self, range: ByteRange) -> bool {
+        let Some(base) = self.opening.base.clone() else {
+            return false;
+        };
+        let Some(place) = self.bytes.place_at(range.start) else {
+            self.fail(GAP, "the file is larger than its parts can hold");
+            return true;
+        };
+        let end = place.end().min(range.end);
+        let whole = range.start == place.offset && (end == place.end() || end == self.size());
+        let alone = place.number == PartNumber(1) && end == self.size();
+        let range = ByteRange {
+            start: range.start,
+            end,
+        };
+        if !whole || alone {
+            self.fill = Some(Fill::Base(range));
+            let etag = base.etag;
+            self.effects.push_back(Effect::ReadBase { etag, range });
+            return false;
+        }
+        if self.in_flight.len() >= self.opening.parts_in_flight_max {
+            return false;
+        }
+        let Some(upload) = self.upload() else {
+            return false;
+        };
+        self.copy_part(upload, place.number, base.etag, range);
+        true
+    }
+
+    fn copy_part(&mut self, upload: UploadId, number: PartNumber, etag: ETag, range: ByteRange) {
+        self.bytes.leave_out(number, range.end);
+        self.in_flight.insert(number);
+        self.effects.push_back(Effect::CopyPart {
+            upload,
+            number,
+            etag,
+            range,
+        });
+    }
+
+    pub(super) fn base_came(&mut self, bytes: Bytes) {
+        let Some(Fill::Base(range)) = &mut self.fill else {
+            return;
+        };
+        let at = range.start;
+        let room = usize::try_from(range.end.saturating_sub(at)).unwrap_or(usize::MAX);
+        let length = bytes.len().min(room);
+        range.start = at.saturating_add(length_of(length));
+        let payload = Payload {
+            slices: Vec::from([bytes]),
+            length,
+        };
+        self.place_or_park(Parked::new(Writer::Base, at, payload));
+    }
+
+    pub(super) fn base_ended(&mut self, outcome: Result<(), Failure>) {
+        let Some(Fill::Base(range)) = &self.fill else {
+            return;
+        };
+        let complete = range.start >= range.end;
+        self.fill = None;
+        match outcome {
+            Ok(()) if complete => {}
+            Ok(()) => self.fail(Status::FAILURE, "the old file's bytes ended early"),
+            Err(failure) => self.fail(failure.status, &failure.reason),
+        }
+    }
+
+    pub(super) fn zeros_due(&mut self) {
+        if let Some(Fill::Zeros {
+            range,
+            due,
+            announced,
+        }) = &mut self.fill
+        {
+            *due = due.saturating_add(ZEROS_STEP_BYTES).min(range.end);
+            *announced = false;
+        }
+    }
+
+    /// Makes the zeros that are due; `true`: nothing is left to be filled here.
+    fn make_zeros(&mut self) -> bool {
+        static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+        while let Some(Fill::Zeros {
+            range,
+            due,
+            announced,
+        }) = &mut self.fill
+        {
+            let (at, left) = (range.start, range.end.saturating_sub(range.start));
+            if left == 0 {
+                self.fill = None;
+                return true;
+            }
+            if at >= *due {
+                if !std::mem::replace(announced, true) {
+                    let next = left.min(ZEROS_STEP_BYTES);
+                    self.effects.push_back(Effect::Zeros(next));
+                }
+                return false;
+            }
+            let length = usize::try_from(due.saturating_sub(at)).unwrap_or(usize::MAX);
+            let length = length.min(ZEROS.len());
+            range.start = at.saturating_add(length_of(length));
+            let payload = Payload {
+                slices: Vec::from([Bytes::from_static(&ZEROS)]),
+                length,
+            };
+            self.place_or_park(Parked::new(Writer::Zeros, at, payload));
+            self.ship();
+            if self.failed.is_some() {
+                return true;
+            }
+            if !self.parked.is_empty() {
+                return false;
+            }
+        }
+        false
+    }
+
+    // ---- the commit ----
+
+    /// Sends what is left, and then the commit; `false`: it waits.
+    fn commit(&mut self, size: u64) -> bool {
+        let upload = match &self.multipart {
+            Multipart::Creating => return false,
+            // One part alone needs no multipart upload, even if it is full.
+            Multipart::None => return self.commit_put(size),
+            Multipart::Open(upload) => upload.clone(),
+        };
+        if self.bytes.has_full_part() {
+            return false;
+        }
+        match self.bytes.take_last_part(size) {
+            Ok(Some(part)) => {
+                self.send_part(upload, part);
+                return false;
+            }
+            Ok(None) if !self.in_flight.is_empty() => return false,
+            Ok(None) => {}
+            Err(error) => {
+                self.fail(status_of(&error), &error.to_string());
+                return true;
+            }
+        }
+        self.phase = Phase::Committing;
+        let effect = Effect::Complete {
+            upload,
+            parts: self.parts.values().map(|(part, _)| part.clone()).collect(),
+            checksum: self.checksum(),
+            condition: self.opening.condition.clone(),
+        };
+        self.effects.push_back(effect);
+        false
+    }
+
+    fn commit_put(&mut self, size: u64) -> bool {
+        let payload = match self.bytes.take_last_part(size) {
+            Ok(Some(part)) => part.slot.into_payload(part.length),
+            Ok(None) => Bytes::new(),
+            Err(error) => {
+                self.fail(status_of(&error), &error.to_string());
+                return true;
+            }
+        };
+        self.phase = Phase::Committing;
+        self.effects.push_back(Effect::Put {
+            payload,
+            condition: self.opening.condition.clone(),
+            modified: self.modified,
+        });
+        false
+    }
+
+    /// Combines the parts' checksums, in order, into the whole object's; `None`: one of them is
+    /// not known.
+    fn checksum(&self) -> Option<Checksum> {
+        let algorithm = crc_fast::CrcAlgorithm::Crc64Nvme;
+        let mut whole = 0;
+        for (part, sent) in self.parts.values() {
+            let checksum = (*sent).or(part.checksum)?;
+            whole = crc_fast::checksum_combine(algorithm, whole, checksum.0, part.size);
+        }
+        Some(Checksum(whole))
+    }
+
+    /// Answers CLOSE: nothing is left to do.
+    pub(super) fn over(&mut self, status: Status) {
+        if self.unlinked {
+            self.abort();
+        }
+        self.phase = Phase::Over;
+        if let Some(pending) = self.closing.take() {
+            self.answer(pending, status);
+        }
+        self.effects.push_back(Effect::Over);
+    }
+}
+
+/// Zeros that are made at once.
+const ZEROS_STEP_BYTES: u64 = 1024 * 1024;

@@ -1,0 +1,459 @@
+//! Every order of what can happen to a file: bytes exact, every request answered once, every
+//! upload completed or aborted, no memory left.
+
+#![expect(clippy::arithmetic_side_effects, reason = "small numbers of a test")]
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::budget::{Budget, Purpose, Share};
+use crate::clock::{Clock as _, SystemClock};
+use crate::limits::{Limits, PART_BYTES_MIN};
+use crate::sftp::RequestId;
+use crate::storage::ETag;
+
+const PART: u64 = PART_BYTES_MIN;
+
+const fn mode(truncate: bool) -> OpenMode {
+    OpenMode {
+        read: true,
+        write: true,
+        append: false,
+        create: true,
+        truncate,
+        exclusive: false,
+    }
+}
+
+/// What was asked for and did not happen yet.
+#[derive(Debug)]
+enum Task {
+    Wait(PartNumber, u64, Purpose),
+    Create,
+    Part(UploadId, PartNumber, Vec<u8>, Option<Checksum>),
+    /// The base from here to there.
+    Base(u64, u64),
+    Zeros,
+    Put(Vec<u8>),
+    Complete(UploadId, Vec<PartNumber>, Option<Checksum>),
+}
+
+/// A store, a clock and a client for one file.
+struct World {
+    file: WriteFile,
+    budget: Arc<Budget>,
+    share: Share,
+    now: Instant,
+    base: Vec<u8>,
+    tasks: Vec<Task>,
+    uploads: HashMap<UploadId, HashMap<PartNumber, Vec<u8>>>,
+    visible: Option<Vec<u8>>,
+    answers: HashMap<u32, Status>,
+    asked: u32,
+    is_over: bool,
+}
+
+impl World {
+    fn new(base: Option<Vec<u8>>, memory: u64) -> Self {
+        let budget = Budget::new(&Limits {
+            part_bytes: PART,
+            upload_memory_bytes_max: memory,
+            ..Limits::default()
+        });
+        let (share, now) = (budget.user().uploads, SystemClock.now());
+        let etag = ETag("\"base\"".into());
+        let opening = Opening {
+            mode: mode(base.is_none()),
+            base: base.as_ref().map(|bytes| Base {
+                etag,
+                size: length_of(bytes.len()),
+            }),
+            condition: Precondition::None,
+            file_bytes_max: Some(40 * 1024 * 1024),
+            parts_in_flight_max: 2,
+            rate_min: RateMin {
+                bytes_per_second: 2_048,
+                over: Duration::from_secs(60),
+            },
+            budget: Arc::clone(&budget),
+            share: share.clone(),
+        };
+        Self {
+            file: WriteFile::new(opening, now),
+            budget,
+            share,
+            now,
+            base: base.unwrap_or_default(),
+            tasks: Vec::new(),
+            uploads: HashMap::new(),
+            visible: None,
+            answers: HashMap::new(),
+            asked: 0,
+            is_over: false,
+        }
+    }
+
+    fn pending(&mut self) -> (u32, Pending) {
+        self.asked += 1;
+        (
+            self.asked,
+            Pending::new(RequestId(self.asked), "test", self.now),
+        )
+    }
+
+    fn hear(&mut self, heard: Heard) {
+        self.file.hear(heard, self.now);
+        while let Some(effect) = self.file.next_effect() {
+            self.run(effect);
+        }
+    }
+
+    fn run(&mut self, effect: Effect) {
+        assert!(!self.is_over, "{effect:?} after the end");
+        match effect {
+            Effect::Wait {
+                number,
+                bytes,
+                purpose,
+            } => self.tasks.push(Task::Wait(number, bytes, purpose)),
+            Effect::Create { .. } => self.tasks.push(Task::Create),
+            Effect::SendPart {
+                upload,
+                number,
+                payload,
+                ..
+            } => {
+                let checksum = Checksum::of(&payload);
+                let task = Task::Part(upload, number, payload.to_vec(), Some(checksum));
+                self.tasks.push(task);
+            }
+            Effect::CopyPart {
+                upload,
+                number,
+                range,
+                ..
+            } => {
+                let bytes = self.base[at(range.start)..at(range.end)].to_vec();
+                self.tasks.push(Task::Part(upload, number, bytes, None));
+            }
+            Effect::ReadBase { range, .. } => self.tasks.push(Task::Base(range.start, range.end)),
+            Effect::ReadOn => {}
+            Effect::Zeros(_) => self.tasks.push(Task::Zeros),
+            Effect::Put { payload, .. } => self.tasks.push(Task::Put(payload.to_vec())),
+            Effect::Complete {
+                upload,
+                parts,
+                checksum,
+                ..
+            } => {
+                let numbers = parts.iter().map(|part| part.number).collect();
+                self.tasks.push(Task::Complete(upload, numbers, checksum));
+            }
+            Effect::Abort(upload) => assert!(self.uploads.remove(&upload).is_some()),
+            Effect::Stop => self.tasks.retain(|task| matches!(task, Task::Create)),
+            Effect::Answer(pending, status) => {
+                let id = pending.answered().0;
+                assert!(self.answers.insert(id, status).is_none(), "{id} twice");
+            }
+            Effect::Failed { .. } => assert_eq!(self.visible, None),
+            Effect::Stored { .. } => assert!(self.visible.is_some()),
+            Effect::Over => self.is_over = true,
+        }
+    }
+
+    /// Lets one of the tasks come to its end.
+    fn go_on(&mut self, which: usize, fails: bool) {
+        if self.tasks.is_empty() {
+            return;
+        }
+        let task = self.tasks.remove(which % self.tasks.len());
+        let failure = || Failure {
+            status: Status::FAILURE,
+            reason: "as the test wants".into(),
+        };
+        match task {
+            Task::Wait(number, bytes, purpose) => match self.share.try_take_for(bytes, purpose) {
+                Some(charge) => self.hear(Heard::Memory(number, charge)),
+                None => self.tasks.push(Task::Wait(number, bytes, purpose)),
+            },
+            Task::Create if fails => self.hear(Heard::Created(Err(failure()))),
+            Task::Create => {
+                let upload = UploadId(format!("{}", self.uploads.len()).into());
+                self.uploads.insert(upload.clone(), HashMap::new());
+                self.hear(Heard::Created(Ok(upload)));
+            }
+            Task::Part(upload, number, bytes, checksum) => {
+                let part = CompletedPart {
+                    number,
+                    etag: ETag("\"part\"".into()),
+                    checksum: None,
+                    size: length_of(bytes.len()),
+                };
+                if !fails {
+                    self.uploads.get_mut(&upload).unwrap().insert(number, bytes);
+                }
+                let outcome = if fails { Err(failure()) } else { Ok(part) };
+                self.hear(Heard::PartEnded {
+                    number,
+                    outcome,
+                    checksum,
+                });
+            }
+            Task::Base(start, end) => {
+                if fails {
+                    return self.hear(Heard::BaseEnded(Err(failure())));
+                }
+                let next = end.min(start + 700_000);
+                if start < next {
+                    self.tasks.push(Task::Base(next, end));
+                    let bytes = Bytes::copy_from_slice(&self.base[at(start)..at(next)]);
+                    self.hear(Heard::Base(bytes));
+                } else {
+                    self.hear(Heard::BaseEnded(Ok(())));
+                }
+            }
+            Task::Zeros => self.hear(Heard::ZerosDue),
+            Task::Put(bytes) => self.commit(bytes, fails),
+            Task::Complete(upload, numbers, checksum) => {
+                let parts = &self.uploads[&upload];
+                let bytes: Vec<u8> = numbers.iter().flat_map(|n| parts[n].clone()).collect();
+                assert!(checksum.is_none_or(|sum| sum == Checksum::of(&bytes)));
+                if !fails {
+                    self.uploads.remove(&upload);
+                }
+                self.commit(bytes, fails);
+            }
+        }
+    }
+
+    fn commit(&mut self, bytes: Vec<u8>, fails: bool) {
+        let stored = Stored {
+            etag: ETag("\"new\"".into()),
+            checksum: None,
+        };
+        if fails {
+            self.hear(Heard::Committed(Err(Failure {
+                status: Status::FAILURE,
+                reason: "as the test wants".into(),
+            })));
+        } else {
+            self.visible = Some(bytes);
+            self.hear(Heard::Committed(Ok(stored)));
+        }
+    }
+
+    fn settle(&mut self) {
+        for _ in 0..10_000 {
+            if self.tasks.is_empty() {
+                return;
+            }
+            self.go_on(0, false);
+        }
+        panic!("it never ends: {:?}", self.tasks);
+    }
+
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> u32 {
+        let (id, pending) = self.pending();
+        let payload = Payload {
+            slices: vec![Bytes::copy_from_slice(bytes)],
+            length: bytes.len(),
+        };
+        self.hear(Heard::Write {
+            pending,
+            offset,
+            payload,
+        });
+        id
+    }
+
+    fn close(&mut self) -> u32 {
+        let (id, pending) = self.pending();
+        self.hear(Heard::CloseAsked);
+        self.hear(Heard::Close(pending));
+        id
+    }
+}
+
+fn at(offset: u64) -> usize {
+    usize::try_from(offset).unwrap()
+}
+
+fn pattern(length: usize, salt: usize) -> Vec<u8> {
+    let mut bytes = vec![u8::try_from(salt % 251).unwrap(); length];
+    for (nth, byte) in bytes.iter_mut().step_by(4_099).enumerate() {
+        *byte = u8::try_from((nth * 31 + salt) % 251).unwrap();
+    }
+    bytes
+}
+
+#[test]
+fn what_the_client_left_of_a_large_base_is_copied_by_the_store() {
+    let base = pattern(at(PART) * 3 + 100, 1);
+    let mut world = World::new(Some(base.clone()), 64 << 20);
+    let id = world.write(0, b"new");
+    let close = world.close();
+    world.settle();
+    assert_eq!(
+        (world.answers[&id], world.answers[&close]),
+        (Status::OK, Status::OK)
+    );
+    let mut expected = base;
+    expected[..3].copy_from_slice(b"new");
+    assert!(world.visible.unwrap() == expected);
+    // Only the rest of the first part went through our memory.
+    assert_eq!(world.budget.taken_bytes().0, 0);
+}
+
+#[test]
+fn a_file_over_its_limit_fails_as_a_whole() {
+    let mut world = World::new(None, 64 << 20);
+    let first = world.write(0, b"abc");
+    let over = world.write(40 << 20, b"x");
+    let close = world.close();
+    assert_eq!(world.answers[&first], Status::OK);
+    assert_eq!(world.answers[&over], OVER_LIMIT);
+    assert_eq!(world.answers[&close], OVER_LIMIT);
+    assert_eq!(world.visible, None);
+}
+
+#[test]
+fn who_keeps_memory_without_using_it_loses_it_when_others_wait() {
+    let mut world = World::new(None, 64 << 20);
+    world.write(0, b"x");
+    for awaited in [false, true] {
+        world.now = world.file.deadline().unwrap();
+        world.hear(Heard::Time {
+            awaited,
+            held: false,
+            stuck: false,
+        });
+        assert_eq!(world.file.failed().is_some(), awaited);
+    }
+    assert_eq!(world.budget.taken_bytes().0, 0);
+}
+
+#[test]
+fn a_small_packet_that_waits_does_not_keep_the_large_one_it_came_in() {
+    let mut world = World::new(None, PART);
+    let all = world.share.try_take(PART).unwrap();
+    let packet = Bytes::from(vec![1; 32 * 1024]);
+    let (_, pending) = world.pending();
+    let payload = Payload {
+        slices: vec![packet.slice(100..101)],
+        length: 1,
+    };
+    world.hear(Heard::Write {
+        pending,
+        offset: 0,
+        payload,
+    });
+    assert!(packet.is_unique());
+    assert!(world.file.parked_bytes() < 1_000);
+    drop(all);
+    world.settle();
+    assert_eq!((world.answers.len(), world.file.parked_bytes()), (1, 0));
+}
+
+/// What a client, and fate, may do next.
+#[derive(Debug, Clone)]
+enum Step {
+    /// Where the last one ended, or elsewhere.
+    Write(Option<u64>, usize),
+    SetSize(u64),
+    GoOn(usize, bool),
+    Unlink,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let sizes = 1_usize..1_500_000;
+    let step = prop_oneof![
+        8 => sizes.clone().prop_map(|length| Step::Write(None, length)),
+        1 => (0_u64..(3 * PART), sizes).prop_map(|(offset, length)| Step::Write(Some(offset), length)),
+        1 => (0_u64..(3 * PART)).prop_map(Step::SetSize),
+        8 => (0_usize..8).prop_map(|which| Step::GoOn(which, false)),
+        1 => (0_usize..8, prop::bool::weighted(0.3)).prop_map(|(which, fails)| Step::GoOn(which, fails)),
+    ];
+    let steps = prop::collection::vec(step, 1..40);
+    (steps, prop::bool::weighted(0.1)).prop_map(|(mut steps, unlinked)| {
+        if unlinked {
+            steps.push(Step::Unlink);
+        }
+        steps
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn whatever_happens_bytes_are_exact_and_nothing_is_left(
+        base in prop::option::of(0_usize..12_000_000),
+        memory in prop_oneof![Just(PART), Just(3 * PART), Just(64 << 20)],
+        steps in steps(),
+        closes in prop::bool::weighted(0.8),
+        after in prop::collection::vec((0_usize..8, prop::bool::weighted(0.05)), 0..60),
+        ends in prop::option::of(0_usize..60),
+    ) {
+        let base = base.map(|length| pattern(length, 3));
+        let mut world = World::new(base.clone(), memory);
+        let mut expected = base.unwrap_or_default();
+        let mut writes = HashMap::new();
+        let (mut end, mut unlinked) = (0, false);
+        for (salt, step) in steps.into_iter().enumerate() {
+            match step {
+                Step::Write(offset, length) => {
+                    let offset = offset.unwrap_or(end);
+                    let bytes = pattern(length, salt);
+                    end = offset + length_of(length);
+                    let before = world.file.failed();
+                    let id = world.write(offset, &bytes);
+                    // What is refused at once changes nothing.
+                    let refused = world.answers.get(&id).is_some_and(|status| *status != Status::OK);
+                    if before.is_none() && !refused {
+                        expected.resize(expected.len().max(at(end)), 0);
+                        expected[at(offset)..at(end)].copy_from_slice(&bytes);
+                    }
+                    writes.insert(id, refused);
+                }
+                Step::SetSize(size) => {
+                    let (id, pending) = world.pending();
+                    world.hear(Heard::Attributes { pending, size: Some(size), modified: None });
+                    if world.answers[&id] == Status::OK {
+                        expected.resize(at(size), 0);
+                    }
+                }
+                Step::GoOn(which, fails) => world.go_on(which, fails),
+                Step::Unlink => {
+                    unlinked = true;
+                    world.hear(Heard::Unlinked);
+                }
+            }
+        }
+        let close = closes.then(|| world.close());
+        for (nth, (which, fails)) in after.into_iter().enumerate() {
+            if ends == Some(nth) {
+                break;
+            }
+            world.go_on(which, fails);
+        }
+        if ends.is_some() || close.is_none() {
+            world.hear(Heard::SessionOver);
+        }
+        world.settle();
+        let (answers, asked) = (world.answers.len(), at(u64::from(world.asked)));
+        prop_assert_eq!(answers, asked, "not everything was answered");
+        let is_ok = close.is_some_and(|id| world.answers[&id] == Status::OK);
+        if let (true, false, Some(visible)) = (is_ok, unlinked, &world.visible) {
+            prop_assert!(*visible == expected, "{} and {}", visible.len(), expected.len());
+        }
+        if !is_ok {
+            prop_assert!(world.visible.is_none());
+        }
+        prop_assert!(world.uploads.is_empty(), "{:?}", world.uploads.keys());
+        drop(world.file);
+        world.tasks.clear();
+        prop_assert_eq!(world.budget.taken_bytes().0, 0);
+    }
+}

@@ -1,0 +1,292 @@
+//! What a connection costs, and the worst that a client can make the SSH layer hold: the gateway is
+//! a process of its own, whose resident memory is read.
+//!
+//! `cargo test --release --test connection_memory -- --include-ignored --nocapture` prints the
+//! figures of docs/performance.md.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::print_stdout,
+    reason = "a test that also prints what it measured"
+)]
+
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use portcullis::cli::bundled_webhook::BundledWebhook;
+use portcullis::secret::Secret;
+use russh::keys::PrivateKey;
+use russh::keys::ssh_key::LineEnding;
+use russh::keys::ssh_key::private::{Ed25519Keypair, KeypairData};
+use serde_json::json;
+use tokio::time::{sleep, timeout};
+
+#[expect(dead_code, reason = "the integration tests use all of it")]
+#[path = "it/ssh/raw.rs"]
+mod raw;
+
+use raw::{RawClient, string};
+
+const USER: &str = "alice";
+const PASSWORD: &str = "correct horse";
+const SMALL_CROWD: usize = 100;
+const LARGE_CROWD: usize = 2_000;
+/// What the account may have beside the connections.
+const ACCOUNT_KIB: usize = 4 * 1024;
+/// What a connection with one SFTP session may cost beside the account.
+const CONNECTION_KIB_MAX: usize = 128;
+/// The same for each further session.
+const SESSION_KIB_MAX: usize = 24;
+
+async fn within<T>(waiting: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(60), waiting)
+        .await
+        .expect("took too long")
+}
+
+/// What a client does; afterwards it stays.
+#[derive(Debug, Clone, Copy)]
+enum Act {
+    /// Exchanges keys.
+    BeforeLogin,
+    LoggedIn,
+    IdleSession,
+    /// Has moved a MiB each way, and listened.
+    IdleAfterWork,
+    TenSessions,
+    /// Announces the longest packet, and sends most of it.
+    ClaimsPacket,
+    /// Sends requests that are answered, and reads nothing.
+    NeverListens,
+}
+
+impl Act {
+    const ALL: [Self; 7] = [
+        Self::BeforeLogin,
+        Self::LoggedIn,
+        Self::IdleSession,
+        Self::IdleAfterWork,
+        Self::TenSessions,
+        Self::ClaimsPacket,
+        Self::NeverListens,
+    ];
+
+    async fn play(self, address: SocketAddr) -> RawClient {
+        match self {
+            Self::BeforeLogin => RawClient::connect(address).await,
+            Self::LoggedIn => RawClient::user(address).await,
+            Self::IdleSession => session(address).await.0,
+            Self::IdleAfterWork => {
+                let (mut client, channel) = session(address).await;
+                grow(&mut client, channel).await;
+                let (mut sent, mut received) = (0, 0);
+                while sent < 1 << 20 {
+                    client.send_data(channel, realpath()).await;
+                    sent += realpath().len();
+                    // Each answer says the name twice.
+                    while received < 2 * sent - sent / 100 {
+                        received += client.receive().await.unwrap().len();
+                    }
+                }
+                client
+            }
+            Self::TenSessions => {
+                let (mut client, _) = session(address).await;
+                for _ in 1..10 {
+                    begin(&mut client).await;
+                }
+                client
+            }
+            Self::ClaimsPacket => {
+                let (mut client, _) = session(address).await;
+                let packet = client.sealed(&vec![2; 48 * 1024]);
+                client.push(&packet[..packet.len() - 1_000]).await;
+                client
+            }
+            Self::NeverListens => {
+                let (mut client, _) = session(address).await;
+                let ping = [&[raw::GLOBAL_REQUEST][..], &string("ping"), &[1]].concat();
+                while stuff(&mut client, &ping, 3_000).await {}
+                client
+            }
+        }
+    }
+}
+
+/// Logs in and begins an SFTP session.
+async fn session(address: SocketAddr) -> (RawClient, [u8; 4]) {
+    let mut client = RawClient::user(address).await;
+    let channel = begin(&mut client).await;
+    (client, channel)
+}
+
+async fn begin(client: &mut RawClient) -> [u8; 4] {
+    let (channel, _) = client.open_sftp().await;
+    client.send_data(channel, [0, 0, 0, 5, 1, 0, 0, 0, 3]).await;
+    assert_eq!(client.receive().await.unwrap()[0], raw::CHANNEL_DATA);
+    channel
+}
+
+/// Tells the gateway that the client takes as much as it likes.
+async fn grow(client: &mut RawClient, channel: [u8; 4]) {
+    let adjust = [&[raw::CHANNEL_WINDOW_ADJUST][..], &channel, &[8, 0, 0, 0]];
+    client.send(&adjust.concat()).await;
+}
+
+/// Requests for the real path of long names, which come back longer: 30 KiB.
+fn realpath() -> Vec<u8> {
+    let body = [&[16, 0, 0, 0, 1][..], &string("a".repeat(2_000))].concat();
+    string(body).repeat(15)
+}
+
+/// Sends a packet so often; says whether the gateway took it all.
+async fn stuff(client: &mut RawClient, payload: &[u8], times: usize) -> bool {
+    let mut packets = Vec::new();
+    for _ in 0..times {
+        packets.extend(client.sealed(payload));
+    }
+    let pushed = timeout(Duration::from_millis(300), client.push(&packets)).await;
+    pushed.is_ok()
+}
+
+/// Lets so many clients do something and returns what each costs, in KiB.
+async fn cost(act: Act, clients: usize) -> usize {
+    let webhook = BundledWebhook::start(
+        USER,
+        Secret::new(PASSWORD.to_owned()),
+        json!({"mappings": [{"entry": "/", "target": "/bucket/home"}]}),
+    );
+    let webhook = webhook.await.unwrap();
+    let gateway = Gateway::start(&webhook.url()).await;
+    // What the first ones bring up stays for all.
+    drop(Act::IdleSession.play(gateway.address).await);
+    sleep(Duration::from_secs(1)).await;
+    let before = gateway.resident_kib();
+    let mut crowd = Vec::new();
+    while crowd.len() < clients {
+        let several = (0..20).map(|_| act.play(gateway.address));
+        crowd.extend(futures_util::future::join_all(several).await);
+    }
+    sleep(Duration::from_secs(3)).await;
+    let grown = gateway.resident_kib().saturating_sub(before);
+    let gone = gateway.count("\"disconnected\"") - 1;
+    println!(
+        "{act:?} × {clients}: {} KiB each, {gone} were cut",
+        grown / clients
+    );
+    grown
+}
+
+async fn check(clients: usize) {
+    let mut wrong = Vec::new();
+    for act in Act::ALL {
+        let kib = cost(act, clients).await;
+        let further = if let Act::TenSessions = act { 9 } else { 0 };
+        let each = CONNECTION_KIB_MAX + further * SESSION_KIB_MAX;
+        if kib > clients * each + ACCOUNT_KIB {
+            wrong.push(format!("{act:?}: {kib} KiB"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[tokio::test]
+async fn two_hundred_clients_cost_what_is_said_of_them() {
+    check(SMALL_CROWD).await;
+}
+
+#[tokio::test]
+#[ignore = "takes minutes"]
+async fn two_thousand_clients_cost_what_is_said_of_them() {
+    check(LARGE_CROWD).await;
+}
+
+/// The gateway's process, ended with this value.
+struct Gateway {
+    process: Child,
+    address: SocketAddr,
+    state: tempfile::TempDir,
+}
+
+impl Gateway {
+    async fn start(webhook: &str) -> Self {
+        let state = tempfile::tempdir().unwrap();
+        let host_key = state.path().join("host_key");
+        let seed = KeypairData::Ed25519(Ed25519Keypair::from_seed(&[9; 32]));
+        let key = PrivateKey::new(seed, "host").unwrap();
+        std::fs::write(&host_key, key.to_openssh(LineEnding::LF).unwrap()).unwrap();
+        let own = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&host_key, own).unwrap();
+        let log_path = state.path().join("log");
+        let log = std::fs::File::create(&log_path).unwrap();
+        let account = format!("{}", ACCOUNT_KIB * 1024);
+        let mut process = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+            .arg("serve")
+            .env("PORTCULLIS_LISTEN", "127.0.0.1:0")
+            .env("PORTCULLIS_HOST_KEY_FILES", &host_key)
+            .env("PORTCULLIS_IDENTITY_URL", webhook)
+            .env("PORTCULLIS_ADMIN_LISTEN", "off")
+            .env("PORTCULLIS_STORAGE_ENDPOINT", "http://127.0.0.1:9")
+            .env("PORTCULLIS_STORAGE_ACCESS_KEY_ID", "test")
+            .env("PORTCULLIS_STORAGE_SECRET_ACCESS_KEY", "test")
+            .env("PORTCULLIS_LIMITS_UNAUTHENTICATED_CONNECTIONS_MAX", "2100")
+            .env("PORTCULLIS_LIMITS_CONNECTIONS_MAX", "2100")
+            .env("PORTCULLIS_LIMITS_CONNECTIONS_PER_SOURCE_MAX", "2100")
+            .env("PORTCULLIS_LIMITS_CONNECTIONS_PER_USER_MAX", "2100")
+            .env("PORTCULLIS_LIMITS_SESSIONS_PER_USER_MAX", "30000")
+            .env("PORTCULLIS_LIMITS_LOGIN_GRACE_SECONDS", "600")
+            .env("PORTCULLIS_LIMITS_KEEPALIVE_INTERVAL_SECONDS", "600")
+            .env("PORTCULLIS_LIMITS_SESSION_MEMORY_BYTES_MAX", account)
+            .stdout(Stdio::null())
+            .stderr(Stdio::from(log))
+            .spawn()
+            .unwrap();
+        let address = loop {
+            if let Some(address) = listening(&std::fs::read_to_string(&log_path).unwrap()) {
+                break address;
+            }
+            let ended = process.try_wait().unwrap();
+            assert!(ended.is_none(), "the gateway did not start: {ended:?}");
+            sleep(Duration::from_millis(20)).await;
+        };
+        Self {
+            process,
+            address,
+            state,
+        }
+    }
+
+    /// Counts the lines of its log that hold a text.
+    fn count(&self, text: &str) -> usize {
+        let log = std::fs::read_to_string(self.state.path().join("log")).unwrap();
+        log.lines().filter(|line| line.contains(text)).count()
+    }
+
+    fn resident_kib(&self) -> usize {
+        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.process.id())).unwrap();
+        let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
+        pages * 4
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.state.path().join("log")).unwrap();
+            println!("{}", &log[log.len().saturating_sub(3_000)..]);
+        }
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+/// Finds the address in the gateway's log.
+fn listening(log: &str) -> Option<SocketAddr> {
+    let line = log.lines().find(|line| line.contains("\"listening\""))?;
+    let line: serde_json::Value = serde_json::from_str(line).ok()?;
+    line["address"].as_str()?.parse().ok()
+}
