@@ -209,6 +209,7 @@ impl Session {
                 query,
                 outcome,
             } => files.page_arrived(shell, handle, query, outcome),
+            Event::PageMemory { handle, charge } => files.page_memory(shell, handle, charge),
             Event::Room(charge) => self.regulator.room(charge),
         }
     }
