@@ -60,6 +60,11 @@ impl Events {
         self.0.send(event).is_ok()
     }
 
+    /// Waits until the session is gone.
+    pub(crate) async fn ended(&self) {
+        self.0.closed().await;
+    }
+
     /// Tells a file that is written; `false`: the session is gone.
     pub(crate) fn write(&self, handle: HandleId, heard: Heard) -> bool {
         let heard = Box::new(heard);

@@ -21,6 +21,7 @@ pub(crate) struct OpenedObject {
 pub(crate) async fn open_object(
     store: &dyn ObjectStore,
     location: &Location,
+    may_be_directory: bool,
 ) -> Result<OpenedObject, Refusal> {
     let opening = ByteRange {
         start: 0,
@@ -45,7 +46,7 @@ pub(crate) async fn open_object(
             }
         }
         Err(error) if error.kind == StorageErrorKind::NotFound => {
-            let directory = is_directory(store, &Folder::of(location)).await?;
+            let directory = may_be_directory && is_directory(store, &Folder::of(location)).await?;
             let status = if directory {
                 IS_DIRECTORY
             } else {

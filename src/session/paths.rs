@@ -16,6 +16,7 @@ use super::known::Known;
 use super::order::{PathOrder, Ticket};
 use super::plan::{Target, file_attributes};
 use super::progress::Progress;
+use super::rename::Bounds;
 use super::shell::Shell;
 use super::status::{EXISTS, NOT_EMPTY, TOO_MANY_HANDLES};
 use super::work::Work;
@@ -208,6 +209,8 @@ impl Paths {
             account: shell.seat.memory().account.clone(),
             reaper: shell.environment.reaper.clone(),
             nonces: shell.environment.nonces,
+            metrics: Arc::clone(&shell.environment.metrics),
+            bounds: Bounds::of(shell),
             config: Arc::clone(shell.user.config()),
             uploading: files.uploads_in(&request.path),
             parent_known: parent.is_some_and(|parent| self.known.is_directory(&parent)),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::budget::{Charge, Share};
 use crate::idp::UserConfig;
 use crate::limits;
+use crate::metrics::Metrics;
 use crate::reaper::Reaper;
 use crate::sftp::{OpenMode, Reply, Status};
 use crate::storage::{ETag, Location, Nonces, Precondition, SharedStore, StorageErrorKind};
@@ -17,7 +18,7 @@ use super::names::{self, Found};
 use super::opening::open_object;
 use super::plan::{Folder, Need, Parent, Target, plan};
 use super::progress::Progress;
-use super::rename::{self, Scene};
+use super::rename::{self, Bounds, Scene};
 use super::status::{EXISTS, IS_DIRECTORY, Refusal};
 
 /// What one path request sees while it runs.
@@ -27,6 +28,8 @@ pub(super) struct Work {
     pub(super) account: Share,
     pub(super) reaper: Reaper,
     pub(super) nonces: Nonces,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) bounds: Bounds,
     pub(super) config: Arc<UserConfig>,
     pub(super) uploading: Vec<(String, u64)>,
     pub(super) parent_known: bool,
@@ -60,11 +63,18 @@ impl Work {
             Act::OpenDirectory => self.open_directory(request, target).await,
             Act::Open { mode, .. } if mode.write => self.open_for_writing(target, *mode).await,
             Act::Open { .. } => self.open_for_reading(target).await,
-            Act::Remove => names::remove(&*self.store, &target).await.map(|()| ok),
-            Act::MkDir => names::mkdir(&*self.store, &target, self.parent_known, self.nonces)
+            Act::Remove => names::remove(&*self.store, &target, &self.bounds.stop)
                 .await
                 .map(|()| ok),
-            Act::RmDir => names::rmdir(&*self.store, &target).await.map(|()| ok),
+            Act::MkDir => {
+                let known = self.parent_known;
+                names::mkdir(&*self.store, &target, known, self.nonces, &self.bounds.stop)
+                    .await
+                    .map(|()| ok)
+            }
+            Act::RmDir => names::rmdir(&*self.store, &target, &self.bounds.stop)
+                .await
+                .map(|()| ok),
             Act::Rename { replace, .. } => {
                 let to = to.ok_or(Status::FAILURE)?;
                 let (replace, known) = (*replace, self.parent_known);
@@ -72,6 +82,8 @@ impl Work {
                     store: &self.store,
                     reaper: &self.reaper,
                     nonces: self.nonces,
+                    metrics: &self.metrics,
+                    bounds: &self.bounds,
                     progress: &self.progress,
                 };
                 rename::rename(&scene, &target, &to, replace, known)
@@ -186,8 +198,9 @@ impl Work {
     }
 
     async fn open_for_reading(&self, target: Target) -> Result<Answer, Refusal> {
+        let may_be_directory = target.may_be_directory();
         let (location, access) = file_target(target)?;
-        let object = open_object(&*self.store, &location).await?;
+        let object = open_object(&*self.store, &location, may_be_directory).await?;
         Ok(Answer::Opened {
             object: Some(Box::new((object, access))),
             writing: None,
@@ -202,6 +215,7 @@ impl Work {
                 Parent::Root
             }
         };
+        let may_be_directory = target.may_be_directory();
         let (location, access) = file_target(target)?;
         if mode.read && !access.may_read() {
             return Err(super::status::WRITE_ONLY.into());
@@ -213,7 +227,8 @@ impl Work {
                 Ok(())
             }
         };
-        let ((), found) = futures_util::try_join!(parent_there, self.existing(&location, mode))?;
+        let existing = self.existing(&location, mode, may_be_directory);
+        let ((), found) = futures_util::try_join!(parent_there, existing)?;
         let base = match found {
             Found::Directory => return Err(IS_DIRECTORY.into()),
             Found::Nothing if !mode.create => return Err(Status::NO_SUCH_FILE.into()),
@@ -226,7 +241,7 @@ impl Work {
         }
         let object = match &base {
             Some(_) if mode.read => Some(Box::new((
-                open_object(&*self.store, &location).await?,
+                open_object(&*self.store, &location, may_be_directory).await?,
                 access,
             ))),
             Some(_) | None => None,
@@ -249,9 +264,14 @@ impl Work {
 
     /// Looks for what stands at the place. A file that is truncated anyway need not be looked
     /// for, only a directory.
-    async fn existing(&self, location: &Location, mode: OpenMode) -> Result<Found, Refusal> {
+    async fn existing(
+        &self,
+        location: &Location,
+        mode: OpenMode,
+        may_be_directory: bool,
+    ) -> Result<Found, Refusal> {
         if mode.create && mode.truncate && !mode.exclusive {
-            if self.no_directory {
+            if self.no_directory || !may_be_directory {
                 return Ok(Found::Nothing);
             }
             // A file and a directory of one name: the file is what the name means.
@@ -264,6 +284,9 @@ impl Work {
                 Err(error) if error.kind == StorageErrorKind::NotFound => Ok(Found::Directory),
                 Err(error) => Err(error.into()),
             };
+        }
+        if !may_be_directory {
+            return names::find_file(&*self.store, location).await;
         }
         names::find(&*self.store, location).await
     }
