@@ -23,6 +23,8 @@ pub const OBJECT_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024 * 1024;
 pub const COPY_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
 /// S3's bound on one page of a listing.
 pub const LIST_PAGE_MAX: u16 = 1_000;
+/// Names that OPENDIR asks for, and a READDIR that waited for memory.
+pub const LIST_FIRST_PAGE_MAX: u16 = 100;
 
 // ---- SFTP ----
 

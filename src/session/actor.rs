@@ -204,6 +204,7 @@ impl<F: Front> Session<F> {
                 query,
                 outcome,
             } => files.page_arrived(shell, handle, query, outcome),
+            Event::PageMemory { handle, charge } => files.page_memory(shell, handle, charge),
             Event::Room(charge) => self.regulator.room(charge),
         }
     }

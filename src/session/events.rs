@@ -35,6 +35,11 @@ pub(crate) enum Event {
         query: ListQuery,
         outcome: Result<ListPage, StorageError>,
     },
+    /// Memory for the next page of a directory.
+    PageMemory {
+        handle: HandleId,
+        charge: Charge,
+    },
     /// Memory for what the client sent.
     Room(Charge),
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::budget::Charge;
 use crate::clock::unix_seconds;
 use crate::metrics::Metrics;
 use crate::sftp::{Attributes, HandleId, Payload, Pending, Reply, Status};
@@ -14,7 +15,7 @@ use crate::vfs::{Access, VirtualPath};
 
 use super::act::ForWriting;
 use super::list::Listing;
-use super::listing;
+use super::listing::Directory;
 use super::names::attributes_of;
 use super::opening::OpenedObject;
 use super::order::Ticket;
@@ -37,7 +38,7 @@ pub(crate) struct Files {
 /// What a handle stands for.
 #[derive(Debug)]
 enum Handle {
-    Directory(Box<Listing>),
+    Directory(Directory),
     File(Box<OpenFile>),
 }
 
@@ -176,7 +177,7 @@ impl Files {
 
 impl Files {
     pub(crate) fn open_directory(&mut self, listing: Box<Listing>) -> HandleId {
-        self.insert(Handle::Directory(listing))
+        self.insert(Handle::Directory(Directory::new(listing)))
     }
 
     pub(crate) fn open_file(
@@ -254,8 +255,14 @@ impl Files {
         query: ListQuery,
         outcome: crate::storage::Result<ListPage>,
     ) {
-        if let Some(Handle::Directory(listing)) = self.open.get_mut(&handle) {
-            listing::page_arrived(shell, handle, listing, query, outcome);
+        if let Some(Handle::Directory(directory)) = self.open.get_mut(&handle) {
+            directory.page_arrived(shell, handle, query, outcome);
+        }
+    }
+
+    pub(crate) fn page_memory(&mut self, shell: &mut Shell, handle: HandleId, charge: Charge) {
+        if let Some(Handle::Directory(directory)) = self.open.get_mut(&handle) {
+            directory.memory(shell, handle, charge);
         }
     }
 
@@ -268,7 +275,7 @@ impl Files {
                         reading.go_on(shell, &file.place);
                     }
                 }
-                Handle::Directory(listing) => listing::go_on(shell, *id, listing),
+                Handle::Directory(directory) => directory.go_on(shell, *id),
             }
         }
     }
@@ -426,11 +433,7 @@ impl Files {
                     reading.close(shell, &file.place, status);
                 }
             }
-            Some(Handle::Directory(listing)) => {
-                for pending in listing.pending {
-                    shell.answers.status(pending, status);
-                }
-            }
+            Some(Handle::Directory(directory)) => directory.close(shell, status),
             None => {}
         }
     }
@@ -529,7 +532,7 @@ impl Files {
     pub(crate) fn fstat(&mut self, shell: &mut Shell, pending: Pending, handle: HandleId) {
         let now = unix_seconds(shell.environment.clock.wall());
         let attrs = self.usable(handle).and_then(|handle| match handle {
-            Handle::Directory(listing) => Some(directory_attributes(listing.access())),
+            Handle::Directory(directory) => Some(directory_attributes(directory.access())),
             Handle::File(file) => match (&file.writing, &file.reading) {
                 (Some(writing), _) => Some(file_attributes(
                     file.place.access,
@@ -586,10 +589,7 @@ impl Files {
 
     pub(crate) fn readdir(&mut self, shell: &mut Shell, pending: Pending, handle: HandleId) {
         match self.open.get_mut(&handle) {
-            Some(Handle::Directory(listing)) => {
-                listing.pending.push_back(pending);
-                listing::go_on(shell, handle, listing);
-            }
+            Some(Handle::Directory(directory)) => directory.ask(shell, handle, pending),
             Some(Handle::File(_)) | None => shell.answers.status(pending, INVALID_HANDLE),
         }
     }

@@ -1,12 +1,18 @@
-//! An open directory: names page by page, in constant memory.
+//! An open directory: names page by page, each page with memory for its longest names.
+//!
+//! OPENDIR brings a short page if there is memory for it, and otherwise looks only whether the
+//! directory is there. Longer pages come once the reader goes on. The next page is asked for before
+//! it is needed if there is memory; a READDIR that needs it waits for memory, and its directory
+//! has no names to give meanwhile.
 
 use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
+use crate::budget::Charge;
 use crate::clock::unix_seconds;
 use crate::limits;
-use crate::sftp::{Name, Pending, Reply, Status};
+use crate::sftp::{Attributes, Name, Pending, Reply, Status};
 use crate::storage::{ListCursor, ListPage, ListQuery, ObjectStore, StorageError};
 use crate::vfs::{Access, VirtualPath};
 
@@ -20,47 +26,95 @@ pub(crate) struct Listing {
     source: Option<(Folder, Access)>,
     names: VecDeque<Name>,
     next: Next,
+    /// Names of the next page.
+    page_max: u16,
     /// READDIRs in order of arrival.
-    pub(crate) pending: VecDeque<Pending>,
+    pending: VecDeque<Pending>,
+    /// A READDIR came.
+    is_read: bool,
+    /// There was no memory to read ahead.
+    short: bool,
     /// Files whose directory of the same name may still come: the file wins.
-    files: Vec<String>,
+    files: Vec<Bytes>,
     /// Uploads of this session that are not in S3 yet, with their sizes.
     uploading: Vec<(String, u64)>,
     seen_uploading: BTreeSet<String>,
+    /// Memory of what is held, and of the page that is on its way.
+    charge: Option<Charge>,
 }
 
-/// Where the next page comes from.
+/// Where the next page comes from; it begins after the cursor, if there is one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Next {
-    Page(ListCursor),
+    Page(Option<ListCursor>),
+    /// Memory was asked for.
+    Asked(Option<ListCursor>),
+    /// There is memory.
+    Ready(Option<ListCursor>),
     Fetching,
     End,
 }
 
+/// What is to be done for a directory.
+#[derive(Debug)]
+pub(crate) enum ListEffect {
+    /// Take memory of the account, and say at once if there is none. With `waits`, wait for it.
+    WantMemory {
+        bytes: u64,
+        waits: bool,
+    },
+    Fetch {
+        folder: Folder,
+        query: ListQuery,
+    },
+    /// No names: the end.
+    Answer(Pending, Vec<Name>),
+}
+
+/// What OPENDIR found.
+#[derive(Debug)]
+pub(crate) struct FirstPage {
+    pub(crate) folder: Folder,
+    pub(crate) access: Access,
+    /// Without memory for its names there is none.
+    pub(crate) page: Option<ListPage>,
+    pub(crate) uploading: Vec<(String, u64)>,
+    pub(crate) charge: Option<Charge>,
+}
+
 impl Listing {
     /// Opens a directory without storage.
-    pub(crate) fn of_virtual(path: VirtualPath, children: Vec<Name>) -> Self {
-        let mut listing = Self::new(path, None, Access::Read);
+    pub(crate) fn of_virtual(path: VirtualPath, children: Vec<Name>, charge: Charge) -> Self {
+        let mut listing = Self::new(path, None, Access::Read, Some(charge));
         listing.names.extend(children);
         listing.next = Next::End;
         listing
     }
 
-    /// Opens a folder with its first page.
-    pub(crate) fn of_folder(
-        path: VirtualPath,
-        folder: Folder,
-        access: Access,
-        uploading: Vec<(String, u64)>,
-        first: ListPage,
-    ) -> Self {
-        let mut listing = Self::new(path, Some(folder), access);
+    /// Opens a folder.
+    pub(crate) fn of_folder(path: VirtualPath, first: FirstPage) -> Self {
+        let FirstPage {
+            folder,
+            access,
+            page,
+            uploading,
+            charge,
+        } = first;
+        let mut listing = Self::new(path, Some(folder), access, charge);
         listing.uploading = uploading;
-        listing.take_page(first);
+        if let Some(page) = page {
+            listing.page_max = limits::LIST_PAGE_MAX;
+            listing.take_page(page);
+        }
         listing
     }
 
-    fn new(path: VirtualPath, folder: Option<Folder>, access: Access) -> Self {
+    fn new(
+        path: VirtualPath,
+        folder: Option<Folder>,
+        access: Access,
+        charge: Option<Charge>,
+    ) -> Self {
         let dot = |name: &'static [u8]| Name {
             name: Bytes::from_static(name),
             attrs: directory_attributes(folder.as_ref().map(|_| access)),
@@ -69,11 +123,15 @@ impl Listing {
             path,
             names: VecDeque::from([dot(b"."), dot(b"..")]),
             source: folder.map(|folder| (folder, access)),
-            next: Next::Fetching,
+            next: Next::Page(None),
+            page_max: limits::LIST_FIRST_PAGE_MAX,
             pending: VecDeque::new(),
+            is_read: false,
+            short: false,
             files: Vec::new(),
             uploading: Vec::new(),
             seen_uploading: BTreeSet::new(),
+            charge,
         }
     }
 
@@ -82,34 +140,112 @@ impl Listing {
         self.source.as_ref().map(|(_, access)| *access)
     }
 
-    /// Returns the page to fetch, when few names are left; the caller fetches it.
-    pub(crate) fn next_page(&mut self) -> Option<(Folder, ListQuery)> {
+    /// Takes a READDIR.
+    pub(crate) fn ask(&mut self, pending: Pending) {
+        self.is_read = true;
+        self.pending.push_back(pending);
+    }
+
+    /// Says whether a READDIR could be answered if there is room.
+    pub(crate) fn can_answer(&self) -> bool {
+        !self.pending.is_empty() && (!self.names.is_empty() || self.next == Next::End)
+    }
+
+    /// Says what to do next; there are `room` bytes for one answer.
+    pub(crate) fn next(&mut self, room: usize) -> Option<ListEffect> {
+        if self.can_answer()
+            && let Some(names) = self.take_names(room)
+        {
+            let pending = self.pending.pop_front()?;
+            return Some(ListEffect::Answer(pending, names));
+        }
+        if let Next::Ready(cursor) = &self.next {
+            let (folder, _) = self.source.clone()?;
+            let query = page_query(&folder, cursor.clone(), self.page_max);
+            self.next = Next::Fetching;
+            return Some(ListEffect::Fetch { folder, query });
+        }
         let Next::Page(cursor) = &self.next else {
             return None;
         };
-        if self.names.len() > usize::from(limits::LIST_PAGE_MAX) {
+        // More is of no use to a client that does not take what is here.
+        let ahead = self.is_read
+            && !self.short
+            && !self.can_answer()
+            && self.names.len() <= usize::from(limits::LIST_PAGE_MAX);
+        let needed = self.is_needed();
+        if !ahead && !needed {
             return None;
         }
-        let (folder, _) = self.source.clone()?;
-        let query = page_query(&folder, Some(cursor.clone()));
-        self.next = Next::Fetching;
-        Some((folder, query))
+        self.next = Next::Asked(cursor.clone());
+        if self.short {
+            // Enough for a short page is had sooner.
+            self.page_max = limits::LIST_FIRST_PAGE_MAX;
+        }
+        Some(ListEffect::WantMemory {
+            bytes: page_bytes_max(self.page_max),
+            waits: self.short,
+        })
+    }
+
+    /// Takes the memory that was asked for; `None`: there is none.
+    pub(crate) fn memory(&mut self, charge: Option<Charge>) {
+        let Next::Asked(cursor) = &self.next else {
+            return;
+        };
+        let cursor = cursor.clone();
+        match charge {
+            Some(charge) => {
+                self.add(charge);
+                self.short = false;
+                self.next = Next::Ready(cursor);
+            }
+            None => {
+                self.short = true;
+                self.next = Next::Page(cursor);
+            }
+        }
     }
 
     /// Takes a fetched page.
-    pub(crate) fn take_page(&mut self, page: ListPage) {
+    pub(crate) fn page_arrived(&mut self, page: ListPage) {
+        self.page_max = limits::LIST_PAGE_MAX;
+        self.take_page(page);
+    }
+
+    /// Notes that a page could not be had, and returns the READDIRs that waited for it; the next
+    /// one may try again.
+    pub(crate) fn page_failed(&mut self, query: ListQuery) -> VecDeque<Pending> {
+        self.next = Next::Page(query.after);
+        self.settle();
+        self.take_pending()
+    }
+
+    /// Takes the READDIRs that wait, to refuse them.
+    pub(crate) fn take_pending(&mut self) -> VecDeque<Pending> {
+        std::mem::take(&mut self.pending)
+    }
+
+    fn is_needed(&self) -> bool {
+        self.names.is_empty() && !self.pending.is_empty()
+    }
+
+    fn take_page(&mut self, page: ListPage) {
         let Some((folder, access)) = self.source.clone() else {
             return;
         };
-        let below = |key: &str| key.strip_prefix(&folder.prefix).map(str::to_owned);
-        let files = page.objects.iter().filter_map(|object| {
+        // Names stay in the memory of their keys.
+        let below = |key: String| {
+            let key = Bytes::from(key);
+            let inside = key.starts_with(folder.prefix.as_bytes());
+            inside.then(|| key.slice(folder.prefix.len()..))
+        };
+        let files = page.objects.into_iter().filter_map(|object| {
             let attrs = file_attributes(access, object.size, unix_seconds(object.modified));
-            Some((below(&object.key)?, Some(attrs)))
+            Some((below(object.key)?, Some(attrs)))
         });
-        let directories = page
-            .prefixes
-            .iter()
-            .filter_map(|prefix| Some((below(prefix)?, None)));
+        let directories = page.prefixes.into_iter();
+        let directories = directories.filter_map(|prefix| Some((below(prefix)?, None)));
         let mut rows: Vec<_> = files.chain(directories).collect();
         // The store sends two lists, each in byte order: merged, a file comes before its twin.
         rows.sort_unstable_by(|one, other| one.0.cmp(&other.0));
@@ -120,25 +256,32 @@ impl Listing {
                     self.push(name, attrs);
                 }
                 None => {
-                    let name = name.strip_suffix('/').unwrap_or(&name);
-                    if !self.files.iter().any(|file| file == name) {
-                        self.push(name.to_owned(), directory_attributes(Some(access)));
+                    let name = name
+                        .strip_suffix(b"/")
+                        .map_or_else(|| name.clone(), |short| name.slice(..short.len()));
+                    if !self.files.contains(&name) {
+                        self.push(name, directory_attributes(Some(access)));
                     }
                 }
             }
         }
         self.next = match page.next {
-            Some(next) => Next::Page(ListCursor::Continuation(next)),
+            Some(next) => Next::Page(Some(ListCursor::Continuation(next))),
             None => Next::End,
         };
         if self.next == Next::End {
+            self.files = Vec::new();
             self.push_uploading(access);
         }
+        self.settle();
     }
 
-    /// Takes the names of one reply, for which there are `room` bytes; `None`: wait for room, or
-    /// for the next page. Empty: the end.
-    pub(crate) fn take_names(&mut self, room: usize) -> Option<Vec<Name>> {
+    /// Takes the names of one reply, for which there are `room` bytes; `None`: wait for room.
+    /// Empty: the end.
+    fn take_names(&mut self, room: usize) -> Option<Vec<Name>> {
+        if self.names.is_empty() {
+            return Some(Vec::new());
+        }
         let mut taken = Vec::new();
         let mut bytes = Reply::Status(Status::EOF).bytes_max();
         while let Some(name) = self.names.front() {
@@ -148,56 +291,96 @@ impl Listing {
             }
             taken.extend(self.names.pop_front());
         }
-        let end = self.names.is_empty() && self.next == Next::End;
-        (!taken.is_empty() || end).then_some(taken)
+        self.settle();
+        (!taken.is_empty()).then_some(taken)
     }
 
-    /// Notes that a page could not be had; the next READDIR may try again.
-    pub(crate) fn page_failed(&mut self, query: ListQuery) {
-        self.next = query.after.map_or(Next::End, Next::Page);
-    }
-
-    fn push(&mut self, name: String, attrs: crate::sftp::Attributes) {
+    fn push(&mut self, name: Bytes, attrs: Attributes) {
         // Names that no path can reach: markers (empty), keys with `//`, `/./` or `/../` in them.
-        if matches!(&*name, "" | "." | "..") || name.contains(['/', '\0']) {
+        if matches!(&*name, b"" | b"." | b"..") || name.contains(&b'/') || name.contains(&0) {
             return;
         }
-        if self
-            .uploading
-            .iter()
-            .any(|(uploading, _)| *uploading == name)
-        {
-            self.seen_uploading.insert(name.clone());
+        let mut uploading = self.uploading.iter();
+        if let Some((uploading, _)) = uploading.find(|(one, _)| one.as_bytes() == name) {
+            self.seen_uploading.insert(uploading.clone());
         }
-        self.names.push_back(Name {
-            name: Bytes::from(name),
-            attrs,
-        });
+        self.names.push_back(Name { name, attrs });
     }
 
     /// Between `a` and `a/` only names that begin with `a` can come.
-    fn remember_file(&mut self, name: &str) {
+    fn remember_file(&mut self, name: &Bytes) {
         while self
             .files
             .last()
-            .is_some_and(|file| !name.starts_with(file.as_str()))
+            .is_some_and(|file| !name.starts_with(file))
         {
             self.files.pop();
         }
-        self.files.push(name.to_owned());
+        self.files.push(name.clone());
     }
 
     fn push_uploading(&mut self, access: Access) {
         for (name, size) in std::mem::take(&mut self.uploading) {
             if !self.seen_uploading.contains(&name) {
                 let attrs = file_attributes(access, size, 0);
-                self.names.push_back(Name {
-                    name: Bytes::from(name),
-                    attrs,
-                });
+                let name = Bytes::from(name);
+                self.names.push_back(Name { name, attrs });
             }
         }
+        self.seen_uploading = BTreeSet::new();
     }
+
+    // ---- memory ----
+
+    fn add(&mut self, charge: Charge) {
+        match &mut self.charge {
+            Some(held) => held.join(charge),
+            None => self.charge = Some(charge),
+        }
+    }
+
+    /// Gives back what is charged for more than there is.
+    fn settle(&mut self) {
+        let held = self.held_bytes();
+        if held == 0 {
+            self.names.shrink_to(0);
+            self.charge = None;
+        } else if let Some(charge) = &mut self.charge {
+            charge.shrink_to(held);
+        }
+    }
+
+    /// Returns how many bytes are held, and how many will be: each name keeps its key.
+    fn held_bytes(&self) -> u64 {
+        let coming = match &self.next {
+            Next::Ready(_) | Next::Fetching => page_bytes_max(self.page_max),
+            Next::Page(_) | Next::Asked(_) | Next::End => 0,
+        };
+        let prefix = self.source.as_ref().map_or(0, |(f, _)| f.prefix.len());
+        let cost = |length: usize| {
+            let bytes = length.saturating_add(prefix);
+            bytes.saturating_add(NAME_BYTES)
+        };
+        let names = self.names.iter().map(|name| cost(name.name.len()));
+        let files = self.files.iter().map(|file| cost(file.len()));
+        let sum = names.chain(files).fold(0, usize::saturating_add);
+        let uploading = self.uploading.iter().map(|(name, _)| name.len());
+        let sum = uploading
+            .map(uploading_bytes)
+            .fold(sum, usize::saturating_add);
+        coming.saturating_add(u64::try_from(sum).unwrap_or(u64::MAX))
+    }
+}
+
+/// Returns what one name takes that is uploaded: it may be there twice.
+pub(crate) const fn uploading_bytes(length: usize) -> usize {
+    length.saturating_mul(2).saturating_add(NAME_BYTES)
+}
+
+/// Returns what names take that a page of them has at most.
+pub(crate) fn page_bytes_max(names: u16) -> u64 {
+    let each = limits::KEY_BYTES_MAX.saturating_add(NAME_BYTES);
+    u64::from(names).saturating_mul(u64::try_from(each).unwrap_or(u64::MAX))
 }
 
 /// Fetches one page.
@@ -210,12 +393,275 @@ pub(crate) async fn fetch_page(
 }
 
 /// Returns the question for one page of a folder.
-pub(crate) fn page_query(folder: &Folder, after: Option<ListCursor>) -> ListQuery {
-    let prefix = folder.prefix.clone();
+pub(crate) fn page_query(folder: &Folder, after: Option<ListCursor>, max: u16) -> ListQuery {
     ListQuery {
-        prefix,
+        prefix: folder.prefix.clone(),
         delimited: true,
         after,
-        max: limits::LIST_PAGE_MAX,
+        max,
+    }
+}
+
+/// What a name takes beside its key, here or in the page that brings it.
+pub(crate) const NAME_BYTES: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::budget::{Budget, UserMemory};
+    use crate::clock::{Clock as _, SystemClock};
+    use crate::limits::Limits;
+    use crate::sftp::RequestId;
+    use crate::storage::{Bucket, ETag, ListedObject};
+
+    /// A directory of a bucket, and whoever lists it.
+    struct Shell {
+        keys: Vec<String>,
+        budget: Arc<Budget>,
+        mine: UserMemory,
+        listing: Listing,
+        waits: Option<u64>,
+        fetching: Option<ListQuery>,
+        asked: u32,
+        open: usize,
+        names: Vec<Bytes>,
+        ended: bool,
+        calls: u32,
+    }
+
+    fn folder() -> Folder {
+        Folder {
+            bucket: Bucket::parse("bucket").unwrap(),
+            prefix: "in/".to_owned(),
+        }
+    }
+
+    fn page(keys: &[String], query: &ListQuery) -> ListPage {
+        let after = match &query.after {
+            Some(ListCursor::Continuation(at)) => at.parse().unwrap(),
+            Some(ListCursor::StartAfter(_)) | None => 0,
+        };
+        let until = (after + usize::from(query.max)).min(keys.len());
+        let object = |key: &String| ListedObject {
+            key: key.clone(),
+            size: 1,
+            etag: ETag("e".into()),
+            modified: SystemClock.wall(),
+        };
+        ListPage {
+            objects: keys[after..until].iter().map(object).collect(),
+            prefixes: Vec::new(),
+            next: (until < keys.len()).then(|| until.to_string()),
+        }
+    }
+
+    impl Shell {
+        fn open(count: usize, length: usize, account: u64, first: bool) -> Self {
+            let keys: Vec<String> = (0..count)
+                .map(|number| format!("in/{number:0>length$}"))
+                .collect();
+            let budget = Budget::new(&Limits {
+                session_memory_bytes_max: account,
+                ..Limits::default()
+            });
+            let mine = budget.user();
+            let most = limits::LIST_FIRST_PAGE_MAX;
+            let charge = first.then(|| mine.account.try_take(page_bytes_max(most)).unwrap());
+            let query = page_query(&folder(), None, most);
+            let first = FirstPage {
+                folder: folder(),
+                access: Access::Read,
+                page: first.then(|| page(&keys, &query)),
+                uploading: Vec::new(),
+                charge,
+            };
+            let path = VirtualPath::parse("/in").unwrap();
+            Self {
+                keys,
+                budget,
+                mine,
+                listing: Listing::of_folder(path, first),
+                waits: None,
+                fetching: None,
+                asked: 0,
+                open: 0,
+                names: Vec::new(),
+                ended: false,
+                calls: 1,
+            }
+        }
+
+        fn readdir(&mut self) {
+            let id = RequestId(self.asked);
+            self.asked += 1;
+            self.open += 1;
+            let pending = Pending::new(id, "readdir", SystemClock.now());
+            self.listing.ask(pending);
+        }
+
+        fn run(&mut self, room: usize) {
+            while let Some(effect) = self.listing.next(room) {
+                match effect {
+                    ListEffect::WantMemory {
+                        bytes,
+                        waits: false,
+                    } => {
+                        self.listing.memory(self.mine.account.try_take(bytes));
+                    }
+                    ListEffect::WantMemory { bytes, .. } => {
+                        // The last name may have a twin yet.
+                        assert!(self.mine.account.taken_bytes() <= 2_048);
+                        self.waits = Some(bytes);
+                    }
+                    ListEffect::Fetch { query, .. } => {
+                        self.calls += 1;
+                        assert!(self.fetching.replace(query).is_none());
+                    }
+                    ListEffect::Answer(pending, names) => {
+                        assert_eq!(
+                            pending.answered().0,
+                            self.asked - u32::try_from(self.open).unwrap()
+                        );
+                        self.open -= 1;
+                        self.ended |= names.is_empty();
+                        self.names.extend(names.into_iter().map(|name| name.name));
+                    }
+                }
+                assert!(self.held() <= self.mine.account.taken_bytes() + 2 * 1_024);
+            }
+        }
+
+        fn held(&self) -> u64 {
+            let names = self.listing.names.iter().map(|name| name.name.len());
+            u64::try_from(names.sum::<usize>()).unwrap()
+        }
+
+        fn serve(&mut self) {
+            if let Some(bytes) = self.waits
+                && let Some(charge) = self.mine.account.try_take(bytes)
+            {
+                self.waits = None;
+                self.listing.memory(Some(charge));
+            }
+        }
+
+        fn arrive(&mut self) {
+            if let Some(query) = self.fetching.take() {
+                self.listing.page_arrived(page(&self.keys, &query));
+            }
+        }
+
+        fn finish(&mut self) {
+            for _ in 0..2_000 {
+                if self.ended {
+                    break;
+                }
+                if self.open == 0 {
+                    self.readdir();
+                }
+                self.serve();
+                self.arrive();
+                self.run(limits::NAME_REPLY_BYTES_MAX);
+            }
+            let expected: Vec<&[u8]> = self.keys.iter().map(|key| &key.as_bytes()[3..]).collect();
+            assert_eq!(self.names[..2], [&b"."[..], b".."]);
+            assert!(self.names[2..] == expected);
+            assert_eq!(self.budget.account().taken_bytes(), 0);
+        }
+    }
+
+    #[test]
+    fn a_long_directory_takes_one_call_more_than_its_pages() {
+        let mut shell = Shell::open(10_000, 20, 64 << 20, true);
+        // Nothing is read ahead for somebody who may never read.
+        shell.run(limits::NAME_REPLY_BYTES_MAX);
+        assert_eq!((shell.calls, shell.listing.names.len()), (1, 102));
+        shell.finish();
+        assert_eq!(shell.calls, 11);
+    }
+
+    #[test]
+    fn without_memory_opendir_holds_nothing_and_readdir_waits_for_a_short_page() {
+        let mut shell = Shell::open(250, 900, 4 << 20, false);
+        let free = shell.budget.account().free_bytes();
+        let mut hogged = Vec::new();
+        while shell.budget.account().free_bytes() > 1_024 {
+            let half = shell.budget.account().free_bytes() / 2;
+            hogged.extend(shell.budget.user().account.try_take(half));
+        }
+        shell.readdir();
+        shell.run(limits::NAME_REPLY_BYTES_MAX);
+        // What needs no memory is there at once.
+        assert_eq!(shell.names.len(), 2);
+        shell.readdir();
+        shell.run(limits::NAME_REPLY_BYTES_MAX);
+        assert_eq!(
+            shell.waits,
+            Some(page_bytes_max(limits::LIST_FIRST_PAGE_MAX))
+        );
+        drop(hogged);
+        assert_eq!(shell.budget.account().free_bytes(), free);
+        shell.finish();
+    }
+
+    #[test]
+    fn a_client_that_does_not_take_names_causes_no_more_calls() {
+        let mut shell = Shell::open(10_000, 900, 64 << 20, true);
+        for _ in 0..100 {
+            shell.readdir();
+            shell.run(0);
+            shell.arrive();
+        }
+        assert_eq!((shell.calls, shell.listing.names.len()), (1, 102));
+        shell.finish();
+    }
+
+    #[test]
+    fn a_page_that_fails_is_asked_for_again() {
+        let mut shell = Shell::open(300, 20, 64 << 20, true);
+        for _ in 0..2 {
+            shell.readdir();
+            shell.run(limits::NAME_REPLY_BYTES_MAX);
+        }
+        let query = shell.fetching.take().unwrap();
+        assert_eq!(shell.listing.page_failed(query).len(), 1);
+        shell.asked -= 1;
+        shell.open -= 1;
+        assert!(shell.budget.account().taken_bytes() <= 2_048);
+        shell.finish();
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_comes_once_and_its_memory_goes_with_it(
+            count in 0_usize..3_000,
+            length in 4_usize..1_000,
+            account in 4_u64..12,
+            first in any::<bool>(),
+            steps in prop::collection::vec((0_u8..5, 0_usize..70_000), 0..200),
+        ) {
+            let mut shell = Shell::open(count, length, account << 20, first);
+            let mut hogged = Vec::new();
+            for (step, number) in steps {
+                match step {
+                    0 => shell.readdir(),
+                    1 => shell.serve(),
+                    2 => shell.arrive(),
+                    3 if number % 2 == 0 => hogged.clear(),
+                    3 => {
+                        let half = shell.budget.account().free_bytes() / 2;
+                        hogged.extend(shell.budget.user().account.try_take(half));
+                    }
+                    _ => {}
+                }
+                shell.run(number);
+            }
+            hogged.clear();
+            shell.finish();
+        }
     }
 }

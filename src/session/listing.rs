@@ -1,64 +1,138 @@
-//! Answers READDIRs, and asks for the pages of names that they need.
+//! Does what an open directory asks for: answers, memory for pages of names, and the pages.
 
+use tokio::task::AbortHandle;
+
+use crate::budget::Charge;
 use crate::clock::unix_seconds;
 use crate::limits;
-use crate::sftp::{HandleId, Reply, Status};
+use crate::sftp::{HandleId, Pending, Reply, Status};
 use crate::storage::{ListPage, ListQuery};
+use crate::vfs::Access;
 
 use super::events::Event;
-use super::list::{Listing, fetch_page};
+use super::list::{ListEffect, Listing, fetch_page};
 use super::shell::Shell;
 use super::status::of_storage;
 
-/// Answers as long as there is room, and fetches the next page before it is needed.
-pub(crate) fn go_on(shell: &mut Shell, handle: HandleId, listing: &mut Listing) {
-    let now = unix_seconds(shell.environment.clock.wall());
-    while !shell.answers.out().is_full() && !listing.pending.is_empty() {
-        let room = shell.answers.out().room_bytes(limits::NAME_REPLY_BYTES_MAX);
-        let Some(names) = listing.take_names(room) else {
-            break;
-        };
-        let Some(pending) = listing.pending.pop_front() else {
-            break;
-        };
-        if names.is_empty() {
-            shell.answers.status(pending, Status::EOF);
-        } else {
-            shell.answers.reply(pending, &Reply::Names { names, now });
+/// A directory that is read, with what is under way for it.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    listing: Box<Listing>,
+    /// A page, or the wait for its memory.
+    task: Option<AbortHandle>,
+}
+
+impl Directory {
+    pub(crate) const fn new(listing: Box<Listing>) -> Self {
+        Self {
+            listing,
+            task: None,
         }
     }
-    if let Some((folder, query)) = listing.next_page() {
-        let (store, events) = (shell.store(), shell.events.clone());
-        shell.spawn(async move {
-            let outcome = fetch_page(&*store, &folder, &query).await;
-            events.send(Event::Page {
-                handle,
-                query,
-                outcome,
-            });
-        });
+
+    pub(crate) fn access(&self) -> Option<Access> {
+        self.listing.access()
+    }
+
+    /// Takes a READDIR.
+    pub(crate) fn ask(&mut self, shell: &mut Shell, handle: HandleId, pending: Pending) {
+        self.listing.ask(pending);
+        self.go_on(shell, handle);
+    }
+
+    /// Answers as long as there is room, and fetches the next page before it is needed.
+    pub(crate) fn go_on(&mut self, shell: &mut Shell, handle: HandleId) {
+        loop {
+            let room = if self.listing.can_answer() {
+                shell.answers.out().room_bytes(limits::NAME_REPLY_BYTES_MAX)
+            } else {
+                0
+            };
+            match self.listing.next(room) {
+                Some(effect) => self.run(shell, handle, effect),
+                None => return,
+            }
+        }
+    }
+
+    /// Takes memory that was waited for.
+    pub(crate) fn memory(&mut self, shell: &mut Shell, handle: HandleId, charge: Charge) {
+        self.task = None;
+        self.listing.memory(Some(charge));
+        self.go_on(shell, handle);
+    }
+
+    /// Takes a page, or refuses what waited for it.
+    pub(crate) fn page_arrived(
+        &mut self,
+        shell: &mut Shell,
+        handle: HandleId,
+        query: ListQuery,
+        outcome: crate::storage::Result<ListPage>,
+    ) {
+        self.task = None;
+        match outcome {
+            Ok(page) => {
+                self.listing.page_arrived(page);
+                self.go_on(shell, handle);
+            }
+            Err(error) => {
+                shell.operation_failed("readdir", &self.listing.path, &error.to_string());
+                let status = of_storage(error.kind);
+                for pending in self.listing.page_failed(query) {
+                    shell.answers.status(pending, status);
+                }
+            }
+        }
+    }
+
+    /// Refuses what waits.
+    pub(crate) fn close(mut self, shell: &mut Shell, status: Status) {
+        for pending in self.listing.take_pending() {
+            shell.answers.status(pending, status);
+        }
+    }
+
+    fn run(&mut self, shell: &mut Shell, handle: HandleId, effect: ListEffect) {
+        match effect {
+            ListEffect::WantMemory { bytes, waits } => {
+                let account = shell.seat.memory().account.clone();
+                let charge = account.try_take(bytes);
+                if charge.is_some() || !waits {
+                    return self.listing.memory(charge);
+                }
+                let events = shell.events.clone();
+                self.task = Some(shell.spawn(async move {
+                    let charge = account.take(bytes).await;
+                    events.send(Event::PageMemory { handle, charge });
+                }));
+            }
+            ListEffect::Fetch { folder, query } => {
+                let (store, events) = (shell.store(), shell.events.clone());
+                self.task = Some(shell.spawn(async move {
+                    let outcome = fetch_page(&*store, &folder, &query).await;
+                    events.send(Event::Page {
+                        handle,
+                        query,
+                        outcome,
+                    });
+                }));
+            }
+            ListEffect::Answer(pending, names) if names.is_empty() => {
+                shell.answers.status(pending, Status::EOF);
+            }
+            ListEffect::Answer(pending, names) => {
+                let now = unix_seconds(shell.environment.clock.wall());
+                shell.answers.reply(pending, &Reply::Names { names, now });
+            }
+        }
     }
 }
 
-/// Takes a page, or refuses what waited for it.
-pub(crate) fn page_arrived(
-    shell: &mut Shell,
-    handle: HandleId,
-    listing: &mut Listing,
-    query: ListQuery,
-    outcome: crate::storage::Result<ListPage>,
-) {
-    match outcome {
-        Ok(page) => listing.take_page(page),
-        Err(error) => {
-            listing.page_failed(query);
-            shell.operation_failed("readdir", &listing.path, &error.to_string());
-            let status = of_storage(error.kind);
-            for pending in std::mem::take(&mut listing.pending) {
-                shell.answers.status(pending, status);
-            }
-            return;
+impl Drop for Directory {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
         }
     }
-    go_on(shell, handle, listing);
 }

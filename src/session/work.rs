@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::budget::{Charge, Share};
 use crate::idp::UserConfig;
 use crate::limits;
 use crate::metrics::Metrics;
@@ -12,7 +13,7 @@ use crate::transfer::write_file::{Base, NO_APPEND};
 use crate::vfs::{Access, VirtualPath};
 
 use super::act::{Act, Answer, ForWriting, PathRequest, Planned};
-use super::list::{self, Listing};
+use super::list::{self, FirstPage, Listing};
 use super::names::{self, Found};
 use super::opening::open_object;
 use super::plan::{Folder, Need, Parent, Target, plan};
@@ -23,6 +24,8 @@ use super::status::{EXISTS, IS_DIRECTORY, Refusal};
 /// What one path request sees while it runs.
 pub(super) struct Work {
     pub(super) store: SharedStore,
+    /// Of bytes, for what it finds.
+    pub(super) account: Share,
     pub(super) reaper: Reaper,
     pub(super) nonces: Nonces,
     pub(super) metrics: Arc<Metrics>,
@@ -99,8 +102,13 @@ impl Work {
         let path = request.path.clone();
         let (folder, access, always) = match target {
             Target::Virtual => {
+                let bytes = self.config.home.children(&path).map(|(name, _)| {
+                    let bytes = name.len().saturating_add(list::NAME_BYTES);
+                    u64::try_from(bytes).unwrap_or(u64::MAX)
+                });
+                let charge = self.memory(bytes.fold(0, u64::saturating_add)).await;
                 let children = self.virtual_children(&path).await?;
-                let listing = Box::new(Listing::of_virtual(path, children));
+                let listing = Box::new(Listing::of_virtual(path, children, charge));
                 return Ok(Answer::Directory { listing });
             }
             Target::Root { folder, access } => (folder, access, true),
@@ -114,17 +122,56 @@ impl Work {
         if folder.prefix.len() > limits::KEY_BYTES_MAX {
             return Err(Status::NO_SUCH_FILE.into());
         }
-        let first =
-            list::fetch_page(&*self.store, &folder, &list::page_query(&folder, None)).await?;
-        let empty = first.objects.is_empty() && first.prefixes.is_empty();
-        if empty && !always && self.uploading.is_empty() {
+        let first = self.first_page(folder, access).await?;
+        let nothing = first.page.as_ref();
+        let nothing =
+            nothing.is_some_and(|page| page.objects.is_empty() && page.prefixes.is_empty());
+        if nothing && !always && self.uploading.is_empty() {
             return Err(Status::NO_SUCH_FILE.into());
         }
-        let uploading = self.uploading.clone();
-        let listing = Listing::of_folder(path, folder, access, uploading, first);
         Ok(Answer::Directory {
-            listing: Box::new(listing),
+            listing: Box::new(Listing::of_folder(path, first)),
         })
+    }
+
+    /// Looks for the first names of a folder; without memory for them only whether there is one.
+    async fn first_page(&self, folder: Folder, access: Access) -> Result<FirstPage, Refusal> {
+        let uploading = self.uploading.clone();
+        let bytes = uploading
+            .iter()
+            .map(|(name, _)| list::uploading_bytes(name.len()));
+        let bytes = bytes.fold(0, usize::saturating_add);
+        let mut charge = None;
+        if bytes > 0 {
+            charge = Some(self.memory(u64::try_from(bytes).unwrap_or(u64::MAX)).await);
+        }
+        let first = limits::LIST_FIRST_PAGE_MAX;
+        let more = self.account.try_take(list::page_bytes_max(first));
+        let max = if more.is_some() { first } else { 1 };
+        let query = list::page_query(&folder, None, max);
+        let page = list::fetch_page(&*self.store, &folder, &query).await?;
+        let empty = page.objects.is_empty() && page.prefixes.is_empty();
+        let page = (more.is_some() || empty).then_some(page);
+        charge = match (charge, more) {
+            (Some(mut charge), Some(more)) => {
+                charge.join(more);
+                Some(charge)
+            }
+            (one, other) => one.or(other),
+        };
+        Ok(FirstPage {
+            folder,
+            access,
+            page,
+            uploading,
+            charge,
+        })
+    }
+
+    /// Waits for memory; of more than a part of all there is, for that part.
+    async fn memory(&self, bytes: u64) -> Charge {
+        let most = self.account.pool().limit_bytes() / 8;
+        self.account.take(bytes.min(most)).await
     }
 
     async fn virtual_children(
