@@ -108,7 +108,8 @@ impl Session {
         let drain = self.shell.environment.drain.clone();
         let revoked = self.shell.user.revoked().clone();
         let gone = inbound.gone();
-        let expiry = expiry(&self.shell);
+        let clock = Arc::clone(&self.shell.environment.clock);
+        let expiry = expiry(clock, self.shell.user.config().expires_at);
         tokio::pin!(expiry);
         let out = Arc::clone(self.shell.answers.out());
         let mut open = true;

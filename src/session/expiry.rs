@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::shell::Shell;
 use super::status::Refusal;
 use crate::auth::AuthenticatedUser;
 use crate::clock::Clock;
@@ -14,10 +13,8 @@ use crate::sftp::Status;
 const STEP: Duration = Duration::from_secs(30);
 
 /// Waits until the identity provider's answer is over its time, if it ever is.
-pub(super) fn expiry(shell: &Shell) -> impl Future<Output = ()> + use<> {
-    let clock = Arc::clone(&shell.environment.clock);
-    let expires_at = shell.user.config().expires_at;
-    async move { wait_until(&*clock, expires_at).await }
+pub(super) async fn expiry(clock: Arc<dyn Clock>, expires_at: Option<SystemTime>) {
+    wait_until(&*clock, expires_at).await;
 }
 
 /// Whether what a session began may go on without it: not beyond the user's access. As long as it
@@ -29,12 +26,8 @@ pub(super) struct Stop {
 }
 
 impl Stop {
-    /// Returns what ends that which outlives the session.
-    pub(super) fn of(shell: &Shell) -> Self {
-        Self {
-            user: shell.user.clone(),
-            clock: Arc::clone(&shell.environment.clock),
-        }
+    pub(super) const fn new(user: AuthenticatedUser, clock: Arc<dyn Clock>) -> Self {
+        Self { user, clock }
     }
 
     /// Refuses what must not be begun any more.

@@ -54,7 +54,7 @@ impl Bounds {
         Self {
             memory: shell.seat.memory().account.clone(),
             turns: Arc::clone(shell.seat.moves()),
-            stop: Stop::of(shell),
+            stop: Stop::new(shell.user.clone(), Arc::clone(&shell.environment.clock)),
             events: shell.events.clone(),
             failures: shell.failures(),
         }
