@@ -205,6 +205,7 @@ impl Gateway {
         let gatehouse = Gatehouse::new(GatehouseParts {
             transport,
             channels: Arc::new(environment),
+            account: Arc::clone(budget.account()),
             limits: Arc::clone(&limits),
             clock: Arc::clone(&clock),
             banner,

@@ -46,6 +46,24 @@ pub const LISTED_NAME_BYTES_MAX: usize = KEY_BYTES_MAX;
 
 /// Largest chunk in one `CHANNEL_DATA`.
 pub const CHANNEL_CHUNK_BYTES_MAX: usize = 32 * 1024;
+/// The same while the account lends the connection nothing.
+pub const CHANNEL_CHUNK_BYTES_SMALL: usize = 8 * 1024;
+/// Bytes read from a socket at once.
+pub const SOCKET_READ_BYTES_MAX: usize = 64 * 1024;
+/// The same while the account lends the connection nothing, and before login.
+pub const SOCKET_READ_BYTES_SMALL: usize = 16 * 1024;
+/// Output that the kernel keeps beyond what is under way to the client.
+pub const SOCKET_UNSENT_BYTES_MAX: u32 = 256 * 1024;
+/// What a connection that moves bytes is lent for larger reads, messages and writes.
+pub const CONNECTION_LOAN_BYTES: u64 = 128 * 1024;
+/// After so long without bytes it is given back.
+pub const CONNECTION_LOAN_IDLE: Duration = Duration::from_secs(1);
+/// Messages that wait for a connection's sessions, always.
+pub const CONNECTION_QUEUE_BYTES_KEPT: u64 = 64 * 1024;
+/// What is taken of the account at least, for more of them.
+pub const CONNECTION_QUEUE_STEP_BYTES: u64 = 128 * 1024;
+/// What a message costs that waits, beside its bytes.
+pub const MESSAGE_COST_BYTES: u64 = 256;
 /// Smallest maximum packet that a client may announce for a channel.
 pub const CHANNEL_PACKET_BYTES_MIN: usize = 1_024;
 /// What all channels of a connection may have under way together; more where each of them could
@@ -177,7 +195,7 @@ pub struct Limits {
     /// Read-ahead of one file.
     pub read_ahead_per_handle_bytes_max: u64,
     /// While others wait for memory, an upload whose client sends less per second fails.
-    pub upload_rate_bytes_min: u64,
+    pub upload_rate_bytes_min: usize,
     /// Over what time that is looked at.
     pub upload_rate_window: Duration,
     /// What a reader has not asked for this long is let go, while others want to read.
@@ -304,8 +322,11 @@ pub const ZERO_FILL_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
 // ---- a session ----
 
+/// Replies that a session may keep for a client that does not listen; beyond, they are on the
+/// account of bytes, or wait.
+pub const REPLY_BYTES_KEPT: usize = 32 * 1024;
 /// Replies that wait for the client's window; beyond, no more data is made.
-pub const REPLY_BYTES_QUEUED_MAX: usize = 1024 * 1024;
+pub const REPLY_BYTES_QUEUED_MAX: usize = 512 * 1024;
 /// The same, from which on the connection's input pauses: more than data and names make.
 pub const REPLY_BYTES_QUEUED_SOFT_MAX: usize = 4 * 1024 * 1024;
 /// READs of one handle that are worked on at once; more of them wait in line.

@@ -68,7 +68,7 @@ pub(super) async fn run<I: Inbound, O: Outbound>(
     outbound: O,
 ) {
     let (events, mut happened) = Events::new();
-    let out = Arc::new(Out::default());
+    let out = Arc::new(Out::new(seat.memory().account.clone()));
     let mut writer = JoinSet::new();
     tasks::spawn(&mut writer, out::write(Arc::clone(&out), outbound));
     let (clock, metrics) = (

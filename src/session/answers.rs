@@ -62,7 +62,13 @@ impl Answers {
         self.reply(pending, &Reply::Status(status));
     }
 
-    /// Answers with file data; the slices together have `length` bytes.
+    /// Answers with file data that has no memory of its own.
+    pub(crate) fn data_without_memory(&mut self, pending: Pending, bytes: Bytes) {
+        self.count(&pending, StatusCode::Ok);
+        self.out.data_without_memory(pending.answered(), bytes);
+    }
+
+    /// Answers with file data; the slices together have `length` bytes, and each its memory.
     pub(crate) fn data(&mut self, pending: Pending, length: u32, slices: Vec<Bytes>) {
         self.count(&pending, StatusCode::Ok);
         self.out.data(pending.answered(), length, slices);

@@ -458,10 +458,7 @@ impl Files {
                 Err(NOT_FOR_READING)
             };
             return match bytes {
-                Ok(bytes) => {
-                    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-                    shell.answers.data(pending, length, vec![bytes]);
-                }
+                Ok(bytes) => shell.answers.data_without_memory(pending, bytes),
                 Err(status) => shell.answers.status(pending, status),
             };
         }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::clock::unix_seconds;
 use crate::limits;
-use crate::sftp::{Name, Pending};
+use crate::sftp::{Name, Pending, Reply, Status};
 use crate::storage::{ListCursor, ListPage, ListQuery, ObjectStore, StorageError};
 use crate::vfs::{Access, VirtualPath};
 
@@ -136,22 +136,20 @@ impl Listing {
         }
     }
 
-    /// Takes the names of one reply; `None`: wait for the next page. Empty: the end.
-    pub(crate) fn take_names(&mut self) -> Option<Vec<Name>> {
+    /// Takes the names of one reply, for which there are `room` bytes; `None`: wait for room, or
+    /// for the next page. Empty: the end.
+    pub(crate) fn take_names(&mut self, room: usize) -> Option<Vec<Name>> {
         let mut taken = Vec::new();
-        let mut bytes = 0_usize;
+        let mut bytes = Reply::Status(Status::EOF).bytes_max();
         while let Some(name) = self.names.front() {
-            // In the reply a name stands twice, with attributes and the rest of its line.
-            bytes = bytes
-                .saturating_add(name.name.len().saturating_mul(2))
-                .saturating_add(128);
-            let full = taken.len() >= limits::NAMES_PER_REPLY_MAX;
-            if full || (bytes > limits::NAME_REPLY_BYTES_MAX && !taken.is_empty()) {
+            bytes = bytes.saturating_add(name.bytes_max());
+            if taken.len() >= limits::NAMES_PER_REPLY_MAX || bytes > room {
                 break;
             }
             taken.extend(self.names.pop_front());
         }
-        (!taken.is_empty() || self.next == Next::End).then_some(taken)
+        let end = self.names.is_empty() && self.next == Next::End;
+        (!taken.is_empty() || end).then_some(taken)
     }
 
     /// Notes that a page could not be had; the next READDIR may try again.

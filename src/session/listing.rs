@@ -1,6 +1,7 @@
 //! Answers READDIRs, and asks for the pages of names that they need.
 
 use crate::clock::unix_seconds;
+use crate::limits;
 use crate::sftp::{HandleId, Reply, Status};
 use crate::storage::{ListPage, ListQuery};
 
@@ -13,7 +14,8 @@ use super::status::of_storage;
 pub(crate) fn go_on(shell: &mut Shell, handle: HandleId, listing: &mut Listing) {
     let now = unix_seconds(shell.environment.clock.wall());
     while !shell.answers.out().is_full() && !listing.pending.is_empty() {
-        let Some(names) = listing.take_names() else {
+        let room = shell.answers.out().room_bytes(limits::NAME_REPLY_BYTES_MAX);
+        let Some(names) = listing.take_names(room) else {
             break;
         };
         let Some(pending) = listing.pending.pop_front() else {

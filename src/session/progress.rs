@@ -109,7 +109,8 @@ mod tests {
 
     #[test]
     fn a_long_move_is_spoken_of_now_and_then() {
-        let out = Arc::new(Out::default());
+        let budget = crate::budget::Budget::new(&crate::limits::Limits::default());
+        let out = Arc::new(Out::new(budget.user().account));
         let clock = Arc::new(Ticking(Mutex::new(SystemClock.now())));
         let path = VirtualPath::parse("/in/old").unwrap();
         let progress = Progress::new(path, Arc::clone(&out), clock);

@@ -59,7 +59,7 @@ impl Writing {
             file_bytes_max: shell.user.config().limits.file_bytes,
             parts_in_flight_max: limits.parts_in_flight_per_upload_max,
             rate_min: RateMin {
-                bytes_per_second: limits.upload_rate_bytes_min,
+                bytes_per_second: u64::try_from(limits.upload_rate_bytes_min).unwrap_or(u64::MAX),
                 over: limits.upload_rate_window,
             },
             budget: Arc::clone(&shell.environment.budget),

@@ -92,7 +92,7 @@ const PACKET_BYTES_MAX: u32 = 32 * 1024;
 /// Messages of one channel that wait for its session; their bytes are bounded by its window.
 const MESSAGES_PER_CHANNEL_MAX: usize = 64;
 /// Messages that wait to be encrypted.
-const MESSAGES_OUT_MAX: usize = 16;
+const MESSAGES_OUT_MAX: usize = 2;
 /// Keep-alives without an answer before a connection is given up.
 const KEEPALIVES_UNANSWERED_MAX: usize = 3;
 

@@ -176,7 +176,10 @@ impl Callbacks {
         bytes: usize,
         session: &mut Session,
     ) -> Result<(), ConnectionError> {
-        let counted = self.state.windows().arrived(channel.into(), bytes);
+        let id = channel.into();
+        let counted = self
+            .state
+            .change_windows(|windows| windows.arrived(id, bytes));
         if counted.is_err() {
             self.state.conclude(EndReason::WindowExceeded);
             let text = "more data than the channel's window allows";

@@ -23,9 +23,10 @@ use super::proxy::ProxyProtocol;
 use super::state::LINGER;
 use super::subsystem::ServeChannel;
 use crate::auth::Authenticator;
+use crate::budget::Pool;
 use crate::clock::Clock;
 use crate::idp::UserConfig;
-use crate::limits::{BANNER_BYTES_MAX, LOG_INTERVAL, Limits};
+use crate::limits::{BANNER_BYTES_MAX, LOG_INTERVAL, Limits, SOCKET_UNSENT_BYTES_MAX};
 use crate::seldom::Seldom;
 use crate::tasks::spawn_tracked;
 
@@ -69,6 +70,8 @@ pub struct GatehouseParts {
     pub transport: Transport,
     /// Serves the `sftp` channels of those who are in.
     pub channels: Arc<dyn ServeChannel>,
+    /// Lends connections memory for what they move.
+    pub account: Arc<Pool>,
     pub limits: Arc<Limits>,
     pub clock: Arc<dyn Clock>,
     /// Shown before login; cut to 4 KiB.
@@ -82,6 +85,7 @@ impl Gatehouse {
         let GatehouseParts {
             transport,
             channels,
+            account,
             limits,
             clock,
             banner,
@@ -94,7 +98,7 @@ impl Gatehouse {
             banner: banner.map(|text| shortened(&text).into()),
             offers: RwLock::new(Arc::new(offers)),
             caps: Caps::new(&limits),
-            per_user: PerUser::default(),
+            per_user: PerUser::new(account),
             limits,
             connection_ids: AtomicU64::new(1),
             tasks: TaskTracker::new(),
@@ -238,7 +242,11 @@ impl Gatehouse {
             .with_retries(KEEPALIVE_RETRIES);
         socket.set_tcp_keepalive(&keepalive)?;
         #[cfg(target_os = "linux")]
-        socket.set_tcp_user_timeout(Some(self.limits.stalled_output_timeout))?;
+        {
+            socket.set_tcp_user_timeout(Some(self.limits.stalled_output_timeout))?;
+            // Sizes of its buffers would switch off the kernel's tuning, and long lines need it.
+            socket.set_tcp_notsent_lowat(SOCKET_UNSENT_BYTES_MAX)?;
+        }
         Ok(())
     }
 

@@ -29,6 +29,7 @@ mod hello;
 mod host_keys;
 mod listener;
 mod login;
+mod memory;
 mod per_user;
 mod places;
 mod proxy;

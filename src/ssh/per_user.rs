@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::budget::{Pool, Share};
 use crate::idp::{UserConfig, folded};
 use crate::limits::Limits;
 
@@ -10,17 +11,36 @@ use crate::limits::Limits;
 type Person = (Box<str>, Box<str>);
 
 /// The logged-in connections of the process, by user.
-#[derive(Debug, Clone, Default)]
-pub(super) struct PerUser(Arc<Mutex<HashMap<Person, usize>>>);
+#[derive(Debug, Clone)]
+pub(super) struct PerUser {
+    users: Arc<Mutex<HashMap<Person, Connections>>>,
+    account: Arc<Pool>,
+}
+
+/// What a user has.
+#[derive(Debug)]
+struct Connections {
+    count: usize,
+    /// Of the account of bytes, for all of them together.
+    share: Share,
+}
 
 /// One connection of a user, until it is dropped.
 #[derive(Debug)]
 pub(super) struct UserConnection {
     users: PerUser,
     user: Person,
+    share: Share,
 }
 
 impl PerUser {
+    pub(super) fn new(account: Arc<Pool>) -> Self {
+        Self {
+            users: Arc::default(),
+            account,
+        }
+    }
+
     /// Counts a connection in, or says how many the user may have and has.
     pub(super) fn take(
         &self,
@@ -30,19 +50,32 @@ impl PerUser {
         let most = limits.connections_of_user(config.limits.sessions);
         let user: Person = (config.provider.clone(), folded(&config.user));
         let mut users = self.users();
-        let connections = users.get(&user).copied().unwrap_or_default();
-        if connections >= most {
+        if users.get(&user).map_or(0, |user| user.count) >= most {
             return Err(most);
         }
-        users.insert(user.clone(), connections.saturating_add(1));
+        let connections = users.entry(user.clone()).or_insert_with(|| Connections {
+            count: 0,
+            share: self.account.share(),
+        });
+        connections.count = connections.count.saturating_add(1);
+        let share = connections.share.clone();
+        drop(users);
         Ok(UserConnection {
             users: self.clone(),
             user,
+            share,
         })
     }
 
-    fn users(&self) -> MutexGuard<'_, HashMap<Person, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn users(&self) -> MutexGuard<'_, HashMap<Person, Connections>> {
+        self.users.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl UserConnection {
+    /// Returns what the user's connections may have of the account of bytes.
+    pub(super) const fn share(&self) -> &Share {
+        &self.share
     }
 }
 
@@ -50,8 +83,8 @@ impl Drop for UserConnection {
     fn drop(&mut self) {
         let mut users = self.users.users();
         if let Some(connections) = users.get_mut(&self.user) {
-            *connections = connections.saturating_sub(1);
-            if *connections == 0 {
+            connections.count = connections.count.saturating_sub(1);
+            if connections.count == 0 {
                 users.remove(&self.user);
             }
         }
@@ -61,6 +94,7 @@ impl Drop for UserConnection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::Budget;
     use crate::idp::UserLimits;
     use crate::vfs::{Access, HomeDirectory};
 
@@ -101,7 +135,8 @@ mod tests {
             connections_per_user_max: 1,
             ..Limits::default()
         };
-        let users = PerUser::default();
+        let budget = Budget::new(&Limits::default());
+        let users = PerUser::new(Arc::clone(budget.account()));
         let first = users.take(&user("ann", None), &limits).unwrap();
         assert_eq!(users.take(&user("Ann", None), &limits).unwrap_err(), 1);
         let namesake = UserConfig {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::caps::Admitted;
+use super::memory::ConnectionMemory;
 use super::per_user::UserConnection;
 use super::places::{OverCap, Source};
 use super::window::{self, Windows};
@@ -83,6 +84,7 @@ pub(super) struct ConnectionState {
     /// Closed by sessions that hold too many bytes.
     pub(super) gate: Arc<Gate>,
     windows: Mutex<Windows>,
+    pub(super) memory: ConnectionMemory,
     pub(super) user: OnceLock<AuthenticatedUser>,
     user_connection: OnceLock<UserConnection>,
     /// Wakes the watching task when something changed that it cannot foresee.
@@ -112,6 +114,7 @@ impl ConnectionState {
             gone: CancellationToken::new(),
             gate: Arc::default(),
             windows: Mutex::new(windows),
+            memory: ConnectionMemory::default(),
             user: OnceLock::new(),
             user_connection: OnceLock::new(),
             changed: Notify::new(),
@@ -217,6 +220,7 @@ impl ConnectionState {
 
     /// The user is in.
     pub(super) fn authenticated(&self, user: AuthenticatedUser, connection: UserConnection) {
+        self.memory.belongs_to(connection.share().clone());
         self.user_connection.get_or_init(|| connection);
         self.user.get_or_init(|| user);
         self.admitted.authenticated();
@@ -279,9 +283,13 @@ impl ConnectionState {
         self.clock.now().saturating_duration_since(self.accepted_at)
     }
 
-    /// The receive windows of the channels.
-    pub(super) fn windows(&self) -> MutexGuard<'_, Windows> {
-        self.windows.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Changes the receive windows of the channels, and has a place found for what waits.
+    pub(super) fn change_windows<T>(&self, change: impl FnOnce(&mut Windows) -> T) -> T {
+        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = change(&mut windows);
+        // Under the lock, or an older sum could come last.
+        self.memory.queued(windows.waiting_cost(), &self.gate);
+        changed
     }
 
     pub(super) fn channels_open(&self) -> usize {

@@ -1,10 +1,11 @@
 //! The socket as the SSH library sees it.
 //!
 //! It replays what was read of the client's greeting and swallows the version line that was sent
-//! already; reads 64 KiB at a time into a buffer that is held only while bytes wait (the library
-//! itself reads a packet in two small pieces); stops reading while the connection's gate is
-//! closed, though writes go on; and fails both ways once the connection is cut, also when it is
-//! parked, which is the only way to end the library's loop from outside.
+//! already; reads 64 KiB at a time, or 16 where no memory is lent, into a buffer that is held only
+//! while bytes wait (the library itself reads a packet in two small pieces); stops reading while
+//! the connection's gate is closed, though writes go on; gives back what was lent when nothing
+//! moves; and fails both ways once the connection is cut, also when it is parked, which is the only
+//! way to end the library's loop from outside.
 
 use std::io;
 use std::pin::Pin;
@@ -13,11 +14,10 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::state::ConnectionState;
-
-/// Bytes asked of the socket at once.
-const READ_BYTES: usize = 64 * 1024;
+use crate::limits::{CONNECTION_LOAN_IDLE, SOCKET_READ_BYTES_MAX, SOCKET_READ_BYTES_SMALL};
 
 /// A TCP stream under the connection's rules.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub(super) struct Stream {
     taken: usize,
     /// Bytes of output to be left out: they were sent before.
     swallow: usize,
+    /// While memory is lent: when it is looked at again, and the bytes that had moved before.
+    rest: Option<(Pin<Box<Sleep>>, (u64, u64))>,
 }
 
 impl Stream {
@@ -45,6 +47,7 @@ impl Stream {
             waiting: received,
             taken: 0,
             swallow: sent,
+            rest: None,
         }
     }
 
@@ -70,15 +73,42 @@ impl Stream {
         true
     }
 
-    /// Reads what the socket has, at most [`READ_BYTES`].
+    /// Gives back what was lent when nothing has moved for a while.
+    fn rest(&mut self, cx: &mut Context<'_>) {
+        if !self.state.memory.has_loan() {
+            self.rest = None;
+            return;
+        }
+        let moved = self.state.bytes();
+        let (due, before) = self
+            .rest
+            .get_or_insert_with(|| (Box::pin(sleep(CONNECTION_LOAN_IDLE)), moved));
+        while due.as_mut().poll(cx).is_ready() {
+            if *before == moved {
+                self.state.memory.give_back();
+                self.rest = None;
+                return;
+            }
+            *before = moved;
+            due.as_mut().reset(Instant::now() + CONNECTION_LOAN_IDLE);
+        }
+    }
+
+    /// Reads what the socket has, at most as much as there is memory for.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         loop {
             if self.tcp.poll_read_ready(cx)?.is_pending() {
                 // Nothing is under way: an idle connection holds no buffer.
                 self.waiting = Vec::new();
+                self.rest(cx);
                 return Poll::Pending;
             }
-            self.waiting.reserve(READ_BYTES);
+            let most = if self.state.memory.borrow() {
+                SOCKET_READ_BYTES_MAX
+            } else {
+                SOCKET_READ_BYTES_SMALL
+            };
+            self.waiting.reserve_exact(most);
             match self.tcp.try_read_buf(&mut self.waiting) {
                 Ok(length) => {
                     self.state.count_in(length);

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::state::{ConnectionState, EndReason, OpenChannel};
 use crate::auth::AuthenticatedUser;
 use crate::budget::Gate;
-use crate::limits::CHANNEL_CHUNK_BYTES_MAX;
+use crate::limits::{CHANNEL_CHUNK_BYTES_MAX, CHANNEL_CHUNK_BYTES_SMALL};
 use crate::session::{self, Environment, Gone, Inbound, Outbound};
 
 /// `SSH_EXTENDED_DATA_STDERR` (RFC 4254 §5.2).
@@ -109,7 +109,13 @@ pub struct ChannelOutbound {
 impl ChannelOutbound {
     async fn send_as(&self, extended: Option<u32>, mut bytes: Bytes) -> Result<(), Gone> {
         while !bytes.is_empty() {
-            let chunk = bytes.split_to(bytes.len().min(CHANNEL_CHUNK_BYTES_MAX));
+            let small = bytes.len() <= CHANNEL_CHUNK_BYTES_SMALL;
+            let most = if small || self.state.memory.borrow() {
+                CHANNEL_CHUNK_BYTES_MAX
+            } else {
+                CHANNEL_CHUNK_BYTES_SMALL
+            };
+            let chunk = bytes.split_to(bytes.len().min(most));
             let sending = async {
                 match extended {
                     None => self.half.data_bytes(chunk).await,
@@ -144,7 +150,7 @@ pub(super) struct Credit {
 impl Credit {
     /// Counts the channel in, until this is dropped.
     pub(super) fn new(state: Arc<ConnectionState>, handle: Handle, channel: ChannelId) -> Self {
-        state.windows().open(channel.into());
+        state.change_windows(|windows| windows.open(channel.into()));
         Self {
             state,
             handle,
@@ -157,7 +163,10 @@ impl Credit {
         let (ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. }) = message else {
             return;
         };
-        let more = self.state.windows().taken(self.channel.into(), data.len());
+        let id = self.channel.into();
+        let more = self
+            .state
+            .change_windows(|windows| windows.taken(id, data.len()));
         if let Some(more) = more {
             self.handle.grow_window(self.channel, more);
         }
@@ -166,7 +175,8 @@ impl Credit {
 
 impl Drop for Credit {
     fn drop(&mut self) {
-        self.state.windows().close(self.channel.into());
+        let id = self.channel.into();
+        self.state.change_windows(|windows| windows.close(id));
     }
 }
 

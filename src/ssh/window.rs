@@ -11,6 +11,7 @@ use std::collections::HashMap;
 
 use crate::limits::{
     CHANNEL_WINDOW_BYTES, CHANNEL_WINDOW_BYTES_MIN, CONNECTION_WINDOW_BYTES, Limits,
+    MESSAGE_COST_BYTES,
 };
 
 /// What one channel may hold.
@@ -20,6 +21,8 @@ struct Window {
     granted: u32,
     /// Received and not yet taken. A session may take a message before it is counted here.
     waiting: i64,
+    /// Messages that hold these bytes.
+    messages: i64,
     /// What `granted` and `waiting` may come to.
     size: u32,
     /// The largest that `size` ever was.
@@ -82,6 +85,7 @@ impl Windows {
         let window = Window {
             granted: self.first_bytes,
             waiting: 0,
+            messages: 0,
             size: self.first_bytes,
             largest: self.first_bytes,
             exceeded: 0,
@@ -102,6 +106,7 @@ impl Windows {
             return Ok(());
         };
         window.waiting = window.waiting.saturating_add(i64::from(bytes));
+        window.messages = window.messages.saturating_add(1);
         if let Some(left) = window.granted.checked_sub(bytes) {
             window.granted = left;
             window.exceeded = 0;
@@ -134,6 +139,7 @@ impl Windows {
         let window = self.channels.get_mut(&channel)?;
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         window.waiting = window.waiting.saturating_sub(bytes);
+        window.messages = window.messages.saturating_sub(1);
         let held = window.held();
         let size = window.size.min(limit);
         if held > size / 2 {
@@ -145,6 +151,16 @@ impl Windows {
         window.size = size;
         window.largest = window.largest.max(size);
         Some(more)
+    }
+
+    /// What all that waits for sessions costs, in bytes.
+    pub(super) fn waiting_cost(&self) -> u64 {
+        self.channels.values().fold(0, |sum: u64, window| {
+            let bytes = u64::try_from(window.waiting).unwrap_or(0);
+            let messages = u64::try_from(window.messages).unwrap_or(0);
+            sum.saturating_add(bytes)
+                .saturating_add(messages.saturating_mul(MESSAGE_COST_BYTES))
+        })
     }
 
     /// What the other channels hold; none counts less than its first window, which it gets back.
@@ -205,6 +221,20 @@ mod tests {
         assert_eq!(windows.taken(2, all), Some(2 * FIRST));
         windows.arrived(2, all).unwrap();
         assert_eq!(windows.channels[&2].held(), 2 * FIRST);
+    }
+
+    #[test]
+    fn small_messages_cost_more_than_they_are_long() {
+        let mut windows = Windows::new(2_048 * KIB, FIRST, 10);
+        windows.open(2);
+        for _ in 0..4 {
+            windows.arrived(2, 1).unwrap();
+        }
+        assert_eq!(windows.waiting_cost(), 4 * (1 + MESSAGE_COST_BYTES));
+        windows.taken(2, 1);
+        assert_eq!(windows.waiting_cost(), 3 * (1 + MESSAGE_COST_BYTES));
+        windows.close(2);
+        assert_eq!(windows.waiting_cost(), 0);
     }
 
     #[test]

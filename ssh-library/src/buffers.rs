@@ -15,7 +15,7 @@ use crate::sshbuffer::{IncomingSshPacket, SSHBuffer};
 /// What a buffer may keep while it is empty.
 const KEPT_BYTES: usize = 4 * 1024;
 /// Output that is gathered into one write; the last message comes on top.
-const GATHERED_BYTES: usize = 64 * 1024;
+const GATHERED_BYTES: usize = 16 * 1024;
 /// After so long without anything to do buffers for output are given back.
 pub(crate) const IDLE: Duration = Duration::from_secs(1);
 
@@ -23,6 +23,15 @@ pub(crate) const IDLE: Duration = Duration::from_secs(1);
 fn release(buffer: &mut Vec<u8>) {
     if buffer.is_empty() && buffer.capacity() > KEPT_BYTES {
         *buffer = Vec::new();
+    }
+}
+
+/// Empties a buffer for output, and halves it where little of it was used.
+pub(crate) fn written(buffer: &mut Vec<u8>) {
+    let (used, capacity) = (buffer.len(), buffer.capacity());
+    buffer.clear();
+    if capacity > KEPT_BYTES && used < capacity / 4 {
+        buffer.shrink_to(capacity / 2);
     }
 }
 

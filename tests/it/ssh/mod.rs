@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use portcullis::auth::{AuthSettings, AuthenticatedUser, Authenticator, ThrottleSettings};
-use portcullis::budget::Gate;
+use portcullis::budget::{Budget, Gate};
 use portcullis::clock::SystemClock;
 use portcullis::config::{Algorithms, Ssh};
 use portcullis::idp::{Credential, IdentityProvider, Judged, Question, UserConfig};
@@ -149,6 +149,7 @@ impl Server {
                 rekey_bytes: setup.rekey_bytes,
             },
             channels: Arc::new(Echo),
+            account: Arc::clone(Budget::new(&limits).account()),
             limits,
             clock,
             banner: None,

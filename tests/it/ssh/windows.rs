@@ -83,6 +83,32 @@ async fn channels_of_a_connection_share_their_window() {
     assert!(most <= CONNECTION_WINDOW_BYTES / 10, "evenly");
 }
 
+#[tokio::test]
+async fn what_no_session_takes_is_not_read_where_it_has_no_place() {
+    for (account_kib, is_read) in [(4 * 1024, true), (256, false)] {
+        let server = Server::with_limits(|limits| {
+            limits.session_memory_bytes_max = account_kib * 1024;
+        })
+        .await;
+        let mut client = RawClient::user(server.address).await;
+        let mut channels = Vec::new();
+        for _ in 0..3 {
+            let (channel, window) = client.open_sftp().await;
+            client.send_data(channel, "hold").await;
+            channels.push((channel, window - 4));
+        }
+        for (channel, window) in channels {
+            client.fill(channel, window).await;
+        }
+        client.ping().await;
+        let answer = timeout(Duration::from_millis(500), client.receive()).await;
+        assert_eq!(answer.is_ok(), is_read, "{account_kib} KiB");
+        // Nobody else is kept waiting.
+        let other = server.echo(&[], b"hello").await;
+        assert_eq!(text(&other.stdout), "hello");
+    }
+}
+
 /// A gateway that asks for new keys after so many bytes.
 async fn rekeying(rekey_bytes: u64) -> Server {
     let setup = Setup {

@@ -1,0 +1,156 @@
+//! Memory of one connection beyond what it always has, lent by the process's account of bytes.
+//!
+//! A connection that moves bytes works in larger pieces while the account lends it the memory for
+//! them, and gives it back after a second without any; where none is lent it goes on in small ones.
+//! What clients sent and no session took has to have its place: where the account has none, the
+//! connection's gate is closed until sessions have taken most of it.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use crate::budget::{Charge, Gate, GateHold, Share};
+use crate::limits;
+
+/// What one connection has of the account.
+#[derive(Default)]
+pub(super) struct ConnectionMemory {
+    /// The user's; absent before login.
+    share: OnceLock<Share>,
+    /// Says whether `loan` is there, without its lock.
+    lent: AtomicBool,
+    loan: Mutex<Option<Charge>>,
+    queue: Mutex<Queue>,
+}
+
+/// What stands for the messages that no session has taken yet.
+#[derive(Default)]
+struct Queue {
+    charge: Option<Charge>,
+    hold: Option<GateHold>,
+}
+
+impl ConnectionMemory {
+    /// Lets the connection borrow what its user may.
+    pub(super) fn belongs_to(&self, share: Share) {
+        self.share.get_or_init(|| share);
+    }
+
+    /// Says whether larger pieces are paid for, and asks the account if they are not.
+    pub(super) fn borrow(&self) -> bool {
+        if self.lent.load(Ordering::Acquire) {
+            return true;
+        }
+        let Some(share) = self.share.get() else {
+            return false;
+        };
+        let mut loan = lock(&self.loan);
+        if loan.is_none() {
+            *loan = share.try_take(limits::CONNECTION_LOAN_BYTES);
+        }
+        self.lent.store(loan.is_some(), Ordering::Release);
+        loan.is_some()
+    }
+
+    /// Says whether something is lent that may be given back.
+    pub(super) fn has_loan(&self) -> bool {
+        self.lent.load(Ordering::Acquire)
+    }
+
+    /// Gives back what was lent.
+    pub(super) fn give_back(&self) {
+        let mut loan = lock(&self.loan);
+        self.lent.store(false, Ordering::Release);
+        *loan = None;
+    }
+
+    /// Has a place found for messages of so many bytes that wait for sessions, or closes the gate.
+    pub(super) fn queued(&self, bytes: u64, gate: &Arc<Gate>) {
+        let mut queue = lock(&self.queue);
+        if bytes <= limits::CONNECTION_QUEUE_BYTES_KEPT {
+            *queue = Queue::default();
+            return;
+        }
+        let placed = queue.charge.as_ref().map_or(0, Charge::bytes);
+        let wanted = bytes.saturating_sub(limits::CONNECTION_QUEUE_BYTES_KEPT);
+        if wanted <= placed || queue.hold.is_some() {
+            return;
+        }
+        let more = wanted
+            .saturating_sub(placed)
+            .max(limits::CONNECTION_QUEUE_STEP_BYTES);
+        let more = self.share.get().and_then(|share| share.try_take(more));
+        match (more, &mut queue.charge) {
+            (Some(more), Some(charge)) => charge.join(more),
+            (Some(more), none) => *none = Some(more),
+            (None, _) => queue.hold = Some(gate.close()),
+        }
+    }
+}
+
+impl fmt::Debug for ConnectionMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionMemory")
+            .field("lent", &self.lent)
+            .finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budget::Budget;
+    use crate::limits::{
+        CONNECTION_LOAN_BYTES as LOAN, CONNECTION_QUEUE_BYTES_KEPT as KEPT,
+        CONNECTION_QUEUE_STEP_BYTES as STEP, Limits,
+    };
+
+    fn account(bytes: u64) -> Arc<Budget> {
+        Budget::new(&Limits {
+            session_memory_bytes_max: bytes,
+            ..Limits::default()
+        })
+    }
+
+    #[test]
+    fn larger_pieces_are_lent_while_there_is_memory() {
+        let budget = account(2 * LOAN);
+        let (one, other) = (ConnectionMemory::default(), ConnectionMemory::default());
+        assert!(!one.borrow(), "nobody is logged in");
+        one.belongs_to(budget.account().share());
+        other.belongs_to(budget.account().share());
+        assert!(one.borrow() && one.borrow());
+        assert_eq!(budget.account().taken_bytes(), LOAN);
+        // Half of the rest is less than it takes.
+        assert!(!other.borrow());
+        one.give_back();
+        assert!(!one.has_loan() && other.borrow());
+        drop(other);
+        assert_eq!(budget.account().taken_bytes(), 0);
+    }
+
+    #[test]
+    fn what_waits_without_a_place_closes_the_gate_until_it_is_taken() {
+        let budget = account(4 * STEP);
+        let (memory, gate) = (ConnectionMemory::default(), Arc::<Gate>::default());
+        memory.belongs_to(budget.account().share());
+        memory.queued(KEPT, &gate);
+        assert_eq!(budget.account().taken_bytes(), 0);
+        memory.queued(KEPT + 1, &gate);
+        assert_eq!(budget.account().taken_bytes(), STEP);
+        memory.queued(KEPT + 2 * STEP, &gate);
+        assert_eq!(budget.account().taken_bytes(), 2 * STEP);
+        assert!(!gate.is_closed());
+        memory.queued(KEPT + 4 * STEP, &gate);
+        assert!(gate.is_closed());
+        memory.queued(KEPT + 1, &gate);
+        assert!(gate.is_closed(), "most of it has to be taken");
+        memory.queued(KEPT, &gate);
+        assert!(!gate.is_closed());
+        assert_eq!(budget.account().taken_bytes(), 0);
+    }
+}
