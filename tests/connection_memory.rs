@@ -58,6 +58,8 @@ enum Act {
     /// Has moved a MiB each way, and listened.
     IdleAfterWork,
     TenSessions,
+    /// Opens a channel and ends its session, over and over.
+    ManySessions,
     /// Announces the longest packet, and sends most of it.
     ClaimsPacket,
     /// Sends requests that are answered, and reads nothing.
@@ -65,12 +67,13 @@ enum Act {
 }
 
 impl Act {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::BeforeLogin,
         Self::LoggedIn,
         Self::IdleSession,
         Self::IdleAfterWork,
         Self::TenSessions,
+        Self::ManySessions,
         Self::ClaimsPacket,
         Self::NeverListens,
     ];
@@ -98,6 +101,17 @@ impl Act {
                 let (mut client, _) = session(address).await;
                 for _ in 1..10 {
                     begin(&mut client).await;
+                }
+                client
+            }
+            Self::ManySessions => {
+                let (mut client, _) = session(address).await;
+                for _ in 0..100 {
+                    let channel = begin(&mut client).await;
+                    client
+                        .send(&[&[raw::CHANNEL_EOF][..], &channel].concat())
+                        .await;
+                    while client.receive().await.unwrap()[0] != raw::CHANNEL_CLOSE {}
                 }
                 client
             }
