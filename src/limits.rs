@@ -194,9 +194,14 @@ pub struct Limits {
     pub parts_in_flight_per_upload_max: usize,
     /// Read-ahead of one file.
     pub read_ahead_per_handle_bytes_max: u64,
-    /// A slot without new bytes for this long, while others wait, fails its upload.
+    /// While others wait for memory, an upload whose client sends less per second fails.
+    pub upload_rate_bytes_min: usize,
+    /// Over what time that is looked at.
+    pub upload_rate_window: Duration,
+    /// What a reader has not asked for this long is let go, while others want to read.
     pub slot_idle_timeout: Duration,
-    /// A gated connection that holds a half-filled slot fails its upload after this long.
+    /// Where nobody gave memory of parts back for this long, uploads whose begun parts wait for
+    /// each other fail.
     pub gate_timeout: Duration,
     /// From the first signal until what is left is cut.
     pub drain_timeout: Duration,
@@ -230,7 +235,9 @@ impl Default for Limits {
             parts_in_flight_per_upload_max: 4,
             read_ahead_per_handle_bytes_max: 16 * 1024 * 1024,
             slot_idle_timeout: seconds(30),
-            gate_timeout: seconds(10),
+            upload_rate_bytes_min: 2 * 1024,
+            upload_rate_window: seconds(60),
+            gate_timeout: seconds(120),
             drain_timeout: seconds(30),
         }
     }
@@ -293,10 +300,9 @@ pub const RENEWAL_GUESS_PAUSE: Duration = Duration::from_secs(60);
 
 // ---- back-pressure ----
 
-/// WRITE bytes that one connection may hold without a part slot, always.
-pub const UNSLOTTED_BYTES_MIN: usize = 256 * 1024;
-/// The same while the upload budget is less than half taken.
-pub const UNSLOTTED_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// What a session may hold of its client without asking the account of bytes: WRITEs without a
+/// slot, names, requests that wait.
+pub const SESSION_KEPT_BYTES: usize = 32 * 1024;
 
 // ---- reads ----
 
@@ -316,24 +322,25 @@ pub const ZERO_FILL_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
 // ---- a session ----
 
+/// Replies that a session may keep for a client that does not listen; beyond, they are on the
+/// account of bytes, or wait.
+pub const REPLY_BYTES_KEPT: usize = 32 * 1024;
 /// Replies that wait for the client's window; beyond, no more data is made.
-pub const REPLY_BYTES_QUEUED_MAX: usize = 1024 * 1024;
+pub const REPLY_BYTES_QUEUED_MAX: usize = 512 * 1024;
 /// The same, from which on the connection's input pauses: more than data and names make.
 pub const REPLY_BYTES_QUEUED_SOFT_MAX: usize = 4 * 1024 * 1024;
-/// The same, beyond which the session ends: the client asks on and does not listen.
-pub const REPLY_BYTES_QUEUED_HARD_MAX: usize = 16 * 1024 * 1024;
 /// READs of one handle that are worked on at once; more of them wait in line.
 pub const READS_PER_HANDLE_AT_ONCE: usize = 128;
 /// Path requests that are ordered among each other; more of them wait in line.
 pub const PATH_REQUESTS_AT_ONCE: usize = 64;
-/// Bytes of paths that wait in line, beyond which the session ends.
-pub const PATH_BYTES_WAITING_MAX: usize = 16 * 1024 * 1024;
-/// Requests without an answer, from which on the connection's input pauses. A client that asks for
+/// Requests without an answer, from which on no more are taken. A client that asks for
 /// a whole file at once (32,768 READs for 1 GiB) stays below it.
-pub const REQUESTS_WAITING_SOFT_MAX: usize = 65_536;
+pub const REQUESTS_WAITING_MAX: usize = 65_536;
 /// A GET that is cut or throttled goes on from where it stopped, so many times in a row.
 pub const GET_ATTEMPTS_MAX: u32 = 5;
 /// Files below a directory that is renamed: each is a copy and a delete.
 pub const RENAMED_OBJECTS_MAX: usize = 100_000;
-/// Requests without an answer, beyond which the session ends.
-pub const REQUESTS_WAITING_HARD_MAX: usize = 262_144;
+/// Moves of directories, and of files that S3 copies in parts, of one user at once.
+pub const MOVES_PER_USER_MAX: usize = 4;
+/// Memory for one page of such a directory's names, at their longest.
+pub const MOVE_PAGE_BYTES: u64 = 1_280 * 1024;

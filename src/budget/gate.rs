@@ -10,7 +10,6 @@ use std::task::{Context, Poll, Waker};
 #[derive(Debug, Default)]
 pub struct Gate {
     holds: AtomicUsize,
-    unslotted: AtomicUsize,
     waker: Mutex<Option<Waker>>,
 }
 
@@ -25,22 +24,6 @@ impl Gate {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.holds.load(Ordering::Acquire) > 0
-    }
-
-    /// Counts WRITE bytes of this connection that have no slot.
-    pub fn add_unslotted(&self, bytes: usize) {
-        self.unslotted.fetch_add(bytes, Ordering::AcqRel);
-    }
-
-    /// Counts them off.
-    pub fn remove_unslotted(&self, bytes: usize) {
-        self.unslotted.fetch_sub(bytes, Ordering::AcqRel);
-    }
-
-    /// Returns how many there are, over all channels.
-    #[must_use]
-    pub fn unslotted(&self) -> usize {
-        self.unslotted.load(Ordering::Acquire)
     }
 
     /// Is ready while the gate is open; otherwise the task is woken when it opens.

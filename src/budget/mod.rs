@@ -29,8 +29,6 @@ pub struct Budget {
     uploads: Arc<Pool>,
     buffers: Arc<Buffers>,
     read_ahead: Arc<Pool>,
-    /// Of readers that name no user.
-    anybody: Share,
     account: Arc<Pool>,
     layout: PartLayout,
 }
@@ -62,7 +60,6 @@ impl Budget {
         Arc::new(Self {
             uploads: Pool::new(all, reserve, Shares::WhileOthersWait(share)),
             buffers: Buffers::new(part_bytes, all),
-            anybody: read_ahead.share(),
             read_ahead,
             account: Pool::new(limits.session_memory_bytes_max, 0, Shares::HalfOfTheRest),
             layout,
@@ -104,24 +101,6 @@ impl Budget {
         self.buffers.slot(charge)
     }
 
-    /// Returns how many WRITE bytes a connection may hold without a slot.
-    #[must_use]
-    pub fn unslotted_bytes_max(&self) -> usize {
-        let crowded = self.uploads.free_bytes() < self.uploads.limit_bytes() / 2;
-        if crowded {
-            limits::UNSLOTTED_BYTES_MIN
-        } else {
-            limits::UNSLOTTED_BYTES_MAX
-        }
-    }
-
-    /// Takes memory for read-ahead if there is some.
-    #[must_use]
-    pub fn try_read_ahead(&self, bytes: u64) -> Option<ReadAheadPermit> {
-        let charge = self.anybody.try_take(bytes)?;
-        Some(ReadAheadPermit { _charge: charge })
-    }
-
     /// Says whether more than half of the read-ahead pool is taken: windows stop growing.
     #[must_use]
     pub fn read_ahead_is_crowded(&self) -> bool {
@@ -139,10 +118,4 @@ impl Budget {
     pub fn limit_bytes(&self) -> (u64, u64) {
         (self.uploads.limit_bytes(), self.read_ahead.limit_bytes())
     }
-}
-
-/// Memory taken from the read-ahead pool, given back when dropped.
-#[derive(Debug)]
-pub struct ReadAheadPermit {
-    _charge: Charge,
 }

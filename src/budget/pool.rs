@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -23,6 +24,8 @@ pub struct Pool {
 #[derive(Debug)]
 struct State {
     line: Line,
+    /// When bytes came back last, or the line was empty.
+    moved_at: Instant,
     waiting: HashMap<Waiter, oneshot::Sender<()>>,
 }
 
@@ -39,6 +42,7 @@ impl Pool {
         Arc::new(Self {
             state: Mutex::new(State {
                 line: Line::new(all, reserve, shares),
+                moved_at: SystemClock.now(),
                 waiting: HashMap::new(),
             }),
             next_holder: AtomicU64::new(0),
@@ -86,9 +90,21 @@ impl Pool {
         self.refused.load(Ordering::Relaxed)
     }
 
+    /// Returns for how long somebody has waited and nobody gave anything back.
+    #[must_use]
+    pub fn quiet_for(&self, now: Instant) -> Duration {
+        let state = self.state();
+        if state.line.waiting() == 0 {
+            return Duration::ZERO;
+        }
+        now.saturating_duration_since(state.moved_at)
+    }
+
     fn give_back(&self, holder: Holder, bytes: u64) {
+        let now = SystemClock.now();
         let mut state = self.state();
-        let served = state.line.give_back(holder, bytes, SystemClock.now());
+        state.moved_at = now;
+        let served = state.line.give_back(holder, bytes, now);
         state.tell(served);
     }
 
@@ -168,6 +184,9 @@ impl Share {
 
     fn ask(&self, state: &mut State, bytes: u64, purpose: Purpose) -> (Waiter, bool) {
         let now = SystemClock.now();
+        if state.line.waiting() == 0 {
+            state.moved_at = now;
+        }
         let (waiter, mut served) = state.line.ask(self.holder, bytes, purpose, now);
         let before = served.len();
         served.retain(|one| *one != waiter);

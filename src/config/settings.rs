@@ -314,8 +314,9 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("limits", "part_bytes", K::Bytes(PART_BYTES_MIN..=PART_BYTES_MAX, |c| &mut c.limits.part_bytes), "Size of an upload's first parts; later ones grow"),
     S::new("limits", "parts_in_flight_per_upload_max", K::Count(1..=1_000, |c| &mut c.limits.parts_in_flight_per_upload_max), "Parts of one file under way at once"),
     S::new("limits", "read_ahead_per_handle_bytes_max", K::Bytes(256 * KIB..=16 * GIB, |c| &mut c.limits.read_ahead_per_handle_bytes_max), "Read-ahead of one file"),
-    S::new("limits", "slot_idle_timeout_seconds", K::Seconds(SECONDS, |c| &mut c.limits.slot_idle_timeout), "A part slot without new bytes for this long, while others wait, fails its upload"),
-    S::new("limits", "gate_timeout_seconds", K::Seconds(SECONDS, |c| &mut c.limits.gate_timeout), "A connection that has to wait this long for memory while it holds a half-filled slot loses that upload"),
+    S::new("limits", "upload_rate_bytes_min", K::Count(0..=1_000_000, |c| &mut c.limits.upload_rate_bytes_min), "While others wait for memory, an upload fails whose client sends fewer bytes per second than this over a minute; 0 = never"),
+    S::new("limits", "slot_idle_timeout_seconds", K::Seconds(SECONDS, |c| &mut c.limits.slot_idle_timeout), "Read-ahead of a file that nobody asked for this long is let go, while others want to read"),
+    S::new("limits", "gate_timeout_seconds", K::Seconds(SECONDS, |c| &mut c.limits.gate_timeout), "Where uploads wait for memory and nobody gave any back for this long, those fail whose begun parts wait for each other"),
     S::new("limits", "drain_timeout_seconds", K::Seconds(SECONDS, |c| &mut c.limits.drain_timeout), "From the signal to stop until what is left is cut"),
 
     S::new("login", "failures_max", K::Count(1..=1_000_000, |c| &mut c.login.failures_max), "Wrong passwords of one user from one source, within the window, after which both together are locked out"),

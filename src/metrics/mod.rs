@@ -20,7 +20,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use self::admin::AdminConnections;
 pub use self::admin::{AdminConnection, AdminEnd};
-pub use self::outcomes::{Abort, Lookup, TransferEnd, UnderWay};
+pub use self::outcomes::{Abort, Lookup, MoveEnd, TransferEnd, UnderWay};
 pub use self::registrar::Description;
 use self::registrar::{Labels, Named, Registrar};
 use self::requests::Requests;
@@ -64,6 +64,7 @@ pub struct Metrics {
     read_ahead_taken: Gauge,
     read_ahead_limit: Gauge,
     uploads_aborted: Family<Labels<1>, Counter>,
+    moves: Family<Labels<1>, Counter>,
     admin: AdminConnections,
 }
 
@@ -204,6 +205,17 @@ impl Metrics {
         };
         let labels = [("outcome", outcome)];
         let _ = self.uploads_aborted.get_or_create(&labels).inc();
+    }
+
+    /// Counts one move of a directory, or of a file that is copied in parts.
+    pub fn move_ended(&self, end: MoveEnd) {
+        let outcome = match end {
+            MoveEnd::Done => "done",
+            MoveEnd::Failed => "failed",
+            MoveEnd::Stopped => "stopped",
+        };
+        let labels = [("outcome", outcome)];
+        let _ = self.moves.get_or_create(&labels).inc();
     }
 
     /// Takes over how often connections ended for each reason.
@@ -411,6 +423,11 @@ impl Default for Metrics {
                 "uploads_aborted",
                 "outcome",
                 "Unfinished uploads cleared away (done) or left to the bucket's lifecycle rule (given-up)",
+            ),
+            moves: all.counters(
+                "moves",
+                "outcome",
+                "Finished moves of directories, and of files over 5 GiB: done, failed, or stopped because the user's access ended",
             ),
             admin: AdminConnections::new(&mut all),
             registry: all.registry,

@@ -31,6 +31,15 @@ pub enum TransferEnd {
     Failed,
 }
 
+/// How a move ended that took a turn of its user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MoveEnd {
+    Done,
+    Failed,
+    /// The user's access was taken back, or had its end.
+    Stopped,
+}
+
 /// What became of an upload that nobody will complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Abort {

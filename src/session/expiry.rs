@@ -3,23 +3,50 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::actor::Session;
+use super::status::Refusal;
+use crate::auth::AuthenticatedUser;
 use crate::clock::Clock;
 use crate::idp::UserConfig;
+use crate::sftp::Status;
 
 /// The longest that a clock which was set forward goes unnoticed.
 const STEP: Duration = Duration::from_secs(30);
 
-impl Session {
-    /// Waits until the identity provider's answer is over its time, if it ever is.
-    pub(super) fn expiry(&self) -> impl Future<Output = ()> + use<> {
-        let clock = Arc::clone(&self.environment.clock);
-        let expires_at = self.user.config().expires_at;
-        async move {
-            match expires_at {
-                Some(end) => wait(&*clock, end, STEP).await,
-                None => std::future::pending().await,
-            }
+/// Waits until the identity provider's answer is over its time, if it ever is.
+pub(super) async fn expiry(clock: Arc<dyn Clock>, expires_at: Option<SystemTime>) {
+    wait_until(&*clock, expires_at).await;
+}
+
+/// Whether what a session began may go on without it: not beyond the user's access. As long as it
+/// lives the user counts as logged in, so that a revocation reaches what the session left behind.
+#[derive(Debug, Clone)]
+pub(super) struct Stop {
+    user: AuthenticatedUser,
+    clock: Arc<dyn Clock>,
+}
+
+impl Stop {
+    pub(super) const fn new(user: AuthenticatedUser, clock: Arc<dyn Clock>) -> Self {
+        Self { user, clock }
+    }
+
+    /// Refuses what must not be begun any more.
+    pub(super) fn check(&self) -> Result<(), Refusal> {
+        if self.user.revoked().is_cancelled() {
+            return Err(REVOKED.into());
+        }
+        if is_over(self.user.config(), self.clock.wall()) {
+            return Err(EXPIRED.into());
+        }
+        Ok(())
+    }
+
+    /// Waits until [`Stop::check`] refuses.
+    pub(super) async fn over(&self) -> Refusal {
+        let expired = wait_until(&*self.clock, self.user.config().expires_at);
+        tokio::select! {
+            () = self.user.revoked().cancelled() => REVOKED.into(),
+            () = expired => EXPIRED.into(),
         }
     }
 }
@@ -29,6 +56,13 @@ pub(super) fn is_over(config: &UserConfig, now: SystemTime) -> bool {
     config.expires_at.is_some_and(|end| end <= now)
 }
 
+async fn wait_until(clock: &dyn Clock, expires_at: Option<SystemTime>) {
+    match expires_at {
+        Some(end) => wait(clock, end, STEP).await,
+        None => std::future::pending().await,
+    }
+}
+
 async fn wait(clock: &dyn Clock, end: SystemTime, step: Duration) {
     while let Ok(left) = end.duration_since(clock.wall())
         && !left.is_zero()
@@ -36,6 +70,9 @@ async fn wait(clock: &dyn Clock, end: SystemTime, step: Duration) {
         tokio::time::sleep(left.min(step)).await;
     }
 }
+
+const REVOKED: Status = Status::denied("The user's access was taken back");
+const EXPIRED: Status = Status::denied("The login has expired; log in again");
 
 #[cfg(test)]
 mod tests {

@@ -1,20 +1,16 @@
 //! An open directory: names page by page, in constant memory.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::time::Instant;
 
 use bytes::Bytes;
 
 use crate::clock::unix_seconds;
 use crate::limits;
-use crate::sftp::{HandleId, Name, Reply, RequestId, Status};
+use crate::sftp::{Name, Pending, Reply, Status};
 use crate::storage::{ListCursor, ListPage, ListQuery, ObjectStore, StorageError};
 use crate::vfs::{Access, VirtualPath};
 
-use super::actor::{Event, Session};
-use super::handles::Handle;
 use super::plan::{Folder, directory_attributes, file_attributes};
-use super::status::of_storage;
 
 /// The state of one open directory.
 #[derive(Debug)]
@@ -25,7 +21,7 @@ pub(crate) struct Listing {
     names: VecDeque<Name>,
     next: Next,
     /// READDIRs in order of arrival.
-    pub(crate) pending: VecDeque<(RequestId, Instant)>,
+    pub(crate) pending: VecDeque<Pending>,
     /// Files whose directory of the same name may still come: the file wins.
     files: Vec<String>,
     /// Uploads of this session that are not in S3 yet, with their sizes.
@@ -140,22 +136,20 @@ impl Listing {
         }
     }
 
-    /// Takes the names of one reply; `None`: wait for the next page. Empty: the end.
-    pub(crate) fn take_names(&mut self) -> Option<Vec<Name>> {
+    /// Takes the names of one reply, for which there are `room` bytes; `None`: wait for room, or
+    /// for the next page. Empty: the end.
+    pub(crate) fn take_names(&mut self, room: usize) -> Option<Vec<Name>> {
         let mut taken = Vec::new();
-        let mut bytes = 0_usize;
+        let mut bytes = Reply::Status(Status::EOF).bytes_max();
         while let Some(name) = self.names.front() {
-            // In the reply a name stands twice, with attributes and the rest of its line.
-            bytes = bytes
-                .saturating_add(name.name.len().saturating_mul(2))
-                .saturating_add(128);
-            let full = taken.len() >= limits::NAMES_PER_REPLY_MAX;
-            if full || (bytes > limits::NAME_REPLY_BYTES_MAX && !taken.is_empty()) {
+            bytes = bytes.saturating_add(name.bytes_max());
+            if taken.len() >= limits::NAMES_PER_REPLY_MAX || bytes > room {
                 break;
             }
             taken.extend(self.names.pop_front());
         }
-        (!taken.is_empty() || self.next == Next::End).then_some(taken)
+        let end = self.names.is_empty() && self.next == Next::End;
+        (!taken.is_empty() || end).then_some(taken)
     }
 
     /// Notes that a page could not be had; the next READDIR may try again.
@@ -223,71 +217,5 @@ pub(crate) fn page_query(folder: &Folder, after: Option<ListCursor>) -> ListQuer
         delimited: true,
         after,
         max: limits::LIST_PAGE_MAX,
-    }
-}
-
-impl Session {
-    /// Answers READDIRs, and fetches the next page before it is needed.
-    pub(crate) fn advance_listing(&mut self, handle: HandleId) {
-        let now = unix_seconds(self.environment.clock.wall());
-        let Some(Handle::Directory(listing)) = self.handles.get_mut(handle) else {
-            return;
-        };
-        let mut answered = Vec::new();
-        while !self.out.is_full() && !listing.pending.is_empty() {
-            let Some(names) = listing.take_names() else {
-                break;
-            };
-            let Some((id, asked)) = listing.pending.pop_front() else {
-                break;
-            };
-            if names.is_empty() {
-                self.out.status(id, Status::EOF);
-                answered.push((asked, Status::EOF));
-            } else {
-                self.out.reply(id, &Reply::Names { names, now });
-                answered.push((asked, Status::OK));
-            }
-        }
-        if let Some((folder, query)) = listing.next_page() {
-            let (store, events) = (self.user.store().clone(), self.events.clone());
-            self.spawn(async move {
-                let outcome = fetch_page(&*store, &folder, &query).await;
-                events.send(Event::Page {
-                    handle,
-                    query,
-                    outcome,
-                });
-            });
-        }
-        for (asked, status) in answered {
-            self.answered("readdir", asked, status.code);
-        }
-    }
-
-    pub(crate) fn page_arrived(
-        &mut self,
-        handle: HandleId,
-        query: ListQuery,
-        outcome: crate::storage::Result<ListPage>,
-    ) {
-        let Some(Handle::Directory(listing)) = self.handles.get_mut(handle) else {
-            return;
-        };
-        match outcome {
-            Ok(page) => listing.take_page(page),
-            Err(error) => {
-                listing.page_failed(query);
-                let path = listing.path.clone();
-                let refused = std::mem::take(&mut listing.pending);
-                self.operation_failed("readdir", &path, &error.to_string());
-                let status = of_storage(error.kind);
-                for (id, asked) in refused {
-                    self.refuse(id, "readdir", asked, status);
-                }
-                return;
-            }
-        }
-        self.advance_listing(handle);
     }
 }

@@ -1,15 +1,19 @@
 //! ONE USER ON ONE CHANNEL: an SFTP session from its first packet to its last.
 
+mod act;
 mod actor;
-mod closing;
+mod answers;
 mod commit;
+mod copied;
+mod events;
 mod expiry;
-mod failures;
-mod filling;
-mod handles;
+mod files;
 mod known;
 mod list;
+mod listing;
+mod moving;
 mod names;
+mod opening;
 mod order;
 mod out;
 mod paths;
@@ -20,8 +24,9 @@ mod reading;
 mod rename;
 mod requests;
 mod seats;
+mod sftp_front;
+mod shell;
 mod status;
-mod uploading;
 mod work;
 mod writing;
 
@@ -93,7 +98,7 @@ pub async fn serve<I: Inbound, O: Outbound>(
     let config = Arc::clone(user.config());
     let clock = &*Arc::clone(&environment.clock);
     if expiry::is_over(&config, environment.clock.wall()) {
-        if let Some(unlogged) = failures::due(&environment.seats.failures(&config), clock) {
+        if let Some(unlogged) = shell::due(&environment.seats.failures(&config), clock) {
             tracing::warn!(target: "portcullis::audit", unlogged, "session refused: the identity provider's answer has expired");
         }
         let sentence = Bytes::from_static(b"the login is over its time: log in again\n");
@@ -101,7 +106,7 @@ pub async fn serve<I: Inbound, O: Outbound>(
         return;
     }
     let Some(seat) = environment.seats.take(&config, environment.clock.now()) else {
-        if let Some(unlogged) = failures::due(&environment.seats.failures(&config), clock) {
+        if let Some(unlogged) = shell::due(&environment.seats.failures(&config), clock) {
             tracing::warn!(target: "portcullis::audit", max = config.limits.sessions, unlogged, "session refused: the user has as many as allowed");
         }
         let sentence = Bytes::from_static(b"too many sessions: close another one first\n");

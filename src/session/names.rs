@@ -10,6 +10,7 @@ use crate::storage::{
 use crate::vfs::Access;
 
 use super::commit;
+use super::expiry::Stop;
 use super::plan::{Folder, Parent, Target, directory_attributes, file_attributes};
 use super::status::{EXISTS, IS_DIRECTORY, NOT_EMPTY, Refusal, VIRTUAL};
 
@@ -60,16 +61,21 @@ pub(crate) async fn find_file_first(
     store: &dyn ObjectStore,
     location: &Location,
 ) -> Result<Found, Refusal> {
+    let found = find_file(store, location).await?;
+    if found == Found::Nothing && is_directory(store, &Folder::of(location)).await? {
+        return Ok(Found::Directory);
+    }
+    Ok(found)
+}
+
+/// Looks for an object and for nothing beside it.
+pub(crate) async fn find_file(
+    store: &dyn ObjectStore,
+    location: &Location,
+) -> Result<Found, Refusal> {
     match store.head(location).await {
         Ok(meta) => Ok(Found::File(meta)),
-        Err(error) if error.kind == StorageErrorKind::NotFound => {
-            let there = is_directory(store, &Folder::of(location)).await?;
-            Ok(if there {
-                Found::Directory
-            } else {
-                Found::Nothing
-            })
-        }
+        Err(error) if error.kind == StorageErrorKind::NotFound => Ok(Found::Nothing),
         Err(error) => Err(error.into()),
     }
 }
@@ -123,6 +129,7 @@ pub(crate) async fn mkdir(
     target: &Target,
     parent_known: bool,
     nonces: Nonces,
+    stop: &Stop,
 ) -> Result<(), Refusal> {
     let (location, parent) = match target {
         Target::Virtual | Target::Root { .. } | Target::MappedFile { .. } => {
@@ -146,6 +153,7 @@ pub(crate) async fn mkdir(
         ..NewObject::new(nonces.next()?)
     };
     let condition = exclusive(store);
+    stop.check()?;
     match commit::marker(store, &marker, &object, &condition).await {
         Ok(_) => Ok(()),
         Err(error) if error.kind == StorageErrorKind::Precondition => Err(EXISTS.into()),
@@ -154,7 +162,11 @@ pub(crate) async fn mkdir(
 }
 
 /// Removes a directory that holds nothing but its marker.
-pub(crate) async fn rmdir(store: &dyn ObjectStore, target: &Target) -> Result<(), Refusal> {
+pub(crate) async fn rmdir(
+    store: &dyn ObjectStore,
+    target: &Target,
+    stop: &Stop,
+) -> Result<(), Refusal> {
     let location = match target {
         Target::Virtual | Target::Root { .. } => return Err(VIRTUAL.into()),
         Target::MappedFile { .. } | Target::Nowhere => return Err(Status::NO_SUCH_FILE.into()),
@@ -172,19 +184,32 @@ pub(crate) async fn rmdir(store: &dyn ObjectStore, target: &Target) -> Result<()
     // Nothing there, or a file: on a file system too it is "no such directory".
     let marker = page.objects.first().ok_or(Status::NO_SUCH_FILE)?;
     let place = folder.marker().ok_or(Status::NO_SUCH_FILE)?;
+    stop.check()?;
     store.delete(&place, Some(&marker.etag)).await?;
     Ok(())
 }
 
 /// Removes a file.
-pub(crate) async fn remove(store: &dyn ObjectStore, target: &Target) -> Result<(), Refusal> {
+pub(crate) async fn remove(
+    store: &dyn ObjectStore,
+    target: &Target,
+    stop: &Stop,
+) -> Result<(), Refusal> {
     let location = match target {
         Target::Virtual | Target::Root { .. } => return Err(IS_DIRECTORY.into()),
         Target::Nowhere => return Err(Status::NO_SUCH_FILE.into()),
         Target::Object { location, .. } | Target::MappedFile { location, .. } => location,
     };
-    match find_file_first(store, location).await? {
-        Found::File(_) => Ok(store.delete(location, None).await?),
+    let found = if target.may_be_directory() {
+        find_file_first(store, location).await?
+    } else {
+        find_file(store, location).await?
+    };
+    match found {
+        Found::File(_) => {
+            stop.check()?;
+            Ok(store.delete(location, None).await?)
+        }
         Found::Directory => Err(IS_DIRECTORY.into()),
         Found::Nothing => Err(Status::NO_SUCH_FILE.into()),
     }

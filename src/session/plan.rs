@@ -112,6 +112,15 @@ pub(crate) fn refuse_disclosure(from: &Target, to: &Target) -> Result<(), Status
 }
 
 impl Target {
+    /// Says whether the name may stand for a directory as well: a file mapping is one object, and
+    /// what begins with its key is nobody's business.
+    pub(crate) const fn may_be_directory(&self) -> bool {
+        match self {
+            Self::Virtual | Self::Root { .. } | Self::Object { .. } => true,
+            Self::MappedFile { .. } | Self::Nowhere => false,
+        }
+    }
+
     const fn access(&self) -> Option<Access> {
         match self {
             Self::Root { access, .. }

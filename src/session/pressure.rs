@@ -1,138 +1,152 @@
-//! Back-pressure: what waits too long or too much slows its client down, or is given up.
+//! Back-pressure: a client whose requests and bytes have no memory is not heard for a while.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use tokio::task::AbortHandle;
+
+use crate::budget::{Charge, Gate, GateHold};
 use crate::limits;
-use crate::sftp::Status;
 
-use super::actor::{FAST_TICK, Session};
-use super::handles::Handle;
+use super::events::Event;
+use super::files::Files;
+use super::paths::Paths;
+use super::shell::Shell;
 
-impl Session {
-    /// Counts WRITE bytes that begin to wait for a slot.
-    pub(crate) fn bytes_parked(&mut self, bytes: usize) {
-        self.gate.add_unslotted(bytes);
-        self.unslotted = self.unslotted.saturating_add(bytes);
-    }
+/// Decides whether the client is heard.
+#[derive(Debug)]
+pub(crate) struct Regulator {
+    /// Of the connection: while it is closed nothing is read from the socket.
+    gate: Arc<Gate>,
+    hold: Option<GateHold>,
+    /// For what is held beyond the allowance.
+    charge: Option<Charge>,
+    /// Waits for more of it.
+    wait: Option<AbortHandle>,
+    /// How much output was taken, and when that was seen last.
+    progress: (u64, Instant),
+    hears: bool,
+    deadline: Option<Instant>,
+}
 
-    /// Counts WRITE bytes that wait no more.
-    pub(crate) fn bytes_unparked(&mut self, bytes: usize) {
-        self.gate.remove_unslotted(bytes);
-        self.unslotted = self.unslotted.saturating_sub(bytes);
-    }
-
-    /// Closes the gate where too much waits, and opens it where it does not.
-    pub(super) fn regulate(&mut self) {
-        let now = self.environment.clock.now();
-        let crowded =
-            self.requests_open >= limits::REQUESTS_WAITING_SOFT_MAX || self.out.is_crowded();
-        let hold = crowded && !self.is_output_stuck(now);
-        match (hold, self.request_hold.is_some()) {
-            (true, false) => self.request_hold = Some(self.gate.close()),
-            (false, true) => self.request_hold = None,
-            (true, true) | (false, false) => {}
-        }
-        match (self.seat.receives_too_fast(now), self.pace_hold.is_some()) {
-            (true, false) => self.pace_hold = Some(self.gate.close()),
-            (false, true) => self.pace_hold = None,
-            (true, true) | (false, false) => {}
-        }
-        let total = self.gate.unslotted();
-        let full = self.unslotted > 0 && total > self.environment.budget.unslotted_bytes_max();
-        match (full, self.write_hold.is_some()) {
-            (true, false) => self.write_hold = Some((self.gate.close(), now)),
-            (false, true) => self.write_hold = None,
-            (true, true) | (false, false) => {}
+impl Regulator {
+    pub(crate) const fn new(gate: Arc<Gate>, now: Instant) -> Self {
+        Self {
+            gate,
+            hold: None,
+            charge: None,
+            wait: None,
+            progress: (0, now),
+            hears: true,
+            deadline: None,
         }
     }
 
-    /// Says whether the client has to be heard for output to go on: its window adjustments come
-    /// the same way as its requests.
-    fn is_output_stuck(&mut self, now: Instant) -> bool {
-        let sent = self.out.sent();
-        if sent != self.progress.0 || !self.out.is_waiting() {
+    /// Says whether requests may be taken.
+    pub(crate) const fn hears(&self) -> bool {
+        self.hears
+    }
+
+    /// Says whether the connection is not read because of this session.
+    pub(crate) const fn holds(&self) -> bool {
+        self.hold.is_some()
+    }
+
+    /// Returns when it has to look again though nothing happened.
+    pub(crate) const fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Takes memory that was waited for.
+    pub(crate) fn room(&mut self, charge: Charge) {
+        self.wait = None;
+        match &mut self.charge {
+            Some(held) => held.join(charge),
+            None => self.charge = Some(charge),
+        }
+    }
+
+    /// Looks at what the session holds, and closes or opens the gate.
+    pub(crate) fn regulate(&mut self, shell: &mut Shell, files: &Files, paths: &Paths) {
+        let now = shell.now();
+        let paced_until = shell.seat.receives_again_at(now);
+        let short = !self.pay(shell, files, paths);
+        let crowded = short
+            || shell.answers.open() >= limits::REQUESTS_WAITING_MAX
+            || shell.answers.out().is_crowded();
+        self.hears = !crowded && paced_until.is_none();
+        let (stuck, stuck_at) = self.output_stuck(shell, now);
+        // Its window adjustments come the same way as its requests: where output waits for them
+        // the connection is read, and the requests stay where they arrive.
+        let closed = paced_until.is_some() || (crowded && !stuck);
+        match (closed, self.hold.is_some()) {
+            (true, false) => self.hold = Some(self.gate.close()),
+            (false, true) => self.hold = None,
+            (true, true) | (false, false) => {}
+        }
+        let stuck_at = stuck_at.filter(|_| crowded && !stuck);
+        self.deadline = paced_until.into_iter().chain(stuck_at).min();
+    }
+
+    /// Charges what is held to the account; `false`: there is not enough.
+    fn pay(&mut self, shell: &mut Shell, files: &Files, paths: &Paths) -> bool {
+        let held = files
+            .parked_bytes()
+            .saturating_add(paths.bytes_waiting())
+            .saturating_add(shell.answers.open().saturating_mul(REQUEST_BYTES));
+        let need = u64::try_from(held.saturating_sub(limits::SESSION_KEPT_BYTES)).unwrap_or(0);
+        let paid = self.charge.as_ref().map_or(0, Charge::bytes);
+        if need == 0 {
+            self.charge = None;
+            self.stop_waiting();
+            return true;
+        }
+        if need <= paid {
+            if let Some(charge) = &mut self.charge
+                && need.saturating_add(STEP_BYTES.saturating_mul(2)) < paid
+            {
+                charge.shrink_to(need);
+            }
+            self.stop_waiting();
+            return true;
+        }
+        let more = need.saturating_sub(paid).next_multiple_of(STEP_BYTES);
+        let share = shell.seat.memory().account.clone();
+        if let Some(charge) = share.try_take(more) {
+            self.room(charge);
+            self.stop_waiting();
+            return true;
+        }
+        if self.wait.is_none() {
+            let events = shell.events.clone();
+            self.wait = Some(shell.spawn(async move {
+                events.send(Event::Room(share.take(more).await));
+            }));
+        }
+        false
+    }
+
+    fn stop_waiting(&mut self) {
+        if let Some(wait) = self.wait.take() {
+            wait.abort();
+        }
+    }
+
+    /// Says whether the client has to be heard for output to go on; and when that can be said.
+    fn output_stuck(&mut self, shell: &Shell, now: Instant) -> (bool, Option<Instant>) {
+        let out = shell.answers.out();
+        let sent = out.sent();
+        if sent != self.progress.0 || !out.is_waiting() {
             self.progress = (sent, now);
         }
-        now.saturating_duration_since(self.progress.1) >= FAST_TICK
-    }
-
-    /// Fails uploads that keep a slot from others without using it.
-    pub(super) fn reclaim_slots(&mut self) {
-        let limits = Arc::clone(&self.environment.limits);
-        let now = self.environment.clock.now();
-        let gated_too_long = self
-            .write_hold
-            .as_ref()
-            .is_some_and(|(_, since)| now.saturating_duration_since(*since) >= limits.gate_timeout);
-        let holds_slots = self
-            .handles
-            .uploads()
-            .any(|upload| upload.upload.slots_filling() > 0);
-        let awaited = self.seat.memory().uploads.others_wait();
-        for handle in self.handles.ids() {
-            let Some(mut writing) = self.take_writing(handle) else {
-                continue;
-            };
-            let idle = now.saturating_duration_since(writing.touched) >= limits.slot_idle_timeout;
-            // One whose CLOSE came and that waits for a slot itself may wait for its like.
-            let stands = writing.closing.is_none() || !writing.parked.is_empty();
-            let filling = writing.upload.slots_filling() > 0 && stands;
-            if awaited && filling && idle {
-                self.fail_writing(
-                    &mut writing,
-                    MEMORY,
-                    "no bytes came while others wait for memory",
-                );
-            } else if gated_too_long && holds_slots && !writing.parked.is_empty() {
-                self.fail_writing(&mut writing, MEMORY, "no memory became free for its bytes");
-            }
-            let failed = writing.failed.is_some();
-            self.put_writing(handle, writing);
-            if failed {
-                self.advance_writing(handle);
-            }
-        }
-    }
-
-    /// Gives memory back that idle readers keep while others read.
-    pub(super) fn reclaim_read_ahead(&mut self) {
-        if !self.environment.budget.read_ahead_is_crowded() {
-            return;
-        }
-        let idle = self.environment.limits.slot_idle_timeout;
-        let then = self.environment.clock.now().checked_sub(idle);
-        for handle in self.handles.ids() {
-            if let Some(Handle::File {
-                reading: Some(reading),
-                ..
-            }) = self.handles.get_mut(handle)
-                && reading.rest(then)
-            {
-                self.advance_reading(handle);
-            }
-        }
-    }
-
-    pub(super) fn output_drained(&mut self) {
-        if self.out.is_full() {
-            return;
-        }
-        for handle in self.handles.ids() {
-            match self.handles.get_mut(handle) {
-                Some(Handle::File {
-                    reading: Some(reading),
-                    ..
-                }) if reading.waiting() > 0 => {
-                    self.advance_reading(handle);
-                }
-                Some(Handle::Directory(listing)) if !listing.pending.is_empty() => {
-                    self.advance_listing(handle);
-                }
-                Some(Handle::File { .. } | Handle::Directory(_)) | None => {}
-            }
-        }
+        let at = self.progress.1.checked_add(STUCK_AFTER).unwrap_or(now);
+        (at <= now, out.is_waiting().then_some(at))
     }
 }
 
-const MEMORY: Status = Status::failure("The server is short of memory for uploads; try again");
+/// What a request takes until it is answered, beside its names and bytes.
+const REQUEST_BYTES: usize = 128;
+/// What the account is asked for at once.
+const STEP_BYTES: u64 = 32 * 1024;
+/// Output that nobody takes for so long waits for the client's word.
+const STUCK_AFTER: Duration = Duration::from_millis(5);

@@ -29,18 +29,48 @@ impl Progress {
         }
     }
 
-    /// Notes how many files of a directory have been copied; most calls say nothing.
-    pub(super) fn copied(&self, files: usize, total: usize) {
+    /// Notes how far the move of a directory is; most calls say nothing.
+    pub(super) fn passed(&self, step: Step, files: usize, total: usize) {
         let now = self.clock.now();
         let mut said_at = self.said_at.lock().unwrap_or_else(PoisonError::into_inner);
         if now.saturating_duration_since(*said_at) < INTERVAL {
             return;
         }
         *said_at = now;
-        tracing::info!(path = %self.path, files, total, "moving a directory");
         let path = &self.path;
-        self.out
-            .stderr(format!("moving {path}: {files} of {total} files copied\n"));
+        tracing::info!(%path, step = step.as_str(), files, total, "moving a directory");
+        self.out.stderr(match step {
+            Step::Listed => format!("moving {path}: {files} files found so far\n"),
+            Step::Copied => format!("moving {path}: {files} of {total} files copied\n"),
+            Step::Deleted => {
+                format!("moving {path}: all copied, {files} of {total} files removed\n")
+            }
+            Step::TakenBack => {
+                format!("moving {path} failed: {files} of {total} copies taken back\n")
+            }
+        });
+    }
+}
+
+/// What is done to the files of a directory that moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Listed,
+    Copied,
+    /// At the old place.
+    Deleted,
+    /// Deleted at the new place.
+    TakenBack,
+}
+
+impl Step {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Listed => "listed",
+            Self::Copied => "copied",
+            Self::Deleted => "deleted",
+            Self::TakenBack => "taken-back",
+        }
     }
 }
 
@@ -69,12 +99,13 @@ mod tests {
 
     #[test]
     fn a_long_move_is_spoken_of_now_and_then() {
-        let out = Arc::new(Out::default());
+        let budget = crate::budget::Budget::new(&crate::limits::Limits::default());
+        let out = Arc::new(Out::new(budget.user().account));
         let clock = Arc::new(Ticking(Mutex::new(SystemClock.now())));
         let path = VirtualPath::parse("/in/old").unwrap();
         let progress = Progress::new(path, Arc::clone(&out), clock);
         for files in 1..=7 {
-            progress.copied(files * 8, 100);
+            progress.passed(Step::Copied, files * 8, 100);
         }
         let said: Vec<_> = out.take_stderr();
         assert_eq!(

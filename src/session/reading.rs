@@ -1,6 +1,6 @@
-//! An open file that is read: GETs on their way, pinned to one `ETag`, and the READs they answer.
+//! Does what a file that is read asks for: GETs pinned to one `ETag`, memory, answers.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -8,373 +8,261 @@ use futures_util::StreamExt as _;
 use tokio::task::AbortHandle;
 
 use crate::audit;
-use crate::clock::Clock;
 use crate::limits;
 use crate::metrics::TransferEnd;
-use crate::seldom::Seldom;
-use crate::sftp::{HandleId, RequestId, Status};
+use crate::sftp::Status;
 use crate::storage::{
-    ByteRange, Checksum, ETag, GetObject, Location, ObjectBody, ObjectMeta, ObjectStore,
-    SharedStore, StorageError, StorageErrorKind,
+    ByteRange, ETag, GetObject, Location, ObjectBody, ObjectMeta, SharedStore, StorageError,
+    StorageErrorKind,
 };
-use crate::transfer::{Download, Fetch, ReadStep};
-use crate::vfs::{Access, VirtualPath};
+use crate::transfer::read_file::{FetchId, ReadAnswer, ReadEffect, ReadFile, ReadHeard, Room};
 
-use super::actor::{Event, Events, Session};
-use super::failures;
-use super::names::is_directory;
-use super::plan::Folder;
-use super::status::{CHANGED, IS_DIRECTORY, Refusal, of_storage};
+use super::events::Event;
+use super::opening::OpenedObject;
+use super::shell::{Failures, Shell};
+use super::status::{CHANGED, of_storage};
+use super::writing::Place;
 
-/// The state of one file that is read.
+/// A file that is read, with what is under way for it.
 #[derive(Debug)]
 pub(crate) struct Reading {
-    pub(crate) path: VirtualPath,
-    pub(crate) location: Location,
-    pub(crate) access: Access,
-    pub(crate) meta: ObjectMeta,
-    download: Download,
-    /// READs that are not yet worked on: some clients ask for a whole file at once.
-    queue: VecDeque<QueuedRead>,
-    /// When those that are worked on were asked.
-    asked: VecDeque<Instant>,
-    fetches: HashMap<u64, AbortHandle>,
-    /// GETs that run on the session's own small allowance, the pool being empty.
-    unpooled: Vec<u64>,
-    /// The whole object's checksum was asked for.
-    checksum_asked: bool,
-    failed: Option<Status>,
-    pub(crate) sent: u64,
-    pub(crate) opened: Instant,
-    /// When it was last asked for bytes.
-    touched: Instant,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct QueuedRead {
-    id: RequestId,
-    offset: u64,
-    length: u32,
-    asked: Instant,
-}
-
-/// What OPEN found: the object's metadata, and its first bytes on their way.
-#[derive(Debug)]
-pub(crate) struct OpenedObject {
-    pub(crate) meta: ObjectMeta,
-    pub(crate) body: Option<ObjectBody>,
-}
-
-/// Opens an object for reading: one GET answers OPEN and pins the version.
-pub(crate) async fn open_object(
-    store: &dyn ObjectStore,
-    location: &Location,
-) -> Result<OpenedObject, Refusal> {
-    let opening = ByteRange {
-        start: 0,
-        end: limits::OPENING_GET_BYTES,
-    };
-    let get = GetObject {
-        range: Some(opening),
-        etag: None,
-    };
-    match store.get(location, get).await {
-        Ok(body) => Ok(OpenedObject {
-            meta: body.meta.clone(),
-            body: Some(body),
-        }),
-        // An empty object has no first byte.
-        Err(error) if error.kind == StorageErrorKind::RangeNotSatisfiable => {
-            let meta = store.head(location).await?;
-            if meta.size == 0 {
-                Ok(OpenedObject { meta, body: None })
-            } else {
-                Err(CHANGED.into())
-            }
-        }
-        Err(error) if error.kind == StorageErrorKind::NotFound => {
-            let directory = is_directory(store, &Folder::of(location)).await?;
-            let status = if directory {
-                IS_DIRECTORY
-            } else {
-                Status::NO_SUCH_FILE
-            };
-            Err(status.into())
-        }
-        Err(error) => Err(error.into()),
-    }
+    file: ReadFile,
+    meta: ObjectMeta,
+    /// GETs, and waits for their memory.
+    fetches: HashMap<FetchId, AbortHandle>,
+    opened: Instant,
 }
 
 impl Reading {
-    pub(crate) fn new(
-        path: VirtualPath,
-        location: Location,
-        access: Access,
-        meta: ObjectMeta,
-        window_max: u64,
-        opened: Instant,
-    ) -> Self {
-        let download = Download::new(meta.size, window_max, meta.checksum);
-        Self {
-            path,
-            location,
-            access,
+    /// Takes an object that was opened, and goes on with the GET that opened it.
+    pub(crate) fn new(shell: &mut Shell, place: &Place, opened: OpenedObject) -> Self {
+        let now = shell.now();
+        let OpenedObject { meta, body } = opened;
+        let window_max = shell.environment.limits.read_ahead_per_handle_bytes_max;
+        let damaged = of_storage(StorageErrorKind::ChecksumMismatch);
+        let file = ReadFile::new(meta.size, meta.checksum, window_max, damaged, now);
+        let mut reading = Self {
+            file,
             meta,
-            download,
-            queue: VecDeque::new(),
-            asked: VecDeque::new(),
             fetches: HashMap::new(),
-            unpooled: Vec::new(),
-            checksum_asked: false,
-            failed: None,
-            sent: 0,
-            opened,
-            touched: opened,
+            opened: now,
+        };
+        // Without memory they are let go, and come again when a READ asks for them.
+        let bytes = reading.file.opening_bytes();
+        if let Some(body) = body
+            && let Some(charge) = shell.seat.memory().read_ahead.try_take(bytes)
+        {
+            let fetch = reading.file.begin_opening(charge);
+            let range = ByteRange {
+                start: 0,
+                end: bytes,
+            };
+            reading.fetch(shell, place, fetch, range, Some(body));
         }
+        reading
     }
 
-    /// Takes a READ.
-    pub(crate) fn ask(&mut self, id: RequestId, offset: u64, length: u32, asked: Instant) {
-        let length = length.min(limits::READ_BYTES_MAX);
-        self.touched = asked;
-        self.queue.push_back(QueuedRead {
-            id,
-            offset,
-            length,
-            asked,
+    pub(crate) const fn file(&self) -> &ReadFile {
+        &self.file
+    }
+
+    pub(crate) const fn meta(&self) -> &ObjectMeta {
+        &self.meta
+    }
+
+    /// Asks under which version the object is found in its new place.
+    pub(crate) fn follow(&self, shell: &mut Shell, place: &Place) {
+        let (store, location) = (shell.store(), place.location.clone());
+        let (events, handle) = (shell.events.clone(), place.handle);
+        let before = self.meta.clone();
+        shell.spawn(async move {
+            let outcome = found_again(store, location, before).await;
+            events.send(Event::Followed { handle, outcome });
         });
     }
 
-    /// Lets its read-ahead go if nobody has asked for it since `then`; returns whether it did.
-    pub(crate) fn rest(&mut self, then: Option<Instant>) -> bool {
-        let idle = self.waiting() == 0 && then.is_some_and(|then| self.touched <= then);
-        if idle {
-            self.download.rest();
-        }
-        idle
+    /// Goes on with the version that was found in the new place.
+    pub(crate) fn followed(
+        &mut self,
+        shell: &mut Shell,
+        place: &Place,
+        outcome: Result<ObjectMeta, Status>,
+    ) {
+        let outcome = outcome.map(|meta| self.meta = meta);
+        self.hear(shell, place, ReadHeard::Moved(outcome));
     }
 
-    /// Takes the whole object's checksum.
-    pub(crate) const fn expect(&mut self, checksum: Checksum) {
-        self.download.expect(checksum);
+    /// Tells the file what happened, and does what it asks for.
+    pub(crate) fn hear(&mut self, shell: &mut Shell, place: &Place, heard: ReadHeard) {
+        self.file.hear(heard, shell.now());
+        self.go_on(shell, place);
     }
 
-    pub(crate) const fn is_failed(&self) -> bool {
-        self.failed.is_some()
-    }
-
-    /// Returns how many READs wait for an answer.
-    pub(crate) fn waiting(&self) -> usize {
-        self.queue.len().saturating_add(self.asked.len())
-    }
-
-    /// Takes what a GET brought.
-    pub(crate) fn arrive(&mut self, fetch: u64, outcome: Result<Option<Bytes>, Status>) {
-        match outcome {
-            Ok(Some(bytes)) => self.download.arrive(fetch, bytes),
-            Ok(None) => self.forget(fetch),
-            Err(status) => {
-                self.forget(fetch);
-                self.failed = Some(status);
-            }
-        }
-    }
-
-    fn forget(&mut self, fetch: u64) {
-        self.fetches.remove(&fetch);
-        self.unpooled.retain(|id| *id != fetch);
-    }
-
-    fn take_queued(&mut self) {
-        while self.download.reads_pending() < limits::READS_PER_HANDLE_AT_ONCE {
-            let Some(read) = self.queue.pop_front() else {
+    /// Does what the file asks for: answers as long as there is room for them, and GETs.
+    pub(crate) fn go_on(&mut self, shell: &mut Shell, place: &Place) {
+        loop {
+            let now = shell.now();
+            let room = room(shell, now);
+            let crowded = shell.environment.budget.read_ahead_is_crowded();
+            let Some(effect) = self.file.next(room, crowded, now) else {
                 return;
             };
-            self.asked.push_back(read.asked);
-            self.download.read(read.id, read.offset, read.length);
+            self.run(shell, place, effect);
         }
     }
-}
 
-impl Drop for Reading {
-    fn drop(&mut self) {
-        for fetch in self.fetches.values() {
-            fetch.abort();
-        }
-    }
-}
-
-impl Session {
-    /// Starts the first GET's bytes on their way to a handle that was just opened.
-    pub(crate) fn begin_reading(
-        &mut self,
-        handle: HandleId,
-        reading: &mut Reading,
-        body: ObjectBody,
-    ) {
-        let end = limits::OPENING_GET_BYTES.min(reading.meta.size);
-        // Where the pool is empty they are let go, and come again when a READ asks for them.
-        let Some(permit) = self.environment.budget.try_read_ahead(end) else {
-            return;
-        };
-        let fetch = reading.download.begin_opening(end, permit);
-        self.spawn_fetch(handle, reading, fetch, Some(body));
-    }
-
-    /// Answers what can be answered, and GETs what is needed next.
-    pub(crate) fn advance_reading(&mut self, handle: HandleId) {
-        let Some(mut reading) = self.take_reading(handle) else {
-            return;
-        };
-        loop {
-            reading.take_queued();
-            let progressed = self.answer_reads(&mut reading);
-            if !progressed || reading.queue.is_empty() {
-                break;
-            }
-        }
-        for fetch in reading.download.take_abandoned() {
-            if let Some(task) = reading.fetches.remove(&fetch.id) {
-                task.abort();
-            }
-            reading.forget(fetch.id);
-        }
-        if reading.failed.is_none() {
-            self.start_fetches(handle, &mut reading);
-        }
-        self.put_reading(handle, reading);
-    }
-
-    pub(crate) fn report_download(&self, reading: &Reading) {
-        let took = self.environment.clock.now().duration_since(reading.opened);
-        let whole = reading.sent >= reading.meta.size;
-        audit::downloaded(&reading.path, &reading.location, reading.sent, whole, took);
-        let end = if reading.is_failed() {
+    /// Closes the file: what was asked before and overtaken is refused.
+    pub(crate) fn close(&mut self, shell: &mut Shell, place: &Place, status: Status) {
+        self.hear(shell, place, ReadHeard::Close(status));
+        let took = shell.now().duration_since(self.opened);
+        let sent = self.file.sent();
+        let whole = sent >= self.meta.size;
+        audit::downloaded(&place.path, &place.location, sent, whole, took);
+        let end = if self.file.is_failed() {
             TransferEnd::Failed
         } else if whole {
             TransferEnd::Completed
         } else {
             TransferEnd::Abandoned
         };
-        self.environment.metrics.download_ended(end);
+        shell.environment.metrics.download_ended(end);
     }
 
-    fn answer_reads(&mut self, reading: &mut Reading) -> bool {
-        let mut progressed = false;
-        let now = self.environment.clock.now();
-        while !self.out.is_full() && !self.seat.sends_too_fast(now) {
-            if let Some(status) = reading.failed {
-                return self.refuse_reads(reading, status);
-            }
-            match reading.download.step() {
-                ReadStep::Wait => break,
-                ReadStep::Bytes { id, length, slices } => {
-                    reading.sent = reading.sent.saturating_add(u64::from(length));
-                    self.environment.metrics.bytes_sent(u64::from(length));
-                    self.seat.sent(u64::from(length), now);
-                    self.out.data(id, length, slices);
-                    self.answered_read(reading, Status::OK);
-                }
-                ReadStep::EndOfFile { id } => {
-                    self.out.status(id, Status::EOF);
-                    self.answered_read(reading, Status::EOF);
-                }
-                ReadStep::Corrupt { id } => {
-                    let status = of_storage(StorageErrorKind::ChecksumMismatch);
-                    reading.failed = Some(status);
-                    self.operation_failed("read", &reading.path, "checksum mismatch");
-                    self.out.status(id, status);
-                    self.answered_read(reading, status);
+    fn run(&mut self, shell: &mut Shell, place: &Place, effect: ReadEffect) {
+        match effect {
+            ReadEffect::WantMemory {
+                fetch,
+                bytes,
+                waits,
+            } => self.memory(shell, place, fetch, bytes, waits),
+            ReadEffect::Fetch { fetch, range } => self.fetch(shell, place, fetch, range, None),
+            ReadEffect::Cancel { fetch } => {
+                if let Some(task) = self.fetches.remove(&fetch) {
+                    task.abort();
                 }
             }
-            progressed = true;
-        }
-        progressed
-    }
-
-    /// Answers the READs of a file that was closed before they could be.
-    pub(crate) fn refuse_unread(&mut self, reading: &mut Reading) {
-        self.refuse_reads(reading, super::status::INVALID_HANDLE);
-    }
-
-    fn refuse_reads(&mut self, reading: &mut Reading, status: Status) -> bool {
-        let ids: Vec<_> = reading.download.take_pending().collect();
-        let queued = std::mem::take(&mut reading.queue);
-        reading.asked.extend(queued.iter().map(|read| read.asked));
-        for id in ids
-            .into_iter()
-            .chain(queued.into_iter().map(|read| read.id))
-        {
-            self.out.status(id, status);
-            self.answered_read(reading, status);
-        }
-        false
-    }
-
-    fn answered_read(&mut self, reading: &mut Reading, status: Status) {
-        if let Some(asked) = reading.asked.pop_front() {
-            self.answered("read", asked, status.code);
+            ReadEffect::AskChecksum => self.ask_checksum(shell, place),
+            ReadEffect::Damaged => shell.operation_failed("read", &place.path, "checksum mismatch"),
+            ReadEffect::Answer(pending, ReadAnswer::Bytes { length, slices }) => {
+                let bytes = u64::from(length);
+                shell.environment.metrics.bytes_sent(bytes);
+                shell.seat.sent(bytes, shell.now());
+                shell.answers.data(pending, length, slices);
+            }
+            ReadEffect::Answer(pending, ReadAnswer::Status(status)) => {
+                shell.answers.status(pending, status);
+            }
         }
     }
 
-    fn start_fetches(&mut self, handle: HandleId, reading: &mut Reading) {
-        let budget = std::sync::Arc::clone(&self.environment.budget);
-        while let Some(mut fetch) = reading.download.next_fetch(budget.read_ahead_is_crowded()) {
-            let length = fetch.range.end.saturating_sub(fetch.range.start);
-            let permit = budget.try_read_ahead(length);
-            if permit.is_none() {
-                // The pool is empty: what is asked still comes, in small steps.
-                if !fetch.demanded || reading.unpooled.len() >= UNPOOLED_FETCHES_MAX {
-                    break;
-                }
-                let end = fetch.range.start.saturating_add(limits::OPENING_GET_BYTES);
-                fetch.range.end = fetch.range.end.min(end);
-                reading.unpooled.push(fetch.id);
-            }
-            if !fetch.demanded {
-                self.ask_checksum(handle, reading);
-            }
-            reading.download.begin(fetch, permit);
-            self.spawn_fetch(handle, reading, fetch, None);
+    fn memory(
+        &mut self,
+        shell: &mut Shell,
+        place: &Place,
+        fetch: FetchId,
+        bytes: u64,
+        waits: bool,
+    ) {
+        let memory = shell.seat.memory().clone();
+        let mut charge = memory.read_ahead.try_take(bytes);
+        if waits && charge.is_none() {
+            charge = memory.account.try_take(bytes);
         }
+        if charge.is_some() || !waits {
+            return self
+                .file
+                .hear(ReadHeard::Memory { fetch, charge }, shell.now());
+        }
+        let (events, handle) = (shell.events.clone(), place.handle);
+        let task = shell.spawn(async move {
+            let charge = tokio::select! {
+                charge = memory.read_ahead.take(bytes) => charge,
+                charge = memory.account.take(bytes) => charge,
+            };
+            let charge = Some(charge);
+            let heard = ReadHeard::Memory { fetch, charge };
+            events.send(Event::Read { handle, heard });
+        });
+        self.fetches.insert(fetch, task);
     }
 
-    /// Asks for what a ranged GET does not tell: a reader that goes on in sequence may read the
-    /// whole object.
-    fn ask_checksum(&mut self, handle: HandleId, reading: &mut Reading) {
-        let kept = self.user.store().capabilities().checksums;
-        if !kept || reading.checksum_asked || !reading.download.lacks_checksum() {
+    fn fetch(
+        &mut self,
+        shell: &mut Shell,
+        place: &Place,
+        fetch: FetchId,
+        range: ByteRange,
+        body: Option<ObjectBody>,
+    ) {
+        let source = Source {
+            store: shell.store(),
+            location: place.location.clone(),
+            etag: self.meta.etag.clone(),
+            failures: shell.failures(),
+        };
+        let (events, handle) = (shell.events.clone(), place.handle);
+        let tell = move |heard| {
+            // When the session is gone this task is aborted.
+            events.send(Event::Read { handle, heard });
+        };
+        self.fetches.retain(|_, task| !task.is_finished());
+        let task = shell.spawn(source.bring(fetch, range, body, tell));
+        self.fetches.insert(fetch, task);
+    }
+
+    fn ask_checksum(&self, shell: &mut Shell, place: &Place) {
+        let store = shell.store();
+        if !store.capabilities().checksums {
             return;
         }
-        reading.checksum_asked = true;
-        let (store, events) = (self.user.store().clone(), self.events.clone());
-        let (location, etag) = (reading.location.clone(), reading.meta.etag.clone());
-        self.spawn(async move {
+        let (events, handle) = (shell.events.clone(), place.handle);
+        let (location, etag) = (place.location.clone(), self.meta.etag.clone());
+        shell.spawn(async move {
             if let Ok(meta) = store.head(&location).await
                 && meta.etag == etag
                 && let Some(checksum) = meta.checksum
             {
-                events.send(Event::Checksum { handle, checksum });
+                let heard = ReadHeard::Checksum(checksum);
+                events.send(Event::Read { handle, heard });
             }
         });
     }
+}
 
-    fn spawn_fetch(
-        &mut self,
-        handle: HandleId,
-        reading: &mut Reading,
-        fetch: Fetch,
-        body: Option<ObjectBody>,
-    ) {
-        let source = Source {
-            store: self.user.store().clone(),
-            location: reading.location.clone(),
-            etag: reading.meta.etag.clone(),
-            failures: std::sync::Arc::clone(self.seat.failures()),
-            clock: std::sync::Arc::clone(&self.environment.clock),
-        };
-        let task = bring(source, handle, fetch, body, self.events.clone());
-        reading.fetches.insert(fetch.id, self.spawn(task));
+impl Drop for Reading {
+    fn drop(&mut self) {
+        for task in self.fetches.values() {
+            task.abort();
+        }
+    }
+}
+
+fn room(shell: &Shell, now: Instant) -> Room {
+    if shell.answers.out().is_full() {
+        Room::Full
+    } else if shell.seat.sends_again_at(now).is_some() {
+        Room::Paced
+    } else {
+        Room::Free
+    }
+}
+
+/// Looks for an object that the session itself moved.
+async fn found_again(
+    store: SharedStore,
+    location: Location,
+    before: ObjectMeta,
+) -> Result<ObjectMeta, Status> {
+    let meta = store
+        .head(&location)
+        .await
+        .map_err(|error| status_of_get(error.kind))?;
+    let alike =
+        meta.etag == before.etag || (meta.checksum.is_some() && meta.checksum == before.checksum);
+    if alike && meta.size == before.size {
+        Ok(meta)
+    } else {
+        Err(RENAMED)
     }
 }
 
@@ -383,77 +271,68 @@ struct Source {
     store: SharedStore,
     location: Location,
     etag: ETag,
-    failures: std::sync::Arc<Seldom>,
-    clock: std::sync::Arc<dyn Clock>,
+    failures: Failures,
 }
 
 impl Source {
+    /// Brings a range, going on where a cut or throttled GET stopped.
+    async fn bring(
+        self,
+        fetch: FetchId,
+        range: ByteRange,
+        mut body: Option<ObjectBody>,
+        tell: impl Fn(ReadHeard) + Send + Sync,
+    ) {
+        let frame = |bytes| tell(ReadHeard::Frame { fetch, bytes });
+        let end = |outcome| tell(ReadHeard::FetchEnded { fetch, outcome });
+        let mut at = range.start;
+        let mut failures = 0_u32;
+        while at < range.end {
+            let before = at;
+            let outcome = match body.take() {
+                Some(body) => forward(body, &mut at, range.end, &frame).await,
+                None => match self.get(at, range.end).await {
+                    Ok(body) => forward(body, &mut at, range.end, &frame).await,
+                    Err(error) => Err(error),
+                },
+            };
+            failures = if at > before {
+                0
+            } else {
+                failures.saturating_add(1)
+            };
+            if let Err(error) = outcome {
+                if !may_go_on(error.kind) || failures >= limits::GET_ATTEMPTS_MAX {
+                    self.failed(&error);
+                    return end(Err(status_of_get(error.kind)));
+                }
+                tracing::debug!(location = %self.location, %error, at, "get is taken up again");
+                tokio::time::sleep(RESUME_PAUSE.saturating_mul(failures.saturating_add(1))).await;
+            }
+        }
+        end(Ok(()));
+    }
+
+    async fn get(&self, start: u64, end: u64) -> Result<ObjectBody, StorageError> {
+        let get = GetObject {
+            range: Some(ByteRange { start, end }),
+            etag: Some(&self.etag),
+        };
+        self.store.get(&self.location, get).await
+    }
+
     fn failed(&self, error: &StorageError) {
-        if let Some(unlogged) = failures::due(&self.failures, &*self.clock) {
+        if let Some(unlogged) = self.failures.line_due() {
             tracing::warn!(location = %self.location, %error, unlogged, "download failed");
         }
     }
-}
-
-/// Brings a range, going on where a cut or throttled GET stopped.
-async fn bring(
-    source: Source,
-    handle: HandleId,
-    fetch: Fetch,
-    mut body: Option<ObjectBody>,
-    events: Events,
-) {
-    let mut at = fetch.range.start;
-    let mut failures = 0_u32;
-    let say = |outcome| {
-        // When the session is gone this task is aborted.
-        events.send(Event::Fetched {
-            handle,
-            fetch: fetch.id,
-            outcome,
-        });
-    };
-    while at < fetch.range.end {
-        let before = at;
-        let outcome = match body.take() {
-            Some(body) => forward(body, &mut at, fetch.range.end, &say).await,
-            None => {
-                let range = ByteRange {
-                    start: at,
-                    end: fetch.range.end,
-                };
-                let get = GetObject {
-                    range: Some(range),
-                    etag: Some(&source.etag),
-                };
-                match source.store.get(&source.location, get).await {
-                    Ok(body) => forward(body, &mut at, fetch.range.end, &say).await,
-                    Err(error) => Err(error),
-                }
-            }
-        };
-        failures = if at > before {
-            0
-        } else {
-            failures.saturating_add(1)
-        };
-        if let Err(error) = outcome {
-            if !may_go_on(error.kind) || failures >= limits::GET_ATTEMPTS_MAX {
-                source.failed(&error);
-                return say(Err(status_of_get(error.kind)));
-            }
-            tracing::debug!(location = %source.location, %error, at, "get is taken up again");
-            tokio::time::sleep(RESUME_PAUSE.saturating_mul(failures.saturating_add(1))).await;
-        }
-    }
-    say(Ok(None));
 }
 
 async fn forward(
     mut body: ObjectBody,
     at: &mut u64,
     end: u64,
-    say: &impl Fn(Result<Option<Bytes>, Status>),
+    tell: &impl Fn(Bytes),
 ) -> Result<(), StorageError> {
     while *at < end {
         let frame = tokio::time::timeout(STALL_TIMEOUT, body.frames.next()).await;
@@ -467,7 +346,7 @@ async fn forward(
         let room = usize::try_from(end.saturating_sub(*at)).unwrap_or(usize::MAX);
         bytes.truncate(room);
         *at = at.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-        say(Ok(Some(bytes)));
+        tell(bytes);
     }
     Ok(())
 }
@@ -490,6 +369,7 @@ const fn may_go_on(kind: StorageErrorKind) -> bool {
     )
 }
 
-const UNPOOLED_FETCHES_MAX: usize = 2;
+pub(crate) const RENAMED: Status =
+    Status::failure("The file was renamed; open it under its new name");
 const RESUME_PAUSE: Duration = Duration::from_millis(100);
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);

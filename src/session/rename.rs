@@ -1,20 +1,27 @@
 //! Rename: S3 cannot, so it is copy, then delete, both on condition that the source is unchanged.
 
-use futures_util::FutureExt as _;
-use futures_util::future::join_all;
+use std::sync::Arc;
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::budget::Share;
 use crate::limits;
+use crate::metrics::{Metrics, MoveEnd};
 use crate::reaper::Reaper;
 use crate::sftp::Status;
 use crate::storage::{
-    ETag, Key, ListCursor, ListQuery, Location, NewObject, Nonces, ObjectMeta, ObjectStore,
-    Precondition, SharedStore, StorageError, StorageErrorKind, Stored,
+    Location, NewObject, Nonces, ObjectMeta, ObjectStore, Precondition, SharedStore, StorageError,
+    StorageErrorKind, Stored,
 };
 
 use super::commit::{self, Copying};
+use super::events::Events;
+use super::expiry::Stop;
+use super::moving::move_directory;
 use super::names::{Found, exclusive, find, find_file_first, require_parent};
-use super::plan::{Folder, Target};
+use super::plan::Target;
 use super::progress::Progress;
+use super::shell::{Failures, Shell};
 use super::status::{CHANGED, EXISTS, IS_DIRECTORY, Refusal, VIRTUAL};
 
 /// What a move works with.
@@ -24,7 +31,62 @@ pub(crate) struct Scene<'a> {
     /// Ends what a copy in parts leaves behind.
     pub(crate) reaper: &'a Reaper,
     pub(crate) nonces: Nonces,
+    pub(crate) metrics: &'a Metrics,
+    pub(crate) bounds: &'a Bounds,
     pub(crate) progress: &'a Progress,
+}
+
+/// What a user's moves have to keep to.
+#[derive(Debug)]
+pub(crate) struct Bounds {
+    /// The user's share of the account of bytes.
+    pub(super) memory: Share,
+    turns: Arc<Semaphore>,
+    pub(super) stop: Stop,
+    /// End with the session, for what has not begun by then.
+    events: Events,
+    /// Bound the lines about what fails.
+    pub(super) failures: Failures,
+}
+
+impl Bounds {
+    pub(super) fn of(shell: &Shell) -> Self {
+        Self {
+            memory: shell.seat.memory().account.clone(),
+            turns: Arc::clone(shell.seat.moves()),
+            stop: Stop::new(shell.user.clone(), Arc::clone(&shell.environment.clock)),
+            events: shell.events.clone(),
+            failures: shell.failures(),
+        }
+    }
+}
+
+impl Scene<'_> {
+    /// Waits until the user's other long moves leave room for one more.
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        let turn = self.unless_over(Arc::clone(&self.bounds.turns).acquire_owned());
+        // Nobody closes it.
+        turn.await?.map_err(|_| Status::FAILURE.into())
+    }
+
+    fn move_ended(&self, done: bool) {
+        self.metrics
+            .move_ended(match (done, self.bounds.stop.check()) {
+                (true, _) => MoveEnd::Done,
+                (false, Ok(())) => MoveEnd::Failed,
+                (false, Err(_)) => MoveEnd::Stopped,
+            });
+    }
+
+    /// Waits for what a move cannot begin without, as long as somebody waits for the move.
+    pub(super) async fn unless_over<T>(&self, wait: impl Future<Output = T>) -> Result<T, Refusal> {
+        tokio::select! {
+            biased;
+            refusal = self.bounds.stop.over() => Err(refusal),
+            () = self.bounds.events.ended() => Err(Status::failure("The session ended").into()),
+            value = wait => Ok(value),
+        }
+    }
 }
 
 /// Moves a file or a directory. `replace` is `posix-rename@openssh.com`: an existing file at the
@@ -81,7 +143,12 @@ pub(crate) async fn rename(
             };
             rename_file(scene, source, &meta, target, &condition).await
         }
-        (Found::Directory, Found::Nothing) => rename_directory(scene, source, target).await,
+        (Found::Directory, Found::Nothing) => {
+            let _turn = scene.turn().await?;
+            let moved = move_directory(scene, source, target).await;
+            scene.move_ended(moved.is_ok());
+            moved
+        }
         (Found::Directory, Found::File(_) | Found::Directory) => Err(EXISTS.into()),
     }
 }
@@ -93,7 +160,18 @@ async fn rename_file(
     target: &Location,
     condition: &Precondition,
 ) -> Result<(), Refusal> {
-    copy(scene, source, meta, target, condition).await?;
+    let is_long = meta.size > limits::COPY_BYTES_MAX;
+    let _turn = if is_long {
+        Some(scene.turn().await?)
+    } else {
+        None
+    };
+    scene.bounds.stop.check()?;
+    let copied = copy(scene, source, meta, target, condition).await;
+    if is_long {
+        scene.move_ended(copied.is_ok());
+    }
+    copied?;
     match scene.store.delete(source, Some(&meta.etag)).await {
         Ok(()) => Ok(()),
         Err(error) if error.kind == StorageErrorKind::Precondition => Err(Refusal {
@@ -102,135 +180,6 @@ async fn rename_file(
         }),
         Err(error) => Err(error.into()),
     }
-}
-
-/// Copies everything before anything is deleted; a copy that fails leaves the source whole and
-/// takes the copies back.
-async fn rename_directory(
-    scene: &Scene<'_>,
-    source: &Location,
-    target: &Location,
-) -> Result<(), Refusal> {
-    let store = &**scene.store;
-    let (from, to) = (Folder::of(source), Folder::of(target));
-    if from.bucket == to.bucket && to.prefix.starts_with(&from.prefix) {
-        return Err(Status::failure("A directory cannot be moved into itself").into());
-    }
-    let pairs = pairs_to_move(store, &from, &to).await?;
-    let mut copied = Vec::with_capacity(pairs.len());
-    for (round, chunk) in pairs.chunks(MOVES_AT_ONCE).enumerate() {
-        let copies = chunk
-            .iter()
-            .map(|(source, target)| copy_as_is(scene, source, target).boxed());
-        let copies: Vec<_> = copies.collect();
-        let copies: Result<Vec<_>, _> = join_all(copies).await.into_iter().collect();
-        let error = match copies {
-            Ok(etags) => {
-                copied.extend(etags);
-                scene.progress.copied(copied.len(), pairs.len());
-                None
-            }
-            Err(error) => Some(error),
-        };
-        if let Some(error) = error {
-            let attempted = round.saturating_add(1).saturating_mul(MOVES_AT_ONCE);
-            let attempted: Vec<_> = pairs
-                .iter()
-                .take(attempted)
-                .map(|(_, target)| (target, None))
-                .collect();
-            delete_all(store, &attempted).await.ok();
-            return Err(error.into());
-        }
-    }
-    // What was written to in the meantime stays: its new bytes are nowhere else.
-    let etags = copied.iter().map(Some);
-    let sources = pairs.iter().map(|(source, _)| source).zip(etags);
-    // Some stores go on showing a directory whose marker went before what is below it.
-    let (markers, files): (Vec<_>, Vec<_>) = sources.partition(|(source, _)| is_marker(source));
-    let mut outcome = delete_all(store, &files).await;
-    for marker in markers.into_iter().rev() {
-        outcome = outcome.and(delete_all(store, &[marker]).await);
-    }
-    Ok(outcome?)
-}
-
-fn is_marker(location: &Location) -> bool {
-    location.key.as_str().ends_with('/')
-}
-
-async fn copy_as_is(
-    scene: &Scene<'_>,
-    source: &Location,
-    target: &Location,
-) -> Result<ETag, StorageError> {
-    let store = scene.store;
-    let meta = store.head(source).await?;
-    if meta.size == 0 && is_marker(source) {
-        // Some stores take a marker but do not find it as the source of a copy.
-        let object = NewObject::like(&meta, scene.nonces.next()?);
-        commit::marker(&**store, target, &object, &Precondition::None).await?;
-    } else {
-        copy(scene, source, &meta, target, &Precondition::None).await?;
-    }
-    Ok(meta.etag)
-}
-
-async fn pairs_to_move(
-    store: &dyn ObjectStore,
-    from: &Folder,
-    to: &Folder,
-) -> Result<Vec<(Location, Location)>, Refusal> {
-    let mut pairs = Vec::new();
-    let mut after = None;
-    loop {
-        let prefix = from.prefix.clone();
-        let query = ListQuery {
-            prefix,
-            delimited: false,
-            after,
-            max: limits::LIST_PAGE_MAX,
-        };
-        let page = store.list(&from.bucket, &query).await?;
-        for object in page.objects {
-            let name = object.key.strip_prefix(&from.prefix).unwrap_or_default();
-            let place = |bucket: &crate::storage::Bucket, key: &str| {
-                let key = Key::parse(key).map_err(|_| NAME_TOO_LONG)?;
-                Ok::<_, Status>(Location {
-                    bucket: bucket.clone(),
-                    key,
-                })
-            };
-            let target = place(&to.bucket, &format!("{}{name}", to.prefix))?;
-            pairs.push((place(&from.bucket, &object.key)?, target));
-        }
-        if pairs.len() > limits::RENAMED_OBJECTS_MAX {
-            return Err(Status::failure("The directory holds too many files to be moved").into());
-        }
-        match page.next {
-            Some(next) => after = Some(ListCursor::Continuation(next)),
-            None => return Ok(pairs),
-        }
-    }
-}
-
-/// Deletes what is still the version it is said to be, and goes on where one cannot be deleted.
-async fn delete_all(
-    store: &dyn ObjectStore,
-    locations: &[(&Location, Option<&ETag>)],
-) -> Result<(), StorageError> {
-    let mut outcome = Ok(());
-    for chunk in locations.chunks(MOVES_AT_ONCE) {
-        let deletes: Vec<_> = chunk
-            .iter()
-            .map(|(location, etag)| store.delete(location, *etag))
-            .collect();
-        outcome = join_all(deletes)
-            .await
-            .into_iter()
-            .fold(outcome, Result::and);
-    }
-    outcome
 }
 
 /// Copies one object as it is, with a nonce of its own.
@@ -248,17 +197,15 @@ async fn copy(
         target,
         object: &object,
         condition,
+        stop: &scene.bounds.stop,
     };
     commit::copy(scene.store, scene.reaper, copying).await
 }
 
-fn copy_exclusive(store: &dyn ObjectStore) -> Precondition {
+pub(super) fn copy_exclusive(store: &dyn ObjectStore) -> Precondition {
     if store.capabilities().conditional_copy {
         exclusive(store)
     } else {
         Precondition::None
     }
 }
-
-const NAME_TOO_LONG: Status = Status::failure("A name in the directory would become too long");
-const MOVES_AT_ONCE: usize = 8;

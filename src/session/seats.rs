@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use tokio::sync::Semaphore;
+
 use crate::budget::{Budget, UserMemory};
 use crate::idp::{UserConfig, UserLimits, folded};
-use crate::limits::{LOG_FAILURES_PER_USER_MAX, LOG_INTERVAL};
+use crate::limits::{LOG_FAILURES_PER_USER_MAX, LOG_INTERVAL, MOVES_PER_USER_MAX};
 use crate::seldom::Seldom;
 use crate::transfer::Pace;
 
@@ -30,6 +32,8 @@ struct Taken {
     /// Bounds the lines about what fails.
     failures: Arc<Seldom>,
     memory: UserMemory,
+    /// For long moves, which may outlive the sessions.
+    moves: Arc<Semaphore>,
 }
 
 /// How fast a user's bytes go, each way.
@@ -47,6 +51,7 @@ pub(crate) struct Seat {
     pace: Option<SharedPace>,
     failures: Arc<Seldom>,
     memory: UserMemory,
+    moves: Arc<Semaphore>,
 }
 
 impl Seats {
@@ -86,6 +91,7 @@ impl Seats {
             pace: taken.pace.clone(),
             failures: Arc::clone(&taken.failures),
             memory: taken.memory.clone(),
+            moves: Arc::clone(&taken.moves),
         })
     }
 
@@ -111,7 +117,13 @@ impl Taken {
             pace: None,
             failures: Arc::new(Seldom::up_to(LOG_FAILURES_PER_USER_MAX)),
             memory: budget.user(),
+            moves: Arc::new(Semaphore::new(MOVES_PER_USER_MAX)),
         }
+    }
+
+    /// Says whether none of the user's moves goes on without a session.
+    fn has_moved(&self) -> bool {
+        self.moves.available_permits() >= MOVES_PER_USER_MAX
     }
 
     fn is_rested(&self, now: Instant) -> bool {
@@ -119,7 +131,7 @@ impl Taken {
         let rested = pace.is_none_or(|pace| {
             held(&pace.received).is_rested(now) && held(&pace.sent).is_rested(now)
         });
-        rested && self.failures.is_rested(now, LOG_INTERVAL)
+        rested && self.has_moved() && self.failures.is_rested(now, LOG_INTERVAL)
     }
 }
 
@@ -144,6 +156,11 @@ impl Seat {
         &self.failures
     }
 
+    /// Returns the turns of the user's long moves.
+    pub(crate) const fn moves(&self) -> &Arc<Semaphore> {
+        &self.moves
+    }
+
     /// Returns the user's shares of the process's memory.
     pub(crate) const fn memory(&self) -> &UserMemory {
         &self.memory
@@ -163,16 +180,14 @@ impl Seat {
         }
     }
 
-    /// Says whether more bytes of the client have to wait.
-    pub(crate) fn receives_too_fast(&self, now: Instant) -> bool {
-        let pace = self.pace.as_ref();
-        pace.is_some_and(|pace| held(&pace.received).is_ahead(now))
+    /// Returns until when more bytes of the client have to wait.
+    pub(crate) fn receives_again_at(&self, now: Instant) -> Option<Instant> {
+        held(&self.pace.as_ref()?.received).again_at(now)
     }
 
-    /// Says whether more bytes to the client have to wait.
-    pub(crate) fn sends_too_fast(&self, now: Instant) -> bool {
-        let pace = self.pace.as_ref();
-        pace.is_some_and(|pace| held(&pace.sent).is_ahead(now))
+    /// Returns until when more bytes to the client have to wait.
+    pub(crate) fn sends_again_at(&self, now: Instant) -> Option<Instant> {
+        held(&self.pace.as_ref()?.sent).again_at(now)
     }
 }
 
@@ -181,8 +196,9 @@ impl Drop for Seat {
         let mut by_user = self.seats.by_user();
         if let Some(taken) = by_user.get_mut(&self.user) {
             taken.sessions = taken.sessions.saturating_sub(1);
-            // A new connection would be a way out of the debt, or to more lines.
-            if taken.sessions == 0 && taken.pace.is_none() && taken.failures.is_unused() {
+            // A new connection would be a way out of the debt, or to more lines or moves.
+            let owes = taken.pace.is_some() || !taken.has_moved();
+            if taken.sessions == 0 && !owes && taken.failures.is_unused() {
                 by_user.remove(&self.user);
             }
         }
@@ -258,8 +274,8 @@ mod tests {
         for seat in [&one, &bob] {
             seat.received(5_000, now);
         }
-        assert!(other.receives_too_fast(now) && !other.sends_too_fast(now));
-        assert!(!bob.receives_too_fast(now));
+        assert!(other.receives_again_at(now).is_some() && other.sends_again_at(now).is_none());
+        assert!(bob.receives_again_at(now).is_none());
     }
 
     #[test]
@@ -268,7 +284,7 @@ mod tests {
         let (ann, bob) = (user("ann", None, Some(1_000)), user("bob", None, None));
         seats.take(&ann, now).unwrap().sent(5_000, now);
         let again = seats.take(&ann, now).unwrap();
-        assert!(again.sends_too_fast(now) && !again.receives_too_fast(now));
+        assert!(again.sends_again_at(now).is_some() && again.receives_again_at(now).is_none());
         drop(again);
         // Who owes nothing any more is forgotten.
         let later = now + Duration::from_secs(6);

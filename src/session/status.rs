@@ -75,12 +75,6 @@ pub(crate) const IS_DIRECTORY: Status = Status::failure("Is a directory");
 pub(crate) const NOT_EMPTY: Status = Status::failure("Directory is not empty");
 pub(crate) const INVALID_HANDLE: Status = Status::failure("Invalid handle");
 pub(crate) const TOO_MANY_HANDLES: Status = Status::failure("Too many open files");
-pub(crate) const NO_APPEND: Status =
-    Status::unsupported("Appending to an existing file is not supported; write it as a whole");
-pub(crate) const NO_EDIT: Status =
-    Status::unsupported("Changing a file in place is not supported; write it as a whole");
-pub(crate) const OVER_LIMIT: Status =
-    Status::failure("The file is larger than this user may store");
 pub(crate) const READ_ONLY: Status = Status::denied("This directory is read-only");
 pub(crate) const WRITE_ONLY: Status = Status::denied("This directory is write-only");
 pub(crate) const VIRTUAL: Status = Status::denied("This directory is virtual");

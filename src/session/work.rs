@@ -1,27 +1,33 @@
 //! What one path request does to the storage.
 
+use std::sync::Arc;
+
+use crate::idp::UserConfig;
 use crate::limits;
+use crate::metrics::Metrics;
 use crate::reaper::Reaper;
 use crate::sftp::{OpenMode, Reply, Status};
 use crate::storage::{ETag, Location, Nonces, Precondition, SharedStore, StorageErrorKind};
+use crate::transfer::write_file::{Base, NO_APPEND};
 use crate::vfs::{Access, VirtualPath};
 
+use super::act::{Act, Answer, ForWriting, PathRequest, Planned};
 use super::list::{self, Listing};
 use super::names::{self, Found};
-use super::paths::{Act, Answer, ForWriting, PathRequest};
+use super::opening::open_object;
 use super::plan::{Folder, Need, Parent, Target, plan};
 use super::progress::Progress;
-use super::reading::open_object;
-use super::rename::{self, Scene};
-use super::status::{EXISTS, IS_DIRECTORY, NO_APPEND, Refusal};
-use super::writing::Base;
+use super::rename::{self, Bounds, Scene};
+use super::status::{EXISTS, IS_DIRECTORY, Refusal};
 
 /// What one path request sees while it runs.
-pub(super) struct Work<'a> {
-    pub(super) store: &'a SharedStore,
-    pub(super) reaper: &'a Reaper,
+pub(super) struct Work {
+    pub(super) store: SharedStore,
+    pub(super) reaper: Reaper,
     pub(super) nonces: Nonces,
-    pub(super) config: &'a crate::idp::UserConfig,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) bounds: Bounds,
+    pub(super) config: Arc<UserConfig>,
     pub(super) uploading: Vec<(String, u64)>,
     pub(super) parent_known: bool,
     /// It was seen just now that no directory has the name.
@@ -29,19 +35,22 @@ pub(super) struct Work<'a> {
     pub(super) progress: Progress,
 }
 
-impl Work<'_> {
+impl Work {
     /// Asks the storage what the request needs, and does what it wants.
-    pub(super) async fn run(&self, request: &PathRequest) -> Result<Answer, Refusal> {
-        let home = &self.config.home;
-        let target = plan(home, &request.path, request.act.need())?;
+    pub(super) async fn run(
+        &self,
+        request: &PathRequest,
+        planned: Planned,
+    ) -> Result<Answer, Refusal> {
+        let Planned { target, to } = planned;
         let ok = Answer::Reply(Reply::Status(Status::OK));
         match &request.act {
             Act::Stat => {
-                let attrs = names::stat(&**self.store, &target).await?;
+                let attrs = names::stat(&*self.store, &target).await?;
                 Ok(Answer::Reply(Reply::Attrs(attrs)))
             }
             Act::SetStat(attrs) => {
-                let now = names::stat(&**self.store, &target).await?;
+                let now = names::stat(&*self.store, &target).await?;
                 match attrs.size {
                     Some(size) if now.size != Some(size) => Err(SIZE_BY_PATH.into()),
                     Some(_) | None => Ok(ok),
@@ -51,18 +60,27 @@ impl Work<'_> {
             Act::OpenDirectory => self.open_directory(request, target).await,
             Act::Open { mode, .. } if mode.write => self.open_for_writing(target, *mode).await,
             Act::Open { .. } => self.open_for_reading(target).await,
-            Act::Remove => names::remove(&**self.store, &target).await.map(|()| ok),
-            Act::MkDir => names::mkdir(&**self.store, &target, self.parent_known, self.nonces)
+            Act::Remove => names::remove(&*self.store, &target, &self.bounds.stop)
                 .await
                 .map(|()| ok),
-            Act::RmDir => names::rmdir(&**self.store, &target).await.map(|()| ok),
-            Act::Rename { to, replace } => {
-                let to = plan(home, to, Need::Write)?;
+            Act::MkDir => {
+                let known = self.parent_known;
+                names::mkdir(&*self.store, &target, known, self.nonces, &self.bounds.stop)
+                    .await
+                    .map(|()| ok)
+            }
+            Act::RmDir => names::rmdir(&*self.store, &target, &self.bounds.stop)
+                .await
+                .map(|()| ok),
+            Act::Rename { replace, .. } => {
+                let to = to.ok_or(Status::FAILURE)?;
                 let (replace, known) = (*replace, self.parent_known);
                 let scene = Scene {
-                    store: self.store,
-                    reaper: self.reaper,
+                    store: &self.store,
+                    reaper: &self.reaper,
                     nonces: self.nonces,
+                    metrics: &self.metrics,
+                    bounds: &self.bounds,
                     progress: &self.progress,
                 };
                 rename::rename(&scene, &target, &to, replace, known)
@@ -97,7 +115,7 @@ impl Work<'_> {
             return Err(Status::NO_SUCH_FILE.into());
         }
         let first =
-            list::fetch_page(&**self.store, &folder, &list::page_query(&folder, None)).await?;
+            list::fetch_page(&*self.store, &folder, &list::page_query(&folder, None)).await?;
         let empty = first.objects.is_empty() && first.prefixes.is_empty();
         if empty && !always && self.uploading.is_empty() {
             return Err(Status::NO_SUCH_FILE.into());
@@ -119,7 +137,7 @@ impl Work<'_> {
                 continue;
             };
             let target = plan(&self.config.home, &child, Need::Look)?;
-            match names::stat(&**self.store, &target).await {
+            match names::stat(&*self.store, &target).await {
                 Ok(attrs) => {
                     let name = bytes::Bytes::copy_from_slice(name.as_bytes());
                     children.push(crate::sftp::Name { name, attrs });
@@ -133,8 +151,9 @@ impl Work<'_> {
     }
 
     async fn open_for_reading(&self, target: Target) -> Result<Answer, Refusal> {
+        let may_be_directory = target.may_be_directory();
         let (location, access) = file_target(target)?;
-        let object = open_object(&**self.store, &location).await?;
+        let object = open_object(&*self.store, &location, may_be_directory).await?;
         Ok(Answer::Opened {
             object: Some(Box::new((object, access))),
             writing: None,
@@ -149,18 +168,20 @@ impl Work<'_> {
                 Parent::Root
             }
         };
+        let may_be_directory = target.may_be_directory();
         let (location, access) = file_target(target)?;
         if mode.read && !access.may_read() {
             return Err(super::status::WRITE_ONLY.into());
         }
         let parent_there = async {
             if mode.create {
-                names::require_parent(&**self.store, &parent, self.parent_known).await
+                names::require_parent(&*self.store, &parent, self.parent_known).await
             } else {
                 Ok(())
             }
         };
-        let ((), found) = futures_util::try_join!(parent_there, self.existing(&location, mode))?;
+        let existing = self.existing(&location, mode, may_be_directory);
+        let ((), found) = futures_util::try_join!(parent_there, existing)?;
         let base = match found {
             Found::Directory => return Err(IS_DIRECTORY.into()),
             Found::Nothing if !mode.create => return Err(Status::NO_SUCH_FILE.into()),
@@ -173,7 +194,7 @@ impl Work<'_> {
         }
         let object = match &base {
             Some(_) if mode.read => Some(Box::new((
-                open_object(&**self.store, &location).await?,
+                open_object(&*self.store, &location, may_be_directory).await?,
                 access,
             ))),
             Some(_) | None => None,
@@ -196,14 +217,19 @@ impl Work<'_> {
 
     /// Looks for what stands at the place. A file that is truncated anyway need not be looked
     /// for, only a directory.
-    async fn existing(&self, location: &Location, mode: OpenMode) -> Result<Found, Refusal> {
+    async fn existing(
+        &self,
+        location: &Location,
+        mode: OpenMode,
+        may_be_directory: bool,
+    ) -> Result<Found, Refusal> {
         if mode.create && mode.truncate && !mode.exclusive {
-            if self.no_directory {
+            if self.no_directory || !may_be_directory {
                 return Ok(Found::Nothing);
             }
             // A file and a directory of one name: the file is what the name means.
             let folder = Folder::of(location);
-            if !names::is_directory(&**self.store, &folder).await? {
+            if !names::is_directory(&*self.store, &folder).await? {
                 return Ok(Found::Nothing);
             }
             return match self.store.head(location).await {
@@ -212,12 +238,15 @@ impl Work<'_> {
                 Err(error) => Err(error.into()),
             };
         }
-        names::find(&**self.store, location).await
+        if !may_be_directory {
+            return names::find_file(&*self.store, location).await;
+        }
+        names::find(&*self.store, location).await
     }
 
     fn condition(&self, mode: OpenMode, base: Option<&ETag>) -> Precondition {
         match base {
-            _ if mode.exclusive => names::exclusive(&**self.store),
+            _ if mode.exclusive => names::exclusive(&*self.store),
             Some(etag) if self.store.capabilities().conditional_put => {
                 Precondition::IfMatch(etag.clone())
             }

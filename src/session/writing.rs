@@ -1,356 +1,401 @@
-//! An open file that is written: bytes into slots, parts on their way, the commit at CLOSE.
-//!
-//! The first WRITE decides what the handle is. On a new or truncated file everything is written
-//! anew; on an existing one that is written from its first byte, what is not written over is kept.
-//! Nothing is visible before CLOSE, and CLOSE is answered when S3 has confirmed.
+//! Does what a file that is written asks for: calls to the store, memory to wait for, answers.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use crate::budget::Budget;
-use crate::sftp::{Attributes, OpenMode, Payload, RequestId, Status};
+use crate::audit;
+use crate::budget::{Purpose, Share};
+use crate::metrics::TransferEnd;
+use crate::reaper::Reaper;
+use crate::sftp::{Attributes, HandleId};
 use crate::storage::{
-    Checksum, CompletedPart, ETag, Location, NewObject, Nonce, PartNumber, Precondition, UploadId,
+    ByteRange, Checksum, CompletedPart, ETag, GetObject, Location, NewObject, Nonce, PartNumber,
+    Precondition, SharedStore, StorageError, StorageErrorKind, Stored, UploadId, UploadPart,
+    UploadPartCopy, Version,
 };
-use crate::transfer::{Upload, UploadError, WriteStep};
+use crate::transfer::WriteFile;
+use crate::transfer::write_file::{Effect, Failure, Heard, Opening, RateMin};
 use crate::vfs::{Access, VirtualPath};
 
+use super::act::ForWriting;
+use super::commit;
+use super::events::Events;
 use super::names::MTIME;
-use super::order::Ticket;
-use super::status::{NO_APPEND, NO_EDIT, OVER_LIMIT};
+use super::shell::Shell;
+use super::status::of_storage;
 
-/// The state of one file that is written.
-#[derive(Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "independent facts of one file"
-)]
-pub(crate) struct Writing {
+/// Where an open file stands.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) handle: HandleId,
     pub(crate) path: VirtualPath,
     pub(crate) location: Location,
     pub(crate) access: Access,
-    pub(crate) mode: OpenMode,
-    /// The object that was there and was not truncated.
-    pub(crate) base: Option<Base>,
-    pub(crate) condition: Precondition,
-    pub(crate) upload: Upload,
-    pub(crate) parked: VecDeque<Parked>,
-    /// Parts whose slot was asked for, and who waits for it.
-    pub(crate) slots_wanted: BTreeMap<PartNumber, AbortHandle>,
-    pub(crate) multipart: Multipart,
-    pub(crate) parts: BTreeMap<PartNumber, (CompletedPart, Checksum)>,
-    pub(crate) in_flight: BTreeMap<PartNumber, AbortHandle>,
-    /// The size that the client set: what is not written below it is zeros.
-    size_set: Option<u64>,
-    append_at: u64,
-    written: bool,
-    pub(crate) object: NewObject,
-    /// CLOSE came: nothing more may be asked of the handle.
-    pub(crate) close_asked: bool,
-    pub(crate) closing: Option<Closing>,
-    pub(crate) committing: bool,
-    pub(crate) filler: Option<AbortHandle>,
-    pub(crate) failed: Option<Status>,
-    /// Removed under its own name while it was written: CLOSE keeps nothing.
-    pub(crate) unlinked: bool,
-    pub(crate) received: u64,
-    pub(crate) opened: Instant,
-    /// When its last bytes came.
-    pub(crate) touched: Instant,
 }
 
-/// A version of an object that a write goes over.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Base {
-    pub(crate) etag: ETag,
-    pub(crate) size: u64,
-}
-
-/// A WRITE without a slot: its STATUS is withheld.
+/// A file that is written, with what is under way for it.
 #[derive(Debug)]
-pub(crate) struct Parked {
-    pub(crate) from: Source,
-    pub(crate) offset: u64,
-    pub(crate) payload: Payload,
-    pub(crate) consumed: usize,
-    pub(crate) asked: Instant,
-    /// How much it counts against the connection's allowance.
-    pub(crate) bytes: usize,
-}
-
-impl Parked {
-    pub(crate) const fn new(from: Source, offset: u64, payload: Payload, asked: Instant) -> Self {
-        let bytes = payload.length;
-        Self {
-            from,
-            offset,
-            payload,
-            consumed: 0,
-            asked,
-            bytes,
-        }
-    }
-
-    fn end(&self) -> u64 {
-        self.offset.saturating_add(as_u64(self.payload.length))
-    }
-
-    /// Forgets what stands at and after `size`.
-    fn truncate(&mut self, size: u64) {
-        let room = usize::try_from(size.saturating_sub(self.offset)).unwrap_or(usize::MAX);
-        self.payload.length = self.payload.length.min(room);
-    }
-}
-
-/// Who wrote the bytes.
-#[derive(Debug)]
-pub(crate) enum Source {
-    Client(RequestId),
-    /// Our own filling of what the client left as it was.
-    Filler(tokio::sync::oneshot::Sender<()>),
-}
-
-/// How far the multipart upload is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Multipart {
-    None,
-    Creating,
-    Open(UploadId),
-}
-
-/// A CLOSE that waits for the commit.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Closing {
-    pub(crate) id: RequestId,
-    pub(crate) ticket: Ticket,
-    pub(crate) asked: Instant,
-}
-
-/// What CLOSE has to do next.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Finish {
-    /// The file stays as it was.
-    Nothing,
-    /// So many bytes from the base, or zeros, are missing at `start`.
-    Fill {
-        start: u64,
-        end: u64,
-        from_base: bool,
-    },
-    /// Every byte is there.
-    Commit { size: u64 },
+pub(crate) struct Writing {
+    file: WriteFile,
+    object: NewObject,
+    tasks: Vec<AbortHandle>,
+    /// Wakes the one that reads the base.
+    read_on: Arc<Notify>,
+    opened: Instant,
 }
 
 impl Writing {
-    pub(crate) fn new(
-        path: VirtualPath,
-        location: Location,
-        access: Access,
-        mode: OpenMode,
-        base: Option<Base>,
-        condition: Precondition,
-        nonce: Nonce,
-        budget: Arc<Budget>,
-        opened: Instant,
-    ) -> Self {
-        let guess = mime_guess::from_path(location.key.as_str()).first_raw();
-        let object = NewObject {
-            content_type: Some(guess.unwrap_or("application/octet-stream").into()),
-            ..NewObject::new(nonce)
+    pub(crate) fn new(shell: &Shell, place: &Place, found: ForWriting, attrs: &Attributes) -> Self {
+        let (now, limits) = (shell.now(), &shell.environment.limits);
+        let opening = Opening {
+            mode: found.mode,
+            base: found.base,
+            condition: found.condition,
+            file_bytes_max: shell.user.config().limits.file_bytes,
+            parts_in_flight_max: limits.parts_in_flight_per_upload_max,
+            rate_min: RateMin {
+                bytes_per_second: u64::try_from(limits.upload_rate_bytes_min).unwrap_or(u64::MAX),
+                over: limits.upload_rate_window,
+            },
+            budget: Arc::clone(&shell.environment.budget),
+            share: shell.seat.memory().uploads.clone(),
         };
+        let mut file = WriteFile::new(opening, now);
+        // A size in OPEN's attributes is what the client expects, not what it sets.
+        file.set_modified(attrs.times.map(|(_, modified)| modified));
         Self {
-            path,
-            location,
-            access,
-            mode,
-            base,
-            condition,
-            upload: Upload::new(budget),
-            parked: VecDeque::new(),
-            slots_wanted: BTreeMap::new(),
-            multipart: Multipart::None,
-            parts: BTreeMap::new(),
-            in_flight: BTreeMap::new(),
-            size_set: None,
-            append_at: 0,
-            written: false,
-            object,
-            close_asked: false,
-            closing: None,
-            committing: false,
-            filler: None,
-            failed: None,
-            unlinked: false,
-            received: 0,
-            opened,
-            touched: opened,
+            file,
+            object: object_at(&place.location, found.nonce),
+            tasks: Vec::new(),
+            read_on: Arc::default(),
+            opened: now,
         }
     }
 
-    /// Checks a WRITE against what the handle is, and returns where its bytes belong.
-    pub(crate) fn admit(
-        &mut self,
-        offset: u64,
-        length: u64,
-        file_bytes_max: Option<u64>,
-    ) -> Result<u64, Status> {
-        let offset = if self.mode.append {
-            self.append_at
-        } else {
-            offset
-        };
-        let end = offset.checked_add(length).ok_or(TOO_LARGE)?;
-        if file_bytes_max.is_some_and(|max| end > max) {
-            return Err(OVER_LIMIT);
-        }
-        if length == 0 {
-            return Ok(offset);
-        }
-        if !self.written
-            && let Some(base) = &self.base
-            && offset != 0
-        {
-            return Err(if offset == base.size {
-                NO_APPEND
-            } else {
-                NO_EDIT
-            });
-        }
-        self.written = true;
-        self.append_at = self.append_at.max(end);
-        self.received = self.received.saturating_add(length);
-        Ok(offset)
+    pub(crate) const fn file(&self) -> &WriteFile {
+        &self.file
     }
 
-    /// Says whether a parked WRITE must stay in front of this one.
-    pub(crate) fn must_park(&self, offset: u64, length: u64) -> bool {
-        let end = offset.saturating_add(length);
-        self.parked
-            .iter()
-            .any(|parked| offset < parked.end() && parked.offset < end)
+    /// Tells the file what happened, and does what it asks for; `true`: nothing is left to do.
+    pub(crate) fn hear(&mut self, shell: &mut Shell, place: &Place, heard: Heard) -> bool {
+        let (now, before) = (shell.now(), self.file.received());
+        self.file.hear(heard, now);
+        let came = self.file.received().saturating_sub(before);
+        if came > 0 {
+            shell.environment.metrics.bytes_received(came);
+            shell.seat.received(came, now);
+        }
+        let mut is_over = false;
+        while let Some(effect) = self.file.next_effect() {
+            is_over |= effect == Effect::Over;
+            self.run(shell, place, effect);
+        }
+        is_over
     }
 
-    /// Copies what has a slot.
-    pub(crate) fn place(&mut self, parked: &mut Parked) -> Result<WriteStep, UploadError> {
-        self.upload
-            .write(parked.offset, &parked.payload, &mut parked.consumed)
-    }
-
-    /// Takes the attributes that can be kept.
-    pub(crate) fn set_attributes(&mut self, attrs: &Attributes) -> Result<(), Status> {
-        if let Some(size) = attrs.size {
-            self.set_size(size)?;
-        }
-        if let Some((_, modified)) = attrs.times
-            && self.multipart == Multipart::None
-        {
-            self.object.metadata.retain(|(name, _)| &**name != MTIME);
-            self.object
-                .metadata
-                .push((MTIME.into(), modified.to_string().into()));
-        }
-        Ok(())
-    }
-
-    fn set_size(&mut self, size: u64) -> Result<(), Status> {
-        if size < self.upload.end() {
-            self.upload
-                .truncate(size)
-                .map_err(|error| status_of(&error))?;
-        }
-        // These WRITEs came before.
-        for parked in &mut self.parked {
-            parked.truncate(size);
-        }
-        if size == 0 && !self.written && self.base.take().is_some() {
-            // The same as opening with TRUNC.
-            self.condition = Precondition::None;
-        }
-        if let Some(base) = &mut self.base {
-            // What was cut off does not come back when the size grows again.
-            base.size = base.size.min(size);
-        }
-        self.append_at = size;
-        self.size_set = Some(size);
-        Ok(())
-    }
-
-    /// Returns the size that STAT and FSTAT show.
-    pub(crate) fn size(&self) -> u64 {
-        let floor = match (self.size_set, &self.base) {
-            (Some(size), _) => size,
-            (None, Some(base)) => base.size,
-            (None, None) => 0,
-        };
-        let parked = self.parked.iter().map(Parked::end).max();
-        floor.max(self.upload.end()).max(parked.unwrap_or(0))
-    }
-
-    /// Says whether CLOSE will make the file visible.
-    pub(crate) const fn will_appear(&self) -> bool {
-        self.failed.is_none() && !self.unlinked
-    }
-
-    /// Says whether the file is no longer what it was at OPEN.
-    pub(crate) const fn is_written(&self) -> bool {
-        self.written || self.size_set.is_some()
-    }
-
-    /// Says what is left to do at CLOSE, once every WRITE has its place.
-    pub(crate) fn finish(&self) -> Result<Finish, Status> {
-        if self.unlinked || (self.base.is_some() && !self.written && self.size_set.is_none()) {
-            return Ok(Finish::Nothing);
-        }
-        let size = self.size();
-        let Some((start, end)) = self.upload.first_gap(size) else {
-            return Ok(Finish::Commit { size });
-        };
-        match (&self.base, self.size_set) {
-            (Some(base), _) if start < base.size => Ok(Finish::Fill {
-                start,
-                end: end.min(base.size),
-                from_base: true,
-            }),
-            (_, Some(set)) if start < set => {
-                if self.upload.missing(size) > crate::limits::ZERO_FILL_BYTES_MAX {
-                    return Err(GAP);
-                }
-                Ok(Finish::Fill {
-                    start,
-                    end: end.min(set),
-                    from_base: false,
-                })
+    fn run(&mut self, shell: &mut Shell, place: &Place, effect: Effect) {
+        let calls = Calls::new(shell, place);
+        match effect {
+            Effect::Wait {
+                number,
+                bytes,
+                purpose,
+            } => {
+                let share = shell.seat.memory().uploads.clone();
+                self.spawn(shell, calls.wait(share, number, bytes, purpose));
             }
-            (Some(_) | None, _) => Err(GAP),
+            Effect::Create { modified } => self.create(shell, calls, modified),
+            Effect::SendPart {
+                upload,
+                number,
+                payload,
+                ..
+            } => self.spawn(shell, calls.part(upload, number, payload)),
+            Effect::CopyPart {
+                upload,
+                number,
+                etag,
+                range,
+            } => self.spawn(shell, calls.part_copy(upload, number, etag, range)),
+            Effect::ReadBase { etag, range } => {
+                let memory = shell.seat.memory().account.clone();
+                let read_on = Arc::clone(&self.read_on);
+                self.spawn(shell, calls.base(etag, range, memory, read_on));
+            }
+            Effect::ReadOn => self.read_on.notify_one(),
+            Effect::Zeros(bytes) => self.make_zeros(shell, calls, bytes),
+            Effect::Put {
+                payload,
+                condition,
+                modified,
+            } => {
+                let object = self.object_with(modified);
+                let put = calls.put(payload, object, condition);
+                shell.environment.reaper.outlive(put);
+            }
+            Effect::Complete {
+                upload,
+                parts,
+                checksum,
+                condition,
+            } => {
+                let (object, reaper) = (self.object.clone(), shell.environment.reaper.clone());
+                let complete = calls.complete(reaper, upload, parts, checksum, object, condition);
+                shell.environment.reaper.outlive(complete);
+            }
+            Effect::Abort(upload) => {
+                let location = place.location.clone();
+                shell
+                    .environment
+                    .reaper
+                    .abort(shell.store(), location, upload);
+            }
+            Effect::Stop => self.stop(),
+            Effect::Answer(pending, status) => shell.answers.status(pending, status),
+            Effect::Failed { reason, closed } => self.failed(shell, place, &reason, closed),
+            Effect::Stored { size, etag } => {
+                let took = shell.now().duration_since(self.opened);
+                audit::uploaded(&place.path, &place.location, size, &etag.0, took);
+                shell
+                    .environment
+                    .metrics
+                    .upload_ended(TransferEnd::Completed);
+            }
+            Effect::Over => {}
         }
     }
 
-    /// Returns how many part slots this file holds, filling or on their way.
-    pub(crate) fn slots_held(&self) -> usize {
-        self.upload
-            .slots_filling()
-            .saturating_add(self.in_flight.len())
+    fn failed(&self, shell: &Shell, place: &Place, reason: &str, closed: bool) {
+        audit::upload_failed(&place.path, &place.location, self.file.received(), reason);
+        let end = if closed {
+            TransferEnd::Failed
+        } else {
+            TransferEnd::Abandoned
+        };
+        shell.environment.metrics.upload_ended(end);
+    }
+
+    /// Begins the multipart upload. It outlives the session: whoever created it must end it.
+    fn create(&mut self, shell: &Shell, calls: Calls, modified: Option<u32>) {
+        let object = self.object_with(modified);
+        let reaper = shell.environment.reaper.clone();
+        shell.environment.reaper.outlive(async move {
+            let outcome = calls.store.create(&calls.location, &object).await;
+            if let Err(error) = &outcome
+                && error.kind == StorageErrorKind::OutcomeUnknown
+            {
+                let location = &calls.location;
+                tracing::warn!(%location, %error, "an upload may have been begun that nobody knows");
+            }
+            let created = outcome.as_ref().ok().cloned();
+            let (store, location) = (calls.store.clone(), calls.location.clone());
+            let heard = calls.tell(Heard::Created(outcome.map_err(|error| failure(&error))));
+            if let (false, Some(upload)) = (heard, created) {
+                reaper.abort(store, location, upload);
+            }
+        });
+    }
+
+    /// Zeros count like bytes that the client sends: they come no faster.
+    fn make_zeros(&mut self, shell: &mut Shell, calls: Calls, bytes: u64) {
+        let now = shell.now();
+        shell.seat.received(bytes, now);
+        match shell.seat.receives_again_at(now) {
+            None => {
+                calls.tell(Heard::ZerosDue);
+            }
+            Some(at) => self.spawn(shell, async move {
+                tokio::time::sleep_until(at.into()).await;
+                calls.tell(Heard::ZerosDue);
+            }),
+        }
+    }
+
+    fn object_with(&mut self, modified: Option<u32>) -> NewObject {
+        if let Some(modified) = modified {
+            let time = (MTIME.into(), modified.to_string().into());
+            self.object.metadata = vec![time];
+        }
+        self.object.clone()
+    }
+
+    fn spawn(&mut self, shell: &mut Shell, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.retain(|task| !task.is_finished());
+        self.tasks.push(shell.spawn(task));
+    }
+
+    fn stop(&mut self) {
+        for task in self.tasks.drain(..) {
+            task.abort();
+        }
     }
 }
 
-/// What a client hears of an upload's error.
-pub(crate) const fn status_of(error: &UploadError) -> Status {
-    match error {
-        UploadError::AlreadyShipped => Status::unsupported(
-            "These bytes were already sent to the storage and cannot be changed",
-        ),
-        UploadError::TooLarge => TOO_LARGE,
-        UploadError::TooScattered => Status::failure("The writes are scattered too widely"),
-        UploadError::Gap { .. } => GAP,
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
-fn as_u64(length: usize) -> u64 {
-    u64::try_from(length).unwrap_or(u64::MAX)
+/// What a new object at a place is to carry.
+fn object_at(location: &Location, nonce: Nonce) -> NewObject {
+    let guess = mime_guess::from_path(location.key.as_str()).first_raw();
+    NewObject {
+        content_type: Some(guess.unwrap_or("application/octet-stream").into()),
+        ..NewObject::new(nonce)
+    }
 }
 
-const TOO_LARGE: Status = Status::failure("The file is larger than can be stored");
-pub(super) const GAP: Status = Status::failure("Parts of the file were never written");
+/// Calls for one file, which tell it how they ended.
+struct Calls {
+    store: SharedStore,
+    location: Location,
+    handle: HandleId,
+    events: Events,
+}
+
+impl Calls {
+    fn new(shell: &Shell, place: &Place) -> Self {
+        Self {
+            store: shell.store(),
+            location: place.location.clone(),
+            handle: place.handle,
+            events: shell.events.clone(),
+        }
+    }
+
+    fn tell(&self, heard: Heard) -> bool {
+        self.events.write(self.handle, heard)
+    }
+
+    async fn wait(self, share: Share, number: PartNumber, bytes: u64, purpose: Purpose) {
+        let charge = share.take_for(bytes, purpose).await;
+        self.tell(Heard::Memory(number, charge));
+    }
+
+    async fn part(self, upload: UploadId, number: PartNumber, payload: Bytes) {
+        let checksum = Checksum::of(&payload);
+        let part = UploadPart {
+            upload: &upload,
+            number,
+            checksum,
+        };
+        let outcome = match self.store.part(&self.location, payload, part).await {
+            Ok(part) if part.checksum.is_some_and(|found| found != checksum) => Err(Failure {
+                status: of_storage(StorageErrorKind::ChecksumMismatch),
+                reason: "a part was stored with other bytes".into(),
+            }),
+            outcome => outcome.map_err(|error| failure(&error)),
+        };
+        self.tell(Heard::PartEnded {
+            number,
+            outcome,
+            checksum: Some(checksum),
+        });
+    }
+
+    async fn part_copy(self, upload: UploadId, number: PartNumber, etag: ETag, range: ByteRange) {
+        let part = UploadPartCopy {
+            upload: &upload,
+            number,
+            source: Version {
+                location: &self.location,
+                etag: &etag,
+            },
+            range,
+        };
+        let outcome = self.store.part_copy(&self.location, part).await;
+        self.tell(Heard::PartEnded {
+            number,
+            outcome: outcome.map_err(|error| failure(&error)),
+            checksum: None,
+        });
+    }
+
+    /// Brings a range of the base, one piece after the other has its place.
+    async fn base(self, etag: ETag, range: ByteRange, memory: Share, read_on: Arc<Notify>) {
+        // One piece at a time is ours; it leaves for a slot before the next one comes.
+        let _charge = memory.take(BASE_PIECE_BYTES).await;
+        let outcome = self.pieces(etag, range, &read_on).await;
+        self.tell(Heard::BaseEnded(outcome.map_err(|error| failure(&error))));
+    }
+
+    async fn pieces(
+        &self,
+        etag: ETag,
+        range: ByteRange,
+        read_on: &Notify,
+    ) -> Result<(), StorageError> {
+        let get = GetObject {
+            range: Some(range),
+            etag: Some(&etag),
+        };
+        let mut body = self.store.get(&self.location, get).await?;
+        let piece_bytes = usize::try_from(BASE_PIECE_BYTES).unwrap_or(usize::MAX);
+        while let Some(frame) = body.frames.next().await {
+            let mut frame = frame?;
+            while !frame.is_empty() {
+                let piece = frame.split_to(frame.len().min(piece_bytes));
+                self.tell(Heard::Base(piece));
+                read_on.notified().await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn put(self, payload: Bytes, object: NewObject, condition: Precondition) {
+        let checksum = Checksum::of(&payload);
+        let (store, location) = (&*self.store, &self.location);
+        let outcome = commit::put(store, location, payload, checksum, &object, &condition).await;
+        self.report(outcome);
+    }
+
+    async fn complete(
+        self,
+        reaper: Reaper,
+        upload: UploadId,
+        parts: Vec<CompletedPart>,
+        checksum: Option<Checksum>,
+        object: NewObject,
+        condition: Precondition,
+    ) {
+        let (store, location) = (&*self.store, &self.location);
+        let complete = commit::complete(
+            store, location, &upload, &parts, checksum, &object, &condition,
+        );
+        let outcome = complete.await;
+        let failed = outcome.is_err();
+        if !self.report(outcome) && failed {
+            reaper.abort(self.store, self.location, upload);
+        }
+    }
+
+    /// Tells the session, or the log if nobody listens any more; returns whether somebody does.
+    fn report(&self, outcome: Result<Stored, StorageError>) -> bool {
+        let lost = match &outcome {
+            Ok(stored) => format!("committed, etag {}", stored.etag.0),
+            Err(error) => format!("failed: {error}"),
+        };
+        let heard = self.tell(Heard::Committed(outcome.map_err(|error| failure(&error))));
+        if !heard {
+            let location = &self.location;
+            tracing::warn!(%location, outcome = lost, "commit ended after its session");
+        }
+        heard
+    }
+}
+
+fn failure(error: &StorageError) -> Failure {
+    Failure {
+        status: of_storage(error.kind),
+        reason: error.to_string().into(),
+    }
+}
+
+/// How much of the base is under way at once.
+const BASE_PIECE_BYTES: u64 = 256 * 1024;

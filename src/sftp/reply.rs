@@ -48,6 +48,37 @@ pub enum Reply {
     StatVfs,
 }
 
+impl Reply {
+    /// Returns at least as many bytes as the reply has, for those that may be long.
+    #[must_use]
+    pub fn bytes_max(&self) -> usize {
+        match self {
+            Self::Status(_)
+            | Self::Handle(_)
+            | Self::Attrs(_)
+            | Self::Limits { .. }
+            | Self::StatVfs => SHORT_REPLY_BYTES_MAX,
+            Self::Path(path) => path
+                .len()
+                .saturating_mul(2)
+                .saturating_add(SHORT_REPLY_BYTES_MAX),
+            Self::Names { names, .. } => {
+                let bytes = names.iter().map(Name::bytes_max);
+                bytes.fold(SHORT_REPLY_BYTES_MAX, usize::saturating_add)
+            }
+        }
+    }
+}
+
+impl Name {
+    /// Returns at least as many bytes as it has in a reply: there it stands twice, with attributes
+    /// and the rest of its line.
+    #[must_use]
+    pub fn bytes_max(&self) -> usize {
+        self.name.len().saturating_mul(2).saturating_add(128)
+    }
+}
+
 /// The buffer into which replies are encoded.
 #[derive(Debug, Default)]
 pub struct Replies {
@@ -67,17 +98,12 @@ impl Replies {
         });
     }
 
-    /// Appends DATA; the slices together have `length` bytes.
-    pub fn data(&mut self, id: RequestId, length: u32, slices: impl Iterator<Item = Bytes>) {
-        self.buffer
-            .reserve(usize::try_from(length).unwrap_or(0).saturating_add(13));
+    /// Appends what goes before `length` bytes of file data.
+    pub fn data_head(&mut self, id: RequestId, length: u32) {
         self.buffer.put_u32(length.saturating_add(9));
         self.buffer.put_u8(DATA);
         self.buffer.put_u32(id.0);
         self.buffer.put_u32(length);
-        for slice in slices {
-            self.buffer.extend_from_slice(&slice);
-        }
     }
 
     /// Appends any other reply.
@@ -171,6 +197,9 @@ fn put_statvfs(out: &mut BytesMut) {
     }
 }
 
+/// Longer than any reply without names, paths and data.
+const SHORT_REPLY_BYTES_MAX: usize = 192;
+
 const VERSION: u8 = 2;
 const STATUS: u8 = 101;
 const HANDLE: u8 = 102;
@@ -209,8 +238,8 @@ mod tests {
         assert_eq!(version.extensions["limits@openssh.com"], "1");
 
         let mut replies = Replies::default();
-        let slices = [Bytes::from_static(b"ab"), Bytes::from_static(b"c")];
-        replies.data(id, 3, slices.into_iter());
+        replies.data_head(id, 3);
+        replies.buffer.extend_from_slice(b"abc");
         let Packet::Data(data) = oracle(replies) else {
             panic!("not DATA")
         };

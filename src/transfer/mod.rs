@@ -3,16 +3,14 @@
 //! Nothing here waits, and nothing here talks to S3: the session reports what happened and asks
 //! what to do next.
 
-pub use self::download::{Download, Fetch, ReadStep};
 pub use self::extents::{Extents, TooScattered};
 pub use self::pace::Pace;
 pub use self::read_file::{FetchId, ReadAnswer, ReadEffect, ReadFile, ReadHeard, Room};
 pub use self::upload::{ReadyPart, Upload, UploadError, Wish, WriteStep};
 pub use self::write_file::WriteFile;
 
-mod download;
 mod extents;
 mod pace;
-mod read_file;
+pub mod read_file;
 mod upload;
 pub mod write_file;

@@ -49,7 +49,13 @@ impl Pace {
     /// Says whether more bytes have to wait.
     #[must_use]
     pub fn is_ahead(&self, now: Instant) -> bool {
-        self.paid_at.is_some_and(|paid_at| paid_at > now)
+        self.again_at(now).is_some()
+    }
+
+    /// Returns until when more bytes have to wait.
+    #[must_use]
+    pub fn again_at(&self, now: Instant) -> Option<Instant> {
+        self.paid_at.filter(|paid_at| *paid_at > now)
     }
 }
 

@@ -12,7 +12,7 @@ use portcullis::storage::{Operation, SharedStore};
 use russh_sftp::protocol::FileAttributes;
 
 use crate::common::sftp::Talk;
-use crate::session::{MIB, failing, pattern, plant};
+use crate::session::{MIB, at, failing, pattern, plant};
 
 #[derive(Debug, Default)]
 struct Bill(Mutex<BTreeMap<&'static str, u32>>);
@@ -138,6 +138,38 @@ async fn directories_cost_their_marker_and_a_look() {
     }
     assert_eq!(shop.talk.names("/many").await.unwrap().len(), 2_500);
     shop.paid("ls of 2,500 names", &[(LIST, 3)]);
+}
+
+#[tokio::test]
+async fn moving_a_directory_costs_three_calls_for_each_object() {
+    let shop = Shop::open().await;
+    let rename = async |from: &str, to: &str| shop.talk.client.rename(from, to).await.unwrap();
+    plant(&shop.store, "few/", b"").await;
+    for number in 0..20 {
+        plant(&shop.store, &format!("few/{number}"), b"x").await;
+    }
+    rename("/few", "/moved").await;
+    // Two looks at each name, and one listing.
+    let expected = [
+        (HEAD, 2 + 21),
+        (LIST, 2 + 1),
+        (PUT, 1),
+        (COPY, 20),
+        (DELETE, 21),
+    ];
+    shop.paid("a directory that fits into one listing", &expected);
+    for number in 0..2_500 {
+        plant(&shop.store, &format!("many/{number:04}"), b"x").await;
+    }
+    rename("/many", "/more").await;
+    let expected = [
+        (HEAD, 2 + 2_500),
+        (LIST, 2 + 3 * 3),
+        (COPY, 2_500),
+        (DELETE, 2_500),
+    ];
+    shop.paid("a directory of three pages, listed three times", &expected);
+    assert_eq!(shop.store.keys(&at("x").bucket).len(), 2_521);
 }
 
 #[tokio::test]

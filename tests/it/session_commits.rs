@@ -4,10 +4,12 @@
 use portcullis::limits::Limits;
 use portcullis::storage::failing::Fault;
 use portcullis::storage::{NoRandomness, Nonces, ObjectStore as _, Operation, StorageErrorKind};
-use russh_sftp::protocol::{FileAttributes, StatusCode};
+use portcullis::vfs::{Access, EntryType, HomeDirectory, Mapping, VirtualPath};
+use russh_sftp::protocol::{FileAttributes, OpenFlags, StatusCode};
 
 use crate::common::sftp::{Talk, begin_in, code, user, whole_bucket};
 use crate::session::{at, failing, plant, store};
+use crate::session_moves::Noting;
 
 #[tokio::test]
 async fn without_randomness_nothing_is_written() {
@@ -102,4 +104,31 @@ async fn a_copy_has_a_nonce_of_its_own() {
     assert!(before.nonce().is_some() && after.nonce().is_some());
     assert_ne!(before.nonce(), after.nonce());
     assert_eq!(before.content_type, after.content_type);
+}
+
+#[tokio::test]
+async fn a_file_mapping_is_one_object_and_nothing_beside_it() {
+    let store = store();
+    plant(&store, "report/secret", b"another's").await;
+    let noting = Noting::over(store.clone());
+    let report = Mapping::parse("/report", "/b/report", EntryType::File, Access::ReadWrite);
+    let home = HomeDirectory::logical(vec![report.unwrap()], VirtualPath::root()).unwrap();
+    let talk = Talk::with(noting.clone(), home, Limits::default()).await;
+    let missing = Err(StatusCode::NoSuchFile);
+    assert_eq!(talk.size("/report").await.map(drop), missing);
+    assert_eq!(talk.get("/report").await.map(drop), missing);
+    assert_eq!(
+        talk.open("/report", OpenFlags::WRITE).await.map(drop),
+        missing
+    );
+    let removed = talk.client.remove("/report").await;
+    assert_eq!(removed.map(drop).map_err(code), missing);
+    talk.put("/report", b"ours").await.unwrap();
+    let exclusive = OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::EXCLUDE;
+    let again = talk.open("/report", exclusive).await.map(drop);
+    assert_eq!(again, Err(StatusCode::Failure));
+    assert_eq!(talk.get("/report").await.unwrap(), b"ours");
+    talk.client.remove("/report").await.unwrap();
+    assert_eq!(store.keys(&at("x").bucket), ["report/secret"]);
+    assert_eq!(noting.keys(Operation::List), [""; 0]);
 }

@@ -1,6 +1,8 @@
 //! Many requests at once: each gets exactly one answer, in an order that a file system could have
 //! given, in bounded memory.
 
+use std::time::Duration;
+
 use portcullis::limits::{self, Limits};
 use portcullis::storage::failing::{Fault, Gate};
 use portcullis::storage::{Operation, StorageErrorKind};
@@ -9,6 +11,8 @@ use crate::common::raw::{self, EOF, FAILURE, NO_SUCH_FILE, OK, Raw, named, on_ha
 use crate::common::sftp::whole_bucket;
 use crate::session::{MIB, at, failing, pattern, plant, store};
 
+/// Whoever is not heard for so long is not heard.
+const PATIENCE: Duration = Duration::from_millis(500);
 const READING: u32 = 0x01;
 const READ_AND_WRITE: u32 = 0x03;
 const CREATING: u32 = 0x1a;
@@ -104,41 +108,51 @@ async fn nothing_may_be_asked_of_a_handle_after_its_close() {
     assert_eq!(store.object(&at("f")).as_deref(), Some(&b"abc"[..]));
 }
 
-#[tokio::test]
-async fn a_client_that_asks_and_never_listens_is_let_go() {
-    let store = store();
-    let mut raw = Raw::start(store).await;
-    let long = format!("/{}", "x".repeat(4_000));
-    let question = named(raw::REALPATH, 1, &long);
-    let sent = async {
-        let mut sent = 0;
-        while tokio::io::AsyncWriteExt::write_all(&mut raw.pipe, &question)
-            .await
-            .is_ok()
-        {
-            sent += question.len();
-            assert!(sent < 4 * limits::REPLY_BYTES_QUEUED_HARD_MAX, "{sent}");
+/// Sends a question again and again until nobody hears it any more; returns how often it was.
+async fn until_unheard(raw: &mut Raw, question: impl Fn(u32) -> Vec<u8>, bytes_max: usize) -> u32 {
+    let (mut asked, mut sent) = (0, 0);
+    loop {
+        let packet = question(asked);
+        let writing = tokio::io::AsyncWriteExt::write_all(&mut raw.pipe, &packet);
+        if tokio::time::timeout(PATIENCE, writing).await.is_err() {
+            return asked;
         }
-    };
-    sent.await;
+        asked += 1;
+        sent += packet.len();
+        assert!(sent < bytes_max, "{sent}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_asks_and_never_listens_is_not_heard() {
+    let mut raw = Raw::start(store()).await;
+    let long = format!("/{}", "x".repeat(4_000));
+    let question = |id| named(raw::REALPATH, id, &long);
+    let bytes_max = 4 * limits::REPLY_BYTES_QUEUED_SOFT_MAX;
+    let asked = until_unheard(&mut raw, question, bytes_max).await;
+    assert!(asked > 0);
 }
 
 #[tokio::test]
 async fn paths_that_wait_are_bounded() {
     let (failing, _store) = failing();
-    let mut raw = Raw::start(failing.clone()).await;
-    failing.spoil(Operation::Head, 1, Fault::Hold(Gate::closed()));
+    let limits = Limits {
+        session_memory_bytes_max: 4 * MIB as u64,
+        ..Limits::default()
+    };
+    let mut raw = Raw::with(failing.clone(), whole_bucket(), limits).await;
+    let gate = Gate::closed();
+    failing.spoil(Operation::Head, 1, Fault::Hold(gate.clone()));
     let long = format!("/x/{}", "y/".repeat(2_000));
-    let question = raw::rename(1, &long, &long);
-    let mut sent = 0;
-    raw.send(&named(raw::REMOVE, 1, "/x")).await;
-    while tokio::io::AsyncWriteExt::write_all(&mut raw.pipe, &question)
-        .await
-        .is_ok()
-    {
-        sent += question.len();
-        assert!(sent < 2 * limits::PATH_BYTES_WAITING_MAX, "{sent}");
-    }
+    raw.send(&named(raw::REMOVE, 1_000_000, "/x")).await;
+    let question = |id| raw::rename(id, &long, &long);
+    // Half of what others leave, and what is on its way.
+    let asked = until_unheard(&mut raw, question, 4 * MIB).await;
+    let taken = raw.running.budget.account().taken_bytes();
+    assert!(taken > MIB as u64 && taken <= 2 * MIB as u64, "{taken}");
+    gate.open();
+    let waiting = usize::try_from(asked).unwrap() + 1;
+    assert_eq!(raw.exchange(Vec::new(), waiting).await.len(), waiting);
 }
 
 #[tokio::test]

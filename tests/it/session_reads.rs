@@ -35,17 +35,17 @@ async fn a_reader_that_pauses_gives_its_memory_to_others() {
     let content = pattern(20 * MIB);
     plant(&store, "f", &content).await;
     let limits = Limits {
-        download_memory_bytes_max: 8 * MIB as u64,
+        download_memory_bytes_max: MIB as u64,
         slot_idle_timeout: Duration::from_millis(10),
         ..Limits::default()
     };
     let mut raw = Raw::with(store, whole_bucket(), limits).await;
     let handle = raw.open("/f", READING).await;
     let reads: Vec<u8> = (0..20)
-        .flat_map(|id| raw::read(id, &handle, u64::from(id) * 1_000, 1_000))
+        .flat_map(|id| raw::read(id, &handle, u64::from(id) * 20_000, 20_000))
         .collect();
     raw.exchange(reads, 20).await;
-    assert!(raw.running.budget.taken_bytes().1 > 4 * MIB as u64);
+    assert!(raw.running.budget.taken_bytes().1 > 0);
     let given_back = async {
         while raw.running.budget.taken_bytes().1 > 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -54,6 +54,6 @@ async fn a_reader_that_pauses_gives_its_memory_to_others() {
     tokio::time::timeout(Duration::from_secs(20), given_back)
         .await
         .unwrap();
-    let later = raw.ask(raw::read(1, &handle, 20_000, 1_000)).await;
-    assert_eq!(later.data(), &content[20_000..21_000]);
+    let later = raw.ask(raw::read(1, &handle, 400_000, 1_000)).await;
+    assert_eq!(later.data(), &content[400_000..401_000]);
 }

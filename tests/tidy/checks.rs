@@ -140,6 +140,23 @@ pub(crate) fn crates_abroad(sources: &[Text], homes: &[(&str, &[&str])]) -> Vec<
     complaints
 }
 
+/// What makes something visible in a bucket is said in the storage and in one file beside it.
+pub(crate) fn commits_abroad(sources: &[Text], door: &str) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (path, text) in sources {
+        if path == door || path.starts_with("src/storage/") {
+            continue;
+        }
+        let text = without_tests(text);
+        for call in ["PutObject {", "CopyObject {", "CompleteUpload {"] {
+            if text.contains(call) {
+                complaints.push(format!("{path}: {call} … belongs to {door}"));
+            }
+        }
+    }
+    complaints
+}
+
 pub(crate) fn impurities(sources: &[Text], pure: &[&str]) -> Vec<String> {
     let mut complaints = Vec::new();
     for (path, text) in sources {

@@ -5,8 +5,8 @@ mod checks;
 mod samples;
 
 use checks::{
-    broken_imports, crates_abroad, dead_links, empty_names, foreign_words, impurities, resolve,
-    too_long, unproved_promises,
+    broken_imports, commits_abroad, crates_abroad, dead_links, empty_names, foreign_words,
+    impurities, resolve, too_long, unproved_promises,
 };
 
 /// A text and its path in the repository.
@@ -192,6 +192,11 @@ fn imports_point_down() {
 #[test]
 fn foreign_crates_stay_at_home() {
     assert_clean(&crates_abroad(&sources(), HOMES));
+}
+
+#[test]
+fn commits_have_one_door() {
+    assert_clean(&commits_abroad(&sources(), "src/session/commit.rs"));
 }
 
 #[test]

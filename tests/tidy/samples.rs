@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::checks::{
-    broken_imports, crates_abroad, dead_links, empty_names, foreign_words, impurities, too_long,
-    unproved_promises,
+    broken_imports, commits_abroad, crates_abroad, dead_links, empty_names, foreign_words,
+    impurities, too_long, unproved_promises,
 };
 use super::{FOREIGN_TO_A_REPOSITORY, PURE, Text};
 
@@ -38,6 +38,15 @@ fn upward_imports_and_circles_are_found() {
     let used = text("src/a.rs", "use crate::top::X;");
     assert!(broken_imports(&used, levels, &exceptions).is_empty());
     assert_eq!(broken_imports(&[], levels, &exceptions).len(), 1);
+}
+
+#[test]
+fn commits_abroad_are_found() {
+    let call = "store.put(&location, payload, PutObject { object })";
+    let found = |path| commits_abroad(&text(path, call), "src/session/commit.rs").len();
+    assert_eq!(found("src/session/names.rs"), 1);
+    assert_eq!(found("src/session/commit.rs"), 0);
+    assert_eq!(found("src/storage/probe.rs"), 0);
 }
 
 #[test]

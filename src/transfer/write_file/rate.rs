@@ -78,7 +78,7 @@ impl Rate {
     pub(super) fn is_too_slow(&mut self, now: Instant, withheld: bool) -> bool {
         let slow = !withheld && self.bytes < self.min.bytes_in(self.over);
         let over = if slow {
-            self.min.over / LOOKS_AGAIN
+            self.min.over.checked_div(LOOKS_AGAIN).unwrap_or_default()
         } else {
             self.min.over
         };

@@ -1,18 +1,21 @@
 //! Every order of what can happen to a file: bytes exact, every request answered once, every
 //! upload completed or aborted, no memory left.
 
+#![expect(clippy::arithmetic_side_effects, reason = "small numbers of a test")]
+
 use std::collections::HashMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::budget::{Budget, Purpose, Share};
 use crate::clock::{Clock as _, SystemClock};
 use crate::limits::{Limits, PART_BYTES_MIN};
 use crate::sftp::RequestId;
+use crate::storage::ETag;
 
 const PART: u64 = PART_BYTES_MIN;
-const CREATING: OpenMode = mode(false);
 
 const fn mode(truncate: bool) -> OpenMode {
     OpenMode {
@@ -103,7 +106,7 @@ impl World {
 
     fn hear(&mut self, heard: Heard) {
         self.file.hear(heard, self.now);
-        while let Some(effect) = self.file.next() {
+        while let Some(effect) = self.file.next_effect() {
             self.run(effect);
         }
     }
@@ -442,10 +445,8 @@ proptest! {
         let (answers, asked) = (world.answers.len(), at(u64::from(world.asked)));
         prop_assert_eq!(answers, asked, "not everything was answered");
         let is_ok = close.is_some_and(|id| world.answers[&id] == Status::OK);
-        if is_ok && !unlinked {
-            if let Some(visible) = &world.visible {
-                prop_assert!(*visible == expected, "{} and {}", visible.len(), expected.len());
-            }
+        if let (true, false, Some(visible)) = (is_ok, unlinked, &world.visible) {
+            prop_assert!(*visible == expected, "{} and {}", visible.len(), expected.len());
         }
         if !is_ok {
             prop_assert!(world.visible.is_none());

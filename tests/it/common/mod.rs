@@ -13,3 +13,4 @@ pub(crate) mod sftp;
 pub(crate) mod stores;
 pub(crate) mod suite_log;
 pub(crate) mod tls;
+pub(crate) mod vast;

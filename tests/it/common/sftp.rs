@@ -1,7 +1,7 @@
 //! An SFTP session over a store, without SSH: another project's client at the other end.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use portcullis::auth::AuthenticatedUser;
@@ -33,7 +33,7 @@ struct FromDuplex {
     read: ReadHalf<DuplexStream>,
     gone: CancellationToken,
 }
-struct ToDuplex(WriteHalf<DuplexStream>);
+struct ToDuplex(WriteHalf<DuplexStream>, Arc<Mutex<String>>);
 
 impl Inbound for FromDuplex {
     async fn next(&mut self) -> Option<Bytes> {
@@ -53,7 +53,9 @@ impl Outbound for ToDuplex {
         self.0.write_all(&bytes).await.map_err(|_| Gone)
     }
 
-    async fn send_stderr(&mut self, _text: Bytes) -> Result<(), Gone> {
+    async fn send_stderr(&mut self, text: Bytes) -> Result<(), Gone> {
+        let text = String::from_utf8_lossy(&text);
+        self.1.lock().unwrap().push_str(&text);
         Ok(())
     }
 }
@@ -116,7 +118,8 @@ pub(crate) fn begin_in(
         read,
         gone: gone.clone(),
     };
-    let outbound = ToDuplex(write);
+    let stderr = Arc::default();
+    let outbound = ToDuplex(write, Arc::clone(&stderr));
     tasks.spawn(session::serve(
         environment,
         user,
@@ -129,6 +132,7 @@ pub(crate) fn begin_in(
         reaper,
         budget,
         gone,
+        stderr,
         tasks,
     };
     (theirs, running)
@@ -140,6 +144,8 @@ pub(crate) struct Running {
     pub(crate) budget: Arc<Budget>,
     /// Tells the session that its channel is gone.
     pub(crate) gone: CancellationToken,
+    /// What the client's user reads.
+    pub(crate) stderr: Arc<Mutex<String>>,
     pub(crate) tasks: JoinSet<()>,
 }
 
@@ -168,6 +174,7 @@ impl Talk {
             reaper,
             budget,
             gone: _,
+            stderr: _,
             tasks,
         } = running;
         let client = RawSftpSession::new(theirs);
@@ -260,6 +267,12 @@ impl Talk {
             .await
             .map(|attrs| attrs.attrs.size)
             .map_err(code)
+    }
+
+    /// Ends the session as the end of its connection does, whatever it waits for.
+    pub(crate) async fn abandon(mut self) -> Reaper {
+        self.tasks.shutdown().await;
+        self.reaper
     }
 
     /// Cuts the connection and waits until the session is gone.

@@ -28,6 +28,14 @@ async fn a_lost_page_fails_the_listing() {
         !seen.stdout.contains("/in/0000"),
         "no listing that looks whole"
     );
+    // Nobody tries again for the first page two.
+    until(|| {
+        stage
+            .watched
+            .metrics()
+            .contains("portcullis_handles_open 0\n")
+    })
+    .await;
     stage.s3.clear_faults();
     stage.s3.script(page_two);
     let client = stage.client().await;

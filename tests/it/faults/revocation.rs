@@ -63,3 +63,39 @@ async fn a_client_that_does_not_listen_is_out_as_well() {
     timeout(OUT_WITHIN, quiet).await.expect("still connected");
     stage.end().await;
 }
+
+#[tokio::test]
+async fn a_move_that_outlives_its_client_is_stopped_by_a_revocation() {
+    for leaves in [false, true] {
+        let stage = Stage::start().await;
+        for number in 0..2_000 {
+            stage.s3.put(BUCKET, &format!("in/d/{number:04}"), "x");
+        }
+        let client = stage.client().await;
+        let moving = client.sftp.rename("/in/d", "/in/e");
+        let begun = until(|| stage.s3.count("CopyObject") >= 100);
+        tokio::select! {
+            moved = moving => panic!("over already: {moved:?}"),
+            () = begun => {}
+        }
+        if leaves {
+            drop(client);
+            let quiet = || stage.gateway.gatehouse().tally().connections == 0;
+            until(quiet).await;
+        }
+        assert_eq!(stage.gateway.operated().revoke(USER).await.connections, 1);
+        let copied = stage.s3.count("CopyObject");
+        let below = |folder: &str| {
+            let keys = stage.s3.keys(BUCKET);
+            keys.iter().filter(|key| key.starts_with(folder)).count()
+        };
+        until(|| below("in/e/") == 0).await;
+        assert_eq!(below("in/d/"), 2_000);
+        let more = stage.s3.count("CopyObject") - copied;
+        assert!(more <= 16, "{more} copies after the revocation");
+        let log = stage.end().await;
+        let lines = log.all("a move failed, its copies were taken back");
+        assert_eq!(lines.len(), 1);
+        assert_eq!(lines[0].field("reason"), "The user's access was taken back");
+    }
+}

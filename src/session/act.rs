@@ -1,0 +1,166 @@
+//! What can be asked of a path, and what each such request needs, changes and opens: one table.
+
+use crate::sftp::{Attributes, HandleId, OpenMode, Pending, Reply, Status};
+use crate::storage::{Location, Nonce, Precondition};
+use crate::transfer::write_file::Base;
+use crate::vfs::{Access, HomeDirectory, VirtualPath};
+
+use super::list::Listing;
+use super::opening::OpenedObject;
+use super::order::Ticket;
+use super::plan::{Need, Target, plan, refuse_disclosure};
+use super::status::Refusal;
+
+/// What is to be done with a path.
+#[derive(Debug, Clone)]
+pub(crate) enum Act {
+    Stat,
+    SetStat(Attributes),
+    StatVfs,
+    OpenDirectory,
+    Open {
+        mode: OpenMode,
+        attrs: Attributes,
+    },
+    Remove,
+    MkDir,
+    RmDir,
+    Rename {
+        to: VirtualPath,
+        replace: bool,
+    },
+    /// A writer's CLOSE: here the name changes what it stands for.
+    Close(HandleId),
+}
+
+/// What a request is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Traits {
+    /// What it does to the path.
+    pub(crate) need: Need,
+    /// It waits for what came earlier on the same name, and later ones wait for it.
+    pub(crate) changes: bool,
+    /// It comes to its end even if its session does not: half of a rename is worse than either
+    /// end of it.
+    pub(crate) outlives: bool,
+    /// It takes a handle.
+    pub(crate) opens: bool,
+}
+
+impl Act {
+    pub(crate) const fn traits(&self) -> Traits {
+        let (need, changes, outlives, opens) = match self {
+            Self::Stat | Self::StatVfs => (Need::Look, false, false, false),
+            Self::OpenDirectory => (Need::Look, false, false, true),
+            Self::Open { mode, .. } if mode.write => (Need::Write, true, false, true),
+            Self::Open { .. } => (Need::Read, false, false, true),
+            Self::SetStat(_) => (Need::Write, true, false, false),
+            Self::Remove | Self::MkDir | Self::RmDir | Self::Rename { .. } => {
+                (Need::Write, true, true, false)
+            }
+            Self::Close(_) => (Need::Look, true, false, false),
+        };
+        Traits {
+            need,
+            changes,
+            outlives,
+            opens,
+        }
+    }
+
+    /// Returns the second name of a rename.
+    pub(crate) const fn new_name(&self) -> Option<&VirtualPath> {
+        match self {
+            Self::Rename { to, .. } => Some(to),
+            Self::Stat
+            | Self::SetStat(_)
+            | Self::StatVfs
+            | Self::OpenDirectory
+            | Self::Open { .. }
+            | Self::Remove
+            | Self::MkDir
+            | Self::RmDir
+            | Self::Close(_) => None,
+        }
+    }
+}
+
+/// A request that names a path, from its arrival to its answer.
+#[derive(Debug)]
+pub(crate) struct PathRequest {
+    pub(crate) pending: Pending,
+    pub(crate) path: VirtualPath,
+    pub(crate) act: Act,
+}
+
+impl PathRequest {
+    /// Returns the names that it is about.
+    pub(crate) fn paths(&self) -> Vec<VirtualPath> {
+        let mut paths = vec![self.path.clone()];
+        paths.extend(self.act.new_name().cloned());
+        paths
+    }
+
+    /// Returns how many bytes its names keep.
+    pub(crate) fn path_bytes(&self) -> usize {
+        let second = self.act.new_name().map_or(0, |name| name.as_str().len());
+        self.path.as_str().len().saturating_add(second)
+    }
+
+    /// Says what its names mean.
+    ///
+    /// # Errors
+    /// The status that the client gets.
+    pub(crate) fn plan(&self, home: &HomeDirectory) -> Result<Planned, Status> {
+        let target = plan(home, &self.path, self.act.traits().need)?;
+        let Some(to) = self.act.new_name() else {
+            return Ok(Planned { target, to: None });
+        };
+        let to = plan(home, to, Need::Write)?;
+        refuse_disclosure(&target, &to)?;
+        Ok(Planned {
+            target,
+            to: Some(to),
+        })
+    }
+}
+
+/// What a request's names mean.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    pub(crate) target: Target,
+    /// The second one of a rename.
+    pub(crate) to: Option<Target>,
+}
+
+/// A request that runs, with its place in the order.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) request: PathRequest,
+    pub(crate) ticket: Ticket,
+}
+
+/// What the storage made of it.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Reply(Reply),
+    Refused(Refusal),
+    Directory {
+        listing: Box<Listing>,
+    },
+    Opened {
+        object: Option<Box<(OpenedObject, Access)>>,
+        writing: Option<ForWriting>,
+        location: Location,
+    },
+}
+
+/// What OPEN found out for a writer.
+#[derive(Debug)]
+pub(crate) struct ForWriting {
+    pub(crate) mode: OpenMode,
+    pub(crate) access: Access,
+    pub(crate) base: Option<Base>,
+    pub(crate) condition: Precondition,
+    pub(crate) nonce: Nonce,
+}

@@ -1,0 +1,68 @@
+//! What comes back to a session from its tasks.
+
+use tokio::sync::mpsc;
+
+use crate::budget::Charge;
+use crate::sftp::{HandleId, Status};
+use crate::storage::{ListPage, ListQuery, ObjectMeta, StorageError};
+use crate::transfer::read_file::ReadHeard;
+use crate::transfer::write_file::Heard;
+
+use super::act::{Answer, Running};
+
+/// Something that happened.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Answered {
+        running: Box<Running>,
+        answer: Answer,
+    },
+    Read {
+        handle: HandleId,
+        heard: ReadHeard,
+    },
+    Write {
+        handle: HandleId,
+        heard: Box<Heard>,
+    },
+    /// What was found under the new name of a file that is read.
+    Followed {
+        handle: HandleId,
+        outcome: Result<ObjectMeta, Status>,
+    },
+    Page {
+        handle: HandleId,
+        query: ListQuery,
+        outcome: Result<ListPage, StorageError>,
+    },
+    /// Memory for what the client sent.
+    Room(Charge),
+}
+
+/// Where tasks send what happened. What waits here is bounded by what was asked for: frames by
+/// the memory that their GETs took, everything else by the calls under way.
+#[derive(Debug, Clone)]
+pub(crate) struct Events(mpsc::UnboundedSender<Event>);
+
+impl Events {
+    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Event>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self(sender), receiver)
+    }
+
+    /// Sends an event; `false`: the session is gone.
+    pub(crate) fn send(&self, event: Event) -> bool {
+        self.0.send(event).is_ok()
+    }
+
+    /// Waits until the session is gone.
+    pub(crate) async fn ended(&self) {
+        self.0.closed().await;
+    }
+
+    /// Tells a file that is written; `false`: the session is gone.
+    pub(crate) fn write(&self, handle: HandleId, heard: Heard) -> bool {
+        let heard = Box::new(heard);
+        self.send(Event::Write { handle, heard })
+    }
+}

@@ -1,0 +1,599 @@
+//! The open files and directories of a session, and what is asked of them by their handles.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::clock::unix_seconds;
+use crate::metrics::Metrics;
+use crate::sftp::{Attributes, HandleId, Payload, Pending, Reply, Status};
+use crate::storage::{ListPage, ListQuery, Location, ObjectMeta};
+use crate::transfer::read_file::ReadHeard;
+use crate::transfer::write_file::Heard;
+use crate::vfs::{Access, VirtualPath};
+
+use super::act::ForWriting;
+use super::list::Listing;
+use super::listing;
+use super::names::attributes_of;
+use super::opening::OpenedObject;
+use super::order::Ticket;
+use super::plan::{Need, Target, directory_attributes, file_attributes, plan};
+use super::reading::{RENAMED, Reading};
+use super::shell::Shell;
+use super::status::INVALID_HANDLE;
+use super::writing::{Place, Writing};
+
+/// Handles by their numbers, which are never used twice in a session.
+#[derive(Debug)]
+pub(crate) struct Files {
+    open: BTreeMap<HandleId, Handle>,
+    next: u32,
+    metrics: Arc<Metrics>,
+    /// When idle readers were looked for.
+    rested_at: Instant,
+}
+
+/// What a handle stands for.
+#[derive(Debug)]
+enum Handle {
+    Directory(Box<Listing>),
+    File(Box<OpenFile>),
+}
+
+/// A file opened for both has both halves.
+#[derive(Debug)]
+struct OpenFile {
+    place: Place,
+    reading: Option<Reading>,
+    writing: Option<Writing>,
+    /// The place in the order of a CLOSE that is at its turn.
+    closing: Option<Ticket>,
+}
+
+impl OpenFile {
+    fn is_close_asked(&self) -> bool {
+        let writing = self.writing.as_ref();
+        writing.is_some_and(|writing| writing.file().is_close_asked())
+    }
+}
+
+// ---- the table ----
+
+impl Files {
+    pub(crate) const fn new(metrics: Arc<Metrics>, now: Instant) -> Self {
+        Self {
+            open: BTreeMap::new(),
+            next: 0,
+            metrics,
+            rested_at: now,
+        }
+    }
+
+    fn insert(&mut self, handle: Handle) -> HandleId {
+        self.metrics.handle_opened();
+        let id = self.next_id();
+        self.next = self.next.wrapping_add(1);
+        self.open.insert(id, handle);
+        id
+    }
+
+    const fn next_id(&self) -> HandleId {
+        HandleId(self.next)
+    }
+
+    fn remove(&mut self, id: HandleId) -> Option<Handle> {
+        let handle = self.open.remove(&id)?;
+        self.metrics.handle_closed();
+        Some(handle)
+    }
+
+    /// Returns a handle whose CLOSE did not come yet.
+    fn usable(&mut self, id: HandleId) -> Option<&mut Handle> {
+        self.open.get_mut(&id).filter(|handle| match handle {
+            Handle::File(file) => !file.is_close_asked(),
+            Handle::Directory(_) => true,
+        })
+    }
+
+    pub(crate) fn is_usable(&mut self, id: HandleId) -> bool {
+        self.usable(id).is_some()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    fn ids(&self) -> Vec<HandleId> {
+        self.open.keys().copied().collect()
+    }
+
+    fn files(&self) -> impl Iterator<Item = &OpenFile> {
+        self.open.values().filter_map(|handle| match handle {
+            Handle::File(file) => Some(&**file),
+            Handle::Directory(_) => None,
+        })
+    }
+
+    /// Returns the places of the files that are being written and will be seen, with their sizes.
+    fn uploads(&self) -> impl Iterator<Item = (&Place, u64)> {
+        self.files().filter_map(|file| {
+            let writing = file.writing.as_ref()?.file();
+            let appears = writing.will_appear();
+            appears.then(|| (&file.place, writing.size()))
+        })
+    }
+
+    /// Returns the size of the upload under a path, as STAT shows it.
+    pub(crate) fn upload_at(&self, path: &VirtualPath) -> Option<u64> {
+        let mut uploads = self.uploads();
+        let (_, size) = uploads.find(|(place, _)| place.path == *path)?;
+        Some(size)
+    }
+
+    /// Says whether a file is being written at a path or below it.
+    pub(crate) fn is_written_under(&self, path: &VirtualPath) -> bool {
+        self.uploads()
+            .any(|(place, _)| place.path.below(path).is_some())
+    }
+
+    /// Returns names and sizes of the uploads that stand in a directory.
+    pub(crate) fn uploads_in(&self, directory: &VirtualPath) -> Vec<(String, u64)> {
+        let rows = self.uploads().filter_map(|(place, size)| {
+            let inside = place.path.parent().as_ref() == Some(directory);
+            let name = place.path.name().filter(|_| inside)?;
+            Some((name.to_owned(), size))
+        });
+        rows.collect()
+    }
+
+    /// Returns how many WRITE bytes wait for memory.
+    pub(crate) fn parked_bytes(&self) -> usize {
+        let writing = self.files().filter_map(|file| file.writing.as_ref());
+        writing.map(|writing| writing.file().parked_bytes()).sum()
+    }
+
+    /// Returns when the next one wants to hear of the time.
+    pub(crate) fn deadline(&self, shell: &Shell) -> Option<Instant> {
+        let rest = self
+            .rested_at
+            .checked_add(shell.environment.limits.slot_idle_timeout);
+        let deadlines = self.files().flat_map(|file| {
+            let writing = file.writing.as_ref().and_then(|w| w.file().deadline());
+            let reading = file.reading.as_ref().and_then(|r| r.file().deadline());
+            let rest = rest.filter(|_| file.reading.is_some());
+            [writing, reading, rest].into_iter().flatten()
+        });
+        deadlines.min()
+    }
+}
+
+// ---- what is opened, what comes back, and the end ----
+
+impl Files {
+    pub(crate) fn open_directory(&mut self, listing: Box<Listing>) -> HandleId {
+        self.insert(Handle::Directory(listing))
+    }
+
+    pub(crate) fn open_file(
+        &mut self,
+        shell: &mut Shell,
+        path: VirtualPath,
+        location: Location,
+        object: Option<(OpenedObject, Access)>,
+        for_writing: Option<(ForWriting, Attributes)>,
+    ) -> HandleId {
+        let readable = object.as_ref().map(|(_, access)| *access);
+        let writable = for_writing.as_ref().map(|(found, _)| found.access);
+        let place = Place {
+            handle: self.next_id(),
+            path,
+            location,
+            access: writable.or(readable).unwrap_or(Access::Read),
+        };
+        let reading = object.map(|(object, _)| Reading::new(shell, &place, object));
+        let writing = for_writing.map(|(found, attrs)| Writing::new(shell, &place, found, &attrs));
+        self.insert(Handle::File(Box::new(OpenFile {
+            place,
+            reading,
+            writing,
+            closing: None,
+        })))
+    }
+
+    pub(crate) fn hear_read(&mut self, shell: &mut Shell, handle: HandleId, heard: ReadHeard) {
+        if let Some(Handle::File(file)) = self.open.get_mut(&handle)
+            && let Some(reading) = &mut file.reading
+        {
+            reading.hear(shell, &file.place, heard);
+        }
+    }
+
+    /// Tells a file that is written what happened. Returns the place in the order of its CLOSE
+    /// when that was answered.
+    pub(crate) fn hear_write(
+        &mut self,
+        shell: &mut Shell,
+        handle: HandleId,
+        heard: Heard,
+    ) -> Option<Ticket> {
+        let Some(Handle::File(file)) = self.open.get_mut(&handle) else {
+            return None;
+        };
+        let writing = file.writing.as_mut()?;
+        let is_over = writing.hear(shell, &file.place, heard);
+        let ticket = file.closing.filter(|_| is_over);
+        if is_over {
+            self.close_now(shell, handle, INVALID_HANDLE);
+        }
+        ticket
+    }
+
+    /// Gives a CLOSE its turn.
+    pub(crate) fn close_in_turn(
+        &mut self,
+        shell: &mut Shell,
+        handle: HandleId,
+        pending: Pending,
+        ticket: Ticket,
+    ) -> Option<Ticket> {
+        if let Some(Handle::File(file)) = self.open.get_mut(&handle) {
+            file.closing = Some(ticket);
+        }
+        self.hear_write(shell, handle, Heard::Close(pending))
+    }
+
+    pub(crate) fn page_arrived(
+        &mut self,
+        shell: &mut Shell,
+        handle: HandleId,
+        query: ListQuery,
+        outcome: crate::storage::Result<ListPage>,
+    ) {
+        if let Some(Handle::Directory(listing)) = self.open.get_mut(&handle) {
+            listing::page_arrived(shell, handle, listing, query, outcome);
+        }
+    }
+
+    /// Goes on where there was no room for answers.
+    pub(crate) fn answer_more(&mut self, shell: &mut Shell) {
+        for (id, handle) in &mut self.open {
+            match handle {
+                Handle::File(file) => {
+                    if let Some(reading) = &mut file.reading {
+                        reading.go_on(shell, &file.place);
+                    }
+                }
+                Handle::Directory(listing) => listing::go_on(shell, *id, listing),
+            }
+        }
+    }
+
+    /// Tells those whose time has come. Returns the CLOSEs that were answered.
+    pub(crate) fn time(&mut self, shell: &mut Shell, held: bool) -> Vec<Ticket> {
+        let now = shell.now();
+        self.rest(shell, now);
+        let uploads = Arc::clone(shell.environment.budget.uploads());
+        let stuck = uploads.quiet_for(now) >= shell.environment.limits.gate_timeout;
+        let awaited = uploads.waiting() > 0;
+        let mut closed = Vec::new();
+        for id in self.ids() {
+            let Some(Handle::File(file)) = self.open.get_mut(&id) else {
+                continue;
+            };
+            let due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+            if let Some(reading) = &mut file.reading
+                && due(reading.file().deadline())
+            {
+                reading.go_on(shell, &file.place);
+            }
+            if file
+                .writing
+                .as_ref()
+                .is_some_and(|w| due(w.file().deadline()))
+            {
+                let heard = Heard::Time {
+                    awaited,
+                    held,
+                    stuck,
+                };
+                closed.extend(self.hear_write(shell, id, heard));
+            }
+        }
+        closed
+    }
+
+    /// Gives memory back that idle readers keep while others read.
+    fn rest(&mut self, shell: &mut Shell, now: Instant) {
+        let idle = shell.environment.limits.slot_idle_timeout;
+        let Some(then) = now.checked_sub(idle).filter(|then| self.rested_at <= *then) else {
+            return;
+        };
+        self.rested_at = now;
+        if !shell.environment.budget.read_ahead_is_crowded() {
+            return;
+        }
+        for handle in self.open.values_mut() {
+            if let Handle::File(file) = handle
+                && let Some(reading) = &mut file.reading
+                && reading.file().is_idle_since(then)
+            {
+                reading.hear(shell, &file.place, ReadHeard::Rest);
+            }
+        }
+    }
+
+    /// Notes that the name of files that are being written was removed.
+    pub(crate) fn unlink(&mut self, shell: &mut Shell, path: &VirtualPath) {
+        for id in self.ids() {
+            if let Some(Handle::File(file)) = self.open.get(&id)
+                && file.place.path == *path
+                && file.writing.is_some()
+            {
+                self.hear_write(shell, id, Heard::Unlinked);
+            }
+        }
+    }
+
+    /// Notes that files that are being read kept their name.
+    pub(crate) fn stayed(&mut self, shell: &mut Shell, from: &VirtualPath) {
+        for file in self.read_under(from) {
+            if let Some(reading) = &mut file.reading {
+                reading.hear(shell, &file.place, ReadHeard::Moved(Ok(())));
+            }
+        }
+    }
+
+    /// Notes that files that are being read have another name: their bytes are found there, if
+    /// they are still the same.
+    pub(crate) fn moved(&mut self, shell: &mut Shell, from: &VirtualPath, to: &VirtualPath) {
+        let config = Arc::clone(shell.user.config());
+        for file in self.read_under(from) {
+            let Some(reading) = &mut file.reading else {
+                continue;
+            };
+            let below = file.place.path.below(from).unwrap_or_default();
+            let path = VirtualPath::resolve(to, below.as_bytes());
+            let target = path.map(|path| (plan(&config.home, &path, Need::Look), path));
+            let Ok((Ok(Target::Object { location, .. }), path)) = target else {
+                reading.hear(shell, &file.place, ReadHeard::Moved(Err(RENAMED)));
+                continue;
+            };
+            file.place.path = path;
+            file.place.location = location;
+            reading.follow(shell, &file.place);
+        }
+    }
+
+    /// Takes what was found under the new name of a file that is being read.
+    pub(crate) fn followed(
+        &mut self,
+        shell: &mut Shell,
+        handle: HandleId,
+        outcome: Result<ObjectMeta, Status>,
+    ) {
+        if let Some(Handle::File(file)) = self.open.get_mut(&handle)
+            && let Some(reading) = &mut file.reading
+        {
+            reading.followed(shell, &file.place, outcome);
+        }
+    }
+
+    fn read_under(&mut self, path: &VirtualPath) -> impl Iterator<Item = &mut OpenFile> {
+        self.open
+            .values_mut()
+            .filter_map(move |handle| match handle {
+                Handle::File(file)
+                    if file.reading.is_some() && file.place.path.below(path).is_some() =>
+                {
+                    Some(&mut **file)
+                }
+                Handle::File(_) | Handle::Directory(_) => None,
+            })
+    }
+
+    /// Notes that a rename of files that are being read begins.
+    pub(crate) fn moving(&mut self, shell: &mut Shell, from: &VirtualPath) {
+        for file in self.read_under(from) {
+            if let Some(reading) = &mut file.reading {
+                reading.hear(shell, &file.place, ReadHeard::Moving);
+            }
+        }
+    }
+
+    /// Ends what the client left open: nothing of it becomes visible.
+    pub(crate) fn session_over(&mut self, shell: &mut Shell) {
+        for id in self.ids() {
+            self.hear_write(shell, id, Heard::SessionOver);
+        }
+        for handle in self.open.values_mut() {
+            if let Handle::File(file) = handle
+                && let Some(reading) = &mut file.reading
+            {
+                reading.close(shell, &file.place, INVALID_HANDLE);
+            }
+        }
+    }
+
+    fn close_now(&mut self, shell: &mut Shell, handle: HandleId, status: Status) {
+        match self.remove(handle) {
+            Some(Handle::File(mut file)) => {
+                if let Some(reading) = &mut file.reading {
+                    reading.close(shell, &file.place, status);
+                }
+            }
+            Some(Handle::Directory(listing)) => {
+                for pending in listing.pending {
+                    shell.answers.status(pending, status);
+                }
+            }
+            None => {}
+        }
+    }
+}
+
+// ---- requests ----
+
+impl Files {
+    pub(crate) fn read(
+        &mut self,
+        shell: &mut Shell,
+        pending: Pending,
+        handle: HandleId,
+        offset: u64,
+        length: u32,
+    ) {
+        let Some(Handle::File(file)) = self.usable(handle) else {
+            return shell.answers.status(pending, INVALID_HANDLE);
+        };
+        let own = file.writing.as_ref().map(Writing::file);
+        if let Some(own) = own.filter(|own| own.is_written() || file.reading.is_none()) {
+            let bytes = if own.mode().read {
+                own.read(offset, length)
+            } else {
+                Err(NOT_FOR_READING)
+            };
+            return match bytes {
+                Ok(bytes) => shell.answers.data_without_memory(pending, bytes),
+                Err(status) => shell.answers.status(pending, status),
+            };
+        }
+        match &mut file.reading {
+            Some(reading) => {
+                let heard = ReadHeard::Read {
+                    pending,
+                    offset,
+                    length,
+                };
+                reading.hear(shell, &file.place, heard);
+            }
+            None => shell.answers.status(pending, INVALID_HANDLE),
+        }
+    }
+
+    pub(crate) fn write(
+        &mut self,
+        shell: &mut Shell,
+        pending: Pending,
+        handle: HandleId,
+        offset: u64,
+        payload: Payload,
+    ) {
+        match self.usable(handle) {
+            Some(Handle::File(file)) if file.writing.is_some() => {
+                let heard = Heard::Write {
+                    pending,
+                    offset,
+                    payload,
+                };
+                // A WRITE answers no CLOSE.
+                self.hear_write(shell, handle, heard);
+            }
+            Some(Handle::File(_) | Handle::Directory(_)) | None => {
+                shell.answers.status(pending, INVALID_HANDLE);
+            }
+        }
+    }
+
+    /// Closes what was read. A file that was written has its turn among the requests on its name:
+    /// then its path comes back with the request.
+    pub(crate) fn close(
+        &mut self,
+        shell: &mut Shell,
+        pending: Pending,
+        handle: HandleId,
+    ) -> Option<(Pending, VirtualPath)> {
+        match self.usable(handle) {
+            // Or a second CLOSE of a file whose first one is not answered yet.
+            None => {
+                shell.answers.status(pending, INVALID_HANDLE);
+                None
+            }
+            Some(Handle::File(file)) if file.writing.is_some() => {
+                let path = file.place.path.clone();
+                self.hear_write(shell, handle, Heard::CloseAsked);
+                Some((pending, path))
+            }
+            Some(Handle::File(_) | Handle::Directory(_)) => {
+                self.close_now(shell, handle, INVALID_HANDLE);
+                shell.answers.status(pending, Status::OK);
+                None
+            }
+        }
+    }
+
+    pub(crate) fn fstat(&mut self, shell: &mut Shell, pending: Pending, handle: HandleId) {
+        let now = unix_seconds(shell.environment.clock.wall());
+        let attrs = self.usable(handle).and_then(|handle| match handle {
+            Handle::Directory(listing) => Some(directory_attributes(listing.access())),
+            Handle::File(file) => match (&file.writing, &file.reading) {
+                (Some(writing), _) => Some(file_attributes(
+                    file.place.access,
+                    writing.file().size(),
+                    now,
+                )),
+                (None, Some(reading)) => Some(attributes_of(reading.meta(), file.place.access)),
+                (None, None) => None,
+            },
+        });
+        match attrs {
+            Some(attrs) => shell.answers.reply(pending, &Reply::Attrs(attrs)),
+            None => shell.answers.status(pending, INVALID_HANDLE),
+        }
+    }
+
+    pub(crate) fn fsetstat(
+        &mut self,
+        shell: &mut Shell,
+        pending: Pending,
+        handle: HandleId,
+        attrs: &Attributes,
+    ) {
+        let status = match self.usable(handle) {
+            Some(Handle::File(file)) if file.writing.is_some() => {
+                let heard = Heard::Attributes {
+                    pending,
+                    size: attrs.size,
+                    modified: attrs.times.map(|(_, modified)| modified),
+                };
+                // Attributes answer no CLOSE.
+                self.hear_write(shell, handle, heard);
+                return;
+            }
+            Some(Handle::File(_) | Handle::Directory(_)) if attrs.size.is_some() => NOT_FOR_WRITING,
+            Some(Handle::File(_) | Handle::Directory(_)) => Status::OK,
+            None => INVALID_HANDLE,
+        };
+        shell.answers.status(pending, status);
+    }
+
+    /// Nothing is visible, and nothing lost, before CLOSE: what arrived is safe only then.
+    pub(crate) fn fsync(&mut self, shell: &mut Shell, pending: Pending, handle: HandleId) {
+        let status = match self.usable(handle) {
+            Some(Handle::File(file)) => {
+                let failed = file.writing.as_ref().and_then(|w| w.file().failed());
+                failed.unwrap_or(Status::OK)
+            }
+            Some(Handle::Directory(_)) => Status::OK,
+            None => INVALID_HANDLE,
+        };
+        shell.answers.status(pending, status);
+    }
+
+    pub(crate) fn readdir(&mut self, shell: &mut Shell, pending: Pending, handle: HandleId) {
+        match self.open.get_mut(&handle) {
+            Some(Handle::Directory(listing)) => {
+                listing.pending.push_back(pending);
+                listing::go_on(shell, handle, listing);
+            }
+            Some(Handle::File(_)) | None => shell.answers.status(pending, INVALID_HANDLE),
+        }
+    }
+}
+
+const NOT_FOR_READING: Status = Status::denied("The file is not open for reading");
+const NOT_FOR_WRITING: Status = Status::denied("The file is not open for writing");

@@ -1,0 +1,501 @@
+//! A directory is moved: everything is copied, then everything that was copied is deleted.
+//!
+//! The directory is listed page by page, once for each pass, and between the passes only hashes
+//! are kept ([`Copied`]), so that a move of many objects takes little more memory than one page.
+//! What the second listing shows is deleted only if it was copied, as the version that was copied:
+//! what was written meanwhile stays. A copy that fails takes the others back, in the same way.
+
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
+
+use crate::budget::Charge;
+use crate::limits;
+use crate::sftp::Status;
+use crate::storage::{
+    ETag, Key, ListCursor, ListQuery, ListedObject, Location, NewObject, Nonce, ObjectStore,
+    StorageError, StorageErrorKind,
+};
+
+use super::commit::{self, Copying};
+use super::copied::{Copied, Row};
+use super::names::exclusive;
+use super::plan::Folder;
+use super::progress::Step;
+use super::rename::{Scene, copy_exclusive};
+use super::status::{CHANGED, Refusal};
+
+/// Moves everything below a directory, its marker included.
+pub(super) async fn move_directory(
+    scene: &Scene<'_>,
+    source: &Location,
+    target: &Location,
+) -> Result<(), Refusal> {
+    let (from, to) = (Folder::of(source), Folder::of(target));
+    if from.bucket == to.bucket && to.prefix.starts_with(&from.prefix) {
+        return Err(Status::failure("A directory cannot be moved into itself").into());
+    }
+    let memory = memory(scene, limits::LIST_PAGE_MAX.into()).await?;
+    let mut walk = Walk::new(scene, &from);
+    let first = walk.next().await?.unwrap_or_default();
+    require_names(&first, &to)?;
+    let mut moving = Moving {
+        scene,
+        total: first.len(),
+        only_page: None,
+        from,
+        to,
+        copied: Copied::default(),
+        doubtful: Vec::new(),
+        memory,
+    };
+    if !walk.is_over {
+        drop(first);
+        moving.count(walk).await?;
+    } else if scene.store.capabilities().conditional_delete {
+        // A second listing would show what the deletes find out by themselves.
+        moving.only_page = Some(first);
+    }
+    match moving.copy_all().await {
+        Ok(()) => moving.delete_all().await,
+        Err(refusal) => {
+            moving.take_back(&refusal).await;
+            Err(refusal)
+        }
+    }
+}
+
+/// A move of a directory.
+struct Moving<'a> {
+    scene: &'a Scene<'a>,
+    from: Folder,
+    to: Folder,
+    /// How many objects were there at the beginning.
+    total: usize,
+    /// The listing of a directory that fits into one page.
+    only_page: Option<Vec<Below>>,
+    copied: Copied,
+    /// Copies of which nobody knows whether they landed.
+    doubtful: Vec<(Location, Nonce)>,
+    /// For a page and for what was copied.
+    memory: Charge,
+}
+
+/// An object below the directory.
+#[derive(Debug)]
+struct Below {
+    /// Without the directory's prefix.
+    name: Box<str>,
+    etag: ETag,
+}
+
+impl Below {
+    /// Some stores go on showing a directory whose marker went before what is below it.
+    fn is_marker(&self) -> bool {
+        self.name.is_empty() || self.name.ends_with('/')
+    }
+}
+
+impl Moving<'_> {
+    /// Counts what is to be moved, so that nothing is begun that is too much.
+    async fn count(&mut self, mut walk: Walk<'_>) -> Result<(), Refusal> {
+        while let Some(page) = walk.next().await? {
+            self.scene.bounds.stop.check()?;
+            require_names(&page, &self.to)?;
+            self.total = self.total.saturating_add(page.len());
+            if self.total > limits::RENAMED_OBJECTS_MAX {
+                return Err(TOO_MANY.into());
+            }
+            self.scene.progress.passed(Step::Listed, self.total, 0);
+        }
+        // Whoever waits for more holds nothing that another one waits for.
+        self.memory.shrink_to(0);
+        self.memory = memory(self.scene, self.total).await?;
+        Ok(())
+    }
+
+    async fn copy_all(&mut self) -> Result<(), Refusal> {
+        if let Some(mut page) = self.only_page.take() {
+            let outcome = self.copy_page(&mut page).await;
+            self.only_page = Some(page);
+            return outcome;
+        }
+        let mut walk = Walk::new(self.scene, &self.from);
+        while let Some(mut page) = walk.next().await? {
+            // More than there were: somebody writes to the directory.
+            let sum = self.copied.len().saturating_add(page.len());
+            if sum > limits::RENAMED_OBJECTS_MAX {
+                return Err(TOO_MANY.into());
+            }
+            if sum > self.total {
+                let more = sum.saturating_sub(self.total);
+                let charge = self.scene.bounds.memory.try_take(rows_bytes(more));
+                self.memory.join(charge.ok_or(TOO_MANY)?);
+                self.total = sum;
+            }
+            self.copy_page(&mut page).await?;
+        }
+        Ok(())
+    }
+
+    /// Copies one page; each object is left with the version that was copied.
+    async fn copy_page(&mut self, page: &mut [Below]) -> Result<(), Refusal> {
+        let before = self.copied.len();
+        let mut rows = Vec::with_capacity(page.len());
+        let mut outcome = Ok(());
+        for chunk in page.chunks_mut(MOVES_AT_ONCE) {
+            outcome = self.scene.bounds.stop.check();
+            if outcome.is_err() {
+                break;
+            }
+            let copies = chunk.iter().map(|object| self.copy_one(object).boxed());
+            let copies: Vec<_> = copies.collect();
+            let copies = join_all(copies).await;
+            for (object, copied) in chunk.iter_mut().zip(copies) {
+                match copied {
+                    Ok((source, copy)) => {
+                        rows.push(Row::new(&object.name, &source, &copy));
+                        object.etag = source;
+                    }
+                    Err((refusal, doubtful)) => {
+                        self.doubtful.extend(doubtful);
+                        outcome = outcome.and(Err(refusal));
+                    }
+                }
+            }
+            if outcome.is_err() {
+                break;
+            }
+            let files = before.saturating_add(rows.len());
+            self.scene.progress.passed(Step::Copied, files, self.total);
+        }
+        self.copied.add(rows);
+        outcome
+    }
+
+    /// Copies one object, and returns the versions of the source and of the copy; or why not, and
+    /// what may have landed all the same.
+    async fn copy_one(
+        &self,
+        object: &Below,
+    ) -> Result<(ETag, ETag), (Refusal, Option<(Location, Nonce)>)> {
+        let clean = |refusal: Refusal| (refusal, None);
+        let source = at(&self.from, &object.name).map_err(|status| clean(status.into()))?;
+        let target = at(&self.to, &object.name).map_err(|status| clean(status.into()))?;
+        let (store, nonces) = (self.scene.store, self.scene.nonces);
+        let found = store.head(&source).await;
+        let found = found.map_err(|error| clean(error.into()))?;
+        let nonce = nonces.next().map_err(|error| clean(error.into()))?;
+        let new = NewObject::like(&found, nonce);
+        let stored = if found.size == 0 && object.is_marker() {
+            // Some stores take a marker but do not find it as the source of a copy.
+            commit::marker(&**store, &target, &new, &exclusive(&**store)).await
+        } else {
+            let copying = Copying {
+                source: &source,
+                found: &found,
+                target: &target,
+                object: &new,
+                condition: &copy_exclusive(&**store),
+                stop: &self.scene.bounds.stop,
+            };
+            commit::copy(store, self.scene.reaper, copying).await
+        };
+        match stored {
+            Ok(stored) => Ok((found.etag, stored.etag)),
+            Err(error) => {
+                let doubt = error.kind == StorageErrorKind::OutcomeUnknown;
+                Err((error.into(), doubt.then_some((target, nonce))))
+            }
+        }
+    }
+
+    /// Deletes what was copied and is still what it was; markers last, the deepest first.
+    async fn delete_all(&mut self) -> Result<(), Refusal> {
+        let mut deleted = Deleted::default();
+        // Each pass deletes a page of markers.
+        let passes_max = self.total / usize::from(limits::LIST_PAGE_MAX);
+        for pass in 0.. {
+            let markers = self.delete_files(&mut deleted).await?;
+            for marker in markers.last.iter().rev() {
+                let location = at(&self.from, &marker.name)?;
+                let outcome = self.scene.store.delete(&location, Some(&marker.etag)).await;
+                deleted.note(outcome);
+            }
+            // What could not be deleted would come again.
+            if !markers.are_more || deleted.outcome.is_err() || pass > passes_max {
+                break;
+            }
+        }
+        deleted.outcome?;
+        if deleted.changed {
+            return Err(CHANGED.into());
+        }
+        Ok(())
+    }
+
+    /// Deletes all but the markers, and returns the last of these.
+    async fn delete_files(&mut self, deleted: &mut Deleted) -> Result<Markers, Refusal> {
+        let mut markers = Markers::default();
+        if let Some(page) = self.only_page.take() {
+            self.delete_page(page, deleted, &mut markers).await?;
+            return Ok(markers);
+        }
+        let mut walk = Walk::new(self.scene, &self.from);
+        while let Some(page) = walk.next().await? {
+            self.delete_page(page, deleted, &mut markers).await?;
+            let (files, total) = (deleted.files, self.total);
+            self.scene.progress.passed(Step::Deleted, files, total);
+        }
+        Ok(markers)
+    }
+
+    async fn delete_page(
+        &mut self,
+        page: Vec<Below>,
+        deleted: &mut Deleted,
+        markers: &mut Markers,
+    ) -> Result<(), Refusal> {
+        let mut files = Vec::with_capacity(page.len());
+        for object in page {
+            match self.copied.find(&object.name) {
+                Some(row) if !row.is_source(&object.etag) => deleted.changed = true,
+                Some(_) if object.is_marker() => markers.add(object),
+                Some(_) => files.push(object),
+                None => {}
+            }
+        }
+        self.delete_each(&self.from, &files, deleted).await
+    }
+
+    async fn delete_each(
+        &self,
+        folder: &Folder,
+        objects: &[Below],
+        deleted: &mut Deleted,
+    ) -> Result<(), Refusal> {
+        for chunk in objects.chunks(MOVES_AT_ONCE) {
+            let locations = chunk.iter().map(|object| at(folder, &object.name));
+            let locations = locations.collect::<Result<Vec<_>, _>>()?;
+            let deletes = locations.iter().zip(chunk).map(|(location, object)| {
+                let delete = self.scene.store.delete(location, Some(&object.etag));
+                delete.boxed()
+            });
+            let deletes: Vec<_> = deletes.collect();
+            for outcome in join_all(deletes).await {
+                deleted.note(outcome);
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes the copies that are still what they were.
+    async fn take_back(&mut self, why: &Refusal) {
+        let reason = why.status.sentence;
+        let copies = self.copied.len();
+        let mut deleted = Deleted::default();
+        let outcome = self.take_back_listed(&mut deleted).await;
+        for (location, nonce) in &self.doubtful {
+            // Whether it landed can be told by now, or by nobody.
+            if let Ok(meta) = self.scene.store.head(location).await
+                && meta.nonce() == Some(*nonce)
+            {
+                let outcome = self.scene.store.delete(location, Some(&meta.etag)).await;
+                deleted.note(outcome);
+            }
+        }
+        let error = match (outcome, deleted.outcome) {
+            (Err(refusal), _) => refusal.detail,
+            (Ok(()), Err(error)) => Some(error.to_string().into()),
+            (Ok(()), Ok(())) => None,
+        };
+        let Some(unlogged) = self.scene.bounds.failures.line_due() else {
+            return;
+        };
+        let (bucket, prefix) = (&self.to.bucket, &self.to.prefix);
+        let taken_back = deleted.files;
+        if let Some(error) = error {
+            tracing::warn!(%bucket, %prefix, copies, taken_back, reason, %error, unlogged, "copies of a move that failed may be left behind");
+        } else {
+            tracing::info!(%bucket, %prefix, copies, taken_back, reason, unlogged, "a move failed, its copies were taken back");
+        }
+    }
+
+    async fn take_back_listed(&mut self, deleted: &mut Deleted) -> Result<(), Refusal> {
+        let copies = self.copied.len();
+        if copies == 0 {
+            return Ok(());
+        }
+        let mut walk = Walk::new(self.scene, &self.to);
+        while let Some(page) = walk.next().await? {
+            let mut ours = Vec::with_capacity(page.len());
+            for object in page {
+                let row = self.copied.find(&object.name);
+                if row.is_some_and(|row| row.is_copy(&object.etag)) {
+                    ours.push(object);
+                }
+            }
+            self.delete_each(&self.to, &ours, deleted).await?;
+            let files = deleted.files;
+            self.scene.progress.passed(Step::TakenBack, files, copies);
+        }
+        Ok(())
+    }
+}
+
+/// What became of deletes.
+struct Deleted {
+    files: usize,
+    /// Something was written to meanwhile, and stays.
+    changed: bool,
+    outcome: Result<(), StorageError>,
+}
+
+impl Default for Deleted {
+    fn default() -> Self {
+        Self {
+            files: 0,
+            changed: false,
+            outcome: Ok(()),
+        }
+    }
+}
+
+impl Deleted {
+    fn note(&mut self, outcome: Result<(), StorageError>) {
+        match outcome {
+            Ok(()) => self.files = self.files.saturating_add(1),
+            Err(error) if error.kind == StorageErrorKind::Precondition => self.changed = true,
+            // It went by itself.
+            Err(error) if error.kind == StorageErrorKind::NotFound => {}
+            Err(error) => {
+                if self.outcome.is_ok() {
+                    self.outcome = Err(error);
+                }
+            }
+        }
+    }
+}
+
+/// The last markers of a listing, in its order.
+#[derive(Default)]
+struct Markers {
+    last: std::collections::VecDeque<Below>,
+    are_more: bool,
+}
+
+impl Markers {
+    fn add(&mut self, marker: Below) {
+        if self.last.len() >= limits::LIST_PAGE_MAX.into() {
+            self.last.pop_front();
+            self.are_more = true;
+        }
+        self.last.push_back(marker);
+    }
+}
+
+/// Lists what is below a directory, page by page.
+struct Walk<'a> {
+    store: &'a dyn ObjectStore,
+    folder: Folder,
+    after: Option<ListCursor>,
+    /// The last page was returned.
+    is_over: bool,
+    seen: usize,
+}
+
+impl<'a> Walk<'a> {
+    fn new(scene: &Scene<'a>, folder: &Folder) -> Self {
+        Self {
+            store: &**scene.store,
+            folder: folder.clone(),
+            after: None,
+            is_over: false,
+            seen: 0,
+        }
+    }
+
+    /// Returns the next page, which may be empty; `None` after the last one.
+    async fn next(&mut self) -> Result<Option<Vec<Below>>, Refusal> {
+        if self.is_over {
+            return Ok(None);
+        }
+        let query = ListQuery {
+            prefix: self.folder.prefix.clone(),
+            delimited: false,
+            after: self.after.take(),
+            max: limits::LIST_PAGE_MAX,
+        };
+        let page = self.store.list(&self.folder.bucket, &query).await?;
+        self.after = page.next.map(ListCursor::Continuation);
+        self.is_over = self.after.is_none();
+        // Else a store that does not get on would keep this busy for ever.
+        self.seen = self.seen.saturating_add(page.objects.len().max(1));
+        if self.seen > WALKED_MAX || (!self.is_over && self.after == query.after) {
+            return Err(TOO_MANY.into());
+        }
+        let objects = page.objects.into_iter();
+        let objects: Result<Vec<_>, _> = objects.map(|object| self.below(object)).collect();
+        Ok(Some(objects?))
+    }
+
+    /// Takes only what the store was asked for: anything else would be deleted elsewhere.
+    fn below(&self, object: ListedObject) -> Result<Below, Refusal> {
+        match object.key.strip_prefix(&self.folder.prefix) {
+            Some(name) => Ok(Below {
+                name: name.into(),
+                etag: object.etag,
+            }),
+            None => Err(Refusal {
+                status: Status::failure("The storage listed files that are somewhere else"),
+                detail: Some(
+                    format!("{:?} was listed below {:?}", object.key, self.folder.prefix).into(),
+                ),
+            }),
+        }
+    }
+}
+
+/// Refuses names that would become too long.
+fn require_names(page: &[Below], to: &Folder) -> Result<(), Refusal> {
+    for object in page {
+        at(to, &object.name)?;
+    }
+    Ok(())
+}
+
+fn at(folder: &Folder, name: &str) -> Result<Location, Status> {
+    let key = Key::parse(&format!("{}{name}", folder.prefix)).map_err(|_| NAME_TOO_LONG)?;
+    let bucket = folder.bucket.clone();
+    Ok(Location { bucket, key })
+}
+
+/// Waits for memory for a page and for what will have been copied.
+async fn memory(scene: &Scene<'_>, objects: usize) -> Result<Charge, Refusal> {
+    let bytes = limits::MOVE_PAGE_BYTES.saturating_add(rows_bytes(objects));
+    // A user never gets more than half.
+    let most = scene.bounds.memory.pool().limit_bytes() / 2;
+    if bytes > most {
+        return Err(Refusal {
+            status: TOO_MANY,
+            detail: Some(
+                format!(
+                    "the move takes {bytes} bytes, limits.session_memory_bytes_max leaves {most}"
+                )
+                .into(),
+            ),
+        });
+    }
+    scene.unless_over(scene.bounds.memory.take(bytes)).await
+}
+
+fn rows_bytes(objects: usize) -> u64 {
+    u64::try_from(objects)
+        .unwrap_or(u64::MAX)
+        .saturating_mul(Row::BYTES)
+}
+
+const NAME_TOO_LONG: Status = Status::failure("A name in the directory would become too long");
+const TOO_MANY: Status = Status::failure("The directory holds too many files to be moved");
+const MOVES_AT_ONCE: usize = 8;
+/// Objects of one listing, those included that somebody adds while it goes on.
+const WALKED_MAX: usize = 2 * limits::RENAMED_OBJECTS_MAX;

@@ -1,0 +1,135 @@
+//! What every room of a session needs: whose it is, the process, its tasks, its answers, and its
+//! lines in the log.
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::task::{AbortHandle, JoinSet};
+
+use crate::audit;
+use crate::auth::AuthenticatedUser;
+use crate::clock::Clock;
+use crate::limits::LOG_INTERVAL;
+use crate::seldom::Seldom;
+use crate::storage::SharedStore;
+use crate::tasks;
+use crate::vfs::VirtualPath;
+
+use super::Environment;
+use super::answers::Answers;
+use super::events::Events;
+use super::seats::Seat;
+
+/// A session without what is open in it.
+#[derive(Debug)]
+pub(crate) struct Shell {
+    pub(crate) environment: Environment,
+    pub(crate) user: AuthenticatedUser,
+    pub(crate) seat: Seat,
+    pub(crate) answers: Answers,
+    pub(crate) events: Events,
+    /// Private: [`Shell::spawn`] is the only door.
+    tasks: JoinSet<()>,
+}
+
+impl Shell {
+    pub(crate) fn new(
+        environment: Environment,
+        user: AuthenticatedUser,
+        seat: Seat,
+        answers: Answers,
+        events: Events,
+    ) -> Self {
+        Self {
+            environment,
+            user,
+            seat,
+            answers,
+            events,
+            tasks: JoinSet::new(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.environment.clock.now()
+    }
+
+    pub(crate) fn store(&self) -> SharedStore {
+        self.user.store().clone()
+    }
+
+    /// Begins a task that ends with the session, and whose lines in the log name it.
+    pub(crate) fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        tasks::spawn(&mut self.tasks, task)
+    }
+
+    /// Forgets the tasks that have ended.
+    pub(crate) fn reap(&mut self) {
+        while self.tasks.try_join_next().is_some() {}
+    }
+
+    // ---- what fails, in the log: a client can cause it as often as it likes, so the lines about
+    // one user are bounded, and those that are left out are counted ----
+
+    /// Writes that an operation failed, unless too much of the kind was written lately.
+    pub(crate) fn operation_failed(
+        &self,
+        operation: &'static str,
+        path: &VirtualPath,
+        detail: &str,
+    ) {
+        if let Some(unlogged) = self.line_due() {
+            audit::storage_refused(operation, path, detail, unlogged);
+        }
+    }
+
+    /// Says how many lines were left out before this one; `None`: this one as well.
+    pub(crate) fn line_due(&self) -> Option<Unlogged> {
+        due(self.seat.failures(), &*self.environment.clock)
+    }
+
+    /// Writes why the session ends because of what the client sent.
+    pub(crate) fn says_why_it_ends(&self, why: &dyn Display) {
+        if let Some(unlogged) = self.line_due() {
+            tracing::info!(unlogged, "session ends: {why}");
+        }
+    }
+
+    /// Writes how many lines were left out, if nothing said so since.
+    pub(crate) fn sum_up_failures(&self) {
+        let unlogged = self.seat.failures().left_out();
+        if unlogged > 0 {
+            tracing::warn!(unlogged, "lines about failures were left out");
+        }
+    }
+
+    /// Returns what bounds the lines of a task, and the clock for it.
+    pub(crate) fn failures(&self) -> Failures {
+        Failures {
+            seldom: Arc::clone(self.seat.failures()),
+            clock: Arc::clone(&self.environment.clock),
+        }
+    }
+}
+
+/// Bounds the lines of a task about what fails.
+#[derive(Debug, Clone)]
+pub(crate) struct Failures {
+    seldom: Arc<Seldom>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Failures {
+    pub(crate) fn line_due(&self) -> Option<Unlogged> {
+        due(&self.seldom, &*self.clock)
+    }
+}
+
+/// How many lines were left out; `None` where that says nothing.
+pub(crate) type Unlogged = Option<u64>;
+
+pub(crate) fn due(failures: &Seldom, clock: &dyn Clock) -> Option<Unlogged> {
+    let unlogged = failures.due(clock.now(), LOG_INTERVAL)?;
+    Some((unlogged > 0).then_some(unlogged))
+}

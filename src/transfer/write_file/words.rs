@@ -1,0 +1,161 @@
+//! What a file that is written begins with, hears and asks for.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::RateMin;
+use crate::budget::{Budget, Charge, Purpose, Share};
+use crate::sftp::{OpenMode, Payload, Pending, Status};
+use crate::storage::{
+    ByteRange, Checksum, CompletedPart, ETag, PartNumber, Precondition, Stored, UploadId,
+};
+
+/// What a file that is written begins with.
+#[derive(Debug)]
+pub struct Opening {
+    pub mode: OpenMode,
+    /// The object that was there and was not truncated.
+    pub base: Option<Base>,
+    /// On what the commit depends.
+    pub condition: Precondition,
+    /// As much as the user may store in one file.
+    pub file_bytes_max: Option<u64>,
+    /// Parts on their way at once.
+    pub parts_in_flight_max: usize,
+    pub rate_min: RateMin,
+    pub budget: Arc<Budget>,
+    /// The user's share of the memory of parts.
+    pub share: Share,
+}
+
+/// A version of an object that a write goes over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Base {
+    pub etag: ETag,
+    pub size: u64,
+}
+
+/// What happened to a file.
+#[derive(Debug)]
+pub enum Heard {
+    Write {
+        pending: Pending,
+        offset: u64,
+        payload: Payload,
+    },
+    Attributes {
+        pending: Pending,
+        size: Option<u64>,
+        /// Seconds since 1970.
+        modified: Option<u32>,
+    },
+    /// CLOSE came: nothing more can be asked of the file.
+    CloseAsked,
+    /// CLOSE has its turn among the requests on the same name.
+    Close(Pending),
+    /// Removed under its own name while it was written: CLOSE keeps nothing.
+    Unlinked,
+    /// Nobody listens any more.
+    SessionOver,
+    /// Memory that was waited for.
+    Memory(PartNumber, Charge),
+    Created(Result<UploadId, Failure>),
+    PartEnded {
+        number: PartNumber,
+        outcome: Result<CompletedPart, Failure>,
+        /// What was sent; a copied part has none.
+        checksum: Option<Checksum>,
+    },
+    /// Bytes of the base that were asked for.
+    Base(Bytes),
+    BaseEnded(Result<(), Failure>),
+    /// The zeros that were announced may be made.
+    ZerosDue,
+    Committed(Result<Stored, Failure>),
+    /// The time of [`WriteFile::deadline`] has come.
+    Time {
+        /// Others wait for memory.
+        awaited: bool,
+        /// The client is not listened to.
+        held: bool,
+        /// Nobody has given memory back for too long.
+        stuck: bool,
+    },
+}
+
+/// Why something did not work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    pub status: Status,
+    /// For the log.
+    pub reason: Box<str>,
+}
+
+/// What is to be done for a file.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Waits for memory; [`Heard::Memory`] brings it.
+    Wait {
+        number: PartNumber,
+        bytes: u64,
+        purpose: Purpose,
+    },
+    /// Begins the multipart upload.
+    Create {
+        modified: Option<u32>,
+    },
+    SendPart {
+        upload: UploadId,
+        number: PartNumber,
+        offset: u64,
+        payload: Bytes,
+    },
+    /// Lets the store copy a range of the base.
+    CopyPart {
+        upload: UploadId,
+        number: PartNumber,
+        etag: ETag,
+        range: ByteRange,
+    },
+    /// Reads the base, one [`Heard::Base`] at a time.
+    ReadBase {
+        etag: ETag,
+        range: ByteRange,
+    },
+    /// The next bytes of the base may come.
+    ReadOn,
+    /// So many zeros are about to be made: they count like bytes that the client sends.
+    Zeros(u64),
+    /// Makes the file visible, all its bytes at once.
+    Put {
+        payload: Bytes,
+        condition: Precondition,
+        modified: Option<u32>,
+    },
+    /// Makes the file visible out of its parts.
+    Complete {
+        upload: UploadId,
+        parts: Vec<CompletedPart>,
+        checksum: Option<Checksum>,
+        condition: Precondition,
+    },
+    /// Ends the multipart upload.
+    Abort(UploadId),
+    /// Ends whatever is under way for the file, except for the creation of its upload.
+    Stop,
+    Answer(Pending, Status),
+    /// Nothing of the file will become visible.
+    Failed {
+        reason: Box<str>,
+        /// Its CLOSE had come.
+        closed: bool,
+    },
+    /// The file is visible.
+    Stored {
+        size: u64,
+        etag: ETag,
+    },
+    /// Everything was answered: the file can be forgotten.
+    Over,
+}

@@ -1,0 +1,311 @@
+//! What a session began goes on without it, but not beyond its user's access, and not without
+//! bound.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis::budget::Budget;
+use portcullis::clock::Clock as _;
+use portcullis::idp::UserConfig;
+use portcullis::limits::{Limits, MOVES_PER_USER_MAX};
+use portcullis::session::Seats;
+use portcullis::storage::failing::{Failing, Fault, Gate};
+use portcullis::storage::{Operation, SharedStore};
+use russh_sftp::protocol::{FileAttributes, StatusCode};
+use tokio_util::sync::CancellationToken;
+
+use crate::common::clock::FakeClock;
+use crate::common::sftp::{Talk, as_answered, begin_in, code, user, whole_bucket};
+use crate::common::vast::Vast;
+use crate::session::{at, failing, plant, store};
+use crate::session_moves::{Noting, fill, keys_below, rename};
+
+/// A session over a store that can be held, and what takes its user's access back.
+async fn revocable(store: SharedStore) -> (Talk, CancellationToken) {
+    let user = user(whole_bucket(), store);
+    let revoked = user.revoked().clone();
+    let (theirs, running) = begin_in(user, Limits::default(), |_| {});
+    (Talk::over(theirs, running).await, revoked)
+}
+
+/// Begins a move, and does something when a call of it is held.
+async fn stopped_at(
+    (operation, nth): (Operation, u32),
+    failing: &Failing,
+    talk: Talk,
+    act: impl FnOnce(Talk) -> Option<Talk>,
+) {
+    let gate = Gate::closed();
+    failing.spoil(operation, nth, Fault::Hold(gate.clone()));
+    let reaper = talk.reaper.clone();
+    let asked = tokio::time::timeout(Duration::from_secs(60), async {
+        tokio::select! {
+            moved = rename(&talk) => panic!("not held: {moved:?}"),
+            () = gate.reached(1) => {}
+        }
+    });
+    asked.await.unwrap();
+    let kept = act(talk);
+    gate.open();
+    reaper.drain().await;
+    drop(kept);
+}
+
+#[tokio::test]
+async fn a_move_stops_when_its_user_is_revoked_and_its_copies_are_taken_back() {
+    for gone_before in [false, true] {
+        let (failing, store) = failing();
+        fill(&store, 3_000).await;
+        let noting = Noting::over(failing.clone());
+        let (talk, revoked) = revocable(noting.clone()).await;
+        stopped_at((Operation::Copy, 1_500), &failing, talk, |talk| {
+            // A client that has gone makes no difference.
+            let kept = (!gone_before).then_some(talk);
+            revoked.cancel();
+            kept
+        })
+        .await;
+        let copies = noting.keys(Operation::Copy).len();
+        assert!((1_500..1_510).contains(&copies), "{copies} copies");
+        assert_eq!(keys_below(&store, "e/"), 0);
+        assert_eq!(keys_below(&store, "d/"), 3_001);
+        let deleted = noting.keys(Operation::Delete);
+        assert!(deleted.iter().all(|key| key.starts_with("e/")));
+    }
+}
+
+#[tokio::test]
+async fn deletes_of_a_complete_copy_come_to_their_end() {
+    let (failing, store) = failing();
+    fill(&store, 3_000).await;
+    let (talk, revoked) = revocable(failing.clone()).await;
+    stopped_at((Operation::Delete, 1_500), &failing, talk, |talk| {
+        revoked.cancel();
+        Some(talk)
+    })
+    .await;
+    assert_eq!(keys_below(&store, "d/"), 0);
+    assert_eq!(keys_below(&store, "e/"), 3_001);
+}
+
+#[tokio::test]
+async fn a_move_stops_at_the_end_of_its_users_answer() {
+    let (failing, store) = failing();
+    fill(&store, 500).await;
+    let clock = Arc::new(FakeClock::new());
+    let config = UserConfig {
+        expires_at: Some(clock.wall() + Duration::from_secs(60)),
+        ..UserConfig::new("ann", whole_bucket())
+    };
+    let user = as_answered(config, failing.clone());
+    let (theirs, running) = begin_in(user, Limits::default(), |environment| {
+        environment.clock = clock.clone();
+    });
+    let talk = Talk::over(theirs, running).await;
+    stopped_at((Operation::Copy, 200), &failing, talk, |talk| {
+        clock.advance(Duration::from_secs(60));
+        Some(talk)
+    })
+    .await;
+    assert_eq!(
+        (keys_below(&store, "d/"), keys_below(&store, "e/")),
+        (501, 0)
+    );
+}
+
+#[tokio::test]
+async fn a_copy_in_parts_stops_between_its_parts() {
+    let vast = Arc::new(Vast::of(1, 100 << 30));
+    let failing = Arc::new(Failing::new(vast.clone()));
+    let noting = Noting::over(failing.clone());
+    let (talk, revoked) = revocable(noting.clone()).await;
+    stopped_at((Operation::PartCopy, 20), &failing, talk, |talk| {
+        revoked.cancel();
+        Some(talk)
+    })
+    .await;
+    let parts = noting.keys(Operation::PartCopy).len();
+    assert!((20..=24).contains(&parts), "{parts} of 100 parts");
+    assert!(vast.with(|state| state.aborts) > 0);
+    assert_eq!(vast.count(), (1, 0));
+}
+
+#[tokio::test]
+async fn nothing_is_made_or_removed_once_the_user_is_revoked() {
+    let (failing, store) = failing();
+    plant(&store, "file", b"kept").await;
+    plant(&store, "dir/", b"").await;
+    for nth in 0..4 {
+        let (talk, revoked) = revocable(failing.clone()).await;
+        let gate = Gate::closed();
+        // The look before the change.
+        let look = if nth == 1 {
+            Operation::List
+        } else {
+            Operation::Head
+        };
+        failing.spoil(look, 1, Fault::Hold(gate.clone()));
+        let (client, nowhere) = (&talk.client, FileAttributes::empty());
+        let change = async {
+            match nth {
+                0 => drop(client.remove("/file").await),
+                1 => drop(client.rmdir("/dir").await),
+                2 => drop(client.mkdir("/new", nowhere).await),
+                _ => drop(client.rename("/file", "/moved").await),
+            }
+        };
+        tokio::select! {
+            () = change => panic!("not held: {nth}"),
+            () = gate.reached(1) => {}
+        }
+        revoked.cancel();
+        let reaper = talk.reaper.clone();
+        gate.open();
+        reaper.drain().await;
+        assert_eq!(store.keys(&at("x").bucket), ["dir/", "file"], "{nth}");
+    }
+}
+
+#[tokio::test]
+async fn a_user_has_four_long_moves_at_once_and_the_others_wait() {
+    let (failing, store) = failing();
+    let directories = MOVES_PER_USER_MAX + 2;
+    for directory in 0..directories {
+        for file in 0..10 {
+            plant(&store, &format!("d{directory}/{file}"), b"old").await;
+        }
+    }
+    plant(&store, "small", b"old").await;
+    let noting = Noting::over(failing.clone());
+    let budget = Budget::new(&Limits::default());
+    let seats = Seats::new(100, budget);
+    let session = async || {
+        let user = user(whole_bucket(), noting.clone());
+        let (theirs, running) = begin_in(user, Limits::default(), |environment| {
+            environment.seats = seats.clone();
+        });
+        Talk::over(theirs, running).await
+    };
+    let (one, other) = (session().await, session().await);
+    let gate = Gate::closed();
+    for nth in 1..=u32::try_from(MOVES_PER_USER_MAX).unwrap() * 8 {
+        failing.spoil(Operation::Copy, nth, Fault::Hold(gate.clone()));
+    }
+    let moves = (0..directories).map(|directory| {
+        let talk = if directory % 2 == 0 { &one } else { &other };
+        let (from, to) = (format!("/d{directory}"), format!("/moved{directory}"));
+        async move { talk.client.rename(from, to).await.map_err(code) }
+    });
+    let moves = futures_util::future::join_all(moves);
+    let look = async {
+        gate.reached(MOVES_PER_USER_MAX * 8).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let copies = noting.keys(Operation::Copy);
+        let of: BTreeSet<_> = copies
+            .iter()
+            .filter_map(|key| key.split('/').next())
+            .collect();
+        assert_eq!(
+            (copies.len(), of.len()),
+            (MOVES_PER_USER_MAX * 8, MOVES_PER_USER_MAX)
+        );
+        // A file that is copied at once waits for nobody.
+        one.client.rename("/small", "/renamed").await.unwrap();
+        gate.open();
+    };
+    let (moved, ()) = tokio::join!(moves, look);
+    assert!(moved.iter().all(Result::is_ok), "{moved:?}");
+    assert_eq!(keys_below(&store, "moved"), directories * 10);
+}
+
+#[tokio::test]
+async fn a_move_that_waits_for_its_turn_ends_with_its_session() {
+    let (failing, store) = failing();
+    for directory in 0..=MOVES_PER_USER_MAX {
+        plant(&store, &format!("d{directory}/file"), b"old").await;
+    }
+    let noting = Noting::over(failing.clone());
+    let (talk, _) = revocable(noting.clone()).await;
+    let gate = Gate::closed();
+    for nth in 1..=u32::try_from(MOVES_PER_USER_MAX).unwrap() {
+        failing.spoil(Operation::Copy, nth, Fault::Hold(gate.clone()));
+    }
+    let moves = (0..=MOVES_PER_USER_MAX).map(|directory| {
+        let (from, to) = (format!("/d{directory}"), format!("/moved{directory}"));
+        talk.client.rename(from, to)
+    });
+    let moves = futures_util::future::join_all(moves);
+    tokio::select! {
+        moved = moves => panic!("not held: {moved:?}"),
+        () = gate.reached(MOVES_PER_USER_MAX) => {}
+    }
+    let reaper = talk.abandon().await;
+    gate.open();
+    reaper.drain().await;
+    // Those that had begun came to their end.
+    assert_eq!(keys_below(&store, "moved"), MOVES_PER_USER_MAX);
+    assert_eq!(keys_below(&store, "d"), 1);
+}
+
+#[tokio::test]
+async fn a_turn_is_not_free_again_before_its_move_has_ended() {
+    let (failing, memory) = failing();
+    fill(&memory, 20).await;
+    let seats = Seats::new(100, Budget::new(&Limits::default()));
+    let begin = |store: SharedStore| {
+        begin_in(
+            user(whole_bucket(), store),
+            Limits::default(),
+            |environment| {
+                environment.seats = seats.clone();
+            },
+        )
+    };
+    let gate = Gate::closed();
+    failing.spoil(Operation::Copy, 1, Fault::Hold(gate.clone()));
+    let (theirs, running) = begin(failing.clone());
+    let talk = Talk::over(theirs, running).await;
+    tokio::select! {
+        moved = rename(&talk) => panic!("not held: {moved:?}"),
+        () = gate.reached(1) => {}
+    }
+    // The client goes and comes again: three turns are left.
+    let reaper = talk.abandon().await;
+    let second = Arc::new(Failing::new(store()));
+    let others = Gate::closed();
+    let inner = second.clone();
+    let (theirs, running) = begin(inner);
+    let talk = Talk::over(theirs, running).await;
+    for directory in 0..MOVES_PER_USER_MAX {
+        talk.client
+            .mkdir(format!("/d{directory}"), FileAttributes::empty())
+            .await
+            .unwrap();
+    }
+    // The markers of the copies.
+    for nth in 1..=u32::try_from(MOVES_PER_USER_MAX).unwrap() {
+        second.spoil(Operation::Put, nth, Fault::Hold(others.clone()));
+    }
+    let moves = (0..MOVES_PER_USER_MAX).map(|directory| {
+        let (from, to) = (format!("/d{directory}"), format!("/e{directory}"));
+        async { talk.client.rename(from, to).await.map_err(code) }
+    });
+    let moves = futures_util::future::join_all(moves);
+    let look = async {
+        others.reached(MOVES_PER_USER_MAX - 1).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(second.pending(), 1, "one waits");
+        gate.open();
+        others.reached(MOVES_PER_USER_MAX).await;
+        others.open();
+    };
+    let (moved, ()) = tokio::join!(moves, look);
+    assert!(
+        moved
+            .iter()
+            .all(|moved: &Result<_, StatusCode>| moved.is_ok())
+    );
+    reaper.drain().await;
+    assert_eq!(keys_below(&memory, "e/"), 21);
+}
