@@ -31,6 +31,8 @@ mod raw;
 
 use raw::{RawClient, string};
 
+const CHANNEL_EOF: u8 = 96;
+const CHANNEL_CLOSE: u8 = 97;
 const USER: &str = "alice";
 const PASSWORD: &str = "correct horse";
 const SMALL_CROWD: usize = 100;
@@ -108,10 +110,8 @@ impl Act {
                 let (mut client, _) = session(address).await;
                 for _ in 0..100 {
                     let channel = begin(&mut client).await;
-                    client
-                        .send(&[&[raw::CHANNEL_EOF][..], &channel].concat())
-                        .await;
-                    while client.receive().await.unwrap()[0] != raw::CHANNEL_CLOSE {}
+                    client.send(&[&[CHANNEL_EOF][..], &channel].concat()).await;
+                    while client.receive().await.unwrap()[0] != CHANNEL_CLOSE {}
                 }
                 client
             }
