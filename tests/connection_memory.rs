@@ -31,6 +31,8 @@ mod raw;
 
 use raw::{RawClient, string};
 
+const CHANNEL_EOF: u8 = 96;
+const CHANNEL_CLOSE: u8 = 97;
 const USER: &str = "alice";
 const PASSWORD: &str = "correct horse";
 const SMALL_CROWD: usize = 100;
@@ -58,6 +60,8 @@ enum Act {
     /// Has moved a MiB each way, and listened.
     IdleAfterWork,
     TenSessions,
+    /// Opens a channel and ends its session, over and over.
+    ManySessions,
     /// Announces the longest packet, and sends most of it.
     ClaimsPacket,
     /// Sends requests that are answered, and reads nothing.
@@ -65,12 +69,13 @@ enum Act {
 }
 
 impl Act {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::BeforeLogin,
         Self::LoggedIn,
         Self::IdleSession,
         Self::IdleAfterWork,
         Self::TenSessions,
+        Self::ManySessions,
         Self::ClaimsPacket,
         Self::NeverListens,
     ];
@@ -98,6 +103,15 @@ impl Act {
                 let (mut client, _) = session(address).await;
                 for _ in 1..10 {
                     begin(&mut client).await;
+                }
+                client
+            }
+            Self::ManySessions => {
+                let (mut client, _) = session(address).await;
+                for _ in 0..100 {
+                    let channel = begin(&mut client).await;
+                    client.send(&[&[CHANNEL_EOF][..], &channel].concat()).await;
+                    while client.receive().await.unwrap()[0] != CHANNEL_CLOSE {}
                 }
                 client
             }

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -15,26 +14,26 @@ use crate::budget::Gate;
 use crate::tasks;
 use crate::transfer::write_file::Heard;
 
+use super::Environment;
 use super::answers::Answers;
 use super::events::{Event, Events};
 use super::expiry::expiry;
 use super::files::Files;
-use super::out::{self, Out};
+use super::front::{Broken, Front, Incoming};
+use super::out::Out;
 use super::paths::Paths;
 use super::pressure::Regulator;
 use super::seats::Seat;
-use super::sftp_front::{Broken, Incoming, SftpFront};
 use super::shell::Shell;
-use super::{Environment, Gone, Inbound, Outbound};
 
-/// One user's SFTP conversation on one channel.
+/// One user's conversation.
 #[derive(Debug)]
-pub(crate) struct Session {
+pub(crate) struct Session<F> {
     pub(crate) shell: Shell,
     pub(crate) files: Files,
     pub(crate) paths: Paths,
     regulator: Regulator,
-    front: SftpFront,
+    front: F,
     /// Whether packets are left that came and were not looked at.
     has_more: bool,
 }
@@ -52,29 +51,28 @@ enum Turn {
     Happened(Event),
     /// The client took output.
     Drained,
-    /// Bytes of the client, or their end.
-    Came(Option<Bytes>),
+    /// The client sent something, or nothing any more.
+    Came(bool),
     Time,
     Nothing,
 }
 
-/// Serves one channel to its end.
-pub(super) async fn run<I: Inbound, O: Outbound>(
+/// Serves one client to its end. `writing` sends what is said, and ends by itself only when nobody
+/// listens any more.
+pub(super) async fn run<F: Front>(
     environment: Environment,
     user: AuthenticatedUser,
     seat: Seat,
     gate: Arc<Gate>,
-    mut inbound: I,
-    outbound: O,
+    front: F,
+    out: Arc<Out>,
+    writing: impl Future<Output = ()> + Send + 'static,
 ) {
     let (events, mut happened) = Events::new();
-    let out = Arc::new(Out::new(seat.memory().account.clone()));
     let mut writer = JoinSet::new();
-    tasks::spawn(&mut writer, out::write(Arc::clone(&out), outbound));
-    let (clock, metrics) = (
-        Arc::clone(&environment.clock),
-        Arc::clone(&environment.metrics),
-    );
+    tasks::spawn(&mut writer, writing);
+    let clock = Arc::clone(&environment.clock);
+    let metrics = Arc::clone(&environment.metrics);
     let now = clock.now();
     let answers = Answers::new(Arc::clone(&out), Arc::clone(&metrics), clock);
     let mut session = Session {
@@ -82,12 +80,10 @@ pub(super) async fn run<I: Inbound, O: Outbound>(
         files: Files::new(metrics, now),
         paths: Paths::default(),
         regulator: Regulator::new(gate, now),
-        front: SftpFront::default(),
+        front,
         has_more: false,
     };
-    let end = session
-        .serve(&mut inbound, &mut happened, &mut writer)
-        .await;
+    let end = session.serve(&mut happened, &mut writer).await;
     session.give_up(&mut happened);
     session.shell.sum_up_failures();
     drop(session);
@@ -98,16 +94,15 @@ pub(super) async fn run<I: Inbound, O: Outbound>(
     }
 }
 
-impl Session {
-    async fn serve<I: Inbound, O: Outbound>(
+impl<F: Front> Session<F> {
+    async fn serve(
         &mut self,
-        inbound: &mut I,
         happened: &mut mpsc::UnboundedReceiver<Event>,
-        writer: &mut JoinSet<Result<O, Gone>>,
+        writer: &mut JoinSet<()>,
     ) -> End {
         let drain = self.shell.environment.drain.clone();
         let revoked = self.shell.user.revoked().clone();
-        let gone = inbound.gone();
+        let gone = self.front.gone();
         let clock = Arc::clone(&self.shell.environment.clock);
         let expiry = expiry(clock, self.shell.user.config().expires_at);
         tokio::pin!(expiry);
@@ -131,7 +126,7 @@ impl Session {
                 Some(event) = happened.recv() => Turn::Happened(event),
                 () = out.drained() => Turn::Drained,
                 () = std::future::ready(()), if hears && self.has_more => Turn::Nothing,
-                bytes = inbound.next(), if open && hears && !self.has_more => Turn::Came(bytes),
+                more = self.front.more(), if open && hears && !self.has_more => Turn::Came(more),
                 () = until(deadline) => Turn::Time,
                 // Its end would come with its bytes, which wait.
                 () = gone.cancelled(), if !hears => return End::Gone,
@@ -154,11 +149,10 @@ impl Session {
                     }
                 }
                 Turn::Drained => self.files.answer_more(&mut self.shell),
-                Turn::Came(Some(bytes)) => {
-                    self.front.push(bytes);
-                    self.has_more = true;
+                Turn::Came(more) => {
+                    self.has_more = more;
+                    open = more;
                 }
-                Turn::Came(None) => open = false,
                 Turn::Time => self.time(),
                 Turn::Nothing => {}
             }

@@ -5,9 +5,11 @@ mod actor;
 mod answers;
 mod commit;
 mod copied;
+mod door;
 mod events;
 mod expiry;
 mod files;
+mod front;
 mod known;
 mod list;
 mod listing;
@@ -24,7 +26,6 @@ mod reading;
 mod rename;
 mod requests;
 mod seats;
-mod sftp_front;
 mod shell;
 mod status;
 mod work;
@@ -43,6 +44,10 @@ use crate::metrics::Metrics;
 use crate::reaper::Reaper;
 use crate::storage::Nonces;
 
+pub use self::door::{Door, Said, open};
+use self::front::SftpFront;
+use self::out::Out;
+use self::seats::Seat;
 pub use self::seats::Seats;
 
 /// What the client sends, as it arrives.
@@ -95,26 +100,37 @@ pub async fn serve<I: Inbound, O: Outbound>(
     inbound: I,
     mut outbound: O,
 ) {
-    let config = Arc::clone(user.config());
-    let clock = &*Arc::clone(&environment.clock);
-    if expiry::is_over(&config, environment.clock.wall()) {
-        if let Some(unlogged) = shell::due(&environment.seats.failures(&config), clock) {
-            tracing::warn!(target: "portcullis::audit", unlogged, "session refused: the identity provider's answer has expired");
+    let seat = match admit(&environment, &user) {
+        Ok(seat) => seat,
+        Err(sentence) => {
+            let sentence = Bytes::from_static(sentence.as_bytes());
+            // Whether it is heard or not, the session is over.
+            outbound.send_stderr(sentence).await.unwrap_or_default();
+            return;
         }
-        let sentence = Bytes::from_static(b"the login is over its time: log in again\n");
-        outbound.send_stderr(sentence).await.unwrap_or_default();
-        return;
-    }
-    let Some(seat) = environment.seats.take(&config, environment.clock.now()) else {
-        if let Some(unlogged) = shell::due(&environment.seats.failures(&config), clock) {
-            tracing::warn!(target: "portcullis::audit", max = config.limits.sessions, unlogged, "session refused: the user has as many as allowed");
-        }
-        let sentence = Bytes::from_static(b"too many sessions: close another one first\n");
-        // Whether it is heard or not, the session is over.
-        outbound.send_stderr(sentence).await.unwrap_or_default();
-        return;
     };
     tracing::debug!(channel, "sftp session begins");
-    actor::run(environment, user, seat, gate, inbound, outbound).await;
+    let out = Arc::new(Out::new(seat.memory().account.clone()));
+    let writing = out::write(Arc::clone(&out), outbound);
+    let front = SftpFront::new(inbound);
+    actor::run(environment, user, seat, gate, front, out, writing).await;
     tracing::debug!(channel, "sftp session ended");
+}
+
+/// Gives a user a place for one more session, or says why there is none.
+fn admit(environment: &Environment, user: &AuthenticatedUser) -> Result<Seat, &'static str> {
+    let (config, clock) = (user.config(), &*environment.clock);
+    let failures = environment.seats.failures(config);
+    if expiry::is_over(config, clock.wall()) {
+        if let Some(unlogged) = shell::due(&failures, clock) {
+            tracing::warn!(target: "portcullis::audit", unlogged, "session refused: the identity provider's answer has expired");
+        }
+        return Err("the login is over its time: log in again\n");
+    }
+    environment.seats.take(config, clock.now()).ok_or_else(|| {
+        if let Some(unlogged) = shell::due(&failures, clock) {
+            tracing::warn!(target: "portcullis::audit", max = config.limits.sessions, unlogged, "session refused: the user has as many as allowed");
+        }
+        "too many sessions: close another one first\n"
+    })
 }

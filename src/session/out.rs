@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
+use super::door::Said;
 use super::{Gone, Outbound};
 use crate::budget::{Charge, Share};
 use crate::limits;
@@ -22,6 +23,8 @@ use crate::sftp::{Replies, Reply, RequestId};
 /// Shared by the session and its writer.
 #[derive(Debug)]
 pub(crate) struct Out {
+    /// Who hears typed replies instead of bytes.
+    hearer: Option<mpsc::UnboundedSender<Said>>,
     queue: Mutex<Queue>,
     stderr: Mutex<Vec<Bytes>>,
     /// Bytes that the channel took, ever.
@@ -62,6 +65,7 @@ struct Chunk {
 impl Out {
     pub(crate) fn new(account: Share) -> Self {
         Self {
+            hearer: None,
             queue: Mutex::new(Queue {
                 pieces: VecDeque::new(),
                 tail: Replies::default(),
@@ -78,8 +82,19 @@ impl Out {
         }
     }
 
+    /// Begins with somebody who hears what is said as it is.
+    pub(crate) fn typed(account: Share, hearer: mpsc::UnboundedSender<Said>) -> Self {
+        Self {
+            hearer: Some(hearer),
+            ..Self::new(account)
+        }
+    }
+
     /// Encodes one reply.
     pub(crate) fn reply(&self, id: RequestId, reply: &Reply) {
+        if let Some(hearer) = &self.hearer {
+            return tell(hearer, Said::Reply(id, reply.clone()));
+        }
         let mut queue = self.queue();
         queue.encode(reply.bytes_max(), |tail| tail.reply(id, reply));
         drop(queue);
@@ -88,6 +103,9 @@ impl Out {
 
     /// Takes file data, each slice with the memory that it came with.
     pub(crate) fn data(&self, id: RequestId, length: u32, slices: Vec<Bytes>) {
+        if let Some(hearer) = &self.hearer {
+            return tell(hearer, Said::Data(id, slices));
+        }
         let mut queue = self.queue();
         queue.encode(DATA_HEAD_BYTES, |tail| tail.data_head(id, length));
         for slice in slices {
@@ -99,6 +117,9 @@ impl Out {
 
     /// Takes file data that has no memory of its own.
     pub(crate) fn data_without_memory(&self, id: RequestId, bytes: Bytes) {
+        if let Some(hearer) = &self.hearer {
+            return tell(hearer, Said::Data(id, Vec::from([bytes])));
+        }
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let mut queue = self.queue();
         queue.encode(DATA_HEAD_BYTES, |tail| tail.data_head(id, length));
@@ -114,6 +135,9 @@ impl Out {
 
     /// Sends a sentence for people.
     pub(crate) fn stderr(&self, text: String) {
+        if let Some(hearer) = &self.hearer {
+            return tell(hearer, Said::Sentence(text));
+        }
         self.stderr
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -165,6 +189,13 @@ impl Out {
     /// Waits until the client took something.
     pub(crate) async fn drained(&self) {
         self.drained.notified().await;
+    }
+
+    /// Waits until the session says no more.
+    pub(crate) async fn is_finished(&self) {
+        while !self.finished.load(Ordering::Acquire) {
+            self.filled.notified().await;
+        }
     }
 
     /// Lets the writer end after what is queued.
@@ -337,8 +368,18 @@ impl Queue {
     }
 }
 
+/// Whoever hears no more has had what it wanted.
+fn tell(hearer: &mpsc::UnboundedSender<Said>, said: Said) {
+    hearer.send(said).unwrap_or_default();
+}
+
 /// Sends what gathers, until the session is finished or the channel is gone.
-pub(crate) async fn write<O: Outbound>(out: Arc<Out>, mut outbound: O) -> Result<O, Gone> {
+pub(crate) async fn write<O: Outbound>(out: Arc<Out>, mut outbound: O) {
+    // Whoever is gone is seen by the end of this task.
+    send_all(&out, &mut outbound).await.unwrap_or_default();
+}
+
+async fn send_all<O: Outbound>(out: &Out, outbound: &mut O) -> Result<(), Gone> {
     loop {
         let finished = out.finished.load(Ordering::Acquire);
         let texts = std::mem::take(&mut *out.stderr.lock().unwrap_or_else(PoisonError::into_inner));
@@ -347,7 +388,7 @@ pub(crate) async fn write<O: Outbound>(out: Arc<Out>, mut outbound: O) -> Result
         }
         let Some(Chunk { bytes, own }) = out.next_chunk() else {
             if finished {
-                return Ok(outbound);
+                return Ok(());
             }
             out.filled.notified().await;
             continue;

@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::vfs::VirtualPath;
 
 use super::out::Out;
+use super::shell::Unlogged;
 
 /// Speaks of the progress of one request.
 #[derive(Debug)]
@@ -27,6 +28,15 @@ impl Progress {
             clock,
             said_at,
         }
+    }
+
+    /// Says that the move waits for others of the same user.
+    pub(super) fn waits(&self, unlogged: Unlogged) {
+        let path = &self.path;
+        tracing::info!(%path, unlogged, "a move waits: the user has as many as allowed");
+        self.out.stderr(format!(
+            "moving {path}: waits until another one of your moves has ended\n"
+        ));
     }
 
     /// Notes how far the move of a directory is; most calls say nothing.

@@ -64,7 +64,14 @@ impl Bounds {
 impl Scene<'_> {
     /// Waits until the user's other long moves leave room for one more.
     async fn turn(&self) -> Result<OwnedSemaphorePermit, Refusal> {
-        let turn = self.unless_over(Arc::clone(&self.bounds.turns).acquire_owned());
+        let turns = &self.bounds.turns;
+        if let Ok(turn) = Arc::clone(turns).try_acquire_owned() {
+            return Ok(turn);
+        }
+        if let Some(unlogged) = self.bounds.failures.line_due() {
+            self.progress.waits(unlogged);
+        }
+        let turn = self.unless_over(Arc::clone(turns).acquire_owned());
         // Nobody closes it.
         turn.await?.map_err(|_| Status::FAILURE.into())
     }

@@ -8,9 +8,10 @@ use crate::vfs::{PathError, VirtualPath};
 
 use super::act::{Act, PathRequest};
 use super::actor::Session;
+use super::front::Front;
 use super::status::INVALID_HANDLE;
 
-impl Session {
+impl<F: Front> Session<F> {
     /// Takes one request; every path through here ends in exactly one answer.
     pub(crate) fn request(&mut self, pending: Pending, request: Request) {
         let (shell, files) = (&mut self.shell, &mut self.files);

@@ -94,6 +94,15 @@ impl Session {
         })
     }
 
+    /// Forgets the queues of channels that were closed from here: the peer's answer to that finds
+    /// no channel any more.
+    pub(crate) fn forget_closed_channels(&mut self) {
+        if let Some(encrypted) = &self.common.encrypted {
+            self.channels
+                .retain(|id, _| encrypted.channels.contains_key(id));
+        }
+    }
+
     /// Forgets what the last key exchange was about, once its keys are in use.
     pub(crate) fn forget_offers(&mut self) {
         let encrypted = self.common.encrypted.as_mut();

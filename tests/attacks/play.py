@@ -1,6 +1,7 @@
 """Plays an attack: phases without and with the hostile client, then everything that must hold."""
 
 import dataclasses
+import os
 import statistics
 import time
 import traceback
@@ -54,8 +55,12 @@ class Played:
         return sum(len(phase.record["rounds"]) for phase in chosen)
 
 
-def play(attack, binary, directory, *, long=False, rounds=1, asserting=True):
-    """Plays one attack against a gateway of its own; never raises what it finds wrong."""
+def play(attack, binary, directory, *, long=False, rounds=1, asserting=True, niceness=0):
+    """Plays one attack against a gateway of its own; never raises what it finds wrong.
+
+    With a `niceness` the hostile client has a lower priority than everybody else; so has this
+    process from then on, and what it starts.
+    """
     began, played = time.monotonic(), Played(attack)
     directory.mkdir()
     scene, before = Scene(binary, directory, attack, long=long), None
@@ -64,6 +69,7 @@ def play(attack, binary, directory, *, long=False, rounds=1, asserting=True):
             for _ in range(rounds):
                 played.phases.append(run_phase(scene, None, long))
                 before = before or scene.process.descriptors(ports(scene))
+                os.nice(max(0, niceness - os.nice(0)))
                 played.phases.append(run_phase(scene, attack, long))
             if asserting:
                 collect(played, scene, before)

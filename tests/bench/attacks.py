@@ -2,15 +2,19 @@
 """Measures what an attack costs the others: each one without and with the hostile client, in turn.
 
   cargo build --release --workspace
-  python3 tests/bench/attacks.py [--rounds 3] [--only TEXT]
+  python3 tests/bench/attacks.py [--rounds 3] [--only TEXT] [--lowest]
 
 Plays the attacks of tests/attacks (with its Python packages) and prints a table of medians: login,
 upload, listing and download of twenty honest sessions with the attack, over those without it, and
 the gateway's processor time. Nothing is judged here; what must hold is asserted by
 tests/attacks/run.py.
+
+With --lowest the hostile client has the lowest priority: on a machine of its own it would take no
+processor from the gateway and the honest clients, and here it takes only what they leave.
 """
 
 import argparse
+import multiprocessing
 import pathlib
 import statistics
 import sys
@@ -25,6 +29,7 @@ from scene import PHASES_MAX  # noqa: E402
 
 import every  # noqa: E402,F401 - registers every attack
 
+LOWEST = 19
 STEPS = ("login", "upload", "listing", "download")
 
 
@@ -33,6 +38,7 @@ def main():
     parser.add_argument("--binary", default=REPOSITORY / "target/release/portcullis")
     parser.add_argument("--rounds", type=int, default=3, choices=range(1, PHASES_MAX + 1))
     parser.add_argument("--only", default="", help="attacks whose name holds this text")
+    parser.add_argument("--lowest", action="store_true", help="lowest priority for the attack")
     options = parser.parse_args()
     binary = pathlib.Path(options.binary).resolve()
     head = " | ".join(f"{step} ms, ratio" for step in STEPS)
@@ -42,14 +48,24 @@ def main():
         for number, attack in enumerate(ATTACKS):
             if options.only in attack.name and not attack.long_only:
                 folder = pathlib.Path(directory, str(number))
-                print(row(play(attack, binary, folder, rounds=options.rounds, asserting=False)))
-                sys.stdout.flush()
+                arguments = (number, binary, folder, options.rounds, LOWEST * options.lowest)
+                # In a process of its own: who has a lower priority cannot take it back.
+                with multiprocessing.get_context("fork").Pool(1) as pool:
+                    line, wrong = pool.apply(played_row, arguments)
+                if wrong:
+                    sys.exit(f"{attack.name}: {'; '.join(wrong)}")
+                print(line, flush=True)
+
+
+def played_row(number, binary, folder, rounds, niceness):
+    """Plays an attack; returns its line and what went wrong."""
+    attack = ATTACKS[number]
+    played = play(attack, binary, folder, rounds=rounds, asserting=False, niceness=niceness)
+    return (None if played.wrong else row(played)), played.wrong
 
 
 def row(played):
     """One line of the table."""
-    if played.wrong:
-        sys.exit(f"{played.attack.name}: {'; '.join(played.wrong)}")
     cells = [cell(played, step) for step in STEPS]
     without, under = (
         statistics.median(phase.cpu_seconds / phase.seconds for phase in phases)

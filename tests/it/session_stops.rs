@@ -185,9 +185,10 @@ async fn a_user_has_four_long_moves_at_once_and_the_others_wait() {
         let (theirs, running) = begin_in(user, Limits::default(), |environment| {
             environment.seats = seats.clone();
         });
-        Talk::over(theirs, running).await
+        let stderr = running.stderr.clone();
+        (Talk::over(theirs, running).await, stderr)
     };
-    let (one, other) = (session().await, session().await);
+    let ((one, said), (other, heard)) = (session().await, session().await);
     let gate = Gate::closed();
     for nth in 1..=u32::try_from(MOVES_PER_USER_MAX).unwrap() * 8 {
         failing.spoil(Operation::Copy, nth, Fault::Hold(gate.clone()));
@@ -209,6 +210,11 @@ async fn a_user_has_four_long_moves_at_once_and_the_others_wait() {
         assert_eq!(
             (copies.len(), of.len()),
             (MOVES_PER_USER_MAX * 8, MOVES_PER_USER_MAX)
+        );
+        let said = [said.lock().unwrap().clone(), heard.lock().unwrap().clone()].concat();
+        assert!(
+            said.contains("waits until another one of your moves has ended"),
+            "{said}"
         );
         // A file that is copied at once waits for nobody.
         one.client.rename("/small", "/renamed").await.unwrap();

@@ -1,0 +1,90 @@
+//! The typed door to a session: requests in, replies out, without a protocol around them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::actor;
+use super::front::TypedFront;
+use super::out::Out;
+use super::{Environment, admit};
+use crate::auth::AuthenticatedUser;
+use crate::budget::Gate;
+use crate::sftp::{HandleId, Reply, Request, RequestId, Status};
+
+/// What a session says.
+#[derive(Debug)]
+pub enum Said {
+    Reply(RequestId, Reply),
+    /// File data.
+    Data(RequestId, Vec<Bytes>),
+    /// A sentence for people.
+    Sentence(String),
+}
+
+/// One end of a conversation with a session, which ends when it is dropped.
+#[derive(Debug)]
+pub struct Door {
+    asks: mpsc::Sender<(RequestId, Request)>,
+    said: mpsc::UnboundedReceiver<Said>,
+    next: u32,
+}
+
+/// Begins a session for a user of this process. The future serves it.
+pub fn open(
+    environment: Environment,
+    user: AuthenticatedUser,
+) -> (Door, impl Future<Output = ()> + Send) {
+    let (asks, asked) = mpsc::channel(1);
+    let (says, said) = mpsc::unbounded_channel();
+    let serving = async move {
+        let Ok(seat) = admit(&environment, &user) else {
+            return;
+        };
+        let out = Arc::new(Out::typed(seat.memory().account.clone(), says));
+        let finished = Arc::clone(&out);
+        let writing = async move { finished.is_finished().await };
+        let (gate, front) = (Arc::new(Gate::default()), TypedFront::new(asked));
+        actor::run(environment, user, seat, gate, front, out, writing).await;
+    };
+    let door = Door {
+        asks,
+        said,
+        next: 0,
+    };
+    (door, serving)
+}
+
+impl Door {
+    /// Asks, and waits for the answer.
+    ///
+    /// # Errors
+    /// The status of a refusal; a failure if the session is gone.
+    pub async fn ask(&mut self, request: Request) -> Result<Said, Status> {
+        let id = RequestId(self.next);
+        self.next = self.next.wrapping_add(1);
+        let gone = Status::failure("The session ended");
+        self.asks.send((id, request)).await.map_err(|_| gone)?;
+        loop {
+            match self.said.recv().await.ok_or(gone)? {
+                Said::Sentence(_) => {}
+                Said::Reply(_, Reply::Status(status)) if status != Status::OK => {
+                    return Err(status);
+                }
+                said @ (Said::Reply(..) | Said::Data(..)) => return Ok(said),
+            }
+        }
+    }
+
+    /// Asks for a handle.
+    ///
+    /// # Errors
+    /// The status of a refusal.
+    pub async fn open(&mut self, request: Request) -> Result<HandleId, Status> {
+        match self.ask(request).await? {
+            Said::Reply(_, Reply::Handle(handle)) => Ok(handle),
+            Said::Reply(..) | Said::Data(..) | Said::Sentence(_) => Err(Status::FAILURE),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The fronts of a session: how requests come to it. SFTP packets on a channel are one, requests
+//! that are typed already are the other; a protocol that is served over a session is one more.
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::Inbound;
+use crate::sftp::{DecodeError, FrameError, Frames, Message, Request, RequestId, Status, decode};
+
+/// Where requests come from.
+pub(crate) trait Front: Send {
+    /// Waits for more of the client; `false`: it sends no more.
+    fn more(&mut self) -> impl Future<Output = bool> + Send;
+
+    /// Returns the next request of what came.
+    fn next(&mut self) -> Result<Option<Incoming>, Broken>;
+
+    /// Is cancelled when the client is gone, also while nothing is taken from it.
+    fn gone(&self) -> CancellationToken;
+}
+
+/// One message, understood as far as possible.
+#[derive(Debug)]
+pub(crate) enum Incoming {
+    /// The client greets: VERSION is due.
+    Init,
+    Request(RequestId, Request),
+    /// It cannot be understood, and gets this answer.
+    Refused(RequestId, &'static str, Status),
+}
+
+/// What ends a session, since nothing that follows can be understood.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Broken {
+    #[error("not an SFTP packet: {0}")]
+    Frame(#[from] FrameError),
+    #[error("a request before INIT")]
+    BeforeInit,
+    #[error("a request without a number")]
+    NoId,
+}
+
+/// SFTP packets, in the bytes of a channel.
+#[derive(Debug)]
+pub(crate) struct SftpFront<I> {
+    inbound: I,
+    frames: Frames,
+    greeted: bool,
+}
+
+impl<I: Inbound> SftpFront<I> {
+    pub(crate) fn new(inbound: I) -> Self {
+        Self {
+            inbound,
+            frames: Frames::default(),
+            greeted: false,
+        }
+    }
+}
+
+impl<I: Inbound> Front for SftpFront<I> {
+    async fn more(&mut self) -> bool {
+        let bytes: Option<Bytes> = self.inbound.next().await;
+        let more = bytes.is_some();
+        self.frames.push(bytes.unwrap_or_default());
+        more
+    }
+
+    fn next(&mut self) -> Result<Option<Incoming>, Broken> {
+        let Some(frame) = self.frames.next_frame()? else {
+            return Ok(None);
+        };
+        let incoming = match decode(frame) {
+            Ok(Message::Init { .. }) => {
+                self.greeted = true;
+                Incoming::Init
+            }
+            Ok(Message::Request { .. }) if !self.greeted => return Err(Broken::BeforeInit),
+            Ok(Message::Request { id, request }) => Incoming::Request(id, request),
+            Err(DecodeError::BadRequest { id }) => {
+                Incoming::Refused(id, "unreadable", Status::BAD_MESSAGE)
+            }
+            Err(DecodeError::UnknownType { id, kind }) => {
+                tracing::debug!(kind, "unknown request type");
+                Incoming::Refused(id, "unknown", Status::OP_UNSUPPORTED)
+            }
+            Err(DecodeError::NoId) => return Err(Broken::NoId),
+        };
+        Ok(Some(incoming))
+    }
+
+    fn gone(&self) -> CancellationToken {
+        self.inbound.gone()
+    }
+}
+
+/// Requests that are typed already.
+#[derive(Debug)]
+pub(crate) struct TypedFront {
+    asked: mpsc::Receiver<(RequestId, Request)>,
+    next: Option<(RequestId, Request)>,
+}
+
+impl TypedFront {
+    pub(crate) const fn new(asked: mpsc::Receiver<(RequestId, Request)>) -> Self {
+        Self { asked, next: None }
+    }
+}
+
+impl Front for TypedFront {
+    async fn more(&mut self) -> bool {
+        self.next = self.asked.recv().await;
+        self.next.is_some()
+    }
+
+    fn next(&mut self) -> Result<Option<Incoming>, Broken> {
+        let next = self.next.take();
+        Ok(next.map(|(id, request)| Incoming::Request(id, request)))
+    }
+
+    fn gone(&self) -> CancellationToken {
+        // Whoever asks in this process stays until it has its answers.
+        CancellationToken::new()
+    }
+}
