@@ -331,6 +331,10 @@ pub const REPLY_BYTES_KEPT: usize = 32 * 1024;
 pub const REPLY_BYTES_QUEUED_MAX: usize = 512 * 1024;
 /// The same, from which on the connection's input pauses: more than data and names make.
 pub const REPLY_BYTES_QUEUED_SOFT_MAX: usize = 4 * 1024 * 1024;
+/// An upload whose CLOSE came is finished for so long after its client has gone.
+pub const CLOSE_KEPT_FOR: Duration = Duration::from_secs(60);
+/// So many of them of one user at once.
+pub const CLOSES_KEPT_PER_USER_MAX: usize = 4;
 /// READs of one handle that are worked on at once; more of them wait in line.
 pub const READS_PER_HANDLE_AT_ONCE: usize = 128;
 /// Path requests that are ordered among each other; more of them wait in line.

@@ -91,6 +91,12 @@ impl Line {
     }
 
     #[must_use]
+    pub(super) const fn all_to_begin(&self) -> u64 {
+        self.all.saturating_sub(self.reserve)
+    }
+
+    #[must_use]
+
     pub(super) const fn free(&self) -> u64 {
         self.free
     }

@@ -65,6 +65,12 @@ impl Pool {
         self.state().line.all()
     }
 
+    /// Returns how many of them there are for what begins.
+    #[must_use]
+    pub fn limit_bytes_to_begin(&self) -> u64 {
+        self.state().line.all_to_begin()
+    }
+
     /// Returns how many are free.
     #[must_use]
     pub fn free_bytes(&self) -> u64 {

@@ -162,5 +162,8 @@ pub(crate) struct ForWriting {
     pub(crate) access: Access,
     pub(crate) base: Option<Base>,
     pub(crate) condition: Precondition,
+    /// The same where the client is gone before the commit; `None`: it is not known how OPEN
+    /// found the key.
+    pub(crate) alone: Option<Precondition>,
     pub(crate) nonce: Nonce,
 }

@@ -6,11 +6,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::auth::AuthenticatedUser;
 use crate::budget::Gate;
+use crate::limits;
 use crate::tasks;
 use crate::transfer::write_file::Heard;
 
@@ -36,14 +38,17 @@ pub(crate) struct Session<F> {
     front: F,
     /// Whether packets are left that came and were not looked at.
     has_more: bool,
+    pub(crate) client_gone: bool,
 }
 
 /// Why the loop ended.
 enum End {
     /// The client is done, or the gateway drains.
     Finished,
-    /// The channel is gone, or nobody listens at its other end.
+    /// The client may do nothing any more.
     Gone,
+    /// The channel is gone, or nobody listens at its other end.
+    Vanished,
 }
 
 /// What a turn of the loop is about.
@@ -82,8 +87,12 @@ pub(super) async fn run<F: Front>(
         regulator: Regulator::new(gate, now),
         front,
         has_more: false,
+        client_gone: false,
     };
     let end = session.serve(&mut happened, &mut writer).await;
+    if let End::Vanished = end {
+        session.keep_closes(&mut happened).await;
+    }
     session.give_up(&mut happened);
     session.shell.sum_up_failures();
     drop(session);
@@ -122,14 +131,14 @@ impl<F: Front> Session<F> {
                     return End::Finished;
                 }
                 // The writer ends by itself only when the channel is gone.
-                _ = writer.join_next() => return End::Gone,
+                _ = writer.join_next() => return End::Vanished,
                 Some(event) = happened.recv() => Turn::Happened(event),
                 () = out.drained() => Turn::Drained,
                 () = std::future::ready(()), if hears && self.has_more => Turn::Nothing,
                 more = self.front.more(), if open && hears && !self.has_more => Turn::Came(more),
                 () = until(deadline) => Turn::Time,
                 // Its end would come with its bytes, which wait.
-                () = gone.cancelled(), if !hears => return End::Gone,
+                () = gone.cancelled(), if !hears => return End::Vanished,
                 () = drain.cancelled(), if !drain.is_cancelled() => Turn::Nothing,
             };
             if revoked.is_cancelled() {
@@ -237,6 +246,66 @@ impl<F: Front> Session<F> {
         self.regulator.regulate(shell, files, paths);
     }
 
+    /// Finishes the uploads whose CLOSE came before their client went: as long as the user has
+    /// access, and the gateway does not drain.
+    async fn keep_closes(&mut self, happened: &mut mpsc::UnboundedReceiver<Event>) {
+        if !self.files.is_writing() {
+            return;
+        }
+        self.client_gone = true;
+        self.files.client_gone(&mut self.shell);
+        self.take_rest();
+        let turns = Arc::clone(self.shell.seat.kept());
+        let mut kept = self.files.keep_closes(&mut self.shell, &turns);
+        if kept.is_empty() {
+            return;
+        }
+        tracing::info!(
+            uploads = kept.len(),
+            "client gone after CLOSE: its uploads are finished"
+        );
+        let drain = self.shell.environment.drain.clone();
+        let revoked = self.shell.user.revoked().clone();
+        let clock = Arc::clone(&self.shell.environment.clock);
+        let expiry = expiry(clock, self.shell.user.config().expires_at);
+        let over = tokio::time::sleep(limits::CLOSE_KEPT_FOR);
+        tokio::pin!(expiry, over);
+        while !kept.is_empty() {
+            let event = tokio::select! {
+                biased;
+                () = revoked.cancelled() => return,
+                () = drain.cancelled() => return,
+                () = &mut expiry => return,
+                () = &mut over => return,
+                Some(event) = happened.recv() => event,
+            };
+            // Nothing else goes on: nobody waits for it.
+            if let Event::Write { handle, heard } = event {
+                self.files.hear_write(&mut self.shell, handle, *heard);
+                kept.retain(|(handle, _)| self.files.is_open(*handle));
+            }
+        }
+    }
+
+    /// Takes what the client had sent before it went, as far as it is there and has memory.
+    fn take_rest(&mut self) {
+        for _ in 0..REST_TURNS_MAX {
+            if self.take().is_err() {
+                return;
+            }
+            self.regulate();
+            if !self.regulator.hears() {
+                return;
+            }
+            if !self.has_more {
+                match self.front.more().now_or_never() {
+                    Some(true) => self.has_more = true,
+                    Some(false) | None => return,
+                }
+            }
+        }
+    }
+
     /// Ends what the client left open: nothing of it becomes visible.
     fn give_up(&mut self, happened: &mut mpsc::UnboundedReceiver<Event>) {
         happened.close();
@@ -259,5 +328,7 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
+/// As much as a window holds, in the smallest pieces that are worth it.
+const REST_TURNS_MAX: usize = 10_000;
 const EVENTS_PER_TURN_MAX: usize = 64;
 const REQUESTS_PER_TURN_MAX: usize = 64;

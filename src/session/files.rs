@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::budget::Charge;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
 use crate::clock::unix_seconds;
 use crate::metrics::Metrics;
 use crate::sftp::{Attributes, HandleId, Payload, Pending, Reply, Status};
@@ -410,6 +412,49 @@ impl Files {
                 reading.hear(shell, &file.place, ReadHeard::Moving);
             }
         }
+    }
+
+    /// Keeps the CLOSEs that came, where the client is gone: as many as the user may have. Returns
+    /// how many there are.
+    pub(crate) fn keep_closes(
+        &mut self,
+        shell: &mut Shell,
+        turns: &Arc<Semaphore>,
+    ) -> Vec<(HandleId, OwnedSemaphorePermit)> {
+        let mut kept = Vec::new();
+        for id in self.ids() {
+            let Some(Handle::File(file)) = self.open.get(&id) else {
+                continue;
+            };
+            let may = file
+                .writing
+                .as_ref()
+                .is_some_and(|w| w.file().may_end_alone());
+            match Arc::clone(turns).try_acquire_owned() {
+                Ok(turn) if may => kept.push((id, turn)),
+                Ok(_) | Err(_) => {
+                    self.hear_write(shell, id, Heard::SessionOver);
+                }
+            }
+        }
+        kept
+    }
+
+    /// Tells the files that are written that their client is gone.
+    pub(crate) fn client_gone(&mut self, shell: &mut Shell) {
+        for id in self.ids() {
+            self.hear_write(shell, id, Heard::ClientGone);
+        }
+    }
+
+    /// Says whether a handle still stands for something.
+    pub(crate) fn is_open(&self, id: HandleId) -> bool {
+        self.open.contains_key(&id)
+    }
+
+    /// Says whether any file is being written.
+    pub(crate) fn is_writing(&self) -> bool {
+        self.files().any(|file| file.writing.is_some())
     }
 
     /// Ends what the client left open: nothing of it becomes visible.

@@ -11,7 +11,15 @@ pub(crate) struct Known {
     /// A file may be put there without looking again.
     directories: BTreeSet<VirtualPath>,
     /// Paths under which STAT found no directory a moment ago: most clients look before they put.
-    looked: VecDeque<(VirtualPath, Instant)>,
+    looked: VecDeque<Looked>,
+}
+
+/// What STAT found under a path that is no directory.
+#[derive(Debug)]
+struct Looked {
+    path: VirtualPath,
+    asked: Instant,
+    nothing: bool,
 }
 
 impl Known {
@@ -33,26 +41,38 @@ impl Known {
         self.directories.retain(elsewhere);
     }
 
-    /// Notes that a STAT found no directory.
-    pub(crate) fn no_directory(&mut self, path: VirtualPath, asked: Instant) {
+    /// Notes that a STAT found a file, or `nothing`.
+    pub(crate) fn no_directory(&mut self, path: VirtualPath, asked: Instant, nothing: bool) {
         if self.looked.len() >= LOOKED_MAX {
             self.looked.pop_front();
         }
-        self.looked.push_back((path, asked));
+        self.looked.push_back(Looked {
+            path,
+            asked,
+            nothing,
+        });
     }
 
     /// Says whether a STAT found no directory there just now. A directory that came since stays
     /// reachable beside the file: S3 allows both.
     pub(crate) fn is_no_directory(&self, path: &VirtualPath, now: Instant) -> bool {
-        let fresh = |asked: Instant| now.saturating_duration_since(asked) < LOOKED_FOR;
-        self.looked
-            .iter()
-            .any(|(looked, asked)| looked == path && fresh(*asked))
+        self.looked_at(path, now).is_some()
+    }
+
+    /// Says whether a STAT found nothing there just now.
+    pub(crate) fn is_nothing(&self, path: &VirtualPath, now: Instant) -> bool {
+        self.looked_at(path, now).is_some_and(|one| one.nothing)
+    }
+
+    fn looked_at(&self, path: &VirtualPath, now: Instant) -> Option<&Looked> {
+        let fresh = |one: &Looked| now.saturating_duration_since(one.asked) < LOOKED_FOR;
+        let mut newest = self.looked.iter().rev();
+        newest.find(|one| one.path == *path && fresh(one))
     }
 
     /// Forgets what was seen where a name changed.
     pub(crate) fn changed(&mut self, name: &VirtualPath) {
-        self.looked.retain(|(path, _)| !name.is_related(path));
+        self.looked.retain(|one| !name.is_related(&one.path));
     }
 }
 

@@ -215,6 +215,7 @@ impl Paths {
             uploading: files.uploads_in(&request.path),
             parent_known: parent.is_some_and(|parent| self.known.is_directory(&parent)),
             no_directory: self.known.is_no_directory(&request.path, shell.now()),
+            nothing: self.known.is_nothing(&request.path, shell.now()),
             progress: Progress::new(request.path.clone(), out, clock),
         };
         let uploaded_here =
@@ -259,13 +260,13 @@ impl Paths {
                 self.note_change(shell, files, &request, &reply);
                 let file = matches!(&reply, Reply::Attrs(attrs) if !attrs.names_directory());
                 if file {
-                    self.note_look(&request);
+                    self.note_look(&request, false);
                 }
                 shell.answers.reply(request.pending, &reply);
             }
             Answer::Refused(refusal) => {
                 if refusal.status == Status::NO_SUCH_FILE {
-                    self.note_look(&request);
+                    self.note_look(&request, true);
                 }
                 if let Act::Rename { .. } = request.act {
                     files.stayed(shell, &request.path);
@@ -351,10 +352,11 @@ impl Paths {
         }
     }
 
-    fn note_look(&mut self, request: &PathRequest) {
+    fn note_look(&mut self, request: &PathRequest, nothing: bool) {
         if matches!(request.act, Act::Stat) {
             let asked = request.pending.asked();
-            self.known.no_directory(request.path.clone(), asked);
+            self.known
+                .no_directory(request.path.clone(), asked, nothing);
         }
     }
 

@@ -15,6 +15,14 @@ impl<F: Front> Session<F> {
     /// Takes one request; every path through here ends in exactly one answer.
     pub(crate) fn request(&mut self, pending: Pending, request: Request) {
         let (shell, files) = (&mut self.shell, &mut self.files);
+        // Of a client that is gone only what completes an upload is of use.
+        let completes = matches!(
+            request,
+            Request::Write { .. } | Request::FSetStat { .. } | Request::Close { .. }
+        );
+        if self.client_gone && !completes {
+            return shell.answers.status(pending, Status::FAILURE);
+        }
         match request {
             Request::Read {
                 handle,

@@ -8,7 +8,9 @@ use tokio::sync::Semaphore;
 
 use crate::budget::{Budget, UserMemory};
 use crate::idp::{UserConfig, UserLimits, folded};
-use crate::limits::{LOG_FAILURES_PER_USER_MAX, LOG_INTERVAL, MOVES_PER_USER_MAX};
+use crate::limits::{
+    CLOSES_KEPT_PER_USER_MAX, LOG_FAILURES_PER_USER_MAX, LOG_INTERVAL, MOVES_PER_USER_MAX,
+};
 use crate::seldom::Seldom;
 use crate::transfer::Pace;
 
@@ -34,6 +36,8 @@ struct Taken {
     memory: UserMemory,
     /// For long moves, which may outlive the sessions.
     moves: Arc<Semaphore>,
+    /// For uploads whose client is gone.
+    kept: Arc<Semaphore>,
 }
 
 /// How fast a user's bytes go, each way.
@@ -52,6 +56,8 @@ pub(crate) struct Seat {
     failures: Arc<Seldom>,
     memory: UserMemory,
     moves: Arc<Semaphore>,
+    /// For uploads whose client is gone.
+    kept: Arc<Semaphore>,
 }
 
 impl Seats {
@@ -92,6 +98,7 @@ impl Seats {
             failures: Arc::clone(&taken.failures),
             memory: taken.memory.clone(),
             moves: Arc::clone(&taken.moves),
+            kept: Arc::clone(&taken.kept),
         })
     }
 
@@ -118,6 +125,7 @@ impl Taken {
             failures: Arc::new(Seldom::up_to(LOG_FAILURES_PER_USER_MAX)),
             memory: budget.user(),
             moves: Arc::new(Semaphore::new(MOVES_PER_USER_MAX)),
+            kept: Arc::new(Semaphore::new(CLOSES_KEPT_PER_USER_MAX)),
         }
     }
 
@@ -154,6 +162,11 @@ impl Seat {
     /// Returns what bounds the lines about what fails for this user.
     pub(crate) const fn failures(&self) -> &Arc<Seldom> {
         &self.failures
+    }
+
+    /// Returns the turns of the user's uploads whose client is gone.
+    pub(crate) const fn kept(&self) -> &Arc<Semaphore> {
+        &self.kept
     }
 
     /// Returns the turns of the user's long moves.

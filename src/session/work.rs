@@ -35,6 +35,8 @@ pub(super) struct Work {
     pub(super) parent_known: bool,
     /// It was seen just now that no directory has the name.
     pub(super) no_directory: bool,
+    /// It was seen just now that nothing has the name.
+    pub(super) nothing: bool,
     pub(super) progress: Progress,
 }
 
@@ -269,6 +271,7 @@ impl Work {
             mode,
             access,
             base,
+            alone: self.alone(&condition),
             condition,
             nonce: self.nonces.next()?,
         });
@@ -306,6 +309,19 @@ impl Work {
             return names::find_file(&*self.store, location).await;
         }
         names::find(&*self.store, location).await
+    }
+
+    /// Returns on what a commit depends whose client is gone: that the key is as it was found.
+    fn alone(&self, condition: &Precondition) -> Option<Precondition> {
+        let kept = self.store.capabilities();
+        if !kept.conditional_put || !kept.conditional_complete {
+            return None;
+        }
+        match condition {
+            Precondition::IfMatch(_) | Precondition::IfNoneMatch => Some(condition.clone()),
+            // Nothing was there a moment ago.
+            Precondition::None => self.nothing.then_some(Precondition::IfNoneMatch),
+        }
     }
 
     fn condition(&self, mode: OpenMode, base: Option<&ETag>) -> Precondition {

@@ -56,6 +56,7 @@ impl Writing {
             mode: found.mode,
             base: found.base,
             condition: found.condition,
+            alone: found.alone,
             file_bytes_max: shell.user.config().limits.file_bytes,
             parts_in_flight_max: limits.parts_in_flight_per_upload_max,
             rate_min: RateMin {

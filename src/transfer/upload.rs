@@ -92,8 +92,14 @@ impl Wish {
         if self.has == 0 && self.enough <= first {
             self.modest()
         } else {
-            (self.whole.saturating_sub(self.has), Purpose::Finish)
+            self.rest()
         }
+    }
+
+    /// Returns all that the part will ever need.
+    #[must_use]
+    pub const fn rest(&self) -> (u64, Purpose) {
+        (self.whole.saturating_sub(self.has), Purpose::Finish)
     }
 }
 

@@ -1,8 +1,11 @@
 //! Files while they are written: sizes that are set, bytes that are read back, names that change,
 //! uploads that fail. What cannot be kept is refused; nothing is left behind.
 
+use std::sync::Arc;
+
 use portcullis::limits::Limits;
 use portcullis::storage::failing::{Fault, Gate};
+use portcullis::storage::memory::MemoryStore;
 use portcullis::storage::{Operation, StorageErrorKind};
 use portcullis::vfs::{Access, EntryType, HomeDirectory, Mapping, VirtualPath};
 use russh_sftp::protocol::{FileAttributes, OpenFlags, StatusCode};
@@ -425,4 +428,44 @@ async fn files_that_keep_memory_from_each_other_do_not_wait_for_ever() {
     tokio::task::yield_now().await;
     assert_eq!(raw.running.budget.uploads().waiting(), 0);
     assert_eq!(store.object(&at("a")), None);
+}
+
+/// Sends the last bytes, CLOSE and goodbye at once, while nothing of the store moves.
+async fn vanish(looks_first: bool, content: &[u8]) -> Arc<MemoryStore> {
+    let (failing, store) = failing();
+    let mut raw = Raw::start(failing.clone()).await;
+    let gate = Gate::closed();
+    failing.spoil(Operation::Part, 1, Fault::Hold(gate.clone()));
+    if looks_first {
+        let there = raw.ask(named(raw::STAT, 1, "/f")).await;
+        assert_eq!(there.status(), raw::NO_SUCH_FILE);
+    }
+    let handle = raw.open("/f", CREATING).await;
+    let mut packets = Vec::new();
+    for (id, piece) in (10..).zip(content.chunks(128 * 1024)) {
+        packets.extend(raw::write(
+            id,
+            &handle,
+            u64::from(id - 10) * 128 * 1024,
+            piece,
+        ));
+    }
+    packets.extend(on_handle(raw::CLOSE, 2, &handle));
+    raw.send(&packets).await;
+    let Raw { pipe, running } = raw;
+    drop(pipe);
+    gate.open();
+    running.end().await.drain().await;
+    store
+}
+
+#[tokio::test]
+async fn a_close_that_came_is_kept_though_its_client_has_gone() {
+    let content = pattern(9 * MIB);
+    let store = vanish(true, &content).await;
+    assert!(store.object(&at("f")).is_some_and(|found| found == content));
+    // Where it is not known what the file replaces nothing is written.
+    let store = vanish(false, &content).await;
+    assert_eq!(store.object(&at("f")), None);
+    assert_eq!(store.unfinished_uploads(), []);
 }

@@ -6,7 +6,7 @@ use super::parked::{Parked, Writer};
 use super::{Effect, Failure, GAP, Multipart, Phase, WriteFile, length_of, status_of};
 use crate::limits;
 use crate::sftp::{Payload, Status};
-use crate::storage::{ByteRange, Checksum, ETag, PartNumber, Precondition, UploadId};
+use crate::storage::{ByteRange, Checksum, ETag, PartNumber, UploadId};
 
 /// Bytes that the client left as they were, on their way.
 #[derive(Debug)]
@@ -83,16 +83,15 @@ impl WriteFile {
         }
     }
 
-    /// Says whether a CLOSE can be kept though nobody listens any more: every byte has its slot,
-    /// and what the commit depends on is known.
+    /// Says whether a CLOSE can be kept though nobody listens any more: every byte up to its end
+    /// has its slot.
     #[must_use]
     pub fn may_end_alone(&self) -> bool {
-        let asked = matches!(self.phase, Phase::CloseAsked | Phase::Closing);
         let complete = self.parked.is_empty()
             && self.fill.is_none()
             && matches!(self.finish(), Ok(Finish::Commit { .. }));
-        let known = self.opening.condition != Precondition::None;
-        asked && complete && known && self.will_appear()
+        let known = self.opening.alone.is_some();
+        self.phase == Phase::Closing && complete && known && self.will_appear()
     }
 
     fn is_under_way(&self) -> bool {
@@ -262,6 +261,14 @@ impl WriteFile {
 
     /// Sends what is left, and then the commit; `false`: it waits.
     fn commit(&mut self, size: u64) -> bool {
+        if self.client_gone {
+            let Some(condition) = self.opening.alone.clone() else {
+                // Somebody else may have put another file there.
+                self.fail(Status::FAILURE, "its client was gone before its commit");
+                return true;
+            };
+            self.opening.condition = condition;
+        }
         let upload = match &self.multipart {
             Multipart::Creating => return false,
             // One part alone needs no multipart upload, even if it is full.

@@ -45,6 +45,7 @@ pub struct WriteFile {
     /// Nothing of it will become visible.
     failed: Option<Status>,
     unlinked: bool,
+    client_gone: bool,
     multipart: Multipart,
     parts: BTreeMap<PartNumber, (CompletedPart, Option<Checksum>)>,
     in_flight: BTreeSet<PartNumber>,
@@ -91,6 +92,7 @@ impl WriteFile {
             closing: None,
             failed: None,
             unlinked: false,
+            client_gone: false,
             multipart: Multipart::None,
             parts: BTreeMap::new(),
             in_flight: BTreeSet::new(),
@@ -128,6 +130,7 @@ impl WriteFile {
             }
             Heard::Close(pending) => self.close(pending),
             Heard::Unlinked => self.unlinked = true,
+            Heard::ClientGone => self.client_gone = true,
             Heard::SessionOver => self.session_over(),
             Heard::Memory(number, charge) => {
                 // One that is not wanted any more gives its memory back here.
@@ -428,9 +431,14 @@ impl WriteFile {
                 self.bytes.add_memory(wish.number, charge);
                 continue;
             }
-            let (bytes, purpose) = wish.patient();
-            let most = self.opening.share.pool().limit_bytes();
-            if self.bytes.filling_bytes().saturating_add(bytes) > most {
+            let pool = self.opening.share.pool();
+            let held = self.bytes.filling_bytes();
+            let (mut bytes, mut purpose) = wish.patient();
+            if held.saturating_add(bytes) > pool.limit_bytes_to_begin() {
+                // The file itself has what leaves nothing to begin with.
+                (bytes, purpose) = wish.rest();
+            }
+            if held.saturating_add(bytes) > pool.limit_bytes() {
                 // The file itself has what it waits for.
                 let status = status_of(&UploadError::TooScattered);
                 self.fail(status, "its begun parts leave no memory for another one");

@@ -72,6 +72,7 @@ impl World {
                 size: length_of(bytes.len()),
             }),
             condition: Precondition::None,
+            alone: base.is_none().then_some(Precondition::IfNoneMatch),
             file_bytes_max: Some(40 * 1024 * 1024),
             parts_in_flight_max: 2,
             rate_min: RateMin {
@@ -383,6 +384,25 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         }
         steps
     })
+}
+
+#[test]
+fn a_close_that_came_is_kept_where_it_is_known_what_it_replaces() {
+    for known in [true, false] {
+        let base = (!known).then(|| pattern(10, 1));
+        let mut world = World::new(base, 64 << 20);
+        world.write(0, &pattern(at(PART) + 100, 2));
+        world.close();
+        assert_eq!(world.file.may_end_alone(), known);
+        world.hear(Heard::ClientGone);
+        world.settle();
+        assert_eq!(world.visible.is_some(), known);
+        assert!(world.uploads.is_empty() && world.is_over);
+    }
+    let mut world = World::new(None, 64 << 20);
+    world.write(0, b"abc");
+    world.hear(Heard::ClientGone);
+    assert!(!world.file.may_end_alone());
 }
 
 proptest! {

@@ -19,6 +19,9 @@ pub struct Opening {
     pub base: Option<Base>,
     /// On what the commit depends.
     pub condition: Precondition,
+    /// On what it depends when the client is gone: that the key is as OPEN found it. `None`: that
+    /// is not known, or the store keeps no conditions.
+    pub alone: Option<Precondition>,
     /// As much as the user may store in one file.
     pub file_bytes_max: Option<u64>,
     /// Parts on their way at once.
@@ -54,6 +57,8 @@ pub enum Heard {
     CloseAsked,
     /// CLOSE has its turn among the requests on the same name.
     Close(Pending),
+    /// The client is gone: only a CLOSE that came is still of use.
+    ClientGone,
     /// Removed under its own name while it was written: CLOSE keeps nothing.
     Unlinked,
     /// Nobody listens any more.
