@@ -96,7 +96,6 @@ impl Line {
     }
 
     #[must_use]
-
     pub(super) const fn free(&self) -> u64 {
         self.free
     }
