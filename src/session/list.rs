@@ -377,10 +377,11 @@ pub(crate) const fn uploading_bytes(length: usize) -> usize {
     length.saturating_mul(2).saturating_add(NAME_BYTES)
 }
 
-/// Returns what names take that a page of them has at most.
+/// Returns what a page of names takes at most while it comes: as the store sends it, and read.
 pub(crate) fn page_bytes_max(names: u16) -> u64 {
     let each = limits::KEY_BYTES_MAX.saturating_add(NAME_BYTES);
-    u64::from(names).saturating_mul(u64::try_from(each).unwrap_or(u64::MAX))
+    let each = u64::try_from(each.saturating_mul(2)).unwrap_or(u64::MAX);
+    u64::from(names).saturating_mul(each)
 }
 
 /// Fetches one page.

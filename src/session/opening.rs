@@ -1,5 +1,6 @@
 //! OPEN of a file that is read.
 
+use crate::budget::{Charge, Share};
 use crate::limits;
 use crate::sftp::Status;
 use crate::storage::{
@@ -10,16 +11,18 @@ use super::names::is_directory;
 use super::plan::Folder;
 use super::status::{CHANGED, IS_DIRECTORY, Refusal};
 
-/// What OPEN found: the object's metadata, and its first bytes on their way.
+/// What OPEN found: the object's metadata, and its first bytes on their way with their memory.
 #[derive(Debug)]
 pub(crate) struct OpenedObject {
     pub(crate) meta: ObjectMeta,
-    pub(crate) body: Option<ObjectBody>,
+    pub(crate) opening: Option<(Charge, ObjectBody)>,
 }
 
-/// Opens an object for reading: one GET answers OPEN and pins the version.
+/// Opens an object for reading: one GET answers OPEN and pins the version; without memory for its
+/// bytes it is a HEAD.
 pub(crate) async fn open_object(
     store: &dyn ObjectStore,
+    read_ahead: &Share,
     location: &Location,
     may_be_directory: bool,
 ) -> Result<OpenedObject, Refusal> {
@@ -31,16 +34,28 @@ pub(crate) async fn open_object(
         range: Some(opening),
         etag: None,
     };
-    match store.get(location, get).await {
-        Ok(body) => Ok(OpenedObject {
-            meta: body.meta.clone(),
-            body: Some(body),
-        }),
+    let found = match read_ahead.try_take(limits::OPENING_GET_BYTES) {
+        Some(charge) => store
+            .get(location, get)
+            .await
+            .map(|body| (body.meta.clone(), Some((charge, body)))),
+        None => store.head(location).await.map(|meta| (meta, None)),
+    };
+    match found {
+        Ok((meta, mut opening)) => {
+            if let Some((charge, _)) = &mut opening {
+                charge.shrink_to(meta.size);
+            }
+            Ok(OpenedObject { meta, opening })
+        }
         // An empty object has no first byte.
         Err(error) if error.kind == StorageErrorKind::RangeNotSatisfiable => {
             let meta = store.head(location).await?;
             if meta.size == 0 {
-                Ok(OpenedObject { meta, body: None })
+                Ok(OpenedObject {
+                    meta,
+                    opening: None,
+                })
             } else {
                 Err(CHANGED.into())
             }

@@ -206,7 +206,7 @@ impl Paths {
         let clock = Arc::clone(&shell.environment.clock);
         let work = Work {
             store: shell.store(),
-            account: shell.seat.memory().account.clone(),
+            memory: shell.seat.memory().clone(),
             reaper: shell.environment.reaper.clone(),
             nonces: shell.environment.nonces,
             metrics: Arc::clone(&shell.environment.metrics),

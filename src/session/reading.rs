@@ -37,7 +37,7 @@ impl Reading {
     /// Takes an object that was opened, and goes on with the GET that opened it.
     pub(crate) fn new(shell: &mut Shell, place: &Place, opened: OpenedObject) -> Self {
         let now = shell.now();
-        let OpenedObject { meta, body } = opened;
+        let OpenedObject { meta, opening } = opened;
         let window_max = shell.environment.limits.read_ahead_per_handle_bytes_max;
         let damaged = of_storage(StorageErrorKind::ChecksumMismatch);
         let file = ReadFile::new(meta.size, meta.checksum, window_max, damaged, now);
@@ -47,11 +47,8 @@ impl Reading {
             fetches: HashMap::new(),
             opened: now,
         };
-        // Without memory they are let go, and come again when a READ asks for them.
-        let bytes = reading.file.opening_bytes();
-        if let Some(body) = body
-            && let Some(charge) = shell.seat.memory().read_ahead.try_take(bytes)
-        {
+        if let Some((charge, body)) = opening {
+            let bytes = reading.file.opening_bytes();
             let fetch = reading.file.begin_opening(charge);
             let range = ByteRange {
                 start: 0,

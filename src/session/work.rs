@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::budget::{Charge, Share};
+use crate::budget::{Charge, UserMemory};
 use crate::idp::UserConfig;
 use crate::limits;
 use crate::metrics::Metrics;
@@ -25,8 +25,8 @@ use super::status::{EXISTS, IS_DIRECTORY, Refusal};
 /// What one path request sees while it runs.
 pub(super) struct Work {
     pub(super) store: SharedStore,
-    /// Of bytes, for what it finds.
-    pub(super) account: Share,
+    /// For what it finds.
+    pub(super) memory: UserMemory,
     pub(super) reaper: Reaper,
     pub(super) nonces: Nonces,
     pub(super) metrics: Arc<Metrics>,
@@ -109,7 +109,9 @@ impl Work {
                     let bytes = name.len().saturating_add(list::NAME_BYTES);
                     u64::try_from(bytes).unwrap_or(u64::MAX)
                 });
-                let charge = self.memory(bytes.fold(0, u64::saturating_add)).await;
+                let charge = self
+                    .wait_for_memory(bytes.fold(0, u64::saturating_add))
+                    .await;
                 let children = self.virtual_children(&path).await?;
                 let listing = Box::new(Listing::of_virtual(path, children, charge));
                 return Ok(Answer::Directory { listing });
@@ -146,10 +148,13 @@ impl Work {
         let bytes = bytes.fold(0, usize::saturating_add);
         let mut charge = None;
         if bytes > 0 {
-            charge = Some(self.memory(u64::try_from(bytes).unwrap_or(u64::MAX)).await);
+            charge = Some(
+                self.wait_for_memory(u64::try_from(bytes).unwrap_or(u64::MAX))
+                    .await,
+            );
         }
         let first = limits::LIST_FIRST_PAGE_MAX;
-        let more = self.account.try_take(list::page_bytes_max(first));
+        let more = self.memory.account.try_take(list::page_bytes_max(first));
         let max = if more.is_some() { first } else { 1 };
         let query = list::page_query(&folder, None, max);
         let page = list::fetch_page(&*self.store, &folder, &query).await?;
@@ -172,9 +177,9 @@ impl Work {
     }
 
     /// Waits for memory; of more than a part of all there is, for that part.
-    async fn memory(&self, bytes: u64) -> Charge {
-        let most = self.account.pool().limit_bytes() / 8;
-        self.account.take(bytes.min(most)).await
+    async fn wait_for_memory(&self, bytes: u64) -> Charge {
+        let most = self.memory.account.pool().limit_bytes() / 8;
+        self.memory.account.take(bytes.min(most)).await
     }
 
     async fn virtual_children(
@@ -203,7 +208,13 @@ impl Work {
     async fn open_for_reading(&self, target: Target) -> Result<Answer, Refusal> {
         let may_be_directory = target.may_be_directory();
         let (location, access) = file_target(target)?;
-        let object = open_object(&*self.store, &location, may_be_directory).await?;
+        let object = open_object(
+            &*self.store,
+            &self.memory.read_ahead,
+            &location,
+            may_be_directory,
+        )
+        .await?;
         Ok(Answer::Opened {
             object: Some(Box::new((object, access))),
             writing: None,
@@ -244,7 +255,13 @@ impl Work {
         }
         let object = match &base {
             Some(_) if mode.read => Some(Box::new((
-                open_object(&*self.store, &location, may_be_directory).await?,
+                open_object(
+                    &*self.store,
+                    &self.memory.read_ahead,
+                    &location,
+                    may_be_directory,
+                )
+                .await?,
                 access,
             ))),
             Some(_) | None => None,

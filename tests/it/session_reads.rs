@@ -36,7 +36,7 @@ async fn a_reader_that_pauses_gives_its_memory_to_others() {
     plant(&store, "f", &content).await;
     let limits = Limits {
         download_memory_bytes_max: MIB as u64,
-        slot_idle_timeout: Duration::from_millis(10),
+        slot_idle_timeout: Duration::from_millis(500),
         ..Limits::default()
     };
     let mut raw = Raw::with(store, whole_bucket(), limits).await;

@@ -1,0 +1,351 @@
+//! What clients can make a session hold that ask and do not listen: the gateway is a process of its
+//! own, whose resident memory is read while they do, and S3 another one's.
+//!
+//! `cargo test --release --test session_memory -- --nocapture` prints what was measured.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::print_stdout,
+    reason = "a test that also prints what it measured"
+)]
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use bytes::Bytes;
+use embedded_s3::EmbeddedS3;
+use portcullis::cli::bundled_webhook::BundledWebhook;
+use portcullis::secret::Secret;
+use russh::keys::PrivateKey;
+use russh::keys::ssh_key::LineEnding;
+use russh::keys::ssh_key::private::{Ed25519Keypair, KeypairData};
+use serde_json::json;
+use tokio::time::{sleep, timeout};
+
+#[expect(dead_code, reason = "the integration tests use all of it")]
+#[path = "it/ssh/raw.rs"]
+mod raw;
+
+use raw::{RawClient, string};
+
+const USER: &str = "alice";
+const PASSWORD: &str = "correct horse";
+const MIB: usize = 1024 * 1024;
+const READ_AHEAD: usize = 32 * MIB;
+const ACCOUNT: usize = 8 * MIB;
+/// What the process may take beside both: ten sessions have 640 calls to S3 under way, each on a
+/// connection with its buffers.
+const CONSTANT: usize = 48 * MIB;
+
+const OPEN: u8 = 3;
+const READ: u8 = 5;
+const OPENDIR: u8 = 11;
+const READDIR: u8 = 12;
+
+async fn within<T>(waiting: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(60), waiting)
+        .await
+        .expect("took too long")
+}
+
+/// Encodes one SFTP request.
+fn request(kind: u8, id: u32, body: &[u8]) -> Vec<u8> {
+    string([&[kind][..], &id.to_be_bytes(), body].concat())
+}
+
+fn open(id: u32, path: &str) -> Vec<u8> {
+    let body = [&string(path)[..], &[0, 0, 0, 1], &[0, 0, 0, 0]].concat();
+    request(OPEN, id, &body)
+}
+
+fn read(id: u32, handle: u32, offset: u64, length: u32) -> Vec<u8> {
+    let handle = string(format!("{handle:08x}"));
+    let body = [&handle[..], &offset.to_be_bytes(), &length.to_be_bytes()].concat();
+    request(READ, id, &body)
+}
+
+/// A client with one SFTP session that sends and does not listen, until it wants to.
+struct Deaf {
+    client: RawClient,
+    channels: Vec<[u8; 4]>,
+}
+
+impl Deaf {
+    async fn login(gateway: &Gateway, sessions: usize) -> Self {
+        let mut client = RawClient::user(gateway.address).await;
+        let mut channels = Vec::new();
+        for _ in 0..sessions {
+            let (channel, _) = client.open_sftp().await;
+            client.send_data(channel, [0, 0, 0, 5, 1, 0, 0, 0, 3]).await;
+            assert_eq!(client.receive().await.unwrap()[0], raw::CHANNEL_DATA);
+            channels.push(channel);
+        }
+        Self { client, channels }
+    }
+
+    /// Sends requests on each channel, in packets of a moderate size.
+    async fn send(&mut self, requests: &[u8]) {
+        for channel in self.channels.clone() {
+            for packet in requests.chunks(16 * 1024) {
+                self.client.send_data(channel, packet).await;
+            }
+        }
+    }
+
+    /// Listens until one packet has come that says so much of file data, and returns that.
+    async fn first_data(&mut self, length: usize) -> Vec<u8> {
+        let mut streams: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+        loop {
+            let packet = within(self.client.receive()).await.unwrap();
+            if packet[0] != raw::CHANNEL_DATA {
+                continue;
+            }
+            let stream = streams.entry(packet[1..5].to_vec()).or_default();
+            stream.extend_from_slice(&packet[9..]);
+            let mut rest = &stream[..];
+            while rest.len() >= 4 {
+                let size = u32::from_be_bytes(rest[..4].try_into().unwrap());
+                let Some(one) = rest.get(4..4 + usize::try_from(size).unwrap()) else {
+                    break;
+                };
+                if one[0] == 103 {
+                    assert_eq!(one.len(), 9 + length);
+                    return one[9..].to_vec();
+                }
+                rest = &rest[4 + one.len()..];
+            }
+        }
+    }
+}
+
+fn pattern(bytes: usize) -> Vec<u8> {
+    (0..=250).cycle().take(bytes).collect()
+}
+
+/// Fifty clients ask for 16 MiB each: 957 MiB when data that nobody took stayed.
+#[tokio::test]
+async fn clients_that_ask_for_a_file_and_do_not_listen_hold_next_to_nothing() {
+    const CLIENTS: usize = 50;
+    let gateway = Gateway::start().await;
+    let content = pattern(16 * MIB);
+    gateway
+        .s3
+        .put("bucket", "home/f", Bytes::from(content.clone()));
+    let before = gateway.warm().await;
+    let mut requests = open(0, "/f");
+    let length = 255 * 1024;
+    let mut deaf = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut one = Deaf::login(&gateway, 1).await;
+        one.send(&requests).await;
+        deaf.push(one);
+    }
+    sleep(Duration::from_secs(1)).await;
+    requests.clear();
+    for number in 0..65 {
+        let offset = u64::from(number) * u64::from(length);
+        requests.extend(read(number, 0, offset, length));
+    }
+    for one in &mut deaf {
+        one.send(&requests).await;
+    }
+    let most = gateway.most_resident(Duration::from_secs(5)).await - before;
+    println!("{CLIENTS} × 16 MiB: {} KiB each", most / CLIENTS / 1024);
+    assert!(most <= READ_AHEAD + ACCOUNT + CLIENTS * MIB, "{most}");
+    let got = deaf[7].first_data(usize::try_from(length).unwrap()).await;
+    assert!(got == content[..got.len()]);
+}
+
+/// 2,560 directories of one connection: 2,487 MiB when OPENDIR kept a page of names.
+#[tokio::test]
+async fn directories_that_nobody_reads_hold_next_to_nothing() {
+    let gateway = Gateway::start().await;
+    for number in 0..1_200 {
+        let key = format!("home/d/{number:0>900}");
+        gateway.s3.put("bucket", &key, Bytes::new());
+    }
+    let before = gateway.warm().await;
+    let mut requests = Vec::new();
+    for id in 0..256 {
+        requests.extend(request(OPENDIR, id, &string("/d")));
+    }
+    let mut deaf = Deaf::login(&gateway, 10).await;
+    deaf.send(&requests).await;
+    let opened = gateway.most_resident_until("ListObjectsV2", 2_560).await - before;
+    requests.clear();
+    for id in 0..256 {
+        let handle = string(format!("{id:08x}"));
+        requests.extend(request(READDIR, id, &handle));
+    }
+    deaf.send(&requests).await;
+    let most = gateway.most_resident(Duration::from_secs(6)).await - before;
+    println!(
+        "2,560 directories: {} KiB, then {} KiB",
+        opened / 1024,
+        most / 1024
+    );
+    assert!(opened.max(most) <= ACCOUNT + CONSTANT, "{most}");
+}
+
+/// 2,500 files of one connection: 1,394 MiB when each could fetch half a MiB without memory.
+#[tokio::test]
+async fn files_whose_bytes_nobody_takes_hold_next_to_nothing() {
+    let gateway = Gateway::start().await;
+    let content = pattern(4 * MIB);
+    gateway
+        .s3
+        .put("bucket", "home/f", Bytes::from(content.clone()));
+    let before = gateway.warm().await;
+    let mut requests = Vec::new();
+    for id in 0..250 {
+        requests.extend(open(id, "/f"));
+    }
+    let mut deaf = Deaf::login(&gateway, 10).await;
+    deaf.send(&requests).await;
+    // Those without memory for their first bytes only ask what there is.
+    gateway.most_resident_until("HeadObject", 2_300).await;
+    sleep(Duration::from_secs(2)).await;
+    requests.clear();
+    for handle in 0..250 {
+        requests.extend(read(handle * 2, handle, 0, 255 * 1024));
+        requests.extend(read(handle * 2 + 1, handle, 2 << 20, 255 * 1024));
+    }
+    deaf.send(&requests).await;
+    let most = gateway.most_resident(Duration::from_secs(6)).await - before;
+    println!("2,500 files: {} KiB", most / 1024);
+    assert!(most <= READ_AHEAD + ACCOUNT + CONSTANT, "{most}");
+    let got = deaf.first_data(255 * 1024).await;
+    assert!(got == content[..got.len()]);
+}
+
+/// The gateway's process and the S3 behind it, ended with this value.
+struct Gateway {
+    process: Child,
+    address: SocketAddr,
+    state: tempfile::TempDir,
+    s3: EmbeddedS3,
+    _webhook: BundledWebhook,
+}
+
+impl Gateway {
+    async fn start() -> Self {
+        let webhook = BundledWebhook::start(
+            USER,
+            Secret::new(PASSWORD.to_owned()),
+            json!({"mappings": [{"entry": "/", "target": "/bucket/home"}]}),
+        );
+        let webhook = webhook.await.unwrap();
+        let settings = embedded_s3::Settings {
+            buckets: vec!["bucket".to_owned()],
+            log_requests: true,
+            ..embedded_s3::Settings::default()
+        };
+        let s3 = EmbeddedS3::start(settings).await.unwrap();
+        let state = tempfile::tempdir().unwrap();
+        let host_key = state.path().join("host_key");
+        let seed = KeypairData::Ed25519(Ed25519Keypair::from_seed(&[9; 32]));
+        let key = PrivateKey::new(seed, "host").unwrap();
+        std::fs::write(&host_key, key.to_openssh(LineEnding::LF).unwrap()).unwrap();
+        let own = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&host_key, own).unwrap();
+        let log_path = state.path().join("log");
+        let log = std::fs::File::create(&log_path).unwrap();
+        let mut process = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+            .arg("serve")
+            .env("PORTCULLIS_LISTEN", "127.0.0.1:0")
+            .env("PORTCULLIS_HOST_KEY_FILES", &host_key)
+            .env("PORTCULLIS_IDENTITY_URL", webhook.url())
+            .env("PORTCULLIS_ADMIN_LISTEN", "off")
+            .env("PORTCULLIS_STORAGE_ENDPOINT", s3.endpoint())
+            .env("PORTCULLIS_STORAGE_ACCESS_KEY_ID", s3.access_key())
+            .env("PORTCULLIS_STORAGE_SECRET_ACCESS_KEY", s3.secret_key())
+            .env(
+                "PORTCULLIS_LIMITS_DOWNLOAD_MEMORY_BYTES_MAX",
+                READ_AHEAD.to_string(),
+            )
+            .env(
+                "PORTCULLIS_LIMITS_SESSION_MEMORY_BYTES_MAX",
+                ACCOUNT.to_string(),
+            )
+            .stdout(Stdio::null())
+            .stderr(Stdio::from(log))
+            .spawn()
+            .unwrap();
+        let address = loop {
+            if let Some(address) = listening(&std::fs::read_to_string(&log_path).unwrap()) {
+                break address;
+            }
+            let ended = process.try_wait().unwrap();
+            let log = std::fs::read_to_string(&log_path).unwrap();
+            assert!(ended.is_none(), "the gateway did not start: {log}");
+            sleep(Duration::from_millis(20)).await;
+        };
+        Self {
+            process,
+            address,
+            state,
+            s3,
+            _webhook: webhook,
+        }
+    }
+
+    /// Brings up what stays for all, and returns what the process has then.
+    async fn warm(&self) -> usize {
+        let mut one = Deaf::login(self, 1).await;
+        one.send(&request(OPENDIR, 1, &string("/"))).await;
+        sleep(Duration::from_secs(1)).await;
+        self.resident()
+    }
+
+    /// Returns the most that the process has within some time.
+    async fn most_resident(&self, time: Duration) -> usize {
+        let mut most = 0;
+        for _ in 0..100 {
+            most = most.max(self.resident());
+            sleep(time / 100).await;
+        }
+        most
+    }
+
+    /// Returns the most that the process has until S3 had so many calls.
+    async fn most_resident_until(&self, operation: &str, calls: usize) -> usize {
+        let mut most = 0;
+        let all = async {
+            while self.s3.count(operation) < calls {
+                most = most.max(self.resident());
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        within(all).await;
+        most
+    }
+
+    fn resident(&self) -> usize {
+        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.process.id())).unwrap();
+        let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
+        pages * 4096
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.state.path().join("log")).unwrap();
+            println!("{}", &log[log.len().saturating_sub(3_000)..]);
+        }
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+/// Finds the address in the gateway's log.
+fn listening(log: &str) -> Option<SocketAddr> {
+    let line = log.lines().find(|line| line.contains("\"listening\""))?;
+    let line: serde_json::Value = serde_json::from_str(line).ok()?;
+    line["address"].as_str()?.parse().ok()
+}
