@@ -16,8 +16,8 @@ use crate::limits;
 use crate::tasks;
 use crate::transfer::write_file::Heard;
 
-use super::Environment;
 use super::answers::Answers;
+use super::environment::Environment;
 use super::events::{Event, Events};
 use super::expiry::expiry;
 use super::files::Files;

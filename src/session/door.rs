@@ -2,26 +2,16 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::actor;
+use super::admission::admit;
+use super::environment::Environment;
 use super::front::TypedFront;
-use super::out::Out;
-use super::{Environment, admit};
+use super::out::{Out, Said};
 use crate::auth::AuthenticatedUser;
 use crate::budget::Gate;
 use crate::sftp::{HandleId, Reply, Request, RequestId, Status};
-
-/// What a session says.
-#[derive(Debug)]
-pub enum Said {
-    Reply(RequestId, Reply),
-    /// File data.
-    Data(RequestId, Vec<Bytes>),
-    /// A sentence for people.
-    Sentence(String),
-}
 
 /// One end of a conversation with a session, which ends when it is dropped.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::Inbound;
+use super::channel::Inbound;
 use crate::sftp::{DecodeError, FrameError, Frames, Message, Request, RequestId, Status, decode};
 
 /// Where requests come from.

@@ -18,10 +18,10 @@ use crate::storage::{
 
 use super::commit::{self, Copying};
 use super::copied::{Copied, Row};
-use super::names::exclusive;
+use super::names::{copy_exclusive, exclusive};
 use super::plan::Folder;
 use super::progress::Step;
-use super::rename::{Scene, copy_exclusive};
+use super::scene::Scene;
 use super::status::{CHANGED, Refusal};
 
 /// Moves everything below a directory, its marker included.

@@ -245,6 +245,14 @@ pub(crate) fn exclusive(store: &dyn ObjectStore) -> Precondition {
     }
 }
 
+pub(super) fn copy_exclusive(store: &dyn ObjectStore) -> Precondition {
+    if store.capabilities().conditional_copy {
+        exclusive(store)
+    } else {
+        Precondition::None
+    }
+}
+
 fn query(folder: &Folder, max: u16) -> ListQuery {
     ListQuery {
         prefix: folder.prefix.clone(),

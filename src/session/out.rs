@@ -14,11 +14,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{Notify, mpsc};
 
-use super::door::Said;
-use super::{Gone, Outbound};
+use super::channel::{Gone, Outbound};
 use crate::budget::{Charge, Share};
 use crate::limits;
 use crate::sftp::{Replies, Reply, RequestId};
+
+/// What a session says.
+#[derive(Debug)]
+pub enum Said {
+    Reply(RequestId, Reply),
+    /// File data.
+    Data(RequestId, Vec<Bytes>),
+    /// A sentence for people.
+    Sentence(String),
+}
 
 /// Shared by the session and its writer.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use super::known::Known;
 use super::order::{PathOrder, Ticket};
 use super::plan::{Target, file_attributes};
 use super::progress::Progress;
-use super::rename::Bounds;
+use super::scene::Bounds;
 use super::shell::Shell;
 use super::status::{EXISTS, NOT_EMPTY, TOO_MANY_HANDLES};
 use super::work::Work;

@@ -1,100 +1,17 @@
 //! Rename: S3 cannot, so it is copy, then delete, both on condition that the source is unchanged.
 
-use std::sync::Arc;
-
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-use crate::budget::Share;
 use crate::limits;
-use crate::metrics::{Metrics, MoveEnd};
-use crate::reaper::Reaper;
 use crate::sftp::Status;
 use crate::storage::{
-    Location, NewObject, Nonces, ObjectMeta, ObjectStore, Precondition, SharedStore, StorageError,
-    StorageErrorKind, Stored,
+    Location, NewObject, ObjectMeta, Precondition, StorageError, StorageErrorKind, Stored,
 };
 
 use super::commit::{self, Copying};
-use super::events::Events;
-use super::expiry::Stop;
 use super::moving::move_directory;
-use super::names::{Found, exclusive, find, find_file_first, require_parent};
+use super::names::{Found, copy_exclusive, find, find_file_first, require_parent};
 use super::plan::Target;
-use super::progress::Progress;
-use super::shell::{Failures, Shell};
+use super::scene::Scene;
 use super::status::{CHANGED, EXISTS, IS_DIRECTORY, Refusal, VIRTUAL};
-
-/// What a move works with.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Scene<'a> {
-    pub(crate) store: &'a SharedStore,
-    /// Ends what a copy in parts leaves behind.
-    pub(crate) reaper: &'a Reaper,
-    pub(crate) nonces: Nonces,
-    pub(crate) metrics: &'a Metrics,
-    pub(crate) bounds: &'a Bounds,
-    pub(crate) progress: &'a Progress,
-}
-
-/// What a user's moves have to keep to.
-#[derive(Debug)]
-pub(crate) struct Bounds {
-    /// The user's share of the account of bytes.
-    pub(super) memory: Share,
-    turns: Arc<Semaphore>,
-    pub(super) stop: Stop,
-    /// End with the session, for what has not begun by then.
-    events: Events,
-    /// Bound the lines about what fails.
-    pub(super) failures: Failures,
-}
-
-impl Bounds {
-    pub(super) fn of(shell: &Shell) -> Self {
-        Self {
-            memory: shell.seat.memory().account.clone(),
-            turns: Arc::clone(shell.seat.moves()),
-            stop: Stop::new(shell.user.clone(), Arc::clone(&shell.environment.clock)),
-            events: shell.events.clone(),
-            failures: shell.failures(),
-        }
-    }
-}
-
-impl Scene<'_> {
-    /// Waits until the user's other long moves leave room for one more.
-    async fn turn(&self) -> Result<OwnedSemaphorePermit, Refusal> {
-        let turns = &self.bounds.turns;
-        if let Ok(turn) = Arc::clone(turns).try_acquire_owned() {
-            return Ok(turn);
-        }
-        if let Some(unlogged) = self.bounds.failures.line_due() {
-            self.progress.waits(unlogged);
-        }
-        let turn = self.unless_over(Arc::clone(turns).acquire_owned());
-        // Nobody closes it.
-        turn.await?.map_err(|_| Status::FAILURE.into())
-    }
-
-    fn move_ended(&self, done: bool) {
-        self.metrics
-            .move_ended(match (done, self.bounds.stop.check()) {
-                (true, _) => MoveEnd::Done,
-                (false, Ok(())) => MoveEnd::Failed,
-                (false, Err(_)) => MoveEnd::Stopped,
-            });
-    }
-
-    /// Waits for what a move cannot begin without, as long as somebody waits for the move.
-    pub(super) async fn unless_over<T>(&self, wait: impl Future<Output = T>) -> Result<T, Refusal> {
-        tokio::select! {
-            biased;
-            refusal = self.bounds.stop.over() => Err(refusal),
-            () = self.bounds.events.ended() => Err(Status::failure("The session ended").into()),
-            value = wait => Ok(value),
-        }
-    }
-}
 
 /// Moves a file or a directory. `replace` is `posix-rename@openssh.com`: an existing file at the
 /// target gives way.
@@ -207,12 +124,4 @@ async fn copy(
         stop: &scene.bounds.stop,
     };
     commit::copy(scene.store, scene.reaper, copying).await
-}
-
-pub(super) fn copy_exclusive(store: &dyn ObjectStore) -> Precondition {
-    if store.capabilities().conditional_copy {
-        exclusive(store)
-    } else {
-        Precondition::None
-    }
 }

@@ -16,8 +16,8 @@ use crate::storage::SharedStore;
 use crate::tasks;
 use crate::vfs::VirtualPath;
 
-use super::Environment;
 use super::answers::Answers;
+use super::environment::Environment;
 use super::events::Events;
 use super::seats::Seat;
 

@@ -18,7 +18,8 @@ use super::names::{self, Found};
 use super::opening::open_object;
 use super::plan::{Folder, Need, Parent, Target, plan};
 use super::progress::Progress;
-use super::rename::{self, Bounds, Scene};
+use super::rename;
+use super::scene::{Bounds, Scene};
 use super::status::{EXISTS, IS_DIRECTORY, Refusal};
 
 /// What one path request sees while it runs.

@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::io;
 use std::sync::Arc;
 
 use russh::server::{
@@ -16,9 +15,10 @@ use russh::{Channel, ChannelId, ChannelOpenFailure, Disconnect, MethodKind, Pty}
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
+use super::error::ConnectionError;
+use super::gatehouse::Gatehouse;
 use super::hello;
-use super::listener::Gatehouse;
-use super::login;
+use super::login::{self, Login};
 use super::state::{ConnectionState, EndReason};
 use super::subsystem::{self, Credit, STDERR, WaitingChannel};
 use crate::auth::ConnectionAuth;
@@ -30,15 +30,10 @@ const SFTP_ONLY: &str = "This server only speaks SFTP.\r\n";
 
 /// Answers for one connection.
 pub(super) struct Callbacks {
-    pub(super) gatehouse: Arc<Gatehouse>,
-    pub(super) state: Arc<ConnectionState>,
-    pub(super) auth: ConnectionAuth,
-    pub(super) span: Span,
-    /// The key is proven: only the password is left to try.
-    pub(super) password_due: bool,
-    /// How a password last came. The other way is not offered any more: a client would send the
-    /// same wrong password by both.
-    pub(super) carrier: Option<MethodKind>,
+    gatehouse: Arc<Gatehouse>,
+    state: Arc<ConnectionState>,
+    span: Span,
+    login: Login,
     channels: HashMap<ChannelId, SessionChannel>,
 }
 
@@ -50,44 +45,6 @@ struct SessionChannel {
     waiting: Option<WaitingChannel>,
 }
 
-/// Ends the library's loop.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ConnectionError {
-    #[error(transparent)]
-    Ssh(#[from] russh::Error),
-    #[error("the connection was cut")]
-    Cut,
-}
-
-impl ConnectionError {
-    /// Says whether the client simply went away.
-    pub(super) fn is_hang_up(&self) -> bool {
-        match self {
-            Self::Ssh(russh::Error::IO(error)) => matches!(
-                error.kind(),
-                io::ErrorKind::UnexpectedEof
-                    | io::ErrorKind::ConnectionReset
-                    | io::ErrorKind::ConnectionAborted
-                    | io::ErrorKind::BrokenPipe
-            ),
-            Self::Ssh(error) => matches!(error, russh::Error::Disconnect | russh::Error::HUP),
-            Self::Cut => true,
-        }
-    }
-
-    /// Names what the library ended the connection for, where we have a word for it.
-    pub(super) fn end_reason(&self) -> Option<EndReason> {
-        match self {
-            // The kernel gave up, having waited as long as we would for the client to take output.
-            Self::Ssh(russh::Error::IO(error)) if error.kind() == io::ErrorKind::TimedOut => {
-                Some(EndReason::StalledOutput)
-            }
-            Self::Ssh(russh::Error::RekeyBeforeLogin) => Some(EndReason::RekeyBeforeLogin),
-            Self::Ssh(_) | Self::Cut => None,
-        }
-    }
-}
-
 impl Callbacks {
     pub(super) fn new(
         gatehouse: Arc<Gatehouse>,
@@ -96,12 +53,15 @@ impl Callbacks {
         span: Span,
     ) -> Self {
         Self {
+            login: Login::new(
+                Arc::clone(&gatehouse),
+                Arc::clone(&state),
+                auth,
+                span.clone(),
+            ),
             gatehouse,
             state,
-            auth,
             span,
-            password_due: false,
-            carrier: None,
             channels: HashMap::new(),
         }
     }
@@ -211,11 +171,12 @@ impl Handler for Callbacks {
     }
 
     async fn auth_none(&mut self, _user: &str) -> Result<Auth, Self::Error> {
-        Ok(self.refusal())
+        Ok(self.login.refusal())
     }
 
     async fn auth_password(&mut self, user: &str, password: &str) -> Result<Auth, Self::Error> {
-        self.password_came(MethodKind::Password, user, password)
+        self.login
+            .password_came(MethodKind::Password, user, password)
             .await
     }
 
@@ -226,18 +187,19 @@ impl Handler for Callbacks {
         _submethods: &str,
         response: Option<Response<'a>>,
     ) -> Result<Auth, Self::Error> {
-        let passwords_go = self.password_due || self.auth.methods().password_first();
+        let passwords_go = self.login.passwords_go();
         let Some(mut answers) = response.filter(|_| passwords_go) else {
             return Ok(if passwords_go {
                 login::password_prompt()
             } else {
-                self.refusal()
+                self.login.refusal()
             });
         };
         // What is no text is no password: it is refused like one, and counts like one.
         let password = answers.next().unwrap_or_default();
         let password = std::str::from_utf8(&password).unwrap_or_default();
-        self.password_came(MethodKind::KeyboardInteractive, user, password)
+        self.login
+            .password_came(MethodKind::KeyboardInteractive, user, password)
             .await
     }
 
@@ -247,12 +209,9 @@ impl Handler for Callbacks {
         offer: PublicKeyOffer<'_>,
     ) -> Result<Auth, Self::Error> {
         let Some(key) = login::offered(offer.public_key, offer.algorithm) else {
-            return Ok(self.refusal());
+            return Ok(self.login.refusal());
         };
-        // Boxed: the library's loop, which lives as long as the connection, stays small.
-        let verdict = Box::pin(self.auth.key_offered(user, &key));
-        let outcome = Self::judged(&self.state, &self.span, verdict).await?;
-        Ok(self.answer(outcome))
+        self.login.key_offered(user, &key).await
     }
 
     async fn auth_publickey(
@@ -261,11 +220,9 @@ impl Handler for Callbacks {
         key: VerifiedPublicKey<'_>,
     ) -> Result<Auth, Self::Error> {
         let Some(key) = login::offered(key.public_key, key.algorithm) else {
-            return Ok(self.refusal());
+            return Ok(self.login.refusal());
         };
-        let verdict = Box::pin(self.auth.key_proved(user, &key));
-        let outcome = Self::judged(&self.state, &self.span, verdict).await?;
-        Ok(self.answer(outcome))
+        self.login.key_proved(user, &key).await
     }
 
     async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), Self::Error> {

@@ -15,11 +15,12 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{Instrument as _, Span, field};
 
-use super::callbacks::{Callbacks, ConnectionError};
+use super::callbacks::Callbacks;
 use super::caps::Admitted;
+use super::error::ConnectionError;
+use super::gatehouse::{Gatehouse, Often};
 use super::greeting::{self, Greeting};
 use super::hello::CipherOffer;
-use super::listener::{Gatehouse, Often};
 use super::places::Source;
 use super::proxy::{Named, ProxyProtocol, Version};
 use super::state::{ConnectionState, Due, EndReason, LINGER, due};

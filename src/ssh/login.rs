@@ -1,6 +1,7 @@
 //! What a client is told about its attempts to log in.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use russh::keys::{Algorithm, PublicKey};
 use russh::server::Auth;
@@ -8,13 +9,48 @@ use russh::{MethodKind, MethodSet};
 use tracing::{Instrument as _, Span};
 
 use super::algorithms::{method_set, password_alone};
-use super::callbacks::{Callbacks, ConnectionError};
+use super::error::ConnectionError;
+use super::gatehouse::Gatehouse;
 use super::state::{ConnectionState, EndReason};
-use crate::auth::{AuthenticatedUser, OfferedKey, Outcome, password_fault};
+use crate::auth::{AuthenticatedUser, ConnectionAuth, OfferedKey, Outcome, password_fault};
 use crate::limits;
 use crate::secret::Secret;
 
-impl Callbacks {
+/// The attempts of one connection.
+pub(super) struct Login {
+    gatehouse: Arc<Gatehouse>,
+    state: Arc<ConnectionState>,
+    auth: ConnectionAuth,
+    span: Span,
+    /// The key is proven: only the password is left to try.
+    password_due: bool,
+    /// How a password last came. The other way is not offered any more: a client would send the
+    /// same wrong password by both.
+    carrier: Option<MethodKind>,
+}
+
+impl Login {
+    pub(super) const fn new(
+        gatehouse: Arc<Gatehouse>,
+        state: Arc<ConnectionState>,
+        auth: ConnectionAuth,
+        span: Span,
+    ) -> Self {
+        Self {
+            gatehouse,
+            state,
+            auth,
+            span,
+            password_due: false,
+            carrier: None,
+        }
+    }
+
+    /// Says whether a client that asks for a prompt gets one.
+    pub(super) fn passwords_go(&self) -> bool {
+        self.password_due || self.auth.methods().password_first()
+    }
+
     /// Refuses in a way that lets the client go on.
     pub(super) fn refusal(&self) -> Auth {
         let mut methods = if self.password_due {
@@ -30,7 +66,7 @@ impl Callbacks {
         refuse(methods, false)
     }
 
-    pub(super) fn answer(&mut self, outcome: Outcome) -> Auth {
+    fn answer(&mut self, outcome: Outcome) -> Auth {
         match outcome {
             Outcome::Accepted(user) => self.enter(user),
             Outcome::Offered => Auth::Accept,
@@ -85,8 +121,29 @@ impl Callbacks {
         Ok(self.answer(outcome))
     }
 
+    pub(super) async fn key_offered(
+        &mut self,
+        user: &str,
+        key: &OfferedKey,
+    ) -> Result<Auth, ConnectionError> {
+        // Boxed: the library's loop, which lives as long as the connection, stays small.
+        let verdict = Box::pin(self.auth.key_offered(user, key));
+        let outcome = Self::judged(&self.state, &self.span, verdict).await?;
+        Ok(self.answer(outcome))
+    }
+
+    pub(super) async fn key_proved(
+        &mut self,
+        user: &str,
+        key: &OfferedKey,
+    ) -> Result<Auth, ConnectionError> {
+        let verdict = Box::pin(self.auth.key_proved(user, key));
+        let outcome = Self::judged(&self.state, &self.span, verdict).await?;
+        Ok(self.answer(outcome))
+    }
+
     /// Waits for a verdict no longer than the connection lives.
-    pub(super) async fn judged(
+    async fn judged(
         state: &ConnectionState,
         span: &Span,
         verdict: impl Future<Output = Outcome>,

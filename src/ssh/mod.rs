@@ -14,8 +14,9 @@
 
 pub use self::algorithms::Transport;
 pub use self::caps::Tally;
+pub use self::gatehouse::{Gatehouse, GatehouseParts};
 pub use self::host_keys::{HostKey, HostKeyError, HostKeys};
-pub use self::listener::{Gatehouse, GatehouseParts, Listener};
+pub use self::listener::Listener;
 pub use self::proxy::ProxyProtocol;
 pub use self::subsystem::{ChannelInbound, ChannelOutbound, ServeChannel};
 
@@ -24,6 +25,8 @@ mod callbacks;
 mod caps;
 mod connection;
 mod ended;
+mod error;
+mod gatehouse;
 mod greeting;
 mod hello;
 mod host_keys;

@@ -52,7 +52,10 @@ pub(crate) fn broken_imports(
     complaints
 }
 
-fn reachable(graph: &BTreeMap<String, BTreeSet<String>>, start: &str) -> BTreeSet<String> {
+pub(crate) fn reachable(
+    graph: &BTreeMap<String, BTreeSet<String>>,
+    start: &str,
+) -> BTreeSet<String> {
     let mut seen = BTreeSet::new();
     let mut next = vec![start.to_owned()];
     while let Some(module) = next.pop() {
@@ -301,7 +304,7 @@ pub(crate) fn foreign_words(texts: &[Text]) -> Vec<String> {
     found.collect()
 }
 
-fn without_tests(text: &str) -> String {
+pub(crate) fn without_tests(text: &str) -> String {
     let code = text.split("#[cfg(test)]\nmod tests {").next();
     without_comments(code.unwrap_or_default())
 }
@@ -315,13 +318,16 @@ fn without_comments(text: &str) -> String {
 }
 
 /// Returns what stands before and after each place where the needle is.
-fn occurrences<'a>(text: &'a str, needle: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+pub(crate) fn occurrences<'a>(
+    text: &'a str,
+    needle: &'a str,
+) -> impl Iterator<Item = (&'a str, &'a str)> {
     text.match_indices(needle).map(move |(at, _)| {
         let (before, rest) = text.split_at(at);
         (before, rest.strip_prefix(needle).unwrap_or_default())
     })
 }
 
-fn is_of_name(c: char) -> bool {
+pub(crate) fn is_of_name(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }

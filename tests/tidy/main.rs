@@ -3,11 +3,13 @@
 
 mod checks;
 mod samples;
+mod shape;
 
 use checks::{
     broken_imports, commits_abroad, crates_abroad, dead_links, empty_names, foreign_words,
     impurities, resolve, too_long, unproved_promises,
 };
+use shape::{circles, spread_types};
 
 /// A text and its path in the repository.
 type Text = (String, String);
@@ -41,6 +43,96 @@ const LEVELS: &[&[&str]] = &[
 
 /// Imports that break the law for a reason; one that is no longer there is a complaint too.
 const IMPORT_EXCEPTIONS: &[(&str, &str)] = &[];
+
+/// Where no file imports itself through others.
+const NO_CIRCLES: &[&str] = &["src/session/", "src/ssh/"];
+
+/// Circles of files that are left; they may only shrink.
+const CIRCLES: &[&[&str]] = &[
+    &[
+        "src/admin/aws/mod.rs",
+        "src/admin/aws/test_identity_provider.rs",
+    ],
+    &["src/admin/mod.rs", "src/admin/server.rs"],
+    &["src/auth/attempt.rs", "src/auth/throttle.rs"],
+    &[
+        "src/cli/admin.rs",
+        "src/cli/check_config.rs",
+        "src/cli/completions.rs",
+        "src/cli/contract/mod.rs",
+        "src/cli/contract/slow.rs",
+        "src/cli/contract/trials.rs",
+        "src/cli/explain/mod.rs",
+        "src/cli/explain/rehearsal.rs",
+        "src/cli/hash_password.rs",
+        "src/cli/mod.rs",
+        "src/cli/probe/file.rs",
+        "src/cli/probe/login.rs",
+        "src/cli/probe/mod.rs",
+        "src/cli/providers.rs",
+        "src/cli/proxies.rs",
+        "src/cli/quickstart.rs",
+        "src/cli/secrets.rs",
+        "src/cli/serve.rs",
+        "src/cli/signals.rs",
+        "src/cli/store_probe.rs",
+        "src/cli/stores.rs",
+        "src/cli/test_identity_provider/examine.rs",
+        "src/cli/test_identity_provider/mod.rs",
+        "src/cli/test_identity_provider/report.rs",
+    ],
+    &[
+        "src/config/check/identity.rs",
+        "src/config/check/identity/token.rs",
+        "src/config/check/mod.rs",
+        "src/config/check/roles.rs",
+        "src/config/mod.rs",
+        "src/config/settings.rs",
+        "src/config/source.rs",
+        "src/config/value.rs",
+    ],
+    &[
+        "src/idp/lambda/client.rs",
+        "src/idp/lambda/failure.rs",
+        "src/idp/lambda/mod.rs",
+    ],
+    &[
+        "src/idp/token/judge.rs",
+        "src/idp/token/jwks.rs",
+        "src/idp/token/keys.rs",
+        "src/idp/token/mod.rs",
+        "src/idp/token/template.rs",
+    ],
+    &["src/idp/webhook.rs", "src/idp/webhook/body.rs"],
+    &[
+        "src/idp/wire/mod.rs",
+        "src/idp/wire/plain.rs",
+        "src/idp/wire/transfer.rs",
+    ],
+    &["src/metrics/admin.rs", "src/metrics/mod.rs"],
+    &["src/sftp/frame.rs", "src/sftp/request.rs"],
+    &[
+        "src/storage/memory/listing.rs",
+        "src/storage/memory/mod.rs",
+        "src/storage/memory/uploads.rs",
+    ],
+    &[
+        "src/transfer/read_file/check.rs",
+        "src/transfer/read_file/held.rs",
+        "src/transfer/read_file/mod.rs",
+    ],
+    &[
+        "src/transfer/write_file/closing.rs",
+        "src/transfer/write_file/mod.rs",
+        "src/transfer/write_file/parked.rs",
+    ],
+];
+
+/// In how many files a type may have methods of its own.
+const FILES_PER_TYPE_MAX: usize = 2;
+
+/// Types that have methods in more files; they may only shrink.
+const SPREAD: &[(&str, usize)] = &[("S3Store of src/storage/s3/mod.rs", 4)];
 
 /// The one place of each foreign crate that stands for a boundary.
 const HOMES: &[(&str, &[&str])] = &[
@@ -187,6 +279,16 @@ const FOREIGN_TO_A_REPOSITORY: &[&str] = &[
 fn imports_point_down() {
     let sources = sources();
     assert_clean(&broken_imports(&sources, LEVELS, IMPORT_EXCEPTIONS));
+}
+
+#[test]
+fn files_import_no_circles() {
+    assert_clean(&circles(&sources(), NO_CIRCLES, CIRCLES));
+}
+
+#[test]
+fn types_have_a_file_of_their_own() {
+    assert_clean(&spread_types(&sources(), FILES_PER_TYPE_MAX, SPREAD));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::checks::{
     broken_imports, commits_abroad, crates_abroad, dead_links, empty_names, foreign_words,
     impurities, too_long, unproved_promises,
 };
+use super::shape::{circles, spread_types};
 use super::{FOREIGN_TO_A_REPOSITORY, PURE, Text};
 
 fn text(path: &str, text: &str) -> Vec<Text> {
@@ -38,6 +39,80 @@ fn upward_imports_and_circles_are_found() {
     let used = text("src/a.rs", "use crate::top::X;");
     assert!(broken_imports(&used, levels, &exceptions).is_empty());
     assert_eq!(broken_imports(&[], levels, &exceptions).len(), 1);
+}
+
+#[test]
+fn circles_of_files_are_found() {
+    let back = "use super::b::{self, X};";
+    let found = |a: &str, b: &str, listed: &[&[&str]]| {
+        let mut sources = text("src/m/a.rs", a);
+        sources.extend(text("src/m/b.rs", b));
+        sources.extend(text(
+            "src/m/mod.rs",
+            "mod a;\nmod b;\npub use self::a::{A, Other};",
+        ));
+        let elsewhere = circles(&sources, &[], listed).len();
+        assert_eq!(
+            circles(&sources, &["src/m/"], &[]).len(),
+            circles(&sources, &[], &[]).len()
+        );
+        elsewhere
+    };
+    for to_a in [
+        "use super::a::A;",
+        "use crate::m::a;",
+        "use crate::{c::D, m::{z, a::{A, Q}}};",
+        "fn f() { super::a::g() }",
+        "use super::A;",
+        "use crate::m::{Other as Another};",
+    ] {
+        assert_eq!(found(back, to_a, &[]), 1, "{to_a}");
+        let both: &[&str] = &["src/m/a.rs", "src/m/b.rs"];
+        assert_eq!(found(back, to_a, &[both]), 0, "{to_a}");
+        assert_eq!(found("", to_a, &[both]), 1, "{to_a}");
+    }
+    for harmless in [
+        "",
+        "use super::z::A;",
+        "// super::a::A",
+        "fn f() { other_super::a::g() }",
+        "#[cfg(test)]\nmod tests {\nuse super::super::a::A;",
+    ] {
+        assert_eq!(found(back, harmless, &[]), 0, "{harmless}");
+    }
+    let mut parent = text("src/m/mod.rs", "fn f() { c::g() }");
+    parent.extend(text("src/m/c.rs", "use super::T;"));
+    assert_eq!(circles(&parent, &["src/m/"], &[]).len(), 1);
+    let three: Vec<Text> = [("a", "b"), ("b", "c"), ("c", "a")]
+        .map(|(from, to)| (format!("src/m/{from}.rs"), format!("use super::{to}::X;")))
+        .into();
+    assert_eq!(circles(&three, &[], &[]).len(), 1);
+}
+
+#[test]
+fn spread_types_are_found() {
+    let spread = |second: &str, listed: &[(&str, usize)]| {
+        let mut sources = text("src/a.rs", "pub(super) struct Foo<T>(T);\nimpl<T> Foo<T> {");
+        sources.extend(text("src/b.rs", second));
+        spread_types(&sources, 1, listed).len()
+    };
+    for bad in [
+        "impl<F: Fn() -> u8> Foo<F> {",
+        "impl crate::a::Foo<u8>\nwhere\n    u8: Copy,\n{",
+    ] {
+        assert_eq!(spread(bad, &[]), 1, "{bad}");
+        assert_eq!(spread(bad, &[("Foo of src/a.rs", 2)]), 0, "{bad}");
+        assert_eq!(spread(bad, &[("Foo of src/a.rs", 3)]), 1, "{bad}");
+    }
+    for good in [
+        "impl Clone for Foo<u8> {",
+        "struct Foo;\nimpl Foo {",
+        "// impl Foo<u8> {",
+        "#[cfg(test)]\nmod tests {\nimpl Foo<u8> {",
+    ] {
+        assert_eq!(spread(good, &[]), 0, "{good}");
+        assert_eq!(spread(good, &[("Foo of src/a.rs", 2)]), 1, "{good}");
+    }
 }
 
 #[test]

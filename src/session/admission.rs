@@ -1,0 +1,28 @@
+//! Who gets a session: a user whose login is not over, and who has fewer than allowed.
+
+use super::environment::Environment;
+use super::expiry;
+use super::seats::Seat;
+use super::shell;
+use crate::auth::AuthenticatedUser;
+
+/// Gives a user a place for one more session, or says why there is none.
+pub(super) fn admit(
+    environment: &Environment,
+    user: &AuthenticatedUser,
+) -> Result<Seat, &'static str> {
+    let (config, clock) = (user.config(), &*environment.clock);
+    let failures = environment.seats.failures(config);
+    if expiry::is_over(config, clock.wall()) {
+        if let Some(unlogged) = shell::due(&failures, clock) {
+            tracing::warn!(target: "portcullis::audit", unlogged, "session refused: the identity provider's answer has expired");
+        }
+        return Err("the login is over its time: log in again\n");
+    }
+    environment.seats.take(config, clock.now()).ok_or_else(|| {
+        if let Some(unlogged) = shell::due(&failures, clock) {
+            tracing::warn!(target: "portcullis::audit", max = config.limits.sessions, unlogged, "session refused: the user has as many as allowed");
+        }
+        "too many sessions: close another one first\n"
+    })
+}

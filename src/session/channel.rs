@@ -1,0 +1,28 @@
+//! A channel as a session sees it: bytes that come, bytes that go.
+
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+
+/// What the client sends, as it arrives.
+pub trait Inbound: Send + 'static {
+    /// Returns the next bytes, or `None` when the client sends no more.
+    fn next(&mut self) -> impl Future<Output = Option<Bytes>> + Send;
+
+    /// Is cancelled when the channel or its connection is gone, also while nothing is taken from
+    /// it.
+    fn gone(&self) -> CancellationToken;
+}
+
+/// What goes to the client.
+pub trait Outbound: Send + 'static {
+    /// Sends bytes, waiting for the client's window.
+    fn send(&mut self, bytes: Bytes) -> impl Future<Output = Result<(), Gone>> + Send;
+
+    /// Sends text to the channel's standard error, for people.
+    fn send_stderr(&mut self, text: Bytes) -> impl Future<Output = Result<(), Gone>> + Send;
+}
+
+/// The channel or its connection is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the channel is gone")]
+pub struct Gone;

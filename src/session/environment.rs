@@ -1,0 +1,28 @@
+//! What the process lends to each of its sessions.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::seats::Seats;
+use crate::budget::Budget;
+use crate::clock::Clock;
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::reaper::Reaper;
+use crate::storage::Nonces;
+
+/// What a session needs of the process.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    pub budget: Arc<Budget>,
+    pub reaper: Reaper,
+    pub limits: Arc<Limits>,
+    pub metrics: Arc<Metrics>,
+    pub clock: Arc<dyn Clock>,
+    /// Counts the sessions of each user.
+    pub seats: Seats,
+    pub nonces: Nonces,
+    /// Cancelled when the gateway drains: sessions end when nothing is open.
+    pub drain: CancellationToken,
+}

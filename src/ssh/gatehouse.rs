@@ -1,0 +1,244 @@
+//! What all connections share: caps, the counts of users, every task, and the drain.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::algorithms::{Offers, Transport};
+use super::caps::{Caps, Tally};
+use super::ended::Ended;
+use super::host_keys::HostKeys;
+use super::per_user::{PerUser, UserConnection};
+use super::places::OverCap;
+use super::state::LINGER;
+use super::subsystem::ServeChannel;
+use crate::budget::Pool;
+use crate::clock::Clock;
+use crate::idp::UserConfig;
+use crate::limits::{BANNER_BYTES_MAX, LOG_INTERVAL, Limits};
+use crate::seldom::Seldom;
+
+/// What sessions have after the cut to put their own affairs in order.
+const CUT_GRACE: Duration = Duration::from_secs(5);
+
+/// What all connections share.
+#[derive(Debug)]
+pub struct Gatehouse {
+    channels: Arc<dyn ServeChannel>,
+    limits: Arc<Limits>,
+    clock: Arc<dyn Clock>,
+    banner: Option<Box<str>>,
+    /// As it was at the start: host keys may have changed.
+    transport: Transport,
+    offers: RwLock<Arc<Offers>>,
+    caps: Arc<Caps>,
+    per_user: PerUser,
+    connection_ids: AtomicU64,
+    /// Connections and sessions alike.
+    tasks: TaskTracker,
+    draining: CancellationToken,
+    cutting: CancellationToken,
+    refusals: Seldom,
+    displacements: Seldom,
+    headers: Seldom,
+    strangers: Seldom,
+    accept_errors: Seldom,
+    ended: Ended,
+}
+
+/// What a [`Gatehouse`] is made of.
+#[derive(Debug)]
+pub struct GatehouseParts {
+    pub transport: Transport,
+    /// Serves the `sftp` channels of those who are in.
+    pub channels: Arc<dyn ServeChannel>,
+    /// Lends connections memory for what they move.
+    pub account: Arc<Pool>,
+    pub limits: Arc<Limits>,
+    pub clock: Arc<dyn Clock>,
+    /// Shown before login; cut to 4 KiB.
+    pub banner: Option<Box<str>>,
+}
+
+impl Gatehouse {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(parts: GatehouseParts) -> Arc<Self> {
+        let GatehouseParts {
+            transport,
+            channels,
+            account,
+            limits,
+            clock,
+            banner,
+        } = parts;
+        let offers = Offers::new(&transport, &limits);
+        Arc::new(Self {
+            channels,
+            transport,
+            clock,
+            banner: banner.map(|text| shortened(&text).into()),
+            offers: RwLock::new(Arc::new(offers)),
+            caps: Caps::new(&limits),
+            per_user: PerUser::new(account),
+            limits,
+            connection_ids: AtomicU64::new(1),
+            tasks: TaskTracker::new(),
+            draining: CancellationToken::new(),
+            cutting: CancellationToken::new(),
+            refusals: Seldom::default(),
+            displacements: Seldom::default(),
+            headers: Seldom::default(),
+            strangers: Seldom::default(),
+            accept_errors: Seldom::default(),
+            ended: Ended::default(),
+        })
+    }
+
+    /// Shows new connections other host keys; those that are open keep theirs.
+    pub fn set_host_keys(&self, host_keys: HostKeys) {
+        let mut transport = self.transport.clone();
+        transport.host_keys = host_keys;
+        let offers = Offers::new(&transport, &self.limits);
+        *self.offers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(offers);
+    }
+
+    /// Returns the counts of connections.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.caps.tally()
+    }
+
+    /// Returns how often connections ended for each reason.
+    #[must_use]
+    pub fn ended(&self) -> Vec<(&'static str, u64)> {
+        self.ended.totals()
+    }
+
+    pub(super) fn count_end(&self, reason: &'static str) {
+        self.ended.count(reason);
+    }
+
+    /// Returns how long a drain may take.
+    #[must_use]
+    pub fn drain_timeout(&self) -> Duration {
+        self.limits.drain_timeout
+    }
+
+    /// Returns how many connections and sessions still run.
+    #[must_use]
+    pub fn tasks_running(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Ends every connection: at once where nothing runs, when its sessions are done elsewhere,
+    /// and at the drain timeout whatever is left.
+    pub async fn drain(&self) {
+        self.draining.cancel();
+        self.tasks.close();
+        if timeout(self.limits.drain_timeout, self.tasks.wait())
+            .await
+            .is_ok()
+        {
+            return;
+        }
+        tracing::warn!(
+            tasks = self.tasks.len(),
+            "drain timeout: cutting what is left"
+        );
+        self.cutting.cancel();
+        if timeout(LINGER + CUT_GRACE, self.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::error!(tasks = self.tasks.len(), "sessions outlive the drain");
+        }
+    }
+
+    pub(super) fn channels(&self) -> &Arc<dyn ServeChannel> {
+        &self.channels
+    }
+
+    pub(super) const fn limits(&self) -> &Arc<Limits> {
+        &self.limits
+    }
+
+    pub(super) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    pub(super) fn banner(&self) -> Option<&str> {
+        self.banner.as_deref()
+    }
+
+    pub(super) fn offers(&self) -> Arc<Offers> {
+        Arc::clone(&self.offers.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) const fn caps(&self) -> &Arc<Caps> {
+        &self.caps
+    }
+
+    /// Counts a connection for its user, or says how many the user may have.
+    pub(super) fn take_for_user(&self, config: &UserConfig) -> Result<UserConnection, usize> {
+        let taken = self.per_user.take(config, &self.limits);
+        taken.inspect_err(|_| self.caps.over_user_limit())
+    }
+
+    /// Says whether another line of a kind is due, and how many were left out since the last.
+    pub(super) fn line_due(&self, kind: Often) -> Option<u64> {
+        let lines = match kind {
+            Often::Displaced => &self.displacements,
+            Often::ProxyHeader => &self.headers,
+            Often::Stranger => &self.strangers,
+            Often::AcceptError => &self.accept_errors,
+        };
+        lines.due(self.clock.now(), LOG_INTERVAL)
+    }
+
+    /// Writes that a connection was refused because of a limit, now and then.
+    pub(super) fn refused(&self, over: OverCap, source_ip: IpAddr) {
+        if let Some(unlogged) = self.refusals.due(self.clock.now(), LOG_INTERVAL) {
+            tracing::warn!(reason = %over, peer = %source_ip, unlogged, "connection refused");
+        }
+    }
+
+    pub(super) fn next_connection_id(&self) -> u64 {
+        self.connection_ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) const fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
+    pub(super) const fn draining(&self) -> &CancellationToken {
+        &self.draining
+    }
+
+    pub(super) const fn cutting(&self) -> &CancellationToken {
+        &self.cutting
+    }
+}
+
+/// Lines that strangers can cause by thousands.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Often {
+    Displaced,
+    ProxyHeader,
+    /// From elsewhere than a balancer that has to be trusted.
+    Stranger,
+    AcceptError,
+}
+
+fn shortened(banner: &str) -> &str {
+    let mut end = banner.len().min(BANNER_BYTES_MAX);
+    while !banner.is_char_boundary(end) {
+        end -= 1;
+    }
+    banner.get(..end).unwrap_or_default()
+}
