@@ -17,8 +17,13 @@ async fn a_cut_get_goes_on_where_it_stopped() {
     assert_eq!((seen.exit, seen.stderr.as_str()), (0, ""));
     assert!(std::fs::read(&local).unwrap() == content);
     let resumed = stage.s3.requests().iter().any(|request| {
+        // A reset takes with it what was not read yet.
         let range = request.range.as_deref().unwrap_or_default();
-        range.starts_with("bytes=100000-") && request.if_match.is_some()
+        let start = range
+            .strip_prefix("bytes=")
+            .and_then(|range| range.split('-').next());
+        let start: u64 = start.and_then(|start| start.parse().ok()).unwrap_or(0);
+        (1..=100_000).contains(&start) && request.if_match.is_some()
     });
     assert!(resumed, "the rest is asked of the same version");
     let log = stage.end().await;
