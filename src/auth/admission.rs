@@ -1,5 +1,7 @@
 //! Who may not enter whatever the provider says (pure): rules for names, passwords and answers.
 
+#![warn(clippy::arithmetic_side_effects)]
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;

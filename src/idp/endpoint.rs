@@ -1,5 +1,7 @@
 //! Where questions go over HTTP, and whether a password may travel there (pure).
 
+#![warn(clippy::arithmetic_side_effects)]
+
 use std::net::IpAddr;
 
 /// A URL, as far as a question needs it.

@@ -1,5 +1,7 @@
 //! Words for questions that got no answer (pure).
 
+#![warn(clippy::arithmetic_side_effects)]
+
 use std::error::Error;
 
 use crate::refusal::Reason;

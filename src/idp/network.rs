@@ -1,5 +1,7 @@
 //! Source networks in CIDR form (pure).
 
+#![warn(clippy::arithmetic_side_effects)]
+
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 

@@ -3,6 +3,8 @@
 //! A reason decides its verdict, what it counts for, whether it may be remembered and what it says
 //! about the provider. Nobody who refuses chooses any of these.
 
+#![warn(clippy::arithmetic_side_effects)]
+
 use std::fmt;
 
 /// Declares the reasons, and what is said of each in one row.

@@ -1,5 +1,7 @@
 //! What a move has copied: 48 bytes for each object, by which it is known again.
 
+#![warn(clippy::arithmetic_side_effects)]
+
 use sha2::{Digest as _, Sha256};
 
 use crate::storage::ETag;

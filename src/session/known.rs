@@ -1,5 +1,7 @@
 //! What a session remembers of names for a while, so as not to ask S3 again.
 
+#![warn(clippy::arithmetic_side_effects)]
+
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 

@@ -4,6 +4,8 @@
 //! every earlier one on the same path, an ancestor or a descendant, and they for it; everything
 //! else is concurrent.
 
+#![warn(clippy::arithmetic_side_effects)]
+
 use std::collections::VecDeque;
 
 use crate::vfs::VirtualPath;

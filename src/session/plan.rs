@@ -1,5 +1,7 @@
 //! What a path means for this session, and whether the session may do what is asked (pure).
 
+#![warn(clippy::arithmetic_side_effects)]
+
 use crate::sftp::{Attributes, FileType, Status};
 use crate::storage::{Bucket, Key, Location};
 use crate::vfs::{Access, HomeDirectory, Place, VirtualPath};

@@ -4,6 +4,8 @@
 //! (`errno_to_portable`): a missing or wrong-typed path component is `NO_SUCH_FILE`, "exists" and
 //! "not empty" are plain failures.
 
+#![warn(clippy::arithmetic_side_effects)]
+
 use crate::sftp::Status;
 use crate::storage::{NoRandomness, StorageError, StorageErrorKind};
 

@@ -14,7 +14,7 @@ const RECENT_SECONDS: u32 = 365 * 86_400 / 2;
 pub(super) fn longname(name: &[u8], attrs: &Attributes, now: u32) -> Vec<u8> {
     let bits = attrs.permissions.unwrap_or(0);
     let (user, group) = attrs.owner.unwrap_or((0, 0));
-    let mut line = String::with_capacity(64 + name.len());
+    let mut line = String::with_capacity(name.len().saturating_add(64));
     line.push(if attrs.names_directory() { 'd' } else { '-' });
     for shift in [6_u32, 3, 0] {
         let triple = bits.wrapping_shr(shift);

@@ -5,6 +5,8 @@
 //! slices in which it arrived ([`Payload`]). A packet that cannot be understood keeps its request
 //! id, so that the client gets its answer to the right question.
 
+#![warn(clippy::arithmetic_side_effects)]
+
 pub use self::attributes::{Attributes, FileType};
 pub use self::frame::{Frame, FrameError, Frames};
 pub use self::open_mode::OpenMode;

@@ -1,5 +1,7 @@
 //! What tells one write of an object from every other.
 
+#![warn(clippy::arithmetic_side_effects)]
+
 use std::fmt;
 
 use super::{StorageError, StorageErrorKind};

@@ -1,5 +1,7 @@
 //! Where parts begin and end: a schedule known before the file's length is.
 
+#![warn(clippy::arithmetic_side_effects)]
+
 use super::PartNumber;
 use crate::limits;
 

@@ -89,6 +89,8 @@ impl Extents {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::arithmetic_side_effects, reason = "small numbers of a test")]
+
     use proptest::prelude::*;
 
     use super::*;

@@ -3,6 +3,8 @@
 //! Nothing here waits, and nothing here talks to S3: the session reports what happened and asks
 //! what to do next.
 
+#![warn(clippy::arithmetic_side_effects)]
+
 pub use self::extents::{Extents, TooScattered};
 pub use self::pace::Pace;
 pub use self::read_file::{FetchId, ReadAnswer, ReadEffect, ReadFile, ReadHeard, Room};

@@ -1,7 +1,5 @@
 //! How fast a user's bytes may go: a debt that is paid off with time.
 
-#![warn(clippy::arithmetic_side_effects)]
-
 use std::time::{Duration, Instant};
 
 /// Bytes that were moved already, as the time they are worth.

@@ -389,6 +389,8 @@ fn as_u64(length: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::arithmetic_side_effects, reason = "small numbers of a test")]
+
     use bytes::Bytes;
     use proptest::prelude::*;
 

@@ -54,7 +54,9 @@ impl HomeDirectory {
             return Err(MappingError::TooMany(mappings.len()));
         }
         if mappings.len() > 1 && mappings.iter().any(|mapping| mapping.entry.is_root()) {
-            return Err(MappingError::RootBesideOthers(mappings.len() - 1));
+            return Err(MappingError::RootBesideOthers(
+                mappings.len().saturating_sub(1),
+            ));
         }
         share_buckets(&mut mappings);
         mappings.shrink_to_fit();

@@ -6,7 +6,7 @@ use super::checks::{
     broken_imports, commits_abroad, crates_abroad, dead_links, empty_names, foreign_words,
     impurities, too_long, unproved_promises,
 };
-use super::shape::{circles, spread_types};
+use super::shape::{circles, spread_types, unchecked_sums};
 use super::{FOREIGN_TO_A_REPOSITORY, PURE, Text};
 
 fn text(path: &str, text: &str) -> Vec<Text> {
@@ -113,6 +113,24 @@ fn spread_types_are_found() {
         assert_eq!(spread(good, &[]), 0, "{good}");
         assert_eq!(spread(good, &[("Foo of src/a.rs", 2)]), 1, "{good}");
     }
+}
+
+#[test]
+fn unchecked_sums_are_found() {
+    let lint = "//! X\n\n#![warn(clippy::arithmetic_side_effects)]\n";
+    let found = |parent: &str, child: &str, path: &str| {
+        let mut sources = text("src/vfs/mod.rs", parent);
+        sources.extend(text(path, child));
+        unchecked_sums(&sources, &["src/vfs/path"]).len()
+    };
+    assert_eq!(found("", "", "src/vfs/path.rs"), 1);
+    assert_eq!(
+        found("", &lint.replace("#!", "// #!"), "src/vfs/path.rs"),
+        1
+    );
+    assert_eq!(found("", lint, "src/vfs/path.rs"), 0);
+    assert_eq!(found(lint, "", "src/vfs/path/deep.rs"), 0);
+    assert_eq!(found("", "", "src/other.rs"), 0);
 }
 
 #[test]

@@ -1,9 +1,12 @@
-//! The checks of shape: which files import each other, and in how many files a type is written.
+//! The checks of shape: which files import each other, in how many files a type is written, which
+//! are compiled with a lint of their own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Text;
 use super::checks::{is_of_name, occurrences, reachable, without_tests};
+
+const ARITHMETIC_LINT: &str = "\n#![warn(clippy::arithmetic_side_effects)]";
 
 type Graph = BTreeMap<String, BTreeSet<String>>;
 
@@ -200,6 +203,24 @@ fn absolute(module: &[String], path: &[String]) -> Vec<String> {
         }
     }
     whole
+}
+
+/// A pure module is compiled with the lint against sums that overflow, or one above it is.
+pub(crate) fn unchecked_sums(sources: &[Text], pure: &[&str]) -> Vec<String> {
+    let checked: BTreeSet<Vec<String>> = sources
+        .iter()
+        .filter(|(_, text)| text.contains(ARITHMETIC_LINT))
+        .map(|(path, _)| module_path(path))
+        .collect();
+    let mut complaints = Vec::new();
+    for (path, _) in sources {
+        let module = module_path(path);
+        let is_pure = pure.iter().any(|prefix| path.starts_with(prefix));
+        if is_pure && !(1..=module.len()).any(|n| checked.contains(module.split_at(n).0)) {
+            complaints.push(format!("{path}: a pure module without {ARITHMETIC_LINT}"));
+        }
+    }
+    complaints
 }
 
 /// A type whose methods are spread over more than two files has no file of its own.

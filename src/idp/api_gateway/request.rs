@@ -1,5 +1,7 @@
 //! The question in AWS's form, byte by byte (pure).
 
+#![warn(clippy::arithmetic_side_effects)]
+
 use std::net::IpAddr;
 
 use base64::Engine as _;

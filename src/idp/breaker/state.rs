@@ -5,6 +5,8 @@
 //! error for an answer, may be about the one question, and a stranger can choose that: it counts
 //! only where it befell users who were let in before, three of them.
 
+#![warn(clippy::arithmetic_side_effects)]
+
 use std::time::{Duration, Instant};
 
 /// The first pause; it doubles with each trial that fails.

@@ -1,5 +1,7 @@
 //! One key of the file of users (pure): its value, its line, and what is said when it is wrong.
 
+#![warn(clippy::arithmetic_side_effects)]
+
 use std::borrow::Cow;
 
 use toml::Spanned;

@@ -3,6 +3,8 @@
 //! It is as strict as the plain answer of a webhook, whose rules it shares: a key that is misspelt
 //! or of another type refuses the whole file. All problems are told at once, each with its line.
 
+#![warn(clippy::arithmetic_side_effects)]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;

@@ -5,6 +5,8 @@
 //! foreign JSON; a key that stands twice makes the token invalid, because two readers might take
 //! different ones.
 
+#![warn(clippy::arithmetic_side_effects)]
+
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;

@@ -1,6 +1,8 @@
 //! The public keys that tokens are verified with (pure): a JWK set (RFC 7517), of which only what
 //! can verify a signature is kept.
 
+#![warn(clippy::arithmetic_side_effects)]
+
 use std::fmt;
 
 use base64::Engine as _;

@@ -1,5 +1,7 @@
 //! What the operator wrote about an answer, with claims in braces (pure).
 
+#![warn(clippy::arithmetic_side_effects)]
+
 use super::Object;
 use crate::idp::wire::json::Json;
 use crate::idp::wire::substitute::is_literal;

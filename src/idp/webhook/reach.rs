@@ -1,6 +1,8 @@
 //! Which of several URLs is tried first (pure): the order of the settings, with those last that
 //! could not be reached a moment ago.
 
+#![warn(clippy::arithmetic_side_effects)]
+
 use std::time::{Duration, Instant};
 
 /// What is known about the way to each URL.

@@ -10,8 +10,6 @@
 //! - Nothing is fetched that the client does not take: what waits for a client that has stopped
 //!   listening is let go, and fetched again if it comes back.
 
-#![warn(clippy::arithmetic_side_effects)]
-
 mod check;
 mod held;
 

@@ -9,8 +9,6 @@
 //! hears of gets one [`Effect::Answer`]; every upload that it hears was created is completed or
 //! gets one [`Effect::Abort`].
 
-#![warn(clippy::arithmetic_side_effects)]
-
 mod closing;
 mod parked;
 mod rate;
