@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 
 use super::pool::Charge;
+use crate::limits;
 
 /// Memory for one part, given back when it is dropped.
 pub struct Slot {
@@ -28,8 +29,10 @@ impl Slot {
         let bytes = self.len().saturating_add(charge.bytes());
         let mut larger = self.buffers.take(bytes);
         let used = usize::try_from(used).unwrap_or(usize::MAX);
-        for (new, old) in larger.iter_mut().zip(&self.buffer).take(used) {
-            *new = *old;
+        let old = self.buffer.get(..used.min(self.buffer.len()));
+        let old = old.unwrap_or_default();
+        if let Some(new) = larger.get_mut(..old.len()) {
+            new.copy_from_slice(old);
         }
         self.buffers
             .give_back(std::mem::replace(&mut self.buffer, larger));
@@ -81,21 +84,21 @@ impl fmt::Debug for Slot {
     }
 }
 
-/// Part-sized buffers that wait for their next use: fresh memory would be paid for page by page.
+/// Buffers of the usual sizes that wait for their next use: fresh memory would be paid for page by
+/// page.
 #[derive(Debug)]
 pub(super) struct Buffers {
     part_bytes: u64,
     idle: Mutex<Vec<Vec<u8>>>,
-    idle_max: usize,
+    idle_bytes_max: u64,
 }
 
 impl Buffers {
     pub(super) fn new(part_bytes: u64, memory_bytes: u64) -> Arc<Self> {
-        let parts = memory_bytes.checked_div(part_bytes).unwrap_or(0);
         Arc::new(Self {
             part_bytes,
             idle: Mutex::default(),
-            idle_max: usize::try_from(parts).unwrap_or(usize::MAX).div_ceil(2),
+            idle_bytes_max: memory_bytes / 2,
         })
     }
 
@@ -109,27 +112,38 @@ impl Buffers {
     }
 
     fn take(&self, bytes: u64) -> Vec<u8> {
-        if bytes == self.part_bytes
-            && let Some(buffer) = self
-                .idle
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .pop()
-        {
-            return buffer;
+        let length = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = idle.iter().rposition(|buffer| buffer.len() == length);
+        if let Some(at) = at {
+            return idle.swap_remove(at);
         }
-        vec![0; usize::try_from(bytes).unwrap_or(usize::MAX)]
+        // What is fresh takes the place of what is idle: together they stay within the memory.
+        let mut freed = 0_usize;
+        while freed < length
+            && let Some(other) = idle.pop()
+        {
+            freed = freed.saturating_add(other.len());
+        }
+        drop(idle);
+        vec![0; length]
     }
 
     fn give_back(&self, buffer: Vec<u8>) {
-        if u64::try_from(buffer.len()) != Ok(self.part_bytes) {
+        let bytes = length_of(&buffer);
+        if bytes != self.part_bytes && !limits::SLOT_STEPS_BYTES.contains(&bytes) {
             return;
         }
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < self.idle_max {
+        let kept: u64 = idle.iter().map(|buffer| length_of(buffer)).sum();
+        if kept.saturating_add(bytes) <= self.idle_bytes_max {
             idle.push(buffer);
         }
     }
+}
+
+fn length_of(buffer: &[u8]) -> u64 {
+    u64::try_from(buffer.len()).unwrap_or(u64::MAX)
 }
 
 fn range(start: u64, length: u64) -> std::ops::Range<usize> {

@@ -78,7 +78,7 @@ pub enum Heard {
     /// The zeros that were announced may be made.
     ZerosDue,
     Committed(Result<Stored, Failure>),
-    /// The time of [`WriteFile::deadline`] has come.
+    /// The time of [`WriteFile::deadline`](super::WriteFile::deadline) has come.
     Time {
         /// Others wait for memory.
         awaited: bool,
