@@ -302,6 +302,8 @@ pub const RENEWAL_GUESS_PAUSE: Duration = Duration::from_secs(60);
 
 // ---- back-pressure ----
 
+/// WRITEs of one session that wait for memory, from which on no more requests are taken.
+pub const WRITES_PARKED_MAX: usize = 1_024;
 /// What a session may hold of its client without asking the account of bytes: WRITEs without a
 /// slot, names, requests that wait.
 pub const SESSION_KEPT_BYTES: usize = 32 * 1024;

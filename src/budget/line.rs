@@ -140,6 +140,52 @@ impl Line {
         (waiter, self.serve(now))
     }
 
+    /// Takes bytes if they are there for one that does not wait.
+    pub(super) fn try_ask(
+        &mut self,
+        holder: Holder,
+        bytes: u64,
+        purpose: Purpose,
+        now: Instant,
+    ) -> bool {
+        let want = Want {
+            waiter: Waiter(self.next),
+            holder,
+            bytes: bytes.min(self.all),
+            purpose,
+            since: now,
+            passed: 0,
+        };
+        if self.shares == Shares::HalfOfTheRest && !self.is_within_share(&want) {
+            return false;
+        }
+        if self.waiting.is_empty() {
+            let fits = self.fit(&want, Rivals::default()) == Fit::Yes;
+            if fits {
+                self.grant(&want);
+            }
+            return fits;
+        }
+        // Behind everybody who waits.
+        self.waiting.push_back(want);
+        let last = self.waiting.len().saturating_sub(1);
+        if self.next_served(now) != Some(last) {
+            self.waiting.pop_back();
+            return false;
+        }
+        if let Some(want) = self.waiting.pop_back() {
+            self.grant(&want);
+            self.pass(last);
+        }
+        true
+    }
+
+    fn grant(&mut self, want: &Want) {
+        self.free = self.free.saturating_sub(want.bytes);
+        let taken = self.taken.entry(want.holder).or_default();
+        *taken = taken.saturating_add(want.bytes);
+    }
+
     /// Takes bytes back, and returns who has what they waited for.
     pub(super) fn give_back(&mut self, holder: Holder, bytes: u64, now: Instant) -> Vec<Waiter> {
         let bytes = bytes.min(self.taken(holder));
@@ -166,9 +212,7 @@ impl Line {
             let Some(want) = self.waiting.remove(at) else {
                 break;
             };
-            self.free = self.free.saturating_sub(want.bytes);
-            let taken = self.taken.entry(want.holder).or_default();
-            *taken = taken.saturating_add(want.bytes);
+            self.grant(&want);
             self.pass(at);
             served.push(want.waiter);
         }
@@ -191,6 +235,10 @@ impl Line {
                     (Fit::NoMemory, Purpose::Finish) if is_overdue(want, now) => return None,
                     // Those who finish give more back than they take.
                     (Fit::NoMemory, Purpose::Begin) if is_overdue(want, now) => may_begin = false,
+                    // Small wishes would pass it for ever, one after the other.
+                    (Fit::NoShare, _) if self.is_modest(want) && is_overdue(want, now) => {
+                        return None;
+                    }
                     (Fit::Yes | Fit::NoMemory | Fit::NoShare, _) => {}
                 }
             }
@@ -250,6 +298,12 @@ impl Line {
         rivals
     }
 
+    /// Says whether one who waits has little, and wants little, of what everybody may keep.
+    fn is_modest(&self, want: &Want) -> bool {
+        let sum = self.taken(want.holder).saturating_add(want.bytes);
+        self.shares == Shares::HalfOfTheRest && sum <= self.all / MODEST_PART
+    }
+
     fn is_within_share(&self, want: &Want) -> bool {
         let taken = self.taken(want.holder);
         let sum = taken.saturating_add(want.bytes);
@@ -305,6 +359,8 @@ fn is_overdue(want: &Want, now: Instant) -> bool {
 
 /// How often a small wish may pass a large one, and for how long; then memory is kept for it.
 const PASSED_MAX: u32 = 8;
+/// Who has and wants no more than this part of all is waited for.
+const MODEST_PART: u64 = 8;
 const PASSED_FOR_MAX: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

@@ -151,11 +151,9 @@ impl Share {
     /// Takes bytes for a purpose, if there are some.
     #[must_use]
     pub fn try_take_for(&self, bytes: u64, purpose: Purpose) -> Option<Charge> {
+        let now = SystemClock.now();
         let mut state = self.pool.state();
-        let (waiter, granted) = self.ask(&mut state, bytes, purpose);
-        if !granted {
-            state.withdraw(waiter);
-        }
+        let granted = state.line.try_ask(self.holder, bytes, purpose, now);
         drop(state);
         if granted {
             return Some(self.charge(bytes));

@@ -19,7 +19,7 @@ use crate::transfer::write_file::Heard;
 use super::answers::Answers;
 use super::environment::Environment;
 use super::events::{Event, Events};
-use super::expiry::expiry;
+use super::expiry::{Stop, expiry};
 use super::files::Files;
 use super::front::{Broken, Front, Incoming};
 use super::out::Out;
@@ -39,6 +39,8 @@ pub(crate) struct Session<F> {
     /// Whether packets are left that came and were not looked at.
     has_more: bool,
     pub(crate) client_gone: bool,
+    /// What happened together with the session's end.
+    last: Option<Event>,
 }
 
 /// Why the loop ended.
@@ -88,6 +90,7 @@ pub(super) async fn run<F: Front>(
         front,
         has_more: false,
         client_gone: false,
+        last: None,
     };
     let end = session.serve(&mut happened, &mut writer).await;
     if let End::Vanished = end {
@@ -138,10 +141,13 @@ impl<F: Front> Session<F> {
                 more = self.front.more(), if open && hears && !self.has_more => Turn::Came(more),
                 () = until(deadline) => Turn::Time,
                 // Its end would come with its bytes, which wait.
-                () = gone.cancelled(), if !hears => return End::Vanished,
+                () = gone.cancelled(), if !hears || !open => return End::Vanished,
                 () = drain.cancelled(), if !drain.is_cancelled() => Turn::Nothing,
             };
             if revoked.is_cancelled() {
+                if let Turn::Happened(event) = turn {
+                    self.last = Some(event);
+                }
                 // What is open is not committed, whatever happened just now.
                 tracing::info!("session ends: the user's access was taken back");
                 return End::Gone;
@@ -177,7 +183,9 @@ impl<F: Front> Session<F> {
     /// Takes what the client sent, as long as there is memory for it.
     fn take(&mut self) -> Result<(), Broken> {
         for _ in 0..REQUESTS_PER_TURN_MAX {
-            if !self.has_more || !self.regulator.hears() {
+            // Answers of the session's own bytes are made at once.
+            let crowded = self.shell.answers.out().is_crowded();
+            if !self.has_more || crowded || !self.regulator.hears() {
                 return Ok(());
             }
             match self.front.next()? {
@@ -207,7 +215,11 @@ impl<F: Front> Session<F> {
                 let closed = files.hear_write(shell, handle, *heard);
                 self.paths.done(shell, files, closed);
             }
-            Event::Followed { handle, outcome } => files.followed(shell, handle, outcome),
+            Event::Followed {
+                handle,
+                location,
+                outcome,
+            } => files.followed(shell, handle, &location, outcome),
             Event::Page {
                 handle,
                 query,
@@ -249,7 +261,12 @@ impl<F: Front> Session<F> {
     /// Finishes the uploads whose CLOSE came before their client went: as long as the user has
     /// access, and the gateway does not drain.
     async fn keep_closes(&mut self, happened: &mut mpsc::UnboundedReceiver<Event>) {
-        if !self.files.is_writing() {
+        let stop = Stop::new(
+            self.shell.user.clone(),
+            Arc::clone(&self.shell.environment.clock),
+        );
+        let drains = self.shell.environment.drain.is_cancelled();
+        if drains || stop.check().is_err() || !self.files.is_writing() {
             return;
         }
         self.client_gone = true;
@@ -311,7 +328,11 @@ impl<F: Front> Session<F> {
         happened.close();
         self.files.session_over(&mut self.shell);
         // An upload that was created just now is known only to its event.
-        while let Ok(event) = happened.try_recv() {
+        let last = self.last.take();
+        for event in last
+            .into_iter()
+            .chain(std::iter::from_fn(|| happened.try_recv().ok()))
+        {
             if let Event::Write { handle, heard } = event
                 && matches!(*heard, Heard::Created(_) | Heard::Committed(_))
             {

@@ -4,7 +4,7 @@ use tokio::sync::mpsc;
 
 use crate::budget::Charge;
 use crate::sftp::{HandleId, Status};
-use crate::storage::{ListPage, ListQuery, ObjectMeta, StorageError};
+use crate::storage::{ListPage, ListQuery, Location, ObjectMeta, StorageError};
 use crate::transfer::read_file::ReadHeard;
 use crate::transfer::write_file::Heard;
 
@@ -28,6 +28,7 @@ pub(crate) enum Event {
     /// What was found under the new name of a file that is read.
     Followed {
         handle: HandleId,
+        location: Location,
         outcome: Result<ObjectMeta, Status>,
     },
     Page {

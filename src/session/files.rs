@@ -160,6 +160,12 @@ impl Files {
         writing.map(|writing| writing.file().parked_bytes()).sum()
     }
 
+    /// Returns how many WRITEs wait for memory.
+    pub(crate) fn parked_writes(&self) -> usize {
+        let writing = self.files().filter_map(|file| file.writing.as_ref());
+        writing.map(|writing| writing.file().parked_writes()).sum()
+    }
+
     /// Returns when the next one wants to hear of the time.
     pub(crate) fn deadline(&self, shell: &Shell) -> Option<Instant> {
         let rest = self
@@ -172,6 +178,14 @@ impl Files {
             [writing, reading, rest].into_iter().flatten()
         });
         deadlines.min()
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        for _ in &self.open {
+            self.metrics.handle_closed();
+        }
     }
 }
 
@@ -365,6 +379,11 @@ impl Files {
             let Some(reading) = &mut file.reading else {
                 continue;
             };
+            // What was written belongs to the name that it was opened under.
+            if file.writing.is_some() {
+                reading.hear(shell, &file.place, ReadHeard::Moved(Err(RENAMED)));
+                continue;
+            }
             let below = file.place.path.below(from).unwrap_or_default();
             let path = VirtualPath::resolve(to, below.as_bytes());
             let target = path.map(|path| (plan(&config.home, &path, Need::Look), path));
@@ -383,9 +402,12 @@ impl Files {
         &mut self,
         shell: &mut Shell,
         handle: HandleId,
+        location: &Location,
         outcome: Result<ObjectMeta, Status>,
     ) {
+        // It may have been renamed again since.
         if let Some(Handle::File(file)) = self.open.get_mut(&handle)
+            && file.place.location == *location
             && let Some(reading) = &mut file.reading
         {
             reading.followed(shell, &file.place, outcome);

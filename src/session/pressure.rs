@@ -72,6 +72,7 @@ impl Regulator {
         let paced_until = shell.seat.receives_again_at(now);
         let short = !self.pay(shell, files, paths);
         let crowded = short
+            || files.parked_writes() >= limits::WRITES_PARKED_MAX
             || shell.answers.open() >= limits::REQUESTS_WAITING_MAX
             || shell.answers.out().is_crowded();
         self.hears = !crowded && paced_until.is_none();

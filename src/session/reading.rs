@@ -73,8 +73,12 @@ impl Reading {
         let (events, handle) = (shell.events.clone(), place.handle);
         let before = self.meta.clone();
         shell.spawn(async move {
-            let outcome = found_again(store, location, before).await;
-            events.send(Event::Followed { handle, outcome });
+            let outcome = found_again(store, &location, before).await;
+            events.send(Event::Followed {
+                handle,
+                location,
+                outcome,
+            });
         });
     }
 
@@ -247,11 +251,11 @@ fn room(shell: &Shell, now: Instant) -> Room {
 /// Looks for an object that the session itself moved.
 async fn found_again(
     store: SharedStore,
-    location: Location,
+    location: &Location,
     before: ObjectMeta,
 ) -> Result<ObjectMeta, Status> {
     let meta = store
-        .head(&location)
+        .head(location)
         .await
         .map_err(|error| status_of_get(error.kind))?;
     let alike =

@@ -6,7 +6,7 @@
 //! connection's gate is closed until sessions have taken most of it.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::budget::{Charge, Gate, GateHold, Share};
@@ -21,6 +21,8 @@ pub(super) struct ConnectionMemory {
     lent: AtomicBool,
     loan: Mutex<Option<Charge>>,
     queue: Mutex<Queue>,
+    /// Channels whose output waits for the client's word.
+    stuck: AtomicUsize,
 }
 
 /// What stands for the messages that no session has taken yet.
@@ -45,7 +47,10 @@ impl ConnectionMemory {
             return false;
         };
         let mut loan = lock(&self.loan);
-        if loan.is_none() {
+        let account = share.pool();
+        // A loan is a convenience: what is scarce is for those who cannot do without.
+        let scarce = account.free_bytes() < account.limit_bytes() / 4 || account.waiting() > 0;
+        if loan.is_none() && !scarce {
             *loan = share.try_take(limits::CONNECTION_LOAN_BYTES);
         }
         self.lent.store(loan.is_some(), Ordering::Release);
@@ -83,8 +88,26 @@ impl ConnectionMemory {
         match (more, &mut queue.charge) {
             (Some(more), Some(charge)) => charge.join(more),
             (Some(more), none) => *none = Some(more),
+            // The client's window adjustments come behind what nobody has taken yet.
+            (None, _) if self.stuck.load(Ordering::Acquire) > 0 => {}
             (None, _) => queue.hold = Some(gate.close()),
         }
+    }
+
+    /// Notes that output waits for the client's word: the gate stays open for it.
+    pub(super) fn output_stuck(&self) -> OutputStuck<'_> {
+        self.stuck.fetch_add(1, Ordering::AcqRel);
+        lock(&self.queue).hold = None;
+        OutputStuck(self)
+    }
+}
+
+/// Output that waits, as long as it is there.
+pub(super) struct OutputStuck<'a>(&'a ConnectionMemory);
+
+impl Drop for OutputStuck<'_> {
+    fn drop(&mut self) {
+        self.0.stuck.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -136,7 +136,11 @@ impl AsyncRead for Stream {
         // The waker is left first: a cut between the two lines is seen by the second.
         this.state.register_socket(cx.waker());
         this.check()?;
-        ready!(this.state.gate.poll_open(cx));
+        if this.state.gate.poll_open(cx).is_pending() {
+            // Nothing moves: what is lent for moving goes back.
+            this.rest(cx);
+            return Poll::Pending;
+        }
         if this.take_waiting(buf) {
             return Poll::Ready(Ok(()));
         }

@@ -7,6 +7,7 @@
 use std::fmt::Debug;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -122,7 +123,16 @@ impl ChannelOutbound {
                     Some(code) => self.half.extended_data_bytes(code, chunk).await,
                 }
             };
-            within(&self.state, &self.closed, sending).await?;
+            let sending = within(&self.state, &self.closed, sending);
+            tokio::pin!(sending);
+            tokio::select! {
+                biased;
+                sent = &mut sending => sent?,
+                () = tokio::time::sleep(OUTPUT_STUCK_AFTER) => {
+                    let _stuck = self.state.memory.output_stuck();
+                    sending.await?;
+                }
+            }
             self.state.touch();
         }
         Ok(())
@@ -270,3 +280,6 @@ async fn within(
         }
     }
 }
+
+/// Output that is not taken for so long waits for the client's word.
+const OUTPUT_STUCK_AFTER: Duration = Duration::from_millis(5);

@@ -188,6 +188,10 @@ impl Upload {
 
     /// Gives a part memory, beside what it has.
     pub fn add_memory(&mut self, number: PartNumber, charge: Charge) {
+        // What came too late goes back.
+        if self.shipped.contains(&number) {
+            return;
+        }
         if let Some(part) = self.filling.get_mut(&number) {
             part.slot.grow(charge, part.written.end());
             return;

@@ -469,3 +469,31 @@ async fn a_close_that_came_is_kept_though_its_client_has_gone() {
     assert_eq!(store.object(&at("f")), None);
     assert_eq!(store.unfinished_uploads(), []);
 }
+
+#[tokio::test]
+async fn a_connection_that_ends_behind_a_close_ends_its_session() {
+    let (failing, store) = failing();
+    let mut raw = Raw::start(failing.clone()).await;
+    let gate = Gate::closed();
+    failing.spoil(Operation::Part, 1, Fault::Hold(gate));
+    let handle = raw.open("/f", CREATING).await;
+    let content = pattern(9 * MIB);
+    let mut packets = Vec::new();
+    for (id, piece) in (10..).zip(content.chunks(128 * 1024)) {
+        packets.extend(raw::write(
+            id,
+            &handle,
+            u64::from(id - 10) * 128 * 1024,
+            piece,
+        ));
+    }
+    // Every WRITE is answered: only CLOSE waits, and says nothing to the client.
+    raw.exchange(packets, 72).await;
+    raw.send(&on_handle(raw::CLOSE, 2, &handle)).await;
+    let Raw { pipe, running } = raw;
+    running.gone.cancel();
+    drop(pipe);
+    running.end().await.drain().await;
+    assert_eq!(store.object(&at("f")), None);
+    assert_eq!(store.unfinished_uploads(), []);
+}

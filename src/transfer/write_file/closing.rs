@@ -284,6 +284,11 @@ impl WriteFile {
                 return false;
             }
             Ok(None) if !self.in_flight.is_empty() => return false,
+            Ok(None) if self.parts.is_empty() => {
+                // S3 makes no object of no parts: the file was cut to nothing.
+                self.abort();
+                return self.commit_put(size);
+            }
             Ok(None) => {}
             Err(error) => {
                 self.fail(status_of(&error), &error.to_string());

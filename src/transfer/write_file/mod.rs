@@ -175,7 +175,13 @@ impl WriteFile {
             None => self.admit(offset, length),
         };
         match admitted {
-            Err(status) => self.answer(pending, status),
+            Err(status) => {
+                self.answer(pending, status);
+                // What waits for memory has failed with it.
+                if !self.parked.is_empty() && self.failed.is_some() {
+                    self.advance(now);
+                }
+            }
             Ok(offset) => {
                 if self.bytes.slots_filling() == 0 {
                     self.rate.begin(now);
@@ -314,6 +320,8 @@ impl WriteFile {
             Ok(part) => {
                 self.parts.insert(number, (part, checksum));
             }
+            // A commit that was sent finds out for itself.
+            Err(_) if self.phase == Phase::Committing => {}
             Err(failure) => self.fail(failure.status, &failure.reason),
         }
     }
@@ -358,6 +366,10 @@ impl WriteFile {
     /// Places what was parked, ships what is full, and goes on with a CLOSE.
     fn advance(&mut self, now: Instant) {
         self.place_parked();
+        if self.failed.is_some() {
+            // Those that were put back before one of them failed.
+            self.place_parked();
+        }
         self.ship();
         self.advance_closing();
         self.rate.withheld(!self.parked.is_empty(), now);
@@ -416,7 +428,9 @@ impl WriteFile {
                 .parts_in_flight_max
                 .saturating_add(SLOTS_FILLING_MAX);
             if wish.begins() && self.slots_held() >= slots_max {
-                let stuck = self.in_flight.is_empty() && !self.bytes.has_full_part();
+                let stuck = self.in_flight.is_empty()
+                    && self.wanted.is_empty()
+                    && !self.bytes.has_full_part();
                 if stuck {
                     // No slot becomes free by itself: the client would wait for ever.
                     let status = status_of(&UploadError::TooScattered);
@@ -581,6 +595,12 @@ impl WriteFile {
     #[must_use]
     pub const fn parked_bytes(&self) -> usize {
         self.parked.bytes()
+    }
+
+    /// Returns how many WRITEs wait for memory.
+    #[must_use]
+    pub fn parked_writes(&self) -> usize {
+        self.parked.len()
     }
 
     /// Says whether memory was given that is not full yet.

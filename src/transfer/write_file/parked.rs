@@ -15,6 +15,8 @@ pub(super) struct Parked {
     offset: u64,
     payload: Payload,
     consumed: usize,
+    /// It has its bytes alone.
+    compacted: bool,
 }
 
 /// Who wrote them.
@@ -35,6 +37,7 @@ impl Parked {
             offset,
             payload,
             consumed: 0,
+            compacted: false,
         }
     }
 
@@ -74,6 +77,7 @@ impl Parked {
             slices: Vec::from([Bytes::from(bytes)]),
             length: left,
         };
+        self.compacted = true;
     }
 
     fn kept_bytes(&self) -> usize {
@@ -90,7 +94,9 @@ pub(super) struct Queue {
 
 impl Queue {
     pub(super) fn push_back(&mut self, mut parked: Parked) {
-        parked.compact();
+        if !parked.compacted || parked.consumed > 0 {
+            parked.compact();
+        }
         self.bytes = self.bytes.saturating_add(parked.kept_bytes());
         self.parked.push_back(parked);
     }
@@ -107,6 +113,10 @@ impl Queue {
 
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.parked.len()
     }
 
     /// Returns where the last of them ends.

@@ -110,6 +110,8 @@ impl World {
         while let Some(effect) = self.file.next_effect() {
             self.run(effect);
         }
+        // Nothing waits for memory that will not come.
+        assert!(self.file.failed().is_none() || self.file.parked_writes() == 0);
     }
 
     fn run(&mut self, effect: Effect) {
@@ -219,6 +221,7 @@ impl World {
             Task::Zeros => self.hear(Heard::ZerosDue),
             Task::Put(bytes) => self.commit(bytes, fails),
             Task::Complete(upload, numbers, checksum) => {
+                assert!(!numbers.is_empty(), "S3 makes no object of no parts");
                 let parts = &self.uploads[&upload];
                 let bytes: Vec<u8> = numbers.iter().flat_map(|n| parts[n].clone()).collect();
                 assert!(checksum.is_none_or(|sum| sum == Checksum::of(&bytes)));
