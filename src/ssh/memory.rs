@@ -49,7 +49,7 @@ impl ConnectionMemory {
         let mut loan = lock(&self.loan);
         let account = share.pool();
         // A loan is a convenience: what is scarce is for those who cannot do without.
-        let scarce = account.free_bytes() < account.limit_bytes() / 4 || account.waiting() > 0;
+        let scarce = account.free_bytes() < account.limit_bytes() / 4;
         if loan.is_none() && !scarce {
             *loan = share.try_take(limits::CONNECTION_LOAN_BYTES);
         }
