@@ -13,12 +13,12 @@ use crate::limits;
 use crate::sftp::Status;
 use crate::storage::{
     ETag, Key, ListCursor, ListQuery, ListedObject, Location, NewObject, Nonce, ObjectStore,
-    StorageError, StorageErrorKind,
+    Precondition, StorageError, StorageErrorKind,
 };
 
 use super::commit::{self, Copying};
 use super::copied::{Copied, Row};
-use super::names::{copy_exclusive, exclusive};
+use super::names::copy_exclusive;
 use super::plan::Folder;
 use super::progress::Step;
 use super::scene::Scene;
@@ -188,7 +188,9 @@ impl Moving<'_> {
         let new = NewObject::like(&found, nonce);
         let stored = if found.size == 0 && object.is_marker() {
             // Some stores take a marker but do not find it as the source of a copy.
-            commit::marker(&**store, &target, &new, &exclusive(&**store)).await
+            // Nor is one refused where a store made the directory by itself; it is the same
+            // whoever wrote it.
+            commit::marker(&**store, &target, &new, &Precondition::None).await
         } else {
             let copying = Copying {
                 source: &source,
