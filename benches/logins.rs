@@ -18,8 +18,6 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -27,13 +25,17 @@ use std::time::{Duration, Instant};
 use portcullis::cli::bundled_webhook::BundledWebhook;
 use portcullis::secret::Secret;
 use russh::client::{self, Handle};
-use russh::keys::ssh_key::LineEnding;
 use russh::keys::ssh_key::private::{Ed25519Keypair, KeypairData};
 use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use russh::{Preferred, cipher, kex};
 use russh_sftp::client::RawSftpSession;
 use serde_json::json;
 use tokio::task::JoinSet;
+
+#[path = "../tests/gateway_process/mod.rs"]
+mod gateway_process;
+
+use gateway_process::GatewayProcess;
 
 const USER: &str = "bench";
 const PASSWORD: &str = "tidal-fern-41";
@@ -58,13 +60,13 @@ async fn main() {
     });
     let password = Secret::new(PASSWORD.to_owned());
     let webhook = BundledWebhook::start(USER, password, answer).await.unwrap();
-    let gateway = Gateway::start(&webhook.url()).await;
+    let gateway = start_gateway(&webhook.url()).await;
     for way in [Way::Key, Way::Password] {
         // The first ones warm up.
         in_turns(&gateway, &key, way, LOGINS / 8).await;
-        let (began, cpu) = (Instant::now(), gateway.cpu());
+        let (began, cpu) = (Instant::now(), cpu_of(&gateway));
         in_turns(&gateway, &key, way, LOGINS).await;
-        let (took, cpu) = (began.elapsed(), gateway.cpu() - cpu);
+        let (took, cpu) = (began.elapsed(), cpu_of(&gateway) - cpu);
         println!(
             "{way:?}: {:.0} logins/s, {:.2} ms of processor time each",
             count(LOGINS) / took.as_secs_f64(),
@@ -75,7 +77,7 @@ async fn main() {
 }
 
 /// Logs in and out again, eight at a time.
-async fn in_turns(gateway: &Gateway, key: &Arc<PrivateKey>, way: Way, logins: usize) {
+async fn in_turns(gateway: &GatewayProcess, key: &Arc<PrivateKey>, way: Way, logins: usize) {
     let begun = Arc::new(AtomicUsize::new(0));
     let mut tasks = JoinSet::new();
     for _ in 0..AT_ONCE {
@@ -92,7 +94,7 @@ async fn in_turns(gateway: &Gateway, key: &Arc<PrivateKey>, way: Way, logins: us
 }
 
 /// Lets everybody come at once, and stay.
-async fn crowd(gateway: &Gateway, key: &Arc<PrivateKey>) {
+async fn crowd(gateway: &GatewayProcess, key: &Arc<PrivateKey>) {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let (before, began) = (gateway.resident_kib(), Instant::now());
     let mut tasks = JoinSet::new();
@@ -154,84 +156,27 @@ impl client::Handler for Trusting {
     }
 }
 
-/// The gateway's process, ended with this value.
-struct Gateway {
-    process: Child,
-    address: SocketAddr,
-    _state: tempfile::TempDir,
+async fn start_gateway(webhook: &str) -> GatewayProcess {
+    GatewayProcess::start(&[
+        ("PORTCULLIS_IDENTITY_URL", &webhook),
+        ("PORTCULLIS_STORAGE_ENDPOINT", &"http://127.0.0.1:9"),
+        ("PORTCULLIS_STORAGE_ACCESS_KEY_ID", &"bench"),
+        ("PORTCULLIS_STORAGE_SECRET_ACCESS_KEY", &"bench"),
+        ("PORTCULLIS_LIMITS_UNAUTHENTICATED_CONNECTIONS_MAX", &"2000"),
+        ("PORTCULLIS_LIMITS_CONNECTIONS_PER_SOURCE_MAX", &"2000"),
+        ("PORTCULLIS_LIMITS_CONNECTIONS_PER_USER_MAX", &"2000"),
+    ])
+    .await
 }
 
-impl Gateway {
-    async fn start(webhook: &str) -> Self {
-        let state = tempfile::tempdir().unwrap();
-        let host_key = state.path().join("host_key");
-        let seed = KeypairData::Ed25519(Ed25519Keypair::from_seed(&[9; 32]));
-        let key = PrivateKey::new(seed, "host").unwrap();
-        std::fs::write(&host_key, key.to_openssh(LineEnding::LF).unwrap()).unwrap();
-        let own = std::fs::Permissions::from_mode(0o600);
-        std::fs::set_permissions(&host_key, own).unwrap();
-        let log_path = state.path().join("log");
-        let log = std::fs::File::create(&log_path).unwrap();
-        let process = Command::new(env!("CARGO_BIN_EXE_portcullis"))
-            .arg("serve")
-            .env("PORTCULLIS_LISTEN", "127.0.0.1:0")
-            .env("PORTCULLIS_HOST_KEY_FILES", &host_key)
-            .env("PORTCULLIS_IDENTITY_URL", webhook)
-            .env("PORTCULLIS_ADMIN_LISTEN", "off")
-            .env("PORTCULLIS_STORAGE_ENDPOINT", "http://127.0.0.1:9")
-            .env("PORTCULLIS_STORAGE_ACCESS_KEY_ID", "bench")
-            .env("PORTCULLIS_STORAGE_SECRET_ACCESS_KEY", "bench")
-            .env("PORTCULLIS_LIMITS_UNAUTHENTICATED_CONNECTIONS_MAX", "2000")
-            .env("PORTCULLIS_LIMITS_CONNECTIONS_PER_SOURCE_MAX", "2000")
-            .env("PORTCULLIS_LIMITS_CONNECTIONS_PER_USER_MAX", "2000")
-            .stdout(Stdio::null())
-            .stderr(Stdio::from(log))
-            .spawn();
-        let mut process = process.unwrap();
-        let address = loop {
-            if let Some(address) = listening(&std::fs::read_to_string(&log_path).unwrap()) {
-                break address;
-            }
-            let ended = process.try_wait().unwrap();
-            assert!(ended.is_none(), "the gateway did not start: {ended:?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        };
-        Self {
-            process,
-            address,
-            _state: state,
-        }
-    }
-
-    /// Returns the processor time so far, in user and system mode.
-    fn cpu(&self) -> Duration {
-        // In hundredths of a second everywhere on Linux.
-        const TICK: Duration = Duration::from_millis(10);
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
-        let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
-        let ticks = |at: usize| fields[at].parse::<u32>().unwrap();
-        TICK * (ticks(11) + ticks(12))
-    }
-
-    fn resident_kib(&self) -> usize {
-        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.process.id())).unwrap();
-        let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
-        pages * 4
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-    }
-}
-
-/// Finds the address in the gateway's log.
-fn listening(log: &str) -> Option<SocketAddr> {
-    let line = log.lines().find(|line| line.contains("\"listening\""))?;
-    let line: serde_json::Value = serde_json::from_str(line).ok()?;
-    line["address"].as_str()?.parse().ok()
+/// Returns the processor time so far, in user and system mode.
+fn cpu_of(gateway: &GatewayProcess) -> Duration {
+    // In hundredths of a second everywhere on Linux.
+    const TICK: Duration = Duration::from_millis(10);
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", gateway.id())).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    let ticks = |at: usize| fields[at].parse::<u32>().unwrap();
+    TICK * (ticks(11) + ticks(12))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "thousands")]

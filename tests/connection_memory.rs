@@ -7,28 +7,24 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    clippy::string_slice,
     clippy::print_stdout,
     reason = "a test that also prints what it measured"
 )]
 
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use portcullis::cli::bundled_webhook::BundledWebhook;
 use portcullis::secret::Secret;
-use russh::keys::PrivateKey;
-use russh::keys::ssh_key::LineEnding;
-use russh::keys::ssh_key::private::{Ed25519Keypair, KeypairData};
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
+mod gateway_process;
 #[expect(dead_code, reason = "the integration tests use all of it")]
 #[path = "it/ssh/raw.rs"]
 mod raw;
 
+use gateway_process::GatewayProcess;
 use raw::{RawClient, string};
 
 const CHANNEL_EOF: u8 = 96;
@@ -175,7 +171,7 @@ async fn cost(act: Act, clients: usize) -> usize {
         json!({"mappings": [{"entry": "/", "target": "/bucket/home"}]}),
     );
     let webhook = webhook.await.unwrap();
-    let gateway = Gateway::start(&webhook.url()).await;
+    let gateway = start_gateway(&webhook.url()).await;
     // What the first ones bring up stays for all.
     drop(Act::IdleSession.play(gateway.address).await);
     sleep(Duration::from_secs(1)).await;
@@ -187,7 +183,7 @@ async fn cost(act: Act, clients: usize) -> usize {
     }
     sleep(Duration::from_secs(3)).await;
     let grown = gateway.resident_kib().saturating_sub(before);
-    let gone = gateway.count("\"disconnected\"") - 1;
+    let gone = count(&gateway, "\"disconnected\"") - 1;
     println!(
         "{act:?} × {clients}: {} KiB each, {gone} were cut",
         grown / clients
@@ -219,88 +215,27 @@ async fn two_thousand_clients_cost_what_is_said_of_them() {
     check(LARGE_CROWD).await;
 }
 
-/// The gateway's process, ended with this value.
-struct Gateway {
-    process: Child,
-    address: SocketAddr,
-    state: tempfile::TempDir,
+async fn start_gateway(webhook: &str) -> GatewayProcess {
+    let account = (ACCOUNT_KIB * 1024).to_string();
+    GatewayProcess::start(&[
+        ("PORTCULLIS_IDENTITY_URL", &webhook),
+        ("PORTCULLIS_STORAGE_ENDPOINT", &"http://127.0.0.1:9"),
+        ("PORTCULLIS_STORAGE_ACCESS_KEY_ID", &"test"),
+        ("PORTCULLIS_STORAGE_SECRET_ACCESS_KEY", &"test"),
+        ("PORTCULLIS_LIMITS_UNAUTHENTICATED_CONNECTIONS_MAX", &"2100"),
+        ("PORTCULLIS_LIMITS_CONNECTIONS_MAX", &"2100"),
+        ("PORTCULLIS_LIMITS_CONNECTIONS_PER_SOURCE_MAX", &"2100"),
+        ("PORTCULLIS_LIMITS_CONNECTIONS_PER_USER_MAX", &"2100"),
+        ("PORTCULLIS_LIMITS_SESSIONS_PER_USER_MAX", &"30000"),
+        ("PORTCULLIS_LIMITS_LOGIN_GRACE_SECONDS", &"600"),
+        ("PORTCULLIS_LIMITS_KEEPALIVE_INTERVAL_SECONDS", &"600"),
+        ("PORTCULLIS_LIMITS_SESSION_MEMORY_BYTES_MAX", &account),
+    ])
+    .await
 }
 
-impl Gateway {
-    async fn start(webhook: &str) -> Self {
-        let state = tempfile::tempdir().unwrap();
-        let host_key = state.path().join("host_key");
-        let seed = KeypairData::Ed25519(Ed25519Keypair::from_seed(&[9; 32]));
-        let key = PrivateKey::new(seed, "host").unwrap();
-        std::fs::write(&host_key, key.to_openssh(LineEnding::LF).unwrap()).unwrap();
-        let own = std::fs::Permissions::from_mode(0o600);
-        std::fs::set_permissions(&host_key, own).unwrap();
-        let log_path = state.path().join("log");
-        let log = std::fs::File::create(&log_path).unwrap();
-        let account = format!("{}", ACCOUNT_KIB * 1024);
-        let mut process = Command::new(env!("CARGO_BIN_EXE_portcullis"))
-            .arg("serve")
-            .env("PORTCULLIS_LISTEN", "127.0.0.1:0")
-            .env("PORTCULLIS_HOST_KEY_FILES", &host_key)
-            .env("PORTCULLIS_IDENTITY_URL", webhook)
-            .env("PORTCULLIS_ADMIN_LISTEN", "off")
-            .env("PORTCULLIS_STORAGE_ENDPOINT", "http://127.0.0.1:9")
-            .env("PORTCULLIS_STORAGE_ACCESS_KEY_ID", "test")
-            .env("PORTCULLIS_STORAGE_SECRET_ACCESS_KEY", "test")
-            .env("PORTCULLIS_LIMITS_UNAUTHENTICATED_CONNECTIONS_MAX", "2100")
-            .env("PORTCULLIS_LIMITS_CONNECTIONS_MAX", "2100")
-            .env("PORTCULLIS_LIMITS_CONNECTIONS_PER_SOURCE_MAX", "2100")
-            .env("PORTCULLIS_LIMITS_CONNECTIONS_PER_USER_MAX", "2100")
-            .env("PORTCULLIS_LIMITS_SESSIONS_PER_USER_MAX", "30000")
-            .env("PORTCULLIS_LIMITS_LOGIN_GRACE_SECONDS", "600")
-            .env("PORTCULLIS_LIMITS_KEEPALIVE_INTERVAL_SECONDS", "600")
-            .env("PORTCULLIS_LIMITS_SESSION_MEMORY_BYTES_MAX", account)
-            .stdout(Stdio::null())
-            .stderr(Stdio::from(log))
-            .spawn()
-            .unwrap();
-        let address = loop {
-            if let Some(address) = listening(&std::fs::read_to_string(&log_path).unwrap()) {
-                break address;
-            }
-            let ended = process.try_wait().unwrap();
-            assert!(ended.is_none(), "the gateway did not start: {ended:?}");
-            sleep(Duration::from_millis(20)).await;
-        };
-        Self {
-            process,
-            address,
-            state,
-        }
-    }
-
-    /// Counts the lines of its log that hold a text.
-    fn count(&self, text: &str) -> usize {
-        let log = std::fs::read_to_string(self.state.path().join("log")).unwrap();
-        log.lines().filter(|line| line.contains(text)).count()
-    }
-
-    fn resident_kib(&self) -> usize {
-        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.process.id())).unwrap();
-        let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
-        pages * 4
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let log = std::fs::read_to_string(self.state.path().join("log")).unwrap();
-            println!("{}", &log[log.len().saturating_sub(3_000)..]);
-        }
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-    }
-}
-
-/// Finds the address in the gateway's log.
-fn listening(log: &str) -> Option<SocketAddr> {
-    let line = log.lines().find(|line| line.contains("\"listening\""))?;
-    let line: serde_json::Value = serde_json::from_str(line).ok()?;
-    line["address"].as_str()?.parse().ok()
+/// Counts the lines of its log that hold a text.
+fn count(gateway: &GatewayProcess, text: &str) -> usize {
+    let log = gateway.log();
+    log.lines().filter(|line| line.contains(text)).count()
 }

@@ -6,31 +6,27 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    clippy::string_slice,
     clippy::print_stdout,
     reason = "a test that also prints what it measured"
 )]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
 use embedded_s3::EmbeddedS3;
 use portcullis::cli::bundled_webhook::BundledWebhook;
 use portcullis::secret::Secret;
-use russh::keys::PrivateKey;
-use russh::keys::ssh_key::LineEnding;
-use russh::keys::ssh_key::private::{Ed25519Keypair, KeypairData};
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
+mod gateway_process;
 #[expect(dead_code, reason = "the integration tests use all of it")]
 #[path = "it/ssh/raw.rs"]
 mod raw;
 
+use gateway_process::GatewayProcess;
 use raw::{RawClient, string};
 
 const USER: &str = "alice";
@@ -225,9 +221,8 @@ async fn files_whose_bytes_nobody_takes_hold_next_to_nothing() {
 
 /// The gateway's process and the S3 behind it, ended with this value.
 struct Gateway {
-    process: Child,
+    process: GatewayProcess,
     address: SocketAddr,
-    state: tempfile::TempDir,
     s3: EmbeddedS3,
     _webhook: BundledWebhook,
 }
@@ -246,49 +241,19 @@ impl Gateway {
             ..embedded_s3::Settings::default()
         };
         let s3 = EmbeddedS3::start(settings).await.unwrap();
-        let state = tempfile::tempdir().unwrap();
-        let host_key = state.path().join("host_key");
-        let seed = KeypairData::Ed25519(Ed25519Keypair::from_seed(&[9; 32]));
-        let key = PrivateKey::new(seed, "host").unwrap();
-        std::fs::write(&host_key, key.to_openssh(LineEnding::LF).unwrap()).unwrap();
-        let own = std::fs::Permissions::from_mode(0o600);
-        std::fs::set_permissions(&host_key, own).unwrap();
-        let log_path = state.path().join("log");
-        let log = std::fs::File::create(&log_path).unwrap();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_portcullis"))
-            .arg("serve")
-            .env("PORTCULLIS_LISTEN", "127.0.0.1:0")
-            .env("PORTCULLIS_HOST_KEY_FILES", &host_key)
-            .env("PORTCULLIS_IDENTITY_URL", webhook.url())
-            .env("PORTCULLIS_ADMIN_LISTEN", "off")
-            .env("PORTCULLIS_STORAGE_ENDPOINT", s3.endpoint())
-            .env("PORTCULLIS_STORAGE_ACCESS_KEY_ID", s3.access_key())
-            .env("PORTCULLIS_STORAGE_SECRET_ACCESS_KEY", s3.secret_key())
-            .env(
-                "PORTCULLIS_LIMITS_DOWNLOAD_MEMORY_BYTES_MAX",
-                READ_AHEAD.to_string(),
-            )
-            .env(
-                "PORTCULLIS_LIMITS_SESSION_MEMORY_BYTES_MAX",
-                ACCOUNT.to_string(),
-            )
-            .stdout(Stdio::null())
-            .stderr(Stdio::from(log))
-            .spawn()
-            .unwrap();
-        let address = loop {
-            if let Some(address) = listening(&std::fs::read_to_string(&log_path).unwrap()) {
-                break address;
-            }
-            let ended = process.try_wait().unwrap();
-            let log = std::fs::read_to_string(&log_path).unwrap();
-            assert!(ended.is_none(), "the gateway did not start: {log}");
-            sleep(Duration::from_millis(20)).await;
-        };
+        let (ahead, account) = (READ_AHEAD.to_string(), ACCOUNT.to_string());
+        let process = GatewayProcess::start(&[
+            ("PORTCULLIS_IDENTITY_URL", &webhook.url()),
+            ("PORTCULLIS_STORAGE_ENDPOINT", &s3.endpoint()),
+            ("PORTCULLIS_STORAGE_ACCESS_KEY_ID", &s3.access_key()),
+            ("PORTCULLIS_STORAGE_SECRET_ACCESS_KEY", &s3.secret_key()),
+            ("PORTCULLIS_LIMITS_DOWNLOAD_MEMORY_BYTES_MAX", &ahead),
+            ("PORTCULLIS_LIMITS_SESSION_MEMORY_BYTES_MAX", &account),
+        ])
+        .await;
         Self {
+            address: process.address,
             process,
-            address,
-            state,
             s3,
             _webhook: webhook,
         }
@@ -326,26 +291,6 @@ impl Gateway {
     }
 
     fn resident(&self) -> usize {
-        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.process.id())).unwrap();
-        let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
-        pages * 4096
+        self.process.resident_kib() * 1024
     }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let log = std::fs::read_to_string(self.state.path().join("log")).unwrap();
-            println!("{}", &log[log.len().saturating_sub(3_000)..]);
-        }
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-    }
-}
-
-/// Finds the address in the gateway's log.
-fn listening(log: &str) -> Option<SocketAddr> {
-    let line = log.lines().find(|line| line.contains("\"listening\""))?;
-    let line: serde_json::Value = serde_json::from_str(line).ok()?;
-    line["address"].as_str()?.parse().ok()
 }

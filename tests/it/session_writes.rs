@@ -17,6 +17,19 @@ use crate::session::{MIB, at, failing, pattern, plant, store};
 const CREATING: u32 = 0x1a;
 const APPENDING: u32 = 0x0e;
 
+/// How much one WRITE carries.
+const PIECE: usize = 128 * 1024;
+
+/// WRITEs of a file from its first byte to its last, numbered from `first`.
+fn in_pieces(first: u32, handle: &[u8], content: &[u8]) -> Vec<u8> {
+    let pieces = (0..).zip(content.chunks(PIECE));
+    let packet = |(nth, piece)| {
+        let offset = u64::from(nth) * PIECE as u64;
+        raw::write(first + nth, handle, offset, piece)
+    };
+    pieces.flat_map(packet).collect()
+}
+
 fn size(size: u64) -> FileAttributes {
     FileAttributes {
         size: Some(size),
@@ -80,18 +93,8 @@ async fn a_size_is_set_after_the_writes_that_came_before_it() {
     }
     let content = pattern(56 * MIB);
     let handle = raw.open("/f", CREATING).await;
-    let mut packets = Vec::new();
-    let mut count = 0;
-    for piece in content.chunks(128 * 1024) {
-        let offset = count * 128 * 1024;
-        count += 1;
-        packets.extend(raw::write(
-            u32::try_from(count).unwrap(),
-            &handle,
-            offset,
-            piece,
-        ));
-    }
+    let mut packets = in_pieces(1, &handle, &content);
+    let count = content.len().div_ceil(PIECE);
     packets.extend(raw::set_size(1_000, &handle, 55 * MIB as u64));
     packets.extend(on_handle(raw::FSTAT, 1_001, &handle));
     // What lies beyond the size needs no place.
@@ -100,7 +103,7 @@ async fn a_size_is_set_after_the_writes_that_came_before_it() {
     assert_eq!(answers[&1_000].status(), OK);
     gate.open();
     raw.send(&on_handle(raw::CLOSE, 1_002, &handle)).await;
-    let waiting = usize::try_from(count).unwrap() - placed + 1;
+    let waiting = count - placed + 1;
     let answers = raw.exchange(Vec::new(), waiting).await;
     assert!(answers.values().all(|answer| answer.status() == OK));
     assert!(store.object(&at("f")).unwrap() == content[..55 * MIB]);
@@ -203,10 +206,7 @@ async fn an_upload_that_is_removed_before_its_beginning_was_confirmed_is_ended()
     let gate = Gate::closed();
     failing.spoil(Operation::Create, 1, Fault::Hold(gate.clone()));
     let handle = raw.open("/f", CREATING).await;
-    let mut packets = Vec::new();
-    for (id, piece) in (0..).zip(pattern(9 * MIB).chunks(128 * 1024)) {
-        packets.extend(raw::write(id, &handle, u64::from(id) * 128 * 1024, piece));
-    }
+    let packets = in_pieces(0, &handle, &pattern(9 * MIB));
     raw.exchange(packets, 72).await;
     gate.reached(1).await;
     let removed = raw.ask(named(raw::REMOVE, 100, "/f")).await;
@@ -238,10 +238,7 @@ async fn a_commit_that_fails_after_its_session_leaves_nothing() {
     let gate = Gate::closed();
     failing.spoil(Operation::Part, 2, Fault::Hold(gate.clone()));
     let handle = raw.open("/f", CREATING).await;
-    let mut packets = Vec::new();
-    for (id, piece) in (0..).zip(pattern(9 * MIB).chunks(128 * 1024)) {
-        packets.extend(raw::write(id, &handle, u64::from(id) * 128 * 1024, piece));
-    }
+    let packets = in_pieces(0, &handle, &pattern(9 * MIB));
     raw.exchange(packets, 72).await;
     let complete = Gate::closed();
     failing.spoil(
@@ -441,15 +438,7 @@ async fn vanish(looks_first: bool, content: &[u8]) -> Arc<MemoryStore> {
         assert_eq!(there.status(), raw::NO_SUCH_FILE);
     }
     let handle = raw.open("/f", CREATING).await;
-    let mut packets = Vec::new();
-    for (id, piece) in (10..).zip(content.chunks(128 * 1024)) {
-        packets.extend(raw::write(
-            id,
-            &handle,
-            u64::from(id - 10) * 128 * 1024,
-            piece,
-        ));
-    }
+    let mut packets = in_pieces(10, &handle, content);
     packets.extend(on_handle(raw::CLOSE, 2, &handle));
     raw.send(&packets).await;
     let Raw { pipe, running } = raw;
@@ -478,15 +467,7 @@ async fn a_connection_that_ends_behind_a_close_ends_its_session() {
     failing.spoil(Operation::Part, 1, Fault::Hold(gate));
     let handle = raw.open("/f", CREATING).await;
     let content = pattern(9 * MIB);
-    let mut packets = Vec::new();
-    for (id, piece) in (10..).zip(content.chunks(128 * 1024)) {
-        packets.extend(raw::write(
-            id,
-            &handle,
-            u64::from(id - 10) * 128 * 1024,
-            piece,
-        ));
-    }
+    let packets = in_pieces(10, &handle, &content);
     // Every WRITE is answered: only CLOSE waits, and says nothing to the client.
     raw.exchange(packets, 72).await;
     raw.send(&on_handle(raw::CLOSE, 2, &handle)).await;
