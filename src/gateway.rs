@@ -141,6 +141,10 @@ impl Watched for View {
             uploads_waiting: self.budget.uploads().waiting(),
             read_ahead_taken_bytes: read_ahead,
             read_ahead_limit_bytes: read_ahead_max,
+            session_memory_taken_bytes: self.budget.account().taken_bytes(),
+            session_memory_limit_bytes: self.budget.account().limit_bytes(),
+            session_memory_waiting: self.budget.account().waiting(),
+            session_memory_refused: self.budget.account().refused(),
         });
         self.metrics.connections_ended(&self.gatehouse.ended());
         self.metrics.encode()

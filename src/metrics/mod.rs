@@ -63,6 +63,10 @@ pub struct Metrics {
     uploads_waiting: Gauge,
     read_ahead_taken: Gauge,
     read_ahead_limit: Gauge,
+    session_memory_taken: Gauge,
+    session_memory_limit: Gauge,
+    session_memory_waiting: Gauge,
+    session_memory_refused: Counter,
     uploads_aborted: Family<Labels<1>, Counter>,
     moves: Family<Labels<1>, Counter>,
     admin: AdminConnections,
@@ -83,6 +87,11 @@ pub struct Readings {
     pub uploads_waiting: usize,
     pub read_ahead_taken_bytes: u64,
     pub read_ahead_limit_bytes: u64,
+    pub session_memory_taken_bytes: u64,
+    pub session_memory_limit_bytes: u64,
+    pub session_memory_waiting: usize,
+    /// How often there was none, ever.
+    pub session_memory_refused: u64,
 }
 
 impl Metrics {
@@ -260,10 +269,25 @@ impl Metrics {
             ),
             (&self.read_ahead_taken, readings.read_ahead_taken_bytes),
             (&self.read_ahead_limit, readings.read_ahead_limit_bytes),
+            (
+                &self.session_memory_taken,
+                readings.session_memory_taken_bytes,
+            ),
+            (
+                &self.session_memory_limit,
+                readings.session_memory_limit_bytes,
+            ),
         ] {
             let _ = gauge.set(bytes(value));
         }
         let _ = self.uploads_waiting.set(of(readings.uploads_waiting));
+        let _ = self
+            .session_memory_waiting
+            .set(of(readings.session_memory_waiting));
+        raise(
+            &self.session_memory_refused,
+            readings.session_memory_refused,
+        );
     }
 
     /// Returns everything in the text form of `OpenMetrics`.
@@ -418,7 +442,11 @@ impl Default for Metrics {
             ),
             uploads_waiting: all.gauge("uploads_waiting", None, "Uploads that wait for a part slot"),
             read_ahead_taken: all.gauge("read_ahead_taken", bytes.clone(), "Read-ahead in use"),
-            read_ahead_limit: all.gauge("read_ahead_limit", bytes, "Read-ahead there is"),
+            read_ahead_limit: all.gauge("read_ahead_limit", bytes.clone(), "Read-ahead there is"),
+            session_memory_taken: all.gauge("session_memory_taken", bytes.clone(), "What sessions and connections hold beside parts and read-ahead"),
+            session_memory_limit: all.gauge("session_memory_limit", bytes, "What they may hold"),
+            session_memory_waiting: all.gauge("session_memory_waiting", None, "Sessions, listings and moves that wait for such memory"),
+            session_memory_refused: all.counter("session_memory_refused", None, "Times that such memory was asked for and there was none"),
             uploads_aborted: all.counters(
                 "uploads_aborted",
                 "outcome",
