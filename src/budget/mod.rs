@@ -104,7 +104,7 @@ impl Budget {
     /// Says whether more than half of the read-ahead pool is taken: windows stop growing.
     #[must_use]
     pub fn read_ahead_is_crowded(&self) -> bool {
-        self.read_ahead.free_bytes() < self.read_ahead.limit_bytes() / 2
+        self.read_ahead.has_less_than_a(2)
     }
 
     /// Returns the bytes taken for uploads and for read-ahead.

@@ -77,6 +77,13 @@ impl Pool {
         self.state().line.free()
     }
 
+    /// Says whether less than this part is free: 2 for a half.
+    #[must_use]
+    pub fn has_less_than_a(&self, part: u64) -> bool {
+        let state = self.state();
+        state.line.free() < state.line.all().checked_div(part).unwrap_or(0)
+    }
+
     /// Returns how many are taken.
     #[must_use]
     pub fn taken_bytes(&self) -> u64 {

@@ -12,15 +12,15 @@ pub(super) fn admit(
     user: &AuthenticatedUser,
 ) -> Result<Seat, &'static str> {
     let (config, clock) = (user.config(), &*environment.clock);
-    let failures = environment.seats.failures(config);
+    let line_due = || shell::due(&environment.seats.failures(config), clock);
     if expiry::is_over(config, clock.wall()) {
-        if let Some(unlogged) = shell::due(&failures, clock) {
+        if let Some(unlogged) = line_due() {
             tracing::warn!(target: "portcullis::audit", unlogged, "session refused: the identity provider's answer has expired");
         }
         return Err("the login is over its time: log in again\n");
     }
     environment.seats.take(config, clock.now()).ok_or_else(|| {
-        if let Some(unlogged) = shell::due(&failures, clock) {
+        if let Some(unlogged) = line_due() {
             tracing::warn!(target: "portcullis::audit", max = config.limits.sessions, unlogged, "session refused: the user has as many as allowed");
         }
         "too many sessions: close another one first\n"

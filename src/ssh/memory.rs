@@ -47,10 +47,8 @@ impl ConnectionMemory {
             return false;
         };
         let mut loan = lock(&self.loan);
-        let account = share.pool();
         // A loan is a convenience: what is scarce is for those who cannot do without.
-        let scarce = account.free_bytes() < account.limit_bytes() / 4;
-        if loan.is_none() && !scarce {
+        if loan.is_none() && !share.pool().has_less_than_a(4) {
             *loan = share.try_take(limits::CONNECTION_LOAN_BYTES);
         }
         self.lent.store(loan.is_some(), Ordering::Release);

@@ -387,7 +387,7 @@ fn copy_slices(payload: &Payload, mut skip: usize, mut target: &mut [u8]) {
     }
 }
 
-fn as_u64(length: usize) -> u64 {
+pub(super) fn as_u64(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
 }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::parked::{Parked, Writer};
-use super::{Effect, Failure, GAP, Multipart, Phase, WriteFile, length_of, status_of};
+use super::{Effect, Failure, GAP, Multipart, Phase, WriteFile, as_u64, status_of};
 use crate::limits;
 use crate::sftp::{Payload, Status};
 use crate::storage::{ByteRange, Checksum, ETag, PartNumber, UploadId};
@@ -184,7 +184,7 @@ impl WriteFile {
         let at = range.start;
         let room = usize::try_from(range.end.saturating_sub(at)).unwrap_or(usize::MAX);
         let length = bytes.len().min(room);
-        range.start = at.saturating_add(length_of(length));
+        range.start = at.saturating_add(as_u64(length));
         let payload = Payload {
             slices: Vec::from([bytes]),
             length,
@@ -240,7 +240,7 @@ impl WriteFile {
             }
             let length = usize::try_from(due.saturating_sub(at)).unwrap_or(usize::MAX);
             let length = length.min(ZEROS.len());
-            range.start = at.saturating_add(length_of(length));
+            range.start = at.saturating_add(as_u64(length));
             let payload = Payload {
                 slices: Vec::from([Bytes::from_static(&ZEROS)]),
                 length,

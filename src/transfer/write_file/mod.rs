@@ -27,7 +27,7 @@ use self::parked::{Parked, Queue, Writer};
 use self::rate::Rate;
 pub use self::rate::RateMin;
 pub use self::words::{Base, Effect, Failure, Heard, Opening};
-use super::upload::{ReadyPart, Upload, UploadError, WriteStep};
+use super::upload::{ReadyPart, Upload, UploadError, WriteStep, as_u64};
 use crate::limits;
 use crate::sftp::{OpenMode, Payload, Pending, Status};
 use crate::storage::{Checksum, CompletedPart, PartNumber, Precondition, Stored, UploadId};
@@ -169,7 +169,7 @@ impl WriteFile {
     }
 
     fn write(&mut self, pending: Pending, offset: u64, payload: Payload, now: Instant) {
-        let length = length_of(payload.length);
+        let length = as_u64(payload.length);
         let admitted = match self.failed {
             Some(status) => Err(status),
             None => self.admit(offset, length),
@@ -641,10 +641,6 @@ const fn status_of(error: &UploadError) -> Status {
         UploadError::TooScattered => Status::failure("The writes are scattered too widely"),
         UploadError::Gap { .. } => GAP,
     }
-}
-
-fn length_of(length: usize) -> u64 {
-    u64::try_from(length).unwrap_or(u64::MAX)
 }
 
 /// Parts that one file may fill at once, beside those on their way.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-use super::length_of;
+use super::as_u64;
 use crate::sftp::{Payload, Pending};
 use crate::transfer::upload::{Upload, UploadError, WriteStep};
 
@@ -51,7 +51,7 @@ impl Parked {
     }
 
     fn end(&self) -> u64 {
-        self.offset.saturating_add(length_of(self.payload.length))
+        self.offset.saturating_add(as_u64(self.payload.length))
     }
 
     fn touches(&self, start: u64, end: u64) -> bool {
@@ -71,7 +71,7 @@ impl Parked {
             let rest = slice.get(skipped..).unwrap_or_default();
             bytes.extend_from_slice(rest.get(..room.min(rest.len())).unwrap_or_default());
         }
-        self.offset = self.offset.saturating_add(length_of(self.consumed));
+        self.offset = self.offset.saturating_add(as_u64(self.consumed));
         self.consumed = 0;
         self.payload = Payload {
             slices: Vec::from([Bytes::from(bytes)]),

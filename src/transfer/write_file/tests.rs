@@ -69,7 +69,7 @@ impl World {
             mode: mode(base.is_none()),
             base: base.as_ref().map(|bytes| Base {
                 etag,
-                size: length_of(bytes.len()),
+                size: as_u64(bytes.len()),
             }),
             condition: Precondition::None,
             alone: base.is_none().then_some(Precondition::IfNoneMatch),
@@ -193,7 +193,7 @@ impl World {
                     number,
                     etag: ETag("\"part\"".into()),
                     checksum: None,
-                    size: length_of(bytes.len()),
+                    size: as_u64(bytes.len()),
                 };
                 if !fails {
                     self.uploads.get_mut(&upload).unwrap().insert(number, bytes);
@@ -429,7 +429,7 @@ proptest! {
                 Step::Write(offset, length) => {
                     let offset = offset.unwrap_or(end);
                     let bytes = pattern(length, salt);
-                    end = offset + length_of(length);
+                    end = offset + as_u64(length);
                     let before = world.file.failed();
                     let id = world.write(offset, &bytes);
                     // What is refused at once changes nothing.
