@@ -333,6 +333,8 @@ pub const REPLY_BYTES_KEPT: usize = 32 * 1024;
 pub const REPLY_BYTES_QUEUED_MAX: usize = 512 * 1024;
 /// The same, from which on the connection's input pauses: more than data and names make.
 pub const REPLY_BYTES_QUEUED_SOFT_MAX: usize = 4 * 1024 * 1024;
+/// What a client had sent before it went is taken for so long, where memory for it is short.
+pub const REST_TAKEN_FOR: Duration = Duration::from_secs(2);
 /// An upload whose CLOSE came is finished for so long after its client has gone.
 pub const CLOSE_KEPT_FOR: Duration = Duration::from_secs(60);
 /// So many of them of one user at once.

@@ -270,8 +270,32 @@ impl<F: Front> Session<F> {
             return;
         }
         self.client_gone = true;
+        self.shell.answers.out().nobody_listens();
         self.files.client_gone(&mut self.shell);
-        self.take_rest();
+        let drain = self.shell.environment.drain.clone();
+        let revoked = self.shell.user.revoked().clone();
+        let clock = Arc::clone(&self.shell.environment.clock);
+        let expiry = expiry(clock, self.shell.user.config().expires_at);
+        tokio::select! {
+            biased;
+            () = revoked.cancelled() => {}
+            () = drain.cancelled() => {}
+            () = expiry => {}
+            () = tokio::time::sleep(limits::CLOSE_KEPT_FOR) => {}
+            () = self.finish_closed(happened) => {}
+        }
+    }
+
+    /// Takes what the client had sent before it went, and finishes what it closed.
+    async fn finish_closed(&mut self, happened: &mut mpsc::UnboundedReceiver<Event>) {
+        let rest = self.take_rest(happened);
+        // Where memory is short for longer, a CLOSE may be behind what waits for it, or none.
+        if tokio::time::timeout(limits::REST_TAKEN_FOR, rest)
+            .await
+            .is_err()
+        {
+            tracing::debug!("client gone: not all that it had sent was taken");
+        }
         let turns = Arc::clone(self.shell.seat.kept());
         let mut kept = self.files.keep_closes(&mut self.shell, &turns);
         if kept.is_empty() {
@@ -281,41 +305,33 @@ impl<F: Front> Session<F> {
             uploads = kept.len(),
             "client gone after CLOSE: its uploads are finished"
         );
-        let drain = self.shell.environment.drain.clone();
-        let revoked = self.shell.user.revoked().clone();
-        let clock = Arc::clone(&self.shell.environment.clock);
-        let expiry = expiry(clock, self.shell.user.config().expires_at);
-        let over = tokio::time::sleep(limits::CLOSE_KEPT_FOR);
-        tokio::pin!(expiry, over);
         while !kept.is_empty() {
-            let event = tokio::select! {
-                biased;
-                () = revoked.cancelled() => return,
-                () = drain.cancelled() => return,
-                () = &mut expiry => return,
-                () = &mut over => return,
-                Some(event) = happened.recv() => event,
-            };
-            // Nothing else goes on: nobody waits for it.
-            if let Event::Write { handle, heard } = event {
-                self.files.hear_write(&mut self.shell, handle, *heard);
-                kept.retain(|(handle, _)| self.files.is_open(*handle));
-            }
+            self.wait_on(happened).await;
+            kept.retain(|(handle, _)| self.files.is_open(*handle));
         }
     }
 
-    /// Takes what the client had sent before it went, as far as it is there and has memory.
-    fn take_rest(&mut self) {
-        for _ in 0..REST_TURNS_MAX {
-            if self.take().is_err() {
-                return;
-            }
+    /// Lets what is under way go on by one event.
+    async fn wait_on(&mut self, happened: &mut mpsc::UnboundedReceiver<Event>) {
+        tokio::select! {
+            biased;
+            Some(event) = happened.recv() => self.handle(event),
+            () = until(self.deadline()) => self.time(),
+        }
+        self.shell.reap();
+        self.regulate();
+    }
+
+    /// Takes what is there, and waits for nothing but memory for it.
+    async fn take_rest(&mut self, happened: &mut mpsc::UnboundedReceiver<Event>) {
+        while self.take().is_ok() {
             self.regulate();
             if !self.regulator.hears() {
-                return;
-            }
-            if !self.has_more {
-                match self.front.more().now_or_never() {
+                self.wait_on(happened).await;
+            } else if !self.has_more {
+                // What is there comes at once, however much came before it in this turn.
+                let more = tokio::task::unconstrained(self.front.more());
+                match more.now_or_never() {
                     Some(true) => self.has_more = true,
                     Some(false) | None => return,
                 }
@@ -349,7 +365,5 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
-/// As much as a window holds, in the smallest pieces that are worth it.
-const REST_TURNS_MAX: usize = 10_000;
 const EVENTS_PER_TURN_MAX: usize = 64;
 const REQUESTS_PER_TURN_MAX: usize = 64;

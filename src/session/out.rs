@@ -55,6 +55,8 @@ struct Queue {
     own: usize,
     charge: Option<Charge>,
     account: Share,
+    /// Whatever is said is dropped.
+    nobody_listens: bool,
 }
 
 /// A piece of the conversation.
@@ -82,6 +84,7 @@ impl Out {
                 own: 0,
                 charge: None,
                 account,
+                nobody_listens: false,
             }),
             stderr: Mutex::default(),
             sent: AtomicU64::new(0),
@@ -207,6 +210,13 @@ impl Out {
         }
     }
 
+    /// Drops what is queued, and whatever is said from now on.
+    pub(crate) fn nobody_listens(&self) {
+        let mut queue = self.queue();
+        queue.nobody_listens = true;
+        queue.drop_all();
+    }
+
     /// Lets the writer end after what is queued.
     pub(crate) fn finish(&self) {
         self.finished.store(true, Ordering::Release);
@@ -232,6 +242,9 @@ impl Out {
 impl Queue {
     /// Encodes behind what is there; at most `most` bytes.
     fn encode(&mut self, most: usize, encode: impl FnOnce(&mut Replies)) {
+        if self.nobody_listens {
+            return;
+        }
         let free = self
             .tail
             .buffer
@@ -257,7 +270,7 @@ impl Queue {
     }
 
     fn push(&mut self, bytes: Bytes, brings_memory: bool) {
-        if bytes.is_empty() {
+        if bytes.is_empty() || self.nobody_listens {
             return;
         }
         self.flush();
@@ -280,6 +293,12 @@ impl Queue {
                 brings_memory: false,
             });
         }
+    }
+
+    fn drop_all(&mut self) {
+        self.pieces = VecDeque::new();
+        self.tail = Replies::default();
+        (self.queued, self.own, self.charge) = (0, 0, None);
     }
 
     fn count(&mut self, length: usize, own: usize) {
@@ -547,6 +566,22 @@ mod tests {
         assert_eq!((sent, budget.taken_bytes().1), (100_013, 0));
         out.data_without_memory(RequestId(1), vec![7; 400_000].into());
         assert!(budget.account().taken_bytes() >= 360_000);
+    }
+
+    #[test]
+    fn where_nobody_listens_nothing_is_kept() {
+        let (budget, user) = memory(1024 * 1024);
+        let out = Out::new(user.account);
+        out.data_without_memory(RequestId(1), vec![7; 400_000].into());
+        assert!(out.is_waiting() && budget.account().taken_bytes() > 0);
+        out.nobody_listens();
+        out.data_without_memory(RequestId(2), vec![7; 400_000].into());
+        out.data(RequestId(3), 20_000, vec![vec![7; 20_000].into()]);
+        out.reply(RequestId(4), &some_names(100, 900));
+        out.reply(RequestId(5), &Reply::Status(Status::OK));
+        assert_eq!((out.queue().queued, out.queue().own), (0, 0));
+        assert_eq!(budget.account().taken_bytes(), 0);
+        assert!(!out.is_full() && !out.is_crowded() && !out.is_waiting());
     }
 
     #[derive(Debug, Clone)]

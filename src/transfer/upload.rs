@@ -140,10 +140,11 @@ impl Upload {
         self.filling.len()
     }
 
-    /// Returns how much memory they have.
+    /// Returns how much memory those have that are not full: what is full gives its own back.
     #[must_use]
     pub fn filling_bytes(&self) -> u64 {
-        self.filling.values().map(|part| part.slot.len()).sum()
+        let begun = self.filling.values().filter(|part| !part.is_full());
+        begun.map(|part| part.slot.len()).sum()
     }
 
     /// Copies a write's bytes to their places, from `consumed` on; call again with the same

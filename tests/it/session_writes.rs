@@ -2,6 +2,7 @@
 //! uploads that fail. What cannot be kept is refused; nothing is left behind.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use portcullis::limits::Limits;
 use portcullis::storage::failing::{Fault, Gate};
@@ -457,6 +458,43 @@ async fn a_close_that_came_is_kept_though_its_client_has_gone() {
     let store = vanish(false, &content).await;
     assert_eq!(store.object(&at("f")), None);
     assert_eq!(store.unfinished_uploads(), []);
+}
+
+/// Whatever came before the end counts, also where most of it waits for memory just then.
+#[tokio::test]
+async fn a_close_that_came_is_kept_though_memory_was_short() {
+    let limits = Limits {
+        upload_memory_bytes_max: 8 * MIB as u64,
+        ..Limits::default()
+    };
+    let content = pattern(24 * MIB);
+    for ahead in [1, 9, 12, 23] {
+        let (failing, store) = failing();
+        let mut raw = Raw::with(failing.clone(), whole_bucket(), limits.clone()).await;
+        let gate = Gate::closed();
+        failing.spoil(Operation::Part, 1, Fault::Hold(gate.clone()));
+        let there = raw.ask(named(raw::STAT, 1, "/f")).await;
+        assert_eq!(there.status(), raw::NO_SUCH_FILE);
+        let handle = raw.open("/f", CREATING).await;
+        let mut packets = in_pieces(10, &handle, &content);
+        packets.extend(on_handle(raw::CLOSE, 2, &handle));
+        let opens = async {
+            tokio::time::sleep(Duration::from_millis(10 * ahead)).await;
+            gate.open();
+        };
+        tokio::join!(raw.send(&packets), opens);
+        let Raw { pipe, running } = raw;
+        drop(pipe);
+        let said = Arc::clone(&running.stderr);
+        running.end().await.drain().await;
+        let found = store.object(&at("f"));
+        let length = found.as_ref().map(|found| found.len());
+        assert!(
+            found.is_some_and(|found| found == content),
+            "{ahead}: {length:?} {:?}",
+            said.lock()
+        );
+    }
 }
 
 #[tokio::test]

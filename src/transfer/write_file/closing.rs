@@ -83,15 +83,21 @@ impl WriteFile {
         }
     }
 
-    /// Says whether a CLOSE can be kept though nobody listens any more: every byte up to its end
-    /// has its slot.
+    /// Says whether a CLOSE that came can be kept though nobody listens any more: it is known what
+    /// the file replaces, and every byte up to its end came.
     #[must_use]
     pub fn may_end_alone(&self) -> bool {
-        let complete = self.parked.is_empty()
-            && self.fill.is_none()
-            && matches!(self.finish(), Ok(Finish::Commit { .. }));
-        let known = self.opening.alone.is_some();
-        self.phase == Phase::Closing && complete && known && self.will_appear()
+        let came = match self.phase {
+            // Its turn comes, and what has no slot yet gets one: what is missing then fails it.
+            Phase::CloseAsked => true,
+            Phase::Closing => {
+                !self.parked.is_empty()
+                    || self.fill.is_some()
+                    || matches!(self.finish(), Ok(Finish::Commit { .. }))
+            }
+            Phase::Open | Phase::Committing | Phase::Over => false,
+        };
+        came && self.opening.alone.is_some() && self.will_appear()
     }
 
     fn is_under_way(&self) -> bool {
