@@ -403,7 +403,7 @@ async fn files_that_keep_memory_from_each_other_do_not_wait_for_ever() {
     let store = store();
     let limits = Limits {
         upload_memory_bytes_max: 16 * MIB as u64,
-        slot_idle_timeout: std::time::Duration::from_millis(10),
+        slot_idle_timeout: Duration::from_millis(10),
         ..Limits::default()
     };
     let mut raw = Raw::with(store.clone(), whole_bucket(), limits).await;
