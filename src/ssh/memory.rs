@@ -67,6 +67,18 @@ impl ConnectionMemory {
         *loan = None;
     }
 
+    /// Returns what the connection's channels may have under way: half of what the account has, so
+    /// that the other half is there for those who come later.
+    pub(super) fn window_bytes(&self) -> u32 {
+        let free = self
+            .share
+            .get()
+            .map_or(0, |share| share.pool().free_bytes());
+        u32::try_from(free / 2)
+            .unwrap_or(u32::MAX)
+            .max(limits::CONNECTION_WINDOW_BYTES_MIN)
+    }
+
     /// Has a place found for messages of so many bytes that wait for sessions, or closes the gate.
     pub(super) fn queued(&self, bytes: u64, gate: &Arc<Gate>) {
         let mut queue = lock(&self.queue);
@@ -152,6 +164,22 @@ mod tests {
         assert!(!one.has_loan() && other.borrow());
         drop(other);
         assert_eq!(budget.account().taken_bytes(), 0);
+    }
+
+    #[test]
+    fn windows_are_as_large_as_half_of_what_is_free() {
+        const MIB: u64 = 1024 * 1024;
+        let budget = account(32 * MIB);
+        let memory = ConnectionMemory::default();
+        let least = limits::CONNECTION_WINDOW_BYTES_MIN;
+        assert_eq!(memory.window_bytes(), least, "nobody is logged in");
+        memory.belongs_to(budget.account().share());
+        assert_eq!(u64::from(memory.window_bytes()), 16 * MIB);
+        let other = budget.account().share().try_take(16 * MIB);
+        assert_eq!(u64::from(memory.window_bytes()), 8 * MIB);
+        let another = budget.account().share().try_take(8 * MIB);
+        assert!(other.is_some() && another.is_some());
+        assert_eq!(memory.window_bytes(), least);
     }
 
     #[test]
