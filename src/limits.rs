@@ -69,7 +69,7 @@ pub const MESSAGE_COST_BYTES: u64 = 256;
 /// Smallest maximum packet that a client may announce for a channel.
 pub const CHANNEL_PACKET_BYTES_MIN: usize = 1_024;
 /// What all channels of a connection may have under way together, where the account has twice as
-/// much: OpenSSH's client keeps 16 MiB, others more. More where each channel could not have its
+/// much beside what others may have: OpenSSH's client keeps 16 MiB, others more. More where each channel could not have its
 /// first window.
 pub const CONNECTION_WINDOW_BYTES: u32 = 32 * 1024 * 1024;
 /// The same where the account has little: 2 MiB for one channel and what is kept back for more.

@@ -168,6 +168,12 @@ impl Windows {
             .max(self.first_bytes)
     }
 
+    /// What the client may have under way on all channels.
+    pub(super) fn promised(&self) -> u64 {
+        let sizes = self.channels.values().map(|window| window.size);
+        sizes.fold(0, |sum: u64, size| sum.saturating_add(size.into()))
+    }
+
     /// What all that waits for sessions costs, in bytes.
     pub(super) fn waiting_cost(&self) -> u64 {
         self.channels.values().fold(0, |sum: u64, window| {
