@@ -68,9 +68,12 @@ pub const CONNECTION_QUEUE_STEP_BYTES: u64 = 128 * 1024;
 pub const MESSAGE_COST_BYTES: u64 = 256;
 /// Smallest maximum packet that a client may announce for a channel.
 pub const CHANNEL_PACKET_BYTES_MIN: usize = 1_024;
-/// What all channels of a connection may have under way together; more where each of them could
-/// not have its first window.
-pub const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+/// What all channels of a connection may have under way together, where the account has twice as
+/// much beside what others may have: OpenSSH's client keeps 16 MiB, others more. More where each channel could not have its
+/// first window.
+pub const CONNECTION_WINDOW_BYTES: u32 = 32 * 1024 * 1024;
+/// The same where the account has little: 2 MiB for one channel and what is kept back for more.
+pub const CONNECTION_WINDOW_BYTES_MIN: u32 = 4 * 1024 * 1024;
 /// The receive window that a channel begins with.
 pub const CHANNEL_WINDOW_BYTES: u32 = 128 * 1024;
 /// The same where a connection may have more channels than that window lasts for.

@@ -101,10 +101,18 @@ impl Budget {
         self.buffers.slot(charge)
     }
 
-    /// Says whether more than half of the read-ahead pool is taken: windows stop growing.
+    /// Returns how much read-ahead is free.
+    #[must_use]
+    pub fn read_ahead_free_bytes(&self) -> u64 {
+        self.read_ahead.free_bytes()
+    }
+
+    /// Says whether more than a quarter of the read-ahead pool is taken: what idle readers have
+    /// makes the windows of others smaller.
     #[must_use]
     pub fn read_ahead_is_crowded(&self) -> bool {
-        self.read_ahead.has_less_than_a(2)
+        let taken = self.read_ahead.taken_bytes();
+        taken > self.read_ahead.limit_bytes() / 4
     }
 
     /// Returns the bytes taken for uploads and for read-ahead.

@@ -19,6 +19,7 @@ pub struct Pool {
     state: Mutex<State>,
     next_holder: AtomicU64,
     refused: AtomicU64,
+    promised: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -47,6 +48,7 @@ impl Pool {
             }),
             next_holder: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            promised: AtomicU64::new(0),
         })
     }
 
@@ -101,6 +103,22 @@ impl Pool {
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Returns what clients may send before somebody has to find memory for it.
+    #[must_use]
+    pub fn promised_bytes(&self) -> u64 {
+        self.promised.load(Ordering::Relaxed)
+    }
+
+    /// Counts a promise in place of an earlier one.
+    pub fn promise(&self, before: u64, now: u64) {
+        if let Some(more) = now.checked_sub(before) {
+            self.promised.fetch_add(more, Ordering::Relaxed);
+        } else {
+            let less = before.saturating_sub(now);
+            self.promised.fetch_sub(less, Ordering::Relaxed);
+        }
     }
 
     /// Returns for how long somebody has waited and nobody gave anything back.

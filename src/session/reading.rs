@@ -104,8 +104,8 @@ impl Reading {
         loop {
             let now = shell.now();
             let room = room(shell, now);
-            let crowded = shell.environment.budget.read_ahead_is_crowded();
-            let Some(effect) = self.file.next(room, crowded, now) else {
+            let free = shell.environment.budget.read_ahead_free_bytes();
+            let Some(effect) = self.file.next(room, free, now) else {
                 return;
             };
             self.run(shell, place, effect);

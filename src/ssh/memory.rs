@@ -6,7 +6,7 @@
 //! connection's gate is closed until sessions have taken most of it.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::budget::{Charge, Gate, GateHold, Share};
@@ -21,6 +21,8 @@ pub(super) struct ConnectionMemory {
     lent: AtomicBool,
     loan: Mutex<Option<Charge>>,
     queue: Mutex<Queue>,
+    /// What its client may have under way: see [`Self::promise`].
+    promised: AtomicU64,
     /// Channels whose output waits for the client's word.
     stuck: AtomicUsize,
 }
@@ -67,6 +69,28 @@ impl ConnectionMemory {
         *loan = None;
     }
 
+    /// Counts what the connection's channels may have under way, which others see.
+    pub(super) fn promise(&self, bytes: u64) {
+        if let Some(share) = self.share.get() {
+            let before = self.promised.swap(bytes, Ordering::Relaxed);
+            share.pool().promise(before, bytes);
+        }
+    }
+
+    /// Returns what the connection's channels may have under way: half of what the account has
+    /// beside what others may have, so that connections come to equal windows.
+    pub(super) fn window_bytes(&self) -> u32 {
+        let free = self.share.get().map_or(0, |share| {
+            let pool = share.pool();
+            let own = self.promised.load(Ordering::Relaxed);
+            let others = pool.promised_bytes().saturating_sub(own);
+            pool.free_bytes().saturating_sub(others)
+        });
+        u32::try_from(free / 2)
+            .unwrap_or(u32::MAX)
+            .max(limits::CONNECTION_WINDOW_BYTES_MIN)
+    }
+
     /// Has a place found for messages of so many bytes that wait for sessions, or closes the gate.
     pub(super) fn queued(&self, bytes: u64, gate: &Arc<Gate>) {
         let mut queue = lock(&self.queue);
@@ -106,6 +130,12 @@ pub(super) struct OutputStuck<'a>(&'a ConnectionMemory);
 impl Drop for OutputStuck<'_> {
     fn drop(&mut self) {
         self.0.stuck.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Drop for ConnectionMemory {
+    fn drop(&mut self) {
+        self.promise(0);
     }
 }
 
@@ -152,6 +182,43 @@ mod tests {
         assert!(!one.has_loan() && other.borrow());
         drop(other);
         assert_eq!(budget.account().taken_bytes(), 0);
+    }
+
+    #[test]
+    fn windows_are_as_large_as_half_of_what_is_free() {
+        const MIB: u64 = 1024 * 1024;
+        let budget = account(32 * MIB);
+        let memory = ConnectionMemory::default();
+        let least = limits::CONNECTION_WINDOW_BYTES_MIN;
+        assert_eq!(memory.window_bytes(), least, "nobody is logged in");
+        memory.belongs_to(budget.account().share());
+        assert_eq!(u64::from(memory.window_bytes()), 16 * MIB);
+        let other = budget.account().share().try_take(16 * MIB);
+        assert_eq!(u64::from(memory.window_bytes()), 8 * MIB);
+        let another = budget.account().share().try_take(8 * MIB);
+        assert!(other.is_some() && another.is_some());
+        assert_eq!(memory.window_bytes(), least);
+    }
+
+    #[test]
+    fn connections_come_to_equal_windows() {
+        const MIB: u64 = 1024 * 1024;
+        let budget = account(64 * MIB);
+        let several: Vec<_> = (0..7).map(|_| ConnectionMemory::default()).collect();
+        for memory in &several {
+            memory.belongs_to(budget.account().share());
+        }
+        for _ in 0..50 {
+            for memory in &several {
+                memory.promise(memory.window_bytes().into());
+            }
+        }
+        for memory in &several {
+            let window = u64::from(memory.window_bytes());
+            assert!((7 * MIB..=9 * MIB).contains(&window), "{window}");
+        }
+        drop(several);
+        assert_eq!(budget.account().promised_bytes(), 0);
     }
 
     #[test]

@@ -289,6 +289,7 @@ impl ConnectionState {
         let changed = change(&mut windows);
         // Under the lock, or an older sum could come last.
         self.memory.queued(windows.waiting_cost(), &self.gate);
+        self.memory.promise(windows.promised());
         changed
     }
 

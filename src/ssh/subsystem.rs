@@ -174,9 +174,9 @@ impl Credit {
             return;
         };
         let id = self.channel.into();
-        let more = self
-            .state
-            .change_windows(|windows| windows.taken(id, data.len()));
+        let more = self.state.change_windows(|windows| {
+            windows.taken(id, data.len(), || self.state.memory.window_bytes())
+        });
         if let Some(more) = more {
             self.handle.grow_window(self.channel, more);
         }

@@ -2,8 +2,9 @@
 //!
 //! SSH grants a window for each channel and never takes it back, so a channel begins with a small
 //! one and gets more when its session has taken half of it: twice as much each time, up to an even
-//! share of what the connection may have. Bytes that were received and not yet taken count as
-//! well. What is kept back for channels that are not open yet is never given to others.
+//! share of what the connection may have, which depends on the memory that is free just then.
+//! Bytes that were received and not yet taken count as well. What is kept back for channels that
+//! are not open yet is never given to others.
 
 #![warn(clippy::arithmetic_side_effects)]
 
@@ -46,6 +47,7 @@ pub(super) struct Exceeded;
 #[derive(Debug)]
 pub(super) struct Windows {
     bytes_max: u32,
+    /// What each channel has in any case.
     first_bytes: u32,
     channels_max: u32,
     channels: HashMap<u32, Window>,
@@ -122,35 +124,54 @@ impl Windows {
     }
 
     /// Counts bytes that a session took; returns by how much the channel's window grows.
-    pub(super) fn taken(&mut self, channel: u32, bytes: usize) -> Option<u32> {
+    /// `allowed` says what there is memory for just now, for all channels.
+    pub(super) fn taken(
+        &mut self,
+        channel: u32,
+        bytes: usize,
+        allowed: impl FnOnce() -> u32,
+    ) -> Option<u32> {
+        let window = self.channels.get_mut(&channel)?;
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        window.waiting = window.waiting.saturating_sub(bytes);
+        window.messages = window.messages.saturating_sub(1);
+        let (held, size) = (window.held(), window.size);
+        if held > size / 2 {
+            return None;
+        }
+        let limit = self.limit(channel, allowed());
+        if held > size.min(limit) / 2 {
+            return None;
+        }
+        let size = size.saturating_mul(2).min(limit);
+        let more = size.saturating_sub(held);
+        let window = self.channels.get_mut(&channel)?;
+        window.granted = window.granted.saturating_add(more);
+        window.size = size;
+        window.largest = window.largest.max(size);
+        Some(more)
+    }
+
+    /// What one channel's window may grow to.
+    fn limit(&self, channel: u32, allowed: u32) -> u32 {
         let others = self.held_by_others(channel);
         let open = u32::try_from(self.channels.len()).unwrap_or(u32::MAX);
         let kept_back = self
             .channels_max
             .saturating_sub(open)
             .saturating_mul(self.first_bytes);
-        let share = self.bytes_max.checked_div(open).unwrap_or_default();
-        let limit = self
-            .bytes_max
-            .saturating_sub(others)
+        let all = allowed.min(self.bytes_max);
+        let share = all.checked_div(open).unwrap_or_default();
+        all.saturating_sub(others)
             .saturating_sub(kept_back)
             .min(share)
-            .max(self.first_bytes);
-        let window = self.channels.get_mut(&channel)?;
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        window.waiting = window.waiting.saturating_sub(bytes);
-        window.messages = window.messages.saturating_sub(1);
-        let held = window.held();
-        let size = window.size.min(limit);
-        if held > size / 2 {
-            return None;
-        }
-        let size = size.saturating_mul(2).min(limit);
-        let more = size.saturating_sub(held);
-        window.granted = window.granted.saturating_add(more);
-        window.size = size;
-        window.largest = window.largest.max(size);
-        Some(more)
+            .max(self.first_bytes)
+    }
+
+    /// What the client may have under way on all channels.
+    pub(super) fn promised(&self) -> u64 {
+        let sizes = self.channels.values().map(|window| window.size);
+        sizes.fold(0, |sum: u64, size| sum.saturating_add(size.into()))
     }
 
     /// What all that waits for sessions costs, in bytes.
@@ -185,7 +206,7 @@ mod tests {
             let granted = windows.channels[&channel].granted;
             let bytes = usize::try_from(granted).unwrap();
             windows.arrived(channel, bytes).unwrap();
-            windows.taken(channel, bytes).unwrap();
+            windows.taken(channel, bytes, || u32::MAX).unwrap();
         }
         windows.channels[&channel].granted
     }
@@ -204,13 +225,37 @@ mod tests {
     }
 
     #[test]
+    fn a_window_is_no_larger_than_there_is_memory_for() {
+        let mut windows = Windows::new(2_048 * KIB, FIRST, 2);
+        windows.open(2);
+        assert_eq!(used(&mut windows, 2, 10), 2_048 * KIB - FIRST);
+        let all = usize::try_from(2_048 * KIB - FIRST).unwrap();
+        windows.arrived(2, all).unwrap();
+        // What was granted before is not taken back, and no more is given for it.
+        let small = || 512 * KIB;
+        assert_eq!(windows.taken(2, all / 2, small), None);
+        assert_eq!(windows.taken(2, all / 2, small), Some(512 * KIB - FIRST));
+        let all = usize::try_from(512 * KIB - FIRST).unwrap();
+        windows.arrived(2, all).unwrap();
+        assert_eq!(
+            windows.taken(2, all, || 0),
+            Some(FIRST),
+            "the first one stays"
+        );
+        assert_eq!(used(&mut windows, 2, 10), 2_048 * KIB - FIRST);
+    }
+
+    #[test]
     fn credit_is_given_for_what_is_taken_alone() {
         let mut windows = Windows::new(2_048 * KIB, FIRST, 10);
         windows.open(2);
         let half = usize::try_from(FIRST / 2).unwrap();
         windows.arrived(2, 2 * half).unwrap();
-        assert_eq!(windows.taken(2, half - 1), None);
-        assert_eq!(windows.taken(2, 1), Some(2 * FIRST - FIRST / 2));
+        assert_eq!(windows.taken(2, half - 1, || u32::MAX), None);
+        assert_eq!(
+            windows.taken(2, 1, || u32::MAX),
+            Some(2 * FIRST - FIRST / 2)
+        );
     }
 
     #[test]
@@ -218,7 +263,7 @@ mod tests {
         let mut windows = Windows::new(2_048 * KIB, FIRST, 10);
         windows.open(2);
         let all = usize::try_from(FIRST).unwrap();
-        assert_eq!(windows.taken(2, all), Some(2 * FIRST));
+        assert_eq!(windows.taken(2, all, || u32::MAX), Some(2 * FIRST));
         windows.arrived(2, all).unwrap();
         assert_eq!(windows.channels[&2].held(), 2 * FIRST);
     }
@@ -231,7 +276,7 @@ mod tests {
             windows.arrived(2, 1).unwrap();
         }
         assert_eq!(windows.waiting_cost(), 4 * (1 + MESSAGE_COST_BYTES));
-        windows.taken(2, 1);
+        windows.taken(2, 1, || u32::MAX);
         assert_eq!(windows.waiting_cost(), 3 * (1 + MESSAGE_COST_BYTES));
         windows.close(2);
         assert_eq!(windows.waiting_cost(), 0);
@@ -250,7 +295,7 @@ mod tests {
             for channel in 0..10 {
                 let granted = usize::try_from(windows.channels[&channel].granted).unwrap();
                 windows.arrived(channel, granted).unwrap();
-                windows.taken(channel, granted);
+                windows.taken(channel, granted, || u32::MAX);
                 assert!(sum(&windows) <= 2_048 * KIB);
             }
         }
@@ -280,7 +325,7 @@ mod tests {
         windows.arrived(2, all + tenth).unwrap();
         assert_eq!(windows.arrived(2, 1), Err(Exceeded));
         // Who keeps to it again begins anew.
-        windows.taken(2, all + tenth + 1).unwrap();
+        windows.taken(2, all + tenth + 1, || u32::MAX).unwrap();
         windows.arrived(2, 1).unwrap();
         assert_eq!(windows.channels[&2].exceeded, 0);
         windows.arrived(3, usize::MAX).unwrap();

@@ -3,16 +3,21 @@
 
   cargo build --release --workspace
   python3 tests/bench/compare.py [--rounds 3] [--size-mib 1024] [--only put1,get1,...]
+  python3 tests/bench/compare.py --delays-ms 0,20,50,100,200 [--rounds 3] [--size-mib 1024]
 
 The gateway runs as `serve`, with the in-memory S3 as a process of its own and a webhook that is
 asked at each login; OpenSSH's sftp-server writes to /dev/shm. Both are driven by the OpenSSH
-client with a key and AES-GCM. Needs the packages openssh-client and openssh-server.
+client with a key and AES-GCM. With --delays-ms one file goes up and down over a line with each
+delay (there and back), also by a client that keeps 256 requests under way in place of 64. Needs
+the packages openssh-client and openssh-server.
 Prints a table of medians, the ratio to OpenSSH, CPU seconds and peak memory of the server.
 """
 import argparse, json, os, shutil, socket, statistics, subprocess, sys, tempfile, threading, time
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from delay import DelayLine
 
 ROOT = Path(__file__).resolve().parents[2]
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -101,8 +106,12 @@ class Server:
         self.name, self.port, self.user, self.folder, self.key, self.pid = (
             name, port, user, folder, key, pid)
 
-    def sftp(self, batch):
-        command = ["sftp", *OPTIONS, "-i", self.key, "-P", str(self.port), "-b", "-",
+    def over(self, line):
+        """The same server at the other end of a line."""
+        return Server(self.name, line.port, self.user, self.folder, self.key, self.pid)
+
+    def sftp(self, batch, options=()):
+        command = ["sftp", *OPTIONS, *options, "-i", self.key, "-P", str(self.port), "-b", "-",
                    f"{self.user}@127.0.0.1"]
         done = subprocess.run(command, input=batch, text=True, capture_output=True)
         if done.returncode:
@@ -219,6 +228,8 @@ def prepare(options, servers, local):
         with open(local / name, "wb") as file:
             for number in range(mib):
                 file.write(number.to_bytes(8, "big") + block[8:])
+    if options.delays_ms:
+        return
     empty = local / "empty"
     empty.write_bytes(b"")
     for server in servers:
@@ -226,11 +237,34 @@ def prepare(options, servers, local):
         server.sftp(f"mkdir {server.folder}/many\n" + names)
 
 
+def over_lines(options, local):
+    """Name → (what one run does, the units, the unit), for each delay."""
+    def over_line(millis, batch, more):
+        def action(server):
+            line = DelayLine(server.port, millis / 1000)
+            try:
+                server.over(line).sftp(batch(server), more)
+            finally:
+                line.close()
+        return action
+
+    rows = {}
+    for millis in [int(word) for word in options.delays_ms.split(",")]:
+        put, get = (lambda s: f"put {local}/big {s.folder}/big",
+                    lambda s: f"get {s.folder}/big {local}/back")
+        for name, batch, more in (("put", put, ()), ("put, 256 requests", put, ("-R", "256")),
+                                  ("get", get, ())):
+            action = over_line(millis, batch, more)
+            rows[f"{name}, {millis} ms"] = (action, options.size_mib, "MiB/s")
+    return rows
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--size-mib", type=int, default=1024)
     parser.add_argument("--only", default="")
+    parser.add_argument("--delays-ms", default="")
     options = parser.parse_args()
     work = Path(tempfile.mkdtemp(prefix="compare."))
     local = Path(tempfile.mkdtemp(prefix="compare.", dir="/dev/shm"))
@@ -241,7 +275,8 @@ def main():
         servers = [start_openssh(work, key, processes), start_gateway(work, key, processes)]
         prepare(options, servers, local)
         results = {}
-        for name, (action, units, unit) in workloads(options, local).items():
+        rows = over_lines(options, local) if options.delays_ms else workloads(options, local)
+        for name, (action, units, unit) in rows.items():
             if options.only and name not in options.only.split(","):
                 continue
             for _ in range(options.rounds):
@@ -253,7 +288,7 @@ def main():
                     used = cpu_seconds(server.pid) - cpu
                     results.setdefault((name, unit), {}).setdefault(server.name, []).append(
                         (units / took, used, peak.mib))
-                    if name == "get1" and server.name == "portcullis":
+                    if name.startswith(("get1", "get,")) and server.name == "portcullis":
                         subprocess.run(["cmp", local / "big", local / "back"], check=True)
         report(results)
     finally:

@@ -3,6 +3,8 @@
 //! - READs are answered in the order in which they came.
 //! - A reader that goes on where it stopped gets a window that grows with what it was given,
 //!   fetched in a few parallel ranges; a reader that jumps gets what it asks for and no more.
+//! - Nobody holds more than what is free. So readers come to equal windows however many they are:
+//!   who has more than what is free gets no more until the others have as much.
 //! - A GET begins only when there is memory for everything that it brings, and each byte keeps its
 //!   memory until its last clone is gone.
 //! - A file whose oldest READ finds no memory lets everything else go and waits for one small
@@ -299,9 +301,9 @@ impl ReadFile {
         }
     }
 
-    /// Says what to do next; `None`: nothing until something happens. `crowded`: much of the
-    /// read-ahead memory is taken.
-    pub fn next(&mut self, room: Room, crowded: bool, now: Instant) -> Option<ReadEffect> {
+    /// Says what to do next; `None`: nothing until something happens. `free`: how much
+    /// read-ahead memory there is for all files.
+    pub fn next(&mut self, room: Room, free: u64, now: Instant) -> Option<ReadEffect> {
         self.note_room(room, now);
         if let Some(chore) = self.chores.pop_front() {
             return Some(chore);
@@ -315,7 +317,7 @@ impl ReadFile {
         if let Life::Failed(status) = self.life {
             return self.refuse(status);
         }
-        self.answer(now).or_else(|| self.plan(crowded))
+        self.answer(now).or_else(|| self.plan(free))
     }
 
     // ---- READs ----
@@ -420,7 +422,7 @@ impl ReadFile {
 
     // ---- what is fetched ----
 
-    fn plan(&mut self, crowded: bool) -> Option<ReadEffect> {
+    fn plan(&mut self, free: u64) -> Option<ReadEffect> {
         let moves = self.moves;
         if self.moving == Moving::Stuck {
             return None;
@@ -435,11 +437,8 @@ impl ReadFile {
         if waits || self.held.unfinished() >= FETCHES_MAX {
             return None;
         }
-        let window = if crowded {
-            self.window.min(WINDOW_CROWDED_BYTES)
-        } else {
-            self.window
-        };
+        // A file may have a window before and one behind what is asked for.
+        let window = self.window.min((free / 2).max(WINDOW_START_BYTES));
         let chunk = window
             .checked_div(4)
             .unwrap_or(0)
@@ -669,8 +668,6 @@ enum Demand {
 const SEQUENCE_SLACK_BYTES: u64 = 4 * 1024 * 1024;
 /// Little enough for a client that asks and does not listen.
 const WINDOW_START_BYTES: u64 = 512 * 1024;
-/// Many readers share the pool better with a few MiB each than with windows of any size.
-const WINDOW_CROWDED_BYTES: u64 = 4 * 1024 * 1024;
 const CHUNK_BYTES_MIN: u64 = 256 * 1024;
 /// Large enough to make a request's latency small against its transfer, small enough for several.
 const CHUNK_BYTES_MAX: u64 = 4 * 1024 * 1024;

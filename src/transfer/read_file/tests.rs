@@ -29,7 +29,8 @@ struct Shell {
     others: UserMemory,
     now: Instant,
     room: Room,
-    crowded: bool,
+    /// `None`: what the pool says.
+    free: Option<u64>,
     /// Wishes for memory that wait, with their bytes.
     waiting: BTreeMap<FetchId, u64>,
     /// GETs under way, with what is left of them.
@@ -65,7 +66,7 @@ impl Shell {
             budget,
             now,
             room: Room::Free,
-            crowded: false,
+            free: Some(u64::MAX),
             waiting: BTreeMap::new(),
             gets: BTreeMap::new(),
             asked: 0,
@@ -121,7 +122,9 @@ impl Shell {
     /// Carries out what is to be done now.
     fn run(&mut self) {
         for _ in 0..10_000 {
-            let Some(effect) = self.file.next(self.room, self.crowded, self.now) else {
+            let free = || self.budget.read_ahead_free_bytes();
+            let free = self.free.unwrap_or_else(free);
+            let Some(effect) = self.file.next(self.room, free, self.now) else {
                 return;
             };
             self.carry_out(effect);
@@ -305,6 +308,40 @@ fn a_random_reader_fetches_what_it_asks_for() {
     assert_eq!(shell.checksum_asked, 0);
     shell.untaken.clear();
     assert_eq!(shell.taken(), 0);
+}
+
+#[test]
+fn readers_come_to_equal_windows() {
+    const READERS: u64 = 8;
+    const POOL: u64 = 48 * MIB;
+    let limits = Limits {
+        download_memory_bytes_max: POOL,
+        ..Limits::default()
+    };
+    let mut shells = vec![Shell::new(16 * MIB, 16 * MIB, &limits)];
+    for _ in 1..READERS {
+        let budget = Arc::clone(&shells[0].budget);
+        let mut shell = Shell::new(16 * MIB, 16 * MIB, &limits);
+        (shell.mine, shell.budget) = (budget.user(), budget);
+        shells.push(shell);
+    }
+    let equal = POOL / (READERS + 1);
+    for at in 0..56 {
+        for (number, shell) in shells.iter_mut().enumerate() {
+            shell.free = None;
+            // The others begin when the first ones have windows.
+            let begin = if number < 2 { 0 } else { 8 };
+            if at < begin {
+                continue;
+            }
+            shell.read((at - begin) * 128 * KIB, 128 * 1024);
+            shell.settle();
+        }
+    }
+    for shell in &shells {
+        let taken = shell.taken();
+        assert!((equal / 2..=equal * 2).contains(&taken), "{taken}");
+    }
 }
 
 #[test]
@@ -496,7 +533,7 @@ enum Step {
     /// Somebody else takes memory, or gives it back.
     Others(u64),
     Move(bool),
-    Crowded(bool),
+    Free(Option<u64>),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -512,7 +549,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Rest),
         3 => (0_u64..4_000_000).prop_map(Step::Others),
         1 => any::<bool>().prop_map(Step::Move),
-        1 => any::<bool>().prop_map(Step::Crowded),
+        1 => prop::option::of(0_u64..4_000_000).prop_map(Step::Free),
     ]
 }
 
@@ -562,7 +599,7 @@ impl Walk {
                 shell.hear(if begin { ReadHeard::Moving } else { moved });
                 shell.run();
             }
-            Step::Crowded(crowded) => shell.crowded = crowded,
+            Step::Free(free) => shell.free = free,
         }
         assert!(distinct(&shell.untaken) <= shell.taken());
         assert!(shell.file.held.bytes() <= 7 * MIB);

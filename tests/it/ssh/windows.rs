@@ -1,6 +1,6 @@
 //! What a client may have under way.
 
-use portcullis::limits::{CHANNEL_WINDOW_BYTES, CONNECTION_WINDOW_BYTES};
+use portcullis::limits::CHANNEL_WINDOW_BYTES;
 
 use super::raw::{
     CHANNEL_WINDOW_ADJUST, DISCONNECT, GLOBAL_REQUEST, REQUEST_FAILURE, RawClient, string, take,
@@ -59,7 +59,12 @@ async fn a_client_that_ignores_its_window_is_disconnected() {
 
 #[tokio::test]
 async fn channels_of_a_connection_share_their_window() {
-    let server = Server::start().await;
+    // Half of the account.
+    const WINDOW: u32 = 8 << 20;
+    let server = Server::with_limits(|limits| {
+        limits.session_memory_bytes_max = 2 * u64::from(WINDOW);
+    })
+    .await;
     let mut client = RawClient::user(server.address).await;
     let mut channels = Vec::new();
     let mut granted = Vec::new();
@@ -77,10 +82,10 @@ async fn channels_of_a_connection_share_their_window() {
         let (number, bytes) = adjustment(&client.receive().await.unwrap());
         granted[usize::try_from(number).unwrap()] += bytes;
         most = most.max(bytes);
-        assert!(granted.iter().sum::<u32>() <= CONNECTION_WINDOW_BYTES);
+        assert!(granted.iter().sum::<u32>() <= WINDOW);
     }
     assert!(most > CHANNEL_WINDOW_BYTES, "they grow");
-    assert!(most <= CONNECTION_WINDOW_BYTES / 10, "evenly");
+    assert!(most <= WINDOW / 10, "evenly");
 }
 
 #[tokio::test]
