@@ -444,6 +444,10 @@ async fn vanish(looks_first: bool, content: &[u8]) -> Arc<MemoryStore> {
     raw.send(&packets).await;
     let Raw { pipe, running } = raw;
     drop(pipe);
+    // On this one thread the session has seen by then that its client is gone.
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
     gate.open();
     running.end().await.drain().await;
     store
@@ -515,4 +519,34 @@ async fn a_connection_that_ends_behind_a_close_ends_its_session() {
     running.end().await.drain().await;
     assert_eq!(store.object(&at("f")), None);
     assert_eq!(store.unfinished_uploads(), []);
+}
+
+#[tokio::test]
+async fn a_write_that_is_refused_leaves_no_mix_behind() {
+    let store = store();
+    plant(&store, "f", b"0123456789").await;
+    let mut raw = Raw::start(store.clone()).await;
+    let handle = raw.open("/f", 0x02).await;
+    let both = [
+        raw::write(1, &handle, 4, b"bbbb"),
+        raw::write(2, &handle, 0, b"aaaa"),
+        on_handle(raw::CLOSE, 3, &handle),
+    ];
+    let answers = raw.exchange(both.concat(), 3).await;
+    let unsupported = 8;
+    assert_eq!(answers[&1].status(), unsupported);
+    assert_eq!(answers[&2].status(), unsupported);
+    assert_eq!(store.object(&at("f")).as_deref(), Some(&b"0123456789"[..]));
+    // Emptied first it is another file.
+    let handle = raw.open("/f", 0x02).await;
+    let again = [
+        raw::write(1, &handle, 4, b"bbbb"),
+        raw::set_size(2, &handle, 0),
+        raw::write(3, &handle, 4, b"bbbb"),
+        raw::write(4, &handle, 0, b"aaaa"),
+        on_handle(raw::CLOSE, 5, &handle),
+    ];
+    let answers = raw.exchange(again.concat(), 5).await;
+    assert_eq!(answers[&5].status(), OK);
+    assert_eq!(store.object(&at("f")).as_deref(), Some(&b"aaaabbbb"[..]));
 }

@@ -55,10 +55,19 @@ pub struct WriteFile {
     size_set: Option<u64>,
     modified: Option<u32>,
     append_at: u64,
-    written: bool,
+    written: Written,
     received: u64,
     rate: Rate,
     effects: VecDeque<Effect>,
+}
+
+/// What WRITEs there were, beside empty ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Written {
+    Nothing,
+    /// One was refused that begins in the middle of what was there.
+    Refused,
+    Some,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,7 +109,7 @@ impl WriteFile {
             size_set: None,
             modified: None,
             append_at: 0,
-            written: false,
+            written: Written::Nothing,
             received: 0,
             effects: VecDeque::new(),
         }
@@ -215,17 +224,19 @@ impl WriteFile {
         if length == 0 {
             return Ok(offset);
         }
-        if !self.written
+        if self.written != Written::Some
             && let Some(base) = &self.opening.base
-            && offset != 0
+            && (offset != 0 || self.written == Written::Refused)
         {
+            // What comes behind a WRITE that is missing would make a mix of two files.
+            self.written = Written::Refused;
             return Err(if offset == base.size {
                 NO_APPEND
             } else {
                 NO_EDIT
             });
         }
-        self.written = true;
+        self.written = Written::Some;
         self.append_at = self.append_at.max(end);
         self.received = self.received.saturating_add(length);
         Ok(offset)
@@ -259,9 +270,10 @@ impl WriteFile {
         }
         // These WRITEs came before.
         self.parked.truncate(size);
-        if size == 0 && !self.written && self.opening.base.take().is_some() {
+        if size == 0 && self.written != Written::Some && self.opening.base.take().is_some() {
             // The same as opening with TRUNC.
             self.opening.condition = Precondition::None;
+            self.written = Written::Nothing;
         }
         if let Some(base) = &mut self.opening.base {
             // What was cut off does not come back when the size grows again.
@@ -576,7 +588,7 @@ impl WriteFile {
     /// Says whether the file is no longer what it was at OPEN.
     #[must_use]
     pub const fn is_written(&self) -> bool {
-        self.written || self.size_set.is_some()
+        matches!(self.written, Written::Some) || self.size_set.is_some()
     }
 
     /// Returns why nothing of the file will become visible.
