@@ -68,11 +68,11 @@ async fn looking_costs_a_head_and_a_listing_at_most() {
     shop.paid("stat of a file that is answered at once", &[(HEAD, 1)]);
     let gate = Gate::closed();
     let held = Fault::Hold(gate.clone());
-    shop.failing.spoil(Operation::Head, 1, held);
+    shop.failing.spoil(Operation::Head, 1, held.clone());
+    shop.failing.spoil(Operation::List, 1, held);
     let open = async {
-        gate.reached(1).await;
-        // Longer than a HEAD has ahead of the LIST beside it.
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        // A HEAD has a little time ahead of the LIST beside it.
+        gate.reached(2).await;
         gate.open();
     };
     let (size, ()) = tokio::join!(shop.talk.size("/f"), open);
