@@ -100,6 +100,7 @@ everything() {
 
 long() {
   everything
+  step '5,000 seeds' env SEEDS=5000 cargo test --locked --release --test it -- whatever_a_seed
   step 'memory of 2,000 connections' cargo test --locked --release --test connection_memory -- --ignored
   step 'attacks, long' python -B tests/attacks/run.py --long --binary target/release/portcullis
 }

@@ -3,6 +3,9 @@
 use std::fmt::Debug;
 use std::time::{Duration, Instant, SystemTime};
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+
 /// Tells the time. Tests put a clock here that they move themselves.
 pub trait Clock: Debug + Send + Sync + 'static {
     /// Returns the monotonic time, for ages and deadlines.
@@ -10,6 +13,29 @@ pub trait Clock: Debug + Send + Sync + 'static {
 
     /// Returns the calendar time, for what is written down.
     fn wall(&self) -> SystemTime;
+
+    /// Waits so long.
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        tokio::time::sleep(duration).boxed()
+    }
+}
+
+/// Waits until the clock shows a time.
+pub async fn sleep_until(clock: &dyn Clock, at: Instant) {
+    clock.sleep(at.saturating_duration_since(clock.now())).await;
+}
+
+/// Waits for something, and no longer than that; what is there already is taken in any case.
+pub async fn within<T>(
+    clock: &dyn Clock,
+    duration: Duration,
+    wait: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::select! {
+        biased;
+        value = wait => Some(value),
+        () = clock.sleep(duration) => None,
+    }
 }
 
 /// Reads the machine's clocks.

@@ -194,7 +194,8 @@ impl Gateway {
         let addresses = addresses.collect::<io::Result<Vec<_>>>()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let limits = Arc::new(limits);
-        let (reaper, drain) = (Reaper::new(Arc::clone(&metrics)), CancellationToken::new());
+        let reaper = Reaper::new(Arc::clone(&metrics), Arc::clone(&clock));
+        let drain = CancellationToken::new();
         let budget = Budget::new(&limits);
         let environment = Environment {
             budget: Arc::clone(&budget),

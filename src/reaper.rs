@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
+use crate::clock::Clock;
 use crate::metrics::{Abort, Metrics};
 use crate::storage::{Location, SharedStore, StorageErrorKind, UploadId};
 use crate::tasks::spawn_tracked;
@@ -18,14 +19,16 @@ use crate::tasks::spawn_tracked;
 pub struct Reaper {
     tracker: TaskTracker,
     metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Reaper {
     #[must_use]
-    pub fn new(metrics: Arc<Metrics>) -> Self {
+    pub fn new(metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
         Self {
             tracker: TaskTracker::new(),
             metrics,
+            clock,
         }
     }
 
@@ -38,7 +41,7 @@ impl Reaper {
 
     /// Ends an upload.
     pub fn abort(&self, store: SharedStore, location: Location, upload: UploadId) {
-        let metrics = Arc::clone(&self.metrics);
+        let (metrics, clock) = (Arc::clone(&self.metrics), Arc::clone(&self.clock));
         self.outlive(async move {
             let mut pause = FIRST_PAUSE;
             for attempt in 1..=ATTEMPTS_MAX {
@@ -47,7 +50,7 @@ impl Reaper {
                     metrics.upload_aborted(Abort::Done);
                     return;
                 }
-                tokio::time::sleep(pause).await;
+                clock.sleep(pause).await;
                 pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
             }
             metrics.upload_aborted(Abort::GivenUp);

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::auth::AuthenticatedUser;
 use crate::budget::Gate;
+use crate::clock::{Clock, sleep_until, within};
 use crate::limits;
 use crate::tasks;
 use crate::transfer::write_file::Heard;
@@ -116,7 +117,7 @@ impl<F: Front> Session<F> {
         let revoked = self.shell.user.revoked().clone();
         let gone = self.front.gone();
         let clock = Arc::clone(&self.shell.environment.clock);
-        let expiry = expiry(clock, self.shell.user.config().expires_at);
+        let expiry = expiry(Arc::clone(&clock), self.shell.user.config().expires_at);
         tokio::pin!(expiry);
         let out = Arc::clone(self.shell.answers.out());
         let mut open = true;
@@ -128,6 +129,8 @@ impl<F: Front> Session<F> {
             let hears = self.regulator.hears();
             let deadline = self.deadline();
             let turn = tokio::select! {
+                // In this order: what ends the session, what is under way, what is new.
+                biased;
                 () = revoked.cancelled() => Turn::Nothing,
                 () = &mut expiry => {
                     tracing::info!("session ends: the identity provider's answer has expired");
@@ -135,14 +138,14 @@ impl<F: Front> Session<F> {
                 }
                 // The writer ends by itself only when the channel is gone.
                 _ = writer.join_next() => return End::Vanished,
+                // Its end would come with its bytes, which wait.
+                () = gone.cancelled(), if !hears || !open => return End::Vanished,
+                () = drain.cancelled(), if !drain.is_cancelled() => Turn::Nothing,
                 Some(event) = happened.recv() => Turn::Happened(event),
                 () = out.drained() => Turn::Drained,
                 () = std::future::ready(()), if hears && self.has_more => Turn::Nothing,
                 more = self.front.more(), if open && hears && !self.has_more => Turn::Came(more),
-                () = until(deadline) => Turn::Time,
-                // Its end would come with its bytes, which wait.
-                () = gone.cancelled(), if !hears || !open => return End::Vanished,
-                () = drain.cancelled(), if !drain.is_cancelled() => Turn::Nothing,
+                () = until(&*clock, deadline) => Turn::Time,
             };
             if revoked.is_cancelled() {
                 if let Turn::Happened(event) = turn {
@@ -275,24 +278,25 @@ impl<F: Front> Session<F> {
         let drain = self.shell.environment.drain.clone();
         let revoked = self.shell.user.revoked().clone();
         let clock = Arc::clone(&self.shell.environment.clock);
-        let expiry = expiry(clock, self.shell.user.config().expires_at);
+        let expiry = expiry(Arc::clone(&clock), self.shell.user.config().expires_at);
         tokio::select! {
             biased;
             () = revoked.cancelled() => {}
             () = drain.cancelled() => {}
             () = expiry => {}
-            () = tokio::time::sleep(limits::CLOSE_KEPT_FOR) => {}
+            () = clock.sleep(limits::CLOSE_KEPT_FOR) => {}
             () = self.finish_closed(happened) => {}
         }
     }
 
     /// Takes what the client had sent before it went, and finishes what it closed.
     async fn finish_closed(&mut self, happened: &mut mpsc::UnboundedReceiver<Event>) {
+        let clock = Arc::clone(&self.shell.environment.clock);
         let rest = self.take_rest(happened);
         // Where memory is short for longer, a CLOSE may be behind what waits for it, or none.
-        if tokio::time::timeout(limits::REST_TAKEN_FOR, rest)
+        if within(&*clock, limits::REST_TAKEN_FOR, rest)
             .await
-            .is_err()
+            .is_none()
         {
             tracing::debug!("client gone: not all that it had sent was taken");
         }
@@ -313,10 +317,11 @@ impl<F: Front> Session<F> {
 
     /// Lets what is under way go on by one event.
     async fn wait_on(&mut self, happened: &mut mpsc::UnboundedReceiver<Event>) {
+        let clock = Arc::clone(&self.shell.environment.clock);
         tokio::select! {
             biased;
             Some(event) = happened.recv() => self.handle(event),
-            () = until(self.deadline()) => self.time(),
+            () = until(&*clock, self.deadline()) => self.time(),
         }
         self.shell.reap();
         self.regulate();
@@ -358,9 +363,9 @@ impl<F: Front> Session<F> {
     }
 }
 
-async fn until(deadline: Option<Instant>) {
+async fn until(clock: &dyn Clock, deadline: Option<Instant>) {
     match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        Some(deadline) => sleep_until(clock, deadline).await,
         None => std::future::pending().await,
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 
+use crate::clock::Clock;
 use crate::limits;
 use crate::reaper::Reaper;
 use crate::storage::{
@@ -19,74 +20,92 @@ use crate::storage::{
 
 use super::expiry::Stop;
 
-/// Writes a whole object.
-pub(crate) async fn put(
-    store: &dyn ObjectStore,
-    location: &Location,
-    payload: Bytes,
-    checksum: Checksum,
-    object: &NewObject,
-    condition: &Precondition,
-) -> Result<Stored> {
-    let put = PutObject {
-        object,
-        checksum,
-        condition,
-    };
-    let mut tries = Tries::default();
-    loop {
-        let sent = store.put(location, payload.clone(), put).await;
-        if let Some(outcome) = tries.judge(store, location, object, sent).await {
-            return verified(outcome?, checksum);
+/// What becomes visible, and where.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Commit<'a> {
+    pub(crate) store: &'a dyn ObjectStore,
+    pub(crate) clock: &'a dyn Clock,
+    pub(crate) location: &'a Location,
+    pub(crate) object: &'a NewObject,
+    pub(crate) condition: &'a Precondition,
+}
+
+impl Commit<'_> {
+    /// Writes a whole object.
+    pub(crate) async fn put(self, payload: Bytes, checksum: Checksum) -> Result<Stored> {
+        let put = PutObject {
+            object: self.object,
+            checksum,
+            condition: self.condition,
+        };
+        let send = || self.store.put(self.location, payload.clone(), put);
+        verified(self.send(send).await?, checksum)
+    }
+
+    /// Writes the empty object that stands for a directory.
+    pub(crate) async fn marker(self) -> Result<Stored> {
+        self.put(Bytes::new(), EMPTY_CHECKSUM).await
+    }
+
+    /// Makes an object out of its parts.
+    pub(crate) async fn complete(
+        self,
+        upload: &UploadId,
+        parts: &[CompletedPart],
+        checksum: Option<Checksum>,
+    ) -> Result<Stored> {
+        let complete = CompleteUpload {
+            upload,
+            parts,
+            checksum,
+            condition: self.condition,
+        };
+        let stored = self.send(|| self.store.complete(self.location, complete));
+        match (stored.await?, checksum) {
+            (stored, Some(checksum)) => verified(stored, checksum),
+            (stored, None) => Ok(stored),
         }
     }
-}
 
-/// Writes the empty object that stands for a directory.
-pub(crate) async fn marker(
-    store: &dyn ObjectStore,
-    location: &Location,
-    object: &NewObject,
-    condition: &Precondition,
-) -> Result<Stored> {
-    let empty = Bytes::new();
-    put(store, location, empty, EMPTY_CHECKSUM, object, condition).await
-}
-
-/// Makes an object out of its parts.
-pub(crate) async fn complete(
-    store: &dyn ObjectStore,
-    location: &Location,
-    upload: &UploadId,
-    parts: &[CompletedPart],
-    checksum: Option<Checksum>,
-    object: &NewObject,
-    condition: &Precondition,
-) -> Result<Stored> {
-    let complete = CompleteUpload {
-        upload,
-        parts,
-        checksum,
-        condition,
-    };
-    let stored = send_complete(store, location, complete, object).await?;
-    match checksum {
-        Some(checksum) => verified(stored, checksum),
-        None => Ok(stored),
+    /// Sends a commit until it is known what became of it, or nobody can tell.
+    async fn send<F>(self, send: impl Fn() -> F) -> Result<Stored>
+    where
+        F: Future<Output = Result<Stored>>,
+    {
+        let mut tries = 0_u32;
+        loop {
+            tries = tries.saturating_add(1);
+            match self.settle(send().await).await {
+                Settled::NotLanded(error) if tries < TRIES_MAX => {
+                    let location = self.location;
+                    tracing::debug!(%location, %error, tries, "commit did not land, trying again");
+                    self.clock.sleep(RETRY_PAUSE.saturating_mul(tries)).await;
+                }
+                Settled::NotLanded(error) => return Err(error),
+                Settled::Known(outcome) => return outcome,
+            }
+        }
     }
-}
 
-async fn send_complete(
-    store: &dyn ObjectStore,
-    location: &Location,
-    complete: CompleteUpload<'_>,
-    object: &NewObject,
-) -> Result<Stored> {
-    let mut tries = Tries::default();
-    loop {
-        let sent = store.complete(location, complete).await;
-        if let Some(outcome) = tries.judge(store, location, object, sent).await {
-            return outcome;
+    /// Turns a lost answer into what really happened, where that can be seen.
+    async fn settle(self, outcome: Result<Stored>) -> Settled {
+        let error = match outcome {
+            Err(error) if is_doubtful(error.kind) => error,
+            outcome => return Settled::Known(outcome),
+        };
+        match self.store.head(self.location).await {
+            Ok(meta) if meta.nonce() == Some(self.object.nonce) => {
+                let location = self.location;
+                tracing::info!(target: "portcullis::audit", %location, "commit landed though its answer was lost");
+                Settled::Known(Ok(Stored {
+                    etag: meta.etag,
+                    checksum: meta.checksum,
+                }))
+            }
+            Ok(_) => not_landed(error),
+            Err(looked) if looked.kind == StorageErrorKind::NotFound => not_landed(error),
+            // Nobody can tell now.
+            Err(_) => Settled::Known(Err(error)),
         }
     }
 }
@@ -118,14 +137,8 @@ pub(crate) async fn copy(
         object: copying.object,
         condition: copying.condition,
     };
-    let mut tries = Tries::default();
-    loop {
-        let sent = store.copy(copying.target, copy).await;
-        let judged = tries.judge(&**store, copying.target, copying.object, sent);
-        if let Some(outcome) = judged.await {
-            return outcome;
-        }
-    }
+    let send = || store.copy(copying.target, copy);
+    copying.commit(&**store).send(send).await
 }
 
 async fn copy_in_parts(
@@ -133,22 +146,16 @@ async fn copy_in_parts(
     reaper: &Reaper,
     copying: Copying<'_>,
 ) -> Result<Stored> {
-    let Copying { target, object, .. } = copying;
-    let upload = store.create(target, object).await?;
+    let upload = store.create(copying.target, copying.object).await?;
     let outcome = match copy_ranges(&**store, copying, &upload).await {
         Ok(parts) => {
-            let complete = CompleteUpload {
-                upload: &upload,
-                parts: &parts,
-                checksum: None,
-                condition: copying.condition,
-            };
-            send_complete(&**store, target, complete, object).await
+            let commit = copying.commit(&**store);
+            commit.complete(&upload, &parts, None).await
         }
         Err(error) => Err(error),
     };
     if outcome.is_err() {
-        reaper.abort(store.clone(), target.clone(), upload);
+        reaper.abort(store.clone(), copying.target.clone(), upload);
     }
     outcome
 }
@@ -186,37 +193,20 @@ async fn copy_ranges(
 }
 
 impl<'a> Copying<'a> {
+    fn commit(&self, store: &'a dyn ObjectStore) -> Commit<'a> {
+        Commit {
+            store,
+            clock: self.stop.clock(),
+            location: self.target,
+            object: self.object,
+            condition: self.condition,
+        }
+    }
+
     const fn version(&self) -> Version<'a> {
         Version {
             location: self.source,
             etag: &self.found.etag,
-        }
-    }
-}
-
-/// How often a commit was sent.
-#[derive(Default)]
-struct Tries(u32);
-
-impl Tries {
-    /// Returns what became of a commit, or `None`, after a pause, when it is known not to have
-    /// landed and may be sent again.
-    async fn judge(
-        &mut self,
-        store: &dyn ObjectStore,
-        location: &Location,
-        object: &NewObject,
-        sent: Result<Stored>,
-    ) -> Option<Result<Stored>> {
-        self.0 = self.0.saturating_add(1);
-        match settle(store, location, object, sent).await {
-            Settled::NotLanded(error) if self.0 < TRIES_MAX => {
-                tracing::debug!(%location, %error, tries = self.0, "commit did not land, trying again");
-                tokio::time::sleep(RETRY_PAUSE.saturating_mul(self.0)).await;
-                None
-            }
-            Settled::NotLanded(error) => Some(Err(error)),
-            Settled::Known(outcome) => Some(outcome),
         }
     }
 }
@@ -226,32 +216,6 @@ enum Settled {
     Known(Result<Stored>),
     /// The answer was lost, and the key does not hold our object.
     NotLanded(StorageError),
-}
-
-/// Turns a lost answer into what really happened, where that can be seen.
-async fn settle(
-    store: &dyn ObjectStore,
-    location: &Location,
-    object: &NewObject,
-    outcome: Result<Stored>,
-) -> Settled {
-    let error = match outcome {
-        Err(error) if is_doubtful(error.kind) => error,
-        outcome => return Settled::Known(outcome),
-    };
-    match store.head(location).await {
-        Ok(meta) if meta.nonce() == Some(object.nonce) => {
-            tracing::info!(target: "portcullis::audit", %location, "commit landed though its answer was lost");
-            Settled::Known(Ok(Stored {
-                etag: meta.etag,
-                checksum: meta.checksum,
-            }))
-        }
-        Ok(_) => not_landed(error),
-        Err(looked) if looked.kind == StorageErrorKind::NotFound => not_landed(error),
-        // Nobody can tell now.
-        Err(_) => Settled::Known(Err(error)),
-    }
 }
 
 /// A definite error stays what it is; only a lost answer may be tried again.

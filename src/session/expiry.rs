@@ -30,6 +30,11 @@ impl Stop {
         Self { user, clock }
     }
 
+    /// Returns the clock that it goes by.
+    pub(super) fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
     /// Refuses what must not be begun any more.
     pub(super) fn check(&self) -> Result<(), Refusal> {
         if self.user.revoked().is_cancelled() {
@@ -45,6 +50,7 @@ impl Stop {
     pub(super) async fn over(&self) -> Refusal {
         let expired = wait_until(&*self.clock, self.user.config().expires_at);
         tokio::select! {
+            biased;
             () = self.user.revoked().cancelled() => REVOKED.into(),
             () = expired => EXPIRED.into(),
         }
@@ -67,7 +73,7 @@ async fn wait(clock: &dyn Clock, end: SystemTime, step: Duration) {
     while let Ok(left) = end.duration_since(clock.wall())
         && !left.is_zero()
     {
-        tokio::time::sleep(left.min(step)).await;
+        clock.sleep(left.min(step)).await;
     }
 }
 

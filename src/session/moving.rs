@@ -16,7 +16,7 @@ use crate::storage::{
     Precondition, StorageError, StorageErrorKind,
 };
 
-use super::commit::{self, Copying};
+use super::commit::{self, Commit, Copying};
 use super::copied::{Copied, Row};
 use super::names::copy_exclusive;
 use super::plan::Folder;
@@ -190,7 +190,14 @@ impl Moving<'_> {
             // Some stores take a marker but do not find it as the source of a copy.
             // Nor is one refused where a store made the directory by itself; it is the same
             // whoever wrote it.
-            commit::marker(&**store, &target, &new, &Precondition::None).await
+            let commit = Commit {
+                store: &**store,
+                clock: self.scene.bounds.stop.clock(),
+                location: &target,
+                object: &new,
+                condition: &Precondition::None,
+            };
+            commit.marker().await
         } else {
             let copying = Copying {
                 source: &source,

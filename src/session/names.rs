@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use crate::clock::unix_seconds;
+use crate::clock::{Clock, unix_seconds, within};
 use crate::sftp::{Attributes, Status};
 use crate::storage::{
     ListQuery, Location, NewObject, Nonces, ObjectMeta, ObjectStore, Precondition, StorageErrorKind,
 };
 use crate::vfs::Access;
 
-use super::commit;
+use super::commit::Commit;
 use super::expiry::Stop;
 use super::plan::{Folder, Parent, Target, directory_attributes, file_attributes};
 use super::status::{EXISTS, IS_DIRECTORY, NOT_EMPTY, Refusal, VIRTUAL};
@@ -24,13 +24,17 @@ pub(crate) enum Found {
 
 /// Looks for an object and, unless that is answered at once, for a directory of that name at the
 /// same time; an object that is there settles it.
-pub(crate) async fn find(store: &dyn ObjectStore, location: &Location) -> Result<Found, Refusal> {
+pub(crate) async fn find(
+    store: &dyn ObjectStore,
+    clock: &dyn Clock,
+    location: &Location,
+) -> Result<Found, Refusal> {
     let folder = Folder::of(location);
     let head = store.head(location);
     let below = is_directory(store, &folder);
     tokio::pin!(head, below);
     // A store that is near answers before a second question is worth asking.
-    let first = tokio::time::timeout(HEAD_START, &mut head).await.ok();
+    let first = within(clock, HEAD_START, &mut head).await;
     let (object, directory) = match first {
         Some(object) => (object, None),
         None => tokio::select! {
@@ -94,7 +98,11 @@ pub(crate) async fn is_directory(
 }
 
 /// Returns the attributes of what a path names.
-pub(crate) async fn stat(store: &dyn ObjectStore, target: &Target) -> Result<Attributes, Refusal> {
+pub(crate) async fn stat(
+    store: &dyn ObjectStore,
+    clock: &dyn Clock,
+    target: &Target,
+) -> Result<Attributes, Refusal> {
     match target {
         Target::Virtual => Ok(directory_attributes(None)),
         Target::Root { access, .. } => Ok(directory_attributes(Some(*access))),
@@ -105,7 +113,7 @@ pub(crate) async fn stat(store: &dyn ObjectStore, target: &Target) -> Result<Att
         }
         Target::Object {
             location, access, ..
-        } => match find(store, location).await? {
+        } => match find(store, clock, location).await? {
             Found::File(meta) => Ok(attributes_of(&meta, *access)),
             Found::Directory => Ok(directory_attributes(Some(*access))),
             Found::Nothing => Err(Status::NO_SUCH_FILE.into()),
@@ -142,7 +150,7 @@ pub(crate) async fn mkdir(
     };
     let ((), found) = futures_util::try_join!(
         require_parent(store, parent, parent_known),
-        find(store, location)
+        find(store, stop.clock(), location)
     )?;
     if found != Found::Nothing {
         return Err(EXISTS.into());
@@ -152,9 +160,15 @@ pub(crate) async fn mkdir(
         content_type: Some(DIRECTORY_TYPE.into()),
         ..NewObject::new(nonces.next()?)
     };
-    let condition = exclusive(store);
+    let commit = Commit {
+        store,
+        clock: stop.clock(),
+        location: &marker,
+        object: &object,
+        condition: &exclusive(store),
+    };
     stop.check()?;
-    match commit::marker(store, &marker, &object, &condition).await {
+    match commit.marker().await {
         Ok(_) => Ok(()),
         Err(error) if error.kind == StorageErrorKind::Precondition => Err(EXISTS.into()),
         Err(error) => Err(error.into()),

@@ -1,6 +1,7 @@
 //! Does what a file that is read asks for: GETs pinned to one `ETag`, memory, answers.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use futures_util::StreamExt as _;
 use tokio::task::AbortHandle;
 
 use crate::audit;
+use crate::clock::{Clock, within};
 use crate::limits;
 use crate::metrics::TransferEnd;
 use crate::sftp::Status;
@@ -29,7 +31,7 @@ pub(crate) struct Reading {
     file: ReadFile,
     meta: ObjectMeta,
     /// GETs, and waits for their memory.
-    fetches: HashMap<FetchId, AbortHandle>,
+    fetches: BTreeMap<FetchId, AbortHandle>,
     opened: Instant,
 }
 
@@ -44,7 +46,7 @@ impl Reading {
         let mut reading = Self {
             file,
             meta,
-            fetches: HashMap::new(),
+            fetches: BTreeMap::new(),
             opened: now,
         };
         if let Some((charge, body)) = opening {
@@ -177,6 +179,7 @@ impl Reading {
         let (events, handle) = (shell.events.clone(), place.handle);
         let task = shell.spawn(async move {
             let charge = tokio::select! {
+                biased;
                 charge = memory.read_ahead.take(bytes) => charge,
                 charge = memory.account.take(bytes) => charge,
             };
@@ -200,6 +203,7 @@ impl Reading {
             location: place.location.clone(),
             etag: self.meta.etag.clone(),
             failures: shell.failures(),
+            clock: Arc::clone(&shell.environment.clock),
         };
         let (events, handle) = (shell.events.clone(), place.handle);
         let tell = move |heard| {
@@ -273,6 +277,7 @@ struct Source {
     location: Location,
     etag: ETag,
     failures: Failures,
+    clock: Arc<dyn Clock>,
 }
 
 impl Source {
@@ -286,14 +291,15 @@ impl Source {
     ) {
         let frame = |bytes| tell(ReadHeard::Frame { fetch, bytes });
         let end = |outcome| tell(ReadHeard::FetchEnded { fetch, outcome });
+        let clock = &*self.clock;
         let mut at = range.start;
         let mut failures = 0_u32;
         while at < range.end {
             let before = at;
             let outcome = match body.take() {
-                Some(body) => forward(body, &mut at, range.end, &frame).await,
+                Some(body) => forward(clock, body, &mut at, range.end, &frame).await,
                 None => match self.get(at, range.end).await {
-                    Ok(body) => forward(body, &mut at, range.end, &frame).await,
+                    Ok(body) => forward(clock, body, &mut at, range.end, &frame).await,
                     Err(error) => Err(error),
                 },
             };
@@ -308,7 +314,8 @@ impl Source {
                     return end(Err(status_of_get(error.kind)));
                 }
                 tracing::debug!(location = %self.location, %error, at, "get is taken up again");
-                tokio::time::sleep(RESUME_PAUSE.saturating_mul(failures.saturating_add(1))).await;
+                let pause = RESUME_PAUSE.saturating_mul(failures.saturating_add(1));
+                self.clock.sleep(pause).await;
             }
         }
         end(Ok(()));
@@ -330,15 +337,17 @@ impl Source {
 }
 
 async fn forward(
+    clock: &dyn Clock,
     mut body: ObjectBody,
     at: &mut u64,
     end: u64,
     tell: &impl Fn(Bytes),
 ) -> Result<(), StorageError> {
     while *at < end {
-        let frame = tokio::time::timeout(STALL_TIMEOUT, body.frames.next()).await;
-        let frame = frame
-            .map_err(|_| StorageError::new(StorageErrorKind::Unavailable, "the body stalled"))?;
+        let Some(frame) = within(clock, STALL_TIMEOUT, body.frames.next()).await else {
+            let detail = "the body stalled";
+            return Err(StorageError::new(StorageErrorKind::Unavailable, detail));
+        };
         let Some(frame) = frame else {
             let detail = "the body ended early";
             return Err(StorageError::new(StorageErrorKind::Unavailable, detail));

@@ -50,7 +50,7 @@ pub(crate) async fn rename(
     let (found, (), occupied) = futures_util::try_join!(
         find_file_first(store, source),
         require_parent(store, parent, parent_known),
-        find(store, target)
+        find(store, scene.bounds.stop.clock(), target)
     )?;
     match (found, occupied) {
         (Found::Nothing, _) => Err(Status::NO_SUCH_FILE.into()),

@@ -52,11 +52,11 @@ impl Work {
         let ok = Answer::Reply(Reply::Status(Status::OK));
         match &request.act {
             Act::Stat => {
-                let attrs = names::stat(&*self.store, &target).await?;
+                let attrs = names::stat(&*self.store, self.bounds.stop.clock(), &target).await?;
                 Ok(Answer::Reply(Reply::Attrs(attrs)))
             }
             Act::SetStat(attrs) => {
-                let now = names::stat(&*self.store, &target).await?;
+                let now = names::stat(&*self.store, self.bounds.stop.clock(), &target).await?;
                 match attrs.size {
                     Some(size) if now.size != Some(size) => Err(SIZE_BY_PATH.into()),
                     Some(_) | None => Ok(ok),
@@ -192,7 +192,7 @@ impl Work {
                 continue;
             };
             let target = plan(&self.config.home, &child, Need::Look)?;
-            match names::stat(&*self.store, &target).await {
+            match names::stat(&*self.store, self.bounds.stop.clock(), &target).await {
                 Ok(attrs) => {
                     let name = bytes::Bytes::copy_from_slice(name.as_bytes());
                     children.push(crate::sftp::Name { name, attrs });
@@ -309,7 +309,7 @@ impl Work {
         if !may_be_directory {
             return names::find_file(&*self.store, location).await;
         }
-        names::find(&*self.store, location).await
+        names::find(&*self.store, self.bounds.stop.clock(), location).await
     }
 
     /// Returns on what a commit depends whose client is gone: that the key is as it was found.

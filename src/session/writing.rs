@@ -10,6 +10,7 @@ use tokio::task::AbortHandle;
 
 use crate::audit;
 use crate::budget::{Purpose, Share};
+use crate::clock::{Clock, sleep_until};
 use crate::metrics::TransferEnd;
 use crate::reaper::Reaper;
 use crate::sftp::{Attributes, HandleId};
@@ -23,7 +24,7 @@ use crate::transfer::write_file::{Effect, Failure, Heard, Opening, RateMin};
 use crate::vfs::{Access, VirtualPath};
 
 use super::act::ForWriting;
-use super::commit;
+use super::commit::Commit;
 use super::events::Events;
 use super::names::MTIME;
 use super::shell::Shell;
@@ -211,7 +212,7 @@ impl Writing {
                 calls.tell(Heard::ZerosDue);
             }
             Some(at) => self.spawn(shell, async move {
-                tokio::time::sleep_until(at.into()).await;
+                sleep_until(&*calls.clock, at).await;
                 calls.tell(Heard::ZerosDue);
             }),
         }
@@ -258,6 +259,7 @@ struct Calls {
     location: Location,
     handle: HandleId,
     events: Events,
+    clock: Arc<dyn Clock>,
 }
 
 impl Calls {
@@ -267,6 +269,17 @@ impl Calls {
             location: place.location.clone(),
             handle: place.handle,
             events: shell.events.clone(),
+            clock: Arc::clone(&shell.environment.clock),
+        }
+    }
+
+    fn commit<'a>(&'a self, object: &'a NewObject, condition: &'a Precondition) -> Commit<'a> {
+        Commit {
+            store: &*self.store,
+            clock: &*self.clock,
+            location: &self.location,
+            object,
+            condition,
         }
     }
 
@@ -351,8 +364,8 @@ impl Calls {
 
     async fn put(self, payload: Bytes, object: NewObject, condition: Precondition) {
         let checksum = Checksum::of(&payload);
-        let (store, location) = (&*self.store, &self.location);
-        let outcome = commit::put(store, location, payload, checksum, &object, &condition).await;
+        let commit = self.commit(&object, &condition);
+        let outcome = commit.put(payload, checksum).await;
         self.report(outcome);
     }
 
@@ -365,11 +378,8 @@ impl Calls {
         object: NewObject,
         condition: Precondition,
     ) {
-        let (store, location) = (&*self.store, &self.location);
-        let complete = commit::complete(
-            store, location, &upload, &parts, checksum, &object, &condition,
-        );
-        let outcome = complete.await;
+        let commit = self.commit(&object, &condition);
+        let outcome = commit.complete(&upload, &parts, checksum).await;
         let failed = outcome.is_err();
         if !self.report(outcome) && failed {
             reaper.abort(self.store, self.location, upload);

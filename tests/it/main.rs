@@ -40,6 +40,7 @@ mod idp_webhook_urls;
 mod model;
 mod probe;
 mod roles_external;
+mod seeded;
 mod session;
 mod session_calls;
 mod session_commits;

@@ -11,7 +11,7 @@ use super::Act;
 use super::noted::{Noted, Noting};
 use crate::auth::AuthenticatedUser;
 use crate::budget::Budget;
-use crate::clock::SystemClock;
+use crate::clock::{Clock, SystemClock};
 use crate::idp::UserConfig;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -79,13 +79,14 @@ fn open(user: &Arc<UserConfig>, store: SharedStore) -> (Door, impl Future<Output
     let limits = Arc::new(Limits::default());
     let metrics = Arc::new(Metrics::default());
     let budget = Budget::new(&limits);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let environment = Environment {
         seats: Seats::new(1, Arc::clone(&budget)),
         budget,
-        reaper: Reaper::new(Arc::clone(&metrics)),
+        reaper: Reaper::new(Arc::clone(&metrics), Arc::clone(&clock)),
         limits,
         metrics,
-        clock: Arc::new(SystemClock),
+        clock,
         nonces: Nonces::default(),
         drain: CancellationToken::new(),
     };

@@ -47,6 +47,11 @@ impl Raw {
 
     pub(crate) async fn with(store: SharedStore, home: HomeDirectory, limits: Limits) -> Self {
         let (pipe, running) = begin(store, home, limits);
+        Self::over(pipe, running).await
+    }
+
+    /// Greets a session that runs.
+    pub(crate) async fn over(pipe: DuplexStream, running: Running) -> Self {
         let mut raw = Self { pipe, running };
         raw.send(&[0, 0, 0, 5, 1, 0, 0, 0, 3]).await;
         raw.packet().await.unwrap();

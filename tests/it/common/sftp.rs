@@ -99,7 +99,7 @@ pub(crate) fn begin_in(
     let (ours, theirs) = tokio::io::duplex(256 * 1024);
     let (read, write) = tokio::io::split(ours);
     let budget = Budget::new(&limits);
-    let reaper = Reaper::new(Arc::new(Metrics::default()));
+    let reaper = Reaper::new(Arc::new(Metrics::default()), Arc::new(SystemClock));
     let mut environment = Environment {
         budget: Arc::clone(&budget),
         reaper: reaper.clone(),

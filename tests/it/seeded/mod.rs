@@ -33,12 +33,12 @@ use crate::common::sftp::whole_bucket;
 use crate::session::at;
 
 /// What everybody in one run shares.
-pub(super) struct World {
-    pub(super) environment: Environment,
-    pub(super) weather: Arc<Weather>,
-    pub(super) memory: Arc<MemoryStore>,
-    pub(super) clock: Arc<VirtualClock>,
-    pub(super) history: Mutex<History>,
+struct World {
+    environment: Environment,
+    weather: Arc<Weather>,
+    memory: Arc<MemoryStore>,
+    clock: Arc<VirtualClock>,
+    history: Mutex<History>,
     /// What everybody saw, in order.
     trace: Mutex<Vec<String>>,
 }
@@ -73,14 +73,14 @@ impl World {
         })
     }
 
-    pub(super) fn user(&self, name: &str) -> AuthenticatedUser {
+    fn user(&self, name: &str) -> AuthenticatedUser {
         let config = Arc::new(UserConfig::new(name, whole_bucket()));
         let store: SharedStore = self.weather.clone();
         let source = IpAddr::V4(Ipv4Addr::LOCALHOST);
         AuthenticatedUser::dangerous_without_login(config, source, "0123456789abcdef", store)
     }
 
-    pub(super) fn saw(&self, what: impl FnOnce() -> String) {
+    fn saw(&self, what: impl FnOnce() -> String) {
         let after = self.clock.passed().as_micros();
         let line = format!("{after} {}", what());
         self.trace.lock().unwrap().push(line);
@@ -121,8 +121,7 @@ fn live(seed: u64) -> Vec<String> {
     runtime.block_on(time::drive(&world.clock, everybody(&world, dice)));
     world.is_clean();
     world.history.lock().unwrap().check();
-    let seen = std::mem::take(&mut *world.trace.lock().unwrap());
-    seen
+    std::mem::take(&mut *world.trace.lock().unwrap())
 }
 
 async fn everybody(world: &Arc<World>, mut dice: fastrand::Rng) {

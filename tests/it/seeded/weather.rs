@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
-use portcullis::clock::Clock;
+use portcullis::clock::Clock as _;
 use portcullis::storage::layer::{About, Layer};
 use portcullis::storage::{
     Capabilities, ObjectBody, Operation, Result, SharedStore, StorageError, StorageErrorKind,
@@ -67,10 +67,6 @@ impl Weather {
     /// From now on everything works.
     pub(super) fn clears_up(&self) {
         self.state.lock().unwrap().faults = 0;
-    }
-
-    pub(super) fn has_faults(&self) -> bool {
-        self.state.lock().unwrap().faults > 0
     }
 
     fn fate(&self, operation: Operation) -> Fate {
