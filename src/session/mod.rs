@@ -8,6 +8,7 @@ mod channel;
 mod commit;
 mod copied;
 mod door;
+mod endings;
 mod environment;
 mod events;
 mod expiry;

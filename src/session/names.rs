@@ -12,7 +12,7 @@ use crate::vfs::Access;
 use super::commit;
 use super::expiry::Stop;
 use super::plan::{Folder, Parent, Target, directory_attributes, file_attributes};
-use super::status::{EXISTS, IS_DIRECTORY, NOT_EMPTY, Refusal, VIRTUAL};
+use super::status::{CHANGED, EXISTS, IS_DIRECTORY, NOT_EMPTY, Refusal, VIRTUAL};
 
 /// What stands under a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +93,13 @@ pub(crate) async fn is_directory(
     Ok(!page.objects.is_empty() || !page.prefixes.is_empty())
 }
 
+/// Says whether nothing but a marker is in the folder.
+pub(super) async fn is_empty(store: &dyn ObjectStore, folder: &Folder) -> Result<bool, Refusal> {
+    let page = store.list(&folder.bucket, &query(folder, 2)).await?;
+    let is_marker = |key: &str| key == folder.prefix;
+    Ok(page.prefixes.is_empty() && page.objects.iter().all(|object| is_marker(&object.key)))
+}
+
 /// Returns the attributes of what a path names.
 pub(crate) async fn stat(store: &dyn ObjectStore, target: &Target) -> Result<Attributes, Refusal> {
     match target {
@@ -147,18 +154,27 @@ pub(crate) async fn mkdir(
     if found != Found::Nothing {
         return Err(EXISTS.into());
     }
-    let marker = Folder::of(location).marker().ok_or(Status::NO_SUCH_FILE)?;
+    stop.check()?;
+    match write_marker(store, &Folder::of(location), nonces, &exclusive(store)).await {
+        Err(refusal) if refusal.status == CHANGED => Err(EXISTS.into()),
+        outcome => outcome,
+    }
+}
+
+/// Writes a directory's marker.
+pub(super) async fn write_marker(
+    store: &dyn ObjectStore,
+    folder: &Folder,
+    nonces: Nonces,
+    condition: &Precondition,
+) -> Result<(), Refusal> {
+    let marker = folder.marker().ok_or(Status::NO_SUCH_FILE)?;
     let object = NewObject {
         content_type: Some(DIRECTORY_TYPE.into()),
         ..NewObject::new(nonces.next()?)
     };
-    let condition = exclusive(store);
-    stop.check()?;
-    match commit::marker(store, &marker, &object, &condition).await {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind == StorageErrorKind::Precondition => Err(EXISTS.into()),
-        Err(error) => Err(error.into()),
-    }
+    commit::marker(store, &marker, &object, condition).await?;
+    Ok(())
 }
 
 /// Removes a directory that holds nothing but its marker.

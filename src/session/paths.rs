@@ -7,7 +7,7 @@ use crate::audit;
 use crate::clock::unix_seconds;
 use crate::limits;
 use crate::sftp::{Attributes, Reply, Status};
-use crate::vfs::{EntryType, HomeDirectory, VirtualPath};
+use crate::vfs::{Ending, EntryType, HomeDirectory, VirtualPath};
 
 use super::act::{Act, Answer, PathRequest, Planned, Running};
 use super::events::Event;
@@ -148,10 +148,15 @@ impl Paths {
         planned: &Planned,
     ) -> Result<Option<Answer>, Status> {
         let path = &request.path;
-        let upload = files.upload_at(path);
+        // A path that means a directory does not mean the file that is being written.
+        let upload = files
+            .upload_at(path)
+            .filter(|_| request.ending == Ending::Name);
         let is_written = |path| files.is_written_under(path);
+        let always = matches!(planned.target, Target::Virtual | Target::Root { .. });
         match &request.act {
-            Act::StatVfs => Ok(Some(Answer::Reply(Reply::StatVfs))),
+            Act::StatVfs if always || upload.is_some() => Ok(Some(Answer::Reply(Reply::StatVfs))),
+            Act::ReadLink if always || upload.is_some() => Err(Status::OP_UNSUPPORTED),
             Act::Stat => Ok(match (&planned.target, upload) {
                 (Target::Object { access, .. } | Target::MappedFile { access, .. }, Some(size)) => {
                     let now = unix_seconds(shell.environment.clock.wall());
@@ -183,8 +188,12 @@ impl Paths {
                 Err(NOT_EMPTY)
             }
             // What CLOSE is going to write belongs to the name that it was opened under.
-            Act::Rename { to, .. } if is_written(path) || is_written(to) => Err(BEING_WRITTEN),
+            Act::Rename { to, .. } if is_written(path) || is_written(&to.path) => {
+                Err(BEING_WRITTEN)
+            }
             Act::SetStat(_)
+            | Act::StatVfs
+            | Act::ReadLink
             | Act::OpenDirectory
             | Act::Open { .. }
             | Act::Remove
@@ -218,8 +227,9 @@ impl Paths {
             nothing: self.known.is_nothing(&request.path, shell.now()),
             progress: Progress::new(request.path.clone(), out, clock),
         };
-        let uploaded_here =
-            matches!(request.act, Act::Remove) && files.upload_at(&request.path).is_some();
+        let uploaded_here = matches!(request.act, Act::Remove)
+            && request.ending == Ending::Name
+            && files.upload_at(&request.path).is_some();
         let outlives = request.act.traits().outlives;
         let events = shell.events.clone();
         let work = async move {
@@ -266,7 +276,9 @@ impl Paths {
             }
             Answer::Refused(refusal) => {
                 if refusal.status == Status::NO_SUCH_FILE {
-                    self.note_look(&request, true);
+                    // That no directory is there says nothing of a file.
+                    let nothing = request.ending == Ending::Name;
+                    self.note_look(&request, nothing);
                 }
                 if let Act::Rename { .. } = request.act {
                     files.stayed(shell, &request.path);
@@ -287,7 +299,9 @@ impl Paths {
                 writing,
                 location,
             } => {
-                let PathRequest { pending, path, act } = request;
+                let PathRequest {
+                    pending, path, act, ..
+                } = request;
                 if writing.is_some()
                     && let Some(parent) = path.parent()
                 {
@@ -298,6 +312,7 @@ impl Paths {
                     Act::Stat
                     | Act::SetStat(_)
                     | Act::StatVfs
+                    | Act::ReadLink
                     | Act::OpenDirectory
                     | Act::Remove
                     | Act::MkDir
@@ -332,10 +347,10 @@ impl Paths {
         match &request.act {
             Act::Rename { to, .. } => {
                 self.known.forget(path);
-                if let Some(parent) = to.parent() {
+                if let Some(parent) = to.path.parent() {
                     self.known.directory(parent);
                 }
-                files.moved(shell, path, to);
+                files.moved(shell, path, &to.path);
             }
             Act::RmDir => self.known.forget(path),
             Act::MkDir => self.known.directory(path.clone()),
@@ -343,6 +358,7 @@ impl Paths {
             Act::Stat
             | Act::SetStat(_)
             | Act::StatVfs
+            | Act::ReadLink
             | Act::OpenDirectory
             | Act::Open { .. }
             | Act::Close(_) => {}

@@ -3,34 +3,46 @@
 use crate::limits;
 use crate::sftp::Status;
 use crate::storage::{
-    Location, NewObject, ObjectMeta, Precondition, StorageError, StorageErrorKind, Stored,
+    Location, NewObject, ObjectMeta, ObjectStore, Precondition, StorageError, StorageErrorKind,
+    Stored,
 };
+use crate::vfs::Ending;
 
 use super::commit::{self, Copying};
 use super::moving::move_directory;
-use super::names::{Found, copy_exclusive, find, find_file_first, require_parent};
-use super::plan::Target;
+use super::names::{
+    Found, copy_exclusive, find, find_file_first, is_directory, is_empty, require_parent,
+    write_marker,
+};
+use super::plan::{Folder, Target};
 use super::scene::Scene;
-use super::status::{CHANGED, EXISTS, IS_DIRECTORY, Refusal, VIRTUAL};
+use super::status::{CHANGED, EXISTS, IS_DIRECTORY, NOT_EMPTY, Refusal, VIRTUAL};
 
-/// Moves a file or a directory. `replace` is `posix-rename@openssh.com`: an existing file at the
-/// target gives way.
-pub(crate) async fn rename(
-    scene: &Scene<'_>,
-    from: &Target,
-    to: &Target,
-    replace: bool,
-    parent_known: bool,
-) -> Result<(), Refusal> {
+/// The two names of a move, and what is known of them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Names<'a> {
+    pub(crate) from: &'a Target,
+    pub(crate) from_ending: Ending,
+    pub(crate) to: &'a Target,
+    pub(crate) to_ending: Ending,
+    /// `posix-rename@openssh.com`: an existing file at the target gives way, and so does an empty
+    /// directory to another one.
+    pub(crate) replace: bool,
+    pub(crate) parent_known: bool,
+}
+
+/// Moves a file or a directory.
+pub(crate) async fn rename(scene: &Scene<'_>, names: Names<'_>) -> Result<(), Refusal> {
+    let Names { replace, .. } = names;
     let store = &**scene.store;
-    let source = match from {
+    let source = match names.from {
         Target::Virtual | Target::Root { .. } | Target::MappedFile { .. } => {
             return Err(VIRTUAL.into());
         }
         Target::Nowhere => return Err(Status::NO_SUCH_FILE.into()),
         Target::Object { location, .. } => location,
     };
-    let (target, parent) = match to {
+    let (target, parent) = match names.to {
         Target::Virtual | Target::Root { .. } | Target::MappedFile { .. } => {
             return Err(EXISTS.into());
         }
@@ -40,18 +52,16 @@ pub(crate) async fn rename(
         } => (location, parent),
     };
     if source == target {
-        let missing = find_file_first(store, source).await? == Found::Nothing;
-        return if missing {
-            Err(Status::NO_SUCH_FILE.into())
-        } else {
-            Ok(())
-        };
+        let found = find_source(store, source, names).await?;
+        names.refuse_by_ending(&found, &found)?;
+        return if replace { Ok(()) } else { Err(EXISTS.into()) };
     }
     let (found, (), occupied) = futures_util::try_join!(
-        find_file_first(store, source),
-        require_parent(store, parent, parent_known),
+        find_source(store, source, names),
+        require_parent(store, parent, names.parent_known),
         find(store, target)
     )?;
+    names.refuse_by_ending(&found, &occupied)?;
     match (found, occupied) {
         (Found::Nothing, _) => Err(Status::NO_SUCH_FILE.into()),
         (Found::File(_), Found::Directory) => Err(IS_DIRECTORY.into()),
@@ -67,14 +77,87 @@ pub(crate) async fn rename(
             };
             rename_file(scene, source, &meta, target, &condition).await
         }
-        (Found::Directory, Found::Nothing) => {
-            let _turn = scene.turn().await?;
-            let moved = move_directory(scene, source, target).await;
-            scene.move_ended(moved.is_ok());
-            moved
+        (Found::Directory, Found::Nothing) => move_all(scene, source, target).await,
+        (Found::Directory, Found::File(_)) if replace => Err(Status::NO_SUCH_FILE.into()),
+        (Found::Directory, Found::Directory) if replace => {
+            move_onto_empty(scene, source, target).await
         }
         (Found::Directory, Found::File(_) | Found::Directory) => Err(EXISTS.into()),
     }
+}
+
+async fn move_all(scene: &Scene<'_>, source: &Location, target: &Location) -> Result<(), Refusal> {
+    let _turn = scene.turn().await?;
+    let moved = move_directory(scene, source, target).await;
+    scene.move_ended(moved.is_ok());
+    moved
+}
+
+/// Moves a directory to where an empty one stands; that one is there again if it fails.
+async fn move_onto_empty(
+    scene: &Scene<'_>,
+    source: &Location,
+    target: &Location,
+) -> Result<(), Refusal> {
+    let (store, folder) = (&**scene.store, Folder::of(target));
+    if !is_empty(store, &folder).await? {
+        return Err(NOT_EMPTY.into());
+    }
+    let moved = move_all(scene, source, target).await;
+    if moved.is_err() && !is_directory(store, &folder).await.unwrap_or(true) {
+        let restored = write_marker(store, &folder, scene.nonces, &Precondition::None).await;
+        if let Err(refusal) = restored
+            && let Some(unlogged) = scene.bounds.failures.line_due()
+        {
+            let (bucket, prefix) = (&folder.bucket, &folder.prefix);
+            let error = refusal.detail.as_deref().unwrap_or(refusal.status.sentence);
+            tracing::warn!(%bucket, %prefix, error, unlogged, "an empty directory was not put back after a move that failed");
+        }
+    }
+    moved
+}
+
+impl Names<'_> {
+    /// Refuses names that end as a directory's where none is meant or there.
+    fn refuse_by_ending(&self, found: &Found, occupied: &Found) -> Result<(), Status> {
+        let by_name = matches!(self.from_ending, Ending::Name | Ending::Slash);
+        let to_dot = matches!(self.to_ending, Ending::Dot | Ending::DotDot);
+        // It is refused before the first name is looked at.
+        let refused = self.replace && by_name && to_dot && *occupied == Found::Directory;
+        if *found == Found::Nothing && !refused {
+            return Err(Status::NO_SUCH_FILE);
+        }
+        let is_file = matches!(found, Found::File(_));
+        match (self.to_ending, occupied) {
+            (Ending::Name | Ending::Slash, _) if !by_name => Err(MOVED_BY_DOT),
+            (Ending::Name, _) => Ok(()),
+            (Ending::Dot | Ending::DotDot, Found::Directory) => Err(EXISTS),
+            (Ending::Dot | Ending::DotDot, Found::File(_) | Found::Nothing) => {
+                Err(Status::NO_SUCH_FILE)
+            }
+            (Ending::Slash, _) if is_file && self.replace => Err(Status::NO_SUCH_FILE),
+            (Ending::Slash, Found::Nothing) if is_file => Err(Status::NO_SUCH_FILE),
+            (Ending::Slash, Found::File(_) | Found::Directory) if is_file => Err(EXISTS),
+            (Ending::Slash, Found::File(_)) => Err(Status::NO_SUCH_FILE),
+            (Ending::Slash, Found::Directory | Found::Nothing) => Ok(()),
+        }
+    }
+}
+
+async fn find_source(
+    store: &dyn ObjectStore,
+    source: &Location,
+    names: Names<'_>,
+) -> Result<Found, Refusal> {
+    if names.from_ending == Ending::Name {
+        return find_file_first(store, source).await;
+    }
+    let directory = is_directory(store, &Folder::of(source)).await?;
+    Ok(if directory {
+        Found::Directory
+    } else {
+        Found::Nothing
+    })
 }
 
 async fn rename_file(
@@ -125,3 +208,5 @@ async fn copy(
     };
     commit::copy(scene.store, scene.reaper, copying).await
 }
+
+const MOVED_BY_DOT: Status = Status::failure("A directory cannot be moved by this name");

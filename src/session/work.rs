@@ -18,7 +18,7 @@ use super::names::{self, Found};
 use super::opening::open_object;
 use super::plan::{Folder, Need, Parent, Target, plan};
 use super::progress::Progress;
-use super::rename;
+use super::rename::{self, Names};
 use super::scene::{Bounds, Scene};
 use super::status::{EXISTS, IS_DIRECTORY, Refusal};
 
@@ -50,6 +50,9 @@ impl Work {
     ) -> Result<Answer, Refusal> {
         let Planned { target, to } = planned;
         let ok = Answer::Reply(Reply::Status(Status::OK));
+        if let Some(answer) = self.ask_of_directory(request, &target).await? {
+            return Ok(answer);
+        }
         match &request.act {
             Act::Stat => {
                 let attrs = names::stat(&*self.store, &target).await?;
@@ -58,11 +61,19 @@ impl Work {
             Act::SetStat(attrs) => {
                 let now = names::stat(&*self.store, &target).await?;
                 match attrs.size {
+                    Some(_) if now.names_directory() => Err(IS_DIRECTORY.into()),
                     Some(size) if now.size != Some(size) => Err(SIZE_BY_PATH.into()),
                     Some(_) | None => Ok(ok),
                 }
             }
-            Act::StatVfs => Ok(Answer::Reply(Reply::StatVfs)),
+            Act::StatVfs => {
+                names::stat(&*self.store, &target).await?;
+                Ok(Answer::Reply(Reply::StatVfs))
+            }
+            Act::ReadLink => {
+                names::stat(&*self.store, &target).await?;
+                Err(Status::OP_UNSUPPORTED.into())
+            }
             Act::OpenDirectory => self.open_directory(request, target).await,
             Act::Open { mode, .. } if mode.write => self.open_for_writing(target, *mode).await,
             Act::Open { .. } => self.open_for_reading(target).await,
@@ -78,9 +89,18 @@ impl Work {
             Act::RmDir => names::rmdir(&*self.store, &target, &self.bounds.stop)
                 .await
                 .map(|()| ok),
-            Act::Rename { replace, .. } => {
-                let to = to.ok_or(Status::FAILURE)?;
-                let (replace, known) = (*replace, self.parent_known);
+            Act::Rename {
+                replace,
+                to: written,
+            } => {
+                let names = Names {
+                    from: &target,
+                    from_ending: request.ending,
+                    to: &to.ok_or(Status::FAILURE)?,
+                    to_ending: written.ending,
+                    replace: *replace,
+                    parent_known: self.parent_known,
+                };
                 let scene = Scene {
                     store: &self.store,
                     reaper: &self.reaper,
@@ -89,9 +109,7 @@ impl Work {
                     bounds: &self.bounds,
                     progress: &self.progress,
                 };
-                rename::rename(&scene, &target, &to, replace, known)
-                    .await
-                    .map(|()| ok)
+                rename::rename(&scene, names).await.map(|()| ok)
             }
             Act::Close(_) => Err(Status::FAILURE.into()),
         }

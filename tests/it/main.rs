@@ -44,6 +44,7 @@ mod session;
 mod session_calls;
 mod session_commits;
 mod session_moves;
+mod session_paths;
 mod session_pipelined;
 mod session_reads;
 mod session_stops;

@@ -168,7 +168,11 @@ impl Model {
     fn rename(&mut self, from: &str, to: &str, replace: bool) -> Outcome {
         match (self.found(from), self.found(to)) {
             (Found::Nothing, _) => Err(StatusCode::NoSuchFile),
-            _ if from == to => Ok(Seen::Nothing),
+            _ if from == to && replace => Ok(Seen::Nothing),
+            (Found::Directory, Found::File) if replace => Err(StatusCode::NoSuchFile),
+            (Found::Directory, Found::Directory) if replace && self.is_empty(to) => {
+                self.move_directory(from, to)
+            }
             (Found::File, Found::Directory)
             | (Found::Directory, Found::File | Found::Directory) => Err(StatusCode::Failure),
             (Found::File, Found::File) if !replace => Err(StatusCode::Failure),
@@ -177,21 +181,29 @@ impl Model {
                 self.0.insert(key(to).to_owned(), bytes);
                 Ok(Seen::Nothing)
             }
-            (Found::Directory, Found::Nothing) => {
-                let (from, to) = (format!("{}/", key(from)), format!("{}/", key(to)));
-                if to.starts_with(&from) {
-                    return Err(StatusCode::Failure);
-                }
-                let moved = std::mem::take(&mut self.0).into_iter().map(|(key, bytes)| {
-                    match key.strip_prefix(&from) {
-                        Some(rest) => (format!("{to}{rest}"), bytes),
-                        None => (key, bytes),
-                    }
-                });
-                self.0 = moved.collect();
-                Ok(Seen::Nothing)
-            }
+            (Found::Directory, Found::Nothing) => self.move_directory(from, to),
         }
+    }
+
+    fn is_empty(&self, path: &str) -> bool {
+        let marker = format!("{}/", key(path));
+        let mut below = self.0.keys().filter(|key| key.starts_with(&marker));
+        below.all(|key| *key == marker)
+    }
+
+    fn move_directory(&mut self, from: &str, to: &str) -> Outcome {
+        let (from, to) = (format!("{}/", key(from)), format!("{}/", key(to)));
+        if to.starts_with(&from) {
+            return Err(StatusCode::Failure);
+        }
+        let moved = std::mem::take(&mut self.0).into_iter().map(|(key, bytes)| {
+            match key.strip_prefix(&from) {
+                Some(rest) => (format!("{to}{rest}"), bytes),
+                None => (key, bytes),
+            }
+        });
+        self.0 = moved.collect();
+        Ok(Seen::Nothing)
     }
 
     fn names(&self, path: &str) -> Outcome {
