@@ -56,9 +56,9 @@ impl Act {
             Self::Open { mode, .. } if mode.write => (Need::Write, true, false, true),
             Self::Open { .. } => (Need::Read, false, false, true),
             Self::SetStat(_) => (Need::Write, true, false, false),
-            Self::Remove | Self::MkDir | Self::RmDir | Self::Rename { .. } => {
-                (Need::Write, true, true, false)
-            }
+            Self::Remove | Self::RmDir | Self::Rename { .. } => (Need::Write, true, true, false),
+            // What is there already is told before what may not be made.
+            Self::MkDir => (Need::Look, true, true, false),
             Self::Close(_) => (Need::Look, true, false, false),
         };
         Traits {

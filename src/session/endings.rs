@@ -70,12 +70,15 @@ impl Work {
             Target::Root { access, .. } => Ok(directory_attributes(Some(*access))),
             Target::Object {
                 location, access, ..
-            } if names::is_directory(&*self.store, &Folder::of(location)).await? => {
-                Ok(directory_attributes(Some(*access)))
+            } => {
+                let folder = Folder::of(location);
+                if self.seen || names::is_directory(&*self.store, &folder).await? {
+                    Ok(directory_attributes(Some(*access)))
+                } else {
+                    Err(Status::NO_SUCH_FILE.into())
+                }
             }
-            Target::Object { .. } | Target::MappedFile { .. } | Target::Nowhere => {
-                Err(Status::NO_SUCH_FILE.into())
-            }
+            Target::MappedFile { .. } | Target::Nowhere => Err(Status::NO_SUCH_FILE.into()),
         }
     }
 

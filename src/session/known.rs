@@ -24,6 +24,16 @@ struct Looked {
     nothing: bool,
 }
 
+/// What a STAT found under a name just now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lately {
+    /// A directory, or nobody looked.
+    Unknown,
+    /// A file, or nothing.
+    NoDirectory,
+    Nothing,
+}
+
 impl Known {
     /// Notes that a directory is there.
     pub(crate) fn directory(&mut self, directory: VirtualPath) {
@@ -55,15 +65,14 @@ impl Known {
         });
     }
 
-    /// Says whether a STAT found no directory there just now. A directory that came since stays
-    /// reachable beside the file: S3 allows both.
-    pub(crate) fn is_no_directory(&self, path: &VirtualPath, now: Instant) -> bool {
-        self.looked_at(path, now).is_some()
-    }
-
-    /// Says whether a STAT found nothing there just now.
-    pub(crate) fn is_nothing(&self, path: &VirtualPath, now: Instant) -> bool {
-        self.looked_at(path, now).is_some_and(|one| one.nothing)
+    /// Returns what a STAT found there just now. A directory that came since stays reachable
+    /// beside the file: S3 allows both.
+    pub(crate) fn lately(&self, path: &VirtualPath, now: Instant) -> Lately {
+        match self.looked_at(path, now) {
+            Some(one) if one.nothing => Lately::Nothing,
+            Some(_) => Lately::NoDirectory,
+            None => Lately::Unknown,
+        }
     }
 
     fn looked_at(&self, path: &VirtualPath, now: Instant) -> Option<&Looked> {

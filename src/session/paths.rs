@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::audit;
 use crate::clock::unix_seconds;
@@ -33,6 +34,8 @@ pub(crate) struct Paths {
     running: usize,
     opening: usize,
     known: Known,
+    /// No marker is put where a directory empties itself: one was refused.
+    markers_refused: Arc<AtomicBool>,
     /// Sentences for people that were sent to the channel's stderr.
     explanations: u32,
 }
@@ -223,8 +226,11 @@ impl Paths {
             config: Arc::clone(shell.user.config()),
             uploading: files.uploads_in(&request.path),
             parent_known: parent.is_some_and(|parent| self.known.is_directory(&parent)),
-            no_directory: self.known.is_no_directory(&request.path, shell.now()),
-            nothing: self.known.is_nothing(&request.path, shell.now()),
+            lately: self.known.lately(&request.path, shell.now()),
+            seen: self.known.is_directory(&request.path),
+            kept: shell.environment.kept.clone(),
+            markers_refused: Arc::clone(&self.markers_refused),
+            clock: Arc::clone(&clock),
             progress: Progress::new(request.path.clone(), out, clock),
         };
         let uploaded_here = matches!(request.act, Act::Remove)
@@ -268,9 +274,12 @@ impl Paths {
         match answer {
             Answer::Reply(reply) => {
                 self.note_change(shell, files, &request, &reply);
-                let file = matches!(&reply, Reply::Attrs(attrs) if !attrs.names_directory());
-                if file {
-                    self.note_look(&request, false);
+                if let Reply::Attrs(attrs) = &reply {
+                    if attrs.names_directory() {
+                        self.known.directory(request.path.clone());
+                    } else {
+                        self.note_look(&request, false);
+                    }
                 }
                 shell.answers.reply(request.pending, &reply);
             }
@@ -347,14 +356,20 @@ impl Paths {
         match &request.act {
             Act::Rename { to, .. } => {
                 self.known.forget(path);
-                if let Some(parent) = to.path.parent() {
+                let parents = [path.parent(), to.path.parent()];
+                for parent in parents.into_iter().flatten() {
                     self.known.directory(parent);
                 }
                 files.moved(shell, path, &to.path);
             }
             Act::RmDir => self.known.forget(path),
             Act::MkDir => self.known.directory(path.clone()),
-            Act::Remove => files.unlink(shell, path),
+            Act::Remove => {
+                if let Some(parent) = path.parent() {
+                    self.known.directory(parent);
+                }
+                files.unlink(shell, path);
+            }
             Act::Stat
             | Act::SetStat(_)
             | Act::StatVfs

@@ -14,7 +14,8 @@ use super::names::{
     Found, copy_exclusive, find, find_file_first, is_directory, is_empty, require_parent,
     write_marker,
 };
-use super::plan::{Folder, Target};
+use super::plan::{Folder, Parent, Target};
+use super::removing::Keeper;
 use super::scene::Scene;
 use super::status::{CHANGED, EXISTS, IS_DIRECTORY, NOT_EMPTY, Refusal, VIRTUAL};
 
@@ -32,25 +33,14 @@ pub(crate) struct Names<'a> {
 }
 
 /// Moves a file or a directory.
-pub(crate) async fn rename(scene: &Scene<'_>, names: Names<'_>) -> Result<(), Refusal> {
+pub(crate) async fn rename(
+    scene: &Scene<'_>,
+    keeper: Keeper<'_>,
+    names: Names<'_>,
+) -> Result<(), Refusal> {
     let Names { replace, .. } = names;
     let store = &**scene.store;
-    let source = match names.from {
-        Target::Virtual | Target::Root { .. } | Target::MappedFile { .. } => {
-            return Err(VIRTUAL.into());
-        }
-        Target::Nowhere => return Err(Status::NO_SUCH_FILE.into()),
-        Target::Object { location, .. } => location,
-    };
-    let (target, parent) = match names.to {
-        Target::Virtual | Target::Root { .. } | Target::MappedFile { .. } => {
-            return Err(EXISTS.into());
-        }
-        Target::Nowhere => return Err(Status::NO_SUCH_FILE.into()),
-        Target::Object {
-            location, parent, ..
-        } => (location, parent),
-    };
+    let (source, target, parent) = names.places()?;
     if source == target {
         let found = find_source(store, source, names).await?;
         names.refuse_by_ending(&found, &found)?;
@@ -65,9 +55,19 @@ pub(crate) async fn rename(scene: &Scene<'_>, names: Names<'_>) -> Result<(), Re
     match (found, occupied) {
         (Found::Nothing, _) => Err(Status::NO_SUCH_FILE.into()),
         (Found::File(_), Found::Directory) => Err(IS_DIRECTORY.into()),
-        (Found::File(_), Found::File(_)) if !replace => Err(EXISTS.into()),
-        (Found::File(meta), Found::File(_)) => {
-            rename_file(scene, source, &meta, target, &Precondition::None).await
+        // Its metadata cannot be read, and would be lost.
+        (Found::Shown(_), _) => Err(Status::PERMISSION_DENIED.into()),
+        (Found::File(_), Found::File(_) | Found::Shown(_)) if !replace => Err(EXISTS.into()),
+        (Found::File(meta), Found::File(_) | Found::Shown(_)) => {
+            rename_file(
+                scene,
+                keeper,
+                names.from,
+                (source, &meta),
+                target,
+                &Precondition::None,
+            )
+            .await
         }
         (Found::File(meta), Found::Nothing) => {
             let condition = if replace {
@@ -75,20 +75,42 @@ pub(crate) async fn rename(scene: &Scene<'_>, names: Names<'_>) -> Result<(), Re
             } else {
                 copy_exclusive(store)
             };
-            rename_file(scene, source, &meta, target, &condition).await
+            rename_file(
+                scene,
+                keeper,
+                names.from,
+                (source, &meta),
+                target,
+                &condition,
+            )
+            .await
         }
-        (Found::Directory, Found::Nothing) => move_all(scene, source, target).await,
-        (Found::Directory, Found::File(_)) if replace => Err(Status::NO_SUCH_FILE.into()),
+        (Found::Directory, Found::Nothing) => {
+            let _visit = keeper.before_move(names.from, true, target).await?;
+            move_all(scene, keeper, source, target).await
+        }
+        (Found::Directory, Found::File(_) | Found::Shown(_)) if replace => {
+            Err(Status::NO_SUCH_FILE.into())
+        }
         (Found::Directory, Found::Directory) if replace => {
-            move_onto_empty(scene, source, target).await
+            let _visit = keeper.before_move(names.from, true, target).await?;
+            move_onto_empty(scene, keeper, source, target).await
         }
-        (Found::Directory, Found::File(_) | Found::Directory) => Err(EXISTS.into()),
+        (Found::Directory, Found::File(_) | Found::Shown(_) | Found::Directory) => {
+            Err(EXISTS.into())
+        }
     }
 }
 
-async fn move_all(scene: &Scene<'_>, source: &Location, target: &Location) -> Result<(), Refusal> {
+async fn move_all(
+    scene: &Scene<'_>,
+    keeper: Keeper<'_>,
+    source: &Location,
+    target: &Location,
+) -> Result<(), Refusal> {
     let _turn = scene.turn().await?;
     let moved = move_directory(scene, source, target).await;
+    keeper.kept.forget();
     scene.move_ended(moved.is_ok());
     moved
 }
@@ -96,6 +118,7 @@ async fn move_all(scene: &Scene<'_>, source: &Location, target: &Location) -> Re
 /// Moves a directory to where an empty one stands; that one is there again if it fails.
 async fn move_onto_empty(
     scene: &Scene<'_>,
+    keeper: Keeper<'_>,
     source: &Location,
     target: &Location,
 ) -> Result<(), Refusal> {
@@ -103,21 +126,44 @@ async fn move_onto_empty(
     if !is_empty(store, &folder).await? {
         return Err(NOT_EMPTY.into());
     }
-    let moved = move_all(scene, source, target).await;
+    let moved = move_all(scene, keeper, source, target).await;
     if moved.is_err() && !is_directory(store, &folder).await.unwrap_or(true) {
-        let restored = write_marker(store, &folder, scene.nonces, &Precondition::None).await;
-        if let Err(refusal) = restored
+        let restored = match scene.nonces.next() {
+            Ok(nonce) => write_marker(store, &folder, nonce, &Precondition::None).await,
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = restored
             && let Some(unlogged) = scene.bounds.failures.line_due()
         {
             let (bucket, prefix) = (&folder.bucket, &folder.prefix);
-            let error = refusal.detail.as_deref().unwrap_or(refusal.status.sentence);
-            tracing::warn!(%bucket, %prefix, error, unlogged, "an empty directory was not put back after a move that failed");
+            tracing::warn!(%bucket, %prefix, %error, unlogged, "an empty directory was not put back after a move that failed");
         }
     }
     moved
 }
 
-impl Names<'_> {
+impl<'a> Names<'a> {
+    /// Returns the place that something is moved from, the new one, and the directory above it.
+    fn places(&self) -> Result<(&'a Location, &'a Location, &'a Parent), Status> {
+        let source = match self.from {
+            Target::Virtual | Target::Root { .. } | Target::MappedFile { .. } => {
+                return Err(VIRTUAL);
+            }
+            Target::Nowhere => return Err(Status::NO_SUCH_FILE),
+            Target::Object { location, .. } => location,
+        };
+        let (target, parent) = match self.to {
+            Target::Virtual | Target::Root { .. } | Target::MappedFile { .. } => {
+                return Err(EXISTS);
+            }
+            Target::Nowhere => return Err(Status::NO_SUCH_FILE),
+            Target::Object {
+                location, parent, ..
+            } => (location, parent),
+        };
+        Ok((source, target, parent))
+    }
+
     /// Refuses names that end as a directory's where none is meant or there.
     fn refuse_by_ending(&self, found: &Found, occupied: &Found) -> Result<(), Status> {
         let by_name = matches!(self.from_ending, Ending::Name | Ending::Slash);
@@ -127,18 +173,20 @@ impl Names<'_> {
         if *found == Found::Nothing && !refused {
             return Err(Status::NO_SUCH_FILE);
         }
-        let is_file = matches!(found, Found::File(_));
+        let is_file = matches!(found, Found::File(_) | Found::Shown(_));
         match (self.to_ending, occupied) {
             (Ending::Name | Ending::Slash, _) if !by_name => Err(MOVED_BY_DOT),
             (Ending::Name, _) => Ok(()),
             (Ending::Dot | Ending::DotDot, Found::Directory) => Err(EXISTS),
-            (Ending::Dot | Ending::DotDot, Found::File(_) | Found::Nothing) => {
+            (Ending::Dot | Ending::DotDot, Found::File(_) | Found::Shown(_) | Found::Nothing) => {
                 Err(Status::NO_SUCH_FILE)
             }
             (Ending::Slash, _) if is_file && self.replace => Err(Status::NO_SUCH_FILE),
             (Ending::Slash, Found::Nothing) if is_file => Err(Status::NO_SUCH_FILE),
-            (Ending::Slash, Found::File(_) | Found::Directory) if is_file => Err(EXISTS),
-            (Ending::Slash, Found::File(_)) => Err(Status::NO_SUCH_FILE),
+            (Ending::Slash, Found::File(_) | Found::Shown(_) | Found::Directory) if is_file => {
+                Err(EXISTS)
+            }
+            (Ending::Slash, Found::File(_) | Found::Shown(_)) => Err(Status::NO_SUCH_FILE),
             (Ending::Slash, Found::Directory | Found::Nothing) => Ok(()),
         }
     }
@@ -162,8 +210,9 @@ async fn find_source(
 
 async fn rename_file(
     scene: &Scene<'_>,
-    source: &Location,
-    meta: &ObjectMeta,
+    keeper: Keeper<'_>,
+    from: &Target,
+    (source, meta): (&Location, &ObjectMeta),
     target: &Location,
     condition: &Precondition,
 ) -> Result<(), Refusal> {
@@ -173,6 +222,7 @@ async fn rename_file(
     } else {
         None
     };
+    let _visit = keeper.before_move(from, false, target).await?;
     scene.bounds.stop.check()?;
     let copied = copy(scene, source, meta, target, condition).await;
     if is_long {

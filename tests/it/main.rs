@@ -43,6 +43,7 @@ mod roles_external;
 mod session;
 mod session_calls;
 mod session_commits;
+mod session_directories;
 mod session_moves;
 mod session_paths;
 mod session_pipelined;
