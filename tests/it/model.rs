@@ -141,12 +141,7 @@ impl Model {
                 }
                 outcome
             }
-            Op::Stat(path) => match self.found(path) {
-                Found::File => Ok(Seen::File(self.0[key(path)].len() as u64)),
-                Found::Directory => Ok(Seen::Directory),
-                Found::Nothing if lenient => Ok(Seen::Directory),
-                Found::Nothing => Err(StatusCode::NoSuchFile),
-            },
+            Op::Stat(path) => self.stat(path, lenient),
             Op::List(path) if lenient && !self.has_below(path) => Ok(Seen::Names(BTreeSet::new())),
             Op::List(path) => self.names(path),
             Op::Cut(_) => Ok(Seen::Nothing),
@@ -158,6 +153,15 @@ impl Model {
                 self.0.remove(key(path));
                 Ok(Seen::Nothing)
             }
+        }
+    }
+
+    fn stat(&self, path: &str, lenient: bool) -> Outcome {
+        match self.found(path) {
+            Found::File => Ok(Seen::File(self.0[key(path)].len() as u64)),
+            Found::Directory => Ok(Seen::Directory),
+            Found::Nothing if lenient => Ok(Seen::Directory),
+            Found::Nothing => Err(StatusCode::NoSuchFile),
         }
     }
 
