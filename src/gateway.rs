@@ -14,6 +14,7 @@ use crate::auth::{
 };
 use crate::budget::Budget;
 use crate::clock::{Clock, SystemClock};
+use crate::config::Sftp;
 use crate::idp::IdentityProvider;
 use crate::idp::cache::Cached;
 use crate::idp::history::LoginHistory;
@@ -21,7 +22,7 @@ use crate::idp::signature::{self, Keys};
 use crate::limits::Limits;
 use crate::metrics::{Metrics, Readings};
 use crate::reaper::Reaper;
-use crate::session::{Environment, Seats};
+use crate::session::{Environment, Kept, Seats};
 use crate::ssh::{Gatehouse, GatehouseParts, Listener, Transport};
 use crate::storage::Nonces;
 use crate::storage::credentials::Stores;
@@ -50,7 +51,7 @@ pub struct GatewayParts {
     pub stores: Arc<dyn Stores>,
     pub limits: Limits,
     pub metrics: Arc<Metrics>,
-    pub banner: Option<Box<str>>,
+    pub sftp: Sftp,
     /// What questions to identity providers are signed with.
     pub signing_keys: Vec<Arc<Keys>>,
 }
@@ -187,7 +188,7 @@ impl Gateway {
             stores,
             limits,
             metrics,
-            banner,
+            sftp,
             signing_keys,
         } = parts;
         let addresses = entrances.iter().map(|one| one.listener.local_addr());
@@ -195,8 +196,7 @@ impl Gateway {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let limits = Arc::new(limits);
         let reaper = Reaper::new(Arc::clone(&metrics), Arc::clone(&clock));
-        let drain = CancellationToken::new();
-        let budget = Budget::new(&limits);
+        let (budget, drain) = (Budget::new(&limits), CancellationToken::new());
         let environment = Environment {
             budget: Arc::clone(&budget),
             reaper: reaper.clone(),
@@ -205,6 +205,7 @@ impl Gateway {
             clock: Arc::clone(&clock),
             seats: Seats::new(limits.sessions_per_user_max, Arc::clone(&budget)),
             nonces: Nonces::default(),
+            kept: Kept::new(sftp.keep_empty_directories),
             drain: drain.clone(),
         };
         let gatehouse = Gatehouse::new(GatehouseParts {
@@ -213,7 +214,7 @@ impl Gateway {
             account: Arc::clone(budget.account()),
             limits: Arc::clone(&limits),
             clock: Arc::clone(&clock),
-            banner,
+            banner: sftp.banner.map(Into::into),
         });
         let observer = Arc::new(LoginCount(Arc::clone(&metrics)));
         let shared = Shared::new(throttle, history, observer);

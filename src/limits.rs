@@ -353,6 +353,10 @@ pub const REQUESTS_WAITING_MAX: usize = 65_536;
 pub const GET_ATTEMPTS_MAX: u32 = 5;
 /// Files below a directory that is renamed: each is a copy and a delete.
 pub const RENAMED_OBJECTS_MAX: usize = 100_000;
+/// Directories of which the process remembers a name that keeps them there.
+pub const KEPT_DIRECTORIES_MAX: usize = 10_000;
+/// Another program may have removed that name: it is believed in for so long.
+pub const KEEPER_TRUSTED_FOR: Duration = Duration::from_secs(60);
 /// Moves of directories, and of files that S3 copies in parts, of one user at once.
 pub const MOVES_PER_USER_MAX: usize = 4;
 /// Memory for one page of such a directory's names, at their longest.

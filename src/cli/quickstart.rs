@@ -103,7 +103,7 @@ async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> 
         stores: Arc::new(Own::of(connect(&s3).await?, meter, clock)),
         limits: Limits::default(),
         metrics,
-        banner: None,
+        sftp: config::Sftp::default(),
         signing_keys: Vec::new(),
     })?;
     if options.json {

@@ -75,7 +75,7 @@ async fn serve(
         stores,
         limits: config.limits.clone(),
         metrics: Arc::clone(&metrics),
-        banner: config.sftp.banner.clone().map(Into::into),
+        sftp: config.sftp.clone(),
         signing_keys,
     })?;
     let followed = Arc::new(host_key_files.followed(Arc::clone(gateway.gatehouse())));

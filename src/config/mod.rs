@@ -231,11 +231,13 @@ pub struct Sts {
 }
 
 /// `[sftp]`: how the protocol behaves where S3 leaves a choice.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sftp {
     pub partial_uploads: PartialUploads,
     pub setstat: SetStat,
     pub mtime: Mtime,
+    /// Directories that empty themselves stay.
+    pub keep_empty_directories: bool,
     /// Shown before login.
     pub banner: Option<String>,
 }
@@ -476,6 +478,18 @@ impl Default for Sts {
             tags: Vec::new(),
             transitive_tags: Vec::new(),
             timeout: Duration::from_secs(6),
+        }
+    }
+}
+
+impl Default for Sftp {
+    fn default() -> Self {
+        Self {
+            partial_uploads: PartialUploads::default(),
+            setstat: SetStat::default(),
+            mtime: Mtime::default(),
+            keep_empty_directories: true,
+            banner: None,
         }
     }
 }

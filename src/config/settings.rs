@@ -289,6 +289,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("sftp", "partial_uploads", word!(PartialUploads, sftp.partial_uploads), "What becomes of a file whose client left without CLOSE"),
     S::new("sftp", "setstat", word!(SetStat, sftp.setstat), "What a client hears that sets modes and owners: success, without effect"),
     S::new("sftp", "mtime", word!(Mtime, sftp.mtime), "What becomes of a modification time that is set after the upload: `skip` leaves the time of the upload, since S3 could only keep it by a copy"),
+    S::new("sftp", "keep_empty_directories", K::Flag(|c| &mut c.sftp.keep_empty_directories), "Puts the marker of a directory that would vanish with its last name; without it such a directory is gone from S3, as with other tools"),
     S::new("sftp", "banner", K::OptionalText(|c| &mut c.sftp.banner), "Text that clients show before login"),
 
     S::new("limits", "connections_max", K::Count(COUNT, |c| &mut c.limits.connections_max), "Open connections"),

@@ -3,7 +3,7 @@
 use crate::sftp::{Attributes, HandleId, OpenMode, Pending, Reply, Status};
 use crate::storage::{Location, Nonce, Precondition};
 use crate::transfer::write_file::Base;
-use crate::vfs::{Access, HomeDirectory, VirtualPath};
+use crate::vfs::{Access, Ending, HomeDirectory, VirtualPath, WrittenPath};
 
 use super::list::Listing;
 use super::opening::OpenedObject;
@@ -17,6 +17,7 @@ pub(crate) enum Act {
     Stat,
     SetStat(Attributes),
     StatVfs,
+    ReadLink,
     OpenDirectory,
     Open {
         mode: OpenMode,
@@ -26,7 +27,7 @@ pub(crate) enum Act {
     MkDir,
     RmDir,
     Rename {
-        to: VirtualPath,
+        to: WrittenPath,
         replace: bool,
     },
     /// A writer's CLOSE: here the name changes what it stands for.
@@ -50,14 +51,14 @@ pub(crate) struct Traits {
 impl Act {
     pub(crate) const fn traits(&self) -> Traits {
         let (need, changes, outlives, opens) = match self {
-            Self::Stat | Self::StatVfs => (Need::Look, false, false, false),
+            Self::Stat | Self::StatVfs | Self::ReadLink => (Need::Look, false, false, false),
             Self::OpenDirectory => (Need::Look, false, false, true),
             Self::Open { mode, .. } if mode.write => (Need::Write, true, false, true),
             Self::Open { .. } => (Need::Read, false, false, true),
             Self::SetStat(_) => (Need::Write, true, false, false),
-            Self::Remove | Self::MkDir | Self::RmDir | Self::Rename { .. } => {
-                (Need::Write, true, true, false)
-            }
+            Self::Remove | Self::RmDir | Self::Rename { .. } => (Need::Write, true, true, false),
+            // What is there already is told before what may not be made.
+            Self::MkDir => (Need::Look, true, true, false),
             Self::Close(_) => (Need::Look, true, false, false),
         };
         Traits {
@@ -71,10 +72,11 @@ impl Act {
     /// Returns the second name of a rename.
     pub(crate) const fn new_name(&self) -> Option<&VirtualPath> {
         match self {
-            Self::Rename { to, .. } => Some(to),
+            Self::Rename { to, .. } => Some(&to.path),
             Self::Stat
             | Self::SetStat(_)
             | Self::StatVfs
+            | Self::ReadLink
             | Self::OpenDirectory
             | Self::Open { .. }
             | Self::Remove
@@ -90,6 +92,8 @@ impl Act {
 pub(crate) struct PathRequest {
     pub(crate) pending: Pending,
     pub(crate) path: VirtualPath,
+    /// How the path was written at its end.
+    pub(crate) ending: Ending,
     pub(crate) act: Act,
 }
 

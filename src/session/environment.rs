@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::kept::Kept;
 use super::seats::Seats;
 use crate::budget::Budget;
 use crate::clock::Clock;
@@ -23,6 +24,8 @@ pub struct Environment {
     /// Counts the sessions of each user.
     pub seats: Seats,
     pub nonces: Nonces,
+    /// What is known of directories that may empty themselves.
+    pub kept: Kept,
     /// Cancelled when the gateway drains: sessions end when nothing is open.
     pub drain: CancellationToken,
 }

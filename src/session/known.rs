@@ -10,8 +10,10 @@ use crate::vfs::VirtualPath;
 /// Names that were seen.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
-    /// A file may be put there without looking again.
+    /// A file may be put there without looking again, and they are there until they are removed.
     directories: BTreeSet<VirtualPath>,
+    /// Those that were seen before, forgotten when there are as many new ones.
+    earlier: BTreeSet<VirtualPath>,
     /// Paths under which STAT found no directory a moment ago: most clients look before they put.
     looked: VecDeque<Looked>,
 }
@@ -24,23 +26,34 @@ struct Looked {
     nothing: bool,
 }
 
+/// What a STAT found under a name just now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lately {
+    /// A directory, or nobody looked.
+    Unknown,
+    /// A file, or nothing.
+    NoDirectory,
+    Nothing,
+}
+
 impl Known {
     /// Notes that a directory is there.
     pub(crate) fn directory(&mut self, directory: VirtualPath) {
-        if self.directories.len() >= DIRECTORIES_MAX {
-            self.directories.clear();
+        if self.directories.len() >= DIRECTORIES_MAX / 2 {
+            self.earlier = std::mem::take(&mut self.directories);
         }
         self.directories.insert(directory);
     }
 
     pub(crate) fn is_directory(&self, path: &VirtualPath) -> bool {
-        self.directories.contains(path)
+        self.directories.contains(path) || self.earlier.contains(path)
     }
 
     /// Forgets a directory and what is below it.
     pub(crate) fn forget(&mut self, directory: &VirtualPath) {
         let elsewhere = |known: &VirtualPath| known.below(directory).is_none();
         self.directories.retain(elsewhere);
+        self.earlier.retain(elsewhere);
     }
 
     /// Notes that a STAT found a file, or `nothing`.
@@ -55,15 +68,14 @@ impl Known {
         });
     }
 
-    /// Says whether a STAT found no directory there just now. A directory that came since stays
-    /// reachable beside the file: S3 allows both.
-    pub(crate) fn is_no_directory(&self, path: &VirtualPath, now: Instant) -> bool {
-        self.looked_at(path, now).is_some()
-    }
-
-    /// Says whether a STAT found nothing there just now.
-    pub(crate) fn is_nothing(&self, path: &VirtualPath, now: Instant) -> bool {
-        self.looked_at(path, now).is_some_and(|one| one.nothing)
+    /// Returns what a STAT found there just now. A directory that came since stays reachable
+    /// beside the file: S3 allows both.
+    pub(crate) fn lately(&self, path: &VirtualPath, now: Instant) -> Lately {
+        match self.looked_at(path, now) {
+            Some(one) if one.nothing => Lately::Nothing,
+            Some(_) => Lately::NoDirectory,
+            None => Lately::Unknown,
+        }
     }
 
     fn looked_at(&self, path: &VirtualPath, now: Instant) -> Option<&Looked> {
@@ -81,3 +93,23 @@ impl Known {
 const DIRECTORIES_MAX: usize = 1_000;
 const LOOKED_MAX: usize = 64;
 const LOOKED_FOR: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_directories_are_known_and_the_others_forgotten() {
+        let path = |number: usize| VirtualPath::parse(&format!("/{number}/d")).unwrap();
+        let mut known = Known::default();
+        for number in 0..3 * DIRECTORIES_MAX {
+            known.directory(path(number));
+            assert!(known.is_directory(&path(number.saturating_sub(400))));
+        }
+        assert!(known.directories.len() + known.earlier.len() <= DIRECTORIES_MAX);
+        let last = 3 * DIRECTORIES_MAX - 1;
+        known.forget(&VirtualPath::parse(&format!("/{last}")).unwrap());
+        assert!(!known.is_directory(&path(last)));
+        assert!(known.is_directory(&path(last - 1)));
+    }
+}

@@ -5,19 +5,22 @@ use std::time::Duration;
 use crate::clock::{Clock, unix_seconds, within};
 use crate::sftp::{Attributes, Status};
 use crate::storage::{
-    ListQuery, Location, NewObject, Nonces, ObjectMeta, ObjectStore, Precondition, StorageErrorKind,
+    ListPage, ListQuery, ListedObject, Location, NewObject, Nonce, Nonces, ObjectMeta, ObjectStore,
+    Precondition, StorageError, StorageErrorKind,
 };
 use crate::vfs::Access;
 
 use super::commit::Commit;
 use super::expiry::Stop;
 use super::plan::{Folder, Parent, Target, directory_attributes, file_attributes};
-use super::status::{EXISTS, IS_DIRECTORY, NOT_EMPTY, Refusal, VIRTUAL};
+use super::status::{EXISTS, READ_ONLY, Refusal};
 
 /// What stands under a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Found {
     File(ObjectMeta),
+    /// A file that the session may see in listings and not ask about.
+    Shown(ListedObject),
     Directory,
     Nothing,
 }
@@ -46,6 +49,9 @@ pub(crate) async fn find(
     match object {
         Ok(meta) => return Ok(Found::File(meta)),
         Err(error) if error.kind == StorageErrorKind::NotFound => {}
+        Err(error) if error.kind == StorageErrorKind::Denied => {
+            return find_in_listings(store, location, error).await;
+        }
         Err(error) => return Err(error.into()),
     }
     let directory = match directory {
@@ -59,17 +65,58 @@ pub(crate) async fn find(
     })
 }
 
+/// Looks in listings for what may not be asked about: a role may list a directory and use what is
+/// below it, and not read the key of its name.
+pub(super) async fn find_in_listings(
+    store: &dyn ObjectStore,
+    location: &Location,
+    denied: StorageError,
+) -> Result<Found, Refusal> {
+    let key = location.key.as_str();
+    // No other key with this prefix comes before it.
+    let query = ListQuery {
+        prefix: key.to_owned(),
+        delimited: false,
+        after: None,
+        max: 1,
+    };
+    match store.list(&location.bucket, &query).await {
+        Ok(page) => {
+            let mut objects = page.objects.into_iter();
+            if let Some(object) = objects.next().filter(|object| object.key == key) {
+                return Ok(Found::Shown(object));
+            }
+        }
+        Err(error) if error.kind == StorageErrorKind::Denied => {}
+        Err(error) => return Err(error.into()),
+    }
+    if is_directory(store, &Folder::of(location)).await? {
+        return Ok(Found::Directory);
+    }
+    Err(denied.into())
+}
+
 /// The same, one after the other: for those who expect a file, and would pay for a look at the
 /// directory in vain.
 pub(crate) async fn find_file_first(
     store: &dyn ObjectStore,
     location: &Location,
 ) -> Result<Found, Refusal> {
-    let found = find_file(store, location).await?;
-    if found == Found::Nothing && is_directory(store, &Folder::of(location)).await? {
-        return Ok(Found::Directory);
+    match store.head(location).await {
+        Ok(meta) => Ok(Found::File(meta)),
+        Err(error) if error.kind == StorageErrorKind::NotFound => {
+            let directory = is_directory(store, &Folder::of(location)).await?;
+            Ok(if directory {
+                Found::Directory
+            } else {
+                Found::Nothing
+            })
+        }
+        Err(error) if error.kind == StorageErrorKind::Denied => {
+            find_in_listings(store, location, error).await
+        }
+        Err(error) => Err(error.into()),
     }
-    Ok(found)
 }
 
 /// Looks for an object and for nothing beside it.
@@ -97,6 +144,21 @@ pub(crate) async fn is_directory(
     Ok(!page.objects.is_empty() || !page.prefixes.is_empty())
 }
 
+/// Returns enough of a folder to tell whether anything but a marker is in it.
+pub(super) async fn look_into(
+    store: &dyn ObjectStore,
+    folder: &Folder,
+) -> Result<ListPage, Refusal> {
+    Ok(store.list(&folder.bucket, &query(folder, 2)).await?)
+}
+
+/// Says whether nothing but a marker is in the folder.
+pub(super) async fn is_empty(store: &dyn ObjectStore, folder: &Folder) -> Result<bool, Refusal> {
+    let page = look_into(store, folder).await?;
+    let is_marker = |key: &str| key == folder.prefix;
+    Ok(page.prefixes.is_empty() && page.objects.iter().all(|object| is_marker(&object.key)))
+}
+
 /// Returns the attributes of what a path names.
 pub(crate) async fn stat(
     store: &dyn ObjectStore,
@@ -115,6 +177,10 @@ pub(crate) async fn stat(
             location, access, ..
         } => match find(store, clock, location).await? {
             Found::File(meta) => Ok(attributes_of(&meta, *access)),
+            Found::Shown(object) => {
+                let modified = unix_seconds(object.modified);
+                Ok(file_attributes(*access, object.size, modified))
+            }
             Found::Directory => Ok(directory_attributes(Some(*access))),
             Found::Nothing => Err(Status::NO_SUCH_FILE.into()),
         },
@@ -145,6 +211,12 @@ pub(crate) async fn mkdir(
         }
         Target::Nowhere => return Err(Status::NO_SUCH_FILE.into()),
         Target::Object {
+            location, access, ..
+        } if !access.may_write() => {
+            let there = find(store, stop.clock(), location).await? != Found::Nothing;
+            return Err(if there { EXISTS } else { READ_ONLY }.into());
+        }
+        Target::Object {
             location, parent, ..
         } => (location, parent),
     };
@@ -155,78 +227,65 @@ pub(crate) async fn mkdir(
     if found != Found::Nothing {
         return Err(EXISTS.into());
     }
-    let marker = Folder::of(location).marker().ok_or(Status::NO_SUCH_FILE)?;
-    let object = NewObject {
-        content_type: Some(DIRECTORY_TYPE.into()),
-        ..NewObject::new(nonces.next()?)
-    };
-    let commit = Commit {
-        store,
-        clock: stop.clock(),
-        location: &marker,
-        object: &object,
-        condition: &exclusive(store),
-    };
+    let folder = Folder::of(location);
+    if folder.marker().is_none() {
+        return Err(Status::NO_SUCH_FILE.into());
+    }
     stop.check()?;
-    match commit.marker().await {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind == StorageErrorKind::Precondition => Err(EXISTS.into()),
+    match write_marker(
+        store,
+        stop.clock(),
+        &folder,
+        nonces.next()?,
+        &exclusive(store),
+    )
+    .await
+    {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind == StorageErrorKind::Precondition => {
+            if find(store, stop.clock(), location).await? != Found::Nothing {
+                return Err(EXISTS.into());
+            }
+            // Some stores know of a directory by themselves, with nothing in it.
+            write_marker(
+                store,
+                stop.clock(),
+                &folder,
+                nonces.next()?,
+                &Precondition::None,
+            )
+            .await?;
+            Ok(())
+        }
         Err(error) => Err(error.into()),
     }
 }
 
-/// Removes a directory that holds nothing but its marker.
-pub(crate) async fn rmdir(
+/// Writes a directory's marker.
+pub(super) async fn write_marker(
     store: &dyn ObjectStore,
-    target: &Target,
-    stop: &Stop,
-) -> Result<(), Refusal> {
-    let location = match target {
-        Target::Virtual | Target::Root { .. } => return Err(VIRTUAL.into()),
-        Target::MappedFile { .. } | Target::Nowhere => return Err(Status::NO_SUCH_FILE.into()),
-        Target::Object { location, .. } => location,
+    clock: &dyn Clock,
+    folder: &Folder,
+    nonce: Nonce,
+    condition: &Precondition,
+) -> Result<(), StorageError> {
+    let Some(marker) = folder.marker() else {
+        let why = "the name leaves no room for a marker";
+        return Err(StorageError::new(StorageErrorKind::Refused, why));
     };
-    let folder = Folder::of(location);
-    if folder.prefix.len() > crate::limits::KEY_BYTES_MAX {
-        return Err(Status::NO_SUCH_FILE.into());
-    }
-    let page = store.list(&folder.bucket, &query(&folder, 2)).await?;
-    let is_marker = |key: &str| key == folder.prefix;
-    if page.objects.iter().any(|object| !is_marker(&object.key)) || !page.prefixes.is_empty() {
-        return Err(NOT_EMPTY.into());
-    }
-    // Nothing there, or a file: on a file system too it is "no such directory".
-    let marker = page.objects.first().ok_or(Status::NO_SUCH_FILE)?;
-    let place = folder.marker().ok_or(Status::NO_SUCH_FILE)?;
-    stop.check()?;
-    store.delete(&place, Some(&marker.etag)).await?;
+    let object = NewObject {
+        content_type: Some(DIRECTORY_TYPE.into()),
+        ..NewObject::new(nonce)
+    };
+    let commit = Commit {
+        store,
+        clock,
+        location: &marker,
+        object: &object,
+        condition,
+    };
+    commit.marker().await?;
     Ok(())
-}
-
-/// Removes a file.
-pub(crate) async fn remove(
-    store: &dyn ObjectStore,
-    target: &Target,
-    stop: &Stop,
-) -> Result<(), Refusal> {
-    let location = match target {
-        Target::Virtual | Target::Root { .. } => return Err(IS_DIRECTORY.into()),
-        Target::Nowhere => return Err(Status::NO_SUCH_FILE.into()),
-        Target::Object { location, .. } | Target::MappedFile { location, .. } => location,
-    };
-    let found = if target.may_be_directory() {
-        find_file_first(store, location).await?
-    } else {
-        find_file(store, location).await?
-    };
-    match found {
-        Found::File(_) => {
-            stop.check()?;
-            Ok(store.delete(location, None).await?)
-        }
-        Found::Directory => Err(IS_DIRECTORY.into()),
-        Found::Nothing => Err(Status::NO_SUCH_FILE.into()),
-    }
 }
 
 /// Refuses what would stand in a directory that is not there; one that the session has seen

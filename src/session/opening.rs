@@ -7,7 +7,7 @@ use crate::storage::{
     ByteRange, GetObject, Location, ObjectBody, ObjectMeta, ObjectStore, StorageErrorKind,
 };
 
-use super::names::is_directory;
+use super::names::{Found, find_in_listings, is_directory};
 use super::plan::Folder;
 use super::status::{CHANGED, IS_DIRECTORY, Refusal};
 
@@ -68,6 +68,13 @@ pub(crate) async fn open_object(
                 Status::NO_SUCH_FILE
             };
             Err(status.into())
+        }
+        Err(error) if error.kind == StorageErrorKind::Denied && may_be_directory => {
+            let denied = error.clone();
+            match find_in_listings(store, location, error).await? {
+                Found::Directory => Err(IS_DIRECTORY.into()),
+                Found::File(_) | Found::Shown(_) | Found::Nothing => Err(denied.into()),
+            }
         }
         Err(error) => Err(error.into()),
     }

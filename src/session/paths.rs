@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::audit;
 use crate::clock::unix_seconds;
 use crate::limits;
 use crate::sftp::{Attributes, Reply, Status};
-use crate::vfs::{EntryType, HomeDirectory, VirtualPath};
+use crate::vfs::{Ending, EntryType, HomeDirectory, VirtualPath};
 
 use super::act::{Act, Answer, PathRequest, Planned, Running};
 use super::events::Event;
@@ -33,6 +34,8 @@ pub(crate) struct Paths {
     running: usize,
     opening: usize,
     known: Known,
+    /// No marker is put where a directory empties itself: one was refused.
+    markers_refused: Arc<AtomicBool>,
     /// Sentences for people that were sent to the channel's stderr.
     explanations: u32,
 }
@@ -148,10 +151,15 @@ impl Paths {
         planned: &Planned,
     ) -> Result<Option<Answer>, Status> {
         let path = &request.path;
-        let upload = files.upload_at(path);
+        // A path that means a directory does not mean the file that is being written.
+        let upload = files
+            .upload_at(path)
+            .filter(|_| request.ending == Ending::Name);
         let is_written = |path| files.is_written_under(path);
+        let always = matches!(planned.target, Target::Virtual | Target::Root { .. });
         match &request.act {
-            Act::StatVfs => Ok(Some(Answer::Reply(Reply::StatVfs))),
+            Act::StatVfs if always || upload.is_some() => Ok(Some(Answer::Reply(Reply::StatVfs))),
+            Act::ReadLink if always || upload.is_some() => Err(Status::OP_UNSUPPORTED),
             Act::Stat => Ok(match (&planned.target, upload) {
                 (Target::Object { access, .. } | Target::MappedFile { access, .. }, Some(size)) => {
                     let now = unix_seconds(shell.environment.clock.wall());
@@ -183,8 +191,12 @@ impl Paths {
                 Err(NOT_EMPTY)
             }
             // What CLOSE is going to write belongs to the name that it was opened under.
-            Act::Rename { to, .. } if is_written(path) || is_written(to) => Err(BEING_WRITTEN),
+            Act::Rename { to, .. } if is_written(path) || is_written(&to.path) => {
+                Err(BEING_WRITTEN)
+            }
             Act::SetStat(_)
+            | Act::StatVfs
+            | Act::ReadLink
             | Act::OpenDirectory
             | Act::Open { .. }
             | Act::Remove
@@ -214,12 +226,16 @@ impl Paths {
             config: Arc::clone(shell.user.config()),
             uploading: files.uploads_in(&request.path),
             parent_known: parent.is_some_and(|parent| self.known.is_directory(&parent)),
-            no_directory: self.known.is_no_directory(&request.path, shell.now()),
-            nothing: self.known.is_nothing(&request.path, shell.now()),
+            lately: self.known.lately(&request.path, shell.now()),
+            seen: self.known.is_directory(&request.path),
+            kept: shell.environment.kept.clone(),
+            markers_refused: Arc::clone(&self.markers_refused),
+            clock: Arc::clone(&clock),
             progress: Progress::new(request.path.clone(), out, clock),
         };
-        let uploaded_here =
-            matches!(request.act, Act::Remove) && files.upload_at(&request.path).is_some();
+        let uploaded_here = matches!(request.act, Act::Remove)
+            && request.ending == Ending::Name
+            && files.upload_at(&request.path).is_some();
         let outlives = request.act.traits().outlives;
         let events = shell.events.clone();
         let work = async move {
@@ -258,15 +274,20 @@ impl Paths {
         match answer {
             Answer::Reply(reply) => {
                 self.note_change(shell, files, &request, &reply);
-                let file = matches!(&reply, Reply::Attrs(attrs) if !attrs.names_directory());
-                if file {
-                    self.note_look(&request, false);
+                if let Reply::Attrs(attrs) = &reply {
+                    if attrs.names_directory() {
+                        self.known.directory(request.path.clone());
+                    } else {
+                        self.note_look(&request, false);
+                    }
                 }
                 shell.answers.reply(request.pending, &reply);
             }
             Answer::Refused(refusal) => {
                 if refusal.status == Status::NO_SUCH_FILE {
-                    self.note_look(&request, true);
+                    // That no directory is there says nothing of a file.
+                    let nothing = request.ending == Ending::Name;
+                    self.note_look(&request, nothing);
                 }
                 if let Act::Rename { .. } = request.act {
                     files.stayed(shell, &request.path);
@@ -287,7 +308,9 @@ impl Paths {
                 writing,
                 location,
             } => {
-                let PathRequest { pending, path, act } = request;
+                let PathRequest {
+                    pending, path, act, ..
+                } = request;
                 if writing.is_some()
                     && let Some(parent) = path.parent()
                 {
@@ -298,6 +321,7 @@ impl Paths {
                     Act::Stat
                     | Act::SetStat(_)
                     | Act::StatVfs
+                    | Act::ReadLink
                     | Act::OpenDirectory
                     | Act::Remove
                     | Act::MkDir
@@ -332,17 +356,24 @@ impl Paths {
         match &request.act {
             Act::Rename { to, .. } => {
                 self.known.forget(path);
-                if let Some(parent) = to.parent() {
+                let parents = [path.parent(), to.path.parent()];
+                for parent in parents.into_iter().flatten() {
                     self.known.directory(parent);
                 }
-                files.moved(shell, path, to);
+                files.moved(shell, path, &to.path);
             }
             Act::RmDir => self.known.forget(path),
             Act::MkDir => self.known.directory(path.clone()),
-            Act::Remove => files.unlink(shell, path),
+            Act::Remove => {
+                if let Some(parent) = path.parent() {
+                    self.known.directory(parent);
+                }
+                files.unlink(shell, path);
+            }
             Act::Stat
             | Act::SetStat(_)
             | Act::StatVfs
+            | Act::ReadLink
             | Act::OpenDirectory
             | Act::Open { .. }
             | Act::Close(_) => {}

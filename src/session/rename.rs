@@ -3,61 +3,71 @@
 use crate::limits;
 use crate::sftp::Status;
 use crate::storage::{
-    Location, NewObject, ObjectMeta, Precondition, StorageError, StorageErrorKind, Stored,
+    Location, NewObject, ObjectMeta, ObjectStore, Precondition, StorageError, StorageErrorKind,
+    Stored,
 };
+use crate::vfs::Ending;
 
 use super::commit::{self, Copying};
 use super::moving::move_directory;
-use super::names::{Found, copy_exclusive, find, find_file_first, require_parent};
-use super::plan::Target;
+use super::names::{
+    Found, copy_exclusive, find, find_file_first, is_directory, is_empty, require_parent,
+    write_marker,
+};
+use super::plan::{Folder, Parent, Target};
+use super::removing::Keeper;
 use super::scene::Scene;
-use super::status::{CHANGED, EXISTS, IS_DIRECTORY, Refusal, VIRTUAL};
+use super::status::{CHANGED, EXISTS, IS_DIRECTORY, NOT_EMPTY, Refusal, VIRTUAL};
 
-/// Moves a file or a directory. `replace` is `posix-rename@openssh.com`: an existing file at the
-/// target gives way.
+/// The two names of a move, and what is known of them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Names<'a> {
+    pub(crate) from: &'a Target,
+    pub(crate) from_ending: Ending,
+    pub(crate) to: &'a Target,
+    pub(crate) to_ending: Ending,
+    /// `posix-rename@openssh.com`: an existing file at the target gives way, and so does an empty
+    /// directory to another one.
+    pub(crate) replace: bool,
+    pub(crate) parent_known: bool,
+}
+
+/// Moves a file or a directory.
 pub(crate) async fn rename(
     scene: &Scene<'_>,
-    from: &Target,
-    to: &Target,
-    replace: bool,
-    parent_known: bool,
+    keeper: Keeper<'_>,
+    names: Names<'_>,
 ) -> Result<(), Refusal> {
+    let Names { replace, .. } = names;
     let store = &**scene.store;
-    let source = match from {
-        Target::Virtual | Target::Root { .. } | Target::MappedFile { .. } => {
-            return Err(VIRTUAL.into());
-        }
-        Target::Nowhere => return Err(Status::NO_SUCH_FILE.into()),
-        Target::Object { location, .. } => location,
-    };
-    let (target, parent) = match to {
-        Target::Virtual | Target::Root { .. } | Target::MappedFile { .. } => {
-            return Err(EXISTS.into());
-        }
-        Target::Nowhere => return Err(Status::NO_SUCH_FILE.into()),
-        Target::Object {
-            location, parent, ..
-        } => (location, parent),
-    };
+    let (source, target, parent) = names.places()?;
     if source == target {
-        let missing = find_file_first(store, source).await? == Found::Nothing;
-        return if missing {
-            Err(Status::NO_SUCH_FILE.into())
-        } else {
-            Ok(())
-        };
+        let found = find_source(store, source, names).await?;
+        names.refuse_by_ending(&found, &found)?;
+        return if replace { Ok(()) } else { Err(EXISTS.into()) };
     }
     let (found, (), occupied) = futures_util::try_join!(
-        find_file_first(store, source),
-        require_parent(store, parent, parent_known),
+        find_source(store, source, names),
+        require_parent(store, parent, names.parent_known),
         find(store, scene.bounds.stop.clock(), target)
     )?;
+    names.refuse_by_ending(&found, &occupied)?;
     match (found, occupied) {
         (Found::Nothing, _) => Err(Status::NO_SUCH_FILE.into()),
         (Found::File(_), Found::Directory) => Err(IS_DIRECTORY.into()),
-        (Found::File(_), Found::File(_)) if !replace => Err(EXISTS.into()),
-        (Found::File(meta), Found::File(_)) => {
-            rename_file(scene, source, &meta, target, &Precondition::None).await
+        // Its metadata cannot be read, and would be lost.
+        (Found::Shown(_), _) => Err(Status::PERMISSION_DENIED.into()),
+        (Found::File(_), Found::File(_) | Found::Shown(_)) if !replace => Err(EXISTS.into()),
+        (Found::File(meta), Found::File(_) | Found::Shown(_)) => {
+            rename_file(
+                scene,
+                keeper,
+                names.from,
+                (source, &meta),
+                target,
+                &Precondition::None,
+            )
+            .await
         }
         (Found::File(meta), Found::Nothing) => {
             let condition = if replace {
@@ -65,22 +75,147 @@ pub(crate) async fn rename(
             } else {
                 copy_exclusive(store)
             };
-            rename_file(scene, source, &meta, target, &condition).await
+            rename_file(
+                scene,
+                keeper,
+                names.from,
+                (source, &meta),
+                target,
+                &condition,
+            )
+            .await
         }
         (Found::Directory, Found::Nothing) => {
-            let _turn = scene.turn().await?;
-            let moved = move_directory(scene, source, target).await;
-            scene.move_ended(moved.is_ok());
-            moved
+            let _visit = keeper.before_move(names.from, true, target).await?;
+            move_all(scene, keeper, source, target).await
         }
-        (Found::Directory, Found::File(_) | Found::Directory) => Err(EXISTS.into()),
+        (Found::Directory, Found::File(_) | Found::Shown(_)) if replace => {
+            Err(Status::NO_SUCH_FILE.into())
+        }
+        (Found::Directory, Found::Directory) if replace => {
+            let _visit = keeper.before_move(names.from, true, target).await?;
+            move_onto_empty(scene, keeper, source, target).await
+        }
+        (Found::Directory, Found::File(_) | Found::Shown(_) | Found::Directory) => {
+            Err(EXISTS.into())
+        }
     }
+}
+
+async fn move_all(
+    scene: &Scene<'_>,
+    keeper: Keeper<'_>,
+    source: &Location,
+    target: &Location,
+) -> Result<(), Refusal> {
+    let _turn = scene.turn().await?;
+    let moved = move_directory(scene, source, target).await;
+    keeper.kept.forget();
+    scene.move_ended(moved.is_ok());
+    moved
+}
+
+/// Moves a directory to where an empty one stands; that one is there again if it fails.
+async fn move_onto_empty(
+    scene: &Scene<'_>,
+    keeper: Keeper<'_>,
+    source: &Location,
+    target: &Location,
+) -> Result<(), Refusal> {
+    let (store, folder) = (&**scene.store, Folder::of(target));
+    if !is_empty(store, &folder).await? {
+        return Err(NOT_EMPTY.into());
+    }
+    let moved = move_all(scene, keeper, source, target).await;
+    if moved.is_err() && !is_directory(store, &folder).await.unwrap_or(true) {
+        let restored = match scene.nonces.next() {
+            Ok(nonce) => {
+                let clock = scene.bounds.stop.clock();
+                write_marker(store, clock, &folder, nonce, &Precondition::None).await
+            }
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = restored
+            && let Some(unlogged) = scene.bounds.failures.line_due()
+        {
+            let (bucket, prefix) = (&folder.bucket, &folder.prefix);
+            tracing::warn!(%bucket, %prefix, %error, unlogged, "an empty directory was not put back after a move that failed");
+        }
+    }
+    moved
+}
+
+impl<'a> Names<'a> {
+    /// Returns the place that something is moved from, the new one, and the directory above it.
+    fn places(&self) -> Result<(&'a Location, &'a Location, &'a Parent), Status> {
+        let source = match self.from {
+            Target::Virtual | Target::Root { .. } | Target::MappedFile { .. } => {
+                return Err(VIRTUAL);
+            }
+            Target::Nowhere => return Err(Status::NO_SUCH_FILE),
+            Target::Object { location, .. } => location,
+        };
+        let (target, parent) = match self.to {
+            Target::Virtual | Target::Root { .. } | Target::MappedFile { .. } => {
+                return Err(EXISTS);
+            }
+            Target::Nowhere => return Err(Status::NO_SUCH_FILE),
+            Target::Object {
+                location, parent, ..
+            } => (location, parent),
+        };
+        Ok((source, target, parent))
+    }
+
+    /// Refuses names that end as a directory's where none is meant or there.
+    fn refuse_by_ending(&self, found: &Found, occupied: &Found) -> Result<(), Status> {
+        let by_name = matches!(self.from_ending, Ending::Name | Ending::Slash);
+        let to_dot = matches!(self.to_ending, Ending::Dot | Ending::DotDot);
+        // It is refused before the first name is looked at.
+        let refused = self.replace && by_name && to_dot && *occupied == Found::Directory;
+        if *found == Found::Nothing && !refused {
+            return Err(Status::NO_SUCH_FILE);
+        }
+        let is_file = matches!(found, Found::File(_) | Found::Shown(_));
+        match (self.to_ending, occupied) {
+            (Ending::Name | Ending::Slash, _) if !by_name => Err(MOVED_BY_DOT),
+            (Ending::Name, _) => Ok(()),
+            (Ending::Dot | Ending::DotDot, Found::Directory) => Err(EXISTS),
+            (Ending::Dot | Ending::DotDot, Found::File(_) | Found::Shown(_) | Found::Nothing) => {
+                Err(Status::NO_SUCH_FILE)
+            }
+            (Ending::Slash, _) if is_file && self.replace => Err(Status::NO_SUCH_FILE),
+            (Ending::Slash, Found::Nothing) if is_file => Err(Status::NO_SUCH_FILE),
+            (Ending::Slash, Found::File(_) | Found::Shown(_) | Found::Directory) if is_file => {
+                Err(EXISTS)
+            }
+            (Ending::Slash, Found::File(_) | Found::Shown(_)) => Err(Status::NO_SUCH_FILE),
+            (Ending::Slash, Found::Directory | Found::Nothing) => Ok(()),
+        }
+    }
+}
+
+async fn find_source(
+    store: &dyn ObjectStore,
+    source: &Location,
+    names: Names<'_>,
+) -> Result<Found, Refusal> {
+    if names.from_ending == Ending::Name {
+        return find_file_first(store, source).await;
+    }
+    let directory = is_directory(store, &Folder::of(source)).await?;
+    Ok(if directory {
+        Found::Directory
+    } else {
+        Found::Nothing
+    })
 }
 
 async fn rename_file(
     scene: &Scene<'_>,
-    source: &Location,
-    meta: &ObjectMeta,
+    keeper: Keeper<'_>,
+    from: &Target,
+    (source, meta): (&Location, &ObjectMeta),
     target: &Location,
     condition: &Precondition,
 ) -> Result<(), Refusal> {
@@ -90,6 +225,7 @@ async fn rename_file(
     } else {
         None
     };
+    let _visit = keeper.before_move(from, false, target).await?;
     scene.bounds.stop.check()?;
     let copied = copy(scene, source, meta, target, condition).await;
     if is_long {
@@ -125,3 +261,5 @@ async fn copy(
     };
     commit::copy(scene.store, scene.reaper, copying).await
 }
+
+const MOVED_BY_DOT: Status = Status::failure("A directory cannot be moved by this name");

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::limits;
 use crate::sftp::{Extension, OpenMode, Pending, Reply, Request, Status};
-use crate::vfs::{PathError, VirtualPath};
+use crate::vfs::{Ending, PathError, VirtualPath, WrittenPath};
 
 use super::act::{Act, PathRequest};
 use super::actor::Session;
@@ -38,7 +38,13 @@ impl<F: Front> Session<F> {
                 // A file that was written has its turn among the requests on its name.
                 if let Some((pending, path)) = files.close(shell, pending, handle) {
                     let act = Act::Close(handle);
-                    self.ask(PathRequest { pending, path, act });
+                    let ending = Ending::Name;
+                    self.ask(PathRequest {
+                        pending,
+                        path,
+                        ending,
+                        act,
+                    });
                 }
             }
             Request::FStat { handle } => files.fstat(shell, pending, handle),
@@ -62,7 +68,8 @@ impl<F: Front> Session<F> {
             Request::MkDir { path } => self.path(pending, &path, Act::MkDir),
             Request::RmDir { path } => self.path(pending, &path, Act::RmDir),
             Request::Rename { from, to } => self.rename(pending, &from, &to, false),
-            Request::ReadLink | Request::SymLink => {
+            Request::ReadLink { path } => self.path(pending, &path, Act::ReadLink),
+            Request::SymLink => {
                 shell.answers.status(pending, Status::OP_UNSUPPORTED);
             }
             Request::Extended(extension) => self.extended(pending, extension),
@@ -127,13 +134,18 @@ impl<F: Front> Session<F> {
         self.shell.user.config().home.landing()
     }
 
-    fn resolve(&self, raw: &[u8]) -> Result<VirtualPath, Status> {
-        VirtualPath::resolve(self.home(), raw).map_err(status_of_path)
+    fn resolve(&self, raw: &[u8]) -> Result<WrittenPath, Status> {
+        WrittenPath::resolve(self.home(), raw).map_err(status_of_path)
     }
 
     fn path(&mut self, pending: Pending, raw: &[u8], act: Act) {
         match self.resolve(raw) {
-            Ok(path) => self.ask(PathRequest { pending, path, act }),
+            Ok(WrittenPath { path, ending }) => self.ask(PathRequest {
+                pending,
+                path,
+                ending,
+                act,
+            }),
             Err(status) => self.refuse(pending, status),
         }
     }
@@ -147,7 +159,7 @@ impl<F: Front> Session<F> {
 
     fn realpath(&mut self, pending: Pending, raw: &[u8]) {
         match self.resolve(raw) {
-            Ok(path) => {
+            Ok(WrittenPath { path, .. }) => {
                 let path = Bytes::copy_from_slice(path.as_str().as_bytes());
                 self.shell.answers.reply(pending, &Reply::Path(path));
             }

@@ -1,24 +1,29 @@
 //! What one path request does to the storage.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::budget::{Charge, UserMemory};
+use crate::clock::Clock;
 use crate::idp::UserConfig;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::reaper::Reaper;
-use crate::sftp::{OpenMode, Reply, Status};
-use crate::storage::{ETag, Location, Nonces, Precondition, SharedStore, StorageErrorKind};
+use crate::sftp::{Attributes, OpenMode, Reply, Status};
+use crate::storage::{ETag, Location, Nonces, Precondition, SharedStore};
 use crate::transfer::write_file::{Base, NO_APPEND};
 use crate::vfs::{Access, VirtualPath};
 
 use super::act::{Act, Answer, ForWriting, PathRequest, Planned};
+use super::kept::Kept;
+use super::known::Lately;
 use super::list::{self, FirstPage, Listing};
 use super::names::{self, Found};
 use super::opening::open_object;
-use super::plan::{Folder, Need, Parent, Target, plan};
+use super::plan::{Folder, Need, Parent, Target, directory_attributes, plan};
 use super::progress::Progress;
-use super::rename;
+use super::removing::{self, Keeper};
+use super::rename::{self, Names};
 use super::scene::{Bounds, Scene};
 use super::status::{EXISTS, IS_DIRECTORY, Refusal};
 
@@ -34,10 +39,14 @@ pub(super) struct Work {
     pub(super) config: Arc<UserConfig>,
     pub(super) uploading: Vec<(String, u64)>,
     pub(super) parent_known: bool,
-    /// It was seen just now that no directory has the name.
-    pub(super) no_directory: bool,
-    /// It was seen just now that nothing has the name.
-    pub(super) nothing: bool,
+    /// The session has seen a directory there.
+    pub(super) seen: bool,
+    pub(super) kept: Kept,
+    /// The session may write no markers.
+    pub(super) markers_refused: Arc<AtomicBool>,
+    pub(super) clock: Arc<dyn Clock>,
+    /// What was seen just now under the name.
+    pub(super) lately: Lately,
     pub(super) progress: Progress,
 }
 
@@ -50,37 +59,50 @@ impl Work {
     ) -> Result<Answer, Refusal> {
         let Planned { target, to } = planned;
         let ok = Answer::Reply(Reply::Status(Status::OK));
+        if let Some(answer) = self.ask_of_directory(request, &target).await? {
+            return Ok(answer);
+        }
         match &request.act {
             Act::Stat => {
-                let attrs = names::stat(&*self.store, self.bounds.stop.clock(), &target).await?;
+                let attrs = self.stat(&target).await?;
                 Ok(Answer::Reply(Reply::Attrs(attrs)))
             }
             Act::SetStat(attrs) => {
-                let now = names::stat(&*self.store, self.bounds.stop.clock(), &target).await?;
+                let now = self.stat(&target).await?;
                 match attrs.size {
+                    Some(_) if now.names_directory() => Err(IS_DIRECTORY.into()),
                     Some(size) if now.size != Some(size) => Err(SIZE_BY_PATH.into()),
                     Some(_) | None => Ok(ok),
                 }
             }
-            Act::StatVfs => Ok(Answer::Reply(Reply::StatVfs)),
+            Act::StatVfs => {
+                self.stat(&target).await?;
+                Ok(Answer::Reply(Reply::StatVfs))
+            }
+            Act::ReadLink => {
+                self.stat(&target).await?;
+                Err(Status::OP_UNSUPPORTED.into())
+            }
             Act::OpenDirectory => self.open_directory(request, target).await,
             Act::Open { mode, .. } if mode.write => self.open_for_writing(target, *mode).await,
             Act::Open { .. } => self.open_for_reading(target).await,
-            Act::Remove => names::remove(&*self.store, &target, &self.bounds.stop)
+            Act::Remove => removing::remove(self.keeper(), &target).await.map(|()| ok),
+            Act::MkDir => self.make_directory(&target).await.map(|()| ok),
+            Act::RmDir => removing::rmdir(self.keeper(), &target, self.seen)
                 .await
                 .map(|()| ok),
-            Act::MkDir => {
-                let known = self.parent_known;
-                names::mkdir(&*self.store, &target, known, self.nonces, &self.bounds.stop)
-                    .await
-                    .map(|()| ok)
-            }
-            Act::RmDir => names::rmdir(&*self.store, &target, &self.bounds.stop)
-                .await
-                .map(|()| ok),
-            Act::Rename { replace, .. } => {
-                let to = to.ok_or(Status::FAILURE)?;
-                let (replace, known) = (*replace, self.parent_known);
+            Act::Rename {
+                replace,
+                to: written,
+            } => {
+                let names = Names {
+                    from: &target,
+                    from_ending: request.ending,
+                    to: &to.ok_or(Status::FAILURE)?,
+                    to_ending: written.ending,
+                    replace: *replace,
+                    parent_known: self.parent_known,
+                };
                 let scene = Scene {
                     store: &self.store,
                     reaper: &self.reaper,
@@ -89,11 +111,52 @@ impl Work {
                     bounds: &self.bounds,
                     progress: &self.progress,
                 };
-                rename::rename(&scene, &target, &to, replace, known)
+                rename::rename(&scene, self.keeper(), names)
                     .await
                     .map(|()| ok)
             }
             Act::Close(_) => Err(Status::FAILURE.into()),
+        }
+    }
+
+    /// A directory that the session has seen is there until it is removed.
+    async fn stat(&self, target: &Target) -> Result<Attributes, Refusal> {
+        match (
+            names::stat(&*self.store, &*self.clock, target).await,
+            target,
+        ) {
+            (Err(refusal), Target::Object { access, .. })
+                if self.seen && refusal.status == Status::NO_SUCH_FILE =>
+            {
+                Ok(directory_attributes(Some(*access)))
+            }
+            (outcome, _) => outcome,
+        }
+    }
+
+    async fn make_directory(&self, target: &Target) -> Result<(), Refusal> {
+        let visit = match target {
+            Target::Object { location, .. } => self.kept.look(&Folder::of(location)),
+            Target::Virtual | Target::Root { .. } | Target::MappedFile { .. } | Target::Nowhere => {
+                None
+            }
+        };
+        let (known, stop) = (self.parent_known, &self.bounds.stop);
+        names::mkdir(&*self.store, target, known, self.nonces, stop).await?;
+        if let Some(visit) = visit {
+            visit.saw([""], self.clock.now());
+        }
+        Ok(())
+    }
+
+    fn keeper(&self) -> Keeper<'_> {
+        Keeper {
+            store: &*self.store,
+            nonces: self.nonces,
+            bounds: &self.bounds,
+            kept: &self.kept,
+            refused: &self.markers_refused,
+            clock: &*self.clock,
         }
     }
 
@@ -131,7 +194,7 @@ impl Work {
         let nothing = first.page.as_ref();
         let nothing =
             nothing.is_some_and(|page| page.objects.is_empty() && page.prefixes.is_empty());
-        if nothing && !always && self.uploading.is_empty() {
+        if nothing && !always && !self.seen && self.uploading.is_empty() {
             return Err(Status::NO_SUCH_FILE.into());
         }
         Ok(Answer::Directory {
@@ -157,7 +220,16 @@ impl Work {
         let more = self.memory.account.try_take(list::page_bytes_max(first));
         let max = if more.is_some() { first } else { 1 };
         let query = list::page_query(&folder, None, max);
+        let visit = self.kept.look(&folder);
         let page = list::fetch_page(&*self.store, &folder, &query).await?;
+        if let Some(visit) = visit {
+            let objects = page.objects.iter().map(|object| &object.key);
+            let names = objects.chain(&page.prefixes);
+            let names = names.filter_map(|key| key.strip_prefix(&folder.prefix));
+            let marker = names.clone().find(|name| name.is_empty());
+            // Whoever empties a directory begins with its first names.
+            visit.saw(marker.into_iter().chain(names.rev()), self.clock.now());
+        }
         let empty = page.objects.is_empty() && page.prefixes.is_empty();
         let page = (more.is_some() || empty).then_some(page);
         charge = match (charge, more) {
@@ -192,7 +264,7 @@ impl Work {
                 continue;
             };
             let target = plan(&self.config.home, &child, Need::Look)?;
-            match names::stat(&*self.store, self.bounds.stop.clock(), &target).await {
+            match names::stat(&*self.store, &*self.clock, &target).await {
                 Ok(attrs) => {
                     let name = bytes::Bytes::copy_from_slice(name.as_bytes());
                     children.push(crate::sftp::Name { name, attrs });
@@ -246,9 +318,10 @@ impl Work {
         let base = match found {
             Found::Directory => return Err(IS_DIRECTORY.into()),
             Found::Nothing if !mode.create => return Err(Status::NO_SUCH_FILE.into()),
-            Found::File(_) if mode.exclusive => return Err(EXISTS.into()),
+            Found::File(_) | Found::Shown(_) if mode.exclusive => return Err(EXISTS.into()),
             Found::File(meta) if !mode.truncate => Some((meta.etag, meta.size)),
-            Found::Nothing | Found::File(_) => None,
+            Found::Shown(object) if !mode.truncate => Some((object.etag, object.size)),
+            Found::Nothing | Found::File(_) | Found::Shown(_) => None,
         };
         if mode.append && base.as_ref().is_some_and(|(_, size)| *size > 0) {
             return Err(NO_APPEND.into());
@@ -292,7 +365,7 @@ impl Work {
         may_be_directory: bool,
     ) -> Result<Found, Refusal> {
         if mode.create && mode.truncate && !mode.exclusive {
-            if self.no_directory || !may_be_directory {
+            if self.lately != Lately::Unknown || !may_be_directory {
                 return Ok(Found::Nothing);
             }
             // A file and a directory of one name: the file is what the name means.
@@ -300,16 +373,17 @@ impl Work {
             if !names::is_directory(&*self.store, &folder).await? {
                 return Ok(Found::Nothing);
             }
-            return match self.store.head(location).await {
-                Ok(_) => Ok(Found::Nothing),
-                Err(error) if error.kind == StorageErrorKind::NotFound => Ok(Found::Directory),
-                Err(error) => Err(error.into()),
-            };
+            return Ok(
+                match names::find_file_first(&*self.store, location).await? {
+                    Found::Directory => Found::Directory,
+                    Found::File(_) | Found::Shown(_) | Found::Nothing => Found::Nothing,
+                },
+            );
         }
         if !may_be_directory {
             return names::find_file(&*self.store, location).await;
         }
-        names::find(&*self.store, self.bounds.stop.clock(), location).await
+        names::find(&*self.store, &*self.clock, location).await
     }
 
     /// Returns on what a commit depends whose client is gone: that the key is as it was found.
@@ -321,7 +395,9 @@ impl Work {
         match condition {
             Precondition::IfMatch(_) | Precondition::IfNoneMatch => Some(condition.clone()),
             // Nothing was there a moment ago.
-            Precondition::None => self.nothing.then_some(Precondition::IfNoneMatch),
+            Precondition::None => {
+                (self.lately == Lately::Nothing).then_some(Precondition::IfNoneMatch)
+            }
         }
     }
 

@@ -113,7 +113,9 @@ pub enum Request {
         from: Bytes,
         to: Bytes,
     },
-    ReadLink,
+    ReadLink {
+        path: Bytes,
+    },
     SymLink,
     Extended(Extension),
 }
@@ -153,7 +155,7 @@ impl Request {
             Self::RmDir { .. } => "rmdir",
             Self::RealPath { .. } => "realpath",
             Self::Rename { .. } => "rename",
-            Self::ReadLink => "readlink",
+            Self::ReadLink { .. } => "readlink",
             Self::SymLink => "symlink",
             Self::Extended(extension) => extension.operation(),
         }
@@ -263,9 +265,12 @@ impl Fields<'_> {
             REMOVE => Request::Remove {
                 path: self.bytes()?,
             },
-            MKDIR => Request::MkDir {
-                path: self.bytes()?,
-            },
+            MKDIR => {
+                let path = self.bytes()?;
+                // Nothing of them is kept.
+                Attributes::read(&mut self.reader)?;
+                Request::MkDir { path }
+            }
             RMDIR => Request::RmDir {
                 path: self.bytes()?,
             },
@@ -279,7 +284,9 @@ impl Fields<'_> {
                 from: self.bytes()?,
                 to: self.bytes()?,
             },
-            READLINK => Request::ReadLink,
+            READLINK => Request::ReadLink {
+                path: self.bytes()?,
+            },
             SYMLINK => Request::SymLink,
             EXTENDED => Request::Extended(self.extension()?),
             _ => return Ok(None),

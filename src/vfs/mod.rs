@@ -3,7 +3,7 @@
 #![warn(clippy::arithmetic_side_effects)]
 
 pub use self::mapping::{Access, EntryType, HomeType, Mapping, MappingError};
-pub use self::path::{PathError, VirtualPath};
+pub use self::path::{Ending, PathError, VirtualPath, WrittenPath};
 pub use self::tree::{HomeDirectory, Place};
 
 mod mapping;

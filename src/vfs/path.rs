@@ -10,6 +10,54 @@ use crate::limits;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VirtualPath(Arc<str>);
 
+/// A path as a client wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrittenPath {
+    pub path: VirtualPath,
+    pub ending: Ending,
+}
+
+/// What stands at the end of a path as it was written. All but a name mean a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    Name,
+    /// A name and `/`.
+    Slash,
+    /// `.`, also where a slash follows.
+    Dot,
+    /// `..`, also where a slash follows.
+    DotDot,
+}
+
+impl Ending {
+    fn of(text: &str) -> Self {
+        let mut components = text.rsplit('/').filter(|name| !name.is_empty());
+        match components.next() {
+            Some(".") => Self::Dot,
+            Some("..") => Self::DotDot,
+            Some(_) | None if text.ends_with('/') => Self::Slash,
+            Some(_) => Self::Name,
+            // The working directory.
+            None => Self::Dot,
+        }
+    }
+}
+
+impl WrittenPath {
+    /// Resolves what came over the wire, as [`VirtualPath::resolve`] does.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn resolve(base: &VirtualPath, raw: &[u8]) -> Result<Self, PathError> {
+        let path = VirtualPath::resolve(base, raw)?;
+        let text = std::str::from_utf8(raw).map_err(|_| PathError::NotUtf8)?;
+        Ok(Self {
+            path,
+            ending: Ending::of(text),
+        })
+    }
+}
+
 impl VirtualPath {
     /// Returns `/`.
     #[must_use]
@@ -200,6 +248,29 @@ mod tests {
             ("/", " ", "/ "),
         ] {
             assert_eq!(resolve(base, raw), expected, "{base:?} + {raw:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_keeps_how_it_was_written_at_its_end() {
+        for (raw, path, ending) in [
+            ("a", "/home/a", Ending::Name),
+            ("a/", "/home/a", Ending::Slash),
+            ("a//", "/home/a", Ending::Slash),
+            ("a/.", "/home/a", Ending::Dot),
+            ("a/.//", "/home/a", Ending::Dot),
+            ("a/b/..", "/home/a", Ending::DotDot),
+            ("a/b/../", "/home/a", Ending::DotDot),
+            ("a/...", "/home/a/...", Ending::Name),
+            ("", "/home", Ending::Dot),
+            (".", "/home", Ending::Dot),
+            ("..", "/", Ending::DotDot),
+            ("/", "/", Ending::Slash),
+        ] {
+            let home = VirtualPath::parse("/home").unwrap();
+            let written = WrittenPath::resolve(&home, raw.as_bytes()).unwrap();
+            assert_eq!(written.path.as_str(), path, "{raw:?}");
+            assert_eq!(written.ending, ending, "{raw:?}");
         }
     }
 

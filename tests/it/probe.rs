@@ -75,7 +75,7 @@ impl Bench {
                 ..Limits::default()
             },
             metrics: Arc::new(Metrics::default()),
-            banner: None,
+            sftp: portcullis::config::Sftp::default(),
             signing_keys: Vec::new(),
         })
         .unwrap();

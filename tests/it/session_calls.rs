@@ -114,6 +114,9 @@ async fn a_small_file_costs_its_put_and_a_look_at_its_name() {
     shop.talk.put("/d/e/newest", b"abc").await.unwrap();
     shop.paid("put after a rename", &[(LIST, 1), (PUT, 1)]);
     shop.talk.client.remove("/d/e/moved").await.unwrap();
+    let expected = [(HEAD, 1), (LIST, 1), (DELETE, 1)];
+    shop.paid("the first remove in a directory", &expected);
+    shop.talk.client.remove("/d/e/newest").await.unwrap();
     shop.paid("remove", &[(HEAD, 1), (DELETE, 1)]);
 }
 
@@ -132,12 +135,42 @@ async fn directories_cost_their_marker_and_a_look() {
     mkdir("/d/e").await;
     shop.paid("mkdir in a known one", &[(HEAD, 1), (LIST, 1), (PUT, 1)]);
     shop.talk.client.rmdir("/d/e").await.unwrap();
-    shop.paid("rmdir", &[(LIST, 1), (DELETE, 1)]);
+    shop.paid(
+        "rmdir in a directory that was made",
+        &[(LIST, 1), (DELETE, 1)],
+    );
     for number in 0..2_500 {
         plant(&shop.store, &format!("many/{number:04}"), b"x").await;
     }
     assert_eq!(shop.talk.names("/many").await.unwrap().len(), 2_500);
     shop.paid("ls of 2,500 names", &[(LIST, 4)]);
+}
+
+#[tokio::test]
+async fn a_directory_that_empties_itself_costs_its_marker() {
+    let shop = Shop::open().await;
+    for number in 0..20 {
+        plant(&shop.store, &format!("in/{number:02}"), b"x").await;
+    }
+    let remove = async |number: u32| {
+        let path = format!("/in/{number:02}");
+        shop.talk.client.remove(path).await.unwrap();
+    };
+    shop.talk.names("/in").await.unwrap();
+    shop.paid("ls", &[(LIST, 1)]);
+    for number in 0..19 {
+        remove(number).await;
+    }
+    shop.paid("all but the last", &[(HEAD, 19), (DELETE, 19)]);
+    remove(19).await;
+    let expected = [(HEAD, 1), (LIST, 1), (PUT, 1), (DELETE, 1)];
+    shop.paid("the last", &expected);
+    shop.talk.put("/in/20", b"x").await.unwrap();
+    shop.paid("put into it", &[(LIST, 1), (PUT, 1)]);
+    remove(20).await;
+    shop.paid("a directory with a marker", &[(HEAD, 1), (DELETE, 1)]);
+    shop.talk.client.rmdir("/in").await.unwrap();
+    shop.paid("rmdir", &[(LIST, 1), (DELETE, 1)]);
 }
 
 #[tokio::test]

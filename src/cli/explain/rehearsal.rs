@@ -16,7 +16,7 @@ use crate::idp::UserConfig;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::reaper::Reaper;
-use crate::session::{self, Door, Environment, Seats};
+use crate::session::{self, Door, Environment, Kept, Seats};
 use crate::sftp::{Attributes, HandleId, Payload, Request, Status};
 use crate::storage::memory::MemoryStore;
 use crate::storage::{Key, Location, Nonces, SharedStore};
@@ -88,6 +88,7 @@ fn open(user: &Arc<UserConfig>, store: SharedStore) -> (Door, impl Future<Output
         metrics,
         clock,
         nonces: Nonces::default(),
+        kept: Kept::new(true),
         drain: CancellationToken::new(),
     };
     let source = IpAddr::V4(Ipv4Addr::LOCALHOST);

@@ -11,7 +11,7 @@ use portcullis::idp::UserConfig;
 use portcullis::limits::Limits;
 use portcullis::metrics::Metrics;
 use portcullis::reaper::Reaper;
-use portcullis::session::{self, Environment, Gone, Inbound, Outbound, Seats};
+use portcullis::session::{self, Environment, Gone, Inbound, Kept, Outbound, Seats};
 use portcullis::storage::{Nonces, SharedStore};
 use portcullis::vfs::{Access, EntryType, HomeDirectory, Mapping, VirtualPath};
 use russh_sftp::client::RawSftpSession;
@@ -108,6 +108,7 @@ pub(crate) fn begin_in(
         clock: Arc::new(SystemClock),
         seats: Seats::new(100, Arc::clone(&budget)),
         nonces: Nonces::default(),
+        kept: Kept::new(true),
         drain: CancellationToken::new(),
     };
     change(&mut environment);

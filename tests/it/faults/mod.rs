@@ -166,7 +166,7 @@ impl Stage {
             stores,
             limits: set.limits,
             metrics,
-            banner: None,
+            sftp: portcullis::config::Sftp::default(),
             signing_keys: Vec::new(),
         })
         .unwrap();

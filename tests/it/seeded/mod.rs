@@ -20,7 +20,7 @@ use portcullis::idp::UserConfig;
 use portcullis::limits::Limits;
 use portcullis::metrics::Metrics;
 use portcullis::reaper::Reaper;
-use portcullis::session::{Environment, Seats};
+use portcullis::session::{Environment, Kept, Seats};
 use portcullis::storage::memory::MemoryStore;
 use portcullis::storage::{Bucket, Nonces, SharedStore};
 use tokio_util::sync::CancellationToken;
@@ -61,6 +61,7 @@ impl World {
             metrics,
             clock: everyday,
             nonces: Nonces::default(),
+            kept: Kept::new(true),
             drain: CancellationToken::new(),
         };
         Arc::new(Self {

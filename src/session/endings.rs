@@ -1,0 +1,94 @@
+//! Requests on paths that mean a directory because of how they end: `d/`, `d/.`, `d/..`.
+//!
+//! A file of that name is not what they mean, and nothing is made or changed under it.
+
+use crate::sftp::{Attributes, Reply, Status, StatusCode};
+use crate::vfs::Ending;
+
+use super::act::{Act, Answer, PathRequest};
+use super::names;
+use super::plan::{Folder, Parent, Target, directory_attributes};
+use super::status::{EXISTS, IS_DIRECTORY, NOT_EMPTY, Refusal};
+use super::work::Work;
+
+impl Work {
+    /// Answers a request whose path ends as a directory's; `None`: it goes on as if the name
+    /// stood alone.
+    pub(super) async fn ask_of_directory(
+        &self,
+        request: &PathRequest,
+        target: &Target,
+    ) -> Result<Option<Answer>, Refusal> {
+        let slash = match request.ending {
+            Ending::Name => return Ok(None),
+            Ending::Slash => true,
+            Ending::Dot | Ending::DotDot => false,
+        };
+        match &request.act {
+            // The name of a new directory may end in a slash, and that of one that goes.
+            Act::MkDir | Act::RmDir if slash => return Ok(None),
+            // They look at what they need by themselves.
+            Act::OpenDirectory | Act::Rename { .. } | Act::Close(_) => return Ok(None),
+            Act::Open { mode, .. } if mode.create && slash => {
+                if let Target::Object { parent, .. } = target {
+                    self.require_parent(parent).await?;
+                }
+                return Err(NO_FILE_NAME.into());
+            }
+            Act::Stat
+            | Act::SetStat(_)
+            | Act::StatVfs
+            | Act::ReadLink
+            | Act::Open { .. }
+            | Act::Remove
+            | Act::MkDir
+            | Act::RmDir => {}
+        }
+        let attributes = self.require_directory(target).await?;
+        let status = match &request.act {
+            Act::Stat => return Ok(Some(Answer::Reply(Reply::Attrs(attributes)))),
+            Act::StatVfs => return Ok(Some(Answer::Reply(Reply::StatVfs))),
+            Act::SetStat(wanted) if wanted.size.is_none() => Status::OK,
+            Act::SetStat(_) | Act::Open { .. } | Act::Remove => IS_DIRECTORY,
+            Act::ReadLink => Status::OP_UNSUPPORTED,
+            Act::MkDir => EXISTS,
+            Act::RmDir if request.ending == Ending::DotDot => NOT_EMPTY,
+            Act::RmDir => NOT_BY_DOT,
+            Act::Rename { .. } | Act::OpenDirectory | Act::Close(_) => return Ok(None),
+        };
+        if status == Status::OK {
+            Ok(Some(Answer::Reply(Reply::Status(status))))
+        } else {
+            Err(status.into())
+        }
+    }
+
+    /// Returns the attributes of the directory that a path names, whatever stands beside it.
+    async fn require_directory(&self, target: &Target) -> Result<Attributes, Refusal> {
+        match target {
+            Target::Virtual => Ok(directory_attributes(None)),
+            Target::Root { access, .. } => Ok(directory_attributes(Some(*access))),
+            Target::Object {
+                location, access, ..
+            } => {
+                let folder = Folder::of(location);
+                if self.seen || names::is_directory(&*self.store, &folder).await? {
+                    Ok(directory_attributes(Some(*access)))
+                } else {
+                    Err(Status::NO_SUCH_FILE.into())
+                }
+            }
+            Target::MappedFile { .. } | Target::Nowhere => Err(Status::NO_SUCH_FILE.into()),
+        }
+    }
+
+    async fn require_parent(&self, parent: &Parent) -> Result<(), Refusal> {
+        names::require_parent(&*self.store, parent, self.parent_known).await
+    }
+}
+
+const NO_FILE_NAME: Status = Status::failure("A file's name cannot end in a slash");
+const NOT_BY_DOT: Status = Status::new(
+    StatusCode::BadMessage,
+    "A directory cannot be removed by this name",
+);

@@ -1,0 +1,215 @@
+//! What goes from a directory: files, directories, and what is moved away. The directory stays.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::clock::Clock;
+use crate::limits;
+use crate::sftp::Status;
+use crate::storage::{
+    ListPage, Location, Nonces, ObjectStore, Precondition, StorageError, StorageErrorKind,
+};
+
+use super::kept::{Kept, Visit};
+use super::list::{page_bytes_max, page_query};
+use super::names::{self, Found};
+use super::plan::{Folder, Parent, Target};
+use super::scene::Bounds;
+use super::status::{IS_DIRECTORY, NOT_EMPTY, Refusal, VIRTUAL};
+
+/// Keeps directories there that empty themselves.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Keeper<'a> {
+    pub(super) store: &'a dyn ObjectStore,
+    pub(super) nonces: Nonces,
+    pub(super) bounds: &'a Bounds,
+    pub(super) kept: &'a Kept,
+    /// The session may write no markers.
+    pub(super) refused: &'a AtomicBool,
+    pub(super) clock: &'a dyn Clock,
+}
+
+impl Keeper<'_> {
+    /// Sees to it that the directory stays that holds the target, which is about to go. What is
+    /// returned has to be held until it is gone.
+    pub(super) async fn before(
+        &self,
+        target: &Target,
+        is_directory: bool,
+    ) -> Result<Option<Visit>, Refusal> {
+        let Some((folder, visit)) = self.visit(target, is_directory) else {
+            return Ok(None);
+        };
+        self.keep(folder, visit).await.map(Some)
+    }
+
+    /// The same for what is moved, which may stay in its directory or below it.
+    pub(super) async fn before_move(
+        &self,
+        target: &Target,
+        is_directory: bool,
+        to: &Location,
+    ) -> Result<Option<Visit>, Refusal> {
+        let Some((folder, visit)) = self.visit(target, is_directory) else {
+            return Ok(None);
+        };
+        if folder.bucket == to.bucket && to.key.as_str().starts_with(&folder.prefix) {
+            return Ok(Some(visit));
+        }
+        self.keep(folder, visit).await.map(Some)
+    }
+
+    /// Begins to remove a name; a mapping's own directory always stays.
+    fn visit<'t>(&self, target: &'t Target, is_directory: bool) -> Option<(&'t Folder, Visit)> {
+        let Target::Object {
+            location,
+            parent: Parent::Folder(folder),
+            ..
+        } = target
+        else {
+            return None;
+        };
+        let name = location.key.as_str().strip_prefix(&folder.prefix)?;
+        let slash = if is_directory { "/" } else { "" };
+        let name = format!("{name}{slash}");
+        let visit = self.kept.remove(folder, &name, self.clock.now())?;
+        Some((folder, visit))
+    }
+
+    async fn keep(&self, folder: &Folder, visit: Visit) -> Result<Visit, Refusal> {
+        if !visit.is_kept() && !self.refused.load(Ordering::Relaxed) {
+            self.look_and_keep(folder, &visit).await?;
+        }
+        Ok(visit)
+    }
+
+    /// Looks for another name that stays, and puts the directory's marker where there is none.
+    async fn look_and_keep(&self, folder: &Folder, visit: &Visit) -> Result<(), Refusal> {
+        let page = match self.names_of(folder, visit).await {
+            Ok(page) => page,
+            Err(error) => return self.not_kept(folder, error),
+        };
+        let objects = page.objects.iter().map(|object| &object.key);
+        let names = objects.chain(&page.prefixes);
+        let names = names.filter_map(|key| key.strip_prefix(&folder.prefix));
+        if visit.saw(names, self.clock.now()) {
+            return Ok(());
+        }
+        self.bounds.stop.check()?;
+        let put = match self.nonces.next() {
+            Ok(nonce) => {
+                // Whoever writes it, it is the same.
+                let condition = Precondition::None;
+                names::write_marker(self.store, self.clock, folder, nonce, &condition).await
+            }
+            Err(error) => {
+                let error = error.to_string();
+                Err(StorageError::new(StorageErrorKind::Refused, error))
+            }
+        };
+        match put {
+            Ok(()) => {
+                visit.saw([""], self.clock.now());
+                Ok(())
+            }
+            Err(error) => self.not_kept(folder, error),
+        }
+    }
+
+    async fn names_of(&self, folder: &Folder, visit: &Visit) -> Result<ListPage, StorageError> {
+        let needed = u16::try_from(visit.names_needed()).unwrap_or(u16::MAX);
+        let needed = needed.min(limits::LIST_FIRST_PAGE_MAX);
+        // Without memory for more, a marker may come to stand that is not needed.
+        let charge = self.bounds.memory.try_take(page_bytes_max(needed));
+        let max = if charge.is_some() { needed } else { 2 };
+        let query = page_query(folder, None, max);
+        self.store.list(&folder.bucket, &query).await
+    }
+
+    /// A marker that is refused is no reason to refuse a removal; one that could not be put for
+    /// now is.
+    fn not_kept(&self, folder: &Folder, error: StorageError) -> Result<(), Refusal> {
+        if is_passing(error.kind) {
+            return Err(error.into());
+        }
+        self.refused.store(true, Ordering::Relaxed);
+        if let Some(unlogged) = self.bounds.failures.line_due() {
+            let (bucket, prefix) = (&folder.bucket, &folder.prefix);
+            tracing::warn!(%bucket, %prefix, %error, unlogged, "directories of this session vanish with their last file: a marker is refused");
+        }
+        Ok(())
+    }
+}
+
+/// Says whether the same may work a little later.
+const fn is_passing(kind: StorageErrorKind) -> bool {
+    match kind {
+        StorageErrorKind::Throttled
+        | StorageErrorKind::Unavailable
+        | StorageErrorKind::OutcomeUnknown
+        | StorageErrorKind::Expired
+        | StorageErrorKind::ChecksumMismatch => true,
+        StorageErrorKind::NotFound
+        | StorageErrorKind::NoSuchBucket
+        | StorageErrorKind::NoSuchUpload
+        | StorageErrorKind::Precondition
+        | StorageErrorKind::RangeNotSatisfiable
+        | StorageErrorKind::Denied
+        | StorageErrorKind::Refused
+        | StorageErrorKind::RefusedBare => false,
+    }
+}
+
+/// Removes a file.
+pub(super) async fn remove(keeper: Keeper<'_>, target: &Target) -> Result<(), Refusal> {
+    let location = match target {
+        Target::Virtual | Target::Root { .. } => return Err(IS_DIRECTORY.into()),
+        Target::Nowhere => return Err(Status::NO_SUCH_FILE.into()),
+        Target::Object { location, .. } | Target::MappedFile { location, .. } => location,
+    };
+    let found = if target.may_be_directory() {
+        names::find_file_first(keeper.store, location).await?
+    } else {
+        names::find_file(keeper.store, location).await?
+    };
+    match found {
+        Found::File(_) | Found::Shown(_) => {
+            let _visit = keeper.before(target, false).await?;
+            keeper.bounds.stop.check()?;
+            Ok(keeper.store.delete(location, None).await?)
+        }
+        Found::Directory => Err(IS_DIRECTORY.into()),
+        Found::Nothing => Err(Status::NO_SUCH_FILE.into()),
+    }
+}
+
+/// Removes a directory that holds nothing but its marker. `seen`: the session has seen it, and it
+/// may have vanished since with its last file.
+pub(super) async fn rmdir(keeper: Keeper<'_>, target: &Target, seen: bool) -> Result<(), Refusal> {
+    let location = match target {
+        Target::Virtual | Target::Root { .. } => return Err(VIRTUAL.into()),
+        Target::MappedFile { .. } | Target::Nowhere => return Err(Status::NO_SUCH_FILE.into()),
+        Target::Object { location, .. } => location,
+    };
+    let folder = Folder::of(location);
+    let Some(place) = folder.marker() else {
+        return Err(Status::NO_SUCH_FILE.into());
+    };
+    let page = names::look_into(keeper.store, &folder).await?;
+    let is_marker = |key: &str| key == folder.prefix;
+    if page.objects.iter().any(|object| !is_marker(&object.key)) || !page.prefixes.is_empty() {
+        return Err(NOT_EMPTY.into());
+    }
+    let Some(marker) = page.objects.first() else {
+        // A file: on a file system too it is "no such directory".
+        return if seen {
+            Ok(())
+        } else {
+            Err(Status::NO_SUCH_FILE.into())
+        };
+    };
+    let _above = keeper.before(target, true).await?;
+    let _own = keeper.kept.remove(&folder, "", keeper.clock.now());
+    keeper.bounds.stop.check()?;
+    keeper.store.delete(&place, Some(&marker.etag)).await?;
+    Ok(())
+}
