@@ -18,7 +18,7 @@ use crate::idp::IdentityProvider;
 use crate::idp::cache::Cached;
 use crate::idp::history::LoginHistory;
 use crate::idp::signature::{self, Keys};
-use crate::limits::Limits;
+use crate::limits::{self, Limits};
 use crate::metrics::{Metrics, Readings};
 use crate::reaper::Reaper;
 use crate::session::{Environment, Seats};
@@ -63,6 +63,8 @@ pub struct Gateway {
     reaper: Reaper,
     drain: CancellationToken,
     listeners: JoinSet<()>,
+    /// Ends with this value.
+    _tending: JoinSet<()>,
     view: Arc<View>,
 }
 
@@ -229,6 +231,8 @@ impl Gateway {
             let serving = listener.serve(Arc::clone(&gatehouse), Arc::new(judge), drain.clone());
             tasks::spawn(&mut listeners, heard(serving, deaf.clone()));
         }
+        let mut tending = JoinSet::new();
+        tasks::spawn(&mut tending, tend(Arc::clone(&budget)));
         let view = Arc::new(View {
             gatehouse: Arc::clone(&gatehouse),
             budget,
@@ -245,6 +249,7 @@ impl Gateway {
             reaper,
             drain,
             listeners,
+            _tending: tending,
             view,
         })
     }
@@ -313,6 +318,15 @@ impl Gateway {
         for cache in &self.view.caches {
             cache.drain().await;
         }
+    }
+}
+
+/// Gives memory back that nobody uses any more.
+async fn tend(budget: Arc<Budget>) {
+    let mut often = tokio::time::interval(limits::GIVE_BACK_INTERVAL);
+    loop {
+        often.tick().await;
+        budget.let_idle_go();
     }
 }
 

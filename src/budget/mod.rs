@@ -101,6 +101,11 @@ impl Budget {
         self.buffers.slot(charge)
     }
 
+    /// Lets go of buffers of parts that nobody used since this was called last.
+    pub fn let_idle_go(&self) {
+        self.buffers.let_idle_go();
+    }
+
     /// Says whether more than half of the read-ahead pool is taken: windows stop growing.
     #[must_use]
     pub fn read_ahead_is_crowded(&self) -> bool {
