@@ -231,11 +231,9 @@ impl Gateway {
             let serving = listener.serve(Arc::clone(&gatehouse), Arc::new(judge), drain.clone());
             tasks::spawn(&mut listeners, heard(serving, deaf.clone()));
         }
-        let mut tending = JoinSet::new();
-        tasks::spawn(&mut tending, tend(Arc::clone(&budget)));
         let view = Arc::new(View {
             gatehouse: Arc::clone(&gatehouse),
-            budget,
+            budget: Arc::clone(&budget),
             metrics,
             drain: drain.clone(),
             deaf,
@@ -249,7 +247,7 @@ impl Gateway {
             reaper,
             drain,
             listeners,
-            _tending: tending,
+            _tending: tended(budget),
             view,
         })
     }
@@ -321,13 +319,17 @@ impl Gateway {
     }
 }
 
-/// Gives memory back that nobody uses any more.
-async fn tend(budget: Arc<Budget>) {
-    let mut often = tokio::time::interval(limits::GIVE_BACK_INTERVAL);
-    loop {
-        often.tick().await;
-        budget.let_idle_go();
-    }
+/// Has memory given back that nobody uses any more, until the set is dropped.
+fn tended(budget: Arc<Budget>) -> JoinSet<()> {
+    let mut set = JoinSet::new();
+    tasks::spawn(&mut set, async move {
+        let mut often = tokio::time::interval(limits::GIVE_BACK_INTERVAL);
+        loop {
+            often.tick().await;
+            budget.let_idle_go();
+        }
+    });
+    set
 }
 
 /// Serves, and tells when that ends, also by a panic.

@@ -5,6 +5,7 @@
 //! measured.
 
 #![expect(
+    clippy::indexing_slicing,
     clippy::unwrap_used,
     clippy::print_stdout,
     reason = "a test that also prints what it measured"

@@ -105,7 +105,7 @@ mod tests {
 
     fn read(files: &[(&str, &str)]) -> Option<(u64, String)> {
         let root = machine(files);
-        let limit = Limit::read(root.path().to_str().unwrap());
+        let limit = Limit::read(&root.path().display().to_string());
         limit.map(|limit| (limit.bytes, limit.file))
     }
 
