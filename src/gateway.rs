@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Operated, Readiness, Revoked, Watched};
+use crate::allocator;
 use crate::auth::{
     AttemptObserver, AttemptRecord, AuthSettings, Authenticator, Lockout, Shared, ThrottleSettings,
 };
@@ -327,6 +328,7 @@ fn tended(budget: Arc<Budget>) -> JoinSet<()> {
         loop {
             often.tick().await;
             budget.let_idle_go();
+            allocator::give_back();
         }
     });
     set

@@ -331,8 +331,8 @@ pub const PROCESS_BYTES: u64 = 64 * 1024 * 1024;
 
 // ---- memory that is free ----
 
-/// How often it is given back: a buffer for parts is let go when nobody used it from one time to
-/// the next.
+/// How often it is given back to the system. A buffer for parts is let go when nobody used it from
+/// one time to the next.
 pub const GIVE_BACK_INTERVAL: Duration = Duration::from_secs(3);
 
 // ---- reads ----

@@ -1,5 +1,6 @@
-//! What the process takes at its peak while many work: the gateway is a process of its own, whose
-//! resident memory is read, with the memory that it has by default.
+//! What the process takes at its peak while many work, and what is left of it when they have gone:
+//! the gateway is a process of its own, whose resident memory is read, with the memory that it
+//! has by default.
 //!
 //! `cargo test --release --test load_memory -- --include-ignored --nocapture` prints what was
 //! measured.
@@ -15,6 +16,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use embedded_s3::EmbeddedS3;
 use futures_util::future::join_all;
 use portcullis::cli::bundled_webhook::BundledWebhook;
@@ -26,7 +28,7 @@ use russh::{Preferred, cipher, kex};
 use russh_sftp::client::RawSftpSession;
 use russh_sftp::protocol::{FileAttributes, OpenFlags};
 use serde_json::json;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 mod gateway_process;
 
@@ -52,6 +54,19 @@ async fn five_hundred_uploads_at_once_stay_within_what_is_configured() {
 async fn five_hundred_uploads_of_four_mib_stay_within_what_is_configured() {
     let gateway = Gateway::start().await;
     gateway.upload_at_once(4 * MIB).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_process_gives_back_what_it_took_under_load() {
+    let gateway = Gateway::start().await;
+    gateway.is_given_back_after(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "several GiB"]
+async fn an_idle_process_gives_back_what_it_took_under_much_load() {
+    let gateway = Gateway::start().await;
+    gateway.is_given_back_after(8).await;
 }
 
 /// The gateway's process and the S3 behind it, ended with this value.
@@ -162,6 +177,78 @@ impl Gateway {
         assert!(most <= usize::try_from(pools + others).unwrap(), "{most}");
     }
 
+    /// Lets clients upload, download, list and log in, and waits until little is left of it.
+    async fn is_given_back_after(&self, times: usize) {
+        let content = Bytes::from(vec![7; 16 * MIB * times]);
+        for number in 0..8 {
+            let key = format!("home/big{number}");
+            self.s3.put("bucket", &key, content.clone());
+        }
+        for number in 0..10_000 {
+            let key = format!("home/many/{number:05}");
+            self.s3.put("bucket", &key, Bytes::new());
+        }
+        // What a first client brings up stays: code, threads, connections to S3.
+        let client = self.client(1).await;
+        put(
+            client.sessions.first().unwrap(),
+            vec!["/first".to_owned()],
+            MIB,
+        )
+        .await;
+        drop(client);
+        let idle = self.settled().await;
+        let working = async {
+            let uploads = 64 * times;
+            self.work(uploads, 25 * times, &content).await;
+        };
+        let most = self.most_resident(working).await;
+        let allowed = idle + idle / 2;
+        let left = async {
+            while self.resident() > allowed {
+                sleep(Duration::from_millis(200)).await;
+            }
+        };
+        let gone = timeout(Duration::from_secs(120), left).await;
+        println!(
+            "idle {} KiB, at most {} KiB, after it {} KiB",
+            idle / KIB,
+            most / KIB,
+            self.resident() / KIB
+        );
+        assert!(gone.is_ok(), "{} of {idle}", self.resident());
+    }
+
+    /// Eight clients, each of which does everything.
+    async fn work(&self, uploads: usize, logins: usize, content: &Bytes) {
+        let eight = (0..8).map(|number| async move {
+            let client = self.client(1).await;
+            let session = client.sessions.first().unwrap();
+            let name = |at| format!("/up{number}-{at}");
+            let each = uploads.div_ceil(8).max(1);
+            put(session, (0..each).map(name).collect(), 4 * MIB).await;
+            get(session, &format!("/big{number}"), content.len()).await;
+            assert!(list(session, "/many").await >= 10_000);
+            for _ in 0..logins {
+                drop(self.login().await);
+            }
+        });
+        join_all(eight).await;
+    }
+
+    /// Waits until the process does not get smaller any more, and returns what it has.
+    async fn settled(&self) -> usize {
+        let mut least = self.resident();
+        let mut quiet = 0;
+        while quiet < 15 {
+            sleep(Duration::from_secs(1)).await;
+            let now = self.resident();
+            quiet = if now < least { 0 } else { quiet + 1 };
+            least = least.min(now);
+        }
+        self.resident()
+    }
+
     /// Returns the most that the process has while something is done.
     async fn most_resident(&self, doing: impl Future<Output = ()>) -> usize {
         let mut most = 0;
@@ -200,6 +287,35 @@ async fn put(session: &RawSftpSession, names: Vec<String>, bytes: usize) {
         session.close(handle).await.unwrap();
     });
     join_all(files).await;
+}
+
+/// Reads a whole file, several pieces at once.
+async fn get(session: &RawSftpSession, name: &str, bytes: usize) {
+    const PIECE: usize = 128 * KIB;
+    let opened = session.open(name, OpenFlags::READ, FileAttributes::empty());
+    let handle = opened.await.unwrap().handle;
+    let handle = &handle;
+    for at in (0..bytes).step_by(8 * PIECE) {
+        let pieces = (at..bytes.min(at + 8 * PIECE)).step_by(PIECE);
+        let pieces = pieces.map(|at| async move {
+            let (offset, length) = (u64::try_from(at).unwrap(), u32::try_from(PIECE).unwrap());
+            let data = session.read(handle, offset, length).await.unwrap();
+            assert_eq!(data.data.len(), PIECE);
+        });
+        join_all(pieces).await;
+    }
+    session.close(handle).await.unwrap();
+}
+
+/// Lists a directory and returns how many names it has.
+async fn list(session: &RawSftpSession, name: &str) -> usize {
+    let handle = session.opendir(name).await.unwrap().handle;
+    let mut names = 0;
+    while let Ok(page) = session.readdir(&handle).await {
+        names += page.files.len();
+    }
+    session.close(&handle).await.unwrap();
+    names
 }
 
 /// Trusts every server.
