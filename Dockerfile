@@ -1,10 +1,14 @@
 # syntax=docker/dockerfile:1
-# Two stages: build, then nothing but the binary, the C library it is linked to (its allocator is
-# much faster with threads than musl's), and the certificate authorities.
+# Two stages: build, then nothing but the binary, the C library it is linked to, and the certificate
+# authorities.
 
 FROM rust:1.95.0-slim-bookworm AS build
 # The image's own toolchain: rust-toolchain.toml would fetch rustfmt and clippy as well.
 ENV RUSTUP_TOOLCHAIN=1.95.0
+# For the allocator.
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends make \
+ && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Operated, Readiness, Revoked, Watched};
+use crate::allocator;
 use crate::auth::{
     AttemptObserver, AttemptRecord, AuthSettings, Authenticator, Lockout, Shared, ThrottleSettings,
 };
@@ -19,7 +20,7 @@ use crate::idp::IdentityProvider;
 use crate::idp::cache::Cached;
 use crate::idp::history::LoginHistory;
 use crate::idp::signature::{self, Keys};
-use crate::limits::Limits;
+use crate::limits::{self, Limits};
 use crate::metrics::{Metrics, Readings};
 use crate::reaper::Reaper;
 use crate::session::{Environment, Kept, Seats};
@@ -64,6 +65,8 @@ pub struct Gateway {
     reaper: Reaper,
     drain: CancellationToken,
     listeners: JoinSet<()>,
+    /// Ends with this value.
+    _tending: JoinSet<()>,
     view: Arc<View>,
 }
 
@@ -191,8 +194,7 @@ impl Gateway {
             sftp,
             signing_keys,
         } = parts;
-        let addresses = entrances.iter().map(|one| one.listener.local_addr());
-        let addresses = addresses.collect::<io::Result<Vec<_>>>()?;
+        let addresses = addresses_of(&entrances)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let limits = Arc::new(limits);
         let reaper = Reaper::new(Arc::clone(&metrics), Arc::clone(&clock));
@@ -216,8 +218,8 @@ impl Gateway {
             clock: Arc::clone(&clock),
             banner: sftp.banner.map(Into::into),
         });
-        let observer = Arc::new(LoginCount(Arc::clone(&metrics)));
-        let shared = Shared::new(throttle, history, observer);
+        let logins = LoginCount(Arc::clone(&metrics));
+        let shared = Shared::new(throttle, history, Arc::new(logins));
         let (mut listeners, deaf) = (JoinSet::new(), CancellationToken::new());
         for Entrance {
             listener,
@@ -233,7 +235,7 @@ impl Gateway {
         }
         let view = Arc::new(View {
             gatehouse: Arc::clone(&gatehouse),
-            budget,
+            budget: Arc::clone(&budget),
             metrics,
             drain: drain.clone(),
             deaf,
@@ -247,6 +249,7 @@ impl Gateway {
             reaper,
             drain,
             listeners,
+            _tending: tended(budget),
             view,
         })
     }
@@ -316,6 +319,25 @@ impl Gateway {
             cache.drain().await;
         }
     }
+}
+
+fn addresses_of(entrances: &[Entrance]) -> io::Result<Vec<SocketAddr>> {
+    let listeners = entrances.iter().map(|one| &one.listener);
+    listeners.map(Listener::local_addr).collect()
+}
+
+/// Has memory given back that nobody uses any more, until the set is dropped.
+fn tended(budget: Arc<Budget>) -> JoinSet<()> {
+    let mut set = JoinSet::new();
+    tasks::spawn(&mut set, async move {
+        let mut often = tokio::time::interval(limits::GIVE_BACK_INTERVAL);
+        loop {
+            often.tick().await;
+            budget.let_idle_go();
+            allocator::give_back();
+        }
+    });
+    set
 }
 
 /// Serves, and tells when that ends, also by a panic.

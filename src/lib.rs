@@ -33,6 +33,7 @@ pub mod reaper;
 pub mod config;
 pub mod vfs;
 
+pub mod allocator;
 pub mod budget;
 pub mod clock;
 pub mod limits;

@@ -249,6 +249,17 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Returns how much memory the process may take: a limit that is set for it must not be less.
+    #[must_use]
+    pub fn process_bytes_max(&self) -> u64 {
+        let connections = u64::try_from(self.connections_max).unwrap_or(u64::MAX);
+        self.upload_memory_bytes_max
+            .saturating_add(self.download_memory_bytes_max)
+            .saturating_add(self.session_memory_bytes_max)
+            .saturating_add(connections.saturating_mul(CONNECTION_BYTES + CONNECTION_KERNEL_BYTES))
+            .saturating_add(PROCESS_BYTES)
+    }
+
     /// Returns how many connections a user may have, with the bound on sessions of their answer.
     ///
     /// Two more than sessions: one that is about to end, and one that only looks.
@@ -310,6 +321,22 @@ pub const WRITES_PARKED_MAX: usize = 1_024;
 /// What a session may hold of its client without asking the account of bytes: WRITEs without a
 /// slot, names, requests that wait.
 pub const SESSION_KEPT_BYTES: usize = 32 * 1024;
+
+// ---- what the process may take ----
+
+/// What a connection with an SFTP session takes at most, beside what it has of the three pools.
+pub const CONNECTION_BYTES: u64 = 128 * 1024;
+/// What the kernel keeps for one whose client does not listen, as measured: part of
+/// [`SOCKET_UNSENT_BYTES_MAX`], and what is under way.
+pub const CONNECTION_KERNEL_BYTES: u64 = 160 * 1024;
+/// What the process takes beside pools and connections: itself, and its connections to S3.
+pub const PROCESS_BYTES: u64 = 64 * 1024 * 1024;
+
+// ---- memory that is free ----
+
+/// How often it is given back to the system. A buffer for parts is let go when nobody used it from
+/// one time to the next.
+pub const GIVE_BACK_INTERVAL: Duration = Duration::from_secs(3);
 
 // ---- reads ----
 

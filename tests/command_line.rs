@@ -61,6 +61,7 @@ fn a_good_configuration_is_called_good() {
         text.starts_with("configuration is good") && !text.contains("key=k"),
         "{text}"
     );
+    assert!(text.contains("\nmemory: at least 1011 MiB: "), "{text}");
 }
 
 #[test]

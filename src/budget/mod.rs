@@ -101,6 +101,11 @@ impl Budget {
         self.buffers.slot(charge)
     }
 
+    /// Lets go of buffers of parts that nobody used since this was called last.
+    pub fn let_idle_go(&self) {
+        self.buffers.let_idle_go();
+    }
+
     /// Returns how much read-ahead is free.
     #[must_use]
     pub fn read_ahead_free_bytes(&self) -> u64 {

@@ -89,8 +89,15 @@ impl fmt::Debug for Slot {
 #[derive(Debug)]
 pub(super) struct Buffers {
     part_bytes: u64,
-    idle: Mutex<Vec<Vec<u8>>>,
+    idle: Mutex<Vec<Idle>>,
     idle_bytes_max: u64,
+}
+
+#[derive(Debug)]
+struct Idle {
+    buffer: Vec<u8>,
+    /// It was there already when the idle ones were let go last.
+    seen: bool,
 }
 
 impl Buffers {
@@ -114,16 +121,17 @@ impl Buffers {
     fn take(&self, bytes: u64) -> Vec<u8> {
         let length = usize::try_from(bytes).unwrap_or(usize::MAX);
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = idle.iter().rposition(|buffer| buffer.len() == length);
+        // The one used last, so that those that nobody needs stay what they are.
+        let at = idle.iter().rposition(|one| one.buffer.len() == length);
         if let Some(at) = at {
-            return idle.swap_remove(at);
+            return idle.remove(at).buffer;
         }
         // What is fresh takes the place of what is idle: together they stay within the memory.
         let mut freed = 0_usize;
         while freed < length
             && let Some(other) = idle.pop()
         {
-            freed = freed.saturating_add(other.len());
+            freed = freed.saturating_add(other.buffer.len());
         }
         drop(idle);
         vec![0; length]
@@ -135,10 +143,23 @@ impl Buffers {
             return;
         }
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept: u64 = idle.iter().map(|buffer| length_of(buffer)).sum();
+        let kept: u64 = idle.iter().map(|one| length_of(&one.buffer)).sum();
         if kept.saturating_add(bytes) <= self.idle_bytes_max {
-            idle.push(buffer);
+            let seen = false;
+            idle.push(Idle { buffer, seen });
         }
+    }
+
+    /// Lets go of those that nobody used since this was called last.
+    pub(super) fn let_idle_go(&self) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone: Vec<_> = idle.extract_if(.., |one| one.seen).collect();
+        for one in idle.iter_mut() {
+            one.seen = true;
+        }
+        drop(idle);
+        // Pages go back to the system while nobody waits for the lock.
+        drop(gone);
     }
 }
 
@@ -170,5 +191,23 @@ mod tests {
         assert_eq!(pool.free_bytes(), 20);
         drop(payload);
         assert_eq!(pool.free_bytes(), 100);
+    }
+
+    #[test]
+    fn buffers_that_nobody_uses_are_let_go() {
+        let pool = Pool::new(100, 0, Shares::WhileOthersWait(33));
+        let share = pool.share();
+        let buffers = Buffers::new(10, 100);
+        let idle = || buffers.idle.lock().unwrap().len();
+        let slot = || buffers.slot(share.try_take(10).unwrap());
+        drop([slot(), slot(), slot()]);
+        assert_eq!(idle(), 3);
+        buffers.let_idle_go();
+        // One is used again, two are not.
+        drop(slot());
+        buffers.let_idle_go();
+        assert_eq!(idle(), 1);
+        buffers.let_idle_go();
+        assert_eq!(idle(), 0);
     }
 }

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::memory::{self, Limit};
 use super::store_probe::{self, Place};
 use super::{ConfigSource, Failure, load, output, providers, proxies};
 use crate::config::{self, Config, Identity, Provider};
@@ -43,6 +44,9 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         let (algorithm, fingerprint) = (key.algorithm(), key.fingerprint());
         output::print(&format!("host key {algorithm} {fingerprint}\n"));
     }
+    if let Some(limit) = Limit::read("") {
+        limit.check(&config.limits).map_err(Failure::Setting)?;
+    }
     drop(providers::throttle(&config.login)?);
     drop(proxies::proxies(&config)?);
     let providers = providers(&config)?;
@@ -56,6 +60,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         "configuration is good · ssh on {} · admin {admin}{probes} · identity provider {providers}\n",
         config.listen,
     ));
+    output::print(&format!("memory: {}\n", memory::sum(&config.limits)));
     match &options.probe {
         Some(place) => store_probe::run(&config.storage, place),
         None => Ok(()),

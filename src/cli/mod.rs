@@ -8,6 +8,7 @@ mod contract;
 mod explain;
 mod hash_password;
 mod host_keys;
+mod memory;
 pub mod output;
 pub mod probe;
 mod providers;

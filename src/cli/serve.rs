@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::host_keys::HostKeyFiles;
 use super::providers::{self, Opened, Port};
-use super::{Failure, proxies, signals, stores};
+use super::{Failure, memory, proxies, signals, stores};
 use crate::admin::{Admin, AdminLimits, Aws, AwsKey, Duties, Server};
 use crate::auth::ThrottleSettings;
 use crate::clock::SystemClock;
@@ -18,6 +18,7 @@ use crate::config::{self, Config, LogFormat};
 use crate::gateway::{Entrance, Gateway, GatewayParts};
 use crate::idp::follow::follow;
 use crate::idp::history::LoginHistory;
+use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::ssh::{Listener, ProxyProtocol, Transport};
 use crate::storage::s3::{Credentials, Encryption, Settings, Timeouts};
@@ -44,7 +45,7 @@ async fn serve(
     proxies: Vec<(SocketAddr, ProxyProtocol)>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), "portcullis starts");
+    begin(&config.limits, memory::Limit::read(""));
     let host_key_files = HostKeyFiles::of(config)?;
     let host_keys = host_key_files.read()?;
     let metrics = Arc::new(Metrics::default());
@@ -112,6 +113,23 @@ async fn serve(
     while admin_tasks.join_next().await.is_some() {}
     tracing::info!("portcullis ends");
     Ok(())
+}
+
+/// Says that the gateway starts, and how much memory it may take and has.
+fn begin(limits: &Limits, limit: Option<memory::Limit>) {
+    let memory_bytes_max = limits.process_bytes_max();
+    let version = env!("CARGO_PKG_VERSION");
+    let memory_limit_bytes = limit.as_ref().map(|limit| limit.bytes);
+    tracing::info!(
+        version,
+        memory_bytes_max,
+        memory_limit_bytes,
+        "portcullis starts"
+    );
+    // One that ran before must not stop running: its clients may never take so much.
+    if let Some(Err(problem)) = limit.map(|limit| limit.check(limits)) {
+        tracing::warn!(problem, "the process may be ended for lack of memory");
+    }
 }
 
 /// Takes one of the operator's ports.

@@ -126,6 +126,11 @@ impl<F: Front> Session<F> {
             if idle && (!open || (drain.is_cancelled() && self.files.is_empty())) {
                 return End::Finished;
             }
+            // What is due is not kept waiting by what is new.
+            if self.deadline().is_some_and(|at| at <= clock.now()) {
+                self.time();
+                self.regulate();
+            }
             let hears = self.regulator.hears();
             let deadline = self.deadline();
             let turn = tokio::select! {
@@ -256,9 +261,10 @@ impl<F: Front> Session<F> {
             shell,
             files,
             paths,
+            client_gone,
             ..
         } = self;
-        self.regulator.regulate(shell, files, paths);
+        self.regulator.regulate(shell, files, paths, *client_gone);
     }
 
     /// Finishes the uploads whose CLOSE came before their client went: as long as the user has

@@ -46,8 +46,11 @@ pub(crate) struct Visit {
     folder: Hash,
     /// What is being removed.
     name: Option<Hash>,
-    /// What was being removed when it began, this visit's name included.
-    going: Vec<Hash>,
+    /// What was being removed when it began, this visit's name included; `None`: too many to tell
+    /// what stays.
+    going: Option<Vec<Hash>>,
+    /// Directories that may go with the name.
+    above: Vec<Hash>,
     ended: u64,
     is_kept: bool,
 }
@@ -97,13 +100,16 @@ impl Kept {
         let fresh = |seen: Instant| {
             now.is_some_and(|now| now.saturating_duration_since(seen) < KEEPER_TRUSTED_FOR)
         };
-        let is_kept = row
-            .keeper
-            .is_some_and(|(keeper, seen)| fresh(seen) && !row.going.contains(&keeper));
+        let going = (row.going.len() <= GOING_MAX).then(|| row.going.clone());
+        let is_kept = going.is_some()
+            && row
+                .keeper
+                .is_some_and(|(keeper, seen)| fresh(seen) && !row.going.contains(&keeper));
         Some(Visit {
             folder,
             name,
-            going: row.going.clone(),
+            going,
+            above: Vec::new(),
             ended: row.ended,
             is_kept,
             table: Arc::clone(shared),
@@ -119,7 +125,10 @@ impl Visit {
 
     /// Returns how many names a look has to show at least to find one that stays.
     pub(crate) fn names_needed(&self) -> usize {
-        self.going.len().saturating_add(1)
+        // Where it cannot be told what stays, one says as much as many.
+        self.going
+            .as_ref()
+            .map_or(1, |going| going.len().saturating_add(1))
     }
 
     /// Takes names that the store showed since the visit began, and says whether one of them
@@ -129,8 +138,11 @@ impl Visit {
         let Some(row) = table.get_mut(&self.folder) else {
             return false;
         };
+        let Some(going) = &self.going else {
+            return false;
+        };
         let mut names = names.into_iter().map(|name| hash(&[name]));
-        let stays = names.find(|name| !self.going.contains(name) && !row.going.contains(name));
+        let stays = names.find(|name| !going.contains(name) && !row.going.contains(name));
         // A removal that ended meanwhile may have been this name's.
         if let Some(name) = stays
             && row.ended == self.ended
@@ -141,9 +153,29 @@ impl Visit {
     }
 }
 
+impl Visit {
+    /// Notes that the directory itself may go with the name, and so may those above it: nothing
+    /// keeps it.
+    pub(crate) fn may_empty(&mut self, folder: &Folder) {
+        let bucket = folder.bucket.as_str();
+        let ends = folder.prefix.trim_end_matches('/').match_indices('/');
+        let prefixes = ends.filter_map(|(at, _)| folder.prefix.get(..=at));
+        self.above = prefixes
+            .chain([""])
+            .map(|prefix| hash(&[bucket, prefix]))
+            .collect();
+    }
+}
+
 impl Drop for Visit {
     fn drop(&mut self) {
         let mut table = held(&self.table);
+        for above in &self.above {
+            if let Some(row) = table.get_mut(above) {
+                row.keeper = None;
+                row.ended = row.ended.wrapping_add(1);
+            }
+        }
         let Some(row) = table.get_mut(&self.folder) else {
             return;
         };
@@ -162,6 +194,10 @@ impl Drop for Visit {
         }
     }
 }
+
+/// Beyond so many removals at once from one directory its marker is put without a closer look: all
+/// of them together would keep the square of their number.
+const GOING_MAX: usize = 128;
 
 fn hash(parts: &[&str]) -> Hash {
     let mut hasher = Sha256::new();

@@ -67,9 +67,16 @@ impl Regulator {
     }
 
     /// Looks at what the session holds, and closes or opens the gate.
-    pub(crate) fn regulate(&mut self, shell: &mut Shell, files: &Files, paths: &Paths) {
+    /// What a client had sent before it went is here already, and is not paced.
+    pub(crate) fn regulate(
+        &mut self,
+        shell: &mut Shell,
+        files: &Files,
+        paths: &Paths,
+        client_gone: bool,
+    ) {
         let now = shell.now();
-        let paced_until = shell.seat.receives_again_at(now);
+        let paced_until = shell.seat.receives_again_at(now).filter(|_| !client_gone);
         let short = !self.pay(shell, files, paths);
         let crowded = short
             || files.parked_writes() >= limits::WRITES_PARKED_MAX

@@ -5,9 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::clock::Clock;
 use crate::limits;
 use crate::sftp::Status;
-use crate::storage::{
-    ListPage, Location, Nonces, ObjectStore, Precondition, StorageError, StorageErrorKind,
-};
+use crate::storage::{Location, Nonces, ObjectStore, Precondition, StorageError, StorageErrorKind};
 
 use super::kept::{Kept, Visit};
 use super::list::{page_bytes_max, page_query};
@@ -39,7 +37,7 @@ impl Keeper<'_> {
         let Some((folder, visit)) = self.visit(target, is_directory) else {
             return Ok(None);
         };
-        self.keep(folder, visit).await.map(Some)
+        self.keep(folder, visit, target).await.map(Some)
     }
 
     /// The same for what is moved, which may stay in its directory or below it.
@@ -55,44 +53,54 @@ impl Keeper<'_> {
         if folder.bucket == to.bucket && to.key.as_str().starts_with(&folder.prefix) {
             return Ok(Some(visit));
         }
-        self.keep(folder, visit).await.map(Some)
+        self.keep(folder, visit, target).await.map(Some)
     }
 
-    /// Begins to remove a name; a mapping's own directory always stays.
-    fn visit<'t>(&self, target: &'t Target, is_directory: bool) -> Option<(&'t Folder, Visit)> {
-        let Target::Object {
-            location,
-            parent: Parent::Folder(folder),
-            ..
-        } = target
-        else {
+    /// Begins to remove a name, for all who look at its directory, by whatever mapping.
+    fn visit(&self, target: &Target, is_directory: bool) -> Option<(Folder, Visit)> {
+        let (Target::Object { location, .. } | Target::MappedFile { location, .. }) = target else {
             return None;
         };
-        let name = location.key.as_str().strip_prefix(&folder.prefix)?;
+        let (above, name) = location
+            .key
+            .as_str()
+            .rsplit_once('/')
+            .unwrap_or(("", location.key.as_str()));
+        let folder = Folder::new(&location.bucket, above);
         let slash = if is_directory { "/" } else { "" };
-        let name = format!("{name}{slash}");
-        let visit = self.kept.remove(folder, &name, self.clock.now())?;
+        let now = self.clock.now();
+        let visit = self.kept.remove(&folder, &format!("{name}{slash}"), now)?;
         Some((folder, visit))
     }
 
-    async fn keep(&self, folder: &Folder, visit: Visit) -> Result<Visit, Refusal> {
-        if !visit.is_kept() && !self.refused.load(Ordering::Relaxed) {
-            self.look_and_keep(folder, &visit).await?;
+    /// Sees to it that the directory stays; a mapping's own is there whatever is in it.
+    async fn keep(
+        &self,
+        folder: Folder,
+        mut visit: Visit,
+        target: &Target,
+    ) -> Result<Visit, Refusal> {
+        let in_folder = matches!(
+            target,
+            Target::Object {
+                parent: Parent::Folder(_),
+                ..
+            }
+        );
+        if !in_folder {
+            visit.may_empty(&folder);
+        } else if !visit.is_kept() && !self.refused.load(Ordering::Relaxed) {
+            self.look_and_keep(&folder, &visit).await?;
         }
         Ok(visit)
     }
 
     /// Looks for another name that stays, and puts the directory's marker where there is none.
     async fn look_and_keep(&self, folder: &Folder, visit: &Visit) -> Result<(), Refusal> {
-        let page = match self.names_of(folder, visit).await {
-            Ok(page) => page,
+        match self.sees_another(folder, visit).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
             Err(error) => return self.not_kept(folder, error),
-        };
-        let objects = page.objects.iter().map(|object| &object.key);
-        let names = objects.chain(&page.prefixes);
-        let names = names.filter_map(|key| key.strip_prefix(&folder.prefix));
-        if visit.saw(names, self.clock.now()) {
-            return Ok(());
         }
         self.bounds.stop.check()?;
         let put = match self.nonces.next() {
@@ -115,14 +123,19 @@ impl Keeper<'_> {
         }
     }
 
-    async fn names_of(&self, folder: &Folder, visit: &Visit) -> Result<ListPage, StorageError> {
+    /// Asks the store for names, and says whether one of them stays.
+    async fn sees_another(&self, folder: &Folder, visit: &Visit) -> Result<bool, StorageError> {
         let needed = u16::try_from(visit.names_needed()).unwrap_or(u16::MAX);
         let needed = needed.min(limits::LIST_FIRST_PAGE_MAX);
         // Without memory for more, a marker may come to stand that is not needed.
         let charge = self.bounds.memory.try_take(page_bytes_max(needed));
         let max = if charge.is_some() { needed } else { 2 };
         let query = page_query(folder, None, max);
-        self.store.list(&folder.bucket, &query).await
+        let page = self.store.list(&folder.bucket, &query).await?;
+        let objects = page.objects.iter().map(|object| &object.key);
+        let names = objects.chain(&page.prefixes);
+        let names = names.filter_map(|key| key.strip_prefix(&folder.prefix));
+        Ok(visit.saw(names, self.clock.now()))
     }
 
     /// A marker that is refused is no reason to refuse a removal; one that could not be put for

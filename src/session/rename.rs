@@ -86,6 +86,7 @@ pub(crate) async fn rename(
             .await
         }
         (Found::Directory, Found::Nothing) => {
+            let _turn = scene.turn().await?;
             let _visit = keeper.before_move(names.from, true, target).await?;
             move_all(scene, keeper, source, target).await
         }
@@ -93,6 +94,7 @@ pub(crate) async fn rename(
             Err(Status::NO_SUCH_FILE.into())
         }
         (Found::Directory, Found::Directory) if replace => {
+            let _turn = scene.turn().await?;
             let _visit = keeper.before_move(names.from, true, target).await?;
             move_onto_empty(scene, keeper, source, target).await
         }
@@ -108,7 +110,6 @@ async fn move_all(
     source: &Location,
     target: &Location,
 ) -> Result<(), Refusal> {
-    let _turn = scene.turn().await?;
     let moved = move_directory(scene, source, target).await;
     keeper.kept.forget();
     scene.move_ended(moved.is_ok());

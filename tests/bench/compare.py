@@ -20,6 +20,7 @@ from pathlib import Path
 from delay import DelayLine
 
 ROOT = Path(__file__).resolve().parents[2]
+BINARIES = ROOT / "target" / "release"
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 OPTIONS = ["-q", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
@@ -139,16 +140,20 @@ def idp_handler(public_key):
     return Idp
 
 
-def start_gateway(work, key, processes):
-    binaries = ROOT / "target" / "release"
-    s3, ssh, idp = free_port(), free_port(), free_port()
+def start_s3(processes):
+    port = free_port()
+    processes.append(subprocess.Popen(
+        [BINARIES / "embedded-s3", "--listen", f"127.0.0.1:{port}", "--bucket", "bench",
+         "--access-key", "AK", "--secret-key", "SK"], stdout=subprocess.DEVNULL))
+    wait_for(port)
+    return port
+
+
+def start_gateway(work, key, processes, s3, binary=BINARIES / "portcullis"):
+    ssh, idp = free_port(), free_port()
     handler = idp_handler(Path(key + ".pub").read_text().strip())
     webhook = ThreadingHTTPServer(("127.0.0.1", idp), handler)
     threading.Thread(target=webhook.serve_forever, daemon=True).start()
-    processes.append(subprocess.Popen(
-        [binaries / "embedded-s3", "--listen", f"127.0.0.1:{s3}", "--bucket", "bench",
-         "--access-key", "AK", "--secret-key", "SK"], stdout=subprocess.DEVNULL))
-    wait_for(s3)
     config = work / "portcullis.toml"
     config.write_text(f"""
 listen = "127.0.0.1:{ssh}"
@@ -164,7 +169,7 @@ secret_access_key = "SK"
 listen = "off"
 """)
     log = open(work / "gateway.log", "w")
-    gateway = subprocess.Popen([binaries / "portcullis", "serve", "--config", config], stderr=log)
+    gateway = subprocess.Popen([binary, "serve", "--config", config], stderr=log)
     processes.append(gateway)
     wait_for(ssh)
     return Server("portcullis", ssh, "bench", "", key, gateway.pid)
@@ -272,7 +277,7 @@ def main():
     try:
         key = str(work / "id")
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
-        servers = [start_openssh(work, key, processes), start_gateway(work, key, processes)]
+        servers = [start_openssh(work, key, processes), start_gateway(work, key, processes, start_s3(processes))]
         prepare(options, servers, local)
         results = {}
         rows = over_lines(options, local) if options.delays_ms else workloads(options, local)

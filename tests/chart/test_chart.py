@@ -232,6 +232,29 @@ class Chart(unittest.TestCase):
                 "capabilities": {"drop": ["ALL"]},
             })
 
+    def test_memory_follows_from_the_configuration(self):
+        def memory(values):
+            _, gateway = container(render(merged(PLAIN, values)))
+            found = gateway["resources"]
+            return found["requests"]["memory"], found["limits"]["memory"]
+        self.assertEqual(memory({}), ("448Mi", "1011Mi"))
+        self.assertEqual(memory({"config": {"limits": {
+            "connections_max": 400, "upload_memory_bytes_max": "1GiB",
+            "session_memory_bytes_max": 33_554_432}}}), ("1248Mi", "1361Mi"))
+        self.assertEqual(memory({"resources": {"limits": {"memory": "1.5Gi"}}}), ("448Mi", "1.5Gi"))
+        self.assertEqual(memory({"resources": {"limits": {"memory": 2_000_000_000, "cpu": 2}}}),
+                         ("448Mi", 2_000_000_000))
+        self.assertEqual(memory({"resources": {"requests": {"memory": "2Gi"}}}), ("2Gi", "2Gi"))
+
+    def test_a_limit_too_small_for_the_configuration_is_refused(self):
+        little = {"resources": {"limits": {"memory": "640Mi"}}}
+        self.refused(merged(PLAIN, little), "resources.limits.memory is 640Mi", "at least 1011Mi",
+                     "connections_max")
+        render(merged(PLAIN, {**little, "config": {"limits": {"connections_max": 600}}}))
+        self.refused(merged(PLAIN, {**little, "config": {"limits": {"connections_max": 700}}}),
+                     "allowed: at least 645Mi")
+        self.refused(merged(PLAIN, {"resources": {"limits": {"memory": "lots"}}}), "no quantity")
+
     def test_the_grace_period_covers_sleep_and_drain(self):
         values = {"preStopSleepSeconds": 7, "config": {"limits": {"drain_timeout_seconds": 600}}}
         pod, gateway = container(render(merged(PLAIN, values)))
@@ -449,7 +472,8 @@ class Running(unittest.TestCase):
             "log": {"filter": ""},
             "sftp": {"banner": 'Müller & "Söhne"\n<ok>'},
             "storage": {"path_style": True, "access_key_id": "AKIDEXAMPLE"},
-            "limits": {"connections_max": 1_000_000, "part_bytes": "16MiB",
+            "limits": {"connections_max": 700, "upload_rate_bytes_min": 1_000_000,
+                       "part_bytes": "16MiB", "download_memory_bytes_max": "32MiB",
                        "read_ahead_per_handle_bytes_max": 8_388_608},
         }, "secrets": {"values": {
             "admin.token": "0123456789abcdef0123456789abcdef",
@@ -462,6 +486,9 @@ class Running(unittest.TestCase):
         code, output = node.run(pod)
         self.assertEqual(code, 0, output)
         self.assertIn("configuration is good", output)
+        # Chart and gateway make the same sum.
+        limit = pod["containers"][0]["resources"]["limits"]["memory"]
+        self.assertIn(f"memory: at least {limit.replace('Mi', ' MiB')}: ", output)
         self.assertIn(f"ssh on 127.0.0.1:{node.ports[2222]} · admin 127.0.0.1:{node.ports[9090]}"
                       f" · health checks 127.0.0.1:{node.ports[9091]}", output)
 

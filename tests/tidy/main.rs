@@ -30,6 +30,7 @@ const LEVELS: &[&[&str]] = &[
         "transfer",
         "storage",
         "refusal",
+        "allocator",
         "budget",
         "limits",
         "clock",
@@ -147,6 +148,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("aws_sdk_s3", &["src/storage/"]),
     ("aws_sdk_sts", &["src/storage/credentials/"]),
     ("aws_sdk_lambda", &["src/idp/lambda/"]),
+    ("tikv_jemallocator", &["src/allocator.rs"]),
+    ("tikv_jemalloc_ctl", &["src/allocator.rs"]),
     ("aws_sigv4", &["src/idp/api_gateway/sign.rs"]),
     (
         "aws_smithy_http_client",

@@ -198,3 +198,61 @@ fsGroup: 65532
 seccompProfile:
   type: RuntimeDefault
 {{- end -}}
+
+{{/* Bytes of a setting: a number, or text such as 192MiB. */}}
+{{- define "portcullis.bytes" -}}
+{{- $units := dict "" 1 "KiB" 1024 "MiB" 1048576 "GiB" 1073741824 "TiB" 1099511627776 -}}
+{{- $text := kindIs "string" . | ternary (toString .) (printf "%d" (int64 .)) -}}
+{{- mul (regexFind "^[0-9]+" $text | int64) (get $units (regexFind "[KMGT]iB$" $text)) -}}
+{{- end -}}
+
+{{/* Bytes of a quantity of Kubernetes, such as 640Mi. */}}
+{{- define "portcullis.quantity" -}}
+{{- $units := dict "" 1.0 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 "Pi" 1125899906842624.0 -}}
+{{- $text := kindIs "string" . | ternary (toString .) (printf "%d" (int64 .)) -}}
+{{- $number := regexFind "^[0-9]+([.][0-9]+)?([eE][+]?[0-9]+)?" $text -}}
+{{- $unit := trimPrefix $number $text -}}
+{{- if or (not $number) (not (hasKey $units $unit)) -}}
+{{- fail (printf "resources: memory %s is no quantity; allowed: such as 1Gi" $text) -}}
+{{- end -}}
+{{- mulf (float64 $number) (get $units $unit) | floor | int64 -}}
+{{- end -}}
+
+{{/*
+What the process may take, in MiB: the sum of docs/operations.md, Memory, which `check-config` makes
+as well. `base` is what it takes without connections.
+*/}}
+{{- define "portcullis.memory" -}}
+{{- $limits := default dict .Values.config.limits -}}
+{{- $bytes := 67108864 -}}
+{{- range $name, $default := dict "upload" "192MiB" "download" "128MiB" "session" "64MiB" -}}
+{{- $set := get $limits (printf "%s_memory_bytes_max" $name) -}}
+{{- $bytes = add $bytes (include "portcullis.bytes" (default $default $set) | int64) -}}
+{{- end -}}
+{{- $all := add $bytes (mul (int64 (default 2000 $limits.connections_max)) 294912) -}}
+{{- $mib := dict "base" (div (add $bytes 1048575) 1048576) "all" (div (add $all 1048575) 1048576) -}}
+{{- toJson $mib -}}
+{{- end -}}
+
+{{/* Requests and limits with memory in them, where nothing else is said. */}}
+{{- define "portcullis.resources" -}}
+{{- $mib := include "portcullis.memory" . | fromJson -}}
+{{- $resources := deepCopy (default dict .Values.resources) -}}
+{{- $limits := default dict $resources.limits -}}
+{{- $requests := default dict $resources.requests -}}
+{{- if $limits.memory -}}
+{{- $given := include "portcullis.quantity" $limits.memory | int64 -}}
+{{- if lt $given (mul (int64 $mib.all) 1048576) -}}
+{{- fail (printf "resources.limits.memory is %v; allowed: at least %dMi, which the process may take with these config.limits (docs/operations.md, Memory). Raise it, or lower config.limits.connections_max or one of config.limits.*_memory_bytes_max" $limits.memory (int64 $mib.all)) -}}
+{{- end -}}
+{{- end -}}
+{{- $most := printf "%dMi" (int64 $mib.all) -}}
+{{- if $requests.memory -}}
+{{- if gt (include "portcullis.quantity" $requests.memory | int64) (mul (int64 $mib.all) 1048576) -}}
+{{- $most = $requests.memory -}}
+{{- end -}}
+{{- end -}}
+{{- $limits = merge $limits (dict "memory" $most) -}}
+{{- $requests = merge $requests (dict "memory" (printf "%dMi" (int64 $mib.base))) -}}
+{{- toYaml (merge (dict "limits" $limits "requests" $requests) $resources) -}}
+{{- end -}}
