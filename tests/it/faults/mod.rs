@@ -11,13 +11,14 @@ use portcullis::admin::Watched;
 use portcullis::auth::{AuthSettings, Roles, ThrottleSettings};
 use portcullis::cli::bundled_webhook::BundledWebhook;
 use portcullis::clock::SystemClock;
+use portcullis::config::{Algorithms, Ssh};
 use portcullis::gateway::{Entrance, Gateway, GatewayParts};
 use portcullis::idp::history::LoginHistory;
 use portcullis::idp::webhook::{Webhook, WebhookSettings};
 use portcullis::limits::Limits;
 use portcullis::metrics::Metrics;
 use portcullis::secret::Secret;
-use portcullis::ssh::{HostKey, HostKeys, Listener};
+use portcullis::ssh::{HostKey, HostKeys, Listener, Transport};
 use portcullis::storage::credentials::{Assumed, Keyring, Own, RoleKeys, Stores, StsSettings};
 use portcullis::storage::metered::Meter;
 use portcullis::storage::s3::{S3Store, Settings, Timeouts};
@@ -36,6 +37,7 @@ mod log;
 mod login;
 mod openssh;
 mod pace;
+mod rekeys;
 mod revocation;
 mod roles;
 mod shutdown;
@@ -68,6 +70,8 @@ struct Set {
     sts: Option<StsSettings>,
     /// What stands for roles.
     keys: Vec<RoleKeys>,
+    /// Bytes one way after which the gateway asks for new keys.
+    rekey_bytes: u64,
 }
 
 impl Default for Set {
@@ -85,6 +89,7 @@ impl Default for Set {
             roles: Roles::Gateway,
             sts: None,
             keys: Vec::new(),
+            rekey_bytes: Ssh::default().rekey_bytes,
         }
     }
 }
@@ -160,9 +165,11 @@ impl Stage {
             caches: Vec::new(),
             throttle: ThrottleSettings::default(),
             history: Arc::new(LoginHistory::new(Duration::from_secs(900))),
-            transport: HostKeys::new(vec![HostKey::generate().unwrap()])
-                .unwrap()
-                .into(),
+            transport: Transport {
+                host_keys: HostKeys::new(vec![HostKey::generate().unwrap()]).unwrap(),
+                algorithms: Algorithms::default(),
+                rekey_bytes: set.rekey_bytes,
+            },
             stores,
             limits: set.limits,
             metrics,
