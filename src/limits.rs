@@ -7,6 +7,8 @@ use std::time::Duration;
 
 // ---- S3 ----
 
+/// A connection to S3 or STS that nobody uses ends after so long; AWS itself ends them soon after.
+pub const S3_CONNECTION_IDLE: Duration = Duration::from_secs(8);
 /// S3's bound on a key.
 pub const KEY_BYTES_MAX: usize = 1_024;
 /// Room for access-point aliases; AWS bucket names have at most 63.

@@ -11,6 +11,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
 use super::s3::Credentials;
+use crate::limits;
 use crate::secret::Secret;
 
 /// Says why a store cannot be set up; no call has been made yet.
@@ -49,9 +50,9 @@ impl Ground {
         // Where nothing is asked over TLS, a machine without certificate authorities will do.
         let encrypted = from_chain || !is_plain(endpoint);
         let http = if encrypted {
-            https(Builder::new(), Trust::with(ca_pem.as_deref()))?
+            https(connections(), Trust::with(ca_pem.as_deref()))?
         } else {
-            Builder::new().build_http()
+            connections().build_http()
         };
         let region = Region::new(region);
         let own = match credentials {
@@ -84,7 +85,7 @@ impl Ground {
         if self.encrypted || is_plain(endpoint) {
             Ok(self.http.clone())
         } else {
-            https(Builder::new(), Trust::with(self.ca_pem.as_deref()))
+            https(connections(), Trust::with(self.ca_pem.as_deref()))
         }
     }
 }
@@ -118,6 +119,12 @@ impl<'a> Trust<'a> {
     fn with(ca_pem: Option<&'a [u8]>) -> Self {
         ca_pem.map_or(Self::System, Self::Besides)
     }
+}
+
+/// Builds clients whose connections end soon after they were used: hundreds of them after a peak
+/// hold megabytes.
+fn connections() -> Builder {
+    Builder::new().pool_idle_timeout(limits::S3_CONNECTION_IDLE)
 }
 
 /// Builds an HTTP client that asks over TLS.
