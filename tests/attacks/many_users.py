@@ -49,7 +49,7 @@ HALF_OPEN = 80
 SECONDS_MAX = 60
 # What an idle session of the others may have of the sessions' memory.
 IDLE_BYTES_MAX = 32 * 1024
-# Little enough that the hostile user alone could take it all.
+# Little enough that the hostile user could take it all; of parts' memory there is as much as usual.
 SETTINGS = {
     "limits.download_memory_bytes_max": 8 * MIB,
     "limits.read_ahead_per_handle_bytes_max": 4 * MIB,
@@ -347,6 +347,8 @@ attack(
     check=all_were_served,
     settings=SETTINGS,
     users=USERS,
+    # Forty uploads and downloads side by side, and the connections of 200 users and to S3.
+    peak_mib_max=192,
     # A line for each transfer and each login, of all phases' 200 users.
     log_bytes_max=8 * MIB,
     # Ten sessions of the hostile user, each with all the calls it may have under way.

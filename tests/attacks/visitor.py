@@ -1,4 +1,4 @@
-"""SFTP sessions over `wire.py`, many on one connection: a client that listens only when it wants to.
+"""SFTP sessions over `wire.py`, many on one connection: a client that listens when it wants to.
 
 One call sends one request or takes one answer; what is sent beyond the channel's window waits for
 it, which is the one thing for which a client has to listen that otherwise does not.
