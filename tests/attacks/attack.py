@@ -18,6 +18,8 @@ class Attack:
     settings: dict = dataclasses.field(default_factory=dict)
     service: dict = dataclasses.field(default_factory=dict)
     peak_mib_max: int = PEAK_MIB_MAX
+    # Connections to S3 that are kept for the next call: as many as were in use at once.
+    s3_connections_max: int = 128
     # Bytes of the log in each hostile phase, beyond the lines of honest sessions and of acts.
     log_bytes_max: int = 256 * 1024
     with_a_line: tuple = WITH_A_LINE

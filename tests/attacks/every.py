@@ -11,3 +11,4 @@ import admin_port  # noqa: F401
 import logs  # noqa: F401
 import slow_questions  # noqa: F401
 import login_flood  # noqa: F401
+import many_users  # noqa: F401

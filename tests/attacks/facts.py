@@ -21,6 +21,7 @@ LEFT_OVER = (
     "portcullis_uploads_waiting",
     "portcullis_upload_memory_taken_bytes",
     "portcullis_read_ahead_taken_bytes",
+    "portcullis_session_memory_taken_bytes",
 )
 
 

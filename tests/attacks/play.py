@@ -14,8 +14,7 @@ from scene import PASSWORD, SESSIONS, Scene
 
 # Sockets to the identity provider: as many as questions may be under way.
 QUESTIONS_MAX = 64
-# Connections to S3 that are kept for the next call, and the few files that a runtime opens.
-S3_CONNECTIONS_MAX = 128
+# The few files that a runtime opens.
 OTHER_DESCRIPTORS_SLACK = 4
 SETTLE_SECONDS_MAX = 20
 # What one round of an honest session writes to the log, and one act that may have a line.
@@ -173,7 +172,8 @@ def nothing_left(scene, before):
     now = scene.process.descriptors(ports(scene))
     expect(now["ssh"] == 0, f"{now['ssh']} sockets of SSH clients are left")
     expect(now["service"] <= QUESTIONS_MAX, f"{now['service']} sockets to the provider are left")
-    expect(now["s3"] <= S3_CONNECTIONS_MAX, f"{now['s3']} sockets to S3 are left")
+    kept = scene.attack.s3_connections_max
+    expect(now["s3"] <= kept, f"{now['s3']} sockets to S3 are left")
     most = before["other"] + OTHER_DESCRIPTORS_SLACK
     expect(now["other"] <= most, f"{now['other']} other descriptors instead of {before['other']}")
 

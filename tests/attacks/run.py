@@ -2,7 +2,7 @@
 """Attacks the gateway beside twenty well-behaved sessions, and counts what must hold.
 
     pip install -r tests/clients/requirements.txt
-    python3 tests/attacks/run.py                   # the short form, about two minutes
+    python3 tests/attacks/run.py                   # the short form, two to three minutes
     python3 tests/attacks/run.py --long            # a minute for each attack; ends with a table
     python3 tests/attacks/run.py --only breaker    # the attacks whose name holds the text
 
