@@ -250,7 +250,7 @@ impl<F: Front> Session<F> {
     }
 
     fn time(&mut self) {
-        let held = self.regulator.holds();
+        let held = self.regulator.withholds();
         let closed = self.files.time(&mut self.shell, held);
         self.paths.done(&mut self.shell, &mut self.files, closed);
         self.files.answer_more(&mut self.shell);

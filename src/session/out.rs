@@ -579,8 +579,8 @@ mod tests {
         out.data(RequestId(3), 20_000, vec![vec![7; 20_000].into()]);
         out.reply(RequestId(4), &some_names(100, 900));
         out.reply(RequestId(5), &Reply::Status(Status::OK));
-        assert_eq!((out.queue().queued, out.queue().own), (0, 0));
-        assert_eq!(budget.account().taken_bytes(), 0);
+        let Queue { queued, own, .. } = *out.queue();
+        assert_eq!((queued, own, budget.account().taken_bytes()), (0, 0, 0));
         assert!(!out.is_full() && !out.is_crowded() && !out.is_waiting());
     }
 

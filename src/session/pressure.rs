@@ -25,6 +25,8 @@ pub(crate) struct Regulator {
     wait: Option<AbortHandle>,
     /// How much output was taken, and when that was seen last.
     progress: (u64, Instant),
+    /// As many of its WRITEs wait for memory as may.
+    parked: bool,
     hears: bool,
     deadline: Option<Instant>,
 }
@@ -37,6 +39,7 @@ impl Regulator {
             charge: None,
             wait: None,
             progress: (0, now),
+            parked: false,
             hears: true,
             deadline: None,
         }
@@ -47,9 +50,10 @@ impl Regulator {
         self.hears
     }
 
-    /// Says whether the connection is not read because of this session.
-    pub(crate) const fn holds(&self) -> bool {
-        self.hold.is_some()
+    /// Says whether the client cannot go on for a reason that is not its own. WRITEs of its own that
+    /// wait for memory are: otherwise files that nobody fills could keep theirs behind those.
+    pub(crate) const fn withholds(&self) -> bool {
+        self.hold.is_some() && !self.parked
     }
 
     /// Returns when it has to look again though nothing happened.
@@ -78,8 +82,9 @@ impl Regulator {
         let now = shell.now();
         let paced_until = shell.seat.receives_again_at(now).filter(|_| !client_gone);
         let short = !self.pay(shell, files, paths);
+        self.parked = files.parked_writes() >= limits::WRITES_PARKED_MAX;
         let crowded = short
-            || files.parked_writes() >= limits::WRITES_PARKED_MAX
+            || self.parked
             || shell.answers.open() >= limits::REQUESTS_WAITING_MAX
             || shell.answers.out().is_crowded();
         self.hears = !crowded && paced_until.is_none();
