@@ -126,13 +126,14 @@ impl<F: Front> Session<F> {
             if idle && (!open || (drain.is_cancelled() && self.files.is_empty())) {
                 return End::Finished;
             }
+            let mut deadline = self.deadline();
             // What is due is not kept waiting by what is new.
-            if self.deadline().is_some_and(|at| at <= clock.now()) {
+            if deadline.is_some_and(|at| at <= clock.now()) {
                 self.time();
                 self.regulate();
+                deadline = self.deadline();
             }
             let hears = self.regulator.hears();
-            let deadline = self.deadline();
             let turn = tokio::select! {
                 // In this order: what ends the session, what is under way, what is new.
                 biased;
