@@ -49,7 +49,7 @@ pub(crate) async fn rename(
     let (found, (), occupied) = futures_util::try_join!(
         find_source(store, source, names),
         require_parent(store, parent, names.parent_known),
-        find(store, scene.bounds.stop.clock(), target)
+        find(store, scene.bounds.clock(), target)
     )?;
     names.refuse_by_ending(&found, &occupied)?;
     match (found, occupied) {
@@ -58,18 +58,8 @@ pub(crate) async fn rename(
         // Its metadata cannot be read, and would be lost.
         (Found::Shown(_), _) => Err(Status::PERMISSION_DENIED.into()),
         (Found::File(_), Found::File(_) | Found::Shown(_)) if !replace => Err(EXISTS.into()),
-        (Found::File(meta), Found::File(_) | Found::Shown(_)) => {
-            rename_file(
-                scene,
-                keeper,
-                names.from,
-                (source, &meta),
-                target,
-                &Precondition::None,
-            )
-            .await
-        }
-        (Found::File(meta), Found::Nothing) => {
+        (Found::File(meta), Found::File(_) | Found::Shown(_) | Found::Nothing) => {
+            // Without `replace` nothing was there.
             let condition = if replace {
                 Precondition::None
             } else {
@@ -131,7 +121,7 @@ async fn move_onto_empty(
     if moved.is_err() && !is_directory(store, &folder).await.unwrap_or(true) {
         let restored = match scene.nonces.next() {
             Ok(nonce) => {
-                let clock = scene.bounds.stop.clock();
+                let clock = scene.bounds.clock();
                 write_marker(store, clock, &folder, nonce, &Precondition::None).await
             }
             Err(error) => Err(error.into()),
