@@ -192,7 +192,7 @@ impl Moving<'_> {
             // whoever wrote it.
             let commit = Commit {
                 store: &**store,
-                clock: self.scene.bounds.stop.clock(),
+                clock: self.scene.bounds.clock(),
                 location: &target,
                 object: &new,
                 condition: &Precondition::None,

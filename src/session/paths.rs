@@ -230,7 +230,6 @@ impl Paths {
             seen: self.known.is_directory(&request.path),
             kept: shell.environment.kept.clone(),
             markers_refused: Arc::clone(&self.markers_refused),
-            clock: Arc::clone(&clock),
             progress: Progress::new(request.path.clone(), out, clock),
         };
         let uploaded_here = matches!(request.act, Act::Remove)

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::clock::Clock;
 use crate::limits;
 use crate::sftp::Status;
 use crate::storage::{Location, Nonces, ObjectStore, Precondition, StorageError, StorageErrorKind};
@@ -23,7 +22,6 @@ pub(super) struct Keeper<'a> {
     pub(super) kept: &'a Kept,
     /// The session may write no markers.
     pub(super) refused: &'a AtomicBool,
-    pub(super) clock: &'a dyn Clock,
 }
 
 impl Keeper<'_> {
@@ -68,7 +66,7 @@ impl Keeper<'_> {
             .unwrap_or(("", location.key.as_str()));
         let folder = Folder::new(&location.bucket, above);
         let slash = if is_directory { "/" } else { "" };
-        let now = self.clock.now();
+        let now = self.bounds.clock().now();
         let visit = self.kept.remove(&folder, &format!("{name}{slash}"), now)?;
         Some((folder, visit))
     }
@@ -107,7 +105,8 @@ impl Keeper<'_> {
             Ok(nonce) => {
                 // Whoever writes it, it is the same.
                 let condition = Precondition::None;
-                names::write_marker(self.store, self.clock, folder, nonce, &condition).await
+                names::write_marker(self.store, self.bounds.clock(), folder, nonce, &condition)
+                    .await
             }
             Err(error) => {
                 let error = error.to_string();
@@ -116,7 +115,7 @@ impl Keeper<'_> {
         };
         match put {
             Ok(()) => {
-                visit.saw([""], self.clock.now());
+                visit.saw([""], self.bounds.clock().now());
                 Ok(())
             }
             Err(error) => self.not_kept(folder, error),
@@ -135,7 +134,7 @@ impl Keeper<'_> {
         let objects = page.objects.iter().map(|object| &object.key);
         let names = objects.chain(&page.prefixes);
         let names = names.filter_map(|key| key.strip_prefix(&folder.prefix));
-        Ok(visit.saw(names, self.clock.now()))
+        Ok(visit.saw(names, self.bounds.clock().now()))
     }
 
     /// A marker that is refused is no reason to refuse a removal; one that could not be put for
@@ -221,7 +220,7 @@ pub(super) async fn rmdir(keeper: Keeper<'_>, target: &Target, seen: bool) -> Re
         };
     };
     let _above = keeper.before(target, true).await?;
-    let _own = keeper.kept.remove(&folder, "", keeper.clock.now());
+    let _own = keeper.kept.remove(&folder, "", keeper.bounds.clock().now());
     keeper.bounds.stop.check()?;
     keeper.store.delete(&place, Some(&marker.etag)).await?;
     Ok(())

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::budget::Share;
+use crate::clock::Clock;
 use crate::metrics::{Metrics, MoveEnd};
 use crate::reaper::Reaper;
 use crate::sftp::Status;
@@ -50,6 +51,11 @@ impl Bounds {
             events: shell.events.clone(),
             failures: shell.failures(),
         }
+    }
+
+    /// Returns the clock that everything here goes by.
+    pub(super) fn clock(&self) -> &dyn Clock {
+        self.stop.clock()
     }
 }
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::budget::{Charge, UserMemory};
-use crate::clock::Clock;
 use crate::idp::UserConfig;
 use crate::limits;
 use crate::metrics::Metrics;
@@ -44,7 +43,6 @@ pub(super) struct Work {
     pub(super) kept: Kept,
     /// The session may write no markers.
     pub(super) markers_refused: Arc<AtomicBool>,
-    pub(super) clock: Arc<dyn Clock>,
     /// What was seen just now under the name.
     pub(super) lately: Lately,
     pub(super) progress: Progress,
@@ -122,7 +120,7 @@ impl Work {
     /// A directory that the session has seen is there until it is removed.
     async fn stat(&self, target: &Target) -> Result<Attributes, Refusal> {
         match (
-            names::stat(&*self.store, &*self.clock, target).await,
+            names::stat(&*self.store, self.bounds.clock(), target).await,
             target,
         ) {
             (Err(refusal), Target::Object { access, .. })
@@ -144,7 +142,7 @@ impl Work {
         let (known, stop) = (self.parent_known, &self.bounds.stop);
         names::mkdir(&*self.store, target, known, self.nonces, stop).await?;
         if let Some(visit) = visit {
-            visit.saw([""], self.clock.now());
+            visit.saw([""], self.bounds.clock().now());
         }
         Ok(())
     }
@@ -156,7 +154,6 @@ impl Work {
             bounds: &self.bounds,
             kept: &self.kept,
             refused: &self.markers_refused,
-            clock: &*self.clock,
         }
     }
 
@@ -228,7 +225,10 @@ impl Work {
             let names = names.filter_map(|key| key.strip_prefix(&folder.prefix));
             let marker = names.clone().find(|name| name.is_empty());
             // Whoever empties a directory begins with its first names.
-            visit.saw(marker.into_iter().chain(names.rev()), self.clock.now());
+            visit.saw(
+                marker.into_iter().chain(names.rev()),
+                self.bounds.clock().now(),
+            );
         }
         let empty = page.objects.is_empty() && page.prefixes.is_empty();
         let page = (more.is_some() || empty).then_some(page);
@@ -264,7 +264,7 @@ impl Work {
                 continue;
             };
             let target = plan(&self.config.home, &child, Need::Look)?;
-            match names::stat(&*self.store, &*self.clock, &target).await {
+            match names::stat(&*self.store, self.bounds.clock(), &target).await {
                 Ok(attrs) => {
                     let name = bytes::Bytes::copy_from_slice(name.as_bytes());
                     children.push(crate::sftp::Name { name, attrs });
@@ -383,7 +383,7 @@ impl Work {
         if !may_be_directory {
             return names::find_file(&*self.store, location).await;
         }
-        names::find(&*self.store, &*self.clock, location).await
+        names::find(&*self.store, self.bounds.clock(), location).await
     }
 
     /// Returns on what a commit depends whose client is gone: that the key is as it was found.
