@@ -47,8 +47,8 @@ pub struct WriteFile {
     multipart: Multipart,
     parts: BTreeMap<PartNumber, (CompletedPart, Option<Checksum>)>,
     in_flight: BTreeSet<PartNumber>,
-    /// Parts whose memory is waited for.
-    wanted: BTreeSet<PartNumber>,
+    /// Parts whose memory is waited for, and how much.
+    wanted: BTreeMap<PartNumber, u64>,
     parked: Queue,
     fill: Option<Fill>,
     /// The size that the client set: what is not written below it is zeros.
@@ -103,7 +103,7 @@ impl WriteFile {
             multipart: Multipart::None,
             parts: BTreeMap::new(),
             in_flight: BTreeSet::new(),
-            wanted: BTreeSet::new(),
+            wanted: BTreeMap::new(),
             parked: Queue::default(),
             fill: None,
             size_set: None,
@@ -141,7 +141,7 @@ impl WriteFile {
             Heard::SessionOver => self.session_over(),
             Heard::Memory(number, charge) => {
                 // One that is not wanted any more gives its memory back here.
-                if self.wanted.remove(&number) {
+                if self.wanted.remove(&number).is_some() {
                     self.bytes.add_memory(number, charge);
                 }
             }
@@ -432,7 +432,7 @@ impl WriteFile {
                     return true;
                 }
             };
-            if self.wanted.contains(&wish.number) {
+            if self.wanted.contains_key(&wish.number) {
                 return false;
             }
             let slots_max = self
@@ -450,25 +450,32 @@ impl WriteFile {
                 }
                 return stuck;
             }
+            let pool = self.opening.share.pool();
+            let claimed = self.claimed_bytes();
             let (bytes, purpose) = wish.modest();
+            if !self.wanted.is_empty() && claimed.saturating_add(bytes) > pool.limit_bytes() {
+                // What it has waited for longer would never come.
+                return false;
+            }
             if let Some(charge) = self.opening.share.try_take_for(bytes, purpose) {
                 self.bytes.add_memory(wish.number, charge);
                 continue;
             }
-            let pool = self.opening.share.pool();
-            let held = self.bytes.filling_bytes();
             let (mut bytes, mut purpose) = wish.patient();
-            if held.saturating_add(bytes) > pool.limit_bytes_to_begin() {
+            if claimed.saturating_add(bytes) > pool.limit_bytes_to_begin() {
                 // The file itself has what leaves nothing to begin with.
                 (bytes, purpose) = wish.rest();
             }
-            if held.saturating_add(bytes) > pool.limit_bytes() {
+            if claimed.saturating_add(bytes) > pool.limit_bytes() {
+                if !self.wanted.is_empty() {
+                    return false;
+                }
                 // The file itself has what it waits for.
                 let status = status_of(&UploadError::TooScattered);
                 self.fail(status, "its begun parts leave no memory for another one");
                 return true;
             }
-            self.wanted.insert(wish.number);
+            self.wanted.insert(wish.number, bytes);
             self.effects.push_back(Effect::Wait {
                 number: wish.number,
                 bytes,
@@ -517,6 +524,14 @@ impl WriteFile {
             offset: part.place.offset,
             payload: part.slot.into_payload(part.length),
         });
+    }
+
+    /// Returns how much memory its begun parts have and wait for.
+    fn claimed_bytes(&self) -> u64 {
+        let filling = self.bytes.filling_bytes();
+        self.wanted
+            .values()
+            .fold(filling, |sum, bytes| sum.saturating_add(*bytes))
     }
 
     /// Returns how many part slots this file holds, filling or on their way.

@@ -361,6 +361,20 @@ fn a_small_packet_that_waits_does_not_keep_the_large_one_it_came_in() {
     assert_eq!((world.answers.len(), world.file.parked_bytes()), (1, 0));
 }
 
+#[test]
+fn a_file_never_takes_what_it_waits_for_itself() {
+    let mut world = World::new(None, PART);
+    // More than one can begin with where one part is all there is, and then another part.
+    let first = world.write(0, &pattern(262_145, 1));
+    let second = world.write(PART, b"x");
+    let close = world.close();
+    world.settle();
+    assert_eq!(world.answers[&first], Status::OK);
+    assert_ne!(world.answers[&second], Status::OK);
+    assert_ne!(world.answers[&close], Status::OK);
+    assert_eq!(world.budget.taken_bytes().0, 0);
+}
+
 /// What a client, and fate, may do next.
 #[derive(Debug, Clone)]
 enum Step {
