@@ -54,11 +54,11 @@ class Played:
         return sum(len(phase.record["rounds"]) for phase in chosen)
 
 
-def play(attack, binary, directory, *, long=False, rounds=1, asserting=True, niceness=0):
+def play(attack, binary, directory, *, long=False, rounds=1, asserting=True, lowest=False):
     """Plays one attack against a gateway of its own; never raises what it finds wrong.
 
-    With a `niceness` the hostile client has a lower priority than everybody else; so has this
-    process from then on, and what it starts.
+    With `lowest` the hostile client runs only while nobody else wants to; so does this process
+    from then on, and what it starts.
     """
     began, played = time.monotonic(), Played(attack)
     directory.mkdir()
@@ -68,7 +68,8 @@ def play(attack, binary, directory, *, long=False, rounds=1, asserting=True, nic
             for _ in range(rounds):
                 played.phases.append(run_phase(scene, None, long))
                 before = before or scene.process.descriptors(ports(scene))
-                os.nice(max(0, niceness - os.nice(0)))
+                if lowest:
+                    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
                 played.phases.append(run_phase(scene, attack, long))
             if asserting:
                 collect(played, scene, before)

@@ -9,8 +9,9 @@ upload, listing and download of twenty honest sessions with the attack, over tho
 the gateway's processor time. Nothing is judged here; what must hold is asserted by
 tests/attacks/run.py.
 
-With --lowest the hostile client has the lowest priority: on a machine of its own it would take no
-processor from the gateway and the honest clients, and here it takes only what they leave.
+With --lowest the hostile client runs only while nobody else wants to (SCHED_IDLE): on a machine of
+its own it would take no processor from the gateway and the honest clients, and here it takes only
+what they leave.
 """
 
 import argparse
@@ -29,7 +30,6 @@ from scene import PHASES_MAX  # noqa: E402
 
 import every  # noqa: E402,F401 - registers every attack
 
-LOWEST = 19
 STEPS = ("login", "upload", "listing", "download")
 
 
@@ -48,7 +48,7 @@ def main():
         for number, attack in enumerate(ATTACKS):
             if options.only in attack.name and not attack.long_only:
                 folder = pathlib.Path(directory, str(number))
-                arguments = (number, binary, folder, options.rounds, LOWEST * options.lowest)
+                arguments = (number, binary, folder, options.rounds, options.lowest)
                 # In a process of its own: who has a lower priority cannot take it back.
                 with multiprocessing.get_context("fork").Pool(1) as pool:
                     line, wrong = pool.apply(played_row, arguments)
@@ -57,10 +57,10 @@ def main():
                 print(line, flush=True)
 
 
-def played_row(number, binary, folder, rounds, niceness):
+def played_row(number, binary, folder, rounds, lowest):
     """Plays an attack; returns its line and what went wrong."""
     attack = ATTACKS[number]
-    played = play(attack, binary, folder, rounds=rounds, asserting=False, niceness=niceness)
+    played = play(attack, binary, folder, rounds=rounds, asserting=False, lowest=lowest)
     return (None if played.wrong else row(played)), played.wrong
 
 
