@@ -111,10 +111,13 @@ impl Line {
         self.taken.get(&holder).copied().unwrap_or(0)
     }
 
-    /// Says whether somebody else than `holder` waits for what is within their share.
+    /// Says whether a holder has more than their share while others wait for less than theirs.
     #[must_use]
-    pub(super) fn others_wait(&self, holder: Holder) -> bool {
-        self.rivals().any.besides(holder)
+    pub(super) fn has_too_much(&self, holder: Holder) -> bool {
+        let Shares::WhileOthersWait(share) = self.shares else {
+            return false;
+        };
+        self.taken(holder) > share && self.rivals().any.besides(holder)
     }
 
     /// Asks for bytes, and returns who is served now: the one that asks, or others for whose share
@@ -265,7 +268,7 @@ impl Line {
     fn fit(&self, want: &Want, rivals: Rivals) -> Fit {
         let has_enough = match self.shares {
             Shares::WhileOthersWait(_) => {
-                !self.is_within_share(want) && rivals.of(want.holder, want.purpose)
+                !self.is_within_share(want) && self.keeps_from(want, rivals)
             }
             Shares::HalfOfTheRest => !self.is_within_share(want),
         };
@@ -279,6 +282,18 @@ impl Line {
             Fit::NoMemory
         } else {
             Fit::Yes
+        }
+    }
+
+    /// Says whether one who would have more than their share keeps a rival from theirs.
+    fn keeps_from(&self, want: &Want, rivals: Rivals) -> bool {
+        match want.purpose {
+            Purpose::Begin => rivals.any.besides(want.holder),
+            // Who begins cannot have the reserve: one part is finished with it after the other.
+            Purpose::Finish if self.free >= self.reserve => rivals.finishing.besides(want.holder),
+            // What comes back fills it again first: one who finishes as much as there is would
+            // leave nothing to begin with.
+            Purpose::Finish => rivals.any.besides(want.holder),
         }
     }
 
@@ -319,17 +334,7 @@ impl Line {
 #[derive(Debug, Clone, Copy, Default)]
 struct Rivals {
     any: Two,
-    /// Who begins cannot have the reserve, and keeps nobody from finishing with it.
     finishing: Two,
-}
-
-impl Rivals {
-    fn of(self, holder: Holder, purpose: Purpose) -> bool {
-        match purpose {
-            Purpose::Begin => self.any.besides(holder),
-            Purpose::Finish => self.finishing.besides(holder),
-        }
-    }
 }
 
 /// Two different holders of many: enough to know whether there is another one.
@@ -454,6 +459,23 @@ mod tests {
         // It comes to its end, and the next one has its turn.
         assert!(line.give_back(Holder(3), 8, now).is_empty());
         assert!(gets(&mut line, Holder(4), 7, Purpose::Finish, now));
+    }
+
+    #[test]
+    fn who_has_begun_everything_finishes_one_at_a_time_while_others_wait_to_begin() {
+        let (mut line, now) = (line(40, 8), SystemClock.now());
+        for _ in 0..32 {
+            assert!(gets(&mut line, ANN, 1, Purpose::Begin, now));
+        }
+        let bob = waits(line.ask(BOB, 1, Purpose::Begin, now));
+        assert!(gets(&mut line, ANN, 7, Purpose::Finish, now));
+        assert!(!gets(&mut line, ANN, 1, Purpose::Finish, now));
+        let next = waits(line.ask(ANN, 1, Purpose::Finish, now));
+        // Half of it is not enough for either.
+        assert!(line.give_back(ANN, 4, now).is_empty());
+        assert!(line.has_too_much(ANN) && !line.has_too_much(BOB));
+        assert_eq!(line.give_back(ANN, 4, now), [bob, next]);
+        assert!(!line.has_too_much(ANN));
     }
 
     #[test]

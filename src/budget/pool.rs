@@ -230,10 +230,10 @@ impl Share {
         self.pool.state().line.taken(self.holder)
     }
 
-    /// Says whether somebody else waits.
+    /// Says whether the user has more than their share while others wait.
     #[must_use]
-    pub fn others_wait(&self) -> bool {
-        self.pool.state().line.others_wait(self.holder)
+    pub fn has_too_much(&self) -> bool {
+        self.pool.state().line.has_too_much(self.holder)
     }
 
     /// Returns the pool it is a share of.
@@ -372,7 +372,7 @@ mod tests {
         assert!(bob.try_take(40).is_none());
         let mut waiting = Box::pin(bob.take(40));
         assert!(poll!(&mut waiting).is_pending());
-        assert!(ann.others_wait() && !bob.others_wait());
+        assert!(ann.has_too_much() && !bob.has_too_much());
         drop(slice);
         let mut charge = waiting.await;
         assert_eq!((charge.bytes(), pool.taken_bytes()), (40, 40));

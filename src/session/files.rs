@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::budget::Charge;
+use crate::budget::{Charge, Share};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::clock::unix_seconds;
@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 use crate::sftp::{Attributes, HandleId, Payload, Pending, Reply, Status};
 use crate::storage::{ListPage, ListQuery, Location, ObjectMeta};
 use crate::transfer::read_file::ReadHeard;
-use crate::transfer::write_file::Heard;
+use crate::transfer::write_file::{Awaited, Heard};
 use crate::vfs::{Access, VirtualPath};
 
 use super::act::ForWriting;
@@ -302,7 +302,6 @@ impl Files {
         self.rest(shell, now);
         let uploads = Arc::clone(shell.environment.budget.uploads());
         let stuck = uploads.quiet_for(now) >= shell.environment.limits.gate_timeout;
-        let awaited = uploads.waiting() > 0;
         let mut closed = Vec::new();
         for id in self.ids() {
             let Some(Handle::File(file)) = self.open.get_mut(&id) else {
@@ -320,7 +319,8 @@ impl Files {
                 .is_some_and(|w| due(w.file().deadline()))
             {
                 let heard = Heard::Time {
-                    awaited,
+                    // Asked for each: the one before may have given enough back.
+                    awaited: awaited(&shell.seat.memory().uploads),
                     held,
                     stuck,
                 };
@@ -659,6 +659,17 @@ impl Files {
             Some(Handle::Directory(directory)) => directory.ask(shell, handle, pending),
             Some(Handle::File(_)) | None => shell.answers.status(pending, INVALID_HANDLE),
         }
+    }
+}
+
+/// Says who waits for memory of uploads, seen by a user.
+fn awaited(uploads: &Share) -> Awaited {
+    if uploads.has_too_much() {
+        Awaited::ByOthersWithLess
+    } else if uploads.pool().waiting() > 0 {
+        Awaited::BySomebody
+    } else {
+        Awaited::ByNobody
     }
 }
 

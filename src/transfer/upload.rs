@@ -73,10 +73,11 @@ impl Wish {
         self.has == 0
     }
 
-    /// Returns what does for now: bytes beside those that the part has, and what for.
+    /// Returns what does for now: bytes beside those that the part has, and what for. Nothing is
+    /// finished with what nothing was begun of.
     #[must_use]
     pub fn modest(&self) -> (u64, Purpose) {
-        let purpose = if self.enough == self.whole {
+        let purpose = if self.enough == self.whole && !self.begins() {
             Purpose::Finish
         } else {
             Purpose::Begin
@@ -89,14 +90,16 @@ impl Wish {
     #[must_use]
     pub fn patient(&self) -> (u64, Purpose) {
         let [first, _] = limits::SLOT_STEPS_BYTES;
-        if self.has == 0 && self.enough <= first {
+        if !self.begins() {
+            self.rest()
+        } else if self.enough <= first {
             self.modest()
         } else {
-            self.rest()
+            (self.whole, Purpose::Begin)
         }
     }
 
-    /// Returns all that the part will ever need.
+    /// Returns all that the part will ever need, to be taken wherever it can be had.
     #[must_use]
     pub const fn rest(&self) -> (u64, Purpose) {
         (self.whole.saturating_sub(self.has), Purpose::Finish)

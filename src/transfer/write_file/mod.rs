@@ -26,7 +26,7 @@ use self::closing::Fill;
 use self::parked::{Parked, Queue, Writer};
 use self::rate::Rate;
 pub use self::rate::RateMin;
-pub use self::words::{Base, Effect, Failure, Heard, Opening};
+pub use self::words::{Awaited, Base, Effect, Failure, Heard, Opening};
 use super::upload::{ReadyPart, Upload, UploadError, WriteStep, as_u64};
 use crate::limits;
 use crate::sftp::{OpenMode, Payload, Pending, Status};
@@ -357,7 +357,7 @@ impl WriteFile {
         }
     }
 
-    fn time(&mut self, awaited: bool, held: bool, stuck: bool, now: Instant) {
+    fn time(&mut self, awaited: Awaited, held: bool, stuck: bool, now: Instant) {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return;
         }
@@ -365,10 +365,11 @@ impl WriteFile {
             // Half-filled parts wait for each other: one of them has to give way.
             self.fail(MEMORY, "nobody gave memory back");
         }
-        // Time in which its answers are withheld is not the client's.
-        let withheld = held || !self.parked.is_empty();
+        // Time in which its answers are withheld is not the client's, unless they wait for memory
+        // that its own files have.
+        let withheld = held || (!self.parked.is_empty() && awaited != Awaited::ByOthersWithLess);
         let slow = self.rate.is_too_slow(now, withheld);
-        if slow && awaited && self.phase == Phase::Open {
+        if slow && awaited != Awaited::ByNobody && self.phase == Phase::Open {
             self.fail(MEMORY, "its client sent too little while others waited");
         }
     }

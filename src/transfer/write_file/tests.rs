@@ -327,16 +327,40 @@ fn a_file_over_its_limit_fails_as_a_whole() {
 fn who_keeps_memory_without_using_it_loses_it_when_others_wait() {
     let mut world = World::new(None, 64 << 20);
     world.write(0, b"x");
-    for awaited in [false, true] {
+    for awaited in [Awaited::ByNobody, Awaited::BySomebody] {
         world.now = world.file.deadline().unwrap();
         world.hear(Heard::Time {
             awaited,
             held: false,
             stuck: false,
         });
-        assert_eq!(world.file.failed().is_some(), awaited);
+        assert_eq!(
+            world.file.failed().is_some(),
+            awaited == Awaited::BySomebody
+        );
     }
     assert_eq!(world.budget.taken_bytes().0, 0);
+}
+
+#[test]
+fn memory_that_its_user_has_too_much_of_excuses_nobody_who_waits_for_it() {
+    for awaited in [Awaited::BySomebody, Awaited::ByOthersWithLess] {
+        let mut world = World::new(None, 2 * PART);
+        world.write(0, b"x");
+        let rest = world.share.try_take(2 * PART - 256 * 1024).unwrap();
+        // It has a little, and waits for more.
+        world.write(300_000, b"x");
+        assert!(world.file.fills_slots() && world.file.parked_writes() == 1);
+        world.now = world.file.deadline().unwrap();
+        world.hear(Heard::Time {
+            awaited,
+            held: false,
+            stuck: false,
+        });
+        let is_given_up = awaited == Awaited::ByOthersWithLess;
+        assert_eq!(world.file.failed().is_some(), is_given_up);
+        drop(rest);
+    }
 }
 
 #[test]

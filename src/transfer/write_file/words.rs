@@ -80,13 +80,21 @@ pub enum Heard {
     Committed(Result<Stored, Failure>),
     /// The time of [`WriteFile::deadline`](super::WriteFile::deadline) has come.
     Time {
-        /// Others wait for memory.
-        awaited: bool,
+        awaited: Awaited,
         /// The client is not listened to.
         held: bool,
         /// Nobody has given memory back for too long.
         stuck: bool,
     },
+}
+
+/// Who waits for memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Awaited {
+    ByNobody,
+    BySomebody,
+    /// Others do, for less than their share, while this user has more.
+    ByOthersWithLess,
 }
 
 /// Why something did not work.
