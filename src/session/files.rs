@@ -665,11 +665,11 @@ impl Files {
 /// Says who waits for memory of uploads, seen by a user.
 fn awaited(uploads: &Share) -> Awaited {
     if uploads.has_too_much() {
-        Awaited::ByOthersWithLess
+        Awaited::OthersWithLess
     } else if uploads.pool().waiting() > 0 {
-        Awaited::BySomebody
+        Awaited::Somebody
     } else {
-        Awaited::ByNobody
+        Awaited::Nobody
     }
 }
 

@@ -12,6 +12,7 @@
 mod closing;
 mod parked;
 mod rate;
+mod status;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -26,8 +27,11 @@ use self::closing::Fill;
 use self::parked::{Parked, Queue, Writer};
 use self::rate::Rate;
 pub use self::rate::RateMin;
+use self::status::{GAP, MEMORY, NO_EDIT, NOT_HERE, TOO_LARGE, TOO_SCATTERED, status_of};
+pub use self::status::{NO_APPEND, OVER_LIMIT};
 pub use self::words::{Awaited, Base, Effect, Failure, Heard, Opening};
-use super::upload::{ReadyPart, Upload, UploadError, WriteStep, as_u64};
+use super::upload::{ReadyPart, Upload, WriteStep, as_u64};
+use crate::budget::Purpose;
 use crate::limits;
 use crate::sftp::{OpenMode, Payload, Pending, Status};
 use crate::storage::{Checksum, CompletedPart, PartNumber, Precondition, Stored, UploadId};
@@ -47,8 +51,8 @@ pub struct WriteFile {
     multipart: Multipart,
     parts: BTreeMap<PartNumber, (CompletedPart, Option<Checksum>)>,
     in_flight: BTreeSet<PartNumber>,
-    /// Parts whose memory is waited for, and how much.
-    wanted: BTreeMap<PartNumber, u64>,
+    /// Parts whose memory is waited for, how much and what for.
+    wanted: BTreeMap<PartNumber, (u64, Purpose)>,
     parked: Queue,
     fill: Option<Fill>,
     /// The size that the client set: what is not written below it is zeros.
@@ -270,6 +274,11 @@ impl WriteFile {
         }
         // These WRITEs came before.
         self.parked.truncate(size);
+        if self.claimed_bytes() > self.claims_max(Purpose::Finish) {
+            // A part that was full keeps its memory now, and others wait for it.
+            self.fail(TOO_SCATTERED, NO_MEMORY_LEFT);
+            return Err(TOO_SCATTERED);
+        }
         if size == 0 && self.written != Written::Some && self.opening.base.take().is_some() {
             // The same as opening with TRUNC.
             self.opening.condition = Precondition::None;
@@ -367,9 +376,9 @@ impl WriteFile {
         }
         // Time in which its answers are withheld is not the client's, unless they wait for memory
         // that its own files have.
-        let withheld = held || (!self.parked.is_empty() && awaited != Awaited::ByOthersWithLess);
+        let withheld = held || (!self.parked.is_empty() && awaited != Awaited::OthersWithLess);
         let slow = self.rate.is_too_slow(now, withheld);
-        if slow && awaited != Awaited::ByNobody && self.phase == Phase::Open {
+        if slow && awaited != Awaited::Nobody && self.phase == Phase::Open {
             self.fail(MEMORY, "its client sent too little while others waited");
         }
     }
@@ -446,15 +455,14 @@ impl WriteFile {
                     && !self.bytes.has_full_part();
                 if stuck {
                     // No slot becomes free by itself: the client would wait for ever.
-                    let status = status_of(&UploadError::TooScattered);
-                    self.fail(status, "too many parts are begun at once");
+                    self.fail(TOO_SCATTERED, "too many parts are begun at once");
                 }
                 return stuck;
             }
-            let pool = self.opening.share.pool();
             let claimed = self.claimed_bytes();
+            let exceeds = |bytes: u64, max: u64| claimed.saturating_add(bytes) > max;
             let (bytes, purpose) = wish.modest();
-            if !self.wanted.is_empty() && claimed.saturating_add(bytes) > pool.limit_bytes() {
+            if !self.wanted.is_empty() && exceeds(bytes, self.claims_max(purpose)) {
                 // What it has waited for longer would never come.
                 return false;
             }
@@ -463,20 +471,19 @@ impl WriteFile {
                 continue;
             }
             let (mut bytes, mut purpose) = wish.patient();
-            if claimed.saturating_add(bytes) > pool.limit_bytes_to_begin() {
+            if exceeds(bytes, self.claims_max(purpose)) {
                 // The file itself has what leaves nothing to begin with.
                 (bytes, purpose) = wish.rest();
             }
-            if claimed.saturating_add(bytes) > pool.limit_bytes() {
+            if exceeds(bytes, self.claims_max(purpose)) {
                 if !self.wanted.is_empty() {
                     return false;
                 }
                 // The file itself has what it waits for.
-                let status = status_of(&UploadError::TooScattered);
-                self.fail(status, "its begun parts leave no memory for another one");
+                self.fail(TOO_SCATTERED, NO_MEMORY_LEFT);
                 return true;
             }
-            self.wanted.insert(wish.number, bytes);
+            self.wanted.insert(wish.number, (bytes, purpose));
             self.effects.push_back(Effect::Wait {
                 number: wish.number,
                 bytes,
@@ -530,9 +537,20 @@ impl WriteFile {
     /// Returns how much memory its begun parts have and wait for.
     fn claimed_bytes(&self) -> u64 {
         let filling = self.bytes.filling_bytes();
-        self.wanted
-            .values()
-            .fold(filling, |sum, bytes| sum.saturating_add(*bytes))
+        let wanted = self.wanted.values();
+        wanted.fold(filling, |sum, (bytes, _)| sum.saturating_add(*bytes))
+    }
+
+    /// Returns how much that may be beside one more wait, so that none waits for what the file
+    /// itself keeps.
+    fn claims_max(&self, purpose: Purpose) -> u64 {
+        let pool = self.opening.share.pool();
+        let mut purposes = self.wanted.values().map(|(_, wanted)| *wanted);
+        if purpose == Purpose::Begin || purposes.any(|wanted| wanted == Purpose::Begin) {
+            pool.limit_bytes_to_begin()
+        } else {
+            pool.limit_bytes()
+        }
     }
 
     /// Returns how many part slots this file holds, filling or on their way.
@@ -659,28 +677,7 @@ impl WriteFile {
     }
 }
 
-/// What a client hears of an upload's error.
-const fn status_of(error: &UploadError) -> Status {
-    match error {
-        UploadError::AlreadyShipped => Status::unsupported(
-            "These bytes were already sent to the storage and cannot be changed",
-        ),
-        UploadError::TooLarge => TOO_LARGE,
-        UploadError::TooScattered => Status::failure("The writes are scattered too widely"),
-        UploadError::Gap { .. } => GAP,
-    }
-}
-
+/// Why a file is given up that keeps what it waits for.
+const NO_MEMORY_LEFT: &str = "its begun parts leave no memory for another one";
 /// Parts that one file may fill at once, beside those on their way.
 const SLOTS_FILLING_MAX: usize = 2;
-
-const TOO_LARGE: Status = Status::failure("The file is larger than can be stored");
-const GAP: Status = Status::failure("Parts of the file were never written");
-const MEMORY: Status = Status::failure("The server is short of memory for uploads; try again");
-const NO_EDIT: Status =
-    Status::unsupported("Changing a file in place is not supported; write it as a whole");
-const NOT_HERE: Status =
-    Status::unsupported("These bytes can be read only when the file is closed");
-pub const NO_APPEND: Status =
-    Status::unsupported("Appending to an existing file is not supported; write it as a whole");
-pub const OVER_LIMIT: Status = Status::failure("The file is larger than this user may store");

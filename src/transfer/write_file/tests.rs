@@ -9,7 +9,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::budget::{Budget, Purpose, Share};
+use crate::budget::{Budget, Share};
 use crate::clock::{Clock as _, SystemClock};
 use crate::limits::{Limits, PART_BYTES_MIN};
 use crate::sftp::RequestId;
@@ -259,6 +259,13 @@ impl World {
         panic!("it never ends: {:?}", self.tasks);
     }
 
+    /// Gives memory, but lets no upload begin.
+    fn settle_but_create(&mut self) {
+        while let Some(nth) = self.tasks.iter().position(|t| !matches!(t, Task::Create)) {
+            self.go_on(nth, false);
+        }
+    }
+
     fn write(&mut self, offset: u64, bytes: &[u8]) -> u32 {
         let (id, pending) = self.pending();
         let payload = Payload {
@@ -327,24 +334,21 @@ fn a_file_over_its_limit_fails_as_a_whole() {
 fn who_keeps_memory_without_using_it_loses_it_when_others_wait() {
     let mut world = World::new(None, 64 << 20);
     world.write(0, b"x");
-    for awaited in [Awaited::ByNobody, Awaited::BySomebody] {
+    for awaited in [Awaited::Nobody, Awaited::Somebody] {
         world.now = world.file.deadline().unwrap();
         world.hear(Heard::Time {
             awaited,
             held: false,
             stuck: false,
         });
-        assert_eq!(
-            world.file.failed().is_some(),
-            awaited == Awaited::BySomebody
-        );
+        assert_eq!(world.file.failed().is_some(), awaited == Awaited::Somebody);
     }
     assert_eq!(world.budget.taken_bytes().0, 0);
 }
 
 #[test]
 fn memory_that_its_user_has_too_much_of_excuses_nobody_who_waits_for_it() {
-    for awaited in [Awaited::BySomebody, Awaited::ByOthersWithLess] {
+    for awaited in [Awaited::Somebody, Awaited::OthersWithLess] {
         let mut world = World::new(None, 2 * PART);
         world.write(0, b"x");
         let rest = world.share.try_take(2 * PART - 256 * 1024).unwrap();
@@ -357,7 +361,7 @@ fn memory_that_its_user_has_too_much_of_excuses_nobody_who_waits_for_it() {
             held: false,
             stuck: false,
         });
-        let is_given_up = awaited == Awaited::ByOthersWithLess;
+        let is_given_up = awaited == Awaited::OthersWithLess;
         assert_eq!(world.file.failed().is_some(), is_given_up);
         drop(rest);
     }
@@ -395,6 +399,25 @@ fn a_file_never_takes_what_it_waits_for_itself() {
     world.settle();
     assert_eq!(world.answers[&first], Status::OK);
     assert_ne!(world.answers[&second], Status::OK);
+    assert_ne!(world.answers[&close], Status::OK);
+    assert_eq!(world.budget.taken_bytes().0, 0);
+}
+
+#[test]
+fn a_part_that_was_full_and_is_cut_keeps_nobody_waiting() {
+    let mut world = World::new(None, PART);
+    world.write(0, &pattern(at(PART), 1));
+    world.settle_but_create();
+    world.write(PART, b"x");
+    let (cut, pending) = world.pending();
+    world.hear(Heard::Attributes {
+        pending,
+        size: Some(1),
+        modified: None,
+    });
+    let close = world.close();
+    world.settle();
+    assert_ne!(world.answers[&cut], Status::OK);
     assert_ne!(world.answers[&close], Status::OK);
     assert_eq!(world.budget.taken_bytes().0, 0);
 }

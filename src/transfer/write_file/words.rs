@@ -91,10 +91,10 @@ pub enum Heard {
 /// Who waits for memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Awaited {
-    ByNobody,
-    BySomebody,
+    Nobody,
+    Somebody,
     /// Others do, for less than their share, while this user has more.
-    ByOthersWithLess,
+    OthersWithLess,
 }
 
 /// Why something did not work.
