@@ -48,6 +48,10 @@ pub(super) struct Line {
     taken: HashMap<Holder, u64>,
     waiting: VecDeque<Want>,
     next: u64,
+    /// Until then nobody begins anything beyond their share: somebody had waited for long.
+    strict_until: Option<Instant>,
+    /// Who finishes something beyond their share has to come down to this before the next one.
+    exceptions: HashMap<Holder, u64>,
 }
 
 #[derive(Debug)]
@@ -82,6 +86,8 @@ impl Line {
             taken: HashMap::new(),
             waiting: VecDeque::new(),
             next: 0,
+            strict_until: None,
+            exceptions: HashMap::new(),
         }
     }
 
@@ -163,9 +169,9 @@ impl Line {
             return false;
         }
         if self.waiting.is_empty() {
-            let fits = self.fit(&want, Rivals::default()) == Fit::Yes;
+            let fits = self.fit(&want, Rivals::default(), now) == Fit::Yes;
             if fits {
-                self.grant(&want);
+                self.grant(&want, now);
             }
             return fits;
         }
@@ -177,13 +183,16 @@ impl Line {
             return false;
         }
         if let Some(want) = self.waiting.pop_back() {
-            self.grant(&want);
-            self.pass(last);
+            self.grant(&want, now);
+            self.pass(last, now);
         }
         true
     }
 
-    fn grant(&mut self, want: &Want) {
+    fn grant(&mut self, want: &Want, now: Instant) {
+        if self.is_held_to_share(want, self.rivals(), now) {
+            self.exceptions.insert(want.holder, self.taken(want.holder));
+        }
         self.free = self.free.saturating_sub(want.bytes);
         let taken = self.taken.entry(want.holder).or_default();
         *taken = taken.saturating_add(want.bytes);
@@ -197,6 +206,7 @@ impl Line {
             *taken = taken.saturating_sub(bytes);
             if *taken == 0 {
                 self.taken.remove(&holder);
+                self.exceptions.remove(&holder);
             }
         }
         self.serve(now)
@@ -210,13 +220,16 @@ impl Line {
 
     /// Serves whoever can be served.
     fn serve(&mut self, now: Instant) -> Vec<Waiter> {
+        if self.keeps_somebody_waiting(now) {
+            self.strict_until = now.checked_add(STRICT_FOR);
+        }
         let mut served = Vec::new();
         while let Some(at) = self.next_served(now) {
             let Some(want) = self.waiting.remove(at) else {
                 break;
             };
-            self.grant(&want);
-            self.pass(at);
+            self.grant(&want, now);
+            self.pass(at, now);
             served.push(want.waiter);
         }
         served
@@ -232,7 +245,7 @@ impl Line {
                 if self.is_within_share(want) != within {
                     continue;
                 }
-                match (self.fit(want, rivals), want.purpose) {
+                match (self.fit(want, rivals, now), want.purpose) {
                     (Fit::Yes, Purpose::Finish) => return Some(at),
                     (Fit::Yes, Purpose::Begin) if may_begin => return Some(at),
                     (Fit::NoMemory, Purpose::Finish) if is_overdue(want, now) => return None,
@@ -250,13 +263,13 @@ impl Line {
     }
 
     /// Counts that those before `at` were passed, as far as memory is what they lack.
-    fn pass(&mut self, at: usize) {
+    fn pass(&mut self, at: usize, now: Instant) {
         let rivals = self.rivals();
         let lacking: Vec<bool> = self
             .waiting
             .iter()
             .take(at)
-            .map(|want| self.fit(want, rivals) == Fit::NoMemory)
+            .map(|want| self.fit(want, rivals, now) == Fit::NoMemory)
             .collect();
         for (want, lacks) in self.waiting.iter_mut().zip(lacking) {
             if lacks {
@@ -265,10 +278,10 @@ impl Line {
         }
     }
 
-    fn fit(&self, want: &Want, rivals: Rivals) -> Fit {
+    fn fit(&self, want: &Want, rivals: Rivals, now: Instant) -> Fit {
         let has_enough = match self.shares {
             Shares::WhileOthersWait(_) => {
-                !self.is_within_share(want) && self.keeps_from(want, rivals)
+                self.is_held_to_share(want, rivals, now) && !self.is_excepted(want, rivals)
             }
             Shares::HalfOfTheRest => !self.is_within_share(want),
         };
@@ -285,16 +298,35 @@ impl Line {
         }
     }
 
-    /// Says whether one who would have more than their share keeps a rival from theirs.
-    fn keeps_from(&self, want: &Want, rivals: Rivals) -> bool {
-        match want.purpose {
-            Purpose::Begin => rivals.any.besides(want.holder),
-            // Who begins cannot have the reserve: one part is finished with it after the other.
-            Purpose::Finish if self.free >= self.reserve => rivals.finishing.besides(want.holder),
-            // What comes back fills it again first: one who finishes as much as there is would
-            // leave nothing to begin with.
-            Purpose::Finish => rivals.any.besides(want.holder),
-        }
+    /// Says whether one who would have more than their share may not, since others need it.
+    fn is_held_to_share(&self, want: &Want, rivals: Rivals, now: Instant) -> bool {
+        let is_strict = self.strict_until.is_some_and(|until| now < until);
+        matches!(self.shares, Shares::WhileOthersWait(_))
+            && !self.is_within_share(want)
+            && (is_strict || rivals.any.besides(want.holder))
+    }
+
+    /// Says whether it may all the same, since something that was begun comes to its end with it:
+    /// one after the other, as who begins cannot have the reserve.
+    fn is_excepted(&self, want: &Want, rivals: Rivals) -> bool {
+        let came_down = self
+            .exceptions
+            .get(&want.holder)
+            .is_none_or(|before| self.taken(want.holder) <= *before);
+        want.purpose == Purpose::Finish && came_down && !rivals.finishing.besides(want.holder)
+    }
+
+    /// Says whether somebody has waited for long for what is within their share while another has
+    /// more than theirs. It will be so again as soon as nobody waits for a moment.
+    fn keeps_somebody_waiting(&self, now: Instant) -> bool {
+        let Shares::WhileOthersWait(share) = self.shares else {
+            return false;
+        };
+        let waits_long = |want: &Want| {
+            now.saturating_duration_since(want.since) >= PASSED_FOR_MAX
+                && self.is_within_share(want)
+        };
+        self.waiting.iter().any(waits_long) && self.taken.values().any(|taken| *taken > share)
     }
 
     /// Returns some of those who wait for what is within their share.
@@ -367,6 +399,8 @@ const PASSED_MAX: u32 = 8;
 /// Who has and wants no more than this part of all is waited for.
 const MODEST_PART: u64 = 8;
 const PASSED_FOR_MAX: Duration = Duration::from_secs(5);
+/// For how long everybody is held to their share after somebody had to wait for that long.
+const STRICT_FOR: Duration = Duration::from_secs(600);
 
 #[cfg(test)]
 mod tests {
@@ -470,12 +504,29 @@ mod tests {
         let bob = waits(line.ask(BOB, 1, Purpose::Begin, now));
         assert!(gets(&mut line, ANN, 7, Purpose::Finish, now));
         assert!(!gets(&mut line, ANN, 1, Purpose::Finish, now));
-        let next = waits(line.ask(ANN, 1, Purpose::Finish, now));
+        let next = waits(line.ask(ANN, 7, Purpose::Finish, now));
         // Half of it is not enough for either.
         assert!(line.give_back(ANN, 4, now).is_empty());
         assert!(line.has_too_much(ANN) && !line.has_too_much(BOB));
         assert_eq!(line.give_back(ANN, 4, now), [bob, next]);
-        assert!(!line.has_too_much(ANN));
+    }
+
+    #[test]
+    fn who_kept_others_waiting_for_long_does_not_begin_so_much_again() {
+        let (mut line, now) = (line(24, 8), SystemClock.now());
+        for _ in 0..16 {
+            assert!(gets(&mut line, ANN, 1, Purpose::Begin, now));
+        }
+        let bob = waits(line.ask(BOB, 1, Purpose::Begin, now));
+        let later = now + PASSED_FOR_MAX;
+        let more = waits(line.ask(ANN, 1, Purpose::Begin, later));
+        assert_eq!(line.give_back(ANN, 1, later), [bob]);
+        assert_eq!(line.give_back(BOB, 1, later), []);
+        // Nobody waits, and there is some; yet it is not for her until she has less.
+        assert_eq!(line.give_back(ANN, 7, later), []);
+        assert!(gets(&mut line, BOB, 1, Purpose::Begin, later));
+        assert_eq!(line.give_back(ANN, 1, later), [more]);
+        assert!(gets(&mut line, ANN, 1, Purpose::Begin, later + STRICT_FOR));
     }
 
     #[test]

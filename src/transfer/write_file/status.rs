@@ -1,0 +1,29 @@
+//! What clients hear of files that cannot be written.
+
+use super::super::upload::UploadError;
+use crate::sftp::Status;
+
+/// What a client hears of an upload's error.
+pub(super) const fn status_of(error: &UploadError) -> Status {
+    match error {
+        UploadError::AlreadyShipped => Status::unsupported(
+            "These bytes were already sent to the storage and cannot be changed",
+        ),
+        UploadError::TooLarge => TOO_LARGE,
+        UploadError::TooScattered => TOO_SCATTERED,
+        UploadError::Gap { .. } => GAP,
+    }
+}
+
+pub(super) const TOO_LARGE: Status = Status::failure("The file is larger than can be stored");
+pub(super) const TOO_SCATTERED: Status = Status::failure("The writes are scattered too widely");
+pub(super) const GAP: Status = Status::failure("Parts of the file were never written");
+pub(super) const MEMORY: Status =
+    Status::failure("The server is short of memory for uploads; try again");
+pub(super) const NO_EDIT: Status =
+    Status::unsupported("Changing a file in place is not supported; write it as a whole");
+pub(super) const NOT_HERE: Status =
+    Status::unsupported("These bytes can be read only when the file is closed");
+pub const NO_APPEND: Status =
+    Status::unsupported("Appending to an existing file is not supported; write it as a whole");
+pub const OVER_LIMIT: Status = Status::failure("The file is larger than this user may store");
