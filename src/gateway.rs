@@ -27,7 +27,7 @@ use crate::session::{Environment, Kept, Seats};
 use crate::ssh::{Gatehouse, GatehouseParts, Listener, Transport};
 use crate::storage::Nonces;
 use crate::storage::credentials::Stores;
-use crate::tasks;
+use crate::{tasks, telemetry};
 
 /// One port, and who decides there about logins.
 #[derive(Debug)]
@@ -149,6 +149,8 @@ impl Watched for View {
             session_memory_limit_bytes: self.budget.account().limit_bytes(),
             session_memory_waiting: self.budget.account().waiting(),
             session_memory_refused: self.budget.account().refused(),
+            log_lines_lost: telemetry::lost_lines(),
+            log_waiting_bytes: telemetry::waiting_bytes(),
         });
         self.metrics.connections_ended(&self.gatehouse.ended());
         self.metrics.encode()

@@ -291,6 +291,14 @@ pub const LOG_FIELD_BYTES_MAX: usize = 4 * 1024;
 /// A line that somebody can cause at will is written once in this time, or as often as its own
 /// bound says.
 pub const LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// Lines that wait to be written, with what they cost beside their text.
+pub const LOG_ROOM_BYTES_MAX: usize = 1024 * 1024;
+/// Lines that are written at once.
+pub const LOG_BATCH_BYTES: usize = 64 * 1024;
+/// How often it is tried again where a line could not be written.
+pub const LOG_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// How long the end of the process waits for its last lines.
+pub const LOG_END_WAIT: Duration = Duration::from_secs(2);
 /// Lines about what failed for one user, in one [`LOG_INTERVAL`].
 pub const LOG_FAILURES_PER_USER_MAX: u32 = 100;
 

@@ -3,10 +3,18 @@
 //! Clients choose names, and libraries repeat what clients send. So every line of every format
 //! passes [`OneLine`], where nothing is left that could begin another line or fool a terminal, and
 //! every field has a longest length.
+//!
+//! A line is written by a thread of its own ([`sink`]): no disk and no reader of the log stops the
+//! work.
+
+mod room;
+mod sink;
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::io;
+use std::panic;
+use std::sync::OnceLock;
 
 use serde_json::Value;
 use tracing::field::{Field, Visit};
@@ -18,6 +26,9 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter}
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use self::room::Kind;
+pub use self::room::LostLines;
+use self::sink::{AUDIT_TARGET, Sink};
 use crate::limits::LOG_FIELD_BYTES_MAX;
 
 /// How log lines look.
@@ -34,24 +45,67 @@ pub enum Format {
 /// The lines could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    #[error("log filter {filter:?}: {source}; allowed: a level, or info,portcullis::session=debug")]
+    #[error(
+        "log.filter: {filter:?}: {source}; allowed: a level, or info,portcullis::session=debug"
+    )]
     Filter {
         filter: Box<str>,
         source: tracing_subscriber::filter::ParseError,
     },
     #[error("logging was started before")]
     StartedBefore,
+    #[error("no thread for the log: {0}")]
+    Thread(#[from] io::Error),
 }
 
-/// Sends everything that is logged to standard error, until the process ends.
+/// Sends everything that is logged to standard error, until [`end`].
 ///
 /// # Errors
-/// The filter cannot be read, or logging was started before.
+/// The filter cannot be read, there is no thread, or logging was started before.
 pub fn start(format: Format, filter: &str) -> Result<(), TelemetryError> {
     let filter = parse_filter(filter)?;
-    subscriber(format, filter, io::stderr)
+    let sink = Sink::start()?;
+    subscriber(format, filter, sink.clone())
         .try_init()
-        .map_err(|_| TelemetryError::StartedBefore)
+        .map_err(|_| TelemetryError::StartedBefore)?;
+    LOG.set(sink).map_err(|_| TelemetryError::StartedBefore)?;
+    // The system's own report of a panic would wait for a reader of standard error.
+    panic::set_hook(Box::new(|panicked| {
+        let location = panicked.location().map(ToString::to_string);
+        let cause = panicked.payload_as_str().unwrap_or_default();
+        tracing::error!(location, cause, "a task panicked");
+    }));
+    Ok(())
+}
+
+/// Adds a line that is no event, such as the last words of a command that serves; says whether
+/// there is a log.
+#[must_use]
+pub fn say(line: &str) -> bool {
+    let Some(sink) = LOG.get() else {
+        return false;
+    };
+    sink.push(Kind::Record, format!("{line}\n").as_bytes());
+    true
+}
+
+/// Waits a little until what was logged is written.
+pub fn end() {
+    if let Some(sink) = LOG.get() {
+        sink.end();
+    }
+}
+
+/// Returns how many lines were lost since the start.
+#[must_use]
+pub fn lost_lines() -> LostLines {
+    LOG.get().map(Sink::lost).unwrap_or_default()
+}
+
+/// Returns how many bytes of lines wait to be written.
+#[must_use]
+pub fn waiting_bytes() -> usize {
+    LOG.get().map(Sink::waiting_bytes).unwrap_or_default()
 }
 
 /// Reads a filter; libraries that talk about every packet stay at their level unless it names them.
@@ -77,6 +131,8 @@ where
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer)
+        // They would be printed, which panics where standard error cannot be written.
+        .log_internal_errors(false)
         .with_ansi(false);
     match format {
         Format::Json => {
@@ -299,8 +355,8 @@ fn is_plain(value: &str) -> bool {
     !value.is_empty() && !value.contains(odd)
 }
 
-/// Where the lines of record go.
-const AUDIT_TARGET: &str = "portcullis::audit";
+/// The log of this process.
+static LOG: OnceLock<Sink> = OnceLock::new();
 
 /// Fields that matter to a log store and not to a newcomer.
 const NOISE: [&str; 6] = [

@@ -89,7 +89,7 @@ pub enum Exit {
 pub enum Failure {
     #[error("{0}")]
     Configuration(#[from] ConfigErrors),
-    #[error("log.filter: {0}")]
+    #[error("{0}")]
     Telemetry(#[from] telemetry::TelemetryError),
     #[error("host_key_files: {path}: {source}")]
     HostKey { path: String, source: HostKeyError },
@@ -127,13 +127,15 @@ pub fn run() -> Exit {
         Command::Admin(options) => admin::run(options).map(done),
         Command::Probe(options) => probe::run(options),
     };
-    match result {
+    let exit = match result {
         Ok(exit) => exit,
         Err(failure) => {
             output::error(&failure.to_string());
             failure.exit()
         }
-    }
+    };
+    telemetry::end();
+    exit
 }
 
 const fn done((): ()) -> Exit {

@@ -1,6 +1,9 @@
 //! Words for people and pipes: the only place that prints.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::thread;
+
+use crate::telemetry;
 
 /// Writes to standard output; a pipe that nobody reads any more is no failure.
 pub fn print(text: &str) {
@@ -8,11 +11,16 @@ pub fn print(text: &str) {
     drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
 }
 
+/// Writes to standard output while something is served: nobody waits until it is read.
+pub fn announce(text: String) {
+    let announcing = thread::Builder::new().name("announcement".to_owned());
+    drop(announcing.spawn(move || print(&text)));
+}
+
 /// Writes what went wrong to standard error, a line for each thing.
 pub fn error(text: &str) {
-    let mut out = io::stderr().lock();
     for line in text.lines() {
-        drop(writeln!(out, "error: {line}"));
+        complain("error", line);
     }
 }
 
@@ -26,6 +34,13 @@ pub fn progress(text: &str) {
 
 /// Writes what somebody should know to standard error.
 pub fn warning(text: &str) {
-    let mut out = io::stderr().lock();
-    drop(writeln!(out, "warning: {text}"));
+    complain("warning", text);
+}
+
+/// Where there is a log, standard error is its own, and may be stuck.
+fn complain(kind: &str, line: &str) {
+    let line = format!("{kind}: {line}");
+    if !telemetry::say(&line) {
+        drop(writeln!(io::stderr().lock(), "{line}"));
+    }
 }

@@ -118,16 +118,11 @@ async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> 
             "access_key": s3.access_key(),
             "secret_key": s3.secret_key(),
         });
-        output::print(&format!("{line}\n"));
+        output::announce(format!("{line}\n"));
     } else {
         let login = options.webhook.is_none().then_some((&*user, &password));
-        output::print(&welcome(
-            address,
-            &known_hosts,
-            &fingerprint,
-            &webhook,
-            login,
-        ));
+        let text = welcome(address, &known_hosts, &fingerprint, &webhook, login);
+        output::announce(text);
     }
     stop.cancelled().await;
     gateway.drain().await;

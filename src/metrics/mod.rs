@@ -4,6 +4,7 @@
 //! What others already count is read when somebody asks ([`Metrics::observe`]).
 
 mod admin;
+mod log;
 mod outcomes;
 mod registrar;
 mod requests;
@@ -20,13 +21,15 @@ use prometheus_client::registry::{Registry, Unit};
 
 use self::admin::AdminConnections;
 pub use self::admin::{AdminConnection, AdminEnd};
+use self::log::Log;
 pub use self::outcomes::{Abort, Lookup, MoveEnd, TransferEnd, UnderWay};
 pub use self::registrar::Description;
-use self::registrar::{Labels, Named, Registrar};
+use self::registrar::{Labels, Named, Registrar, raise};
 use self::requests::Requests;
 use crate::sftp::StatusCode;
 use crate::storage::metered::{CallObserver, Outcome};
 use crate::storage::{Operation, StorageErrorKind};
+use crate::telemetry::LostLines;
 
 /// Every metric of the gateway.
 #[derive(Debug)]
@@ -70,6 +73,7 @@ pub struct Metrics {
     uploads_aborted: Family<Labels<1>, Counter>,
     moves: Family<Labels<1>, Counter>,
     admin: AdminConnections,
+    log: Log,
 }
 
 /// What other parts of the process count for themselves, read when `/metrics` is asked for.
@@ -92,6 +96,8 @@ pub struct Readings {
     pub session_memory_waiting: usize,
     /// How often there was none, ever.
     pub session_memory_refused: u64,
+    pub log_lines_lost: LostLines,
+    pub log_waiting_bytes: usize,
 }
 
 impl Metrics {
@@ -288,6 +294,8 @@ impl Metrics {
             &self.session_memory_refused,
             readings.session_memory_refused,
         );
+        self.log
+            .observe(readings.log_lines_lost, readings.log_waiting_bytes);
     }
 
     /// Returns everything in the text form of `OpenMetrics`.
@@ -458,6 +466,7 @@ impl Default for Metrics {
                 "Finished moves of directories, and of files over 5 GiB: done, failed, or stopped because the user's access ended",
             ),
             admin: AdminConnections::new(&mut all),
+            log: Log::new(&mut all),
             registry: all.registry,
             descriptions: all.descriptions,
         }
@@ -509,13 +518,6 @@ const fn failure(kind: StorageErrorKind) -> &'static str {
         StorageErrorKind::ChecksumMismatch => "checksum",
         StorageErrorKind::Refused | StorageErrorKind::RefusedBare => "refused",
     }
-}
-
-/// Brings a counter to a total that somebody else keeps.
-fn raise(counter: &Counter, total: u64) {
-    let _ = counter
-        .inner()
-        .fetch_max(total, std::sync::atomic::Ordering::Relaxed);
 }
 
 #[cfg(test)]

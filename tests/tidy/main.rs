@@ -190,7 +190,7 @@ const HOMES: &[(&str, &[&str])] = &[
         ],
     ),
     ("prometheus_client", &["src/metrics"]),
-    ("tracing_subscriber", &["src/telemetry.rs"]),
+    ("tracing_subscriber", &["src/telemetry.rs", "src/telemetry/"]),
     ("toml", &["src/config/", "src/idp/static_file/"]),
     ("argon2", &["src/idp/static_file/"]),
     ("bcrypt", &["src/idp/static_file/"]),
@@ -234,6 +234,7 @@ const PURE: &[&str] = &[
     "src/ssh/places.rs",
     "src/ssh/proxy.rs",
     "src/ssh/window.rs",
+    "src/telemetry/room.rs",
 ];
 
 const IMPURE: &[&str] = &[

@@ -107,7 +107,8 @@ async fn a_name_with_a_line_break_forges_no_line() {
     let made = client.sftp.mkdir(name, FileAttributes::empty()).await;
     made.unwrap();
     drop(client);
-    gateway.kill().unwrap();
+    // What is logged is written when it ends.
+    assert!(shutdown::signal(gateway.id(), "TERM").await);
     gateway.wait().unwrap();
     let mut text = String::new();
     let mut stderr = gateway.stderr.take().unwrap();

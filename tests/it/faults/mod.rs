@@ -42,6 +42,7 @@ mod revocation;
 mod roles;
 mod shutdown;
 mod storage;
+mod stuck_log;
 mod uploads;
 
 use client::{Client, Refused};
@@ -266,7 +267,7 @@ fn bytes(length: usize) -> Vec<u8> {
 
 /// Bounds every wait: a test that hangs must fail.
 async fn within<T>(waiting: impl Future<Output = T>) -> T {
-    timeout(Duration::from_secs(20), waiting)
+    timeout(Duration::from_secs(120), waiting)
         .await
         .expect("took too long")
 }
