@@ -10,6 +10,7 @@ use hyper::body::{Frame, SizeHint};
 use s3s::{Body, StdError};
 use tokio::sync::watch;
 
+use crate::alteration::Alteration;
 use crate::request_log::RequestRecord;
 
 /// A fault waiting for the requests it applies to.
@@ -106,6 +107,8 @@ pub enum Action {
     },
     /// Carries the request out, then breaks the connection without an answer.
     LoseAnswer,
+    /// Carries the request out and changes its answer.
+    Alter(Vec<Alteration>),
     /// Answers 200 with an error for a body, as a copy or a completion may; nothing is carried out.
     ErrorIn200,
     /// Does not answer until the faults are cleared, then carries the request out.

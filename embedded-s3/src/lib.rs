@@ -8,6 +8,7 @@
 //! Differences from Amazon's S3: one pair of keys may do everything, a session token is ignored;
 //! no versions, access lists, lifecycle or reads by part number; the `ETag` of a body above 16 KiB is not its MD5.
 
+mod alteration;
 mod blocks;
 mod checksum;
 mod conditions;
@@ -39,6 +40,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+pub use crate::alteration::Alteration;
 pub use crate::faults::{Action, Fault};
 pub use crate::request_log::RequestRecord;
 

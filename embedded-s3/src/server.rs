@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+use crate::alteration::alter;
 use crate::faults::{Action, CutShort, Faults};
 use crate::operation;
 use crate::request_log::RequestLog;
@@ -91,6 +92,7 @@ async fn answer(
     }
     let (parts, body) = request.into_parts();
     let record = operation::describe(&parts);
+    let method = parts.method.clone();
     let fault = shared.faults.strike(&record);
     let number = shared.log.as_ref().map(|log| log.arrived(record));
     let request = Request::from_parts(parts, Body::from(body));
@@ -119,6 +121,10 @@ async fn answer(
         Some((Action::CutBody { after }, _)) => serve(request).await.map(|response| {
             response.map(|body| Body::http_body_unsync(CutShort::new(body, after)))
         }),
+        Some((Action::Alter(alterations), _)) => match serve(request).await {
+            Ok(response) => Ok(alter(response, &method, &alterations).await),
+            Err(error) => Err(error),
+        },
         Some((Action::LoseAnswer, _)) => serve(request).await.and(Err(NoAnswer::Lost)),
     }?;
     if let (Some(log), Some(number)) = (&shared.log, number) {

@@ -58,6 +58,7 @@ async fn probe(
     output::print(&format!("probing s3://{bucket}/{folder}\n"));
     let unchecked = Capabilities {
         checksums: false,
+        is_truncated: false,
         ..Capabilities::all()
     };
     let probe = Probe::new(
@@ -175,6 +176,7 @@ const fn name(subject: Subject) -> &'static str {
         Subject::PinnedCopy => "CopyObject of one version (x-amz-copy-source-if-match)",
         Subject::RangeCopy => "UploadPartCopy of a range",
         Subject::ByteOrder => "listings in byte order",
+        Subject::IsTruncated => "IsTruncated on the last page of a listing",
     }
 }
 
@@ -185,6 +187,7 @@ const fn setting(subject: Subject) -> Option<&'static str> {
         Subject::ConditionalCopy => Some("conditional_copy"),
         Subject::ConditionalDelete => Some("conditional_delete"),
         Subject::Checksums => Some("checksums"),
+        Subject::IsTruncated => Some("is_truncated"),
         Subject::PinnedRead | Subject::PinnedCopy | Subject::RangeCopy | Subject::ByteOrder => None,
     }
 }
@@ -199,7 +202,8 @@ const fn is_needed(subject: Subject) -> bool {
         | Subject::ConditionalDelete
         | Subject::Checksums
         | Subject::RangeCopy
-        | Subject::ByteOrder => false,
+        | Subject::ByteOrder
+        | Subject::IsTruncated => false,
     }
 }
 
@@ -229,6 +233,9 @@ const fn without(subject: Subject) -> &'static str {
         Subject::ByteOrder => {
             "directories are listed in the store's order, and a file and a directory of one name \
              may both be shown"
+        }
+        Subject::IsTruncated => {
+            "a listing that was cut where its last page begins to say so is taken for whole"
         }
     }
 }

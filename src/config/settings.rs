@@ -281,6 +281,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("storage", "conditional_copy", K::Flag(|c| &mut c.storage.capabilities.conditional_copy), "Whether the store honours conditions on CopyObject"),
     S::new("storage", "conditional_delete", K::Flag(|c| &mut c.storage.capabilities.conditional_delete), "Whether the store honours conditions on DeleteObject"),
     S::new("storage", "checksums", K::Flag(|c| &mut c.storage.capabilities.checksums), "Whether the store takes CRC-64/NVME checksums"),
+    S::new("storage", "is_truncated", K::Flag(|c| &mut c.storage.capabilities.is_truncated), "Whether the store says on the last page of a listing, too, that no more follows (`IsTruncated`). With `true` a page that does not say so is refused, since it may have been cut; `false` takes it for the last one"),
 
     S::new("ssh", "algorithms", word!(Algorithms, ssh.algorithms), "Which key exchanges are offered: `modern`, those on elliptic curves, or `compatible`, also the finite-field groups 14 and 16, for clients older than about 2013, which cost the gateway nine to thirty times as much processor time before login (docs/security.md)"),
     S::new("ssh", "host_key_next_files", K::Texts(|c| &mut c.ssh.host_key_next_files), "Private host keys that clients are told of and that are not used yet; the same on all replicas (docs/operations.md)"),

@@ -300,6 +300,8 @@ pub struct Capabilities {
     pub conditional_delete: bool,
     /// Parts and objects may carry CRC-64/NVME.
     pub checksums: bool,
+    /// The last page of a listing says that it is the last one (`IsTruncated`).
+    pub is_truncated: bool,
 }
 
 impl Capabilities {
@@ -312,6 +314,7 @@ impl Capabilities {
             conditional_copy: true,
             conditional_delete: true,
             checksums: true,
+            is_truncated: true,
         }
     }
 }

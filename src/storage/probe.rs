@@ -18,9 +18,9 @@ use super::{
 /// Tries a store out.
 #[derive(Debug)]
 pub struct Probe {
-    /// Sends conditions, and no checksums.
+    /// Sends conditions, and no checksums; takes a page that does not say whether more follows.
     plain: SharedStore,
-    /// Sends checksums as well.
+    /// Sends checksums as well, and refuses such a page.
     checked: SharedStore,
     bucket: Bucket,
     /// Ends with `/`.
@@ -51,6 +51,8 @@ pub enum Subject {
     RangeCopy,
     /// Listings in the order of UTF-8's bytes.
     ByteOrder,
+    /// The last page of a listing says that it is the last one.
+    IsTruncated,
 }
 
 /// What was found.
@@ -67,7 +69,7 @@ pub enum Finding {
 
 impl Subject {
     /// Every subject, in the order of a report.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::ConditionalPut,
         Self::ConditionalComplete,
         Self::ConditionalCopy,
@@ -77,6 +79,7 @@ impl Subject {
         Self::PinnedCopy,
         Self::RangeCopy,
         Self::ByteOrder,
+        Self::IsTruncated,
     ];
 
     /// Returns what an operator declared of it; `None` = there is nothing to declare.
@@ -88,14 +91,16 @@ impl Subject {
             Self::ConditionalCopy => Some(capabilities.conditional_copy),
             Self::ConditionalDelete => Some(capabilities.conditional_delete),
             Self::Checksums => Some(capabilities.checksums),
+            Self::IsTruncated => Some(capabilities.is_truncated),
             Self::PinnedRead | Self::PinnedCopy | Self::RangeCopy | Self::ByteOrder => None,
         }
     }
 }
 
 impl Probe {
-    /// Prepares a probe. `plain` sends conditions and no checksums, `checked` sends both; `folder`
-    /// is a prefix that nobody else uses, with its `/`.
+    /// Prepares a probe. `plain` sends conditions and no checksums and takes a last page that does
+    /// not say that it is the last one, `checked` sends both and does not; `folder` is a prefix that
+    /// nobody else uses, with its `/`.
     #[must_use]
     pub fn new(plain: SharedStore, checked: SharedStore, bucket: Bucket, folder: String) -> Self {
         Self {
@@ -130,6 +135,7 @@ impl Probe {
             Subject::PinnedCopy => self.pinned_copy().await,
             Subject::RangeCopy => self.range_copy().await,
             Subject::ByteOrder => self.byte_order().await,
+            Subject::IsTruncated => self.is_truncated().await,
         };
         found.unwrap_or_else(failed)
     }
@@ -350,6 +356,24 @@ impl Probe {
         } else {
             Finding::Ignored
         })
+    }
+
+    async fn is_truncated(&self) -> Result<Finding> {
+        let location = self.at("last-page")?;
+        self.put(&location, "1", &Precondition::None).await?;
+        let query = ListQuery {
+            prefix: location.key.as_str().to_owned(),
+            delimited: false,
+            after: None,
+            max: 1,
+        };
+        self.plain.list(&self.bucket, &query).await?;
+        match self.checked.list(&self.bucket, &query).await {
+            Ok(_) => Ok(Finding::Honoured),
+            // The other one came through, so that nothing else is wrong.
+            Err(error) if error.kind == Kind::Unavailable => Ok(Finding::Ignored),
+            Err(error) => Err(error),
+        }
     }
 
     fn at(&self, name: &str) -> Result<Location> {

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::{Output, Stdio};
 use std::sync::Arc;
 
-use embedded_s3::{Action, EmbeddedS3, Fault};
+use embedded_s3::{Action, Alteration, EmbeddedS3, Fault};
 use portcullis::storage::probe::{Finding, Probe, Subject};
 use portcullis::storage::s3::S3Store;
 use portcullis::storage::{Bucket, Capabilities};
@@ -43,6 +43,7 @@ impl Bench {
     fn probe(&self, honoured: Capabilities) -> Probe {
         let plain = Capabilities {
             checksums: false,
+            is_truncated: false,
             ..honoured
         };
         let [plain, checked] = [plain, honoured].map(|honoured| {
@@ -127,6 +128,38 @@ async fn what_a_store_ignores_is_found_one_by_one() {
         probe.clean().await.unwrap();
         bench.is_clean();
     }
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_say_where_its_listings_end_is_found() {
+    let bench = Bench::start().await;
+    bench.server.script(leaves_is_truncated_out());
+    let probe = bench.probe(Capabilities::all());
+    for subject in Subject::ALL {
+        let expected = if subject == Subject::IsTruncated {
+            Finding::Ignored
+        } else {
+            Finding::Honoured
+        };
+        assert_eq!(probe.find(subject).await, expected, "{subject:?}");
+    }
+    probe.clean().await.unwrap();
+    bench.is_clean();
+    let endpoint = bench.server.endpoint();
+    for (storage, code) in [("", 1), ("is_truncated = false\n", 0)] {
+        let output = check_config(&endpoint, "bucket", storage).await;
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(text.contains("is_truncated = false"), code == 1, "{text}");
+    }
+}
+
+fn leaves_is_truncated_out() -> Fault {
+    let cut = Alteration::Replace {
+        from: "<IsTruncated>false</IsTruncated>".to_owned(),
+        to: String::new(),
+    };
+    Fault::on("ListObjectsV2", Action::Alter(vec![cut])).times(u32::MAX)
 }
 
 #[tokio::test]

@@ -34,21 +34,52 @@ pub(super) fn whole_checksum_from(
     }
 }
 
+/// What is wrong with an answer that cannot be taken for what was asked.
+pub(super) type Fault = &'static str;
+
 /// Reads an entity tag. Some stores leave its quotes out of some answers; a tag must compare equal
 /// wherever it came from.
-pub(super) fn etag_from(text: Option<&str>) -> ETag {
-    let text = text.unwrap_or_default();
-    if text.is_empty() || text.ends_with('"') {
-        ETag(text.into())
-    } else {
-        ETag(format!("\"{text}\"").into())
+///
+/// # Errors
+/// There is none: no later call could name this version.
+pub(super) fn etag_from(text: Option<&str>) -> Result<ETag, Fault> {
+    match text.unwrap_or_default() {
+        "" => Err("the answer has no ETag"),
+        text if text.ends_with('"') => Ok(ETag(text.into())),
+        text => Ok(ETag(format!("\"{text}\"").into())),
     }
 }
 
-/// A size that S3 leaves out, or sends below zero, is zero.
-pub(super) fn size_from(size: Option<i64>) -> u64 {
+/// Reads a size.
+///
+/// # Errors
+/// There is none.
+pub(super) fn size_from(size: Option<i64>) -> Result<u64, Fault> {
     size.and_then(|size| u64::try_from(size).ok())
-        .unwrap_or_default()
+        .ok_or("the answer has no size")
+}
+
+/// Reads where the next page of a listing begins; `None`: this was the last one. `honest`: the
+/// store says of the last page too that it is the last one.
+///
+/// # Errors
+/// It cannot be told whether this was the last page, or where the next one begins.
+pub(super) fn next_page(
+    honest: bool,
+    is_truncated: Option<bool>,
+    next: Option<&str>,
+) -> Result<Option<String>, Fault> {
+    let next = next.filter(|next| !next.is_empty()).map(ToOwned::to_owned);
+    match (is_truncated, next) {
+        (Some(false), _) => Ok(None),
+        (Some(true), Some(next)) => Ok(Some(next)),
+        (Some(true), None) => Err("more names follow, and the answer does not say where"),
+        (None, _) if honest => Err(
+            "the answer does not say whether more follows (a store that leaves IsTruncated out of \
+             the last page: set is_truncated = false under [storage])",
+        ),
+        (None, next) => Ok(next),
+    }
 }
 
 pub(super) fn time_from(time: Option<&DateTime>) -> SystemTime {
@@ -79,10 +110,66 @@ pub(super) fn range_text(range: ByteRange) -> String {
     format!("bytes={}-{last}", range.start)
 }
 
-/// Reads the whole object's size out of `Content-Range: bytes 0-9/100`.
-pub(super) fn whole_size_from(content_range: Option<&str>) -> Option<u64> {
-    content_range?.rsplit_once('/')?.1.parse().ok()
+/// What `Content-Range: bytes 0-9/100` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ContentRange {
+    pub(super) range: ByteRange,
+    /// The whole object's size.
+    pub(super) size: u64,
 }
+
+/// Reads a `Content-Range`; `None` unless it says all that there is to say, and may be true.
+pub(super) fn content_range_from(text: &str) -> Option<ContentRange> {
+    let (range, size) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let (start, last): (u64, u64) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+    let size = size.trim().parse().ok()?;
+    let end = last.checked_add(1)?;
+    (start < end && end <= size).then_some(ContentRange {
+        range: ByteRange { start, end },
+        size,
+    })
+}
+
+/// Says which bytes an answer to a GET brings, and the size of the whole object. A 206 has a
+/// `Content-Range`, and nothing else has one.
+///
+/// # Errors
+/// They are not provably those that were asked for.
+pub(super) fn extent(
+    asked: Option<ByteRange>,
+    content_range: Option<&str>,
+    length: Option<i64>,
+) -> Result<ContentRange, Fault> {
+    let length = length.map(|length| size_from(Some(length))).transpose()?;
+    let Some(text) = content_range else {
+        let size = length.ok_or("the answer has no Content-Length")?;
+        let whole = ByteRange {
+            start: 0,
+            end: size,
+        };
+        // An object that ends before the range does was sent as a whole. One that ends with it may
+        // be the range of a longer one.
+        return match asked {
+            Some(asked) if asked.start > 0 || asked.end <= size => Err(RANGE_IGNORED),
+            Some(_) | None => Ok(ContentRange { range: whole, size }),
+        };
+    };
+    let asked = asked.ok_or("a part of the object, though all of it was asked for")?;
+    let sent = content_range_from(text).ok_or("the answer's Content-Range cannot be read")?;
+    let brought = sent.range.end.saturating_sub(sent.range.start);
+    let expected = ByteRange {
+        start: asked.start,
+        end: asked.end.min(sent.size),
+    };
+    if sent.range != expected || length.is_some_and(|length| length != brought) {
+        return Err("the answer brings another range than was asked for");
+    }
+    Ok(sent)
+}
+
+/// Asking again changes nothing about it.
+pub(super) const RANGE_IGNORED: Fault = "the store ignored the range and sent the whole object";
 
 /// Writes `x-amz-copy-source`, in which everything but RFC 3986's unreserved characters and `/` is
 /// percent-encoded.
@@ -145,15 +232,92 @@ mod tests {
     #[test]
     fn entity_tags_compare_equal_with_and_without_the_stores_quotes() {
         assert_eq!(etag_from(Some("\"abc-2\"")), etag_from(Some("abc-2")));
-        assert_eq!(&*etag_from(Some("abc")).0, "\"abc\"");
+        assert_eq!(&*etag_from(Some("abc")).unwrap().0, "\"abc\"");
+        assert!(etag_from(None).is_err() && etag_from(Some("")).is_err());
     }
 
     #[test]
     fn ranges_name_their_last_byte() {
         let range = ByteRange { start: 5, end: 10 };
         assert_eq!(range_text(range), "bytes=5-9");
-        assert_eq!(whole_size_from(Some("bytes 5-9/12345")), Some(12345));
-        assert_eq!(whole_size_from(Some("bytes */*")), None);
+        let sent = content_range_from("bytes 5-9/12345").unwrap();
+        assert_eq!((sent.range, sent.size), (range, 12345));
+        for bad in [
+            "bytes */*",
+            "bytes */100",
+            "bytes 5-9/*",
+            "bytes 9-5/100",
+            "bytes 5-9/9",
+            "bytes 5-18446744073709551615/18446744073709551615",
+            "5-9/100",
+            "",
+        ] {
+            assert_eq!(content_range_from(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_get_is_answered_with_what_was_asked_or_not_at_all() {
+        let asked = |start, end| Some(ByteRange { start, end });
+        let brought = |range, content_range, length| {
+            let sent = extent(range, content_range, length).ok()?;
+            Some((sent.range.start, sent.range.end, sent.size))
+        };
+        let rows = [
+            (
+                asked(5, 10),
+                Some("bytes 5-9/100"),
+                Some(5),
+                Some((5, 10, 100)),
+            ),
+            (
+                asked(5, 10),
+                Some("bytes 5-9/100"),
+                None,
+                Some((5, 10, 100)),
+            ),
+            (
+                asked(5, 200),
+                Some("bytes 5-99/100"),
+                Some(95),
+                Some((5, 100, 100)),
+            ),
+            (asked(0, 200), None, Some(100), Some((0, 100, 100))),
+            (None, None, Some(100), Some((0, 100, 100))),
+            (asked(5, 10), Some("bytes 4-8/100"), Some(5), None),
+            (asked(5, 10), Some("bytes 5-8/100"), Some(4), None),
+            (asked(5, 10), Some("bytes 5-9/100"), Some(4), None),
+            (asked(5, 10), Some("bytes 5-10/100"), Some(6), None),
+            (asked(5, 10), Some("bytes 5-9/*"), Some(5), None),
+            (asked(5, 10), None, Some(100), None),
+            (asked(0, 10), None, Some(100), None),
+            (asked(0, 10), None, Some(10), None),
+            (asked(0, 10), None, None, None),
+            (None, None, None, None),
+            (None, None, Some(-1), None),
+            (None, Some("bytes 0-99/100"), Some(100), None),
+        ];
+        for (range, content_range, length, expected) in rows {
+            let found = brought(range, content_range, length);
+            assert_eq!(found, expected, "{range:?} {content_range:?} {length:?}");
+        }
+    }
+
+    #[test]
+    fn a_page_says_whether_it_is_the_last_one() {
+        for honest in [true, false] {
+            assert_eq!(next_page(honest, Some(false), None), Ok(None));
+            let next = next_page(honest, Some(true), Some("t"));
+            assert_eq!(next.unwrap().as_deref(), Some("t"));
+            for next in [None, Some("")] {
+                assert!(next_page(honest, Some(true), next).is_err());
+            }
+        }
+        assert!(next_page(true, None, None).is_err());
+        assert!(next_page(true, None, Some("t")).is_err());
+        assert_eq!(next_page(false, None, None), Ok(None));
+        let next = next_page(false, None, Some("t"));
+        assert_eq!(next.unwrap().as_deref(), Some("t"));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! - Commits are sent once. A retry by the SDK would meet its own first try (a 412, or no such
 //!   upload) and report a failure for what has landed. Only an answer that says "not done, slow
 //!   down" is tried again, here.
+//! - An answer that is not provably whole is a failure ([`whole`], [`convert`]).
 //! - Deadlines are ours, per call, scaled by the payload; stalled-stream protection is off.
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use tokio_util::task::TaskTracker;
 
 use self::errors::Call;
 pub use self::settings::{Credentials, Encryption, Settings, Timeouts};
+use self::whole::WholeAnswers;
 pub use super::aws::ConnectError;
 use super::aws::{self, Ground};
 use super::{
@@ -45,6 +47,7 @@ mod loan;
 mod objects;
 mod settings;
 mod uploads;
+mod whole;
 
 /// An S3 endpoint, seen with one set of credentials. Clones share everything.
 #[derive(Debug, Clone)]
@@ -76,6 +79,7 @@ impl S3Store {
         let mut config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .http_client(ground.http.clone())
+            .interceptor(WholeAnswers)
             .region(ground.region.clone())
             .force_path_style(settings.path_style)
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)

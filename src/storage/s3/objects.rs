@@ -10,13 +10,14 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 
+use super::convert::{ContentRange, Fault};
 use super::errors::Call;
 use super::loan::Loan;
 use super::{S3Store, call_on, convert};
 use crate::storage::causes::chain;
 use crate::storage::{
-    Bucket, ByteRange, Checksum, CopyObject, ETag, GetObject, ListCursor, ListPage, ListQuery,
-    ListedObject, Location, ObjectBody, ObjectMeta, Operation, Precondition, PutObject, Result,
+    Bucket, Checksum, CopyObject, ETag, GetObject, ListCursor, ListPage, ListQuery, ListedObject,
+    Location, ObjectBody, ObjectMeta, Operation, Precondition, PutObject, Result, StorageError,
     StorageErrorKind, Stored,
 };
 
@@ -32,9 +33,10 @@ impl S3Store {
             .send()
             .await
             .map_err(|error| call.failed(&error))?;
+        let refused = |cause| call.error(StorageErrorKind::Unavailable, cause);
         Ok(ObjectMeta {
-            size: convert::size_from(answer.content_length()),
-            etag: convert::etag_from(answer.e_tag()),
+            size: convert::size_from(answer.content_length()).map_err(refused)?,
+            etag: convert::etag_from(answer.e_tag()).map_err(refused)?,
             modified: convert::time_from(answer.last_modified()),
             checksum: convert::whole_checksum_from(
                 answer.checksum_crc64_nvme(),
@@ -71,16 +73,19 @@ impl S3Store {
             request
         };
         let mut answer = request.send().await.map_err(|error| call.failed(&error))?;
-        let length = answer
-            .content_length()
-            .map(|_| convert::size_from(answer.content_length()));
+        let refused = |cause| {
+            let kind = if cause == convert::RANGE_IGNORED {
+                StorageErrorKind::Refused
+            } else {
+                StorageErrorKind::Unavailable
+            };
+            call.error(kind, cause)
+        };
+        let sent = convert::extent(range, answer.content_range(), answer.content_length());
+        let sent = sent.map_err(refused)?;
         let frames = std::mem::take(&mut answer.body);
-        let meta = got_meta(&answer, length);
-        if range.is_some_and(|range| answer.content_range().is_none() && !covers(range, meta.size))
-        {
-            let cause = "the store ignored the range and sent the whole object";
-            return Err(call.error(StorageErrorKind::Refused, cause));
-        }
+        let meta = got_meta(&answer, sent).map_err(refused)?;
+        let length = sent.range.end.saturating_sub(sent.range.start);
         Ok(ObjectBody {
             meta,
             frames: frames_of(frames, length, self.timeouts.body_idle, call),
@@ -116,7 +121,8 @@ impl S3Store {
             .send()
             .await
             .map_err(|error| call.failed(&error))?;
-        Ok(listed(&answer))
+        listed(&answer, self.capabilities.is_truncated)
+            .map_err(|cause| call.error(StorageErrorKind::Unavailable, cause))
     }
 
     pub(super) async fn put_object(
@@ -155,7 +161,8 @@ impl S3Store {
             .await
             .map_err(|error| call.failed(&error))?;
         Ok(Stored {
-            etag: convert::etag_from(answer.e_tag()),
+            etag: convert::etag_from(answer.e_tag())
+                .map_err(|cause| call.error(StorageErrorKind::OutcomeUnknown, cause))?,
             checksum: convert::checksum_from(answer.checksum_crc64_nvme()),
         })
     }
@@ -197,7 +204,8 @@ impl S3Store {
             return Err(call.error(StorageErrorKind::OutcomeUnknown, cause));
         };
         Ok(Stored {
-            etag: convert::etag_from(result.e_tag()),
+            etag: convert::etag_from(result.e_tag())
+                .map_err(|cause| call.error(StorageErrorKind::OutcomeUnknown, cause))?,
             checksum: convert::whole_checksum_from(
                 result.checksum_crc64_nvme(),
                 result.checksum_type(),
@@ -245,80 +253,90 @@ pub(super) fn condition_if(
     }
 }
 
-fn covers(range: ByteRange, size: u64) -> bool {
-    range.start == 0 && range.end >= size
-}
-
-fn got_meta(answer: &GetObjectOutput, length: Option<u64>) -> ObjectMeta {
-    let sent = length.unwrap_or_default();
-    let size = convert::whole_size_from(answer.content_range()).unwrap_or(sent);
+fn got_meta(
+    answer: &GetObjectOutput,
+    sent: ContentRange,
+) -> std::result::Result<ObjectMeta, Fault> {
+    let brought = sent.range.end.saturating_sub(sent.range.start);
     // With a range that happens to be one part, S3 sends the part's checksum.
-    let checksum = (size == sent)
+    let checksum = (sent.size == brought)
         .then(|| answer.checksum_crc64_nvme())
         .flatten();
-    ObjectMeta {
-        size,
-        etag: convert::etag_from(answer.e_tag()),
+    Ok(ObjectMeta {
+        size: sent.size,
+        etag: convert::etag_from(answer.e_tag())?,
         modified: convert::time_from(answer.last_modified()),
         checksum: convert::whole_checksum_from(checksum, answer.checksum_type()),
         content_type: answer.content_type().map(Into::into),
         metadata: convert::metadata_from(answer.metadata()),
-    }
+    })
 }
 
 /// Passes frames on as they are, and turns every early end into an error.
 fn frames_of(
     body: ByteStream,
-    length: Option<u64>,
+    length: u64,
     idle: Duration,
     call: Call<'_>,
 ) -> BoxStream<'static, Result<Bytes>> {
-    let cut = call.error(StorageErrorKind::Unavailable, "the body was cut");
-    stream::unfold(Some((body, length, cut)), move |state| async move {
-        let (mut body, left, mut cut) = state?;
+    let broken = call.error(StorageErrorKind::Unavailable, "the body");
+    stream::unfold(Some((body, length, broken)), move |state| async move {
+        let (mut body, left, broken) = state?;
+        let ended = |how: &str| {
+            let detail = format!("{} {how}", broken.detail);
+            Some((Err(StorageError::new(broken.kind, detail)), None))
+        };
         match tokio::time::timeout(idle, body.next()).await {
             Ok(Some(Ok(frame))) => {
                 let got = u64::try_from(frame.len()).unwrap_or(u64::MAX);
-                let left = left.map(|left| left.saturating_sub(got));
-                Some((Ok(frame), Some((body, left, cut))))
+                match left.checked_sub(got) {
+                    Some(left) => Some((Ok(frame), Some((body, left, broken)))),
+                    None => ended("has more than was announced"),
+                }
             }
-            Ok(None) if left.unwrap_or_default() == 0 => None,
-            Ok(None) => Some((Err(cut), None)),
-            Ok(Some(Err(error))) => {
-                cut.detail = format!("{}: {}", cut.detail, chain(&error)).into();
-                Some((Err(cut), None))
-            }
-            Err(_idle) => {
-                cut.detail = format!("{}: nothing came for {idle:?}", cut.detail).into();
-                Some((Err(cut), None))
-            }
+            Ok(None) if left == 0 => None,
+            Ok(None) => ended("was cut"),
+            Ok(Some(Err(error))) => ended(&format!("was cut: {}", chain(&error))),
+            Err(_idle) => ended(&format!("was cut: nothing came for {idle:?}")),
         }
     })
     .boxed()
 }
 
-fn listed(answer: &ListObjectsV2Output) -> ListPage {
+fn listed(answer: &ListObjectsV2Output, honest: bool) -> std::result::Result<ListPage, Fault> {
     let name = |text: &str| match answer.encoding_type() {
         Some(EncodingType::Url) => convert::decoded(text),
         _ => text.to_owned(),
     };
-    let objects = answer.contents().iter().filter_map(|object| {
-        Some(ListedObject {
-            key: name(object.key()?),
-            size: convert::size_from(object.size()),
-            etag: convert::etag_from(object.e_tag()),
+    let objects = answer.contents().iter().map(|object| {
+        Ok(ListedObject {
+            key: object.key().map(name).ok_or("a listed object has no key")?,
+            size: convert::size_from(object.size())?,
+            etag: convert::etag_from(object.e_tag())?,
             modified: convert::time_from(object.last_modified()),
         })
     });
     let prefixes = answer.common_prefixes().iter();
-    ListPage {
-        objects: objects.collect(),
-        prefixes: prefixes
-            .filter_map(|common| common.prefix().map(name))
-            .collect(),
-        next: match answer.is_truncated() {
-            Some(true) => answer.next_continuation_token().map(ToOwned::to_owned),
-            _ => None,
-        },
+    let prefixes = prefixes.map(|common| {
+        let prefix = common.prefix().map(name);
+        prefix.ok_or("a listed prefix is empty")
+    });
+    let page = ListPage {
+        objects: objects.collect::<std::result::Result<_, Fault>>()?,
+        prefixes: prefixes.collect::<std::result::Result<_, Fault>>()?,
+        next: convert::next_page(
+            honest,
+            answer.is_truncated(),
+            answer.next_continuation_token(),
+        )?,
+    };
+    // Some stores do not count prefixes, so that there may be more.
+    let listed = page.objects.len().saturating_add(page.prefixes.len());
+    let announced = answer
+        .key_count()
+        .and_then(|count| usize::try_from(count).ok());
+    if announced.is_some_and(|announced| listed < announced) {
+        return Err("the answer lists fewer names than it counts");
     }
+    Ok(page)
 }

@@ -1,6 +1,6 @@
 //! What goes over the wire, and what becomes of answers that are late, wrong or lost.
 
-use embedded_s3::{Action, EmbeddedS3, Fault};
+use embedded_s3::{Action, Alteration, EmbeddedS3, Fault};
 use futures_util::TryStreamExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -8,6 +8,8 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::storage::{Checksum, Nonce, PartNumber, Precondition, Version};
 use StorageErrorKind as Kind;
+
+mod answers;
 
 const SECRET: &str = "embedded-secret";
 

@@ -2,9 +2,11 @@
 
 use aws_sdk_s3::types::{
     ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart as WirePart,
+    Part as ListedPart,
 };
 use bytes::Bytes;
 
+use super::convert::Fault;
 use super::loan::Loan;
 use super::objects::condition_if;
 use super::{S3Store, call_on, convert};
@@ -74,7 +76,8 @@ impl S3Store {
             .map_err(|error| call.failed(&error))?;
         Ok(CompletedPart {
             number,
-            etag: convert::etag_from(answer.e_tag()),
+            etag: convert::etag_from(answer.e_tag())
+                .map_err(|cause| call.error(StorageErrorKind::Unavailable, cause))?,
             checksum: convert::checksum_from(answer.checksum_crc64_nvme()),
             size: u64::try_from(size).unwrap_or(u64::MAX),
         })
@@ -113,7 +116,8 @@ impl S3Store {
         };
         Ok(CompletedPart {
             number,
-            etag: convert::etag_from(result.e_tag()),
+            etag: convert::etag_from(result.e_tag())
+                .map_err(|cause| call.error(StorageErrorKind::Unavailable, cause))?,
             checksum: convert::checksum_from(result.checksum_crc64_nvme()),
             size: range.end.saturating_sub(range.start),
         })
@@ -138,22 +142,23 @@ impl S3Store {
                 .send()
                 .await
                 .map_err(|error| call.failed(&error))?;
-            parts.extend(answer.parts().iter().filter_map(|part| {
-                Some(CompletedPart {
-                    number: PartNumber(part.part_number()?.try_into().ok()?),
-                    etag: convert::etag_from(part.e_tag()),
-                    checksum: convert::checksum_from(part.checksum_crc64_nvme()),
-                    size: convert::size_from(part.size()),
-                })
-            }));
-            marker = match answer.is_truncated() {
-                Some(true) => answer.next_part_number_marker().map(ToOwned::to_owned),
-                _ => None,
-            };
-            // A page without parts and with a marker would go on for ever.
-            if marker.is_none() || answer.parts().is_empty() {
+            let refused = |cause| call.error(StorageErrorKind::Unavailable, cause);
+            for part in answer.parts() {
+                parts.push(listed_part(part).map_err(refused)?);
+            }
+            let next = convert::next_page(
+                self.capabilities.is_truncated,
+                answer.is_truncated(),
+                answer.next_part_number_marker(),
+            );
+            marker = next.map_err(refused)?;
+            if marker.is_none() {
                 parts.sort_unstable_by_key(|part| part.number);
                 return Ok(parts);
+            }
+            // Such pages would go on for ever.
+            if answer.parts().is_empty() || parts.len() > PARTS_LISTED_MAX {
+                return Err(refused("the list of parts does not come to its end"));
             }
         }
     }
@@ -194,12 +199,9 @@ impl S3Store {
             .send()
             .await
             .map_err(|error| call.failed(&error))?;
-        if answer.e_tag().is_none() {
-            let cause = "the answer does not say what was stored";
-            return Err(call.error(StorageErrorKind::OutcomeUnknown, cause));
-        }
         Ok(Stored {
-            etag: convert::etag_from(answer.e_tag()),
+            etag: convert::etag_from(answer.e_tag())
+                .map_err(|cause| call.error(StorageErrorKind::OutcomeUnknown, cause))?,
             checksum: convert::whole_checksum_from(
                 answer.checksum_crc64_nvme(),
                 answer.checksum_type(),
@@ -233,7 +235,20 @@ impl S3Store {
     }
 }
 
+fn listed_part(part: &ListedPart) -> std::result::Result<CompletedPart, Fault> {
+    let number = part.part_number().and_then(|number| number.try_into().ok());
+    Ok(CompletedPart {
+        number: PartNumber(number.ok_or("a listed part has no number")?),
+        etag: convert::etag_from(part.e_tag())?,
+        checksum: convert::checksum_from(part.checksum_crc64_nvme()),
+        size: convert::size_from(part.size())?,
+    })
+}
+
 /// S3 refuses a number beyond its bound by itself.
 fn wire_number(number: PartNumber) -> i32 {
     i32::try_from(number.0).unwrap_or(i32::MAX)
 }
+
+/// Some stores list a part that was sent again twice.
+const PARTS_LISTED_MAX: usize = 20_000;

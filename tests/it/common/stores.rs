@@ -61,7 +61,7 @@ impl Subject {
     /// do: `byte-order` (listings in the order of UTF-8), `slash-keys` (keys with empty, `.` or
     /// `..` segments), `gap-check` (refuses a complete that leaves a part number out),
     /// `part-replacing` (lists a part that was sent again once), `checksums`, `conditional-put`, `conditional-complete`,
-    /// `conditional-copy`, `conditional-delete`, `empty-range`, `whole-checksum`. For `SeaweedFS`
+    /// `conditional-copy`, `conditional-delete`, `is-truncated`, `empty-range`, `whole-checksum`. For `SeaweedFS`
     /// 4.48 these are `byte-order,slash-keys,gap-check,part-replacing`.
     pub(crate) async fn external() -> Option<Self> {
         Self::external_s3().await.map(|(subject, _)| subject)
@@ -83,6 +83,7 @@ impl Subject {
                 conditional_copy: honours("conditional-copy"),
                 conditional_delete: honours("conditional-delete"),
                 checksums: honours("checksums"),
+                is_truncated: honours("is-truncated"),
             },
             ..s3_settings(
                 endpoint,

@@ -145,6 +145,11 @@ impl Client {
         removed.map(drop).map_err(Refused::of)
     }
 
+    pub(super) async fn rmdir(&self, path: &str) -> Outcome {
+        let removed = self.sftp.rmdir(path).await;
+        removed.map(drop).map_err(Refused::of)
+    }
+
     pub(super) async fn rename(&self, from: &str, to: &str) -> Outcome {
         let renamed = self.sftp.rename(from, to).await;
         renamed.map(drop).map_err(Refused::of)

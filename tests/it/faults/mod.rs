@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use embedded_s3::{Action, EmbeddedS3, Fault};
+use embedded_s3::{Action, Alteration, EmbeddedS3, Fault};
 use portcullis::admin::Watched;
 use portcullis::auth::{AuthSettings, Roles, ThrottleSettings};
 use portcullis::cli::bundled_webhook::BundledWebhook;
@@ -27,6 +27,7 @@ use tokio::time::timeout;
 
 use crate::common::stores::s3_settings;
 
+mod answers;
 mod client;
 mod clients;
 mod commits;
