@@ -21,6 +21,7 @@ use portcullis::secret::Secret;
 use portcullis::ssh::{HostKey, HostKeys, Listener, Transport};
 use portcullis::storage::credentials::{Assumed, Keyring, Own, RoleKeys, Stores, StsSettings};
 use portcullis::storage::metered::Meter;
+use portcullis::storage::retry::{Persistent, Retries, RetrySettings};
 use portcullis::storage::s3::{S3Store, Settings, Timeouts};
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -42,6 +43,7 @@ mod revocation;
 mod roles;
 mod shutdown;
 mod storage;
+mod storms;
 mod uploads;
 
 use client::{Client, Refused};
@@ -60,6 +62,7 @@ const PART: usize = 5 * 1024 * 1024;
 struct Set {
     limits: Limits,
     timeouts: Timeouts,
+    retries: RetrySettings,
     /// Instead of the bundled webhook.
     webhook: Option<String>,
     webhook_timeout: Duration,
@@ -83,6 +86,7 @@ impl Default for Set {
                 ..Limits::default()
             },
             timeouts: Timeouts::default(),
+            retries: RetrySettings::default(),
             webhook: None,
             webhook_timeout: Duration::from_secs(30),
             answer: allowed(),
@@ -108,6 +112,20 @@ impl Set {
         };
         Self {
             timeouts,
+            ..Self::default()
+        }
+    }
+
+    /// Gives up soon on what fails again and again.
+    fn resigned() -> Self {
+        let soon = Duration::from_secs(1);
+        let retries = RetrySettings {
+            look: soon,
+            under_way: soon,
+            ..RetrySettings::default()
+        };
+        Self {
+            retries,
             ..Self::default()
         }
     }
@@ -142,6 +160,8 @@ impl Stage {
         let metrics = Arc::new(Metrics::default());
         let meter = Meter::new(Arc::new(SystemClock), Arc::<Metrics>::clone(&metrics));
         let store = S3Store::connect(settings).await.unwrap();
+        let observer = Arc::<Metrics>::clone(&metrics);
+        let retries = Retries::new(set.retries, Arc::new(SystemClock), observer);
         let stores: Arc<dyn Stores> = match set.sts {
             None if !set.keys.is_empty() => Arc::new(Keyring::new(&store, set.keys, None, &meter)),
             None => Arc::new(Own::of(store, meter, Arc::new(SystemClock))),
@@ -170,7 +190,7 @@ impl Stage {
                 algorithms: Algorithms::default(),
                 rekey_bytes: set.rekey_bytes,
             },
-            stores,
+            stores: Arc::new(Persistent::new(stores, retries)),
             limits: set.limits,
             metrics,
             sftp: portcullis::config::Sftp::default(),
