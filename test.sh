@@ -101,6 +101,7 @@ everything() {
 long() {
   everything
   step '5,000 seeds' env SEEDS=5000 cargo test --locked --release --test it -- whatever_a_seed
+  step 'a minute without S3' cargo test --locked --release --test it -- --ignored faults::storms
   step 'memory of 2,000 connections' cargo test --locked --release --test connection_memory -- --ignored
   step 'memory under load' cargo test --locked --release --test load_memory -- --ignored --test-threads 1
   step 'attacks, long' python -B tests/attacks/run.py --long --binary target/release/portcullis

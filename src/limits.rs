@@ -9,6 +9,14 @@ use std::time::Duration;
 
 /// A connection to S3 or STS that nobody uses ends after so long; AWS itself ends them soon after.
 pub const S3_CONNECTION_IDLE: Duration = Duration::from_secs(8);
+/// The first pause before a call is tried again, at its longest; each next one is twice as long.
+pub const BACKOFF_FIRST: Duration = Duration::from_millis(200);
+/// The longest such pause of what is under way.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// The longest such pause of a look.
+pub const LOOK_BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// How much of a `Retry-After` is kept to.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
 /// S3's bound on a key.
 pub const KEY_BYTES_MAX: usize = 1_024;
 /// Room for access-point aliases; AWS bucket names have at most 63.
@@ -386,8 +394,6 @@ pub const PATH_REQUESTS_AT_ONCE: usize = 64;
 /// Requests without an answer, from which on no more are taken. A client that asks for
 /// a whole file at once (32,768 READs for 1 GiB) stays below it.
 pub const REQUESTS_WAITING_MAX: usize = 65_536;
-/// A GET that is cut or throttled goes on from where it stopped, so many times in a row.
-pub const GET_ATTEMPTS_MAX: u32 = 5;
 /// Files below a directory that is renamed: each is a copy and a delete.
 pub const RENAMED_OBJECTS_MAX: usize = 100_000;
 /// Directories of which the process remembers a name that keeps them there.

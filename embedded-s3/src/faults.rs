@@ -26,6 +26,8 @@ pub struct Fault {
     pub skip: u32,
     /// How many requests it then applies to.
     pub times: u32,
+    /// How many matching requests pass unharmed between two that it applies to.
+    pub spares: u32,
     /// What happens to them.
     pub action: Action,
 }
@@ -47,6 +49,7 @@ impl Fault {
             session_token: None,
             skip: 0,
             times: 1,
+            spares: 0,
             action,
         }
     }
@@ -81,6 +84,12 @@ impl Fault {
         Self { times, ..self }
     }
 
+    /// Lets `spares` matching requests pass after each one that it strikes.
+    #[must_use]
+    pub fn sparing(self, spares: u32) -> Self {
+        Self { spares, ..self }
+    }
+
     fn matches(&self, request: &RequestRecord) -> bool {
         let operation = |operation: &String| *operation == request.operation;
         let name = request.prefix.as_ref().unwrap_or(&request.key);
@@ -98,6 +107,8 @@ impl Fault {
 pub enum Action {
     /// Refuses the request with this HTTP status and S3 error code; nothing is carried out.
     Status(u16, String),
+    /// Refuses the request with `SlowDown` and asks for so many seconds without another.
+    RetryAfter(u64),
     /// Answers later.
     Delay(Duration),
     /// Breaks the connection after so many bytes of an answer announced in full.
@@ -159,6 +170,7 @@ impl Faults {
         if due.times != u32::MAX {
             due.times = due.times.saturating_sub(1);
         }
+        due.skip = due.spares;
         let action = due.action.clone();
         script.retain(|fault| fault.times > 0);
         Some((action, self.cleared.subscribe()))
@@ -240,6 +252,14 @@ mod tests {
         assert!(!struck("GetObject", "a"));
         let got = [(); 4].map(|()| struck("GetObject", "abc"));
         assert_eq!(got, [false, true, true, false]);
+    }
+
+    #[test]
+    fn a_fault_may_strike_every_other_request() {
+        let faults = Faults::new();
+        faults.add(Fault::any(Action::Hang).sparing(1).times(2));
+        let got = [(); 5].map(|()| faults.strike(&request("GetObject", "")).is_some());
+        assert_eq!(got, [true, false, true, false, false]);
     }
 
     #[test]

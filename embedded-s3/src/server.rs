@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -105,6 +105,12 @@ async fn answer(
             request.into_body().collect().await.ok();
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             Ok(refusal(status, &code))
+        }
+        Some((Action::RetryAfter(seconds), _)) => {
+            request.into_body().collect().await.ok();
+            let mut refusal = refusal(StatusCode::SERVICE_UNAVAILABLE, "SlowDown");
+            refusal.headers_mut().insert(RETRY_AFTER, seconds.into());
+            Ok(refusal)
         }
         Some((Action::ErrorIn200, _)) => {
             request.into_body().collect().await.ok();

@@ -7,11 +7,13 @@ use anyhow::{Context as _, bail};
 use tokio_util::sync::CancellationToken;
 
 use super::{Failure, output, serve, signals};
+use crate::clock::SystemClock;
 use crate::config;
-use crate::storage::Bucket;
-use crate::storage::Capabilities;
+use crate::metrics::Metrics;
 use crate::storage::probe::{Finding, Probe, Subject};
+use crate::storage::retry::{Retries, Retrying};
 use crate::storage::s3::S3Store;
+use crate::storage::{Bucket, Capabilities, SharedStore};
 
 /// A bucket, and a prefix in it without slashes at its ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,8 +64,8 @@ async fn probe(
         ..Capabilities::all()
     };
     let probe = Probe::new(
-        Arc::new(store.with_capabilities(unchecked)),
-        Arc::new(store.with_capabilities(Capabilities::all())),
+        repeated(storage, store.with_capabilities(unchecked)),
+        repeated(storage, store.with_capabilities(Capabilities::all())),
         bucket.clone(),
         folder.clone(),
     );
@@ -80,6 +82,12 @@ async fn probe(
     };
     report_lifecycle(&store, place).await;
     faults.conclude()
+}
+
+fn repeated(storage: &config::Storage, store: S3Store) -> SharedStore {
+    let observer = Arc::new(Metrics::default());
+    let retries = Retries::new(storage.retries.clone(), Arc::new(SystemClock), observer);
+    Arc::new(Retrying::new(Arc::new(store), retries))
 }
 
 /// What makes a configuration unfit for its store.

@@ -10,6 +10,7 @@ use crate::config::{self, Config};
 use crate::metrics::Metrics;
 use crate::storage::credentials::{Assumed, Keyring, Own, RoleKeys, Stores, StsSettings, Tag};
 use crate::storage::metered::Meter;
+use crate::storage::retry::{Persistent, Retries};
 use crate::storage::s3::S3Store;
 
 /// Sets S3 up, and STS where roles are assumed; neither is asked yet.
@@ -25,7 +26,9 @@ pub(super) async fn open(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let meter = Meter::new(Arc::clone(&clock), Arc::<Metrics>::clone(metrics));
     let default_role = config.identity.default_role.as_deref().map(Into::into);
-    Ok(match config.identity.roles {
+    let observer = Arc::<Metrics>::clone(metrics);
+    let retries = Retries::new(config.storage.retries.clone(), Arc::clone(&clock), observer);
+    let stores: Arc<dyn Stores> = match config.identity.roles {
         config::Roles::Gateway => Arc::new(Own::of(store, meter, clock)),
         config::Roles::Map => {
             let roles = config.roles.iter().filter_map(keys);
@@ -39,7 +42,8 @@ pub(super) async fn open(
             let assumed = Assumed::new(store, settings, meter, clock);
             Arc::new(assumed.context("[sts] cannot be used")?)
         }
-    })
+    };
+    Ok(Arc::new(Persistent::new(stores, retries)))
 }
 
 /// Returns the keys of one table; the configuration refuses one that is not complete.

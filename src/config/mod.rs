@@ -23,6 +23,7 @@ use std::time::Duration;
 use crate::limits::{self, Limits};
 use crate::secret::Secret;
 use crate::storage::Capabilities;
+use crate::storage::retry::RetrySettings;
 
 pub use self::document::{document, example};
 pub use self::problem::{ConfigErrors, Place, Problem};
@@ -213,6 +214,7 @@ pub struct Storage {
     pub capabilities: Capabilities,
     pub connect_timeout: Duration,
     pub call_timeout: Duration,
+    pub retries: RetrySettings,
 }
 
 /// `[sts]`: how roles are assumed, for `roles = "assume"`.
@@ -464,6 +466,7 @@ impl Default for Storage {
             capabilities: Capabilities::all(),
             connect_timeout: Duration::from_secs(5),
             call_timeout: Duration::from_secs(15),
+            retries: RetrySettings::default(),
         }
     }
 }

@@ -28,6 +28,7 @@ use self::registrar::{Labels, Named, Registrar, raise};
 use self::requests::Requests;
 use crate::sftp::StatusCode;
 use crate::storage::metered::{CallObserver, Outcome};
+use crate::storage::retry::RetryObserver;
 use crate::storage::{Operation, StorageErrorKind};
 use crate::telemetry::LostLines;
 
@@ -60,6 +61,9 @@ pub struct Metrics {
     downloads: Family<Labels<1>, Counter>,
     storage_calls: Family<Labels<2>, Counter>,
     storage_call_seconds: Family<Labels<1>, Histogram, fn() -> Histogram>,
+    storage_retries: Family<Labels<1>, Counter>,
+    storage_retries_held_back: Counter,
+    storage_given_up: Family<Labels<1>, Counter>,
     sts_calls: Family<Labels<1>, Counter>,
     upload_memory_taken: Gauge,
     upload_memory_limit: Gauge,
@@ -427,11 +431,22 @@ impl Default for Metrics {
             handles_open: all.gauge("handles_open", None, "Open file and directory handles"),
             uploads: all.counters("uploads", "outcome", "Uploads that came to their end"),
             downloads: all.counters("downloads", "outcome", "Downloads that came to their end"),
-            storage_calls: all.counters("s3_calls", "operation, outcome", "Calls to S3"),
+            storage_calls: all.counters("s3_calls", "operation, outcome", "Calls to S3, each try by itself"),
             storage_call_seconds: all.latency(
                 "s3_call_duration",
                 "operation",
                 "Time S3 took (a GET: until its headers)",
+            ),
+            storage_retries: all.counters("s3_retries", "operation", "Calls to S3 that were tried again"),
+            storage_retries_held_back: all.counter(
+                "s3_retries_held_back",
+                None,
+                "Retries that had to wait because `storage.retries_per_second_max` was reached",
+            ),
+            storage_given_up: all.counters(
+                "s3_calls_given_up",
+                "operation",
+                "Calls to S3 that failed until it was too late to try again",
             ),
             sts_calls: all.counters(
                 "sts_calls",
@@ -490,6 +505,22 @@ impl CallObserver for Metrics {
     fn role_asked(&self, outcome: &'static str) {
         let labels = [("outcome", outcome)];
         let _ = self.sts_calls.get_or_create(&labels).inc();
+    }
+}
+
+impl RetryObserver for Metrics {
+    fn retried(&self, operation: Operation) {
+        let labels = [("operation", operation.name())];
+        let _ = self.storage_retries.get_or_create(&labels).inc();
+    }
+
+    fn given_up(&self, operation: Operation) {
+        let labels = [("operation", operation.name())];
+        let _ = self.storage_given_up.get_or_create(&labels).inc();
+    }
+
+    fn held_back(&self) {
+        let _ = self.storage_retries_held_back.inc();
     }
 }
 

@@ -4,17 +4,16 @@
 //! that finds our nonce says that it landed. Otherwise a retried exclusive PUT would see its own
 //! 412, and a retried Complete its own "no such upload".
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use futures_util::future::join_all;
 
 use crate::clock::Clock;
 use crate::limits;
 use crate::reaper::Reaper;
+use crate::storage::retry;
 use crate::storage::{
     ByteRange, Checksum, CompleteUpload, CompletedPart, CopyObject, Location, NewObject,
-    ObjectMeta, ObjectStore, PartNumber, Precondition, PutObject, Result, SharedStore,
+    ObjectMeta, ObjectStore, Operation, PartNumber, Precondition, PutObject, Result, SharedStore,
     StorageError, StorageErrorKind, Stored, UploadId, UploadPartCopy, Version,
 };
 
@@ -39,7 +38,7 @@ impl Commit<'_> {
             condition: self.condition,
         };
         let send = || self.store.put(self.location, payload.clone(), put);
-        verified(self.send(send).await?, checksum)
+        verified(self.send(Operation::Put, send).await?, checksum)
     }
 
     /// Writes the empty object that stands for a directory.
@@ -60,7 +59,9 @@ impl Commit<'_> {
             checksum,
             condition: self.condition,
         };
-        let stored = self.send(|| self.store.complete(self.location, complete));
+        let stored = self.send(Operation::Complete, || {
+            self.store.complete(self.location, complete)
+        });
         match (stored.await?, checksum) {
             (stored, Some(checksum)) => verified(stored, checksum),
             (stored, None) => Ok(stored),
@@ -68,20 +69,20 @@ impl Commit<'_> {
     }
 
     /// Sends a commit until it is known what became of it, or nobody can tell.
-    async fn send<F>(self, send: impl Fn() -> F) -> Result<Stored>
+    async fn send<F>(self, operation: Operation, send: impl Fn() -> F) -> Result<Stored>
     where
         F: Future<Output = Result<Stored>>,
     {
-        let mut tries = 0_u32;
+        let mut tries = retry::tries(self.store, operation, self.clock);
         loop {
-            tries = tries.saturating_add(1);
             match self.settle(send().await).await {
-                Settled::NotLanded(error) if tries < TRIES_MAX => {
+                Settled::NotLanded(mut error) => {
+                    if !tries.again_after(self.clock, &mut error).await {
+                        return Err(error);
+                    }
                     let location = self.location;
-                    tracing::debug!(%location, %error, tries, "commit did not land, trying again");
-                    self.clock.sleep(RETRY_PAUSE.saturating_mul(tries)).await;
+                    tracing::debug!(%location, %error, "commit did not land, sent again");
                 }
-                Settled::NotLanded(error) => return Err(error),
                 Settled::Known(outcome) => return outcome,
             }
         }
@@ -93,7 +94,10 @@ impl Commit<'_> {
             Err(error) if is_doubtful(error.kind) => error,
             outcome => return Settled::Known(outcome),
         };
-        match self.store.head(self.location).await {
+        // Somebody waits to hear what became of it.
+        let patient = self.store.patient();
+        let store = patient.as_deref().unwrap_or(self.store);
+        match store.head(self.location).await {
             Ok(meta) if meta.nonce() == Some(self.object.nonce) => {
                 let location = self.location;
                 tracing::info!(target: "portcullis::audit", %location, "commit landed though its answer was lost");
@@ -138,7 +142,7 @@ pub(crate) async fn copy(
         condition: copying.condition,
     };
     let send = || store.copy(copying.target, copy);
-    copying.commit(&**store).send(send).await
+    copying.commit(&**store).send(Operation::Copy, send).await
 }
 
 async fn copy_in_parts(
@@ -247,8 +251,6 @@ fn verified(stored: Stored, checksum: Checksum) -> Result<Stored> {
     }
 }
 
-const TRIES_MAX: u32 = 3;
-const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// CRC-64/NVME of no bytes.
 const EMPTY_CHECKSUM: Checksum = Checksum(0);
 const PARTS_AT_ONCE: usize = 8;

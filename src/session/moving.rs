@@ -11,6 +11,7 @@ use futures_util::future::join_all;
 use crate::budget::Charge;
 use crate::limits;
 use crate::sftp::Status;
+use crate::storage::retry;
 use crate::storage::{
     ETag, Key, ListCursor, ListQuery, ListedObject, Location, NewObject, Nonce, ObjectStore,
     Precondition, StorageError, StorageErrorKind,
@@ -30,6 +31,12 @@ pub(super) async fn move_directory(
     source: &Location,
     target: &Location,
 ) -> Result<(), Refusal> {
+    // From here on a look that fails would take back what others copied.
+    let store = retry::patient(scene.store);
+    let scene = &Scene {
+        store: &store,
+        ..*scene
+    };
     let (from, to) = (Folder::of(source), Folder::of(target));
     if from.bucket == to.bucket && to.prefix.starts_with(&from.prefix) {
         return Err(Status::failure("A directory cannot be moved into itself").into());

@@ -10,12 +10,12 @@ use tokio::task::AbortHandle;
 
 use crate::audit;
 use crate::clock::{Clock, within};
-use crate::limits;
 use crate::metrics::TransferEnd;
 use crate::sftp::Status;
+use crate::storage::retry::{self, patient};
 use crate::storage::{
-    ByteRange, ETag, GetObject, Location, ObjectBody, ObjectMeta, SharedStore, StorageError,
-    StorageErrorKind,
+    ByteRange, ETag, GetObject, Location, ObjectBody, ObjectMeta, Operation, SharedStore,
+    StorageError, StorageErrorKind,
 };
 use crate::transfer::read_file::{FetchId, ReadAnswer, ReadEffect, ReadFile, ReadHeard, Room};
 
@@ -199,7 +199,7 @@ impl Reading {
         body: Option<ObjectBody>,
     ) {
         let source = Source {
-            store: shell.store(),
+            store: patient(&shell.store()),
             location: place.location.clone(),
             etag: self.meta.etag.clone(),
             failures: shell.failures(),
@@ -293,7 +293,7 @@ impl Source {
         let end = |outcome| tell(ReadHeard::FetchEnded { fetch, outcome });
         let clock = &*self.clock;
         let mut at = range.start;
-        let mut failures = 0_u32;
+        let mut tries = retry::tries(&*self.store, Operation::Get, clock);
         while at < range.end {
             let before = at;
             let outcome = match body.take() {
@@ -303,19 +303,15 @@ impl Source {
                     Err(error) => Err(error),
                 },
             };
-            failures = if at > before {
-                0
-            } else {
-                failures.saturating_add(1)
-            };
-            if let Err(error) = outcome {
-                if !may_go_on(error.kind) || failures >= limits::GET_ATTEMPTS_MAX {
+            if at > before {
+                tries.restart(clock.now());
+            }
+            if let Err(mut error) = outcome {
+                if !may_go_on(error.kind) || !tries.again_after(clock, &mut error).await {
                     self.failed(&error);
                     return end(Err(status_of_get(error.kind)));
                 }
                 tracing::debug!(location = %self.location, %error, at, "get is taken up again");
-                let pause = RESUME_PAUSE.saturating_mul(failures.saturating_add(1));
-                self.clock.sleep(pause).await;
             }
         }
         end(Ok(()));
@@ -381,5 +377,4 @@ const fn may_go_on(kind: StorageErrorKind) -> bool {
 
 pub(crate) const RENAMED: Status =
     Status::failure("The file was renamed; open it under its new name");
-const RESUME_PAUSE: Duration = Duration::from_millis(100);
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);

@@ -14,10 +14,11 @@ use crate::clock::{Clock, sleep_until};
 use crate::metrics::TransferEnd;
 use crate::reaper::Reaper;
 use crate::sftp::{Attributes, HandleId};
+use crate::storage::retry;
 use crate::storage::{
-    ByteRange, Checksum, CompletedPart, ETag, GetObject, Location, NewObject, Nonce, PartNumber,
-    Precondition, SharedStore, StorageError, StorageErrorKind, Stored, UploadId, UploadPart,
-    UploadPartCopy, Version,
+    ByteRange, Checksum, CompletedPart, ETag, GetObject, Location, NewObject, Nonce, ObjectBody,
+    Operation, PartNumber, Precondition, SharedStore, StorageError, StorageErrorKind, Stored,
+    UploadId, UploadPart, UploadPartCopy, Version,
 };
 use crate::transfer::WriteFile;
 use crate::transfer::write_file::{Effect, Failure, Heard, Opening, RateMin};
@@ -345,14 +346,50 @@ impl Calls {
         range: ByteRange,
         read_on: &Notify,
     ) -> Result<(), StorageError> {
-        let get = GetObject {
-            range: Some(range),
-            etag: Some(&etag),
-        };
-        let mut body = self.store.get(&self.location, get).await?;
+        let store = retry::patient(&self.store);
+        let mut tries = retry::tries(&*store, Operation::Get, &*self.clock);
+        let mut left = range;
+        while left.start < left.end {
+            let before = left.start;
+            let get = GetObject {
+                range: Some(left),
+                etag: Some(&etag),
+            };
+            let outcome = match store.get(&self.location, get).await {
+                Ok(body) => self.pass_on(body, &mut left, read_on).await,
+                // It was repeated for as long as it may be.
+                Err(error) => return Err(error),
+            };
+            if left.start > before {
+                tries.restart(self.clock.now());
+            }
+            if let Err(mut error) = outcome
+                && !tries.again_after(&*self.clock, &mut error).await
+            {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes the bytes of a body on, until it ends or is cut.
+    async fn pass_on(
+        &self,
+        mut body: ObjectBody,
+        left: &mut ByteRange,
+        read_on: &Notify,
+    ) -> Result<(), StorageError> {
         let piece_bytes = usize::try_from(BASE_PIECE_BYTES).unwrap_or(usize::MAX);
-        while let Some(frame) = body.frames.next().await {
+        while left.start < left.end {
+            let Some(frame) = body.frames.next().await else {
+                let detail = "the body ended early";
+                return Err(StorageError::new(StorageErrorKind::Unavailable, detail));
+            };
             let mut frame = frame?;
+            let room = usize::try_from(left.end.saturating_sub(left.start));
+            frame.truncate(room.unwrap_or(usize::MAX));
+            let bytes = u64::try_from(frame.len()).unwrap_or(u64::MAX);
+            left.start = left.start.saturating_add(bytes);
             while !frame.is_empty() {
                 let piece = frame.split_to(frame.len().min(piece_bytes));
                 self.tell(Heard::Base(piece));

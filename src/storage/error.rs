@@ -1,5 +1,7 @@
 //! What can go wrong with an S3 call, by meaning.
 
+use std::time::Duration;
+
 /// The kind says what it means for the caller; `detail` is for the operator's log, never for a
 /// client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -7,6 +9,8 @@
 pub struct StorageError {
     pub kind: StorageErrorKind,
     pub detail: Box<str>,
+    /// How long the store asks not to be asked again.
+    pub retry_after: Option<Duration>,
 }
 
 /// Meanings that callers tell apart.
@@ -56,6 +60,7 @@ impl StorageError {
         Self {
             kind,
             detail: detail.into(),
+            retry_after: None,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::retry::Tries;
 use super::{
     Bucket, Capabilities, CompleteUpload, CompletedPart, CopyObject, ETag, GetObject, ListPage,
     ListQuery, Location, NewObject, ObjectBody, ObjectMeta, ObjectStore, Operation, PutObject,
@@ -55,6 +56,16 @@ pub trait Layer: Debug + Send + Sync + 'static {
 
     /// Says which conditions the store behind it honours.
     fn capabilities(&self) -> Capabilities;
+
+    /// See [`ObjectStore::patient`].
+    fn patient(&self) -> Option<SharedStore> {
+        None
+    }
+
+    /// See [`ObjectStore::tries`].
+    fn tries(&self, _: Operation) -> Option<Tries> {
+        None
+    }
 }
 
 #[async_trait]
@@ -160,5 +171,13 @@ impl<L: Layer> ObjectStore for L {
 
     fn capabilities(&self) -> Capabilities {
         Layer::capabilities(self)
+    }
+
+    fn patient(&self) -> Option<SharedStore> {
+        Layer::patient(self)
+    }
+
+    fn tries(&self, operation: Operation) -> Option<Tries> {
+        Layer::tries(self, operation)
     }
 }

@@ -5,7 +5,7 @@
 //! mean for the caller ([`StorageErrorKind`]). Calls that *commit* ([`ObjectStore::put`],
 //! [`ObjectStore::complete`], [`ObjectStore::copy`]) are sent once: when their answer is lost the
 //! error is [`StorageErrorKind::OutcomeUnknown`] and the caller compares [`NewObject::nonce`] with
-//! [`ObjectMeta::nonce`]. Everything else may be retried by the implementation.
+//! [`ObjectMeta::nonce`]. Everything else is repeated by [`retry`], which stands before a store.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -23,6 +23,7 @@ pub use self::location::{Bucket, Key, Location, NameError};
 pub use self::nonce::{NoRandomness, Nonce, Nonces};
 pub use self::operation::Operation;
 pub use self::part_layout::{PartLayout, PartPlace};
+use self::retry::Tries;
 
 pub(crate) mod aws;
 mod calls;
@@ -38,6 +39,7 @@ mod nonce;
 mod operation;
 mod part_layout;
 pub mod probe;
+pub mod retry;
 pub mod s3;
 
 pub type Result<T> = std::result::Result<T, StorageError>;
@@ -100,6 +102,16 @@ pub trait ObjectStore: Debug + Send + Sync + 'static {
 
     /// Says which conditions the store honours.
     fn capabilities(&self) -> Capabilities;
+
+    /// Returns the same store, with minutes for each call; `None` where calls are not repeated.
+    fn patient(&self) -> Option<SharedStore> {
+        None
+    }
+
+    /// Begins tries of what is under way, by the rules of the process; `None` where there are none.
+    fn tries(&self, _: Operation) -> Option<Tries> {
+        None
+    }
 }
 
 /// Shared by sessions that have the same credentials.

@@ -212,6 +212,7 @@ const PURE: &[&str] = &[
     "src/storage/credentials/session_name.rs",
     "src/storage/nonce.rs",
     "src/storage/part_layout.rs",
+    "src/storage/retry/policy.rs",
     "src/vfs/",
     "src/sftp/",
     "src/transfer/",

@@ -70,6 +70,10 @@ fn storage(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
         ),
         (Some(_), Some(_)) | (None, None) => {}
     }
+    if storage.retries.look > storage.retries.under_way {
+        let message = "allowed: up to storage.retry_timeout_seconds".to_owned();
+        refuse("storage.look_timeout_seconds", message);
+    }
 }
 
 fn admin(config: &Config, refuse: &mut dyn FnMut(&str, String)) {

@@ -5,6 +5,7 @@
 //! is the outcome unknown.
 
 use std::error::Error;
+use std::time::Duration;
 
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
@@ -42,7 +43,10 @@ impl Call<'_> {
             }
             _ => self.answer_lost(),
         };
-        self.error(kind, &worded(error))
+        StorageError {
+            retry_after: error.raw_response().and_then(retry_after),
+            ..self.error(kind, &worded(error))
+        }
     }
 
     /// Makes an error of this call.
@@ -121,6 +125,12 @@ impl Call<'_> {
             StorageErrorKind::Unavailable
         }
     }
+}
+
+/// Returns how long the store asks not to be asked again, where it says so in seconds.
+fn retry_after(answer: &HttpResponse) -> Option<Duration> {
+    let seconds = answer.headers().get("retry-after")?;
+    seconds.trim().parse().ok().map(Duration::from_secs)
 }
 
 /// Says whether the error arose before a connection was there to send on.

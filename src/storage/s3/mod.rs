@@ -4,11 +4,11 @@
 //!
 //! - Payloads go out under a [`loan`], unsigned and without `aws-chunked`: the CRC-64/NVME that the
 //!   caller already has travels in a header and protects them end to end.
-//! - Commits are sent once. A retry by the SDK would meet its own first try (a 412, or no such
-//!   upload) and report a failure for what has landed. Only an answer that says "not done, slow
-//!   down" is tried again, here.
+//! - Each call is sent once. The SDK's retries are off: they are counted, and one budget that
+//!   drains once is shared by the whole process. What is repeated is decided by
+//!   [`retry`](super::retry).
 //! - An answer that is not provably whole is a failure ([`whole`], [`convert`]).
-//! - Deadlines are ours, per call, scaled by the payload; stalled-stream protection is off.
+//! - Deadlines are ours, per try, scaled by the payload; stalled-stream protection is off.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,11 +85,7 @@ impl S3Store {
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .retry_config(
-                RetryConfig::standard()
-                    .with_max_attempts(ATTEMPTS_MAX)
-                    .with_initial_backoff(BACKOFF_FIRST),
-            )
+            .retry_config(RetryConfig::disabled())
             .timeout_config(timeout_config(
                 settings.timeouts.connect,
                 settings.timeouts.call,
@@ -162,32 +158,9 @@ impl S3Store {
         }
     }
 
-    /// Sends a commit, again only while the store says that it did nothing but wants it slower.
-    async fn commit<F>(&self, mut send_once: impl FnMut() -> F + Send) -> Result<Stored>
-    where
-        F: Future<Output = Result<Stored>> + Send,
-    {
-        let mut backoff = BACKOFF_FIRST;
-        for _ in 1..COMMIT_ATTEMPTS_MAX {
-            match send_once().await {
-                Err(error) if error.kind == StorageErrorKind::Throttled => {
-                    tokio::time::sleep(jittered(backoff)).await;
-                    backoff *= 2;
-                }
-                outcome => return outcome,
-            }
-        }
-        send_once().await
-    }
-
-    /// Gives each try of a call this long.
+    /// Gives a call this long.
     fn within(&self, limit: Duration) -> Builder {
         aws_sdk_s3::Config::builder().timeout_config(timeout_config(self.timeouts.connect, limit))
-    }
-
-    /// Gives a call this long and one try.
-    fn once_within(&self, limit: Duration) -> Builder {
-        self.within(limit).retry_config(RetryConfig::disabled())
     }
 }
 
@@ -197,14 +170,6 @@ fn timeout_config(connect: Duration, attempt: Duration) -> TimeoutConfig {
         .connect_timeout(connect)
         .operation_attempt_timeout(attempt)
         .build()
-}
-
-/// Spreads clients that were told to slow down at the same moment: half to all of the time.
-fn jittered(backoff: Duration) -> Duration {
-    let mut byte = [0];
-    // Without randomness the spread is lost and nothing else.
-    let [byte] = getrandom::fill(&mut byte).map_or([0], |()| byte);
-    backoff / 2 + backoff * u32::from(byte) / 510
 }
 
 #[async_trait]
@@ -232,12 +197,11 @@ impl ObjectStore for S3Store {
     }
 
     async fn put(&self, location: &Location, payload: Bytes, put: PutObject<'_>) -> Result<Stored> {
-        self.commit(|| self.put_object(location, payload.clone(), put))
-            .await
+        self.put_object(location, payload, put).await
     }
 
     async fn copy(&self, target: &Location, copy: CopyObject<'_>) -> Result<Stored> {
-        self.commit(|| self.copy_object(target, copy)).await
+        self.copy_object(target, copy).await
     }
 
     async fn delete(&self, location: &Location, etag: Option<&ETag>) -> Result<()> {
@@ -270,8 +234,7 @@ impl ObjectStore for S3Store {
     }
 
     async fn complete(&self, location: &Location, complete: CompleteUpload<'_>) -> Result<Stored> {
-        self.commit(|| self.complete_upload(location, complete))
-            .await
+        self.complete_upload(location, complete).await
     }
 
     async fn abort(&self, location: &Location, upload: &UploadId) -> Result<()> {
@@ -305,12 +268,6 @@ fn call_on(operation: Operation, location: &Location) -> Call<'_> {
         key: Some::<&Key>(&location.key),
     }
 }
-
-/// Tries of a call that may be repeated.
-const ATTEMPTS_MAX: u32 = 3;
-/// Tries of a commit that the store turns away with "slow down": about 6 s in all.
-const COMMIT_ATTEMPTS_MAX: u32 = 6;
-const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 
 #[cfg(test)]
 mod tests;

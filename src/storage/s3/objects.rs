@@ -156,7 +156,7 @@ impl S3Store {
             .body(loan.body())
             .customize()
             .disable_payload_signing()
-            .config_override(self.once_within(limit))
+            .config_override(self.within(limit))
             .send()
             .await
             .map_err(|error| call.failed(&error))?;
@@ -195,7 +195,7 @@ impl S3Store {
             .set_server_side_encryption(self.encryption.clone())
             .set_ssekms_key_id(self.kms_key_id.clone())
             .customize()
-            .config_override(self.once_within(self.timeouts.store_work))
+            .config_override(self.within(self.timeouts.store_work))
             .send()
             .await
             .map_err(|error| call.failed(&error))?;

@@ -225,24 +225,31 @@ async fn a_copy_that_fails_in_a_200_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_commit_that_is_told_to_slow_down_goes_again_and_lands() {
-    let (server, store) = served().await;
-    let slow = Action::Status(503, "SlowDown".to_owned());
-    server.script(Fault::on("PutObject", slow).times(2));
-    put(&store, &Bytes::from_static(b"x")).await.unwrap();
-    assert_eq!(server.count("PutObject"), 3);
-}
-
-#[tokio::test]
-async fn calls_that_can_be_repeated_are() {
+async fn a_call_is_sent_once_and_says_when_the_store_wants_the_next() {
     let (server, store) = served().await;
     put(&store, &Bytes::from_static(b"x")).await.unwrap();
-    let failing = Action::Status(500, "InternalError".to_owned());
-    server.script(Fault::on("HeadObject", failing).times(2));
-    store.head(&place()).await.unwrap();
-    server.script(Fault::on("UploadPart", Action::LoseAnswer));
-    let (id, _) = upload(&store).await;
-    assert_eq!(store.parts(&place(), &id).await.unwrap().len(), 1);
+    for (operation, status, code, kind) in [
+        ("PutObject", 503, "SlowDown", Kind::Throttled),
+        ("PutObject", 500, "InternalError", Kind::OutcomeUnknown),
+        ("HeadObject", 500, "InternalError", Kind::Unavailable),
+    ] {
+        let asked = server.count(operation);
+        server.script(Fault::on(
+            operation,
+            Action::Status(status, code.to_owned()),
+        ));
+        let error = match operation {
+            "PutObject" => put(&store, &Bytes::from_static(b"x")).await.unwrap_err(),
+            _ => store.head(&place()).await.unwrap_err(),
+        };
+        assert_eq!(server.count(operation), asked + 1);
+        assert_eq!((error.kind, error.retry_after), (kind, None), "{error}");
+    }
+    let action = Action::RetryAfter(7);
+    server.script(Fault::on("PutObject", action));
+    let error = put(&store, &Bytes::from_static(b"x")).await.unwrap_err();
+    assert_eq!(error.kind, Kind::Throttled);
+    assert_eq!(error.retry_after, Some(Duration::from_secs(7)));
 }
 
 #[tokio::test]

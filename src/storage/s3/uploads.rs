@@ -195,7 +195,7 @@ impl S3Store {
                     .build(),
             )
             .customize()
-            .config_override(self.once_within(self.timeouts.store_work))
+            .config_override(self.within(self.timeouts.store_work))
             .send()
             .await
             .map_err(|error| call.failed(&error))?;

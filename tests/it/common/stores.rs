@@ -5,9 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use embedded_s3::EmbeddedS3;
 use futures_util::TryStreamExt as _;
+use portcullis::clock::SystemClock;
+use portcullis::metrics::Metrics;
 use portcullis::secret::Secret;
 use portcullis::storage::credentials::{Own, Stores};
 use portcullis::storage::memory::MemoryStore;
+use portcullis::storage::retry::{Retries, RetrySettings, Retrying};
 use portcullis::storage::s3::{Credentials, Encryption, S3Store, Settings, Timeouts};
 use portcullis::storage::{
     Bucket, ByteRange, Capabilities, Checksum, CompleteUpload, CompletedPart, CopyObject, ETag,
@@ -47,7 +50,7 @@ impl Subject {
             server.access_key(),
             server.secret_key(),
         ));
-        let store = Arc::new(store.await.unwrap());
+        let store = repeated(store.await.unwrap());
         Self {
             _server: Some(server),
             lacks: vec!["gap-check".to_owned()],
@@ -96,7 +99,7 @@ impl Subject {
         let store = S3Store::connect(settings).await.unwrap();
         let subject = Self {
             lacks,
-            ..Self::of(Arc::new(store.clone()), bucket(&name), bucket(&other))
+            ..Self::of(repeated(store.clone()), bucket(&name), bucket(&other))
         };
         Some((subject, store))
     }
@@ -218,6 +221,14 @@ impl Subject {
         let body = self.get(location, None, None).await.unwrap();
         collect(body).await.unwrap()
     }
+}
+
+/// Returns a store whose calls are repeated, as the gateway's are.
+pub(crate) fn repeated(store: S3Store) -> SharedStore {
+    let settings = RetrySettings::default();
+    let observer = Arc::new(Metrics::default());
+    let retries = Retries::new(settings, Arc::new(SystemClock), observer);
+    Arc::new(Retrying::new(Arc::new(store), retries))
 }
 
 /// Returns what logins need that never come to storage.

@@ -58,7 +58,7 @@ impl Client {
         let channel = ssh.channel_open_session().await.unwrap();
         channel.request_subsystem(true, "sftp").await.unwrap();
         let sftp = RawSftpSession::new(channel.into_stream());
-        sftp.set_timeout(60);
+        sftp.set_timeout(300);
         sftp.init().await.unwrap();
         Some(Self { ssh, sftp })
     }

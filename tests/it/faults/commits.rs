@@ -62,14 +62,14 @@ async fn a_put_that_did_not_land_is_sent_again() {
 #[tokio::test]
 async fn a_put_that_never_lands_is_a_failure() {
     let fault = Fault::on("PutObject", internal_error()).times(u32::MAX);
-    let (stage, outcome) = closed_with(Set::default(), fault, b"small").await;
+    let (stage, outcome) = closed_with(Set::resigned(), fault, b"small").await;
     assert_eq!(outcome, Err(Refused::failure(UNCONFIRMED)));
     is_failed(stage, "500 InternalError").await;
 }
 
 #[tokio::test]
 async fn an_outage_at_close_is_a_failure() {
-    let stage = Stage::start().await;
+    let stage = Stage::with(Set::resigned()).await;
     let client = stage.client().await;
     let handle = client.create("/in/a").await.unwrap();
     client.write(&handle, 0, b"small").await.unwrap();
@@ -91,7 +91,7 @@ async fn a_silent_put_is_looked_after_and_sent_again() {
 
 #[tokio::test]
 async fn a_person_reads_that_close_failed() {
-    let stage = Stage::start().await;
+    let stage = Stage::with(Set::resigned()).await;
     stage.refuse("PutObject", 403, "AccessDenied", u32::MAX);
     stage.refuse("CompleteMultipartUpload", 500, "InternalError", u32::MAX);
     for (name, content) in [("a", bytes(10)), ("b", bytes(PART + 1))] {
@@ -132,7 +132,7 @@ async fn a_complete_that_did_not_land_is_sent_again() {
 #[tokio::test]
 async fn an_error_in_the_body_of_a_200_is_never_a_success() {
     let fault = Fault::on("CompleteMultipartUpload", Action::ErrorIn200).times(u32::MAX);
-    let (stage, outcome) = closed_with(Set::default(), fault, &bytes(PART + 1_000)).await;
+    let (stage, outcome) = closed_with(Set::resigned(), fault, &bytes(PART + 1_000)).await;
     assert_eq!(outcome, Err(Refused::failure(UNCONFIRMED)));
     is_failed(stage, "200 InternalError").await;
 }

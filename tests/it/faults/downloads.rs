@@ -88,8 +88,8 @@ async fn a_silent_get_is_asked_again() {
 }
 
 #[tokio::test]
-async fn an_outage_fails_the_read_and_leaves_the_session() {
-    let stage = Stage::start().await;
+async fn an_outage_that_lasts_fails_the_read_and_leaves_the_session() {
+    let stage = Stage::with(Set::resigned()).await;
     stage.s3.put(BUCKET, "in/a", bytes(64 << 20));
     let client = stage.client().await;
     let handle = client.open("/in/a", OpenFlags::READ).await.unwrap();

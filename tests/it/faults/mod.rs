@@ -21,6 +21,7 @@ use portcullis::secret::Secret;
 use portcullis::ssh::{HostKey, HostKeys, Listener, Transport};
 use portcullis::storage::credentials::{Assumed, Keyring, Own, RoleKeys, Stores, StsSettings};
 use portcullis::storage::metered::Meter;
+use portcullis::storage::retry::{Persistent, Retries, RetrySettings};
 use portcullis::storage::s3::{S3Store, Settings, Timeouts};
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -44,6 +45,7 @@ mod roles;
 mod shutdown;
 mod storage;
 mod stuck_log;
+mod storms;
 mod uploads;
 
 use client::{Client, Refused};
@@ -62,6 +64,7 @@ const PART: usize = 5 * 1024 * 1024;
 struct Set {
     limits: Limits,
     timeouts: Timeouts,
+    retries: RetrySettings,
     /// Instead of the bundled webhook.
     webhook: Option<String>,
     webhook_timeout: Duration,
@@ -85,6 +88,7 @@ impl Default for Set {
                 ..Limits::default()
             },
             timeouts: Timeouts::default(),
+            retries: RetrySettings::default(),
             webhook: None,
             webhook_timeout: Duration::from_secs(30),
             answer: allowed(),
@@ -110,6 +114,20 @@ impl Set {
         };
         Self {
             timeouts,
+            ..Self::default()
+        }
+    }
+
+    /// Gives up soon on what fails again and again.
+    fn resigned() -> Self {
+        let soon = Duration::from_secs(1);
+        let retries = RetrySettings {
+            look: soon,
+            under_way: soon,
+            ..RetrySettings::default()
+        };
+        Self {
+            retries,
             ..Self::default()
         }
     }
@@ -144,6 +162,8 @@ impl Stage {
         let metrics = Arc::new(Metrics::default());
         let meter = Meter::new(Arc::new(SystemClock), Arc::<Metrics>::clone(&metrics));
         let store = S3Store::connect(settings).await.unwrap();
+        let observer = Arc::<Metrics>::clone(&metrics);
+        let retries = Retries::new(set.retries, Arc::new(SystemClock), observer);
         let stores: Arc<dyn Stores> = match set.sts {
             None if !set.keys.is_empty() => Arc::new(Keyring::new(&store, set.keys, None, &meter)),
             None => Arc::new(Own::of(store, meter, Arc::new(SystemClock))),
@@ -172,7 +192,7 @@ impl Stage {
                 algorithms: Algorithms::default(),
                 rekey_bytes: set.rekey_bytes,
             },
-            stores,
+            stores: Arc::new(Persistent::new(stores, retries)),
             limits: set.limits,
             metrics,
             sftp: portcullis::config::Sftp::default(),

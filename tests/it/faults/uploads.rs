@@ -22,7 +22,7 @@ async fn a_part_that_is_refused_for_a_while_is_sent_again() {
 
 #[tokio::test]
 async fn a_lasting_refusal_fails_close_and_leaves_nothing() {
-    let stage = Stage::start().await;
+    let stage = Stage::with(Set::resigned()).await;
     stage.refuse("UploadPart", 503, "ServiceUnavailable", u32::MAX);
     let client = stage.client().await;
     let outcome = client.upload("/in/a", &bytes(PART + 1_000)).await;
@@ -41,7 +41,7 @@ async fn a_lasting_refusal_fails_close_and_leaves_nothing() {
 
 #[tokio::test]
 async fn an_outage_in_the_middle_leaves_what_was_there_before() {
-    let stage = Stage::start().await;
+    let stage = Stage::with(Set::resigned()).await;
     stage.s3.put(BUCKET, "in/a", "old");
     let client = stage.client().await;
     let handle = client.create("/in/a").await.unwrap();
