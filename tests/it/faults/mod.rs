@@ -44,8 +44,8 @@ mod revocation;
 mod roles;
 mod shutdown;
 mod storage;
-mod stuck_log;
 mod storms;
+mod stuck_log;
 mod uploads;
 
 use client::{Client, Refused};
