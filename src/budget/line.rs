@@ -50,7 +50,8 @@ pub(super) struct Line {
     next: u64,
     /// Until then nobody begins anything beyond their share: somebody had waited for long.
     strict_until: Option<Instant>,
-    /// Who finishes something beyond their share has to come down to this before the next one.
+    /// Who finishes something beyond their share has to come down to this before the next one;
+    /// what is given within it raises it.
     exceptions: HashMap<Holder, u64>,
 }
 
@@ -192,6 +193,8 @@ impl Line {
     fn grant(&mut self, want: &Want, now: Instant) {
         if self.is_held_to_share(want, self.rivals(), now) {
             self.exceptions.insert(want.holder, self.taken(want.holder));
+        } else if let Some(before) = self.exceptions.get_mut(&want.holder) {
+            *before = before.saturating_add(want.bytes);
         }
         self.free = self.free.saturating_sub(want.bytes);
         let taken = self.taken.entry(want.holder).or_default();
