@@ -43,10 +43,12 @@ NEWCOMER_EVERY, LARGE_EVERY = 10, 40
 LARGE_BYTES = 3 * MIB
 LONG_NAMES, LONG_NAME_BYTES = 60, 900
 WRITES_AT_ONCE = 24
+# More than there is memory for: the others wait until it is given up.
+WRITES_BEYOND_MEMORY = 250
 # Beyond the small memory that every file has.
 FAR_OFFSET = 300_000
 HALF_OPEN = 80
-SECONDS_MAX = 60
+SECONDS_MAX = 120
 # What an idle session of the others may have of the sessions' memory.
 IDLE_BYTES_MAX = 32 * 1024
 # Little enough that the hostile user could take it all; of parts' memory there is as much as usual.
@@ -192,8 +194,9 @@ def unread_directories(scene):
 
 @contextlib.contextmanager
 def single_bytes(scene):
-    """One byte each to 24 files, far from their beginning, again and again."""
-    with trickling(scene, files=WRITES_AT_ONCE, begin=FAR_OFFSET):
+    """One byte each to many files, far from their beginning, again and again."""
+    files = WRITES_BEYOND_MEMORY if scene.long else WRITES_AT_ONCE
+    with trickling(scene, files=files, begin=FAR_OFFSET):
         yield
 
 
