@@ -2,7 +2,8 @@
 //!
 //! Every object carries a random nonce. A commit is sent once; when its answer is lost, a HEAD
 //! that finds our nonce says that it landed. Otherwise a retried exclusive PUT would see its own
-//! 412, and a retried Complete its own "no such upload".
+//! 412, and a retried Complete its own "no such upload". What goes from a bucket goes through
+//! [`delete`], for the like reason.
 
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ use crate::clock::Clock;
 use crate::limits;
 use crate::reaper::Reaper;
 use crate::storage::{
-    ByteRange, Checksum, CompleteUpload, CompletedPart, CopyObject, Location, NewObject,
-    ObjectMeta, ObjectStore, PartNumber, Precondition, PutObject, Result, SharedStore,
+    ByteRange, Checksum, CompleteUpload, CompletedPart, CopyObject, ETag, ListQuery, Location,
+    NewObject, ObjectMeta, ObjectStore, PartNumber, Precondition, PutObject, Result, SharedStore,
     StorageError, StorageErrorKind, Stored, UploadId, UploadPartCopy, Version,
 };
 
@@ -73,15 +74,20 @@ impl Commit<'_> {
         F: Future<Output = Result<Stored>>,
     {
         let mut tries = 0_u32;
+        // Of an earlier try that may still land.
+        let mut lost = None;
         loop {
             tries = tries.saturating_add(1);
             match self.settle(send().await).await {
                 Settled::NotLanded(error) if tries < TRIES_MAX => {
                     let location = self.location;
                     tracing::debug!(%location, %error, tries, "commit did not land, trying again");
+                    if error.kind == StorageErrorKind::OutcomeUnknown {
+                        lost = Some(error);
+                    }
                     self.clock.sleep(RETRY_PAUSE.saturating_mul(tries)).await;
                 }
-                Settled::NotLanded(error) => return Err(error),
+                Settled::NotLanded(error) => return Err(lost.unwrap_or(error)),
                 Settled::Known(outcome) => return outcome,
             }
         }
@@ -91,6 +97,10 @@ impl Commit<'_> {
     async fn settle(self, outcome: Result<Stored>) -> Settled {
         let error = match outcome {
             Err(error) if is_doubtful(error.kind) => error,
+            // The store did not hear all of it, or did not begin.
+            Err(error) if error.kind == StorageErrorKind::Unavailable => {
+                return Settled::NotLanded(error);
+            }
             outcome => return Settled::Known(outcome),
         };
         match self.store.head(self.location).await {
@@ -107,6 +117,47 @@ impl Commit<'_> {
             // Nobody can tell now.
             Err(_) => Settled::Known(Err(error)),
         }
+    }
+}
+
+/// Removes an object, or one version of it. A DELETE that is sent again, since its answer was lost,
+/// finds that the version is not there; then what is there decides.
+pub(crate) async fn delete(
+    store: &dyn ObjectStore,
+    location: &Location,
+    etag: Option<&ETag>,
+) -> Result<()> {
+    let error = match store.delete(location, etag).await {
+        Err(error) if may_be_deleted(error.kind) => error,
+        outcome => return outcome,
+    };
+    match is_gone(store, location).await {
+        Ok(true) => {
+            tracing::debug!(%location, %error, "deleted though it was not confirmed");
+            Ok(())
+        }
+        // Another version, or nobody can tell now.
+        Ok(false) | Err(_) => Err(error),
+    }
+}
+
+async fn is_gone(store: &dyn ObjectStore, location: &Location) -> Result<bool> {
+    match store.head(location).await {
+        Ok(_) => Ok(false),
+        Err(error) if error.kind == StorageErrorKind::NotFound => Ok(true),
+        // A role may list and delete what it may not read.
+        Err(error) if error.kind == StorageErrorKind::Denied => {
+            let key = location.key.as_str();
+            let query = ListQuery {
+                prefix: key.to_owned(),
+                delimited: false,
+                after: None,
+                max: 1,
+            };
+            let page = store.list(&location.bucket, &query).await?;
+            Ok(page.objects.iter().all(|object| object.key != key))
+        }
+        Err(error) => Err(error),
     }
 }
 
@@ -234,6 +285,17 @@ const fn is_doubtful(kind: StorageErrorKind) -> bool {
         StorageErrorKind::OutcomeUnknown
             | StorageErrorKind::Precondition
             | StorageErrorKind::NoSuchUpload
+    )
+}
+
+/// A DELETE may have been carried out, or meet what its first try did.
+const fn may_be_deleted(kind: StorageErrorKind) -> bool {
+    matches!(
+        kind,
+        StorageErrorKind::Unavailable
+            | StorageErrorKind::OutcomeUnknown
+            | StorageErrorKind::Precondition
+            | StorageErrorKind::NotFound
     )
 }
 
