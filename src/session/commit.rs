@@ -2,7 +2,8 @@
 //!
 //! Every object carries a random nonce. A commit is sent once; when its answer is lost, a HEAD
 //! that finds our nonce says that it landed. Otherwise a retried exclusive PUT would see its own
-//! 412, and a retried Complete its own "no such upload".
+//! 412, and a retried Complete its own "no such upload". What goes from a bucket goes through
+//! [`delete`], for the like reason.
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -12,9 +13,9 @@ use crate::limits;
 use crate::reaper::Reaper;
 use crate::storage::retry;
 use crate::storage::{
-    ByteRange, Checksum, CompleteUpload, CompletedPart, CopyObject, Location, NewObject,
-    ObjectMeta, ObjectStore, Operation, PartNumber, Precondition, PutObject, Result, SharedStore,
-    StorageError, StorageErrorKind, Stored, UploadId, UploadPartCopy, Version,
+    ByteRange, Checksum, CompleteUpload, CompletedPart, CopyObject, ETag, ListQuery, Location,
+    NewObject, ObjectMeta, ObjectStore, Operation, PartNumber, Precondition, PutObject, Result,
+    SharedStore, StorageError, StorageErrorKind, Stored, UploadId, UploadPartCopy, Version,
 };
 
 use super::expiry::Stop;
@@ -74,14 +75,19 @@ impl Commit<'_> {
         F: Future<Output = Result<Stored>>,
     {
         let mut tries = retry::tries(self.store, operation, self.clock);
+        // Of an earlier try that may still land.
+        let mut lost = None;
         loop {
             match self.settle(send().await).await {
                 Settled::NotLanded(mut error) => {
                     if !tries.again_after(self.clock, &mut error).await {
-                        return Err(error);
+                        return Err(lost.unwrap_or(error));
                     }
                     let location = self.location;
                     tracing::debug!(%location, %error, "commit did not land, sent again");
+                    if error.kind == StorageErrorKind::OutcomeUnknown {
+                        lost = Some(error);
+                    }
                 }
                 Settled::Known(outcome) => return outcome,
             }
@@ -92,6 +98,10 @@ impl Commit<'_> {
     async fn settle(self, outcome: Result<Stored>) -> Settled {
         let error = match outcome {
             Err(error) if is_doubtful(error.kind) => error,
+            // The store did not hear all of it, or did not begin.
+            Err(error) if error.kind == StorageErrorKind::Unavailable => {
+                return Settled::NotLanded(error);
+            }
             outcome => return Settled::Known(outcome),
         };
         // Somebody waits to hear what became of it.
@@ -111,6 +121,47 @@ impl Commit<'_> {
             // Nobody can tell now.
             Err(_) => Settled::Known(Err(error)),
         }
+    }
+}
+
+/// Removes an object, or one version of it. A DELETE that is sent again, since its answer was lost,
+/// finds that the version is not there; then what is there decides.
+pub(crate) async fn delete(
+    store: &dyn ObjectStore,
+    location: &Location,
+    etag: Option<&ETag>,
+) -> Result<()> {
+    let error = match store.delete(location, etag).await {
+        Err(error) if may_be_deleted(error.kind) => error,
+        outcome => return outcome,
+    };
+    match is_gone(store, location).await {
+        Ok(true) => {
+            tracing::debug!(%location, %error, "deleted though it was not confirmed");
+            Ok(())
+        }
+        // Another version, or nobody can tell now.
+        Ok(false) | Err(_) => Err(error),
+    }
+}
+
+async fn is_gone(store: &dyn ObjectStore, location: &Location) -> Result<bool> {
+    match store.head(location).await {
+        Ok(_) => Ok(false),
+        Err(error) if error.kind == StorageErrorKind::NotFound => Ok(true),
+        // A role may list and delete what it may not read.
+        Err(error) if error.kind == StorageErrorKind::Denied => {
+            let key = location.key.as_str();
+            let query = ListQuery {
+                prefix: key.to_owned(),
+                delimited: false,
+                after: None,
+                max: 1,
+            };
+            let page = store.list(&location.bucket, &query).await?;
+            Ok(page.objects.iter().all(|object| object.key != key))
+        }
+        Err(error) => Err(error),
     }
 }
 
@@ -238,6 +289,17 @@ const fn is_doubtful(kind: StorageErrorKind) -> bool {
         StorageErrorKind::OutcomeUnknown
             | StorageErrorKind::Precondition
             | StorageErrorKind::NoSuchUpload
+    )
+}
+
+/// A DELETE may have been carried out, or meet what its first try did.
+const fn may_be_deleted(kind: StorageErrorKind) -> bool {
+    matches!(
+        kind,
+        StorageErrorKind::Unavailable
+            | StorageErrorKind::OutcomeUnknown
+            | StorageErrorKind::Precondition
+            | StorageErrorKind::NotFound
     )
 }
 

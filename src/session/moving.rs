@@ -234,7 +234,8 @@ impl Moving<'_> {
             let markers = self.delete_files(&mut deleted).await?;
             for marker in markers.last.iter().rev() {
                 let location = at(&self.from, &marker.name)?;
-                let outcome = self.scene.store.delete(&location, Some(&marker.etag)).await;
+                let outcome =
+                    commit::delete(&**self.scene.store, &location, Some(&marker.etag)).await;
                 deleted.note(outcome);
             }
             // What could not be deleted would come again.
@@ -293,7 +294,7 @@ impl Moving<'_> {
             let locations = chunk.iter().map(|object| at(folder, &object.name));
             let locations = locations.collect::<Result<Vec<_>, _>>()?;
             let deletes = locations.iter().zip(chunk).map(|(location, object)| {
-                let delete = self.scene.store.delete(location, Some(&object.etag));
+                let delete = commit::delete(&**self.scene.store, location, Some(&object.etag));
                 delete.boxed()
             });
             let deletes: Vec<_> = deletes.collect();
@@ -315,7 +316,7 @@ impl Moving<'_> {
             if let Ok(meta) = self.scene.store.head(location).await
                 && meta.nonce() == Some(*nonce)
             {
-                let outcome = self.scene.store.delete(location, Some(&meta.etag)).await;
+                let outcome = commit::delete(&**self.scene.store, location, Some(&meta.etag)).await;
                 deleted.note(outcome);
             }
         }

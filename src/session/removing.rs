@@ -6,6 +6,7 @@ use crate::limits;
 use crate::sftp::Status;
 use crate::storage::{Location, Nonces, ObjectStore, Precondition, StorageError, StorageErrorKind};
 
+use super::commit;
 use super::kept::{Kept, Visit};
 use super::list::{page_bytes_max, page_query};
 use super::names::{self, Found};
@@ -187,7 +188,7 @@ pub(super) async fn remove(keeper: Keeper<'_>, target: &Target) -> Result<(), Re
         Found::File(_) | Found::Shown(_) => {
             let _visit = keeper.before(target, false).await?;
             keeper.bounds.stop.check()?;
-            Ok(keeper.store.delete(location, None).await?)
+            Ok(commit::delete(keeper.store, location, None).await?)
         }
         Found::Directory => Err(IS_DIRECTORY.into()),
         Found::Nothing => Err(Status::NO_SUCH_FILE.into()),
@@ -222,6 +223,6 @@ pub(super) async fn rmdir(keeper: Keeper<'_>, target: &Target, seen: bool) -> Re
     let _above = keeper.before(target, true).await?;
     let _own = keeper.kept.remove(&folder, "", keeper.bounds.clock().now());
     keeper.bounds.stop.check()?;
-    keeper.store.delete(&place, Some(&marker.etag)).await?;
+    commit::delete(keeper.store, &place, Some(&marker.etag)).await?;
     Ok(())
 }

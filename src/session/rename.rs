@@ -223,7 +223,7 @@ async fn rename_file(
         scene.move_ended(copied.is_ok());
     }
     copied?;
-    match scene.store.delete(source, Some(&meta.etag)).await {
+    match commit::delete(&**scene.store, source, Some(&meta.etag)).await {
         Ok(()) => Ok(()),
         Err(error) if error.kind == StorageErrorKind::Precondition => Err(Refusal {
             status: CHANGED,

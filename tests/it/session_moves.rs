@@ -116,7 +116,7 @@ async fn a_copy_that_fails_takes_back_what_is_still_a_copy() {
         let (failing, store) = failing();
         fill(&store, files).await;
         let talk = Talk::start(failing.clone()).await;
-        let fault = Fault::Fail(StorageErrorKind::Unavailable);
+        let fault = Fault::Fail(StorageErrorKind::Refused);
         failing.spoil(Operation::Copy, files, fault);
         let moved = meanwhile(&failing, (Operation::Copy, files - 1), &talk, async || {
             plant(&store, "e/0000", b"another's").await;

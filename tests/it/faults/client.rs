@@ -145,6 +145,11 @@ impl Client {
         removed.map(drop).map_err(Refused::of)
     }
 
+    pub(super) async fn mkdir(&self, path: &str) -> Outcome {
+        let made = self.sftp.mkdir(path, FileAttributes::empty()).await;
+        made.map(drop).map_err(Refused::of)
+    }
+
     pub(super) async fn rmdir(&self, path: &str) -> Outcome {
         let removed = self.sftp.rmdir(path).await;
         removed.map(drop).map_err(Refused::of)

@@ -37,6 +37,7 @@ mod lines;
 mod listings;
 mod log;
 mod login;
+mod lost;
 mod openssh;
 mod pace;
 mod rekeys;
