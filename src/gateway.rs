@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Operated, Readiness, Revoked, Watched};
@@ -292,22 +293,19 @@ impl Gateway {
     }
 
     /// Stops accepting, lets transfers finish within the drain timeout, cuts what is left, and
-    /// waits for the commits and aborts that outlive their sessions.
+    /// waits a moment for the commits and aborts that outlive their sessions.
     pub async fn drain(mut self) {
         self.drain.cancel();
         while self.listeners.join_next().await.is_some() {}
         self.gatehouse.drain().await;
-        let timeout = self.gatehouse.drain_timeout();
-        if tokio::time::timeout(timeout, self.questions_end())
-            .await
-            .is_err()
-        {
+        let (judged, cleaned_up) = tokio::join!(
+            timeout(limits::DRAIN_REST_MAX, self.questions_end()),
+            timeout(limits::DRAIN_REST_MAX, self.reaper.drain()),
+        );
+        if judged.is_err() {
             tracing::warn!("some attempts to log in were still being judged");
         }
-        if tokio::time::timeout(timeout, self.reaper.drain())
-            .await
-            .is_err()
-        {
+        if cleaned_up.is_err() {
             tracing::warn!("some uploads could not be cleaned up in time");
         }
     }

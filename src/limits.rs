@@ -285,6 +285,10 @@ impl Limits {
     }
 }
 
+/// How long a drain waits for what outlives its session, once all sessions have ended. The chart
+/// allows 15 seconds after the drain timeout.
+pub const DRAIN_REST_MAX: Duration = Duration::from_secs(10);
+
 // ---- the operator's port ----
 
 /// Longest body that the operator's port takes.

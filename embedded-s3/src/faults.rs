@@ -109,6 +109,9 @@ pub enum Action {
     Status(u16, String),
     /// Refuses the request with `SlowDown` and asks for so many seconds without another.
     RetryAfter(u64),
+    /// Refuses the request with `RequestTimeTooSkewed`, as a server whose clock is so many seconds
+    /// ahead.
+    ClockAhead(u64),
     /// Answers later.
     Delay(Duration),
     /// Breaks the connection after so many bytes of an answer announced in full.

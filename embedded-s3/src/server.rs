@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use s3s::dto::{Timestamp, TimestampFormat};
 use s3s::service::S3Service;
 use s3s::{Body, HttpError};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,8 +20,8 @@ use tokio::task::JoinSet;
 
 use crate::alteration::alter;
 use crate::faults::{Action, CutShort, Faults};
-use crate::operation;
 use crate::request_log::RequestLog;
+use crate::{conditions, operation};
 
 /// Everything the connections of one server share.
 pub(crate) struct Shared {
@@ -112,6 +113,12 @@ async fn answer(
             refusal.headers_mut().insert(RETRY_AFTER, seconds.into());
             Ok(refusal)
         }
+        Some((Action::ClockAhead(seconds), _)) => {
+            request.into_body().collect().await.ok();
+            let mut refusal = refusal(StatusCode::FORBIDDEN, "RequestTimeTooSkewed");
+            refusal.headers_mut().extend(date_in(seconds));
+            Ok(refusal)
+        }
         Some((Action::ErrorIn200, _)) => {
             request.into_body().collect().await.ok();
             Ok(refusal(StatusCode::OK, "InternalError"))
@@ -146,11 +153,18 @@ fn refusal(status: StatusCode, code: &str) -> Response<Body> {
     );
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
-    response.headers_mut().insert(
-        CONTENT_TYPE,
-        hyper::header::HeaderValue::from_static("application/xml"),
-    );
     response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    response
+}
+
+/// Returns the date of so many seconds from now.
+fn date_in(seconds: u64) -> Option<(HeaderName, HeaderValue)> {
+    let time = Timestamp::from(conditions::now() + Duration::from_secs(seconds));
+    let mut text = Vec::new();
+    time.format(TimestampFormat::HttpDate, &mut text).ok()?;
+    Some((DATE, HeaderValue::from_bytes(&text).ok()?))
 }
 
 fn announced(response: &Response<Body>) -> u64 {

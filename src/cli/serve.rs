@@ -214,6 +214,7 @@ pub(super) fn storage(storage: &config::Storage) -> Settings {
         timeouts: Timeouts {
             connect: storage.connect_timeout,
             call: storage.call_timeout,
+            store_work: storage.work_timeout,
             ..Timeouts::default()
         },
     }

@@ -214,6 +214,8 @@ pub struct Storage {
     pub capabilities: Capabilities,
     pub connect_timeout: Duration,
     pub call_timeout: Duration,
+    /// For calls in which the store moves the bytes.
+    pub work_timeout: Duration,
     pub retries: RetrySettings,
 }
 
@@ -466,6 +468,7 @@ impl Default for Storage {
             capabilities: Capabilities::all(),
             connect_timeout: Duration::from_secs(5),
             call_timeout: Duration::from_secs(15),
+            work_timeout: Duration::from_secs(300),
             retries: RetrySettings::default(),
         }
     }

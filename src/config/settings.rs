@@ -276,6 +276,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("storage", "ca_file", K::FileText(|c| &mut c.storage.ca_pem), "Certificate authorities (PEM) to trust besides the system's"),
     S::new("storage", "connect_timeout_ms", K::Milliseconds(MILLISECONDS, |c| &mut c.storage.connect_timeout), "For a connection to S3"),
     S::new("storage", "call_timeout_ms", K::Milliseconds(MILLISECONDS, |c| &mut c.storage.call_timeout), "For a call without a payload, and for a GET until its headers"),
+    S::new("storage", "work_timeout_seconds", K::Seconds(1..=3_600, |c| &mut c.storage.work_timeout), "The most for one try of a call in which S3 moves the bytes: CopyObject, and by size CompleteMultipartUpload and UploadPartCopy"),
     S::new("storage", "look_timeout_seconds", K::Seconds(1..=600, |c| &mut c.storage.retries.look), "For a look with all its tries: STAT, a page of a listing, opening a file"),
     S::new("storage", "retry_timeout_seconds", K::Seconds(1..=86_400, |c| &mut c.storage.retries.under_way), "How long a call of an upload, a download, a move or a removal is tried again that S3 throttles, fails or does not answer"),
     S::new("storage", "retries_per_second_max", K::Count(1..=100_000, |c| &mut c.storage.retries.per_second_max), "Calls to S3 that the process tries again in one second; those beyond it wait"),

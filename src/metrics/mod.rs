@@ -543,6 +543,7 @@ const fn failure(kind: StorageErrorKind) -> &'static str {
         StorageErrorKind::RangeNotSatisfiable => "range",
         StorageErrorKind::Denied => "denied",
         StorageErrorKind::Expired => "expired",
+        StorageErrorKind::ClockSkew => "clock-skew",
         StorageErrorKind::Throttled => "throttled",
         StorageErrorKind::Unavailable => "unavailable",
         StorageErrorKind::OutcomeUnknown => "outcome-unknown",

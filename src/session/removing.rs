@@ -160,6 +160,7 @@ const fn is_passing(kind: StorageErrorKind) -> bool {
         | StorageErrorKind::Unavailable
         | StorageErrorKind::OutcomeUnknown
         | StorageErrorKind::Expired
+        | StorageErrorKind::ClockSkew
         | StorageErrorKind::ChecksumMismatch => true,
         StorageErrorKind::NotFound
         | StorageErrorKind::NoSuchBucket

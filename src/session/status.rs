@@ -55,7 +55,9 @@ pub(crate) const fn of_storage(kind: StorageErrorKind) -> Status {
         StorageErrorKind::RangeNotSatisfiable => CHANGED,
         StorageErrorKind::Denied => Status::PERMISSION_DENIED,
         StorageErrorKind::Expired => Status::failure("The session's credentials have expired"),
-        StorageErrorKind::Throttled | StorageErrorKind::Unavailable => {
+        StorageErrorKind::Throttled
+        | StorageErrorKind::Unavailable
+        | StorageErrorKind::ClockSkew => {
             Status::failure("The storage is not available; try again later")
         }
         StorageErrorKind::OutcomeUnknown => {

@@ -32,6 +32,9 @@ pub enum StorageErrorKind {
     RangeNotSatisfiable,
     #[error("access denied")]
     Denied,
+    /// The time that the request was signed with is too far from the store's.
+    #[error("the clocks of this machine and of the store differ")]
+    ClockSkew,
     /// The credentials ran out.
     #[error("credentials expired")]
     Expired,

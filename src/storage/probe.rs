@@ -487,6 +487,7 @@ fn failed(error: StorageError) -> Finding {
         | Kind::NoSuchUpload
         | Kind::Denied
         | Kind::Expired
+        | Kind::ClockSkew
         | Kind::Throttled
         | Kind::Unavailable
         | Kind::OutcomeUnknown => Finding::Unclear(error.detail),

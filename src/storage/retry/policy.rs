@@ -65,6 +65,8 @@ impl Patience {
 pub(super) const fn may_be_repeated(kind: StorageErrorKind) -> bool {
     match kind {
         StorageErrorKind::Throttled | StorageErrorKind::Unavailable => true,
+        // The next try is signed by the clock of the answer.
+        StorageErrorKind::ClockSkew => true,
         // Of a commit that is unknown the nonce tells first whether it landed.
         StorageErrorKind::OutcomeUnknown
         | StorageErrorKind::NotFound

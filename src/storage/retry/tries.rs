@@ -7,7 +7,7 @@ use super::policy::{Bucket, Patience, RetrySettings, Schedule};
 use crate::clock::Clock;
 use crate::limits::LOG_INTERVAL;
 use crate::seldom::Seldom;
-use crate::storage::error::StorageError;
+use crate::storage::error::{StorageError, StorageErrorKind};
 use crate::storage::operation::Operation;
 
 /// Is told of retries. Called on the caller's task: counts, and does not wait.
@@ -33,6 +33,7 @@ struct Shared {
     observer: Arc<dyn RetryObserver>,
     bucket: Mutex<Bucket>,
     line: Seldom,
+    clocks: Seldom,
 }
 
 impl Retries {
@@ -49,11 +50,23 @@ impl Retries {
             observer,
             bucket,
             line: Seldom::default(),
+            clocks: Seldom::default(),
         }))
     }
 
     pub(super) fn clock(&self) -> &dyn Clock {
         &*self.0.clock
+    }
+
+    /// Writes that the clock of this machine is wrong.
+    fn warn_of_clock(&self, now: Instant, error: &StorageError) {
+        if let Some(unlogged) = self.0.clocks.due(now, LOG_INTERVAL) {
+            tracing::warn!(
+                %error,
+                unlogged,
+                "S3 refuses requests since this machine's clock is wrong: set it; the next ones are signed by S3's clock"
+            );
+        }
     }
 
     /// Takes one retry of the process, if there is one.
@@ -123,6 +136,9 @@ impl Tries {
     /// which the error then says.
     pub async fn again_after(&mut self, clock: &dyn Clock, error: &mut StorageError) -> bool {
         let mut retry_after = error.retry_after;
+        if let (StorageErrorKind::ClockSkew, Some(retries)) = (error.kind, &self.retries) {
+            retries.warn_of_clock(clock.now(), error);
+        }
         loop {
             let now = clock.now();
             let spread = self.retries.as_ref().map_or(u8::MAX, |_| random());

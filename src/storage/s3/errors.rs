@@ -10,7 +10,10 @@ use std::time::Duration;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::{RequestId as _, RequestIdExt as _};
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format;
 
+use crate::clock::{Clock as _, SystemClock};
 use crate::storage::causes::{causes, chain, line, needs_credentials};
 use crate::storage::{Bucket, Key, Operation, StorageError, StorageErrorKind};
 
@@ -43,9 +46,24 @@ impl Call<'_> {
             }
             _ => self.answer_lost(),
         };
+        let answer = error.raw_response();
+        let ahead = answer.and_then(store_ahead_seconds).unwrap_or_default();
+        // To a HEAD S3 gives no reason; a clock that is off by as much is the likely one.
+        let bare = kind == StorageErrorKind::Denied && error.code().is_none();
+        let skewed =
+            kind == StorageErrorKind::ClockSkew || (bare && ahead.abs() > SKEW_SECONDS_MAX);
+        let mut cause = worded(error);
+        if skewed {
+            cause = format!("{cause}; the store's clock is {ahead} s ahead of this machine's");
+        }
+        let kind = if skewed {
+            StorageErrorKind::ClockSkew
+        } else {
+            kind
+        };
         StorageError {
-            retry_after: error.raw_response().and_then(retry_after),
-            ..self.error(kind, &worded(error))
+            retry_after: answer.and_then(retry_after),
+            ..self.error(kind, &cause)
         }
     }
 
@@ -72,8 +90,8 @@ impl Call<'_> {
             | "AllAccessDisabled"
             | "InvalidAccessKeyId"
             | "InvalidToken"
-            | "RequestTimeTooSkewed"
             | "SignatureDoesNotMatch" => StorageErrorKind::Denied,
+            "RequestTimeTooSkewed" => StorageErrorKind::ClockSkew,
             // In the body of a 200 the work had begun: what became of it is not known.
             "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" if status != 200 => {
                 StorageErrorKind::Expired
@@ -133,6 +151,14 @@ fn retry_after(answer: &HttpResponse) -> Option<Duration> {
     seconds.trim().parse().ok().map(Duration::from_secs)
 }
 
+/// Returns how far the store's clock is ahead of this machine's, by its answer.
+fn store_ahead_seconds(answer: &HttpResponse) -> Option<i64> {
+    let date = answer.headers().get("date")?;
+    let date = DateTime::from_str(date, Format::HttpDate).ok()?;
+    let here = DateTime::from(SystemClock.wall());
+    Some(date.secs().saturating_sub(here.secs()))
+}
+
 /// Says whether the error arose before a connection was there to send on.
 fn was_never_sent(error: &(dyn Error + 'static)) -> bool {
     needs_credentials(error)
@@ -162,6 +188,9 @@ where
     };
     line(&text)
 }
+
+/// S3 refuses from a quarter of an hour on; answers come late, and clocks are not exact.
+const SKEW_SECONDS_MAX: i64 = 600;
 
 #[cfg(test)]
 mod tests {

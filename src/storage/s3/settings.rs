@@ -55,7 +55,7 @@ pub struct Timeouts {
     /// A payload has this long, and a second more for each [`Self::payload_bytes_per_second`].
     pub payload: Duration,
     pub payload_bytes_per_second: u64,
-    /// Calls in which the store moves the bytes: complete and both copies.
+    /// The most for calls in which the store moves the bytes: complete and both copies.
     pub store_work: Duration,
     /// Between two frames of a GET's body.
     pub body_idle: Duration,
@@ -66,7 +66,16 @@ impl Timeouts {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         self.payload + Duration::from_secs(bytes / self.payload_bytes_per_second.max(1))
     }
+
+    /// Returns how long the store may work on so many bytes.
+    pub(super) fn of_store_work(&self, bytes: u64) -> Duration {
+        let work = Duration::from_secs(bytes / STORE_BYTES_PER_SECOND);
+        self.store_work.min(self.payload.saturating_add(work))
+    }
 }
+
+/// What a slow store moves by itself in a second.
+const STORE_BYTES_PER_SECOND: u64 = 16 * 1024 * 1024;
 
 impl Default for Timeouts {
     fn default() -> Self {
@@ -75,7 +84,7 @@ impl Default for Timeouts {
             call: Duration::from_secs(15),
             payload: Duration::from_secs(60),
             payload_bytes_per_second: 1024 * 1024,
-            store_work: Duration::from_secs(600),
+            store_work: Duration::from_secs(300),
             body_idle: Duration::from_secs(30),
         }
     }

@@ -253,6 +253,30 @@ async fn a_call_is_sent_once_and_says_when_the_store_wants_the_next() {
 }
 
 #[tokio::test]
+async fn a_refusal_for_the_clock_is_told_and_the_next_request_goes_by_the_clock_of_the_store() {
+    let (server, store) = served().await;
+    let payload = Bytes::from_static(b"x");
+    for operation in ["PutObject", "HeadObject"] {
+        put(&store, &payload).await.unwrap();
+        server.script(Fault::on(operation, Action::ClockAhead(1_200)));
+        let error = match operation {
+            "PutObject" => put(&store, &payload).await.unwrap_err(),
+            _ => store.head(&place()).await.unwrap_err(),
+        };
+        assert_eq!(error.kind, Kind::ClockSkew, "{error}");
+        assert!(error.detail.contains("the store's clock is 1"), "{error}");
+        // Its clock was not ahead in truth: now it is the request that is.
+        let error = put(&store, &payload).await.unwrap_err();
+        assert!(error.detail.contains("403 RequestTimeTooSkewed"), "{error}");
+        assert_eq!(error.kind, Kind::ClockSkew);
+    }
+    put(&store, &payload).await.unwrap();
+    server.script(Fault::on("HeadObject", Action::ClockAhead(60)));
+    let error = store.head(&place()).await.unwrap_err();
+    assert_eq!(error.kind, Kind::Denied, "{error}");
+}
+
+#[tokio::test]
 async fn a_store_that_cannot_be_reached_has_done_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

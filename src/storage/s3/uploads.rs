@@ -95,6 +95,7 @@ impl S3Store {
             source,
             range,
         } = part;
+        let bytes = range.end.saturating_sub(range.start);
         let answer = self
             .client
             .upload_part_copy()
@@ -106,7 +107,7 @@ impl S3Store {
             .copy_source_if_match(&*source.etag.0)
             .copy_source_range(convert::range_text(range))
             .customize()
-            .config_override(self.within(self.timeouts.store_work))
+            .config_override(self.within(self.timeouts.of_store_work(bytes)))
             .send()
             .await
             .map_err(|error| call.failed(&error))?;
@@ -119,7 +120,7 @@ impl S3Store {
             etag: convert::etag_from(result.e_tag())
                 .map_err(|cause| call.error(StorageErrorKind::Unavailable, cause))?,
             checksum: convert::checksum_from(result.checksum_crc64_nvme()),
-            size: range.end.saturating_sub(range.start),
+            size: bytes,
         })
     }
 
@@ -178,6 +179,8 @@ impl S3Store {
         let (if_match, if_none_match) =
             condition_if(self.capabilities.conditional_complete, condition);
         let checksum = checksum.and_then(|checksum| self.checksum_header(checksum));
+        let bytes = parts.iter().map(|part| part.size);
+        let bytes = bytes.fold(0, u64::saturating_add);
         let wire_parts = parts.iter().map(|part| self.wire_part(part)).collect();
         let answer = self
             .client
@@ -195,7 +198,7 @@ impl S3Store {
                     .build(),
             )
             .customize()
-            .config_override(self.within(self.timeouts.store_work))
+            .config_override(self.within(self.timeouts.of_store_work(bytes)))
             .send()
             .await
             .map_err(|error| call.failed(&error))?;

@@ -90,6 +90,28 @@ async fn a_silent_put_is_looked_after_and_sent_again() {
 }
 
 #[tokio::test]
+async fn a_silent_complete_is_looked_after_and_sent_again() {
+    let content = bytes(PART + 1_000);
+    let fault = Fault::on("CompleteMultipartUpload", Action::Hang);
+    let (stage, outcome) = closed_with(Set::impatient(), fault, &content).await;
+    assert_eq!(outcome, Ok(()));
+    is_uploaded(stage, &content).await;
+}
+
+#[tokio::test]
+async fn a_silent_copy_is_looked_after_and_sent_again() {
+    let stage = Stage::with(Set::impatient()).await;
+    stage.s3.put(BUCKET, "in/a", "moved");
+    stage.s3.script(Fault::on("CopyObject", Action::Hang));
+    let client = stage.client().await;
+    client.rename("/in/a", "/in/b").await.unwrap();
+    assert_eq!(stage.object("in/b").unwrap(), b"moved");
+    assert_eq!(stage.object("in/a"), None);
+    drop(client);
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn a_person_reads_that_close_failed() {
     let stage = Stage::with(Set::resigned()).await;
     stage.refuse("PutObject", 403, "AccessDenied", u32::MAX);

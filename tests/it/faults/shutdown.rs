@@ -100,7 +100,8 @@ impl Process {
 
     /// Waits for the end; nothing secret was said.
     async fn ended(mut self) -> (ExitStatus, EmbeddedS3, String) {
-        let status = within(self.child.wait()).await.unwrap();
+        let status = timeout(Duration::from_secs(120), self.child.wait()).await;
+        let status = status.expect("took too long").unwrap();
         while let Some(line) = self.errors.next_line().await.unwrap() {
             self.heard.push_str(&line);
         }
@@ -143,6 +144,22 @@ async fn what_a_drain_cuts_leaves_nothing() {
     assert_eq!(s3.keys(BUCKET), [""; 0]);
     assert_eq!(s3.uploads(BUCKET), []);
     assert!(heard.contains("the session ended before CLOSE"), "{heard}");
+}
+
+#[tokio::test]
+async fn a_drain_ends_though_s3_is_silent() {
+    let process = Process::start(1).await;
+    process.begin_upload(&bytes(PART)).await;
+    process.s3.script(Fault::any(Action::Hang).times(u32::MAX));
+    process.signal().await;
+    // Calls to a silent S3 would take minutes.
+    let (status, s3, heard) = process.ended().await;
+    assert!(status.success(), "{heard}");
+    assert!(
+        heard.contains("some uploads could not be cleaned up in time"),
+        "{heard}"
+    );
+    assert_eq!(s3.keys(BUCKET), [""; 0]);
 }
 
 #[tokio::test]

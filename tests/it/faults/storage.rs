@@ -88,6 +88,37 @@ async fn what_the_policy_forbids_is_permission_denied() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_wrong_is_named_and_fails_nothing() {
+    let stage = Stage::start().await;
+    let client = stage.client().await;
+    let ahead = Fault::on("PutObject", Action::ClockAhead(1_200));
+    stage.s3.script(ahead);
+    client.upload("/in/a", b"small").await.unwrap();
+    assert_eq!(stage.object("in/a").unwrap(), b"small");
+    drop(client);
+    let log = stage.end().await;
+    let message = "S3 refuses requests since this machine's clock is wrong: set it; the next ones are signed by S3's clock";
+    let line = log.one(message);
+    assert_eq!(line.level(), "WARN");
+    assert!(line.field("error").contains("s ahead"), "{line:?}");
+}
+
+#[tokio::test]
+async fn a_clock_that_stays_wrong_is_no_denial() {
+    let stage = Stage::with(Set::resigned()).await;
+    let client = stage.client().await;
+    let ahead = Fault::on("PutObject", Action::ClockAhead(1_200));
+    stage.s3.script(ahead.times(u32::MAX));
+    let failed = Err(Refused::failure(UNAVAILABLE));
+    assert_eq!(client.upload("/in/a", b"small").await, failed);
+    assert_eq!(stage.s3.keys(BUCKET), [""; 0]);
+    drop(client);
+    let log = stage.end().await;
+    let reason = log.audit("upload failed").field("reason");
+    assert!(reason.contains("clocks of this machine"), "{reason}");
+}
+
+#[tokio::test]
 async fn expired_credentials_are_named_and_nothing_becomes_visible() {
     let stage = Stage::start().await;
     let client = stage.client().await;
