@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::faults::{Action, CutShort, Faults};
 use crate::operation;
+use crate::region::Placements;
 use crate::request_log::RequestLog;
 
 /// Everything the connections of one server share.
@@ -28,6 +29,8 @@ pub(crate) struct Shared {
     /// None unless the log was asked for.
     pub(crate) log: Option<RequestLog>,
     pub(crate) down: AtomicBool,
+    /// Buckets in a region.
+    pub(crate) placements: Placements,
 }
 
 /// Why a connection is closed without an answer.
@@ -92,8 +95,17 @@ async fn answer(
     let (parts, body) = request.into_parts();
     let record = operation::describe(&parts);
     let fault = shared.faults.strike(&record);
+    let misplaced = shared.placements.refusal(&parts, &record);
     let number = shared.log.as_ref().map(|log| log.arrived(record));
     let request = Request::from_parts(parts, Body::from(body));
+
+    if let Some(refusal) = misplaced {
+        request.into_body().collect().await.ok();
+        if let (Some(log), Some(number)) = (&shared.log, number) {
+            log.answered(number, refusal.status().as_u16(), 0);
+        }
+        return Ok(refusal);
+    }
 
     let serve = async |request| shared.service.call(request).await.map_err(NoAnswer::Failed);
     let response = match fault {

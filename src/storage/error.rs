@@ -7,6 +7,9 @@
 pub struct StorageError {
     pub kind: StorageErrorKind,
     pub detail: Box<str>,
+    /// The bucket is in another region, and nothing was done; empty where the store did not say in
+    /// which.
+    pub elsewhere: Option<Box<str>>,
 }
 
 /// Meanings that callers tell apart.
@@ -56,6 +59,7 @@ impl StorageError {
         Self {
             kind,
             detail: detail.into(),
+            elsewhere: None,
         }
     }
 }

@@ -38,6 +38,8 @@ mod nonce;
 mod operation;
 mod part_layout;
 pub mod probe;
+pub(crate) mod regional;
+mod regions;
 pub mod s3;
 
 pub type Result<T> = std::result::Result<T, StorageError>;

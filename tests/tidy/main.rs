@@ -190,7 +190,10 @@ const HOMES: &[(&str, &[&str])] = &[
         ],
     ),
     ("prometheus_client", &["src/metrics"]),
-    ("tracing_subscriber", &["src/telemetry.rs", "src/telemetry/"]),
+    (
+        "tracing_subscriber",
+        &["src/telemetry.rs", "src/telemetry/"],
+    ),
     ("toml", &["src/config/", "src/idp/static_file/"]),
     ("argon2", &["src/idp/static_file/"]),
     ("bcrypt", &["src/idp/static_file/"]),

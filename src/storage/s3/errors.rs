@@ -42,7 +42,15 @@ impl Call<'_> {
             }
             _ => self.answer_lost(),
         };
-        self.error(kind, &worded(error))
+        let elsewhere = elsewhere(error);
+        let mut cause = worded(error);
+        if let Some(region) = elsewhere.as_deref().filter(|region| !region.is_empty()) {
+            cause.push_str("; the bucket is in region ");
+            cause.push_str(region);
+        }
+        let mut error = self.error(kind, &cause);
+        error.elsewhere = elsewhere;
+        error
     }
 
     /// Makes an error of this call.
@@ -131,6 +139,31 @@ fn was_never_sent(error: &(dyn Error + 'static)) -> bool {
                 .downcast_ref::<hyper_util::client::legacy::Error>()
                 .is_some_and(hyper_util::client::legacy::Error::is_connect)
         })
+}
+
+/// Returns the region that an answer names as that of the bucket.
+pub(super) fn region_header<E>(error: &SdkError<E, HttpResponse>) -> Option<&str> {
+    error.raw_response()?.headers().get("x-amz-bucket-region")
+}
+
+/// Returns where the bucket is, if S3 refused because it is in another region; empty where it did
+/// not say.
+fn elsewhere<E>(error: &SdkError<E, HttpResponse>) -> Option<Box<str>>
+where
+    E: ProvideErrorMetadata,
+{
+    let status = error.raw_response()?.status().as_u16();
+    let code = error.as_service_error().and_then(E::code);
+    let code = code.unwrap_or_default();
+    let named = region_header(error).unwrap_or_default();
+    let says_so = match (status, code) {
+        (301 | 307, _)
+        | (400, "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException") => true,
+        // A bare one.
+        (400, "") => !named.is_empty(),
+        _ => false,
+    };
+    says_so.then(|| named.into())
 }
 
 /// Words an error for one line of the operator's log. Neither form shows a request's headers.
