@@ -21,6 +21,10 @@ pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
 pub const KEY_BYTES_MAX: usize = 1_024;
 /// Room for access-point aliases; AWS bucket names have at most 63.
 pub const BUCKET_BYTES_MAX: usize = 255;
+/// Buckets in another region than the configured one that are remembered.
+pub const BUCKET_REGIONS_MAX: usize = 1_000;
+/// Longest name of a region that is believed in.
+pub const REGION_BYTES_MAX: usize = 32;
 /// S3's smallest part, except for the last one.
 pub const PART_BYTES_MIN: u64 = 5 * 1024 * 1024;
 /// S3's largest part.

@@ -20,6 +20,7 @@ mod operation;
 mod percent;
 mod properties;
 mod receive;
+mod region;
 mod request_log;
 mod s3;
 mod server;
@@ -42,11 +43,13 @@ use tokio::task::JoinSet;
 
 pub use crate::alteration::Alteration;
 pub use crate::faults::{Action, Fault};
+pub use crate::region::Placement;
 pub use crate::request_log::RequestRecord;
 
 use crate::blocks::Blocks;
 use crate::checksum::{Algorithm, Hasher};
 use crate::faults::Faults;
+use crate::region::Placements;
 use crate::request_log::RequestLog;
 use crate::s3::{Keys, Operations};
 use crate::server::Shared;
@@ -127,6 +130,7 @@ impl EmbeddedS3 {
             faults: Faults::new(),
             log: settings.log_requests.then(RequestLog::default),
             down: AtomicBool::new(false),
+            placements: Placements::default(),
         });
         let listener = TcpListener::bind(settings.listen).await?;
         let address = listener.local_addr()?;
@@ -208,6 +212,11 @@ impl EmbeddedS3 {
     /// Sets whether every request that arrives from now on is answered by closing its connection.
     pub fn set_down(&self, down: bool) {
         self.shared.down.store(down, Ordering::Relaxed);
+    }
+
+    /// Puts a bucket into a region: requests that are signed for another one are refused.
+    pub fn place(&self, bucket: &str, placement: Placement) {
+        self.shared.placements.set(bucket, placement);
     }
 
     /// Returns an object as stored; none without the bucket or the key.

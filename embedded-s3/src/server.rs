@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 
 use crate::alteration::alter;
 use crate::faults::{Action, CutShort, Faults};
+use crate::region::Placements;
 use crate::request_log::RequestLog;
 use crate::{conditions, operation};
 
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     /// None unless the log was asked for.
     pub(crate) log: Option<RequestLog>,
     pub(crate) down: AtomicBool,
+    /// Buckets in a region.
+    pub(crate) placements: Placements,
 }
 
 /// Why a connection is closed without an answer.
@@ -95,8 +98,17 @@ async fn answer(
     let record = operation::describe(&parts);
     let method = parts.method.clone();
     let fault = shared.faults.strike(&record);
+    let misplaced = shared.placements.refusal(&parts, &record);
     let number = shared.log.as_ref().map(|log| log.arrived(record));
     let request = Request::from_parts(parts, Body::from(body));
+
+    if let Some(refusal) = misplaced {
+        request.into_body().collect().await.ok();
+        if let (Some(log), Some(number)) = (&shared.log, number) {
+            log.answered(number, refusal.status().as_u16(), 0);
+        }
+        return Ok(refusal);
+    }
 
     let serve = async |request| shared.service.call(request).await.map_err(NoAnswer::Failed);
     let response = match fault {

@@ -170,6 +170,7 @@ async fn connect(s3: &EmbeddedS3) -> anyhow::Result<S3Store> {
     let settings = Settings {
         region: "us-east-1".to_owned(),
         endpoint: Some(s3.endpoint()),
+        follow_regions: false,
         path_style: true,
         storage_class: None,
         encryption: Encryption::None,

@@ -199,6 +199,7 @@ pub(super) fn storage(storage: &config::Storage) -> Settings {
     Settings {
         region: storage.region.clone(),
         endpoint: storage.endpoint.clone(),
+        follow_regions: storage.endpoint.is_none(),
         path_style: storage.path_style,
         storage_class: storage.storage_class.clone(),
         encryption: match storage.encryption {

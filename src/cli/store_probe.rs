@@ -13,7 +13,7 @@ use crate::metrics::Metrics;
 use crate::storage::probe::{Finding, Probe, Subject};
 use crate::storage::retry::{Retries, Retrying};
 use crate::storage::s3::S3Store;
-use crate::storage::{Bucket, Capabilities, SharedStore};
+use crate::storage::{Bucket, Capabilities, ObjectStore as _, SharedStore, StorageError};
 
 /// A bucket, and a prefix in it without slashes at its ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +56,7 @@ async fn probe(
     let store = S3Store::connect(serve::storage(storage)).await;
     let store = store.context("[storage] cannot be used")?;
     let Place { bucket, prefix } = place;
+    let store = in_its_region(store, bucket, &storage.region).await?;
     let folder = folder(prefix)?;
     output::print(&format!("probing s3://{bucket}/{folder}\n"));
     let unchecked = Capabilities {
@@ -88,6 +89,43 @@ fn repeated(storage: &config::Storage, store: S3Store) -> SharedStore {
     let observer = Arc::new(Metrics::default());
     let retries = Retries::new(storage.retries.clone(), Arc::new(SystemClock), observer);
     Arc::new(Retrying::new(Arc::new(store), retries))
+}
+
+/// Returns the store that asks where the bucket is. With AWS's own endpoints the gateway finds
+/// that out by itself; another endpoint has one region.
+async fn in_its_region(
+    store: S3Store,
+    bucket: &Bucket,
+    configured: &str,
+) -> anyhow::Result<S3Store> {
+    let Err(StorageError {
+        elsewhere: Some(named),
+        ..
+    }) = store.check_bucket(bucket).await
+    else {
+        return Ok(store);
+    };
+    if !store.follows_regions() {
+        let remedy = match &*named {
+            "" => "the one of storage.endpoint".to_owned(),
+            named => format!("\"{named}\""),
+        };
+        bail!(
+            "the bucket is in another region than storage.region = \"{configured}\", and \
+             storage.endpoint is set, so that no other is asked; set storage.region = {remedy}"
+        );
+    }
+    let region = match &*named {
+        "" => store.bucket_region(bucket).await.ok().flatten(),
+        _ => Some(named),
+    };
+    let Some(region) = region else {
+        return Ok(store);
+    };
+    output::print(&format!(
+        "the bucket is in region {region}: the gateway asks there, though storage.region is {configured}\n"
+    ));
+    Ok(store.within_region(&region))
 }
 
 /// What makes a configuration unfit for its store.

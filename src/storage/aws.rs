@@ -10,6 +10,7 @@ use aws_smithy_http_client::tls::{self, TlsContext, TrustStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
+use super::regions::BucketRegions;
 use super::s3::Credentials;
 use crate::limits;
 use crate::secret::Secret;
@@ -36,6 +37,7 @@ pub(super) struct Ground {
     pub(super) own: Option<SharedCredentialsProvider>,
     pub(super) from_chain: bool,
     ca_pem: Option<Vec<u8>>,
+    pub(super) bucket_regions: BucketRegions,
 }
 
 impl Ground {
@@ -74,6 +76,7 @@ impl Ground {
             own,
             from_chain,
             ca_pem,
+            bucket_regions: BucketRegions::default(),
         })
     }
 

@@ -11,6 +11,9 @@ pub struct StorageError {
     pub detail: Box<str>,
     /// How long the store asks not to be asked again.
     pub retry_after: Option<Duration>,
+    /// The bucket is in another region, and nothing was done; empty where the store did not say in
+    /// which.
+    pub elsewhere: Option<Box<str>>,
 }
 
 /// Meanings that callers tell apart.
@@ -64,6 +67,7 @@ impl StorageError {
             kind,
             detail: detail.into(),
             retry_after: None,
+            elsewhere: None,
         }
     }
 }

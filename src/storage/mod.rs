@@ -39,6 +39,8 @@ mod nonce;
 mod operation;
 mod part_layout;
 pub mod probe;
+pub(crate) mod regional;
+mod regions;
 pub mod retry;
 pub mod s3;
 

@@ -55,6 +55,7 @@ mod ssh;
 mod static_users;
 mod storage_contract;
 mod storage_probe;
+mod storage_regions;
 mod tester;
 mod tester_aws;
 mod tester_roles;

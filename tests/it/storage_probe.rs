@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::{Output, Stdio};
 use std::sync::Arc;
 
-use embedded_s3::{Action, Alteration, EmbeddedS3, Fault};
+use embedded_s3::{Action, Alteration, EmbeddedS3, Fault, Placement};
 use portcullis::storage::probe::{Finding, Probe, Subject};
 use portcullis::storage::s3::S3Store;
 use portcullis::storage::{Bucket, Capabilities};
@@ -264,6 +264,26 @@ async fn a_store_that_cannot_be_used_is_one_line_and_exit_1() {
             text.starts_with("error: the store cannot be used: "),
             "{text}"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_bucket_in_another_region_than_the_endpoint_is_an_error_that_names_it() {
+    for named in [true, false] {
+        let bench = Bench::start().await;
+        let region = "eu-west-1".to_owned();
+        bench.server.place("bucket", Placement { region, named });
+        let endpoint = bench.server.endpoint();
+        let output = check_config(&endpoint, "bucket", "region = \"us-east-1\"\n").await;
+        assert_eq!(output.status.code(), Some(1));
+        let text = String::from_utf8_lossy(&output.stderr);
+        let expected = "error: the bucket is in another region than storage.region = \"us-east-1\", \
+            and storage.endpoint is set, so that no other is asked; set storage.region = \
+            \"eu-west-1\"\n";
+        assert_eq!(text, expected);
+        bench.is_clean();
+        let output = check_config(&endpoint, "bucket", "region = \"eu-west-1\"\n").await;
+        assert_eq!(output.status.code(), Some(0));
     }
 }
 

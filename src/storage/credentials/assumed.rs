@@ -17,6 +17,7 @@ use crate::limits;
 use crate::refusal::{Reason, Refusal};
 use crate::secret::Secret;
 use crate::storage::metered::Meter;
+use crate::storage::regional::Regional;
 use crate::storage::s3::{ConnectError, S3Store};
 
 /// What the operator decides about assuming roles.
@@ -194,7 +195,7 @@ impl Request {
         let expires_at = SystemTime::try_from(credentials.expiration)
             .map_err(|_| Reason::StsAnswer.because("STS answered with a time that is none"))?;
         let fresh = Fresh {
-            store: meter.over(Arc::new(with(store, credentials))),
+            store: meter.over(Regional::before(with(store, credentials))),
             lifetime: lifetime(expires_at, clock.wall()),
         };
         Ok((fresh, expires_at))

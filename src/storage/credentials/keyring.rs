@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -11,6 +10,7 @@ use crate::refusal::{Reason, Refusal};
 use crate::secret::Secret;
 use crate::storage::SharedStore;
 use crate::storage::metered::Meter;
+use crate::storage::regional::Regional;
 use crate::storage::s3::S3Store;
 
 /// The keys that stand for a role.
@@ -44,7 +44,7 @@ impl Keyring {
                 &keys.secret_key,
                 keys.session_token.as_ref(),
             );
-            (keys.role, meter.over(Arc::new(store)))
+            (keys.role, meter.over(Regional::before(store)))
         };
         Self {
             stores: roles.into_iter().map(opened).collect(),

@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::refusal::Refusal;
 use crate::storage::SharedStore;
 use crate::storage::metered::Meter;
+use crate::storage::regional::Regional;
 use crate::storage::s3::S3Store;
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ impl Own {
     /// when S3 says that they have expired before their time; static ones cannot be.
     #[must_use]
     pub fn of(store: S3Store, meter: Meter, clock: Arc<dyn Clock>) -> Self {
-        let metered = meter.over(Arc::new(store.clone()));
+        let metered = meter.over(Regional::before(store.clone()));
         if !store.is_from_chain() {
             return Self(metered);
         }
@@ -61,7 +62,9 @@ struct Chain {
 impl Renewal for Chain {
     async fn renew(&self) -> Result<Fresh, Refusal> {
         Ok(Fresh {
-            store: self.meter.over(Arc::new(self.store.with_chain_anew())),
+            store: self
+                .meter
+                .over(Regional::before(self.store.with_chain_anew())),
             lifetime: None,
         })
     }

@@ -52,7 +52,12 @@ impl Call<'_> {
         let bare = kind == StorageErrorKind::Denied && error.code().is_none();
         let skewed =
             kind == StorageErrorKind::ClockSkew || (bare && ahead.abs() > SKEW_SECONDS_MAX);
+        let elsewhere = elsewhere(error);
         let mut cause = worded(error);
+        if let Some(region) = elsewhere.as_deref().filter(|region| !region.is_empty()) {
+            cause.push_str("; the bucket is in region ");
+            cause.push_str(region);
+        }
         if skewed {
             cause = format!("{cause}; the store's clock is {ahead} s ahead of this machine's");
         }
@@ -63,6 +68,7 @@ impl Call<'_> {
         };
         StorageError {
             retry_after: answer.and_then(retry_after),
+            elsewhere,
             ..self.error(kind, &cause)
         }
     }
@@ -167,6 +173,31 @@ fn was_never_sent(error: &(dyn Error + 'static)) -> bool {
                 .downcast_ref::<hyper_util::client::legacy::Error>()
                 .is_some_and(hyper_util::client::legacy::Error::is_connect)
         })
+}
+
+/// Returns the region that an answer names as that of the bucket.
+pub(super) fn region_header<E>(error: &SdkError<E, HttpResponse>) -> Option<&str> {
+    error.raw_response()?.headers().get("x-amz-bucket-region")
+}
+
+/// Returns where the bucket is, if S3 refused because it is in another region; empty where it did
+/// not say.
+fn elsewhere<E>(error: &SdkError<E, HttpResponse>) -> Option<Box<str>>
+where
+    E: ProvideErrorMetadata,
+{
+    let status = error.raw_response()?.status().as_u16();
+    let code = error.as_service_error().and_then(E::code);
+    let code = code.unwrap_or_default();
+    let named = region_header(error).unwrap_or_default();
+    let says_so = match (status, code) {
+        (301 | 307, _)
+        | (400, "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException") => true,
+        // A bare one.
+        (400, "") => !named.is_empty(),
+        _ => false,
+    };
+    says_so.then(|| named.into())
 }
 
 /// Words an error for one line of the operator's log. Neither form shows a request's headers.

@@ -1,13 +1,62 @@
-//! What the bucket itself does with uploads that nobody finished.
+//! What is known of a bucket: its region, and what it does with uploads that nobody finished.
 
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::Region;
 use aws_sdk_s3::error::ProvideErrorMetadata as _;
 use aws_sdk_s3::types::{ExpirationStatus, LifecycleRule};
 
 use super::S3Store;
-use super::errors::worded;
-use crate::storage::Bucket;
+use super::errors::{Call, region_header, worded};
+use crate::storage::regions::BucketRegions;
+use crate::storage::{Bucket, Operation, StorageError};
 
 impl S3Store {
+    /// Says whether buckets in other regions are asked there.
+    pub(crate) const fn follows_regions(&self) -> bool {
+        self.follow_regions
+    }
+
+    /// Returns the configured region.
+    pub(crate) fn region(&self) -> &str {
+        self.ground.region.as_ref()
+    }
+
+    /// Returns what the process knows of buckets in other regions.
+    pub(in crate::storage) fn bucket_regions(&self) -> &BucketRegions {
+        &self.ground.bucket_regions
+    }
+
+    /// Returns the same store, which asks in another region.
+    #[must_use]
+    pub(crate) fn within_region(&self, region: &str) -> Self {
+        let config = self.client.config().to_builder();
+        let config = config.region(Region::new(region.to_owned())).build();
+        Self {
+            client: Client::from_conf(config),
+            ..self.clone()
+        }
+    }
+
+    /// Asks in which region a bucket is; `None` = the store does not say.
+    ///
+    /// # Errors
+    /// It does not say, and refuses.
+    pub async fn bucket_region(&self, bucket: &Bucket) -> Result<Option<Box<str>>, StorageError> {
+        let call = Call {
+            operation: Operation::CheckBucket,
+            bucket,
+            key: None,
+        };
+        let request = self.client.head_bucket().bucket(bucket.as_str());
+        match request.send().await {
+            Ok(answer) => Ok(answer.bucket_region().map(Into::into)),
+            Err(error) => match region_header(&error) {
+                Some(region) => Ok(Some(region.into())),
+                None => Err(call.failed(&error)),
+            },
+        }
+    }
+
     /// Returns after how many days the bucket aborts unfinished uploads below a prefix; `None` = it
     /// never does.
     ///

@@ -58,6 +58,7 @@ pub struct S3Store {
     storage_class: Option<StorageClass>,
     encryption: Option<ServerSideEncryption>,
     kms_key_id: Option<String>,
+    follow_regions: bool,
     /// Listings on their way.
     lists: TaskTracker,
     ground: Arc<Ground>,
@@ -104,6 +105,7 @@ impl S3Store {
             storage_class: settings.storage_class.as_deref().map(StorageClass::from),
             encryption,
             kms_key_id,
+            follow_regions: settings.follow_regions,
             lists: TaskTracker::new(),
             ground: Arc::new(ground),
         })

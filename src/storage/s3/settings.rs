@@ -11,6 +11,8 @@ pub struct Settings {
     pub region: String,
     /// `None` is AWS's own endpoint of the region.
     pub endpoint: Option<String>,
+    /// Asks buckets in other regions there, as AWS's own endpoints want it.
+    pub follow_regions: bool,
     /// Puts the bucket into the path instead of the host name.
     pub path_style: bool,
     /// Storage class of new objects, in S3's spelling; `None` leaves it to the bucket.

@@ -17,6 +17,7 @@ fn settings(endpoint: String) -> Settings {
     Settings {
         region: "eu-central-1".to_owned(),
         endpoint: Some(endpoint),
+        follow_regions: false,
         path_style: true,
         storage_class: Some("STANDARD_IA".to_owned()),
         encryption: Encryption::Kms {

@@ -241,6 +241,7 @@ pub(crate) fn s3_settings(endpoint: String, access_key: &str, secret_key: &str) 
     Settings {
         region: "us-east-1".to_owned(),
         endpoint: Some(endpoint),
+        follow_regions: false,
         path_style: true,
         storage_class: None,
         encryption: Encryption::None,
