@@ -89,7 +89,9 @@ impl Commit<'_> {
                         lost = Some(error);
                     }
                 }
-                Settled::Known(outcome) => return outcome,
+                // An earlier one may land yet.
+                Settled::Known(Err(error)) => return Err(lost.unwrap_or(error)),
+                Settled::Known(Ok(stored)) => return Ok(stored),
             }
         }
     }
@@ -159,7 +161,8 @@ async fn is_gone(store: &dyn ObjectStore, location: &Location) -> Result<bool> {
                 max: 1,
             };
             let page = store.list(&location.bucket, &query).await?;
-            Ok(page.objects.iter().all(|object| object.key != key))
+            // Whatever else is listed may come before it: not every store lists in order of bytes.
+            Ok(page.objects.is_empty() && page.prefixes.is_empty() && page.next.is_none())
         }
         Err(error) => Err(error),
     }

@@ -233,6 +233,9 @@ impl Moving<'_> {
         for pass in 0.. {
             let markers = self.delete_files(&mut deleted).await?;
             for marker in markers.last.iter().rev() {
+                if deleted.is_outage() {
+                    break;
+                }
                 let location = at(&self.from, &marker.name)?;
                 let outcome =
                     commit::delete(&**self.scene.store, &location, Some(&marker.etag)).await;
@@ -291,6 +294,10 @@ impl Moving<'_> {
         deleted: &mut Deleted,
     ) -> Result<(), Refusal> {
         for chunk in objects.chunks(MOVES_AT_ONCE) {
+            // Minutes for each of the others would make days.
+            if deleted.is_outage() {
+                break;
+            }
             let locations = chunk.iter().map(|object| at(folder, &object.name));
             let locations = locations.collect::<Result<Vec<_>, _>>()?;
             let deletes = locations.iter().zip(chunk).map(|(location, object)| {
@@ -312,6 +319,9 @@ impl Moving<'_> {
         let mut deleted = Deleted::default();
         let outcome = self.take_back_listed(&mut deleted).await;
         for (location, nonce) in &self.doubtful {
+            if deleted.is_outage() {
+                break;
+            }
             // Whether it landed can be told by now, or by nobody.
             if let Ok(meta) = self.scene.store.head(location).await
                 && meta.nonce() == Some(*nonce)
@@ -378,6 +388,18 @@ impl Default for Deleted {
 }
 
 impl Deleted {
+    /// Says whether one was given up that had been repeated for as long as it is worth.
+    fn is_outage(&self) -> bool {
+        self.outcome.as_ref().is_err_and(|error| {
+            matches!(
+                error.kind,
+                StorageErrorKind::Throttled
+                    | StorageErrorKind::Unavailable
+                    | StorageErrorKind::ClockSkew
+            )
+        })
+    }
+
     fn note(&mut self, outcome: Result<(), StorageError>) {
         match outcome {
             Ok(()) => self.files = self.files.saturating_add(1),

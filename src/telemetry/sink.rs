@@ -196,6 +196,11 @@ impl Shared {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => error,
             };
+            if last_try && error.kind() == io::ErrorKind::WouldBlock {
+                // Its reader is only slow; who ends waits no longer than it wants to.
+                thread::sleep(FULL_PIPE_PAUSE);
+                continue;
+            }
             if last_try {
                 return false;
             }

@@ -117,7 +117,7 @@ impl Call<'_> {
             | "XAmzContentChecksumMismatch"
             | "XAmzContentSHA256Mismatch" => StorageErrorKind::ChecksumMismatch,
             // The store saw less than the whole request, or refused to begin: nothing was done.
-            "RequestTimeout" | "IncompleteBody" | "OperationAborted" => {
+            "RequestTimeout" | "IncompleteBody" | "OperationAborted" if status != 200 => {
                 StorageErrorKind::Unavailable
             }
             "" if status == 400 => StorageErrorKind::RefusedBare,

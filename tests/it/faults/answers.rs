@@ -3,6 +3,8 @@
 
 use super::*;
 
+/// Many calls fail for good here.
+const SOON: Duration = Duration::from_millis(300);
 const NAMES: [&str; 4] = ["1", "2", "3", "4"];
 
 /// Ends every answer to a listing behind the n-th of its elements.
@@ -26,7 +28,7 @@ fn keys_of(directory: &str) -> Vec<String> {
 }
 
 async fn with_directory() -> Stage {
-    let stage = Stage::start().await;
+    let stage = Stage::with(Set::resigned_after(SOON)).await;
     for key in keys_of("d") {
         stage.s3.put(BUCKET, &key, "kept");
     }
@@ -102,7 +104,7 @@ async fn a_full_directory_is_not_removed_where_listings_are_cut() {
 
 #[tokio::test]
 async fn ranges_that_lie_never_make_a_file() {
-    let stage = Stage::start().await;
+    let stage = Stage::with(Set::resigned_after(SOON)).await;
     let content = bytes(2 << 20);
     stage.s3.put(BUCKET, "in/a", content.clone());
     let client = stage.client().await;
@@ -141,7 +143,7 @@ async fn ranges_that_lie_never_make_a_file() {
 
 #[tokio::test]
 async fn a_file_whose_size_is_not_said_has_none() {
-    let stage = Stage::start().await;
+    let stage = Stage::with(Set::resigned_after(SOON)).await;
     stage.s3.put(BUCKET, "in/a", "four");
     let client = stage.client().await;
     let silent = Alteration::Header {

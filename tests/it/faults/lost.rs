@@ -94,7 +94,7 @@ async fn a_commit_that_the_store_did_not_hear_to_its_end_is_sent_again() {
 
 #[tokio::test]
 async fn a_deletion_that_was_not_done_is_not_said_to_be() {
-    let stage = Stage::start().await;
+    let stage = Stage::with(Set::resigned()).await;
     let client = stage.client().await;
     client.mkdir("/in/d").await.unwrap();
     client.upload("/in/a", b"kept").await.unwrap();

@@ -121,7 +121,10 @@ impl Set {
 
     /// Gives up soon on what fails again and again.
     fn resigned() -> Self {
-        let soon = Duration::from_secs(1);
+        Self::resigned_after(Duration::from_secs(1))
+    }
+
+    fn resigned_after(soon: Duration) -> Self {
         let retries = RetrySettings {
             look: soon,
             under_way: soon,
