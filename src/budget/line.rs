@@ -191,7 +191,8 @@ impl Line {
     }
 
     fn grant(&mut self, want: &Want, now: Instant) {
-        if self.is_held_to_share(want, self.rivals(), now) {
+        // Those who wait are looked at only for what is beyond a share.
+        if !self.is_within_share(want) && self.is_held_to_share(want, self.rivals(), now) {
             self.exceptions.insert(want.holder, self.taken(want.holder));
         } else if let Some(before) = self.exceptions.get_mut(&want.holder) {
             *before = before.saturating_add(want.bytes);

@@ -154,12 +154,7 @@ async fn is_gone(store: &dyn ObjectStore, location: &Location) -> Result<bool> {
         // A role may list and delete what it may not read.
         Err(error) if error.kind == StorageErrorKind::Denied => {
             let key = location.key.as_str();
-            let query = ListQuery {
-                prefix: key.to_owned(),
-                delimited: false,
-                after: None,
-                max: 1,
-            };
+            let query = ListQuery::first(key);
             let page = store.list(&location.bucket, &query).await?;
             // Whatever else is listed may come before it: not every store lists in order of bytes.
             Ok(page.objects.is_empty() && page.prefixes.is_empty() && page.next.is_none())

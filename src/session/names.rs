@@ -74,12 +74,7 @@ pub(super) async fn find_in_listings(
 ) -> Result<Found, Refusal> {
     let key = location.key.as_str();
     // No other key with this prefix comes before it.
-    let query = ListQuery {
-        prefix: key.to_owned(),
-        delimited: false,
-        after: None,
-        max: 1,
-    };
+    let query = ListQuery::first(key);
     match store.list(&location.bucket, &query).await {
         Ok(page) => {
             let mut objects = page.objects.into_iter();

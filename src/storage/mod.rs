@@ -274,6 +274,20 @@ pub struct ListQuery {
     pub max: u16,
 }
 
+impl ListQuery {
+    /// Asks for one of the keys that begin so; in order of bytes it is the key itself, if it is
+    /// there.
+    #[must_use]
+    pub fn first(prefix: &str) -> Self {
+        Self {
+            prefix: prefix.to_owned(),
+            delimited: false,
+            after: None,
+            max: 1,
+        }
+    }
+}
+
 /// Where a listing goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListCursor {

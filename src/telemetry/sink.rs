@@ -196,19 +196,19 @@ impl Shared {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => error,
             };
-            if last_try && error.kind() == io::ErrorKind::WouldBlock {
-                // Its reader is only slow; who ends waits no longer than it wants to.
-                thread::sleep(FULL_PIPE_PAUSE);
-                continue;
-            }
-            if last_try {
-                return false;
-            }
-            let pause = if error.kind() == io::ErrorKind::WouldBlock {
-                FULL_PIPE_PAUSE
-            } else {
-                self.complain(&error.to_string());
-                LOG_RETRY_INTERVAL
+            let is_full = error.kind() == io::ErrorKind::WouldBlock;
+            let pause = match (is_full, last_try) {
+                (true, false) => FULL_PIPE_PAUSE,
+                (true, true) => {
+                    // Its reader is only slow; who ends waits no longer than it wants to.
+                    thread::sleep(FULL_PIPE_PAUSE);
+                    continue;
+                }
+                (false, false) => {
+                    self.complain(&error.to_string());
+                    LOG_RETRY_INTERVAL
+                }
+                (false, true) => return false,
             };
             let state = self.lock();
             let waited = self
