@@ -410,5 +410,8 @@ pub const KEPT_DIRECTORIES_MAX: usize = 10_000;
 pub const KEEPER_TRUSTED_FOR: Duration = Duration::from_secs(60);
 /// Moves of directories, and of files that S3 copies in parts, of one user at once.
 pub const MOVES_PER_USER_MAX: usize = 4;
+/// Changes of names of one user at once, by all sessions and what outlives them. While the store
+/// fails each is repeated every few seconds.
+pub const CHANGES_PER_USER_MAX: usize = 256;
 /// Memory for one page of such a directory's names, at their longest.
 pub const MOVE_PAGE_BYTES: u64 = 1_280 * 1024;

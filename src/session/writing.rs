@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 
 use crate::audit;
 use crate::budget::{Purpose, Share};
-use crate::clock::{Clock, sleep_until};
+use crate::clock::sleep_until;
 use crate::metrics::TransferEnd;
 use crate::reaper::Reaper;
 use crate::sftp::{Attributes, HandleId};
@@ -27,6 +27,7 @@ use crate::vfs::{Access, VirtualPath};
 use super::act::ForWriting;
 use super::commit::Commit;
 use super::events::Events;
+use super::expiry::Stop;
 use super::names::MTIME;
 use super::shell::Shell;
 use super::status::of_storage;
@@ -213,7 +214,7 @@ impl Writing {
                 calls.tell(Heard::ZerosDue);
             }
             Some(at) => self.spawn(shell, async move {
-                sleep_until(&*calls.clock, at).await;
+                sleep_until(calls.stop.clock(), at).await;
                 calls.tell(Heard::ZerosDue);
             }),
         }
@@ -260,7 +261,7 @@ struct Calls {
     location: Location,
     handle: HandleId,
     events: Events,
-    clock: Arc<dyn Clock>,
+    stop: Stop,
 }
 
 impl Calls {
@@ -270,14 +271,14 @@ impl Calls {
             location: place.location.clone(),
             handle: place.handle,
             events: shell.events.clone(),
-            clock: Arc::clone(&shell.environment.clock),
+            stop: Stop::new(shell.user.clone(), Arc::clone(&shell.environment.clock)),
         }
     }
 
     fn commit<'a>(&'a self, object: &'a NewObject, condition: &'a Precondition) -> Commit<'a> {
         Commit {
             store: &*self.store,
-            clock: &*self.clock,
+            stop: &self.stop,
             location: &self.location,
             object,
             condition,
@@ -347,7 +348,7 @@ impl Calls {
         read_on: &Notify,
     ) -> Result<(), StorageError> {
         let store = retry::patient(&self.store);
-        let mut tries = retry::tries(&*store, Operation::Get, &*self.clock);
+        let mut tries = retry::tries(&*store, Operation::Get, self.stop.clock());
         let mut left = range;
         while left.start < left.end {
             let before = left.start;
@@ -361,10 +362,10 @@ impl Calls {
                 Err(error) => return Err(error),
             };
             if left.start > before {
-                tries.restart(self.clock.now());
+                tries.restart(self.stop.clock().now());
             }
             if let Err(mut error) = outcome
-                && !tries.again_after(&*self.clock, &mut error).await
+                && !tries.again_after(self.stop.clock(), &mut error).await
             {
                 return Err(error);
             }
