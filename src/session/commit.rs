@@ -14,9 +14,9 @@ use crate::clock::Clock;
 use crate::limits;
 use crate::reaper::Reaper;
 use crate::storage::{
-    ByteRange, Checksum, CompleteUpload, CompletedPart, CopyObject, ETag, ListQuery, Location,
-    NewObject, ObjectMeta, ObjectStore, PartNumber, Precondition, PutObject, Result, SharedStore,
-    StorageError, StorageErrorKind, Stored, UploadId, UploadPartCopy, Version,
+    ByteRange, Checksum, CompleteUpload, CompletedPart, CopyObject, Digest, ETag, ListQuery,
+    Location, NewObject, ObjectMeta, ObjectStore, PartNumber, Precondition, PutObject, Result,
+    SharedStore, StorageError, StorageErrorKind, Stored, UploadId, UploadPartCopy, Version,
 };
 
 use super::expiry::Stop;
@@ -109,7 +109,7 @@ impl Commit<'_> {
                 tracing::info!(target: "portcullis::audit", %location, "commit landed though its answer was lost");
                 Settled::Known(Ok(Stored {
                     etag: meta.etag,
-                    checksum: meta.checksum,
+                    checksum: meta.checksum.and_then(Digest::crc64),
                 }))
             }
             Ok(_) => not_landed(error),
