@@ -150,6 +150,8 @@ pub const PUBLIC_KEY_BYTES_MAX: usize = 16 * 1024;
 
 /// Users at a source, and sources, whose failed logins are remembered.
 pub const THROTTLE_ENTRIES_MAX: usize = 20_000;
+/// A connection that has not logged in keeps its place for so long against others of its network.
+pub const PLACE_KEPT_AT_LEAST: Duration = Duration::from_millis(250);
 /// Users who logged in lately and are remembered for it.
 pub const KNOWN_USERS_MAX: usize = 20_000;
 /// Sources that one of them is remembered with.
