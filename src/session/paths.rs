@@ -237,6 +237,7 @@ impl Paths {
             && files.upload_at(&request.path).is_some();
         let outlives = request.act.traits().outlives;
         let events = shell.events.clone();
+        let what = format!("{} {}", request.pending.operation(), request.path);
         let work = async move {
             let outcome = if outlives {
                 work.change(&running.request, planned).await
@@ -261,7 +262,7 @@ impl Paths {
             }
         };
         if outlives {
-            shell.environment.reaper.outlive(work);
+            shell.environment.reaper.outlive(what, work);
         } else {
             shell.spawn(work);
         }
