@@ -385,8 +385,9 @@ pub const ZERO_FILL_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// Replies that a session may keep for a client that does not listen; beyond, they are on the
 /// account of bytes, or wait.
 pub const REPLY_BYTES_KEPT: usize = 32 * 1024;
-/// Replies that wait for the client's window; beyond, no more data is made.
-pub const REPLY_BYTES_QUEUED_MAX: usize = 512 * 1024;
+/// Replies that wait for the client's window; beyond, no more data is made. It may be one READ
+/// more: whoever does not listen keeps it from the read-ahead of others.
+pub const REPLY_BYTES_QUEUED_MAX: usize = 256 * 1024;
 /// The same, from which on the connection's input pauses: more than data and names make.
 pub const REPLY_BYTES_QUEUED_SOFT_MAX: usize = 4 * 1024 * 1024;
 /// What a client had sent before it went is taken for so long, where memory for it is short.
