@@ -347,6 +347,8 @@ pub const WRITES_PARKED_MAX: usize = 1_024;
 /// What a session may hold of its client without asking the account of bytes: WRITEs without a
 /// slot, names, requests that wait.
 pub const SESSION_KEPT_BYTES: usize = 32 * 1024;
+/// What a session may remember of names without asking the account of bytes.
+pub const KNOWN_BYTES_KEPT: usize = 8 * 1024;
 
 // ---- what the process may take ----
 
