@@ -61,7 +61,11 @@ impl Budget {
             uploads: Pool::new(all, reserve, Shares::WhileOthersWait(share)),
             buffers: Buffers::new(part_bytes, all),
             read_ahead,
-            account: Pool::new(limits.session_memory_bytes_max, 0, Shares::HalfOfTheRest),
+            account: Pool::with_spare(
+                limits.session_memory_bytes_max,
+                Shares::HalfOfTheRest,
+                limits::STUCK_QUEUE_BYTES_MAX,
+            ),
             layout,
         })
     }

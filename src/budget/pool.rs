@@ -3,15 +3,16 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
 use super::line::{Holder, Line, Purpose, Shares, Waiter};
 use crate::clock::{Clock as _, SystemClock};
+use crate::limits::MEMORY_WAITERS_PER_USER_MAX;
 
 /// Bytes that a process has for one kind of thing.
 #[derive(Debug)]
@@ -20,6 +21,10 @@ pub struct Pool {
     next_holder: AtomicU64,
     refused: AtomicU64,
     promised: AtomicU64,
+    /// Those who wait for a place in the line.
+    outside: AtomicUsize,
+    /// For what cannot wait.
+    spare: Option<Arc<Self>>,
 }
 
 #[derive(Debug)]
@@ -35,12 +40,32 @@ struct State {
 pub struct Share {
     pool: Arc<Pool>,
     holder: Holder,
+    turns: Arc<Turns>,
+}
+
+/// The places in the line that one user may have: everybody who asks looks at all who wait. Those
+/// who finish have their own, or they would wait for those who begin, and these for them.
+#[derive(Debug)]
+struct Turns {
+    begin: Semaphore,
+    finish: Semaphore,
 }
 
 impl Pool {
     #[must_use]
     pub(super) fn new(all: u64, reserve: u64, shares: Shares) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Self::with(all, reserve, shares, None))
+    }
+
+    /// Begins with more for what cannot wait, of which each user has half of the rest.
+    #[must_use]
+    pub(super) fn with_spare(all: u64, shares: Shares, spare: u64) -> Arc<Self> {
+        let spare = Self::new(spare, 0, Shares::HalfOfTheRest);
+        Arc::new(Self::with(all, 0, shares, Some(spare)))
+    }
+
+    fn with(all: u64, reserve: u64, shares: Shares, spare: Option<Arc<Self>>) -> Self {
+        Self {
             state: Mutex::new(State {
                 line: Line::new(all, reserve, shares),
                 moved_at: SystemClock.now(),
@@ -49,7 +74,9 @@ impl Pool {
             next_holder: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             promised: AtomicU64::new(0),
-        })
+            outside: AtomicUsize::new(0),
+            spare,
+        }
     }
 
     /// Returns the share of one more user.
@@ -58,6 +85,10 @@ impl Pool {
         Share {
             pool: Arc::clone(self),
             holder: Holder(self.next_holder.fetch_add(1, Ordering::Relaxed)),
+            turns: Arc::new(Turns {
+                begin: Semaphore::new(MEMORY_WAITERS_PER_USER_MAX),
+                finish: Semaphore::new(MEMORY_WAITERS_PER_USER_MAX),
+            }),
         }
     }
 
@@ -96,7 +127,8 @@ impl Pool {
     /// Returns how many wait.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.state().line.waiting()
+        let outside = self.outside.load(Ordering::Relaxed);
+        self.state().line.waiting().saturating_add(outside)
     }
 
     /// Returns how often somebody found none.
@@ -168,6 +200,17 @@ impl Share {
         self.try_take_for(bytes, Purpose::Finish)
     }
 
+    /// Takes bytes for what cannot wait, where the pool has some for that.
+    #[must_use]
+    pub fn try_take_spare(&self, bytes: u64) -> Option<Charge> {
+        let spare = Self {
+            pool: Arc::clone(self.pool.spare.as_ref()?),
+            holder: self.holder,
+            turns: Arc::clone(&self.turns),
+        };
+        spare.try_take(bytes)
+    }
+
     /// Waits for bytes.
     pub async fn take(&self, bytes: u64) -> Charge {
         self.take_for(bytes, Purpose::Finish).await
@@ -189,6 +232,7 @@ impl Share {
 
     /// Waits for bytes for a purpose.
     pub async fn take_for(&self, bytes: u64, purpose: Purpose) -> Charge {
+        let _turn = self.turn(purpose).await;
         let waiting = {
             let mut state = self.pool.state();
             let (waiter, granted) = self.ask(&mut state, bytes, purpose);
@@ -209,6 +253,20 @@ impl Share {
             waiting.wait().await;
         }
         self.charge(bytes)
+    }
+
+    /// Waits until not too many of the user's wishes are in the line.
+    async fn turn(&self, purpose: Purpose) -> Option<SemaphorePermit<'_>> {
+        let turns = match purpose {
+            Purpose::Begin => &self.turns.begin,
+            Purpose::Finish => &self.turns.finish,
+        };
+        if let Ok(turn) = turns.try_acquire() {
+            return Some(turn);
+        }
+        let _outside = Outside::new(&self.pool);
+        // Nobody closes it.
+        turns.acquire().await.ok()
     }
 
     fn ask(&self, state: &mut State, bytes: u64, purpose: Purpose) -> (Waiter, bool) {
@@ -248,6 +306,22 @@ impl Share {
             bytes: bytes.min(self.pool.limit_bytes()),
             share: self.clone(),
         }
+    }
+}
+
+/// One that has no place in the line yet.
+struct Outside<'a>(&'a Pool);
+
+impl<'a> Outside<'a> {
+    fn new(pool: &'a Pool) -> Self {
+        pool.outside.fetch_add(1, Ordering::Relaxed);
+        Self(pool)
+    }
+}
+
+impl Drop for Outside<'_> {
+    fn drop(&mut self) {
+        self.0.outside.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -386,6 +460,34 @@ mod tests {
         assert_eq!(bob.taken_bytes(), 4);
         drop((part, charge));
         assert_eq!((pool.taken_bytes(), pool.refused()), (0, 2));
+    }
+
+    #[tokio::test]
+    async fn a_user_has_only_so_many_places_in_the_line_and_everybody_is_served() {
+        const WISHES: usize = 3 * MEMORY_WAITERS_PER_USER_MAX;
+        let pool = Pool::new(100, 1, Shares::WhileOthersWait(33));
+        let (ann, bob) = (pool.share(), pool.share());
+        let all = bob.try_take(100).unwrap();
+        let mut begin: Vec<_> = (0..WISHES)
+            .map(|_| Box::pin(ann.take_for(2, Purpose::Begin)))
+            .collect();
+        for wish in &mut begin {
+            assert!(poll!(wish).is_pending());
+        }
+        // What finishes something does not wait behind them for its place.
+        let mut finish = Box::pin(ann.take_for(1, Purpose::Finish));
+        assert!(poll!(&mut finish).is_pending());
+        let in_line = pool.state().line.waiting();
+        assert_eq!(in_line, MEMORY_WAITERS_PER_USER_MAX + 1);
+        assert_eq!(pool.waiting(), WISHES + 1);
+        begin.truncate(2 * MEMORY_WAITERS_PER_USER_MAX);
+        assert_eq!(pool.waiting(), 2 * MEMORY_WAITERS_PER_USER_MAX + 1);
+        drop(all);
+        drop(finish.await);
+        for wish in begin {
+            assert_eq!(wish.await.bytes(), 2);
+        }
+        assert_eq!((pool.taken_bytes(), pool.waiting()), (0, 0));
     }
 
     #[tokio::test]
