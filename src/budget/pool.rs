@@ -17,6 +17,8 @@ use crate::limits::MEMORY_WAITERS_PER_USER_MAX;
 /// Bytes that a process has for one kind of thing.
 #[derive(Debug)]
 pub struct Pool {
+    /// What the bytes are for, in the log.
+    name: &'static str,
     state: Mutex<State>,
     next_holder: AtomicU64,
     refused: AtomicU64,
@@ -53,19 +55,31 @@ struct Turns {
 
 impl Pool {
     #[must_use]
-    pub(super) fn new(all: u64, reserve: u64, shares: Shares) -> Arc<Self> {
-        Arc::new(Self::with(all, reserve, shares, None))
+    pub(super) fn new(name: &'static str, all: u64, reserve: u64, shares: Shares) -> Arc<Self> {
+        Arc::new(Self::with(name, all, reserve, shares, None))
     }
 
     /// Begins with more for what cannot wait, of which each user has half of the rest.
     #[must_use]
-    pub(super) fn with_spare(all: u64, shares: Shares, spare: u64) -> Arc<Self> {
-        let spare = Self::new(spare, 0, Shares::HalfOfTheRest);
-        Arc::new(Self::with(all, 0, shares, Some(spare)))
+    pub(super) fn with_spare(
+        name: &'static str,
+        all: u64,
+        shares: Shares,
+        spare: u64,
+    ) -> Arc<Self> {
+        let spare = Self::new(name, spare, 0, Shares::HalfOfTheRest);
+        Arc::new(Self::with(name, all, 0, shares, Some(spare)))
     }
 
-    fn with(all: u64, reserve: u64, shares: Shares, spare: Option<Arc<Self>>) -> Self {
+    fn with(
+        name: &'static str,
+        all: u64,
+        reserve: u64,
+        shares: Shares,
+        spare: Option<Arc<Self>>,
+    ) -> Self {
         Self {
+            name,
             state: Mutex::new(State {
                 line: Line::new(all, reserve, shares),
                 moved_at: SystemClock.now(),
@@ -115,6 +129,12 @@ impl Pool {
     pub fn has_less_than_a(&self, part: u64) -> bool {
         let state = self.state();
         state.line.free() < state.line.all().checked_div(part).unwrap_or(0)
+    }
+
+    /// Says whether nobody begins anything beyond their share: somebody had to wait for long.
+    #[must_use]
+    pub fn is_strict(&self) -> bool {
+        self.state().line.is_strict(SystemClock.now())
     }
 
     /// Returns how many are taken.
@@ -169,6 +189,20 @@ impl Pool {
         state.moved_at = now;
         let served = state.line.give_back(holder, bytes, now);
         state.tell(served);
+        let became_strict = state.line.became_strict();
+        drop(state);
+        self.note_strict(became_strict);
+    }
+
+    /// Once in ten minutes at most, for that is how long it lasts.
+    fn note_strict(&self, became_strict: bool) {
+        if became_strict {
+            let pool = self.name;
+            tracing::warn!(
+                pool,
+                "a user kept others waiting for memory: for ten minutes no user begins anything beyond a third of it"
+            );
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -233,10 +267,11 @@ impl Share {
     /// Waits for bytes for a purpose.
     pub async fn take_for(&self, bytes: u64, purpose: Purpose) -> Charge {
         let _turn = self.turn(purpose).await;
-        let waiting = {
+        let (waiting, became_strict) = {
             let mut state = self.pool.state();
             let (waiter, granted) = self.ask(&mut state, bytes, purpose);
-            (!granted).then(|| {
+            let became_strict = state.line.became_strict();
+            let waiting = (!granted).then(|| {
                 let (sender, heard) = oneshot::channel();
                 state.waiting.insert(waiter, sender);
                 Waiting {
@@ -246,8 +281,10 @@ impl Share {
                     heard,
                     done: false,
                 }
-            })
+            });
+            (waiting, became_strict)
         };
+        self.pool.note_strict(became_strict);
         if let Some(waiting) = waiting {
             self.pool.refused.fetch_add(1, Ordering::Relaxed);
             waiting.wait().await;
@@ -438,7 +475,7 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_come_back_with_the_last_clone_of_what_they_stand_for() {
-        let pool = Pool::new(100, 0, Shares::WhileOthersWait(33));
+        let pool = Pool::new("test", 100, 0, Shares::WhileOthersWait(33));
         let (ann, bob) = (pool.share(), pool.share());
         let kept = ann.try_take(80).unwrap().with(Bytes::from_static(b"abc"));
         let slice = kept.slice(1..);
@@ -465,7 +502,7 @@ mod tests {
     #[tokio::test]
     async fn a_user_has_only_so_many_places_in_the_line_and_everybody_is_served() {
         const WISHES: usize = 3 * MEMORY_WAITERS_PER_USER_MAX;
-        let pool = Pool::new(100, 1, Shares::WhileOthersWait(33));
+        let pool = Pool::new("test", 100, 1, Shares::WhileOthersWait(33));
         let (ann, bob) = (pool.share(), pool.share());
         let all = bob.try_take(100).unwrap();
         let mut begin: Vec<_> = (0..WISHES)
@@ -492,7 +529,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_waits_no_more_leaves_nothing_behind() {
-        let pool = Pool::new(100, 0, Shares::WhileOthersWait(33));
+        let pool = Pool::new("test", 100, 0, Shares::WhileOthersWait(33));
         let (ann, bob) = (pool.share(), pool.share());
         let all = ann.try_take(100).unwrap();
         let mut given_up = Box::pin(bob.take(50));
