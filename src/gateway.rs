@@ -307,7 +307,8 @@ impl Gateway {
             tracing::warn!("some attempts to log in were still being judged");
         }
         if cleaned_up.is_err() {
-            tracing::warn!("some uploads could not be cleaned up in time");
+            let unfinished = self.reaper.name_unfinished();
+            tracing::warn!(unfinished, "what outlived its sessions did not end in time");
         }
     }
 

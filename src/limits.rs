@@ -153,6 +153,8 @@ pub const PUBLIC_KEY_BYTES_MAX: usize = 16 * 1024;
 
 /// Users at a source, and sources, whose failed logins are remembered.
 pub const THROTTLE_ENTRIES_MAX: usize = 20_000;
+/// A connection that has not logged in keeps its place for so long against others of its network.
+pub const PLACE_KEPT_AT_LEAST: Duration = Duration::from_millis(250);
 /// Users who logged in lately and are remembered for it.
 pub const KNOWN_USERS_MAX: usize = 20_000;
 /// Sources that one of them is remembered with.
@@ -420,5 +422,8 @@ pub const KEPT_DIRECTORIES_MAX: usize = 10_000;
 pub const KEEPER_TRUSTED_FOR: Duration = Duration::from_secs(60);
 /// Moves of directories, and of files that S3 copies in parts, of one user at once.
 pub const MOVES_PER_USER_MAX: usize = 4;
+/// Changes of names of one user at once, by all sessions and what outlives them. While the store
+/// fails each is repeated every few seconds.
+pub const CHANGES_PER_USER_MAX: usize = 256;
 /// Memory for one page of such a directory's names, at their longest.
 pub const MOVE_PAGE_BYTES: u64 = 1_280 * 1024;

@@ -73,7 +73,7 @@ pub fn start(format: Format, filter: &str) -> Result<(), TelemetryError> {
     panic::set_hook(Box::new(|panicked| {
         let location = panicked.location().map(ToString::to_string);
         let cause = panicked.payload_as_str().unwrap_or_default();
-        tracing::error!(location, cause, "a task panicked");
+        tracing::error!(target: PANIC_TARGET, location, cause, "a task panicked");
     }));
     Ok(())
 }
@@ -108,12 +108,13 @@ pub fn waiting_bytes() -> usize {
     LOG.get().map(Sink::waiting_bytes).unwrap_or_default()
 }
 
-/// Reads a filter; libraries that talk about every packet stay at their level unless it names them.
+/// Reads a filter; libraries that talk about every packet stay at their level unless it names them,
+/// and so do panics.
 ///
 /// # Errors
 /// The filter cannot be read.
 pub fn parse_filter(filter: &str) -> Result<EnvFilter, TelemetryError> {
-    let quiet = QUIET
+    let quiet = LEVELS
         .iter()
         .filter(|(name, _)| !filter.contains(name))
         .map(|(name, level)| format!("{name}={level},"));
@@ -371,8 +372,13 @@ const NOISE: [&str; 6] = [
 /// How fields begin that come with the lines of libraries that use the crate `log`.
 const FROM_LOG: &str = "log.";
 
-/// Libraries that log every packet, call or frame, and from which level on they are heard.
-const QUIET: [(&str, &str); 9] = [
+const PANIC_TARGET: &str = "portcullis::panic";
+
+/// From which level on is heard what a filter does not name: libraries that log every packet, call
+/// or frame, and panics.
+const LEVELS: [(&str, &str); 10] = [
+    // No filter that means something else hides it.
+    (PANIC_TARGET, "error"),
     // Its warnings repeat what any client sends, as often as it is sent.
     ("russh", "error"),
     ("aws_config", "warn"),
@@ -433,6 +439,17 @@ mod tests {
             text,
             "login allowed · user=ann\nuploaded · path=\"/in/a b.csv\" bytes=12\n! something is slow\n"
         );
+    }
+
+    #[test]
+    fn no_filter_that_means_something_else_hides_a_panic() {
+        let panicked = || tracing::error!(target: PANIC_TARGET, "a task panicked");
+        for filter in ["off", "portcullis=off", "error,portcullis=off", "warn"] {
+            let text = logged(Format::Json, filter, panicked);
+            assert!(text.contains("a task panicked"), "{filter}: {text}");
+        }
+        let asked_for = logged(Format::Json, "info,portcullis::panic=off", panicked);
+        assert_eq!(asked_for, "");
     }
 
     const FORMATS: [Format; 3] = [Format::Json, Format::Text, Format::Readable];

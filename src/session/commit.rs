@@ -1,21 +1,24 @@
 //! The one door to what becomes visible in a bucket: put, complete, copy, marker.
 //!
-//! Every object carries a random nonce. A commit is sent once; when its answer is lost, a HEAD
-//! that finds our nonce says that it landed. Otherwise a retried exclusive PUT would see its own
-//! 412, and a retried Complete its own "no such upload". What goes from a bucket goes through
-//! [`delete`], for the like reason.
+//! Every object carries a random nonce. When the answer to a commit is lost, a HEAD that finds our
+//! nonce says that it landed. Otherwise a retried exclusive PUT would see its own 412, and a
+//! retried Complete its own "no such upload". A commit is sent again only as long as the user may
+//! change anything, and only onto what stood there while it was under way: whoever put something
+//! there since was told that it is there. What goes from a bucket goes through
+//! [`Deletion`](super::deletion::Deletion), for the like reason.
+
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 
-use crate::clock::Clock;
 use crate::limits;
 use crate::reaper::Reaper;
-use crate::storage::retry;
+use crate::storage::retry::{self, Tries};
 use crate::storage::{
-    ByteRange, Checksum, CompleteUpload, CompletedPart, CopyObject, ETag, ListQuery, Location,
-    NewObject, ObjectMeta, ObjectStore, Operation, PartNumber, Precondition, PutObject, Result,
-    SharedStore, StorageError, StorageErrorKind, Stored, UploadId, UploadPartCopy, Version,
+    ByteRange, Checksum, CompleteUpload, CompletedPart, CopyObject, Digest, Location, NewObject,
+    ObjectMeta, ObjectStore, Operation, PartNumber, Precondition, PutObject, Result, SharedStore,
+    StorageError, StorageErrorKind, Stored, UploadId, UploadPartCopy, Version,
 };
 
 use super::expiry::Stop;
@@ -24,7 +27,8 @@ use super::expiry::Stop;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Commit<'a> {
     pub(crate) store: &'a dyn ObjectStore,
-    pub(crate) clock: &'a dyn Clock,
+    /// Asked before anything is sent again.
+    pub(crate) stop: &'a Stop,
     pub(crate) location: &'a Location,
     pub(crate) object: &'a NewObject,
     pub(crate) condition: &'a Precondition,
@@ -33,13 +37,8 @@ pub(crate) struct Commit<'a> {
 impl Commit<'_> {
     /// Writes a whole object.
     pub(crate) async fn put(self, payload: Bytes, checksum: Checksum) -> Result<Stored> {
-        let put = PutObject {
-            object: self.object,
-            checksum,
-            condition: self.condition,
-        };
-        let send = || self.store.put(self.location, payload.clone(), put);
-        verified(self.send(Operation::Put, send).await?, checksum)
+        let stored = self.send(Change::Put { payload, checksum }).await?;
+        verified(stored, checksum)
     }
 
     /// Writes the empty object that stands for a directory.
@@ -54,113 +53,219 @@ impl Commit<'_> {
         parts: &[CompletedPart],
         checksum: Option<Checksum>,
     ) -> Result<Stored> {
-        let complete = CompleteUpload {
+        let change = Change::Complete {
             upload,
             parts,
             checksum,
-            condition: self.condition,
         };
-        let stored = self.send(Operation::Complete, || {
-            self.store.complete(self.location, complete)
-        });
-        match (stored.await?, checksum) {
+        match (self.send(change).await?, checksum) {
             (stored, Some(checksum)) => verified(stored, checksum),
             (stored, None) => Ok(stored),
         }
     }
 
     /// Sends a commit until it is known what became of it, or nobody can tell.
-    async fn send<F>(self, operation: Operation, send: impl Fn() -> F) -> Result<Stored>
-    where
-        F: Future<Output = Result<Stored>>,
-    {
-        let mut tries = retry::tries(self.store, operation, self.clock);
-        // Of an earlier try that may still land.
-        let mut lost = None;
+    async fn send(self, change: Change<'_>) -> Result<Stored> {
+        let clock = self.stop.clock();
+        let mut sending = Sending {
+            tries: retry::tries(self.store, change.operation(), clock),
+            begun: clock.wall(),
+            lost: None,
+        };
+        let mut condition = self.condition.clone();
         loop {
-            match self.settle(send().await).await {
-                Settled::NotLanded(mut error) => {
-                    if !tries.again_after(self.clock, &mut error).await {
-                        return Err(lost.unwrap_or(error));
-                    }
-                    let location = self.location;
-                    tracing::debug!(%location, %error, "commit did not land, sent again");
-                    if error.kind == StorageErrorKind::OutcomeUnknown {
-                        lost = Some(error);
-                    }
-                }
-                // An earlier one may land yet.
-                Settled::Known(Err(error)) => return Err(lost.unwrap_or(error)),
-                Settled::Known(Ok(stored)) => return Ok(stored),
+            let error = match self.once(&change, &condition).await {
+                Ok(stored) => return Ok(stored),
+                Err(error) => error,
+            };
+            match self.after(&mut sending, &change, error).await {
+                Next::SendAgain(under) => condition = under,
+                Next::Known(stored) => return Ok(stored),
+                Next::Failed(error) => return Err(sending.lost.unwrap_or(error)),
             }
         }
     }
 
-    /// Turns a lost answer into what really happened, where that can be seen.
-    async fn settle(self, outcome: Result<Stored>) -> Settled {
-        let error = match outcome {
-            Err(error) if is_doubtful(error.kind) => error,
-            // The store did not hear all of it, or did not begin.
-            Err(error) if error.kind == StorageErrorKind::Unavailable => {
-                return Settled::NotLanded(error);
+    async fn once(self, change: &Change<'_>, condition: &Precondition) -> Result<Stored> {
+        let object = self.object;
+        match change {
+            Change::Put { payload, checksum } => {
+                let put = PutObject {
+                    object,
+                    checksum: *checksum,
+                    condition,
+                };
+                self.store.put(self.location, payload.clone(), put).await
             }
-            outcome => return Settled::Known(outcome),
-        };
-        // Somebody waits to hear what became of it.
-        let patient = self.store.patient();
-        let store = patient.as_deref().unwrap_or(self.store);
+            Change::Complete {
+                upload,
+                parts,
+                checksum,
+            } => {
+                let complete = CompleteUpload {
+                    upload,
+                    parts,
+                    checksum: *checksum,
+                    condition,
+                };
+                self.store.complete(self.location, complete).await
+            }
+            Change::Copy { source } => {
+                let copy = CopyObject {
+                    source: *source,
+                    object,
+                    condition,
+                };
+                self.store.copy(self.location, copy).await
+            }
+        }
+    }
+
+    /// Decides what follows a try that failed.
+    async fn after(
+        self,
+        sending: &mut Sending,
+        change: &Change<'_>,
+        mut error: StorageError,
+    ) -> Next {
+        if may_have_met_itself(error.kind) {
+            let patient = self.store.patient();
+            let store = patient.as_deref().unwrap_or(self.store);
+            return match self.look(store).await {
+                Ok(There::Ours(stored)) => Next::Known(stored),
+                Ok(There::Another(_) | There::Nothing) | Err(_) => Next::Failed(error),
+            };
+        }
+        if !retry::may_be_repeated(error.kind) && error.kind != StorageErrorKind::OutcomeUnknown {
+            return Next::Failed(error);
+        }
+        if error.kind == StorageErrorKind::OutcomeUnknown {
+            sending.lost = Some(error.clone());
+        }
+        let in_doubt = sending.lost.is_some();
+        let conditional = *self.condition != Precondition::None;
+        while self.stop.lets_again(&mut sending.tries, &mut error).await {
+            if conditional && !in_doubt {
+                return Next::SendAgain(self.condition.clone());
+            }
+            let location = self.location;
+            match self.look(self.store).await {
+                Ok(There::Ours(stored)) => return Next::Known(stored),
+                Ok(There::Another(meta)) if sending.is_newer(&meta) => {
+                    tracing::info!(%location, %error, "commit is not sent again: another object came to stand there");
+                    return Next::Failed(error);
+                }
+                Ok(_) if conditional => return Next::SendAgain(self.condition.clone()),
+                Ok(There::Another(meta)) => {
+                    let condition = Precondition::IfMatch(meta.etag);
+                    return Next::SendAgain(self.where_honoured(change, condition));
+                }
+                Ok(There::Nothing) => {
+                    let condition = Precondition::IfNoneMatch;
+                    return Next::SendAgain(self.where_honoured(change, condition));
+                }
+                // Who may not look, and lost nothing, can only go on.
+                Err(looked) if looked.kind == StorageErrorKind::Denied && !in_doubt => {
+                    return Next::SendAgain(Precondition::None);
+                }
+                Err(looked) if retry::may_be_repeated(looked.kind) => {}
+                // Nobody can tell.
+                Err(_) => return Next::Failed(error),
+            }
+        }
+        // Too late to send it, and not to look once more.
+        match (in_doubt, self.look(self.store).await) {
+            (true, Ok(There::Ours(stored))) => Next::Known(stored),
+            (true | false, _) => Next::Failed(error),
+        }
+    }
+
+    async fn look(self, store: &dyn ObjectStore) -> Result<There> {
         match store.head(self.location).await {
             Ok(meta) if meta.nonce() == Some(self.object.nonce) => {
                 let location = self.location;
                 tracing::info!(target: "portcullis::audit", %location, "commit landed though its answer was lost");
-                Settled::Known(Ok(Stored {
+                Ok(There::Ours(Stored {
                     etag: meta.etag,
-                    checksum: meta.checksum,
+                    checksum: meta.checksum.and_then(Digest::crc64),
                 }))
             }
-            Ok(_) => not_landed(error),
-            Err(looked) if looked.kind == StorageErrorKind::NotFound => not_landed(error),
-            // Nobody can tell now.
-            Err(_) => Settled::Known(Err(error)),
+            Ok(meta) => Ok(There::Another(meta)),
+            Err(error) if error.kind == StorageErrorKind::NotFound => Ok(There::Nothing),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn where_honoured(self, change: &Change<'_>, condition: Precondition) -> Precondition {
+        let kept = self.store.capabilities();
+        let honoured = match change {
+            Change::Put { .. } => kept.conditional_put,
+            Change::Complete { .. } => kept.conditional_complete,
+            Change::Copy { .. } => kept.conditional_copy,
+        };
+        if honoured {
+            condition
+        } else {
+            Precondition::None
         }
     }
 }
 
-/// Removes an object, or one version of it. A DELETE that is sent again, since its answer was lost,
-/// finds that the version is not there; then what is there decides.
-pub(crate) async fn delete(
-    store: &dyn ObjectStore,
-    location: &Location,
-    etag: Option<&ETag>,
-) -> Result<()> {
-    let error = match store.delete(location, etag).await {
-        Err(error) if may_be_deleted(error.kind) => error,
-        outcome => return outcome,
-    };
-    match is_gone(store, location).await {
-        Ok(true) => {
-            tracing::debug!(%location, %error, "deleted though it was not confirmed");
-            Ok(())
+/// What a commit sends.
+enum Change<'a> {
+    Put {
+        payload: Bytes,
+        checksum: Checksum,
+    },
+    Complete {
+        upload: &'a UploadId,
+        parts: &'a [CompletedPart],
+        checksum: Option<Checksum>,
+    },
+    Copy {
+        source: Version<'a>,
+    },
+}
+
+impl Change<'_> {
+    const fn operation(&self) -> Operation {
+        match self {
+            Self::Put { .. } => Operation::Put,
+            Self::Complete { .. } => Operation::Complete,
+            Self::Copy { .. } => Operation::Copy,
         }
-        // Another version, or nobody can tell now.
-        Ok(false) | Err(_) => Err(error),
     }
 }
 
-async fn is_gone(store: &dyn ObjectStore, location: &Location) -> Result<bool> {
-    match store.head(location).await {
-        Ok(_) => Ok(false),
-        Err(error) if error.kind == StorageErrorKind::NotFound => Ok(true),
-        // A role may list and delete what it may not read.
-        Err(error) if error.kind == StorageErrorKind::Denied => {
-            let key = location.key.as_str();
-            let query = ListQuery::first(key);
-            let page = store.list(&location.bucket, &query).await?;
-            // Whatever else is listed may come before it: not every store lists in order of bytes.
-            Ok(page.objects.is_empty() && page.prefixes.is_empty() && page.next.is_none())
-        }
-        Err(error) => Err(error),
+/// A commit that is under way.
+struct Sending {
+    tries: Tries,
+    begun: SystemTime,
+    /// Of a try whose answer was lost, and which may land yet.
+    lost: Option<StorageError>,
+}
+
+impl Sending {
+    /// Says whether an object was written while the commit was under way. Times of objects are
+    /// whole seconds, and clocks differ.
+    fn is_newer(&self, meta: &ObjectMeta) -> bool {
+        let sure = self.begun.checked_add(CLOCKS_DIFFER);
+        sure.is_some_and(|sure| meta.modified > sure)
     }
+}
+
+/// What follows a try that failed.
+enum Next {
+    SendAgain(Precondition),
+    Known(Stored),
+    Failed(StorageError),
+}
+
+/// What stands under a key.
+enum There {
+    Ours(Stored),
+    Another(ObjectMeta),
+    Nothing,
 }
 
 /// An object as it was found, and where a copy of it belongs.
@@ -185,13 +290,8 @@ pub(crate) async fn copy(
     if copying.found.size > limits::COPY_BYTES_MAX {
         return copy_in_parts(store, reaper, copying).await;
     }
-    let copy = CopyObject {
-        source: copying.version(),
-        object: copying.object,
-        condition: copying.condition,
-    };
-    let send = || store.copy(copying.target, copy);
-    copying.commit(&**store).send(Operation::Copy, send).await
+    let source = copying.version();
+    copying.commit(&**store).send(Change::Copy { source }).await
 }
 
 async fn copy_in_parts(
@@ -249,7 +349,7 @@ impl<'a> Copying<'a> {
     fn commit(&self, store: &'a dyn ObjectStore) -> Commit<'a> {
         Commit {
             store,
-            clock: self.stop.clock(),
+            stop: self.stop,
             location: self.target,
             object: self.object,
             condition: self.condition,
@@ -264,40 +364,11 @@ impl<'a> Copying<'a> {
     }
 }
 
-/// What is known of a commit.
-enum Settled {
-    Known(Result<Stored>),
-    /// The answer was lost, and the key does not hold our object.
-    NotLanded(StorageError),
-}
-
-/// A definite error stays what it is; only a lost answer may be tried again.
-fn not_landed(error: StorageError) -> Settled {
-    if error.kind == StorageErrorKind::OutcomeUnknown {
-        Settled::NotLanded(error)
-    } else {
-        Settled::Known(Err(error))
-    }
-}
-
-/// A repeated commit may meet its own first try.
-const fn is_doubtful(kind: StorageErrorKind) -> bool {
+/// A commit that is sent again may meet its own first try.
+const fn may_have_met_itself(kind: StorageErrorKind) -> bool {
     matches!(
         kind,
-        StorageErrorKind::OutcomeUnknown
-            | StorageErrorKind::Precondition
-            | StorageErrorKind::NoSuchUpload
-    )
-}
-
-/// A DELETE may have been carried out, or meet what its first try did.
-const fn may_be_deleted(kind: StorageErrorKind) -> bool {
-    matches!(
-        kind,
-        StorageErrorKind::Unavailable
-            | StorageErrorKind::OutcomeUnknown
-            | StorageErrorKind::Precondition
-            | StorageErrorKind::NotFound
+        StorageErrorKind::Precondition | StorageErrorKind::NoSuchUpload
     )
 }
 
@@ -315,3 +386,4 @@ fn verified(stored: Stored, checksum: Checksum) -> Result<Stored> {
 const EMPTY_CHECKSUM: Checksum = Checksum(0);
 const PARTS_AT_ONCE: usize = 8;
 const COPY_PART_BYTES: u64 = 1024 * 1024 * 1024;
+const CLOCKS_DIFFER: Duration = Duration::from_secs(2);

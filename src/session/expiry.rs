@@ -8,6 +8,8 @@ use crate::auth::AuthenticatedUser;
 use crate::clock::Clock;
 use crate::idp::UserConfig;
 use crate::sftp::Status;
+use crate::storage::StorageError;
+use crate::storage::retry::Tries;
 
 /// The longest that a clock which was set forward goes unnoticed.
 const STEP: Duration = Duration::from_secs(30);
@@ -21,13 +23,25 @@ pub(super) async fn expiry(clock: Arc<dyn Clock>, expires_at: Option<SystemTime>
 /// lives the user counts as logged in, so that a revocation reaches what the session left behind.
 #[derive(Debug, Clone)]
 pub(super) struct Stop {
-    user: AuthenticatedUser,
+    /// `None`: for what clears up after something that was stopped.
+    user: Option<AuthenticatedUser>,
     clock: Arc<dyn Clock>,
 }
 
 impl Stop {
     pub(super) const fn new(user: AuthenticatedUser, clock: Arc<dyn Clock>) -> Self {
-        Self { user, clock }
+        Self {
+            user: Some(user),
+            clock,
+        }
+    }
+
+    /// Returns one that stops nothing: for what must come to its end since it was begun.
+    pub(super) fn lifted(&self) -> Self {
+        Self {
+            user: None,
+            clock: Arc::clone(&self.clock),
+        }
     }
 
     /// Returns the clock that it goes by.
@@ -37,10 +51,13 @@ impl Stop {
 
     /// Refuses what must not be begun any more.
     pub(super) fn check(&self) -> Result<(), Refusal> {
-        if self.user.revoked().is_cancelled() {
+        let Some(user) = &self.user else {
+            return Ok(());
+        };
+        if user.revoked().is_cancelled() {
             return Err(REVOKED.into());
         }
-        if is_over(self.user.config(), self.clock.wall()) {
+        if is_over(user.config(), self.clock.wall()) {
             return Err(EXPIRED.into());
         }
         Ok(())
@@ -48,12 +65,29 @@ impl Stop {
 
     /// Waits until [`Stop::check`] refuses.
     pub(super) async fn over(&self) -> Refusal {
-        let expired = wait_until(&*self.clock, self.user.config().expires_at);
+        let Some(user) = &self.user else {
+            return std::future::pending().await;
+        };
+        let expired = wait_until(&*self.clock, user.config().expires_at);
         tokio::select! {
             biased;
-            () = self.user.revoked().cancelled() => REVOKED.into(),
+            () = user.revoked().cancelled() => REVOKED.into(),
             () = expired => EXPIRED.into(),
         }
+    }
+
+    /// Waits until a call may be sent again that failed; `false`, and the error says why: it is
+    /// too late for that, or it must not be.
+    pub(super) async fn lets_again(&self, tries: &mut Tries, error: &mut StorageError) -> bool {
+        let over = tokio::select! {
+            biased;
+            over = self.over() => over,
+            again = tries.again_after(self.clock(), error) => return again,
+        };
+        let detail = &error.detail;
+        let why = over.status.sentence;
+        error.detail = format!("{detail} (not sent again: {why})").into();
+        false
     }
 }
 

@@ -7,6 +7,7 @@ mod answers;
 mod channel;
 mod commit;
 mod copied;
+mod deletion;
 mod door;
 mod endings;
 mod environment;

@@ -199,7 +199,7 @@ impl Moving<'_> {
             // whoever wrote it.
             let commit = Commit {
                 store: &**store,
-                clock: self.scene.bounds.clock(),
+                stop: &self.scene.bounds.stop,
                 location: &target,
                 object: &new,
                 condition: &Precondition::None,
@@ -237,8 +237,7 @@ impl Moving<'_> {
                     break;
                 }
                 let location = at(&self.from, &marker.name)?;
-                let outcome =
-                    commit::delete(&**self.scene.store, &location, Some(&marker.etag)).await;
+                let outcome = self.scene.deletion(&location, &marker.etag).run().await;
                 deleted.note(outcome);
             }
             // What could not be deleted would come again.
@@ -301,7 +300,7 @@ impl Moving<'_> {
             let locations = chunk.iter().map(|object| at(folder, &object.name));
             let locations = locations.collect::<Result<Vec<_>, _>>()?;
             let deletes = locations.iter().zip(chunk).map(|(location, object)| {
-                let delete = commit::delete(&**self.scene.store, location, Some(&object.etag));
+                let delete = self.scene.deletion(location, &object.etag).run();
                 delete.boxed()
             });
             let deletes: Vec<_> = deletes.collect();
@@ -326,7 +325,7 @@ impl Moving<'_> {
             if let Ok(meta) = self.scene.store.head(location).await
                 && meta.nonce() == Some(*nonce)
             {
-                let outcome = commit::delete(&**self.scene.store, location, Some(&meta.etag)).await;
+                let outcome = self.scene.deletion(location, &meta.etag).run().await;
                 deleted.note(outcome);
             }
         }
@@ -524,7 +523,10 @@ async fn memory(scene: &Scene<'_>, objects: usize) -> Result<Charge, Refusal> {
             ),
         });
     }
-    scene.unless_over(scene.bounds.memory.take(bytes)).await
+    scene
+        .bounds
+        .unless_over(scene.bounds.memory.take(bytes))
+        .await
 }
 
 fn rows_bytes(objects: usize) -> u64 {

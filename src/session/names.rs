@@ -227,29 +227,14 @@ pub(crate) async fn mkdir(
         return Err(Status::NO_SUCH_FILE.into());
     }
     stop.check()?;
-    match write_marker(
-        store,
-        stop.clock(),
-        &folder,
-        nonces.next()?,
-        &exclusive(store),
-    )
-    .await
-    {
+    match write_marker(store, stop, &folder, nonces.next()?, &exclusive(store)).await {
         Ok(()) => Ok(()),
         Err(error) if error.kind == StorageErrorKind::Precondition => {
             if find(store, stop.clock(), location).await? != Found::Nothing {
                 return Err(EXISTS.into());
             }
             // Some stores know of a directory by themselves, with nothing in it.
-            write_marker(
-                store,
-                stop.clock(),
-                &folder,
-                nonces.next()?,
-                &Precondition::None,
-            )
-            .await?;
+            write_marker(store, stop, &folder, nonces.next()?, &Precondition::None).await?;
             Ok(())
         }
         Err(error) => Err(error.into()),
@@ -259,7 +244,7 @@ pub(crate) async fn mkdir(
 /// Writes a directory's marker.
 pub(super) async fn write_marker(
     store: &dyn ObjectStore,
-    clock: &dyn Clock,
+    stop: &Stop,
     folder: &Folder,
     nonce: Nonce,
     condition: &Precondition,
@@ -274,7 +259,7 @@ pub(super) async fn write_marker(
     };
     let commit = Commit {
         store,
-        clock,
+        stop,
         location: &marker,
         object: &object,
         condition,

@@ -253,8 +253,14 @@ impl Paths {
             && files.upload_at(&request.path).is_some();
         let outlives = request.act.traits().outlives;
         let events = shell.events.clone();
+        let what = format!("{} {}", request.pending.operation(), request.path);
         let work = async move {
-            let answer = match work.run(&running.request, planned).await {
+            let outcome = if outlives {
+                work.change(&running.request, planned).await
+            } else {
+                work.run(&running.request, planned).await
+            };
+            let answer = match outcome {
                 // The name existed as an upload; that it did not exist in S3 is no error.
                 Err(refusal) if uploaded_here && refusal.status == Status::NO_SUCH_FILE => {
                     Answer::Reply(Reply::Status(Status::OK))
@@ -272,7 +278,7 @@ impl Paths {
             }
         };
         if outlives {
-            shell.environment.reaper.outlive(work);
+            shell.environment.reaper.outlive(what, work);
         } else {
             shell.spawn(work);
         }

@@ -6,7 +6,7 @@ use crate::limits;
 use crate::sftp::Status;
 use crate::storage::{Location, Nonces, ObjectStore, Precondition, StorageError, StorageErrorKind};
 
-use super::commit;
+use super::deletion::{Deletion, What};
 use super::kept::{Kept, Visit};
 use super::list::{page_bytes_max, page_query};
 use super::names::{self, Found};
@@ -106,8 +106,8 @@ impl Keeper<'_> {
             Ok(nonce) => {
                 // Whoever writes it, it is the same.
                 let condition = Precondition::None;
-                names::write_marker(self.store, self.bounds.clock(), folder, nonce, &condition)
-                    .await
+                let stop = &self.bounds.stop;
+                names::write_marker(self.store, stop, folder, nonce, &condition).await
             }
             Err(error) => {
                 let error = error.to_string();
@@ -185,15 +185,23 @@ pub(super) async fn remove(keeper: Keeper<'_>, target: &Target) -> Result<(), Re
     } else {
         names::find_file(keeper.store, location).await?
     };
-    match found {
-        Found::File(_) | Found::Shown(_) => {
-            let _visit = keeper.before(target, false).await?;
-            keeper.bounds.stop.check()?;
-            Ok(commit::delete(keeper.store, location, None).await?)
-        }
-        Found::Directory => Err(IS_DIRECTORY.into()),
-        Found::Nothing => Err(Status::NO_SUCH_FILE.into()),
-    }
+    let found = match found {
+        Found::File(meta) => meta.etag,
+        Found::Shown(object) => object.etag,
+        Found::Directory => return Err(IS_DIRECTORY.into()),
+        Found::Nothing => return Err(Status::NO_SUCH_FILE.into()),
+    };
+    let _visit = keeper.before(target, false).await?;
+    let stop = &keeper.bounds.stop;
+    stop.check()?;
+    let deletion = Deletion {
+        store: keeper.store,
+        stop,
+        location,
+        found: &found,
+        what: What::Name,
+    };
+    Ok(deletion.run().await?)
 }
 
 /// Removes a directory that holds nothing but its marker. `seen`: the session has seen it, and it
@@ -223,7 +231,14 @@ pub(super) async fn rmdir(keeper: Keeper<'_>, target: &Target, seen: bool) -> Re
     };
     let _above = keeper.before(target, true).await?;
     let _own = keeper.kept.remove(&folder, "", keeper.bounds.clock().now());
-    keeper.bounds.stop.check()?;
-    commit::delete(keeper.store, &place, Some(&marker.etag)).await?;
-    Ok(())
+    let stop = &keeper.bounds.stop;
+    stop.check()?;
+    let deletion = Deletion {
+        store: keeper.store,
+        stop,
+        location: &place,
+        found: &marker.etag,
+        what: What::Version,
+    };
+    Ok(deletion.run().await?)
 }

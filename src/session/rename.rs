@@ -121,8 +121,8 @@ async fn move_onto_empty(
     if moved.is_err() && !is_directory(store, &folder).await.unwrap_or(true) {
         let restored = match scene.nonces.next() {
             Ok(nonce) => {
-                let clock = scene.bounds.clock();
-                write_marker(store, clock, &folder, nonce, &Precondition::None).await
+                let stop = &scene.bounds.clears_up;
+                write_marker(store, stop, &folder, nonce, &Precondition::None).await
             }
             Err(error) => Err(error.into()),
         };
@@ -223,7 +223,9 @@ async fn rename_file(
         scene.move_ended(copied.is_ok());
     }
     copied?;
-    match commit::delete(&**scene.store, source, Some(&meta.etag)).await {
+    // Nothing is taken back: what was copied is complete.
+    let deletion = scene.deletion(source, &meta.etag);
+    match deletion.run().await {
         Ok(()) => Ok(()),
         Err(error) if error.kind == StorageErrorKind::Precondition => Err(Refusal {
             status: CHANGED,

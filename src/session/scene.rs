@@ -9,8 +9,9 @@ use crate::clock::Clock;
 use crate::metrics::{Metrics, MoveEnd};
 use crate::reaper::Reaper;
 use crate::sftp::Status;
-use crate::storage::{Nonces, SharedStore};
+use crate::storage::{ETag, Location, Nonces, SharedStore};
 
+use super::deletion::{Deletion, What};
 use super::events::Events;
 use super::expiry::Stop;
 use super::progress::Progress;
@@ -35,7 +36,10 @@ pub(crate) struct Bounds {
     /// The user's share of the account of bytes.
     pub(super) memory: Share,
     turns: Arc<Semaphore>,
+    changes: Arc<Semaphore>,
     pub(super) stop: Stop,
+    /// For what has to come to its end, whatever becomes of the user.
+    pub(super) clears_up: Stop,
     /// End with the session, for what has not begun by then.
     events: Events,
     /// Bound the lines about what fails.
@@ -44,10 +48,13 @@ pub(crate) struct Bounds {
 
 impl Bounds {
     pub(super) fn of(shell: &Shell) -> Self {
+        let stop = Stop::new(shell.user.clone(), Arc::clone(&shell.environment.clock));
         Self {
             memory: shell.seat.memory().account.clone(),
             turns: Arc::clone(shell.seat.moves()),
-            stop: Stop::new(shell.user.clone(), Arc::clone(&shell.environment.clock)),
+            changes: Arc::clone(shell.seat.changes()),
+            clears_up: stop.lifted(),
+            stop,
             events: shell.events.clone(),
             failures: shell.failures(),
         }
@@ -56,6 +63,31 @@ impl Bounds {
     /// Returns the clock that everything here goes by.
     pub(super) fn clock(&self) -> &dyn Clock {
         self.stop.clock()
+    }
+
+    /// Waits until the user's other changes leave room for one more: those of sessions that are
+    /// over go on, and while the store fails each is repeated.
+    pub(super) async fn change(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        let changes = &self.changes;
+        if let Ok(turn) = Arc::clone(changes).try_acquire_owned() {
+            return Ok(turn);
+        }
+        if let Some(unlogged) = self.failures.line_due() {
+            tracing::info!(unlogged, "a change waits: the user has as many as allowed");
+        }
+        let turn = self.unless_over(Arc::clone(changes).acquire_owned());
+        // Nobody closes it.
+        turn.await?.map_err(|_| Status::FAILURE.into())
+    }
+
+    /// Waits for what cannot begin without it, as long as somebody waits for that.
+    pub(super) async fn unless_over<T>(&self, wait: impl Future<Output = T>) -> Result<T, Refusal> {
+        tokio::select! {
+            biased;
+            refusal = self.stop.over() => Err(refusal),
+            () = self.events.ended() => Err(Status::failure("The session ended").into()),
+            value = wait => Ok(value),
+        }
     }
 }
 
@@ -69,9 +101,21 @@ impl Scene<'_> {
         if let Some(unlogged) = self.bounds.failures.line_due() {
             self.progress.waits(unlogged);
         }
-        let turn = self.unless_over(Arc::clone(turns).acquire_owned());
+        let turn = self.bounds.unless_over(Arc::clone(turns).acquire_owned());
         // Nobody closes it.
         turn.await?.map_err(|_| Status::FAILURE.into())
+    }
+
+    /// The deletion of one version of what was copied, or of a copy that is taken back: begun, it
+    /// comes to its end.
+    pub(super) fn deletion<'b>(&'b self, location: &'b Location, found: &'b ETag) -> Deletion<'b> {
+        Deletion {
+            store: &**self.store,
+            stop: &self.bounds.clears_up,
+            location,
+            found,
+            what: What::Version,
+        }
     }
 
     pub(super) fn move_ended(&self, done: bool) {
@@ -81,15 +125,5 @@ impl Scene<'_> {
                 (false, Ok(())) => MoveEnd::Failed,
                 (false, Err(_)) => MoveEnd::Stopped,
             });
-    }
-
-    /// Waits for what a move cannot begin without, as long as somebody waits for the move.
-    pub(super) async fn unless_over<T>(&self, wait: impl Future<Output = T>) -> Result<T, Refusal> {
-        tokio::select! {
-            biased;
-            refusal = self.bounds.stop.over() => Err(refusal),
-            () = self.bounds.events.ended() => Err(Status::failure("The session ended").into()),
-            value = wait => Ok(value),
-        }
     }
 }

@@ -9,7 +9,8 @@ use tokio::sync::Semaphore;
 use crate::budget::{Budget, UserMemory};
 use crate::idp::{UserConfig, UserLimits, folded};
 use crate::limits::{
-    CLOSES_KEPT_PER_USER_MAX, LOG_FAILURES_PER_USER_MAX, LOG_INTERVAL, MOVES_PER_USER_MAX,
+    CHANGES_PER_USER_MAX, CLOSES_KEPT_PER_USER_MAX, LOG_FAILURES_PER_USER_MAX, LOG_INTERVAL,
+    MOVES_PER_USER_MAX,
 };
 use crate::seldom::Seldom;
 use crate::transfer::Pace;
@@ -36,6 +37,8 @@ struct Taken {
     memory: UserMemory,
     /// For long moves, which may outlive the sessions.
     moves: Arc<Semaphore>,
+    /// For changes of names, which may outlive them as well.
+    changes: Arc<Semaphore>,
     /// For uploads whose client is gone.
     kept: Arc<Semaphore>,
 }
@@ -56,6 +59,7 @@ pub(crate) struct Seat {
     failures: Arc<Seldom>,
     memory: UserMemory,
     moves: Arc<Semaphore>,
+    changes: Arc<Semaphore>,
     /// For uploads whose client is gone.
     kept: Arc<Semaphore>,
 }
@@ -98,6 +102,7 @@ impl Seats {
             failures: Arc::clone(&taken.failures),
             memory: taken.memory.clone(),
             moves: Arc::clone(&taken.moves),
+            changes: Arc::clone(&taken.changes),
             kept: Arc::clone(&taken.kept),
         })
     }
@@ -125,13 +130,15 @@ impl Taken {
             failures: Arc::new(Seldom::up_to(LOG_FAILURES_PER_USER_MAX)),
             memory: budget.user(),
             moves: Arc::new(Semaphore::new(MOVES_PER_USER_MAX)),
+            changes: Arc::new(Semaphore::new(CHANGES_PER_USER_MAX)),
             kept: Arc::new(Semaphore::new(CLOSES_KEPT_PER_USER_MAX)),
         }
     }
 
-    /// Says whether none of the user's moves goes on without a session.
-    fn has_moved(&self) -> bool {
+    /// Says whether none of the user's changes goes on without a session.
+    fn has_changed(&self) -> bool {
         self.moves.available_permits() >= MOVES_PER_USER_MAX
+            && self.changes.available_permits() >= CHANGES_PER_USER_MAX
     }
 
     fn is_rested(&self, now: Instant) -> bool {
@@ -139,7 +146,7 @@ impl Taken {
         let rested = pace.is_none_or(|pace| {
             held(&pace.received).is_rested(now) && held(&pace.sent).is_rested(now)
         });
-        rested && self.has_moved() && self.failures.is_rested(now, LOG_INTERVAL)
+        rested && self.has_changed() && self.failures.is_rested(now, LOG_INTERVAL)
     }
 }
 
@@ -167,6 +174,11 @@ impl Seat {
     /// Returns the turns of the user's uploads whose client is gone.
     pub(crate) const fn kept(&self) -> &Arc<Semaphore> {
         &self.kept
+    }
+
+    /// Returns the turns of the user's changes of names.
+    pub(crate) const fn changes(&self) -> &Arc<Semaphore> {
+        &self.changes
     }
 
     /// Returns the turns of the user's long moves.
@@ -210,7 +222,7 @@ impl Drop for Seat {
         if let Some(taken) = by_user.get_mut(&self.user) {
             taken.sessions = taken.sessions.saturating_sub(1);
             // A new connection would be a way out of the debt, or to more lines or moves.
-            let owes = taken.pace.is_some() || !taken.has_moved();
+            let owes = taken.pace.is_some() || !taken.has_changed();
             if taken.sessions == 0 && !owes && taken.failures.is_unused() {
                 by_user.remove(&self.user);
             }

@@ -49,6 +49,16 @@ pub(super) struct Work {
 }
 
 impl Work {
+    /// Does what a request wants that changes names, in the user's turn.
+    pub(super) async fn change(
+        &self,
+        request: &PathRequest,
+        planned: Planned,
+    ) -> Result<Answer, Refusal> {
+        let _turn = self.bounds.change().await?;
+        self.run(request, planned).await
+    }
+
     /// Asks the storage what the request needs, and does what it wants.
     pub(super) async fn run(
         &self,

@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 
 use crate::audit;
 use crate::budget::{Purpose, Share};
-use crate::clock::{Clock, sleep_until};
+use crate::clock::sleep_until;
 use crate::metrics::TransferEnd;
 use crate::reaper::Reaper;
 use crate::sftp::{Attributes, HandleId};
@@ -27,6 +27,7 @@ use crate::vfs::{Access, VirtualPath};
 use super::act::ForWriting;
 use super::commit::Commit;
 use super::events::Events;
+use super::expiry::Stop;
 use super::names::MTIME;
 use super::shell::Shell;
 use super::status::of_storage;
@@ -138,8 +139,9 @@ impl Writing {
                 modified,
             } => {
                 let object = self.object_with(modified);
+                let what = format!("upload of {}", place.location);
                 let put = calls.put(payload, object, condition);
-                shell.environment.reaper.outlive(put);
+                shell.environment.reaper.outlive(what, put);
             }
             Effect::Complete {
                 upload,
@@ -148,8 +150,9 @@ impl Writing {
                 condition,
             } => {
                 let (object, reaper) = (self.object.clone(), shell.environment.reaper.clone());
+                let what = format!("upload of {}", place.location);
                 let complete = calls.complete(reaper, upload, parts, checksum, object, condition);
-                shell.environment.reaper.outlive(complete);
+                shell.environment.reaper.outlive(what, complete);
             }
             Effect::Abort(upload) => {
                 let location = place.location.clone();
@@ -187,7 +190,8 @@ impl Writing {
     fn create(&mut self, shell: &Shell, calls: Calls, modified: Option<u32>) {
         let object = self.object_with(modified);
         let reaper = shell.environment.reaper.clone();
-        shell.environment.reaper.outlive(async move {
+        let what = format!("begin of an upload to {}", calls.location);
+        shell.environment.reaper.outlive(what, async move {
             let outcome = calls.store.create(&calls.location, &object).await;
             if let Err(error) = &outcome
                 && error.kind == StorageErrorKind::OutcomeUnknown
@@ -213,7 +217,7 @@ impl Writing {
                 calls.tell(Heard::ZerosDue);
             }
             Some(at) => self.spawn(shell, async move {
-                sleep_until(&*calls.clock, at).await;
+                sleep_until(calls.stop.clock(), at).await;
                 calls.tell(Heard::ZerosDue);
             }),
         }
@@ -260,7 +264,7 @@ struct Calls {
     location: Location,
     handle: HandleId,
     events: Events,
-    clock: Arc<dyn Clock>,
+    stop: Stop,
 }
 
 impl Calls {
@@ -270,14 +274,14 @@ impl Calls {
             location: place.location.clone(),
             handle: place.handle,
             events: shell.events.clone(),
-            clock: Arc::clone(&shell.environment.clock),
+            stop: Stop::new(shell.user.clone(), Arc::clone(&shell.environment.clock)),
         }
     }
 
     fn commit<'a>(&'a self, object: &'a NewObject, condition: &'a Precondition) -> Commit<'a> {
         Commit {
             store: &*self.store,
-            clock: &*self.clock,
+            stop: &self.stop,
             location: &self.location,
             object,
             condition,
@@ -347,7 +351,7 @@ impl Calls {
         read_on: &Notify,
     ) -> Result<(), StorageError> {
         let store = retry::patient(&self.store);
-        let mut tries = retry::tries(&*store, Operation::Get, &*self.clock);
+        let mut tries = retry::tries(&*store, Operation::Get, self.stop.clock());
         let mut left = range;
         while left.start < left.end {
             let before = left.start;
@@ -361,10 +365,10 @@ impl Calls {
                 Err(error) => return Err(error),
             };
             if left.start > before {
-                tries.restart(self.clock.now());
+                tries.restart(self.stop.clock().now());
             }
             if let Err(mut error) = outcome
-                && !tries.again_after(&*self.clock, &mut error).await
+                && !tries.again_after(self.stop.clock(), &mut error).await
             {
                 return Err(error);
             }

@@ -313,7 +313,7 @@ async fn a_moved_directory_loses_its_marker_last() {
         .await
         .unwrap();
     talk.put("/d/file", b"x").await.unwrap();
-    let fault = Fault::Fail(StorageErrorKind::Unavailable);
+    let fault = Fault::Fail(StorageErrorKind::Refused);
     spoiled.spoil(Operation::Delete, 1, fault);
     assert!(talk.client.rename("/d", "/e").await.is_err());
     // The first to go was the file.

@@ -106,7 +106,7 @@ async fn the_marker_is_there_before_the_last_file_goes() {
     assert_eq!(there, ["d/", "d/last"]);
     // Without a marker nothing is removed: it may work later.
     plant(&store, "e/last", b"x").await;
-    let fault = Fault::Fail(StorageErrorKind::Throttled);
+    let fault = Fault::Fail(StorageErrorKind::Expired);
     failing.spoil(Operation::Put, 1, fault);
     assert_eq!(remove(&talk, "/e/last").await, Err(StatusCode::Failure));
     assert_eq!(keys(&store), ["d/", "e/last"]);

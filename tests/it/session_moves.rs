@@ -153,11 +153,7 @@ async fn a_copy_that_nobody_confirmed_is_taken_back_as_well() {
     let talk = Talk::start(failing.clone()).await;
     failing.spoil(Operation::Copy, 1, Fault::LandThenLose);
     // After a look at each name and one at the file itself: whether the copy landed.
-    failing.spoil(
-        Operation::Head,
-        4,
-        Fault::Fail(StorageErrorKind::Unavailable),
-    );
+    failing.spoil(Operation::Head, 4, Fault::Fail(StorageErrorKind::Expired));
     assert_eq!(rename(&talk).await, Err(StatusCode::Failure));
     assert_eq!(failing.pending(), 0);
     assert_eq!(store.keys(&at("x").bucket), ["d/only"]);

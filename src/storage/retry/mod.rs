@@ -4,15 +4,14 @@
 //! Calls are repeated by time, not by count. Each has one deadline for all its tries, by what it is
 //! for ([`Patience`]): seconds for a look, minutes for what is under way. Between tries it waits
 //! ever longer, at random, or as long as the store asks for. All calls of the process together are
-//! repeated so often in a second and no more; whoever finds that used up waits once more. Commits
-//! are repeated here only where the store did nothing.
+//! repeated so often in a second and no more; whoever finds that used up waits once more. What
+//! changes a key is repeated by whoever wants the change, who looks first what stands there.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use self::policy::may_be_repeated;
-pub use self::policy::{Patience, RetrySettings};
+pub use self::policy::{Patience, RetrySettings, may_be_repeated};
 pub use self::tries::{Retries, RetryObserver, Tries};
 use super::credentials::{Grant, Opened, Stores};
 use super::layer::{About, Layer};
@@ -54,9 +53,10 @@ impl Layer for Retrying {
         R: Fn(SharedStore) -> F + Send + Sync,
     {
         let operation = about.operation;
-        let patience = match self.patience {
-            Patience::Look => Patience::of(operation),
-            Patience::UnderWay => Patience::UnderWay,
+        let patience = match (Patience::of(operation), self.patience) {
+            (None, _) => return run(self.inner.clone()).await,
+            (Some(own), Patience::Look) => own,
+            (Some(_), Patience::UnderWay) => Patience::UnderWay,
         };
         let clock = self.retries.clock();
         let mut tries = Tries::new(&self.retries, patience, operation);

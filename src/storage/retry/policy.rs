@@ -40,8 +40,9 @@ pub enum Patience {
 }
 
 impl Patience {
-    /// Returns the patience that a call deserves by itself.
-    pub(super) const fn of(operation: Operation) -> Self {
+    /// Returns the patience that a call deserves by itself; `None`: its caller repeats it, since
+    /// the key may hold something else by then.
+    pub(super) const fn of(operation: Operation) -> Option<Self> {
         match operation {
             // What takes an upload away has a schedule of its own, in the reaper.
             Operation::Head
@@ -49,20 +50,16 @@ impl Patience {
             | Operation::List
             | Operation::Parts
             | Operation::Abort
-            | Operation::CheckBucket => Self::Look,
-            Operation::Put
-            | Operation::Copy
-            | Operation::Delete
-            | Operation::Create
-            | Operation::Part
-            | Operation::PartCopy
-            | Operation::Complete => Self::UnderWay,
+            | Operation::CheckBucket => Some(Self::Look),
+            Operation::Create | Operation::Part | Operation::PartCopy => Some(Self::UnderWay),
+            Operation::Put | Operation::Copy | Operation::Delete | Operation::Complete => None,
         }
     }
 }
 
 /// Says whether the same call may succeed a little later, and cannot meet its own first try.
-pub(super) const fn may_be_repeated(kind: StorageErrorKind) -> bool {
+#[must_use]
+pub const fn may_be_repeated(kind: StorageErrorKind) -> bool {
     match kind {
         StorageErrorKind::Throttled | StorageErrorKind::Unavailable => true,
         // The next try is signed by the clock of the answer.

@@ -127,11 +127,18 @@ async fn put(store: &SharedStore) -> Result<()> {
     stored.map(drop)
 }
 
+/// Begins an upload, which changes nothing that anybody sees.
+async fn create(store: &SharedStore) -> Result<()> {
+    let object = NewObject::new(Nonce::new().unwrap());
+    store.create(&place(), &object).await.map(drop)
+}
+
 #[tokio::test]
 async fn what_fails_for_a_while_is_repeated_until_it_works() {
     let bench = Bench::new();
-    bench.fail(Operation::Put, 30, Kind::Throttled);
     put(&bench.store()).await.unwrap();
+    bench.fail(Operation::Create, 30, Kind::Throttled);
+    create(&bench.store()).await.unwrap();
     bench.fail(Operation::Head, 5, Kind::Unavailable);
     bench.store().head(&place()).await.unwrap();
     assert_eq!(bench.counted.of("retried"), 35);
@@ -176,9 +183,15 @@ async fn what_would_fail_again_or_may_have_landed_is_not_repeated() {
         Kind::Precondition,
         Kind::Expired,
     ] {
-        bench.fail(Operation::Put, 1, kind);
-        assert_eq!(put(&bench.store()).await.unwrap_err().kind, kind);
+        bench.fail(Operation::Create, 1, kind);
+        assert_eq!(create(&bench.store()).await.unwrap_err().kind, kind);
     }
+    // Whoever changes a key looks first what stands there by now.
+    bench.fail(Operation::Put, 1, Kind::Throttled);
+    assert_eq!(put(&bench.store()).await.unwrap_err().kind, Kind::Throttled);
+    bench.fail(Operation::Delete, 1, Kind::Throttled);
+    let error = bench.store().delete(&place(), None).await.unwrap_err();
+    assert_eq!(error.kind, Kind::Throttled);
     assert_eq!(bench.counted.of("retried"), 0);
 }
 
@@ -189,16 +202,16 @@ async fn many_calls_together_are_repeated_no_faster_than_the_process_may() {
         ..RetrySettings::default()
     };
     let bench = Bench::with(settings);
-    bench.fail(Operation::Put, 40, Kind::Throttled);
-    put(&bench.store()).await.unwrap();
+    bench.fail(Operation::Create, 40, Kind::Throttled);
+    create(&bench.store()).await.unwrap();
     let earned = bench.took().as_secs_f64() * 10.0 + 10.0;
     assert!(f64::from(bench.counted.of("retried")) <= earned);
 
     // Many at once, of which the last ones have to wait for a later second.
     let calls = (0..50).map(|_| {
-        bench.fail(Operation::Put, 1, Kind::Throttled);
+        bench.fail(Operation::Create, 1, Kind::Throttled);
         let store = bench.store();
-        async move { put(&store).await }
+        async move { create(&store).await }
     });
     let calls: Vec<_> = calls.collect();
     for outcome in futures_util::future::join_all(calls).await {
@@ -211,8 +224,8 @@ async fn many_calls_together_are_repeated_no_faster_than_the_process_may() {
     // However many there were: who comes later is served at once.
     bench.clock.sleep(Duration::from_secs(2)).await;
     let (held_back, before) = (bench.counted.of("held back"), bench.took());
-    bench.fail(Operation::Put, 1, Kind::Throttled);
-    put(&bench.store()).await.unwrap();
+    bench.fail(Operation::Create, 1, Kind::Throttled);
+    create(&bench.store()).await.unwrap();
     assert_eq!(bench.counted.of("held back"), held_back);
     assert!(bench.took() - before < Duration::from_secs(1));
 }

@@ -110,3 +110,73 @@ async fn a_deletion_that_was_not_done_is_not_said_to_be() {
     drop(client);
     stage.end().await;
 }
+
+/// Waits until S3 has been asked so often.
+async fn asked(stage: &Stage, operation: &str, times: usize) {
+    until(|| stage.s3.count(operation) >= times).await;
+}
+
+/// Refuses the first call of an operation, and keeps the second one waiting.
+fn refuse_then_keep(stage: &Stage, operation: &str) {
+    let refused = Action::Status(503, "SlowDown".to_owned());
+    stage.s3.script(Fault::on(operation, refused));
+    stage.s3.script(Fault::on(operation, Action::Hang));
+}
+
+#[tokio::test]
+async fn a_commit_that_is_sent_again_replaces_nothing_that_came_meanwhile() {
+    for there_before in [true, false] {
+        let stage = Stage::start().await;
+        if there_before {
+            stage.s3.put(BUCKET, "in/a", "old");
+        }
+        let client = stage.client().await;
+        let handle = client.create("/in/a").await.unwrap();
+        client.write(&handle, 0, b"ours").await.unwrap();
+        refuse_then_keep(&stage, "PutObject");
+        let overtaken = async {
+            asked(&stage, "PutObject", 2).await;
+            stage.s3.put(BUCKET, "in/a", "another's");
+            stage.s3.clear_faults();
+        };
+        let (closed, ()) = tokio::join!(client.close(&handle), overtaken);
+        assert!(closed.is_err(), "{closed:?}");
+        assert_eq!(stage.object("in/a").unwrap(), b"another's");
+        drop(client);
+        stage.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_removal_that_is_sent_again_removes_nothing_that_came_meanwhile() {
+    for lost in [false, true] {
+        let stage = Stage::start().await;
+        stage.s3.put(BUCKET, "in/a", "old");
+        let client = stage.client().await;
+        if lost {
+            // It is gone, and what comes next is not what was to go.
+            stage
+                .s3
+                .script(Fault::on("DeleteObject", Action::LoseAnswer));
+            stage
+                .s3
+                .script(Fault::on("HeadObject", Action::Hang).skip(1));
+        } else {
+            refuse_then_keep(&stage, "DeleteObject");
+        }
+        let overtaken = async {
+            if lost {
+                asked(&stage, "HeadObject", 2).await;
+            } else {
+                asked(&stage, "DeleteObject", 2).await;
+            }
+            stage.s3.put(BUCKET, "in/a", "another's");
+            stage.s3.clear_faults();
+        };
+        let (removed, ()) = tokio::join!(client.remove("/in/a"), overtaken);
+        removed.unwrap();
+        assert_eq!(stage.object("in/a").unwrap(), b"another's");
+        drop(client);
+        stage.end().await;
+    }
+}

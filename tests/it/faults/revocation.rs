@@ -99,3 +99,33 @@ async fn a_move_that_outlives_its_client_is_stopped_by_a_revocation() {
         assert_eq!(lines[0].field("reason"), "The user's access was taken back");
     }
 }
+
+#[tokio::test]
+async fn what_the_store_refuses_for_now_is_not_sent_again_after_a_revocation() {
+    for operation in ["PutObject", "DeleteObject", "CopyObject"] {
+        let stage = Stage::start().await;
+        stage.s3.put(BUCKET, "in/there", "x");
+        let client = stage.client().await;
+        let handle = client.create("/in/new").await.unwrap();
+        client.write(&handle, 0, b"x").await.unwrap();
+        stage.refuse(operation, 503, "SlowDown", u32::MAX);
+        let changing = async {
+            match operation {
+                "PutObject" => client.sftp.close(&handle).await.map(drop),
+                "DeleteObject" => client.sftp.remove("/in/there").await.map(drop),
+                _ => client.sftp.rename("/in/there", "/in/moved").await.map(drop),
+            }
+        };
+        let revoked = async {
+            until(|| stage.s3.count(operation) >= 2).await;
+            assert_eq!(stage.gateway.operated().revoke(USER).await.connections, 1);
+        };
+        let (outcome, ()) = tokio::join!(changing, revoked);
+        assert!(outcome.is_err(), "{operation}: {outcome:?}");
+        drop(client);
+        // The end waits for whatever goes on: it would be minutes.
+        let Stage { s3, gateway, .. } = stage;
+        within(gateway.drain()).await;
+        assert_eq!(s3.keys(BUCKET), ["in/there"], "{operation}");
+    }
+}

@@ -1,0 +1,138 @@
+//! The one door to what goes from a bucket.
+//!
+//! A DELETE whose answer was lost may have been carried out, and minutes may go by until the store
+//! hears the next one: by then somebody may have put another object there. So before a DELETE is
+//! sent again it is seen what stands there, and only the version that was found first is deleted.
+
+use crate::storage::retry;
+use crate::storage::{
+    ETag, ListQuery, Location, ObjectStore, Operation, Result, StorageError, StorageErrorKind,
+};
+
+use super::expiry::Stop;
+
+/// What goes, and from where.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deletion<'a> {
+    pub(super) store: &'a dyn ObjectStore,
+    /// Asked before it is sent again.
+    pub(super) stop: &'a Stop,
+    pub(super) location: &'a Location,
+    /// The version that was found there.
+    pub(super) found: &'a ETag,
+    pub(super) what: What,
+}
+
+/// What is meant to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum What {
+    /// Nothing but the version that was found; another one is a failure.
+    Version,
+    /// Whatever has the name. Another version that stands there after a while came after it had
+    /// gone, in all that anybody could see.
+    Name,
+}
+
+impl Deletion<'_> {
+    /// Deletes it, once.
+    pub(super) async fn run(self) -> Result<()> {
+        let clock = self.stop.clock();
+        let mut tries = retry::tries(self.store, Operation::Delete, clock);
+        let mut condition = match self.what {
+            What::Version => Some(self.found),
+            What::Name => None,
+        };
+        loop {
+            let mut error = match self.store.delete(self.location, condition).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            if !is_open(error.kind) {
+                return Err(error);
+            }
+            // These came after the version had gone.
+            let definite = matches!(
+                error.kind,
+                StorageErrorKind::Precondition | StorageErrorKind::NotFound
+            );
+            condition = loop {
+                if !definite && !self.stop.lets_again(&mut tries, &mut error).await {
+                    return match self.look().await {
+                        Ok(There::Nothing) => Ok(()),
+                        Ok(There::Found { .. } | There::Another) | Err(_) => Err(error),
+                    };
+                }
+                match self.look().await {
+                    Ok(There::Nothing) => {
+                        let location = self.location;
+                        tracing::debug!(%location, %error, "deleted though it was not confirmed");
+                        return Ok(());
+                    }
+                    Ok(There::Another) if self.what == What::Name => return Ok(()),
+                    Ok(There::Another) => return Err(replaced(&error)),
+                    Ok(There::Found { .. }) if definite => return Err(error),
+                    Ok(There::Found { readable }) => break readable.then_some(self.found),
+                    Err(looked) if !definite && retry::may_be_repeated(looked.kind) => {}
+                    Err(_) => return Err(error),
+                }
+            };
+        }
+    }
+
+    async fn look(self) -> Result<There> {
+        match self.store.head(self.location).await {
+            Ok(meta) if meta.etag == *self.found => Ok(There::Found { readable: true }),
+            Ok(_) => Ok(There::Another),
+            Err(error) if error.kind == StorageErrorKind::NotFound => Ok(There::Nothing),
+            // A role may list and delete what it may not read.
+            Err(error) if error.kind == StorageErrorKind::Denied => self.look_in_listing().await,
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn look_in_listing(self) -> Result<There> {
+        let key = self.location.key.as_str();
+        let query = ListQuery::first(key);
+        let page = self.store.list(&self.location.bucket, &query).await?;
+        match page.objects.iter().find(|object| object.key == key) {
+            Some(object) if object.etag == *self.found => Ok(There::Found { readable: false }),
+            Some(_) => Ok(There::Another),
+            None if page.objects.is_empty() && page.prefixes.is_empty() && page.next.is_none() => {
+                Ok(There::Nothing)
+            }
+            // What is listed may come before it: not every store lists in order of bytes.
+            None => Err(StorageError::new(
+                StorageErrorKind::Denied,
+                "what stands under the key may not be read",
+            )),
+        }
+    }
+}
+
+fn replaced(error: &StorageError) -> StorageError {
+    StorageError::new(
+        StorageErrorKind::Precondition,
+        format!("another version came to stand there ({error})"),
+    )
+}
+
+/// What stands under the key.
+enum There {
+    /// What was found first.
+    Found {
+        /// A condition on what may not be read is refused.
+        readable: bool,
+    },
+    Another,
+    Nothing,
+}
+
+/// A DELETE may have been carried out, or meet what its first try did.
+const fn is_open(kind: StorageErrorKind) -> bool {
+    matches!(
+        kind,
+        StorageErrorKind::OutcomeUnknown
+            | StorageErrorKind::Precondition
+            | StorageErrorKind::NotFound
+    ) || retry::may_be_repeated(kind)
+}
