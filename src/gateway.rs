@@ -144,6 +144,7 @@ impl Watched for View {
             upload_memory_taken_bytes: uploads,
             upload_memory_limit_bytes: uploads_max,
             uploads_waiting: self.budget.uploads().waiting(),
+            upload_memory_is_strict: self.budget.uploads().is_strict(),
             read_ahead_taken_bytes: read_ahead,
             read_ahead_limit_bytes: read_ahead_max,
             session_memory_taken_bytes: self.budget.account().taken_bytes(),

@@ -78,6 +78,9 @@ pub const CONNECTION_LOAN_IDLE: Duration = Duration::from_secs(1);
 pub const CONNECTION_QUEUE_BYTES_KEPT: u64 = 64 * 1024;
 /// What is taken of the account at least, for more of them.
 pub const CONNECTION_QUEUE_STEP_BYTES: u64 = 128 * 1024;
+/// Messages of all connections for which the account has nothing, but behind which the client's
+/// word may be that its output waits for.
+pub const STUCK_QUEUE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// What a message costs that waits, beside its bytes.
 pub const MESSAGE_COST_BYTES: u64 = 256;
 /// Smallest maximum packet that a client may announce for a channel.
@@ -349,6 +352,11 @@ pub const WRITES_PARKED_MAX: usize = 1_024;
 /// What a session may hold of its client without asking the account of bytes: WRITEs without a
 /// slot, names, requests that wait.
 pub const SESSION_KEPT_BYTES: usize = 32 * 1024;
+/// What a session may remember of names without asking the account of bytes.
+pub const KNOWN_BYTES_KEPT: usize = 8 * 1024;
+/// Wishes of one user that wait for memory of one kind in the line of all users; further ones wait
+/// for a place in it.
+pub const MEMORY_WAITERS_PER_USER_MAX: usize = 256;
 
 // ---- what the process may take ----
 
@@ -357,7 +365,8 @@ pub const CONNECTION_BYTES: u64 = 128 * 1024;
 /// What the kernel keeps for one whose client does not listen, as measured: part of
 /// [`SOCKET_UNSENT_BYTES_MAX`], and what is under way.
 pub const CONNECTION_KERNEL_BYTES: u64 = 160 * 1024;
-/// What the process takes beside pools and connections: itself, and its connections to S3.
+/// What the process takes beside pools and connections: itself, its connections to S3, and
+/// [`STUCK_QUEUE_BYTES_MAX`].
 pub const PROCESS_BYTES: u64 = 64 * 1024 * 1024;
 
 // ---- memory that is free ----
@@ -387,8 +396,9 @@ pub const ZERO_FILL_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// Replies that a session may keep for a client that does not listen; beyond, they are on the
 /// account of bytes, or wait.
 pub const REPLY_BYTES_KEPT: usize = 32 * 1024;
-/// Replies that wait for the client's window; beyond, no more data is made.
-pub const REPLY_BYTES_QUEUED_MAX: usize = 512 * 1024;
+/// Replies that wait for the client's window; beyond, no more data is made. It may be one READ
+/// more: whoever does not listen keeps it from the read-ahead of others.
+pub const REPLY_BYTES_QUEUED_MAX: usize = 256 * 1024;
 /// The same, from which on the connection's input pauses: more than data and names make.
 pub const REPLY_BYTES_QUEUED_SOFT_MAX: usize = 4 * 1024 * 1024;
 /// What a client had sent before it went is taken for so long, where memory for it is short.
