@@ -28,7 +28,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use self::filter::PANIC_TARGET;
-pub use self::filter::parse_filter;
+pub use self::filter::{FilterError, parse_filter};
 use self::room::Kind;
 pub use self::room::LostLines;
 use self::sink::{AUDIT_TARGET, Sink};
@@ -48,11 +48,8 @@ pub enum Format {
 /// The lines could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    #[error(
-        "log.filter: {filter:?}: {reason}; allowed: off, error, warn, info, debug or trace, and \
-         such for single targets, as in info,portcullis::session=debug"
-    )]
-    Filter { filter: Box<str>, reason: Box<str> },
+    #[error(transparent)]
+    Filter(#[from] FilterError),
     #[error("logging was started before")]
     StartedBefore,
     #[error("no thread for the log: {0}")]

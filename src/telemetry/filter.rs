@@ -6,16 +6,26 @@
 
 use tracing_subscriber::EnvFilter;
 
-use super::TelemetryError;
 use super::sink::AUDIT_TARGET;
+
+/// A filter that names what there is not.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "log.filter: {filter:?}: {reason}; allowed: off, error, warn, info, debug or trace, and such \
+     for single targets, as in info,portcullis::session=debug"
+)]
+pub struct FilterError {
+    filter: Box<str>,
+    reason: Box<str>,
+}
 
 /// Reads a filter: `info`, or `info,portcullis::session=debug`. Libraries that talk about every
 /// packet stay at their level unless it names them; so do panics and the audit log.
 ///
 /// # Errors
 /// It names a level or a target that there is not.
-pub fn parse_filter(filter: &str) -> Result<EnvFilter, TelemetryError> {
-    let refused = |reason: String| TelemetryError::Filter {
+pub fn parse_filter(filter: &str) -> Result<EnvFilter, FilterError> {
+    let refused = |reason: String| FilterError {
         filter: filter.into(),
         reason: reason.into(),
     };
