@@ -34,6 +34,11 @@ impl Algorithm {
             })
     }
 
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|algorithm| algorithm.name() == name)
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Crc32 => ChecksumAlgorithm::CRC32,

@@ -262,15 +262,31 @@ impl EmbeddedS3 {
 
     /// Writes an object past HTTP, creating the bucket if need be, and returns its `ETag`.
     pub fn put(&self, bucket: &str, key: &str, body: impl Into<Bytes>) -> String {
+        self.put_checked(bucket, key, body, Some("CRC64NVME"))
+    }
+
+    /// The same, with a checksum of this kind, such as `SHA256`; none without one, and for an
+    /// algorithm that is not known.
+    pub fn put_checked(
+        &self,
+        bucket: &str,
+        key: &str,
+        body: impl Into<Bytes>,
+        algorithm: Option<&str>,
+    ) -> String {
         let body = Blocks::from(body.into());
-        let mut hasher = Hasher::new(Algorithm::Crc64Nvme);
-        body.iter().for_each(|block| hasher.update(block));
+        let algorithm = algorithm.and_then(Algorithm::named);
+        let checksum = algorithm.map(|algorithm| {
+            let mut hasher = Hasher::new(algorithm);
+            body.iter().for_each(|block| hasher.update(block));
+            hasher.finish()
+        });
         let object = Object {
             body,
             etag: format!("{:032x}-1", self.store.next_serial()),
             modified: conditions::now(),
             properties: properties::Properties::default(),
-            checksum: Some(hasher.finish()),
+            checksum,
         };
         let etag = format!("\"{}\"", object.etag);
         self.store

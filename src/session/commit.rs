@@ -16,7 +16,7 @@ use crate::limits;
 use crate::reaper::Reaper;
 use crate::storage::retry::{self, Tries};
 use crate::storage::{
-    ByteRange, Checksum, CompleteUpload, CompletedPart, CopyObject, Location, NewObject,
+    ByteRange, Checksum, CompleteUpload, CompletedPart, CopyObject, Digest, Location, NewObject,
     ObjectMeta, ObjectStore, Operation, PartNumber, Precondition, PutObject, Result, SharedStore,
     StorageError, StorageErrorKind, Stored, UploadId, UploadPartCopy, Version,
 };
@@ -187,7 +187,7 @@ impl Commit<'_> {
                 tracing::info!(target: "portcullis::audit", %location, "commit landed though its answer was lost");
                 Ok(There::Ours(Stored {
                     etag: meta.etag,
-                    checksum: meta.checksum,
+                    checksum: meta.checksum.and_then(Digest::crc64),
                 }))
             }
             Ok(meta) => Ok(There::Another(meta)),

@@ -215,21 +215,18 @@ impl Reading {
         self.fetches.insert(fetch, task);
     }
 
-    fn ask_checksum(&self, shell: &mut Shell, place: &Place) {
+    fn ask_checksum(&mut self, shell: &mut Shell, place: &Place) {
         let store = shell.store();
         if !store.capabilities().checksums {
-            return;
+            return self.file.hear(ReadHeard::Checksum(None), shell.now());
         }
         let (events, handle) = (shell.events.clone(), place.handle);
         let (location, etag) = (place.location.clone(), self.meta.etag.clone());
         shell.spawn(async move {
-            if let Ok(meta) = store.head(&location).await
-                && meta.etag == etag
-                && let Some(checksum) = meta.checksum
-            {
-                let heard = ReadHeard::Checksum(checksum);
-                events.send(Event::Read { handle, heard });
-            }
+            let found = store.head(&location).await.ok();
+            let same = found.filter(|meta| meta.etag == etag);
+            let heard = ReadHeard::Checksum(same.and_then(|meta| meta.checksum));
+            events.send(Event::Read { handle, heard });
         });
     }
 }

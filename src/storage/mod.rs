@@ -18,6 +18,7 @@ use futures_util::stream::BoxStream;
 pub use self::calls::{
     CompleteUpload, CopyObject, GetObject, PutObject, UploadPart, UploadPartCopy, Version,
 };
+pub use self::digest::{Digest, Digester};
 pub use self::error::{StorageError, StorageErrorKind};
 pub use self::location::{Bucket, Key, Location, NameError};
 pub use self::nonce::{NoRandomness, Nonce, Nonces};
@@ -29,6 +30,7 @@ pub(crate) mod aws;
 mod calls;
 mod causes;
 pub mod credentials;
+mod digest;
 mod error;
 pub mod failing;
 pub mod layer;
@@ -158,7 +160,7 @@ pub struct ObjectMeta {
     pub etag: ETag,
     pub modified: SystemTime,
     /// The whole object's checksum, where the store keeps one.
-    pub checksum: Option<Checksum>,
+    pub checksum: Option<Digest>,
     pub content_type: Option<Box<str>>,
     /// User metadata, names in lower case without `x-amz-meta-`.
     pub metadata: Vec<(Box<str>, Box<str>)>,

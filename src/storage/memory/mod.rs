@@ -14,8 +14,8 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 
 use super::{
-    Bucket, ByteRange, Capabilities, Checksum, CompleteUpload, CompletedPart, CopyObject, ETag,
-    GetObject, ListPage, ListQuery, Location, NewObject, ObjectBody, ObjectMeta, ObjectStore,
+    Bucket, ByteRange, Capabilities, Checksum, CompleteUpload, CompletedPart, CopyObject, Digest,
+    ETag, GetObject, ListPage, ListQuery, Location, NewObject, ObjectBody, ObjectMeta, ObjectStore,
     Operation, Precondition, PutObject, Result, StorageError, StorageErrorKind, Stored, UploadId,
     UploadPart, UploadPartCopy,
 };
@@ -157,7 +157,10 @@ impl MemoryStore {
                 size: size_of(&payload),
                 etag,
                 modified: whole_seconds(self.clock.wall()),
-                checksum: self.capabilities.checksums.then(|| Checksum::of(&payload)),
+                checksum: self
+                    .capabilities
+                    .checksums
+                    .then(|| Digest::Crc64Nvme(Checksum::of(&payload))),
                 content_type: None,
                 metadata: Vec::new(),
             },
@@ -224,7 +227,7 @@ impl State {
         let (operation, location) = call;
         let stored = Stored {
             etag: object.meta.etag.clone(),
-            checksum: object.meta.checksum,
+            checksum: object.meta.checksum.and_then(Digest::crc64),
         };
         let key = location.key.as_str().to_owned();
         let held = self.objects(&location.bucket, operation)?.entry(key);

@@ -9,7 +9,7 @@ use aws_sdk_s3::types::ChecksumType;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use crate::storage::{ByteRange, Checksum, ETag, Location, NewObject};
+use crate::storage::{ByteRange, Checksum, Digest, ETag, Location, NewObject};
 
 /// Writes a checksum as S3's headers carry it: base64 of the big-endian bytes.
 pub(super) fn checksum_text(checksum: Checksum) -> String {
@@ -18,8 +18,7 @@ pub(super) fn checksum_text(checksum: Checksum) -> String {
 
 /// Reads a checksum header; `None` for anything that is not eight bytes of base64.
 pub(super) fn checksum_from(text: Option<&str>) -> Option<Checksum> {
-    let bytes = BASE64.decode(text?).ok()?;
-    Some(Checksum(u64::from_be_bytes(bytes.try_into().ok()?)))
+    Some(Checksum(u64::from_be_bytes(decoded_sum(text)?)))
 }
 
 /// Reads the checksum of a whole object. CRC-64/NVME knows no other type, so stores that leave the
@@ -32,6 +31,37 @@ pub(super) fn whole_checksum_from(
         None | Some(ChecksumType::FullObject) => checksum_from(text),
         Some(_) => None,
     }
+}
+
+/// The checksums that an answer names, of which S3 keeps one or two.
+pub(super) struct Sums<'a> {
+    pub(super) crc64: Option<&'a str>,
+    pub(super) crc32: Option<&'a str>,
+    pub(super) crc32c: Option<&'a str>,
+    pub(super) sha1: Option<&'a str>,
+    pub(super) sha256: Option<&'a str>,
+}
+
+/// Reads a checksum of a whole object, the cheapest one if there are several. A composite one, such
+/// as `AAAAAA==-3`, is no number of bytes that any kind has.
+pub(super) fn digest_from(sums: &Sums<'_>, kind: Option<&ChecksumType>) -> Option<Digest> {
+    match kind {
+        None | Some(ChecksumType::FullObject) => {}
+        Some(_) => return None,
+    }
+    None.or_else(|| Some(Digest::Crc64Nvme(checksum_from(sums.crc64)?)))
+        .or_else(|| {
+            Some(Digest::Crc32C(u32::from_be_bytes(decoded_sum(
+                sums.crc32c,
+            )?)))
+        })
+        .or_else(|| Some(Digest::Crc32(u32::from_be_bytes(decoded_sum(sums.crc32)?))))
+        .or_else(|| Some(Digest::Sha1(decoded_sum(sums.sha1)?)))
+        .or_else(|| Some(Digest::Sha256(decoded_sum(sums.sha256)?)))
+}
+
+fn decoded_sum<const N: usize>(text: Option<&str>) -> Option<[u8; N]> {
+    BASE64.decode(text?).ok()?.try_into().ok()
 }
 
 /// What is wrong with an answer that cannot be taken for what was asked.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 
-use super::convert::{ContentRange, Fault};
+use super::convert::{ContentRange, Fault, Sums};
 use super::errors::Call;
 use super::loan::Loan;
 use super::{S3Store, call_on, convert};
@@ -38,8 +38,14 @@ impl S3Store {
             size: convert::size_from(answer.content_length()).map_err(refused)?,
             etag: convert::etag_from(answer.e_tag()).map_err(refused)?,
             modified: convert::time_from(answer.last_modified()),
-            checksum: convert::whole_checksum_from(
-                answer.checksum_crc64_nvme(),
+            checksum: convert::digest_from(
+                &Sums {
+                    crc64: answer.checksum_crc64_nvme(),
+                    crc32: answer.checksum_crc32(),
+                    crc32c: answer.checksum_crc32_c(),
+                    sha1: answer.checksum_sha1(),
+                    sha256: answer.checksum_sha256(),
+                },
                 answer.checksum_type(),
             ),
             content_type: answer.content_type().map(Into::into),
@@ -258,15 +264,22 @@ fn got_meta(
     sent: ContentRange,
 ) -> std::result::Result<ObjectMeta, Fault> {
     let brought = sent.range.end.saturating_sub(sent.range.start);
+    let sums = Sums {
+        crc64: answer.checksum_crc64_nvme(),
+        crc32: answer.checksum_crc32(),
+        crc32c: answer.checksum_crc32_c(),
+        sha1: answer.checksum_sha1(),
+        sha256: answer.checksum_sha256(),
+    };
     // With a range that happens to be one part, S3 sends the part's checksum.
     let checksum = (sent.size == brought)
-        .then(|| answer.checksum_crc64_nvme())
+        .then(|| convert::digest_from(&sums, answer.checksum_type()))
         .flatten();
     Ok(ObjectMeta {
         size: sent.size,
         etag: convert::etag_from(answer.e_tag())?,
         modified: convert::time_from(answer.last_modified()),
-        checksum: convert::whole_checksum_from(checksum, answer.checksum_type()),
+        checksum,
         content_type: answer.content_type().map(Into::into),
         metadata: convert::metadata_from(answer.metadata()),
     })

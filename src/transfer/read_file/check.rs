@@ -3,40 +3,76 @@
 use bytes::Bytes;
 
 use super::held::length_of;
-use crate::storage::Checksum;
+use crate::storage::{Digest, Digester};
 
 /// Follows a reader as long as no byte is left out.
+#[derive(Debug)]
 pub(super) struct Check {
     size: u64,
-    /// `None` once something was left out: then nothing can be said.
+    /// `None` once nothing can be said: something was left out, or there is no checksum.
     followed: Option<Followed>,
-    expected: Option<Checksum>,
+    expected: Expected,
 }
 
+#[derive(Debug)]
 struct Followed {
-    digest: crc_fast::Digest,
+    /// Of every kind of checksum until it is known which one the object has.
+    digester: Digester,
     at: u64,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    /// The GET that answered OPEN did not tell.
+    Unknown,
+    Asked,
+    Known(Digest),
+}
+
 impl Check {
-    pub(super) fn new(size: u64, expected: Option<Checksum>) -> Self {
-        Self {
+    pub(super) fn new(size: u64, expected: Option<Digest>) -> Self {
+        let mut check = Self {
             size,
             followed: Some(Followed {
-                digest: crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme),
+                digester: Digester::of_all(),
                 at: 0,
             }),
-            expected,
+            expected: Expected::Unknown,
+        };
+        if expected.is_some() {
+            check.expect(expected);
+        }
+        check
+    }
+
+    /// Says whether the object's checksum was not asked for, and would be of use to who reads on
+    /// from here.
+    pub(super) fn lacks_checksum(&self, offset: u64) -> bool {
+        self.expected == Expected::Unknown && self.is_followed_to(offset)
+    }
+
+    pub(super) const fn asked(&mut self) {
+        self.expected = Expected::Asked;
+    }
+
+    /// Takes the checksum; `None`: the object has none.
+    pub(super) fn expect(&mut self, checksum: Option<Digest>) {
+        match (checksum, &mut self.followed) {
+            (Some(checksum), Some(followed)) => {
+                followed.digester.keep(checksum);
+                self.expected = Expected::Known(checksum);
+            }
+            (Some(_), None) | (None, _) => self.followed = None,
         }
     }
 
-    /// Says whether the whole object's checksum would be of use and is not known.
-    pub(super) const fn lacks_checksum(&self) -> bool {
-        self.followed.is_some() && self.expected.is_none()
+    /// Says whether an answer up to `end` has to wait for the checksum that it is compared with.
+    pub(super) fn waits(&self, offset: u64, end: u64) -> bool {
+        end >= self.size && self.expected == Expected::Asked && self.is_followed_to(offset)
     }
 
-    pub(super) const fn expect(&mut self, checksum: Checksum) {
-        self.expected = Some(checksum);
+    fn is_followed_to(&self, offset: u64) -> bool {
+        self.followed.as_ref().is_some_and(|one| one.at == offset)
     }
 
     /// Takes what the reader gets next; `false`: that was the object's end, and it is damaged.
@@ -46,21 +82,12 @@ impl Check {
             return true;
         };
         for slice in slices {
-            followed.digest.update(slice);
+            followed.digester.update(slice);
             followed.at = followed.at.saturating_add(length_of(slice));
         }
-        let whole = followed.at >= self.size;
-        let Some(expected) = self.expected.filter(|_| whole) else {
-            return true;
-        };
-        Checksum(followed.digest.finalize()) == expected
-    }
-}
-
-impl std::fmt::Debug for Check {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Check")
-            .field("at", &self.followed.as_ref().map(|one| one.at))
-            .finish_non_exhaustive()
+        match self.expected {
+            Expected::Known(expected) if followed.at >= self.size => followed.digester.is(expected),
+            Expected::Unknown | Expected::Asked | Expected::Known(_) => true,
+        }
     }
 }

@@ -25,7 +25,7 @@ use self::held::{Held, Phase, Range};
 use crate::budget::Charge;
 use crate::limits;
 use crate::sftp::{Pending, Status};
-use crate::storage::{ByteRange, Checksum};
+use crate::storage::{ByteRange, Digest};
 
 /// The state of one file that is read.
 #[derive(Debug)]
@@ -40,7 +40,6 @@ pub struct ReadFile {
     active: usize,
     held: Held,
     check: Check,
-    checksum_asked: bool,
     /// How far to read ahead; 0 after a jump.
     window: u64,
     /// End of the furthest READ of the present sequence.
@@ -112,8 +111,8 @@ pub enum ReadHeard {
         fetch: FetchId,
         outcome: Result<(), Status>,
     },
-    /// The whole object's checksum.
-    Checksum(Checksum),
+    /// The whole object's checksum; `None`: there is none that can be compared.
+    Checksum(Option<Digest>),
     /// Others wait for memory.
     Rest,
     /// The file gets another key by a request of this session.
@@ -145,7 +144,8 @@ pub enum ReadEffect {
     Cancel {
         fetch: FetchId,
     },
-    /// Ask for the whole object's checksum, which a ranged GET does not tell.
+    /// Ask for the whole object's checksum, which a ranged GET does not tell. The last READ of who
+    /// reads in order waits for it.
     AskChecksum,
     /// The object was read to its end and is damaged: a line in the log.
     Damaged,
@@ -178,7 +178,7 @@ impl ReadFile {
     #[must_use]
     pub fn new(
         size: u64,
-        checksum: Option<Checksum>,
+        checksum: Option<Digest>,
         window_max: u64,
         damaged: Status,
         now: Instant,
@@ -192,7 +192,6 @@ impl ReadFile {
             active: 0,
             held: Held::default(),
             check: Check::new(size, checksum),
-            checksum_asked: false,
             window: 0,
             demand_end: 0,
             short: false,
@@ -383,6 +382,15 @@ impl ReadFile {
             self.activate();
             return effect;
         }
+        // A reader that goes on in order may read the whole object; a small one is read at once.
+        let may_be_whole = offset > 0 || self.size <= limits::OPENING_GET_BYTES || end >= self.size;
+        if may_be_whole && self.check.lacks_checksum(offset) {
+            self.check.asked();
+            return Some(ReadEffect::AskChecksum);
+        }
+        if self.check.waits(offset, end) {
+            return None;
+        }
         let slices = self.held.take(offset, end)?;
         let read = self.take_read()?;
         if !self.check.follow(offset, &slices) {
@@ -486,11 +494,6 @@ impl ReadFile {
         let worth_it = room >= chunk || (room > 0 && wanted_end == self.size);
         if !worth_it {
             return None;
-        }
-        if !self.checksum_asked && self.check.lacks_checksum() {
-            // A reader that goes on in sequence may read the whole object.
-            self.checksum_asked = true;
-            return Some(ReadEffect::AskChecksum);
         }
         let end = start.saturating_add(chunk).min(self.held.next_start(start));
         Some(self.ask(start, end.min(self.size), false))

@@ -13,6 +13,7 @@ use crate::budget::{Budget, UserMemory};
 use crate::clock::{Clock as _, SystemClock};
 use crate::limits::Limits;
 use crate::sftp::RequestId;
+use crate::storage::Checksum;
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -56,7 +57,7 @@ impl Shell {
         let mut object = pattern.repeat(usize::try_from(size.div_ceil(251)).unwrap());
         object.truncate(usize::try_from(size).unwrap());
         let now = SystemClock.now();
-        let checksum = Some(Checksum::of(&object));
+        let checksum = Some(Digest::Crc64Nvme(Checksum::of(&object)));
         let budget = Budget::new(limits);
         Self {
             file: ReadFile::new(size, checksum, window, DAMAGED, now),
@@ -247,18 +248,22 @@ impl Shell {
             if self.open.is_empty() {
                 return;
             }
-            self.untaken.clear();
-            self.serve();
-            self.arrive(0, 100_000);
+            self.step();
         }
         panic!("READs wait for ever: {:?}", self.file);
+    }
+
+    fn step(&mut self) {
+        self.untaken.clear();
+        self.serve();
+        self.arrive(0, 100_000);
     }
 
     fn close(&mut self) {
         self.hear(ReadHeard::Close(CLOSED));
         self.run();
-        assert_eq!(self.open.len(), 0);
-        assert_eq!((self.gets.len(), self.waiting.len()), (0, 0));
+        let left = (self.open.len(), self.gets.len(), self.waiting.len());
+        assert_eq!(left, (0, 0, 0));
         self.untaken.clear();
         assert_eq!(self.taken(), 0);
     }
@@ -295,6 +300,40 @@ fn a_damaged_object_is_not_read_to_its_end() {
     assert!(shell.damaged && shell.file.is_failed());
     assert_eq!(shell.statuses, [DAMAGED, DAMAGED]);
     shell.close();
+}
+
+#[test]
+fn the_last_read_waits_for_the_checksum_that_was_asked_for() {
+    for damaged in [false, true] {
+        for size in [1_000, 3 * MIB] {
+            let mut shell = Shell::roomy(size);
+            let checksum = Digest::Crc64Nvme(Checksum::of(&shell.object));
+            shell.file = ReadFile::new(size, None, 16 * MIB, DAMAGED, shell.now);
+            shell.object[500] ^= u8::from(damaged);
+            let last = size - 100;
+            for at in (0..last).step_by(100_000) {
+                shell.read(at, u32::try_from((last - at).min(100_000)).unwrap());
+            }
+            shell.read(last, 100);
+            (0..200).for_each(|_| shell.step());
+            let seen = (
+                shell.checksum_asked,
+                shell.file.waiting(),
+                shell.file.sent(),
+            );
+            assert_eq!(seen, (1, 1, last));
+            shell.hear(ReadHeard::Checksum(Some(checksum)));
+            shell.settle();
+            assert_eq!((shell.damaged, shell.file.waiting()), (damaged, 0));
+        }
+    }
+    // Without one nothing is compared.
+    let mut shell = Shell::roomy(1_000);
+    shell.file = ReadFile::new(1_000, None, MIB, DAMAGED, shell.now);
+    shell.hear(ReadHeard::Checksum(None));
+    shell.read(0, 1_000);
+    shell.settle();
+    assert_eq!(shell.file.sent(), 1_000);
 }
 
 #[test]

@@ -18,7 +18,7 @@ pub(super) struct Client {
 }
 
 /// A status other than OK.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Refused {
     pub(super) code: StatusCode,
     pub(super) sentence: String,

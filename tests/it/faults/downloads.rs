@@ -105,3 +105,57 @@ async fn an_outage_that_lasts_fails_the_read_and_leaves_the_session() {
     let log = stage.end().await;
     assert_eq!(log.one("download failed").level(), "WARN");
 }
+
+/// Inverts one bit of a GET's answer.
+fn flip(at: usize) -> Action {
+    Action::Alter(vec![Alteration::Flip { at }])
+}
+
+#[tokio::test]
+async fn one_flipped_bit_is_found_whatever_checksum_the_object_has() {
+    let stage = Stage::start().await;
+    let client = stage.client().await;
+    let damaged = Refused::failure("The bytes were damaged on their way to or from the storage");
+    for (name, length, get) in [
+        ("small", 10_000, 0),
+        ("full", 256 << 10, 0),
+        ("large", 2 << 20, 1),
+    ] {
+        let content = bytes(length);
+        for kind in ["CRC64NVME", "CRC32", "CRC32C", "SHA1", "SHA256"] {
+            let (key, path) = (format!("in/{name}-{kind}"), format!("/in/{name}-{kind}"));
+            stage
+                .s3
+                .put_checked(BUCKET, &key, content.clone(), Some(kind));
+            assert!(client.download(&path).await.unwrap() == content, "{path}");
+            stage.s3.script(Fault::on("GetObject", flip(7)).skip(get));
+            assert_eq!(client.download(&path).await, Err(damaged.clone()), "{path}");
+            stage.s3.clear_faults();
+        }
+    }
+    drop(client);
+    let log = stage.end().await;
+    assert_eq!(log.all("operation failed").len(), 15);
+}
+
+#[tokio::test]
+async fn an_object_without_a_checksum_is_read_as_it_comes() {
+    let stage = Stage::start().await;
+    let client = stage.client().await;
+    for (name, length) in [("small", 10_000), ("large", 2 << 20)] {
+        let content = bytes(length);
+        stage
+            .s3
+            .put_checked(BUCKET, &format!("in/{name}"), content.clone(), None);
+        stage.s3.clear_requests();
+        let path = format!("/in/{name}");
+        assert!(client.download(&path).await.unwrap() == content);
+        assert_eq!(stage.s3.count("HeadObject"), 1, "asked for once");
+        // A look that fails fails no download.
+        stage.refuse("HeadObject", 403, "AccessDenied", u32::MAX);
+        assert!(client.download(&path).await.unwrap() == content);
+        stage.s3.clear_faults();
+    }
+    drop(client);
+    stage.end().await;
+}
