@@ -224,6 +224,7 @@ impl Store {
             modified: now(),
             properties: upload.properties.clone(),
             checksum,
+            part_sizes: parts.iter().map(|part| part.body.len()).collect(),
         });
         uploads.remove(&place);
         objects.insert(place.0.clone(), Arc::clone(&object));

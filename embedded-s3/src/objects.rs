@@ -48,6 +48,7 @@ impl Store {
             modified: now(),
             properties,
             checksum: received.checksums.into_iter().next(),
+            part_sizes: Vec::new(),
         });
         {
             let mut contents = bucket.lock();
@@ -99,10 +100,15 @@ impl Store {
             if_unmodified_since: input.if_unmodified_since,
         }
         .check(&object)?;
-        refuse_part_number(input.part_number)?;
+        let numbered = input.part_number.map(|number| object.part(number));
+        let numbered = numbered.transpose()?;
+        let range = numbered.clone().map(whole_range).or(input.range);
 
-        let (body, content_range) = part_of(&object, input.range)?;
+        let (body, content_range) = part_of(&object, range)?;
         let mut output = describe!(HeadObjectOutput, object);
+        if numbered.is_some() && !object.part_sizes.is_empty() {
+            output.parts_count = i32::try_from(object.part_sizes.len()).ok();
+        }
         output.content_length = i64::try_from(body.len()).ok();
         if content_range.is_none() && wants_checksum(input.checksum_mode.as_ref()) {
             output.checksum_type = object.checksum.as_ref().map(|sum| sum.kind_name());
@@ -217,6 +223,7 @@ impl Store {
             modified: now(),
             properties,
             checksum: source.checksum.clone(),
+            part_sizes: Vec::new(),
         });
         let bucket = self.bucket(&input.bucket)?;
         {
@@ -290,6 +297,32 @@ fn part_of(
     }
     let content_range = format!("bytes {start}-{}/{total}", end - 1);
     Ok((object.body.slice(start..end), Some(content_range)))
+}
+
+impl Object {
+    /// Returns where the bytes of a part are; an object that came in one is one part.
+    fn part(&self, number: i32) -> S3Result<Range<u64>> {
+        let refused = || s3_error!(InvalidRange, "The requested partnumber is not satisfiable");
+        let index = usize::try_from(number).ok().and_then(|n| n.checked_sub(1));
+        let index = index.ok_or_else(refused)?;
+        if self.part_sizes.is_empty() && index == 0 {
+            return Ok(0..self.body.len());
+        }
+        let (before, rest) = self
+            .part_sizes
+            .split_at_checked(index)
+            .ok_or_else(refused)?;
+        let start = before.iter().sum();
+        let size = rest.first().ok_or_else(refused)?;
+        Ok(start..start + size)
+    }
+}
+
+fn whole_range(range: Range<u64>) -> s3s::dto::Range {
+    s3s::dto::Range::Int {
+        first: range.start,
+        last: Some(range.end.saturating_sub(1)),
+    }
 }
 
 fn refuse_part_number(part_number: Option<i32>) -> S3Result<()> {

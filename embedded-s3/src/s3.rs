@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hyper::StatusCode;
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, Bucket, CompleteMultipartUploadInput,
@@ -63,6 +64,17 @@ macro_rules! operations {
                 self.0.upload_part(request).await.map(S3Response::new)
             }
 
+            async fn head_object(
+                &self,
+                request: S3Request<HeadObjectInput>,
+            ) -> S3Result<S3Response<HeadObjectOutput>> {
+                let output = self.0.head_object(request.input)?;
+                let is_part = output.content_range.is_some();
+                let status = is_part.then_some(StatusCode::PARTIAL_CONTENT);
+                let answer = S3Response::new(output);
+                Ok(S3Response { status, ..answer })
+            }
+
             async fn copy_object(
                 &self,
                 request: S3Request<CopyObjectInput>,
@@ -85,7 +97,6 @@ operations! {
     get_object(GetObjectInput) -> GetObjectOutput = get_object;
     get_object_tagging(GetObjectTaggingInput) -> GetObjectTaggingOutput = object_tagging;
     head_bucket(HeadBucketInput) -> HeadBucketOutput = head_bucket;
-    head_object(HeadObjectInput) -> HeadObjectOutput = head_object;
     list_buckets(ListBucketsInput) -> ListBucketsOutput = list_buckets;
     list_multipart_uploads(ListMultipartUploadsInput) -> ListMultipartUploadsOutput = list_uploads;
     list_objects(ListObjectsInput) -> ListObjectsOutput = list_objects;

@@ -115,4 +115,6 @@ pub(crate) struct Object {
     pub(crate) modified: SystemTime,
     pub(crate) properties: Properties,
     pub(crate) checksum: Option<Checksum>,
+    /// Of the parts that it was made of; empty for an object that came in one.
+    pub(crate) part_sizes: Vec<u64>,
 }

@@ -5,6 +5,7 @@ mod actor;
 mod admission;
 mod answers;
 mod channel;
+mod checksums;
 mod commit;
 mod copied;
 mod deletion;
@@ -36,6 +37,7 @@ mod scene;
 mod seats;
 mod shell;
 mod status;
+mod untold;
 mod work;
 mod writing;
 

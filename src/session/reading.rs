@@ -14,11 +14,12 @@ use crate::metrics::TransferEnd;
 use crate::sftp::Status;
 use crate::storage::retry::{self, patient};
 use crate::storage::{
-    ByteRange, ETag, GetObject, Location, ObjectBody, ObjectMeta, Operation, SharedStore,
-    StorageError, StorageErrorKind,
+    ByteRange, Composite, ETag, GetObject, Location, ObjectBody, ObjectMeta, Operation,
+    SharedStore, StorageError, StorageErrorKind,
 };
 use crate::transfer::read_file::{FetchId, ReadAnswer, ReadEffect, ReadFile, ReadHeard, Room};
 
+use super::checksums::Asked;
 use super::events::Event;
 use super::opening::OpenedObject;
 use super::shell::{Failures, Shell};
@@ -42,7 +43,10 @@ impl Reading {
         let OpenedObject { meta, opening } = opened;
         let window_max = shell.environment.limits.read_ahead_per_handle_bytes_max;
         let damaged = of_storage(StorageErrorKind::ChecksumMismatch);
-        let file = ReadFile::new(meta.size, meta.checksum, window_max, damaged, now);
+        let mut file = ReadFile::new(meta.size, meta.checksum, window_max, damaged, now);
+        if meta.may_be_composite() {
+            file.is_of_parts();
+        }
         let mut reading = Self {
             file,
             meta,
@@ -145,6 +149,10 @@ impl Reading {
                 }
             }
             ReadEffect::AskChecksum => self.ask_checksum(shell, place),
+            ReadEffect::AskSizes {
+                composite,
+                part_bytes,
+            } => self.ask_sizes(shell, place, composite, part_bytes),
             ReadEffect::Damaged => shell.operation_failed("read", &place.path, "checksum mismatch"),
             ReadEffect::Answer(pending, ReadAnswer::Bytes { length, slices }) => {
                 let bytes = u64::from(length);
@@ -216,18 +224,34 @@ impl Reading {
     }
 
     fn ask_checksum(&mut self, shell: &mut Shell, place: &Place) {
-        let store = shell.store();
-        if !store.capabilities().checksums {
+        if !shell.store().capabilities().checksums {
             return self.file.hear(ReadHeard::Checksum(None), shell.now());
         }
+        let asked = self.asked(shell, place);
         let (events, handle) = (shell.events.clone(), place.handle);
-        let (location, etag) = (place.location.clone(), self.meta.etag.clone());
         shell.spawn(async move {
-            let found = store.head(&location).await.ok();
-            let same = found.filter(|meta| meta.etag == etag);
-            let heard = ReadHeard::Checksum(same.and_then(|meta| meta.checksum));
+            let heard = ReadHeard::Checksum(asked.expectation().await);
             events.send(Event::Read { handle, heard });
         });
+    }
+
+    fn ask_sizes(&self, shell: &mut Shell, place: &Place, composite: Composite, part_bytes: u64) {
+        let asked = self.asked(shell, place);
+        let (events, handle) = (shell.events.clone(), place.handle);
+        shell.spawn(async move {
+            let heard = ReadHeard::Even(asked.is_even(composite, part_bytes).await);
+            events.send(Event::Read { handle, heard });
+        });
+    }
+
+    fn asked(&self, shell: &Shell, place: &Place) -> Asked {
+        Asked {
+            store: shell.store(),
+            location: place.location.clone(),
+            meta: self.meta.clone(),
+            untold: shell.untold.clone(),
+            failures: shell.failures(),
+        }
     }
 }
 

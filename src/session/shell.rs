@@ -20,6 +20,7 @@ use super::answers::Answers;
 use super::environment::Environment;
 use super::events::Events;
 use super::seats::Seat;
+use super::untold::Untold;
 
 /// A session without what is open in it.
 #[derive(Debug)]
@@ -29,6 +30,7 @@ pub(crate) struct Shell {
     pub(crate) seat: Seat,
     pub(crate) answers: Answers,
     pub(crate) events: Events,
+    pub(crate) untold: Untold,
     /// Private: [`Shell::spawn`] is the only door.
     tasks: JoinSet<()>,
 }
@@ -47,6 +49,7 @@ impl Shell {
             seat,
             answers,
             events,
+            untold: Untold::default(),
             tasks: JoinSet::new(),
         }
     }

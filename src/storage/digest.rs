@@ -30,6 +30,33 @@ impl Digest {
     }
 }
 
+/// A checksum of the checksums of an object's parts (`…-3`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Composite {
+    pub sum: Digest,
+    pub parts: u32,
+}
+
+impl Composite {
+    /// Says whether parts of this size, the last one or less, make an object of that size. Others
+    /// may as well.
+    #[must_use]
+    pub fn may_have_parts_of(self, part_bytes: u64, size: u64) -> bool {
+        part_bytes > 0 && size.div_ceil(part_bytes) == u64::from(self.parts)
+    }
+}
+
+/// What all bytes of an object are compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expectation {
+    Whole(Digest),
+    /// The parts seem to be of one size but for the last one, which is no longer.
+    Parts {
+        composite: Composite,
+        part_bytes: u64,
+    },
+}
+
 /// Bytes that go by, with every digest that may be asked for in the end.
 #[derive(Clone)]
 pub struct Digester {
@@ -48,6 +75,14 @@ impl Digester {
             sha1: Some(Sha1::default()),
             sha256: Some(Sha256::default()),
         }
+    }
+
+    /// Computes the kind of this digest alone.
+    #[must_use]
+    pub fn like(expected: Digest) -> Self {
+        let mut digester = Self::of_all();
+        digester.keep(expected);
+        digester
     }
 
     /// Goes on with the kind of this digest alone.
@@ -74,27 +109,39 @@ impl Digester {
         }
     }
 
+    /// Takes the digest of bytes, of the kind of `like`, for bytes.
+    pub fn update_with(&mut self, bytes: &Self, like: Digest) {
+        match bytes.found(like) {
+            Some(Digest::Crc64Nvme(Checksum(sum))) => self.update(&sum.to_be_bytes()),
+            Some(Digest::Crc32(sum) | Digest::Crc32C(sum)) => self.update(&sum.to_be_bytes()),
+            Some(Digest::Sha1(sum)) => self.update(&sum),
+            Some(Digest::Sha256(sum)) => self.update(&sum),
+            None => {}
+        }
+    }
+
     /// Says whether the bytes so far have this digest.
     #[must_use]
     pub fn is(&self, expected: Digest) -> bool {
+        self.found(expected) == Some(expected)
+    }
+
+    /// Returns the digest of the bytes so far, of the same kind; `None` where it was let go.
+    pub(crate) fn found(&self, like: Digest) -> Option<Digest> {
         let crc = || {
-            let kind = crc_kind(expected);
+            let kind = crc_kind(like);
             let mut crcs = self.crcs.iter();
             let crc = crcs.find(|(found, _)| Some(*found) == kind);
             crc.map(|(_, crc)| crc.finalize())
         };
-        match expected {
-            Digest::Crc64Nvme(Checksum(sum)) => crc() == Some(sum),
-            Digest::Crc32(sum) | Digest::Crc32C(sum) => crc() == Some(sum.into()),
-            Digest::Sha1(sum) => {
-                let sha1 = self.sha1.clone().map(sha1::Digest::finalize);
-                sha1.is_some_and(|found| found.as_slice() == sum)
-            }
-            Digest::Sha256(sum) => {
-                let sha256 = self.sha256.clone().map(Sha256::finalize);
-                sha256.is_some_and(|found| found.as_slice() == sum)
-            }
-        }
+        let narrow = || u32::try_from(crc()?).ok();
+        Some(match like {
+            Digest::Crc64Nvme(_) => Digest::Crc64Nvme(Checksum(crc()?)),
+            Digest::Crc32(_) => Digest::Crc32(narrow()?),
+            Digest::Crc32C(_) => Digest::Crc32C(narrow()?),
+            Digest::Sha1(_) => Digest::Sha1(sha1::Digest::finalize(self.sha1.clone()?).into()),
+            Digest::Sha256(_) => Digest::Sha256(self.sha256.clone()?.finalize().into()),
+        })
     }
 }
 

@@ -9,8 +9,9 @@ use bytes::Bytes;
 use super::retry::Tries;
 use super::{
     Bucket, Capabilities, CompleteUpload, CompletedPart, CopyObject, ETag, GetObject, ListPage,
-    ListQuery, Location, NewObject, ObjectBody, ObjectMeta, ObjectStore, Operation, PutObject,
-    Result, SharedStore, Stored, UploadId, UploadPart, UploadPartCopy,
+    ListQuery, Location, NewObject, ObjectBody, ObjectMeta, ObjectStore, Operation, PartNumber,
+    PartSize, PutObject, Result, SharedStore, Stored, UploadId, UploadPart, UploadPartCopy,
+    Version,
 };
 
 /// Which call it is.
@@ -73,6 +74,12 @@ impl<L: Layer> ObjectStore for L {
     async fn head(&self, location: &Location) -> Result<ObjectMeta> {
         let run = |store: SharedStore| async move { store.head(location).await };
         self.around(About::new(Operation::Head, location), run)
+            .await
+    }
+
+    async fn part_size(&self, version: Version<'_>, part: PartNumber) -> Result<PartSize> {
+        let run = |store: SharedStore| async move { store.part_size(version, part).await };
+        self.around(About::new(Operation::Head, version.location), run)
             .await
     }
 

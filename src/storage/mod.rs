@@ -18,7 +18,7 @@ use futures_util::stream::BoxStream;
 pub use self::calls::{
     CompleteUpload, CopyObject, GetObject, PutObject, UploadPart, UploadPartCopy, Version,
 };
-pub use self::digest::{Digest, Digester};
+pub use self::digest::{Composite, Digest, Digester, Expectation};
 pub use self::error::{StorageError, StorageErrorKind};
 pub use self::location::{Bucket, Key, Location, NameError};
 pub use self::nonce::{NoRandomness, Nonce, Nonces};
@@ -56,6 +56,9 @@ pub type Result<T> = std::result::Result<T, StorageError>;
 pub trait ObjectStore: Debug + Send + Sync + 'static {
     /// Returns what is known of an object without its bytes.
     async fn head(&self, location: &Location) -> Result<ObjectMeta>;
+
+    /// Returns how many bytes one part of an object has (`HeadObject` with `partNumber`).
+    async fn part_size(&self, version: Version<'_>, part: PartNumber) -> Result<PartSize>;
 
     /// Opens an object's bytes from the range's start.
     ///
@@ -161,6 +164,8 @@ pub struct ObjectMeta {
     pub modified: SystemTime,
     /// The whole object's checksum, where the store keeps one.
     pub checksum: Option<Digest>,
+    /// The checksum of its parts' checksums, where the store keeps that one instead.
+    pub composite: Option<Box<Composite>>,
     pub content_type: Option<Box<str>>,
     /// User metadata, names in lower case without `x-amz-meta-`.
     pub metadata: Vec<(Box<str>, Box<str>)>,
@@ -176,11 +181,27 @@ impl ObjectMeta {
             .map(|(_, v)| &**v)
     }
 
+    /// Says whether it may have a composite checksum: others made it of parts, as its `ETag` tells.
+    #[must_use]
+    pub fn may_be_composite(&self) -> bool {
+        let number = self.etag.0.trim_matches('"').rsplit_once('-');
+        let in_parts = number.is_some_and(|(_, parts)| parts.parse::<u32>().is_ok());
+        in_parts && self.nonce().is_none()
+    }
+
     /// Returns the nonce it was written with; objects of others have none.
     #[must_use]
     pub fn nonce(&self) -> Option<Nonce> {
         Nonce::parse(self.metadata(Nonce::NAME)?)
     }
+}
+
+/// One part of an object that was made of parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartSize {
+    pub bytes: u64,
+    /// How many parts the object has.
+    pub parts: u32,
 }
 
 /// An object's bytes on their way.

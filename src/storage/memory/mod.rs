@@ -16,8 +16,8 @@ use futures_util::stream;
 use super::{
     Bucket, ByteRange, Capabilities, Checksum, CompleteUpload, CompletedPart, CopyObject, Digest,
     ETag, GetObject, ListPage, ListQuery, Location, NewObject, ObjectBody, ObjectMeta, ObjectStore,
-    Operation, Precondition, PutObject, Result, StorageError, StorageErrorKind, Stored, UploadId,
-    UploadPart, UploadPartCopy,
+    Operation, PartNumber, PartSize, Precondition, PutObject, Result, StorageError,
+    StorageErrorKind, Stored, UploadId, UploadPart, UploadPartCopy, Version,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::limits;
@@ -161,6 +161,7 @@ impl MemoryStore {
                     .capabilities
                     .checksums
                     .then(|| Digest::Crc64Nvme(Checksum::of(&payload))),
+                composite: None,
                 content_type: None,
                 metadata: Vec::new(),
             },
@@ -256,6 +257,14 @@ impl ObjectStore for MemoryStore {
     async fn head(&self, location: &Location) -> Result<ObjectMeta> {
         let state = self.state();
         Ok(state.object(location, Operation::Head)?.meta.clone())
+    }
+
+    async fn part_size(&self, version: Version<'_>, _: PartNumber) -> Result<PartSize> {
+        // Every object has a checksum of its own, or none.
+        Err(refusal(
+            (Operation::Head, version.location),
+            StorageErrorKind::Refused,
+        ))
     }
 
     async fn get(&self, location: &Location, get: GetObject<'_>) -> Result<ObjectBody> {

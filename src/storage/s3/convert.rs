@@ -9,7 +9,8 @@ use aws_sdk_s3::types::ChecksumType;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use crate::storage::{ByteRange, Checksum, Digest, ETag, Location, NewObject};
+use crate::limits;
+use crate::storage::{ByteRange, Checksum, Composite, Digest, ETag, Location, NewObject};
 
 /// Writes a checksum as S3's headers carry it: base64 of the big-endian bytes.
 pub(super) fn checksum_text(checksum: Checksum) -> String {
@@ -49,6 +50,43 @@ pub(super) fn digest_from(sums: &Sums<'_>, kind: Option<&ChecksumType>) -> Optio
         None | Some(ChecksumType::FullObject) => {}
         Some(_) => return None,
     }
+    digest_of(sums)
+}
+
+/// Reads a checksum of the checksums of parts, such as `AAAAAA==-3`.
+pub(super) fn composite_from(sums: &Sums<'_>) -> Option<Composite> {
+    let Sums {
+        crc64,
+        crc32,
+        crc32c,
+        sha1,
+        sha256,
+    } = *sums;
+    let all = [crc64, crc32, crc32c, sha1, sha256];
+    let mut parts = all.into_iter().flatten().filter_map(in_parts);
+    let (_, parts) = parts.next()?;
+    let sum = |text: Option<&'_ str>| text.and_then(in_parts).map(|(sum, _)| sum.to_owned());
+    let (crc64, crc32, crc32c) = (sum(crc64), sum(crc32), sum(crc32c));
+    let (sha1, sha256) = (sum(sha1), sum(sha256));
+    let sum = digest_of(&Sums {
+        crc64: crc64.as_deref(),
+        crc32: crc32.as_deref(),
+        crc32c: crc32c.as_deref(),
+        sha1: sha1.as_deref(),
+        sha256: sha256.as_deref(),
+    })?;
+    Some(Composite { sum, parts })
+}
+
+fn in_parts(text: &str) -> Option<(&str, u32)> {
+    let (sum, parts) = text.rsplit_once('-')?;
+    let parts = parts.parse().ok()?;
+    (1..=limits::PARTS_MAX)
+        .contains(&parts)
+        .then_some((sum, parts))
+}
+
+fn digest_of(sums: &Sums<'_>) -> Option<Digest> {
     None.or_else(|| Some(Digest::Crc64Nvme(checksum_from(sums.crc64)?)))
         .or_else(|| {
             Some(Digest::Crc32C(u32::from_be_bytes(decoded_sum(

@@ -34,8 +34,8 @@ use super::aws::{self, Ground};
 use super::{
     Bucket, Capabilities, CompleteUpload, CompletedPart, CopyObject, ETag, GetObject, Key,
     ListPage, ListQuery, Location, NewObject, ObjectBody, ObjectMeta, ObjectStore, Operation,
-    PutObject, Result, StorageError, StorageErrorKind, Stored, UploadId, UploadPart,
-    UploadPartCopy,
+    PartNumber, PartSize, PutObject, Result, StorageError, StorageErrorKind, Stored, UploadId,
+    UploadPart, UploadPartCopy, Version,
 };
 use crate::secret::Secret;
 use crate::tasks::spawn_tracked;
@@ -178,6 +178,10 @@ fn timeout_config(connect: Duration, attempt: Duration) -> TimeoutConfig {
 impl ObjectStore for S3Store {
     async fn head(&self, location: &Location) -> Result<ObjectMeta> {
         self.head_object(location).await
+    }
+
+    async fn part_size(&self, version: Version<'_>, part: PartNumber) -> Result<PartSize> {
+        self.part_head(version, part).await
     }
 
     async fn get(&self, location: &Location, get: GetObject<'_>) -> Result<ObjectBody> {

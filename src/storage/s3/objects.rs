@@ -17,8 +17,8 @@ use super::{S3Store, call_on, convert};
 use crate::storage::causes::chain;
 use crate::storage::{
     Bucket, Checksum, CopyObject, ETag, GetObject, ListCursor, ListPage, ListQuery, ListedObject,
-    Location, ObjectBody, ObjectMeta, Operation, Precondition, PutObject, Result, StorageError,
-    StorageErrorKind, Stored,
+    Location, ObjectBody, ObjectMeta, Operation, PartNumber, PartSize, Precondition, PutObject,
+    Result, StorageError, StorageErrorKind, Stored, Version,
 };
 
 impl S3Store {
@@ -34,22 +34,48 @@ impl S3Store {
             .await
             .map_err(|error| call.failed(&error))?;
         let refused = |cause| call.error(StorageErrorKind::Unavailable, cause);
+        let sums = Sums {
+            crc64: answer.checksum_crc64_nvme(),
+            crc32: answer.checksum_crc32(),
+            crc32c: answer.checksum_crc32_c(),
+            sha1: answer.checksum_sha1(),
+            sha256: answer.checksum_sha256(),
+        };
         Ok(ObjectMeta {
             size: convert::size_from(answer.content_length()).map_err(refused)?,
             etag: convert::etag_from(answer.e_tag()).map_err(refused)?,
             modified: convert::time_from(answer.last_modified()),
-            checksum: convert::digest_from(
-                &Sums {
-                    crc64: answer.checksum_crc64_nvme(),
-                    crc32: answer.checksum_crc32(),
-                    crc32c: answer.checksum_crc32_c(),
-                    sha1: answer.checksum_sha1(),
-                    sha256: answer.checksum_sha256(),
-                },
-                answer.checksum_type(),
-            ),
+            checksum: convert::digest_from(&sums, answer.checksum_type()),
+            composite: convert::composite_from(&sums).map(Box::new),
             content_type: answer.content_type().map(Into::into),
             metadata: convert::metadata_from(answer.metadata()),
+        })
+    }
+
+    pub(super) async fn part_head(
+        &self,
+        version: Version<'_>,
+        part: PartNumber,
+    ) -> Result<PartSize> {
+        let call = call_on(Operation::Head, version.location);
+        let number = i32::try_from(part.0).ok();
+        let answer = self
+            .client
+            .head_object()
+            .bucket(version.location.bucket.as_str())
+            .key(version.location.key.as_str())
+            .if_match(&*version.etag.0)
+            .set_part_number(number)
+            .send()
+            .await
+            .map_err(|error| call.failed(&error))?;
+        // A store that does not know of parts tells of the whole object.
+        let parts = answer.parts_count().and_then(|n| u32::try_from(n).ok());
+        let ignored = "the store does not say how many parts the object has";
+        Ok(PartSize {
+            bytes: convert::size_from(answer.content_length())
+                .map_err(|cause| call.error(StorageErrorKind::Unavailable, cause))?,
+            parts: parts.ok_or_else(|| call.error(StorageErrorKind::Refused, ignored))?,
         })
     }
 
@@ -280,6 +306,7 @@ fn got_meta(
         etag: convert::etag_from(answer.e_tag())?,
         modified: convert::time_from(answer.last_modified()),
         checksum,
+        composite: None,
         content_type: answer.content_type().map(Into::into),
         metadata: convert::metadata_from(answer.metadata()),
     })

@@ -210,6 +210,6 @@ impl Range {
     }
 }
 
-pub(super) fn length_of(bytes: &Bytes) -> u64 {
+pub(super) fn length_of(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }

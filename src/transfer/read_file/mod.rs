@@ -14,18 +14,19 @@
 
 mod check;
 mod held;
+mod letting_go;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use self::check::Check;
-use self::held::{Held, Phase, Range};
+use self::check::{Check, Verdict};
+use self::held::{Held, Phase};
 use crate::budget::Charge;
 use crate::limits;
 use crate::sftp::{Pending, Status};
-use crate::storage::{ByteRange, Digest};
+use crate::storage::{ByteRange, Composite, Digest, Expectation};
 
 /// The state of one file that is read.
 #[derive(Debug)]
@@ -40,6 +41,8 @@ pub struct ReadFile {
     active: usize,
     held: Held,
     check: Check,
+    /// What the oldest READ gets unless it turns out to be damaged.
+    doubted: Option<Vec<Bytes>>,
     /// How far to read ahead; 0 after a jump.
     window: u64,
     /// End of the furthest READ of the present sequence.
@@ -111,8 +114,10 @@ pub enum ReadHeard {
         fetch: FetchId,
         outcome: Result<(), Status>,
     },
-    /// The whole object's checksum; `None`: there is none that can be compared.
-    Checksum(Option<Digest>),
+    /// The object's checksum; `None`: there is none that can be compared.
+    Checksum(Option<Expectation>),
+    /// What [`ReadEffect::AskSizes`] found.
+    Even(bool),
     /// Others wait for memory.
     Rest,
     /// The file gets another key by a request of this session.
@@ -147,6 +152,11 @@ pub enum ReadEffect {
     /// Ask for the whole object's checksum, which a ranged GET does not tell. The last READ of who
     /// reads in order waits for it.
     AskChecksum,
+    /// The bytes are damaged if all parts but the last are of this size: ask for their sizes.
+    AskSizes {
+        composite: Composite,
+        part_bytes: u64,
+    },
     /// The object was read to its end and is damaged: a line in the log.
     Damaged,
     Answer(Pending, ReadAnswer),
@@ -192,6 +202,7 @@ impl ReadFile {
             active: 0,
             held: Held::default(),
             check: Check::new(size, checksum),
+            doubted: None,
             window: 0,
             demand_end: 0,
             short: false,
@@ -283,6 +294,7 @@ impl ReadFile {
             }
             ReadHeard::FetchEnded { fetch, outcome } => self.fetch_ended(fetch, outcome),
             ReadHeard::Checksum(checksum) => self.check.expect(checksum),
+            ReadHeard::Even(even) => self.even(even),
             ReadHeard::Rest => self.rest(),
             ReadHeard::Moving => {
                 if self.moving == Moving::No {
@@ -298,6 +310,11 @@ impl ReadFile {
             }
             ReadHeard::Close(status) => self.end(Life::Closed(status)),
         }
+    }
+
+    /// Notes that others made the object of parts, which may have checksums of their own.
+    pub const fn is_of_parts(&mut self) {
+        self.check.is_of_parts();
     }
 
     /// Says what to do next; `None`: nothing until something happens. `free`: how much
@@ -391,15 +408,14 @@ impl ReadFile {
         if self.check.waits(offset, end) {
             return None;
         }
-        let slices = self.held.take(offset, end)?;
+        let slices = match self.doubted.take() {
+            Some(slices) => slices,
+            None => match self.compared(offset, end)? {
+                Ok(slices) => slices,
+                Err(effect) => return Some(effect),
+            },
+        };
         let read = self.take_read()?;
-        if !self.check.follow(offset, &slices) {
-            self.end(Life::Failed(self.damaged));
-            let answer = ReadAnswer::Status(self.damaged);
-            self.chores
-                .push_back(ReadEffect::Answer(read.pending, answer));
-            return Some(ReadEffect::Damaged);
-        }
         let bytes = end.saturating_sub(offset);
         self.note_answered(bytes, now);
         self.activate();
@@ -407,6 +423,36 @@ impl ReadFile {
         let length = u32::try_from(bytes).unwrap_or(u32::MAX);
         let answer = ReadAnswer::Bytes { length, slices };
         Some(ReadEffect::Answer(read.pending, answer))
+    }
+
+    /// Takes the bytes of the oldest READ, or says what becomes of it instead.
+    fn compared(&mut self, offset: u64, end: u64) -> Option<Result<Vec<Bytes>, ReadEffect>> {
+        let slices = self.held.take(offset, end)?;
+        match self.check.follow(offset, &slices) {
+            Verdict::NothingWrong => Some(Ok(slices)),
+            Verdict::Damaged => {
+                self.end(Life::Failed(self.damaged));
+                Some(Err(ReadEffect::Damaged))
+            }
+            Verdict::Doubtful {
+                composite,
+                part_bytes,
+            } => {
+                self.doubted = Some(slices);
+                Some(Err(ReadEffect::AskSizes {
+                    composite,
+                    part_bytes,
+                }))
+            }
+        }
+    }
+
+    /// Hears whether the parts that were compared were the parts.
+    fn even(&mut self, even: bool) {
+        if self.check.resolve() && even {
+            self.end(Life::Failed(self.damaged));
+            self.chores.push_back(ReadEffect::Damaged);
+        }
     }
 
     fn note_answered(&mut self, bytes: u64, now: Instant) {
@@ -582,79 +628,13 @@ impl ReadFile {
         }
     }
 
-    // ---- letting go ----
-
-    /// Notes whether the client takes what it asks for.
-    fn note_room(&mut self, room: Room, now: Instant) {
-        self.room = room;
-        if room != Room::Full {
-            self.full_since = None;
-            return;
-        }
-        let since = *self.full_since.get_or_insert(now);
-        let untaken = now.saturating_duration_since(since) >= UNTAKEN_AFTER;
-        if untaken && !self.held.is_empty() {
-            self.window = 0;
-            self.careful = Some(Careful {
-                since: now,
-                answered: 0,
-            });
-            self.let_go_of(|_| false);
-        }
-    }
-
-    fn rest(&mut self) {
-        self.window = 0;
-        if self.room == Room::Free {
-            self.let_go_of_unawaited();
-        } else {
-            // What only later READs wait for comes again when it can be delivered.
-            let oldest = self.reads.front().map(|read| (read.offset, read.end));
-            self.let_go_of(|range| oldest.is_some_and(|(start, end)| range.meets(start, end)));
-        }
-    }
-
-    /// Lets ranges go that were read to their end, or that the reader has left behind.
-    fn let_go_of_the_past(&mut self) {
-        let (demand_end, window) = (self.demand_end, self.window);
-        let furthest = demand_end.saturating_add(window.max(SEQUENCE_SLACK_BYTES));
-        self.let_go_of_unless_awaited(|range| {
-            let behind = range.range.end.saturating_add(SEQUENCE_SLACK_BYTES) <= demand_end;
-            !range.is_spent() && !behind && range.range.start <= furthest
-        });
-    }
-
-    fn let_go_of_unawaited(&mut self) {
-        self.let_go_of_unless_awaited(|_| false);
-    }
-
-    fn let_go_of_unless_awaited(&mut self, keep: impl Fn(&Range) -> bool) {
-        let (reads, active) = (&self.reads, self.active);
-        let awaited = |range: &Range| {
-            let mut worked_on = reads.iter().take(active);
-            worked_on.any(|read| range.meets(read.offset, read.end))
-        };
-        let cancelled = self.held.let_go(|range| keep(range) || awaited(range));
-        self.cancel(cancelled);
-    }
-
-    fn let_go_of(&mut self, keep: impl Fn(&Range) -> bool) {
-        let cancelled = self.held.let_go(keep);
-        self.cancel(cancelled);
-    }
-
-    fn cancel(&mut self, cancelled: Vec<FetchId>) {
-        let cancels = cancelled.into_iter();
-        self.chores
-            .extend(cancels.map(|fetch| ReadEffect::Cancel { fetch }));
-    }
-
     /// Ends: nothing is fetched any more. The first end counts, except that CLOSE comes last.
     fn end(&mut self, life: Life) {
         match (self.life, life) {
             (Life::Open, _) | (Life::Failed(_), Life::Closed(_)) => self.life = life,
             (Life::Failed(_) | Life::Closed(_), _) => {}
         }
+        self.doubted = None;
         self.let_go_of(|_| false);
     }
 }

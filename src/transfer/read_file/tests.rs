@@ -158,6 +158,7 @@ impl Shell {
                 assert!(self.gets.remove(&fetch).is_some() || waited);
             }
             ReadEffect::AskChecksum => self.checksum_asked += 1,
+            ReadEffect::AskSizes { .. } => panic!("no object here has parts"),
             ReadEffect::Damaged => self.damaged = true,
             ReadEffect::Answer(pending, answer) => {
                 let (id, range) = self.open.pop_front().expect("a READ waits");
@@ -322,7 +323,7 @@ fn the_last_read_waits_for_the_checksum_that_was_asked_for() {
                 shell.file.sent(),
             );
             assert_eq!(seen, (1, 1, last));
-            shell.hear(ReadHeard::Checksum(Some(checksum)));
+            shell.hear(ReadHeard::Checksum(Some(Expectation::Whole(checksum))));
             shell.settle();
             assert_eq!((shell.damaged, shell.file.waiting()), (damaged, 0));
         }

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use portcullis::storage::{
     Bucket, Capabilities, CompleteUpload, CompletedPart, CopyObject, ETag, GetObject, ListCursor,
     ListPage, ListQuery, ListedObject, Location, NewObject, ObjectBody, ObjectMeta, ObjectStore,
-    PutObject, Result, StorageError, StorageErrorKind, Stored, UploadId, UploadPart,
-    UploadPartCopy,
+    PartNumber, PartSize, PutObject, Result, StorageError, StorageErrorKind, Stored, UploadId,
+    UploadPart, UploadPartCopy, Version,
 };
 
 #[derive(Debug)]
@@ -110,9 +110,14 @@ impl ObjectStore for Vast {
             etag: etag(),
             modified: SystemTime::UNIX_EPOCH,
             checksum: None,
+            composite: None,
             content_type: None,
             metadata: Vec::new(),
         })
+    }
+
+    async fn part_size(&self, _: Version<'_>, _: PartNumber) -> Result<PartSize> {
+        Err(refused(StorageErrorKind::Refused))
     }
 
     async fn get(&self, _: &Location, _: GetObject<'_>) -> Result<ObjectBody> {
@@ -187,7 +192,7 @@ impl ObjectStore for Vast {
 
     async fn parts(&self, _: &Location, _: &UploadId) -> Result<Vec<CompletedPart>> {
         let part = CompletedPart {
-            number: portcullis::storage::PartNumber(1),
+            number: PartNumber(1),
             etag: etag(),
             checksum: None,
             size: 1,

@@ -32,6 +32,7 @@ mod answers;
 mod client;
 mod clients;
 mod commits;
+mod composite;
 mod downloads;
 mod lines;
 mod listings;

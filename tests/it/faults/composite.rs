@@ -1,0 +1,92 @@
+//! Damage on the way of objects that have checksums of their parts alone.
+
+use bytes::Bytes;
+
+use super::*;
+
+const MIB: usize = 1 << 20;
+
+impl Stage {
+    /// Puts an object of such parts, and returns its bytes.
+    fn put_in_parts(&self, key: &str, sizes: &[usize], kind: &str) -> Vec<u8> {
+        let content = bytes(sizes.iter().sum());
+        let mut rest = Bytes::from(content.clone());
+        let parts: Vec<_> = sizes.iter().map(|size| rest.split_to(*size)).collect();
+        self.s3.put_in_parts(BUCKET, key, &parts, kind);
+        content
+    }
+
+    /// Counts HEADs of objects and of parts since the last time.
+    fn heads(&self) -> (usize, usize) {
+        let requests = self.s3.requests();
+        self.s3.clear_requests();
+        let heads = requests.iter().filter(|one| one.operation == "HeadObject");
+        let (parts, wholes): (Vec<_>, Vec<_>) = heads.partition(|one| one.part_number.is_some());
+        (wholes.len(), parts.len())
+    }
+}
+
+#[tokio::test]
+async fn one_flipped_bit_is_found_in_an_object_with_checksums_of_its_parts() {
+    let stage = Stage::start().await;
+    let client = stage.client().await;
+    let damaged = Refused::failure("The bytes were damaged on their way to or from the storage");
+    for kind in ["CRC32", "CRC32C", "SHA1", "SHA256"] {
+        let key = format!("in/{kind}");
+        let content = stage.put_in_parts(&key, &[5 * MIB, 5 * MIB, 1000], kind);
+        let path = format!("/{key}");
+        stage.heads();
+        assert!(client.download(&path).await.unwrap() == content, "{path}");
+        assert_eq!(stage.heads(), (1, 1), "{path}");
+        let flip = Action::Alter(vec![Alteration::Flip { at: 7 }]);
+        stage.s3.script(Fault::on("GetObject", flip).skip(2));
+        assert_eq!(client.download(&path).await, Err(damaged.clone()), "{path}");
+        // The part between the first and the last one is as long as the first one.
+        assert_eq!(stage.heads(), (1, 2), "{path}");
+        stage.s3.clear_faults();
+    }
+    drop(client);
+    let log = stage.end().await;
+    assert_eq!(log.all("operation failed").len(), 4);
+}
+
+#[tokio::test]
+async fn parts_of_many_sizes_are_never_taken_for_damage() {
+    let stage = Stage::start().await;
+    let client = stage.client().await;
+    // As many as there would be if all were like the first one, and not.
+    for (name, sizes, parts) in [
+        ("like", vec![6 * MIB, 5 * MIB, 2 * MIB], 2),
+        ("other", vec![5 * MIB, 6 * MIB, 5 * MIB], 1),
+        ("one", vec![5 * MIB + 1], 1),
+    ] {
+        let key = format!("in/{name}");
+        let content = stage.put_in_parts(&key, &sizes, "CRC32");
+        stage.heads();
+        let path = format!("/{key}");
+        assert!(client.download(&path).await.unwrap() == content, "{path}");
+        assert_eq!(stage.heads(), (1, parts), "{path}");
+    }
+    drop(client);
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn where_parts_are_denied_objects_are_read_as_they_come_and_that_is_asked_once() {
+    let stage = Stage::start().await;
+    let client = stage.client().await;
+    let content = stage.put_in_parts("in/a", &[5 * MIB, 1000], "SHA256");
+    let denied = Action::Status(403, "AccessDenied".to_owned());
+    stage.s3.script(Fault::on("HeadObject", denied).skip(1));
+    stage.heads();
+    for parts in [1, 0] {
+        assert!(client.download("/in/a").await.unwrap() == content);
+        assert_eq!(stage.heads(), (1, parts));
+    }
+    drop(client);
+    let log = stage.end().await;
+    let line = log.one(
+        "downloads are not compared with composite checksums: S3 does not tell the sizes of parts",
+    );
+    assert_eq!(line.level(), "INFO");
+}
