@@ -9,6 +9,15 @@ use std::time::Duration;
 
 /// A connection to S3 or STS that nobody uses ends after so long; AWS itself ends them soon after.
 pub const S3_CONNECTION_IDLE: Duration = Duration::from_secs(8);
+/// A change or a part is sent over no connection that was idle for longer than this.
+pub const S3_CONNECTION_RECENT: Duration = Duration::from_secs(2);
+/// A read that has no answer after so long is sent again over another connection, if its own had
+/// been used before.
+pub const S3_SILENCE_MAX: Duration = Duration::from_secs(3);
+/// Requests to one endpoint that are sent again at one time since their connection seems dead.
+pub const S3_SENT_TWICE_MAX: usize = 64;
+/// Connections to one endpoint that are remembered as having answered.
+pub const S3_CONNECTIONS_KNOWN_MAX: usize = 4_096;
 /// The first pause before a call is tried again, at its longest; each next one is twice as long.
 pub const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 /// The longest such pause of what is under way.
