@@ -7,6 +7,7 @@
 //! A line is written by a thread of its own ([`sink`]): no disk and no reader of the log stops the
 //! work.
 
+mod filter;
 mod room;
 mod sink;
 
@@ -26,6 +27,8 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter}
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use self::filter::PANIC_TARGET;
+pub use self::filter::parse_filter;
 use self::room::Kind;
 pub use self::room::LostLines;
 use self::sink::{AUDIT_TARGET, Sink};
@@ -46,12 +49,10 @@ pub enum Format {
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     #[error(
-        "log.filter: {filter:?}: {source}; allowed: a level, or info,portcullis::session=debug"
+        "log.filter: {filter:?}: {reason}; allowed: off, error, warn, info, debug or trace, and \
+         such for single targets, as in info,portcullis::session=debug"
     )]
-    Filter {
-        filter: Box<str>,
-        source: tracing_subscriber::filter::ParseError,
-    },
+    Filter { filter: Box<str>, reason: Box<str> },
     #[error("logging was started before")]
     StartedBefore,
     #[error("no thread for the log: {0}")]
@@ -106,23 +107,6 @@ pub fn lost_lines() -> LostLines {
 #[must_use]
 pub fn waiting_bytes() -> usize {
     LOG.get().map(Sink::waiting_bytes).unwrap_or_default()
-}
-
-/// Reads a filter; libraries that talk about every packet stay at their level unless it names them,
-/// and so do panics.
-///
-/// # Errors
-/// The filter cannot be read.
-pub fn parse_filter(filter: &str) -> Result<EnvFilter, TelemetryError> {
-    let quiet = LEVELS
-        .iter()
-        .filter(|(name, _)| !filter.contains(name))
-        .map(|(name, level)| format!("{name}={level},"));
-    let directives: String = quiet.chain([filter.to_owned()]).collect();
-    EnvFilter::try_new(directives).map_err(|source| TelemetryError::Filter {
-        filter: filter.into(),
-        source,
-    })
 }
 
 fn subscriber<W>(format: Format, filter: EnvFilter, writer: W) -> Box<dyn Subscriber + Send + Sync>
@@ -372,25 +356,6 @@ const NOISE: [&str; 6] = [
 /// How fields begin that come with the lines of libraries that use the crate `log`.
 const FROM_LOG: &str = "log.";
 
-const PANIC_TARGET: &str = "portcullis::panic";
-
-/// From which level on is heard what a filter does not name: libraries that log every packet, call
-/// or frame, and panics.
-const LEVELS: [(&str, &str); 10] = [
-    // No filter that means something else hides it.
-    (PANIC_TARGET, "error"),
-    // Its warnings repeat what any client sends, as often as it is sent.
-    ("russh", "error"),
-    ("aws_config", "warn"),
-    ("aws_sdk_s3", "warn"),
-    ("aws_smithy", "warn"),
-    ("h2", "warn"),
-    ("hyper", "warn"),
-    ("reqwest", "warn"),
-    ("rustls", "warn"),
-    ("s3s", "warn"),
-];
-
 /// Keeps spans and writes nothing.
 #[cfg(test)]
 pub(crate) fn spans_alone() -> impl Subscriber + Send + Sync {
@@ -442,14 +407,18 @@ mod tests {
     }
 
     #[test]
-    fn no_filter_that_means_something_else_hides_a_panic() {
-        let panicked = || tracing::error!(target: PANIC_TARGET, "a task panicked");
+    fn no_filter_that_means_something_else_hides_a_panic_or_the_audit_log() {
+        let lines = || {
+            tracing::error!(target: PANIC_TARGET, "a task panicked");
+            tracing::info!(target: AUDIT_TARGET, "login allowed");
+        };
         for filter in ["off", "portcullis=off", "error,portcullis=off", "warn"] {
-            let text = logged(Format::Json, filter, panicked);
+            let text = logged(Format::Json, filter, lines);
             assert!(text.contains("a task panicked"), "{filter}: {text}");
+            assert!(text.contains("login allowed"), "{filter}: {text}");
         }
-        let asked_for = logged(Format::Json, "info,portcullis::panic=off", panicked);
-        assert_eq!(asked_for, "");
+        let named = "info,portcullis::panic=off,portcullis::audit=off";
+        assert_eq!(logged(Format::Json, named, lines), "");
     }
 
     const FORMATS: [Format; 3] = [Format::Json, Format::Text, Format::Readable];

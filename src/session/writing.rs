@@ -155,11 +155,8 @@ impl Writing {
                 shell.environment.reaper.outlive(what, complete);
             }
             Effect::Abort(upload) => {
-                let location = place.location.clone();
-                shell
-                    .environment
-                    .reaper
-                    .abort(shell.store(), location, upload);
+                let (store, location) = (shell.store(), place.location.clone());
+                shell.environment.reaper.abort(store, location, upload);
             }
             Effect::Stop => self.stop(),
             Effect::Answer(pending, status) => shell.answers.status(pending, status),
