@@ -88,6 +88,10 @@ pub(crate) async fn rename(
         }
         (Found::Directory, Found::Directory) if replace => {
             let _turn = scene.turn().await?;
+            // Before anything is changed: the source may be in the target.
+            if !is_empty(store, &Folder::of(target)).await? {
+                return Err(NOT_EMPTY.into());
+            }
             let _visit = keeper.before_move(names.from, true, target).await?;
             move_onto_empty(scene, keeper, source, target).await
         }
@@ -109,7 +113,7 @@ async fn move_all(
     moved
 }
 
-/// Moves a directory to where an empty one stands; that one is there again if it fails.
+/// Moves a directory to where an empty one was seen; that one is there again if it fails.
 async fn move_onto_empty(
     scene: &Scene<'_>,
     keeper: Keeper<'_>,
@@ -117,9 +121,6 @@ async fn move_onto_empty(
     target: &Location,
 ) -> Result<(), Refusal> {
     let (store, folder) = (&**scene.store, Folder::of(target));
-    if !is_empty(store, &folder).await? {
-        return Err(NOT_EMPTY.into());
-    }
     let moved = move_all(scene, keeper, source, target).await;
     if moved.is_err() && !is_directory(store, &folder).await.unwrap_or(true) {
         let restored = match scene.nonces.next() {
