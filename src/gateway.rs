@@ -144,6 +144,7 @@ impl Watched for View {
             upload_memory_taken_bytes: uploads,
             upload_memory_limit_bytes: uploads_max,
             uploads_waiting: self.budget.uploads().waiting(),
+            upload_memory_is_strict: self.budget.uploads().is_strict(),
             read_ahead_taken_bytes: read_ahead,
             read_ahead_limit_bytes: read_ahead_max,
             session_memory_taken_bytes: self.budget.account().taken_bytes(),
@@ -306,7 +307,8 @@ impl Gateway {
             tracing::warn!("some attempts to log in were still being judged");
         }
         if cleaned_up.is_err() {
-            tracing::warn!("some uploads could not be cleaned up in time");
+            let unfinished = self.reaper.name_unfinished();
+            tracing::warn!(unfinished, "what outlived its sessions did not end in time");
         }
     }
 

@@ -9,6 +9,15 @@ use std::time::Duration;
 
 /// A connection to S3 or STS that nobody uses ends after so long; AWS itself ends them soon after.
 pub const S3_CONNECTION_IDLE: Duration = Duration::from_secs(8);
+/// A change or a part is sent over no connection that was idle for longer than this.
+pub const S3_CONNECTION_RECENT: Duration = Duration::from_secs(2);
+/// A read that has no answer after so long is sent again over another connection, if its own had
+/// been used before.
+pub const S3_SILENCE_MAX: Duration = Duration::from_secs(3);
+/// Requests to one endpoint that are sent again at one time since their connection seems dead.
+pub const S3_SENT_TWICE_MAX: usize = 64;
+/// Connections to one endpoint that are remembered as having answered.
+pub const S3_CONNECTIONS_KNOWN_MAX: usize = 4_096;
 /// The first pause before a call is tried again, at its longest; each next one is twice as long.
 pub const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 /// The longest such pause of what is under way.
@@ -78,6 +87,9 @@ pub const CONNECTION_LOAN_IDLE: Duration = Duration::from_secs(1);
 pub const CONNECTION_QUEUE_BYTES_KEPT: u64 = 64 * 1024;
 /// What is taken of the account at least, for more of them.
 pub const CONNECTION_QUEUE_STEP_BYTES: u64 = 128 * 1024;
+/// Messages of all connections for which the account has nothing, but behind which the client's
+/// word may be that its output waits for.
+pub const STUCK_QUEUE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// What a message costs that waits, beside its bytes.
 pub const MESSAGE_COST_BYTES: u64 = 256;
 /// Smallest maximum packet that a client may announce for a channel.
@@ -150,6 +162,8 @@ pub const PUBLIC_KEY_BYTES_MAX: usize = 16 * 1024;
 
 /// Users at a source, and sources, whose failed logins are remembered.
 pub const THROTTLE_ENTRIES_MAX: usize = 20_000;
+/// A connection that has not logged in keeps its place for so long against others of its network.
+pub const PLACE_KEPT_AT_LEAST: Duration = Duration::from_millis(250);
 /// Users who logged in lately and are remembered for it.
 pub const KNOWN_USERS_MAX: usize = 20_000;
 /// Sources that one of them is remembered with.
@@ -347,6 +361,11 @@ pub const WRITES_PARKED_MAX: usize = 1_024;
 /// What a session may hold of its client without asking the account of bytes: WRITEs without a
 /// slot, names, requests that wait.
 pub const SESSION_KEPT_BYTES: usize = 32 * 1024;
+/// What a session may remember of names without asking the account of bytes.
+pub const KNOWN_BYTES_KEPT: usize = 8 * 1024;
+/// Wishes of one user that wait for memory of one kind in the line of all users; further ones wait
+/// for a place in it.
+pub const MEMORY_WAITERS_PER_USER_MAX: usize = 256;
 
 // ---- what the process may take ----
 
@@ -355,7 +374,8 @@ pub const CONNECTION_BYTES: u64 = 128 * 1024;
 /// What the kernel keeps for one whose client does not listen, as measured: part of
 /// [`SOCKET_UNSENT_BYTES_MAX`], and what is under way.
 pub const CONNECTION_KERNEL_BYTES: u64 = 160 * 1024;
-/// What the process takes beside pools and connections: itself, and its connections to S3.
+/// What the process takes beside pools and connections: itself, its connections to S3, and
+/// [`STUCK_QUEUE_BYTES_MAX`].
 pub const PROCESS_BYTES: u64 = 64 * 1024 * 1024;
 
 // ---- memory that is free ----
@@ -385,8 +405,9 @@ pub const ZERO_FILL_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// Replies that a session may keep for a client that does not listen; beyond, they are on the
 /// account of bytes, or wait.
 pub const REPLY_BYTES_KEPT: usize = 32 * 1024;
-/// Replies that wait for the client's window; beyond, no more data is made.
-pub const REPLY_BYTES_QUEUED_MAX: usize = 512 * 1024;
+/// Replies that wait for the client's window; beyond, no more data is made. It may be one READ
+/// more: whoever does not listen keeps it from the read-ahead of others.
+pub const REPLY_BYTES_QUEUED_MAX: usize = 256 * 1024;
 /// The same, from which on the connection's input pauses: more than data and names make.
 pub const REPLY_BYTES_QUEUED_SOFT_MAX: usize = 4 * 1024 * 1024;
 /// What a client had sent before it went is taken for so long, where memory for it is short.

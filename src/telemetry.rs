@@ -7,6 +7,7 @@
 //! A line is written by a thread of its own ([`sink`]): no disk and no reader of the log stops the
 //! work.
 
+mod filter;
 mod room;
 mod sink;
 
@@ -26,6 +27,8 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter}
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use self::filter::PANIC_TARGET;
+pub use self::filter::{FilterError, parse_filter};
 use self::room::Kind;
 pub use self::room::LostLines;
 use self::sink::{AUDIT_TARGET, Sink};
@@ -45,13 +48,8 @@ pub enum Format {
 /// The lines could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    #[error(
-        "log.filter: {filter:?}: {source}; allowed: a level, or info,portcullis::session=debug"
-    )]
-    Filter {
-        filter: Box<str>,
-        source: tracing_subscriber::filter::ParseError,
-    },
+    #[error(transparent)]
+    Filter(#[from] FilterError),
     #[error("logging was started before")]
     StartedBefore,
     #[error("no thread for the log: {0}")]
@@ -73,7 +71,7 @@ pub fn start(format: Format, filter: &str) -> Result<(), TelemetryError> {
     panic::set_hook(Box::new(|panicked| {
         let location = panicked.location().map(ToString::to_string);
         let cause = panicked.payload_as_str().unwrap_or_default();
-        tracing::error!(location, cause, "a task panicked");
+        tracing::error!(target: PANIC_TARGET, location, cause, "a task panicked");
     }));
     Ok(())
 }
@@ -106,22 +104,6 @@ pub fn lost_lines() -> LostLines {
 #[must_use]
 pub fn waiting_bytes() -> usize {
     LOG.get().map(Sink::waiting_bytes).unwrap_or_default()
-}
-
-/// Reads a filter; libraries that talk about every packet stay at their level unless it names them.
-///
-/// # Errors
-/// The filter cannot be read.
-pub fn parse_filter(filter: &str) -> Result<EnvFilter, TelemetryError> {
-    let quiet = QUIET
-        .iter()
-        .filter(|(name, _)| !filter.contains(name))
-        .map(|(name, level)| format!("{name}={level},"));
-    let directives: String = quiet.chain([filter.to_owned()]).collect();
-    EnvFilter::try_new(directives).map_err(|source| TelemetryError::Filter {
-        filter: filter.into(),
-        source,
-    })
 }
 
 fn subscriber<W>(format: Format, filter: EnvFilter, writer: W) -> Box<dyn Subscriber + Send + Sync>
@@ -371,20 +353,6 @@ const NOISE: [&str; 6] = [
 /// How fields begin that come with the lines of libraries that use the crate `log`.
 const FROM_LOG: &str = "log.";
 
-/// Libraries that log every packet, call or frame, and from which level on they are heard.
-const QUIET: [(&str, &str); 9] = [
-    // Its warnings repeat what any client sends, as often as it is sent.
-    ("russh", "error"),
-    ("aws_config", "warn"),
-    ("aws_sdk_s3", "warn"),
-    ("aws_smithy", "warn"),
-    ("h2", "warn"),
-    ("hyper", "warn"),
-    ("reqwest", "warn"),
-    ("rustls", "warn"),
-    ("s3s", "warn"),
-];
-
 /// Keeps spans and writes nothing.
 #[cfg(test)]
 pub(crate) fn spans_alone() -> impl Subscriber + Send + Sync {
@@ -433,6 +401,21 @@ mod tests {
             text,
             "login allowed · user=ann\nuploaded · path=\"/in/a b.csv\" bytes=12\n! something is slow\n"
         );
+    }
+
+    #[test]
+    fn no_filter_that_means_something_else_hides_a_panic_or_the_audit_log() {
+        let lines = || {
+            tracing::error!(target: PANIC_TARGET, "a task panicked");
+            tracing::info!(target: AUDIT_TARGET, "login allowed");
+        };
+        for filter in ["off", "portcullis=off", "error,portcullis=off", "warn"] {
+            let text = logged(Format::Json, filter, lines);
+            assert!(text.contains("a task panicked"), "{filter}: {text}");
+            assert!(text.contains("login allowed"), "{filter}: {text}");
+        }
+        let named = "info,portcullis::panic=off,portcullis::audit=off";
+        assert_eq!(logged(Format::Json, named, lines), "");
     }
 
     const FORMATS: [Format; 3] = [Format::Json, Format::Text, Format::Readable];

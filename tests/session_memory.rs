@@ -5,12 +5,14 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::disallowed_methods,
     clippy::indexing_slicing,
     clippy::print_stdout,
     reason = "a test that also prints what it measured"
 )]
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -19,15 +21,21 @@ use embedded_s3::EmbeddedS3;
 use portcullis::cli::bundled_webhook::BundledWebhook;
 use portcullis::secret::Secret;
 use serde_json::json;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 mod gateway_process;
 #[expect(dead_code, reason = "the integration tests use all of it")]
 #[path = "it/ssh/raw.rs"]
 mod raw;
+#[path = "it/common/tls.rs"]
+mod tls;
 
 use gateway_process::GatewayProcess;
 use raw::{RawClient, string};
+use tls::Authority;
 
 const USER: &str = "alice";
 const PASSWORD: &str = "correct horse";
@@ -123,38 +131,22 @@ fn pattern(bytes: usize) -> Vec<u8> {
     (0..=250).cycle().take(bytes).collect()
 }
 
+const CLIENTS: usize = 50;
+
 /// Fifty clients ask for 16 MiB each: 957 MiB when data that nobody took stayed.
 #[tokio::test]
-async fn clients_that_ask_for_a_file_and_do_not_listen_hold_next_to_nothing() {
-    const CLIENTS: usize = 50;
+async fn clients_that_ask_for_a_file_and_do_not_listen_hold_little() {
     let gateway = Gateway::start().await;
-    let content = pattern(16 * MIB);
-    gateway
-        .s3
-        .put("bucket", "home/f", Bytes::from(content.clone()));
-    let before = gateway.warm().await;
-    let mut requests = open(0, "/f");
-    let length = 255 * 1024;
-    let mut deaf = Vec::new();
-    for _ in 0..CLIENTS {
-        let mut one = Deaf::login(&gateway, 1).await;
-        one.send(&requests).await;
-        deaf.push(one);
-    }
-    sleep(Duration::from_secs(1)).await;
-    requests.clear();
-    for number in 0..65 {
-        let offset = u64::from(number) * u64::from(length);
-        requests.extend(read(number, 0, offset, length));
-    }
-    for one in &mut deaf {
-        one.send(&requests).await;
-    }
-    let most = gateway.most_resident(Duration::from_secs(5)).await - before;
-    println!("{CLIENTS} × 16 MiB: {} KiB each", most / CLIENTS / 1024);
+    let most = gateway.most_of_clients_that_do_not_listen().await;
     assert!(most <= READ_AHEAD + ACCOUNT + CLIENTS * MIB, "{most}");
-    let got = deaf[7].first_data(usize::try_from(length).unwrap()).await;
-    assert!(got == content[..got.len()]);
+}
+
+/// The same where S3's bytes come in many small pieces, each with a buffer.
+#[tokio::test]
+async fn nor_do_they_hold_more_where_s3_is_asked_over_tls() {
+    let gateway = Gateway::start_with(true).await;
+    let most = gateway.most_of_clients_that_do_not_listen().await;
+    assert!(most <= READ_AHEAD + ACCOUNT + CLIENTS * MIB, "{most}");
 }
 
 /// 2,560 directories of one connection: 2,487 MiB when OPENDIR kept a page of names.
@@ -225,10 +217,15 @@ struct Gateway {
     address: SocketAddr,
     s3: EmbeddedS3,
     _webhook: BundledWebhook,
+    _front: Option<Front>,
 }
 
 impl Gateway {
     async fn start() -> Self {
+        Self::start_with(false).await
+    }
+
+    async fn start_with(encrypted: bool) -> Self {
         let webhook = BundledWebhook::start(
             USER,
             Secret::new(PASSWORD.to_owned()),
@@ -241,22 +238,67 @@ impl Gateway {
             ..embedded_s3::Settings::default()
         };
         let s3 = EmbeddedS3::start(settings).await.unwrap();
+        let front = if encrypted {
+            Some(Front::before(&s3.endpoint()).await)
+        } else {
+            None
+        };
+        let endpoint = front
+            .as_ref()
+            .map_or_else(|| s3.endpoint(), Front::endpoint);
         let (ahead, account) = (READ_AHEAD.to_string(), ACCOUNT.to_string());
-        let process = GatewayProcess::start(&[
-            ("PORTCULLIS_IDENTITY_URL", &webhook.url()),
-            ("PORTCULLIS_STORAGE_ENDPOINT", &s3.endpoint()),
-            ("PORTCULLIS_STORAGE_ACCESS_KEY_ID", &s3.access_key()),
-            ("PORTCULLIS_STORAGE_SECRET_ACCESS_KEY", &s3.secret_key()),
+        let url = webhook.url();
+        let (access_key, secret_key) = (s3.access_key(), s3.secret_key());
+        let mut settings: Vec<(&str, &dyn AsRef<OsStr>)> = vec![
+            ("PORTCULLIS_IDENTITY_URL", &url),
+            ("PORTCULLIS_STORAGE_ENDPOINT", &endpoint),
+            ("PORTCULLIS_STORAGE_ACCESS_KEY_ID", &access_key),
+            ("PORTCULLIS_STORAGE_SECRET_ACCESS_KEY", &secret_key),
             ("PORTCULLIS_LIMITS_DOWNLOAD_MEMORY_BYTES_MAX", &ahead),
             ("PORTCULLIS_LIMITS_SESSION_MEMORY_BYTES_MAX", &account),
-        ])
-        .await;
+        ];
+        if let Some(front) = &front {
+            settings.push(("PORTCULLIS_STORAGE_CA_FILE", &front.ca));
+        }
+        let process = GatewayProcess::start(&settings).await;
         Self {
             address: process.address,
             process,
             s3,
             _webhook: webhook,
+            _front: front,
         }
+    }
+
+    /// Has fifty clients ask for a file of 16 MiB, and returns the most that the process has for
+    /// them.
+    async fn most_of_clients_that_do_not_listen(&self) -> usize {
+        let content = pattern(16 * MIB);
+        self.s3
+            .put("bucket", "home/f", Bytes::from(content.clone()));
+        let before = self.warm().await;
+        let mut requests = open(0, "/f");
+        let length = 255 * 1024;
+        let mut deaf = Vec::new();
+        for _ in 0..CLIENTS {
+            let mut one = Deaf::login(self, 1).await;
+            one.send(&requests).await;
+            deaf.push(one);
+        }
+        sleep(Duration::from_secs(1)).await;
+        requests.clear();
+        for number in 0..65 {
+            let offset = u64::from(number) * u64::from(length);
+            requests.extend(read(number, 0, offset, length));
+        }
+        for one in &mut deaf {
+            one.send(&requests).await;
+        }
+        let most = self.most_resident(Duration::from_secs(5)).await - before;
+        println!("{CLIENTS} × 16 MiB: {} KiB each", most / CLIENTS / 1024);
+        let got = deaf[7].first_data(usize::try_from(length).unwrap()).await;
+        assert!(got == content[..got.len()]);
+        most
     }
 
     /// Brings up what stays for all, and returns what the process has then.
@@ -292,5 +334,50 @@ impl Gateway {
 
     fn resident(&self) -> usize {
         self.process.resident_kib() * 1024
+    }
+}
+
+/// TLS before S3, ended with this value.
+struct Front {
+    port: u16,
+    ca: tempfile::TempPath,
+    _serving: JoinSet<()>,
+}
+
+impl Front {
+    async fn before(endpoint: &str) -> Self {
+        let authority = Authority::new();
+        let ca = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        std::fs::write(&ca, authority.pem()).unwrap();
+        let acceptor = authority.acceptor("127.0.0.1");
+        let behind = endpoint.strip_prefix("http://").unwrap().to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut serving = JoinSet::new();
+        serving.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((client, _)) = listener.accept().await {
+                let (acceptor, behind) = (acceptor.clone(), behind.clone());
+                connections.spawn(async move {
+                    // Either side may go first.
+                    let Ok(mut client) = acceptor.accept(client).await else {
+                        return;
+                    };
+                    let mut server = TcpStream::connect(&behind).await.unwrap();
+                    copy_bidirectional(&mut client, &mut server)
+                        .await
+                        .unwrap_or_default();
+                });
+            }
+        });
+        Self {
+            port,
+            ca,
+            _serving: serving,
+        }
+    }
+
+    fn endpoint(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
     }
 }

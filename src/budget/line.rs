@@ -50,6 +50,8 @@ pub(super) struct Line {
     next: u64,
     /// Until then nobody begins anything beyond their share: somebody had waited for long.
     strict_until: Option<Instant>,
+    /// It began since somebody asked.
+    strict_anew: bool,
     /// Who finishes something beyond their share has to come down to this before the next one;
     /// what is given within it raises it.
     exceptions: HashMap<Holder, u64>,
@@ -88,6 +90,7 @@ impl Line {
             waiting: VecDeque::new(),
             next: 0,
             strict_until: None,
+            strict_anew: false,
             exceptions: HashMap::new(),
         }
     }
@@ -125,6 +128,18 @@ impl Line {
             return false;
         };
         self.taken(holder) > share && self.rivals().any.besides(holder)
+    }
+
+    /// Says whether everybody is held to their share, whoever waits.
+    #[must_use]
+    pub(super) fn is_strict(&self, now: Instant) -> bool {
+        self.strict_until.is_some_and(|until| now < until)
+    }
+
+    /// Says whether that began since this was asked last.
+    #[must_use]
+    pub(super) const fn became_strict(&mut self) -> bool {
+        std::mem::replace(&mut self.strict_anew, false)
     }
 
     /// Asks for bytes, and returns who is served now: the one that asks, or others for whose share
@@ -225,6 +240,7 @@ impl Line {
     /// Serves whoever can be served.
     fn serve(&mut self, now: Instant) -> Vec<Waiter> {
         if self.keeps_somebody_waiting(now) {
+            self.strict_anew |= !self.is_strict(now);
             self.strict_until = now.checked_add(STRICT_FOR);
         }
         let mut served = Vec::new();
@@ -304,10 +320,9 @@ impl Line {
 
     /// Says whether one who would have more than their share may not, since others need it.
     fn is_held_to_share(&self, want: &Want, rivals: Rivals, now: Instant) -> bool {
-        let is_strict = self.strict_until.is_some_and(|until| now < until);
         matches!(self.shares, Shares::WhileOthersWait(_))
             && !self.is_within_share(want)
-            && (is_strict || rivals.any.besides(want.holder))
+            && (self.is_strict(now) || rivals.any.besides(want.holder))
     }
 
     /// Says whether it may all the same, since something that was begun comes to its end with it:
@@ -525,6 +540,7 @@ mod tests {
         let later = now + PASSED_FOR_MAX;
         let more = waits(line.ask(ANN, 1, Purpose::Begin, later));
         assert_eq!(line.give_back(ANN, 1, later), [bob]);
+        assert!(line.is_strict(later) && line.became_strict() && !line.became_strict());
         assert_eq!(line.give_back(BOB, 1, later), []);
         // Nobody waits, and there is some; yet it is not for her until she has less.
         assert_eq!(line.give_back(ANN, 7, later), []);

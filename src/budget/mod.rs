@@ -56,12 +56,17 @@ impl Budget {
             .min(all.saturating_sub(limits::SLOT_STEPS_BYTES[0]));
         let share = (all / 3).max(layout.largest_bytes());
         let ahead = limits.download_memory_bytes_max;
-        let read_ahead = Pool::new(ahead, 0, Shares::WhileOthersWait(ahead / 3));
+        let read_ahead = Pool::new("read-ahead", ahead, 0, Shares::WhileOthersWait(ahead / 3));
         Arc::new(Self {
-            uploads: Pool::new(all, reserve, Shares::WhileOthersWait(share)),
+            uploads: Pool::new("uploads", all, reserve, Shares::WhileOthersWait(share)),
             buffers: Buffers::new(part_bytes, all),
             read_ahead,
-            account: Pool::new(limits.session_memory_bytes_max, 0, Shares::HalfOfTheRest),
+            account: Pool::with_spare(
+                "sessions",
+                limits.session_memory_bytes_max,
+                Shares::HalfOfTheRest,
+                limits::STUCK_QUEUE_BYTES_MAX,
+            ),
             layout,
         })
     }

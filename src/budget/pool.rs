@@ -3,23 +3,30 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
 use super::line::{Holder, Line, Purpose, Shares, Waiter};
 use crate::clock::{Clock as _, SystemClock};
+use crate::limits::MEMORY_WAITERS_PER_USER_MAX;
 
 /// Bytes that a process has for one kind of thing.
 #[derive(Debug)]
 pub struct Pool {
+    /// What the bytes are for, in the log.
+    name: &'static str,
     state: Mutex<State>,
     next_holder: AtomicU64,
     refused: AtomicU64,
     promised: AtomicU64,
+    /// Those who wait for a place in the line.
+    outside: AtomicUsize,
+    /// For what cannot wait.
+    spare: Option<Arc<Self>>,
 }
 
 #[derive(Debug)]
@@ -35,12 +42,44 @@ struct State {
 pub struct Share {
     pool: Arc<Pool>,
     holder: Holder,
+    turns: Arc<Turns>,
+}
+
+/// The places in the line that one user may have: everybody who asks looks at all who wait. Those
+/// who finish have their own, or they would wait for those who begin, and these for them.
+#[derive(Debug)]
+struct Turns {
+    begin: Semaphore,
+    finish: Semaphore,
 }
 
 impl Pool {
     #[must_use]
-    pub(super) fn new(all: u64, reserve: u64, shares: Shares) -> Arc<Self> {
-        Arc::new(Self {
+    pub(super) fn new(name: &'static str, all: u64, reserve: u64, shares: Shares) -> Arc<Self> {
+        Arc::new(Self::with(name, all, reserve, shares, None))
+    }
+
+    /// Begins with more for what cannot wait, of which each user has half of the rest.
+    #[must_use]
+    pub(super) fn with_spare(
+        name: &'static str,
+        all: u64,
+        shares: Shares,
+        spare: u64,
+    ) -> Arc<Self> {
+        let spare = Self::new(name, spare, 0, Shares::HalfOfTheRest);
+        Arc::new(Self::with(name, all, 0, shares, Some(spare)))
+    }
+
+    fn with(
+        name: &'static str,
+        all: u64,
+        reserve: u64,
+        shares: Shares,
+        spare: Option<Arc<Self>>,
+    ) -> Self {
+        Self {
+            name,
             state: Mutex::new(State {
                 line: Line::new(all, reserve, shares),
                 moved_at: SystemClock.now(),
@@ -49,7 +88,9 @@ impl Pool {
             next_holder: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             promised: AtomicU64::new(0),
-        })
+            outside: AtomicUsize::new(0),
+            spare,
+        }
     }
 
     /// Returns the share of one more user.
@@ -58,6 +99,10 @@ impl Pool {
         Share {
             pool: Arc::clone(self),
             holder: Holder(self.next_holder.fetch_add(1, Ordering::Relaxed)),
+            turns: Arc::new(Turns {
+                begin: Semaphore::new(MEMORY_WAITERS_PER_USER_MAX),
+                finish: Semaphore::new(MEMORY_WAITERS_PER_USER_MAX),
+            }),
         }
     }
 
@@ -86,6 +131,12 @@ impl Pool {
         state.line.free() < state.line.all().checked_div(part).unwrap_or(0)
     }
 
+    /// Says whether nobody begins anything beyond their share: somebody had to wait for long.
+    #[must_use]
+    pub fn is_strict(&self) -> bool {
+        self.state().line.is_strict(SystemClock.now())
+    }
+
     /// Returns how many are taken.
     #[must_use]
     pub fn taken_bytes(&self) -> u64 {
@@ -96,7 +147,8 @@ impl Pool {
     /// Returns how many wait.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.state().line.waiting()
+        let outside = self.outside.load(Ordering::Relaxed);
+        self.state().line.waiting().saturating_add(outside)
     }
 
     /// Returns how often somebody found none.
@@ -137,6 +189,20 @@ impl Pool {
         state.moved_at = now;
         let served = state.line.give_back(holder, bytes, now);
         state.tell(served);
+        let became_strict = state.line.became_strict();
+        drop(state);
+        self.note_strict(became_strict);
+    }
+
+    /// Once in ten minutes at most, for that is how long it lasts.
+    fn note_strict(&self, became_strict: bool) {
+        if became_strict {
+            let pool = self.name;
+            tracing::warn!(
+                pool,
+                "a user kept others waiting for memory: for ten minutes no user begins anything beyond a third of it"
+            );
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -168,6 +234,17 @@ impl Share {
         self.try_take_for(bytes, Purpose::Finish)
     }
 
+    /// Takes bytes for what cannot wait, where the pool has some for that.
+    #[must_use]
+    pub fn try_take_spare(&self, bytes: u64) -> Option<Charge> {
+        let spare = Self {
+            pool: Arc::clone(self.pool.spare.as_ref()?),
+            holder: self.holder,
+            turns: Arc::clone(&self.turns),
+        };
+        spare.try_take(bytes)
+    }
+
     /// Waits for bytes.
     pub async fn take(&self, bytes: u64) -> Charge {
         self.take_for(bytes, Purpose::Finish).await
@@ -189,10 +266,12 @@ impl Share {
 
     /// Waits for bytes for a purpose.
     pub async fn take_for(&self, bytes: u64, purpose: Purpose) -> Charge {
-        let waiting = {
+        let _turn = self.turn(purpose).await;
+        let (waiting, became_strict) = {
             let mut state = self.pool.state();
             let (waiter, granted) = self.ask(&mut state, bytes, purpose);
-            (!granted).then(|| {
+            let became_strict = state.line.became_strict();
+            let waiting = (!granted).then(|| {
                 let (sender, heard) = oneshot::channel();
                 state.waiting.insert(waiter, sender);
                 Waiting {
@@ -202,13 +281,29 @@ impl Share {
                     heard,
                     done: false,
                 }
-            })
+            });
+            (waiting, became_strict)
         };
+        self.pool.note_strict(became_strict);
         if let Some(waiting) = waiting {
             self.pool.refused.fetch_add(1, Ordering::Relaxed);
             waiting.wait().await;
         }
         self.charge(bytes)
+    }
+
+    /// Waits until not too many of the user's wishes are in the line.
+    async fn turn(&self, purpose: Purpose) -> Option<SemaphorePermit<'_>> {
+        let turns = match purpose {
+            Purpose::Begin => &self.turns.begin,
+            Purpose::Finish => &self.turns.finish,
+        };
+        if let Ok(turn) = turns.try_acquire() {
+            return Some(turn);
+        }
+        let _outside = Outside::new(&self.pool);
+        // Nobody closes it.
+        turns.acquire().await.ok()
     }
 
     fn ask(&self, state: &mut State, bytes: u64, purpose: Purpose) -> (Waiter, bool) {
@@ -248,6 +343,22 @@ impl Share {
             bytes: bytes.min(self.pool.limit_bytes()),
             share: self.clone(),
         }
+    }
+}
+
+/// One that has no place in the line yet.
+struct Outside<'a>(&'a Pool);
+
+impl<'a> Outside<'a> {
+    fn new(pool: &'a Pool) -> Self {
+        pool.outside.fetch_add(1, Ordering::Relaxed);
+        Self(pool)
+    }
+}
+
+impl Drop for Outside<'_> {
+    fn drop(&mut self) {
+        self.0.outside.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -364,7 +475,7 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_come_back_with_the_last_clone_of_what_they_stand_for() {
-        let pool = Pool::new(100, 0, Shares::WhileOthersWait(33));
+        let pool = Pool::new("test", 100, 0, Shares::WhileOthersWait(33));
         let (ann, bob) = (pool.share(), pool.share());
         let kept = ann.try_take(80).unwrap().with(Bytes::from_static(b"abc"));
         let slice = kept.slice(1..);
@@ -389,8 +500,36 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_user_has_only_so_many_places_in_the_line_and_everybody_is_served() {
+        const WISHES: usize = 3 * MEMORY_WAITERS_PER_USER_MAX;
+        let pool = Pool::new("test", 100, 1, Shares::WhileOthersWait(33));
+        let (ann, bob) = (pool.share(), pool.share());
+        let all = bob.try_take(100).unwrap();
+        let mut begin: Vec<_> = (0..WISHES)
+            .map(|_| Box::pin(ann.take_for(2, Purpose::Begin)))
+            .collect();
+        for wish in &mut begin {
+            assert!(poll!(wish).is_pending());
+        }
+        // What finishes something does not wait behind them for its place.
+        let mut finish = Box::pin(ann.take_for(1, Purpose::Finish));
+        assert!(poll!(&mut finish).is_pending());
+        let in_line = pool.state().line.waiting();
+        assert_eq!(in_line, MEMORY_WAITERS_PER_USER_MAX + 1);
+        assert_eq!(pool.waiting(), WISHES + 1);
+        begin.truncate(2 * MEMORY_WAITERS_PER_USER_MAX);
+        assert_eq!(pool.waiting(), 2 * MEMORY_WAITERS_PER_USER_MAX + 1);
+        drop(all);
+        drop(finish.await);
+        for wish in begin {
+            assert_eq!(wish.await.bytes(), 2);
+        }
+        assert_eq!((pool.taken_bytes(), pool.waiting()), (0, 0));
+    }
+
+    #[tokio::test]
     async fn whoever_waits_no_more_leaves_nothing_behind() {
-        let pool = Pool::new(100, 0, Shares::WhileOthersWait(33));
+        let pool = Pool::new("test", 100, 0, Shares::WhileOthersWait(33));
         let (ann, bob) = (pool.share(), pool.share());
         let all = ann.try_take(100).unwrap();
         let mut given_up = Box::pin(bob.take(50));

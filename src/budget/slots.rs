@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_slot_grows_and_comes_back_when_its_payload_is_gone() {
-        let pool = Pool::new(100, 0, Shares::WhileOthersWait(33));
+        let pool = Pool::new("test", 100, 0, Shares::WhileOthersWait(33));
         let share = pool.share();
         let mut slot = Buffers::new(80, 100).slot(share.try_take(10).unwrap());
         slot.bytes_mut(0, 3).copy_from_slice(b"abc");
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn buffers_that_nobody_uses_are_let_go() {
-        let pool = Pool::new(100, 0, Shares::WhileOthersWait(33));
+        let pool = Pool::new("test", 100, 0, Shares::WhileOthersWait(33));
         let share = pool.share();
         let buffers = Buffers::new(10, 100);
         let idle = || buffers.idle.lock().unwrap().len();

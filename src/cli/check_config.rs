@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::memory::{self, Limit};
+use super::memory::{self, Limit, ReceiveBuffer};
 use super::store_probe::{self, Place};
 use super::{ConfigSource, Failure, load, output, providers, proxies};
 use crate::config::{self, Config, Identity, Provider};
@@ -61,6 +61,9 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         config.listen,
     ));
     output::print(&format!("memory: {}\n", memory::sum(&config.limits)));
+    if let Some(buffer) = ReceiveBuffer::read("") {
+        output::print(&format!("kernel: {}\n", buffer.describe()));
+    }
     match &options.probe {
         Some(place) => store_probe::run(&config.storage, place),
         None => Ok(()),

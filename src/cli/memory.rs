@@ -1,4 +1,5 @@
-//! Whether the memory that the process may have carries what its configuration allows it to take.
+//! Whether the memory that the process may have carries what its configuration allows it to take,
+//! and what the kernel takes beside it.
 
 use std::fs;
 
@@ -55,6 +56,35 @@ pub(super) fn sum(limits: &Limits) -> String {
         CONNECTION_KERNEL_BYTES / 1024,
         mib(PROCESS_BYTES),
     )
+}
+
+/// The most that the kernel receives for one connection that nobody reads from.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ReceiveBuffer {
+    bytes_max: u64,
+}
+
+impl ReceiveBuffer {
+    /// Reads it; `None` where the kernel does not say. `root` is empty, except in tests.
+    pub(super) fn read(root: &str) -> Option<Self> {
+        let text = fs::read_to_string(format!("{root}/proc/sys/net/ipv4/tcp_rmem")).ok()?;
+        // The least, the first and the largest size.
+        let bytes_max = text.split_whitespace().nth(2)?.parse().ok()?;
+        Some(Self { bytes_max })
+    }
+
+    /// Says what it takes beside the sum, and how fast an upload can be with it.
+    pub(super) fn describe(&self) -> String {
+        // Half of it is for the kernel's own records.
+        let in_flight = self.bytes_max / 2;
+        format!(
+            "up to {} for a client that sends faster than S3 takes it, beside the sum above; \
+            {} of an upload under way, {}/s over a line with 100 ms (net.ipv4.tcp_rmem)",
+            mib(self.bytes_max),
+            mib(in_flight),
+            mib(in_flight.saturating_mul(10)),
+        )
+    }
 }
 
 /// Names the files that may limit what one line of `/proc/self/cgroup` is about: of the group, and
@@ -139,6 +169,25 @@ mod tests {
         assert_eq!(read(&none), None);
         assert_eq!(read(&[("proc/self/cgroup", "odd\n")]), None);
         assert_eq!(read(&[]), None);
+    }
+
+    #[test]
+    fn what_the_kernel_receives_is_read_and_told() {
+        let of = |text| {
+            let root = machine(&[("proc/sys/net/ipv4/tcp_rmem", text)]);
+            ReceiveBuffer::read(&root.path().display().to_string())
+        };
+        let usual = of("4096\t131072\t6291456\n").unwrap();
+        for words in ["up to 6 MiB for a client", "3 MiB of an upload", "30 MiB/s"] {
+            assert!(usual.describe().contains(words), "{}", usual.describe());
+        }
+        assert_eq!(of("4096 131072\n"), None);
+        assert_eq!(of("4096 131072 much\n"), None);
+        let nothing = machine(&[]);
+        assert_eq!(
+            ReceiveBuffer::read(&nothing.path().display().to_string()),
+            None
+        );
     }
 
     #[test]

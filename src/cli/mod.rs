@@ -182,7 +182,8 @@ fn refused(refusal: &clap::Error) -> Exit {
 
 fn load(source: &ConfigSource) -> Result<Config, Failure> {
     let config = Config::load(source.config.as_deref())?;
-    drop(telemetry::parse_filter(&config.log.filter)?);
+    let filter = telemetry::parse_filter(&config.log.filter);
+    drop(filter.map_err(telemetry::TelemetryError::from)?);
     Ok(config)
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
+use strsim::levenshtein;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -283,7 +284,7 @@ fn unknown(place: Place, name: String) -> Problem {
     let nearest = paths()
         .map(|path| {
             (
-                distance(&asked, &path.replace('.', "_")).min(distance(&asked, &path)),
+                levenshtein(&asked, &path.replace('.', "_")).min(levenshtein(&asked, &path)),
                 path,
             )
         })
@@ -317,27 +318,6 @@ fn is_service_link(name: &str) -> bool {
         || name
             .split_once("_PORT_")
             .is_some_and(|(_, rest)| is_port(rest))
-}
-
-/// Counts the single-character changes between two names (Levenshtein).
-fn distance(one: &str, other: &str) -> usize {
-    let mut row: Vec<usize> = (0..=other.chars().count()).collect();
-    for (at, a) in one.chars().enumerate() {
-        let mut diagonal = at;
-        let mut left = at.saturating_add(1);
-        for (above, b) in row.iter_mut().skip(1).zip(other.chars()) {
-            let cost = usize::from(a != b);
-            let here = (diagonal.saturating_add(cost))
-                .min(above.saturating_add(1))
-                .min(left.saturating_add(1));
-            diagonal = std::mem::replace(above, here);
-            left = here;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = at.saturating_add(1);
-        }
-    }
-    row.last().copied().unwrap_or(0)
 }
 
 fn line_at(text: &str, offset: usize) -> usize {

@@ -68,6 +68,7 @@ pub struct Metrics {
     upload_memory_taken: Gauge,
     upload_memory_limit: Gauge,
     uploads_waiting: Gauge,
+    upload_memory_strict: Gauge,
     read_ahead_taken: Gauge,
     read_ahead_limit: Gauge,
     session_memory_taken: Gauge,
@@ -93,6 +94,7 @@ pub struct Readings {
     pub upload_memory_taken_bytes: u64,
     pub upload_memory_limit_bytes: u64,
     pub uploads_waiting: usize,
+    pub upload_memory_is_strict: bool,
     pub read_ahead_taken_bytes: u64,
     pub read_ahead_limit_bytes: u64,
     pub session_memory_taken_bytes: u64,
@@ -292,6 +294,9 @@ impl Metrics {
         }
         let _ = self.uploads_waiting.set(of(readings.uploads_waiting));
         let _ = self
+            .upload_memory_strict
+            .set(readings.upload_memory_is_strict.into());
+        let _ = self
             .session_memory_waiting
             .set(of(readings.session_memory_waiting));
         raise(
@@ -464,6 +469,7 @@ impl Default for Metrics {
                 "Part slots there are",
             ),
             uploads_waiting: all.gauge("uploads_waiting", None, "Uploads that wait for a part slot"),
+            upload_memory_strict: all.gauge("upload_memory_strict", None, "1 while no user begins anything beyond a third of the part slots, since somebody had to wait for long"),
             read_ahead_taken: all.gauge("read_ahead_taken", bytes.clone(), "Read-ahead in use"),
             read_ahead_limit: all.gauge("read_ahead_limit", bytes.clone(), "Read-ahead there is"),
             session_memory_taken: all.gauge("session_memory_taken", bytes.clone(), "What sessions and connections hold beside parts and read-ahead"),

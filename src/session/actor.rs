@@ -83,10 +83,11 @@ pub(super) async fn run<F: Front>(
     let metrics = Arc::clone(&environment.metrics);
     let now = clock.now();
     let answers = Answers::new(Arc::clone(&out), Arc::clone(&metrics), clock);
+    let paths = Paths::new(seat.memory().account.clone());
     let mut session = Session {
         shell: Shell::new(environment, user, seat, answers, events),
         files: Files::new(metrics, now),
-        paths: Paths::default(),
+        paths,
         regulator: Regulator::new(gate, now),
         front,
         has_more: false,

@@ -5,17 +5,30 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use crate::budget::{Charge, Share};
+use crate::limits::KNOWN_BYTES_KEPT;
 use crate::vfs::VirtualPath;
 
-/// Names that were seen.
-#[derive(Debug, Default)]
+/// Names that were seen. Beyond a little they are on the account of bytes, and forgotten where it
+/// has nothing left.
+#[derive(Debug)]
 pub(crate) struct Known {
     /// A file may be put there without looking again, and they are there until they are removed.
-    directories: BTreeSet<VirtualPath>,
+    directories: Names,
     /// Those that were seen before, forgotten when there are as many new ones.
-    earlier: BTreeSet<VirtualPath>,
+    earlier: Names,
     /// Paths under which STAT found no directory a moment ago: most clients look before they put.
     looked: VecDeque<Looked>,
+    looked_bytes: usize,
+    account: Share,
+    charge: Option<Charge>,
+}
+
+/// Paths, and what they cost.
+#[derive(Debug, Default)]
+struct Names {
+    paths: BTreeSet<VirtualPath>,
+    bytes: usize,
 }
 
 /// What STAT found under a path that is no directory.
@@ -37,35 +50,66 @@ pub(crate) enum Lately {
 }
 
 impl Known {
+    /// Begins without any.
+    pub(crate) const fn new(account: Share) -> Self {
+        Self {
+            directories: Names::new(),
+            earlier: Names::new(),
+            looked: VecDeque::new(),
+            looked_bytes: 0,
+            account,
+            charge: None,
+        }
+    }
+
     /// Notes that a directory is there.
     pub(crate) fn directory(&mut self, directory: VirtualPath) {
-        if self.directories.len() >= DIRECTORIES_MAX / 2 {
+        if self.directories.paths.contains(&directory) {
+            return;
+        }
+        if self.directories.paths.len() >= DIRECTORIES_MAX / 2 {
             self.earlier = std::mem::take(&mut self.directories);
         }
-        self.directories.insert(directory);
+        let cost = cost(&directory);
+        if !self.has_room(cost) {
+            self.earlier = std::mem::take(&mut self.directories);
+        }
+        if !self.has_room(cost) {
+            self.earlier = Names::new();
+        }
+        if self.has_room(cost) {
+            self.directories.insert(directory);
+        }
+        self.give_back();
     }
 
     pub(crate) fn is_directory(&self, path: &VirtualPath) -> bool {
-        self.directories.contains(path) || self.earlier.contains(path)
+        self.directories.paths.contains(path) || self.earlier.paths.contains(path)
     }
 
     /// Forgets a directory and what is below it.
     pub(crate) fn forget(&mut self, directory: &VirtualPath) {
-        let elsewhere = |known: &VirtualPath| known.below(directory).is_none();
-        self.directories.retain(elsewhere);
-        self.earlier.retain(elsewhere);
+        self.directories.forget(directory);
+        self.earlier.forget(directory);
+        self.give_back();
     }
 
     /// Notes that a STAT found a file, or `nothing`.
     pub(crate) fn no_directory(&mut self, path: VirtualPath, asked: Instant, nothing: bool) {
-        if self.looked.len() >= LOOKED_MAX {
-            self.looked.pop_front();
+        let cost = cost(&path);
+        while self.looked.len() >= LOOKED_MAX || !self.has_room(cost) {
+            let Some(oldest) = self.looked.pop_front() else {
+                return;
+            };
+            self.looked_bytes = self.looked_bytes.saturating_sub(self::cost(&oldest.path));
         }
+        self.looked_bytes = self.looked_bytes.saturating_add(cost);
         self.looked.push_back(Looked {
             path,
             asked,
             nothing,
         });
+        self.give_back();
     }
 
     /// Returns what a STAT found there just now. A directory that came since stays reachable
@@ -87,29 +131,164 @@ impl Known {
     /// Forgets what was seen where a name changed.
     pub(crate) fn changed(&mut self, name: &VirtualPath) {
         self.looked.retain(|one| !name.is_related(&one.path));
+        let left = self.looked.iter().map(|one| cost(&one.path));
+        self.looked_bytes = left.fold(0, usize::saturating_add);
+        self.give_back();
     }
+
+    // ---- memory ----
+
+    /// Returns what has to be on the account with so much more.
+    fn needed(&self, more: usize) -> u64 {
+        let bytes = self
+            .directories
+            .bytes
+            .saturating_add(self.earlier.bytes)
+            .saturating_add(self.looked_bytes)
+            .saturating_add(more);
+        // In steps, so that the account is not asked for each name.
+        let steps = bytes.saturating_sub(KNOWN_BYTES_KEPT).div_ceil(STEP_BYTES);
+        u64::try_from(steps.saturating_mul(STEP_BYTES)).unwrap_or(u64::MAX)
+    }
+
+    /// Says whether there is memory for more, and asks the account if there is not.
+    fn has_room(&mut self, more: usize) -> bool {
+        let charged = self.charge.as_ref().map_or(0, Charge::bytes);
+        let lacking = self.needed(more).saturating_sub(charged);
+        if lacking == 0 {
+            return true;
+        }
+        match (self.account.try_take(lacking), &mut self.charge) {
+            (Some(more), Some(charge)) => charge.join(more),
+            (Some(more), none) => *none = Some(more),
+            (None, _) => return false,
+        }
+        true
+    }
+
+    /// Gives back what nothing needs any more.
+    fn give_back(&mut self) {
+        match self.needed(0) {
+            0 => self.charge = None,
+            needed => {
+                if let Some(charge) = &mut self.charge {
+                    charge.shrink_to(needed);
+                }
+            }
+        }
+    }
+}
+
+impl Names {
+    const fn new() -> Self {
+        Self {
+            paths: BTreeSet::new(),
+            bytes: 0,
+        }
+    }
+
+    fn insert(&mut self, path: VirtualPath) {
+        self.bytes = self.bytes.saturating_add(cost(&path));
+        self.paths.insert(path);
+    }
+
+    fn forget(&mut self, directory: &VirtualPath) {
+        self.paths.retain(|known| known.below(directory).is_none());
+        self.bytes = self.paths.iter().map(cost).fold(0, usize::saturating_add);
+    }
+}
+
+/// Returns what a path costs.
+fn cost(path: &VirtualPath) -> usize {
+    path.as_str().len().saturating_add(PATH_BYTES)
 }
 
 const DIRECTORIES_MAX: usize = 1_000;
 const LOOKED_MAX: usize = 64;
 const LOOKED_FOR: Duration = Duration::from_secs(2);
+/// What a path takes beside its text.
+const PATH_BYTES: usize = 96;
+const STEP_BYTES: usize = 8 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::budget::Budget;
+    use crate::clock::{Clock as _, SystemClock};
+    use crate::limits::Limits;
+
+    fn account(bytes: u64) -> Arc<Budget> {
+        Budget::new(&Limits {
+            session_memory_bytes_max: bytes,
+            ..Limits::default()
+        })
+    }
+
+    fn path(text: &str) -> VirtualPath {
+        VirtualPath::parse(text).unwrap()
+    }
 
     #[test]
     fn the_latest_directories_are_known_and_the_others_forgotten() {
-        let path = |number: usize| VirtualPath::parse(&format!("/{number}/d")).unwrap();
-        let mut known = Known::default();
+        let path = |number: usize| path(&format!("/{number}/d"));
+        let budget = account(1024 * 1024);
+        let mut known = Known::new(budget.account().share());
         for number in 0..3 * DIRECTORIES_MAX {
             known.directory(path(number));
             assert!(known.is_directory(&path(number.saturating_sub(400))));
         }
-        assert!(known.directories.len() + known.earlier.len() <= DIRECTORIES_MAX);
+        let names = known.directories.paths.len() + known.earlier.paths.len();
+        assert!(names <= DIRECTORIES_MAX);
         let last = 3 * DIRECTORIES_MAX - 1;
         known.forget(&VirtualPath::parse(&format!("/{last}")).unwrap());
         assert!(!known.is_directory(&path(last)));
         assert!(known.is_directory(&path(last - 1)));
+        assert!(budget.account().taken_bytes() > 0);
+        known.forget(&VirtualPath::root());
+        assert_eq!(budget.account().taken_bytes(), 0);
+    }
+
+    #[test]
+    fn names_that_are_remembered_are_on_the_account() {
+        const NAME_BYTES: usize = 4_000;
+        let budget = account(256 * 1024);
+        let mut known = Known::new(budget.account().share());
+        let long = |number: usize| path(&format!("/{number:0>NAME_BYTES$}"));
+        let now = SystemClock.now();
+        for number in 0..1_000 {
+            known.directory(long(number));
+            assert!(known.is_directory(&long(number)), "there is room for some");
+            known.no_directory(long(number), now, true);
+            let held = [&known.directories, &known.earlier]
+                .into_iter()
+                .map(|names| names.paths.len())
+                .sum::<usize>();
+            let bytes = (held + known.looked.len()) * NAME_BYTES;
+            let taken = usize::try_from(budget.account().taken_bytes()).unwrap();
+            assert!(bytes <= taken + KNOWN_BYTES_KEPT, "{bytes} of {taken}");
+        }
+        // Others have some left.
+        assert!(budget.account().taken_bytes() <= 128 * 1024);
+        known.forget(&VirtualPath::root());
+        known.changed(&VirtualPath::root());
+        assert_eq!(budget.account().taken_bytes(), 0);
+    }
+
+    #[test]
+    fn where_the_account_has_nothing_little_is_remembered() {
+        let budget = account(16 * 1024);
+        let others: Vec<_> = (0..20)
+            .map(|_| budget.account().share())
+            .filter_map(|share| share.try_take(1024))
+            .collect();
+        let mut known = Known::new(budget.account().share());
+        for number in 0..1_000 {
+            known.directory(path(&format!("/{number}")));
+        }
+        assert!(known.is_directory(&path("/999")));
+        assert!(known.directories.bytes + known.earlier.bytes <= KNOWN_BYTES_KEPT);
+        drop(others);
     }
 }

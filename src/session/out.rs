@@ -487,7 +487,7 @@ mod tests {
             out.reply(RequestId(id), &Reply::Status(Status::OK));
         }
         assert_eq!(budget.account().taken_bytes(), 0);
-        for id in 0..10_000 {
+        for id in 0..5_000 {
             out.reply(RequestId(id), &Reply::Status(Status::OK));
         }
         let waiting = out.queue().queued;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::audit;
+use crate::budget::Share;
 use crate::clock::unix_seconds;
 use crate::limits;
 use crate::sftp::{Attributes, Reply, Status};
@@ -23,7 +24,7 @@ use super::status::{EXISTS, NOT_EMPTY, TOO_MANY_HANDLES};
 use super::work::Work;
 
 /// The path requests that are not done.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Paths {
     /// Not yet compared with each other.
     waiting: VecDeque<PathRequest>,
@@ -41,6 +42,21 @@ pub(crate) struct Paths {
 }
 
 impl Paths {
+    /// Begins without any; what is remembered of names is charged to the account.
+    pub(crate) fn new(account: Share) -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            bytes_waiting: 0,
+            ordered: VecDeque::new(),
+            order: PathOrder::default(),
+            running: 0,
+            opening: 0,
+            known: Known::new(account),
+            markers_refused: Arc::default(),
+            explanations: 0,
+        }
+    }
+
     /// Returns how many bytes the names of waiting requests keep.
     pub(crate) const fn bytes_waiting(&self) -> usize {
         self.bytes_waiting
@@ -237,6 +253,7 @@ impl Paths {
             && files.upload_at(&request.path).is_some();
         let outlives = request.act.traits().outlives;
         let events = shell.events.clone();
+        let what = format!("{} {}", request.pending.operation(), request.path);
         let work = async move {
             let outcome = if outlives {
                 work.change(&running.request, planned).await
@@ -261,7 +278,7 @@ impl Paths {
             }
         };
         if outlives {
-            shell.environment.reaper.outlive(work);
+            shell.environment.reaper.outlive(what, work);
         } else {
             shell.spawn(work);
         }

@@ -76,7 +76,10 @@ pub(crate) async fn rename(
             .await
         }
         (Found::Directory, Found::Nothing) => {
-            let _turn = scene.turn().await?;
+            let turn = scene.turn().await?;
+            if turn.waited && find(store, scene.bounds.clock(), target).await? != Found::Nothing {
+                return Err(EXISTS.into());
+            }
             let _visit = keeper.before_move(names.from, true, target).await?;
             move_all(scene, keeper, source, target).await
         }

@@ -91,19 +91,33 @@ impl Bounds {
     }
 }
 
+/// A long move's turn.
+#[must_use]
+pub(super) struct Turn {
+    /// What was seen before may be otherwise by now.
+    pub(super) waited: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
 impl Scene<'_> {
     /// Waits until the user's other long moves leave room for one more.
-    pub(super) async fn turn(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+    pub(super) async fn turn(&self) -> Result<Turn, Refusal> {
         let turns = &self.bounds.turns;
-        if let Ok(turn) = Arc::clone(turns).try_acquire_owned() {
-            return Ok(turn);
+        if let Ok(permit) = Arc::clone(turns).try_acquire_owned() {
+            return Ok(Turn {
+                waited: false,
+                _permit: permit,
+            });
         }
         if let Some(unlogged) = self.bounds.failures.line_due() {
             self.progress.waits(unlogged);
         }
         let turn = self.bounds.unless_over(Arc::clone(turns).acquire_owned());
-        // Nobody closes it.
-        turn.await?.map_err(|_| Status::FAILURE.into())
+        Ok(Turn {
+            waited: true,
+            // Nobody closes it.
+            _permit: turn.await?.map_err(|_| Status::FAILURE)?,
+        })
     }
 
     /// The deletion of one version of what was copied, or of a copy that is taken back: begun, it

@@ -139,8 +139,9 @@ impl Writing {
                 modified,
             } => {
                 let object = self.object_with(modified);
+                let what = format!("upload of {}", place.location);
                 let put = calls.put(payload, object, condition);
-                shell.environment.reaper.outlive(put);
+                shell.environment.reaper.outlive(what, put);
             }
             Effect::Complete {
                 upload,
@@ -149,15 +150,13 @@ impl Writing {
                 condition,
             } => {
                 let (object, reaper) = (self.object.clone(), shell.environment.reaper.clone());
+                let what = format!("upload of {}", place.location);
                 let complete = calls.complete(reaper, upload, parts, checksum, object, condition);
-                shell.environment.reaper.outlive(complete);
+                shell.environment.reaper.outlive(what, complete);
             }
             Effect::Abort(upload) => {
-                let location = place.location.clone();
-                shell
-                    .environment
-                    .reaper
-                    .abort(shell.store(), location, upload);
+                let (store, location) = (shell.store(), place.location.clone());
+                shell.environment.reaper.abort(store, location, upload);
             }
             Effect::Stop => self.stop(),
             Effect::Answer(pending, status) => shell.answers.status(pending, status),
@@ -188,7 +187,8 @@ impl Writing {
     fn create(&mut self, shell: &Shell, calls: Calls, modified: Option<u32>) {
         let object = self.object_with(modified);
         let reaper = shell.environment.reaper.clone();
-        shell.environment.reaper.outlive(async move {
+        let what = format!("begin of an upload to {}", calls.location);
+        shell.environment.reaper.outlive(what, async move {
             let outcome = calls.store.create(&calls.location, &object).await;
             if let Err(error) = &outcome
                 && error.kind == StorageErrorKind::OutcomeUnknown

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
@@ -75,9 +76,13 @@ impl Caps {
     }
 
     /// Counts a connection in, until the answer is dropped; another one may have to end for it.
-    pub(super) fn admit(self: &Arc<Self>, source: Option<Source>) -> Result<Admitted, OverCap> {
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        source: Option<Source>,
+        now: Instant,
+    ) -> Result<Admitted, OverCap> {
         let mut book = self.book();
-        let arrival = match book.places.admit(source) {
+        let arrival = match book.places.admit(source, now) {
             Ok(arrival) => arrival,
             Err(over) => {
                 add(&self.totals.refused);
@@ -189,6 +194,7 @@ impl Drop for Admitted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::{Clock as _, SystemClock};
 
     #[test]
     fn whoever_is_displaced_is_told_and_counted() {
@@ -202,10 +208,11 @@ mod tests {
                 exempt: false,
             })
         };
-        let first = caps.admit(from("10.0.0.1")).unwrap();
-        let second = caps.admit(from("10.0.0.1")).unwrap();
+        let now = SystemClock.now();
+        let first = caps.admit(from("10.0.0.1"), now).unwrap();
+        let second = caps.admit(from("10.0.0.1"), now).unwrap();
         first.keys_exchanged();
-        let third = caps.admit(from("10.0.0.2")).unwrap();
+        let third = caps.admit(from("10.0.0.2"), now).unwrap();
         assert!(second.displaced().is_cancelled());
         assert!(!first.displaced().is_cancelled() && !third.displaced().is_cancelled());
         let tally = caps.tally();

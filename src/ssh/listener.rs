@@ -106,7 +106,8 @@ fn receive(
             return;
         }
     };
-    let admitted = match gatehouse.caps().admit(source) {
+    let now = gatehouse.clock().now();
+    let admitted = match gatehouse.caps().admit(source, now) {
         Ok(admitted) => admitted,
         Err(over) => {
             drop(tcp);

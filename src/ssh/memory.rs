@@ -3,7 +3,9 @@
 //! A connection that moves bytes works in larger pieces while the account lends it the memory for
 //! them, and gives it back after a second without any; where none is lent it goes on in small ones.
 //! What clients sent and no session took has to have its place: where the account has none, the
-//! connection's gate is closed until sessions have taken most of it.
+//! connection's gate is closed until sessions have taken most of it. Output that waits for the
+//! client's word is the one exception: that word may come behind what nobody takes, so for all
+//! connections together a little more is read.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -31,6 +33,8 @@ pub(super) struct ConnectionMemory {
 #[derive(Default)]
 struct Queue {
     charge: Option<Charge>,
+    /// What the account does not have, for messages that have to be read all the same.
+    spare: Option<Charge>,
     hold: Option<GateHold>,
 }
 
@@ -98,7 +102,8 @@ impl ConnectionMemory {
             *queue = Queue::default();
             return;
         }
-        let placed = queue.charge.as_ref().map_or(0, Charge::bytes);
+        let placed = [&queue.charge, &queue.spare].into_iter().flatten();
+        let placed = placed.fold(0, |sum: u64, charge| sum.saturating_add(charge.bytes()));
         let wanted = bytes.saturating_sub(limits::CONNECTION_QUEUE_BYTES_KEPT);
         if wanted <= placed || queue.hold.is_some() {
             return;
@@ -106,13 +111,18 @@ impl ConnectionMemory {
         let more = wanted
             .saturating_sub(placed)
             .max(limits::CONNECTION_QUEUE_STEP_BYTES);
-        let more = self.share.get().and_then(|share| share.try_take(more));
-        match (more, &mut queue.charge) {
-            (Some(more), Some(charge)) => charge.join(more),
-            (Some(more), none) => *none = Some(more),
-            // The client's window adjustments come behind what nobody has taken yet.
-            (None, _) if self.stuck.load(Ordering::Acquire) > 0 => {}
-            (None, _) => queue.hold = Some(gate.close()),
+        let share = self.share.get();
+        if let Some(more) = share.and_then(|share| share.try_take(more)) {
+            return join(&mut queue.charge, more);
+        }
+        // The client's window adjustments come behind what nobody has taken yet.
+        let is_stuck = self.stuck.load(Ordering::Acquire) > 0;
+        match share
+            .filter(|_| is_stuck)
+            .and_then(|share| share.try_take_spare(more))
+        {
+            Some(more) => join(&mut queue.spare, more),
+            None => queue.hold = Some(gate.close()),
         }
     }
 
@@ -144,6 +154,13 @@ impl fmt::Debug for ConnectionMemory {
         f.debug_struct("ConnectionMemory")
             .field("lent", &self.lent)
             .finish_non_exhaustive()
+    }
+}
+
+fn join(charge: &mut Option<Charge>, more: Charge) {
+    match charge {
+        Some(charge) => charge.join(more),
+        none => *none = Some(more),
     }
 }
 
@@ -240,5 +257,38 @@ mod tests {
         memory.queued(KEPT, &gate);
         assert!(!gate.is_closed());
         assert_eq!(budget.account().taken_bytes(), 0);
+    }
+
+    #[test]
+    fn a_word_that_output_waits_for_is_read_within_a_bound_of_the_process() {
+        const CONNECTIONS: usize = 200;
+        const WINDOW: u64 = limits::CONNECTION_WINDOW_BYTES_MIN as u64;
+        let budget = account(STEP);
+        let mut read = 0;
+        let connections: Vec<_> = (0..CONNECTIONS)
+            .map(|_| (ConnectionMemory::default(), Arc::<Gate>::default()))
+            .collect();
+        let mut stuck = Vec::new();
+        for (at, (memory, gate)) in connections.iter().enumerate() {
+            memory.belongs_to(budget.account().share());
+            stuck.push(memory.output_stuck());
+            let mut waiting = KEPT;
+            while !gate.is_closed() && waiting < WINDOW {
+                waiting += STEP / 4;
+                memory.queued(waiting, gate);
+            }
+            // There is half of the rest for each.
+            assert!(at > 3 || waiting > KEPT + 2 * STEP, "{waiting}");
+            read += waiting - KEPT;
+        }
+        let unplaced = u64::try_from(CONNECTIONS).unwrap() * STEP / 4;
+        assert!(read <= limits::STUCK_QUEUE_BYTES_MAX + unplaced, "{read}");
+        for (memory, gate) in &connections {
+            memory.queued(KEPT, gate);
+            assert!(!gate.is_closed());
+        }
+        let (memory, gate) = &connections[CONNECTIONS - 1];
+        memory.queued(KEPT + 1, gate);
+        assert!(!gate.is_closed(), "all of it came back");
     }
 }

@@ -5,7 +5,9 @@
 //! wider network may hold more: twice as much as a /64 counts for a /56, four times for a /48. When
 //! nothing is free, the network that holds most for its share gives up one of its connections:
 //! first one that has not finished a key exchange, then the oldest. The newcomer counts for its
-//! own network, so whoever holds most replaces a connection of their own.
+//! own network, so whoever holds most replaces a connection of their own; and not at any pace: what
+//! the network got a moment ago stays, and its newcomer is refused. A connection costs more than a
+//! refusal, and whoever shares an address with a flood needs that moment to log in.
 //!
 //! Connections that a balancer has not named yet are one network together: they are named within
 //! milliseconds or silent. Exempt connections have half of the places for themselves: what they
@@ -19,6 +21,9 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
+use std::time::Instant;
+
+use crate::limits::PLACE_KEPT_AT_LEAST;
 
 /// Names a connection, in the order of arrival.
 pub(super) type Ticket = u64;
@@ -82,6 +87,7 @@ pub(super) struct Places {
 struct Entry {
     /// Unknown until a balancer has named it.
     source: Option<Source>,
+    since: Instant,
     waiting: bool,
     keys_exchanged: bool,
 }
@@ -201,7 +207,11 @@ impl Places {
     }
 
     /// Gives a newcomer a place, if need be that of another; the source may not be known yet.
-    pub(super) fn admit(&mut self, source: Option<Source>) -> Result<Arrival, OverCap> {
+    pub(super) fn admit(
+        &mut self,
+        source: Option<Source>,
+        now: Instant,
+    ) -> Result<Arrival, OverCap> {
         self.check_source(source)?;
         let full = self.entries.len() >= self.bounds.connections_max;
         let displaced = if full || self.waiting >= self.bounds.waiting_max {
@@ -210,7 +220,7 @@ impl Places {
             } else {
                 OverCap::Unauthenticated
             };
-            Some(self.displace(source).ok_or(over)?)
+            Some(self.displace(source, now).ok_or(over)?)
         } else {
             None
         };
@@ -220,6 +230,7 @@ impl Places {
             ticket,
             Entry {
                 source,
+                since: now,
                 waiting: true,
                 keys_exchanged: false,
             },
@@ -286,7 +297,7 @@ impl Places {
     }
 
     /// Takes the place of the connection that is to give way for a newcomer.
-    fn displace(&mut self, newcomer: Option<Source>) -> Option<Ticket> {
+    fn displace(&mut self, newcomer: Option<Source>, now: Instant) -> Option<Ticket> {
         // As many as there may be are on their way out: there is no room for their successors.
         if self.leaving.len() >= self.bounds.waiting_max {
             return None;
@@ -298,13 +309,23 @@ impl Places {
         self.each_network(newcomer, |holder| {
             holder.arriving = holder.arriving.saturating_sub(1);
         });
-        let ticket = first?;
+        let Rank { network, first, .. } = first?;
+        let ticket = first.0.ticket;
+        let is_new =
+            |entry: &Entry| now.saturating_duration_since(entry.since) < PLACE_KEPT_AT_LEAST;
+        let one_host = !matches!(network.breadth, Breadth::Unnamed | Breadth::Exempt);
+        if one_host
+            && networks(newcomer).any(|own| own == network)
+            && self.entries.get(&ticket).is_some_and(is_new)
+        {
+            return None;
+        }
         self.remove(ticket);
         self.leaving.insert(ticket);
         Some(ticket)
     }
 
-    fn first_to_go(&self, for_exempt: bool) -> Option<Ticket> {
+    fn first_to_go(&self, for_exempt: bool) -> Option<Rank> {
         // As many are waiting as there are places now.
         let half = self.waiting / 2;
         let beyond = self.exempt.waiting.len().saturating_sub(half);
@@ -316,13 +337,12 @@ impl Places {
                 breadth: Breadth::Exempt,
             },
         });
-        let goes = if for_exempt && beyond > 0 {
+        if for_exempt && beyond > 0 {
             exempt
         } else {
             // One that holds nothing beyond its half ranks below all others.
             exempt.max(self.ranking.last().copied())
-        };
-        goes.map(|rank| rank.first.0.ticket)
+        }
     }
 
     fn check_source(&self, source: Option<Source>) -> Result<(), OverCap> {

@@ -10,6 +10,7 @@ use aws_smithy_http_client::tls::{self, TlsContext, TrustStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
+use super::reconnect::Reconnecting;
 use super::regions::BucketRegions;
 use super::s3::Credentials;
 use crate::limits;
@@ -52,9 +53,9 @@ impl Ground {
         // Where nothing is asked over TLS, a machine without certificate authorities will do.
         let encrypted = from_chain || !is_plain(endpoint);
         let http = if encrypted {
-            https(connections(), Trust::with(ca_pem.as_deref()))?
+            encrypted_connections(ca_pem.as_deref())?
         } else {
-            connections().build_http()
+            Reconnecting::between(lasting().build_http(), recent().build_http())
         };
         let region = Region::new(region);
         let own = match credentials {
@@ -88,7 +89,7 @@ impl Ground {
         if self.encrypted || is_plain(endpoint) {
             Ok(self.http.clone())
         } else {
-            https(connections(), Trust::with(self.ca_pem.as_deref()))
+            encrypted_connections(self.ca_pem.as_deref())
         }
     }
 }
@@ -126,8 +127,21 @@ impl<'a> Trust<'a> {
 
 /// Builds clients whose connections end soon after they were used: hundreds of them after a peak
 /// hold megabytes.
-fn connections() -> Builder {
+fn lasting() -> Builder {
     Builder::new().pool_idle_timeout(limits::S3_CONNECTION_IDLE)
+}
+
+/// Builds clients that use nothing that may have died meanwhile.
+fn recent() -> Builder {
+    Builder::new().pool_idle_timeout(limits::S3_CONNECTION_RECENT)
+}
+
+fn encrypted_connections(ca_pem: Option<&[u8]>) -> Result<SharedHttpClient, ConnectError> {
+    let trust = Trust::with(ca_pem);
+    Ok(Reconnecting::between(
+        https(lasting(), trust)?,
+        https(recent(), trust)?,
+    ))
 }
 
 /// Builds an HTTP client that asks over TLS.

@@ -41,6 +41,7 @@ mod nonce;
 mod operation;
 mod part_layout;
 pub mod probe;
+mod reconnect;
 pub(crate) mod regional;
 mod regions;
 pub mod retry;

@@ -54,6 +54,7 @@ mod session_writes;
 mod ssh;
 mod static_users;
 mod storage_contract;
+mod storage_dead;
 mod storage_probe;
 mod storage_regions;
 mod tester;

@@ -255,6 +255,47 @@ async fn a_move_that_waits_for_its_turn_ends_with_its_session() {
 }
 
 #[tokio::test]
+async fn a_move_that_waited_for_its_turn_looks_at_its_target_again() {
+    let (failing, store) = failing();
+    for directory in 0..=MOVES_PER_USER_MAX {
+        plant(&store, &format!("d{directory}/file"), b"old").await;
+    }
+    let user = user(whole_bucket(), failing.clone());
+    let (theirs, running) = begin_in(user, Limits::default(), |_| {});
+    let said = running.stderr.clone();
+    let talk = Talk::over(theirs, running).await;
+    let gate = Gate::closed();
+    for nth in 1..=u32::try_from(MOVES_PER_USER_MAX).unwrap() {
+        failing.spoil(Operation::Copy, nth, Fault::Hold(gate.clone()));
+    }
+    let moves = (0..MOVES_PER_USER_MAX).map(|directory| {
+        let (from, to) = (format!("/d{directory}"), format!("/moved{directory}"));
+        async { talk.client.rename(from, to).await.map_err(code) }
+    });
+    let moves = futures_util::future::join_all(moves);
+    let late = async {
+        gate.reached(MOVES_PER_USER_MAX).await;
+        let from = format!("/d{MOVES_PER_USER_MAX}");
+        talk.client.rename(from, "/late").await.map_err(code)
+    };
+    let other = async {
+        while !said.lock().unwrap().contains("waits until another one") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        plant(&store, "late/other", b"new").await;
+        gate.open();
+    };
+    let all = async { tokio::join!(moves, late, other) };
+    let (moved, late, ()) = tokio::time::timeout(Duration::from_secs(60), all)
+        .await
+        .unwrap();
+    assert!(moved.iter().all(Result::is_ok), "{moved:?}");
+    assert_eq!(late.unwrap_err(), StatusCode::Failure);
+    assert_eq!(keys_below(&store, "late/"), 1);
+    assert_eq!(keys_below(&store, "d"), 1, "what was to be moved is there");
+}
+
+#[tokio::test]
 async fn a_turn_is_not_free_again_before_its_move_has_ended() {
     let (failing, memory) = failing();
     fill(&memory, 20).await;

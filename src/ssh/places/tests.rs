@@ -1,8 +1,12 @@
 use std::net::Ipv6Addr;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::clock::{Clock as _, SystemClock};
 
 fn places(connections: usize, waiting: usize, per_source: usize) -> Places {
     Places::new(Bounds {
@@ -27,8 +31,16 @@ fn exempt(text: &str) -> Option<Source> {
     })
 }
 
+/// A time at which everything else is long ago.
+#[expect(clippy::arithmetic_side_effects, reason = "some thousand seconds")]
+fn later() -> Instant {
+    static BEGAN: LazyLock<Instant> = LazyLock::new(|| SystemClock.now());
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    *BEGAN + Duration::from_secs(NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
 fn admit(places: &mut Places, source: Option<Source>) -> (Ticket, Option<Ticket>) {
-    let arrival = places.admit(source).unwrap();
+    let arrival = places.admit(source, later()).unwrap();
     (arrival.ticket, arrival.displaced)
 }
 
@@ -40,14 +52,14 @@ fn each_bound_holds_and_frees_its_room_again() {
     all.authenticated(first);
     all.authenticated(second);
     let third = from("10.0.0.3");
-    assert_eq!(all.admit(third).unwrap_err(), OverCap::Connections);
+    assert_eq!(all.admit(third, later()).unwrap_err(), OverCap::Connections);
     all.leave(first);
     assert_eq!(admit(&mut all, third).1, None);
 
     let mut source = places(9, 9, 1);
     admit(&mut source, from("10.0.0.1"));
     let again = from("::ffff:10.0.0.1");
-    assert_eq!(source.admit(again).unwrap_err(), OverCap::Source);
+    assert_eq!(source.admit(again, later()).unwrap_err(), OverCap::Source);
     admit(&mut source, from("10.0.0.2"));
 }
 
@@ -152,7 +164,10 @@ fn exempt_sources_may_have_as_many_connections_as_there_may_be() {
         let (ticket, _) = admit(&mut all, balancer);
         all.authenticated(ticket);
     }
-    assert_eq!(all.admit(balancer).unwrap_err(), OverCap::Connections);
+    assert_eq!(
+        all.admit(balancer, later()).unwrap_err(),
+        OverCap::Connections
+    );
 }
 
 #[test]
@@ -171,7 +186,7 @@ fn a_wide_network_of_many_hosts_is_one_holder() {
 #[test]
 fn connections_per_source_grow_with_the_network() {
     let mut all = places(999, 999, 2);
-    let mut within = |text: &str| all.admit(from(text)).is_ok();
+    let mut within = |text: &str| all.admit(from(text), later()).is_ok();
     assert!(within("2001:db8::1") && within("2001:db8::2"));
     assert!(!within("2001:db8::3"), "a /64 has one share");
     assert!(within("2001:db8:0:1::1") && within("2001:db8:0:2::1"));
@@ -230,9 +245,41 @@ fn no_more_connections_are_on_their_way_out_than_there_are_places() {
     admit(&mut all, one);
     let (_, first) = admit(&mut all, one);
     admit(&mut all, one);
-    assert_eq!(all.admit(one).unwrap_err(), OverCap::Unauthenticated);
+    assert_eq!(
+        all.admit(one, later()).unwrap_err(),
+        OverCap::Unauthenticated
+    );
     all.leave(first.unwrap());
-    assert!(all.admit(one).is_ok());
+    assert!(all.admit(one, later()).is_ok());
+}
+
+#[test]
+fn a_network_does_not_replace_its_own_at_any_pace() {
+    let now = later();
+    let moment = PLACE_KEPT_AT_LEAST / 2;
+    for (one, own) in [
+        ("10.0.0.1", "10.0.0.1"),
+        // Another customer's host, and a host of the same customer.
+        ("2001:db8::1", "2001:db8:0:0:ff::1"),
+    ] {
+        let mut all = places(9, 2, 9);
+        for _ in 0..2 {
+            all.admit(from(one), now).unwrap();
+        }
+        let early = all.admit(from(own), now + moment);
+        assert_eq!(early.unwrap_err(), OverCap::Unauthenticated);
+        // Anybody else may come at once.
+        let other = all.admit(from("10.9.9.9"), now + moment).unwrap();
+        assert_eq!(other.displaced, Some(0));
+        all.leave(0);
+        let again = all.admit(from(own), now + 2 * moment).unwrap();
+        assert_eq!(again.displaced, Some(1), "its turn");
+    }
+    // A balancer's connections are anybody's.
+    let mut unnamed = places(9, 2, 9);
+    for _ in 0..3 {
+        unnamed.admit(None, now).unwrap();
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -295,6 +342,7 @@ fn check_displaced(before: &Places, gone: Ticket, source: Option<Source>) {
     let (entries, gone) = (&before.entries, before.entries[&gone]);
     let newcomer = Entry {
         source,
+        since: later(),
         waiting: true,
         keys_exchanged: false,
     };
@@ -361,7 +409,7 @@ proptest! {
                         | Step::Leave(_) => None,
                     };
                     let before = places.clone();
-                    if let Ok(arrival) = places.admit(source) {
+                    if let Ok(arrival) = places.admit(source, later()) {
                         tickets.push(arrival.ticket);
                         if let Some(gone) = arrival.displaced {
                             check_displaced(&before, gone, source);
