@@ -8,9 +8,15 @@ use std::error::Error;
 use std::time::Duration;
 
 use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::config::interceptors::{
+    BeforeDeserializationInterceptorContextMut, BeforeTransmitInterceptorContextRef,
+};
+use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_s3::error::BoxError;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::{RequestId as _, RequestIdExt as _};
 use aws_smithy_types::DateTime;
+use aws_smithy_types::config_bag::{Storable, StoreReplace};
 use aws_smithy_types::date_time::Format;
 
 use crate::clock::{Clock as _, SystemClock};
@@ -48,10 +54,12 @@ impl Call<'_> {
         };
         let answer = error.raw_response();
         let ahead = answer.and_then(store_ahead_seconds).unwrap_or_default();
-        // To a HEAD S3 gives no reason; a clock that is off by as much is the likely one.
+        // To a HEAD S3 gives no reason. A request that was signed with a time that is off by as much
+        // was refused for that; the next one is signed by S3's clock, and tells a true denial.
         let bare = kind == StorageErrorKind::Denied && error.code().is_none();
-        let skewed =
-            kind == StorageErrorKind::ClockSkew || (bare && ahead.abs() > SKEW_SECONDS_MAX);
+        let signed = answer.and_then(|answer| answer.extension::<SignedAgo>());
+        let off = signed.is_some_and(|signed| signed.0.abs() > SKEW_SECONDS_MAX);
+        let skewed = kind == StorageErrorKind::ClockSkew || (bare && off);
         let elsewhere = elsewhere(error);
         let mut cause = worded(error);
         if let Some(region) = elsewhere.as_deref().filter(|region| !region.is_empty()) {
@@ -159,10 +167,72 @@ fn retry_after(answer: &HttpResponse) -> Option<Duration> {
 
 /// Returns how far the store's clock is ahead of this machine's, by its answer.
 fn store_ahead_seconds(answer: &HttpResponse) -> Option<i64> {
-    let date = answer.headers().get("date")?;
-    let date = DateTime::from_str(date, Format::HttpDate).ok()?;
     let here = DateTime::from(SystemClock.wall());
-    Some(date.secs().saturating_sub(here.secs()))
+    Some(answered_at(answer)?.saturating_sub(here.secs()))
+}
+
+fn answered_at(answer: &HttpResponse) -> Option<i64> {
+    let date = answer.headers().get("date")?;
+    Some(DateTime::from_str(date, Format::HttpDate).ok()?.secs())
+}
+
+/// How many seconds lie between the time that a request was signed with and the store's time in
+/// its answer, to which it is attached.
+#[derive(Debug, Clone, Copy)]
+struct SignedAgo(i64);
+
+/// The time that a request was signed with, until its answer comes.
+#[derive(Debug, Clone, Copy)]
+struct SignedAt(i64);
+
+impl Storable for SignedAt {
+    type Storer = StoreReplace<Self>;
+}
+
+/// Attaches to each answer how old the request's signature was by the store's clock.
+#[derive(Debug)]
+pub(super) struct SigningTimes;
+
+impl Intercept for SigningTimes {
+    fn name(&self) -> &'static str {
+        "SigningTimes"
+    }
+
+    fn read_before_transmit(
+        &self,
+        context: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let signed = context.request().headers().get("x-amz-date");
+        if let Some(signed) = signed.and_then(signed_at) {
+            config.interceptor_state().store_put(SignedAt(signed));
+        }
+        Ok(())
+    }
+
+    fn modify_before_deserialization(
+        &self,
+        context: &mut BeforeDeserializationInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let signed = config.load::<SignedAt>();
+        if let (Some(signed), Some(answered)) = (signed, answered_at(context.response())) {
+            let ago = SignedAgo(answered.saturating_sub(signed.0));
+            context.response_mut().add_extension(ago);
+        }
+        Ok(())
+    }
+}
+
+/// Reads `20261128T060500Z`.
+fn signed_at(text: &str) -> Option<i64> {
+    let digits = |range: std::ops::Range<usize>| text.get(range);
+    let (year, month, day) = (digits(0..4)?, digits(4..6)?, digits(6..8)?);
+    let (hour, minute, second) = (digits(9..11)?, digits(11..13)?, digits(13..15)?);
+    let text = format!("{year}-{month}-{day}T{hour}:{minute}:{second}Z");
+    Some(DateTime::from_str(&text, Format::DateTime).ok()?.secs())
 }
 
 /// Says whether the error arose before a connection was there to send on.
@@ -272,6 +342,14 @@ mod tests {
         ];
         for (operation, code, status, expected) in rows {
             assert_eq!(kind(operation, code, status), expected, "{code} {status}");
+        }
+    }
+
+    #[test]
+    fn the_time_of_a_signature_is_read() {
+        assert_eq!(signed_at("19700102T000001Z"), Some(86_401));
+        for bad in ["", "19700102", "1970-01-02T00:00:01Z"] {
+            assert_eq!(signed_at(bad), None, "{bad}");
         }
     }
 

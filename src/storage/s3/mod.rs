@@ -26,7 +26,7 @@ use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
 use bytes::Bytes;
 use tokio_util::task::TaskTracker;
 
-use self::errors::Call;
+use self::errors::{Call, SigningTimes};
 pub use self::settings::{Credentials, Encryption, Settings, Timeouts};
 use self::whole::WholeAnswers;
 pub use super::aws::ConnectError;
@@ -81,6 +81,7 @@ impl S3Store {
             .behavior_version(BehaviorVersion::latest())
             .http_client(ground.http.clone())
             .interceptor(WholeAnswers)
+            .interceptor(SigningTimes)
             .region(ground.region.clone())
             .force_path_style(settings.path_style)
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)

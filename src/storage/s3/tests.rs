@@ -278,6 +278,18 @@ async fn a_refusal_for_the_clock_is_told_and_the_next_request_goes_by_the_clock_
 }
 
 #[tokio::test]
+async fn a_denied_head_is_a_denial_once_it_is_signed_by_the_clock_of_the_store() {
+    let (server, store) = served().await;
+    for _ in 0..3 {
+        server.script(Fault::on("HeadObject", Action::ClockAhead(1_200)));
+    }
+    for kind in [Kind::ClockSkew, Kind::Denied, Kind::Denied] {
+        let error = store.head(&place()).await.unwrap_err();
+        assert_eq!(error.kind, kind, "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_store_that_cannot_be_reached_has_done_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -44,6 +44,30 @@ async fn a_connection_lost_while_s3_is_silent_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_client_that_asks_for_a_sign_of_life_gets_it_while_s3_takes_its_time() {
+    let stage = Stage::start().await;
+    let local = stage.path("a");
+    let content = bytes(PART + 1);
+    std::fs::write(&local, &content).unwrap();
+    // The client would end the connection after ten questions without an answer.
+    let alive = [
+        "-o",
+        "ServerAliveInterval=1",
+        "-o",
+        "ServerAliveCountMax=10",
+    ];
+    let late = Action::Delay(Duration::from_secs(15));
+    stage.s3.script(Fault::on("CompleteMultipartUpload", late));
+    let batch = format!("put {local} /in/a\n");
+    let child = stage.begin_sftp(USER, PASSWORD, &alive, &batch).await;
+    let output = child.wait_with_output().await.unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(stage.object("in/a").unwrap() == content);
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn of_two_exclusive_creates_exactly_one_wins() {
     let stage = Stage::start().await;
     let (one, other) = (stage.client().await, stage.client().await);
