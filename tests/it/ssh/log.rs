@@ -17,6 +17,7 @@ pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     pub(super) fn begin() -> (Self, tracing::subscriber::DefaultGuard) {
+        crate::common::suite_log::begin();
         let log = Self::default();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::TRACE)
@@ -28,6 +29,7 @@ impl Log {
 
     /// Keeps what the product logs with this filter, the lines of libraries included.
     pub(super) fn filtered(filter: &str) -> (Self, tracing::subscriber::DefaultGuard) {
+        crate::common::suite_log::begin();
         let log = Self::default();
         let subscriber = tracing_subscriber::fmt()
             .with_env_filter(portcullis::telemetry::parse_filter(filter).unwrap())
