@@ -40,8 +40,10 @@ pub const PART_BYTES_MIN: u64 = 5 * 1024 * 1024;
 pub const PART_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
 /// S3's bound on the parts of one upload.
 pub const PARTS_MAX: u32 = 10_000;
-/// S3's bound on one object made of parts.
-pub const OBJECT_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024 * 1024;
+/// AWS's bound on one object made of parts, 48.8 TiB: so many of the largest.
+pub const OBJECT_BYTES_MAX: u64 = 10_000 * PART_BYTES_MAX;
+/// The same of other stores.
+pub const OBJECT_BYTES_MAX_ELSEWHERE: u64 = 5 * 1024 * 1024 * 1024 * 1024;
 /// S3's bound on one `CopyObject`.
 pub const COPY_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
 /// S3's bound on one page of a listing.
@@ -223,6 +225,8 @@ pub struct Limits {
     pub session_memory_bytes_max: u64,
     /// First part size; grows so that 5 TiB fits into 10,000 parts.
     pub part_bytes: u64,
+    /// The store's largest object: what `[storage]` comes to.
+    pub object_bytes_max: u64,
     /// Parts of one file under way at once.
     pub parts_in_flight_per_upload_max: usize,
     /// Read-ahead of one file.
@@ -265,6 +269,7 @@ impl Default for Limits {
             session_memory_bytes_max: 64 * 1024 * 1024,
             download_memory_bytes_max: 128 * 1024 * 1024,
             part_bytes: 8 * 1024 * 1024,
+            object_bytes_max: OBJECT_BYTES_MAX,
             parts_in_flight_per_upload_max: 4,
             read_ahead_per_handle_bytes_max: 16 * 1024 * 1024,
             slot_idle_timeout: seconds(30),

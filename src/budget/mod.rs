@@ -44,7 +44,7 @@ pub struct UserMemory {
 impl Budget {
     #[must_use]
     pub fn new(limits: &Limits) -> Arc<Self> {
-        let layout = PartLayout::new(limits.part_bytes, limits.upload_memory_bytes_max);
+        let layout = PartLayout::of(limits);
         let part_bytes = layout
             .part_at(0)
             .map_or(limits::PART_BYTES_MIN, |part| part.bytes);

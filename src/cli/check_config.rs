@@ -6,7 +6,9 @@ use super::memory::{self, Limit, ReceiveBuffer};
 use super::store_probe::{self, Place};
 use super::{ConfigSource, Failure, load, output, providers, proxies};
 use crate::config::{self, Config, Identity, Provider};
+use crate::limits::Limits;
 use crate::ssh::HostKey;
+use crate::storage::PartLayout;
 
 /// Options of `check-config`.
 #[derive(Debug, Clone, Args)]
@@ -61,6 +63,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         config.listen,
     ));
     output::print(&format!("memory: {}\n", memory::sum(&config.limits)));
+    output::print(&format!("files: {}\n", largest_file(&config.limits)));
     if let Some(buffer) = ReceiveBuffer::read("") {
         output::print(&format!("kernel: {}\n", buffer.describe()));
     }
@@ -68,6 +71,23 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         Some(place) => store_probe::run(&config.storage, place),
         None => Ok(()),
     }
+}
+
+/// Says how large a file may be, and what sets that.
+fn largest_file(limits: &Limits) -> String {
+    let layout = PartLayout::of(limits);
+    let (bytes, store) = (layout.object_bytes(), limits.object_bytes_max);
+    let (size, largest) = (bytes >> 30, layout.largest_bytes() >> 20);
+    let why = if bytes < store {
+        format!(
+            "10,000 parts that grow to {largest} MiB (limits.part_bytes, \
+             limits.upload_memory_bytes_max); the store would take {} GiB",
+            store >> 30
+        )
+    } else {
+        "the store's largest object (storage.object_bytes_max)".to_owned()
+    };
+    format!("up to {size} GiB: {why}")
 }
 
 /// Opens every provider and says where it is.
@@ -117,6 +137,25 @@ Examples:
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_largest_file_has_its_reason() {
+        let limits = Limits::default();
+        assert_eq!(
+            largest_file(&limits),
+            "up to 492 GiB: 10,000 parts that grow to 64 MiB (limits.part_bytes, \
+             limits.upload_memory_bytes_max); the store would take 50000 GiB"
+        );
+        let roomy = Limits {
+            upload_memory_bytes_max: 6 << 30,
+            object_bytes_max: 5 << 40,
+            ..limits
+        };
+        assert_eq!(
+            largest_file(&roomy),
+            "up to 5120 GiB: the store's largest object (storage.object_bytes_max)"
+        );
+    }
 
     #[test]
     fn a_shown_url_has_no_path() {

@@ -212,6 +212,8 @@ pub struct Storage {
     /// Roots to trust besides the system's, in PEM.
     pub ca_pem: Option<String>,
     pub capabilities: Capabilities,
+    /// 0 = AWS's with AWS's own endpoints, that of the others elsewhere.
+    pub object_bytes_max: u64,
     pub connect_timeout: Duration,
     pub call_timeout: Duration,
     /// For calls in which the store moves the bytes.
@@ -254,6 +256,17 @@ pub struct Log {
     pub filter: String,
 }
 
+impl Storage {
+    /// Returns how large an object the store takes.
+    const fn largest_object(&self) -> u64 {
+        match (self.object_bytes_max, &self.endpoint) {
+            (0, None) => limits::OBJECT_BYTES_MAX,
+            (0, Some(_)) => limits::OBJECT_BYTES_MAX_ELSEWHERE,
+            (most, _) => most,
+        }
+    }
+}
+
 impl Config {
     /// Builds the configuration from a file's text and the environment; the latter wins.
     ///
@@ -292,6 +305,7 @@ impl Config {
         let place = |named: &NamedProvider| order.iter().position(|name| *name == named.name);
         config.providers.sort_by_key(place);
         check::combinations(&config, &sources, &mut problems);
+        config.limits.object_bytes_max = config.storage.largest_object();
         if problems.is_empty() {
             Ok(config)
         } else {
@@ -466,6 +480,7 @@ impl Default for Storage {
             session_token: None,
             ca_pem: None,
             capabilities: Capabilities::all(),
+            object_bytes_max: 0,
             connect_timeout: Duration::from_secs(5),
             call_timeout: Duration::from_secs(15),
             work_timeout: Duration::from_secs(300),

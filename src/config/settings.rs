@@ -8,7 +8,7 @@ use super::{
     Algorithms, Config, Encryption, Event, LogFormat, Methods, Mtime, PartialUploads, Provider,
     ProxyProtocol, Roles, SetStat, Sign, UserNames,
 };
-use crate::limits::{PART_BYTES_MAX, PART_BYTES_MIN};
+use crate::limits::{OBJECT_BYTES_MAX, PART_BYTES_MAX, PART_BYTES_MIN};
 use crate::secret::Secret;
 
 /// One setting.
@@ -280,6 +280,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("storage", "look_timeout_seconds", K::Seconds(1..=600, |c| &mut c.storage.retries.look), "For a look with all its tries: STAT, a page of a listing, opening a file"),
     S::new("storage", "retry_timeout_seconds", K::Seconds(1..=86_400, |c| &mut c.storage.retries.under_way), "How long a call of an upload, a download, a move or a removal is tried again that S3 throttles, fails or does not answer"),
     S::new("storage", "retries_per_second_max", K::Count(1..=100_000, |c| &mut c.storage.retries.per_second_max), "Calls to S3 that the process tries again in one second; those beyond it wait"),
+    S::new("storage", "object_bytes_max", K::Bytes(0..=OBJECT_BYTES_MAX, |c| &mut c.storage.object_bytes_max), "The store's largest object, at least 5MiB; 0 = 48.8 TiB with AWS's own endpoints, 5 TiB where `endpoint` is set"),
     S::new("storage", "conditional_put", K::Flag(|c| &mut c.storage.capabilities.conditional_put), "Whether the store honours conditions on PutObject"),
     S::new("storage", "conditional_complete", K::Flag(|c| &mut c.storage.capabilities.conditional_complete), "Whether the store honours conditions on CompleteMultipartUpload"),
     S::new("storage", "conditional_copy", K::Flag(|c| &mut c.storage.capabilities.conditional_copy), "Whether the store honours conditions on CopyObject"),

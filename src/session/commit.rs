@@ -319,7 +319,8 @@ async fn copy_ranges(
     upload: &UploadId,
 ) -> Result<Vec<CompletedPart>> {
     let size = copying.found.size;
-    let step = usize::try_from(COPY_PART_BYTES).unwrap_or(usize::MAX);
+    let bytes = part_bytes(size);
+    let step = usize::try_from(bytes).unwrap_or(usize::MAX);
     let starts: Vec<(u64, u32)> = (0..size).step_by(step).zip(1..).collect();
     let mut parts = Vec::with_capacity(starts.len());
     for chunk in starts.chunks(PARTS_AT_ONCE) {
@@ -328,7 +329,7 @@ async fn copy_ranges(
             return Err(StorageError::new(StorageErrorKind::Denied, why));
         }
         let copies = chunk.iter().map(|&(start, number)| {
-            let end = size.min(start.saturating_add(COPY_PART_BYTES));
+            let end = size.min(start.saturating_add(bytes));
             let part = UploadPartCopy {
                 upload,
                 number: PartNumber(number),
@@ -343,6 +344,11 @@ async fn copy_ranges(
         }
     }
     Ok(parts)
+}
+
+/// Returns how large the parts are in which an object is copied: no more of them than S3 takes.
+fn part_bytes(size: u64) -> u64 {
+    COPY_PART_BYTES.max(size.div_ceil(u64::from(limits::PARTS_MAX)))
 }
 
 impl<'a> Copying<'a> {
@@ -387,3 +393,25 @@ const EMPTY_CHECKSUM: Checksum = Checksum(0);
 const PARTS_AT_ONCE: usize = 8;
 const COPY_PART_BYTES: u64 = 1024 * 1024 * 1024;
 const CLOCKS_DIFFER: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_object_is_copied_in_as_many_parts_as_s3_takes() {
+        let most = limits::OBJECT_BYTES_MAX;
+        for size in [
+            limits::COPY_BYTES_MAX + 1,
+            9 << 40,
+            10 << 40,
+            most - 1,
+            most,
+        ] {
+            let bytes = part_bytes(size);
+            assert!((limits::PART_BYTES_MIN..=limits::PART_BYTES_MAX).contains(&bytes));
+            assert!(size.div_ceil(bytes) <= u64::from(limits::PARTS_MAX));
+        }
+        assert_eq!(part_bytes(6 << 30), 1 << 30);
+    }
+}

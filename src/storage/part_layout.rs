@@ -3,15 +3,16 @@
 #![warn(clippy::arithmetic_side_effects)]
 
 use super::PartNumber;
-use crate::limits;
+use crate::limits::{self, Limits};
 
 /// The first parts are small, so that many files can be under way; the size doubles every
 /// [`PARTS_PER_SIZE`] parts, so that 10,000 of them hold 5 TiB. It stops growing where the upload
-/// memory could not hold a few of them.
+/// memory could not hold a few of them. No part reaches beyond the store's largest object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartLayout {
     first_bytes: u64,
     largest_bytes: u64,
+    object_bytes_max: u64,
 }
 
 /// One part's place in the object.
@@ -31,10 +32,19 @@ impl PartPlace {
 }
 
 impl PartLayout {
-    /// Makes the schedule for parts that begin at `part_bytes` and must fit, a few at a time, into
-    /// `memory_bytes`.
+    /// Makes the schedule of a process with these limits.
     #[must_use]
-    pub fn new(part_bytes: u64, memory_bytes: u64) -> Self {
+    pub fn of(limits: &Limits) -> Self {
+        Self::new(
+            limits.part_bytes,
+            limits.upload_memory_bytes_max,
+            limits.object_bytes_max,
+        )
+    }
+
+    /// Makes the schedule for parts that begin at `part_bytes` and must fit, a few at a time, into
+    /// `memory_bytes`, of objects up to `object_bytes_max`.
+    fn new(part_bytes: u64, memory_bytes: u64, object_bytes_max: u64) -> Self {
         let first_bytes = part_bytes.clamp(limits::PART_BYTES_MIN, limits::PART_BYTES_MAX);
         let mut largest_bytes = first_bytes;
         let share = memory_bytes.checked_div(SLOTS_AT_ONCE_MIN).unwrap_or(0);
@@ -44,6 +54,7 @@ impl PartLayout {
         Self {
             first_bytes,
             largest_bytes,
+            object_bytes_max,
         }
     }
 
@@ -53,13 +64,25 @@ impl PartLayout {
         self.largest_bytes
     }
 
+    /// Returns how large an object may become.
+    #[must_use]
+    pub fn object_bytes(&self) -> u64 {
+        let (mut number, mut end) = (0, 0);
+        while let Some(place) = self.part_at(end)
+            && number < place.number.0
+        {
+            (number, end) = (place.number.0, place.end());
+        }
+        end
+    }
+
     /// Returns the part that holds the byte at `offset`; `None` where S3 has no part left for it.
     #[must_use]
     pub fn part_at(&self, offset: u64) -> Option<PartPlace> {
         let mut start = 0_u64;
         let mut first_number = 1_u32;
         let mut bytes = self.first_bytes;
-        if offset >= limits::OBJECT_BYTES_MAX {
+        if offset >= self.object_bytes_max {
             return None;
         }
         while first_number <= limits::PARTS_MAX {
@@ -79,7 +102,7 @@ impl PartLayout {
                 return Some(PartPlace {
                     number: PartNumber(number),
                     offset,
-                    bytes,
+                    bytes: bytes.min(self.object_bytes_max.saturating_sub(offset)),
                 });
             }
             start = end;
@@ -99,10 +122,12 @@ mod tests {
     use super::*;
 
     const MIB: u64 = 1024 * 1024;
+    const GIB: u64 = 1024 * MIB;
+    const TIB: u64 = 1024 * GIB;
 
     #[test]
     fn parts_follow_each_other_without_gaps() {
-        let layout = PartLayout::new(8 * MIB, 192 * MIB);
+        let layout = PartLayout::new(8 * MIB, 192 * MIB, 5 * TIB);
         let mut offset = 0;
         for number in 1..=limits::PARTS_MAX {
             let part = layout.part_at(offset).unwrap();
@@ -112,13 +137,42 @@ mod tests {
             offset = part.end();
         }
         assert_eq!(layout.part_at(offset), None);
+        assert_eq!(layout.object_bytes(), offset);
     }
 
     #[test]
     fn enough_memory_makes_room_for_the_largest_object() {
-        let layout = PartLayout::new(8 * MIB, 64 * 1024 * MIB);
-        assert!(layout.part_at(limits::OBJECT_BYTES_MAX - 1).is_some());
-        assert_eq!(layout.part_at(limits::OBJECT_BYTES_MAX), None);
-        assert_eq!(layout.part_at(0).unwrap().bytes, 8 * MIB);
+        for (first, memory, most) in [
+            (8 * MIB, 6 * GIB, 5 * TIB),
+            (64 * MIB, 12 * GIB, 5 * TIB),
+            (5 * GIB, 15 * GIB, limits::OBJECT_BYTES_MAX),
+        ] {
+            let layout = PartLayout::new(first, memory, most);
+            assert_eq!(layout.object_bytes(), most);
+            let last = layout.part_at(most - 1).unwrap();
+            assert_eq!(last.end(), most);
+            assert_eq!(layout.part_at(most), None);
+            assert_eq!(layout.part_at(0).unwrap().bytes, first);
+        }
+    }
+
+    #[test]
+    fn where_the_store_takes_more_the_parts_are_the_bound() {
+        let most = |first, memory| {
+            let layout = PartLayout::new(first, memory, limits::OBJECT_BYTES_MAX);
+            layout.object_bytes() / GIB
+        };
+        assert_eq!(most(8 * MIB, 192 * MIB), 492);
+        assert_eq!(most(8 * MIB, 12 * GIB), 7_992);
+        assert_eq!(most(64 * MIB, 12 * GIB), 19_937);
+    }
+
+    #[test]
+    fn a_store_with_small_objects_has_a_last_part_that_ends_with_them() {
+        let layout = PartLayout::new(8 * MIB, 192 * MIB, 21 * MIB);
+        let sizes = [0, 8, 16].map(|start| layout.part_at(start * MIB).unwrap().bytes / MIB);
+        assert_eq!(sizes, [8, 8, 5]);
+        assert_eq!(layout.part_at(21 * MIB), None);
+        assert_eq!(layout.object_bytes(), 21 * MIB);
     }
 }

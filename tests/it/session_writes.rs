@@ -170,6 +170,32 @@ async fn offsets_at_the_end_of_the_numbers_are_refused() {
 }
 
 #[tokio::test]
+async fn a_write_beyond_the_largest_object_is_refused() {
+    let store = store();
+    let limits = Limits {
+        object_bytes_max: 12 * MIB as u64,
+        ..Limits::default()
+    };
+    let talk = Talk::with(store.clone(), whole_bucket(), limits).await;
+    let content = pattern(12 * MIB);
+    talk.put("/whole", &content).await.unwrap();
+    assert!(store.object(&at("whole")).unwrap() == content);
+    for (offset, bytes) in [(12 * MIB, &b"x"[..]), (12 * MIB - 1, b"xy")] {
+        let handle = talk.create("/more").await.unwrap();
+        talk.write(&handle, 0, &content[..PIECE]).await.unwrap();
+        let refused = talk.write(&handle, offset as u64, bytes).await;
+        assert_eq!(refused, Err(StatusCode::Failure));
+        assert_eq!(talk.close(&handle).await, Err(StatusCode::Failure));
+    }
+    let handle = talk.create("/more").await.unwrap();
+    let beyond = 12 * MIB as u64 + 1;
+    talk.client.fsetstat(&handle, size(beyond)).await.unwrap();
+    assert_eq!(talk.close(&handle).await, Err(StatusCode::Failure));
+    assert!(store.object(&at("more")).is_none());
+    assert_eq!(store.unfinished_uploads(), []);
+}
+
+#[tokio::test]
 async fn writes_all_over_a_file_are_refused_rather_than_kept_waiting() {
     let store = store();
     let talk = Talk::start(store.clone()).await;

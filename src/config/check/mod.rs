@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::problem::Problem;
 use super::source::Sources;
 use super::{Config, Encryption};
-use crate::limits::BANNER_BYTES_MAX;
+use crate::limits::{BANNER_BYTES_MAX, PART_BYTES_MIN};
 
 mod identity;
 mod roles;
@@ -69,6 +69,10 @@ fn storage(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
             "has no effect without access_key_id and secret_access_key".to_owned(),
         ),
         (Some(_), Some(_)) | (None, None) => {}
+    }
+    if (1..PART_BYTES_MIN).contains(&storage.object_bytes_max) {
+        let message = "allowed: 0, or at least 5MiB".to_owned();
+        refuse("storage.object_bytes_max", message);
     }
     if storage.retries.look > storage.retries.under_way {
         let message = "allowed: up to storage.retry_timeout_seconds".to_owned();

@@ -34,6 +34,28 @@ fn defaults_hold_where_nothing_is_written() {
 }
 
 #[test]
+fn the_largest_object_is_aws_own_or_that_of_other_stores_or_what_is_said() {
+    let with = |lines: &str| read(&format!("{GOOD}[storage]\n{lines}"), &[]);
+    let most = |lines: &str| with(lines).unwrap().limits.object_bytes_max >> 30;
+    let elsewhere = "endpoint = \"https://s3.example.com\"\n";
+    assert_eq!(most(""), 50_000);
+    assert_eq!(most(elsewhere), 5 * 1_024);
+    let said = "object_bytes_max = \"9TiB\"\n";
+    assert_eq!(most(&format!("{elsewhere}{said}")), 9 * 1_024);
+    assert_eq!(most("object_bytes_max = \"5GiB\"\n"), 5);
+    for (found, allowed) in [
+        ("\"4MiB\"", "allowed: 0, or at least 5MiB"),
+        ("1", "allowed: 0, or at least 5MiB"),
+        ("\"49TiB\"", "allowed: 0 to 50000GiB"),
+    ] {
+        let error = with(&format!("object_bytes_max = {found}\n")).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains("storage.object_bytes_max"), "{error}");
+        assert!(error.contains(allowed), "{error}");
+    }
+}
+
+#[test]
 fn the_environment_wins_over_the_file() {
     let text = format!("{GOOD}[limits]\npart_bytes = \"16MiB\"\nhandles_per_session_max = 7\n");
     let environment = [
