@@ -94,9 +94,10 @@ def schema_of(allowed):
     if bounds := re.fullmatch(r"(\d+) to (\d+)( \w+)?", allowed):
         low, high = int(bounds.group(1)), int(bounds.group(2))
         return {"type": "integer", "minimum": low, "maximum": high}
-    if re.fullmatch(r"\d+[KMGT]iB to \d+[KMGT]iB", allowed):
+    if bounds := re.fullmatch(r"(0|\d+[KMGT]iB) to \d+[KMGT]iB", allowed):
         # The gateway checks the bounds; here only what looks like a size.
-        return {"type": ["integer", "string"], "pattern": "^[0-9]+ ?([KMGT]iB)?$", "minimum": 1}
+        least = 0 if bounds.group(1) == "0" else 1
+        return {"type": ["integer", "string"], "pattern": "^[0-9]+ ?([KMGT]iB)?$", "minimum": least}
     if allowed.startswith(("a string", "an address", "the name of a file", "a URL")):
         return {"type": "string"}
     raise SystemExit(f"docs/configuration.md: {allowed!r}: teach schema_of what it means")
