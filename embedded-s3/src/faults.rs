@@ -22,6 +22,8 @@ pub struct Fault {
     pub key_contains: Option<String>,
     /// The session token it must be signed with; none for any or none.
     pub session_token: Option<String>,
+    /// Whether it applies only to requests that name a part.
+    pub of_parts: bool,
     /// How many matching requests pass unharmed first.
     pub skip: u32,
     /// How many requests it then applies to.
@@ -47,6 +49,7 @@ impl Fault {
             operation: None,
             key_contains: None,
             session_token: None,
+            of_parts: false,
             skip: 0,
             times: 1,
             spares: 0,
@@ -68,6 +71,15 @@ impl Fault {
     pub fn with_token(self, token: &str) -> Self {
         Self {
             session_token: Some(token.to_owned()),
+            ..self
+        }
+    }
+
+    /// Limits the fault to requests that name a part.
+    #[must_use]
+    pub fn of_parts(self) -> Self {
+        Self {
+            of_parts: true,
             ..self
         }
     }
@@ -98,6 +110,7 @@ impl Fault {
                 .key_contains
                 .as_ref()
                 .is_none_or(|text| name.contains(text))
+            && (!self.of_parts || request.part_number.is_some())
             && (self.session_token.is_none() || self.session_token == request.session_token)
     }
 }

@@ -128,7 +128,9 @@ async fn one_flipped_bit_is_found_whatever_checksum_the_object_has() {
                 .s3
                 .put_checked(BUCKET, &key, content.clone(), Some(kind));
             assert!(client.download(&path).await.unwrap() == content, "{path}");
-            stage.s3.script(Fault::on("GetObject", flip(7)).skip(get));
+            // One in each answer: of one that is sent again any may count.
+            let flip = Fault::on("GetObject", flip(7)).skip(get);
+            stage.s3.script(flip.times(u32::MAX));
             assert_eq!(client.download(&path).await, Err(damaged.clone()), "{path}");
             stage.s3.clear_faults();
         }
@@ -150,7 +152,9 @@ async fn an_object_without_a_checksum_is_read_as_it_comes() {
         stage.s3.clear_requests();
         let path = format!("/in/{name}");
         assert!(client.download(&path).await.unwrap() == content);
-        assert_eq!(stage.s3.count("HeadObject"), 1, "asked for once");
+        // A HEAD that is slow is sent over another connection as well.
+        let heads = stage.s3.count("HeadObject");
+        assert!((1..=2).contains(&heads), "asked for once: {heads}");
         // A look that fails fails no download.
         stage.refuse("HeadObject", 403, "AccessDenied", u32::MAX);
         assert!(client.download(&path).await.unwrap() == content);
