@@ -143,7 +143,8 @@ impl Commit<'_> {
             sending.lost = Some(error.clone());
         }
         let in_doubt = sending.lost.is_some();
-        let conditional = *self.condition != Precondition::None;
+        let sent = self.where_honoured(change, self.condition.clone());
+        let conditional = sent != Precondition::None;
         while self.stop.lets_again(&mut sending.tries, &mut error).await {
             if conditional && !in_doubt {
                 return Next::SendAgain(self.condition.clone());
@@ -155,6 +156,7 @@ impl Commit<'_> {
                     tracing::info!(%location, %error, "commit is not sent again: another object came to stand there");
                     return Next::Failed(error);
                 }
+                Ok(there) if !self.may_hold(&there) => return Next::Failed(error),
                 Ok(_) if conditional => return Next::SendAgain(self.condition.clone()),
                 Ok(There::Another(meta)) => {
                     let condition = Precondition::IfMatch(meta.etag);
@@ -193,6 +195,17 @@ impl Commit<'_> {
             Ok(meta) => Ok(There::Another(meta)),
             Err(error) if error.kind == StorageErrorKind::NotFound => Ok(There::Nothing),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Says whether what was wished for holds, with what was seen.
+    fn may_hold(self, there: &There) -> bool {
+        match (self.condition, there) {
+            (Precondition::None, _) | (_, There::Ours(_)) => true,
+            (Precondition::IfNoneMatch, There::Nothing) => true,
+            (Precondition::IfNoneMatch, There::Another(_)) => false,
+            (Precondition::IfMatch(etag), There::Another(meta)) => meta.etag == *etag,
+            (Precondition::IfMatch(_), There::Nothing) => false,
         }
     }
 

@@ -4,9 +4,13 @@
 //! hears the next one: by then somebody may have put another object there. So before a DELETE is
 //! sent again it is seen what stands there, and only the version that was found first is deleted.
 
+use std::time::SystemTime;
+
+use crate::clock::unix_seconds;
 use crate::storage::retry;
 use crate::storage::{
-    ETag, ListQuery, Location, ObjectStore, Operation, Result, StorageError, StorageErrorKind,
+    ETag, ListQuery, ListedObject, Location, Nonce, ObjectMeta, ObjectStore, Operation, Result,
+    StorageError, StorageErrorKind,
 };
 
 use super::expiry::Stop;
@@ -19,8 +23,54 @@ pub(super) struct Deletion<'a> {
     pub(super) stop: &'a Stop,
     pub(super) location: &'a Location,
     /// The version that was found there.
-    pub(super) found: &'a ETag,
+    pub(super) found: Sight<'a>,
     pub(super) what: What,
+}
+
+/// One version of an object, by what was seen of it: an `ETag` names bytes, and all empty objects
+/// have the same.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sight<'a> {
+    etag: &'a ETag,
+    modified: Option<SystemTime>,
+    nonce: Option<Nonce>,
+}
+
+impl<'a> Sight<'a> {
+    pub(super) fn of(meta: &'a ObjectMeta) -> Self {
+        Self {
+            etag: &meta.etag,
+            modified: Some(meta.modified),
+            nonce: meta.nonce(),
+        }
+    }
+
+    /// Listings tell no nonce.
+    pub(super) const fn listed(object: &'a ListedObject) -> Self {
+        Self {
+            etag: &object.etag,
+            modified: Some(object.modified),
+            nonce: None,
+        }
+    }
+
+    /// Where nothing else is kept.
+    pub(super) const fn by_etag(etag: &'a ETag) -> Self {
+        Self {
+            etag,
+            modified: None,
+            nonce: None,
+        }
+    }
+
+    /// Says whether it is the same version, by all that both tell; a HEAD tells whole seconds.
+    fn is(self, other: Self) -> bool {
+        let same_time = match (self.modified, other.modified) {
+            (Some(one), Some(other)) => unix_seconds(one) == unix_seconds(other),
+            (Some(_) | None, _) => true,
+        };
+        self.etag == other.etag && same_time
+    }
 }
 
 /// What is meant to go.
@@ -39,7 +89,7 @@ impl Deletion<'_> {
         let clock = self.stop.clock();
         let mut tries = retry::tries(self.store, Operation::Delete, clock);
         let mut condition = match self.what {
-            What::Version => Some(self.found),
+            What::Version => Some(self.found.etag),
             What::Name => None,
         };
         loop {
@@ -71,7 +121,7 @@ impl Deletion<'_> {
                     Ok(There::Another) if self.what == What::Name => return Ok(()),
                     Ok(There::Another) => return Err(replaced(&error)),
                     Ok(There::Found { .. }) if definite => return Err(error),
-                    Ok(There::Found { readable }) => break readable.then_some(self.found),
+                    Ok(There::Found { readable }) => break readable.then_some(self.found.etag),
                     Err(looked) if !definite && retry::may_be_repeated(looked.kind) => {}
                     Err(_) => return Err(error),
                 }
@@ -81,7 +131,7 @@ impl Deletion<'_> {
 
     async fn look(self) -> Result<There> {
         match self.store.head(self.location).await {
-            Ok(meta) if meta.etag == *self.found => Ok(There::Found { readable: true }),
+            Ok(meta) if self.is_found(&meta) => Ok(There::Found { readable: true }),
             Ok(_) => Ok(There::Another),
             Err(error) if error.kind == StorageErrorKind::NotFound => Ok(There::Nothing),
             // A role may list and delete what it may not read.
@@ -90,12 +140,20 @@ impl Deletion<'_> {
         }
     }
 
+    fn is_found(self, meta: &ObjectMeta) -> bool {
+        let there = Sight::of(meta);
+        let nonce = self.found.nonce;
+        self.found.is(there) && (nonce.is_none() || nonce == there.nonce)
+    }
+
     async fn look_in_listing(self) -> Result<There> {
         let key = self.location.key.as_str();
         let query = ListQuery::first(key);
         let page = self.store.list(&self.location.bucket, &query).await?;
         match page.objects.iter().find(|object| object.key == key) {
-            Some(object) if object.etag == *self.found => Ok(There::Found { readable: false }),
+            Some(object) if self.found.is(Sight::listed(object)) => {
+                Ok(There::Found { readable: false })
+            }
             Some(_) => Ok(There::Another),
             None if page.objects.is_empty() && page.prefixes.is_empty() && page.next.is_none() => {
                 Ok(There::Nothing)

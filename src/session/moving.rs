@@ -44,6 +44,10 @@ pub(super) async fn move_directory(
     let memory = memory(scene, limits::LIST_PAGE_MAX.into()).await?;
     let mut walk = Walk::new(scene, &from);
     let first = walk.next().await?.unwrap_or_default();
+    if first.is_empty() && walk.is_over {
+        // It went while this move waited, or between two looks.
+        return Err(Status::NO_SUCH_FILE.into());
+    }
     require_names(&first, &to)?;
     let mut moving = Moving {
         scene,

@@ -6,7 +6,7 @@ use crate::limits;
 use crate::sftp::Status;
 use crate::storage::{Location, Nonces, ObjectStore, Precondition, StorageError, StorageErrorKind};
 
-use super::deletion::{Deletion, What};
+use super::deletion::{Deletion, Sight, What};
 use super::kept::{Kept, Visit};
 use super::list::{page_bytes_max, page_query};
 use super::names::{self, Found};
@@ -185,9 +185,9 @@ pub(super) async fn remove(keeper: Keeper<'_>, target: &Target) -> Result<(), Re
     } else {
         names::find_file(keeper.store, location).await?
     };
-    let found = match found {
-        Found::File(meta) => meta.etag,
-        Found::Shown(object) => object.etag,
+    let found = match &found {
+        Found::File(meta) => Sight::of(meta),
+        Found::Shown(object) => Sight::listed(object),
         Found::Directory => return Err(IS_DIRECTORY.into()),
         Found::Nothing => return Err(Status::NO_SUCH_FILE.into()),
     };
@@ -198,7 +198,7 @@ pub(super) async fn remove(keeper: Keeper<'_>, target: &Target) -> Result<(), Re
         store: keeper.store,
         stop,
         location,
-        found: &found,
+        found,
         what: What::Name,
     };
     Ok(deletion.run().await?)
@@ -237,7 +237,7 @@ pub(super) async fn rmdir(keeper: Keeper<'_>, target: &Target, seen: bool) -> Re
         store: keeper.store,
         stop,
         location: &place,
-        found: &marker.etag,
+        found: Sight::listed(marker),
         what: What::Version,
     };
     Ok(deletion.run().await?)

@@ -65,15 +65,7 @@ pub(crate) async fn rename(
             } else {
                 copy_exclusive(store)
             };
-            rename_file(
-                scene,
-                keeper,
-                names.from,
-                (source, &meta),
-                target,
-                &condition,
-            )
-            .await
+            rename_file(scene, keeper, names, (source, &meta), (target, &condition)).await
         }
         (Found::Directory, Found::Nothing) => {
             let turn = scene.turn().await?;
@@ -209,18 +201,23 @@ async fn find_source(
 async fn rename_file(
     scene: &Scene<'_>,
     keeper: Keeper<'_>,
-    from: &Target,
+    names: Names<'_>,
     (source, meta): (&Location, &ObjectMeta),
-    target: &Location,
-    condition: &Precondition,
+    (target, condition): (&Location, &Precondition),
 ) -> Result<(), Refusal> {
     let is_long = meta.size > limits::COPY_BYTES_MAX;
-    let _turn = if is_long {
+    let turn = if is_long {
         Some(scene.turn().await?)
     } else {
         None
     };
-    let _visit = keeper.before_move(from, false, target).await?;
+    if turn.as_ref().is_some_and(|turn| turn.waited) && !names.replace {
+        let there = find(&**scene.store, scene.bounds.clock(), target).await?;
+        if there != Found::Nothing {
+            return Err(EXISTS.into());
+        }
+    }
+    let _visit = keeper.before_move(names.from, false, target).await?;
     scene.bounds.stop.check()?;
     let copied = copy(scene, source, meta, target, condition).await;
     if is_long {

@@ -11,7 +11,7 @@ use crate::reaper::Reaper;
 use crate::sftp::Status;
 use crate::storage::{ETag, Location, Nonces, SharedStore};
 
-use super::deletion::{Deletion, What};
+use super::deletion::{Deletion, Sight, What};
 use super::events::Events;
 use super::expiry::Stop;
 use super::progress::Progress;
@@ -127,7 +127,7 @@ impl Scene<'_> {
             store: &**self.store,
             stop: &self.bounds.clears_up,
             location,
-            found,
+            found: Sight::by_etag(found),
             what: What::Version,
         }
     }

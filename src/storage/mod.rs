@@ -129,6 +129,15 @@ pub type SharedStore = Arc<dyn ObjectStore>;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ETag(pub Arc<str>);
 
+impl ETag {
+    /// Returns of how many parts the object was made, if it was.
+    #[must_use]
+    pub fn parts(&self) -> Option<u32> {
+        let (_, parts) = self.0.trim_matches('"').rsplit_once('-')?;
+        parts.parse().ok()
+    }
+}
+
 /// A multipart upload's id.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct UploadId(pub Arc<str>);
@@ -185,9 +194,7 @@ impl ObjectMeta {
     /// Says whether it may have a composite checksum: others made it of parts, as its `ETag` tells.
     #[must_use]
     pub fn may_be_composite(&self) -> bool {
-        let number = self.etag.0.trim_matches('"').rsplit_once('-');
-        let in_parts = number.is_some_and(|(_, parts)| parts.parse::<u32>().is_ok());
-        in_parts && self.nonce().is_none()
+        self.etag.parts().is_some() && self.nonce().is_none()
     }
 
     /// Returns the nonce it was written with; objects of others have none.

@@ -44,13 +44,26 @@ pub(super) struct Sums<'a> {
 }
 
 /// Reads a checksum of a whole object, the cheapest one if there are several. A composite one, such
-/// as `AAAAAA==-3`, is no number of bytes that any kind has.
-pub(super) fn digest_from(sums: &Sums<'_>, kind: Option<&ChecksumType>) -> Option<Digest> {
+/// as `AAAAAA==-3`, is no number of bytes that any kind has. Some stores name the checksum of the
+/// parts' checksums and neither say so nor add the number: of an object made of parts only the kind
+/// counts that has no such form.
+pub(super) fn digest_from(
+    sums: &Sums<'_>,
+    kind: Option<&ChecksumType>,
+    etag: &ETag,
+) -> Option<Digest> {
     match kind {
-        None | Some(ChecksumType::FullObject) => {}
-        Some(_) => return None,
+        Some(ChecksumType::FullObject) => digest_of(sums),
+        None if etag.parts().is_some() => digest_of(&Sums {
+            crc64: sums.crc64,
+            crc32: None,
+            crc32c: None,
+            sha1: None,
+            sha256: None,
+        }),
+        None => digest_of(sums),
+        Some(_) => None,
     }
-    digest_of(sums)
 }
 
 /// Reads a checksum of the checksums of parts, such as `AAAAAA==-3`.

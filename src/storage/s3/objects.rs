@@ -41,11 +41,12 @@ impl S3Store {
             sha1: answer.checksum_sha1(),
             sha256: answer.checksum_sha256(),
         };
+        let etag = convert::etag_from(answer.e_tag()).map_err(refused)?;
         Ok(ObjectMeta {
             size: convert::size_from(answer.content_length()).map_err(refused)?,
-            etag: convert::etag_from(answer.e_tag()).map_err(refused)?,
             modified: convert::time_from(answer.last_modified()),
-            checksum: convert::digest_from(&sums, answer.checksum_type()),
+            checksum: convert::digest_from(&sums, answer.checksum_type(), &etag),
+            etag,
             composite: convert::composite_from(&sums).map(Box::new),
             content_type: answer.content_type().map(Into::into),
             metadata: convert::metadata_from(answer.metadata()),
@@ -298,12 +299,13 @@ fn got_meta(
         sha256: answer.checksum_sha256(),
     };
     // With a range that happens to be one part, S3 sends the part's checksum.
+    let etag = convert::etag_from(answer.e_tag())?;
     let checksum = (sent.size == brought)
-        .then(|| convert::digest_from(&sums, answer.checksum_type()))
+        .then(|| convert::digest_from(&sums, answer.checksum_type(), &etag))
         .flatten();
     Ok(ObjectMeta {
         size: sent.size,
-        etag: convert::etag_from(answer.e_tag())?,
+        etag,
         modified: convert::time_from(answer.last_modified()),
         checksum,
         composite: None,
