@@ -310,6 +310,28 @@ mod tests {
         assert!(whole_checksum_from(text, Some(&ChecksumType::Composite)).is_none());
     }
 
+    /// Some stores name the sum of the parts' sums as if it were the object's.
+    #[test]
+    fn the_sum_of_an_object_made_of_parts_counts_where_its_kind_is_known() {
+        let (crc64, crc32) = (Some("rosUhgp5mIg="), Some("AAAAAA=="));
+        let read = |crc64, kind: Option<ChecksumType>, etag| {
+            let (crc32c, sha1, sha256) = (None, None, None);
+            let sums = Sums {
+                crc64,
+                crc32,
+                crc32c,
+                sha1,
+                sha256,
+            };
+            digest_from(&sums, kind.as_ref(), &etag_from(Some(etag)).unwrap())
+        };
+        assert!(read(None, None, "abc").is_some());
+        assert!(read(None, None, "abc-2").is_none());
+        assert!(read(crc64, None, "abc-2").is_some());
+        assert!(read(None, Some(ChecksumType::FullObject), "abc-2").is_some());
+        assert!(read(None, Some(ChecksumType::Composite), "abc-2").is_none());
+    }
+
     #[test]
     fn entity_tags_compare_equal_with_and_without_the_stores_quotes() {
         assert_eq!(etag_from(Some("\"abc-2\"")), etag_from(Some("abc-2")));
