@@ -430,6 +430,14 @@ impl Charge {
         self.bytes = self.bytes.saturating_add(std::mem::take(&mut other.bytes));
     }
 
+    /// Adds itself to what is held, if anything is.
+    pub fn join_into(self, held: &mut Option<Self>) {
+        match held {
+            Some(held) => held.join(self),
+            none => *none = Some(self),
+        }
+    }
+
     /// Ties itself to bytes: it is given back when their last clone goes.
     #[must_use]
     pub fn with(self, bytes: Bytes) -> Bytes {

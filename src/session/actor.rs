@@ -20,7 +20,7 @@ use crate::transfer::write_file::Heard;
 use super::answers::Answers;
 use super::environment::Environment;
 use super::events::{Event, Events};
-use super::expiry::{Stop, expiry};
+use super::expiry::expiry;
 use super::files::Files;
 use super::front::{Broken, Front, Incoming};
 use super::out::Out;
@@ -272,10 +272,7 @@ impl<F: Front> Session<F> {
     /// Finishes the uploads whose CLOSE came before their client went: as long as the user has
     /// access, and the gateway does not drain.
     async fn keep_closes(&mut self, happened: &mut mpsc::UnboundedReceiver<Event>) {
-        let stop = Stop::new(
-            self.shell.user.clone(),
-            Arc::clone(&self.shell.environment.clock),
-        );
+        let stop = self.shell.stop.clone();
         let drains = self.shell.environment.drain.is_cancelled();
         if drains || stop.check().is_err() || !self.files.is_writing() {
             return;

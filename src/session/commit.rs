@@ -143,8 +143,7 @@ impl Commit<'_> {
             sending.lost = Some(error.clone());
         }
         let in_doubt = sending.lost.is_some();
-        let sent = self.where_honoured(change, self.condition.clone());
-        let conditional = sent != Precondition::None;
+        let conditional = self.honours(change) && *self.condition != Precondition::None;
         while self.stop.lets_again(&mut sending.tries, &mut error).await {
             if conditional && !in_doubt {
                 return Next::SendAgain(self.condition.clone());
@@ -158,14 +157,11 @@ impl Commit<'_> {
                 }
                 Ok(there) if !self.may_hold(&there) => return Next::Failed(error),
                 Ok(_) if conditional => return Next::SendAgain(self.condition.clone()),
+                // A store that keeps no conditions leaves them out.
                 Ok(There::Another(meta)) => {
-                    let condition = Precondition::IfMatch(meta.etag);
-                    return Next::SendAgain(self.where_honoured(change, condition));
+                    return Next::SendAgain(Precondition::IfMatch(meta.etag));
                 }
-                Ok(There::Nothing) => {
-                    let condition = Precondition::IfNoneMatch;
-                    return Next::SendAgain(self.where_honoured(change, condition));
-                }
+                Ok(There::Nothing) => return Next::SendAgain(Precondition::IfNoneMatch),
                 // Who may not look, and lost nothing, can only go on.
                 Err(looked) if looked.kind == StorageErrorKind::Denied && !in_doubt => {
                     return Next::SendAgain(Precondition::None);
@@ -176,10 +172,10 @@ impl Commit<'_> {
             }
         }
         // Too late to send it, and not to look once more.
-        match (in_doubt, self.look(self.store).await) {
-            (true, Ok(There::Ours(stored))) => Next::Known(stored),
-            (true | false, _) => Next::Failed(error),
+        if in_doubt && let Ok(There::Ours(stored)) = self.look(self.store).await {
+            return Next::Known(stored);
         }
+        Next::Failed(error)
     }
 
     async fn look(self, store: &dyn ObjectStore) -> Result<There> {
@@ -209,17 +205,13 @@ impl Commit<'_> {
         }
     }
 
-    fn where_honoured(self, change: &Change<'_>, condition: Precondition) -> Precondition {
+    /// Says whether the store keeps conditions on such a change.
+    fn honours(self, change: &Change<'_>) -> bool {
         let kept = self.store.capabilities();
-        let honoured = match change {
+        match change {
             Change::Put { .. } => kept.conditional_put,
             Change::Complete { .. } => kept.conditional_complete,
             Change::Copy { .. } => kept.conditional_copy,
-        };
-        if honoured {
-            condition
-        } else {
-            Precondition::None
         }
     }
 }

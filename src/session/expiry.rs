@@ -24,14 +24,14 @@ pub(super) async fn expiry(clock: Arc<dyn Clock>, expires_at: Option<SystemTime>
 #[derive(Debug, Clone)]
 pub(super) struct Stop {
     /// `None`: for what clears up after something that was stopped.
-    user: Option<AuthenticatedUser>,
+    user: Option<Arc<AuthenticatedUser>>,
     clock: Arc<dyn Clock>,
 }
 
 impl Stop {
-    pub(super) const fn new(user: AuthenticatedUser, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(user: AuthenticatedUser, clock: Arc<dyn Clock>) -> Self {
         Self {
-            user: Some(user),
+            user: Some(Arc::new(user)),
             clock,
         }
     }

@@ -158,12 +158,8 @@ impl Known {
         if lacking == 0 {
             return true;
         }
-        match (self.account.try_take(lacking), &mut self.charge) {
-            (Some(more), Some(charge)) => charge.join(more),
-            (Some(more), none) => *none = Some(more),
-            (None, _) => return false,
-        }
-        true
+        let more = self.account.try_take(lacking);
+        more.map(|more| more.join_into(&mut self.charge)).is_some()
     }
 
     /// Gives back what nothing needs any more.

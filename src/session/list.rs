@@ -333,10 +333,7 @@ impl Listing {
     // ---- memory ----
 
     fn add(&mut self, charge: Charge) {
-        match &mut self.charge {
-            Some(held) => held.join(charge),
-            None => self.charge = Some(charge),
-        }
+        charge.join_into(&mut self.charge);
     }
 
     /// Gives back what is charged for more than there is.

@@ -319,10 +319,7 @@ impl Queue {
         let steps = lacking.div_ceil(CHARGE_STEP_BYTES);
         let bytes = as_u64(steps.saturating_mul(CHARGE_STEP_BYTES));
         if let Some(charge) = self.account.try_take(bytes) {
-            match &mut self.charge {
-                Some(charged) => charged.join(charge),
-                None => self.charge = Some(charge),
-            }
+            charge.join_into(&mut self.charge);
         }
     }
 

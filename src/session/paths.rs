@@ -253,7 +253,7 @@ impl Paths {
             && files.upload_at(&request.path).is_some();
         let outlives = request.act.traits().outlives;
         let events = shell.events.clone();
-        let what = format!("{} {}", request.pending.operation(), request.path);
+        let what = outlives.then(|| format!("{} {}", request.pending.operation(), request.path));
         let work = async move {
             let outcome = if outlives {
                 work.change(&running.request, planned).await
@@ -277,10 +277,9 @@ impl Paths {
                 tracing::warn!(operation, %path, done, "change ended after its session");
             }
         };
-        if outlives {
-            shell.environment.reaper.outlive(what, work);
-        } else {
-            shell.spawn(work);
+        match what {
+            Some(what) => shell.environment.reaper.outlive(what, work),
+            None => drop(shell.spawn(work)),
         }
     }
 

@@ -64,10 +64,7 @@ impl Regulator {
     /// Takes memory that was waited for.
     pub(crate) fn room(&mut self, charge: Charge) {
         self.wait = None;
-        match &mut self.charge {
-            Some(held) => held.join(charge),
-            None => self.charge = Some(charge),
-        }
+        charge.join_into(&mut self.charge);
     }
 
     /// Looks at what the session holds, and closes or opens the gate.

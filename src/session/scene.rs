@@ -15,7 +15,7 @@ use super::deletion::{Deletion, Sight, What};
 use super::events::Events;
 use super::expiry::Stop;
 use super::progress::Progress;
-use super::shell::{Failures, Shell};
+use super::shell::{Failures, Shell, Unlogged};
 use super::status::Refusal;
 
 /// What a move works with.
@@ -48,13 +48,12 @@ pub(crate) struct Bounds {
 
 impl Bounds {
     pub(super) fn of(shell: &Shell) -> Self {
-        let stop = Stop::new(shell.user.clone(), Arc::clone(&shell.environment.clock));
         Self {
             memory: shell.seat.memory().account.clone(),
             turns: Arc::clone(shell.seat.moves()),
             changes: Arc::clone(shell.seat.changes()),
-            clears_up: stop.lifted(),
-            stop,
+            clears_up: shell.stop.lifted(),
+            stop: shell.stop.clone(),
             events: shell.events.clone(),
             failures: shell.failures(),
         }
@@ -67,17 +66,34 @@ impl Bounds {
 
     /// Waits until the user's other changes leave room for one more: those of sessions that are
     /// over go on, and while the store fails each is repeated.
-    pub(super) async fn change(&self) -> Result<OwnedSemaphorePermit, Refusal> {
-        let changes = &self.changes;
-        if let Ok(turn) = Arc::clone(changes).try_acquire_owned() {
-            return Ok(turn);
+    pub(super) async fn change(&self) -> Result<Turn, Refusal> {
+        let say = |unlogged| {
+            tracing::info!(unlogged, "a change waits: the user has as many as allowed");
+        };
+        self.turn_of(&self.changes, say).await
+    }
+
+    /// Takes one of the user's turns, or says that it waits for one.
+    async fn turn_of(
+        &self,
+        turns: &Arc<Semaphore>,
+        say: impl FnOnce(Unlogged),
+    ) -> Result<Turn, Refusal> {
+        if let Ok(permit) = Arc::clone(turns).try_acquire_owned() {
+            return Ok(Turn {
+                waited: false,
+                _permit: permit,
+            });
         }
         if let Some(unlogged) = self.failures.line_due() {
-            tracing::info!(unlogged, "a change waits: the user has as many as allowed");
+            say(unlogged);
         }
-        let turn = self.unless_over(Arc::clone(changes).acquire_owned());
-        // Nobody closes it.
-        turn.await?.map_err(|_| Status::FAILURE.into())
+        let turn = self.unless_over(Arc::clone(turns).acquire_owned());
+        Ok(Turn {
+            waited: true,
+            // Nobody closes it.
+            _permit: turn.await?.map_err(|_| Status::FAILURE)?,
+        })
     }
 
     /// Waits for what cannot begin without it, as long as somebody waits for that.
@@ -91,7 +107,7 @@ impl Bounds {
     }
 }
 
-/// A long move's turn.
+/// A turn of one of the user's changes.
 #[must_use]
 pub(super) struct Turn {
     /// What was seen before may be otherwise by now.
@@ -102,22 +118,8 @@ pub(super) struct Turn {
 impl Scene<'_> {
     /// Waits until the user's other long moves leave room for one more.
     pub(super) async fn turn(&self) -> Result<Turn, Refusal> {
-        let turns = &self.bounds.turns;
-        if let Ok(permit) = Arc::clone(turns).try_acquire_owned() {
-            return Ok(Turn {
-                waited: false,
-                _permit: permit,
-            });
-        }
-        if let Some(unlogged) = self.bounds.failures.line_due() {
-            self.progress.waits(unlogged);
-        }
-        let turn = self.bounds.unless_over(Arc::clone(turns).acquire_owned());
-        Ok(Turn {
-            waited: true,
-            // Nobody closes it.
-            _permit: turn.await?.map_err(|_| Status::FAILURE)?,
-        })
+        let say = |unlogged| self.progress.waits(unlogged);
+        self.bounds.turn_of(&self.bounds.turns, say).await
     }
 
     /// The deletion of one version of what was copied, or of a copy that is taken back: begun, it

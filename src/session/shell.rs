@@ -19,6 +19,7 @@ use crate::vfs::VirtualPath;
 use super::answers::Answers;
 use super::environment::Environment;
 use super::events::Events;
+use super::expiry::Stop;
 use super::seats::Seat;
 use super::untold::Untold;
 
@@ -31,6 +32,8 @@ pub(crate) struct Shell {
     pub(crate) answers: Answers,
     pub(crate) events: Events,
     pub(crate) untold: Untold,
+    /// For what the session begins.
+    pub(super) stop: Stop,
     /// Private: [`Shell::spawn`] is the only door.
     tasks: JoinSet<()>,
 }
@@ -44,6 +47,7 @@ impl Shell {
         events: Events,
     ) -> Self {
         Self {
+            stop: Stop::new(user.clone(), Arc::clone(&environment.clock)),
             environment,
             user,
             seat,

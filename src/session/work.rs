@@ -242,13 +242,9 @@ impl Work {
         }
         let empty = page.objects.is_empty() && page.prefixes.is_empty();
         let page = (more.is_some() || empty).then_some(page);
-        charge = match (charge, more) {
-            (Some(mut charge), Some(more)) => {
-                charge.join(more);
-                Some(charge)
-            }
-            (one, other) => one.or(other),
-        };
+        if let Some(more) = more {
+            more.join_into(&mut charge);
+        }
         Ok(FirstPage {
             folder,
             access,

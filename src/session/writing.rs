@@ -271,7 +271,7 @@ impl Calls {
             location: place.location.clone(),
             handle: place.handle,
             events: shell.events.clone(),
-            stop: Stop::new(shell.user.clone(), Arc::clone(&shell.environment.clock)),
+            stop: shell.stop.clone(),
         }
     }
 

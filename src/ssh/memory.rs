@@ -113,7 +113,7 @@ impl ConnectionMemory {
             .max(limits::CONNECTION_QUEUE_STEP_BYTES);
         let share = self.share.get();
         if let Some(more) = share.and_then(|share| share.try_take(more)) {
-            return join(&mut queue.charge, more);
+            return more.join_into(&mut queue.charge);
         }
         // The client's window adjustments come behind what nobody has taken yet.
         let is_stuck = self.stuck.load(Ordering::Acquire) > 0;
@@ -121,7 +121,7 @@ impl ConnectionMemory {
             .filter(|_| is_stuck)
             .and_then(|share| share.try_take_spare(more))
         {
-            Some(more) => join(&mut queue.spare, more),
+            Some(more) => more.join_into(&mut queue.spare),
             None => queue.hold = Some(gate.close()),
         }
     }
@@ -154,13 +154,6 @@ impl fmt::Debug for ConnectionMemory {
         f.debug_struct("ConnectionMemory")
             .field("lent", &self.lent)
             .finish_non_exhaustive()
-    }
-}
-
-fn join(charge: &mut Option<Charge>, more: Charge) {
-    match charge {
-        Some(charge) => charge.join(more),
-        none => *none = Some(more),
     }
 }
 

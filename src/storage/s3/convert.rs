@@ -43,6 +43,20 @@ pub(super) struct Sums<'a> {
     pub(super) sha256: Option<&'a str>,
 }
 
+/// Takes the checksums of an answer to a HEAD or a GET, whose types name them alike.
+macro_rules! sums_of {
+    ($answer:expr) => {
+        $crate::storage::s3::convert::Sums {
+            crc64: $answer.checksum_crc64_nvme(),
+            crc32: $answer.checksum_crc32(),
+            crc32c: $answer.checksum_crc32_c(),
+            sha1: $answer.checksum_sha1(),
+            sha256: $answer.checksum_sha256(),
+        }
+    };
+}
+pub(super) use sums_of;
+
 /// Reads a checksum of a whole object, the cheapest one if there are several. A composite one, such
 /// as `AAAAAA==-3`, is no number of bytes that any kind has. Some stores name the checksum of the
 /// parts' checksums and neither say so nor add the number: of an object made of parts only the kind

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 
-use super::convert::{ContentRange, Fault, Sums};
+use super::convert::{ContentRange, Fault, sums_of};
 use super::errors::Call;
 use super::loan::Loan;
 use super::{S3Store, call_on, convert};
@@ -34,13 +34,7 @@ impl S3Store {
             .await
             .map_err(|error| call.failed(&error))?;
         let refused = |cause| call.error(StorageErrorKind::Unavailable, cause);
-        let sums = Sums {
-            crc64: answer.checksum_crc64_nvme(),
-            crc32: answer.checksum_crc32(),
-            crc32c: answer.checksum_crc32_c(),
-            sha1: answer.checksum_sha1(),
-            sha256: answer.checksum_sha256(),
-        };
+        let sums = sums_of!(answer);
         let etag = convert::etag_from(answer.e_tag()).map_err(refused)?;
         Ok(ObjectMeta {
             size: convert::size_from(answer.content_length()).map_err(refused)?,
@@ -291,15 +285,9 @@ fn got_meta(
     sent: ContentRange,
 ) -> std::result::Result<ObjectMeta, Fault> {
     let brought = sent.range.end.saturating_sub(sent.range.start);
-    let sums = Sums {
-        crc64: answer.checksum_crc64_nvme(),
-        crc32: answer.checksum_crc32(),
-        crc32c: answer.checksum_crc32_c(),
-        sha1: answer.checksum_sha1(),
-        sha256: answer.checksum_sha256(),
-    };
-    // With a range that happens to be one part, S3 sends the part's checksum.
+    let sums = sums_of!(answer);
     let etag = convert::etag_from(answer.e_tag())?;
+    // With a range that happens to be one part, S3 sends the part's checksum.
     let checksum = (sent.size == brought)
         .then(|| convert::digest_from(&sums, answer.checksum_type(), &etag))
         .flatten();
