@@ -21,6 +21,7 @@ use crate::idp::history::LoginHistory;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::ssh::{Listener, ProxyProtocol, Transport};
+use crate::storage::credentials::Stores;
 use crate::storage::s3::{Credentials, Encryption, Settings, Timeouts};
 use crate::tasks;
 use crate::telemetry::{self, Format};
@@ -50,6 +51,7 @@ async fn serve(
     let host_keys = host_key_files.read()?;
     let metrics = Arc::new(Metrics::default());
     let stores = stores::open(config, &metrics).await?;
+    let judging = Arc::clone(&stores);
     let mut following = JoinSet::new();
     for followed in opened.iter().flat_map(Opened::followed) {
         tasks::spawn(
@@ -94,7 +96,7 @@ async fn serve(
             watched: gateway.watched(),
             operated: gateway.operated(),
             token: config.admin.token.clone(),
-            aws: aws(config, &opened),
+            aws: aws(config, &opened, &judging),
         };
         tasks::spawn(
             &mut admin_tasks,
@@ -167,7 +169,7 @@ async fn entrances(
 }
 
 /// What AWS's tools may ask, if they have a key.
-fn aws(config: &Config, opened: &[Opened<'_>]) -> Option<Arc<Aws>> {
+fn aws(config: &Config, opened: &[Opened<'_>], stores: &Arc<dyn Stores>) -> Option<Arc<Aws>> {
     let admin = &config.admin;
     let key = AwsKey {
         access_key_id: admin.access_key_id.as_deref()?.into(),
@@ -176,13 +178,13 @@ fn aws(config: &Config, opened: &[Opened<'_>]) -> Option<Arc<Aws>> {
     let server = |opened: &Opened<'_>| Server {
         id: providers::server_id(config, opened.identity).into(),
         provider: Arc::clone(&opened.provider),
-        user_names: providers::user_names(opened.identity),
+        auth: providers::auth(opened.identity),
         user_prefix: opened.identity.user_prefix.as_deref().map(Into::into),
         user_suffix: opened.identity.user_suffix.as_deref().map(Into::into),
-        password_bytes_max: providers::password_bytes_max(opened.identity),
     };
     let servers = opened.iter().map(server).collect();
-    Some(Arc::new(Aws::new(key, servers, Arc::new(SystemClock))))
+    let (stores, clock) = (Arc::clone(stores), Arc::new(SystemClock));
+    Some(Arc::new(Aws::new(key, servers, stores, clock)))
 }
 
 /// Returns what the configuration says about S3.
