@@ -136,6 +136,16 @@ fn open_webhook(
     identity: &Identity,
     keys: Option<Arc<Keys>>,
 ) -> Result<Webhook, Failure> {
+    let settings = signed_webhook(config, identity, keys);
+    Webhook::new(settings).map_err(|error| unusable(name, &error))
+}
+
+/// Returns what the configuration says about a webhook, with the keys that sign its questions.
+pub(super) fn signed_webhook(
+    config: &Config,
+    identity: &Identity,
+    keys: Option<Arc<Keys>>,
+) -> WebhookSettings {
     let mut settings = webhook(config, identity);
     settings.signing = keys.map(|keys| Signing {
         keys,
@@ -146,7 +156,7 @@ fn open_webhook(
         audience: identity.signing.audience.as_deref().map(Into::into),
         lifetime: identity.signing.lifetime,
     });
-    Webhook::new(settings).map_err(|error| unusable(name, &error))
+    settings
 }
 
 fn unusable(name: &str, error: &dyn std::error::Error) -> Failure {

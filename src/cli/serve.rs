@@ -51,7 +51,6 @@ async fn serve(
     let host_keys = host_key_files.read()?;
     let metrics = Arc::new(Metrics::default());
     let stores = stores::open(config, &metrics).await?;
-    let judging = Arc::clone(&stores);
     let mut following = JoinSet::new();
     for followed in opened.iter().flat_map(Opened::followed) {
         tasks::spawn(
@@ -59,12 +58,12 @@ async fn serve(
             follow(followed, signal(SignalKind::hangup())?),
         );
     }
-    let signing_keys = opened.iter().filter_map(|one| one.keys.clone()).collect();
     let history = Arc::new(LoginHistory::new(config.login.failure_window));
     let (ports, caches) = providers::ports(config, &opened, &history, &metrics)?;
     let admin = bind(config.admin.listen, "admin.listen").await?;
     let probes = bind(config.admin.probe_listen, "admin.probe_listen").await?;
     let entrances = entrances(ports, &proxies).await?;
+    let aws = aws(config, &opened, &stores);
     let gateway = Gateway::start(GatewayParts {
         entrances,
         caches,
@@ -79,7 +78,7 @@ async fn serve(
         limits: config.limits.clone(),
         metrics: Arc::clone(&metrics),
         sftp: config.sftp.clone(),
-        signing_keys,
+        signing_keys: opened.iter().filter_map(|one| one.keys.clone()).collect(),
     })?;
     let followed = Arc::new(host_key_files.followed(Arc::clone(gateway.gatehouse())));
     tasks::spawn(
@@ -96,7 +95,7 @@ async fn serve(
             watched: gateway.watched(),
             operated: gateway.operated(),
             token: config.admin.token.clone(),
-            aws: aws(config, &opened, &judging),
+            aws,
         };
         tasks::spawn(
             &mut admin_tasks,

@@ -104,9 +104,9 @@ async fn enters(
     if !allowed {
         return Err(Reason::MethodNotAllowed.into());
     }
-    let listed = |line: &Box<str>| OfferedKey::from_line(line).is_some();
     let is_look_up = matches!(question.credential, Credential::PublicKey);
-    if is_look_up && !config.public_keys.iter().any(listed) {
+    let mut keys = config.public_keys.iter();
+    if is_look_up && !keys.any(|line| OfferedKey::from_line(line).is_some()) {
         return Err(Reason::NoUsablePublicKey.into());
     }
     let from = (question.source_ip, &*question.session_id);
@@ -310,60 +310,29 @@ mod tests {
             public_keys: vec![KEY.into()],
             ..UserConfig::new("ann", home)
         };
-        let (any, only_key, only_password) = (Methods::default(), Methods::Key, Methods::Password);
-        let change = |change: fn(&mut UserConfig)| {
+        let (any, password) = (Methods::KeyOrPassword, Some("tidal-fern-41"));
+        let none = |_: &mut UserConfig| {};
+        let policy = |config: &mut UserConfig| config.policy = Some("{}".into());
+        let role = |config: &mut UserConfig| config.role = Some("other".into());
+        let networks =
+            |config: &mut UserConfig| config.networks = vec!["198.51.100.0/24".parse().unwrap()];
+        let over = |config: &mut UserConfig| config.expires_at = Some(SystemTime::UNIX_EPOCH);
+        let keys = |config: &mut UserConfig| config.public_keys = vec!["not a key".into()];
+        let cases: [(fn(&mut UserConfig), Methods, Option<&str>, Option<&str>); 10] = [
+            (none, any, password, None),
+            (none, any, None, None),
+            (none, Methods::KeyAndPassword, password, None),
+            (policy, any, password, Some("policy-not-enforceable")),
+            (role, any, password, Some("role-unknown")),
+            (networks, any, password, Some("source-not-in-networks")),
+            (over, any, password, Some("answer-expired")),
+            (keys, any, None, Some("no-usable-public-key")),
+            (none, Methods::Key, password, Some("method-not-allowed")),
+            (none, Methods::Password, None, Some("method-not-allowed")),
+        ];
+        for (change, methods, password, reason) in cases {
             let mut config = plain.clone();
             change(&mut config);
-            config
-        };
-        let password = Some("tidal-fern-41");
-        for (config, methods, password, reason) in [
-            (change(|_| {}), any, password, None),
-            (change(|_| {}), any, None, None),
-            (change(|_| {}), Methods::KeyAndPassword, password, None),
-            (
-                change(|config| config.policy = Some("{}".into())),
-                any,
-                password,
-                Some("policy-not-enforceable"),
-            ),
-            (
-                change(|config| config.role = Some("other".into())),
-                any,
-                password,
-                Some("role-unknown"),
-            ),
-            (
-                change(|config| config.networks = vec!["198.51.100.0/24".parse().unwrap()]),
-                any,
-                password,
-                Some("source-not-in-networks"),
-            ),
-            (
-                change(|config| config.expires_at = Some(SystemTime::UNIX_EPOCH)),
-                any,
-                password,
-                Some("answer-expired"),
-            ),
-            (
-                change(|config| config.public_keys = vec!["not a key".into()]),
-                any,
-                None,
-                Some("no-usable-public-key"),
-            ),
-            (
-                change(|_| {}),
-                only_key,
-                password,
-                Some("method-not-allowed"),
-            ),
-            (
-                change(|_| {}),
-                only_password,
-                None,
-                Some("method-not-allowed"),
-            ),
-        ] {
             let mut server = server(Arc::new(Allowing(config)));
             server.auth.methods = methods;
             let aws = aws(vec![server]);

@@ -4,18 +4,26 @@ use std::net::IpAddr;
 
 use super::problem::Problem;
 use super::source::Sources;
-use super::{Config, Encryption};
+use super::{Config, Encryption, Purpose};
 use crate::limits::{BANNER_BYTES_MAX, PART_BYTES_MIN};
 
 mod identity;
 mod roles;
 
 /// Finds everything that cannot work together, or is missing.
-pub(super) fn combinations(config: &Config, sources: &Sources, problems: &mut Vec<Problem>) {
+pub(super) fn combinations(
+    config: &Config,
+    sources: &Sources,
+    purpose: Purpose,
+    problems: &mut Vec<Problem>,
+) {
     let mut refuse = |path: &str, message: String| {
         problems.push(Problem::new(sources.place(path), path, message));
     };
-    host_keys(config, &mut refuse);
+    match purpose {
+        Purpose::Serve => host_keys(config, &mut refuse),
+        Purpose::Login => {}
+    }
     identity::check(config, &mut refuse);
     identity::proxy("", &config.proxy, &mut refuse);
     roles::check(config, &mut refuse);
