@@ -5,7 +5,6 @@
 //! from it; defaults come from the [`Default`] values of the structures here.
 
 mod check;
-mod defaults;
 mod document;
 mod problem;
 mod proof;
@@ -314,7 +313,7 @@ impl Config {
         let order = config.identity.providers.clone();
         let place = |named: &NamedProvider| order.iter().position(|name| *name == named.name);
         config.providers.sort_by_key(place);
-        defaults::give_way(&mut config, &sources);
+        check::give_way(&mut config, &sources);
         check::combinations(&config, &sources, purpose, &mut problems);
         config.limits.object_bytes_max = config.storage.largest_object();
         if problems.is_empty() {

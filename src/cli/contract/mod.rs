@@ -32,7 +32,7 @@ pub(super) struct Subject {
 
 /// Who is asked.
 #[derive(Debug)]
-pub(super) struct Service {
+pub(super) struct Tried {
     pub(super) provider: Arc<dyn Examined>,
     /// What further clients are made of; only a webhook has any.
     pub(super) webhook: Option<WebhookSettings>,
@@ -67,7 +67,7 @@ struct Statuses(Mutex<BTreeMap<u16, u32>>);
 
 /// Asks on behalf of the trials.
 struct Bench<'a> {
-    service: &'a Service,
+    tried: &'a Tried,
     subject: &'a Subject,
     questions: AtomicU64,
     slowest_ms: AtomicU64,
@@ -75,9 +75,9 @@ struct Bench<'a> {
 }
 
 /// Runs every trial and prints what came of it.
-pub(super) async fn run(service: &Service, subject: &Subject) -> Exit {
+pub(super) async fn run(tried: &Tried, subject: &Subject) -> Exit {
     let bench = Bench {
-        service,
+        tried,
         subject,
         questions: AtomicU64::new(0),
         slowest_ms: AtomicU64::new(0),
@@ -137,7 +137,7 @@ pub(super) async fn run(service: &Service, subject: &Subject) -> Exit {
     if wrong == 0 { Exit::Done } else { Exit::Failed }
 }
 
-impl Service {
+impl Tried {
     /// Says whether the question is Transfer Family's, in which a blank password is none.
     fn is_transfer_family(&self) -> bool {
         let webhook = self.webhook.as_ref();
@@ -147,7 +147,7 @@ impl Service {
 
 impl Bench<'_> {
     async fn ask(&self, user: &str, credential: Credential) -> Exchange {
-        let provider = &*self.service.provider;
+        let provider = &*self.tried.provider;
         self.ask_from(provider, user, credential, self.subject.source_ip)
             .await
     }

@@ -26,7 +26,7 @@ pub(super) async fn slow_question(bench: &Bench<'_>) -> Trial {
         found: found.to_owned(),
         why,
     };
-    let Some(webhook) = &bench.service.webhook else {
+    let Some(webhook) = &bench.tried.webhook else {
         return skipped("only a webhook's network is ours to slow down");
     };
     if webhook.url.starts_with("https:") {
@@ -35,7 +35,7 @@ pub(super) async fn slow_question(bench: &Bench<'_>) -> Trial {
     if webhook.hmac_secret.is_some() || webhook.signing.is_some() {
         return skipped("only without a signature");
     }
-    let patience = bench.service.total_timeout;
+    let patience = bench.tried.total_timeout;
     let answered = tokio::time::timeout(patience, exchange(bench, webhook)).await;
     let (grade, found) = match answered {
         Ok(Ok(judged @ Ok(_))) => (Grade::Good, word(&judged)),
@@ -52,7 +52,7 @@ pub(super) async fn slow_question(bench: &Bench<'_>) -> Trial {
 }
 
 async fn exchange(bench: &Bench<'_>, webhook: &WebhookSettings) -> std::io::Result<Judged> {
-    let mut stream = TcpStream::connect(bench.service.provider.place().unwrap_or_default()).await?;
+    let mut stream = TcpStream::connect(bench.tried.provider.place().unwrap_or_default()).await?;
     let request = request(bench, webhook);
     let middle = request.len() / 2;
     let (first, second) = request.split_at(middle.max(request.len().saturating_sub(20)));
@@ -96,7 +96,7 @@ fn request(bench: &Bench<'_>, webhook: &WebhookSettings) -> Zeroizing<Vec<u8>> {
         body.insert("method".to_owned(), "password".into());
     }
     let body = body.to_string();
-    let (host, port) = bench.service.provider.place().unwrap_or_default();
+    let (host, port) = bench.tried.provider.place().unwrap_or_default();
     let path = webhook.url.splitn(4, '/').nth(3).unwrap_or_default();
     let length = body.len();
     let mut request = format!(

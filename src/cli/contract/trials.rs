@@ -84,7 +84,7 @@ pub(super) async fn blank_passwords(bench: &Bench<'_>) -> Trial {
     let mut answers = Vec::new();
     for password in ["", " ", "\t", "\0"] {
         // There exactly "" is the look-up of keys.
-        if password.is_empty() && bench.service.is_transfer_family() {
+        if password.is_empty() && bench.tried.is_transfer_family() {
             continue;
         }
         let answer = bench.password(&bench.subject.user, password).await;
@@ -184,7 +184,7 @@ pub(super) async fn odd_names(bench: &Bench<'_>) -> Trial {
         "x".repeat(100),
     ];
     let mut answers = Vec::new();
-    let rule = bench.service.user_names;
+    let rule = bench.tried.user_names;
     let asked = |name: &&String| rule.is_none_or(|rule| rule.allows(name));
     for name in names.iter().filter(asked) {
         for credential in [
@@ -244,7 +244,7 @@ pub(super) async fn other_addresses(bench: &Bench<'_>) -> Trial {
         };
         let password = Credential::Password(bench.subject.password.clone());
         let user = &bench.subject.user;
-        let provider = &*bench.service.provider;
+        let provider = &*bench.tried.provider;
         let answer = bench.ask_from(provider, user, password, source_ip);
         answers.push((address.to_owned(), answer.await));
     }
@@ -309,12 +309,12 @@ pub(super) async fn parallel_questions(bench: &Bench<'_>) -> Trial {
 pub(super) async fn optional_keys(bench: &Bench<'_>) -> Trial {
     let name = "optional keys in the question";
     let why = "the contract may grow: a key that the service does not know is to be passed over";
-    let longer = bench.service.webhook.clone().map(|mut settings| {
+    let longer = bench.tried.webhook.clone().map(|mut settings| {
         settings.send_session_id = true;
         Webhook::new(settings)
     });
     let webhook = match longer {
-        Some(Ok(webhook)) if !bench.service.is_transfer_family() => webhook,
+        Some(Ok(webhook)) if !bench.tried.is_transfer_family() => webhook,
         Some(_) | None => {
             return Trial {
                 name,
