@@ -13,9 +13,10 @@ use super::providers::{self, Opened, Port};
 use super::{Failure, memory, proxies, signals, stores};
 use crate::admin::{Admin, AdminLimits, Aws, AwsKey, Duties, Server};
 use crate::auth::ThrottleSettings;
-use crate::clock::SystemClock;
+use crate::clock::{Clock as _, SystemClock, written};
 use crate::config::{self, Config, LogFormat};
 use crate::gateway::{Entrance, Gateway, GatewayParts};
+use crate::idp::blocks::Blocks;
 use crate::idp::follow::follow;
 use crate::idp::history::LoginHistory;
 use crate::limits::Limits;
@@ -59,7 +60,8 @@ async fn serve(
         );
     }
     let history = Arc::new(LoginHistory::new(config.login.failure_window));
-    let (ports, caches) = providers::ports(config, &opened, &history, &metrics)?;
+    let blocks = Arc::new(blocks(config, &opened)?);
+    let (ports, caches) = providers::ports(config, &opened, &history, &blocks, &metrics)?;
     let admin = bind(config.admin.listen, "admin.listen").await?;
     let probes = bind(config.admin.probe_listen, "admin.probe_listen").await?;
     let entrances = entrances(ports, &proxies).await?;
@@ -69,6 +71,7 @@ async fn serve(
         caches,
         throttle,
         history,
+        blocks,
         transport: Transport {
             host_keys,
             algorithms: config.ssh.algorithms,
@@ -85,9 +88,7 @@ async fn serve(
         &mut following,
         follow(followed, signal(SignalKind::hangup())?),
     );
-    for address in gateway.addresses() {
-        tracing::info!(%address, "listening");
-    }
+    announce(&gateway);
     let (mut admin_tasks, admin_stop) = (JoinSet::new(), CancellationToken::new());
     if let Some(admin) = admin {
         tracing::info!(address = %admin.local_addr()?, "admin listening");
@@ -114,6 +115,24 @@ async fn serve(
     while admin_tasks.join_next().await.is_some() {}
     tracing::info!("portcullis ends");
     Ok(())
+}
+
+fn announce(gateway: &Gateway) {
+    for address in gateway.addresses() {
+        tracing::info!(%address, "listening");
+    }
+}
+
+/// Takes up whom the operator keeps out.
+fn blocks(config: &Config, opened: &[Opened<'_>]) -> anyhow::Result<Blocks> {
+    let kept = config.state_directory.as_deref().map(Blocks::kept_in);
+    let blocks = kept.transpose().context("blocks")?.unwrap_or_default();
+    let blocks = blocks.with_providers(opened.iter().map(|one| one.name.into()));
+    for (blocked, until) in blocks.list(SystemClock.wall()) {
+        let (kind, until) = (blocked.kind(), until.map(written));
+        tracing::warn!(kind, %blocked, until, "blocked since before the start");
+    }
+    Ok(blocks)
 }
 
 /// Says that the gateway starts, and how much memory it may take and has.
