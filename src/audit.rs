@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use tracing::field;
+
 use crate::storage::Location;
 use crate::vfs::VirtualPath;
 
@@ -62,6 +64,21 @@ pub fn storage_refused(
 ) {
     tracing::warn!(
         target: TARGET, activity = "ERROR", operation, %path, detail, unlogged, "operation failed"
+    );
+}
+
+/// A user may not have what was asked for, and the storage was not asked or said so without words.
+pub fn refused(
+    operation: &'static str,
+    path: Option<&VirtualPath>,
+    to: Option<&VirtualPath>,
+    reason: &'static str,
+    unlogged: Option<u64>,
+) {
+    let (path, to) = (path.map(field::display), to.map(field::display));
+    tracing::info!(
+        target: TARGET, activity = "ERROR", operation, path, to, reason, unlogged,
+        "operation refused"
     );
 }
 

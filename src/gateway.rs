@@ -199,8 +199,7 @@ impl Gateway {
             signing_keys,
         } = parts;
         let addresses = addresses_of(&entrances)?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let limits = Arc::new(limits);
+        let (clock, limits): (Arc<dyn Clock>, _) = (Arc::new(SystemClock), Arc::new(limits));
         let reaper = Reaper::new(Arc::clone(&metrics), Arc::clone(&clock));
         let (budget, drain) = (Budget::new(&limits), CancellationToken::new());
         let environment = Environment {
@@ -220,10 +219,11 @@ impl Gateway {
             account: Arc::clone(budget.account()),
             limits: Arc::clone(&limits),
             clock: Arc::clone(&clock),
+            metrics: Arc::clone(&metrics),
             banner: sftp.banner.map(Into::into),
         });
-        let logins = LoginCount(Arc::clone(&metrics));
-        let shared = Shared::new(throttle, history, Arc::new(logins));
+        let logins = Arc::new(LoginCount(Arc::clone(&metrics)));
+        let shared = Shared::new(throttle, history, logins);
         let (mut listeners, deaf) = (JoinSet::new(), CancellationToken::new());
         for Entrance {
             listener,
@@ -249,11 +249,11 @@ impl Gateway {
         });
         Ok(Self {
             addresses,
-            gatehouse,
             reaper,
             drain,
             listeners,
-            _tending: tended(budget),
+            _tending: tended(budget, Arc::clone(&gatehouse)),
+            gatehouse,
             view,
         })
     }
@@ -328,8 +328,8 @@ fn addresses_of(entrances: &[Entrance]) -> io::Result<Vec<SocketAddr>> {
     listeners.map(Listener::local_addr).collect()
 }
 
-/// Has memory given back that nobody uses any more, until the set is dropped.
-fn tended(budget: Arc<Budget>) -> JoinSet<()> {
+/// Has memory given back that nobody uses any more, and sums written, until the set is dropped.
+fn tended(budget: Arc<Budget>, gatehouse: Arc<Gatehouse>) -> JoinSet<()> {
     let mut set = JoinSet::new();
     tasks::spawn(&mut set, async move {
         let mut often = tokio::time::interval(limits::GIVE_BACK_INTERVAL);
@@ -337,6 +337,7 @@ fn tended(budget: Arc<Budget>) -> JoinSet<()> {
             often.tick().await;
             budget.let_idle_go();
             allocator::give_back();
+            gatehouse.sum_up();
         }
     });
     set

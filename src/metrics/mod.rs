@@ -54,6 +54,7 @@ pub struct Metrics {
     questions_under_way: Family<Named<1>, Gauge>,
     questions_busy: Family<Named<1>, Counter>,
     requests: Requests,
+    operations_refused: Family<Labels<2>, Counter>,
     bytes_received: Counter,
     bytes_sent: Counter,
     handles_open: Gauge,
@@ -110,6 +111,12 @@ impl Metrics {
     /// Counts one answered SFTP request.
     pub fn request(&self, operation: &'static str, code: StatusCode, took: Duration) {
         self.requests.answered(operation, code, took);
+    }
+
+    /// Counts something that a user was refused, and why.
+    pub fn operation_refused(&self, operation: &'static str, reason: &'static str) {
+        let labels = [("operation", operation), ("reason", reason)];
+        let _ = self.operations_refused.get_or_create(&labels).inc();
     }
 
     /// Counts one finished attempt to log in; of one that succeeded the reason is empty.
@@ -430,6 +437,11 @@ impl Default for Metrics {
                     "operation",
                     "From a request to its answer",
                 ),
+            ),
+            operations_refused: all.counters(
+                "operations_refused",
+                "operation, reason",
+                "Requests of users that the gateway refused, or S3 for lack of permission; docs/operations.md lists the reasons",
             ),
             bytes_received: all.counter("received", bytes.clone(), "File bytes received in WRITEs"),
             bytes_sent: all.counter("sent", bytes.clone(), "File bytes sent in answers to READs"),

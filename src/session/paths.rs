@@ -20,7 +20,7 @@ use super::plan::{Target, file_attributes};
 use super::progress::Progress;
 use super::scene::Bounds;
 use super::shell::Shell;
-use super::status::{EXISTS, NOT_EMPTY, TOO_MANY_HANDLES};
+use super::status::{EXISTS, IN_VIRTUAL, NOT_EMPTY, Refusal, TOO_MANY_HANDLES};
 use super::work::Work;
 
 /// The path requests that are not done.
@@ -201,7 +201,7 @@ impl Paths {
             {
                 let config = Arc::clone(shell.user.config());
                 self.explain_virtual(shell, path, &config.home);
-                Err(Status::NO_SUCH_FILE)
+                Err(IN_VIRTUAL)
             }
             Act::RmDir if matches!(planned.target, Target::Object { .. }) && is_written(path) => {
                 Err(NOT_EMPTY)
@@ -312,11 +312,7 @@ impl Paths {
                 if let Act::Rename { .. } = request.act {
                     files.stayed(shell, &request.path);
                 }
-                if let Some(detail) = &refusal.detail {
-                    let operation = request.pending.operation();
-                    shell.operation_failed(operation, &request.path, detail);
-                }
-                shell.answers.status(request.pending, refusal.status);
+                refuse(shell, request, &refusal);
             }
             Answer::Directory { listing } => {
                 self.known.directory(request.path);
@@ -428,6 +424,18 @@ impl Paths {
             "\"{parent}\" is virtual: put files below {}\n",
             entries.join(", ")
         ));
+    }
+}
+
+/// Answers a request that failed, or that the user may not make.
+fn refuse(shell: &mut Shell, request: PathRequest, refusal: &Refusal) {
+    let (path, new) = (&request.path, request.act.new_name());
+    match &refusal.detail {
+        Some(detail) => {
+            shell.operation_failed(request.pending.operation(), path, detail);
+            shell.answers.status(request.pending, refusal.status);
+        }
+        None => shell.refuse(request.pending, Some(path), new, refusal.status),
     }
 }
 

@@ -57,6 +57,7 @@ pub(super) async fn run(gatehouse: Arc<Gatehouse>, accepted: Accepted) {
         connection_id = gatehouse.next_connection_id(),
         session_id = &*session_id,
         user = field::Empty,
+        source_ip = field::Empty,
         proxy_ip = field::Empty,
         proxy_protocol_v1_header = field::Empty,
         proxy_protocol_v2_header = field::Empty,
@@ -111,6 +112,7 @@ impl Arrival<'_> {
             };
             *source_ip = source;
         }
+        self.span.record("source_ip", field::display(*source_ip));
         let Some(offer) = self.greet(*proxy == ProxyProtocol::Ignore).await? else {
             return Ok(());
         };
@@ -420,12 +422,16 @@ fn log_end_before_login(
             | EndReason::Draining
             | EndReason::DrainTimeout,
         )
-        | None => tracing::info!(
-            reason,
-            error,
-            %source_ip,
-            duration_ms,
-            "connection closed before login"
-        ),
+        | None => {
+            if gatehouse.early_line_due(source_ip, reason) {
+                tracing::info!(
+                    reason,
+                    error,
+                    %source_ip,
+                    duration_ms,
+                    "connection closed before login"
+                );
+            }
+        }
     }
 }

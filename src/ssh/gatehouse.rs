@@ -2,15 +2,17 @@
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::field;
 
 use super::algorithms::{Offers, Transport};
 use super::caps::{Caps, Tally};
+use super::early::{Early, Sum};
 use super::ended::Ended;
 use super::host_keys::HostKeys;
 use super::per_user::{PerUser, UserConnection};
@@ -20,7 +22,8 @@ use super::subsystem::ServeChannel;
 use crate::budget::Pool;
 use crate::clock::Clock;
 use crate::idp::UserConfig;
-use crate::limits::{BANNER_BYTES_MAX, LOG_INTERVAL, Limits};
+use crate::limits::{BANNER_BYTES_MAX, LOG_INTERVAL, LOG_REFUSED_MAX, Limits};
+use crate::metrics::Metrics;
 use crate::seldom::Seldom;
 
 /// What sessions have after the cut to put their own affairs in order.
@@ -48,7 +51,11 @@ pub struct Gatehouse {
     headers: Seldom,
     strangers: Seldom,
     accept_errors: Seldom,
+    /// Requests for something else than SFTP.
+    refused: Seldom,
+    early: Mutex<Early>,
     ended: Ended,
+    metrics: Arc<Metrics>,
 }
 
 /// What a [`Gatehouse`] is made of.
@@ -61,6 +68,7 @@ pub struct GatehouseParts {
     pub account: Arc<Pool>,
     pub limits: Arc<Limits>,
     pub clock: Arc<dyn Clock>,
+    pub metrics: Arc<Metrics>,
     /// Shown before login; cut to 4 KiB.
     pub banner: Option<Box<str>>,
 }
@@ -75,6 +83,7 @@ impl Gatehouse {
             account,
             limits,
             clock,
+            metrics,
             banner,
         } = parts;
         let offers = Offers::new(&transport, &limits);
@@ -96,7 +105,10 @@ impl Gatehouse {
             headers: Seldom::default(),
             strangers: Seldom::default(),
             accept_errors: Seldom::default(),
+            refused: Seldom::up_to(LOG_REFUSED_MAX),
+            early: Mutex::default(),
             ended: Ended::default(),
+            metrics,
         })
     }
 
@@ -120,6 +132,22 @@ impl Gatehouse {
         self.ended.totals()
     }
 
+    /// Writes how many connections ended before login and have no line of their own, once a minute
+    /// is over.
+    pub fn sum_up(&self) {
+        let sums = self.early(|early| early.due(self.clock.now()));
+        log_sums(sums);
+    }
+
+    /// Says whether a connection that ended before login has a line of its own.
+    pub(super) fn early_line_due(&self, source: IpAddr, reason: &'static str) -> bool {
+        self.early(|early| early.note(self.clock.now(), source, reason))
+    }
+
+    fn early<T>(&self, look: impl FnOnce(&mut Early) -> T) -> T {
+        look(&mut self.early.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     pub(super) fn count_end(&self, reason: &'static str) {
         self.ended.count(reason);
     }
@@ -139,6 +167,11 @@ impl Gatehouse {
     /// Ends every connection: at once where nothing runs, when its sessions are done elsewhere,
     /// and at the drain timeout whatever is left.
     pub async fn drain(&self) {
+        self.drain_connections().await;
+        log_sums(self.early(Early::take));
+    }
+
+    async fn drain_connections(&self) {
         self.draining.cancel();
         self.tasks.close();
         if timeout(self.limits.drain_timeout, self.tasks.wait())
@@ -180,6 +213,10 @@ impl Gatehouse {
         Arc::clone(&self.offers.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     pub(super) const fn caps(&self) -> &Arc<Caps> {
         &self.caps
     }
@@ -197,6 +234,7 @@ impl Gatehouse {
             Often::ProxyHeader => &self.headers,
             Often::Stranger => &self.strangers,
             Often::AcceptError => &self.accept_errors,
+            Often::Refused => &self.refused,
         };
         lines.due(self.clock.now(), LOG_INTERVAL)
     }
@@ -233,6 +271,21 @@ pub(super) enum Often {
     /// From elsewhere than a balancer that has to be trusted.
     Stranger,
     AcceptError,
+    /// A user asks for something else than SFTP.
+    Refused,
+}
+
+fn log_sums(sums: Vec<Sum>) {
+    for sum in sums {
+        let source_ip = sum.source.map(field::display);
+        let (connections, reasons) = (sum.connections, sum.reasons);
+        tracing::info!(
+            source_ip,
+            connections,
+            reasons,
+            "more connections closed before login"
+        );
+    }
 }
 
 fn shortened(banner: &str) -> &str {

@@ -211,6 +211,7 @@ const PURE: &[&str] = &[
     "src/session/status.rs",
     "src/idp/network.rs",
     "src/idp/places/queue.rs",
+    "src/ssh/early.rs",
     "src/ssh/hello.rs",
     "src/storage/credentials/session_name.rs",
     "src/storage/nonce.rs",
