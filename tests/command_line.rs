@@ -171,6 +171,40 @@ fn files_that_cannot_be_used_are_one_line_and_exit_78() {
 }
 
 #[test]
+fn every_line_of_a_gateway_that_cannot_serve_is_a_record_of_its_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    // Not even silence keeps the reason back.
+    for filter in ["info", "off"] {
+        let output = command(&["serve"])
+            .env("PORTCULLIS_STATE_DIRECTORY", directory.path())
+            .env("PORTCULLIS_SERVER_ID", "s-01")
+            .env("PORTCULLIS_LISTEN", &address)
+            .env("PORTCULLIS_ADMIN_LISTEN", "off")
+            .env("PORTCULLIS_IDENTITY_URL", "https://idp.example.com/x")
+            .env("PORTCULLIS_LOG_FILTER", filter)
+            .env("PORTCULLIS_STORAGE_ACCESS_KEY_ID", "k")
+            .env("PORTCULLIS_STORAGE_SECRET_ACCESS_KEY", "s")
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let text = String::from_utf8(output.stderr).unwrap();
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{text}")))
+            .collect();
+        assert!(lines.iter().all(|line| line["server_id"] == "s-01"));
+        let last = lines.last().unwrap();
+        assert_eq!(last["level"], "ERROR");
+        assert_eq!(last["target"], "portcullis::fatal");
+        let message = last["message"].as_str().unwrap();
+        let expected = format!("failed to listen on {address} (listen)");
+        assert!(message.starts_with(&expected), "{message}");
+    }
+}
+
+#[test]
 fn a_file_of_users_is_checked_with_the_configuration() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().to_str().unwrap();
@@ -241,6 +275,16 @@ fn is_one_line(output: &Output, status: i32, words: &str) {
 fn last_line(mut output: Output) -> Output {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     let last = text.lines().last().unwrap_or_default();
+    // Once there is a log, it is a line of it.
+    let logged = serde_json::from_str::<serde_json::Value>(last);
+    let last = logged.map_or_else(
+        |_| last.to_owned(),
+        |line| {
+            let word = |name| line.get(name).and_then(serde_json::Value::as_str);
+            assert_eq!(word("level"), Some("ERROR"), "{text}");
+            format!("error: {}", word("message").unwrap_or_default())
+        },
+    );
     output.stderr = format!("{last}\n").into_bytes();
     output
 }

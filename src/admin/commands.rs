@@ -85,7 +85,7 @@ impl Commands {
     ) -> (StatusCode, String) {
         if let Err((status, why)) = self.check(head, peer) {
             if let Some(unlogged) = self.refusals.due(SystemClock.now(), LOG_INTERVAL) {
-                tracing::warn!(%peer, command = head.uri.path(), why, unlogged, "command refused");
+                tracing::warn!(source_ip = %peer, command = head.uri.path(), why, unlogged, "command refused");
             }
             return (status, json!({"error": why}).to_string());
         }
@@ -108,7 +108,7 @@ impl Commands {
         };
         tracing::warn!(
             target: "portcullis::audit",
-            %peer, command = head.uri.path(), user, source = source.map(|ip| ip.to_string()),
+            source_ip = %peer, command = head.uri.path(), user, source = source.map(|ip| ip.to_string()),
             %done, "command obeyed"
         );
         (StatusCode::OK, done.to_string())

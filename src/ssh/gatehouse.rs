@@ -242,7 +242,7 @@ impl Gatehouse {
     /// Writes that a connection was refused because of a limit, now and then.
     pub(super) fn refused(&self, over: OverCap, source_ip: IpAddr) {
         if let Some(unlogged) = self.refusals.due(self.clock.now(), LOG_INTERVAL) {
-            tracing::warn!(reason = %over, peer = %source_ip, unlogged, "connection refused");
+            tracing::warn!(reason = %over, %source_ip, unlogged, "connection refused");
         }
     }
 

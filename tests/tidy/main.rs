@@ -240,6 +240,7 @@ const PURE: &[&str] = &[
     "src/ssh/proxy.rs",
     "src/ssh/window.rs",
     "src/telemetry/room.rs",
+    "src/telemetry/text.rs",
 ];
 
 const IMPURE: &[&str] = &[
