@@ -23,7 +23,7 @@ use super::greeting::{self, Greeting};
 use super::hello::CipherOffer;
 use super::places::Source;
 use super::proxy::{Named, ProxyProtocol, Version};
-use super::state::{ConnectionState, Due, EndReason, LINGER, due};
+use super::state::{CLIENT_CLOSED, ConnectionState, Due, EndReason, LINGER, PROTOCOL_ERROR, due};
 use super::stream::Stream;
 use crate::auth::{Authenticator, ConnectionAuth};
 
@@ -335,8 +335,6 @@ async fn say_goodbye(state: &ConnectionState, handle: &Handle, reason: EndReason
     }
 }
 
-const CLIENT_CLOSED: &str = "client-closed";
-
 /// Writes the line about a connection's end; returns the reason.
 fn log_end(
     gatehouse: &Gatehouse,
@@ -351,7 +349,7 @@ fn log_end(
         (None, Err(error)) if error.is_hang_up() => (CLIENT_CLOSED, None),
         (None, Err(error)) => match error.end_reason() {
             Some(end) => (end.as_str(), None),
-            None => ("protocol-error", Some(error.to_string())),
+            None => (PROTOCOL_ERROR, Some(error.to_string())),
         },
     };
     let (bytes_in, bytes_out) = state.bytes();

@@ -17,7 +17,7 @@ use super::ended::Ended;
 use super::host_keys::HostKeys;
 use super::per_user::{PerUser, UserConnection};
 use super::places::OverCap;
-use super::state::LINGER;
+use super::state::{CLIENT_CLOSED, EndReason, LINGER, PROTOCOL_ERROR};
 use super::subsystem::ServeChannel;
 use crate::budget::Pool;
 use crate::clock::Clock;
@@ -107,7 +107,7 @@ impl Gatehouse {
             accept_errors: Seldom::default(),
             refused: Seldom::up_to(LOG_REFUSED_MAX),
             early: Mutex::default(),
-            ended: Ended::default(),
+            ended: Ended::with(end_reasons()),
             metrics,
         })
     }
@@ -273,6 +273,11 @@ pub(super) enum Often {
     AcceptError,
     /// A user asks for something else than SFTP.
     Refused,
+}
+
+fn end_reasons() -> impl Iterator<Item = &'static str> {
+    let ours = EndReason::ALL.iter().map(|reason| reason.as_str());
+    ours.chain([CLIENT_CLOSED, PROTOCOL_ERROR])
 }
 
 fn log_sums(sums: Vec<Sum>) {

@@ -239,6 +239,7 @@ const PURE: &[&str] = &[
     "src/ssh/places.rs",
     "src/ssh/proxy.rs",
     "src/ssh/window.rs",
+    "src/metrics/exposition.rs",
     "src/telemetry/room.rs",
     "src/telemetry/text.rs",
 ];
