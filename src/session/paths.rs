@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::audit;
+use crate::audit::{self, Name};
 use crate::budget::Share;
 use crate::clock::unix_seconds;
 use crate::limits;
 use crate::sftp::{Attributes, Reply, Status};
-use crate::vfs::{Ending, EntryType, HomeDirectory, VirtualPath};
+use crate::vfs::{Ending, EntryType, HomeDirectory, Place, VirtualPath};
 
 use super::act::{Act, Answer, PathRequest, Planned, Running};
 use super::events::Event;
@@ -395,7 +395,7 @@ impl Paths {
             | Act::Close(_) => {}
         }
         if request.act.traits().outlives {
-            audit::changed(request.pending.operation(), path, request.act.new_name());
+            log_change(shell, request);
         }
     }
 
@@ -425,6 +425,28 @@ impl Paths {
             entries.join(", ")
         ));
     }
+}
+
+/// Writes what was changed, and where.
+fn log_change(shell: &Shell, request: &PathRequest) {
+    let home = &shell.user.config().home;
+    let is_directory = matches!(request.act, Act::MkDir | Act::RmDir);
+    let name = |path| Name {
+        path,
+        place: home.place(path).ok().and_then(|place| match place {
+            Place::Inside { location, .. } | Place::File { location, .. } => {
+                let slash = if is_directory { "/" } else { "" };
+                Some((location.bucket, format!("{}{slash}", location.key.as_str())))
+            }
+            Place::MappingRoot { .. } | Place::Virtual | Place::Nowhere => None,
+        }),
+    };
+    let took = shell
+        .now()
+        .saturating_duration_since(request.pending.asked());
+    let to = request.act.new_name().map(name);
+    let operation = request.pending.operation();
+    audit::changed(operation, &name(&request.path), to.as_ref(), took);
 }
 
 /// Answers a request that failed, or that the user may not make.

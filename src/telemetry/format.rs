@@ -278,13 +278,18 @@ fn text_field(line: &mut String, name: &str, shown: &Shown, quoted: bool) {
 }
 
 /// Fields that matter to a log store and not to a newcomer.
-const NOISE: [&str; 6] = [
+const NOISE: [&str; 11] = [
     "session_id",
     "request_id",
     "fingerprint",
     "activity",
     "etag",
     "location",
+    "bucket",
+    "key",
+    "to_bucket",
+    "to_key",
+    "checksum",
 ];
 
 /// How fields begin that come with the lines of libraries that use the crate `log`.
