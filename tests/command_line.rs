@@ -417,3 +417,107 @@ fn help_has_examples_and_exit_codes() {
         );
     }
 }
+
+/// Writes a configuration and says what `check-config` makes of it.
+fn checked(directory: &tempfile::TempDir, text: &str) -> (Option<i32>, String) {
+    let path = directory.path().join("portcullis.toml");
+    std::fs::write(&path, text).expect("it can be written and run");
+    let output = command(&["check-config", "--config"])
+        .arg(&path)
+        .current_dir(directory.path())
+        .output()
+        .expect("it can be written and run");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), text)
+}
+
+#[test]
+fn the_minimal_configuration_is_good() {
+    let directory = tempfile::tempdir().unwrap();
+    let minimal = run(&["check-config", "--print-minimal"]);
+    assert_eq!(minimal.status.code(), Some(0));
+    let text = String::from_utf8(minimal.stdout).unwrap();
+    assert!(text.lines().count() < 20, "{text}");
+    assert_eq!(
+        checked(&directory, &text),
+        (Some(0), String::new()),
+        "{text}"
+    );
+    assert!(!directory.path().join("state").exists());
+}
+
+#[test]
+fn what_is_no_toml_is_told_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = "lisen = 1\n[identity\nurl = \"nonsense\"\n";
+    let (status, said) = checked(&directory, text);
+    assert_eq!(status, Some(78), "{said}");
+    assert!(said.contains(":2: TOML: "), "{said}");
+    for line in said.lines() {
+        assert!(line.contains(" TOML: "), "{said}");
+    }
+}
+
+#[test]
+fn a_section_that_there_is_not_is_told_with_the_nearest() {
+    let directory = tempfile::tempdir().unwrap();
+    for (section, words) in [
+        ("identiy", "unknown section; did you mean [identity]?"),
+        ("provder", "unknown section; did you mean [provider]?"),
+        ("nonsense", "unknown section; allowed: [admin], "),
+    ] {
+        let text = format!(
+            "state_directory = \"s\"\n[identity]\nurl = \"https://idp\"\n[{section}]\nx = 1\n"
+        );
+        let (status, said) = checked(&directory, &text);
+        assert_eq!(status, Some(78), "{said}");
+        assert!(
+            said.contains(&format!(":4: [{section}]: {words}")),
+            "{said}"
+        );
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_is_found_before_serving() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("file"), "").unwrap();
+    for state in ["file/state", "file"] {
+        let text = format!("state_directory = \"{state}\"\n[identity]\nurl = \"https://idp\"\n");
+        let (status, said) = checked(&directory, &text);
+        assert_eq!(status, Some(78), "{said}");
+        let expected = format!("error: state_directory: \"{state}\": ");
+        assert!(said.starts_with(&expected), "{said}");
+        assert!(
+            said.contains("/file is not a directory: set another state_directory"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_host_key_that_everybody_can_read_is_warned_of() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let directory = tempfile::tempdir().unwrap();
+    let key = directory.path().join("host_key");
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+        .arg(&key)
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let text = "host_key_files = [\"host_key\"]\n[identity]\nurl = \"https://idp\"\n";
+    for (mode, words) in [
+        (0o600, ""),
+        (0o440, ""),
+        (0o644, "\"host_key\" is readable by everybody: chmod 600"),
+    ] {
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
+        let (status, said) = checked(&directory, text);
+        assert_eq!(status, Some(0), "{said}");
+        assert_eq!(said.is_empty(), words.is_empty(), "{said}");
+        assert!(said.contains(words), "{said}");
+    }
+}
