@@ -4,41 +4,76 @@
 
 use std::time::Duration;
 
-use crate::storage::Location;
+use tracing::field;
+
+use crate::storage::{Bucket, Checksum, Digest, Location, ObjectMeta};
 use crate::vfs::VirtualPath;
 
+/// A file of which a line tells: what the client calls it, and where it is.
+#[derive(Debug, Clone, Copy)]
+pub struct File<'a> {
+    pub path: &'a VirtualPath,
+    pub location: &'a Location,
+}
+
+/// What is known of an object that was written.
+#[derive(Debug, Clone, Copy)]
+pub struct Written<'a> {
+    pub bytes: u64,
+    pub etag: &'a str,
+    pub checksum: Option<Checksum>,
+    /// Whether there was a file before; `None`: S3 was not asked.
+    pub replaced: Option<bool>,
+}
+
 /// A file is in S3.
-pub fn uploaded(path: &VirtualPath, location: &Location, bytes: u64, etag: &str, took: Duration) {
+pub fn uploaded(file: File<'_>, written: Written<'_>, took: Duration) {
+    let File { path, location } = file;
+    let Written {
+        bytes,
+        etag,
+        checksum,
+        replaced,
+    } = written;
+    let checksum = checksum.map(|checksum| Digest::Crc64Nvme(checksum).to_string());
     tracing::info!(
-        target: TARGET, activity = "CLOSE", %path, %location, bytes_in = bytes, etag,
+        target: TARGET, activity = "CLOSE", %path, %location, bucket = location.bucket.as_str(),
+        key = location.key.as_str(), bytes_in = bytes, etag, checksum, replaced,
         duration_ms = millis(took), "uploaded"
     );
 }
 
 /// A file that was being written did not make it into S3.
-pub fn upload_failed(path: &VirtualPath, location: &Location, bytes: u64, reason: &str) {
+pub fn upload_failed(file: File<'_>, bytes: u64, reason: &str) {
+    let File { path, location } = file;
     tracing::warn!(
-        target: TARGET, activity = "PARTIAL_CLOSE", %path, %location, bytes_in = bytes, reason,
+        target: TARGET, activity = "PARTIAL_CLOSE", %path, %location,
+        bucket = location.bucket.as_str(), key = location.key.as_str(), bytes_in = bytes, reason,
         "upload failed"
     );
 }
 
 /// A file that was read is closed.
-pub fn downloaded(
-    path: &VirtualPath,
-    location: &Location,
-    bytes: u64,
-    whole: bool,
-    took: Duration,
-) {
+pub fn downloaded(file: File<'_>, meta: &ObjectMeta, bytes: u64, whole: bool, took: Duration) {
+    let File { path, location } = file;
+    let checksum = meta.checksum.map(|checksum| checksum.to_string());
     tracing::info!(
-        target: TARGET, activity = "CLOSE", %path, %location, bytes_out = bytes, whole,
+        target: TARGET, activity = "CLOSE", %path, %location, bucket = location.bucket.as_str(),
+        key = location.key.as_str(), bytes_out = bytes, whole, etag = &*meta.etag.0, checksum,
         duration_ms = millis(took), "downloaded"
     );
 }
 
+/// A name that was changed: what the client calls it, and its bucket and key; that of a directory
+/// ends in a slash, if it is known to be one.
+#[derive(Debug, Clone)]
+pub struct Name<'a> {
+    pub path: &'a VirtualPath,
+    pub place: Option<(Bucket, String)>,
+}
+
 /// A name was changed, made or removed; `to` is the new one of a rename.
-pub fn changed(operation: &'static str, path: &VirtualPath, to: Option<&VirtualPath>) {
+pub fn changed(operation: &'static str, name: &Name<'_>, to: Option<&Name<'_>>, took: Duration) {
     let activity = match operation {
         "remove" => "DELETE",
         "mkdir" => "MKDIR",
@@ -46,10 +81,28 @@ pub fn changed(operation: &'static str, path: &VirtualPath, to: Option<&VirtualP
         "rename" | "posix-rename" => "RENAME",
         _ => "SETSTAT",
     };
+    let Name { path, place } = name;
+    let (bucket, key) = words(place.as_ref());
+    let duration_ms = millis(took);
     match to {
-        Some(to) => tracing::info!(target: TARGET, activity, %path, %to, "renamed"),
-        None => tracing::info!(target: TARGET, activity, %path, "{}", past(operation)),
+        Some(Name {
+            path: to,
+            place: new,
+        }) => {
+            let (to_bucket, to_key) = words(new.as_ref());
+            tracing::info!(
+                target: TARGET, activity, %path, %to, bucket, key, to_bucket, to_key, duration_ms,
+                "renamed"
+            );
+        }
+        None => tracing::info!(
+            target: TARGET, activity, %path, bucket, key, duration_ms, "{}", past(operation)
+        ),
     }
+}
+
+fn words(place: Option<&(Bucket, String)>) -> (Option<&str>, Option<&str>) {
+    place.map(|(bucket, key)| (bucket.as_str(), &**key)).unzip()
 }
 
 /// Something was asked and the storage got in the way; `unlogged`: as many lines of the kind were
@@ -62,6 +115,21 @@ pub fn storage_refused(
 ) {
     tracing::warn!(
         target: TARGET, activity = "ERROR", operation, %path, detail, unlogged, "operation failed"
+    );
+}
+
+/// A user may not have what was asked for, and the storage was not asked or said so without words.
+pub fn refused(
+    operation: &'static str,
+    path: Option<&VirtualPath>,
+    to: Option<&VirtualPath>,
+    reason: &'static str,
+    unlogged: Option<u64>,
+) {
+    let (path, to) = (path.map(field::display), to.map(field::display));
+    tracing::info!(
+        target: TARGET, activity = "ERROR", operation, path, to, reason, unlogged,
+        "operation refused"
     );
 }
 

@@ -189,8 +189,10 @@ impl AttemptObserver for LoginCount {
     fn attempt_finished(&self, attempt: &AttemptRecord) {
         let reason = attempt.refusal.as_ref();
         let reason = reason.map_or("", |refusal| refusal.reason.as_str());
+        let provider = attempt.provider.as_deref().unwrap_or_default();
         let (method, verdict) = (attempt.method.as_str(), attempt.verdict());
-        self.0.login(method, verdict, reason, attempt.duration);
+        self.0
+            .login(provider, method, verdict, reason, attempt.duration);
     }
 
     fn locked_out(&self, lockout: Lockout) {
@@ -238,6 +240,7 @@ impl Gateway {
             account: Arc::clone(budget.account()),
             limits: Arc::clone(&limits),
             clock: Arc::clone(&clock),
+            metrics: Arc::clone(&metrics),
             banner: sftp.banner.map(Into::into),
         });
         let logins = LoginCount(Arc::clone(&metrics));
@@ -249,9 +252,8 @@ impl Gateway {
             auth,
         } in entrances
         {
-            let (limits, clock) = (Arc::clone(&limits), Arc::clone(&clock));
-            let (stores, shared) = (Arc::clone(&stores), shared.clone());
-            let judge = Authenticator::new(provider, stores, auth, shared, limits, clock);
+            let (stores, limits, clock) = (stores.clone(), limits.clone(), clock.clone());
+            let judge = Authenticator::new(provider, stores, auth, shared.clone(), limits, clock);
             let serving = listener.serve(Arc::clone(&gatehouse), Arc::new(judge), drain.clone());
             tasks::spawn(&mut listeners, heard(serving, deaf.clone()));
         }
@@ -267,11 +269,11 @@ impl Gateway {
         });
         Ok(Self {
             addresses,
-            gatehouse,
             reaper,
             drain,
             listeners,
-            _tending: tended(budget),
+            _tending: tended(budget, Arc::clone(&gatehouse)),
+            gatehouse,
             view,
         })
     }
@@ -346,8 +348,8 @@ fn addresses_of(entrances: &[Entrance]) -> io::Result<Vec<SocketAddr>> {
     listeners.map(Listener::local_addr).collect()
 }
 
-/// Has memory given back that nobody uses any more, until the set is dropped.
-fn tended(budget: Arc<Budget>) -> JoinSet<()> {
+/// Has memory given back that nobody uses any more, and sums written, until the set is dropped.
+fn tended(budget: Arc<Budget>, gatehouse: Arc<Gatehouse>) -> JoinSet<()> {
     let mut set = JoinSet::new();
     tasks::spawn(&mut set, async move {
         let mut often = tokio::time::interval(limits::GIVE_BACK_INTERVAL);
@@ -355,6 +357,7 @@ fn tended(budget: Arc<Budget>) -> JoinSet<()> {
             often.tick().await;
             budget.let_idle_go();
             allocator::give_back();
+            gatehouse.sum_up();
         }
     });
     set

@@ -338,6 +338,8 @@ pub const LOG_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 pub const LOG_END_WAIT: Duration = Duration::from_secs(2);
 /// Lines about what failed for one user, in one [`LOG_INTERVAL`].
 pub const LOG_FAILURES_PER_USER_MAX: u32 = 100;
+/// Lines about requests for something else than SFTP, in one [`LOG_INTERVAL`], from all users.
+pub const LOG_REFUSED_MAX: u32 = 100;
 
 // ---- files of the operator ----
 

@@ -8,41 +8,51 @@
 //! work.
 
 mod filter;
+mod format;
 mod room;
 mod sink;
+mod text;
 
-use std::borrow::Cow;
-use std::fmt::{self, Write as _};
 use std::io;
 use std::panic;
 use std::sync::OnceLock;
 
-use serde_json::Value;
-use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
+use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::field::RecordFields;
-use tracing_subscriber::fmt::format::{self, JsonFields, Writer};
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use self::filter::PANIC_TARGET;
+use self::filter::{FATAL_TARGET, PANIC_TARGET};
 pub use self::filter::{FilterError, parse_filter};
+pub use self::format::Format;
+use self::format::{Lines, SpanFields};
 use self::room::Kind;
 pub use self::room::LostLines;
-use self::sink::{AUDIT_TARGET, Sink};
-use crate::limits::LOG_FIELD_BYTES_MAX;
+use self::sink::Sink;
+use self::text::in_its_crate;
 
-/// How log lines look.
+/// How bad something is that a command says at its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// One object a line.
-    Json,
-    /// One line with time, level and fields.
-    Text,
-    /// Who logged in and what moved, and warnings: nothing else, and no times.
-    Readable,
+pub enum Severity {
+    Error,
+    Warning,
+}
+
+impl Severity {
+    /// Returns the word before such a line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Log {
+    sink: Sink,
+    format: Format,
 }
 
 /// The lines could not be set up.
@@ -56,57 +66,78 @@ pub enum TelemetryError {
     Thread(#[from] io::Error),
 }
 
-/// Sends everything that is logged to standard error, until [`end`].
+/// Sends everything that is logged to standard error, until [`end`]; each line has the gateway's
+/// name, unless it is empty.
 ///
 /// # Errors
 /// The filter cannot be read, there is no thread, or logging was started before.
-pub fn start(format: Format, filter: &str) -> Result<(), TelemetryError> {
+pub fn start(format: Format, server_id: &str, filter: &str) -> Result<(), TelemetryError> {
     let filter = parse_filter(filter)?;
     let sink = Sink::start()?;
-    subscriber(format, filter, sink.clone())
+    subscriber(format, server_id, filter, sink.clone())
         .try_init()
         .map_err(|_| TelemetryError::StartedBefore)?;
-    LOG.set(sink).map_err(|_| TelemetryError::StartedBefore)?;
+    let log = Log { sink, format };
+    LOG.set(log).map_err(|_| TelemetryError::StartedBefore)?;
     // The system's own report of a panic would wait for a reader of standard error.
     panic::set_hook(Box::new(|panicked| {
-        let location = panicked.location().map(ToString::to_string);
+        let location = panicked.location();
+        let location = location.map(|at| format!("{}:{}", in_its_crate(at.file()), at.line()));
         let cause = panicked.payload_as_str().unwrap_or_default();
         tracing::error!(target: PANIC_TARGET, location, cause, "a task panicked");
     }));
     Ok(())
 }
 
-/// Adds a line that is no event, such as the last words of a command that serves; says whether
-/// there is a log.
+/// Adds the last words of a command that serves, in the log's own format whatever its filter says;
+/// returns whether there is a log.
 #[must_use]
-pub fn say(line: &str) -> bool {
-    let Some(sink) = LOG.get() else {
+pub fn say(severity: Severity, text: &str) -> bool {
+    let Some(log) = LOG.get() else {
         return false;
     };
-    sink.push(Kind::Record, format!("{line}\n").as_bytes());
+    match (log.format, severity) {
+        (Format::Readable, _) => {
+            let line = format!("{}: {text}\n", severity.as_str());
+            log.sink.push(Kind::Record, line.as_bytes());
+        }
+        (Format::Json | Format::Text, Severity::Error) => {
+            tracing::error!(target: FATAL_TARGET, "{text}");
+        }
+        (Format::Json | Format::Text, Severity::Warning) => {
+            tracing::warn!(target: FATAL_TARGET, "{text}");
+        }
+    }
     true
 }
 
 /// Waits a little until what was logged is written.
 pub fn end() {
-    if let Some(sink) = LOG.get() {
-        sink.end();
+    if let Some(log) = LOG.get() {
+        log.sink.end();
     }
 }
 
 /// Returns how many lines were lost since the start.
 #[must_use]
 pub fn lost_lines() -> LostLines {
-    LOG.get().map(Sink::lost).unwrap_or_default()
+    LOG.get().map(|log| log.sink.lost()).unwrap_or_default()
 }
 
 /// Returns how many bytes of lines wait to be written.
 #[must_use]
 pub fn waiting_bytes() -> usize {
-    LOG.get().map(Sink::waiting_bytes).unwrap_or_default()
+    LOG.get()
+        .map(|log| log.sink.waiting_bytes())
+        .unwrap_or_default()
 }
 
-fn subscriber<W>(format: Format, filter: EnvFilter, writer: W) -> Box<dyn Subscriber + Send + Sync>
+fn subscriber<W>(
+    format: Format,
+    server_id: &str,
+    filter: EnvFilter,
+    writer: W,
+) -> Box<dyn Subscriber + Send + Sync>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
@@ -115,243 +146,14 @@ where
         .with_writer(writer)
         // They would be printed, which panics where standard error cannot be written.
         .log_internal_errors(false)
-        .with_ansi(false);
-    match format {
-        Format::Json => {
-            let whole = format::format().json().flatten_event(true);
-            let lines = lines.fmt_fields(JsonFields::new());
-            Box::new(lines.event_format(OneLine::json(whole)).finish())
-        }
-        Format::Text => {
-            let lines = lines.fmt_fields(Fields);
-            Box::new(lines.event_format(OneLine::text(format::format())).finish())
-        }
-        Format::Readable => Box::new(lines.event_format(OneLine::text(Readable)).finish()),
-    }
-}
-
-/// Writes what another format makes of an event as one line, whatever is in it.
-#[derive(Debug)]
-struct OneLine<F> {
-    inner: F,
-    json: bool,
-}
-
-impl<F> OneLine<F> {
-    const fn json(inner: F) -> Self {
-        Self { inner, json: true }
-    }
-
-    const fn text(inner: F) -> Self {
-        Self { inner, json: false }
-    }
-}
-
-impl<S, N, F> FormatEvent<S, N> for OneLine<F>
-where
-    S: Subscriber + for<'s> LookupSpan<'s>,
-    N: for<'w> FormatFields<'w> + 'static,
-    F: FormatEvent<S, N>,
-{
-    fn format_event(
-        &self,
-        context: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        let mut text = String::new();
-        self.inner
-            .format_event(context, Writer::new(&mut text), event)?;
-        let Some(line) = text.strip_suffix('\n') else {
-            // An event of which this format says nothing.
-            return Ok(());
-        };
-        let line = if self.json {
-            bounded_json(line)
-        } else {
-            Cow::Borrowed(line)
-        };
-        writeln!(writer, "{}", escaped(&line, self.json))
-    }
-}
-
-/// Escapes what is not to be seen as it is; in JSON it can only be inside strings.
-fn escaped(line: &str, json: bool) -> Cow<'_, str> {
-    if !line.contains(is_deceptive) {
-        return Cow::Borrowed(line);
-    }
-    let mut text = String::with_capacity(line.len().saturating_add(16));
-    for c in line.chars() {
-        if !is_deceptive(c) {
-            text.push(c);
-        } else if json {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                // Writing to a string does not fail.
-                let _ = write!(text, "\\u{unit:04x}");
-            }
-        } else {
-            text.extend(c.escape_default());
-        }
-    }
-    Cow::Owned(text)
-}
-
-/// Says whether a character ends lines, steers terminals, or changes the order in which others are
-/// shown.
-fn is_deceptive(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{206f}'
-            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-}
-
-/// Bounds the strings of a line of JSON, and leaves out where a library's code was built.
-fn bounded_json(line: &str) -> Cow<'_, str> {
-    if line.len() <= LOG_FIELD_BYTES_MAX && !line.contains("\"log.") {
-        return Cow::Borrowed(line);
-    }
-    let Ok(Value::Object(mut fields)) = serde_json::from_str(line) else {
-        return bounded(line);
-    };
-    fields.retain(|name, _| !name.starts_with(FROM_LOG));
-    for value in fields.values_mut() {
-        if let Value::String(text) = value
-            && let Cow::Owned(short) = bounded(text)
-        {
-            *text = short;
-        }
-    }
-    Cow::Owned(Value::Object(fields).to_string())
-}
-
-/// Cuts what is longer than a field may be, and says how much was cut.
-fn bounded(text: &str) -> Cow<'_, str> {
-    if text.len() <= LOG_FIELD_BYTES_MAX {
-        return Cow::Borrowed(text);
-    }
-    let end = text.floor_char_boundary(LOG_FIELD_BYTES_MAX);
-    let more = text.len().saturating_sub(end);
-    let kept = text.get(..end).unwrap_or_default();
-    Cow::Owned(format!("{kept}… ({more} bytes more)"))
-}
-
-/// Writes `message key=value key="a value"`: no value looks like several.
-#[derive(Debug)]
-struct Fields;
-
-impl<'w> FormatFields<'w> for Fields {
-    fn format_fields<R: RecordFields>(&self, mut writer: Writer<'w>, fields: R) -> fmt::Result {
-        let mut line = Line::new(&[], true);
-        fields.record(&mut line);
-        let fields = if line.message.is_empty() {
-            line.fields.trim_start()
-        } else {
-            &line.fields
-        };
-        write!(writer, "{}{fields}", line.message)
-    }
-}
-
-/// Writes `what happened · key=value key=value`, and only what a newcomer wants to see.
-#[derive(Debug)]
-struct Readable;
-
-impl<S, N> FormatEvent<S, N> for Readable
-where
-    S: Subscriber + for<'s> LookupSpan<'s>,
-    N: for<'w> FormatFields<'w> + 'static,
-{
-    fn format_event(
-        &self,
-        _: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        let metadata = event.metadata();
-        let loud = *metadata.level() <= Level::WARN;
-        if !loud && metadata.target() != AUDIT_TARGET {
-            return Ok(());
-        }
-        let mut line = Line::new(&NOISE, false);
-        event.record(&mut line);
-        let mark = if loud { "! " } else { "" };
-        if line.fields.is_empty() {
-            writeln!(writer, "{mark}{}", line.message)
-        } else {
-            writeln!(writer, "{mark}{} ·{}", line.message, line.fields)
-        }
-    }
-}
-
-/// One event's words.
-struct Line {
-    message: String,
-    fields: String,
-    left_out: &'static [&'static str],
-    /// Whether strings have quotes even where they need none.
-    quoted: bool,
-}
-
-impl Line {
-    const fn new(left_out: &'static [&'static str], quoted: bool) -> Self {
-        Self {
-            message: String::new(),
-            fields: String::new(),
-            left_out,
-            quoted,
-        }
-    }
-
-    fn add(&mut self, field: &Field, value: &str, quoted: bool) {
-        let value = bounded(value);
-        let name = field.name();
-        if name == "message" {
-            self.message.push_str(&value);
-            return;
-        }
-        if name.starts_with(FROM_LOG) || self.left_out.contains(&name) {
-            return;
-        }
-        // Writing to a string does not fail.
-        let _ = if quoted || !is_plain(&value) {
-            write!(self.fields, " {name}={value:?}")
-        } else {
-            write!(self.fields, " {name}={value}")
-        };
-    }
-}
-
-impl Visit for Line {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.add(field, value, self.quoted);
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.add(field, &format!("{value:?}"), false);
-    }
-}
-
-/// Says whether a value can stand without quotes.
-fn is_plain(value: &str) -> bool {
-    let odd = |c: char| c.is_whitespace() || matches!(c, '"' | '\\') || is_deceptive(c);
-    !value.is_empty() && !value.contains(odd)
+        .with_ansi(false)
+        .fmt_fields(SpanFields)
+        .event_format(Lines::new(format, server_id));
+    Box::new(lines.finish())
 }
 
 /// The log of this process.
-static LOG: OnceLock<Sink> = OnceLock::new();
-
-/// Fields that matter to a log store and not to a newcomer.
-const NOISE: [&str; 6] = [
-    "session_id",
-    "request_id",
-    "fingerprint",
-    "activity",
-    "etag",
-    "location",
-];
-
-/// How fields begin that come with the lines of libraries that use the crate `log`.
-const FROM_LOG: &str = "log.";
+static LOG: OnceLock<Log> = OnceLock::new();
 
 /// Keeps spans and writes nothing.
 #[cfg(test)]
@@ -363,7 +165,12 @@ pub(crate) fn spans_alone() -> impl Subscriber + Send + Sync {
 mod tests {
     use std::sync::{Arc, Mutex, PoisonError};
 
+    use serde_json::Value;
+
+    use super::sink::AUDIT_TARGET;
+    use super::text::is_deceptive;
     use super::*;
+    use crate::limits::LOG_FIELD_BYTES_MAX;
 
     #[derive(Debug, Clone, Default)]
     struct Captured(Arc<Mutex<Vec<u8>>>);
@@ -383,7 +190,7 @@ mod tests {
         let captured = Captured::default();
         let sink = captured.clone();
         let filter = parse_filter(filter).unwrap();
-        let subscriber = subscriber(format, filter, move || sink.clone());
+        let subscriber = subscriber(format, "s-1", filter, move || sink.clone());
         tracing::subscriber::with_default(subscriber, log);
         let bytes = captured.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
@@ -461,7 +268,8 @@ mod tests {
                 tracing::warn!(path = %"/in/a user=root", bytes = 1, "uploaded");
             });
             assert!(
-                text.ends_with("path=\"/in/a user=root\" bytes=1\n"),
+                text.ends_with("path=\"/in/a user=root\" bytes=1\n")
+                    || text.ends_with("path=\"/in/a user=root\" bytes=1 server_id=\"s-1\"\n"),
                 "{text}"
             );
         }
@@ -497,6 +305,35 @@ mod tests {
         assert_eq!(line["user"], "ann");
         assert_eq!(line["message"], "login allowed");
         assert_eq!(line["target"], AUDIT_TARGET);
+    }
+
+    #[test]
+    fn fields_of_spans_stand_at_the_top_and_once() {
+        let log = || {
+            let outer = tracing::info_span!("connection", source_ip = %"192.0.2.7", user = "?");
+            outer.record("user", "ann");
+            let _outer = outer.enter();
+            let inner = tracing::info_span!("work", session_id = "7f3a");
+            let _inner = inner.enter();
+            tracing::info!(session_id = "99", bytes = 12, "uploaded");
+        };
+        let text = logged(Format::Json, "info", log);
+        let line: Value = serde_json::from_str(&text).unwrap();
+        for (name, value) in [
+            ("source_ip", Value::from("192.0.2.7")),
+            ("user", Value::from("ann")),
+            ("session_id", Value::from("99")),
+            ("bytes", Value::from(12)),
+            ("server_id", Value::from("s-1")),
+        ] {
+            assert_eq!(line[name], value, "{text}");
+            assert_eq!(text.matches(&format!("\"{name}\"")).count(), 1, "{text}");
+        }
+        assert!(line.get("span").is_none() && line.get("spans").is_none());
+        let text = logged(Format::Text, "info", log);
+        let expected = "uploaded session_id=\"99\" bytes=12 user=\"ann\" source_ip=192.0.2.7 \
+            server_id=\"s-1\"\n";
+        assert!(text.ends_with(expected), "{text}");
     }
 
     #[test]

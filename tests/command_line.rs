@@ -171,6 +171,40 @@ fn files_that_cannot_be_used_are_one_line_and_exit_78() {
 }
 
 #[test]
+fn every_line_of_a_gateway_that_cannot_serve_is_a_record_of_its_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    // Not even silence keeps the reason back.
+    for filter in ["info", "off"] {
+        let output = command(&["serve"])
+            .env("PORTCULLIS_STATE_DIRECTORY", directory.path())
+            .env("PORTCULLIS_SERVER_ID", "s-01")
+            .env("PORTCULLIS_LISTEN", &address)
+            .env("PORTCULLIS_ADMIN_LISTEN", "off")
+            .env("PORTCULLIS_IDENTITY_URL", "https://idp.example.com/x")
+            .env("PORTCULLIS_LOG_FILTER", filter)
+            .env("PORTCULLIS_STORAGE_ACCESS_KEY_ID", "k")
+            .env("PORTCULLIS_STORAGE_SECRET_ACCESS_KEY", "s")
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let text = String::from_utf8(output.stderr).unwrap();
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{text}")))
+            .collect();
+        assert!(lines.iter().all(|line| line["server_id"] == "s-01"));
+        let last = lines.last().unwrap();
+        assert_eq!(last["level"], "ERROR");
+        assert_eq!(last["target"], "portcullis::fatal");
+        let message = last["message"].as_str().unwrap();
+        let expected = format!("failed to listen on {address} (listen)");
+        assert!(message.starts_with(&expected), "{message}");
+    }
+}
+
+#[test]
 fn a_file_of_users_is_checked_with_the_configuration() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().to_str().unwrap();
@@ -241,6 +275,16 @@ fn is_one_line(output: &Output, status: i32, words: &str) {
 fn last_line(mut output: Output) -> Output {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     let last = text.lines().last().unwrap_or_default();
+    // Once there is a log, it is a line of it.
+    let logged = serde_json::from_str::<serde_json::Value>(last);
+    let last = logged.map_or_else(
+        |_| last.to_owned(),
+        |line| {
+            let word = |name| line.get(name).and_then(serde_json::Value::as_str);
+            assert_eq!(word("level"), Some("ERROR"), "{text}");
+            format!("error: {}", word("message").unwrap_or_default())
+        },
+    );
     output.stderr = format!("{last}\n").into_bytes();
     output
 }
@@ -371,5 +415,109 @@ fn help_has_examples_and_exit_codes() {
             text.contains("Examples:") && text.contains("Exit codes:"),
             "{text}"
         );
+    }
+}
+
+/// Writes a configuration and says what `check-config` makes of it.
+fn checked(directory: &tempfile::TempDir, text: &str) -> (Option<i32>, String) {
+    let path = directory.path().join("portcullis.toml");
+    std::fs::write(&path, text).expect("it can be written and run");
+    let output = command(&["check-config", "--config"])
+        .arg(&path)
+        .current_dir(directory.path())
+        .output()
+        .expect("it can be written and run");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), text)
+}
+
+#[test]
+fn the_minimal_configuration_is_good() {
+    let directory = tempfile::tempdir().unwrap();
+    let minimal = run(&["check-config", "--print-minimal"]);
+    assert_eq!(minimal.status.code(), Some(0));
+    let text = String::from_utf8(minimal.stdout).unwrap();
+    assert!(text.lines().count() < 20, "{text}");
+    assert_eq!(
+        checked(&directory, &text),
+        (Some(0), String::new()),
+        "{text}"
+    );
+    assert!(!directory.path().join("state").exists());
+}
+
+#[test]
+fn what_is_no_toml_is_told_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = "lisen = 1\n[identity\nurl = \"nonsense\"\n";
+    let (status, said) = checked(&directory, text);
+    assert_eq!(status, Some(78), "{said}");
+    assert!(said.contains(":2: TOML: "), "{said}");
+    for line in said.lines() {
+        assert!(line.contains(" TOML: "), "{said}");
+    }
+}
+
+#[test]
+fn a_section_that_there_is_not_is_told_with_the_nearest() {
+    let directory = tempfile::tempdir().unwrap();
+    for (section, words) in [
+        ("identiy", "unknown section; did you mean [identity]?"),
+        ("provder", "unknown section; did you mean [provider]?"),
+        ("nonsense", "unknown section; allowed: [admin], "),
+    ] {
+        let text = format!(
+            "state_directory = \"s\"\n[identity]\nurl = \"https://idp\"\n[{section}]\nx = 1\n"
+        );
+        let (status, said) = checked(&directory, &text);
+        assert_eq!(status, Some(78), "{said}");
+        assert!(
+            said.contains(&format!(":4: [{section}]: {words}")),
+            "{said}"
+        );
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_is_found_before_serving() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("file"), "").unwrap();
+    for state in ["file/state", "file"] {
+        let text = format!("state_directory = \"{state}\"\n[identity]\nurl = \"https://idp\"\n");
+        let (status, said) = checked(&directory, &text);
+        assert_eq!(status, Some(78), "{said}");
+        let expected = format!("error: state_directory: \"{state}\": ");
+        assert!(said.starts_with(&expected), "{said}");
+        assert!(
+            said.contains("/file is not a directory: set another state_directory"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_host_key_that_everybody_can_read_is_warned_of() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let directory = tempfile::tempdir().unwrap();
+    let key = directory.path().join("host_key");
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+        .arg(&key)
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let text = "host_key_files = [\"host_key\"]\n[identity]\nurl = \"https://idp\"\n";
+    for (mode, words) in [
+        (0o600, ""),
+        (0o440, ""),
+        (0o644, "\"host_key\" is readable by everybody: chmod 600"),
+    ] {
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
+        let (status, said) = checked(&directory, text);
+        assert_eq!(status, Some(0), "{said}");
+        assert_eq!(said.is_empty(), words.is_empty(), "{said}");
+        assert!(said.contains(words), "{said}");
     }
 }

@@ -118,7 +118,7 @@ impl Commands {
     ) -> (StatusCode, String) {
         if let Err((status, why)) = self.check(head, peer) {
             if let Some(unlogged) = self.refusals.due(SystemClock.now(), LOG_INTERVAL) {
-                tracing::warn!(%peer, command = head.uri.path(), why, unlogged, "command refused");
+                tracing::warn!(source_ip = %peer, command = head.uri.path(), why, unlogged, "command refused");
             }
             return (status, json!({"error": why}).to_string());
         }
@@ -140,7 +140,7 @@ impl Commands {
         };
         tracing::warn!(
             target: "portcullis::audit",
-            %peer, command = head.uri.path(), user = order.user,
+            source_ip = %peer, command = head.uri.path(), user = order.user,
             source = order.source.map(|ip| ip.to_string()), network = order.network,
             provider = order.provider, seconds = order.seconds, %done, "command obeyed"
         );

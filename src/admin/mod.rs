@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::http::request;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::net::TcpListener;
@@ -27,7 +27,7 @@ use self::commands::Commands;
 pub use self::commands::{Operated, Revoked};
 use self::places::Place;
 use crate::limits;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, prometheus_text, takes_open_metrics};
 use crate::secret::Secret;
 
 mod aws;
@@ -209,7 +209,7 @@ impl Operator {
                 let Some(_busy) = place.begin() else {
                     return std::future::pending().await;
                 };
-                return self.show(head.uri.path());
+                return self.show(&head);
             }
             Method::POST => {}
             _ => return only("GET, HEAD, POST"),
@@ -248,18 +248,32 @@ impl Operator {
         }
     }
 
-    fn show(&self, path: &str) -> Answer {
+    fn show(&self, head: &request::Parts) -> Answer {
+        let path = head.uri.path();
         if let Some(answer) = probe(&*self.watched, path) {
             return answer;
         }
         match path {
-            "/metrics" => response(StatusCode::OK, OPEN_METRICS, self.watched.metrics()),
+            "/metrics" => self.metrics(head),
             "/.well-known/jwks.json" => match self.watched.jwks() {
                 Some(keys) => response(StatusCode::OK, JSON, keys),
                 None => not_there("questions are not signed\n"),
             },
             _ => not_there("there are /livez, /readyz, /metrics and /.well-known/jwks.json\n"),
         }
+    }
+
+    /// Answers in the format that is asked for; parsers of the older one refuse the newer.
+    fn metrics(&self, head: &request::Parts) -> Answer {
+        let metrics = self.watched.metrics();
+        let accepts = head.headers.get_all(ACCEPT).iter();
+        if accepts
+            .filter_map(|accept| accept.to_str().ok())
+            .any(takes_open_metrics)
+        {
+            return response(StatusCode::OK, OPEN_METRICS, metrics);
+        }
+        response(StatusCode::OK, PROMETHEUS, prometheus_text(&metrics))
     }
 }
 
@@ -305,6 +319,7 @@ fn response(status: StatusCode, content_type: &'static str, body: impl Into<Byte
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 #[cfg(test)]

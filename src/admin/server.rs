@@ -109,7 +109,7 @@ impl Serving {
         self.metrics.admin_connection_over_limit(port, end);
         if let Some(unlogged) = self.refusals.due(SystemClock.now(), LOG_INTERVAL) {
             tracing::warn!(
-                port, %source, outcome = end.as_str(), unlogged,
+                port, source_ip = %source, outcome = end.as_str(), unlogged,
                 "too many connections to the operator's port"
             );
         }

@@ -86,8 +86,12 @@ async fn start(limits: AdminLimits) -> Running {
 }
 
 async fn ask(address: SocketAddr, line: &str) -> String {
+    ask_with(address, &format!("{line} HTTP/1.1")).await
+}
+
+async fn ask_with(address: SocketAddr, head: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!("{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let request = format!("{head}\r\nhost: x\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).await.unwrap();
@@ -126,8 +130,19 @@ async fn a_gateway_is_ready_from_listening_until_draining_and_alive_throughout()
 #[tokio::test]
 async fn metrics_are_shown_and_other_paths_and_methods_are_not_there() {
     let admin = start(AdminLimits::default()).await;
+    // Prometheus' own format is what everybody reads; the newer one is for those who name it.
     let text = ask(admin.address, "GET /metrics").await;
-    assert!(text.contains("application/openmetrics-text"), "{text}");
+    assert!(
+        text.contains("content-type: text/plain; version=0.0.4"),
+        "{text}"
+    );
+    assert!(text.ends_with("portcullis_handles_open 3\n"), "{text}");
+    let accept = "GET /metrics HTTP/1.1\r\naccept: application/openmetrics-text; version=1.0.0";
+    let text = ask_with(admin.address, accept).await;
+    assert!(
+        text.contains("content-type: application/openmetrics-text"),
+        "{text}"
+    );
     assert!(
         text.ends_with("portcullis_handles_open 3\n# EOF\n"),
         "{text}"

@@ -190,7 +190,7 @@ impl Throttle {
                 if first {
                     let seconds = window.as_secs();
                     tracing::warn!(
-                        %source,
+                        source_ip = %source,
                         user = &*super::attempt::loggable(user),
                         names = most,
                         seconds,
@@ -239,7 +239,7 @@ impl Throttle {
         if counted.locked_now {
             lockouts.push(Lockout::User);
             tracing::warn!(
-                %source,
+                source_ip = %source,
                 user = &*super::attempt::loggable(user),
                 failures = counted.failures,
                 seconds = by_pair.lockout.as_secs(),
@@ -272,11 +272,11 @@ impl Throttle {
         let failures = counted.failures;
         if !rests {
             let seconds = settings.lockout.as_secs();
-            tracing::warn!(%source, failures, seconds, "source locked out");
+            tracing::warn!(source_ip = %source, failures, seconds, "source locked out");
         } else if !std::mem::replace(&mut book.warned, true) {
             // A load balancer in front would be the reason, or a single client.
             tracing::warn!(
-                %source,
+                source_ip = %source,
                 "every login comes from one address: sources are not locked out"
             );
         }

@@ -19,6 +19,9 @@ pub(super) struct Options {
     /// Print a file with every setting at its default, and check nothing.
     #[arg(long, conflicts_with_all = ["config", "probe"])]
     print_default: bool,
+    /// Print the least that a configuration has to say, and check nothing.
+    #[arg(long, conflicts_with_all = ["config", "probe", "print_default"])]
+    print_minimal: bool,
     /// Also try out what the store honours, with objects below this prefix that are removed again.
     #[arg(long, value_name = "s3://BUCKET/PREFIX")]
     probe: Option<Place>,
@@ -33,7 +36,15 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         output::print(&config::example());
         return Ok(());
     }
+    if options.print_minimal {
+        output::print(config::MINIMAL);
+        return Ok(());
+    }
     let config = load(&options.source, Purpose::Serve)?;
+    if let (true, Some(state)) = (config.host_key_files.is_empty(), &config.state_directory) {
+        HostKey::may_be_kept_in(state)
+            .map_err(|why| Failure::Setting(format!("state_directory: {state:?}: {why}")))?;
+    }
     for path in config
         .host_key_files
         .iter()
@@ -43,6 +54,11 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
             path: path.clone(),
             source,
         })?;
+        if HostKey::is_readable_by_everybody(path) {
+            output::warning(&format!(
+                "host key {path:?} is readable by everybody: chmod 600 {path:?}"
+            ));
+        }
         let (algorithm, fingerprint) = (key.algorithm(), key.fingerprint());
         output::print(&format!("host key {algorithm} {fingerprint}\n"));
     }
@@ -130,6 +146,7 @@ fn origin(url: &str) -> String {
 
 const EXAMPLES: &str = "\
 Examples:
+  portcullis check-config --print-minimal > portcullis.toml
   portcullis check-config --print-default > portcullis.toml
   portcullis check-config --config portcullis.toml
   portcullis check-config --config portcullis.toml --probe s3://my-bucket/tmp";

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::thread;
 
-use crate::telemetry;
+use crate::telemetry::{self, Severity};
 
 /// Writes to standard output; a pipe that nobody reads any more is no failure.
 pub fn print(text: &str) {
@@ -20,7 +20,7 @@ pub fn announce(text: String) {
 /// Writes what went wrong to standard error, a line for each thing.
 pub fn error(text: &str) {
     for line in text.lines() {
-        complain("error", line);
+        complain(Severity::Error, line);
     }
 }
 
@@ -34,13 +34,13 @@ pub fn progress(text: &str) {
 
 /// Writes what somebody should know to standard error.
 pub fn warning(text: &str) {
-    complain("warning", text);
+    complain(Severity::Warning, text);
 }
 
 /// Where there is a log, standard error is its own, and may be stuck.
-fn complain(kind: &str, line: &str) {
-    let line = format!("{kind}: {line}");
-    if !telemetry::say(&line) {
-        drop(writeln!(io::stderr().lock(), "{line}"));
+fn complain(severity: Severity, line: &str) {
+    if !telemetry::say(severity, line) {
+        let kind = severity.as_str();
+        drop(writeln!(io::stderr().lock(), "{kind}: {line}"));
     }
 }

@@ -258,6 +258,7 @@ fn remembered(
 ) -> std::io::Result<(Arc<dyn IdentityProvider>, Option<Arc<Cached>>)> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let asked: Arc<dyn IdentityProvider> = opened.provider.clone();
+    metrics.expect_provider(opened.name);
     let counted: Arc<dyn IdentityProvider> = Arc::new(Metered::new(
         opened.name,
         asked,

@@ -61,7 +61,7 @@ pub struct Options {
 /// # Errors
 /// The port is taken, a file cannot be read, or serving failed.
 pub fn run(options: Options) -> Result<(), Failure> {
-    telemetry::start(Format::Readable, "info")?;
+    telemetry::start(Format::Readable, "", "info")?;
     signals::run(|stop| serve(options, stop))
 }
 

@@ -32,7 +32,11 @@ use crate::telemetry::{self, Format};
 /// # Errors
 /// Something that the configuration names cannot be used, or serving failed.
 pub fn run(config: &Config) -> Result<(), Failure> {
-    telemetry::start(config.log.format.into(), &config.log.filter)?;
+    telemetry::start(
+        config.log.format.into(),
+        &config.server_id,
+        &config.log.filter,
+    )?;
     // What is wrong with a provider is wrong with the configuration.
     let opened = providers::open(config)?;
     let throttle = providers::throttle(&config.login)?;

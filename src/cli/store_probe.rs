@@ -13,7 +13,9 @@ use crate::metrics::Metrics;
 use crate::storage::probe::{Finding, Probe, Subject};
 use crate::storage::retry::{Retries, Retrying};
 use crate::storage::s3::S3Store;
-use crate::storage::{Bucket, Capabilities, ObjectStore as _, SharedStore, StorageError};
+use crate::storage::{
+    Bucket, Capabilities, ObjectStore as _, SharedStore, StorageError, StorageErrorKind,
+};
 
 /// A bucket, and a prefix in it without slashes at its ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +76,7 @@ async fn probe(
         folder.clone(),
     );
     let found = tokio::select! {
-        found = report(&probe, storage.capabilities) => found,
+        found = report(&probe, storage, bucket) => found,
         () = stop.cancelled() => Err(anyhow::anyhow!("interrupted")),
     };
     let cleaned = probe.clean().await;
@@ -191,9 +193,16 @@ impl Faults {
 }
 
 /// Prints every finding.
-async fn report(probe: &Probe, configured: Capabilities) -> anyhow::Result<Faults> {
-    let reached = probe.reach().await;
-    reached.map_err(|error| anyhow::anyhow!("the store cannot be used: {error}"))?;
+async fn report(
+    probe: &Probe,
+    storage: &config::Storage,
+    bucket: &Bucket,
+) -> anyhow::Result<Faults> {
+    let configured = storage.capabilities;
+    if let Err(error) = probe.reach().await {
+        let why = plainly(&error, storage.endpoint.as_deref(), bucket);
+        bail!("the store cannot be used: {why}");
+    }
     let mut faults = Faults::default();
     for subject in Subject::ALL {
         let finding = probe.find(subject).await;
@@ -202,6 +211,48 @@ async fn report(probe: &Probe, configured: Capabilities) -> anyhow::Result<Fault
         faults.note(subject, &finding, declared);
     }
     Ok(faults)
+}
+
+/// Says why a store cannot be used, and what to change; a library's words where there are no
+/// better ones.
+fn plainly(error: &StorageError, endpoint: Option<&str>, bucket: &Bucket) -> String {
+    let says = |words: &str| error.detail.contains(words);
+    let place = endpoint.unwrap_or("AWS's endpoint");
+    if says("no credentials found") || says("no providers in chain provided credentials") {
+        return "no AWS credentials found: set storage.access_key_id and \
+            storage.secret_access_key, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where \
+            there is a role"
+            .to_owned();
+    }
+    if says("received corrupt message") {
+        let plain = place.replacen("https://", "http://", 1);
+        return format!(
+            "{place}: the server does not speak TLS; did you mean storage.endpoint = \"{plain}\"?"
+        );
+    }
+    if says("invalid peer certificate") {
+        return format!(
+            "{place}: the server's certificate is not trusted; set storage.ca_file to the \
+             certificate of its authority"
+        );
+    }
+    if says("Connection refused") {
+        return format!("{place}: connection refused; check storage.endpoint");
+    }
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the others have words of the store"
+    )]
+    match error.kind {
+        StorageErrorKind::Denied => format!(
+            "bucket {bucket}: access denied; check the access key, and allow s3:ListBucket, \
+             s3:GetObject, s3:PutObject and s3:DeleteObject there"
+        ),
+        StorageErrorKind::NoSuchBucket => format!(
+            "bucket {bucket} does not exist at {place}; check its name and storage.endpoint"
+        ),
+        _ => error.to_string(),
+    }
 }
 
 fn words(subject: Subject, finding: &Finding, declared: Option<bool>) -> String {

@@ -26,6 +26,22 @@ pub fn document() -> String {
     text
 }
 
+/// The least that a configuration says, for `check-config --print-minimal`.
+pub const MINIMAL: &str = "\
+# The least that a gateway needs. Everything else has a default: check-config --print-default
+
+# Where the host keys are made at the first start, and kept.
+state_directory = \"state\"
+
+[identity]
+# Your service that decides who may log in: docs/identity-provider.md
+url = \"https://idp.example.com/sftp\"
+
+[storage]
+# Credentials are found as by AWS's tools, unless access_key_id and secret_access_key are set.
+region = \"us-east-1\"
+";
+
 /// Returns a file with every setting at its default, for `check-config --print-default`.
 #[must_use]
 pub fn example() -> String {
@@ -144,8 +160,8 @@ REGENERATE=1 cargo test --test documents -->
 
 `portcullis serve --config portcullis.toml` reads a TOML file; every setting can also be a variable \
 of the environment, which wins over the file. `portcullis check-config --config portcullis.toml` \
-says what is wrong, all at once, with line and remedy; `check-config --print-default` prints a file \
-to start from; `check-config --probe s3://bucket/prefix` tries out what the store honours, removes \
+says what is wrong, all at once, with line and remedy; `check-config --print-minimal` prints the \
+least that a file says, `--print-default` one with every setting; `check-config --probe s3://bucket/prefix` tries out what the store honours, removes \
 what it made, and says what to set under `[storage]`.
 
 - Sizes are bytes, or strings such as `\"8MiB\"` (`KiB`, `MiB`, `GiB`, `TiB`).

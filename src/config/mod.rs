@@ -25,7 +25,7 @@ use crate::secret::Secret;
 use crate::storage::Capabilities;
 use crate::storage::retry::RetrySettings;
 
-pub use self::document::{document, example};
+pub use self::document::{MINIMAL, document, example};
 pub use self::problem::{ConfigErrors, Place, Problem};
 pub use self::proof::{Signing, Token};
 pub use self::ssh::Ssh;
@@ -288,6 +288,10 @@ impl Config {
     ) -> Result<Self, ConfigErrors> {
         let mut problems = Vec::new();
         let sources = source::Sources::read(toml_text, environment, &mut problems);
+        if sources.is_no_toml() {
+            problems.retain(|problem| &*problem.key == "TOML");
+            return Err(ConfigErrors::new(problems));
+        }
         let mut config = Self::default();
         for setting in settings::SETTINGS {
             if !settings::is_repeated(setting.section) {

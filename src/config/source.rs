@@ -22,6 +22,8 @@ pub(super) struct Sources {
     environment: BTreeMap<String, Given>,
     /// The tables of families, such as `provider.staff`.
     members: BTreeSet<String>,
+    /// The file is no TOML: nothing else that it says can be judged.
+    is_no_toml: bool,
 }
 
 /// A key of the file and where it stands.
@@ -47,6 +49,11 @@ impl Sources {
         }
         sources.read_environment(environment, problems);
         sources
+    }
+
+    /// Says whether the file cannot be read as TOML.
+    pub(super) const fn is_no_toml(&self) -> bool {
+        self.is_no_toml
     }
 
     /// Returns where a setting was written, the winning source first.
@@ -111,6 +118,7 @@ impl Sources {
 
     fn read_file(&mut self, text: &str, problems: &mut Vec<Problem>) {
         let (root, errors) = DeTable::parse_recoverable(text);
+        self.is_no_toml = !errors.is_empty();
         for error in errors {
             // The error's own text quotes the line, and that may hold a secret.
             let line = line_at(text, error.span().map_or(0, |span| span.start));
@@ -174,7 +182,12 @@ impl Sources {
         let path = join(section, key.get_ref());
         let place = Place::Line(line_at(text, key.span().start));
         if find(&path).is_none() {
-            problems.push(unknown(place, path));
+            let is_section = section.is_empty() && matches!(value.get_ref(), DeValue::Table(_));
+            problems.push(if is_section {
+                unknown_section(place, &path)
+            } else {
+                unknown(place, path)
+            });
             return;
         }
         let raw = Raw::from_toml(value.get_ref());
@@ -276,6 +289,28 @@ fn paths() -> impl Iterator<Item = String> {
         let file_path = setting.file_key().map(|key| join(setting.section, &key));
         std::iter::once(setting.path()).chain(file_path)
     })
+}
+
+fn unknown_section(place: Place, name: &str) -> Problem {
+    let tables = FAMILIES.iter().map(|family| family.table);
+    let once = SETTINGS.iter().map(|setting| setting.section);
+    let all: BTreeSet<&str> = once
+        .filter(|section| !section.is_empty() && !is_repeated(section))
+        .chain(tables)
+        .collect();
+    let nearest = all
+        .iter()
+        .map(|section| (levenshtein(name, section), section));
+    let message = match nearest.min() {
+        Some((steps, section)) if steps <= NEAR.min(section.len() / 2) => {
+            format!("unknown section; did you mean [{section}]?")
+        }
+        _ => {
+            let all: Vec<_> = all.iter().map(|section| format!("[{section}]")).collect();
+            format!("unknown section; allowed: {}", all.join(", "))
+        }
+    };
+    Problem::new(place, format!("[{name}]"), message)
 }
 
 fn unknown(place: Place, name: String) -> Problem {

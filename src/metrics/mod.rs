@@ -4,15 +4,18 @@
 //! What others already count is read when somebody asks ([`Metrics::observe`]).
 
 mod admin;
+mod exposition;
 mod log;
 mod outcomes;
+mod process;
 mod registrar;
 mod requests;
+mod series;
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -21,11 +24,14 @@ use prometheus_client::registry::{Registry, Unit};
 
 use self::admin::AdminConnections;
 pub use self::admin::{AdminConnection, AdminEnd};
+pub use self::exposition::{prometheus_text, takes_open_metrics};
 use self::log::Log;
 pub use self::outcomes::{Abort, Lookup, MoveEnd, TransferEnd, UnderWay};
+use self::process::Process;
 pub use self::registrar::Description;
 use self::registrar::{Labels, Named, Registrar, raise};
 use self::requests::Requests;
+use crate::refusal::Reason;
 use crate::sftp::StatusCode;
 use crate::storage::metered::{CallObserver, Outcome};
 use crate::storage::retry::RetryObserver;
@@ -36,6 +42,8 @@ use crate::telemetry::LostLines;
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    process_registry: Registry,
+    process: Process,
     descriptions: Vec<Description>,
     connections_open: Gauge,
     connections_before_login: Gauge,
@@ -43,17 +51,18 @@ pub struct Metrics {
     connections_refused: Family<Labels<1>, Counter>,
     connections_ended: Family<Labels<1>, Counter>,
     connections_without_data: Counter,
-    logins: Family<Labels<3>, Counter>,
+    logins: Family<Named<4>, Counter>,
     lockouts: Family<Labels<1>, Counter>,
-    login_seconds: Family<Labels<1>, Histogram, fn() -> Histogram>,
+    login_seconds: Family<Named<2>, Histogram, fn() -> Histogram>,
     idp_calls: Family<Named<2>, Counter>,
-    idp_call_seconds: Family<Labels<1>, Histogram, fn() -> Histogram>,
+    idp_call_seconds: Family<Named<2>, Histogram, fn() -> Histogram>,
     cache_lookups: Family<Labels<1>, Counter>,
     breakers_open: Family<Named<1>, Gauge>,
     kept_back: Family<Named<1>, Counter>,
     questions_under_way: Family<Named<1>, Gauge>,
     questions_busy: Family<Named<1>, Counter>,
     requests: Requests,
+    operations_refused: Family<Labels<2>, Counter>,
     bytes_received: Counter,
     bytes_sent: Counter,
     handles_open: Gauge,
@@ -114,20 +123,48 @@ impl Metrics {
         self.requests.answered(operation, code, took);
     }
 
+    /// Counts something that a user was refused, and why.
+    pub fn operation_refused(&self, operation: &'static str, reason: &'static str) {
+        let labels = [("operation", operation), ("reason", reason)];
+        let _ = self.operations_refused.get_or_create(&labels).inc();
+    }
+
     /// Counts one finished attempt to log in; of one that succeeded the reason is empty.
     pub fn login(
         &self,
+        provider: &str,
         method: &'static str,
         verdict: &'static str,
         reason: &'static str,
         took: Duration,
     ) {
-        let labels = [("method", method), ("verdict", verdict), ("reason", reason)];
+        let labels = login_labels(provider, method, verdict, reason);
         let _ = self.logins.get_or_create(&labels).inc();
-        let labels = [("verdict", verdict)];
         self.login_seconds
-            .get_or_create(&labels)
+            .get_or_create(&by_verdict(provider, verdict))
             .observe(took.as_secs_f64());
+    }
+
+    /// Has the series of a provider at 0, for what must not be missed when it happens first.
+    pub fn expect_provider(&self, provider: &str) {
+        for method in METHODS {
+            let allowed = login_labels(provider, method, "allowed", "");
+            drop(self.logins.get_or_create(&allowed));
+            for reason in Reason::ALL {
+                let labels =
+                    login_labels(provider, method, reason.verdict().as_str(), reason.as_str());
+                drop(self.logins.get_or_create(&labels));
+            }
+        }
+        let rows = || series::VERDICTS.map(|verdict| by_verdict(provider, verdict));
+        for labels in rows() {
+            drop(self.idp_calls.get_or_create(&labels));
+        }
+        series::of_times(&self.login_seconds, rows());
+        series::of_times(&self.idp_call_seconds, rows());
+        for family in [&self.kept_back, &self.questions_busy] {
+            drop(family.get_or_create(&by_provider(provider)));
+        }
     }
 
     /// Counts one lock-out.
@@ -135,14 +172,10 @@ impl Metrics {
         let _ = self.lockouts.get_or_create(&[("kind", kind)]).inc();
     }
 
-    /// Counts one call to an identity provider; the only one has no name.
+    /// Counts one call to an identity provider; `identity` is the only one's name.
     pub fn idp_call(&self, provider: &str, verdict: &'static str, took: Duration) {
-        let labels = [
-            ("provider", provider.to_owned()),
-            ("verdict", verdict.to_owned()),
-        ];
+        let labels = by_verdict(provider, verdict);
         let _ = self.idp_calls.get_or_create(&labels).inc();
-        let labels = [("verdict", verdict)];
         self.idp_call_seconds
             .get_or_create(&labels)
             .observe(took.as_secs_f64());
@@ -150,20 +183,20 @@ impl Metrics {
 
     /// Says whether a provider is left alone because it did not answer.
     pub fn idp_breaker(&self, provider: &str, open: bool) {
-        let labels = [("provider", provider.to_owned())];
+        let labels = by_provider(provider);
         let _ = self.breakers_open.get_or_create(&labels).set(open.into());
     }
 
     /// Counts one question that was kept back from a provider that is left alone.
     pub fn idp_kept_back(&self, provider: &str) {
-        let labels = [("provider", provider.to_owned())];
+        let labels = by_provider(provider);
         let _ = self.kept_back.get_or_create(&labels).inc();
     }
 
     /// Notes a question that is asked now, until what it returns is dropped.
     #[must_use]
     pub fn idp_question_begun(&self, provider: &str) -> UnderWay {
-        let labels = [("provider", provider.to_owned())];
+        let labels = by_provider(provider);
         let gauge = self.questions_under_way.get_or_create_owned(&labels);
         let _ = gauge.inc();
         UnderWay(gauge)
@@ -171,7 +204,7 @@ impl Metrics {
 
     /// Counts one question that found no place in time.
     pub fn idp_busy(&self, provider: &str) {
-        let labels = [("provider", provider.to_owned())];
+        let labels = by_provider(provider);
         let _ = self.questions_busy.get_or_create(&labels).inc();
     }
 
@@ -306,6 +339,7 @@ impl Metrics {
             &self.session_memory_refused,
             readings.session_memory_refused,
         );
+        self.process.observe();
         self.log
             .observe(readings.log_lines_lost, readings.log_waiting_bytes);
     }
@@ -314,7 +348,11 @@ impl Metrics {
     #[must_use]
     pub fn encode(&self) -> String {
         let mut text = String::new();
-        match encode(&mut text, &self.registry) {
+        let encoded = [&self.registry, &self.process_registry]
+            .into_iter()
+            .try_for_each(|registry| encode_registry(&mut text, registry))
+            .and_then(|()| encode_eof(&mut text));
+        match encoded {
             Ok(()) => text,
             // Writing to a string does not fail; a scrape without an end mark is refused.
             Err(error) => {
@@ -322,6 +360,32 @@ impl Metrics {
                 String::new()
             }
         }
+    }
+
+    /// Has the series at 0 that no configuration changes.
+    fn begin_series(&self) {
+        let operations = Operation::ALL.map(Operation::name);
+        let failures = FAILURES.map(failure);
+        for outcomes in [&["done", "cancelled"][..], &failures] {
+            let labels = ["operation", "outcome"];
+            series::of_pairs(&self.storage_calls, labels, &operations, outcomes);
+        }
+        for family in [&self.storage_retries, &self.storage_given_up] {
+            series::of_words(family, "operation", operations);
+        }
+        let ends = TransferEnd::ALL.map(TransferEnd::as_str);
+        for family in [&self.uploads, &self.downloads] {
+            series::of_words(family, "outcome", ends);
+        }
+        series::of_words(&self.sts_calls, "outcome", ["done"]);
+        series::of_words(&self.uploads_aborted, "outcome", ["done", "given-up"]);
+        series::of_words(&self.moves, "outcome", ["done", "failed", "stopped"]);
+        series::of_words(&self.cache_lookups, "result", ["hit", "miss", "stale"]);
+        series::of_words(&self.lockouts, "kind", ["user", "source", "names"]);
+        let refused = &self.operations_refused;
+        let labels = ["operation", "reason"];
+        series::of_pairs(refused, labels, &series::CHANGES, &series::KEPT_FROM);
+        series::of_pairs(refused, labels, &series::NOT_SFTP, &["sftp-only"]);
     }
 
     /// Returns the table of docs/operations.md.
@@ -353,7 +417,7 @@ impl Default for Metrics {
         let mut all = Registrar::new();
         let bytes = Some(Unit::Bytes);
         all.build_info();
-        Self {
+        let metrics = Self {
             connections_open: all.gauge("connections_open", None, "SSH connections that are open"),
             connections_before_login: all.gauge(
                 "connections_before_login",
@@ -371,10 +435,10 @@ impl Default for Metrics {
                 None,
                 "Connections closed by the client before it sent anything, such as health checks",
             ),
-            logins: all.counters(
+            logins: all.counters_by_name(
                 "logins",
-                "method, verdict, reason",
-                "Finished attempts to log in; docs/troubleshooting.md lists the reasons",
+                "provider, method, verdict, reason",
+                "Finished attempts to log in; docs/troubleshooting.md lists the reasons; `provider` is `identity` where there is one, and where none was asked",
             ),
             lockouts: all.counters(
                 "lockouts",
@@ -386,19 +450,19 @@ impl Default for Metrics {
                 "reason",
                 "Connections that ended, by the reason in their last log line",
             ),
-            login_seconds: all.latency(
+            login_seconds: all.latency_by_name(
                 "login_duration",
-                "verdict",
+                "provider, verdict",
                 "From an attempt to its answer",
             ),
             idp_calls: all.counters_by_name(
                 "idp_calls",
                 "provider, verdict",
-                "Calls to the identity provider; `provider` is empty where there is one",
+                "Calls to the identity provider; `provider` is `identity` where there is one",
             ),
-            idp_call_seconds: all.latency(
+            idp_call_seconds: all.latency_by_name(
                 "idp_call_duration",
-                "verdict",
+                "provider, verdict",
                 "Time the identity provider took",
             ),
             cache_lookups: all.counters(
@@ -433,6 +497,11 @@ impl Default for Metrics {
                     "operation",
                     "From a request to its answer",
                 ),
+            ),
+            operations_refused: all.counters(
+                "operations_refused",
+                "operation, reason",
+                "Requests of users that the gateway refused, or S3 for lack of permission; docs/operations.md lists the reasons",
             ),
             bytes_received: all.counter("received", bytes.clone(), "File bytes received in WRITEs"),
             bytes_sent: all.counter("sent", bytes.clone(), "File bytes sent in answers to READs"),
@@ -492,11 +561,45 @@ impl Default for Metrics {
             ),
             admin: AdminConnections::new(&mut all),
             log: Log::new(&mut all),
+            process: Process::new(&mut all),
             registry: all.registry,
+            process_registry: all.process,
             descriptions: all.descriptions,
-        }
+        };
+        metrics.begin_series();
+        metrics
     }
 }
+
+fn provider_label(provider: &str) -> String {
+    let name = if provider.is_empty() {
+        "identity"
+    } else {
+        provider
+    };
+    name.to_owned()
+}
+
+fn by_provider(provider: &str) -> Named<1> {
+    [("provider", provider_label(provider))]
+}
+
+fn by_verdict(provider: &str, verdict: &str) -> Named<2> {
+    let [provider] = by_provider(provider);
+    [provider, ("verdict", verdict.to_owned())]
+}
+
+fn login_labels(provider: &str, method: &str, verdict: &str, reason: &str) -> Named<4> {
+    let [provider] = by_provider(provider);
+    [
+        provider,
+        ("method", method.to_owned()),
+        ("verdict", verdict.to_owned()),
+        ("reason", reason.to_owned()),
+    ]
+}
+
+const METHODS: [&str; 2] = ["password", "publickey"];
 
 impl CallObserver for Metrics {
     fn ended(&self, operation: Operation, outcome: Outcome, took: Duration) {
@@ -535,6 +638,8 @@ impl RetryObserver for Metrics {
 }
 
 impl TransferEnd {
+    const ALL: [Self; 3] = [Self::Completed, Self::Abandoned, Self::Failed];
+
     const fn as_str(self) -> &'static str {
         match self {
             Self::Completed => "completed",
@@ -543,6 +648,23 @@ impl TransferEnd {
         }
     }
 }
+
+/// Those that have a word of their own.
+const FAILURES: [StorageErrorKind; 13] = [
+    StorageErrorKind::NotFound,
+    StorageErrorKind::NoSuchBucket,
+    StorageErrorKind::NoSuchUpload,
+    StorageErrorKind::Precondition,
+    StorageErrorKind::RangeNotSatisfiable,
+    StorageErrorKind::Denied,
+    StorageErrorKind::Expired,
+    StorageErrorKind::ClockSkew,
+    StorageErrorKind::Throttled,
+    StorageErrorKind::Unavailable,
+    StorageErrorKind::OutcomeUnknown,
+    StorageErrorKind::ChecksumMismatch,
+    StorageErrorKind::Refused,
+];
 
 const fn failure(kind: StorageErrorKind) -> &'static str {
     match kind {

@@ -25,6 +25,8 @@ pub(super) type Named<const N: usize> = [(&'static str, String); N];
 /// Registers metrics and keeps what is said of them.
 pub(super) struct Registrar {
     pub(super) registry: Registry,
+    /// The process itself, whose names have no prefix.
+    pub(super) process: Registry,
     pub(super) descriptions: Vec<Description>,
 }
 
@@ -32,6 +34,7 @@ impl Registrar {
     pub(super) fn new() -> Self {
         Self {
             registry: Registry::with_prefix(PREFIX),
+            process: Registry::default(),
             descriptions: Vec::new(),
         }
     }
@@ -110,6 +113,37 @@ impl Registrar {
         family
     }
 
+    /// Times by labels one of which comes from the configuration.
+    pub(super) fn latency_by_name<const N: usize>(
+        &mut self,
+        name: &str,
+        labels: &'static str,
+        help: &'static str,
+    ) -> Family<Named<N>, Histogram, fn() -> Histogram> {
+        let new: fn() -> Histogram = || Histogram::new(LATENCY_SECONDS);
+        let family = Family::new_with_constructor(new);
+        let kind = ("histogram", labels);
+        self.add(name, Some(Unit::Seconds), kind, help, family.clone());
+        family
+    }
+
+    /// Registers what every process has, under the name that everybody gives it.
+    pub(super) fn process(
+        &mut self,
+        name: &str,
+        unit: Option<Unit>,
+        kind: &'static str,
+        help: &'static str,
+        metric: impl Metric,
+    ) {
+        let name = format!("process_{name}");
+        self.describe(name.clone(), unit.as_ref(), (kind, ""), help);
+        match unit {
+            Some(unit) => self.process.register_with_unit(name, help, unit, metric),
+            None => self.process.register(name, help, metric),
+        }
+    }
+
     fn add(
         &mut self,
         name: &str,
@@ -118,8 +152,22 @@ impl Registrar {
         help: &'static str,
         metric: impl Metric,
     ) {
-        let mut full = format!("{PREFIX}_{name}");
-        if let Some(unit) = &unit {
+        let full = format!("{PREFIX}_{name}");
+        self.describe(full, unit.as_ref(), (kind, labels), help);
+        match unit {
+            Some(unit) => self.registry.register_with_unit(name, help, unit, metric),
+            None => self.registry.register(name, help, metric),
+        }
+    }
+
+    fn describe(
+        &mut self,
+        mut full: String,
+        unit: Option<&Unit>,
+        (kind, labels): (&'static str, &'static str),
+        help: &'static str,
+    ) {
+        if let Some(unit) = unit {
             full.push('_');
             full.push_str(unit.as_str());
         }
@@ -134,10 +182,6 @@ impl Registrar {
             labels,
             help,
         });
-        match unit {
-            Some(unit) => self.registry.register_with_unit(name, help, unit, metric),
-            None => self.registry.register(name, help, metric),
-        }
     }
 }
 
@@ -151,6 +195,7 @@ pub(super) fn raise(counter: &Counter, total: u64) {
 const PREFIX: &str = "portcullis";
 
 /// From one in memory to one that is about to time out.
-const LATENCY_SECONDS: [f64; 14] = [
-    0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0,
+const LATENCY_SECONDS: [f64; 16] = [
+    0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+    60.0,
 ];

@@ -4,7 +4,7 @@ use super::*;
 fn what_happened_is_scraped_under_its_name_and_labels() {
     let metrics = Metrics::default();
     let took = Duration::from_millis(3);
-    metrics.login("password", "denied", "not-allowed", took);
+    metrics.login("", "password", "denied", "not-allowed", took);
     metrics.idp_call("", "unavailable", took);
     metrics.idp_call("staff", "allowed", took);
     metrics.cache_lookup(Lookup::Miss);
@@ -19,8 +19,8 @@ fn what_happened_is_scraped_under_its_name_and_labels() {
     metrics.role_asked("sts-refused");
     let text = metrics.encode();
     for line in [
-        "portcullis_logins_total{method=\"password\",verdict=\"denied\",reason=\"not-allowed\"} 1",
-        "portcullis_idp_calls_total{provider=\"\",verdict=\"unavailable\"} 1",
+        "portcullis_logins_total{provider=\"identity\",method=\"password\",verdict=\"denied\",reason=\"not-allowed\"} 1",
+        "portcullis_idp_calls_total{provider=\"identity\",verdict=\"unavailable\"} 1",
         "portcullis_idp_calls_total{provider=\"staff\",verdict=\"allowed\"} 1",
         "portcullis_sts_calls_total{outcome=\"sts-refused\"} 1",
         "portcullis_idp_cache_lookups_total{result=\"miss\"} 1",
@@ -73,7 +73,62 @@ fn every_scraped_name_is_described() {
         .filter(|line| !line.starts_with('#'))
     {
         let name = line.split(['{', ' ']).next().unwrap();
-        let known = metrics.descriptions.iter().any(|row| row.name == name);
+        let times = ["_bucket", "_count", "_sum"];
+        let bare = times.iter().find_map(|suffix| name.strip_suffix(suffix));
+        let known = metrics
+            .descriptions
+            .iter()
+            .any(|row| row.name == name || (row.kind == "histogram" && bare == Some(&row.name)));
         assert!(known, "{name}");
     }
+}
+
+#[test]
+fn what_an_alert_watches_is_there_before_it_happens() {
+    let metrics = Metrics::default();
+    metrics.expect_provider("");
+    metrics.expect_provider("staff");
+    metrics.observe(&Readings::default());
+    let text = metrics.encode();
+    for series in [
+        "logins_total{provider=\"identity\",method=\"password\",verdict=\"unavailable\",reason=\"connect\"}",
+        "logins_total{provider=\"staff\",method=\"publickey\",verdict=\"allowed\",reason=\"\"}",
+        "idp_calls_total{provider=\"staff\",verdict=\"invalid\"}",
+        "login_duration_seconds_count{provider=\"identity\",verdict=\"allowed\"}",
+        "idp_questions_kept_back_total{provider=\"staff\"}",
+        "s3_calls_total{operation=\"PutObject\",outcome=\"denied\"}",
+        "s3_calls_given_up_total{operation=\"UploadPart\"}",
+        "uploads_total{outcome=\"failed\"}",
+        "operations_refused_total{operation=\"open\",reason=\"read-only\"}",
+        "lockouts_total{kind=\"source\"}",
+    ] {
+        let line = format!("portcullis_{series} 0\n");
+        assert!(text.contains(&line), "{line}{text}");
+    }
+}
+
+#[test]
+fn the_process_is_scraped_under_the_usual_names() {
+    let metrics = Metrics::default();
+    metrics.observe(&Readings::default());
+    let text = prometheus_text(&metrics.encode());
+    let value = |name: &str| -> f64 {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("{name}: {text}"))
+            .trim()
+            .parse()
+            .unwrap()
+    };
+    for name in [
+        "process_resident_memory_bytes ",
+        "process_virtual_memory_bytes ",
+        "process_open_fds ",
+        "process_max_fds ",
+        "process_threads ",
+        "process_start_time_seconds ",
+    ] {
+        assert!(value(name) > 0.0, "{name}");
+    }
+    assert!(value("process_cpu_seconds_total ") >= 0.0);
+    assert!(text.contains("# TYPE process_cpu_seconds_total counter\n"));
 }

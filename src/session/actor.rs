@@ -206,7 +206,7 @@ impl<F: Front> Session<F> {
                 }
                 Some(Incoming::Refused(id, operation, status)) => {
                     let pending = self.shell.answers.arrive(id, operation);
-                    self.shell.answers.status(pending, status);
+                    self.shell.refuse(pending, None, None, status);
                 }
                 None => self.has_more = false,
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::out::Out;
+use super::status::refused_because;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::sftp::{Pending, Reply, RequestId, Status, StatusCode};
@@ -54,6 +55,11 @@ impl Answers {
             | Reply::Limits { .. }
             | Reply::StatVfs => StatusCode::Ok,
         };
+        if let Reply::Status(status) = reply
+            && let Some(reason) = refused_because(pending.operation(), status)
+        {
+            self.metrics.operation_refused(pending.operation(), reason);
+        }
         self.count(&pending, code);
         self.out.reply(pending.answered(), reply);
     }

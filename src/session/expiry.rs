@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::status::Refusal;
+use super::status::{EXPIRED, REVOKED, Refusal};
 use crate::auth::AuthenticatedUser;
 use crate::clock::Clock;
 use crate::idp::UserConfig;
-use crate::sftp::Status;
 use crate::storage::StorageError;
 use crate::storage::retry::Tries;
 
@@ -110,9 +109,6 @@ async fn wait(clock: &dyn Clock, end: SystemTime, step: Duration) {
         clock.sleep(left.min(step)).await;
     }
 }
-
-const REVOKED: Status = Status::denied("The user's access was taken back");
-const EXPIRED: Status = Status::denied("The login has expired; log in again");
 
 #[cfg(test)]
 mod tests {

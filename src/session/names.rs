@@ -13,7 +13,7 @@ use crate::vfs::Access;
 use super::commit::Commit;
 use super::expiry::Stop;
 use super::plan::{Folder, Parent, Target, directory_attributes, file_attributes};
-use super::status::{EXISTS, READ_ONLY, Refusal};
+use super::status::{EXISTS, IN_VIRTUAL, READ_ONLY, Refusal};
 
 /// What stands under a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -204,7 +204,7 @@ pub(crate) async fn mkdir(
         Target::Virtual | Target::Root { .. } | Target::MappedFile { .. } => {
             return Err(EXISTS.into());
         }
-        Target::Nowhere => return Err(Status::NO_SUCH_FILE.into()),
+        Target::Nowhere => return Err(IN_VIRTUAL.into()),
         Target::Object {
             location, access, ..
         } if !access.may_write() => {

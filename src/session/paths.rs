@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::audit;
+use crate::audit::{self, Name};
 use crate::budget::Share;
 use crate::clock::unix_seconds;
 use crate::limits;
 use crate::sftp::{Attributes, Reply, Status};
-use crate::vfs::{Ending, EntryType, HomeDirectory, VirtualPath};
+use crate::vfs::{Ending, EntryType, HomeDirectory, Place, VirtualPath};
 
 use super::act::{Act, Answer, PathRequest, Planned, Running};
 use super::events::Event;
@@ -20,7 +20,7 @@ use super::plan::{Target, file_attributes};
 use super::progress::Progress;
 use super::scene::Bounds;
 use super::shell::Shell;
-use super::status::{EXISTS, NOT_EMPTY, TOO_MANY_HANDLES};
+use super::status::{EXISTS, IN_VIRTUAL, NOT_EMPTY, Refusal, TOO_MANY_HANDLES};
 use super::work::Work;
 
 /// The path requests that are not done.
@@ -201,7 +201,7 @@ impl Paths {
             {
                 let config = Arc::clone(shell.user.config());
                 self.explain_virtual(shell, path, &config.home);
-                Err(Status::NO_SUCH_FILE)
+                Err(IN_VIRTUAL)
             }
             Act::RmDir if matches!(planned.target, Target::Object { .. }) && is_written(path) => {
                 Err(NOT_EMPTY)
@@ -312,11 +312,7 @@ impl Paths {
                 if let Act::Rename { .. } = request.act {
                     files.stayed(shell, &request.path);
                 }
-                if let Some(detail) = &refusal.detail {
-                    let operation = request.pending.operation();
-                    shell.operation_failed(operation, &request.path, detail);
-                }
-                shell.answers.status(request.pending, refusal.status);
+                refuse(shell, request, &refusal);
             }
             Answer::Directory { listing } => {
                 self.known.directory(request.path);
@@ -399,7 +395,7 @@ impl Paths {
             | Act::Close(_) => {}
         }
         if request.act.traits().outlives {
-            audit::changed(request.pending.operation(), path, request.act.new_name());
+            log_change(shell, request);
         }
     }
 
@@ -428,6 +424,40 @@ impl Paths {
             "\"{parent}\" is virtual: put files below {}\n",
             entries.join(", ")
         ));
+    }
+}
+
+/// Writes what was changed, and where.
+fn log_change(shell: &Shell, request: &PathRequest) {
+    let home = &shell.user.config().home;
+    let is_directory = matches!(request.act, Act::MkDir | Act::RmDir);
+    let name = |path| Name {
+        path,
+        place: home.place(path).ok().and_then(|place| match place {
+            Place::Inside { location, .. } | Place::File { location, .. } => {
+                let slash = if is_directory { "/" } else { "" };
+                Some((location.bucket, format!("{}{slash}", location.key.as_str())))
+            }
+            Place::MappingRoot { .. } | Place::Virtual | Place::Nowhere => None,
+        }),
+    };
+    let took = shell
+        .now()
+        .saturating_duration_since(request.pending.asked());
+    let to = request.act.new_name().map(name);
+    let operation = request.pending.operation();
+    audit::changed(operation, &name(&request.path), to.as_ref(), took);
+}
+
+/// Answers a request that failed, or that the user may not make.
+fn refuse(shell: &mut Shell, request: PathRequest, refusal: &Refusal) {
+    let (path, new) = (&request.path, request.act.new_name());
+    match &refusal.detail {
+        Some(detail) => {
+            shell.operation_failed(request.pending.operation(), path, detail);
+            shell.answers.status(request.pending, refusal.status);
+        }
+        None => shell.refuse(request.pending, Some(path), new, refusal.status),
     }
 }
 

@@ -124,7 +124,7 @@ impl Reading {
         let took = shell.now().duration_since(self.opened);
         let sent = self.file.sent();
         let whole = sent >= self.meta.size;
-        audit::downloaded(&place.path, &place.location, sent, whole, took);
+        audit::downloaded(place.file(), &self.meta, sent, whole, took);
         let end = if self.file.is_failed() {
             TransferEnd::Failed
         } else if whole {

@@ -17,7 +17,7 @@ use super::names::{
 use super::plan::{Folder, Parent, Target};
 use super::removing::Keeper;
 use super::scene::Scene;
-use super::status::{CHANGED, EXISTS, IS_DIRECTORY, NOT_EMPTY, Refusal, VIRTUAL};
+use super::status::{CHANGED, EXISTS, IN_VIRTUAL, IS_DIRECTORY, NOT_EMPTY, Refusal, VIRTUAL};
 
 /// The two names of a move, and what is known of them.
 #[derive(Debug, Clone, Copy)]
@@ -146,7 +146,7 @@ impl<'a> Names<'a> {
             Target::Virtual | Target::Root { .. } | Target::MappedFile { .. } => {
                 return Err(EXISTS);
             }
-            Target::Nowhere => return Err(Status::NO_SUCH_FILE),
+            Target::Nowhere => return Err(IN_VIRTUAL),
             Target::Object {
                 location, parent, ..
             } => (location, parent),

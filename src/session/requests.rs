@@ -9,7 +9,7 @@ use crate::vfs::{Ending, PathError, VirtualPath, WrittenPath};
 use super::act::{Act, PathRequest};
 use super::actor::Session;
 use super::front::Front;
-use super::status::INVALID_HANDLE;
+use super::status::{INVALID_HANDLE, NO_LINKS};
 
 impl<F: Front> Session<F> {
     /// Takes one request; every path through here ends in exactly one answer.
@@ -70,7 +70,7 @@ impl<F: Front> Session<F> {
             Request::Rename { from, to } => self.rename(pending, &from, &to, false),
             Request::ReadLink { path } => self.path(pending, &path, Act::ReadLink),
             Request::SymLink => {
-                shell.answers.status(pending, Status::OP_UNSUPPORTED);
+                shell.refuse(pending, None, None, NO_LINKS);
             }
             Request::Extended(extension) => self.extended(pending, extension),
         }
@@ -123,7 +123,7 @@ impl<F: Front> Session<F> {
     }
 
     fn refuse(&mut self, pending: Pending, status: Status) {
-        self.shell.answers.status(pending, status);
+        self.shell.refuse(pending, None, None, status);
     }
 
     fn ask(&mut self, request: PathRequest) {

@@ -12,6 +12,7 @@ use crate::auth::AuthenticatedUser;
 use crate::clock::Clock;
 use crate::limits::LOG_INTERVAL;
 use crate::seldom::Seldom;
+use crate::sftp::{Pending, Status};
 use crate::storage::SharedStore;
 use crate::tasks;
 use crate::vfs::VirtualPath;
@@ -21,6 +22,7 @@ use super::environment::Environment;
 use super::events::Events;
 use super::expiry::Stop;
 use super::seats::Seat;
+use super::status::refused_because;
 use super::untold::Untold;
 
 /// A session without what is open in it.
@@ -89,6 +91,23 @@ impl Shell {
         if let Some(unlogged) = self.line_due() {
             audit::storage_refused(operation, path, detail, unlogged);
         }
+    }
+
+    /// Refuses a request: what a user may not have leaves a line, with the path if it has one.
+    pub(crate) fn refuse(
+        &mut self,
+        pending: Pending,
+        path: Option<&VirtualPath>,
+        new_path: Option<&VirtualPath>,
+        status: Status,
+    ) {
+        let operation = pending.operation();
+        if let Some(reason) = refused_because(operation, &status)
+            && let Some(unlogged) = self.line_due()
+        {
+            audit::refused(operation, path, new_path, reason, unlogged);
+        }
+        self.answers.status(pending, status);
     }
 
     /// Says how many lines were left out before this one; `None`: this one as well.

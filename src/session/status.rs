@@ -6,7 +6,7 @@
 
 #![warn(clippy::arithmetic_side_effects)]
 
-use crate::sftp::Status;
+use crate::sftp::{Status, StatusCode};
 use crate::storage::{NoRandomness, StorageError, StorageErrorKind};
 
 /// An operation that did not work: what the client hears, and what the operator's log gets.
@@ -72,6 +72,25 @@ pub(crate) const fn of_storage(kind: StorageErrorKind) -> Status {
     }
 }
 
+/// Says why a user may not have what was asked for, in the stable word of the log and the metric;
+/// `None`: it failed, or it is not there, which is no refusal.
+pub(crate) fn refused_because(operation: &str, status: &Status) -> Option<&'static str> {
+    match *status {
+        READ_ONLY => Some("read-only"),
+        WRITE_ONLY => Some("write-only"),
+        VIRTUAL | IN_VIRTUAL => Some("virtual-directory"),
+        NO_LINKS => Some("no-links"),
+        TOO_MANY_HANDLES => Some("handle-limit"),
+        REVOKED => Some("access-revoked"),
+        EXPIRED => Some("login-expired"),
+        Status::PERMISSION_DENIED => Some("storage-denied"),
+        // What is there is no link: that is an answer.
+        Status::OP_UNSUPPORTED if operation == "readlink" => None,
+        Status::OP_UNSUPPORTED => Some("unsupported"),
+        _ => None,
+    }
+}
+
 const NO_WRITING: Status = Status::failure("The gateway can write no files at the moment");
 pub(crate) const CHANGED: Status = Status::failure("The file was changed by somebody else");
 pub(crate) const EXISTS: Status = Status::failure("The target exists already");
@@ -79,6 +98,14 @@ pub(crate) const IS_DIRECTORY: Status = Status::failure("Is a directory");
 pub(crate) const NOT_EMPTY: Status = Status::failure("Directory is not empty");
 pub(crate) const INVALID_HANDLE: Status = Status::failure("Invalid handle");
 pub(crate) const TOO_MANY_HANDLES: Status = Status::failure("Too many open files");
+/// A file or directory where only entries of mappings are.
+pub(crate) const IN_VIRTUAL: Status = Status::new(
+    StatusCode::NoSuchFile,
+    "No such file: this directory is virtual",
+);
+pub(crate) const NO_LINKS: Status = Status::unsupported("Links are not supported");
+pub(crate) const REVOKED: Status = Status::denied("The user's access was taken back");
+pub(crate) const EXPIRED: Status = Status::denied("The login has expired; log in again");
 pub(crate) const READ_ONLY: Status = Status::denied("This directory is read-only");
 pub(crate) const WRITE_ONLY: Status = Status::denied("This directory is write-only");
 pub(crate) const VIRTUAL: Status = Status::denied("This directory is virtual");

@@ -8,7 +8,7 @@ use futures_util::StreamExt as _;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use crate::audit;
+use crate::audit::{self, Written};
 use crate::budget::{Purpose, Share};
 use crate::clock::sleep_until;
 use crate::metrics::TransferEnd;
@@ -50,11 +50,30 @@ pub(crate) struct Writing {
     /// Wakes the one that reads the base.
     read_on: Arc<Notify>,
     opened: Instant,
+    /// What S3 confirmed, or was given.
+    checksum: Option<Checksum>,
+    /// Whether the commit depends on a file that is there, or on none.
+    replaces: Option<bool>,
+}
+
+impl Place {
+    /// Returns what a line says of it.
+    pub(crate) const fn file(&self) -> audit::File<'_> {
+        audit::File {
+            path: &self.path,
+            location: &self.location,
+        }
+    }
 }
 
 impl Writing {
     pub(crate) fn new(shell: &Shell, place: &Place, found: ForWriting, attrs: &Attributes) -> Self {
         let (now, limits) = (shell.now(), &shell.environment.limits);
+        let replaces = match &found.condition {
+            Precondition::IfMatch(_) => Some(true),
+            Precondition::IfNoneMatch => Some(false),
+            Precondition::None => found.base.is_some().then_some(true),
+        };
         let opening = Opening {
             mode: found.mode,
             base: found.base,
@@ -78,6 +97,8 @@ impl Writing {
             tasks: Vec::new(),
             read_on: Arc::default(),
             opened: now,
+            checksum: None,
+            replaces,
         }
     }
 
@@ -87,6 +108,9 @@ impl Writing {
 
     /// Tells the file what happened, and does what it asks for; `true`: nothing is left to do.
     pub(crate) fn hear(&mut self, shell: &mut Shell, place: &Place, heard: Heard) -> bool {
+        if let Heard::Committed(Ok(stored)) = &heard {
+            self.checksum = stored.checksum.or(self.checksum);
+        }
         let (now, before) = (shell.now(), self.file.received());
         self.file.hear(heard, now);
         let came = self.file.received().saturating_sub(before);
@@ -149,6 +173,7 @@ impl Writing {
                 checksum,
                 condition,
             } => {
+                self.checksum = checksum;
                 let (object, reaper) = (self.object.clone(), shell.environment.reaper.clone());
                 let what = format!("upload of {}", place.location);
                 let complete = calls.complete(reaper, upload, parts, checksum, object, condition);
@@ -161,20 +186,26 @@ impl Writing {
             Effect::Stop => self.stop(),
             Effect::Answer(pending, status) => shell.answers.status(pending, status),
             Effect::Failed { reason, closed } => self.failed(shell, place, &reason, closed),
-            Effect::Stored { size, etag } => {
-                let took = shell.now().duration_since(self.opened);
-                audit::uploaded(&place.path, &place.location, size, &etag.0, took);
-                shell
-                    .environment
-                    .metrics
-                    .upload_ended(TransferEnd::Completed);
-            }
+            Effect::Stored { size, etag } => self.stored(shell, place, size, &etag),
             Effect::Over => {}
         }
     }
 
+    fn stored(&self, shell: &Shell, place: &Place, size: u64, etag: &ETag) {
+        let written = Written {
+            bytes: size,
+            etag: &etag.0,
+            checksum: self.checksum,
+            replaced: self.replaces,
+        };
+        let took = shell.now().duration_since(self.opened);
+        audit::uploaded(place.file(), written, took);
+        let metrics = &shell.environment.metrics;
+        metrics.upload_ended(TransferEnd::Completed);
+    }
+
     fn failed(&self, shell: &Shell, place: &Place, reason: &str, closed: bool) {
-        audit::upload_failed(&place.path, &place.location, self.file.received(), reason);
+        audit::upload_failed(place.file(), self.file.received(), reason);
         let end = if closed {
             TransferEnd::Failed
         } else {

@@ -19,14 +19,12 @@ use super::error::ConnectionError;
 use super::gatehouse::Gatehouse;
 use super::hello;
 use super::login::{self, Login};
+use super::refused::{self, Asked, Because, SFTP_ONLY};
 use super::state::{ConnectionState, EndReason};
 use super::subsystem::{self, Credit, STDERR, WaitingChannel};
 use crate::auth::ConnectionAuth;
 use crate::limits::CHANNEL_PACKET_BYTES_MIN;
 use crate::tasks::spawn_tracked;
-
-/// What a person reads who asks for a shell.
-const SFTP_ONLY: &str = "This server only speaks SFTP.\r\n";
 
 /// Answers for one connection.
 pub(super) struct Callbacks {
@@ -83,6 +81,47 @@ impl Callbacks {
     ) -> Result<(), ConnectionError> {
         self.discard_unread(channel);
         Ok(session.channel_failure(channel)?)
+    }
+
+    /// Writes down, in the connection's span, what is refused.
+    fn note_refusal(&self, asked: Asked, because: Because, what: Option<&str>) {
+        self.span
+            .in_scope(|| refused::note(&self.gatehouse, asked, because, what));
+    }
+
+    /// Answers what only a shell could do with a sentence and an exit status: a client that is told
+    /// of a failure ends before it shows the sentence. OpenSSH's server does so under
+    /// `ForceCommand internal-sftp`.
+    async fn explain(
+        &mut self,
+        channel: ChannelId,
+        sentence: &'static str,
+        session: &mut Session,
+    ) -> Result<(), ConnectionError> {
+        let Some(waiting) = self.waiting(channel) else {
+            return self.refuse_request(channel, session);
+        };
+        // Data without window would be held back, and everything else with it.
+        let room = waiting.write.writable_packet_size().await;
+        session.channel_success(channel)?;
+        if room >= sentence.len() {
+            session.extended_data(channel, STDERR, sentence)?;
+        }
+        session.exit_status_request(channel, 1)?;
+        session.eof(channel)?;
+        session.close(channel)?;
+        self.channels.remove(&channel);
+        Ok(())
+    }
+
+    /// Says why a request cannot be had on a channel.
+    fn because(&self, channel: ChannelId) -> Because {
+        let entry = self.channels.get(&channel);
+        if entry.is_some_and(|entry| entry.waiting.is_some()) {
+            Because::SftpOnly
+        } else {
+            Because::ChannelInUse
+        }
     }
 
     fn start_session(&mut self, channel: ChannelId) -> bool {
@@ -245,9 +284,42 @@ impl Handler for Callbacks {
         if !crumbs && self.accept_channel(channel, session) {
             reply.accept().await;
         } else {
+            let because = if crumbs {
+                Because::PacketSize
+            } else {
+                Because::ChannelLimit
+            };
+            self.note_refusal(Asked::Channel, because, None);
             reply.reject(ChannelOpenFailure::ResourceShortage).await;
         }
         Ok(())
+    }
+
+    async fn channel_open_direct_tcpip(
+        &mut self,
+        _channel: Channel<Msg>,
+        _host: &str,
+        _port: u32,
+        _originator: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.note_refusal(Asked::Forwarding, Because::SftpOnly, None);
+        reply
+            .reject(ChannelOpenFailure::AdministrativelyProhibited)
+            .await;
+        Ok(())
+    }
+
+    async fn tcpip_forward(
+        &mut self,
+        _address: &str,
+        _port: &mut u32,
+        _session: &mut Session,
+    ) -> Result<bool, Self::Error> {
+        self.note_refusal(Asked::Forwarding, Because::SftpOnly, None);
+        Ok(false)
     }
 
     async fn subsystem_request(
@@ -259,6 +331,7 @@ impl Handler for Callbacks {
         if name == "sftp" && self.start_session(channel) {
             Ok(session.channel_success(channel)?)
         } else {
+            self.note_refusal(Asked::Subsystem, self.because(channel), Some(name));
             self.refuse_request(channel, session)
         }
     }
@@ -268,28 +341,20 @@ impl Handler for Callbacks {
         channel: ChannelId,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        let Some(waiting) = self.waiting(channel) else {
-            return self.refuse_request(channel, session);
-        };
-        // Data without window would be held back, and everything else with it.
-        if waiting.write.writable_packet_size().await >= SFTP_ONLY.len() {
-            session.extended_data(channel, STDERR, SFTP_ONLY)?;
-        }
-        session.channel_failure(channel)?;
-        session.exit_status_request(channel, 1)?;
-        session.eof(channel)?;
-        session.close(channel)?;
-        self.channels.remove(&channel);
-        Ok(())
+        self.note_refusal(Asked::Shell, self.because(channel), None);
+        self.explain(channel, SFTP_ONLY, session).await
     }
 
     async fn exec_request(
         &mut self,
         channel: ChannelId,
-        _command: &[u8],
+        command: &[u8],
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        self.refuse_request(channel, session)
+        let program = refused::program(command);
+        self.note_refusal(Asked::Exec, self.because(channel), Some(&program));
+        self.explain(channel, refused::sentence(&program), session)
+            .await
     }
 
     async fn env_request(

@@ -23,7 +23,7 @@ use super::greeting::{self, Greeting};
 use super::hello::CipherOffer;
 use super::places::Source;
 use super::proxy::{Named, ProxyProtocol, Version};
-use super::state::{ConnectionState, Due, EndReason, LINGER, due};
+use super::state::{CLIENT_CLOSED, ConnectionState, Due, EndReason, LINGER, PROTOCOL_ERROR, due};
 use super::stream::Stream;
 use crate::auth::{Authenticator, ConnectionAuth};
 
@@ -57,6 +57,7 @@ pub(super) async fn run(gatehouse: Arc<Gatehouse>, accepted: Accepted) {
         connection_id = gatehouse.next_connection_id(),
         session_id = &*session_id,
         user = field::Empty,
+        source_ip = field::Empty,
         proxy_ip = field::Empty,
         proxy_protocol_v1_header = field::Empty,
         proxy_protocol_v2_header = field::Empty,
@@ -111,6 +112,7 @@ impl Arrival<'_> {
             };
             *source_ip = source;
         }
+        self.span.record("source_ip", field::display(*source_ip));
         let Some(offer) = self.greet(*proxy == ProxyProtocol::Ignore).await? else {
             return Ok(());
         };
@@ -339,8 +341,6 @@ async fn say_goodbye(state: &ConnectionState, handle: &Handle, reason: EndReason
     }
 }
 
-const CLIENT_CLOSED: &str = "client-closed";
-
 /// Writes the line about a connection's end; returns the reason.
 fn log_end(
     gatehouse: &Gatehouse,
@@ -355,7 +355,7 @@ fn log_end(
         (None, Err(error)) if error.is_hang_up() => (CLIENT_CLOSED, None),
         (None, Err(error)) => match error.end_reason() {
             Some(end) => (end.as_str(), None),
-            None => ("protocol-error", Some(error.to_string())),
+            None => (PROTOCOL_ERROR, Some(error.to_string())),
         },
     };
     let (bytes_in, bytes_out) = state.bytes();
@@ -426,12 +426,16 @@ fn log_end_before_login(
             | EndReason::Draining
             | EndReason::DrainTimeout,
         )
-        | None => tracing::info!(
-            reason,
-            error,
-            %source_ip,
-            duration_ms,
-            "connection closed before login"
-        ),
+        | None => {
+            if gatehouse.early_line_due(source_ip, reason) {
+                tracing::info!(
+                    reason,
+                    error,
+                    %source_ip,
+                    duration_ms,
+                    "connection closed before login"
+                );
+            }
+        }
     }
 }

@@ -2,25 +2,28 @@
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::field;
 
 use super::algorithms::{Offers, Transport};
 use super::caps::{Caps, Tally};
+use super::early::{Early, Sum};
 use super::ended::Ended;
 use super::host_keys::HostKeys;
 use super::per_user::{PerUser, UserConnection};
 use super::places::OverCap;
-use super::state::LINGER;
+use super::state::{CLIENT_CLOSED, EndReason, LINGER, PROTOCOL_ERROR};
 use super::subsystem::ServeChannel;
 use crate::budget::Pool;
 use crate::clock::Clock;
 use crate::idp::UserConfig;
-use crate::limits::{BANNER_BYTES_MAX, LOG_INTERVAL, Limits};
+use crate::limits::{BANNER_BYTES_MAX, LOG_INTERVAL, LOG_REFUSED_MAX, Limits};
+use crate::metrics::Metrics;
 use crate::seldom::Seldom;
 
 /// What sessions have after the cut to put their own affairs in order.
@@ -49,7 +52,11 @@ pub struct Gatehouse {
     strangers: Seldom,
     blocked: Seldom,
     accept_errors: Seldom,
+    /// Requests for something else than SFTP.
+    refused: Seldom,
+    early: Mutex<Early>,
     ended: Ended,
+    metrics: Arc<Metrics>,
 }
 
 /// What a [`Gatehouse`] is made of.
@@ -62,6 +69,7 @@ pub struct GatehouseParts {
     pub account: Arc<Pool>,
     pub limits: Arc<Limits>,
     pub clock: Arc<dyn Clock>,
+    pub metrics: Arc<Metrics>,
     /// Shown before login; cut to 4 KiB.
     pub banner: Option<Box<str>>,
 }
@@ -76,6 +84,7 @@ impl Gatehouse {
             account,
             limits,
             clock,
+            metrics,
             banner,
         } = parts;
         let offers = Offers::new(&transport, &limits);
@@ -98,7 +107,10 @@ impl Gatehouse {
             strangers: Seldom::default(),
             blocked: Seldom::default(),
             accept_errors: Seldom::default(),
-            ended: Ended::default(),
+            refused: Seldom::up_to(LOG_REFUSED_MAX),
+            early: Mutex::default(),
+            ended: Ended::with(end_reasons()),
+            metrics,
         })
     }
 
@@ -122,6 +134,22 @@ impl Gatehouse {
         self.ended.totals()
     }
 
+    /// Writes how many connections ended before login and have no line of their own, once a minute
+    /// is over.
+    pub fn sum_up(&self) {
+        let sums = self.early(|early| early.due(self.clock.now()));
+        log_sums(sums);
+    }
+
+    /// Says whether a connection that ended before login has a line of its own.
+    pub(super) fn early_line_due(&self, source: IpAddr, reason: &'static str) -> bool {
+        self.early(|early| early.note(self.clock.now(), source, reason))
+    }
+
+    fn early<T>(&self, look: impl FnOnce(&mut Early) -> T) -> T {
+        look(&mut self.early.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     pub(super) fn count_end(&self, reason: &'static str) {
         self.ended.count(reason);
     }
@@ -141,6 +169,11 @@ impl Gatehouse {
     /// Ends every connection: at once where nothing runs, when its sessions are done elsewhere,
     /// and at the drain timeout whatever is left.
     pub async fn drain(&self) {
+        self.drain_connections().await;
+        log_sums(self.early(Early::take));
+    }
+
+    async fn drain_connections(&self) {
         self.draining.cancel();
         self.tasks.close();
         if timeout(self.limits.drain_timeout, self.tasks.wait())
@@ -182,6 +215,10 @@ impl Gatehouse {
         Arc::clone(&self.offers.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     pub(super) const fn caps(&self) -> &Arc<Caps> {
         &self.caps
     }
@@ -200,6 +237,7 @@ impl Gatehouse {
             Often::Stranger => &self.strangers,
             Often::Blocked => &self.blocked,
             Often::AcceptError => &self.accept_errors,
+            Often::Refused => &self.refused,
         };
         lines.due(self.clock.now(), LOG_INTERVAL)
     }
@@ -207,7 +245,7 @@ impl Gatehouse {
     /// Writes that a connection was refused because of a limit, now and then.
     pub(super) fn refused(&self, over: OverCap, source_ip: IpAddr) {
         if let Some(unlogged) = self.refusals.due(self.clock.now(), LOG_INTERVAL) {
-            tracing::warn!(reason = %over, peer = %source_ip, unlogged, "connection refused");
+            tracing::warn!(reason = %over, %source_ip, unlogged, "connection refused");
         }
     }
 
@@ -216,7 +254,7 @@ impl Gatehouse {
         self.caps.blocked();
         if let Some(unlogged) = self.line_due(Often::Blocked) {
             let reason = "blocked";
-            tracing::warn!(reason, peer = %source_ip, unlogged, "connection refused");
+            tracing::warn!(reason, %source_ip, unlogged, "connection refused");
         }
     }
 
@@ -247,6 +285,26 @@ pub(super) enum Often {
     /// From a network that the operator keeps out.
     Blocked,
     AcceptError,
+    /// A user asks for something else than SFTP.
+    Refused,
+}
+
+fn end_reasons() -> impl Iterator<Item = &'static str> {
+    let ours = EndReason::ALL.iter().map(|reason| reason.as_str());
+    ours.chain([CLIENT_CLOSED, PROTOCOL_ERROR])
+}
+
+fn log_sums(sums: Vec<Sum>) {
+    for sum in sums {
+        let source_ip = sum.source.map(field::display);
+        let (connections, reasons) = (sum.connections, sum.reasons);
+        tracing::info!(
+            source_ip,
+            connections,
+            reasons,
+            "more connections closed before login"
+        );
+    }
 }
 
 fn shortened(banner: &str) -> &str {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 
 use russh::host_keys::HostKeys as SigningKeys;
 use russh::keys::key::safe_rng;
@@ -148,6 +148,47 @@ impl HostKey {
         ])
     }
 
+    /// Says why keys cannot be kept in a directory, without making it.
+    ///
+    /// # Errors
+    /// What stands in the way, and where.
+    pub fn may_be_kept_in(directory: &str) -> Result<(), String> {
+        let mut place = std::path::absolute(directory).map_err(|error| error.to_string())?;
+        // What is missing is made, in what is there.
+        let found = loop {
+            match std::fs::metadata(&place) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && place.pop() => {}
+                Err(error) if error.kind() == io::ErrorKind::NotADirectory && place.pop() => {}
+                Err(error) => return Err(format!("cannot look at {}: {error}", place.display())),
+                Ok(found) => break found,
+            }
+        };
+        if !found.is_dir() {
+            return Err(format!(
+                "{} is not a directory: set another state_directory, or host_key_files",
+                place.display()
+            ));
+        }
+        let tried = place.join(format!(".portcullis-check-{}", std::process::id()));
+        let made = OpenOptions::new().write(true).create_new(true).open(&tried);
+        let removed = made.and_then(|file| {
+            drop(file);
+            std::fs::remove_file(&tried)
+        });
+        removed.map_err(|error| {
+            format!(
+                "{} cannot be written to: {error}; set another state_directory, or host_key_files",
+                place.display()
+            )
+        })
+    }
+
+    /// Says whether every user of the machine can read a file.
+    #[must_use]
+    pub fn is_readable_by_everybody(path: &str) -> bool {
+        std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o004 != 0)
+    }
+
     /// Returns the algorithm's name, such as `ssh-ed25519`.
     #[must_use]
     pub fn algorithm(&self) -> String {
@@ -227,7 +268,6 @@ impl HostKeys {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
     use std::process::Command;
 
     use super::*;

@@ -101,7 +101,8 @@ fn receive(
             gatehouse.caps().untrusted();
             if let Some(unlogged) = gatehouse.line_due(Often::Stranger) {
                 let reason = "proxy-untrusted";
-                tracing::warn!(reason, %peer, unlogged, "connection refused");
+                let source_ip = address.to_canonical();
+                tracing::warn!(reason, %source_ip, unlogged, "connection refused");
             }
             return;
         }

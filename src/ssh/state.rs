@@ -52,7 +52,30 @@ pub(super) enum EndReason {
     DrainTimeout,
 }
 
+/// What stands for a reason where the client ended the connection.
+pub(super) const CLIENT_CLOSED: &str = "client-closed";
+/// The same where it broke the protocol.
+pub(super) const PROTOCOL_ERROR: &str = "protocol-error";
+
 impl EndReason {
+    pub(super) const ALL: [Self; 15] = [
+        Self::NotSsh,
+        Self::ProxyHeader,
+        Self::SourceLimit,
+        Self::HelloTimeout,
+        Self::LoginGrace,
+        Self::LoginRefused,
+        Self::Displaced,
+        Self::UserLimit,
+        Self::Idle,
+        Self::StalledOutput,
+        Self::RekeyBeforeLogin,
+        Self::WindowExceeded,
+        Self::Revoked,
+        Self::Draining,
+        Self::DrainTimeout,
+    ];
+
     /// Returns the stable word for logs.
     pub(super) const fn as_str(self) -> &'static str {
         match self {

@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
@@ -27,6 +29,20 @@ impl Digest {
             Self::Crc64Nvme(checksum) => Some(checksum),
             Self::Crc32(_) | Self::Crc32C(_) | Self::Sha1(_) | Self::Sha256(_) => None,
         }
+    }
+}
+
+/// Its kind and its bytes in base64, as S3's headers and console show them.
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, bytes) = match self {
+            Self::Crc64Nvme(Checksum(sum)) => ("crc64nvme", BASE64.encode(sum.to_be_bytes())),
+            Self::Crc32(sum) => ("crc32", BASE64.encode(sum.to_be_bytes())),
+            Self::Crc32C(sum) => ("crc32c", BASE64.encode(sum.to_be_bytes())),
+            Self::Sha1(sum) => ("sha1", BASE64.encode(sum)),
+            Self::Sha256(sum) => ("sha256", BASE64.encode(sum)),
+        };
+        write!(f, "{kind}:{bytes}")
     }
 }
 

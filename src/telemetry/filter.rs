@@ -93,11 +93,14 @@ fn unknown<T: AsRef<str>>(word: &str, all: impl Iterator<Item = T>, what: &str) 
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 pub(super) const PANIC_TARGET: &str = "portcullis::panic";
+/// Why the process ends.
+pub(super) const FATAL_TARGET: &str = "portcullis::fatal";
 
 /// From which level on is heard what a filter does not name: libraries that log every packet, call
 /// or frame, panics, and who did what.
-const HEARD: [(&str, &str); 11] = [
+const HEARD: [(&str, &str); 12] = [
     (PANIC_TARGET, "error"),
+    (FATAL_TARGET, "warn"),
     (AUDIT_TARGET, "info"),
     // Its warnings repeat what any client sends, as often as it is sent.
     ("russh", "error"),
@@ -125,7 +128,7 @@ const LIBRARIES: [&str; 9] = [
 ];
 
 /// Our own, at the top, and the targets that are no modules.
-const MODULES: [&str; 23] = [
+const MODULES: [&str; 24] = [
     "admin",
     "audit",
     "auth",
@@ -133,6 +136,7 @@ const MODULES: [&str; 23] = [
     "cli",
     "clock",
     "config",
+    "fatal",
     "gateway",
     "idp",
     "limits",

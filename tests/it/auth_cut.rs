@@ -134,7 +134,7 @@ async fn a_question_that_waits_for_a_place_is_not_asked_once_its_client_has_gone
             tokio::task::yield_now().await;
         }
     }
-    let under_way = "portcullis_idp_questions_under_way{provider=\"\"} ";
+    let under_way = "portcullis_idp_questions_under_way{provider=\"identity\"} ";
     assert!(metrics.encode().contains(&format!("{under_way}1\n")));
     bench.provider.release();
     settled(&bench).await;
@@ -181,7 +181,7 @@ async fn who_finds_no_place_in_time_is_told_so_and_opens_no_breaker() {
         bench.attempts().last(),
         Some(&("unavailable", "provider-busy"))
     );
-    let busy = "portcullis_idp_questions_busy_total{provider=\"\"} 1\n";
+    let busy = "portcullis_idp_questions_busy_total{provider=\"identity\"} 1\n";
     assert!(metrics.encode().contains(busy));
     // Somebody who is known has a place.
     let now = bench.clock.now();

@@ -45,6 +45,7 @@ mod session;
 mod session_calls;
 mod session_commits;
 mod session_directories;
+mod session_lines;
 mod session_moves;
 mod session_paths;
 mod session_pipelined;

@@ -9,10 +9,12 @@ use portcullis::limits::Limits;
 use portcullis::storage::failing::{Failing, Fault};
 use portcullis::storage::memory::MemoryStore;
 use portcullis::storage::{Bucket, Key, Location, Operation, SharedStore, StorageErrorKind};
+use portcullis::vfs::{Access, EntryType, HomeDirectory, Mapping, VirtualPath};
 use russh_sftp::client::RawSftpSession;
 use russh_sftp::protocol::{FileAttributes, OpenFlags, StatusCode};
 
-use crate::common::sftp::{Talk, as_answered, begin_as, code, whole_bucket};
+use crate::auth_log::logged;
+use crate::common::sftp::{Talk, as_answered, begin_as, begin_in, code, user, whole_bucket};
 
 pub(crate) fn store() -> Arc<MemoryStore> {
     Arc::new(MemoryStore::new(&[&Bucket::parse("b").unwrap()]))
@@ -495,4 +497,82 @@ async fn a_session_that_its_pace_holds_notices_that_its_channel_is_gone() {
     running.gone.cancel();
     let ended = tokio::time::timeout(Duration::from_secs(10), running.end()).await;
     assert!(ended.is_ok());
+}
+
+/// Asks for what is refused, and for something that is not there.
+async fn ask_for_too_much(talk: &Talk) -> Vec<Result<(), StatusCode>> {
+    let (client, no_attributes) = (&talk.client, FileAttributes::empty());
+    let writing = OpenFlags::CREATE | OpenFlags::WRITE;
+    let told = |answer: Result<_, _>| answer.map(drop).map_err(code);
+    vec![
+        talk.open("/in/a", OpenFlags::READ).await.map(drop),
+        told(client.remove("/out/a").await),
+        told(client.mkdir("/out/d", no_attributes).await),
+        told(client.rename("/in/a", "/out/b").await),
+        talk.open("/a", writing).await.map(drop),
+        told(client.symlink("/in/a", "/in/b").await),
+        told(client.remove("/in/none").await),
+    ]
+}
+
+/// Returns operation, path, new path and reason of each line.
+fn refused_operations(log: &str) -> Vec<[String; 4]> {
+    log.lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["fields"].clone())
+        .filter(|fields| fields["message"] == "operation refused")
+        .map(|fields| {
+            let word = |name: &str| fields[name].as_str().unwrap_or_default().to_owned();
+            [word("operation"), word("path"), word("to"), word("reason")]
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn what_a_user_may_not_do_leaves_a_line_and_a_count() {
+    let mapping = |entry, target, access| {
+        Mapping::parse(entry, target, EntryType::Directory, access).unwrap()
+    };
+    let mappings = vec![
+        mapping("/in", "/b/in", Access::Write),
+        mapping("/out", "/b/out", Access::Read),
+    ];
+    let home = HomeDirectory::logical(mappings, VirtualPath::root()).unwrap();
+    let mut metrics = None;
+    let (answers, log) = logged(async {
+        let (stream, running) = begin_in(user(home, store()), Limits::default(), |environment| {
+            metrics = Some(Arc::clone(&environment.metrics));
+        });
+        ask_for_too_much(&Talk::over(stream, running).await).await
+    })
+    .await;
+    let denied = Err(StatusCode::PermissionDenied);
+    let missing = Err(StatusCode::NoSuchFile);
+    let unsupported = Err(StatusCode::OpUnsupported);
+    assert_eq!(
+        answers,
+        [
+            denied,
+            denied,
+            denied,
+            denied,
+            missing,
+            unsupported,
+            missing
+        ]
+    );
+    let expected = [
+        ["open", "/in/a", "", "write-only"],
+        ["remove", "/out/a", "", "read-only"],
+        ["mkdir", "/out/d", "", "read-only"],
+        ["rename", "/in/a", "/out/b", "read-only"],
+        ["open", "/a", "", "virtual-directory"],
+        ["symlink", "", "", "no-links"],
+    ];
+    assert_eq!(refused_operations(&log), expected);
+    let scraped = metrics.unwrap().encode();
+    for [operation, _, _, reason] in expected {
+        let labels = format!("operation=\"{operation}\",reason=\"{reason}\"");
+        let line = format!("portcullis_operations_refused_total{{{labels}}} 1\n");
+        assert!(scraped.contains(&line), "{line}{scraped}");
+    }
 }

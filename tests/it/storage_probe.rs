@@ -257,17 +257,81 @@ async fn a_store_that_cannot_be_used_is_one_line_and_exit_1() {
         }
     });
     let quick = "connect_timeout_ms = 500\ncall_timeout_ms = 1000\n";
-    for (endpoint, bucket) in [
-        (bench.server.endpoint(), "no-such-bucket"),
-        (nowhere, "bucket"),
-        (speaks_ssh, "bucket"),
+    let no_tls = nowhere.replace("http://", "https://");
+    let plain = bench.server.endpoint();
+    let secured = plain.replace("http://", "https://");
+    for (endpoint, bucket, words) in [
+        (
+            plain.clone(),
+            "no-such-bucket",
+            "bucket no-such-bucket does not exist at http://",
+        ),
+        (
+            nowhere,
+            "bucket",
+            ": connection refused; check storage.endpoint",
+        ),
+        (
+            no_tls,
+            "bucket",
+            ": connection refused; check storage.endpoint",
+        ),
+        (
+            secured,
+            "bucket",
+            &*format!(
+                ": the server does not speak TLS; did you mean storage.endpoint = \"{plain}\"?"
+            ),
+        ),
+        (speaks_ssh, "bucket", ""),
     ] {
         let output = check_config(&endpoint, bucket, quick).await;
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{text}");
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(
-            text.starts_with("error: the store cannot be used: "),
+            text.starts_with("error: the store cannot be used: ") && text.contains(words),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_denied_and_credentials_that_are_missing_are_told_plainly() {
+    let bench = Bench::start().await;
+    let endpoint = bench.server.endpoint();
+    let directory = tempfile::tempdir().unwrap();
+    for (keys, words) in [
+        (
+            Some(("other", "keys")),
+            "bucket bucket: access denied; check the access key",
+        ),
+        (None, "no AWS credentials found: set storage.access_key_id"),
+    ] {
+        let mut command = command(
+            &directory,
+            &endpoint,
+            "bucket",
+            "look_timeout_seconds = 2\n",
+        );
+        command.env("AWS_EC2_METADATA_DISABLED", "true");
+        command.env("HOME", directory.path());
+        let path = directory.path().join("portcullis.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines = text.lines().filter(|line| !line.contains("access_key"));
+        let mut text: String = lines.map(|line| format!("{line}\n")).collect();
+        if let Some((id, secret)) = keys {
+            let pair = format!("access_key_id = \"{id}\"\nsecret_access_key = \"{secret}\"\n");
+            text.push_str(&pair);
+        }
+        std::fs::write(&path, text).unwrap();
+        let output = command.output().await.unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        let expected = format!("error: the store cannot be used: {words}");
+        assert!(text.starts_with(&expected), "{text}");
+        assert!(
+            !text.contains("unhandled") && !text.contains("chain"),
             "{text}"
         );
     }

@@ -211,6 +211,7 @@ const PURE: &[&str] = &[
     "src/session/status.rs",
     "src/idp/network.rs",
     "src/idp/places/queue.rs",
+    "src/ssh/early.rs",
     "src/ssh/hello.rs",
     "src/storage/credentials/session_name.rs",
     "src/storage/nonce.rs",
@@ -238,7 +239,9 @@ const PURE: &[&str] = &[
     "src/ssh/places.rs",
     "src/ssh/proxy.rs",
     "src/ssh/window.rs",
+    "src/metrics/exposition.rs",
     "src/telemetry/room.rs",
+    "src/telemetry/text.rs",
 ];
 
 const IMPURE: &[&str] = &[

@@ -8,6 +8,13 @@ use embedded_s3::{EmbeddedS3, Settings};
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    if std::env::args()
+        .skip(1)
+        .any(|word| word == "--help" || word == "-h")
+    {
+        write!(std::io::stdout(), "{HELP}").unwrap_or_default();
+        return ExitCode::SUCCESS;
+    }
     let started = match settings(std::env::args().skip(1)) {
         Ok(settings) => EmbeddedS3::start(settings)
             .await
@@ -49,8 +56,25 @@ fn settings(mut arguments: impl Iterator<Item = String>) -> Result<Settings, Str
             "--bucket" => settings.buckets.push(value),
             "--access-key" => settings.access_key = value,
             "--secret-key" => settings.secret_key = value,
-            _ => return Err(format!("unknown option {name}")),
+            _ => return Err(format!("unknown option {name}; see embedded-s3 --help")),
         }
     }
     Ok(settings)
 }
+
+const HELP: &str = "\
+An S3 server in memory, for tests and demonstrations; what it holds is gone when it ends.
+
+Usage: embedded-s3 [OPTIONS]
+
+Options:
+  --listen ADDRESS:PORT  Where to listen [default: 127.0.0.1:9000]
+  --bucket NAME          A bucket that exists from the start; may be repeated
+  --access-key KEY       Access key that clients must use
+  --secret-key KEY       Secret key that clients must use
+  -h, --help             Print this help
+
+Example:
+  embedded-s3 --bucket my-bucket
+  aws s3 ls --endpoint-url http://127.0.0.1:9000 s3://my-bucket
+";

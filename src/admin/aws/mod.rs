@@ -93,7 +93,7 @@ impl Aws {
             Ok(answer) => (StatusCode::OK, answer.to_string()),
             Err(Refusal { kind, message }) => {
                 if let Some(unlogged) = self.refusals.due(self.clock.now(), LOG_INTERVAL) {
-                    tracing::info!(%peer, kind, unlogged, "request of an AWS tool refused");
+                    tracing::info!(source_ip = %peer, kind, unlogged, "request of an AWS tool refused");
                 }
                 let body = json!({"__type": kind, "message": message});
                 (StatusCode::BAD_REQUEST, body.to_string())

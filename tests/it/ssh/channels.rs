@@ -30,6 +30,7 @@ async fn rest(mut channel: Channel<client::Msg>) -> Vec<String> {
     while let Some(message) = within(channel.wait()).await {
         match message {
             ChannelMsg::Data { data } => seen.push(text(&data)),
+            ChannelMsg::ExtendedData { data, .. } => seen.push(format!("stderr: {}", text(&data))),
             ChannelMsg::ExitStatus { exit_status } => seen.push(format!("exit {exit_status}")),
             ChannelMsg::Eof => seen.push("eof".to_owned()),
             ChannelMsg::Close => seen.push("close".to_owned()),
@@ -63,7 +64,7 @@ async fn a_session_that_panics_ends_alone() {
 }
 
 #[tokio::test]
-async fn everything_but_sftp_is_answered_with_a_failure() {
+async fn everything_but_sftp_is_refused() {
     let server = Server::start().await;
     let client = server.user().await;
     let mut channel = client.channel_open_session().await.unwrap();
@@ -81,8 +82,6 @@ async fn everything_but_sftp_is_answered_with_a_failure() {
     assert!(!answer(&mut channel).await);
     channel.agent_forward(true).await.unwrap();
     assert!(!answer(&mut channel).await);
-    channel.exec(true, "ls").await.unwrap();
-    assert!(!answer(&mut channel).await);
     channel.request_subsystem(true, "netconf").await.unwrap();
     assert!(!answer(&mut channel).await);
     // None of it spoils the channel.
@@ -91,10 +90,21 @@ async fn everything_but_sftp_is_answered_with_a_failure() {
     channel.request_subsystem(true, "sftp").await.unwrap();
     assert!(!answer(&mut channel).await, "one session per channel");
 
+    // The client's program ends at a failure, and its person would not see the sentence.
     let mut channel = client.channel_open_session().await.unwrap();
     channel.request_shell(true).await.unwrap();
-    assert!(!answer(&mut channel).await);
-    assert_eq!(rest(channel).await, ["exit 1", "eof", "close"]);
+    assert!(answer(&mut channel).await);
+    let sentence = "stderr: This server only speaks SFTP.\r\n";
+    assert_eq!(rest(channel).await, [sentence, "exit 1", "eof", "close"]);
+    for (command, sentence) in [
+        ("ls", sentence),
+        ("scp -t /in", "stderr: SFTP only: use scp without -O\r\n"),
+    ] {
+        let mut channel = client.channel_open_session().await.unwrap();
+        channel.exec(true, command).await.unwrap();
+        assert!(answer(&mut channel).await);
+        assert_eq!(rest(channel).await, [sentence, "exit 1", "eof", "close"]);
+    }
 
     let forwarded = client.channel_open_direct_tcpip("localhost", 80, "localhost", 1);
     assert!(forwarded.await.is_err());

@@ -176,3 +176,70 @@ async fn a_client_cannot_fill_the_log() {
         assert!(line.contains("user=\"alice\""));
     }
 }
+
+#[tokio::test]
+async fn what_is_not_sftp_leaves_a_line_and_a_count() {
+    let (log, _guard) = Log::begin();
+    let server = Server::start().await;
+    let client = server.user().await;
+    for command in ["scp -t /in", "mysql -psecret"] {
+        let mut channel = client.channel_open_session().await.unwrap();
+        channel.exec(true, command).await.unwrap();
+        while within(channel.wait()).await.is_some() {}
+    }
+    let mut channel = client.channel_open_session().await.unwrap();
+    channel.request_subsystem(true, "netconf").await.unwrap();
+    while !matches!(
+        within(channel.wait()).await,
+        Some(russh::ChannelMsg::Failure)
+    ) {}
+    channel.request_shell(true).await.unwrap();
+    while within(channel.wait()).await.is_some() {}
+    let forwarded = client.channel_open_direct_tcpip("localhost", 80, "localhost", 1);
+    assert!(forwarded.await.is_err());
+
+    let lines = log.lines("operation refused");
+    let expected = [
+        "operation=\"exec\" reason=\"sftp-only\" what=\"scp\"",
+        "operation=\"exec\" reason=\"sftp-only\" what=\"mysql\"",
+        "operation=\"subsystem\" reason=\"sftp-only\" what=\"netconf\"",
+        "operation=\"shell\" reason=\"sftp-only\"",
+        "operation=\"port-forward\" reason=\"sftp-only\"",
+    ];
+    assert_eq!(lines.len(), expected.len(), "{lines:?}");
+    for (line, expected) in lines.iter().zip(expected) {
+        assert!(line.contains(expected), "{line}");
+        assert!(line.contains("user=\"alice\""), "{line}");
+        assert!(line.contains("source_ip=127.0.0.1"), "{line}");
+    }
+    assert!(log.lines("secret").is_empty());
+    let scraped = server.metrics.encode();
+    for (operation, count) in [("exec", 2), ("subsystem", 1), ("shell", 1)] {
+        let name = "portcullis_operations_refused_total";
+        let line = format!("{name}{{operation=\"{operation}\",reason=\"sftp-only\"}} {count}\n");
+        assert!(scraped.contains(&line), "{line}{scraped}");
+    }
+}
+
+#[tokio::test]
+async fn a_scanner_leaves_a_line_and_a_sum() {
+    let (log, _guard) = Log::begin();
+    let server = Server::start().await;
+    for _ in 0..30 {
+        silent_after(&server, b"GET /\r\n").await;
+    }
+    assert_eq!(log.lines("closed before login").len(), 1);
+    server.stop.cancel();
+    within(server.gatehouse.drain()).await;
+    let lines = log.lines("more connections closed before login");
+    let [line] = &*lines else {
+        panic!("{lines:?}");
+    };
+    for part in [
+        "source_ip=127.0.0.1",
+        "connections=29",
+        "reasons=\"not-ssh:29\"",
+    ] {
+        assert!(line.contains(part), "{line}");
+    }
+}

@@ -15,6 +15,7 @@ use portcullis::clock::SystemClock;
 use portcullis::config::{Algorithms, Ssh};
 use portcullis::idp::{Credential, IdentityProvider, Judged, Question, UserConfig};
 use portcullis::limits::Limits;
+use portcullis::metrics::Metrics;
 use portcullis::refusal::Reason;
 use portcullis::session::{Inbound as _, Outbound as _};
 use portcullis::ssh::{
@@ -56,6 +57,7 @@ const PASSWORD: &str = "correct horse";
 struct Server {
     address: SocketAddr,
     gatehouse: Arc<Gatehouse>,
+    metrics: Arc<Metrics>,
     host_key: HostKey,
     provider: Arc<Provider>,
     stop: CancellationToken,
@@ -140,6 +142,7 @@ impl Server {
             clock.clone(),
         ));
         let host_key = HostKey::generate().unwrap();
+        let metrics = Arc::new(Metrics::default());
         let gatehouse = Gatehouse::new(GatehouseParts {
             transport: Transport {
                 host_keys: setup
@@ -152,6 +155,7 @@ impl Server {
             account: Arc::clone(Budget::new(&limits).account()),
             limits,
             clock,
+            metrics: Arc::clone(&metrics),
             banner: None,
         });
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap())
@@ -171,6 +175,7 @@ impl Server {
         Self {
             address,
             gatehouse,
+            metrics,
             host_key,
             provider,
             stop,

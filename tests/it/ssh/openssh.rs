@@ -120,10 +120,16 @@ async fn keys_are_exchanged_anew_in_the_middle_of_a_transfer() {
 #[tokio::test]
 async fn what_is_not_sftp_is_refused_in_so_many_words() {
     let server = Server::start().await;
+    let sentence = "This server only speaks SFTP.";
     for (arguments, expected) in [
-        (&["-T", "alice@127.0.0.1"][..], "shell request failed"),
+        (&["-T", "alice@127.0.0.1"][..], sentence),
+        // The client asks for a terminal before anything else, and ends without one.
         (&["-tt", "alice@127.0.0.1"], "PTY allocation request failed"),
-        (&["alice@127.0.0.1", "ls"], "exec request failed"),
+        (&["alice@127.0.0.1", "ls"], sentence),
+        (
+            &["alice@127.0.0.1", "scp -t /"],
+            "SFTP only: use scp without -O",
+        ),
         (
             &["-s", "alice@127.0.0.1", "netconf"],
             "subsystem request failed",

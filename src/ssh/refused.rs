@@ -1,0 +1,104 @@
+//! What a user asks for beside SFTP and does not get: a count, a line in the log, and a sentence
+//! for the person at the other end.
+
+use super::gatehouse::{Gatehouse, Often};
+
+/// What was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    Shell,
+    Exec,
+    /// Another subsystem than `sftp`.
+    Subsystem,
+    /// A channel for a session.
+    Channel,
+    /// A connection to somewhere else, or from there.
+    Forwarding,
+}
+
+/// Why it is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Because {
+    SftpOnly,
+    /// The channel has a session, or what was asked for was answered.
+    ChannelInUse,
+    /// The connection has, or had, as many channels as it may.
+    ChannelLimit,
+    /// The client takes only tiny packets.
+    PacketSize,
+}
+
+impl Asked {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Shell => "shell",
+            Self::Exec => "exec",
+            Self::Subsystem => "subsystem",
+            Self::Channel => "channel",
+            Self::Forwarding => "port-forward",
+        }
+    }
+}
+
+impl Because {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::SftpOnly => "sftp-only",
+            Self::ChannelInUse => "channel-in-use",
+            Self::ChannelLimit => "channel-limit",
+            Self::PacketSize => "packet-size",
+        }
+    }
+}
+
+/// Counts a refusal, and writes a line about it; `what` is the client's own word for it.
+pub(super) fn note(gatehouse: &Gatehouse, asked: Asked, because: Because, what: Option<&str>) {
+    let (operation, reason) = (asked.as_str(), because.as_str());
+    gatehouse.metrics().operation_refused(operation, reason);
+    if let Some(unlogged) = gatehouse.line_due(Often::Refused) {
+        let unlogged = (unlogged > 0).then_some(unlogged);
+        tracing::info!(
+            target: "portcullis::audit", operation, reason, what, unlogged, "operation refused"
+        );
+    }
+}
+
+/// Returns the name of a command's program, without its arguments, which may be secrets.
+pub(super) fn program(command: &[u8]) -> String {
+    let first = command.split(u8::is_ascii_whitespace).next();
+    let first = first.unwrap_or_default();
+    let shown = first.get(..PROGRAM_BYTES_MAX).unwrap_or(first);
+    String::from_utf8_lossy(shown).into_owned()
+}
+
+/// Returns what a person reads whose command is not run.
+pub(super) fn sentence(program: &str) -> &'static str {
+    match program.rsplit('/').next() {
+        Some("scp") => SCP,
+        Some(_) | None => SFTP_ONLY,
+    }
+}
+
+/// What a person reads who asks for a shell.
+pub(super) const SFTP_ONLY: &str = "This server only speaks SFTP.\r\n";
+const SCP: &str = "SFTP only: use scp without -O\r\n";
+const PROGRAM_BYTES_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_known_by_its_program_alone() {
+        for (command, expected, told) in [
+            (&b"scp -t -- /in"[..], "scp", SCP),
+            (b"/usr/bin/scp -f a", "/usr/bin/scp", SCP),
+            (b"mysql -psecret", "mysql", SFTP_ONLY),
+            (b"", "", SFTP_ONLY),
+        ] {
+            assert_eq!(program(command), expected);
+            assert_eq!(sentence(&program(command)), told, "{expected}");
+        }
+        assert_eq!(program(&[b'x'; 1_000]).len(), PROGRAM_BYTES_MAX);
+    }
+}
