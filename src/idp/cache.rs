@@ -22,7 +22,9 @@ use zeroize::Zeroizing;
 
 use self::lifetime::spread;
 pub use self::lifetime::{Freshness, Lifetime};
-use super::{Beginning, Credential, IdentityProvider, Judged, Question, UserConfig, folded};
+use super::{
+    Beginning, Credential, IdentityProvider, Judged, Oddity, Question, UserConfig, folded,
+};
 use crate::clock::Clock;
 use crate::metrics::{Lookup, Metrics};
 use crate::refusal::{Reason, Refusal, Verdict};
@@ -374,7 +376,7 @@ impl State {
         match (&entry.judged, self.freshness(entry)) {
             (Ok(config), Freshness::Fresh | Freshness::Stale) => {
                 let mut config = UserConfig::clone(config);
-                config.warnings.push("stale-answer");
+                config.warnings.push(Oddity::StaleAnswer.into());
                 self.metrics.cache_lookup(Lookup::Stale);
                 let age = self
                     .clock

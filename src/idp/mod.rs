@@ -12,6 +12,7 @@ pub use self::beginning::Beginning;
 pub use self::exchange::{Examined, Exchange};
 pub use self::names::{UserNameRule, folded};
 pub use self::network::{Network, NetworkError, host_of};
+pub use self::warning::{Oddity, Warning};
 use crate::refusal::Refusal;
 use crate::secret::Secret;
 use crate::vfs::HomeDirectory;
@@ -37,6 +38,7 @@ pub mod signature;
 pub mod static_file;
 mod status_only;
 pub mod token;
+pub mod warning;
 pub mod webhook;
 pub mod wire;
 
@@ -131,8 +133,8 @@ pub struct UserConfig {
     pub limits: UserLimits,
     pub expires_at: Option<SystemTime>,
     pub cache_for: Option<Duration>,
-    /// Stable words for what was odd but tolerated, such as `public-keys-on-password`.
-    pub warnings: Vec<&'static str>,
+    /// What was odd and taken all the same.
+    pub warnings: Vec<Warning>,
 }
 
 impl UserConfig {

@@ -1,8 +1,11 @@
 //! Functions invoked as Transfer Family invokes them, and a Lambda that has troubles of its own.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis::clock::SystemClock;
 use portcullis::idp::lambda::{Lambda, LambdaSettings};
+use portcullis::idp::metered::Metered;
 use portcullis::idp::{
     AwsCredentials, Credential, Examined as _, IdentityProvider as _, Judged, Question,
 };
@@ -94,7 +97,12 @@ async fn a_function_that_raises_denies_and_is_loud_about_it() {
     let error = json!({"errorType": "IdpHandlerException", "stackTrace": [],
         "errorMessage": format!("wrong password {PASSWORD}")});
     let lambda = FakeLambda::scripted([Outcome::Error(error)]).await;
-    let provider = provider(&lambda);
+    let provider = Metered::new(
+        "",
+        Arc::new(provider(&lambda)),
+        Arc::default(),
+        Arc::new(SystemClock),
+    );
     let (answer, log) = crate::auth_log::logged(provider.ask(&password(PASSWORD))).await;
     let refusal = answer.unwrap_err();
     assert_eq!(refusal.reason, Reason::FunctionError);
@@ -341,7 +349,7 @@ async fn a_person_who_looks_sees_what_lambda_said() {
     ];
     let lambda = FakeLambda::scripted(script).await;
     let provider = provider(&lambda);
-    let clock = portcullis::clock::SystemClock;
+    let clock = SystemClock;
     let seen = provider.examine(&password(PASSWORD), &clock).await;
     assert_eq!(
         (seen.status, seen.body),

@@ -9,7 +9,7 @@
 use self::json::Json;
 use self::substitute::PolicyValues;
 use super::failure::by_status;
-use super::{AuthMethod, Judged, UserConfig};
+use super::{AuthMethod, Judged, Oddity, UserConfig};
 use crate::limits;
 use crate::refusal::{Reason, Refusal};
 use crate::vfs::MappingError;
@@ -108,7 +108,7 @@ fn conclude(asked: Asked<'_>, mut config: UserConfig) -> Judged {
                 .because("the answer to a password lists public keys: was the password checked?"));
         }
         AuthMethod::Password if keys.is_empty() && listed => {
-            config.warnings.push("public-keys-on-password");
+            config.warnings.push(Oddity::PublicKeysOnPassword.into());
         }
         AuthMethod::Password => keys.clear(),
     }

@@ -4,7 +4,7 @@ use super::json::{self, Json, Object};
 use super::rows::{self, Row};
 use super::substitute::{self, PolicyValues};
 use super::{Asked, broken, conclude, key_lines, wrong_type};
-use crate::idp::{Judged, UserConfig};
+use crate::idp::{Judged, Oddity, UserConfig, Warning};
 use crate::limits;
 use crate::refusal::{Reason, Refusal};
 use crate::vfs::{Access, EntryType, HomeDirectory, HomeType, Mapping, VirtualPath};
@@ -70,7 +70,7 @@ impl Answer {
     fn home(
         &mut self,
         user: &str,
-        warnings: &mut Vec<&'static str>,
+        warnings: &mut Vec<Warning>,
     ) -> Result<(HomeDirectory, Option<String>), Refusal> {
         let home_type = match self.text("HomeDirectoryType")?.as_deref() {
             None | Some("PATH") => HomeType::Path,
@@ -96,10 +96,10 @@ impl Answer {
                 let blank =
                     |value: &Json| matches!(value, Json::Text(text) if text.trim().is_empty());
                 if details.is_some_and(|value| !blank(&value)) {
-                    warnings.push("details-without-logical");
+                    warnings.push(Oddity::DetailsWithoutLogical.into());
                 }
                 let home = home.unwrap_or_else(|| {
-                    warnings.push("home-directory-missing");
+                    warnings.push(Oddity::HomeDirectoryMissing.into());
                     "/".to_owned()
                 });
                 if is_efs(&home) {
@@ -116,14 +116,14 @@ impl Answer {
     fn policy(
         &mut self,
         values: PolicyValues<'_>,
-        warnings: &mut Vec<&'static str>,
+        warnings: &mut Vec<Warning>,
     ) -> Result<Option<Box<str>>, Refusal> {
         let text = match self.take("Policy") {
             None => return Ok(None),
             Some(Json::Text(text)) if text.trim().is_empty() => return Ok(None),
             Some(Json::Text(text)) => text,
             Some(object @ Json::Object(_)) => {
-                warnings.push("policy-not-stringified");
+                warnings.push(Oddity::PolicyNotStringified.into());
                 object.to_text()
             }
             Some(other) => return Err(wrong_type("Policy", "a string that holds JSON", &other)),
@@ -166,7 +166,7 @@ fn landing(home: &str) -> Result<VirtualPath, Refusal> {
 fn mappings(
     details: Option<Json>,
     user: &str,
-    warnings: &mut Vec<&'static str>,
+    warnings: &mut Vec<Warning>,
 ) -> Result<Vec<Mapping>, Refusal> {
     let missing = || Reason::DetailsMissing.because("LOGICAL without HomeDirectoryDetails");
     let mut read = Rows {
@@ -192,7 +192,7 @@ fn mappings(
             })?
         }
         Some(Json::Array(elements)) => {
-            warnings.push("details-not-stringified");
+            warnings.push(Oddity::DetailsNotStringified.into());
             for element in elements {
                 read.take(rows::row(element, ROW_KEYS));
             }
@@ -212,7 +212,7 @@ fn mappings(
         if mappings.is_empty() {
             return Err(Reason::EfsTarget.because("every target is on EFS, none on S3"));
         }
-        warnings.push("efs-target-skipped");
+        warnings.push(Oddity::EfsTargetSkipped.into());
     }
     Ok(mappings)
 }
