@@ -30,6 +30,9 @@ oddities! {
     DetailsNotStringified "details-not-stringified"
         "`HomeDirectoryDetails` is an array and was read as one",
         "write it as a string that holds JSON: `json.dumps(mappings)`, `JSON.stringify(mappings)`";
+    DetailsAsPython "details-as-python"
+        "`HomeDirectoryDetails` is a list as Python prints it (`str(mappings)`) and was read as one",
+        "write it as JSON: `json.dumps(mappings)`";
     DetailsWithoutLogical "details-without-logical"
         "`HomeDirectoryDetails` was ignored, because `HomeDirectoryType` is not `LOGICAL`",
         "answer with `\"HomeDirectoryType\": \"LOGICAL\"`, or leave the details out";

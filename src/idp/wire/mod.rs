@@ -16,6 +16,7 @@ use crate::vfs::MappingError;
 
 pub(super) mod json;
 mod plain;
+mod python;
 mod rows;
 pub(super) mod substitute;
 pub mod timestamp;
@@ -87,9 +88,20 @@ pub fn parse(asked: Asked<'_>, status: u16, body: &[u8]) -> Judged {
             }
         }
         Ok(other) => Err(Reason::NotAnObject.because(other.kind())),
-        Err(json::Fault::Syntax) => Err(Reason::NotJson.because("the body is not JSON")),
+        Err(json::Fault::Syntax) => Err(not_json(body)),
         Err(fault) => Err(fault.reason().because(&fault.to_string())),
     }
+}
+
+/// Says what the body is, if it can be told.
+fn not_json(body: &[u8]) -> Refusal {
+    let python = str::from_utf8(body).ok().and_then(python::as_json);
+    let is_python = python.is_some_and(|text| json::parse(text.as_bytes()).is_ok());
+    Reason::NotJson.because(if is_python {
+        "the body is a dict as Python prints it: write it with json.dumps()"
+    } else {
+        "the body is not JSON"
+    })
 }
 
 /// Holds an answer that says yes against the method it was asked for.
@@ -161,6 +173,9 @@ pub(super) fn policy(text: String) -> Result<Box<str>, Refusal> {
     match json::parse(text.as_bytes()) {
         Ok(Json::Object(_)) => Ok(text.into()),
         Ok(other) => Err(Reason::PolicyNotAnObject.because(other.kind())),
+        // It would be exact to read it, but AWS does not, and a policy is no place for surprises.
+        Err(json::Fault::Syntax) if python::as_json(&text).is_some() => Err(Reason::PolicyNotJson
+            .because("it is a dict as Python prints it: write it with json.dumps()")),
         Err(fault) => Err(Reason::PolicyNotJson.because(&fault.to_string())),
     }
 }

@@ -1,6 +1,7 @@
 //! Transfer Family's answer: JSON strings inside JSON, and what functions in the field make of it.
 
 use super::json::{self, Json, Object};
+use super::python;
 use super::rows::{self, Row};
 use super::substitute::{self, PolicyValues};
 use super::{Asked, broken, conclude, key_lines, wrong_type};
@@ -169,11 +170,7 @@ fn mappings(
     warnings: &mut Vec<Warning>,
 ) -> Result<Vec<Mapping>, Refusal> {
     let missing = || Reason::DetailsMissing.because("LOGICAL without HomeDirectoryDetails");
-    let mut read = Rows {
-        user,
-        count: 0,
-        mappings: Ok(Vec::new()),
-    };
+    let mut read = Rows::of(user);
     let other = match details {
         None => return Err(missing()),
         Some(Json::Text(text)) if text.trim().is_empty() => return Err(missing()),
@@ -182,7 +179,14 @@ fn mappings(
             return Err(Reason::DetailsTooLong.because(&detail));
         }
         Some(Json::Text(text)) => {
-            let parsed = rows::parse(&text, ROW_KEYS, &mut |row| read.take(row));
+            let mut parsed = rows::parse(&text, ROW_KEYS, &mut |row| read.take(row));
+            if parsed == Err(json::Fault::Syntax)
+                && let Some(text) = python::as_json(&text)
+            {
+                read.restart();
+                parsed = rows::parse(&text, ROW_KEYS, &mut |row| read.take(row));
+                warnings.push(Oddity::DetailsAsPython.into());
+            }
             parsed.map_err(|fault| {
                 let reason = match fault {
                     json::Fault::Syntax => Reason::DetailsNotJson,
@@ -224,7 +228,20 @@ struct Rows<'a> {
     mappings: Result<Vec<Mapping>, Refusal>,
 }
 
-impl Rows<'_> {
+impl<'a> Rows<'a> {
+    const fn of(user: &'a str) -> Self {
+        Self {
+            user,
+            count: 0,
+            mappings: Ok(Vec::new()),
+        }
+    }
+
+    /// Forgets the rows of a text that turned out to be written in another way.
+    fn restart(&mut self) {
+        *self = Self::of(self.user);
+    }
+
     fn take(&mut self, row: Row<3>) {
         self.count = self.count.saturating_add(1);
         let Ok(mappings) = &mut self.mappings else {
