@@ -39,6 +39,12 @@ oddities! {
     HomeDirectoryMissing "home-directory-missing"
         "there is no `HomeDirectory`: the user is logged in and sees an empty `/`",
         "answer with `HomeDirectory`, or with `LOGICAL` and `HomeDirectoryDetails`";
+    HomeWithoutSlash "home-without-slash"
+        "`HomeDirectory` does not begin with `/` and was read as if it did",
+        "write `/bucket/prefix`; with `LOGICAL` an `Entry`";
+    HomeRepeatsTarget "home-repeats-target"
+        "`HomeDirectory` repeats a `Target` of `HomeDirectoryDetails`: the user lands in `/`",
+        "with `LOGICAL` leave `HomeDirectory` out, or name an `Entry`";
     EfsTargetSkipped "efs-target-skipped"
         "mappings with a target on EFS (`/fs-…`) were left out",
         "leave them out of answers to this `serverId`";

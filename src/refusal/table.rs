@@ -294,8 +294,11 @@ reasons! {
         "the entry `/` is a file",
         "give the file a name: `/rates.csv`";
     HomeNotNormal "home-not-normal" Invalid Nothing Uncached Answered
-        "the home directory is no absolute path",
-        "write `/in`";
+        "the home directory is no absolute path without `.`, `..`, `//` and variables",
+        "write `/in`; a PATH home is `/bucket/prefix`";
+    HomeBucket "home-bucket" Invalid Nothing Uncached Answered
+        "the home directory does not begin with the name of a bucket",
+        "write `/bucket/prefix`, or map it: `LOGICAL` with `HomeDirectoryDetails`";
     HomeNotInMappings "home-not-in-mappings" Invalid Nothing Uncached Answered
         "the home directory is in no mapping",
         "name an entry, or a directory below or above one";

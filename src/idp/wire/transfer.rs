@@ -8,7 +8,7 @@ use super::{Asked, broken, conclude, key_lines, wrong_type};
 use crate::idp::{Judged, Oddity, UserConfig, Warning};
 use crate::limits;
 use crate::refusal::{Reason, Refusal};
-use crate::vfs::{Access, EntryType, HomeDirectory, HomeType, Mapping, VirtualPath};
+use crate::vfs::{Access, EntryType, HomeDirectory, HomeType, Mapping, MappingError, VirtualPath};
 
 pub(super) fn read(asked: Asked<'_>, answer: Object) -> Judged {
     let mut answer = Answer(answer);
@@ -88,7 +88,7 @@ impl Answer {
                 let mappings = mappings(details, user, warnings)?;
                 let landing = match home {
                     None => VirtualPath::root(),
-                    Some(home) => landing(&home)?,
+                    Some(home) => landing(&with_slash(home, warnings), &mappings, user, warnings)?,
                 };
                 let built = HomeDirectory::logical(mappings, landing);
                 Ok((built.map_err(|error| broken(&error))?, None))
@@ -99,17 +99,19 @@ impl Answer {
                 if details.is_some_and(|value| !blank(&value)) {
                     warnings.push(Oddity::DetailsWithoutLogical.into());
                 }
-                let home = home.unwrap_or_else(|| {
+                let home = if let Some(home) = home {
+                    with_slash(home, warnings)
+                } else {
                     warnings.push(Oddity::HomeDirectoryMissing.into());
                     "/".to_owned()
-                });
+                };
                 if is_efs(&home) {
                     return Err(
                         Reason::EfsTarget.because("the home directory is on EFS, not on S3")
                     );
                 }
                 let built = HomeDirectory::path(&home, Access::ReadWrite);
-                Ok((built.map_err(|error| broken(&error))?, Some(home)))
+                Ok((built.map_err(|error| bad_home(&home, &error))?, Some(home)))
             }
         }
     }
@@ -157,11 +159,73 @@ fn unbracket(text: &str) -> Vec<String> {
     }
 }
 
+/// Adds the slash that `bucket/prefix` lacks.
+fn with_slash(home: String, warnings: &mut Vec<Warning>) -> String {
+    if home.starts_with('/') {
+        return home;
+    }
+    warnings.push(Oddity::HomeWithoutSlash.because(&format!("{home:?}")));
+    format!("/{home}")
+}
+
 /// Where a LOGICAL user lands; one trailing slash is forgiven.
-fn landing(home: &str) -> Result<VirtualPath, Refusal> {
+///
+/// Functions that had PATH homes before keep sending the place in the bucket, which is no place in
+/// the tree that the user sees: under the entry `/` it would name a directory that is not there.
+fn landing(
+    home: &str,
+    mappings: &[Mapping],
+    user: &str,
+    warnings: &mut Vec<Warning>,
+) -> Result<VirtualPath, Refusal> {
+    let bad = |why: &str| Reason::HomeNotNormal.because(&format!("HomeDirectory {home:?}: {why}"));
     let trimmed = home.strip_suffix('/').filter(|rest| !rest.is_empty());
-    VirtualPath::parse(trimmed.unwrap_or(home))
-        .map_err(|error| Reason::HomeNotNormal.because(&format!("HomeDirectory {home:?}: {error}")))
+    let trimmed = trimmed.unwrap_or(home);
+    let path = VirtualPath::parse(trimmed).map_err(|error| bad(&error.to_string()))?;
+    let filled = substitute::target(trimmed, user).ok();
+    let repeats = filled.is_some_and(|place| mappings.iter().any(|row| is_target(row, &place)));
+    let is_named = mappings
+        .iter()
+        .any(|row| !row.entry.is_root() && path.is_related(&row.entry));
+    if repeats && !is_named {
+        warnings.push(Oddity::HomeRepeatsTarget.because(&format!("{home:?}")));
+        return Ok(VirtualPath::root());
+    }
+    if substitute::has_variable(trimmed) {
+        return Err(bad("it has a variable, and none is filled in there"));
+    }
+    Ok(path)
+}
+
+/// Says whether a text is the target of a mapping.
+fn is_target(row: &Mapping, text: &str) -> bool {
+    let place = text.strip_prefix('/').unwrap_or(text);
+    let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+    row.bucket.as_str() == bucket && *row.prefix == *prefix
+}
+
+/// Says what is wrong with a PATH home: the operator wrote no entry and no target.
+fn bad_home(home: &str, error: &MappingError) -> Refusal {
+    let (reason, why) = match error {
+        MappingError::Entry { source, .. } => (Reason::HomeNotNormal, source.to_string()),
+        MappingError::TextTooLong => (Reason::HomeNotNormal, "it is too long".to_owned()),
+        MappingError::TargetVariable(_) => (
+            Reason::HomeNotNormal,
+            "it has a variable, and none is filled in there".to_owned(),
+        ),
+        MappingError::TargetBucket { source, .. } => (Reason::HomeBucket, source.to_string()),
+        MappingError::TargetNoLeadingSlash(_)
+        | MappingError::TargetTrailingSlash(_)
+        | MappingError::TargetComponent(_)
+        | MappingError::FileWithoutKey(_)
+        | MappingError::FileAtRoot
+        | MappingError::Overlap(..)
+        | MappingError::RootBesideOthers(_)
+        | MappingError::TooMany(_)
+        | MappingError::None
+        | MappingError::HomeElsewhere(_) => (error.reason(), error.to_string()),
+    };
+    reason.because(&format!("HomeDirectory {home:?}: {why}"))
 }
 
 fn mappings(
