@@ -459,7 +459,7 @@ impl Entry {
                 let keys = config
                     .public_keys
                     .iter()
-                    .map(|key| key.len().saturating_add(32));
+                    .map(|key| key.line.len().saturating_add(48));
                 let mappings = config.home.mappings().iter().map(|mapping| {
                     let entry = mapping.entry.as_str().len();
                     entry

@@ -127,8 +127,8 @@ pub struct UserConfig {
     pub role: Option<Box<str>>,
     /// JSON, after substitution of its variables.
     pub policy: Option<Box<str>>,
-    /// Keys valid for this user, as `algorithm base64`; empty = no login by key.
-    pub public_keys: Vec<Box<str>>,
+    /// Keys valid for this user; empty = no login by key.
+    pub public_keys: Vec<ListedKey>,
     pub networks: Vec<Network>,
     pub limits: UserLimits,
     pub expires_at: Option<SystemTime>,
@@ -153,6 +153,24 @@ impl UserConfig {
             expires_at: None,
             cache_for: None,
             warnings: Vec::new(),
+        }
+    }
+}
+
+/// A key that an answer lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedKey {
+    /// `algorithm base64 [comment]`; conditions may stand before it.
+    pub line: Box<str>,
+    /// When it stops letting its user in.
+    pub expires_at: Option<SystemTime>,
+}
+
+impl From<&str> for ListedKey {
+    fn from(line: &str) -> Self {
+        Self {
+            line: line.into(),
+            expires_at: None,
         }
     }
 }

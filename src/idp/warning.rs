@@ -51,6 +51,12 @@ oddities! {
     PolicyNotStringified "policy-not-stringified"
         "`Policy` is an object and was read as one",
         "write it as a string that holds JSON: `json.dumps(policy)`, `JSON.stringify(policy)`";
+    KeysUnreadable "keys-unreadable"
+        "keys that cannot be read were left out of the list; the others work",
+        "list each key as the line of its `.pub` file: `ssh-ed25519 AAAA…`";
+    KeysNotInLines "keys-not-in-lines"
+        "keys that are not an array of lines were read: `detail` names how they are written",
+        "answer with an array of strings, each the line of a `.pub` file";
     PublicKeysOnPassword "public-keys-on-password"
         "the answer to a password lists blank public keys, which were ignored",
         "leave `PublicKeys` out of answers to passwords";

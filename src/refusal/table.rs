@@ -98,11 +98,15 @@ reasons! {
         "the function raised an error of its own",
         "look into the function's log";
     NoUsablePublicKey "no-usable-public-key" Denied Nothing Cached Answered
-        "the answer to a key look-up lists no key",
-        "list the user's keys in `publicKeys` (`PublicKeys`)";
+        "the answer to a key look-up lists no key, or none that can be read",
+        "list the user's keys in `publicKeys` (`PublicKeys`), each the line of a `.pub` file; \
+         `detail` names those that cannot be read";
     KeyNotListed "key-not-listed" Denied Nothing Uncached Answered
         "the answer lists keys, but not this one",
         "add the line of the key's `.pub` file, without options before it";
+    KeyExpired "key-expired" Denied Nothing Uncached Answered
+        "the key is listed with an `Expires` in the past",
+        "make a new key, or list it with a later time";
     SourceNotInNetworks "source-not-in-networks" Denied PairAndSource Uncached Answered
         "the client's address is in none of the answer's `networks`",
         "add its network, or check that the gateway sees the client's own address";

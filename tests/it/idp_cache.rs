@@ -24,7 +24,7 @@ const fn seconds(count: u64) -> Duration {
 }
 
 fn allowed() -> Value {
-    json!({"allow": true, "user": "cust-42", "publicKeys": ["ssh-ed25519 AAAA"],
+    json!({"allow": true, "user": "cust-42", "publicKeys": [crate::common::login::LISTED_LINE],
         "mappings": [{"entry": "/", "target": "/bucket/ann"}]})
 }
 

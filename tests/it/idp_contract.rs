@@ -239,7 +239,7 @@ fn the_plain_form_is_strict() {
 
 #[test]
 fn the_plain_form_carries_everything_it_promises() {
-    let body = json!({"allow": true, "user": "cust-42", "publicKeys": ["ssh-ed25519 AAAA"],
+    let body = json!({"allow": true, "user": "cust-42", "publicKeys": [crate::common::login::LISTED_LINE],
         "mappings": [{"entry": "/in", "target": "/bucket/in", "access": "write"}],
         "home": "/in", "role": "arn:aws:iam::1:role/x", "policy": {"Version": "2012-10-17"},
         "networks": ["203.0.113.0/24"],

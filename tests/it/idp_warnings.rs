@@ -6,11 +6,13 @@ use std::time::Duration;
 use portcullis::idp::metered::Metered;
 use portcullis::idp::{Asking, Credential, IdentityProvider as _, Question};
 use portcullis::metrics::Metrics;
+use portcullis::refusal::Reason;
 use portcullis::secret::Secret;
 use serde_json::{Value, json};
 
 use crate::auth_log::logged;
 use crate::common::clock::FakeClock;
+use crate::common::login::{Bench, LISTED_LINE, listed_key, word};
 use crate::common::provider::RecordingProvider;
 
 const PASSWORD: &str = "walnut-39";
@@ -67,4 +69,42 @@ async fn an_odd_answer_is_one_line_in_a_while_and_counted_each_time() {
     let counted =
         r#"idp_answer_warnings_total{provider="staff",warning="details-not-stringified"} 4"#;
     assert!(metrics.encode().contains(counted), "{}", metrics.encode());
+}
+
+#[tokio::test]
+async fn a_key_that_has_ended_lets_nobody_in() {
+    // The clock of the test begins at 2023-11-14T22:13:20Z.
+    let keys = json!([{"PublicKey": LISTED_LINE, "Expires": "2023-11-15T00:00:00+00:00"}]);
+    let answer = json!({"Role": "r", "HomeDirectory": "/b/ann", "PublicKeys": keys});
+    let bench = Bench::new(answer);
+    let mut connection = bench.connect();
+    let offered = connection.key_offered("ann", &listed_key()).await;
+    assert_eq!(word(&offered), "offered");
+    bench.clock.advance(Duration::from_secs(7_200));
+    let proved = connection.key_proved("ann", &listed_key()).await;
+    assert_eq!(word(&proved), "try again");
+    let record = bench.last_attempt();
+    assert_eq!(record.refusal.unwrap().reason, Reason::KeyExpired);
+}
+
+#[tokio::test]
+async fn the_readable_keys_of_a_list_work_and_the_others_are_named() {
+    let keys = json!([LISTED_LINE, "ssh-rsa AAAA", "walnut"]);
+    let answer = json!({"Role": "r", "HomeDirectory": "/b/ann", "PublicKeys": keys});
+    let provider = RecordingProvider::new(answer);
+    let provider = Metered::new("", provider, Arc::default(), Arc::new(FakeClock::new()));
+    let look_up = Question {
+        credential: Credential::PublicKey,
+        ..question()
+    };
+    let (judged, log) = logged(provider.ask(&look_up)).await;
+    let message = "the identity provider's answer is not as it should be, and was taken";
+    let lines = lines(&log, message);
+    let [line] = &*lines else { panic!("{log}") };
+    assert_eq!(line["warning"], "keys-unreadable");
+    let detail = line["detail"].as_str().unwrap();
+    assert!(detail.contains("key 2: its base64 is cut off"), "{detail}");
+    assert!(detail.contains("key 3: it does not begin"), "{detail}");
+    assert!(!log.contains("walnut"), "{log}");
+    assert_eq!(judged.unwrap().public_keys, [LISTED_LINE.into()]);
 }

@@ -159,7 +159,7 @@ async fn try_in(
     for key in config
         .public_keys
         .iter()
-        .filter_map(|line| OfferedKey::from_line(line))
+        .filter_map(|key| OfferedKey::from_line(&key.line))
     {
         let outcome = connection.key_proved(user, &key).await;
         let refused = matches!(outcome, Outcome::Refused { .. });

@@ -271,7 +271,7 @@ fn user(user: &UserConfig) -> Value {
         "mappings": user.home.mappings().iter().map(mapping).collect::<Vec<_>>(),
         "role": user.role,
         "policy": user.policy,
-        "publicKeys": user.public_keys,
+        "publicKeys": user.public_keys.iter().map(|key| &*key.line).collect::<Vec<_>>(),
         "networks": networks.collect::<Vec<_>>(),
     })
 }

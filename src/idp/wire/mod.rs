@@ -7,6 +7,7 @@
 #![warn(clippy::arithmetic_side_effects)]
 
 use self::json::Json;
+use self::keys::Keys;
 use self::substitute::PolicyValues;
 use super::failure::by_status;
 use super::{AuthMethod, Judged, Oddity, UserConfig};
@@ -15,6 +16,8 @@ use crate::refusal::{Reason, Refusal};
 use crate::vfs::MappingError;
 
 pub(super) mod json;
+pub(super) mod keys;
+mod pem;
 mod plain;
 mod python;
 mod rows;
@@ -104,46 +107,53 @@ fn not_json(body: &[u8]) -> Refusal {
     })
 }
 
-/// Holds an answer that says yes against the method it was asked for.
-fn conclude(asked: Asked<'_>, mut config: UserConfig) -> Judged {
-    let keys = &mut config.public_keys;
-    let listed = !keys.is_empty();
-    keys.retain(|key| !key.is_empty());
+/// Holds an answer that says yes, and the keys that it lists, against the method it was asked for.
+fn conclude(asked: Asked<'_>, mut config: UserConfig, listed: Keys) -> Judged {
     match asked.method {
-        AuthMethod::PublicKey if keys.is_empty() => {
-            return Err(Reason::NoUsablePublicKey.into());
+        AuthMethod::PublicKey => {
+            let unreadable = unreadable(&listed);
+            if listed.keys.is_empty() {
+                return Err(match unreadable {
+                    Some(detail) => Reason::NoUsablePublicKey.because(&detail),
+                    None => Reason::NoUsablePublicKey.into(),
+                });
+            }
+            if let Some(detail) = unreadable {
+                config
+                    .warnings
+                    .push(Oddity::KeysUnreadable.because(&detail));
+            }
+            if !listed.forms.is_empty() {
+                let forms: Vec<_> = listed.forms.into_iter().collect();
+                let forms = forms.join(", ");
+                config.warnings.push(Oddity::KeysNotInLines.because(&forms));
+            }
+            config.public_keys = listed.keys;
         }
-        AuthMethod::PublicKey => {}
         // The handler may have taken this for a key look-up and checked no password at all.
-        AuthMethod::Password if !keys.is_empty() && !asked.accept_keys_with_password => {
+        AuthMethod::Password if listed.has_text && !asked.accept_keys_with_password => {
             return Err(Reason::KeysInPasswordAnswer
                 .because("the answer to a password lists public keys: was the password checked?"));
         }
-        AuthMethod::Password if keys.is_empty() && listed => {
+        AuthMethod::Password if !listed.has_text && listed.has_blanks => {
             config.warnings.push(Oddity::PublicKeysOnPassword.into());
         }
-        AuthMethod::Password => keys.clear(),
+        AuthMethod::Password => {}
     }
     Ok(config.into())
 }
 
-/// Brings keys into lines, each trimmed, blank ones kept so that they can be noticed.
-fn key_lines(keys: &[String]) -> Result<Vec<Box<str>>, Refusal> {
-    let line = |line: &str| line.trim().trim_end_matches("\\n").trim_end().into();
-    let lines: Vec<Box<str>> = keys
-        .iter()
-        .flat_map(|key| key.split('\n').map(line))
-        .collect();
-    if lines.len() > limits::PUBLIC_KEYS_MAX {
-        return Err(Reason::TooManyKeys.because(&format!("{} keys", lines.len())));
+/// Names the keys that cannot be read, as many as have room in a line.
+fn unreadable(listed: &Keys) -> Option<String> {
+    const NAMED_MAX: usize = 5;
+    let count = listed.unreadable.len();
+    let named: Vec<_> = listed.unreadable.iter().take(NAMED_MAX).cloned().collect();
+    let named = named.join("; ");
+    match count {
+        0 => None,
+        1..=NAMED_MAX => Some(named),
+        more => Some(format!("{more} keys cannot be read: {named}; …")),
     }
-    if lines
-        .iter()
-        .any(|line| line.len() > limits::PUBLIC_KEY_BYTES_MAX)
-    {
-        return Err(Reason::KeyTooLong.because("a public key is over the bound"));
-    }
-    Ok(lines)
 }
 
 /// Checks a role: text for logs and STS.

@@ -4,8 +4,9 @@
 use std::time::{Duration, SystemTime};
 
 use super::json::{Json, Object};
+use super::keys::{self, Given};
 use super::substitute;
-use super::{Asked, broken, conclude, excerpt, key_lines, timestamp, wrong_type};
+use super::{Asked, broken, conclude, excerpt, timestamp, wrong_type};
 use crate::idp::{Judged, Network, UserConfig, UserLimits};
 use crate::limits;
 use crate::refusal::{Reason, Refusal};
@@ -19,7 +20,9 @@ pub(super) fn read(asked: Asked<'_>, answer: Object) -> Judged {
         Some(user) => canonical(user)?,
         None => asked.username.into(),
     };
-    let public_keys = key_lines(&fields.texts("publicKeys")?.unwrap_or_default())?;
+    let given = fields.texts("publicKeys")?.unwrap_or_default().into_iter();
+    let given: Vec<_> = given.map(Given::from).collect();
+    let listed = keys::read(&given)?;
     let mappings = fields.array("mappings")?;
     let landing = fields.text("home")?;
     let role = fields.text("role")?;
@@ -42,14 +45,13 @@ pub(super) fn read(asked: Asked<'_>, answer: Object) -> Judged {
     let config = UserConfig {
         role: role.as_deref().map(super::role).transpose()?,
         policy,
-        public_keys,
         networks,
         limits,
         expires_at,
         cache_for,
         ..UserConfig::new(&user, home)
     };
-    conclude(asked, config)
+    conclude(asked, config, listed)
 }
 
 /// An object's keys; each is taken out once, and none may be left.

@@ -1,10 +1,11 @@
 //! Transfer Family's answer: JSON strings inside JSON, and what functions in the field make of it.
 
 use super::json::{self, Json, Object};
+use super::keys::{self, Given, Keys};
 use super::python;
 use super::rows::{self, Row};
 use super::substitute::{self, PolicyValues};
-use super::{Asked, broken, conclude, key_lines, wrong_type};
+use super::{Asked, broken, conclude, wrong_type};
 use crate::idp::{Judged, Oddity, UserConfig, Warning};
 use crate::limits;
 use crate::refusal::{Reason, Refusal};
@@ -17,7 +18,7 @@ pub(super) fn read(asked: Asked<'_>, answer: Object) -> Judged {
     };
     let role = super::role(&role)?;
     let mut warnings = Vec::new();
-    let public_keys = answer.public_keys()?;
+    let listed = answer.public_keys()?;
     let (home, home_text) = answer.home(asked.username, &mut warnings)?;
     let values = PolicyValues {
         user: asked.username,
@@ -27,11 +28,10 @@ pub(super) fn read(asked: Asked<'_>, answer: Object) -> Judged {
     let config = UserConfig {
         role: Some(role),
         policy,
-        public_keys,
         warnings,
         ..UserConfig::new(asked.username, home)
     };
-    conclude(asked, config)
+    conclude(asked, config, listed)
 }
 
 /// The answer's keys; each is taken out once.
@@ -48,23 +48,32 @@ impl Answer {
         text(key, self.take(key))
     }
 
-    fn public_keys(&mut self) -> Result<Vec<Box<str>>, Refusal> {
+    fn public_keys(&mut self) -> Result<Keys, Refusal> {
         const KEY: &str = "PublicKeys";
-        let values = match self.take(KEY) {
-            None => return Ok(Vec::new()),
-            Some(Json::Array(values)) => values,
-            Some(Json::Text(text)) => match json::parse(text.as_bytes()) {
-                Ok(Json::Array(values)) => values,
-                _ => return key_lines(&unbracket(&text)),
-            },
+        let mut form = None;
+        let given = match self.take(KEY) {
+            None => Vec::new(),
+            Some(Json::Array(values)) => elements(values, &mut form)?,
+            Some(Json::Text(text)) if text.trim().is_empty() => vec![Given::from(text)],
+            Some(Json::Text(text)) => {
+                let python = || json::parse(python::as_json(&text)?.as_bytes()).ok();
+                match json::parse(text.as_bytes()).ok().or_else(python) {
+                    Some(Json::Array(values)) => {
+                        let given = elements(values, &mut form)?;
+                        form = Some("a list inside a string");
+                        given
+                    }
+                    _ => {
+                        form = Some("a string");
+                        vec![Given::from(unbracketed(&text).to_owned())]
+                    }
+                }
+            }
             Some(other) => return Err(wrong_type(KEY, "an array of strings", &other)),
         };
-        let mut keys = Vec::with_capacity(values.len());
-        for value in values.into_iter().filter(|value| *value != Json::Null) {
-            let other = |other| wrong_type(KEY, "an array of strings", &other);
-            keys.push(value.into_text().map_err(other)?);
-        }
-        key_lines(&keys)
+        let mut keys = keys::read(&given)?;
+        keys.forms.extend(form);
+        Ok(keys)
     }
 
     /// Returns the home and, for a PATH one, the text that a policy's variables refer to.
@@ -147,16 +156,35 @@ fn text(key: &str, value: Option<Json>) -> Result<Option<String>, Refusal> {
     }
 }
 
-/// Splits keys that were written as one text: `[key, key]` or one per line.
-fn unbracket(text: &str) -> Vec<String> {
-    let text = text.trim();
-    match text
-        .strip_prefix('[')
-        .and_then(|text| text.strip_suffix(']'))
-    {
-        Some(list) => list.split(',').map(str::to_owned).collect(),
-        None => vec![text.to_owned()],
+/// Reads the elements of a list of keys: texts, or objects as AWS's toolkit keeps them.
+fn elements(values: Vec<Json>, form: &mut Option<&'static str>) -> Result<Vec<Given>, Refusal> {
+    let mut given = Vec::with_capacity(values.len());
+    for value in values {
+        given.push(match value {
+            Json::Null => continue,
+            Json::Text(text) => Given::from(text),
+            Json::Object(mut key) => {
+                *form = Some("objects with PublicKey and Expires");
+                Given {
+                    text: text("PublicKey", key.remove("PublicKey"))?.unwrap_or_default(),
+                    expires: text("Expires", key.remove("Expires"))?,
+                }
+            }
+            other @ (Json::Bool(_) | Json::Number(_) | Json::Array(_)) => {
+                return Err(wrong_type("PublicKeys", "an array of strings", &other));
+            }
+        });
     }
+    Ok(given)
+}
+
+/// Takes the brackets off keys that were written as one text.
+fn unbracketed(text: &str) -> &str {
+    let text = text.trim();
+    let inner = text.strip_prefix('[');
+    inner
+        .and_then(|text| text.strip_suffix(']'))
+        .unwrap_or(text)
 }
 
 /// Adds the slash that `bucket/prefix` lacks.
