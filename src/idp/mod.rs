@@ -10,7 +10,7 @@ use async_trait::async_trait;
 pub use self::aws::Credentials as AwsCredentials;
 pub use self::beginning::Beginning;
 pub use self::exchange::{Examined, Exchange};
-pub use self::names::{UserNameRule, folded};
+pub use self::names::{UserNameRule, folded, is_unprintable};
 pub use self::network::{Network, NetworkError, host_of};
 pub use self::warning::{Oddity, Warning};
 use crate::refusal::Refusal;

@@ -16,7 +16,7 @@ use super::password::PasswordHash;
 use crate::config::{ConfigErrors, Place, Problem};
 use crate::idp::wire::keys::{self, KEY_TYPES};
 use crate::idp::wire::{self, substitute, timestamp};
-use crate::idp::{ListedKey, Network, UserConfig, UserLimits};
+use crate::idp::{ListedKey, Network, UserConfig, UserLimits, is_unprintable};
 use crate::limits;
 use crate::refusal::Refusal;
 use crate::vfs::{Access, EntryType, HomeDirectory, Mapping, VirtualPath};
@@ -153,11 +153,10 @@ fn whole(
 fn user_name(user: &Field<'_, '_>) -> Result<(), Problem> {
     let length = user.name.chars().count();
     let most = limits::USER_NAME_BYTES_MAX;
-    let bad = |c: char| c.is_control() || c == '/';
+    let bad = |c: char| is_unprintable(c) || c == '/';
     if !(1..=most).contains(&length) || user.name.contains(bad) || matches!(user.name, "." | "..") {
-        let message = format!(
-            "not a name of a user; allowed: 1 to {most} characters, no control character, no /"
-        );
+        let message =
+            format!("not a name of a user; allowed: 1 to {most} visible characters, no /");
         return Err(user.refuse(message));
     }
     Ok(())
@@ -463,7 +462,7 @@ mod tests {
 
     #[test]
     fn names_that_no_client_can_send_are_refused() {
-        for name in ["\"\"", "\"a/b\"", "\"..\"", "\"a\\u0007\""] {
+        for name in ["\"\"", "\"a/b\"", "\"..\"", "\"a\\u0007\"", "\"a\\u202e\""] {
             let text = user("mappings = [{ entry = \"/\", target = \"/b\" }]");
             let message = problem(&text.replace("users.ann", &format!("users.{name}")));
             assert!(

@@ -7,7 +7,7 @@ use super::json::{Json, Object};
 use super::keys::{self, Given};
 use super::substitute;
 use super::{Asked, broken, conclude, excerpt, timestamp, wrong_type};
-use crate::idp::{Judged, Network, UserConfig, UserLimits};
+use crate::idp::{Judged, Network, UserConfig, UserLimits, is_unprintable};
 use crate::limits;
 use crate::refusal::{Reason, Refusal};
 use crate::vfs::{Access, EntryType, HomeDirectory, Mapping, VirtualPath};
@@ -182,8 +182,10 @@ impl Fields {
 
 fn canonical(user: String) -> Result<Box<str>, Refusal> {
     let length = user.chars().count();
-    if !(1..=limits::USER_NAME_BYTES_MAX).contains(&length) || user.chars().any(char::is_control) {
-        return Err(Reason::User.because("\"user\" is empty, too long or has a control character"));
+    if !(1..=limits::USER_NAME_BYTES_MAX).contains(&length) || user.chars().any(is_unprintable) {
+        return Err(
+            Reason::User.because("\"user\" is empty, too long or has an invisible character")
+        );
     }
     Ok(user.into())
 }
