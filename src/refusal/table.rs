@@ -147,7 +147,7 @@ reasons! {
         "is it a login page or a proxy's error? Check the url";
     AnswerEncoded "answer-encoded" Unavailable Nothing Uncached Nothing
         "the answer is compressed, which was not asked for",
-        "turn compression off for this API";
+        "turn compression off in the service and in what stands before it";
     AwsCredentials "aws-credentials" Unavailable Nothing Uncached Nothing
         "no AWS credentials were found, or AWS does not take them",
         "set `identity.aws_access_key_id` and its secret, or give the machine a role; see the \
@@ -215,7 +215,7 @@ reasons! {
         "`expiresAt` is no time",
         "write it as `2026-12-31T00:00:00Z`";
     User "user" Invalid Nothing Uncached Answered
-        "`user` is empty, too long or has a control character",
+        "`user` is empty, too long or has a control or format character",
         "answer with 1 to 100 visible characters";
     TooManyKeys "too-many-keys" Invalid Nothing Uncached Answered
         "the answer lists too many keys",

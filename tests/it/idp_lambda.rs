@@ -231,6 +231,17 @@ async fn late_and_long_answers_are_cut_off() {
     );
 }
 
+/// What a proxy sends that compresses unasked, whether or not it says so.
+pub(crate) fn gzipped(says_so: bool) -> Vec<u8> {
+    let coding = if says_so {
+        "content-encoding: gzip\r\n"
+    } else {
+        ""
+    };
+    let head = format!("HTTP/1.1 200 X\r\n{coding}content-length: 10\r\n\r\n");
+    [head.as_bytes(), &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3]].concat()
+}
+
 #[tokio::test]
 async fn servers_that_are_no_lambda_get_a_verdict_in_time() {
     for (reply, reason) in [
@@ -248,6 +259,8 @@ async fn servers_that_are_no_lambda_get_a_verdict_in_time() {
             "transport",
         ),
         (Reply::Redirect("http://127.0.0.1:1/".to_owned()), "status"),
+        (Reply::Raw(gzipped(true)), "answer-encoded"),
+        (Reply::Raw(gzipped(false)), "answer-encoded"),
     ] {
         let idp = FakeIdp::start([reply.clone()]).await;
         let mut settings = settings(&format!("http://{}", idp.address()));

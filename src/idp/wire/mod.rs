@@ -96,8 +96,20 @@ pub fn parse(asked: Asked<'_>, status: u16, body: &[u8]) -> Judged {
     }
 }
 
+/// Refuses an answer that is compressed, or in another way not the text that was asked for.
+pub(in crate::idp) fn encoded(how: &str) -> Refusal {
+    Reason::AnswerEncoded.because(&format!("nobody asked for it: {how}"))
+}
+
 /// Says what the body is, if it can be told.
 fn not_json(body: &[u8]) -> Refusal {
+    const MAGIC: [(&[u8], &str); 2] = [
+        (&[0x1f, 0x8b], "the body begins as gzip does"),
+        (&[0x28, 0xb5, 0x2f, 0xfd], "the body begins as zstd does"),
+    ];
+    if let Some((_, how)) = MAGIC.iter().find(|(magic, _)| body.starts_with(magic)) {
+        return encoded(how);
+    }
     let python = str::from_utf8(body).ok().and_then(python::as_json);
     let is_python = python.is_some_and(|text| json::parse(text.as_bytes()).is_ok());
     Reason::NotJson.because(if is_python {
