@@ -273,6 +273,9 @@ reasons! {
     EntryNotNormal "entry-not-normal" Invalid Nothing Uncached Answered
         "an entry is no absolute path without `.`, `..` and `//`",
         "write `/in`";
+    EntryVariable "entry-variable" Invalid Nothing Uncached Answered
+        "an entry has a variable, such as `${transfer:UserName}`; they are filled in in targets alone",
+        "write the name itself, or an entry that is the same for all: `/home`";
     TargetNoLeadingSlash "target-no-leading-slash" Invalid Nothing Uncached Answered
         "a target does not begin with `/`",
         "write `/bucket/prefix`";

@@ -6,7 +6,7 @@
 
 #![warn(clippy::arithmetic_side_effects)]
 
-use self::json::Json;
+use self::json::{Json, Object};
 use self::keys::Keys;
 use self::substitute::PolicyValues;
 use super::failure::by_status;
@@ -54,12 +54,10 @@ pub fn parse(asked: Asked<'_>, status: u16, body: &[u8]) -> Judged {
         return Err(Reason::AnswerTooLarge.because("the body is over the bound"));
     }
     if asked.function_error {
-        let name = error_type(body);
-        return match name {
-            Some(name) if was_cut_by_lambda(&name) => Err(Reason::FunctionCrashed.because(&name)),
-            Some(name) => Err(Reason::FunctionError.because(&name)),
-            None => Err(Reason::FunctionError.into()),
-        };
+        return Err(match json::parse(body) {
+            Ok(Json::Object(answer)) => function_error(&answer),
+            Ok(_) | Err(_) => Reason::FunctionError.into(),
+        });
     }
     match (status, asked.transport) {
         (200, _) => {}
@@ -83,6 +81,7 @@ pub fn parse(asked: Asked<'_>, status: u16, body: &[u8]) -> Judged {
     match json::parse(body) {
         Ok(Json::Null) => Err(Reason::EmptyAnswer.into()),
         Ok(Json::Object(answer)) if answer.is_empty() => Err(Reason::EmptyAnswer.into()),
+        Ok(Json::Object(answer)) if is_function_error(&answer) => Err(function_error(&answer)),
         Ok(Json::Object(answer)) => {
             match (answer.contains_key("allow"), answer.contains_key("Role")) {
                 (true, true) => Err(Reason::TwoContracts.because("both \"allow\" and \"Role\"")),
@@ -202,6 +201,39 @@ pub(super) fn policy(text: String) -> Result<Box<str>, Refusal> {
     }
 }
 
+/// Says whether a template of API Gateway passed the error of its function on as an answer, as all
+/// do that do not look for one: status 200 and Lambda's own keys.
+fn is_function_error(answer: &Object) -> bool {
+    let is_text = |key| matches!(answer.get(key), Some(Json::Text(_)));
+    let says_yes = answer.contains_key("Role") || answer.contains_key("allow");
+    !says_yes && is_text(MESSAGE) && (is_text(ERROR_TYPE) || was_timed_out(answer))
+}
+
+/// Says what a function ended in. Its message may repeat the question.
+fn function_error(answer: &Object) -> Refusal {
+    match answer.get(ERROR_TYPE) {
+        Some(Json::Text(name)) if was_cut_by_lambda(name) => {
+            Reason::FunctionCrashed.because(&excerpt(name))
+        }
+        Some(Json::Text(name)) => Reason::FunctionError.because(&excerpt(name)),
+        Some(_) | None if was_timed_out(answer) => {
+            Reason::FunctionCrashed.because("the function's time was over")
+        }
+        Some(_) | None => Reason::FunctionError.into(),
+    }
+}
+
+const ERROR_TYPE: &str = "errorType";
+const MESSAGE: &str = "errorMessage";
+
+/// Says whether the function's time was over, where Lambda says so in a message alone.
+fn was_timed_out(answer: &Object) -> bool {
+    let Some(Json::Text(message)) = answer.get(MESSAGE) else {
+        return false;
+    };
+    !answer.contains_key(ERROR_TYPE) && message.contains("Task timed out after ")
+}
+
 /// Says whether Lambda itself ended the function or could not start it, as the name of the error
 /// tells: then the function has said nothing about the user.
 fn was_cut_by_lambda(error_type: &str) -> bool {
@@ -209,17 +241,6 @@ fn was_cut_by_lambda(error_type: &str) -> bool {
     const RAISED: &str = "Runtime.UnhandledPromiseRejection";
     let of_lambda = ["Sandbox.", "Extension.", "Runtime."];
     error_type != RAISED && of_lambda.iter().any(|kind| error_type.starts_with(kind))
-}
-
-/// Names the kind of error that a function ended in; its message may repeat the question.
-fn error_type(body: &[u8]) -> Option<Box<str>> {
-    let Ok(Json::Object(answer)) = json::parse(body) else {
-        return None;
-    };
-    let Some(Json::Text(name)) = answer.get("errorType") else {
-        return None;
-    };
-    Some(excerpt(name))
 }
 
 /// Shortens a foreign text for the log and makes it one line.

@@ -242,7 +242,8 @@ fn bad_home(home: &str, error: &MappingError) -> Refusal {
             "it has a variable, and none is filled in there".to_owned(),
         ),
         MappingError::TargetBucket { source, .. } => (Reason::HomeBucket, source.to_string()),
-        MappingError::TargetNoLeadingSlash(_)
+        MappingError::EntryVariable(_)
+        | MappingError::TargetNoLeadingSlash(_)
         | MappingError::TargetTrailingSlash(_)
         | MappingError::TargetComponent(_)
         | MappingError::FileWithoutKey(_)
