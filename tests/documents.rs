@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use portcullis::config;
+use portcullis::idp::warning;
 use portcullis::metrics::Metrics;
 use portcullis::refusal::{self, Reason};
 
@@ -21,6 +22,11 @@ fn operations_list_every_metric() {
 #[test]
 fn troubleshooting_lists_every_reason() {
     check_between("docs/troubleshooting.md", "reasons", &refusal::document());
+}
+
+#[test]
+fn troubleshooting_lists_every_warning() {
+    check_between("docs/troubleshooting.md", "warnings", &warning::document());
 }
 
 /// The compiler sees that each reason has a row; that somebody gives it, it does not see.

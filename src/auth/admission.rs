@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::idp::{Network, UserConfig, UserNameRule};
+use crate::idp::{Network, Oddity, UserConfig, UserNameRule};
 use crate::refusal::{Reason, Refusal};
 use crate::secret::Secret;
 
@@ -124,7 +124,7 @@ pub(super) fn agree(
         let config = Arc::make_mut(&mut password);
         config.expires_at = ends;
         if differ {
-            config.warnings.push("answers-differ");
+            config.warnings.push(Oddity::AnswersDiffer.into());
         }
     }
     Ok(password)

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use super::AuthMethod;
 use super::throttle::Lockout;
+use crate::idp::Warning;
+use crate::idp::warning::words;
 use crate::limits;
 use crate::refusal::{Refusal, Verdict, verdict_word};
 
@@ -40,7 +42,7 @@ pub struct AttemptRecord {
     /// From the answer of an allowed user.
     pub role: Option<Box<str>>,
     /// What was odd in the answer but tolerated.
-    pub warnings: Vec<&'static str>,
+    pub warnings: Vec<Warning>,
     pub duration: Duration,
 }
 
@@ -69,7 +71,7 @@ impl AttemptRecord {
                     fingerprint = self.fingerprint.as_deref(),
                     provider = self.provider.as_deref(),
                     role = self.role.as_deref(),
-                    warnings = (!self.warnings.is_empty()).then(|| self.warnings.join(",")),
+                    warnings = (!self.warnings.is_empty()).then(|| words(&self.warnings).join(",")),
                     duration_ms = u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX),
                     $text
                 )

@@ -275,8 +275,10 @@ impl ConnectionAuth {
         let config = self.look_up(attempt).await?;
         // The proof may come long after the answer.
         attempt.admit(&config)?;
-        let reason = match key.found_in(&config.public_keys) {
+        let now = self.authenticator.clock.wall();
+        let reason = match key.found_in(&config.public_keys, now) {
             Listing::Listed => return Ok(config),
+            Listing::Expired => Reason::KeyExpired,
             Listing::Conditional => Reason::KeyOptionsUnsupported,
             Listing::Missing => Reason::KeyNotListed,
         };

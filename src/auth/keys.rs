@@ -5,10 +5,13 @@
 
 #![warn(clippy::arithmetic_side_effects)]
 
+use std::time::SystemTime;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
+use crate::idp::ListedKey;
 use crate::limits;
 use crate::refusal::Reason;
 
@@ -70,14 +73,21 @@ impl OfferedKey {
     }
 
     /// Looks for a line that names this key.
-    pub(super) fn found_in(&self, lines: &[Box<str>]) -> Listing {
+    pub(super) fn found_in(&self, keys: &[ListedKey], now: SystemTime) -> Listing {
         let this = |line: &str| {
             listed(line).is_some_and(|(key_type, blob)| {
                 KeyType::of(&self.algorithm) == Some(key_type) && blob == self.blob
             })
         };
-        if lines.iter().any(|line| this(without_waiver(line))) {
-            return Listing::Listed;
+        let mut expired = false;
+        for key in keys.iter().filter(|key| this(without_waiver(&key.line))) {
+            if key.expires_at.is_none_or(|end| end > now) {
+                return Listing::Listed;
+            }
+            expired = true;
+        }
+        if expired {
+            return Listing::Expired;
         }
         let conditional = |line: &str| {
             let words = line.match_indices(char::is_whitespace);
@@ -85,7 +95,7 @@ impl OfferedKey {
                 .take(OPTION_WORDS_MAX)
                 .any(|(at, _)| line.get(at..).is_some_and(this))
         };
-        if lines.iter().any(|line| conditional(line.trim())) {
+        if keys.iter().any(|key| conditional(key.line.trim())) {
             Listing::Conditional
         } else {
             Listing::Missing
@@ -97,6 +107,8 @@ impl OfferedKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Listing {
     Listed,
+    /// It was valid once.
+    Expired,
     /// The line names conditions, as `from="…"` or `verify-required`, that would not be kept: a
     /// person's presence at a hardware key, for one, cannot be seen from here.
     Conditional,
@@ -205,7 +217,9 @@ mod tests {
         }
     }
 
-    fn lines(lines: &[String]) -> Vec<Box<str>> {
+    const NOW: SystemTime = SystemTime::UNIX_EPOCH;
+
+    fn lines(lines: &[String]) -> Vec<ListedKey> {
         lines.iter().map(|line| (**line).into()).collect()
     }
 
@@ -218,7 +232,7 @@ mod tests {
             format!("ssh-ed25519 {ED25519} ann@laptop\\n"),
         ] {
             let listed = lines(&[String::new(), "# ann".to_owned(), line.clone()]);
-            assert_eq!(ed25519().found_in(&listed), Listing::Listed, "{line}");
+            assert_eq!(ed25519().found_in(&listed, NOW), Listing::Listed, "{line}");
         }
     }
 
@@ -232,7 +246,7 @@ mod tests {
             "ssh-ed25519".to_owned(),
             "ssh-ed25519 !!!!".to_owned(),
         ] {
-            let found = ed25519().found_in(&lines(std::slice::from_ref(&line)));
+            let found = ed25519().found_in(&lines(std::slice::from_ref(&line)), NOW);
             assert_eq!(found, Listing::Missing, "{line}");
         }
     }
@@ -244,7 +258,7 @@ mod tests {
             format!("restrict ssh-ed25519 {ED25519} ann"),
             format!("command=\"a b c\",verify-required ssh-ed25519 {ED25519}"),
         ] {
-            let found = ed25519().found_in(&lines(std::slice::from_ref(&line)));
+            let found = ed25519().found_in(&lines(std::slice::from_ref(&line)), NOW);
             assert_eq!(found, Listing::Conditional, "{line}");
         }
     }
@@ -267,7 +281,7 @@ mod tests {
             (line.replace(algorithm, "ssh-ed25519"), Listing::Missing),
         ] {
             assert_eq!(
-                key.found_in(&lines(std::slice::from_ref(&line))),
+                key.found_in(&lines(std::slice::from_ref(&line)), NOW),
                 expected,
                 "{line}"
             );
@@ -280,7 +294,7 @@ mod tests {
         let line = format!("ssh-rsa {} ann", STANDARD.encode(&key.blob));
         assert_eq!(key.check(), Ok(()));
         for key in [key, rsa("rsa-sha2-512", &[0xff; 256])] {
-            let found = key.found_in(&lines(std::slice::from_ref(&line)));
+            let found = key.found_in(&lines(std::slice::from_ref(&line)), NOW);
             assert_eq!(found, Listing::Listed);
         }
     }

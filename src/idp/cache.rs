@@ -22,7 +22,9 @@ use zeroize::Zeroizing;
 
 use self::lifetime::spread;
 pub use self::lifetime::{Freshness, Lifetime};
-use super::{Beginning, Credential, IdentityProvider, Judged, Question, UserConfig, folded};
+use super::{
+    Beginning, Credential, IdentityProvider, Judged, Oddity, Question, UserConfig, folded,
+};
 use crate::clock::Clock;
 use crate::metrics::{Lookup, Metrics};
 use crate::refusal::{Reason, Refusal, Verdict};
@@ -374,7 +376,7 @@ impl State {
         match (&entry.judged, self.freshness(entry)) {
             (Ok(config), Freshness::Fresh | Freshness::Stale) => {
                 let mut config = UserConfig::clone(config);
-                config.warnings.push("stale-answer");
+                config.warnings.push(Oddity::StaleAnswer.into());
                 self.metrics.cache_lookup(Lookup::Stale);
                 let age = self
                     .clock
@@ -457,7 +459,7 @@ impl Entry {
                 let keys = config
                     .public_keys
                     .iter()
-                    .map(|key| key.len().saturating_add(32));
+                    .map(|key| key.line.len().saturating_add(48));
                 let mappings = config.home.mappings().iter().map(|mapping| {
                     let entry = mapping.entry.as_str().len();
                     entry

@@ -10,8 +10,9 @@ use async_trait::async_trait;
 pub use self::aws::Credentials as AwsCredentials;
 pub use self::beginning::Beginning;
 pub use self::exchange::{Examined, Exchange};
-pub use self::names::{UserNameRule, folded};
+pub use self::names::{UserNameRule, folded, is_unprintable};
 pub use self::network::{Network, NetworkError, host_of};
+pub use self::warning::{Oddity, Warning};
 use crate::refusal::Refusal;
 use crate::secret::Secret;
 use crate::vfs::HomeDirectory;
@@ -39,6 +40,7 @@ pub mod static_file;
 mod status_only;
 pub mod switched;
 pub mod token;
+pub mod warning;
 pub mod webhook;
 pub mod wire;
 
@@ -127,14 +129,14 @@ pub struct UserConfig {
     pub role: Option<Box<str>>,
     /// JSON, after substitution of its variables.
     pub policy: Option<Box<str>>,
-    /// Keys valid for this user, as `algorithm base64`; empty = no login by key.
-    pub public_keys: Vec<Box<str>>,
+    /// Keys valid for this user; empty = no login by key.
+    pub public_keys: Vec<ListedKey>,
     pub networks: Vec<Network>,
     pub limits: UserLimits,
     pub expires_at: Option<SystemTime>,
     pub cache_for: Option<Duration>,
-    /// Stable words for what was odd but tolerated, such as `public-keys-on-password`.
-    pub warnings: Vec<&'static str>,
+    /// What was odd and taken all the same.
+    pub warnings: Vec<Warning>,
 }
 
 impl UserConfig {
@@ -153,6 +155,24 @@ impl UserConfig {
             expires_at: None,
             cache_for: None,
             warnings: Vec::new(),
+        }
+    }
+}
+
+/// A key that an answer lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedKey {
+    /// `algorithm base64 [comment]`; conditions may stand before it.
+    pub line: Box<str>,
+    /// When it stops letting its user in.
+    pub expires_at: Option<SystemTime>,
+}
+
+impl From<&str> for ListedKey {
+    fn from(line: &str) -> Self {
+        Self {
+            line: line.into(),
+            expires_at: None,
         }
     }
 }

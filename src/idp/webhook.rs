@@ -15,7 +15,7 @@ use reqwest::{Client, Response, StatusCode, Url};
 use zeroize::Zeroizing;
 
 pub use self::client::ClientError;
-use self::client::ClientSettings;
+use self::client::{ClientSettings, encoding};
 use self::reach::Reach;
 use super::failure::chain;
 use super::signature::{self, Signing};
@@ -231,6 +231,9 @@ impl Webhook {
         let status = response.status();
         (watch.headed)(at, status.as_u16());
         if status == StatusCode::OK {
+            if let Some(how) = encoding(&response) {
+                return Err(sent(wire::encoded(&how)));
+            }
             let read = read_body(&mut response, &mut watch.body).await;
             read.map_err(sent)?;
         }

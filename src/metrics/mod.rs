@@ -57,6 +57,7 @@ pub struct Metrics {
     idp_calls: Family<Named<2>, Counter>,
     idp_call_seconds: Family<Named<2>, Histogram, fn() -> Histogram>,
     cache_lookups: Family<Labels<1>, Counter>,
+    idp_warnings: Family<Named<2>, Counter>,
     breakers_open: Family<Named<1>, Gauge>,
     kept_back: Family<Named<1>, Counter>,
     questions_under_way: Family<Named<1>, Gauge>,
@@ -179,6 +180,15 @@ impl Metrics {
         self.idp_call_seconds
             .get_or_create(&labels)
             .observe(took.as_secs_f64());
+    }
+
+    /// Counts one oddity of an answer that was taken all the same.
+    pub fn idp_warning(&self, provider: &str, warning: &'static str) {
+        let labels = [
+            ("provider", provider.to_owned()),
+            ("warning", warning.to_owned()),
+        ];
+        let _ = self.idp_warnings.get_or_create(&labels).inc();
     }
 
     /// Says whether a provider is left alone because it did not answer.
@@ -469,6 +479,11 @@ impl Default for Metrics {
                 "idp_cache_lookups",
                 "result",
                 "Looks into the remembered answers: hit, miss or stale",
+            ),
+            idp_warnings: all.counters_by_name(
+                "idp_answer_warnings",
+                "provider, warning",
+                "Answers that were taken although something in them is not as it should be",
             ),
             breakers_open: all.gauges_by_name(
                 "idp_breaker_open",

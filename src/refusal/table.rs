@@ -107,11 +107,15 @@ reasons! {
         "the function raised an error of its own",
         "look into the function's log";
     NoUsablePublicKey "no-usable-public-key" Denied Nothing Cached Answered
-        "the answer to a key look-up lists no key",
-        "list the user's keys in `publicKeys` (`PublicKeys`)";
+        "the answer to a key look-up lists no key, or none that can be read",
+        "list the user's keys in `publicKeys` (`PublicKeys`), each the line of a `.pub` file; \
+         `detail` names those that cannot be read";
     KeyNotListed "key-not-listed" Denied Nothing Uncached Answered
         "the answer lists keys, but not this one",
         "add the line of the key's `.pub` file, without options before it";
+    KeyExpired "key-expired" Denied Nothing Uncached Answered
+        "the key is listed with an `Expires` in the past",
+        "make a new key, or list it with a later time";
     SourceNotInNetworks "source-not-in-networks" Denied PairAndSource Uncached Answered
         "the client's address is in none of the answer's `networks`",
         "add its network, or check that the gateway sees the client's own address";
@@ -152,7 +156,7 @@ reasons! {
         "is it a login page or a proxy's error? Check the url";
     AnswerEncoded "answer-encoded" Unavailable Nothing Uncached Nothing
         "the answer is compressed, which was not asked for",
-        "turn compression off for this API";
+        "turn compression off in the service and in what stands before it";
     AwsCredentials "aws-credentials" Unavailable Nothing Uncached Nothing
         "no AWS credentials were found, or AWS does not take them",
         "set `identity.aws_access_key_id` and its secret, or give the machine a role; see the \
@@ -220,7 +224,7 @@ reasons! {
         "`expiresAt` is no time",
         "write it as `2026-12-31T00:00:00Z`";
     User "user" Invalid Nothing Uncached Answered
-        "`user` is empty, too long or has a control character",
+        "`user` is empty, too long or has a control or format character",
         "answer with 1 to 100 visible characters";
     TooManyKeys "too-many-keys" Invalid Nothing Uncached Answered
         "the answer lists too many keys",
@@ -278,6 +282,9 @@ reasons! {
     EntryNotNormal "entry-not-normal" Invalid Nothing Uncached Answered
         "an entry is no absolute path without `.`, `..` and `//`",
         "write `/in`";
+    EntryVariable "entry-variable" Invalid Nothing Uncached Answered
+        "an entry has a variable, such as `${transfer:UserName}`; they are filled in in targets alone",
+        "write the name itself, or an entry that is the same for all: `/home`";
     TargetNoLeadingSlash "target-no-leading-slash" Invalid Nothing Uncached Answered
         "a target does not begin with `/`",
         "write `/bucket/prefix`";
@@ -303,8 +310,11 @@ reasons! {
         "the entry `/` is a file",
         "give the file a name: `/rates.csv`";
     HomeNotNormal "home-not-normal" Invalid Nothing Uncached Answered
-        "the home directory is no absolute path",
-        "write `/in`";
+        "the home directory is no absolute path without `.`, `..`, `//` and variables",
+        "write `/in`; a PATH home is `/bucket/prefix`";
+    HomeBucket "home-bucket" Invalid Nothing Uncached Answered
+        "the home directory does not begin with the name of a bucket",
+        "write `/bucket/prefix`, or map it: `LOGICAL` with `HomeDirectoryDetails`";
     HomeNotInMappings "home-not-in-mappings" Invalid Nothing Uncached Answered
         "the home directory is in no mapping",
         "name an entry, or a directory below or above one";

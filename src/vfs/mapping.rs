@@ -96,6 +96,9 @@ impl Mapping {
         if target.contains("${") {
             return Err(bad(MappingError::TargetVariable));
         }
+        if entry.as_str().contains("${") {
+            return Err(MappingError::EntryVariable(entry.as_str().into()));
+        }
         let dotted = |name: &str| matches!(name, "" | "." | "..");
         if (!prefix.is_empty() && prefix.split('/').any(dotted)) || prefix.contains('\0') {
             return Err(bad(MappingError::TargetComponent));
@@ -123,6 +126,8 @@ impl Mapping {
 pub enum MappingError {
     #[error("entry {entry:?}: {source}")]
     Entry { entry: Box<str>, source: PathError },
+    #[error("entry {0:?} has a variable; they are filled in in targets alone")]
+    EntryVariable(Box<str>),
     #[error("target {0:?} does not begin with '/'")]
     TargetNoLeadingSlash(Box<str>),
     #[error("target {0:?} ends with '/'")]
@@ -160,6 +165,7 @@ impl MappingError {
     pub const fn reason(&self) -> Reason {
         match self {
             Self::Entry { .. } => Reason::EntryNotNormal,
+            Self::EntryVariable(_) => Reason::EntryVariable,
             Self::TargetNoLeadingSlash(_) => Reason::TargetNoLeadingSlash,
             Self::TargetTrailingSlash(_) => Reason::TargetTrailingSlash,
             Self::TargetVariable(_) => Reason::TargetVariable,

@@ -28,7 +28,7 @@ pub(crate) fn yes() -> Value {
 
 fn with_keys() -> Value {
     let mut answer = yes();
-    answer["PublicKeys"] = json!(["ssh-ed25519 AAAA"]);
+    answer["PublicKeys"] = json!([crate::common::login::LISTED_LINE]);
     answer
 }
 

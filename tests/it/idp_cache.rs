@@ -9,6 +9,7 @@ use portcullis::idp::breaker::Guarded;
 use portcullis::idp::cache::{CacheSettings, Cached};
 use portcullis::idp::history::LoginHistory;
 use portcullis::idp::places::{Bounded, PlacesSettings};
+use portcullis::idp::warning::words;
 use portcullis::idp::{Asking, Credential, IdentityProvider as _, Question};
 use portcullis::metrics::Metrics;
 use portcullis::refusal::{Reason, verdict_word};
@@ -23,7 +24,7 @@ const fn seconds(count: u64) -> Duration {
 }
 
 fn allowed() -> Value {
-    json!({"allow": true, "user": "cust-42", "publicKeys": ["ssh-ed25519 AAAA"],
+    json!({"allow": true, "user": "cust-42", "publicKeys": [crate::common::login::LISTED_LINE],
         "mappings": [{"entry": "/", "target": "/bucket/ann"}]})
 }
 
@@ -103,7 +104,7 @@ impl Bench {
 
     async fn ask(&self, question: &Question) -> &'static str {
         match self.cached.ask(question).await {
-            Ok(config) if config.warnings.contains(&"stale-answer") => "stale",
+            Ok(config) if words(&config.warnings).contains(&"stale-answer") => "stale",
             answer => verdict_word(answer.as_ref().err()),
         }
     }

@@ -170,7 +170,7 @@ fn schema_and_parser_agree_on_what_is_answered_in_the_field() {
 
 /// Everything that an answer may hold.
 fn full(allow: bool) -> Value {
-    json!({"allow": allow, "reason": "x", "user": "ann", "publicKeys": ["ssh-ed25519 AAAA"],
+    json!({"allow": allow, "reason": "x", "user": "ann", "publicKeys": [crate::common::login::LISTED_LINE],
         "mappings": [{"entry": "/in", "target": "/bucket/in", "type": "file", "access": "write"}],
         "home": "/", "role": "r", "policy": {"Version": "1"}, "networks": ["192.0.2.0/24"],
         "limits": {"sessions": 4, "fileBytes": 1, "bytesPerSecond": 1},

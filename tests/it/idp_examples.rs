@@ -198,7 +198,7 @@ async fn asked(webhook: &Webhook, forms: Forms) {
         let [key] = &*config.public_keys else {
             panic!("{user} {config:?}")
         };
-        assert!(key.starts_with("ssh-ed25519 AAAA"), "{user} {key}");
+        assert!(key.line.starts_with("ssh-ed25519 AAAA"), "{user} {key:?}");
     }
     for (user, password) in [
         ("carol", None),

@@ -1,8 +1,11 @@
 //! Functions invoked as Transfer Family invokes them, and a Lambda that has troubles of its own.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis::clock::SystemClock;
 use portcullis::idp::lambda::{Lambda, LambdaSettings};
+use portcullis::idp::metered::Metered;
 use portcullis::idp::{
     AwsCredentials, Credential, Examined as _, IdentityProvider as _, Judged, Question,
 };
@@ -94,7 +97,12 @@ async fn a_function_that_raises_denies_and_is_loud_about_it() {
     let error = json!({"errorType": "IdpHandlerException", "stackTrace": [],
         "errorMessage": format!("wrong password {PASSWORD}")});
     let lambda = FakeLambda::scripted([Outcome::Error(error)]).await;
-    let provider = provider(&lambda);
+    let provider = Metered::new(
+        "",
+        Arc::new(provider(&lambda)),
+        Arc::default(),
+        Arc::new(SystemClock),
+    );
     let (answer, log) = crate::auth_log::logged(provider.ask(&password(PASSWORD))).await;
     let refusal = answer.unwrap_err();
     assert_eq!(refusal.reason, Reason::FunctionError);
@@ -223,6 +231,17 @@ async fn late_and_long_answers_are_cut_off() {
     );
 }
 
+/// What a proxy sends that compresses unasked, whether or not it says so.
+pub(crate) fn gzipped(says_so: bool) -> Vec<u8> {
+    let coding = if says_so {
+        "content-encoding: gzip\r\n"
+    } else {
+        ""
+    };
+    let head = format!("HTTP/1.1 200 X\r\n{coding}content-length: 10\r\n\r\n");
+    [head.as_bytes(), &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3]].concat()
+}
+
 #[tokio::test]
 async fn servers_that_are_no_lambda_get_a_verdict_in_time() {
     for (reply, reason) in [
@@ -240,6 +259,8 @@ async fn servers_that_are_no_lambda_get_a_verdict_in_time() {
             "transport",
         ),
         (Reply::Redirect("http://127.0.0.1:1/".to_owned()), "status"),
+        (Reply::Raw(gzipped(true)), "answer-encoded"),
+        (Reply::Raw(gzipped(false)), "answer-encoded"),
     ] {
         let idp = FakeIdp::start([reply.clone()]).await;
         let mut settings = settings(&format!("http://{}", idp.address()));
@@ -341,7 +362,7 @@ async fn a_person_who_looks_sees_what_lambda_said() {
     ];
     let lambda = FakeLambda::scripted(script).await;
     let provider = provider(&lambda);
-    let clock = portcullis::clock::SystemClock;
+    let clock = SystemClock;
     let seen = provider.examine(&password(PASSWORD), &clock).await;
     assert_eq!(
         (seen.status, seen.body),

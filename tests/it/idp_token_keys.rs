@@ -160,6 +160,7 @@ async fn keys_that_cannot_be_had_are_an_outage() {
         Reply::Redirect(elsewhere.url()),
         Reply::Endless,
         Reply::Close,
+        Reply::Raw(crate::idp_lambda::gzipped(true)),
     ] {
         let bench = Bench::new([reply.clone(), served(&[&key])]).await;
         assert_eq!(bench.word(&key).await, "token-keys", "{reply:?}");

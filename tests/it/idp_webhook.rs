@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::common::fake_idp::{FakeIdp, Reply};
 use crate::common::refusals::{self, answered, is};
+use crate::idp_lambda::gzipped;
 
 const PASSWORD: &str = "tidal-fern-41";
 
@@ -129,6 +130,12 @@ async fn what_is_no_answer_is_unavailable() {
         (
             Reply::Raw(b"HTTP/1.1 200 X\r\ncontent-length: 6\r\n\r\n<html>".to_vec()),
             "not-json",
+        ),
+        (Reply::Raw(gzipped(true)), "answer-encoded"),
+        (Reply::Raw(gzipped(false)), "answer-encoded"),
+        (
+            Reply::Raw(b"HTTP/1.1 200 X\r\ncontent-encoding: br\r\n\r\n{}".to_vec()),
+            "answer-encoded",
         ),
         (Reply::Json(500, allowed()), "status-failed"),
         (Reply::Json(404, allowed()), "status-refused"),

@@ -34,6 +34,7 @@ mod idp_lambda;
 mod idp_router;
 mod idp_token;
 mod idp_token_keys;
+mod idp_warnings;
 mod idp_webhook;
 mod idp_webhook_proof;
 mod idp_webhook_urls;

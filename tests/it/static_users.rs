@@ -114,7 +114,7 @@ async fn keys_are_answered_to_key_look_ups_alone() {
     let Ok(config) = users.ask("ann", Credential::PublicKey).await else {
         panic!("ann has a key");
     };
-    assert_eq!(config.public_keys, [Box::from(KEY)]);
+    assert_eq!(config.public_keys, [KEY.into()]);
     let refusal = users.refusal("bob", Credential::PublicKey).await;
     assert_eq!(refusal, "no-usable-public-key");
     let refusal = users.refusal("eve", Credential::PublicKey).await;
@@ -123,13 +123,22 @@ async fn keys_are_answered_to_key_look_ups_alone() {
 
 #[tokio::test]
 async fn keys_of_security_keys_are_answered_too() {
-    for kind in ["sk-ssh-ed25519", "sk-ecdsa-sha2-nistp256"] {
-        let key = format!("{kind}@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29t ann");
+    for (kind, base64) in [
+        (
+            "sk-ssh-ed25519",
+            "AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHAAAABHNzaDo=",
+        ),
+        (
+            "sk-ecdsa-sha2-nistp256",
+            "AAAAInNrLWVjZHNhLXNoYTItbmlzdHAyNTZAb3BlbnNzaC5jb20AAAAIbmlzdHAyNTYAAABBBAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcAAAAEc3NoOg==",
+        ),
+    ] {
+        let key = format!("{kind}@openssh.com {base64} ann");
         let users = Users::of(&format!("[users.ann]\npublic_keys = [\"{key}\"]\n{ROWS}"));
         let Ok(config) = users.ask("ann", Credential::PublicKey).await else {
             panic!("ann has a key");
         };
-        assert_eq!(config.public_keys, [Box::from(key)]);
+        assert_eq!(config.public_keys, [(*key).into()]);
     }
 }
 

@@ -364,7 +364,7 @@ async fn where_key_and_password_are_needed_both_are_judged() {
 async fn a_list_without_a_readable_key_lets_nobody_in() {
     let service = Service::start(|_| {
         let mut answer = mapped("inbox");
-        answer["publicKeys"] = json!(["from=\"*\" ssh-ed25519 AAAA"]);
+        answer["publicKeys"] = json!([format!("from=\"*\" {}", crate::common::login::LISTED_LINE)]);
         (200, answer)
     })
     .await;

@@ -226,6 +226,7 @@ const PURE: &[&str] = &[
     "src/idp/wire",
     "src/idp/endpoint.rs",
     "src/idp/failure.rs",
+    "src/idp/warning.rs",
     "src/idp/api_gateway/answer.rs",
     "src/idp/api_gateway/request.rs",
     "src/idp/static_file/field.rs",

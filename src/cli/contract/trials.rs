@@ -125,8 +125,8 @@ pub(super) async fn key_look_up(bench: &Bench<'_>) -> Trial {
     ) {
         (Ok(config), None) => (Grade::Good, keys_listed(config.public_keys.len())),
         (Ok(config), Some(key)) => {
-            let listed = config.public_keys.iter().any(|line| {
-                OfferedKey::from_line(line).is_some_and(|listed| listed.blob == key.blob)
+            let listed = config.public_keys.iter().any(|key_line| {
+                OfferedKey::from_line(&key_line.line).is_some_and(|listed| listed.blob == key.blob)
             });
             if listed {
                 (Grade::Good, "the key is listed".to_owned())

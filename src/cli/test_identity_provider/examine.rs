@@ -19,7 +19,7 @@ use crate::idp::history::LoginHistory;
 use crate::idp::metered::Metered;
 use crate::idp::{
     Asking, AuthMethod, Credential, Examined, Exchange, IdentityProvider, Judged, Question,
-    UserConfig,
+    UserConfig, Warning,
 };
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -43,7 +43,7 @@ pub(in crate::cli) struct Login {
 pub(in crate::cli) struct Findings {
     /// `None`: allowed.
     pub(in crate::cli) refusal: Option<Refusal>,
-    pub(in crate::cli) warnings: Vec<&'static str>,
+    pub(in crate::cli) warnings: Vec<Warning>,
     /// Whom the answer describes, if it could be used.
     pub(in crate::cli) user: Option<Arc<UserConfig>>,
     /// The last question; `None` when nobody was asked.
@@ -159,7 +159,7 @@ async fn try_in(
     for key in config
         .public_keys
         .iter()
-        .filter_map(|line| OfferedKey::from_line(line))
+        .filter_map(|key| OfferedKey::from_line(&key.line))
     {
         let outcome = connection.key_proved(user, &key).await;
         let refused = matches!(outcome, Outcome::Refused { .. });

@@ -9,6 +9,7 @@ use super::examine::{Findings, Login};
 use super::route::Route;
 use crate::cli::secrets;
 use crate::idp::UserConfig;
+use crate::idp::warning::words;
 use crate::refusal::{Reason, Refusal, Verdict, verdict_word};
 use crate::vfs::Mapping;
 
@@ -79,7 +80,7 @@ impl Report<'_> {
             row(&mut text, "bucket", &format!("{}: {answer}", check.bucket));
         }
         for warning in &self.findings.warnings {
-            row(&mut text, "odd", warning);
+            row(&mut text, "odd", &warning.to_string());
         }
         if let Some(refusal) = &self.findings.refusal {
             if let Some(detail) = &refusal.detail {
@@ -107,7 +108,7 @@ impl Report<'_> {
             "cause": reason.map(Reason::cause),
             "change": reason.map(Reason::remedy),
             "passwordRequired": findings.half,
-            "warnings": findings.warnings,
+            "warnings": words(&findings.warnings),
             "user": findings.user.as_deref().map(user),
             "assumedRole": findings.role.as_ref().map(|role| json!({
                 "role": role.role,
@@ -270,7 +271,7 @@ fn user(user: &UserConfig) -> Value {
         "mappings": user.home.mappings().iter().map(mapping).collect::<Vec<_>>(),
         "role": user.role,
         "policy": user.policy,
-        "publicKeys": user.public_keys,
+        "publicKeys": user.public_keys.iter().map(|key| &*key.line).collect::<Vec<_>>(),
         "networks": networks.collect::<Vec<_>>(),
     })
 }

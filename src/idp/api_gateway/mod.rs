@@ -267,9 +267,6 @@ fn explained(failure: Failure) -> Refusal {
             Reason::AnswerTooLarge.because(&fault.to_string())
         }
         Failure::Answer(fault) => Reason::Transport.because(&fault.to_string()),
-        Failure::Encoded => {
-            let detail = "the answer has a Content-Encoding, which was not asked for";
-            Reason::AnswerEncoded.because(detail)
-        }
+        Failure::Encoded => wire::encoded("it has a Content-Encoding"),
     }
 }

@@ -61,6 +61,11 @@ impl Connection {
     }
 }
 
+/// An answer is compressed, although nobody asked for that.
+#[derive(Debug, thiserror::Error)]
+#[error("it has a Content-Encoding")]
+pub(super) struct Encoded;
+
 /// The SDK reads an answer to its end, wherever that is.
 #[derive(Debug)]
 struct BoundedAnswer;
@@ -76,7 +81,13 @@ impl Intercept for BoundedAnswer {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let body = context.response_mut().body_mut();
+        let response = context.response_mut();
+        let coding = response.headers().get("content-encoding").map(str::trim);
+        let is_plain = |coding: &str| coding.is_empty() || coding.eq_ignore_ascii_case("identity");
+        if response.status().as_u16() == 200 && !coding.is_none_or(is_plain) {
+            return Err(Encoded.into());
+        }
+        let body = response.body_mut();
         let whole = std::mem::replace(body, SdkBody::taken());
         *body = SdkBody::from_body_1_x(Limited::new(whole, limits::ANSWER_BYTES_MAX));
         Ok(())

@@ -5,8 +5,9 @@ use aws_sdk_lambda::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_lambda::operation::invoke::InvokeError;
 
 use super::Failed;
-use super::client::CredentialsError;
+use super::client::{CredentialsError, Encoded};
 use crate::idp::failure::{by_status, causes, chain};
+use crate::idp::wire;
 use crate::refusal::{Reason, Refusal};
 
 type Failure = SdkError<InvokeError, HttpResponse>;
@@ -18,6 +19,9 @@ pub(super) fn explained(error: &Failure, function: &str) -> Failed {
     let refusal = match error {
         _ if causes(error).any(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>) => {
             Reason::AnswerTooLarge.because("the payload is over the bound")
+        }
+        _ if causes(error).any(<dyn std::error::Error>::is::<Encoded>) => {
+            wire::encoded(&Encoded.to_string())
         }
         _ if causes(error).any(<dyn std::error::Error>::is::<CredentialsError>) => {
             worded(Reason::AwsCredentials)

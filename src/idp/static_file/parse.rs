@@ -9,15 +9,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
 use toml::de::{DeTable, DeValue};
 
 use super::field::{Field, Lines, fields};
 use super::password::PasswordHash;
 use crate::config::{ConfigErrors, Place, Problem};
+use crate::idp::wire::keys::{self, KEY_TYPES};
 use crate::idp::wire::{self, substitute, timestamp};
-use crate::idp::{Network, UserConfig, UserLimits};
+use crate::idp::{ListedKey, Network, UserConfig, UserLimits, is_unprintable};
 use crate::limits;
 use crate::refusal::Refusal;
 use crate::vfs::{Access, EntryType, HomeDirectory, Mapping, VirtualPath};
@@ -138,7 +137,7 @@ fn read_user(lines: &Lines, user: &Field<'_, '_>, problems: &mut Vec<Problem>) -
 fn whole(
     user: &Field<'_, '_>,
     password: Option<&PasswordHash>,
-    public_keys: Option<&Vec<Box<str>>>,
+    public_keys: Option<&Vec<ListedKey>>,
     mappings: Option<Vec<Mapping>>,
 ) -> Result<Vec<Mapping>, Problem> {
     if password.is_none() && public_keys.is_none() {
@@ -154,11 +153,10 @@ fn whole(
 fn user_name(user: &Field<'_, '_>) -> Result<(), Problem> {
     let length = user.name.chars().count();
     let most = limits::USER_NAME_BYTES_MAX;
-    let bad = |c: char| c.is_control() || c == '/';
+    let bad = |c: char| is_unprintable(c) || c == '/';
     if !(1..=most).contains(&length) || user.name.contains(bad) || matches!(user.name, "." | "..") {
-        let message = format!(
-            "not a name of a user; allowed: 1 to {most} characters, no control character, no /"
-        );
+        let message =
+            format!("not a name of a user; allowed: 1 to {most} visible characters, no /");
         return Err(user.refuse(message));
     }
     Ok(())
@@ -169,13 +167,9 @@ fn password_hash(field: &Field<'_, '_>) -> Result<PasswordHash, Problem> {
 }
 
 /// Takes a line of `authorized_keys` without options.
-fn public_key(field: &Field<'_, '_>) -> Result<Box<str>, Problem> {
+fn public_key(field: &Field<'_, '_>) -> Result<ListedKey, Problem> {
     let line = field.text()?.trim();
-    let mut words = line.split_whitespace();
-    let known = words.next().is_some_and(|word| KEY_TYPES.contains(&word));
-    let blob = words.next().unwrap_or_default().trim_end_matches('=');
-    let decoded = STANDARD_NO_PAD.decode(blob);
-    if !known || blob.is_empty() || decoded.is_err() || line.len() > limits::PUBLIC_KEY_BYTES_MAX {
+    if !keys::is_key(line) || line.len() > limits::PUBLIC_KEY_BYTES_MAX {
         let types = KEY_TYPES.join(", ");
         let message = format!(
             "not a public key; allowed: one line of a .pub file, such as \"ssh-ed25519 AAAA…\", \
@@ -283,17 +277,6 @@ fn keep<T>(result: Result<T, Problem>, problems: &mut Vec<Problem>) -> Option<T>
 const USER_KEYS: &str = "password_hash, public_keys, home, mappings, role, policy, networks, limits, \
     expires_at";
 
-/// What the gateway takes at login; keys of other types would never match.
-const KEY_TYPES: [&str; 7] = [
-    "ssh-ed25519",
-    "ecdsa-sha2-nistp256",
-    "ecdsa-sha2-nistp384",
-    "ecdsa-sha2-nistp521",
-    "ssh-rsa",
-    "sk-ssh-ed25519@openssh.com",
-    "sk-ecdsa-sha2-nistp256@openssh.com",
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -345,7 +328,7 @@ mod tests {
         assert_eq!(config.limits.file_bytes, Some(1_000));
         assert_eq!(config.limits.bytes_per_second, Some(16));
         assert!(config.expires_at.is_some());
-        assert_eq!(config.public_keys, [Box::from(KEY)]);
+        assert_eq!(config.public_keys, [KEY.into()]);
         assert!(user.without_keys.public_keys.is_empty());
     }
 
@@ -479,7 +462,7 @@ mod tests {
 
     #[test]
     fn names_that_no_client_can_send_are_refused() {
-        for name in ["\"\"", "\"a/b\"", "\"..\"", "\"a\\u0007\""] {
+        for name in ["\"\"", "\"a/b\"", "\"..\"", "\"a\\u0007\"", "\"a\\u202e\""] {
             let text = user("mappings = [{ entry = \"/\", target = \"/b\" }]");
             let message = problem(&text.replace("users.ann", &format!("users.{name}")));
             assert!(

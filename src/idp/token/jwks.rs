@@ -11,6 +11,7 @@ use super::keys::{KeySet, KeySetError};
 use crate::clock::Clock;
 use crate::config;
 use crate::idp::follow::Seen;
+use crate::idp::webhook::client::encoding;
 use crate::limits;
 use crate::refusal::{Reason, Refusal};
 use crate::tasks::spawn_tracked;
@@ -240,6 +241,9 @@ impl Source {
         let mut response = request.send().await.map_err(words)?;
         if response.status() != StatusCode::OK {
             return Err(format!("the status was {}", response.status().as_u16()));
+        }
+        if let Some(how) = encoding(&response) {
+            return Err(format!("the key set is compressed: {how}"));
         }
         let longest = usize::try_from(limits::JWKS_BYTES_MAX).unwrap_or(usize::MAX);
         let mut body = Vec::new();

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use reqwest::{Certificate, Client, Identity, redirect, retry};
+use reqwest::header::{CONTENT_ENCODING, HeaderValue};
+use reqwest::{Certificate, Client, Identity, Response, redirect, retry};
 
 use crate::secret::Secret;
 
@@ -67,4 +68,15 @@ pub(in crate::idp) fn client(settings: &ClientSettings<'_>) -> Result<Client, Cl
         client = client.identity(identity.map_err(|_| ClientError::Identity)?);
     }
     client.build().map_err(ClientError::Client)
+}
+
+/// Returns in which coding a body comes, although none was asked for.
+pub(in crate::idp) fn encoding(response: &Response) -> Option<String> {
+    let mut codings = response.headers().get_all(CONTENT_ENCODING).iter();
+    let is_plain = |coding: &&HeaderValue| {
+        let coding = coding.as_bytes().trim_ascii();
+        coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")
+    };
+    let found = codings.find(|coding| !is_plain(coding))?;
+    Some(format!("Content-Encoding is {found:?}"))
 }

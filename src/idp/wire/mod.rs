@@ -6,16 +6,20 @@
 
 #![warn(clippy::arithmetic_side_effects)]
 
-use self::json::Json;
+use self::json::{Json, Object};
+use self::keys::Keys;
 use self::substitute::PolicyValues;
 use super::failure::by_status;
-use super::{AuthMethod, Judged, UserConfig};
+use super::{AuthMethod, Judged, Oddity, UserConfig};
 use crate::limits;
 use crate::refusal::{Reason, Refusal};
 use crate::vfs::MappingError;
 
 pub(super) mod json;
+pub(super) mod keys;
+mod pem;
 mod plain;
+mod python;
 mod rows;
 pub(super) mod substitute;
 pub mod timestamp;
@@ -50,12 +54,10 @@ pub fn parse(asked: Asked<'_>, status: u16, body: &[u8]) -> Judged {
         return Err(Reason::AnswerTooLarge.because("the body is over the bound"));
     }
     if asked.function_error {
-        let name = error_type(body);
-        return match name {
-            Some(name) if was_cut_by_lambda(&name) => Err(Reason::FunctionCrashed.because(&name)),
-            Some(name) => Err(Reason::FunctionError.because(&name)),
-            None => Err(Reason::FunctionError.into()),
-        };
+        return Err(match json::parse(body) {
+            Ok(Json::Object(answer)) => function_error(&answer),
+            Ok(_) | Err(_) => Reason::FunctionError.into(),
+        });
     }
     match (status, asked.transport) {
         (200, _) => {}
@@ -79,6 +81,7 @@ pub fn parse(asked: Asked<'_>, status: u16, body: &[u8]) -> Judged {
     match json::parse(body) {
         Ok(Json::Null) => Err(Reason::EmptyAnswer.into()),
         Ok(Json::Object(answer)) if answer.is_empty() => Err(Reason::EmptyAnswer.into()),
+        Ok(Json::Object(answer)) if is_function_error(&answer) => Err(function_error(&answer)),
         Ok(Json::Object(answer)) => {
             match (answer.contains_key("allow"), answer.contains_key("Role")) {
                 (true, true) => Err(Reason::TwoContracts.because("both \"allow\" and \"Role\"")),
@@ -87,51 +90,81 @@ pub fn parse(asked: Asked<'_>, status: u16, body: &[u8]) -> Judged {
             }
         }
         Ok(other) => Err(Reason::NotAnObject.because(other.kind())),
-        Err(json::Fault::Syntax) => Err(Reason::NotJson.because("the body is not JSON")),
+        Err(json::Fault::Syntax) => Err(not_json(body)),
         Err(fault) => Err(fault.reason().because(&fault.to_string())),
     }
 }
 
-/// Holds an answer that says yes against the method it was asked for.
-fn conclude(asked: Asked<'_>, mut config: UserConfig) -> Judged {
-    let keys = &mut config.public_keys;
-    let listed = !keys.is_empty();
-    keys.retain(|key| !key.is_empty());
+/// Refuses an answer that is compressed, or in another way not the text that was asked for.
+pub(in crate::idp) fn encoded(how: &str) -> Refusal {
+    Reason::AnswerEncoded.because(&format!("nobody asked for it: {how}"))
+}
+
+/// Says what the body is, if it can be told.
+fn not_json(body: &[u8]) -> Refusal {
+    const MAGIC: [(&[u8], &str); 2] = [
+        (&[0x1f, 0x8b], "the body begins as gzip does"),
+        (&[0x28, 0xb5, 0x2f, 0xfd], "the body begins as zstd does"),
+    ];
+    if let Some((_, how)) = MAGIC.iter().find(|(magic, _)| body.starts_with(magic)) {
+        return encoded(how);
+    }
+    let python = str::from_utf8(body).ok().and_then(python::as_json);
+    let is_python = python.is_some_and(|text| json::parse(text.as_bytes()).is_ok());
+    Reason::NotJson.because(if is_python {
+        "the body is a dict as Python prints it: write it with json.dumps()"
+    } else {
+        "the body is not JSON"
+    })
+}
+
+/// Holds an answer that says yes, and the keys that it lists, against the method it was asked for.
+fn conclude(asked: Asked<'_>, mut config: UserConfig, listed: Keys) -> Judged {
     match asked.method {
-        AuthMethod::PublicKey if keys.is_empty() => {
-            return Err(Reason::NoUsablePublicKey.into());
+        AuthMethod::PublicKey => {
+            let unreadable = unreadable(&listed);
+            if listed.keys.is_empty() {
+                return Err(match unreadable {
+                    Some(detail) => Reason::NoUsablePublicKey.because(&detail),
+                    None => Reason::NoUsablePublicKey.into(),
+                });
+            }
+            if let Some(detail) = unreadable {
+                config
+                    .warnings
+                    .push(Oddity::KeysUnreadable.because(&detail));
+            }
+            if !listed.forms.is_empty() {
+                let forms: Vec<_> = listed.forms.into_iter().collect();
+                let forms = forms.join(", ");
+                config.warnings.push(Oddity::KeysNotInLines.because(&forms));
+            }
+            config.public_keys = listed.keys;
         }
-        AuthMethod::PublicKey => {}
         // The handler may have taken this for a key look-up and checked no password at all.
-        AuthMethod::Password if !keys.is_empty() && !asked.accept_keys_with_password => {
+        AuthMethod::Password if listed.has_text && !asked.accept_keys_with_password => {
             return Err(Reason::KeysInPasswordAnswer
                 .because("the answer to a password lists public keys: was the password checked?"));
         }
-        AuthMethod::Password if keys.is_empty() && listed => {
-            config.warnings.push("public-keys-on-password");
+        AuthMethod::Password if !listed.has_text && listed.has_blanks => {
+            config.warnings.push(Oddity::PublicKeysOnPassword.into());
         }
-        AuthMethod::Password => keys.clear(),
+        AuthMethod::Password => {}
     }
     Ok(config.into())
 }
 
-/// Brings keys into lines, each trimmed, blank ones kept so that they can be noticed.
-fn key_lines(keys: &[String]) -> Result<Vec<Box<str>>, Refusal> {
-    let line = |line: &str| line.trim().trim_end_matches("\\n").trim_end().into();
-    let lines: Vec<Box<str>> = keys
-        .iter()
-        .flat_map(|key| key.split('\n').map(line))
-        .collect();
-    if lines.len() > limits::PUBLIC_KEYS_MAX {
-        return Err(Reason::TooManyKeys.because(&format!("{} keys", lines.len())));
+/// Names the keys that cannot be read, as many as have room in a line.
+fn unreadable(listed: &Keys) -> Option<String> {
+    const NAMED_MAX: usize = 5;
+    let count = listed.unreadable.len();
+    let named: Vec<_> = listed.unreadable.iter().take(NAMED_MAX).cloned().collect();
+    let named = named.join("; ");
+    match count {
+        0 => None,
+        1..=NAMED_MAX => Some(named),
+        more => Some(format!("{more} keys cannot be read: {named}; …")),
     }
-    if lines
-        .iter()
-        .any(|line| line.len() > limits::PUBLIC_KEY_BYTES_MAX)
-    {
-        return Err(Reason::KeyTooLong.because("a public key is over the bound"));
-    }
-    Ok(lines)
 }
 
 /// Checks a role: text for logs and STS.
@@ -161,8 +194,44 @@ pub(super) fn policy(text: String) -> Result<Box<str>, Refusal> {
     match json::parse(text.as_bytes()) {
         Ok(Json::Object(_)) => Ok(text.into()),
         Ok(other) => Err(Reason::PolicyNotAnObject.because(other.kind())),
+        // It would be exact to read it, but AWS does not, and a policy is no place for surprises.
+        Err(json::Fault::Syntax) if python::as_json(&text).is_some() => Err(Reason::PolicyNotJson
+            .because("it is a dict as Python prints it: write it with json.dumps()")),
         Err(fault) => Err(Reason::PolicyNotJson.because(&fault.to_string())),
     }
+}
+
+/// Says whether a template of API Gateway passed the error of its function on as an answer, as all
+/// do that do not look for one: status 200 and Lambda's own keys.
+fn is_function_error(answer: &Object) -> bool {
+    let is_text = |key| matches!(answer.get(key), Some(Json::Text(_)));
+    let says_yes = answer.contains_key("Role") || answer.contains_key("allow");
+    !says_yes && is_text(MESSAGE) && (is_text(ERROR_TYPE) || was_timed_out(answer))
+}
+
+/// Says what a function ended in. Its message may repeat the question.
+fn function_error(answer: &Object) -> Refusal {
+    match answer.get(ERROR_TYPE) {
+        Some(Json::Text(name)) if was_cut_by_lambda(name) => {
+            Reason::FunctionCrashed.because(&excerpt(name))
+        }
+        Some(Json::Text(name)) => Reason::FunctionError.because(&excerpt(name)),
+        Some(_) | None if was_timed_out(answer) => {
+            Reason::FunctionCrashed.because("the function's time was over")
+        }
+        Some(_) | None => Reason::FunctionError.into(),
+    }
+}
+
+const ERROR_TYPE: &str = "errorType";
+const MESSAGE: &str = "errorMessage";
+
+/// Says whether the function's time was over, where Lambda says so in a message alone.
+fn was_timed_out(answer: &Object) -> bool {
+    let Some(Json::Text(message)) = answer.get(MESSAGE) else {
+        return false;
+    };
+    !answer.contains_key(ERROR_TYPE) && message.contains("Task timed out after ")
 }
 
 /// Says whether Lambda itself ended the function or could not start it, as the name of the error
@@ -172,17 +241,6 @@ fn was_cut_by_lambda(error_type: &str) -> bool {
     const RAISED: &str = "Runtime.UnhandledPromiseRejection";
     let of_lambda = ["Sandbox.", "Extension.", "Runtime."];
     error_type != RAISED && of_lambda.iter().any(|kind| error_type.starts_with(kind))
-}
-
-/// Names the kind of error that a function ended in; its message may repeat the question.
-fn error_type(body: &[u8]) -> Option<Box<str>> {
-    let Ok(Json::Object(answer)) = json::parse(body) else {
-        return None;
-    };
-    let Some(Json::Text(name)) = answer.get("errorType") else {
-        return None;
-    };
-    Some(excerpt(name))
 }
 
 /// Shortens a foreign text for the log and makes it one line.

@@ -4,9 +4,10 @@
 use std::time::{Duration, SystemTime};
 
 use super::json::{Json, Object};
+use super::keys::{self, Given};
 use super::substitute;
-use super::{Asked, broken, conclude, excerpt, key_lines, timestamp, wrong_type};
-use crate::idp::{Judged, Network, UserConfig, UserLimits};
+use super::{Asked, broken, conclude, excerpt, timestamp, wrong_type};
+use crate::idp::{Judged, Network, UserConfig, UserLimits, is_unprintable};
 use crate::limits;
 use crate::refusal::{Reason, Refusal};
 use crate::vfs::{Access, EntryType, HomeDirectory, Mapping, VirtualPath};
@@ -19,7 +20,9 @@ pub(super) fn read(asked: Asked<'_>, answer: Object) -> Judged {
         Some(user) => canonical(user)?,
         None => asked.username.into(),
     };
-    let public_keys = key_lines(&fields.texts("publicKeys")?.unwrap_or_default())?;
+    let given = fields.texts("publicKeys")?.unwrap_or_default().into_iter();
+    let given: Vec<_> = given.map(Given::from).collect();
+    let listed = keys::read(&given)?;
     let mappings = fields.array("mappings")?;
     let landing = fields.text("home")?;
     let role = fields.text("role")?;
@@ -42,14 +45,13 @@ pub(super) fn read(asked: Asked<'_>, answer: Object) -> Judged {
     let config = UserConfig {
         role: role.as_deref().map(super::role).transpose()?,
         policy,
-        public_keys,
         networks,
         limits,
         expires_at,
         cache_for,
         ..UserConfig::new(&user, home)
     };
-    conclude(asked, config)
+    conclude(asked, config, listed)
 }
 
 /// An object's keys; each is taken out once, and none may be left.
@@ -180,8 +182,10 @@ impl Fields {
 
 fn canonical(user: String) -> Result<Box<str>, Refusal> {
     let length = user.chars().count();
-    if !(1..=limits::USER_NAME_BYTES_MAX).contains(&length) || user.chars().any(char::is_control) {
-        return Err(Reason::User.because("\"user\" is empty, too long or has a control character"));
+    if !(1..=limits::USER_NAME_BYTES_MAX).contains(&length) || user.chars().any(is_unprintable) {
+        return Err(
+            Reason::User.because("\"user\" is empty, too long or has an invisible character")
+        );
     }
     Ok(user.into())
 }

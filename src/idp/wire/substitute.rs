@@ -14,7 +14,7 @@ fn replace<'v>(text: &str, value: impl Fn(&str) -> Option<&'v str>) -> String {
         out.push_str(before);
         let known = after.split_once('}').and_then(|(name, tail)| {
             let name = name.to_ascii_lowercase();
-            value(name.strip_prefix("transfer:")?).map(|value| (value, tail))
+            value(name.strip_prefix(PREFIX)?).map(|value| (value, tail))
         });
         rest = if let Some((value, tail)) = known {
             let value = match tail.starts_with('/') {
@@ -31,6 +31,22 @@ fn replace<'v>(text: &str, value: impl Fn(&str) -> Option<&'v str>) -> String {
     out.push_str(rest);
     out
 }
+
+/// Says whether somebody meant a variable of Transfer Family.
+pub(in crate::idp) fn has_variable(text: &str) -> bool {
+    let mut rest = text;
+    while let Some((_, after)) = rest.split_once("${") {
+        let prefix = after.get(..PREFIX.len());
+        if prefix.is_some_and(|found| found.eq_ignore_ascii_case(PREFIX)) {
+            return true;
+        }
+        rest = after;
+    }
+    false
+}
+
+/// How each variable begins.
+const PREFIX: &str = "transfer:";
 
 /// Puts the user's name into a mapping's target.
 ///

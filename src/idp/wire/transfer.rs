@@ -1,13 +1,15 @@
 //! Transfer Family's answer: JSON strings inside JSON, and what functions in the field make of it.
 
 use super::json::{self, Json, Object};
+use super::keys::{self, Given, Keys};
+use super::python;
 use super::rows::{self, Row};
 use super::substitute::{self, PolicyValues};
-use super::{Asked, broken, conclude, key_lines, wrong_type};
-use crate::idp::{Judged, UserConfig};
+use super::{Asked, broken, conclude, wrong_type};
+use crate::idp::{Judged, Oddity, UserConfig, Warning};
 use crate::limits;
 use crate::refusal::{Reason, Refusal};
-use crate::vfs::{Access, EntryType, HomeDirectory, HomeType, Mapping, VirtualPath};
+use crate::vfs::{Access, EntryType, HomeDirectory, HomeType, Mapping, MappingError, VirtualPath};
 
 pub(super) fn read(asked: Asked<'_>, answer: Object) -> Judged {
     let mut answer = Answer(answer);
@@ -16,7 +18,7 @@ pub(super) fn read(asked: Asked<'_>, answer: Object) -> Judged {
     };
     let role = super::role(&role)?;
     let mut warnings = Vec::new();
-    let public_keys = answer.public_keys()?;
+    let listed = answer.public_keys()?;
     let (home, home_text) = answer.home(asked.username, &mut warnings)?;
     let values = PolicyValues {
         user: asked.username,
@@ -26,11 +28,10 @@ pub(super) fn read(asked: Asked<'_>, answer: Object) -> Judged {
     let config = UserConfig {
         role: Some(role),
         policy,
-        public_keys,
         warnings,
         ..UserConfig::new(asked.username, home)
     };
-    conclude(asked, config)
+    conclude(asked, config, listed)
 }
 
 /// The answer's keys; each is taken out once.
@@ -47,30 +48,39 @@ impl Answer {
         text(key, self.take(key))
     }
 
-    fn public_keys(&mut self) -> Result<Vec<Box<str>>, Refusal> {
+    fn public_keys(&mut self) -> Result<Keys, Refusal> {
         const KEY: &str = "PublicKeys";
-        let values = match self.take(KEY) {
-            None => return Ok(Vec::new()),
-            Some(Json::Array(values)) => values,
-            Some(Json::Text(text)) => match json::parse(text.as_bytes()) {
-                Ok(Json::Array(values)) => values,
-                _ => return key_lines(&unbracket(&text)),
-            },
+        let mut form = None;
+        let given = match self.take(KEY) {
+            None => Vec::new(),
+            Some(Json::Array(values)) => elements(values, &mut form)?,
+            Some(Json::Text(text)) if text.trim().is_empty() => vec![Given::from(text)],
+            Some(Json::Text(text)) => {
+                let python = || json::parse(python::as_json(&text)?.as_bytes()).ok();
+                match json::parse(text.as_bytes()).ok().or_else(python) {
+                    Some(Json::Array(values)) => {
+                        let given = elements(values, &mut form)?;
+                        form = Some("a list inside a string");
+                        given
+                    }
+                    _ => {
+                        form = Some("a string");
+                        vec![Given::from(unbracketed(&text).to_owned())]
+                    }
+                }
+            }
             Some(other) => return Err(wrong_type(KEY, "an array of strings", &other)),
         };
-        let mut keys = Vec::with_capacity(values.len());
-        for value in values.into_iter().filter(|value| *value != Json::Null) {
-            let other = |other| wrong_type(KEY, "an array of strings", &other);
-            keys.push(value.into_text().map_err(other)?);
-        }
-        key_lines(&keys)
+        let mut keys = keys::read(&given)?;
+        keys.forms.extend(form);
+        Ok(keys)
     }
 
     /// Returns the home and, for a PATH one, the text that a policy's variables refer to.
     fn home(
         &mut self,
         user: &str,
-        warnings: &mut Vec<&'static str>,
+        warnings: &mut Vec<Warning>,
     ) -> Result<(HomeDirectory, Option<String>), Refusal> {
         let home_type = match self.text("HomeDirectoryType")?.as_deref() {
             None | Some("PATH") => HomeType::Path,
@@ -87,7 +97,7 @@ impl Answer {
                 let mappings = mappings(details, user, warnings)?;
                 let landing = match home {
                     None => VirtualPath::root(),
-                    Some(home) => landing(&home)?,
+                    Some(home) => landing(&with_slash(home, warnings), &mappings, user, warnings)?,
                 };
                 let built = HomeDirectory::logical(mappings, landing);
                 Ok((built.map_err(|error| broken(&error))?, None))
@@ -96,19 +106,21 @@ impl Answer {
                 let blank =
                     |value: &Json| matches!(value, Json::Text(text) if text.trim().is_empty());
                 if details.is_some_and(|value| !blank(&value)) {
-                    warnings.push("details-without-logical");
+                    warnings.push(Oddity::DetailsWithoutLogical.into());
                 }
-                let home = home.unwrap_or_else(|| {
-                    warnings.push("home-directory-missing");
+                let home = if let Some(home) = home {
+                    with_slash(home, warnings)
+                } else {
+                    warnings.push(Oddity::HomeDirectoryMissing.into());
                     "/".to_owned()
-                });
+                };
                 if is_efs(&home) {
                     return Err(
                         Reason::EfsTarget.because("the home directory is on EFS, not on S3")
                     );
                 }
                 let built = HomeDirectory::path(&home, Access::ReadWrite);
-                Ok((built.map_err(|error| broken(&error))?, Some(home)))
+                Ok((built.map_err(|error| bad_home(&home, &error))?, Some(home)))
             }
         }
     }
@@ -116,14 +128,14 @@ impl Answer {
     fn policy(
         &mut self,
         values: PolicyValues<'_>,
-        warnings: &mut Vec<&'static str>,
+        warnings: &mut Vec<Warning>,
     ) -> Result<Option<Box<str>>, Refusal> {
         let text = match self.take("Policy") {
             None => return Ok(None),
             Some(Json::Text(text)) if text.trim().is_empty() => return Ok(None),
             Some(Json::Text(text)) => text,
             Some(object @ Json::Object(_)) => {
-                warnings.push("policy-not-stringified");
+                warnings.push(Oddity::PolicyNotStringified.into());
                 object.to_text()
             }
             Some(other) => return Err(wrong_type("Policy", "a string that holds JSON", &other)),
@@ -144,36 +156,114 @@ fn text(key: &str, value: Option<Json>) -> Result<Option<String>, Refusal> {
     }
 }
 
-/// Splits keys that were written as one text: `[key, key]` or one per line.
-fn unbracket(text: &str) -> Vec<String> {
-    let text = text.trim();
-    match text
-        .strip_prefix('[')
-        .and_then(|text| text.strip_suffix(']'))
-    {
-        Some(list) => list.split(',').map(str::to_owned).collect(),
-        None => vec![text.to_owned()],
+/// Reads the elements of a list of keys: texts, or objects as AWS's toolkit keeps them.
+fn elements(values: Vec<Json>, form: &mut Option<&'static str>) -> Result<Vec<Given>, Refusal> {
+    let mut given = Vec::with_capacity(values.len());
+    for value in values {
+        given.push(match value {
+            Json::Null => continue,
+            Json::Text(text) => Given::from(text),
+            Json::Object(mut key) => {
+                *form = Some("objects with PublicKey and Expires");
+                Given {
+                    text: text("PublicKey", key.remove("PublicKey"))?.unwrap_or_default(),
+                    expires: text("Expires", key.remove("Expires"))?,
+                }
+            }
+            other @ (Json::Bool(_) | Json::Number(_) | Json::Array(_)) => {
+                return Err(wrong_type("PublicKeys", "an array of strings", &other));
+            }
+        });
     }
+    Ok(given)
+}
+
+/// Takes the brackets off keys that were written as one text.
+fn unbracketed(text: &str) -> &str {
+    let text = text.trim();
+    let inner = text.strip_prefix('[');
+    inner
+        .and_then(|text| text.strip_suffix(']'))
+        .unwrap_or(text)
+}
+
+/// Adds the slash that `bucket/prefix` lacks.
+fn with_slash(home: String, warnings: &mut Vec<Warning>) -> String {
+    if home.starts_with('/') {
+        return home;
+    }
+    warnings.push(Oddity::HomeWithoutSlash.because(&format!("{home:?}")));
+    format!("/{home}")
 }
 
 /// Where a LOGICAL user lands; one trailing slash is forgiven.
-fn landing(home: &str) -> Result<VirtualPath, Refusal> {
+///
+/// Functions that had PATH homes before keep sending the place in the bucket, which is no place in
+/// the tree that the user sees: under the entry `/` it would name a directory that is not there.
+fn landing(
+    home: &str,
+    mappings: &[Mapping],
+    user: &str,
+    warnings: &mut Vec<Warning>,
+) -> Result<VirtualPath, Refusal> {
+    let bad = |why: &str| Reason::HomeNotNormal.because(&format!("HomeDirectory {home:?}: {why}"));
     let trimmed = home.strip_suffix('/').filter(|rest| !rest.is_empty());
-    VirtualPath::parse(trimmed.unwrap_or(home))
-        .map_err(|error| Reason::HomeNotNormal.because(&format!("HomeDirectory {home:?}: {error}")))
+    let trimmed = trimmed.unwrap_or(home);
+    let path = VirtualPath::parse(trimmed).map_err(|error| bad(&error.to_string()))?;
+    let filled = substitute::target(trimmed, user).ok();
+    let repeats = filled.is_some_and(|place| mappings.iter().any(|row| is_target(row, &place)));
+    let is_named = mappings
+        .iter()
+        .any(|row| !row.entry.is_root() && path.is_related(&row.entry));
+    if repeats && !is_named {
+        warnings.push(Oddity::HomeRepeatsTarget.because(&format!("{home:?}")));
+        return Ok(VirtualPath::root());
+    }
+    if substitute::has_variable(trimmed) {
+        return Err(bad("it has a variable, and none is filled in there"));
+    }
+    Ok(path)
+}
+
+/// Says whether a text is the target of a mapping.
+fn is_target(row: &Mapping, text: &str) -> bool {
+    let place = text.strip_prefix('/').unwrap_or(text);
+    let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+    row.bucket.as_str() == bucket && *row.prefix == *prefix
+}
+
+/// Says what is wrong with a PATH home: the operator wrote no entry and no target.
+fn bad_home(home: &str, error: &MappingError) -> Refusal {
+    let (reason, why) = match error {
+        MappingError::Entry { source, .. } => (Reason::HomeNotNormal, source.to_string()),
+        MappingError::TextTooLong => (Reason::HomeNotNormal, "it is too long".to_owned()),
+        MappingError::TargetVariable(_) => (
+            Reason::HomeNotNormal,
+            "it has a variable, and none is filled in there".to_owned(),
+        ),
+        MappingError::TargetBucket { source, .. } => (Reason::HomeBucket, source.to_string()),
+        MappingError::EntryVariable(_)
+        | MappingError::TargetNoLeadingSlash(_)
+        | MappingError::TargetTrailingSlash(_)
+        | MappingError::TargetComponent(_)
+        | MappingError::FileWithoutKey(_)
+        | MappingError::FileAtRoot
+        | MappingError::Overlap(..)
+        | MappingError::RootBesideOthers(_)
+        | MappingError::TooMany(_)
+        | MappingError::None
+        | MappingError::HomeElsewhere(_) => (error.reason(), error.to_string()),
+    };
+    reason.because(&format!("HomeDirectory {home:?}: {why}"))
 }
 
 fn mappings(
     details: Option<Json>,
     user: &str,
-    warnings: &mut Vec<&'static str>,
+    warnings: &mut Vec<Warning>,
 ) -> Result<Vec<Mapping>, Refusal> {
     let missing = || Reason::DetailsMissing.because("LOGICAL without HomeDirectoryDetails");
-    let mut read = Rows {
-        user,
-        count: 0,
-        mappings: Ok(Vec::new()),
-    };
+    let mut read = Rows::of(user);
     let other = match details {
         None => return Err(missing()),
         Some(Json::Text(text)) if text.trim().is_empty() => return Err(missing()),
@@ -182,7 +272,14 @@ fn mappings(
             return Err(Reason::DetailsTooLong.because(&detail));
         }
         Some(Json::Text(text)) => {
-            let parsed = rows::parse(&text, ROW_KEYS, &mut |row| read.take(row));
+            let mut parsed = rows::parse(&text, ROW_KEYS, &mut |row| read.take(row));
+            if parsed == Err(json::Fault::Syntax)
+                && let Some(text) = python::as_json(&text)
+            {
+                read.restart();
+                parsed = rows::parse(&text, ROW_KEYS, &mut |row| read.take(row));
+                warnings.push(Oddity::DetailsAsPython.into());
+            }
             parsed.map_err(|fault| {
                 let reason = match fault {
                     json::Fault::Syntax => Reason::DetailsNotJson,
@@ -192,7 +289,7 @@ fn mappings(
             })?
         }
         Some(Json::Array(elements)) => {
-            warnings.push("details-not-stringified");
+            warnings.push(Oddity::DetailsNotStringified.into());
             for element in elements {
                 read.take(rows::row(element, ROW_KEYS));
             }
@@ -212,7 +309,7 @@ fn mappings(
         if mappings.is_empty() {
             return Err(Reason::EfsTarget.because("every target is on EFS, none on S3"));
         }
-        warnings.push("efs-target-skipped");
+        warnings.push(Oddity::EfsTargetSkipped.into());
     }
     Ok(mappings)
 }
@@ -224,7 +321,20 @@ struct Rows<'a> {
     mappings: Result<Vec<Mapping>, Refusal>,
 }
 
-impl Rows<'_> {
+impl<'a> Rows<'a> {
+    const fn of(user: &'a str) -> Self {
+        Self {
+            user,
+            count: 0,
+            mappings: Ok(Vec::new()),
+        }
+    }
+
+    /// Forgets the rows of a text that turned out to be written in another way.
+    fn restart(&mut self) {
+        *self = Self::of(self.user);
+    }
+
     fn take(&mut self, row: Row<3>) {
         self.count = self.count.saturating_add(1);
         let Ok(mappings) = &mut self.mappings else {

@@ -25,6 +25,10 @@ use super::stores::no_stores;
 pub(crate) const LISTED: &str =
     "AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsALAgJRNarH4TRpNePnAS";
 
+/// The line of [`listed_key`].
+pub(crate) const LISTED_LINE: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsALAgJRNarH4TRpNePnAS";
+
 pub(crate) fn allowed() -> Value {
     json!({"allow": true, "mappings": [{"entry": "/", "target": "/bucket/ann"}],
         "publicKeys": [format!("ssh-ed25519 {LISTED} ann@laptop")]})
