@@ -106,7 +106,7 @@ async fn enters(
     }
     let is_look_up = matches!(question.credential, Credential::PublicKey);
     let mut keys = config.public_keys.iter();
-    if is_look_up && !keys.any(|line| OfferedKey::from_line(line).is_some()) {
+    if is_look_up && !keys.any(|key| OfferedKey::from_line(&key.line).is_some()) {
         return Err(Reason::NoUsablePublicKey.into());
     }
     let from = (question.source_ip, &*question.session_id);
