@@ -19,13 +19,10 @@ fn operations_list_every_metric() {
     check_between("docs/operations.md", "metrics", &Metrics::document());
 }
 
+/// One test, since each writes the file anew.
 #[test]
-fn troubleshooting_lists_every_reason() {
+fn troubleshooting_lists_every_reason_and_every_warning() {
     check_between("docs/troubleshooting.md", "reasons", &refusal::document());
-}
-
-#[test]
-fn troubleshooting_lists_every_warning() {
     check_between("docs/troubleshooting.md", "warnings", &warning::document());
 }
 

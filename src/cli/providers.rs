@@ -22,7 +22,7 @@ use crate::idp::signature::{Keys, Signing};
 use crate::idp::static_file::StaticFile;
 use crate::idp::switched::Switched;
 use crate::idp::token::{KeySource, KeyTimes, Token, TokenSettings};
-use crate::idp::webhook::{Event, Webhook, WebhookSettings};
+use crate::idp::webhook::{Event, LookUpPassword, Webhook, WebhookSettings};
 use crate::idp::{AwsCredentials, Examined, IdentityProvider};
 use crate::limits;
 use crate::metrics::Metrics;
@@ -355,6 +355,10 @@ pub(super) fn webhook(config: &Config, identity: &Identity) -> WebhookSettings {
         plaintext: identity.plaintext,
         accept_keys_with_password: identity.accept_keys_with_password,
         send_session_id: identity.send_session_id,
+        look_up_password: match identity.function.omit_blank_password {
+            true => LookUpPassword::Absent,
+            false => LookUpPassword::Empty,
+        },
     }
 }
 

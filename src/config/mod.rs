@@ -163,7 +163,7 @@ pub struct Identity {
     pub cache: Cache,
 }
 
-/// The function of [`Provider::Lambda`].
+/// The function of [`Provider::Lambda`], and how it likes to be asked, also behind a webhook.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Function {
     /// Or its ARN, or a part of that.

@@ -205,7 +205,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("identity", "event", word!(Event, identity.event), "What the `webhook` is sent: the gateway's own question, or exactly AWS Transfer Family's five fields"),
     S::new("identity", "function", K::OptionalText(|c| &mut c.identity.function.name), "The function of the `lambda` provider: its name, ARN or partial ARN"),
     S::new("identity", "qualifier", K::OptionalText(|c| &mut c.identity.function.qualifier), "A version or an alias of the function"),
-    S::new("identity", "omit_blank_password", K::Flag(|c| &mut c.identity.function.omit_blank_password), "Leaves `password` out of the function's event for a key look-up, instead of sending it empty"),
+    S::new("identity", "omit_blank_password", K::Flag(|c| &mut c.identity.function.omit_blank_password), "Leaves `password` out of Transfer Family's event for a key look-up, instead of sending it empty: for `lambda`, and for a `webhook` with `event = \"transfer-family\"`"),
     S::new("identity", "sign", word!(Sign, identity.sign), "`aws` signs questions to `api-gateway`, for an API whose method has the authorization `AWS_IAM`"),
     S::new("identity", "aws_region", K::OptionalText(|c| &mut c.identity.aws.region), "Region of the function or the API; without it, the one in the function's ARN or the API's host name"),
     S::new("identity", "aws_endpoint", K::OptionalText(|c| &mut c.identity.aws.endpoint), "URL of Lambda; AWS's own without it"),

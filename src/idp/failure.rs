@@ -5,6 +5,7 @@
 use std::error::Error;
 
 use crate::refusal::Reason;
+use crate::storage::causes::with_remedy;
 
 /// Returns what a status other than 200 means.
 pub(super) const fn by_status(status: u16) -> Reason {
@@ -26,5 +27,5 @@ pub(super) fn causes<'a>(
 /// Joins an error and its causes.
 pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
     let texts: Vec<String> = causes(error).map(ToString::to_string).collect();
-    texts.join(": ")
+    with_remedy(texts.join(": "))
 }

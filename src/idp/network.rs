@@ -3,7 +3,7 @@
 #![warn(clippy::arithmetic_side_effects)]
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// A source network in CIDR form.
@@ -53,8 +53,20 @@ pub fn host_of(source: IpAddr) -> IpAddr {
 
 /// The text is no network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not an address or a network such as 192.0.2.0/24")]
-pub struct NetworkError;
+pub enum NetworkError {
+    #[error("not an address or a network such as 192.0.2.0/24")]
+    Text,
+    /// More than one network may have been meant: this host, or its neighbours as well.
+    #[error(
+        "{address}/{prefix_length} is an address within a network; write {network}/{prefix_length} \
+         for the network, or {address} for the address alone"
+    )]
+    HostBits {
+        address: IpAddr,
+        network: IpAddr,
+        prefix_length: u8,
+    },
+}
 
 impl FromStr for Network {
     type Err = NetworkError;
@@ -65,18 +77,26 @@ impl FromStr for Network {
             Some((address, length)) => (address, Some(length)),
             None => (text, None),
         };
-        let address: IpAddr = address.parse().map_err(|_| NetworkError)?;
+        let address: IpAddr = address.parse().map_err(|_| NetworkError::Text)?;
         let whole: u8 = if address.is_ipv4() { 32 } else { 128 };
         let prefix_length = match length {
             None => whole,
             // `u8::from_str` takes a sign; a network has none.
             Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
-                digits.parse().map_err(|_| NetworkError)?
+                digits.parse().map_err(|_| NetworkError::Text)?
             }
-            Some(_) => return Err(NetworkError),
+            Some(_) => return Err(NetworkError::Text),
         };
         if prefix_length > whole {
-            return Err(NetworkError);
+            return Err(NetworkError::Text);
+        }
+        let network = masked(address, prefix_length);
+        if network != address {
+            return Err(NetworkError::HostBits {
+                address,
+                network,
+                prefix_length,
+            });
         }
         // Sources are compared as IPv4 addresses where they are some, so networks have to be.
         Ok(
@@ -94,6 +114,22 @@ impl FromStr for Network {
     }
 }
 
+/// Clears the bits of an address past a prefix.
+fn masked(address: IpAddr, prefix_length: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => {
+            let shift = 32_u32.saturating_sub(prefix_length.into());
+            let mask = u32::MAX.checked_shl(shift).unwrap_or(0);
+            IpAddr::V4(Ipv4Addr::from_bits(address.to_bits() & mask))
+        }
+        IpAddr::V6(address) => {
+            let shift = 128_u32.saturating_sub(prefix_length.into());
+            let mask = u128::MAX.checked_shl(shift).unwrap_or(0);
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & mask))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,7 +139,6 @@ mod tests {
         for (network, address, inside) in [
             ("203.0.113.0/24", "203.0.113.9", true),
             ("203.0.113.0/24", "203.0.114.9", false),
-            ("203.0.113.7/24", "203.0.113.9", true),
             ("203.0.113.7", "203.0.113.7", true),
             ("203.0.113.7", "203.0.113.8", false),
             ("0.0.0.0/0", "8.8.8.8", true),
@@ -125,6 +160,26 @@ mod tests {
                 inside,
                 "{network:?} {address}"
             );
+        }
+    }
+
+    #[test]
+    fn an_address_with_a_prefix_is_refused_with_the_network_that_was_meant() {
+        for (text, meant) in [
+            ("203.0.113.7/24", "203.0.113.0/24"),
+            ("10.1.2.3/8", "10.0.0.0/8"),
+            ("10.1.2.3/0", "0.0.0.0/0"),
+            ("10.1.2.3/31", "10.1.2.2/31"),
+            ("2001:db8::1/32", "2001:db8::/32"),
+            ("2001:db8::1/0", "::/0"),
+            ("::ffff:192.0.2.7/120", "::ffff:192.0.2.0/120"),
+        ] {
+            let refused = text.parse::<Network>().unwrap_err().to_string();
+            assert!(refused.contains(&format!("write {meant} ")), "{refused}");
+            assert!(meant.parse::<Network>().is_ok(), "{meant}");
+        }
+        for one in ["203.0.113.7/32", "2001:db8::1/128", "::ffff:192.0.2.7/128"] {
+            assert!(one.parse::<Network>().is_ok(), "{one}");
         }
     }
 

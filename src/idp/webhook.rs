@@ -42,6 +42,14 @@ pub enum Event {
     TransferFamily,
 }
 
+/// What stands for the password in Transfer Family's event where there is none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LookUpPassword {
+    #[default]
+    Empty,
+    Absent,
+}
+
 /// What the operator set.
 #[derive(Debug, Clone)]
 pub struct WebhookSettings {
@@ -67,6 +75,7 @@ pub struct WebhookSettings {
     pub accept_keys_with_password: bool,
     /// Adds `sessionId` to the plain question.
     pub send_session_id: bool,
+    pub look_up_password: LookUpPassword,
 }
 
 impl WebhookSettings {
@@ -88,6 +97,7 @@ impl WebhookSettings {
             plaintext: false,
             accept_keys_with_password: false,
             send_session_id: false,
+            look_up_password: LookUpPassword::default(),
         }
     }
 }

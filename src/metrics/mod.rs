@@ -184,10 +184,8 @@ impl Metrics {
 
     /// Counts one oddity of an answer that was taken all the same.
     pub fn idp_warning(&self, provider: &str, warning: &'static str) {
-        let labels = [
-            ("provider", provider.to_owned()),
-            ("warning", warning.to_owned()),
-        ];
+        let (provider, warning) = (provider.to_owned(), warning.to_owned());
+        let labels = [("provider", provider), ("warning", warning)];
         let _ = self.idp_warnings.get_or_create(&labels).inc();
     }
 
@@ -199,8 +197,7 @@ impl Metrics {
 
     /// Counts one question that was kept back from a provider that is left alone.
     pub fn idp_kept_back(&self, provider: &str) {
-        let labels = by_provider(provider);
-        let _ = self.kept_back.get_or_create(&labels).inc();
+        let _ = self.kept_back.get_or_create(&by_provider(provider)).inc();
     }
 
     /// Notes a question that is asked now, until what it returns is dropped.

@@ -210,6 +210,17 @@ impl Refusal {
         }
     }
 
+    /// Adds what may be the cause, for the operator.
+    #[must_use]
+    pub fn with_hint(self, hint: &str) -> Self {
+        let detail = match &self.detail {
+            Some(detail) => format!("{detail}; {hint}"),
+            None => hint.to_owned(),
+        };
+        let detail = Some(detail.into());
+        Self { detail, ..self }
+    }
+
     /// Says whose refusal it is; the only provider has no name.
     #[must_use]
     pub fn of_provider(mut self, name: &str) -> Self {

@@ -236,15 +236,17 @@ reasons! {
         "`networks` is an empty array",
         "leave it out for any network";
     Network "network" Invalid Nothing Uncached Answered
-        "an entry of `networks` is no network",
-        "write `203.0.113.0/24` or `2001:db8::/32`, with no bit set past the prefix";
+        "an entry of `networks` is no network, or an address within one",
+        "write `203.0.113.0/24` or `2001:db8::/32`, with no bit set past the prefix; `detail` names \
+         the network that was meant";
     // Role and policy.
     Role "role" Invalid Nothing Uncached Answered
         "the role is too long or has a control character",
         "answer with the role's ARN";
     PolicyNotEnforceable "policy-not-enforceable" Invalid Nothing Uncached Answered
         "the answer has a session policy, and only assumed roles can be narrowed by one",
-        "leave the policy out: the mappings confine the session";
+        "set `identity.roles = \"assume\"`: STS then narrows the role by the policy (docs/security.md). \
+         Without STS leave the policy out: the mappings confine the session";
     PolicyTooLong "policy-too-long" Invalid Nothing Uncached Answered
         "the policy is longer than STS takes",
         "shorten it: 2048 characters after substitution";

@@ -14,7 +14,26 @@ pub(super) fn causes<'a>(
 /// Words an error with its causes.
 pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
     let texts: Vec<String> = causes(error).map(ToString::to_string).collect();
-    texts.join(": ")
+    with_remedy(texts.join(": "))
+}
+
+/// Says what to change about a certificate that nobody signed but its own key, where an error of
+/// TLS is about one: the TLS library's word for it says nothing to somebody who made it.
+pub(crate) fn with_remedy(mut text: String) -> String {
+    let remedy = if text.contains("CaUsedAsEndEntity") {
+        "the server's certificate is marked as a certificate authority (CA:TRUE), as `openssl req \
+         -x509` makes it, and is refused as a server's even if ca_file has it; make it with \
+         `-addext basicConstraints=critical,CA:FALSE -addext subjectAltName=DNS:HOST`, or sign the \
+         server's certificate with it"
+    } else if text.contains("certificate is not valid for any names") {
+        "the server's certificate has no subjectAltName; make it with `-addext \
+         subjectAltName=DNS:HOST`"
+    } else {
+        return text;
+    };
+    text.push_str(": ");
+    text.push_str(remedy);
+    text
 }
 
 /// Says whether there were no credentials to ask with.

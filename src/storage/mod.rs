@@ -28,7 +28,7 @@ use self::retry::Tries;
 
 pub(crate) mod aws;
 mod calls;
-mod causes;
+pub(crate) mod causes;
 pub mod credentials;
 mod digest;
 mod error;

@@ -157,6 +157,30 @@ async fn a_password_that_no_header_carries_goes_encoded_alone() {
 }
 
 #[tokio::test]
+async fn a_password_in_one_header_alone_is_hinted_at_when_it_fails() {
+    let crash = json!({"errorType": "KeyError", "errorMessage": "'Password'"});
+    for (text, answer, hinted) in [
+        ("geheim-ä", json!({}), true),
+        ("geheim-ä", crash, true),
+        ("geheim-ä", with_keys(), true),
+        ("geheim-a", json!({}), false),
+    ] {
+        let idp = FakeIdp::start([Reply::Json(200, answer.clone())]).await;
+        let refusal = provider(&idp).ask(&password(text)).await.unwrap_err();
+        let detail = refusal.detail.unwrap_or_default();
+        assert_eq!(
+            detail.contains("PasswordBase64"),
+            hinted,
+            "{answer}: {detail}"
+        );
+        assert!(!detail.contains(text), "{detail}");
+    }
+    let idp = FakeIdp::start([Reply::Json(500, json!({}))]).await;
+    let outage = provider(&idp).ask(&password("geheim-ä")).await;
+    assert!(!outage.unwrap_err().to_string().contains("PasswordBase64"));
+}
+
+#[tokio::test]
 async fn a_function_that_reads_only_the_old_header_lets_nobody_in_by_other_passwords() {
     let reason = async |script: [Reply; 2], accept: bool| {
         let idp = FakeIdp::start(script).await;

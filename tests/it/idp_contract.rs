@@ -213,6 +213,7 @@ fn the_plain_form_is_strict() {
         ("networks", json!([]), "networks-empty"),
         ("networks", json!(null), "wrong-type"),
         ("networks", json!(["10.0.0.0/33"]), "network"),
+        ("networks", json!(["10.0.0.1/24"]), "network"),
         ("limits", json!({"sessions": -1}), "wrong-type"),
         ("limits", json!({"session": 1}), "unknown-key"),
         ("expiresAt", json!("tomorrow"), "expires-at"),

@@ -6,12 +6,13 @@ use std::time::Duration;
 use portcullis::idp::metered::Metered;
 use portcullis::idp::{Asking, Credential, IdentityProvider as _, Question};
 use portcullis::metrics::Metrics;
-use portcullis::refusal::Reason;
+use portcullis::refusal::{Counts, Reason, Verdict};
 use portcullis::secret::Secret;
 use serde_json::{Value, json};
 
 use crate::auth_log::logged;
 use crate::common::clock::FakeClock;
+use crate::common::fake_idp::{FakeIdp, Reply};
 use crate::common::login::{Bench, LISTED_LINE, listed_key, word};
 use crate::common::provider::RecordingProvider;
 
@@ -107,4 +108,23 @@ async fn the_readable_keys_of_a_list_work_and_the_others_are_named() {
     assert!(detail.contains("key 3: it does not begin"), "{detail}");
     assert!(!log.contains("walnut"), "{log}");
     assert_eq!(judged.unwrap().public_keys, [LISTED_LINE.into()]);
+}
+
+#[tokio::test]
+async fn a_function_that_raises_behind_a_template_is_as_loud_as_under_lambda() {
+    let error = json!({"errorType": "KeyError", "errorMessage": format!("{PASSWORD} is wrong"),
+        "stackTrace": []});
+    let idp = FakeIdp::start([Reply::Json(200, error)]).await;
+    let api = Arc::new(crate::idp_api_gateway::provider(&idp));
+    let provider = Metered::new("", api, Arc::default(), Arc::new(FakeClock::new()));
+    let (judged, log) = logged(provider.ask(&question())).await;
+    let reason = judged.unwrap_err().reason;
+    assert_eq!(reason, Reason::FunctionError);
+    assert_eq!(
+        (reason.verdict(), reason.counts()),
+        (Verdict::Denied, Counts::PairAndSource)
+    );
+    let lines = lines(&log, "the identity function ended in an error");
+    assert_eq!(lines[0]["error_type"], "KeyError", "{log}");
+    assert!(!log.contains(PASSWORD), "{log}");
 }

@@ -27,6 +27,7 @@ mod idp_api_gateway;
 mod idp_api_gateway_faults;
 mod idp_breaker;
 mod idp_cache;
+mod idp_certificates;
 mod idp_contract;
 mod idp_documents;
 mod idp_examples;

@@ -222,7 +222,7 @@ const PARTICULAR: &[Particular] = {
         particular("sign", &[ApiGateway], |i| i.sign != Sign::default()),
         particular("function", &[Lambda], |i| i.function.name.is_some()),
         particular("qualifier", &[Lambda], |i| i.function.qualifier.is_some()),
-        particular("omit_blank_password", &[Lambda], |i| {
+        particular("omit_blank_password", &[Webhook, Lambda], |i| {
             i.function.omit_blank_password
         }),
         particular("aws_endpoint", &[Lambda], |i| i.aws.endpoint.is_some()),
@@ -255,6 +255,12 @@ fn without_effect(config: &Config, section: &str, identity: &Identity, refuse: R
             };
             refuse(key, message);
         }
+    }
+    let omits = identity.function.omit_blank_password
+        && !inherited.is_some_and(|i| i.function.omit_blank_password);
+    if omits && provider == Provider::Webhook && identity.event == Event::Plain {
+        let message = "has no effect; set event = \"transfer-family\" as well";
+        refuse("omit_blank_password", message.to_owned());
     }
     if provider == Provider::ApiGateway && identity.sign == Sign::None && inherited.is_none() {
         let aws = &identity.aws;

@@ -122,6 +122,25 @@ fn each_provider_has_its_own_settings() {
 }
 
 #[test]
+fn a_blank_password_can_be_left_out_of_transfer_familys_event_alone() {
+    let with = |identity: &str| {
+        let text = format!(
+            "state_directory = \"s\"\n[identity]\nomit_blank_password = true\nurl = \"https://a/\"\n{identity}"
+        );
+        read(&text, &[]).map_err(|errors| errors.to_string())
+    };
+    assert!(with("event = \"transfer-family\"").is_ok());
+    let key = "identity.omit_blank_password: has no effect";
+    let message = with("").unwrap_err();
+    assert!(
+        message.contains(&format!("{key}; set event = \"transfer-family\"")),
+        "{message}"
+    );
+    let message = with("provider = \"api-gateway\"").unwrap_err();
+    assert!(message.contains(key), "{message}");
+}
+
+#[test]
 fn providers_of_aws_need_what_they_need_and_nothing_else() {
     let with = |identity: &str| {
         let text = format!("state_directory = \"s\"\n[identity]\n{identity}");
@@ -277,7 +296,8 @@ fn every_problem_is_reported_at_once_with_its_place_and_remedy() {
             allowed: 1 to 600000 milliseconds",
         "configuration:6: identity.event: found \"aws\"; allowed: \"plain\" or \"transfer-family\"",
         "configuration:8: limits.part_bytes: found \"1MiB\"; allowed: 5MiB to 5GiB",
-        "configuration:9: nosuch: unknown setting; docs/configuration.md lists them all",
+        "configuration:9: [nosuch]: unknown section; allowed: [admin], [identity], [limits], [log], \
+            [login], [provider], [role], [sftp], [ssh], [storage], [sts]",
         "PORTCULLIS_LOG_FROMAT (PORTCULLIS_LOG_FROMAT): unknown setting; \
             did you mean PORTCULLIS_LOG_FORMAT?",
     ] {

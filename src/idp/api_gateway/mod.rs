@@ -18,6 +18,7 @@ use super::{AwsCredentials, Credential, Examined, Exchange, IdentityProvider, Ju
 use crate::clock::Clock;
 use crate::refusal::{Reason, Refusal, Verdict};
 use crate::secret::Secret;
+use crate::storage::causes::with_remedy;
 
 pub mod answer;
 pub mod http1;
@@ -156,10 +157,12 @@ impl ApiGateway {
         let answer = self.exchange(question, password, headed).await?;
         let judged = self.read(question, &answer, encoded_alone);
         *seen = Some(answer);
-        if encoded_alone && judged.is_ok() {
-            self.make_sure_it_was_read(question).await?;
+        if !encoded_alone {
+            return judged;
         }
-        judged
+        let config = judged.map_err(hinted)?;
+        self.make_sure_it_was_read(question).await?;
+        Ok(config)
     }
 
     fn read(&self, question: &Question, answer: &Answer, encoded_alone: bool) -> Judged {
@@ -254,6 +257,17 @@ impl Examined for ApiGateway {
     }
 }
 
+/// Says what else may be wrong than the password, where only one header had it.
+fn hinted(refusal: Refusal) -> Refusal {
+    match refusal.verdict() {
+        Verdict::Denied | Verdict::Invalid => refusal.with_hint(
+            "this password came in the header PasswordBase64 alone, since the header Password \
+             cannot carry it: does the function read PasswordBase64?",
+        ),
+        Verdict::Unavailable => refusal,
+    }
+}
+
 /// The one table from what went wrong to the reason of a refused login.
 fn explained(failure: Failure) -> Refusal {
     match failure {
@@ -261,7 +275,7 @@ fn explained(failure: Failure) -> Refusal {
             let detail = format!("no connection within {} ms", patience.as_millis());
             Reason::ConnectTimeout.because(&detail)
         }
-        Failure::Connect(detail) => Reason::Connect.because(&detail),
+        Failure::Connect(detail) => Reason::Connect.because(&with_remedy(detail)),
         Failure::Lost(detail) | Failure::Broken(detail) => Reason::Transport.because(&detail),
         Failure::Answer(fault @ (answer::Fault::HeadTooLong | answer::Fault::BodyTooLong)) => {
             Reason::AnswerTooLarge.because(&fault.to_string())

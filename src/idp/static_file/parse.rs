@@ -16,7 +16,7 @@ use super::password::PasswordHash;
 use crate::config::{ConfigErrors, Place, Problem};
 use crate::idp::wire::keys::{self, KEY_TYPES};
 use crate::idp::wire::{self, substitute, timestamp};
-use crate::idp::{ListedKey, Network, UserConfig, UserLimits, is_unprintable};
+use crate::idp::{ListedKey, Network, NetworkError, UserConfig, UserLimits, is_unprintable};
 use crate::limits;
 use crate::refusal::Refusal;
 use crate::vfs::{Access, EntryType, HomeDirectory, Mapping, VirtualPath};
@@ -236,9 +236,12 @@ fn text_of(
 
 fn network(field: &Field<'_, '_>) -> Result<Network, Problem> {
     let text = field.text()?;
-    text.parse().map_err(|_| {
-        let allowed = "such as \"203.0.113.0/24\" or \"2001:db8::1\"";
-        field.found(text, allowed)
+    text.parse().map_err(|error| match error {
+        NetworkError::Text => {
+            let allowed = "such as \"203.0.113.0/24\" or \"2001:db8::1\"";
+            field.found(text, allowed)
+        }
+        NetworkError::HostBits { .. } => field.refuse(error.to_string()),
     })
 }
 
@@ -419,6 +422,16 @@ mod tests {
             assert!(message.contains(&place), "{line}: {message}");
             assert!(message.contains(allowed), "{line}: {message}");
         }
+    }
+
+    #[test]
+    fn an_address_with_a_prefix_is_refused_with_the_network_that_was_meant() {
+        let message = problem(&user("networks = [\"203.0.113.7/24\"]"));
+        assert!(message.contains(":3: users.ann.networks[0]: "), "{message}");
+        assert!(
+            message.contains("write 203.0.113.0/24 for the network"),
+            "{message}"
+        );
     }
 
     #[test]

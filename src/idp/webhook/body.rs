@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::{Event, WebhookSettings};
+use super::{Event, LookUpPassword, WebhookSettings};
 use crate::idp::{Credential, Question};
 
 /// The keys, in the order in which they are sent.
@@ -38,18 +38,15 @@ pub(super) fn body(question: &Question, settings: &WebhookSettings) -> io::Resul
         Credential::PublicKey => ("public-key", None),
     };
     let plain = settings.event == Event::Plain;
+    // Handlers for Transfer Family tell a key look-up by the blank password.
+    let blank = (!plain && settings.look_up_password == LookUpPassword::Empty).then_some("");
     let body = Body {
         contract: plain.then_some(1),
         request_id: plain.then_some(&*question.request_id),
         method: plain.then_some(method),
         session_id: (plain && settings.send_session_id).then_some(&*question.session_id),
         username: &question.username,
-        // Handlers for Transfer Family tell a key look-up by the blank password.
-        password: if plain {
-            password
-        } else {
-            password.or(Some(""))
-        },
+        password: password.or(blank),
         protocol: "SFTP",
         server_id: &settings.server_id,
         source_ip: question.source_ip.to_canonical(),

@@ -106,3 +106,21 @@ fn questions_have_the_keys_of_their_contract() {
             "serverId": "s-1", "sourceIp": "192.0.2.7"})
     );
 }
+
+#[test]
+fn the_blank_password_of_a_look_up_can_be_left_out() {
+    let mut settings = WebhookSettings::new("https://idp.example.com/", "s-1");
+    settings.event = Event::TransferFamily;
+    settings.look_up_password = LookUpPassword::Absent;
+    let sent = |credential| {
+        let body = body::body(&question(credential), &settings).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&body).unwrap()
+    };
+    assert_eq!(
+        sent(Credential::PublicKey),
+        serde_json::json!({"username": "ann", "protocol": "SFTP", "serverId": "s-1",
+            "sourceIp": "192.0.2.7"})
+    );
+    let password = Credential::Password(Secret::new("tidal \"fern\"".to_owned()));
+    assert_eq!(sent(password)["password"], "tidal \"fern\"");
+}
