@@ -58,7 +58,7 @@ async fn probe(
     let store = S3Store::connect(serve::storage(storage)).await;
     let store = store.context("[storage] cannot be used")?;
     let Place { bucket, prefix } = place;
-    let store = in_its_region(store, bucket, &storage.region).await?;
+    let store = in_its_region(store, bucket, storage).await?;
     let folder = folder(prefix)?;
     output::print(&format!("probing s3://{bucket}/{folder}\n"));
     if let Some(kind) = kind_of(bucket) {
@@ -76,7 +76,7 @@ async fn probe(
         folder.clone(),
     );
     let found = tokio::select! {
-        found = report(&probe, storage, bucket) => found,
+        found = report(&probe, storage.capabilities) => found,
         () = stop.cancelled() => Err(anyhow::anyhow!("interrupted")),
     };
     let cleaned = probe.clean().await;
@@ -122,14 +122,18 @@ fn repeated(storage: &config::Storage, store: S3Store) -> SharedStore {
 async fn in_its_region(
     store: S3Store,
     bucket: &Bucket,
-    configured: &str,
+    storage: &config::Storage,
 ) -> anyhow::Result<S3Store> {
-    let Err(StorageError {
-        elsewhere: Some(named),
-        ..
-    }) = store.check_bucket(bucket).await
-    else {
+    let configured = &storage.region;
+    let Err(mut error) = store.check_bucket(bucket).await else {
         return Ok(store);
+    };
+    let Some(named) = error.elsewhere.take() else {
+        // What is plain is not tried again, and no other failure takes its place.
+        match plainly(&error, storage.endpoint.as_deref(), bucket) {
+            Some(why) => bail!("the store cannot be used: {why}"),
+            None => return Ok(store),
+        }
     };
     if !store.follows_regions() {
         let remedy = match &*named {
@@ -193,16 +197,9 @@ impl Faults {
 }
 
 /// Prints every finding.
-async fn report(
-    probe: &Probe,
-    storage: &config::Storage,
-    bucket: &Bucket,
-) -> anyhow::Result<Faults> {
-    let configured = storage.capabilities;
-    if let Err(error) = probe.reach().await {
-        let why = plainly(&error, storage.endpoint.as_deref(), bucket);
-        bail!("the store cannot be used: {why}");
-    }
+async fn report(probe: &Probe, configured: Capabilities) -> anyhow::Result<Faults> {
+    let reached = probe.reach().await;
+    reached.map_err(|error| anyhow::anyhow!("the store cannot be used: {error}"))?;
     let mut faults = Faults::default();
     for subject in Subject::ALL {
         let finding = probe.find(subject).await;
@@ -213,45 +210,46 @@ async fn report(
     Ok(faults)
 }
 
-/// Says why a store cannot be used, and what to change; a library's words where there are no
-/// better ones.
-fn plainly(error: &StorageError, endpoint: Option<&str>, bucket: &Bucket) -> String {
+/// Says why a store cannot be used, and what to change; `None`: only the store's own words tell.
+fn plainly(error: &StorageError, endpoint: Option<&str>, bucket: &Bucket) -> Option<String> {
     let says = |words: &str| error.detail.contains(words);
     let place = endpoint.unwrap_or("AWS's endpoint");
     if says("no credentials found") || says("no providers in chain provided credentials") {
-        return "no AWS credentials found: set storage.access_key_id and \
+        let why = "no AWS credentials found: set storage.access_key_id and \
             storage.secret_access_key, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where \
-            there is a role"
-            .to_owned();
+            there is a role";
+        return Some(why.to_owned());
     }
     if says("received corrupt message") {
         let plain = place.replacen("https://", "http://", 1);
-        return format!(
+        return Some(format!(
             "{place}: the server does not speak TLS; did you mean storage.endpoint = \"{plain}\"?"
-        );
+        ));
     }
     if says("invalid peer certificate") {
-        return format!(
+        return Some(format!(
             "{place}: the server's certificate is not trusted; set storage.ca_file to the \
              certificate of its authority"
-        );
+        ));
     }
     if says("Connection refused") {
-        return format!("{place}: connection refused; check storage.endpoint");
+        return Some(format!(
+            "{place}: connection refused; check storage.endpoint"
+        ));
     }
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "the others have words of the store"
     )]
     match error.kind {
-        StorageErrorKind::Denied => format!(
+        StorageErrorKind::Denied => Some(format!(
             "bucket {bucket}: access denied; check the access key, and allow s3:ListBucket, \
              s3:GetObject, s3:PutObject and s3:DeleteObject there"
-        ),
-        StorageErrorKind::NoSuchBucket => format!(
+        )),
+        StorageErrorKind::NoSuchBucket => Some(format!(
             "bucket {bucket} does not exist at {place}; check its name and storage.endpoint"
-        ),
-        _ => error.to_string(),
+        )),
+        _ => None,
     }
 }
 

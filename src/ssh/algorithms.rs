@@ -12,7 +12,7 @@ use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
 use russh::server::Config;
 use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, mac};
 
-use super::hello::CipherOffer;
+use super::hello::{self, CipherOffer};
 use super::host_keys::HostKeys;
 use super::window;
 use crate::auth::Methods;
@@ -160,6 +160,17 @@ impl Offers {
             CipherOffer::Full => &self.full,
         })
     }
+}
+
+/// Says what a client's offer and ours come to.
+pub(super) fn found(config: &Config, received: &[u8]) -> Option<hello::Algorithms> {
+    fn names<T: AsRef<str>>(all: &[T]) -> Vec<&str> {
+        all.iter().map(AsRef::as_ref).collect()
+    }
+    let Preferred {
+        kex, cipher, mac, ..
+    } = &config.preferred;
+    hello::algorithms(received, &names(kex), &names(cipher), &names(mac))
 }
 
 /// The methods that a client may go on with after a refusal.

@@ -15,12 +15,13 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{Instrument as _, Span, field};
 
+use super::algorithms;
 use super::callbacks::Callbacks;
 use super::caps::Admitted;
 use super::error::ConnectionError;
 use super::gatehouse::{Gatehouse, Often};
 use super::greeting::{self, Greeting};
-use super::hello::CipherOffer;
+use super::hello::{self, CipherOffer};
 use super::places::Source;
 use super::proxy::{Named, ProxyProtocol, Version};
 use super::state::{CLIENT_CLOSED, ConnectionState, Due, EndReason, LINGER, PROTOCOL_ERROR, due};
@@ -58,6 +59,7 @@ pub(super) async fn run(gatehouse: Arc<Gatehouse>, accepted: Accepted) {
         session_id = &*session_id,
         user = field::Empty,
         source_ip = field::Empty,
+        client = field::Empty,
         proxy_ip = field::Empty,
         proxy_protocol_v1_header = field::Empty,
         proxy_protocol_v2_header = field::Empty,
@@ -132,6 +134,7 @@ impl Arrival<'_> {
         let callbacks = Callbacks::new(Arc::clone(gatehouse), Arc::clone(state), auth, span);
         let config = gatehouse.offers().choose(offer);
         let Greeting { tcp, received } = greeting;
+        state.found(algorithms::found(&config, &received));
         let stream = Stream::new(tcp, Arc::clone(state), received, Greeting::BYTES_SENT);
         // Boxed: what only the beginning needs is given back, and an idle connection stays small.
         let session = Box::pin(run_stream(config, stream, callbacks)).await?;
@@ -188,6 +191,9 @@ impl Arrival<'_> {
             greeting.offer().await
         });
         let offer = waited(self.gatehouse, self.state, self.until, greeted).await;
+        if let Some(client) = hello::software(&self.greeting.received) {
+            self.span.record("client", client);
+        }
         let received = self.greeting.received.len();
         self.state.count_in(received.saturating_sub(before));
         if skipped {

@@ -72,6 +72,58 @@ pub(super) fn version_line(received: &[u8]) -> VersionLine {
     }
 }
 
+/// Returns the client's version line, without its end; it may have anything in it.
+pub(super) fn software(received: &[u8]) -> Option<String> {
+    let VersionLine::EndsAt(end) = version_line(received) else {
+        return None;
+    };
+    let line = received.get(..end)?.trim_ascii_end();
+    Some(String::from_utf8_lossy(line).into_owned())
+}
+
+/// What the key exchange comes to (RFC 4253 §7.1): of each list the client's first that we have.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Algorithms {
+    pub(super) kex: Option<String>,
+    /// Towards us; the other direction is hardly ever another.
+    pub(super) cipher: Option<String>,
+    pub(super) mac: Option<String>,
+}
+
+/// Says which algorithms will be used; `received` begins with the version line.
+pub(super) fn algorithms(
+    received: &[u8],
+    kex: &[&str],
+    ciphers: &[&str],
+    macs: &[&str],
+) -> Option<Algorithms> {
+    let VersionLine::EndsAt(end) = version_line(received) else {
+        return None;
+    };
+    let (length, packet) = received.get(end..)?.split_first_chunk::<4>()?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+    let mut lists = lists(packet.get(..length)?)?;
+    let first = |ours: &[&str], list: &[u8]| {
+        let ours: Vec<_> = ours.iter().map(|name| name.as_bytes()).collect();
+        let name = first_of(&ours, list)?;
+        Some(String::from_utf8_lossy(name).into_owned())
+    };
+    let (their_kex, _host_keys) = (name_list(&mut lists)?, name_list(&mut lists)?);
+    let (to_server, _to_client) = (name_list(&mut lists)?, name_list(&mut lists)?);
+    let cipher = first(ciphers, to_server);
+    // These bring their own.
+    let authenticated = |name: &String| name.ends_with("@openssh.com");
+    let mac = match &cipher {
+        Some(name) if !authenticated(name) => first(macs, name_list(&mut lists)?),
+        Some(_) | None => None,
+    };
+    Some(Algorithms {
+        kex: first(kex, their_kex),
+        cipher,
+        mac,
+    })
+}
+
 /// Says whether a client with this version line copes with announced host keys: OpenSSH's list of
 /// those that do not.
 pub(super) fn takes_announcements(line: &[u8]) -> bool {
@@ -119,16 +171,21 @@ pub(super) fn cipher_offer(packets: &[u8]) -> Option<CipherOffer> {
 
 /// The two cipher lists of an unencrypted packet (RFC 4253 §6, §7.1), if it is an offer.
 fn ciphers(packet: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut rest = lists(packet)?;
+    let _key_exchanges = name_list(&mut rest)?;
+    let _host_keys = name_list(&mut rest)?;
+    Some((name_list(&mut rest)?, name_list(&mut rest)?))
+}
+
+/// The lists of names of an unencrypted packet, if it is an offer.
+fn lists(packet: &[u8]) -> Option<&[u8]> {
     let (padding, rest) = packet.split_first()?;
     let payload = rest.get(..rest.len().checked_sub(usize::from(*padding))?)?;
     let (kind, rest) = payload.split_first()?;
     if *kind != KEXINIT {
         return None;
     }
-    let mut rest = rest.get(COOKIE_BYTES..)?;
-    let _key_exchanges = name_list(&mut rest)?;
-    let _host_keys = name_list(&mut rest)?;
-    Some((name_list(&mut rest)?, name_list(&mut rest)?))
+    rest.get(COOKIE_BYTES..)
 }
 
 fn name_list<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
@@ -184,6 +241,29 @@ mod tests {
             Some(CipherOffer::Gcm)
         );
         assert_eq!(cipher_offer(&offer(GCM256, GCM256)), Some(CipherOffer::Gcm));
+    }
+
+    #[test]
+    fn the_clients_first_algorithms_that_we_have_are_used() {
+        let ours = |cipher: &str| {
+            let hello = [&b"SSH-2.0-any\r\n"[..], &offer(cipher, cipher)].concat();
+            algorithms(
+                &hello,
+                &["x", "curve25519-sha256"],
+                &[GCM256, "aes128-ctr"],
+                &["m"],
+            )
+        };
+        let found = ours(&format!("{CHACHA},{GCM256},aes128-ctr")).unwrap();
+        assert_eq!(found.kex.as_deref(), Some("curve25519-sha256"));
+        assert_eq!((found.cipher.as_deref(), found.mac), (Some(GCM256), None));
+        assert_eq!(ours("none").unwrap().cipher, None);
+        assert_eq!(algorithms(b"SSH-2.0-any\r\n", &[], &[], &[]), None);
+        assert_eq!(
+            software(b"SSH-2.0-any thing\r\n...").unwrap(),
+            "SSH-2.0-any thing"
+        );
+        assert_eq!(software(b"GET /\r\n"), None);
     }
 
     #[test]

@@ -148,9 +148,18 @@ impl Login {
         span: &Span,
         verdict: impl Future<Output = Outcome>,
     ) -> Result<Outcome, ConnectionError> {
+        // What a line about a login says beside what every line of the connection says.
+        let found = state.algorithms();
+        let login = tracing::info_span!(
+            parent: span,
+            "login",
+            kex = found.and_then(|found| found.kex.as_deref()),
+            cipher = found.and_then(|found| found.cipher.as_deref()),
+            mac = found.and_then(|found| found.mac.as_deref()),
+        );
         tokio::select! {
             biased;
-            outcome = verdict.instrument(span.clone()) => Ok(outcome),
+            outcome = verdict.instrument(login) => Ok(outcome),
             () = state.gone.cancelled() => Err(ConnectionError::Cut),
         }
     }

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::caps::Admitted;
+use super::hello::Algorithms;
 use super::memory::ConnectionMemory;
 use super::per_user::UserConnection;
 use super::places::{OverCap, Source};
@@ -126,6 +127,8 @@ pub(super) struct ConnectionState {
     channels_open: AtomicUsize,
     channels_opened: AtomicUsize,
     end: OnceLock<EndReason>,
+    /// As the offers of both sides come to.
+    algorithms: OnceLock<Box<Algorithms>>,
 }
 
 impl ConnectionState {
@@ -155,6 +158,7 @@ impl ConnectionState {
             channels_open: AtomicUsize::new(0),
             channels_opened: AtomicUsize::new(0),
             end: OnceLock::new(),
+            algorithms: OnceLock::new(),
         }
     }
 
@@ -237,6 +241,18 @@ impl ConnectionState {
 
     pub(super) fn was_health_check(&self) -> bool {
         self.health_check.load(Ordering::Relaxed)
+    }
+
+    /// Notes which algorithms are used, if that is known.
+    pub(super) fn found(&self, algorithms: Option<Algorithms>) {
+        if let Some(algorithms) = algorithms {
+            self.algorithms.get_or_init(|| Box::new(algorithms));
+        }
+    }
+
+    /// Returns which algorithms are used.
+    pub(super) fn algorithms(&self) -> Option<&Algorithms> {
+        self.algorithms.get().map(|found| &**found)
     }
 
     /// The client finished its first key exchange.

@@ -256,7 +256,8 @@ async fn a_store_that_cannot_be_used_is_one_line_and_exit_1() {
             drop(stream.unwrap().write_all(b"SSH-2.0-other\r\n"));
         }
     });
-    let quick = "connect_timeout_ms = 500\ncall_timeout_ms = 1000\n";
+    // What a loaded machine does late is told all the same.
+    let quick = "connect_timeout_ms = 30000\ncall_timeout_ms = 30000\nlook_timeout_seconds = 4\n";
     let no_tls = nowhere.replace("http://", "https://");
     let plain = bench.server.endpoint();
     let secured = plain.replace("http://", "https://");
@@ -312,7 +313,7 @@ async fn a_bucket_that_is_denied_and_credentials_that_are_missing_are_told_plain
             &directory,
             &endpoint,
             "bucket",
-            "look_timeout_seconds = 2\n",
+            "look_timeout_seconds = 4\n",
         );
         command.env("AWS_EC2_METADATA_DISABLED", "true");
         command.env("HOME", directory.path());

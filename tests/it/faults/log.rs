@@ -89,9 +89,11 @@ impl Line {
         }
     }
 
-    /// Returns a field of the span around the line.
+    /// Returns a field of the spans around the line.
     pub(super) fn span(&self, name: &str) -> &str {
-        self.0["span"][name].as_str().unwrap_or_default()
+        let spans = self.0["spans"].as_array().into_iter().flatten();
+        let mut found = spans.filter_map(|span| span[name].as_str());
+        found.next_back().unwrap_or_default()
     }
 
     pub(super) fn level(&self) -> &str {

@@ -222,6 +222,21 @@ async fn what_is_not_sftp_leaves_a_line_and_a_count() {
 }
 
 #[tokio::test]
+async fn every_line_of_a_user_names_the_clients_software() {
+    let (log, _guard) = Log::begin();
+    let server = Server::start().await;
+    drop(server.user().await);
+    server.idle().await;
+    for message in ["login allowed", "DISCONNECTED"] {
+        let lines = log.lines(message);
+        let [line] = &*lines else {
+            panic!("{message}: {lines:?}");
+        };
+        assert!(line.contains("client=\"SSH-2.0-"), "{line}");
+    }
+}
+
+#[tokio::test]
 async fn a_scanner_leaves_a_line_and_a_sum() {
     let (log, _guard) = Log::begin();
     let server = Server::start().await;

@@ -186,6 +186,13 @@ impl Server {
         }
     }
 
+    /// How often connections ended for each reason, where one did.
+    fn ended(&self) -> Vec<(&'static str, u64)> {
+        let mut ended = self.gatehouse.ended();
+        ended.retain(|(_, count)| *count > 0);
+        ended
+    }
+
     fn path(&self, name: &str) -> String {
         format!("{}/{name}", self.directory.path().display())
     }

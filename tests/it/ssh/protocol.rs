@@ -113,7 +113,7 @@ async fn a_second_key_exchange_before_login_ends_the_connection() {
         assert_eq!(exchanged, None);
     }
     server.idle().await;
-    assert_eq!(server.gatehouse.ended(), [("rekey-before-login", 2)]);
+    assert_eq!(server.ended(), [("rekey-before-login", 2)]);
     let mut user = RawClient::user(server.address).await;
     user.exchange_keys(raw::CURVE).await.unwrap();
     unimplemented(&mut user, &[192]).await;

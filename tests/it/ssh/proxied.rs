@@ -200,7 +200,7 @@ async fn an_ignored_header_is_passed_over_and_not_believed() {
         assert_eq!(said.lines().count(), 1, "{said}");
     }
     server.idle().await;
-    assert!(server.gatehouse.ended().contains(&("not-ssh", 2)));
+    assert!(server.ended().contains(&("not-ssh", 2)));
 }
 
 #[tokio::test]

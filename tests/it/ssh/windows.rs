@@ -54,7 +54,7 @@ async fn a_client_that_ignores_its_window_is_disconnected() {
     assert_eq!(client.receive().await, None);
     drop(client);
     server.idle().await;
-    assert_eq!(server.gatehouse.ended(), [("window-exceeded", 1)]);
+    assert_eq!(server.ended(), [("window-exceeded", 1)]);
 }
 
 #[tokio::test]
@@ -161,7 +161,7 @@ async fn a_server_begun_exchange_waits_for_data_alone() {
     assert_eq!(client.receive().await, None);
     drop(client);
     server.idle().await;
-    let mut ended = server.gatehouse.ended();
+    let mut ended = server.ended();
     ended.retain(|(reason, _)| *reason != "client-closed");
     assert_eq!(ended, [("protocol-error", 1)]);
 }
