@@ -196,7 +196,7 @@ impl Moving<'_> {
         let found = store.head(&source).await;
         let found = found.map_err(|error| clean(error.into()))?;
         let nonce = nonces.next().map_err(|error| clean(error.into()))?;
-        let new = NewObject::like(&found, nonce);
+        let new = NewObject::like(&found, nonce, self.scene.bounds.clock().wall());
         let stored = if found.size == 0 && object.is_marker() {
             // Some stores take a marker but do not find it as the source of a copy.
             // Nor is one refused where a store made the directory by itself; it is the same

@@ -244,7 +244,7 @@ async fn copy(
     target: &Location,
     condition: &Precondition,
 ) -> Result<Stored, StorageError> {
-    let object = NewObject::like(found, scene.nonces.next()?);
+    let object = NewObject::like(found, scene.nonces.next()?, scene.bounds.clock().wall());
     let copying = Copying {
         source,
         found,
