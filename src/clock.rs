@@ -5,6 +5,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// Tells the time. Tests put a clock here that they move themselves.
 pub trait Clock: Debug + Send + Sync + 'static {
@@ -18,6 +20,13 @@ pub trait Clock: Debug + Send + Sync + 'static {
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
         tokio::time::sleep(duration).boxed()
     }
+}
+
+/// Writes a calendar time to the second, such as `2026-12-31T00:00:00Z`.
+#[must_use]
+pub fn written(time: SystemTime) -> String {
+    let time = OffsetDateTime::from(time).truncate_to_second();
+    time.format(&Rfc3339).unwrap_or_default()
 }
 
 /// Waits until the clock shows a time.

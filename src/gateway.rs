@@ -18,6 +18,7 @@ use crate::budget::Budget;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Sftp;
 use crate::idp::IdentityProvider;
+use crate::idp::blocks::{Blocked, Blocks};
 use crate::idp::cache::Cached;
 use crate::idp::history::LoginHistory;
 use crate::idp::signature::{self, Keys};
@@ -48,6 +49,8 @@ pub struct GatewayParts {
     pub throttle: ThrottleSettings,
     /// Asked by the providers, filled by logins.
     pub history: Arc<LoginHistory>,
+    /// Asked of logins and providers, changed by the operator.
+    pub blocks: Arc<Blocks>,
     pub transport: Transport,
     /// Whose credentials sessions have at S3.
     pub stores: Arc<dyn Stores>,
@@ -110,6 +113,19 @@ impl Operated for View {
         answers
     }
 
+    fn blocks(&self) -> &Blocks {
+        &self.shared.blocks
+    }
+
+    async fn end_blocked(&self, blocked: &Blocked) -> usize {
+        match blocked {
+            Blocked::User(user) => self.revoke(user).await.connections,
+            Blocked::Network(network) => self.shared.logged_in.revoke_from(network),
+            // Whoever is in stays: their provider has answered.
+            Blocked::Provider(_) => 0,
+        }
+    }
+
     fn unlock(&self, user: Option<&str>, source: Option<IpAddr>) -> usize {
         self.shared.throttle.unlock(user, source)
     }
@@ -137,6 +153,7 @@ impl Watched for View {
                 ("limit", tally.refused_total),
                 ("displaced", tally.displaced_total),
                 ("user-limit", tally.over_user_limit_total),
+                ("blocked", tally.blocked_total),
                 ("proxy-untrusted", tally.untrusted_total),
                 ("proxy-header", tally.without_proxy_header_total),
             ],
@@ -151,6 +168,7 @@ impl Watched for View {
             session_memory_limit_bytes: self.budget.account().limit_bytes(),
             session_memory_waiting: self.budget.account().waiting(),
             session_memory_refused: self.budget.account().refused(),
+            blocks: self.shared.blocks.list(SystemClock.wall()).len(),
             log_lines_lost: telemetry::lost_lines(),
             log_waiting_bytes: telemetry::waiting_bytes(),
         });
@@ -191,6 +209,7 @@ impl Gateway {
             caches,
             throttle,
             history,
+            blocks,
             transport,
             stores,
             limits,
@@ -199,8 +218,7 @@ impl Gateway {
             signing_keys,
         } = parts;
         let addresses = addresses_of(&entrances)?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let limits = Arc::new(limits);
+        let (clock, limits): (Arc<dyn Clock>, _) = (Arc::new(SystemClock), Arc::new(limits));
         let reaper = Reaper::new(Arc::clone(&metrics), Arc::clone(&clock));
         let (budget, drain) = (Budget::new(&limits), CancellationToken::new());
         let environment = Environment {
@@ -223,7 +241,7 @@ impl Gateway {
             banner: sftp.banner.map(Into::into),
         });
         let logins = LoginCount(Arc::clone(&metrics));
-        let shared = Shared::new(throttle, history, Arc::new(logins));
+        let shared = Shared::new(throttle, history, Arc::new(logins)).with_blocks(blocks);
         let (mut listeners, deaf) = (JoinSet::new(), CancellationToken::new());
         for Entrance {
             listener,

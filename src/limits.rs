@@ -186,6 +186,8 @@ pub const REFUSAL_DELAY_MAX: Duration = Duration::from_secs(5);
 pub const LOCKOUT_BEHIND_ONE_SOURCE: Duration = Duration::from_secs(30);
 /// After so long without another source there is one source only.
 pub const ONE_SOURCE_AFTER: Duration = Duration::from_secs(3_600);
+/// Users, networks and providers that the operator keeps out at one time.
+pub const BLOCKS_MAX: usize = 1_000;
 /// Revocations that are remembered against logins that began before them.
 pub const REVOCATIONS_REMEMBERED_MAX: usize = 1_000;
 

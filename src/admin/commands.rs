@@ -1,4 +1,5 @@
-//! What the operator can have done: end a user's sessions, forget answers, unlock.
+//! What the operator can have done: end a user's sessions, forget answers, unlock, keep somebody
+//! out for a while.
 //!
 //! A command is a POST of JSON. Its content type cannot be sent by a page in a browser without
 //! asking first, so no page can give commands to a port on its reader's own machine. Nor can one
@@ -8,6 +9,7 @@
 use std::fmt::Debug;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use hyper::StatusCode;
@@ -18,7 +20,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
 
-use crate::clock::{Clock as _, SystemClock};
+use crate::clock::{Clock as _, SystemClock, written};
+use crate::idp::blocks::{BlockError, Blocked, Blocks};
 use crate::limits::LOG_INTERVAL;
 use crate::secret::Secret;
 use crate::seldom::Seldom;
@@ -35,6 +38,13 @@ pub trait Operated: Debug + Send + Sync + 'static {
     /// Forgets failed logins of a user, a source, both together, or all; returns how many
     /// entries there were.
     fn unlock(&self, user: Option<&str>, source: Option<IpAddr>) -> usize;
+
+    /// Returns whom the operator keeps out.
+    fn blocks(&self) -> &Blocks;
+
+    /// Ends the connections of whom the operator keeps out from now on; returns how many there
+    /// were.
+    async fn end_blocked(&self, blocked: &Blocked) -> usize;
 }
 
 /// What a revocation found.
@@ -60,6 +70,26 @@ pub(super) struct Commands {
 struct Order {
     user: Option<String>,
     source: Option<IpAddr>,
+    network: Option<String>,
+    /// Empty for the only one.
+    provider: Option<String>,
+    /// How long; without it until it is lifted.
+    seconds: Option<u64>,
+}
+
+impl Order {
+    /// Returns what a block is about.
+    fn blocked(&self) -> Result<Blocked, &'static str> {
+        match (&self.user, &self.network, &self.provider, self.source) {
+            (Some(user), None, None, None) if !user.is_empty() => Ok(Blocked::user(user)),
+            (None, Some(network), None, None) => {
+                let network = network.parse().map_err(|_| "\"network\" is none")?;
+                Ok(Blocked::Network(network))
+            }
+            (None, None, Some(name), None) => Ok(Blocked::Provider(name.as_str().into())),
+            _ => Err("a block is of one \"user\", \"network\" or \"provider\""),
+        }
+    }
 }
 
 impl Commands {
@@ -73,7 +103,10 @@ impl Commands {
 
     /// Says whether there is a command of that path.
     pub(super) fn takes(path: &str) -> bool {
-        matches!(path, "/revoke" | "/forget" | "/unlock")
+        matches!(
+            path,
+            "/revoke" | "/forget" | "/unlock" | "/block" | "/unblock" | "/blocks"
+        )
     }
 
     /// Does what is ordered, or says why not.
@@ -90,10 +123,73 @@ impl Commands {
             return (status, json!({"error": why}).to_string());
         }
         let Ok(order) = serde_json::from_slice::<Order>(body) else {
-            return unusable("the body must be JSON with \"user\" or \"source\", and nothing else");
+            return unusable(
+                "the body must be JSON with the keys of the command, and nothing else",
+            );
         };
-        let (user, source) = (order.user.as_deref(), order.source);
-        let done: Value = match (head.uri.path(), user, source) {
+        let done = match head.uri.path() {
+            "/block" => self.block(&order).await,
+            "/unblock" => self.unblock(&order),
+            // A look changes nothing, and needs no line.
+            "/blocks" => return (StatusCode::OK, self.blocks().to_string()),
+            path => self.other(path, &order).await,
+        };
+        let done = match done {
+            Ok(done) => done,
+            Err(why) => return unusable(&why),
+        };
+        tracing::warn!(
+            target: "portcullis::audit",
+            %peer, command = head.uri.path(), user = order.user,
+            source = order.source.map(|ip| ip.to_string()), network = order.network,
+            provider = order.provider, seconds = order.seconds, %done, "command obeyed"
+        );
+        (StatusCode::OK, done.to_string())
+    }
+
+    /// Keeps somebody out.
+    async fn block(&self, order: &Order) -> Result<Value, String> {
+        let blocked = order.blocked()?;
+        let now = SystemClock.wall();
+        let until = match order.seconds {
+            Some(0) => return Err("\"seconds\" must be at least 1".to_owned()),
+            Some(seconds) => {
+                let end = now.checked_add(Duration::from_secs(seconds));
+                Some(end.ok_or("\"seconds\" is too long")?)
+            }
+            None => None,
+        };
+        // Blocked first: whoever is not found below meets the block.
+        let made = self.operated.blocks().block(blocked.clone(), until, now);
+        if let Err(error @ (BlockError::TooMany | BlockError::NoSuchProvider(_))) = made {
+            return Err(error.to_string());
+        }
+        let ended = self.operated.end_blocked(&blocked).await;
+        made.map_err(|error| error.to_string())?;
+        let kept = self.operated.blocks().are_kept();
+        Ok(json!({"connections": ended, "until": until.map(written), "kept": kept}))
+    }
+
+    fn unblock(&self, order: &Order) -> Result<Value, String> {
+        let lifted = self.operated.blocks().lift(&order.blocked()?);
+        let lifted = lifted.map_err(|error| error.to_string())?;
+        Ok(json!({"lifted": lifted}))
+    }
+
+    fn blocks(&self) -> Value {
+        let blocks = self.operated.blocks().list(SystemClock.wall());
+        let rows = blocks.iter().map(|(blocked, until)| {
+            json!({(blocked.kind()): blocked.to_string(), "until": until.map(written)})
+        });
+        json!({"blocks": rows.collect::<Vec<_>>()})
+    }
+
+    /// Does what is about answers, sessions and locks.
+    async fn other(&self, path: &str, order: &Order) -> Result<Value, String> {
+        if order.network.is_some() || order.provider.is_some() || order.seconds.is_some() {
+            return Err("this command takes a \"user\" or a \"source\"".to_owned());
+        }
+        Ok(match (path, order.user.as_deref(), order.source) {
             ("/revoke", Some(user), None) if !user.is_empty() => {
                 let Revoked {
                     connections,
@@ -101,17 +197,13 @@ impl Commands {
                 } = self.operated.revoke(user).await;
                 json!({"connections": connections, "answers": answers})
             }
-            ("/revoke", ..) => return unusable("revoke needs a \"user\", and takes no \"source\""),
+            ("/revoke", ..) => {
+                return Err("revoke needs a \"user\", and takes no \"source\"".to_owned());
+            }
             ("/forget", user, None) => json!({"answers": self.operated.forget(user).await}),
-            ("/forget", ..) => return unusable("forget takes no \"source\""),
+            ("/forget", ..) => return Err("forget takes no \"source\"".to_owned()),
             (_, user, source) => json!({"entries": self.operated.unlock(user, source)}),
-        };
-        tracing::warn!(
-            target: "portcullis::audit",
-            %peer, command = head.uri.path(), user, source = source.map(|ip| ip.to_string()),
-            %done, "command obeyed"
-        );
-        (StatusCode::OK, done.to_string())
+        })
     }
 
     fn check(&self, head: &request::Parts, peer: IpAddr) -> Result<(), (StatusCode, &'static str)> {

@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::idp::blocks::{Blocked, Blocks};
 
 #[derive(Debug, Default)]
 struct Scripted(Mutex<Readiness>);
@@ -30,7 +31,7 @@ impl Watched for Scripted {
 
 /// Nothing is asked of it here.
 #[derive(Debug)]
-struct Idle;
+struct Idle(Blocks);
 
 #[async_trait]
 impl Operated for Idle {
@@ -43,6 +44,14 @@ impl Operated for Idle {
     }
 
     fn unlock(&self, _user: Option<&str>, _source: Option<IpAddr>) -> usize {
+        0
+    }
+
+    fn blocks(&self) -> &Blocks {
+        &self.0
+    }
+
+    async fn end_blocked(&self, _blocked: &Blocked) -> usize {
         0
     }
 }
@@ -63,7 +72,7 @@ async fn start(limits: AdminLimits) -> Running {
     let stop = CancellationToken::new();
     let duties = Duties {
         watched: watched.clone(),
-        operated: Arc::new(Idle),
+        operated: Arc::new(Idle(Blocks::default())),
         token: None,
         aws: None,
     };

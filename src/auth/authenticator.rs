@@ -10,9 +10,11 @@ use super::attempt::AttemptObserver;
 use super::logged_in::LoggedIn;
 use super::throttle::{Throttle, ThrottleSettings};
 use crate::clock::Clock;
+use crate::idp::blocks::Blocks;
 use crate::idp::history::LoginHistory;
 use crate::idp::{IdentityProvider, UserNameRule};
 use crate::limits::{self, Limits};
+use crate::refusal::Reason;
 use crate::storage::credentials::Stores;
 
 /// What the operator decided about logging in.
@@ -42,6 +44,8 @@ pub struct Shared {
     pub throttle: Arc<Throttle>,
     pub logged_in: LoggedIn,
     pub history: Arc<LoginHistory>,
+    /// Whom the operator keeps out.
+    pub blocks: Arc<Blocks>,
     /// Hears of every finished attempt, beside the log.
     pub observer: Arc<dyn AttemptObserver>,
     /// Attempts, which may outlive their connections.
@@ -60,9 +64,17 @@ impl Shared {
             throttle: Arc::new(Throttle::new(throttle, Arc::clone(&history))),
             logged_in: LoggedIn::default(),
             history,
+            blocks: Arc::default(),
             observer,
             tasks: TaskTracker::new(),
         }
+    }
+
+    /// Takes the blocks that the operator's commands change.
+    #[must_use]
+    pub fn with_blocks(mut self, blocks: Arc<Blocks>) -> Self {
+        self.blocks = blocks;
+        self
     }
 }
 
@@ -96,6 +108,24 @@ impl Authenticator {
             limits,
             clock,
         }
+    }
+
+    /// Says whether the operator keeps a source's network out.
+    #[must_use]
+    pub fn is_blocked(&self, source: IpAddr) -> bool {
+        self.shared.blocks.has_source(source, self.clock.wall())
+    }
+
+    /// Says why somebody is kept out, whoever the provider takes them for.
+    pub(super) fn kept_out(&self, names: &[&str], source: IpAddr) -> Result<(), Reason> {
+        let (blocks, now) = (&self.shared.blocks, self.clock.wall());
+        if self.is_blocked(source) {
+            return Err(Reason::SourceBlocked);
+        }
+        if names.iter().any(|name| blocks.has_user(name, now)) {
+            return Err(Reason::UserBlocked);
+        }
+        Ok(())
     }
 
     /// Says whether a source may stand for many clients, or is trusted: one that is never made to

@@ -136,6 +136,7 @@ impl ConnectionAuth {
             return Err(Reason::MethodNotAllowed);
         }
         admission::check_name(settings.user_names, user)?;
+        self.authenticator.kept_out(&[user], self.source_ip)?;
         admission::check_password(password.expose(), settings.password_bytes_max)?;
         let Authenticator { shared, clock, .. } = &*self.authenticator;
         let throttle = &shared.throttle;
@@ -265,6 +266,8 @@ impl ConnectionAuth {
             return Err(Reason::MethodNotAllowed.into());
         }
         admission::check_name(settings.user_names, &attempt.user)?;
+        self.authenticator
+            .kept_out(&[&attempt.user], self.source_ip)?;
         let Authenticator { shared, clock, .. } = &*self.authenticator;
         let throttle = &shared.throttle;
         throttle.source(self.source_ip, clock.now())?;

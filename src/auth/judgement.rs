@@ -194,10 +194,15 @@ impl Attempt {
             return Err(self.refuse(Reason::ClientGone.into()));
         }
         let shared = &authenticator.shared;
-        let entered = shared.logged_in.enter(&self.user, &config.user, self.asked);
+        let names = [&*self.user, &*config.user];
+        let entered = shared.logged_in.enter(names, self.source_ip, self.asked);
         let Some(entry) = entered else {
             return Err(self.refuse(Reason::Revoked.into()));
         };
+        // Entered first: a block either ends this connection or is seen here.
+        if let Err(reason) = authenticator.kept_out(&names, self.source_ip) {
+            return Err(self.refuse(Refusal::new(reason).of_provider(&config.provider)));
+        }
         let now = authenticator.clock.now();
         let history = &shared.history;
         history.let_in(&self.user, self.source_ip, &config.provider, now);

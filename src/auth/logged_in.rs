@@ -4,11 +4,12 @@
 //! in after it, is turned away. Names are folded: a provider may let `Ann` in as `ann`.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::idp::folded;
+use crate::idp::{Network, folded};
 use crate::limits;
 
 /// The logged-in connections of the process.
@@ -29,6 +30,7 @@ struct Book {
 struct Present {
     login_name: Box<str>,
     user: Box<str>,
+    source_ip: IpAddr,
     revoked: CancellationToken,
 }
 
@@ -53,8 +55,14 @@ impl LoggedIn {
         Moment(self.book().revocations)
     }
 
-    /// Enters a user; `None` if the user was revoked since the answer was asked for.
-    pub(super) fn enter(&self, login_name: &str, user: &str, asked: Moment) -> Option<LoginEntry> {
+    /// Enters a user by login name and canonical name; `None` if the user was revoked since the
+    /// answer was asked for.
+    pub(super) fn enter(
+        &self,
+        [login_name, user]: [&str; 2],
+        source_ip: IpAddr,
+        asked: Moment,
+    ) -> Option<LoginEntry> {
         let (login_name, user) = (folded(login_name), folded(user));
         let mut book = self.book();
         if book.was_revoked_since(asked, &login_name, &user) {
@@ -67,6 +75,7 @@ impl LoggedIn {
             Present {
                 login_name,
                 user,
+                source_ip,
                 revoked: revoked.clone(),
             },
         );
@@ -88,6 +97,14 @@ impl LoggedIn {
             book.revoked.pop_front();
         }
         let theirs = |present: &&Present| present.login_name == user || present.user == user;
+        let ended = book.present.values().filter(theirs);
+        ended.map(|present| present.revoked.cancel()).count()
+    }
+
+    /// Ends the connections that came from a network; returns how many there were.
+    pub fn revoke_from(&self, network: &Network) -> usize {
+        let book = self.book();
+        let theirs = |present: &&Present| network.contains(present.source_ip);
         let ended = book.present.values().filter(theirs);
         ended.map(|present| present.revoked.cancel()).count()
     }
@@ -136,15 +153,19 @@ impl Drop for Entry {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
+
+    const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 
     #[test]
     fn a_revoked_user_has_to_leave_and_the_others_stay() {
         let logged_in = LoggedIn::default();
         let now = logged_in.moment();
-        let ann = logged_in.enter("ann@@staff", "ann", now).unwrap();
-        let other_ann = logged_in.enter("ann", "ann", now).unwrap();
-        let bob = logged_in.enter("bob", "bob", now).unwrap();
+        let ann = logged_in.enter(["ann@@staff", "ann"], SOURCE, now).unwrap();
+        let other_ann = logged_in.enter(["ann", "ann"], SOURCE, now).unwrap();
+        let bob = logged_in.enter(["bob", "bob"], SOURCE, now).unwrap();
         assert_eq!(logged_in.revoke("ann"), 2);
         assert!(ann.revoked().is_cancelled() && other_ann.revoked().is_cancelled());
         assert!(!bob.revoked().is_cancelled());
@@ -158,23 +179,38 @@ mod tests {
         let logged_in = LoggedIn::default();
         let asked = logged_in.moment();
         logged_in.revoke("ann");
-        assert!(logged_in.enter("ann", "ann", asked).is_none());
-        assert!(logged_in.enter("x", "ann", asked).is_none());
-        assert!(logged_in.enter("bob", "bob", asked).is_some());
-        assert!(logged_in.enter("ann", "ann", logged_in.moment()).is_some());
+        assert!(logged_in.enter(["ann", "ann"], SOURCE, asked).is_none());
+        assert!(logged_in.enter(["x", "ann"], SOURCE, asked).is_none());
+        assert!(logged_in.enter(["bob", "bob"], SOURCE, asked).is_some());
+        assert!(
+            logged_in
+                .enter(["ann", "ann"], SOURCE, logged_in.moment())
+                .is_some()
+        );
         for _ in 0..=limits::REVOCATIONS_REMEMBERED_MAX {
             logged_in.revoke("somebody");
         }
-        assert!(logged_in.enter("bob", "bob", asked).is_none());
+        assert!(logged_in.enter(["bob", "bob"], SOURCE, asked).is_none());
     }
 
     #[test]
     fn another_spelling_of_a_name_is_no_way_around_a_revocation() {
         let logged_in = LoggedIn::default();
         let asked = logged_in.moment();
-        let ann = logged_in.enter("ANN", "ANN", asked).unwrap();
+        let ann = logged_in.enter(["ANN", "ANN"], SOURCE, asked).unwrap();
         assert_eq!(logged_in.revoke("Ann"), 1);
         assert!(ann.revoked().is_cancelled());
-        assert!(logged_in.enter("aNN", "aNN", asked).is_none());
+        assert!(logged_in.enter(["aNN", "aNN"], SOURCE, asked).is_none());
+    }
+
+    #[test]
+    fn a_network_that_is_blocked_has_to_leave_and_the_others_stay() {
+        let logged_in = LoggedIn::default();
+        let now = logged_in.moment();
+        let ann = logged_in.enter(["ann", "ann"], SOURCE, now).unwrap();
+        let elsewhere = "198.51.100.1".parse().unwrap();
+        let other = logged_in.enter(["ann", "ann"], elsewhere, now).unwrap();
+        assert_eq!(logged_in.revoke_from(&"192.0.2.0/24".parse().unwrap()), 1);
+        assert!(ann.revoked().is_cancelled() && !other.revoked().is_cancelled());
     }
 }

@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio_util::sync::CancellationToken;
 
@@ -18,9 +19,9 @@ use self::logged_in::LoginEntry;
 pub use self::throttle::{Lockout, Throttle, ThrottleSettings};
 use crate::idp::UserConfig;
 pub use crate::idp::{AuthMethod, UserNameRule, host_of};
-use crate::refusal::Reason;
+use crate::refusal::{Reason, Refusal};
 use crate::storage::SharedStore;
-use crate::storage::credentials::{AssumedRole, Grant, Opened};
+use crate::storage::credentials::{AssumedRole, Grant, Opened, Stores};
 
 mod admission;
 mod attempt;
@@ -116,6 +117,22 @@ impl AuthenticatedUser {
             opened: Opened { store, role: None },
         }
     }
+}
+
+/// Says whether the gateway would let in whom a provider's answer describes, as at a login: by
+/// what it can keep, from a source, with the storage that the answer asks for.
+///
+/// # Errors
+/// Why not.
+pub async fn would_enter(
+    config: &UserConfig,
+    settings: &AuthSettings,
+    stores: &dyn Stores,
+    (source_ip, session_id): (IpAddr, &str),
+    now: SystemTime,
+) -> Result<(), Refusal> {
+    admission::admit(config, settings.roles, source_ip, now)?;
+    stores.open(grant(config, session_id)).await.map(drop)
 }
 
 /// Returns what a user's answer says about storage.

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 
 use super::{Failure, output, signals};
 use crate::config::read_text;
+use crate::idp::Network;
 use crate::limits::{ADMIN_BODY_BYTES_MAX, CONFIG_FILE_BYTES_MAX};
 use crate::secret::Secret;
 
@@ -58,6 +59,58 @@ enum Command {
         #[arg(long, value_name = "ADDRESS")]
         source: Option<IpAddr>,
     },
+    /// Keep a user or a network out, ending their sessions at once, or ask a provider no more.
+    Block {
+        #[command(flatten)]
+        whom: Whom,
+        /// How long, such as 30m, 8h or 7d; without it until `unblock`.
+        #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+        lasts: Option<u64>,
+    },
+    /// Lift a block.
+    Unblock {
+        #[command(flatten)]
+        whom: Whom,
+    },
+    /// List the blocks.
+    Blocks,
+}
+
+/// Whom a block is about.
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = false)]
+struct Whom {
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// Such as 203.0.113.0/24, or one address.
+    #[arg(long, value_name = "NETWORK")]
+    network: Option<Network>,
+    /// The NAME of `[provider.NAME]`; "" for the only one.
+    #[arg(long, value_name = "NAME")]
+    provider: Option<String>,
+}
+
+impl Whom {
+    fn order(&self) -> Value {
+        let network = self.network.as_ref().map(ToString::to_string);
+        json!({"user": self.user, "network": network, "provider": self.provider})
+    }
+}
+
+/// Reads seconds, or a number with `s`, `m`, `h` or `d`.
+fn duration(text: &str) -> Result<u64, String> {
+    let allowed = || "allowed: such as 90s, 30m, 8h or 7d".to_owned();
+    let digits = text.trim_end_matches(char::is_alphabetic);
+    let unit = match text.strip_prefix(digits) {
+        Some("" | "s") => 1,
+        Some("m") => 60,
+        Some("h") => 3_600,
+        Some("d") => 86_400,
+        _ => return Err(allowed()),
+    };
+    let number: u64 = digits.parse().map_err(|_| allowed())?;
+    let seconds = number.checked_mul(unit).filter(|seconds| *seconds > 0);
+    seconds.ok_or_else(allowed)
 }
 
 /// Sends the command and says what came of it.
@@ -92,6 +145,15 @@ impl Command {
             Self::Revoke { user } => ("/revoke", json!({"user": user})),
             Self::Forget { user } => ("/forget", json!({"user": user})),
             Self::Unlock { user, source } => ("/unlock", json!({"user": user, "source": source})),
+            Self::Block { whom, lasts } => {
+                let mut order = whom.order();
+                if let (Some(order), Some(seconds)) = (order.as_object_mut(), lasts) {
+                    order.insert("seconds".to_owned(), (*seconds).into());
+                }
+                ("/block", order)
+            }
+            Self::Unblock { whom } => ("/unblock", whom.order()),
+            Self::Blocks => ("/blocks", json!({})),
         }
     }
 
@@ -105,7 +167,49 @@ impl Command {
             ),
             Self::Forget { .. } => format!("answers forgotten: {}\n", count("answers")),
             Self::Unlock { .. } => format!("entries removed: {}\n", count("entries")),
+            Self::Block { .. } => {
+                let until = done.get("until").and_then(Value::as_str);
+                let until = until.unwrap_or("unblock");
+                let kept = if done.get("kept").and_then(Value::as_bool) == Some(true) {
+                    ""
+                } else {
+                    ", not over a restart (no state_directory)"
+                };
+                format!(
+                    "blocked until {until}{kept} · connections ended: {}\n{ONLY_HERE}\n",
+                    count("connections")
+                )
+            }
+            Self::Unblock { .. } => {
+                let lifted = done.get("lifted").and_then(Value::as_bool) == Some(true);
+                let word = if lifted { "lifted" } else { "there was none" };
+                format!("{word}\n{ONLY_HERE}\n")
+            }
+            Self::Blocks => listed(done),
         }
+    }
+}
+
+/// Writes a line for each block.
+fn listed(done: &Value) -> String {
+    let blocks = done.get("blocks").and_then(Value::as_array);
+    let lines = blocks.into_iter().flatten().map(|row| {
+        let text = |key: &str| row.get(key).and_then(Value::as_str);
+        let kinds = ["user", "network", "provider"];
+        let mut whom = kinds.iter().filter_map(|kind| Some((kind, text(kind)?)));
+        let (kind, name) = whom.next().unwrap_or((&"", ""));
+        // Names come from anybody's login.
+        let name = name.replace(char::is_control, "\u{FFFD}");
+        format!(
+            "{kind} {name} until {}\n",
+            text("until").unwrap_or("unblock")
+        )
+    });
+    let lines: String = lines.collect();
+    if lines.is_empty() {
+        "nobody is blocked\n".to_owned()
+    } else {
+        lines
     }
 }
 
@@ -151,12 +255,17 @@ async fn send(options: &Options, token: Option<Secret>) -> anyhow::Result<String
     Ok(options.command.said(&done))
 }
 
+const ONLY_HERE: &str = "only this gateway was told: where several run, tell each";
 const PATIENCE: Duration = Duration::from_secs(15);
 const EXAMPLES: &str = "\
 Examples:
   portcullis admin revoke --user ann
   portcullis admin forget
   portcullis admin unlock --user ann --source 203.0.113.7
+  portcullis admin block --user ann --for 8h
+  portcullis admin block --network 203.0.113.0/24
+  portcullis admin unblock --network 203.0.113.0/24
+  portcullis admin blocks
   portcullis admin revoke --user ann --at 10.0.0.7:9090 --token-file token
 
 Where several gateways run, each has to be told.";

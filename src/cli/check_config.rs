@@ -5,7 +5,7 @@ use clap::Args;
 use super::memory::{self, Limit, ReceiveBuffer};
 use super::store_probe::{self, Place};
 use super::{ConfigSource, Failure, load, output, providers, proxies};
-use crate::config::{self, Config, Identity, Provider};
+use crate::config::{self, Config, Identity, Provider, Purpose};
 use crate::limits::Limits;
 use crate::ssh::HostKey;
 use crate::storage::PartLayout;
@@ -33,7 +33,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         output::print(&config::example());
         return Ok(());
     }
-    let config = load(&options.source)?;
+    let config = load(&options.source, Purpose::Serve)?;
     for path in config
         .host_key_files
         .iter()

@@ -25,7 +25,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, ConfigErrors};
+use crate::config::{Config, ConfigErrors, Purpose};
 use crate::ssh::HostKeyError;
 use crate::telemetry;
 
@@ -112,7 +112,7 @@ pub fn run() -> Exit {
         Err(refusal) => return refused(&refusal),
     };
     let result = match cli.command {
-        Command::Serve(source) => load(&source)
+        Command::Serve(source) => load(&source, Purpose::Serve)
             .and_then(|config| serve::run(&config))
             .map(done),
         Command::CheckConfig(options) => check_config::run(&options).map(done),
@@ -180,8 +180,8 @@ fn refused(refusal: &clap::Error) -> Exit {
     }
 }
 
-fn load(source: &ConfigSource) -> Result<Config, Failure> {
-    let config = Config::load(source.config.as_deref())?;
+fn load(source: &ConfigSource, purpose: Purpose) -> Result<Config, Failure> {
+    let config = Config::load(source.config.as_deref(), purpose)?;
     let filter = telemetry::parse_filter(&config.log.filter);
     drop(filter.map_err(telemetry::TelemetryError::from)?);
     Ok(config)

@@ -9,6 +9,7 @@ use crate::auth::{AuthSettings, Methods, Roles, ThrottleSettings, UserNameRule};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, Identity};
 use crate::idp::api_gateway::{self, ApiGateway, ApiGatewaySettings};
+use crate::idp::blocks::Blocks;
 use crate::idp::breaker::Guarded;
 use crate::idp::cache::{CacheSettings, Cached};
 use crate::idp::follow::Followed;
@@ -19,6 +20,7 @@ use crate::idp::places::{Bounded, PlacesSettings};
 use crate::idp::router::{Route, Router};
 use crate::idp::signature::{Keys, Signing};
 use crate::idp::static_file::StaticFile;
+use crate::idp::switched::Switched;
 use crate::idp::token::{KeySource, KeyTimes, Token, TokenSettings};
 use crate::idp::webhook::{Event, Webhook, WebhookSettings};
 use crate::idp::{AwsCredentials, Examined, IdentityProvider};
@@ -136,6 +138,16 @@ fn open_webhook(
     identity: &Identity,
     keys: Option<Arc<Keys>>,
 ) -> Result<Webhook, Failure> {
+    let settings = signed_webhook(config, identity, keys);
+    Webhook::new(settings).map_err(|error| unusable(name, &error))
+}
+
+/// Returns what the configuration says about a webhook, with the keys that sign its questions.
+pub(super) fn signed_webhook(
+    config: &Config,
+    identity: &Identity,
+    keys: Option<Arc<Keys>>,
+) -> WebhookSettings {
     let mut settings = webhook(config, identity);
     settings.signing = keys.map(|keys| Signing {
         keys,
@@ -146,7 +158,7 @@ fn open_webhook(
         audience: identity.signing.audience.as_deref().map(Into::into),
         lifetime: identity.signing.lifetime,
     });
-    Webhook::new(settings).map_err(|error| unusable(name, &error))
+    settings
 }
 
 fn unusable(name: &str, error: &dyn std::error::Error) -> Failure {
@@ -165,13 +177,16 @@ pub(super) fn ports(
     config: &Config,
     opened: &[Opened<'_>],
     history: &Arc<LoginHistory>,
+    blocks: &Arc<Blocks>,
     metrics: &Arc<Metrics>,
 ) -> std::io::Result<(Vec<Port>, Vec<Arc<Cached>>)> {
     let (mut caches, mut asked) = (Vec::new(), Vec::new());
     for opened in opened {
         let (provider, cache) = remembered(config, opened, history, metrics)?;
+        let (blocks, clock) = (Arc::clone(blocks), Arc::new(SystemClock));
+        let provider = Switched::new(provider, opened.name, blocks, clock);
         caches.extend(cache);
-        asked.push((opened, provider));
+        asked.push((opened, Arc::new(provider) as Arc<dyn IdentityProvider>));
     }
     Ok((gathered(config, &asked), caches))
 }

@@ -99,6 +99,7 @@ async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> 
         caches: Vec::new(),
         throttle,
         history,
+        blocks: Arc::default(),
         transport: HostKeys::new(host_keys)?.into(),
         stores: Arc::new(Own::of(connect(&s3).await?, meter, clock)),
         limits: Limits::default(),

@@ -13,14 +13,16 @@ use super::providers::{self, Opened, Port};
 use super::{Failure, memory, proxies, signals, stores};
 use crate::admin::{Admin, AdminLimits, Aws, AwsKey, Duties, Server};
 use crate::auth::ThrottleSettings;
-use crate::clock::SystemClock;
+use crate::clock::{Clock as _, SystemClock, written};
 use crate::config::{self, Config, LogFormat};
 use crate::gateway::{Entrance, Gateway, GatewayParts};
+use crate::idp::blocks::Blocks;
 use crate::idp::follow::follow;
 use crate::idp::history::LoginHistory;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::ssh::{Listener, ProxyProtocol, Transport};
+use crate::storage::credentials::Stores;
 use crate::storage::s3::{Credentials, Encryption, Settings, Timeouts};
 use crate::tasks;
 use crate::telemetry::{self, Format};
@@ -57,17 +59,19 @@ async fn serve(
             follow(followed, signal(SignalKind::hangup())?),
         );
     }
-    let signing_keys = opened.iter().filter_map(|one| one.keys.clone()).collect();
     let history = Arc::new(LoginHistory::new(config.login.failure_window));
-    let (ports, caches) = providers::ports(config, &opened, &history, &metrics)?;
+    let blocks = Arc::new(blocks(config, &opened)?);
+    let (ports, caches) = providers::ports(config, &opened, &history, &blocks, &metrics)?;
     let admin = bind(config.admin.listen, "admin.listen").await?;
     let probes = bind(config.admin.probe_listen, "admin.probe_listen").await?;
     let entrances = entrances(ports, &proxies).await?;
+    let aws = aws(config, &opened, &stores);
     let gateway = Gateway::start(GatewayParts {
         entrances,
         caches,
         throttle,
         history,
+        blocks,
         transport: Transport {
             host_keys,
             algorithms: config.ssh.algorithms,
@@ -77,16 +81,14 @@ async fn serve(
         limits: config.limits.clone(),
         metrics: Arc::clone(&metrics),
         sftp: config.sftp.clone(),
-        signing_keys,
+        signing_keys: opened.iter().filter_map(|one| one.keys.clone()).collect(),
     })?;
     let followed = Arc::new(host_key_files.followed(Arc::clone(gateway.gatehouse())));
     tasks::spawn(
         &mut following,
         follow(followed, signal(SignalKind::hangup())?),
     );
-    for address in gateway.addresses() {
-        tracing::info!(%address, "listening");
-    }
+    announce(&gateway);
     let (mut admin_tasks, admin_stop) = (JoinSet::new(), CancellationToken::new());
     if let Some(admin) = admin {
         tracing::info!(address = %admin.local_addr()?, "admin listening");
@@ -94,7 +96,7 @@ async fn serve(
             watched: gateway.watched(),
             operated: gateway.operated(),
             token: config.admin.token.clone(),
-            aws: aws(config, &opened),
+            aws,
         };
         tasks::spawn(
             &mut admin_tasks,
@@ -113,6 +115,24 @@ async fn serve(
     while admin_tasks.join_next().await.is_some() {}
     tracing::info!("portcullis ends");
     Ok(())
+}
+
+fn announce(gateway: &Gateway) {
+    for address in gateway.addresses() {
+        tracing::info!(%address, "listening");
+    }
+}
+
+/// Takes up whom the operator keeps out.
+fn blocks(config: &Config, opened: &[Opened<'_>]) -> anyhow::Result<Blocks> {
+    let kept = config.state_directory.as_deref().map(Blocks::kept_in);
+    let blocks = kept.transpose().context("blocks")?.unwrap_or_default();
+    let blocks = blocks.with_providers(opened.iter().map(|one| one.name.into()));
+    for (blocked, until) in blocks.list(SystemClock.wall()) {
+        let (kind, until) = (blocked.kind(), until.map(written));
+        tracing::warn!(kind, %blocked, until, "blocked since before the start");
+    }
+    Ok(blocks)
 }
 
 /// Says that the gateway starts, and how much memory it may take and has.
@@ -167,7 +187,7 @@ async fn entrances(
 }
 
 /// What AWS's tools may ask, if they have a key.
-fn aws(config: &Config, opened: &[Opened<'_>]) -> Option<Arc<Aws>> {
+fn aws(config: &Config, opened: &[Opened<'_>], stores: &Arc<dyn Stores>) -> Option<Arc<Aws>> {
     let admin = &config.admin;
     let key = AwsKey {
         access_key_id: admin.access_key_id.as_deref()?.into(),
@@ -176,13 +196,13 @@ fn aws(config: &Config, opened: &[Opened<'_>]) -> Option<Arc<Aws>> {
     let server = |opened: &Opened<'_>| Server {
         id: providers::server_id(config, opened.identity).into(),
         provider: Arc::clone(&opened.provider),
-        user_names: providers::user_names(opened.identity),
+        auth: providers::auth(opened.identity),
         user_prefix: opened.identity.user_prefix.as_deref().map(Into::into),
         user_suffix: opened.identity.user_suffix.as_deref().map(Into::into),
-        password_bytes_max: providers::password_bytes_max(opened.identity),
     };
     let servers = opened.iter().map(server).collect();
-    Some(Arc::new(Aws::new(key, servers, Arc::new(SystemClock))))
+    let (stores, clock) = (Arc::clone(stores), Arc::new(SystemClock));
+    Some(Arc::new(Aws::new(key, servers, stores, clock)))
 }
 
 /// Returns what the configuration says about S3.

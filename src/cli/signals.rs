@@ -19,9 +19,11 @@ where
     let outcome = runtime.block_on(async {
         let stop = CancellationToken::new();
         let serving = command(stop.clone());
+        // The handlers stand before the work begins: a signal that comes at once ends it as well.
         tokio::select! {
-            outcome = serving => outcome.map_err(failed),
+            biased;
             failure = stop_twice(&stop) => Err(failure),
+            outcome = serving => outcome.map_err(failed),
         }
     });
     // A call into the system's resolver may still hang on a thread of its own.

@@ -59,6 +59,9 @@ async fn probe(
     let store = in_its_region(store, bucket, &storage.region).await?;
     let folder = folder(prefix)?;
     output::print(&format!("probing s3://{bucket}/{folder}\n"));
+    if let Some(kind) = kind_of(bucket) {
+        output::print(&format!("s3://{bucket} is {kind}\n"));
+    }
     let unchecked = Capabilities {
         checksums: false,
         is_truncated: false,
@@ -83,6 +86,27 @@ async fn probe(
     };
     report_lifecycle(&store, place).await;
     faults.conclude()
+}
+
+/// Says what its name tells of a bucket, and what to expect of it.
+fn kind_of(bucket: &Bucket) -> Option<&'static str> {
+    let ends = |suffix| bucket.as_str().ends_with(suffix);
+    match () {
+        () if ends("--x-s3") => Some(
+            "a directory bucket: it lists in no order, and its ETags are no digests. \
+             The gateway renames there by copy and delete, not by RenameObject",
+        ),
+        () if ends("-ext-s3alias") => Some(
+            "an access point of a file system (FSx): it takes no renames, and uploads of up to \
+             5 GB. With storage.object_bytes_max = 5000000000 a larger one fails where it begins \
+             to be too large, not at its end",
+        ),
+        () if ends("-s3alias") => Some(
+            "an access point: its own policy has to allow what the role does, and a rename reads \
+             and writes through it",
+        ),
+        () => None,
+    }
 }
 
 fn repeated(storage: &config::Storage, store: S3Store) -> SharedStore {
@@ -215,6 +239,7 @@ const fn name(subject: Subject) -> &'static str {
     match subject {
         Subject::ConditionalPut => "conditions on PutObject",
         Subject::ConditionalComplete => "conditions on CompleteMultipartUpload",
+        Subject::Copy => "CopyObject",
         Subject::ConditionalCopy => "conditions on CopyObject",
         Subject::ConditionalDelete => "conditions on DeleteObject",
         Subject::Checksums => "CRC-64/NVME checksums",
@@ -234,7 +259,11 @@ const fn setting(subject: Subject) -> Option<&'static str> {
         Subject::ConditionalDelete => Some("conditional_delete"),
         Subject::Checksums => Some("checksums"),
         Subject::IsTruncated => Some("is_truncated"),
-        Subject::PinnedRead | Subject::PinnedCopy | Subject::RangeCopy | Subject::ByteOrder => None,
+        Subject::Copy
+        | Subject::PinnedRead
+        | Subject::PinnedCopy
+        | Subject::RangeCopy
+        | Subject::ByteOrder => None,
     }
 }
 
@@ -244,6 +273,7 @@ const fn is_needed(subject: Subject) -> bool {
         Subject::PinnedRead | Subject::PinnedCopy => true,
         Subject::ConditionalPut
         | Subject::ConditionalComplete
+        | Subject::Copy
         | Subject::ConditionalCopy
         | Subject::ConditionalDelete
         | Subject::Checksums
@@ -262,6 +292,10 @@ const fn without(subject: Subject) -> &'static str {
         }
         Subject::ConditionalComplete => {
             "the same for files of more than one part: the last CLOSE wins, unnoticed"
+        }
+        Subject::Copy => {
+            "nothing can be renamed: clients that upload under another name and rename it when it \
+             is whole leave it under the first one, unless they are told to write in place"
         }
         Subject::ConditionalCopy => {
             "a rename looks beforehand whether its target is free, so that a file which appears at \
@@ -338,6 +372,15 @@ mod tests {
             assert_eq!(place(bad), None, "{bad}");
         }
         assert_eq!(place(&format!("s3://b/{}", "p".repeat(901))), None);
+    }
+
+    #[test]
+    fn the_name_of_a_place_tells_what_it_is() {
+        let kind = |name: &str| kind_of(&Bucket::parse(name).unwrap()).unwrap_or_default();
+        assert!(kind("logs--use1-az4--x-s3").starts_with("a directory bucket"));
+        assert!(kind("my-ap-hrzrlukc5m36ft7okagglf3gmwluquse1b-s3alias").contains("policy"));
+        assert!(kind("my-fsx-ap-foo7detztxouyjpwtu8krroppxytruse1a-ext-s3alias").contains("FSx"));
+        assert_eq!(kind("inbox"), "");
     }
 
     #[test]

@@ -152,6 +152,8 @@ what it made, and says what to set under `[storage]`.
 - Lists are separated by commas in a variable.
 - Secrets can be read from a file instead: write `<setting>_file` with the file's name. What stands \
 at the end of that file as white space does not count.
+- A default gives way to what is set: with `connections_max = 10` nobody has to lower the other \
+bounds on connections.
 - Unknown settings and unknown `PORTCULLIS_…` variables are refused, except those that Kubernetes \
 sets for a Service of that name (`PORTCULLIS_PORT`, `PORTCULLIS_SERVICE_HOST`, …).
 ";

@@ -256,6 +256,14 @@ pub struct Log {
     pub filter: String,
 }
 
+/// What a configuration is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    Serve,
+    /// To try a login: nobody is listened to, so no host key is asked for.
+    Login,
+}
+
 impl Storage {
     /// Returns how large an object the store takes.
     const fn largest_object(&self) -> u64 {
@@ -276,6 +284,7 @@ impl Config {
         toml_text: Option<&str>,
         environment: &BTreeMap<String, String>,
         read_file: &dyn Fn(&str) -> io::Result<String>,
+        purpose: Purpose,
     ) -> Result<Self, ConfigErrors> {
         let mut problems = Vec::new();
         let sources = source::Sources::read(toml_text, environment, &mut problems);
@@ -304,7 +313,8 @@ impl Config {
         let order = config.identity.providers.clone();
         let place = |named: &NamedProvider| order.iter().position(|name| *name == named.name);
         config.providers.sort_by_key(place);
-        check::combinations(&config, &sources, &mut problems);
+        check::give_way(&mut config, &sources);
+        check::combinations(&config, &sources, purpose, &mut problems);
         config.limits.object_bytes_max = config.storage.largest_object();
         if problems.is_empty() {
             Ok(config)
@@ -317,7 +327,7 @@ impl Config {
     ///
     /// # Errors
     /// As [`Config::from_sources`]; also when the file cannot be read.
-    pub fn load(path: Option<&str>) -> Result<Self, ConfigErrors> {
+    pub fn load(path: Option<&str>, purpose: Purpose) -> Result<Self, ConfigErrors> {
         let read = |path: &str| read_text(path, limits::CONFIG_FILE_BYTES_MAX);
         let text = match path.map(|path| (path, read(path))) {
             None => None,
@@ -337,7 +347,7 @@ impl Config {
             .filter(|(name, _)| name.starts_with(source::ENVIRONMENT_PREFIX))
             .filter(|(name, _)| name != PROBE_PASSWORD_FILE)
             .collect();
-        Self::from_sources(text.as_deref(), &environment, &read)
+        Self::from_sources(text.as_deref(), &environment, &read, purpose)
             .map_err(|errors| errors.in_file(path))
     }
 }

@@ -71,6 +71,7 @@ pub struct Metrics {
     upload_memory_strict: Gauge,
     read_ahead_taken: Gauge,
     read_ahead_limit: Gauge,
+    blocks: Gauge,
     session_memory_taken: Gauge,
     session_memory_limit: Gauge,
     session_memory_waiting: Gauge,
@@ -88,7 +89,7 @@ pub struct Readings {
     pub connections_before_login: usize,
     pub connections_accepted: u64,
     /// Ended by the gateway before they were of use, since the start, by reason.
-    pub connections_refused: [(&'static str, u64); 5],
+    pub connections_refused: [(&'static str, u64); 6],
     /// Closed by the client before it sent anything, since the start.
     pub connections_without_data: u64,
     pub upload_memory_taken_bytes: u64,
@@ -97,6 +98,7 @@ pub struct Readings {
     pub upload_memory_is_strict: bool,
     pub read_ahead_taken_bytes: u64,
     pub read_ahead_limit_bytes: u64,
+    pub blocks: usize,
     pub session_memory_taken_bytes: u64,
     pub session_memory_limit_bytes: u64,
     pub session_memory_waiting: usize,
@@ -255,6 +257,7 @@ impl Metrics {
         let _ = self
             .connections_before_login
             .set(of(readings.connections_before_login));
+        let _ = self.blocks.set(of(readings.blocks));
         raise(&self.connections_accepted, readings.connections_accepted);
         raise(
             &self.connections_without_data,
@@ -361,7 +364,7 @@ impl Default for Metrics {
             connections_refused: all.counters(
                 "connections_refused",
                 "reason",
-                "Connections that the gateway closed: over a limit (limit), to make room for another network before login (displaced), because their user has too many (user-limit), from elsewhere than a trusted load balancer (proxy-untrusted), without a PROXY header that can be used (proxy-header)",
+                "Connections that the gateway closed: over a limit (limit), to make room for another network before login (displaced), because their user has too many (user-limit), since the operator keeps their network out (blocked), from elsewhere than a trusted load balancer (proxy-untrusted), without a PROXY header that can be used (proxy-header)",
             ),
             connections_without_data: all.counter(
                 "connections_without_data",
@@ -471,6 +474,7 @@ impl Default for Metrics {
             uploads_waiting: all.gauge("uploads_waiting", None, "Uploads that wait for a part slot"),
             upload_memory_strict: all.gauge("upload_memory_strict", None, "1 while no user begins anything beyond a third of the part slots, since somebody had to wait for long"),
             read_ahead_taken: all.gauge("read_ahead_taken", bytes.clone(), "Read-ahead in use"),
+            blocks: all.gauge("blocks", None, "Users, networks and providers that the operator keeps out"),
             read_ahead_limit: all.gauge("read_ahead_limit", bytes.clone(), "Read-ahead there is"),
             session_memory_taken: all.gauge("session_memory_taken", bytes.clone(), "What sessions and connections hold beside parts and read-ahead"),
             session_memory_limit: all.gauge("session_memory_limit", bytes, "What they may hold"),

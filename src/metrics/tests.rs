@@ -43,7 +43,14 @@ fn readings_replace_gauges_and_never_lower_a_total() {
     let mut readings = Readings {
         connections_open: 7,
         connections_accepted: 40,
-        connections_refused: [("limit", 2), ("displaced", 0), ("", 0), ("", 0), ("", 0)],
+        connections_refused: [
+            ("limit", 2),
+            ("displaced", 0),
+            ("", 0),
+            ("", 0),
+            ("", 0),
+            ("", 0),
+        ],
         ..Readings::default()
     };
     metrics.observe(&readings);

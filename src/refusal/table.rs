@@ -52,6 +52,15 @@ reasons! {
     LockedOut "locked-out" Denied Nothing Uncached Nothing
         "too many wrong passwords of this user from this source",
         "wait, or `portcullis admin unlock --user NAME`; bounds: `[login]`";
+    UserBlocked "user-blocked" Denied Nothing Uncached Nothing
+        "the operator keeps this user out",
+        "`portcullis admin blocks` lists who is kept out, `admin unblock --user NAME` lets them in";
+    SourceBlocked "source-blocked" Denied Nothing Uncached Nothing
+        "the operator keeps this network out",
+        "`portcullis admin blocks` lists them, `admin unblock --network NETWORK` lets it in";
+    ProviderBlocked "provider-blocked" Denied Nothing Uncached Nothing
+        "the operator switched this provider off",
+        "`portcullis admin blocks` lists them, `admin unblock --provider NAME` switches it on";
     SourceLockedOut "source-locked-out" Denied Nothing Uncached Nothing
         "too many wrong passwords from this source",
         "wait, or `portcullis admin unlock --source ADDRESS`; a balancer that hides its \

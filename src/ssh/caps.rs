@@ -33,6 +33,7 @@ struct Totals {
     over_user_limit: AtomicU64,
     without_data: AtomicU64,
     untrusted: AtomicU64,
+    blocked: AtomicU64,
     without_proxy_header: AtomicU64,
 }
 
@@ -55,6 +56,8 @@ pub struct Tally {
     pub without_data_total: u64,
     /// Closed at once since they did not come from a trusted balancer, since the start.
     pub untrusted_total: u64,
+    /// Closed since the operator keeps their network out, since the start.
+    pub blocked_total: u64,
     /// Closed for want of a PROXY header that could be used, since the start.
     pub without_proxy_header_total: u64,
 }
@@ -120,6 +123,11 @@ impl Caps {
         add(&self.totals.untrusted);
     }
 
+    /// Counts a connection whose network the operator keeps out.
+    pub(super) fn blocked(&self) {
+        add(&self.totals.blocked);
+    }
+
     /// Counts a connection for want of a header that could be used.
     pub(super) fn without_proxy_header(&self) {
         add(&self.totals.without_proxy_header);
@@ -137,6 +145,7 @@ impl Caps {
             over_user_limit_total: read(&self.totals.over_user_limit),
             without_data_total: read(&self.totals.without_data),
             untrusted_total: read(&self.totals.untrusted),
+            blocked_total: read(&self.totals.blocked),
             without_proxy_header_total: read(&self.totals.without_proxy_header),
         }
     }

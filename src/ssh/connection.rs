@@ -156,6 +156,11 @@ impl Arrival<'_> {
             self.state.note_health_check();
         }
         let address = greeting::source(named, self.peer);
+        if who.is_blocked(address) {
+            self.state.cut(EndReason::Blocked);
+            self.gatehouse.blocked(address);
+            return Ok(None);
+        }
         let source = Source {
             address,
             exempt: who.is_unthrottled(address),
@@ -313,6 +318,7 @@ async fn say_goodbye(state: &ConnectionState, handle: &Handle, reason: EndReason
         EndReason::NotSsh
         | EndReason::ProxyHeader
         | EndReason::SourceLimit
+        | EndReason::Blocked
         | EndReason::HelloTimeout
         | EndReason::LoginGrace
         | EndReason::Displaced
@@ -401,7 +407,7 @@ fn log_end_before_login(
             }
         }
         // It was refused, and written down, like those over a limit at their accept.
-        Some(EndReason::SourceLimit) => {}
+        Some(EndReason::SourceLimit | EndReason::Blocked) => {}
         None if reason == CLIENT_CLOSED && (bytes_in == 0 || state.was_health_check()) => {
             gatehouse.caps().without_data();
             tracing::debug!(%source_ip, duration_ms, "connection closed without data");

@@ -47,6 +47,7 @@ pub struct Gatehouse {
     displacements: Seldom,
     headers: Seldom,
     strangers: Seldom,
+    blocked: Seldom,
     accept_errors: Seldom,
     ended: Ended,
 }
@@ -95,6 +96,7 @@ impl Gatehouse {
             displacements: Seldom::default(),
             headers: Seldom::default(),
             strangers: Seldom::default(),
+            blocked: Seldom::default(),
             accept_errors: Seldom::default(),
             ended: Ended::default(),
         })
@@ -196,6 +198,7 @@ impl Gatehouse {
             Often::Displaced => &self.displacements,
             Often::ProxyHeader => &self.headers,
             Often::Stranger => &self.strangers,
+            Often::Blocked => &self.blocked,
             Often::AcceptError => &self.accept_errors,
         };
         lines.due(self.clock.now(), LOG_INTERVAL)
@@ -205,6 +208,15 @@ impl Gatehouse {
     pub(super) fn refused(&self, over: OverCap, source_ip: IpAddr) {
         if let Some(unlogged) = self.refusals.due(self.clock.now(), LOG_INTERVAL) {
             tracing::warn!(reason = %over, peer = %source_ip, unlogged, "connection refused");
+        }
+    }
+
+    /// Counts a connection of a network that the operator keeps out, and says so now and then.
+    pub(super) fn blocked(&self, source_ip: IpAddr) {
+        self.caps.blocked();
+        if let Some(unlogged) = self.line_due(Often::Blocked) {
+            let reason = "blocked";
+            tracing::warn!(reason, peer = %source_ip, unlogged, "connection refused");
         }
     }
 
@@ -232,6 +244,8 @@ pub(super) enum Often {
     ProxyHeader,
     /// From elsewhere than a balancer that has to be trusted.
     Stranger,
+    /// From a network that the operator keeps out.
+    Blocked,
     AcceptError,
 }
 

@@ -106,6 +106,10 @@ fn receive(
             return;
         }
     };
+    if source.is_some() && who.is_blocked(address) {
+        gatehouse.blocked(address.to_canonical());
+        return;
+    }
     let now = gatehouse.clock().now();
     let admitted = match gatehouse.caps().admit(source, now) {
         Ok(admitted) => admitted,

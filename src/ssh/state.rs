@@ -36,6 +36,8 @@ pub(super) enum EndReason {
     LoginRefused,
     /// Another network needed the place before login.
     Displaced,
+    /// The operator keeps the client's network out.
+    Blocked,
     /// The user has too many connections.
     UserLimit,
     Idle,
@@ -61,6 +63,7 @@ impl EndReason {
             Self::LoginGrace => "login-grace",
             Self::LoginRefused => "login-refused",
             Self::Displaced => "displaced",
+            Self::Blocked => "blocked",
             Self::UserLimit => "user-limit",
             Self::Idle => "idle",
             Self::StalledOutput => "stalled-output",

@@ -40,6 +40,8 @@ struct Traces {
 pub enum Subject {
     ConditionalPut,
     ConditionalComplete,
+    /// A copy that the store makes by itself.
+    Copy,
     ConditionalCopy,
     ConditionalDelete,
     Checksums,
@@ -69,9 +71,10 @@ pub enum Finding {
 
 impl Subject {
     /// Every subject, in the order of a report.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::ConditionalPut,
         Self::ConditionalComplete,
+        Self::Copy,
         Self::ConditionalCopy,
         Self::ConditionalDelete,
         Self::Checksums,
@@ -92,7 +95,11 @@ impl Subject {
             Self::ConditionalDelete => Some(capabilities.conditional_delete),
             Self::Checksums => Some(capabilities.checksums),
             Self::IsTruncated => Some(capabilities.is_truncated),
-            Self::PinnedRead | Self::PinnedCopy | Self::RangeCopy | Self::ByteOrder => None,
+            Self::Copy
+            | Self::PinnedRead
+            | Self::PinnedCopy
+            | Self::RangeCopy
+            | Self::ByteOrder => None,
         }
     }
 }
@@ -128,6 +135,7 @@ impl Probe {
         let found = match subject {
             Subject::ConditionalPut => self.conditional_put().await,
             Subject::ConditionalComplete => self.conditional_complete().await,
+            Subject::Copy => self.copied().await,
             Subject::ConditionalCopy => self.conditional_copy().await,
             Subject::ConditionalDelete => self.conditional_delete().await,
             Subject::Checksums => self.checksums().await,
@@ -188,6 +196,13 @@ impl Probe {
         }
         let [over_something, over_another] = others;
         Ok(all([over_something, over_another, over_itself]))
+    }
+
+    async fn copied(&self) -> Result<Finding> {
+        let (source, target) = (self.at("plain")?, self.at("plain-copy")?);
+        let stored = self.put(&source, "1", &Precondition::None).await?;
+        let copied = self.copy(&source, &stored.etag, &target, &Precondition::None);
+        Ok(fulfilled(copied.await))
     }
 
     async fn conditional_copy(&self) -> Result<Finding> {

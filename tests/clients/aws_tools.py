@@ -91,13 +91,19 @@ def errors(setup, _):
         raise AssertionError("ListServers was answered")
 
 
-@case("portcullis admin: revoke, forget and unlock")
+@case("portcullis admin: revoke, forget, unlock, and blocks")
 def commands(setup, _):
     at = admin(setup).removeprefix("http://")
     for command, said in (
         (["revoke", "--user", "nobody-here"], "connections ended: 0"),
         (["forget"], "answers forgotten: "),
         (["unlock", "--user", "bob", "--source", "203.0.113.7"], "entries removed: 0"),
+        (["block", "--user", "nobody-here", "--for", "1h"], "blocked until 2"),
+        (["block", "--network", "198.51.100.0/24"], "blocked until unblock"),
+        (["blocks"], "user nobody-here until 2"),
+        (["unblock", "--user", "nobody-here"], "lifted"),
+        (["unblock", "--network", "198.51.100.0/24"], "lifted"),
+        (["blocks"], "nobody is blocked"),
     ):
         output = run([setup.binary, "admin", *command, "--at", at]).output
         expect(said in output, f"{command}: {output}")

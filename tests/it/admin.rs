@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use portcullis::admin::{Admin, AdminLimits, Duties, Operated, Readiness, Revoked, Watched};
+use portcullis::idp::blocks::{Blocked, Blocks};
 use portcullis::metrics::Metrics;
 use portcullis::secret::Secret;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -13,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 #[derive(Debug, Default)]
-struct Gateway(Mutex<Vec<String>>);
+struct Gateway(Mutex<Vec<String>>, Blocks);
 
 impl Watched for Gateway {
     fn readiness(&self) -> Readiness {
@@ -50,6 +51,15 @@ impl Operated for Gateway {
             .unwrap()
             .push(format!("unlock {user:?} {source:?}"));
         4
+    }
+
+    fn blocks(&self) -> &Blocks {
+        &self.1
+    }
+
+    async fn end_blocked(&self, blocked: &Blocked) -> usize {
+        self.0.lock().unwrap().push(format!("end {blocked}"));
+        5
     }
 }
 
@@ -102,6 +112,58 @@ impl Port {
     fn done(&self) -> Vec<String> {
         std::mem::take(&mut self.gateway.0.lock().unwrap())
     }
+}
+
+#[tokio::test]
+async fn blocks_are_made_listed_and_lifted() {
+    let port = Port::open(None).await;
+    let answer = async |path: &str, body: &str| {
+        let text = port.post(path, JSON, body).await;
+        text.rsplit("\r\n").next().unwrap().to_owned()
+    };
+    let made = answer("/block", r#"{"user":"Ann","seconds":3600}"#).await;
+    assert!(
+        made.contains(r#""connections":5,"kept":false,"until":"2"#),
+        "{made}"
+    );
+    assert_eq!(port.done(), ["end ann"]);
+    let made = answer("/block", r#"{"network":"203.0.113.0/24"}"#).await;
+    assert_eq!(made, r#"{"connections":5,"kept":false,"until":null}"#);
+    assert_eq!(port.done(), ["end 203.0.113.0/24"]);
+    let listed = answer("/blocks", "{}").await;
+    for part in [
+        r#""user":"ann""#,
+        r#"{"network":"203.0.113.0/24","until":null}"#,
+    ] {
+        assert!(listed.contains(part), "{listed}");
+    }
+    for (body, why) in [
+        ("{}", "a block is of one"),
+        (r#"{"user":""}"#, "a block is of one"),
+        (r#"{"user":"a","network":"::/0"}"#, "a block is of one"),
+        (r#"{"network":"here"}"#, "is none"),
+        (r#"{"provider":"staff"}"#, "no provider has that name"),
+        (r#"{"user":"a","seconds":0}"#, "at least 1"),
+        (r#"{"user":"a","minutes":1}"#, "the keys of the command"),
+    ] {
+        let text = answer("/block", body).await;
+        assert!(text.contains(why), "{body}: {text}");
+    }
+    let seconds = r#"{"user":"ann","seconds":9}"#;
+    assert!(
+        answer("/revoke", seconds)
+            .await
+            .contains("this command takes")
+    );
+    assert_eq!(
+        answer("/unblock", r#"{"user":"aNN"}"#).await,
+        r#"{"lifted":true}"#
+    );
+    assert_eq!(
+        answer("/unblock", r#"{"user":"ann"}"#).await,
+        r#"{"lifted":false}"#
+    );
+    assert_eq!(port.done(), Vec::<String>::new());
 }
 
 const JSON: &str = "content-type: application/json\r\n";

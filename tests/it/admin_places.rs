@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use portcullis::admin::{Admin, AdminLimits, Duties, Operated, Readiness, Revoked, Watched};
+use portcullis::idp::blocks::{Blocked, Blocks};
 use portcullis::metrics::Metrics;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
@@ -44,6 +45,14 @@ impl Operated for Gateway {
     }
 
     fn unlock(&self, _user: Option<&str>, _source: Option<IpAddr>) -> usize {
+        0
+    }
+
+    fn blocks(&self) -> &Blocks {
+        unreachable!("nobody is blocked here")
+    }
+
+    async fn end_blocked(&self, _blocked: &Blocked) -> usize {
         0
     }
 }

@@ -241,4 +241,5 @@ async fn without_a_file_the_provider_is_asked() {
     let (code, text) = explain(&environment, &arguments, "wrong-12").await;
     assert_eq!(code, 1);
     assert!(text.contains("no session: denied · not-allowed"), "{text}");
+    assert!(text.contains("\n  change    "), "{text}");
 }

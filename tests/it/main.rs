@@ -60,5 +60,6 @@ mod storage_probe;
 mod storage_regions;
 mod tester;
 mod tester_aws;
+mod tester_contract;
 mod tester_roles;
 mod token_gateway;

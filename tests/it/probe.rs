@@ -66,6 +66,7 @@ impl Bench {
             caches: Vec::new(),
             throttle: ThrottleSettings::default(),
             history: Arc::new(LoginHistory::new(Duration::from_secs(900))),
+            blocks: Arc::default(),
             transport: HostKeys::new(vec![host_key.clone()]).unwrap().into(),
             stores: Arc::new(Own::new(Arc::new(
                 S3Store::connect(settings).await.unwrap(),

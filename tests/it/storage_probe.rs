@@ -230,6 +230,12 @@ async fn a_configuration_that_claims_too_much_fails_and_is_told_what_to_set() {
     let text = String::from_utf8_lossy(&output.stdout);
     let expected = "conditions on CopyObject: refused\n    the store said: CopyObject s3://bucket/";
     assert!(text.contains(expected), "{text}");
+    let expected = "\nCopyObject: refused\n    the store said: CopyObject s3://bucket/";
+    assert!(text.contains(expected), "{text}");
+    assert!(
+        text.contains("    without it: nothing can be renamed"),
+        "{text}"
+    );
     let text = String::from_utf8_lossy(&output.stderr);
     let expected = "error: the configuration claims more than the store does; set under [storage]: \
         conditional_copy = false\n";

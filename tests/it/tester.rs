@@ -4,19 +4,17 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::process::{Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use embedded_s3::EmbeddedS3;
 use http_body_util::{BodyExt as _, Full};
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::task::JoinSet;
 
@@ -32,6 +30,14 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) async fn start(answer: fn(&Value) -> (u16, Value)) -> Self {
+        Self::guarded(|_| true, answer).await
+    }
+
+    /// Answers those whose headers show that they are the gateway; others get 401.
+    pub(crate) async fn guarded(
+        admits: fn(&HeaderMap) -> bool,
+        answer: fn(&Value) -> (u16, Value),
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut tasks = JoinSet::new();
@@ -40,9 +46,14 @@ impl Service {
             while let Ok((stream, _)) = listener.accept().await {
                 let respond =
                     service_fn(move |request: Request<hyper::body::Incoming>| async move {
+                        let admitted = admits(request.headers());
                         let body = request.into_body().collect().await.unwrap().to_bytes();
                         let question = serde_json::from_slice(&body).unwrap_or(Value::Null);
-                        let (status, body) = answer(&question);
+                        let (status, body) = if admitted {
+                            answer(&question)
+                        } else {
+                            (401, json!("who are you?"))
+                        };
                         let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
                         *response.status_mut() = status.try_into().unwrap();
                         Ok::<_, Infallible>(response)
@@ -69,7 +80,7 @@ pub(crate) fn mapped(bucket: &str) -> Value {
 }
 
 /// Does everything right.
-fn good(question: &Value) -> (u16, Value) {
+pub(crate) fn good(question: &Value) -> (u16, Value) {
     let known = question["username"] == "ann";
     let answer = match question["method"].as_str() {
         Some("password") if known && question["password"] == PASSWORD => mapped("inbox"),
@@ -124,7 +135,7 @@ impl Bench {
         }
     }
 
-    fn file(&self, name: &str, text: &str) -> String {
+    pub(crate) fn file(&self, name: &str, text: &str) -> String {
         let path = format!("{}/{name}", self.directory.path().display());
         std::fs::write(&path, text).unwrap();
         path
@@ -142,7 +153,11 @@ impl Bench {
     }
 }
 
-async fn run(settings: &BTreeMap<&str, String>, arguments: &[&str], input: &str) -> Output {
+pub(crate) async fn run(
+    settings: &BTreeMap<&str, String>,
+    arguments: &[&str],
+    input: &str,
+) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
         .arg("test-identity-provider")
         .args(arguments)
@@ -359,124 +374,4 @@ async fn a_list_without_a_readable_key_lets_nobody_in() {
         .await;
     assert_eq!(code, 1, "{out}");
     assert!(out.contains("denied · no-usable-public-key"), "{out}");
-}
-
-async fn contract(service: &Service, password: &str) -> (i32, String) {
-    let url = service.url();
-    let arguments = ["--contract", &url, "--user", "ann", "--password-stdin"];
-    let output = run(&BTreeMap::new(), &arguments, password).await;
-    let out = String::from_utf8_lossy(&output.stdout).into_owned();
-    (output.status.code().unwrap(), out)
-}
-
-#[tokio::test]
-async fn a_service_that_keeps_the_contract_has_nothing_wrong() {
-    let (code, out) = contract(&Service::start(good).await, PASSWORD).await;
-    assert_eq!(code, 0, "{out}");
-    assert!(out.contains("· 0 wrong ·"), "{out}");
-}
-
-#[tokio::test]
-async fn a_service_that_breaks_the_contract_is_told_where_and_why() {
-    let service = Service::start(|question| {
-        let (_, answer) = good(question);
-        // The classic: no password is a key look-up, and a look-up is always answered.
-        if question["username"] == "ann"
-            && question["password"].as_str().unwrap_or_default().is_empty()
-        {
-            return (200, mapped("inbox"));
-        }
-        match question["username"].as_str() {
-            Some("ann") if answer["allow"] == false => (401, answer),
-            Some("portcullis-nobody-7f3a") => (500, json!("no such user")),
-            _ => (200, answer),
-        }
-    })
-    .await;
-    let (code, out) = contract(&service, PASSWORD).await;
-    assert_eq!(code, 1, "{out}");
-    for line in [
-        "WRONG   wrong passwords",
-        "WRONG   blank passwords",
-        "WRONG   unknown user",
-    ] {
-        assert!(out.contains(line), "{line}: {out}");
-    }
-    assert!(out.contains("why it matters: a blank password"), "{out}");
-    assert!(
-        out.contains("answers with status 401; answer every question with 200"),
-        "{out}"
-    );
-    assert!(out.contains("2 answers with status 500; "), "{out}");
-    assert!(!out.contains(PASSWORD), "{out}");
-}
-
-#[tokio::test]
-async fn a_single_question_that_is_answered_with_an_error_is_found() {
-    // Only what no other trial looks at: the look-ups before a password.
-    static LOOK_UPS: AtomicU32 = AtomicU32::new(0);
-    let service = Service::start(|question| {
-        let (status, answer) = good(question);
-        let is_look_up = question["method"] == "public-key" && question["username"] == "ann";
-        let fifth = is_look_up && LOOK_UPS.fetch_add(1, Ordering::Relaxed) == 4;
-        if fifth {
-            (404, answer)
-        } else {
-            (status, answer)
-        }
-    })
-    .await;
-    let (code, out) = contract(&service, PASSWORD).await;
-    assert_eq!(code, 1, "{out}");
-    assert!(
-        out.contains("WRONG   password after many look-ups"),
-        "{out}"
-    );
-    assert!(out.contains("1 answer with status 404; "), "{out}");
-    assert!(out.contains("· 1 wrong ·"), "{out}");
-}
-
-#[tokio::test]
-async fn a_service_that_is_not_there_is_asked_once() {
-    let url = "http://127.0.0.1:1/";
-    let arguments = ["--contract", url, "--user", "ann", "--password-stdin"];
-    let output = run(&BTreeMap::new(), &arguments, PASSWORD).await;
-    let out = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(2), "{out}");
-    assert!(out.contains("does not answer"), "{out}");
-}
-
-#[tokio::test]
-async fn the_service_on_the_page_keeps_the_contract() {
-    let code = super::idp_documents::PAGE
-        .split("```python\n")
-        .nth(1)
-        .unwrap();
-    let code = code.split("```").next().unwrap();
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
-    let code = code.replace("8000", &address.port().to_string());
-    let spawned = Command::new("python3")
-        .args(["-c", &code])
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn();
-    let mut child = match spawned {
-        Ok(child) => child,
-        Err(error) => {
-            println!("skipped: python3 does not start: {error}");
-            return;
-        }
-    };
-    while TcpStream::connect(address).await.is_err() {
-        assert!(child.try_wait().unwrap().is_none(), "the service ended");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    let url = format!("http://{address}/");
-    let arguments = ["--contract", &url, "--user", "ann", "--password-stdin"];
-    let output = run(&BTreeMap::new(), &arguments, "s3cret").await;
-    let out = String::from_utf8_lossy(&output.stdout);
-    assert!(out.contains("· 0 wrong ·"), "{out}");
-    assert_eq!(output.status.code(), Some(0));
 }

@@ -11,10 +11,12 @@ use hyper::http::request;
 use serde_json::{Value, json};
 
 pub use self::signature::AwsKey;
+use crate::auth::AuthSettings;
 use crate::clock::Clock;
-use crate::idp::{Examined, UserNameRule};
+use crate::idp::Examined;
 use crate::limits::LOG_INTERVAL;
 use crate::seldom::Seldom;
+use crate::storage::credentials::Stores;
 
 mod signature;
 mod test_identity_provider;
@@ -27,11 +29,11 @@ pub(super) const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
 pub struct Server {
     pub id: Box<str>,
     pub provider: Arc<dyn Examined>,
-    pub user_names: UserNameRule,
+    /// What a login has to keep to.
+    pub auth: AuthSettings,
     /// The names that are this provider's alone.
     pub user_prefix: Option<Box<str>>,
     pub user_suffix: Option<Box<str>>,
-    pub password_bytes_max: usize,
 }
 
 /// Answers AWS's tools.
@@ -40,6 +42,7 @@ pub struct Aws {
     key: AwsKey,
     /// Several may have one id: they are asked in order.
     servers: Vec<Server>,
+    stores: Arc<dyn Stores>,
     clock: Arc<dyn Clock>,
     refusals: Seldom,
 }
@@ -64,10 +67,16 @@ impl Refusal {
 
 impl Aws {
     #[must_use]
-    pub fn new(key: AwsKey, servers: Vec<Server>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(
+        key: AwsKey,
+        servers: Vec<Server>,
+        stores: Arc<dyn Stores>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Self {
             key,
             servers,
+            stores,
             clock,
             refusals: Seldom::default(),
         }

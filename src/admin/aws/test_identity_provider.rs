@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use serde_json::{Value, json};
 
 use super::{Aws, Refusal, Server};
-use crate::auth::password_fault;
+use crate::auth::{Methods, OfferedKey, password_fault, would_enter};
 use crate::idp::router::{Mark, candidates};
-use crate::idp::{Asking, Credential, Exchange, Question};
-use crate::refusal::{Reason, Verdict};
+use crate::idp::{Asking, Credential, Exchange, Question, UserConfig};
+use crate::refusal::{self, Reason, Verdict};
 use crate::secret::Secret;
 
 pub(super) async fn perform(aws: &Aws, body: &Value, peer: IpAddr) -> Result<Value, Refusal> {
@@ -32,7 +32,10 @@ pub(super) async fn perform(aws: &Aws, body: &Value, peer: IpAddr) -> Result<Val
     if servers.is_empty() {
         return Err(Refusal::new("ResourceNotFoundException", "Unknown server"));
     }
-    let longest = servers.iter().map(|server| server.password_bytes_max).max();
+    let longest = servers
+        .iter()
+        .map(|server| server.auth.password_bytes_max)
+        .max();
     let longest = longest.unwrap_or_default();
     // As at AWS, a password that is left out makes a look-up of keys.
     let credential = match text(body, "UserPassword")?.unwrap_or("") {
@@ -56,15 +59,17 @@ pub(super) async fn perform(aws: &Aws, body: &Value, peer: IpAddr) -> Result<Val
 
 /// Asks the providers of one server id as a login would: those whose name it is, in order, until
 /// one does not deny.
-async fn ask(aws: &Aws, servers: &[&Server], question: &Question) -> Option<Exchange> {
+async fn ask(aws: &Aws, servers: &[&Server], question: &Question) -> Option<Asked> {
     let mut last = None;
     let servers = servers.iter().copied();
     for (server, name) in candidates(servers, Server::mark, &question.username) {
         let too_long = match &question.credential {
-            Credential::Password(password) => password.expose().len() > server.password_bytes_max,
+            Credential::Password(password) => {
+                password.expose().len() > server.auth.password_bytes_max
+            }
             Credential::PublicKey => false,
         };
-        if too_long || !server.user_names.allows(name) {
+        if too_long || !server.auth.user_names.allows(name) {
             continue;
         }
         let question = Question {
@@ -72,14 +77,47 @@ async fn ask(aws: &Aws, servers: &[&Server], question: &Question) -> Option<Exch
             ..question.clone()
         };
         let exchange = server.provider.examine(&question, &*aws.clock).await;
-        let refusal = exchange.judged.as_ref().err();
-        let denied = refusal.is_some_and(|refusal| refusal.verdict() == Verdict::Denied);
-        last = Some(exchange);
+        let (denied, refused) = match &exchange.judged {
+            Ok(config) => (false, enters(aws, server, &question, config).await.err()),
+            Err(refusal) => (refusal.verdict() == Verdict::Denied, None),
+        };
+        last = Some(Asked { exchange, refused });
         if !denied {
             break;
         }
     }
     last
+}
+
+/// Says whether the gateway lets in whom the provider lets in.
+async fn enters(
+    aws: &Aws,
+    server: &Server,
+    question: &Question,
+    config: &UserConfig,
+) -> Result<(), refusal::Refusal> {
+    let methods = server.auth.methods;
+    let allowed = match &question.credential {
+        Credential::PublicKey => methods.key(),
+        Credential::Password(_) => methods != Methods::Key,
+    };
+    if !allowed {
+        return Err(Reason::MethodNotAllowed.into());
+    }
+    let is_look_up = matches!(question.credential, Credential::PublicKey);
+    let mut keys = config.public_keys.iter();
+    if is_look_up && !keys.any(|line| OfferedKey::from_line(line).is_some()) {
+        return Err(Reason::NoUsablePublicKey.into());
+    }
+    let from = (question.source_ip, &*question.session_id);
+    would_enter(config, &server.auth, &*aws.stores, from, aws.clock.wall()).await
+}
+
+/// What a provider was asked and answered.
+struct Asked {
+    exchange: Exchange,
+    /// The provider lets the user in, and the gateway does not.
+    refused: Option<refusal::Refusal>,
 }
 
 impl Server {
@@ -93,9 +131,10 @@ impl Server {
 
 /// Puts an exchange into AWS's four fields.
 ///
-/// AWS says nothing of an answer that it cannot use; here the message names what is wrong with it.
-fn told(exchange: Option<Exchange>) -> Value {
-    let Some(exchange) = exchange else {
+/// AWS says nothing of an answer that it cannot use, nor of one whose login it refuses; here the
+/// message names what is wrong.
+fn told(asked: Option<Asked>) -> Value {
+    let Some(Asked { exchange, refused }) = asked else {
         let message = "no provider takes this user name or a password of this length: nobody was \
             asked";
         return fields("", "", 200, message);
@@ -103,7 +142,11 @@ fn told(exchange: Option<Exchange>) -> Value {
     let response = String::from_utf8_lossy(&exchange.body);
     let status = exchange.status.unwrap_or(200);
     let Err(refusal) = &exchange.judged else {
-        return fields(&exchange.url, &response, status, "");
+        let message = refused.map_or_else(String::new, |refusal| {
+            let cause = refusal.reason.cause();
+            format!("the login is refused ({refusal}): {cause}")
+        });
+        return fields(&exchange.url, &response, status, &message);
     };
     let (reason, detail) = (refusal.reason, refusal.detail.as_deref());
     match refusal.verdict() {
@@ -146,15 +189,20 @@ fn required<'b>(body: &'b Value, key: &str) -> Result<&'b str, Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
     use std::sync::{Arc, Mutex};
-    use std::time::Duration;
+    use std::time::{Duration, SystemTime};
 
     use async_trait::async_trait;
 
     use super::*;
     use crate::admin::aws::AwsKey;
+    use crate::auth::AuthSettings;
     use crate::clock::{Clock, SystemClock};
     use crate::idp::{Examined, IdentityProvider, Judged, UserNameRule};
+    use crate::storage::credentials::{Grant, Opened, Stores};
+    use crate::storage::memory::MemoryStore;
+    use crate::vfs::{Access, HomeDirectory};
 
     /// Denies, and notes who was asked about.
     #[derive(Debug, Default)]
@@ -175,13 +223,129 @@ mod tests {
         }
 
         async fn examine(&self, question: &Question, _clock: &dyn Clock) -> Exchange {
-            Exchange {
-                url: "https://idp.example.com".to_owned(),
-                status: Some(200),
-                body: Vec::new(),
-                judged: self.ask(question).await,
-                first_byte: None,
-                total: Duration::ZERO,
+            exchange(self.ask(question).await)
+        }
+    }
+
+    /// Lets everybody in, with one answer.
+    #[derive(Debug)]
+    struct Allowing(UserConfig);
+
+    #[async_trait]
+    impl IdentityProvider for Allowing {
+        async fn ask(&self, _question: &Question) -> Judged {
+            Ok(Arc::new(self.0.clone()))
+        }
+    }
+
+    #[async_trait]
+    impl Examined for Allowing {
+        fn place(&self) -> Option<(String, u16)> {
+            None
+        }
+
+        async fn examine(&self, question: &Question, _clock: &dyn Clock) -> Exchange {
+            exchange(self.ask(question).await)
+        }
+    }
+
+    /// Knows one role.
+    #[derive(Debug)]
+    struct Roles;
+
+    #[async_trait]
+    impl Stores for Roles {
+        async fn open(&self, grant: Grant<'_>) -> Result<Opened, refusal::Refusal> {
+            match grant.role {
+                Some("known") => Ok(Opened {
+                    store: Arc::new(MemoryStore::new(&[])),
+                    role: None,
+                }),
+                _ => Err(Reason::RoleUnknown.into()),
+            }
+        }
+    }
+
+    fn exchange(judged: Judged) -> Exchange {
+        Exchange {
+            url: "https://idp.example.com".to_owned(),
+            status: Some(200),
+            body: Vec::new(),
+            judged,
+            first_byte: None,
+            total: Duration::ZERO,
+        }
+    }
+
+    fn server(provider: Arc<dyn Examined>) -> Server {
+        Server {
+            id: "s-1".into(),
+            provider,
+            auth: AuthSettings {
+                user_names: UserNameRule::Open,
+                ..AuthSettings::default()
+            },
+            user_prefix: None,
+            user_suffix: None,
+        }
+    }
+
+    fn aws(servers: Vec<Server>) -> Aws {
+        let key = AwsKey {
+            access_key_id: "AKIDEXAMPLE".into(),
+            secret_access_key: Secret::new("x".to_owned()),
+        };
+        Aws::new(key, servers, Arc::new(Roles), Arc::new(SystemClock))
+    }
+
+    const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
+
+    #[tokio::test]
+    async fn a_login_that_would_be_refused_is_told_as_refused() {
+        const KEY: &str = "ssh-ed25519 \
+            AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsALAgJRNarH4TRpNePnAS";
+        let home = HomeDirectory::path("/bucket/ann", Access::ReadWrite).unwrap();
+        let plain = UserConfig {
+            role: Some("known".into()),
+            public_keys: vec![KEY.into()],
+            ..UserConfig::new("ann", home)
+        };
+        let (any, password) = (Methods::KeyOrPassword, Some("tidal-fern-41"));
+        let none = |_: &mut UserConfig| {};
+        let policy = |config: &mut UserConfig| config.policy = Some("{}".into());
+        let role = |config: &mut UserConfig| config.role = Some("other".into());
+        let networks =
+            |config: &mut UserConfig| config.networks = vec!["198.51.100.0/24".parse().unwrap()];
+        let over = |config: &mut UserConfig| config.expires_at = Some(SystemTime::UNIX_EPOCH);
+        let keys = |config: &mut UserConfig| config.public_keys = vec!["not a key".into()];
+        let cases: [(fn(&mut UserConfig), Methods, Option<&str>, Option<&str>); 10] = [
+            (none, any, password, None),
+            (none, any, None, None),
+            (none, Methods::KeyAndPassword, password, None),
+            (policy, any, password, Some("policy-not-enforceable")),
+            (role, any, password, Some("role-unknown")),
+            (networks, any, password, Some("source-not-in-networks")),
+            (over, any, password, Some("answer-expired")),
+            (keys, any, None, Some("no-usable-public-key")),
+            (none, Methods::Key, password, Some("method-not-allowed")),
+            (none, Methods::Password, None, Some("method-not-allowed")),
+        ];
+        for (change, methods, password, reason) in cases {
+            let mut config = plain.clone();
+            change(&mut config);
+            let mut server = server(Arc::new(Allowing(config)));
+            server.auth.methods = methods;
+            let aws = aws(vec![server]);
+            let body = json!({"ServerId": "s-1", "UserName": "ann", "UserPassword": password});
+            let told = perform(&aws, &body, PEER).await.unwrap();
+            let message = told["Message"].as_str().unwrap();
+            assert_eq!(told["StatusCode"], 200, "{told}");
+            match reason {
+                None => assert_eq!(message, ""),
+                Some(reason) => assert!(
+                    message.contains("the login is refused") && message.contains(reason),
+                    "{reason}: {message}"
+                ),
             }
         }
     }
@@ -190,24 +354,13 @@ mod tests {
     async fn servers_of_one_id_are_asked_as_at_a_login() {
         let marks = [(Some("@@staff"), 1_024), (None, 1_024), (None, 9_999)];
         let providers = marks.map(|_| Arc::new(Denying::default()));
-        let server = |at: usize| Server {
-            id: "s-1".into(),
-            provider: providers[at].clone(),
-            user_names: UserNameRule::Open,
-            user_prefix: None,
-            user_suffix: marks[at].0.map(Into::into),
-            password_bytes_max: marks[at].1,
+        let marked = |at: usize| {
+            let mut server = server(providers[at].clone());
+            server.auth.password_bytes_max = marks[at].1;
+            server.user_suffix = marks[at].0.map(Into::into);
+            server
         };
-        let key = AwsKey {
-            access_key_id: "AKIDEXAMPLE".into(),
-            secret_access_key: Secret::new("x".to_owned()),
-        };
-        let aws = Aws::new(
-            key,
-            vec![server(0), server(1), server(2)],
-            Arc::new(SystemClock),
-        );
-        let peer = IpAddr::from([192, 0, 2, 7]);
+        let aws = aws(vec![marked(0), marked(1), marked(2)]);
         for (name, length, expected) in [
             ("ann@@staff", 5, [vec!["ann"], vec![], vec![]]),
             ("ann", 5, [vec![], vec!["ann"], vec!["ann"]]),
@@ -216,27 +369,26 @@ mod tests {
         ] {
             let password = "x".repeat(length);
             let body = json!({"ServerId": "s-1", "UserName": name, "UserPassword": password});
-            perform(&aws, &body, peer).await.unwrap();
+            perform(&aws, &body, PEER).await.unwrap();
             let asked = [0, 1, 2].map(|at| std::mem::take(&mut *providers[at].0.lock().unwrap()));
             let expected = expected.map(|names| names.into_iter().map(Box::from).collect());
             assert_eq!(asked, expected as [Vec<Box<str>>; 3], "{name} {length}");
         }
         let body =
             json!({"ServerId": "s-1", "UserName": "ann", "UserPassword": "x".repeat(10_000)});
-        assert!(perform(&aws, &body, peer).await.is_err());
+        assert!(perform(&aws, &body, PEER).await.is_err());
     }
 
     #[test]
     fn a_function_that_raised_is_told_as_aws_tells_it() {
         let exchange = Exchange {
-            url: "https://lambda.example.com".to_owned(),
-            status: Some(200),
             body: br#"{"errorMessage": "walnut-39", "errorType": "KeyError"}"#.to_vec(),
-            judged: Err(Reason::FunctionError.because("KeyError")),
-            first_byte: None,
-            total: Duration::ZERO,
+            ..exchange(Err(Reason::FunctionError.because("KeyError")))
         };
-        let told = told(Some(exchange));
+        let told = told(Some(Asked {
+            exchange,
+            refused: None,
+        }));
         assert_eq!(
             (&told["StatusCode"], &told["Response"]),
             (&json!(500), &json!(""))

@@ -10,14 +10,14 @@ mod trials;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::{Exit, output, secrets};
-use crate::auth::OfferedKey;
+use crate::auth::{OfferedKey, UserNameRule};
 use crate::clock::SystemClock;
-use crate::idp::webhook::{Webhook, WebhookSettings};
-use crate::idp::{Asking, Credential, Examined as _, Exchange, Judged, Question};
+use crate::idp::webhook::{Event, WebhookSettings};
+use crate::idp::{Asking, Credential, Examined, Exchange, Judged, Question};
 use crate::refusal::{Reason, Verdict};
 use crate::secret::Secret;
 
@@ -28,6 +28,17 @@ pub(super) struct Subject {
     pub(super) password: Secret,
     pub(super) key: Option<OfferedKey>,
     pub(super) source_ip: IpAddr,
+}
+
+/// Who is asked.
+#[derive(Debug)]
+pub(super) struct Tried {
+    pub(super) provider: Arc<dyn Examined>,
+    /// What further clients are made of; only a webhook has any.
+    pub(super) webhook: Option<WebhookSettings>,
+    /// The names that the gateway asks about; `None`: any, as other gateways may.
+    pub(super) user_names: Option<UserNameRule>,
+    pub(super) total_timeout: Duration,
 }
 
 /// How a trial went.
@@ -56,8 +67,7 @@ struct Statuses(Mutex<BTreeMap<u16, u32>>);
 
 /// Asks on behalf of the trials.
 struct Bench<'a> {
-    webhook: Webhook,
-    settings: WebhookSettings,
+    tried: &'a Tried,
     subject: &'a Subject,
     questions: AtomicU64,
     slowest_ms: AtomicU64,
@@ -65,17 +75,16 @@ struct Bench<'a> {
 }
 
 /// Runs every trial and prints what came of it.
-pub(super) async fn run(webhook: Webhook, settings: WebhookSettings, subject: &Subject) -> Exit {
+pub(super) async fn run(tried: &Tried, subject: &Subject) -> Exit {
     let bench = Bench {
-        webhook,
-        settings,
+        tried,
         subject,
         questions: AtomicU64::new(0),
         slowest_ms: AtomicU64::new(0),
         statuses: Statuses::default(),
     };
     let first = trials::right_password(&bench).await;
-    let (mut wrong, mut advice) = (0_u32, 0_u32);
+    let (mut wrong, mut advice, mut told) = (0_u32, 0_u32, false);
     let mut count = |trial: &Trial| {
         let statuses = bench.statuses.take();
         let grade = if statuses.is_some() {
@@ -84,7 +93,8 @@ pub(super) async fn run(webhook: Webhook, settings: WebhookSettings, subject: &S
             trial.grade
         };
         // A service may repeat what it was asked.
-        let line = trial.line(grade, statuses.as_deref());
+        let line = trial.line(grade, statuses.as_deref(), !told);
+        told |= statuses.is_some();
         output::print(&secrets::redacted(&line, &subject.password));
         match grade {
             Grade::Wrong => wrong = wrong.saturating_add(1),
@@ -93,9 +103,13 @@ pub(super) async fn run(webhook: Webhook, settings: WebhookSettings, subject: &S
         }
     };
     count(&first.trial);
-    if first.unreachable {
-        output::print("nothing else was asked: the service does not answer\n");
-        return Exit::Unavailable;
+    if let Some(why) = first.nothing_else {
+        output::print(&format!("nothing else was asked: {why}\n"));
+        return if first.unreachable {
+            Exit::Unavailable
+        } else {
+            Exit::Failed
+        };
     }
     macro_rules! trial {
         ($($run:path),* $(,)?) => { $( count(&$run(&bench).await); )* };
@@ -123,15 +137,24 @@ pub(super) async fn run(webhook: Webhook, settings: WebhookSettings, subject: &S
     if wrong == 0 { Exit::Done } else { Exit::Failed }
 }
 
+impl Tried {
+    /// Says whether the question is Transfer Family's, in which a blank password is none.
+    fn is_transfer_family(&self) -> bool {
+        let webhook = self.webhook.as_ref();
+        webhook.is_none_or(|webhook| webhook.event == Event::TransferFamily)
+    }
+}
+
 impl Bench<'_> {
     async fn ask(&self, user: &str, credential: Credential) -> Exchange {
-        self.ask_from(&self.webhook, user, credential, self.subject.source_ip)
+        let provider = &*self.tried.provider;
+        self.ask_from(provider, user, credential, self.subject.source_ip)
             .await
     }
 
     async fn ask_from(
         &self,
-        webhook: &Webhook,
+        provider: &dyn Examined,
         user: &str,
         credential: Credential,
         source_ip: IpAddr,
@@ -145,7 +168,7 @@ impl Bench<'_> {
             session_id: "contract".into(),
             asking: Asking::default(),
         };
-        let exchange = webhook.examine(&question, &SystemClock).await;
+        let exchange = provider.examine(&question, &SystemClock).await;
         self.note(exchange.total);
         self.statuses.note(exchange.status);
         exchange
@@ -169,8 +192,9 @@ impl Bench<'_> {
 }
 
 impl Trial {
-    /// Writes the trial's line, and why it matters; `statuses` make any trial wrong.
-    fn line(&self, grade: Grade, statuses: Option<&str>) -> String {
+    /// Writes the trial's line, and why it matters; `statuses` make any trial wrong, for a reason
+    /// that is told once.
+    fn line(&self, grade: Grade, statuses: Option<&str>, explained: bool) -> String {
         let Self {
             name, found, why, ..
         } = self;
@@ -183,7 +207,11 @@ impl Trial {
         let found = found.replace(char::is_control, " ");
         let mut line = format!("{word:<8}{name:<32} {found}\n");
         if let Some(statuses) = statuses {
-            line.extend(["        ", statuses, "; ", STATUS_WHY, "\n"]);
+            line.extend(["        ", statuses]);
+            if explained {
+                line.extend(["; ", STATUS_WHY]);
+            }
+            line.push('\n');
         }
         if matches!(self.grade, Grade::Advice | Grade::Wrong) {
             line.extend(["        why it matters: ", why, "\n"]);
@@ -256,13 +284,13 @@ mod tests {
             found: "denied\u{1b}[2J".to_owned(),
             why: "anybody could enter",
         };
-        let line = trial.line(trial.grade, None);
+        let line = trial.line(trial.grade, None, true);
         assert!(
             !line.contains("anybody") && !line.contains('\u{1b}'),
             "{line}"
         );
         trial.grade = Grade::Wrong;
-        let line = trial.line(trial.grade, None);
+        let line = trial.line(trial.grade, None, true);
         assert!(
             line.starts_with("WRONG") && line.contains("anybody"),
             "{line}"

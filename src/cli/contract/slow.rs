@@ -5,11 +5,12 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use zeroize::Zeroizing;
 
 use super::{Bench, Grade, Trial, word};
-use crate::idp::webhook::Event;
+use crate::idp::webhook::{Event, WebhookSettings};
 use crate::idp::wire::{self, Asked, Transport};
-use crate::idp::{AuthMethod, Examined as _, Judged};
+use crate::idp::{AuthMethod, Judged};
 use crate::limits;
 
 /// Long enough that no service reads both pieces at once.
@@ -19,16 +20,23 @@ pub(super) async fn slow_question(bench: &Bench<'_>) -> Trial {
     let name = "slow question, answer read late";
     let why = "a network may deliver the question in pieces: read as much as Content-Length says, \
                not what comes first";
-    if bench.settings.url.starts_with("https:") {
-        return Trial {
-            name,
-            grade: Grade::Skipped,
-            found: "only over http://".to_owned(),
-            why,
-        };
+    let skipped = |found: &str| Trial {
+        name,
+        grade: Grade::Skipped,
+        found: found.to_owned(),
+        why,
+    };
+    let Some(webhook) = &bench.tried.webhook else {
+        return skipped("only a webhook's network is ours to slow down");
+    };
+    if webhook.url.starts_with("https:") {
+        return skipped("only over http://");
     }
-    let patience = bench.settings.total_timeout;
-    let answered = tokio::time::timeout(patience, exchange(bench)).await;
+    if webhook.hmac_secret.is_some() || webhook.signing.is_some() {
+        return skipped("only without a signature");
+    }
+    let patience = bench.tried.total_timeout;
+    let answered = tokio::time::timeout(patience, exchange(bench, webhook)).await;
     let (grade, found) = match answered {
         Ok(Ok(judged @ Ok(_))) => (Grade::Good, word(&judged)),
         Ok(Ok(judged)) => (Grade::Wrong, word(&judged)),
@@ -43,9 +51,9 @@ pub(super) async fn slow_question(bench: &Bench<'_>) -> Trial {
     }
 }
 
-async fn exchange(bench: &Bench<'_>) -> std::io::Result<Judged> {
-    let mut stream = TcpStream::connect(bench.webhook.place().unwrap_or_default()).await?;
-    let request = request(bench);
+async fn exchange(bench: &Bench<'_>, webhook: &WebhookSettings) -> std::io::Result<Judged> {
+    let mut stream = TcpStream::connect(bench.tried.provider.place().unwrap_or_default()).await?;
+    let request = request(bench, webhook);
     let middle = request.len() / 2;
     let (first, second) = request.split_at(middle.max(request.len().saturating_sub(20)));
     stream.write_all(first).await?;
@@ -59,7 +67,7 @@ async fn exchange(bench: &Bench<'_>) -> std::io::Result<Judged> {
     let asked = Asked {
         username: &bench.subject.user,
         method: AuthMethod::Password,
-        accept_keys_with_password: false,
+        accept_keys_with_password: webhook.accept_keys_with_password,
         transport: Transport::Http,
         function_error: false,
     };
@@ -71,16 +79,16 @@ async fn exchange(bench: &Bench<'_>) -> std::io::Result<Judged> {
 }
 
 /// Writes the question. HTTP/1.0 asks for an answer in one piece that ends with the connection.
-fn request(bench: &Bench<'_>) -> Vec<u8> {
+fn request(bench: &Bench<'_>, webhook: &WebhookSettings) -> Zeroizing<Vec<u8>> {
     let subject = bench.subject;
     let mut body = json!({
         "username": subject.user,
         "password": subject.password.expose(),
         "protocol": "SFTP",
-        "serverId": &*bench.settings.server_id,
+        "serverId": &*webhook.server_id,
         "sourceIp": subject.source_ip.to_canonical().to_string(),
     });
-    if bench.settings.event == Event::Plain
+    if webhook.event == Event::Plain
         && let Some(body) = body.as_object_mut()
     {
         body.insert("contract".to_owned(), 1.into());
@@ -88,14 +96,18 @@ fn request(bench: &Bench<'_>) -> Vec<u8> {
         body.insert("method".to_owned(), "password".into());
     }
     let body = body.to_string();
-    let (host, port) = bench.webhook.place().unwrap_or_default();
-    let path = bench.settings.url.splitn(4, '/').nth(3).unwrap_or_default();
+    let (host, port) = bench.tried.provider.place().unwrap_or_default();
+    let path = webhook.url.splitn(4, '/').nth(3).unwrap_or_default();
     let length = body.len();
-    format!(
+    let mut request = format!(
         "POST /{path} HTTP/1.0\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n\
-         Content-Length: {length}\r\n\r\n{body}"
-    )
-    .into_bytes()
+         Content-Length: {length}\r\n"
+    );
+    for (name, value) in &webhook.headers {
+        request.extend([name, ": ", value.expose(), "\r\n"]);
+    }
+    request.extend(["\r\n", &body]);
+    Zeroizing::new(request.into_bytes())
 }
 
 /// Splits an answer into its status and its body.

@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 
 use super::{Bench, Grade, Trial, refusal, word};
 use crate::auth::OfferedKey;
-use crate::idp::webhook::{Event, Webhook};
+use crate::idp::webhook::Webhook;
 use crate::idp::{Credential, Exchange, Judged};
 use crate::refusal::{Reason, Refusal, Verdict};
 use crate::secret::Secret;
@@ -18,21 +18,40 @@ const IN_PARALLEL: usize = 8;
 /// The first trial, without which the others say nothing.
 pub(super) struct First {
     pub(super) trial: Trial,
+    /// Why the others would say the same again, or nothing.
+    pub(super) nothing_else: Option<&'static str>,
     pub(super) unreachable: bool,
 }
 
 pub(super) async fn right_password(bench: &Bench<'_>) -> First {
     let judged = bench.right().await.judged;
-    let reason = judged.as_ref().err().map(|refusal| refusal.reason);
-    let unreachable = matches!(reason, Some(Reason::Connect | Reason::ConnectTimeout));
+    let nothing_else = match &judged {
+        Ok(_) => None,
+        Err(refusal) if refusal.reason == Reason::StatusDenied => Some(
+            "this is the service's answer to the password given here, or to a gateway that it \
+             does not know: with --config the gateway's headers, keys and certificates are used",
+        ),
+        Err(refusal) => Some(match refusal.verdict() {
+            Verdict::Denied => {
+                "give the right password of a user, or let the service know it; each trial rests \
+                 on it"
+            }
+            Verdict::Unavailable => "the service does not answer; each trial would say so",
+            Verdict::Invalid => "mend this answer first; each trial rests on it",
+        }),
+    };
+    let verdict = judged.as_ref().map_err(Refusal::verdict);
     let trial = Trial {
         name: "right password",
         grade: yes(&judged),
         found: word(&judged),
-        why: "nobody can log in like this, unless the password given here is not right; the \
-              trials below rest on it",
+        why: "nobody can log in like this",
     };
-    First { trial, unreachable }
+    First {
+        trial,
+        nothing_else,
+        unreachable: verdict == Err(Verdict::Unavailable),
+    }
 }
 
 pub(super) async fn wrong_passwords(bench: &Bench<'_>) -> Trial {
@@ -65,7 +84,7 @@ pub(super) async fn blank_passwords(bench: &Bench<'_>) -> Trial {
     let mut answers = Vec::new();
     for password in ["", " ", "\t", "\0"] {
         // There exactly "" is the look-up of keys.
-        if password.is_empty() && bench.settings.event == Event::TransferFamily {
+        if password.is_empty() && bench.tried.is_transfer_family() {
             continue;
         }
         let answer = bench.password(&bench.subject.user, password).await;
@@ -165,7 +184,9 @@ pub(super) async fn odd_names(bench: &Bench<'_>) -> Trial {
         "x".repeat(100),
     ];
     let mut answers = Vec::new();
-    for name in &names {
+    let rule = bench.tried.user_names;
+    let asked = |name: &&String| rule.is_none_or(|rule| rule.allows(name));
+    for name in names.iter().filter(asked) {
         for credential in [
             Credential::Password(bench.subject.password.clone()),
             Credential::PublicKey,
@@ -223,7 +244,8 @@ pub(super) async fn other_addresses(bench: &Bench<'_>) -> Trial {
         };
         let password = Credential::Password(bench.subject.password.clone());
         let user = &bench.subject.user;
-        let answer = bench.ask_from(&bench.webhook, user, password, source_ip);
+        let provider = &*bench.tried.provider;
+        let answer = bench.ask_from(provider, user, password, source_ip);
         answers.push((address.to_owned(), answer.await));
     }
     // A yes and a no are both right: it is the service that knows its networks.
@@ -287,11 +309,13 @@ pub(super) async fn parallel_questions(bench: &Bench<'_>) -> Trial {
 pub(super) async fn optional_keys(bench: &Bench<'_>) -> Trial {
     let name = "optional keys in the question";
     let why = "the contract may grow: a key that the service does not know is to be passed over";
-    let mut settings = bench.settings.clone();
-    settings.send_session_id = true;
-    let webhook = match (settings.event, Webhook::new(settings)) {
-        (Event::Plain, Ok(webhook)) => webhook,
-        (Event::Plain | Event::TransferFamily, _) => {
+    let longer = bench.tried.webhook.clone().map(|mut settings| {
+        settings.send_session_id = true;
+        Webhook::new(settings)
+    });
+    let webhook = match longer {
+        Some(Ok(webhook)) if !bench.tried.is_transfer_family() => webhook,
+        Some(_) | None => {
             return Trial {
                 name,
                 grade: Grade::Skipped,

@@ -14,7 +14,7 @@ use serde_json::json;
 use self::rehearsal::Rehearsed;
 use super::test_identity_provider::{self, Login};
 use super::{ConfigSource, Exit, Failure, load, output, providers, secrets, signals, stores};
-use crate::config::read_text;
+use crate::config::{Purpose, read_text};
 use crate::idp::wire::{self, Asked, Transport};
 use crate::idp::{AuthMethod, UserConfig};
 use crate::limits;
@@ -109,7 +109,7 @@ fn ask(options: &Options) -> Result<Exit, Failure> {
         key: None,
         source_ip: options.source_ip,
     };
-    let config = load(&options.source)?;
+    let config = load(&options.source, Purpose::Login)?;
     let opened = providers::open(&config)?;
     let explained = async {
         let stores = stores::open(&config, &Arc::new(Metrics::default())).await?;
@@ -128,7 +128,17 @@ fn ask(options: &Options) -> Result<Exit, Failure> {
 fn no_session(refusal: &Refusal) -> Exit {
     let (verdict, reason) = (refusal.verdict().as_str(), refusal.reason);
     let cause = reason.cause();
-    output::print(&format!("no session: {verdict} · {reason}: {cause}\n"));
+    let mut text = format!("no session: {verdict} · {reason}: {cause}\n");
+    let mut row = |name: &str, value: &str| {
+        let value = value.replace(char::is_control, " ");
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "  {name:<9} {value}");
+    };
+    if let Some(detail) = &refusal.detail {
+        row("detail", detail);
+    }
+    row("change", reason.remedy());
+    output::print(&text);
     test_identity_provider::exit_of(refusal)
 }
 

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use clap::Args;
 
 pub(super) use self::examine::{Findings, Login, judge};
-use super::contract::{self, Subject};
+use super::contract::{self, Subject, Tried};
 use super::providers::{self, Opened};
 use super::{ConfigSource, Exit, Failure, load, output, secrets, signals, stores};
-use crate::auth::{self, OfferedKey};
-use crate::config::Config;
+use crate::auth::{self, OfferedKey, UserNameRule};
+use crate::config::{Config, Provider, Purpose};
 use crate::idp::webhook::{Event, Webhook, WebhookSettings};
 use crate::metrics::Metrics;
 use crate::refusal::{Refusal, Verdict};
@@ -48,10 +48,14 @@ pub struct Options {
     /// Print the verdict alone.
     #[arg(long, conflicts_with = "json")]
     brief: bool,
-    /// Ask this service everything that a gateway may ask, and say what it gets wrong.
-    #[arg(long, value_name = "URL", conflicts_with_all = ["config", "json", "brief", "listen"],
-          requires = "password_stdin")]
+    /// Ask a service everything that a gateway may ask, and say what it gets wrong: the one at
+    /// this URL, with --config as the gateway would ask it; without a URL the configured one.
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "",
+          conflicts_with_all = ["json", "brief", "listen"], requires = "password_stdin")]
     contract: Option<String>,
+    /// With --contract and several providers: the one to ask.
+    #[arg(long, value_name = "NAME", requires = "contract")]
+    provider: Option<String>,
     /// With --contract: ask with Transfer Family's event.
     #[arg(long, requires = "contract")]
     transfer_family: bool,
@@ -81,13 +85,10 @@ pub fn run(options: &Options) -> Result<Exit, Failure> {
         source_ip: options.source_ip,
     };
     if let Some(url) = &options.contract {
-        let mut settings = WebhookSettings::new(url, "s-contract");
-        if options.transfer_family {
-            settings.event = Event::TransferFamily;
-        }
-        return judge_service(settings, login);
+        let url = Some(&**url).filter(|url| !url.is_empty());
+        return judge_service(options, url, login);
     }
-    let config = load(&options.source)?;
+    let config = load(&options.source, Purpose::Login)?;
     let opened = providers::open(&config)?;
     signals::run(|stop| async {
         let stores = stores::open(&config, &Arc::new(Metrics::default())).await?;
@@ -96,14 +97,12 @@ pub fn run(options: &Options) -> Result<Exit, Failure> {
     })
 }
 
-fn judge_service(settings: WebhookSettings, login: Login) -> Result<Exit, Failure> {
-    let wrong = |why: String| Failure::Usage(format!("--contract: {why}"));
+fn judge_service(options: &Options, url: Option<&str>, login: Login) -> Result<Exit, Failure> {
     let Some(password) = login.password else {
-        return Err(wrong(
-            "give a password that is right with --password-stdin".to_owned(),
-        ));
+        let why = "--contract: give a password that is right with --password-stdin";
+        return Err(Failure::Usage(why.to_owned()));
     };
-    let webhook = Webhook::new(settings.clone()).map_err(|error| wrong(error.to_string()))?;
+    let tried = tried(options, url)?;
     let subject = Subject {
         user: login.user,
         password,
@@ -111,9 +110,86 @@ fn judge_service(settings: WebhookSettings, login: Login) -> Result<Exit, Failur
         source_ip: login.source_ip,
     };
     signals::run(|stop| async {
-        let trials = Box::pin(contract::run(webhook, settings, &subject));
+        let trials = Box::pin(contract::run(&tried, &subject));
         signals::until(stop, async { Ok(trials.await) }).await
     })
+}
+
+/// Says who is asked, and how.
+fn tried(options: &Options, url: Option<&str>) -> Result<Tried, Failure> {
+    let wrong = |why: &str| Failure::Usage(format!("--contract: {why}"));
+    let url = match (url, &options.source.config) {
+        (Some(url), None) => {
+            return at(WebhookSettings::new(url, "s-contract"), None, options);
+        }
+        (url, _) => url,
+    };
+    let config = load(&options.source, Purpose::Login)?;
+    let opened = providers::open(&config)?;
+    let one = chosen(&opened, options).map_err(|why| wrong(&why))?;
+    let user_names = Some(providers::user_names(one.identity));
+    match one.identity.provider {
+        Provider::Webhook => {
+            let keys = one.keys.clone();
+            let mut settings = providers::signed_webhook(&config, one.identity, keys);
+            if let Some(url) = url {
+                url.clone_into(&mut settings.url);
+                settings.more_urls.clear();
+            }
+            at(settings, user_names, options)
+        }
+        Provider::ApiGateway | Provider::Lambda if url.is_some() || options.transfer_family => {
+            Err(wrong(
+                "a URL and --transfer-family go with a webhook; the configured provider is \
+                 another and is asked as configured",
+            ))
+        }
+        Provider::ApiGateway | Provider::Lambda => Ok(Tried {
+            provider: Arc::clone(&one.provider),
+            webhook: None,
+            user_names,
+            total_timeout: one.identity.total_timeout,
+        }),
+        Provider::Static | Provider::Token => Err(wrong(
+            "this provider asks no service; a webhook, an API gateway or a function can be tried",
+        )),
+    }
+}
+
+/// A webhook, which may be given a URL and Transfer Family's event here.
+fn at(
+    mut settings: WebhookSettings,
+    user_names: Option<UserNameRule>,
+    options: &Options,
+) -> Result<Tried, Failure> {
+    if options.transfer_family {
+        settings.event = Event::TransferFamily;
+    }
+    let webhook = Webhook::new(settings.clone());
+    let webhook = webhook.map_err(|error| Failure::Usage(format!("--contract: {error}")))?;
+    Ok(Tried {
+        provider: Arc::new(webhook),
+        total_timeout: settings.total_timeout,
+        webhook: Some(settings),
+        user_names,
+    })
+}
+
+/// The provider that is meant.
+fn chosen<'o, 'c>(opened: &'o [Opened<'c>], options: &Options) -> Result<&'o Opened<'c>, String> {
+    let names = || {
+        let names: Vec<_> = opened.iter().map(|one| one.name).collect();
+        names.join(", ")
+    };
+    match (&options.provider, opened) {
+        (Some(name), _) => {
+            let mut all = opened.iter();
+            all.find(|one| one.name == name)
+                .ok_or_else(|| format!("no provider {name:?}; there are: {}", names()))
+        }
+        (None, [only]) => Ok(only),
+        (None, _) => Err(format!("say which with --provider: {}", names())),
+    }
 }
 
 async fn test(
@@ -200,6 +276,7 @@ Examples:
   portcullis test-identity-provider --config portcullis.toml --user ann --password-stdin < password
   portcullis test-identity-provider --config portcullis.toml --user ann --public-key ann.pub
   portcullis test-identity-provider --contract http://127.0.0.1:8000 --user ann --password-stdin
+  portcullis test-identity-provider --contract --config portcullis.toml --user ann --password-stdin
 
 Exit codes: 0 allowed, 1 denied, 2 unavailable (also when a bucket does not answer), 3 invalid,
 64 wrong usage, 78 wrong configuration. With --contract: 0 nothing wrong, 1 something wrong,

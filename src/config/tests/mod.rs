@@ -15,7 +15,7 @@ fn read(toml: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigErrors
         "ca.pem" => Ok("-----BEGIN CERTIFICATE-----".to_owned()),
         _ => Err(io::Error::new(io::ErrorKind::NotFound, "no such file")),
     };
-    Config::from_sources(Some(toml), &environment, &files)
+    Config::from_sources(Some(toml), &environment, &files, Purpose::Serve)
 }
 
 fn refused(toml: &str, environment: &[(&str, &str)]) -> String {
@@ -322,7 +322,7 @@ fn what_cannot_work_together_is_refused() {
             "keep-alives would precede",
         ),
         (
-            "[limits]\nconnections_max = 10",
+            "[limits]\nconnections_max = 10\nconnections_per_source_max = 11",
             "limits.connections_per_source_max: allowed",
         ),
         (
@@ -335,13 +335,45 @@ fn what_cannot_work_together_is_refused() {
             "found 0; allowed: 1 to 1000000",
         ),
         (
-            "[limits]\nlogin_grace_seconds = 8\nhello_timeout_seconds = 8",
+            "total_timeout_ms = 8000\n[limits]\nlogin_grace_seconds = 8",
             "identity.total_timeout_ms",
         ),
     ] {
         let message = refused(&format!("{GOOD}{text}\n"), &[]);
         assert!(message.contains(part), "{text}\n{message}");
     }
+}
+
+#[test]
+fn a_default_gives_way_to_what_was_written() {
+    for text in [
+        "[limits]\nconnections_max = 3",
+        "[limits]\nupload_memory_bytes_max = \"6MiB\"\ndownload_memory_bytes_max = \"4MiB\"",
+        "[limits]\nlogin_grace_seconds = 5",
+        "[limits]\nlogin_grace_seconds = 600",
+        "[storage]\nretry_timeout_seconds = 2",
+        "total_timeout_ms = 400",
+    ] {
+        let read = read(&format!("{GOOD}{text}\n"), &[]);
+        assert!(read.is_ok(), "{text}: {read:?}");
+    }
+    let providers = "state_directory = \"s\"\n[identity]\nproviders = [\"a\"]\n\
+        [limits]\nlogin_grace_seconds = 5\n[provider.a]\nurl = \"https://idp.example.com/\"\n";
+    let config = read(providers, &[]).unwrap();
+    assert_eq!(config.providers[0].identity.total_timeout.as_secs(), 3);
+    let written = format!("{providers}total_timeout_ms = 6000\n");
+    assert!(refused(&written, &[]).contains("provider.a.total_timeout_ms"));
+}
+
+#[test]
+fn who_only_tries_a_login_needs_no_host_key() {
+    let toml = GOOD.strip_prefix("state_directory = \"state\"\n").unwrap();
+    let none = BTreeMap::new();
+    let unread = |_: &str| Err(io::Error::other("not read"));
+    let read = |purpose| Config::from_sources(Some(toml), &none, &unread, purpose);
+    assert!(read(Purpose::Login).is_ok());
+    let refused = read(Purpose::Serve).unwrap_err().to_string();
+    assert!(refused.contains("no host key"), "{refused}");
 }
 
 #[test]

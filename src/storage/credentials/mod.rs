@@ -8,14 +8,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use aws_smithy_types::DateTime;
-use aws_smithy_types::date_time::Format;
 
 pub use self::assumed::{Assumed, StsSettings, Tag, USER_VARIABLE};
 pub use self::keyring::{Keyring, RoleKeys};
 pub use self::own::Own;
 pub use self::session_name::session_name;
 use super::SharedStore;
+use crate::clock::written;
 use crate::refusal::{Reason, Refusal};
 
 mod assumed;
@@ -79,8 +78,7 @@ impl AssumedRole {
     /// Returns when the first credentials end, such as `2026-12-31T00:00:00Z`.
     #[must_use]
     pub fn expiry(&self) -> String {
-        let time = DateTime::from(self.expires_at);
-        time.fmt(Format::DateTime).unwrap_or_default()
+        written(self.expires_at)
     }
 }
 

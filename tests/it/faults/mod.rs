@@ -192,6 +192,7 @@ impl Stage {
             caches: Vec::new(),
             throttle: ThrottleSettings::default(),
             history: Arc::new(LoginHistory::new(Duration::from_secs(900))),
+            blocks: Arc::default(),
             transport: Transport {
                 host_keys: HostKeys::new(vec![HostKey::generate().unwrap()]).unwrap(),
                 algorithms: Algorithms::default(),

@@ -1,5 +1,10 @@
 //! The operator takes a user's access back.
 
+use portcullis::clock::Clock as _;
+use portcullis::idp::blocks::Blocked;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+
 use super::*;
 
 /// What the operator is promised.
@@ -38,6 +43,58 @@ async fn a_revoked_user_is_out_and_nothing_open_is_committed() {
     );
     let log = stage.end().await;
     assert!(log.text().contains("revoked"), "{}", log.text());
+}
+
+/// Waits until the connection is closed.
+async fn ended(client: &Client) {
+    let gone = async {
+        while !client.ssh.is_closed() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(OUT_WITHIN, gone).await.expect("still connected");
+}
+
+#[tokio::test]
+async fn a_user_who_is_blocked_is_out_and_stays_out_until_the_block_is_lifted() {
+    let stage = Stage::start().await;
+    let client = stage.client().await;
+    let operated = stage.gateway.operated();
+    let user = Blocked::user(&USER.to_uppercase());
+    let now = SystemClock.wall();
+    operated.blocks().block(user.clone(), None, now).unwrap();
+    assert_eq!(operated.end_blocked(&user).await, 1);
+    ended(&client).await;
+    let address = stage.gateway.address();
+    assert!(Client::connect(address, PASSWORD).await.is_none());
+    assert!(operated.blocks().lift(&user).unwrap());
+    assert!(Client::connect(address, PASSWORD).await.is_some());
+    let log = stage.end().await;
+    assert!(log.text().contains("user-blocked"), "{}", log.text());
+}
+
+#[tokio::test]
+async fn a_network_that_is_blocked_is_out_and_not_spoken_to() {
+    let stage = Stage::start().await;
+    let client = stage.client().await;
+    let operated = stage.gateway.operated();
+    let network = Blocked::Network("127.0.0.0/8".parse().unwrap());
+    let now = SystemClock.wall();
+    operated.blocks().block(network.clone(), None, now).unwrap();
+    assert_eq!(operated.end_blocked(&network).await, 1);
+    ended(&client).await;
+    let address = stage.gateway.address();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let mut said = Vec::new();
+    // Closed, or reset, before a word.
+    drop(stream.read_to_end(&mut said).await);
+    assert_eq!(said, b"");
+    assert_eq!(stage.gateway.gatehouse().tally().blocked_total, 1);
+    operated.blocks().lift(&network).unwrap();
+    assert!(Client::connect(address, PASSWORD).await.is_some());
+    let log = stage.end().await;
+    let refused = r#""reason":"blocked""#;
+    assert!(log.text().contains(refused), "{}", log.text());
 }
 
 #[tokio::test]
