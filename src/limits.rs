@@ -46,6 +46,12 @@ pub const OBJECT_BYTES_MAX: u64 = 10_000 * PART_BYTES_MAX;
 pub const OBJECT_BYTES_MAX_ELSEWHERE: u64 = 5 * 1024 * 1024 * 1024 * 1024;
 /// S3's bound on one `CopyObject`.
 pub const COPY_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
+/// `UploadPartCopy` calls of the process under way at once; while others wait a user has a third.
+pub const RANGE_COPIES_MAX: u64 = 48;
+/// The same of one object.
+pub const RANGE_COPIES_PER_OBJECT_MAX: usize = 16;
+/// What one part of such a copy takes until its object is complete.
+pub const COPIED_PART_BYTES: u64 = 1_024;
 /// S3's bound on one page of a listing.
 pub const LIST_PAGE_MAX: u16 = 1_000;
 /// Names that OPENDIR asks for, and a READDIR that waited for memory.
@@ -229,6 +235,10 @@ pub struct Limits {
     pub part_bytes: u64,
     /// The store's largest object: what `[storage]` comes to.
     pub object_bytes_max: u64,
+    /// From this size on the store copies an object in ranges, side by side. Not for operators.
+    pub range_copy_bytes_min: u64,
+    /// How large such a range is, at least. Not for operators.
+    pub range_bytes_min: u64,
     /// Parts of one file under way at once.
     pub parts_in_flight_per_upload_max: usize,
     /// Read-ahead of one file.
@@ -272,6 +282,8 @@ impl Default for Limits {
             download_memory_bytes_max: 128 * 1024 * 1024,
             part_bytes: 8 * 1024 * 1024,
             object_bytes_max: OBJECT_BYTES_MAX,
+            range_copy_bytes_min: 256 * 1024 * 1024,
+            range_bytes_min: 64 * 1024 * 1024,
             parts_in_flight_per_upload_max: 4,
             read_ahead_per_handle_bytes_max: 16 * 1024 * 1024,
             slot_idle_timeout: seconds(30),

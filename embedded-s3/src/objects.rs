@@ -8,13 +8,13 @@ use s3s::dto::{
     DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject,
     ETag, ETagCondition, Error, GetObjectInput, GetObjectOutput, GetObjectTaggingInput,
     GetObjectTaggingOutput, HeadObjectInput, HeadObjectOutput, MetadataDirective, PutObjectInput,
-    PutObjectOutput,
+    PutObjectOutput, TaggingDirective,
 };
 use s3s::{S3Request, S3Result, s3_error};
 
 use crate::checksum::{claims, set_checksum};
 use crate::conditions::{ReadConditions, WriteConditions, now};
-use crate::properties::{describe, properties};
+use crate::properties::{Properties, describe, properties};
 use crate::receive::Incoming;
 use crate::store::{Object, Store};
 
@@ -207,10 +207,7 @@ impl Store {
             ));
         }
 
-        let mut properties = properties!(input)?;
-        if !replaces {
-            properties = properties.over_copied(&source.properties);
-        }
+        let properties = copied_properties(&mut input, &source, replaces)?;
         // An MD5 is that of the bytes and stays; any other ETag belongs to the source alone.
         let etag = if source.etag.contains('-') {
             format!("{:032x}-1", self.next_serial())
@@ -337,6 +334,22 @@ fn refuse_part_number(part_number: Option<i32>) -> S3Result<()> {
 
 fn wants_checksum(mode: Option<&ChecksumMode>) -> bool {
     mode.map(ChecksumMode::as_str) == Some(ChecksumMode::ENABLED)
+}
+
+fn copied_properties(
+    input: &mut CopyObjectInput,
+    source: &Object,
+    replaces: bool,
+) -> S3Result<Properties> {
+    let mut properties = properties!(input)?;
+    if !replaces {
+        properties = properties.over_copied(&source.properties);
+    }
+    let directive = input.tagging_directive.as_ref();
+    if directive.map(TaggingDirective::as_str) != Some(TaggingDirective::REPLACE) {
+        properties.tagging.clone_from(&source.properties.tagging);
+    }
+    Ok(properties)
 }
 
 fn is_source(source: &CopySource, bucket: &str, key: &str) -> bool {

@@ -52,6 +52,7 @@ fn operation(request: &Parts, query: &str, bucket: bool, key: bool) -> &'static 
         (&Method::DELETE, true, false) => "DeleteBucket",
         (&Method::POST, true, false) if has("delete") => "DeleteObjects",
         (&Method::GET, true, true) if has("uploadId") => "ListParts",
+        (&Method::GET, true, true) if has("tagging") => "GetObjectTagging",
         (&Method::GET, true, true) => "GetObject",
         (&Method::HEAD, true, true) => "HeadObject",
         (&Method::PUT, true, true) if has("uploadId") && copies => "UploadPartCopy",

@@ -1,6 +1,9 @@
 //! What is stored beside the bytes: headers, user metadata, storage class, encryption, tags.
 
-use s3s::dto::{Metadata, ServerSideEncryption, StorageClass, Tag, Timestamp};
+use s3s::dto::{
+    Metadata, ObjectLockLegalHoldStatus, ObjectLockMode, ServerSideEncryption, StorageClass, Tag,
+    Timestamp,
+};
 use s3s::{S3Result, s3_error};
 
 use crate::percent;
@@ -16,6 +19,9 @@ pub(crate) struct Properties {
     pub(crate) content_type: Option<String>,
     pub(crate) expires: Option<Timestamp>,
     pub(crate) metadata: Option<Metadata>,
+    pub(crate) object_lock_legal_hold_status: Option<ObjectLockLegalHoldStatus>,
+    pub(crate) object_lock_mode: Option<ObjectLockMode>,
+    pub(crate) object_lock_retain_until_date: Option<Timestamp>,
     pub(crate) server_side_encryption: Option<ServerSideEncryption>,
     pub(crate) ssekms_key_id: Option<String>,
     pub(crate) storage_class: Option<StorageClass>,
@@ -49,6 +55,9 @@ impl Properties {
     pub(crate) fn over_copied(self, source: &Self) -> Self {
         Self {
             bucket_key_enabled: self.bucket_key_enabled,
+            object_lock_legal_hold_status: self.object_lock_legal_hold_status,
+            object_lock_mode: self.object_lock_mode,
+            object_lock_retain_until_date: self.object_lock_retain_until_date,
             server_side_encryption: self.server_side_encryption,
             ssekms_key_id: self.ssekms_key_id,
             storage_class: self.storage_class,
@@ -85,6 +94,9 @@ macro_rules! properties {
             content_type: $input.content_type.take(),
             expires: $input.expires.take(),
             metadata: $input.metadata.take(),
+            object_lock_legal_hold_status: $input.object_lock_legal_hold_status.take(),
+            object_lock_mode: $input.object_lock_mode.take(),
+            object_lock_retain_until_date: $input.object_lock_retain_until_date.take(),
             server_side_encryption: $input.server_side_encryption.take(),
             ssekms_key_id: $input.ssekms_key_id.take(),
             storage_class: $input.storage_class.take(),
@@ -115,6 +127,9 @@ macro_rules! describe {
             expires: properties.expires,
             last_modified: Some($object.modified.into()),
             metadata: properties.metadata,
+            object_lock_legal_hold_status: properties.object_lock_legal_hold_status,
+            object_lock_mode: properties.object_lock_mode,
+            object_lock_retain_until_date: properties.object_lock_retain_until_date,
             server_side_encryption: properties.server_side_encryption,
             ssekms_key_id: properties.ssekms_key_id,
             // As S3, which leaves the header out for the standard class.

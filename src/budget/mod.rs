@@ -3,6 +3,7 @@
 //! - Uploads: slots, which parts fill. Who gets one next is decided by [`line`].
 //! - Read-ahead does without where its pool is empty; only what a READ waits for waits for memory.
 //! - The account of bytes: whatever else sessions hold of clients and stores.
+//! - Ranges that the store copies by itself are counted in the same way, though they are no bytes.
 //!
 //! A [`Gate`] stops a connection whose bytes have no place.
 
@@ -30,6 +31,7 @@ pub struct Budget {
     buffers: Arc<Buffers>,
     read_ahead: Arc<Pool>,
     account: Arc<Pool>,
+    range_copies: Arc<Pool>,
     layout: PartLayout,
 }
 
@@ -39,6 +41,8 @@ pub struct UserMemory {
     pub uploads: Share,
     pub read_ahead: Share,
     pub account: Share,
+    /// Ranges that the store copies at the moment, in place of bytes.
+    pub range_copies: Share,
 }
 
 impl Budget {
@@ -56,6 +60,7 @@ impl Budget {
             .min(all.saturating_sub(limits::SLOT_STEPS_BYTES[0]));
         let share = (all / 3).max(layout.largest_bytes());
         let ahead = limits.download_memory_bytes_max;
+        let copies = limits::RANGE_COPIES_MAX;
         let read_ahead = Pool::new("read-ahead", ahead, 0, Shares::WhileOthersWait(ahead / 3));
         Arc::new(Self {
             uploads: Pool::new("uploads", all, reserve, Shares::WhileOthersWait(share)),
@@ -66,6 +71,12 @@ impl Budget {
                 limits.session_memory_bytes_max,
                 Shares::HalfOfTheRest,
                 limits::STUCK_QUEUE_BYTES_MAX,
+            ),
+            range_copies: Pool::new(
+                "range-copies",
+                copies,
+                0,
+                Shares::WhileOthersWait(copies / 3),
             ),
             layout,
         })
@@ -84,6 +95,7 @@ impl Budget {
             uploads: self.uploads.share(),
             read_ahead: self.read_ahead.share(),
             account: self.account.share(),
+            range_copies: self.range_copies.share(),
         }
     }
 
@@ -98,6 +110,12 @@ impl Budget {
     #[must_use]
     pub const fn account(&self) -> &Arc<Pool> {
         &self.account
+    }
+
+    /// Returns the turns of ranges that the store copies.
+    #[must_use]
+    pub const fn range_copies(&self) -> &Arc<Pool> {
+        &self.range_copies
     }
 
     /// Makes a slot of memory of parts.

@@ -358,7 +358,9 @@ const fn without(subject: Subject) -> &'static str {
             "a file that is replaced while it is read may be delivered as a mixture of both"
         }
         Subject::PinnedCopy => "a rename may copy something newer than what it looked at",
-        Subject::RangeCopy => "appending to large files, and renaming very large ones, fails",
+        Subject::RangeCopy => {
+            "writing over the beginning of a large file, and renaming files of more than 5 GiB, fails"
+        }
         Subject::ByteOrder => {
             "directories are listed in the store's order, and a file and a directory of one name \
              may both be shown"

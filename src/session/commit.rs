@@ -10,15 +10,12 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use futures_util::future::join_all;
 
-use crate::limits;
-use crate::reaper::Reaper;
 use crate::storage::retry::{self, Tries};
 use crate::storage::{
-    ByteRange, Checksum, CompleteUpload, CompletedPart, CopyObject, Digest, Location, NewObject,
-    ObjectMeta, ObjectStore, Operation, PartNumber, Precondition, PutObject, Result, SharedStore,
-    StorageError, StorageErrorKind, Stored, UploadId, UploadPartCopy, Version,
+    Checksum, CompleteUpload, CompletedPart, CopyObject, Digest, Location, NewObject, ObjectMeta,
+    ObjectStore, Operation, Precondition, PutObject, Result, StorageError, StorageErrorKind,
+    Stored, UploadId, Version,
 };
 
 use super::expiry::Stop;
@@ -62,6 +59,11 @@ impl Commit<'_> {
             (stored, Some(checksum)) => verified(stored, checksum),
             (stored, None) => Ok(stored),
         }
+    }
+
+    /// Copies one version of an object as a whole.
+    pub(crate) async fn copy(self, source: Version<'_>) -> Result<Stored> {
+        self.send(Change::Copy { source }).await
     }
 
     /// Sends a commit until it is known what became of it, or nobody can tell.
@@ -273,108 +275,6 @@ enum There {
     Nothing,
 }
 
-/// An object as it was found, and where a copy of it belongs.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Copying<'a> {
-    pub(crate) source: &'a Location,
-    pub(crate) found: &'a ObjectMeta,
-    pub(crate) target: &'a Location,
-    /// What the copy is to carry.
-    pub(crate) object: &'a NewObject,
-    pub(crate) condition: &'a Precondition,
-    /// Asked between parts.
-    pub(crate) stop: &'a Stop,
-}
-
-/// Copies an object inside the store, in parts where S3 copies no such large one at once.
-pub(crate) async fn copy(
-    store: &SharedStore,
-    reaper: &Reaper,
-    copying: Copying<'_>,
-) -> Result<Stored> {
-    if copying.found.size > limits::COPY_BYTES_MAX {
-        return copy_in_parts(store, reaper, copying).await;
-    }
-    let source = copying.version();
-    copying.commit(&**store).send(Change::Copy { source }).await
-}
-
-async fn copy_in_parts(
-    store: &SharedStore,
-    reaper: &Reaper,
-    copying: Copying<'_>,
-) -> Result<Stored> {
-    let upload = store.create(copying.target, copying.object).await?;
-    let outcome = match copy_ranges(&**store, copying, &upload).await {
-        Ok(parts) => {
-            let commit = copying.commit(&**store);
-            commit.complete(&upload, &parts, None).await
-        }
-        Err(error) => Err(error),
-    };
-    if outcome.is_err() {
-        reaper.abort(store.clone(), copying.target.clone(), upload);
-    }
-    outcome
-}
-
-async fn copy_ranges(
-    store: &dyn ObjectStore,
-    copying: Copying<'_>,
-    upload: &UploadId,
-) -> Result<Vec<CompletedPart>> {
-    let size = copying.found.size;
-    let bytes = part_bytes(size);
-    let step = usize::try_from(bytes).unwrap_or(usize::MAX);
-    let starts: Vec<(u64, u32)> = (0..size).step_by(step).zip(1..).collect();
-    let mut parts = Vec::with_capacity(starts.len());
-    for chunk in starts.chunks(PARTS_AT_ONCE) {
-        if let Err(refusal) = copying.stop.check() {
-            let why = refusal.status.sentence;
-            return Err(StorageError::new(StorageErrorKind::Denied, why));
-        }
-        let copies = chunk.iter().map(|&(start, number)| {
-            let end = size.min(start.saturating_add(bytes));
-            let part = UploadPartCopy {
-                upload,
-                number: PartNumber(number),
-                source: copying.version(),
-                range: ByteRange { start, end },
-            };
-            store.part_copy(copying.target, part)
-        });
-        let copies: Vec<_> = copies.collect();
-        for part in join_all(copies).await {
-            parts.push(part?);
-        }
-    }
-    Ok(parts)
-}
-
-/// Returns how large the parts are in which an object is copied: no more of them than S3 takes.
-fn part_bytes(size: u64) -> u64 {
-    COPY_PART_BYTES.max(size.div_ceil(u64::from(limits::PARTS_MAX)))
-}
-
-impl<'a> Copying<'a> {
-    fn commit(&self, store: &'a dyn ObjectStore) -> Commit<'a> {
-        Commit {
-            store,
-            stop: self.stop,
-            location: self.target,
-            object: self.object,
-            condition: self.condition,
-        }
-    }
-
-    const fn version(&self) -> Version<'a> {
-        Version {
-            location: self.source,
-            etag: &self.found.etag,
-        }
-    }
-}
-
 /// A commit that is sent again may meet its own first try.
 const fn may_have_met_itself(kind: StorageErrorKind) -> bool {
     matches!(
@@ -395,28 +295,4 @@ fn verified(stored: Stored, checksum: Checksum) -> Result<Stored> {
 
 /// CRC-64/NVME of no bytes.
 const EMPTY_CHECKSUM: Checksum = Checksum(0);
-const PARTS_AT_ONCE: usize = 8;
-const COPY_PART_BYTES: u64 = 1024 * 1024 * 1024;
 const CLOCKS_DIFFER: Duration = Duration::from_secs(2);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_largest_object_is_copied_in_as_many_parts_as_s3_takes() {
-        let most = limits::OBJECT_BYTES_MAX;
-        for size in [
-            limits::COPY_BYTES_MAX + 1,
-            9 << 40,
-            10 << 40,
-            most - 1,
-            most,
-        ] {
-            let bytes = part_bytes(size);
-            assert!((limits::PART_BYTES_MIN..=limits::PART_BYTES_MAX).contains(&bytes));
-            assert!(size.div_ceil(bytes) <= u64::from(limits::PARTS_MAX));
-        }
-        assert_eq!(part_bytes(6 << 30), 1 << 30);
-    }
-}

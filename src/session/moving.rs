@@ -9,7 +9,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 
 use crate::budget::Charge;
-use crate::limits;
+use crate::limits::{self, Limits};
 use crate::sftp::Status;
 use crate::storage::retry;
 use crate::storage::{
@@ -17,9 +17,9 @@ use crate::storage::{
     Precondition, StorageError, StorageErrorKind,
 };
 
-use super::commit::{self, Commit, Copying};
+use super::commit::Commit;
 use super::copied::{Copied, Row};
-use super::names::copy_exclusive;
+use super::copying::{self, Copying};
 use super::plan::Folder;
 use super::progress::Step;
 use super::scene::Scene;
@@ -41,7 +41,7 @@ pub(super) async fn move_directory(
     if from.bucket == to.bucket && to.prefix.starts_with(&from.prefix) {
         return Err(Status::failure("A directory cannot be moved into itself").into());
     }
-    let memory = memory(scene, limits::LIST_PAGE_MAX.into()).await?;
+    let memory = memory(scene, limits::LIST_PAGE_MAX.into(), 0).await?;
     let mut walk = Walk::new(scene, &from);
     let first = walk.next().await?.unwrap_or_default();
     if first.is_empty() && walk.is_over {
@@ -57,11 +57,15 @@ pub(super) async fn move_directory(
         to,
         copied: Copied::default(),
         doubtful: Vec::new(),
+        parts_bytes: 0,
         memory,
     };
     if !walk.is_over {
         drop(first);
         moving.count(walk).await?;
+    } else if walk.parts_bytes() > 0 {
+        drop(first);
+        moving.take_memory(walk.parts_bytes()).await?;
     } else if scene.store.capabilities().conditional_delete {
         // A second listing would show what the deletes find out by themselves.
         moving.only_page = Some(first);
@@ -87,7 +91,9 @@ struct Moving<'a> {
     copied: Copied,
     /// Copies of which nobody knows whether they landed.
     doubtful: Vec<(Location, Nonce)>,
-    /// For a page and for what was copied.
+    /// What of the memory is for parts of objects that are being copied.
+    parts_bytes: u64,
+    /// For a page, for what was copied, and for these parts.
     memory: Charge,
 }
 
@@ -97,6 +103,7 @@ struct Below {
     /// Without the directory's prefix.
     name: Box<str>,
     etag: ETag,
+    size: u64,
 }
 
 impl Below {
@@ -118,9 +125,34 @@ impl Moving<'_> {
             }
             self.scene.progress.passed(Step::Listed, self.total, 0);
         }
+        self.take_memory(walk.parts_bytes()).await
+    }
+
+    /// Takes all memory that the move will need.
+    async fn take_memory(&mut self, parts_bytes: u64) -> Result<(), Refusal> {
         // Whoever waits for more holds nothing that another one waits for.
         self.memory.shrink_to(0);
-        self.memory = memory(self.scene, self.total).await?;
+        self.memory = memory(self.scene, self.total, parts_bytes).await?;
+        self.parts_bytes = parts_bytes;
+        Ok(())
+    }
+
+    /// Takes memory for what somebody added since it was counted.
+    fn take_more(&mut self, bytes: u64) -> Result<(), Status> {
+        let charge = self.scene.bounds.shares.account.try_take(bytes);
+        self.memory.join(charge.ok_or(TOO_MANY)?);
+        Ok(())
+    }
+
+    fn take_more_for_parts(&mut self, chunk: &[Below]) -> Result<(), Status> {
+        let limits = &self.scene.bounds.limits;
+        let sizes = chunk.iter().map(|object| object.size);
+        let parts = sizes.map(|size| copying::parts_bytes(limits, size));
+        let bytes = parts.fold(0, u64::saturating_add);
+        if let Some(more) = bytes.checked_sub(self.parts_bytes).filter(|more| *more > 0) {
+            self.take_more(more)?;
+            self.parts_bytes = bytes;
+        }
         Ok(())
     }
 
@@ -139,8 +171,7 @@ impl Moving<'_> {
             }
             if sum > self.total {
                 let more = sum.saturating_sub(self.total);
-                let charge = self.scene.bounds.memory.try_take(rows_bytes(more));
-                self.memory.join(charge.ok_or(TOO_MANY)?);
+                self.take_more(rows_bytes(more))?;
                 self.total = sum;
             }
             self.copy_page(&mut page).await?;
@@ -155,6 +186,9 @@ impl Moving<'_> {
         let mut outcome = Ok(());
         for chunk in page.chunks_mut(MOVES_AT_ONCE) {
             outcome = self.scene.bounds.stop.check();
+            if outcome.is_ok() {
+                outcome = self.take_more_for_parts(chunk).map_err(Refusal::from);
+            }
             if outcome.is_err() {
                 break;
             }
@@ -196,7 +230,7 @@ impl Moving<'_> {
         let found = store.head(&source).await;
         let found = found.map_err(|error| clean(error.into()))?;
         let nonce = nonces.next().map_err(|error| clean(error.into()))?;
-        let new = NewObject::like(&found, nonce);
+        let new = NewObject::like(&found, nonce, self.scene.bounds.clock().wall());
         let stored = if found.size == 0 && object.is_marker() {
             // Some stores take a marker but do not find it as the source of a copy.
             // Nor is one refused where a store made the directory by itself; it is the same
@@ -215,10 +249,9 @@ impl Moving<'_> {
                 found: &found,
                 target: &target,
                 object: &new,
-                condition: &copy_exclusive(&**store),
-                stop: &self.scene.bounds.stop,
+                exclusive: true,
             };
-            commit::copy(store, self.scene.reaper, copying).await
+            copying::copy(self.scene, copying).await
         };
         match stored {
             Ok(stored) => Ok((found.etag, stored.etag)),
@@ -443,12 +476,17 @@ struct Walk<'a> {
     /// The last page was returned.
     is_over: bool,
     seen: usize,
+    limits: &'a Limits,
+    /// Objects that are copied in ranges, and the most that one of them keeps of its parts.
+    ranged: (u64, u64),
 }
 
 impl<'a> Walk<'a> {
     fn new(scene: &Scene<'a>, folder: &Folder) -> Self {
         Self {
             store: &**scene.store,
+            limits: &scene.bounds.limits,
+            ranged: (0, 0),
             folder: folder.clone(),
             after: None,
             is_over: false,
@@ -475,9 +513,23 @@ impl<'a> Walk<'a> {
         if self.seen > WALKED_MAX || (!self.is_over && self.after == query.after) {
             return Err(TOO_MANY.into());
         }
+        for object in &page.objects {
+            let bytes = copying::parts_bytes(self.limits, object.size);
+            if bytes > 0 {
+                let (objects, most) = self.ranged;
+                self.ranged = (objects.saturating_add(1), most.max(bytes));
+            }
+        }
         let objects = page.objects.into_iter();
         let objects: Result<Vec<_>, _> = objects.map(|object| self.below(object)).collect();
         Ok(Some(objects?))
+    }
+
+    /// Returns what the parts of as many objects take as are copied at once.
+    fn parts_bytes(&self) -> u64 {
+        let (objects, most) = self.ranged;
+        let at_once = u64::try_from(MOVES_AT_ONCE).unwrap_or(u64::MAX);
+        objects.min(at_once).saturating_mul(most)
     }
 
     /// Takes only what the store was asked for: anything else would be deleted elsewhere.
@@ -486,6 +538,7 @@ impl<'a> Walk<'a> {
             Some(name) => Ok(Below {
                 name: name.into(),
                 etag: object.etag,
+                size: object.size,
             }),
             None => Err(Refusal {
                 status: Status::failure("The storage listed files that are somewhere else"),
@@ -511,26 +564,12 @@ fn at(folder: &Folder, name: &str) -> Result<Location, Status> {
     Ok(Location { bucket, key })
 }
 
-/// Waits for memory for a page and for what will have been copied.
-async fn memory(scene: &Scene<'_>, objects: usize) -> Result<Charge, Refusal> {
-    let bytes = limits::MOVE_PAGE_BYTES.saturating_add(rows_bytes(objects));
-    // A user never gets more than half.
-    let most = scene.bounds.memory.pool().limit_bytes() / 2;
-    if bytes > most {
-        return Err(Refusal {
-            status: TOO_MANY,
-            detail: Some(
-                format!(
-                    "the move takes {bytes} bytes, limits.session_memory_bytes_max leaves {most}"
-                )
-                .into(),
-            ),
-        });
-    }
-    scene
-        .bounds
-        .unless_over(scene.bounds.memory.take(bytes))
-        .await
+/// Waits for memory for a page, for what will have been copied, and for parts.
+async fn memory(scene: &Scene<'_>, objects: usize, parts_bytes: u64) -> Result<Charge, Refusal> {
+    let bytes = limits::MOVE_PAGE_BYTES
+        .saturating_add(rows_bytes(objects))
+        .saturating_add(parts_bytes);
+    scene.bounds.memory(bytes, TOO_MANY).await
 }
 
 fn rows_bytes(objects: usize) -> u64 {

@@ -128,7 +128,7 @@ impl Keeper<'_> {
         let needed = u16::try_from(visit.names_needed()).unwrap_or(u16::MAX);
         let needed = needed.min(limits::LIST_FIRST_PAGE_MAX);
         // Without memory for more, a marker may come to stand that is not needed.
-        let charge = self.bounds.memory.try_take(page_bytes_max(needed));
+        let charge = self.bounds.shares.account.try_take(page_bytes_max(needed));
         let max = if charge.is_some() { needed } else { 2 };
         let query = page_query(folder, None, max);
         let page = self.store.list(&folder.bucket, &query).await?;

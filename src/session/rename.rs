@@ -8,11 +8,10 @@ use crate::storage::{
 };
 use crate::vfs::Ending;
 
-use super::commit::{self, Copying};
+use super::copying::{self, Copying};
 use super::moving::move_directory;
 use super::names::{
-    Found, copy_exclusive, find, find_file_first, is_directory, is_empty, require_parent,
-    write_marker,
+    Found, find, find_file_first, is_directory, is_empty, require_parent, write_marker,
 };
 use super::plan::{Folder, Parent, Target};
 use super::removing::Keeper;
@@ -59,13 +58,7 @@ pub(crate) async fn rename(
         (Found::Shown(_), _) => Err(Status::PERMISSION_DENIED.into()),
         (Found::File(_), Found::File(_) | Found::Shown(_)) if !replace => Err(EXISTS.into()),
         (Found::File(meta), Found::File(_) | Found::Shown(_) | Found::Nothing) => {
-            // Without `replace` nothing was there.
-            let condition = if replace {
-                Precondition::None
-            } else {
-                copy_exclusive(store)
-            };
-            rename_file(scene, keeper, names, (source, &meta), (target, &condition)).await
+            rename_file(scene, keeper, names, (source, &meta), target).await
         }
         (Found::Directory, Found::Nothing) => {
             let turn = scene.turn().await?;
@@ -203,7 +196,7 @@ async fn rename_file(
     keeper: Keeper<'_>,
     names: Names<'_>,
     (source, meta): (&Location, &ObjectMeta),
-    (target, condition): (&Location, &Precondition),
+    target: &Location,
 ) -> Result<(), Refusal> {
     let is_long = meta.size > limits::COPY_BYTES_MAX;
     let turn = if is_long {
@@ -217,9 +210,15 @@ async fn rename_file(
             return Err(EXISTS.into());
         }
     }
+    let parts_bytes = copying::parts_bytes(&scene.bounds.limits, meta.size);
+    let _parts = match parts_bytes {
+        0 => None,
+        bytes => Some(scene.bounds.memory(bytes, TOO_LARGE).await?),
+    };
     let _visit = keeper.before_move(names.from, false, target).await?;
     scene.bounds.stop.check()?;
-    let copied = copy(scene, source, meta, target, condition).await;
+    // Without `replace` nothing was there.
+    let copied = copy(scene, source, meta, target, !names.replace).await;
     if is_long {
         scene.move_ended(copied.is_ok());
     }
@@ -242,18 +241,19 @@ async fn copy(
     source: &Location,
     found: &ObjectMeta,
     target: &Location,
-    condition: &Precondition,
+    exclusive: bool,
 ) -> Result<Stored, StorageError> {
-    let object = NewObject::like(found, scene.nonces.next()?);
+    let object = NewObject::like(found, scene.nonces.next()?, scene.bounds.clock().wall());
     let copying = Copying {
         source,
         found,
         target,
         object: &object,
-        condition,
-        stop: &scene.bounds.stop,
+        exclusive,
     };
-    commit::copy(scene.store, scene.reaper, copying).await
+    copying::copy(scene, copying).await
 }
 
+const TOO_LARGE: Status =
+    Status::failure("The file is larger than the server can have copied at the moment");
 const MOVED_BY_DOT: Status = Status::failure("A directory cannot be moved by this name");

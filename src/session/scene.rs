@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::budget::Share;
+use crate::budget::{Budget, Charge, UserMemory};
 use crate::clock::Clock;
+use crate::limits::Limits;
 use crate::metrics::{Metrics, MoveEnd};
 use crate::reaper::Reaper;
 use crate::sftp::Status;
@@ -33,8 +34,10 @@ pub(crate) struct Scene<'a> {
 /// What a user's moves have to keep to.
 #[derive(Debug)]
 pub(crate) struct Bounds {
-    /// The user's share of the account of bytes.
-    pub(super) memory: Share,
+    pub(super) budget: Arc<Budget>,
+    pub(super) limits: Arc<Limits>,
+    /// What the user has of the process's memory.
+    pub(super) shares: UserMemory,
     turns: Arc<Semaphore>,
     changes: Arc<Semaphore>,
     pub(super) stop: Stop,
@@ -49,7 +52,9 @@ pub(crate) struct Bounds {
 impl Bounds {
     pub(super) fn of(shell: &Shell) -> Self {
         Self {
-            memory: shell.seat.memory().account.clone(),
+            budget: Arc::clone(&shell.environment.budget),
+            limits: Arc::clone(&shell.environment.limits),
+            shares: shell.seat.memory().clone(),
             turns: Arc::clone(shell.seat.moves()),
             changes: Arc::clone(shell.seat.changes()),
             clears_up: shell.stop.lifted(),
@@ -94,6 +99,23 @@ impl Bounds {
             // Nobody closes it.
             _permit: turn.await?.map_err(|_| Status::FAILURE)?,
         })
+    }
+
+    /// Waits for bytes of the account; who wants more than a user ever gets hears `too_much`.
+    pub(super) async fn memory(&self, bytes: u64, too_much: Status) -> Result<Charge, Refusal> {
+        let account = &self.shares.account;
+        // A user never gets more than half.
+        let most = account.pool().limit_bytes() / 2;
+        if bytes > most {
+            let detail = format!(
+                "the move takes {bytes} bytes, limits.session_memory_bytes_max leaves {most}"
+            );
+            return Err(Refusal {
+                status: too_much,
+                detail: Some(detail.into()),
+            });
+        }
+        self.unless_over(account.take(bytes)).await
     }
 
     /// Waits for what cannot begin without it, as long as somebody waits for that.

@@ -345,7 +345,11 @@ impl Work {
             ))),
             Some(_) | None => None,
         };
-        let base = base.map(|(etag, size)| Base { etag, size });
+        let base = base.map(|(etag, size)| Base {
+            location: location.clone(),
+            etag,
+            size,
+        });
         let condition = self.condition(mode, base.as_ref().map(|base| &base.etag));
         let writing = Some(ForWriting {
             mode,

@@ -10,7 +10,7 @@ use super::retry::Tries;
 use super::{
     Bucket, Capabilities, CompleteUpload, CompletedPart, CopyObject, ETag, GetObject, ListPage,
     ListQuery, Location, NewObject, ObjectBody, ObjectMeta, ObjectStore, Operation, PartNumber,
-    PartSize, PutObject, Result, SharedStore, Stored, UploadId, UploadPart, UploadPartCopy,
+    PartSize, PutObject, Result, SharedStore, Stored, Tags, UploadId, UploadPart, UploadPartCopy,
     Version,
 };
 
@@ -80,6 +80,12 @@ impl<L: Layer> ObjectStore for L {
     async fn part_size(&self, version: Version<'_>, part: PartNumber) -> Result<PartSize> {
         let run = |store: SharedStore| async move { store.part_size(version, part).await };
         self.around(About::new(Operation::Head, version.location), run)
+            .await
+    }
+
+    async fn tags(&self, location: &Location) -> Result<Tags> {
+        let run = |store: SharedStore| async move { store.tags(location).await };
+        self.around(About::new(Operation::Tags, location), run)
             .await
     }
 

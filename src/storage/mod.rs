@@ -24,6 +24,7 @@ pub use self::location::{Bucket, Key, Location, NameError};
 pub use self::nonce::{NoRandomness, Nonce, Nonces};
 pub use self::operation::Operation;
 pub use self::part_layout::{PartLayout, PartPlace};
+pub use self::properties::{Kms, Properties, Retention, Tags};
 use self::retry::Tries;
 
 pub(crate) mod aws;
@@ -41,6 +42,7 @@ mod nonce;
 mod operation;
 mod part_layout;
 pub mod probe;
+mod properties;
 mod reconnect;
 pub(crate) mod regional;
 mod regions;
@@ -61,6 +63,9 @@ pub trait ObjectStore: Debug + Send + Sync + 'static {
     /// Returns how many bytes one part of an object has (`HeadObject` with `partNumber`).
     async fn part_size(&self, version: Version<'_>, part: PartNumber) -> Result<PartSize>;
 
+    /// Returns an object's tags (`GetObjectTagging`).
+    async fn tags(&self, location: &Location) -> Result<Tags>;
+
     /// Opens an object's bytes from the range's start.
     ///
     /// An empty object answers a range with [`StorageErrorKind::RangeNotSatisfiable`], as S3 does.
@@ -72,7 +77,7 @@ pub trait ObjectStore: Debug + Send + Sync + 'static {
     /// Writes a whole object at once. A commit: sent once.
     async fn put(&self, location: &Location, payload: Bytes, put: PutObject<'_>) -> Result<Stored>;
 
-    /// Copies an object of at most 5 GiB inside the store. A commit: sent once.
+    /// Copies an object of at most 5 GiB inside the store, with its tags. A commit: sent once.
     async fn copy(&self, target: &Location, copy: CopyObject<'_>) -> Result<Stored>;
 
     /// Removes an object; removing what is not there succeeds, unless `etag` is given.
@@ -179,6 +184,8 @@ pub struct ObjectMeta {
     pub content_type: Option<Box<str>>,
     /// User metadata, names in lower case without `x-amz-meta-`.
     pub metadata: Vec<(Box<str>, Box<str>)>,
+    /// As a HEAD tells them; `None`: nothing is said.
+    pub properties: Option<Box<Properties>>,
 }
 
 impl ObjectMeta {
@@ -228,12 +235,16 @@ impl Debug for ObjectBody {
     }
 }
 
-/// What a new object is to carry. Storage class and encryption are the store's settings.
+/// What a new object is to carry. What the store's settings say of class and encryption comes
+/// before its properties.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewObject {
     pub content_type: Option<Box<str>>,
     /// Beside the nonce.
     pub metadata: Vec<(Box<str>, Box<str>)>,
+    pub properties: Option<Box<Properties>>,
+    /// Of an object that is made of parts; a copy has those of its source.
+    pub tags: Tags,
     /// Tells this write from every other, once it is stored.
     pub nonce: Nonce,
 }
@@ -244,18 +255,25 @@ impl NewObject {
         Self {
             content_type: None,
             metadata: Vec::new(),
+            properties: None,
+            tags: Vec::new(),
             nonce,
         }
     }
 
     /// Describes a copy of an object: the same but for the nonce.
     #[must_use]
-    pub fn like(meta: &ObjectMeta, nonce: Nonce) -> Self {
+    pub fn like(meta: &ObjectMeta, nonce: Nonce, now: SystemTime) -> Self {
         let mut metadata = meta.metadata.clone();
         metadata.retain(|(name, _)| &**name != Nonce::NAME);
         Self {
             content_type: meta.content_type.clone(),
             metadata,
+            properties: meta
+                .properties
+                .as_deref()
+                .map(|found| found.of_copy(now).into()),
+            tags: Vec::new(),
             nonce,
         }
     }

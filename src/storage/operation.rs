@@ -4,6 +4,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operation {
     Head,
+    Tags,
     Get,
     List,
     Put,
@@ -19,8 +20,9 @@ pub enum Operation {
 }
 
 impl Operation {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Head,
+        Self::Tags,
         Self::Get,
         Self::List,
         Self::Put,
@@ -40,6 +42,7 @@ impl Operation {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Head => "HeadObject",
+            Self::Tags => "GetObjectTagging",
             Self::Get => "GetObject",
             Self::List => "ListObjectsV2",
             Self::Put => "PutObject",
@@ -61,6 +64,7 @@ impl Operation {
         match self {
             Self::Put | Self::Copy | Self::Complete => true,
             Self::Head
+            | Self::Tags
             | Self::Get
             | Self::List
             | Self::Delete
@@ -79,7 +83,8 @@ impl Operation {
     pub const fn answers_bare(self) -> bool {
         match self {
             Self::Head | Self::CheckBucket => true,
-            Self::Get
+            Self::Tags
+            | Self::Get
             | Self::List
             | Self::Put
             | Self::Copy

@@ -42,6 +42,37 @@ impl PartLayout {
         )
     }
 
+    /// Makes the schedule of an object that the store copies by itself: parts of one size, from
+    /// `part_bytes` on, few enough that they are soon listed.
+    #[must_use]
+    pub fn of_copy(size: u64, part_bytes: u64) -> Self {
+        let few = size
+            .div_ceil(COPY_PARTS_WANTED)
+            .next_multiple_of(COPY_PART_STEP_BYTES);
+        let bytes = part_bytes.max(1).max(few.min(limits::PART_BYTES_MAX));
+        Self {
+            first_bytes: bytes,
+            largest_bytes: bytes,
+            object_bytes_max: size,
+        }
+    }
+
+    /// Returns how many parts the largest object has.
+    #[must_use]
+    pub fn parts(&self) -> u32 {
+        self.last_part().map_or(0, |last| last.number.0)
+    }
+
+    fn last_part(&self) -> Option<PartPlace> {
+        let mut last = None;
+        while let Some(place) = self.part_at(last.map_or(0, |last: PartPlace| last.end()))
+            && last.is_none_or(|last| last.number < place.number)
+        {
+            last = Some(place);
+        }
+        last
+    }
+
     /// Makes the schedule for parts that begin at `part_bytes` and must fit, a few at a time, into
     /// `memory_bytes`, of objects up to `object_bytes_max`.
     fn new(part_bytes: u64, memory_bytes: u64, object_bytes_max: u64) -> Self {
@@ -67,13 +98,7 @@ impl PartLayout {
     /// Returns how large an object may become.
     #[must_use]
     pub fn object_bytes(&self) -> u64 {
-        let (mut number, mut end) = (0, 0);
-        while let Some(place) = self.part_at(end)
-            && number < place.number.0
-        {
-            (number, end) = (place.number.0, place.end());
-        }
-        end
+        self.last_part().map_or(0, |last| last.end())
     }
 
     /// Returns the part that holds the byte at `offset`; `None` where S3 has no part left for it.
@@ -114,6 +139,9 @@ impl PartLayout {
 }
 
 const PARTS_PER_SIZE: u32 = 1_000;
+/// No more parts than this, as long as none is larger than S3 takes.
+const COPY_PARTS_WANTED: u64 = 1_000;
+const COPY_PART_STEP_BYTES: u64 = 1024 * 1024;
 /// So many of the largest parts fit into the upload memory.
 const SLOTS_AT_ONCE_MIN: u64 = 3;
 
@@ -165,6 +193,28 @@ mod tests {
         assert_eq!(most(8 * MIB, 192 * MIB), 492);
         assert_eq!(most(8 * MIB, 12 * GIB), 7_992);
         assert_eq!(most(64 * MIB, 12 * GIB), 19_937);
+    }
+
+    #[test]
+    fn the_largest_object_is_copied_in_as_many_parts_as_s3_takes() {
+        let most = limits::OBJECT_BYTES_MAX;
+        let parts = |size| {
+            let layout = PartLayout::of_copy(size, 64 * MIB);
+            let first = layout.part_at(0).unwrap();
+            let last = layout.part_at(size - 1).unwrap();
+            assert!((limits::PART_BYTES_MIN..=limits::PART_BYTES_MAX).contains(&first.bytes));
+            assert_eq!((last.end(), last.number.0), (size, layout.parts()));
+            assert_eq!(layout.object_bytes(), size);
+            layout.parts()
+        };
+        assert_eq!(parts(256 * MIB), 4);
+        assert_eq!(parts(256 * MIB + 1), 5);
+        assert_eq!(parts(5_000 * GIB), 1_000);
+        for size in [6 * GIB, 100 * GIB, TIB + 7] {
+            assert!(parts(size) <= 1_000);
+        }
+        assert_eq!(parts(most - 1), limits::PARTS_MAX);
+        assert_eq!(parts(most), limits::PARTS_MAX);
     }
 
     #[test]

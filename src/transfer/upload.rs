@@ -20,6 +20,8 @@ pub struct Upload {
     layout: PartLayout,
     filling: BTreeMap<PartNumber, Filling>,
     shipped: BTreeSet<PartNumber>,
+    /// Everything below was shipped; an object may have thousands of parts.
+    shipped_to: u64,
     /// End of the last byte written.
     end: u64,
 }
@@ -121,12 +123,13 @@ pub enum UploadError {
 
 impl Upload {
     #[must_use]
-    pub fn new(budget: Arc<Budget>) -> Self {
+    pub fn new(budget: Arc<Budget>, layout: PartLayout) -> Self {
         Self {
-            layout: budget.layout(),
+            layout,
             budget,
             filling: BTreeMap::new(),
             shipped: BTreeSet::new(),
+            shipped_to: 0,
             end: 0,
         }
     }
@@ -235,8 +238,17 @@ impl Upload {
     /// Notes that a part comes from elsewhere, up to `end`.
     pub fn leave_out(&mut self, number: PartNumber, end: u64) {
         self.filling.remove(&number);
-        self.shipped.insert(number);
+        self.note_shipped(number);
         self.end = self.end.max(end);
+    }
+
+    fn note_shipped(&mut self, number: PartNumber) {
+        self.shipped.insert(number);
+        while let Some(place) = self.layout.part_at(self.shipped_to)
+            && self.shipped.contains(&place.number)
+        {
+            self.shipped_to = place.end();
+        }
     }
 
     /// Says whether a part could leave.
@@ -249,7 +261,7 @@ impl Upload {
     pub fn next_full_part(&mut self) -> Option<ReadyPart> {
         let number = *self.filling.iter().find(|(_, part)| part.is_full())?.0;
         let part = self.filling.remove(&number)?;
-        self.shipped.insert(number);
+        self.note_shipped(number);
         Some(ReadyPart {
             place: part.place,
             slot: part.slot,
@@ -260,7 +272,7 @@ impl Upload {
     /// Returns the first range below `size` that nobody wrote.
     #[must_use]
     pub fn first_gap(&self, size: u64) -> Option<(u64, u64)> {
-        let mut at = 0;
+        let mut at = self.shipped_to;
         while at < size {
             let place = self.layout.part_at(at)?;
             let end = place.end().min(size);
@@ -281,7 +293,7 @@ impl Upload {
     /// Returns how many bytes below `size` nobody wrote, or that there is no place for them all.
     #[must_use]
     pub fn missing(&self, size: u64) -> u64 {
-        let (mut at, mut missing) = (0_u64, 0_u64);
+        let (mut at, mut missing) = (self.shipped_to, 0_u64);
         while at < size {
             let Some(place) = self.layout.part_at(at) else {
                 return u64::MAX;
@@ -333,7 +345,7 @@ impl Upload {
         let Some((number, part)) = self.filling.pop_first() else {
             return Ok(None);
         };
-        self.shipped.insert(number);
+        self.note_shipped(number);
         let length = size.saturating_sub(part.place.offset);
         Ok(Some(ReadyPart {
             place: part.place,
@@ -416,7 +428,7 @@ mod tests {
     }
 
     fn upload(budget: &Arc<Budget>) -> Upload {
-        Upload::new(Arc::clone(budget))
+        Upload::new(Arc::clone(budget), budget.layout())
     }
 
     fn payload(bytes: &[u8]) -> Payload {

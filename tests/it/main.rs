@@ -46,6 +46,7 @@ mod seeded;
 mod session;
 mod session_calls;
 mod session_commits;
+mod session_copies;
 mod session_directories;
 mod session_lines;
 mod session_moves;

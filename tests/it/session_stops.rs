@@ -17,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::common::clock::FakeClock;
 use crate::common::sftp::{Talk, as_answered, begin_in, code, user, whole_bucket};
-use crate::common::vast::Vast;
 use crate::session::{at, failing, plant, store};
 use crate::session_moves::{Noting, fill, keys_below, rename};
 
@@ -112,23 +111,6 @@ async fn a_move_stops_at_the_end_of_its_users_answer() {
         (keys_below(&store, "d/"), keys_below(&store, "e/")),
         (501, 0)
     );
-}
-
-#[tokio::test]
-async fn a_copy_in_parts_stops_between_its_parts() {
-    let vast = Arc::new(Vast::of(1, 100 << 30));
-    let failing = Arc::new(Failing::new(vast.clone()));
-    let noting = Noting::over(failing.clone());
-    let (talk, revoked) = revocable(noting.clone()).await;
-    stopped_at((Operation::PartCopy, 20), &failing, talk, |talk| {
-        revoked.cancel();
-        Some(talk)
-    })
-    .await;
-    let parts = noting.keys(Operation::PartCopy).len();
-    assert!((20..=24).contains(&parts), "{parts} of 100 parts");
-    assert!(vast.with(|state| state.aborts) > 0);
-    assert_eq!(vast.count(), (1, 0));
 }
 
 #[tokio::test]

@@ -16,8 +16,8 @@ use futures_util::stream;
 use super::{
     Bucket, ByteRange, Capabilities, Checksum, CompleteUpload, CompletedPart, CopyObject, Digest,
     ETag, GetObject, ListPage, ListQuery, Location, NewObject, ObjectBody, ObjectMeta, ObjectStore,
-    Operation, PartNumber, PartSize, Precondition, PutObject, Result, StorageError,
-    StorageErrorKind, Stored, UploadId, UploadPart, UploadPartCopy, Version,
+    Operation, PartNumber, PartSize, Precondition, Properties, PutObject, Result, StorageError,
+    StorageErrorKind, Stored, Tags, UploadId, UploadPart, UploadPartCopy, Version,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::limits;
@@ -47,6 +47,7 @@ struct State {
 struct Object {
     payload: Bytes,
     meta: ObjectMeta,
+    tags: Tags,
 }
 
 impl MemoryStore {
@@ -107,6 +108,20 @@ impl MemoryStore {
         etag
     }
 
+    /// Gives an object tags and properties, as another client would.
+    pub fn describe(&self, location: &Location, tags: &[(&str, &str)], properties: Properties) {
+        let mut state = self.state();
+        let objects = state.buckets.get_mut(&location.bucket);
+        let object = objects.and_then(|objects| objects.get_mut(location.key.as_str()));
+        if let Some(object) = object {
+            let tags = tags
+                .iter()
+                .map(|(name, value)| ((*name).into(), (*value).into()));
+            object.tags = tags.collect();
+            object.meta.properties = Some(properties.into());
+        }
+    }
+
     /// Takes an object away as another client would; says whether there was one.
     pub fn remove(&self, location: &Location) -> bool {
         let mut state = self.state();
@@ -147,6 +162,8 @@ impl MemoryStore {
             .map(|(name, value)| (name.to_ascii_lowercase().into(), value))
             .collect();
         stored.meta.metadata.sort_unstable();
+        stored.meta.properties = object.properties.clone();
+        stored.tags = object.tags.clone();
         stored
     }
 
@@ -164,7 +181,9 @@ impl MemoryStore {
                 composite: None,
                 content_type: None,
                 metadata: Vec::new(),
+                properties: None,
             },
+            tags: Vec::new(),
             payload,
         }
     }
@@ -267,6 +286,11 @@ impl ObjectStore for MemoryStore {
         ))
     }
 
+    async fn tags(&self, location: &Location) -> Result<Tags> {
+        let state = self.state();
+        Ok(state.object(location, Operation::Tags)?.tags.clone())
+    }
+
     async fn get(&self, location: &Location, get: GetObject<'_>) -> Result<ObjectBody> {
         let state = self.state();
         let object = match get.etag {
@@ -311,12 +335,13 @@ impl ObjectStore for MemoryStore {
         let call = (Operation::Copy, target);
         let mut state = self.state();
         let source = state.pinned(copy.source.location, copy.source.etag, Operation::Copy)?;
-        let payload = source.payload.clone();
+        let (payload, tags) = (source.payload.clone(), source.tags.clone());
         if size_of(&payload) > limits::COPY_BYTES_MAX {
             return Err(refusal(call, StorageErrorKind::Refused));
         }
         let etag = etag_of(&payload);
-        let object = self.new_object(payload, etag, copy.object);
+        let mut object = self.new_object(payload, etag, copy.object);
+        object.tags = tags;
         let condition = honoured(self.capabilities.conditional_copy, copy.condition);
         state.place(call, object, condition)
     }

@@ -46,6 +46,7 @@ impl Patience {
         match operation {
             // What takes an upload away has a schedule of its own, in the reaper.
             Operation::Head
+            | Operation::Tags
             | Operation::Get
             | Operation::List
             | Operation::Parts

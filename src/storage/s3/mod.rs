@@ -34,12 +34,13 @@ use super::aws::{self, Ground};
 use super::{
     Bucket, Capabilities, CompleteUpload, CompletedPart, CopyObject, ETag, GetObject, Key,
     ListPage, ListQuery, Location, NewObject, ObjectBody, ObjectMeta, ObjectStore, Operation,
-    PartNumber, PartSize, PutObject, Result, StorageError, StorageErrorKind, Stored, UploadId,
-    UploadPart, UploadPartCopy, Version,
+    PartNumber, PartSize, PutObject, Result, StorageError, StorageErrorKind, Stored, Tags,
+    UploadId, UploadPart, UploadPartCopy, Version,
 };
 use crate::secret::Secret;
 use crate::tasks::spawn_tracked;
 
+mod carried;
 mod convert;
 mod errors;
 mod lifecycle;
@@ -183,6 +184,10 @@ impl ObjectStore for S3Store {
 
     async fn part_size(&self, version: Version<'_>, part: PartNumber) -> Result<PartSize> {
         self.part_head(version, part).await
+    }
+
+    async fn tags(&self, location: &Location) -> Result<Tags> {
+        self.object_tags(location).await
     }
 
     async fn get(&self, location: &Location, get: GetObject<'_>) -> Result<ObjectBody> {

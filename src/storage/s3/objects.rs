@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 
+use super::carried::{self, Carried, carry};
 use super::convert::{ContentRange, Fault, sums_of};
 use super::errors::Call;
 use super::loan::Loan;
@@ -18,7 +19,7 @@ use crate::storage::causes::chain;
 use crate::storage::{
     Bucket, Checksum, CopyObject, ETag, GetObject, ListCursor, ListPage, ListQuery, ListedObject,
     Location, ObjectBody, ObjectMeta, Operation, PartNumber, PartSize, Precondition, PutObject,
-    Result, StorageError, StorageErrorKind, Stored, Version,
+    Result, StorageError, StorageErrorKind, Stored, Tags, Version,
 };
 
 impl S3Store {
@@ -44,6 +45,7 @@ impl S3Store {
             composite: convert::composite_from(&sums).map(Box::new),
             content_type: answer.content_type().map(Into::into),
             metadata: convert::metadata_from(answer.metadata()),
+            properties: carried::properties_from(&answer).map(Box::new),
         })
     }
 
@@ -72,6 +74,22 @@ impl S3Store {
                 .map_err(|cause| call.error(StorageErrorKind::Unavailable, cause))?,
             parts: parts.ok_or_else(|| call.error(StorageErrorKind::Refused, ignored))?,
         })
+    }
+
+    pub(super) async fn object_tags(&self, location: &Location) -> Result<Tags> {
+        let call = call_on(Operation::Tags, location);
+        let answer = self
+            .client
+            .get_object_tagging()
+            .bucket(location.bucket.as_str())
+            .key(location.key.as_str())
+            .send()
+            .await
+            .map_err(|error| call.failed(&error))?;
+        let tags = answer.tag_set().iter();
+        Ok(tags
+            .map(|tag| (tag.key().into(), tag.value().into()))
+            .collect())
     }
 
     pub(super) async fn get_object(
@@ -167,21 +185,18 @@ impl S3Store {
         let limit = self.timeouts.of_payload(payload.len());
         let (if_match, if_none_match) = condition_if(self.capabilities.conditional_put, condition);
         let loan = Loan::new(payload);
-        let answer = self
+        let request = self
             .client
             .put_object()
             .bucket(location.bucket.as_str())
             .key(location.key.as_str())
             .set_if_match(if_match)
             .set_if_none_match(if_none_match)
-            .set_content_type(object.content_type.as_deref().map(Into::into))
-            .set_metadata(Some(convert::metadata_map(object)))
-            .set_storage_class(self.storage_class.clone())
-            .set_server_side_encryption(self.encryption.clone())
-            .set_ssekms_key_id(self.kms_key_id.clone())
             .set_checksum_crc64_nvme(self.checksum_header(checksum))
-            .body(loan.body())
+            .body(loan.body());
+        let answer = carry!(request, Carried::of(self, object))
             .customize()
+            .mutate_request(carried::expires(object))
             .disable_payload_signing()
             .config_override(self.within(limit))
             .send()
@@ -206,7 +221,7 @@ impl S3Store {
             condition,
         } = copy;
         let (if_match, if_none_match) = condition_if(self.capabilities.conditional_copy, condition);
-        let answer = self
+        let request = self
             .client
             .copy_object()
             .bucket(target.bucket.as_str())
@@ -215,13 +230,10 @@ impl S3Store {
             .copy_source_if_match(&*source.etag.0)
             .set_if_match(if_match)
             .set_if_none_match(if_none_match)
-            .metadata_directive(MetadataDirective::Replace)
-            .set_content_type(object.content_type.as_deref().map(Into::into))
-            .set_metadata(Some(convert::metadata_map(object)))
-            .set_storage_class(self.storage_class.clone())
-            .set_server_side_encryption(self.encryption.clone())
-            .set_ssekms_key_id(self.kms_key_id.clone())
+            .metadata_directive(MetadataDirective::Replace);
+        let answer = carry!(request, Carried::of(self, object))
             .customize()
+            .mutate_request(carried::expires(object))
             .config_override(self.within(self.timeouts.store_work))
             .send()
             .await
@@ -299,6 +311,7 @@ fn got_meta(
         composite: None,
         content_type: answer.content_type().map(Into::into),
         metadata: convert::metadata_from(answer.metadata()),
+        properties: None,
     })
 }
 

@@ -6,6 +6,7 @@ use aws_sdk_s3::types::{
 };
 use bytes::Bytes;
 
+use super::carried::{self, Carried, carry};
 use super::convert::Fault;
 use super::loan::Loan;
 use super::objects::condition_if;
@@ -23,18 +24,17 @@ impl S3Store {
     ) -> Result<UploadId> {
         let call = call_on(Operation::Create, location);
         let checksums = self.capabilities.checksums;
-        let answer = self
+        let request = self
             .client
             .create_multipart_upload()
             .bucket(location.bucket.as_str())
             .key(location.key.as_str())
             .set_checksum_algorithm(checksums.then_some(ChecksumAlgorithm::Crc64Nvme))
             .set_checksum_type(checksums.then_some(ChecksumType::FullObject))
-            .set_content_type(object.content_type.as_deref().map(Into::into))
-            .set_metadata(Some(convert::metadata_map(object)))
-            .set_storage_class(self.storage_class.clone())
-            .set_server_side_encryption(self.encryption.clone())
-            .set_ssekms_key_id(self.kms_key_id.clone())
+            .set_tagging(carried::tagging(&object.tags));
+        let answer = carry!(request, Carried::of(self, object))
+            .customize()
+            .mutate_request(carried::expires(object))
             .send()
             .await
             .map_err(|error| call.failed(&error))?;

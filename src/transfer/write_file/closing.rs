@@ -3,10 +3,10 @@
 use bytes::Bytes;
 
 use super::parked::{Parked, Writer};
-use super::{Effect, Failure, GAP, Multipart, Phase, WriteFile, as_u64, status_of};
+use super::{Base, Effect, Failure, GAP, Multipart, PartCopy, Phase, WriteFile, as_u64, status_of};
 use crate::limits;
 use crate::sftp::{Payload, Status};
-use crate::storage::{ByteRange, Checksum, ETag, PartNumber, UploadId};
+use crate::storage::{ByteRange, Checksum, PartNumber, UploadId};
 
 /// Bytes that the client left as they were, on their way.
 #[derive(Debug)]
@@ -151,15 +151,14 @@ impl WriteFile {
         };
         let end = place.end().min(range.end);
         let whole = range.start == place.offset && (end == place.end() || end == self.size());
-        let alone = place.number == PartNumber(1) && end == self.size();
+        let alone = place.number == PartNumber(1) && end == self.size() && !self.copies;
         let range = ByteRange {
             start: range.start,
             end,
         };
         if !whole || alone {
             self.fill = Some(Fill::Base(range));
-            let etag = base.etag;
-            self.effects.push_back(Effect::ReadBase { etag, range });
+            self.effects.push_back(Effect::ReadBase { base, range });
             return false;
         }
         if self.in_flight.len() >= self.opening.parts_in_flight_max {
@@ -168,19 +167,20 @@ impl WriteFile {
         let Some(upload) = self.upload() else {
             return false;
         };
-        self.copy_part(upload, place.number, base.etag, range);
+        self.copy_part(upload, place.number, base, range);
         true
     }
 
-    fn copy_part(&mut self, upload: UploadId, number: PartNumber, etag: ETag, range: ByteRange) {
+    fn copy_part(&mut self, upload: UploadId, number: PartNumber, base: Base, range: ByteRange) {
         self.bytes.leave_out(number, range.end);
         self.in_flight.insert(number);
-        self.effects.push_back(Effect::CopyPart {
+        self.effects.push_back(Effect::CopyPart(PartCopy {
             upload,
             number,
-            etag,
+            source: base.location,
+            etag: base.etag,
             range,
-        });
+        }));
     }
 
     pub(super) fn base_came(&mut self, bytes: Bytes) {

@@ -2,7 +2,8 @@
 //!
 //! The first WRITE decides what the handle is. On a new or truncated file everything is written
 //! anew; on an existing one that is written from its first byte, what is not written over is kept.
-//! Nothing is visible before CLOSE, and CLOSE is answered when the store has confirmed.
+//! Nothing is visible before CLOSE, and CLOSE is answered when the store has confirmed. A copy of
+//! an object by ranges is such a file, of which nothing is written ([`WriteFile::copy`]).
 //!
 //! Whoever owns a [`WriteFile`] tells it what happened ([`WriteFile::hear`]) and then does what it
 //! asks for, in order, until it asks for nothing more ([`WriteFile::next_effect`]). Every request that it
@@ -29,7 +30,7 @@ use self::rate::Rate;
 pub use self::rate::RateMin;
 use self::status::{GAP, MEMORY, NO_EDIT, NOT_HERE, TOO_LARGE, TOO_SCATTERED, status_of};
 pub use self::status::{NO_APPEND, OVER_LIMIT};
-pub use self::words::{Awaited, Base, Effect, Failure, Heard, Opening};
+pub use self::words::{Awaited, Base, Effect, Failure, Heard, Opening, PartCopy};
 use super::upload::{ReadyPart, Upload, WriteStep, as_u64};
 use crate::budget::Purpose;
 use crate::limits;
@@ -58,6 +59,8 @@ pub struct WriteFile {
     /// The size that the client set: what is not written below it is zeros.
     size_set: Option<u64>,
     modified: Option<u32>,
+    /// No byte comes here: the store copies all of the base.
+    copies: bool,
     append_at: u64,
     written: Written,
     received: u64,
@@ -96,7 +99,7 @@ impl WriteFile {
     #[must_use]
     pub fn new(opening: Opening, now: Instant) -> Self {
         Self {
-            bytes: Upload::new(Arc::clone(&opening.budget)),
+            bytes: Upload::new(Arc::clone(&opening.budget), opening.layout),
             rate: Rate::new(opening.rate_min, now),
             opening,
             phase: Phase::Open,
@@ -112,11 +115,24 @@ impl WriteFile {
             fill: None,
             size_set: None,
             modified: None,
+            copies: false,
             append_at: 0,
             written: Written::Nothing,
             received: 0,
             effects: VecDeque::new(),
         }
+    }
+
+    /// Begins a copy of the whole base, which the store makes part by part: CLOSE has come, and
+    /// nobody waits for its answer.
+    #[must_use]
+    pub fn copy(opening: Opening, now: Instant) -> Self {
+        let mut file = Self::new(opening, now);
+        file.copies = true;
+        file.phase = Phase::Closing;
+        file.size_set = file.opening.base.as_ref().map(|base| base.size);
+        file.advance(now);
+        file
     }
 
     // ---- what happens ----
@@ -579,7 +595,7 @@ impl WriteFile {
         self.wanted.clear();
         self.fill = None;
         // The memory goes back at once.
-        self.bytes = Upload::new(Arc::clone(&self.opening.budget));
+        self.bytes = Upload::new(Arc::clone(&self.opening.budget), self.opening.layout);
     }
 
     fn abort(&mut self) {

@@ -13,9 +13,11 @@ use crate::budget::{Budget, Share};
 use crate::clock::{Clock as _, SystemClock};
 use crate::limits::{Limits, PART_BYTES_MIN};
 use crate::sftp::RequestId;
-use crate::storage::ETag;
+use crate::storage::{Bucket, ETag, Key, Location, PartLayout};
 
 const PART: u64 = PART_BYTES_MIN;
+/// Of a copy: parts are as many as steps of a test.
+const COPY_PART: u64 = 1024 * 1024;
 
 const fn mode(truncate: bool) -> OpenMode {
     OpenMode {
@@ -58,6 +60,15 @@ struct World {
 
 impl World {
     fn new(base: Option<Vec<u8>>, memory: u64) -> Self {
+        Self::of(base, memory, false)
+    }
+
+    /// A copy of a whole object.
+    fn copy(base: Vec<u8>) -> Self {
+        Self::of(Some(base), PART, true)
+    }
+
+    fn of(base: Option<Vec<u8>>, memory: u64, copies: bool) -> Self {
         let budget = Budget::new(&Limits {
             part_bytes: PART,
             upload_memory_bytes_max: memory,
@@ -67,7 +78,9 @@ impl World {
         let etag = ETag("\"base\"".into());
         let opening = Opening {
             mode: mode(base.is_none()),
+            layout: budget.layout(),
             base: base.as_ref().map(|bytes| Base {
+                location: location(),
                 etag,
                 size: as_u64(bytes.len()),
             }),
@@ -82,8 +95,15 @@ impl World {
             budget: Arc::clone(&budget),
             share: share.clone(),
         };
-        Self {
-            file: WriteFile::new(opening, now),
+        let file = if copies {
+            let size = base.as_ref().map_or(0, |bytes| as_u64(bytes.len()));
+            let layout = PartLayout::of_copy(size, COPY_PART);
+            WriteFile::copy(Opening { layout, ..opening }, now)
+        } else {
+            WriteFile::new(opening, now)
+        };
+        let mut world = Self {
+            file,
             budget,
             share,
             now,
@@ -94,7 +114,9 @@ impl World {
             answers: HashMap::new(),
             asked: 0,
             is_over: false,
-        }
+        };
+        world.run_effects();
+        world
     }
 
     fn pending(&mut self) -> (u32, Pending) {
@@ -107,11 +129,15 @@ impl World {
 
     fn hear(&mut self, heard: Heard) {
         self.file.hear(heard, self.now);
+        self.run_effects();
+        // Nothing waits for memory that will not come.
+        assert!(self.file.failed().is_none() || self.file.parked_writes() == 0);
+    }
+
+    fn run_effects(&mut self) {
         while let Some(effect) = self.file.next_effect() {
             self.run(effect);
         }
-        // Nothing waits for memory that will not come.
-        assert!(self.file.failed().is_none() || self.file.parked_writes() == 0);
     }
 
     fn run(&mut self, effect: Effect) {
@@ -133,12 +159,15 @@ impl World {
                 let task = Task::Part(upload, number, payload.to_vec(), Some(checksum));
                 self.tasks.push(task);
             }
-            Effect::CopyPart {
-                upload,
-                number,
-                range,
-                ..
-            } => {
+            Effect::CopyPart(copy) => {
+                let PartCopy {
+                    upload,
+                    number,
+                    source,
+                    etag,
+                    range,
+                } = copy;
+                assert_eq!((source, &*etag.0), (location(), "\"base\""));
                 let bytes = self.base[at(range.start)..at(range.end)].to_vec();
                 self.tasks.push(Task::Part(upload, number, bytes, None));
             }
@@ -288,6 +317,13 @@ impl World {
     }
 }
 
+fn location() -> Location {
+    Location {
+        bucket: Bucket::parse("b").unwrap(),
+        key: Key::parse("base").unwrap(),
+    }
+}
+
 fn at(offset: u64) -> usize {
     usize::try_from(offset).unwrap()
 }
@@ -316,6 +352,19 @@ fn what_the_client_left_of_a_large_base_is_copied_by_the_store() {
     assert!(world.visible.unwrap() == expected);
     // Only the rest of the first part went through our memory.
     assert_eq!(world.budget.taken_bytes().0, 0);
+}
+
+#[test]
+fn a_copy_takes_no_memory_and_has_a_few_parts_under_way() {
+    let base = pattern(at(COPY_PART) * 5 + 1, 1);
+    let mut world = World::copy(base.clone());
+    assert!(matches!(world.tasks[..], [Task::Create]));
+    world.go_on(0, false);
+    assert_eq!(world.tasks.len(), 2);
+    assert_eq!(world.budget.taken_bytes().0, 0);
+    world.settle();
+    assert!(world.visible.as_ref() == Some(&base));
+    assert!(world.uploads.is_empty() && world.is_over && world.answers.is_empty());
 }
 
 #[test]
@@ -538,6 +587,34 @@ proptest! {
         prop_assert!(world.uploads.is_empty(), "{:?}", world.uploads.keys());
         drop(world.file);
         world.tasks.clear();
+        prop_assert_eq!(world.budget.taken_bytes().0, 0);
+    }
+
+    /// Whoever began a copy hears how it ended, and nothing of it is left.
+    #[test]
+    fn whatever_happens_a_copy_is_whole_or_leaves_nothing(
+        size in 1_usize..6_000_000,
+        steps in prop::collection::vec((0_usize..8, prop::bool::weighted(0.08)), 0..20),
+        then in prop::sample::select(vec![None, Some(false), Some(true)]),
+    ) {
+        let base = pattern(size, 5);
+        let mut world = World::copy(base.clone());
+        for (which, fails) in steps {
+            world.go_on(which, fails);
+        }
+        match then {
+            None => {}
+            Some(false) => world.hear(Heard::SessionOver),
+            Some(true) if !world.is_over => world.hear(Heard::Unlinked),
+            Some(true) => {}
+        }
+        world.settle();
+        prop_assert!(world.is_over);
+        prop_assert!(world.uploads.is_empty(), "{:?}", world.uploads.keys());
+        prop_assert!(world.visible.as_ref().is_none_or(|visible| *visible == base));
+        if then.is_none() {
+            prop_assert_eq!(world.visible.is_some(), world.file.failed().is_none());
+        }
         prop_assert_eq!(world.budget.taken_bytes().0, 0);
     }
 }

@@ -8,15 +8,18 @@ use super::RateMin;
 use crate::budget::{Budget, Charge, Purpose, Share};
 use crate::sftp::{OpenMode, Payload, Pending, Status};
 use crate::storage::{
-    ByteRange, Checksum, CompletedPart, ETag, PartNumber, Precondition, Stored, UploadId,
+    ByteRange, Checksum, CompletedPart, ETag, Location, PartLayout, PartNumber, Precondition,
+    Stored, UploadId,
 };
 
 /// What a file that is written begins with.
 #[derive(Debug)]
 pub struct Opening {
     pub mode: OpenMode,
-    /// The object that was there and was not truncated.
+    /// The object whose bytes are kept where nothing is written over them.
     pub base: Option<Base>,
+    /// Where parts begin and end.
+    pub layout: PartLayout,
     /// On what the commit depends.
     pub condition: Precondition,
     /// On what it depends when the client is gone: that the key is as OPEN found it. `None`: that
@@ -35,6 +38,7 @@ pub struct Opening {
 /// A version of an object that a write goes over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Base {
+    pub location: Location,
     pub etag: ETag,
     pub size: u64,
 }
@@ -105,6 +109,16 @@ pub struct Failure {
     pub reason: Box<str>,
 }
 
+/// A part that the store fills with a range of an object, as long as that is this version.
+#[derive(Debug, PartialEq, Eq)]
+pub struct PartCopy {
+    pub upload: UploadId,
+    pub number: PartNumber,
+    pub source: Location,
+    pub etag: ETag,
+    pub range: ByteRange,
+}
+
 /// What is to be done for a file.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -124,16 +138,10 @@ pub enum Effect {
         offset: u64,
         payload: Bytes,
     },
-    /// Lets the store copy a range of the base.
-    CopyPart {
-        upload: UploadId,
-        number: PartNumber,
-        etag: ETag,
-        range: ByteRange,
-    },
+    CopyPart(PartCopy),
     /// Reads the base, one [`Heard::Base`] at a time.
     ReadBase {
-        etag: ETag,
+        base: Base,
         range: ByteRange,
     },
     /// The next bytes of the base may come.

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use portcullis::storage::{
     Bucket, Capabilities, CompleteUpload, CompletedPart, CopyObject, ETag, GetObject, ListCursor,
     ListPage, ListQuery, ListedObject, Location, NewObject, ObjectBody, ObjectMeta, ObjectStore,
-    PartNumber, PartSize, PutObject, Result, StorageError, StorageErrorKind, Stored, UploadId,
-    UploadPart, UploadPartCopy, Version,
+    PartNumber, PartSize, PutObject, Result, StorageError, StorageErrorKind, Stored, Tags,
+    UploadId, UploadPart, UploadPartCopy, Version,
 };
 
 #[derive(Debug)]
@@ -113,11 +113,16 @@ impl ObjectStore for Vast {
             composite: None,
             content_type: None,
             metadata: Vec::new(),
+            properties: None,
         })
     }
 
     async fn part_size(&self, _: Version<'_>, _: PartNumber) -> Result<PartSize> {
         Err(refused(StorageErrorKind::Refused))
+    }
+
+    async fn tags(&self, _: &Location) -> Result<Tags> {
+        Ok(Vec::new())
     }
 
     async fn get(&self, _: &Location, _: GetObject<'_>) -> Result<ObjectBody> {
@@ -143,10 +148,10 @@ impl ObjectStore for Vast {
                     break;
                 }
                 page.objects
-                    .push(listed(format!("{}{number:06}", query.prefix)));
+                    .push(listed(format!("{}{number:06}", query.prefix), self.size));
             }
             page.objects
-                .extend(state.stray.map(|key| listed(key.to_owned())));
+                .extend(state.stray.map(|key| listed(key.to_owned(), self.size)));
         });
         Ok(page)
     }
@@ -223,10 +228,10 @@ impl ObjectStore for Vast {
     }
 }
 
-fn listed(key: String) -> ListedObject {
+fn listed(key: String, size: u64) -> ListedObject {
     ListedObject {
         key,
-        size: 1,
+        size,
         etag: etag(),
         modified: SystemTime::UNIX_EPOCH,
     }

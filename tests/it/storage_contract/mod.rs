@@ -66,7 +66,8 @@ contract!(
         an_unknown_upload_is_told,
         an_abort_can_be_repeated,
         conditional_completes_hold,
-        parts_can_be_copied;
+        parts_can_be_copied,
+        what_an_object_carries_is_told_and_goes_along_with_a_copy;
 );
 
 fn query(prefix: &str) -> ListQuery {

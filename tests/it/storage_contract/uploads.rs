@@ -4,8 +4,8 @@ use bytes::Bytes;
 use portcullis::limits::PART_BYTES_MIN;
 use portcullis::storage::StorageErrorKind as Kind;
 use portcullis::storage::{
-    ByteRange, CompletedPart, Digest, Location, NewObject, PartNumber, Precondition, UploadId,
-    UploadPart, UploadPartCopy, Version,
+    ByteRange, CompletedPart, Digest, Location, NewObject, PartNumber, Precondition, Properties,
+    UploadId, UploadPart, UploadPartCopy, Version,
 };
 
 use super::etag;
@@ -214,6 +214,50 @@ pub(super) async fn parts_can_be_copied(s: &Subject) {
         .unwrap();
     let expected: Bytes = [&bytes[4..], b"!"].concat().into();
     assert!(s.read(&at).await == expected);
+}
+
+pub(super) async fn what_an_object_carries_is_told_and_goes_along_with_a_copy(s: &Subject) {
+    let (source, target) = (s.at("described"), s.at("described-copy"));
+    let told = |text: &str| Some(text.into());
+    let described = Properties {
+        cache_control: told("no-store"),
+        content_disposition: told("attachment; filename=\"a b\""),
+        content_encoding: told("gzip"),
+        content_language: told("de"),
+        expires: told("Thu, 01 Dec 2044 16:00:00 GMT"),
+        ..Properties::default()
+    };
+    let mut tags = vec![("a/b".into(), "ü & 1=2".into()), ("kind".into(), "".into())];
+    let object = NewObject {
+        properties: Some(described.clone().into()),
+        tags: tags.clone(),
+        ..new_object()
+    };
+    let upload = s.store.create(&source, &object).await.unwrap();
+    let bytes = Bytes::from_static(b"bytes");
+    let parts = [s.part(&source, &upload, 1, &bytes).await.unwrap()];
+    s.complete(&source, &upload, &parts, None, &Precondition::None)
+        .await
+        .unwrap();
+    let found = s.store.head(&source).await.unwrap();
+    let copy = NewObject::like(&found, new_object().nonce, found.modified);
+    let version = (&source, &found.etag);
+    s.copy(version, &target, &copy, &Precondition::None)
+        .await
+        .unwrap();
+    tags.sort_unstable();
+    for at in [&source, &target] {
+        let carried = s.store.head(at).await.unwrap().properties;
+        let carried = Properties {
+            // Some stores name the usual one.
+            storage_class: None,
+            ..*carried.unwrap()
+        };
+        assert_eq!(carried, described, "{at}");
+        let mut found = s.store.tags(at).await.unwrap();
+        found.sort_unstable();
+        assert_eq!(found, tags, "{at}");
+    }
 }
 
 /// Begins an upload of one part.

@@ -1,0 +1,272 @@
+//! Calls to the store for one file that is written, and for copies that the store makes by itself.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use tokio::sync::{Notify, mpsc};
+
+use crate::budget::{Purpose, Share};
+use crate::reaper::Reaper;
+use crate::sftp::HandleId;
+use crate::storage::retry;
+use crate::storage::{
+    ByteRange, Checksum, CompletedPart, GetObject, Location, NewObject, ObjectBody, Operation,
+    PartNumber, Precondition, SharedStore, StorageError, StorageErrorKind, Stored, UploadId,
+    UploadPart, UploadPartCopy, Version,
+};
+use crate::transfer::write_file::{Base, Failure, Heard, PartCopy};
+
+use super::commit::Commit;
+use super::events::Events;
+use super::expiry::Stop;
+use super::status::of_storage;
+
+/// Calls for one file, which tell it how they ended.
+#[derive(Debug, Clone)]
+pub(crate) struct Calls {
+    pub(crate) store: SharedStore,
+    pub(crate) location: Location,
+    pub(crate) stop: Stop,
+    pub(crate) listener: Listener,
+}
+
+/// Who is told.
+#[derive(Debug, Clone)]
+pub(crate) enum Listener {
+    /// A file that a session has open.
+    File(Events, HandleId),
+    /// A copy that the store makes by itself, whatever becomes of the session.
+    Copy {
+        heard: mpsc::UnboundedSender<Heard>,
+        /// The first thing that did not work.
+        failed: Arc<OnceLock<StorageError>>,
+    },
+}
+
+impl Calls {
+    fn commit<'a>(&'a self, object: &'a NewObject, condition: &'a Precondition) -> Commit<'a> {
+        Commit {
+            store: &*self.store,
+            stop: &self.stop,
+            location: &self.location,
+            object,
+            condition,
+        }
+    }
+
+    /// Says what happened; `false`: nobody listens any more.
+    pub(crate) fn tell(&self, heard: Heard) -> bool {
+        match &self.listener {
+            Listener::File(events, handle) => events.write(*handle, heard),
+            Listener::Copy { heard: sender, .. } => sender.send(heard).is_ok(),
+        }
+    }
+
+    fn failure(&self, error: &StorageError) -> Failure {
+        if let Listener::Copy { failed, .. } = &self.listener {
+            failed.get_or_init(|| error.clone());
+        }
+        Failure {
+            status: of_storage(error.kind),
+            reason: error.to_string().into(),
+        }
+    }
+
+    /// Begins the multipart upload. It outlives the session: whoever created it must end it.
+    pub(crate) fn create(self, reaper: &Reaper, object: NewObject) {
+        let what = format!("begin of an upload to {}", self.location);
+        let aborts = reaper.clone();
+        reaper.outlive(what, async move {
+            let outcome = self.store.create(&self.location, &object).await;
+            if let Err(error) = &outcome
+                && error.kind == StorageErrorKind::OutcomeUnknown
+            {
+                let location = &self.location;
+                tracing::warn!(%location, %error, "an upload may have been begun that nobody knows");
+            }
+            let created = outcome.as_ref().ok().cloned();
+            let outcome = outcome.map_err(|error| self.failure(&error));
+            let heard = self.tell(Heard::Created(outcome));
+            if let (false, Some(upload)) = (heard, created) {
+                aborts.abort(self.store, self.location, upload);
+            }
+        });
+    }
+
+    pub(crate) async fn wait(self, share: Share, number: PartNumber, bytes: u64, purpose: Purpose) {
+        let charge = share.take_for(bytes, purpose).await;
+        self.tell(Heard::Memory(number, charge));
+    }
+
+    pub(crate) async fn part(self, upload: UploadId, number: PartNumber, payload: Bytes) {
+        let checksum = Checksum::of(&payload);
+        let part = UploadPart {
+            upload: &upload,
+            number,
+            checksum,
+        };
+        let outcome = match self.store.part(&self.location, payload, part).await {
+            Ok(part) if part.checksum.is_some_and(|found| found != checksum) => Err(Failure {
+                status: of_storage(StorageErrorKind::ChecksumMismatch),
+                reason: "a part was stored with other bytes".into(),
+            }),
+            outcome => outcome.map_err(|error| self.failure(&error)),
+        };
+        self.tell(Heard::PartEnded {
+            number,
+            outcome,
+            checksum: Some(checksum),
+        });
+    }
+
+    /// Lets the store fill a part from elsewhere, in the user's turn.
+    pub(crate) async fn part_copy(self, turns: Share, copy: PartCopy) {
+        let number = copy.number;
+        let outcome = self.copied(turns, copy).await;
+        self.tell(Heard::PartEnded {
+            number,
+            outcome: outcome.map_err(|error| self.failure(&error)),
+            checksum: None,
+        });
+    }
+
+    async fn copied(&self, turns: Share, copy: PartCopy) -> Result<CompletedPart, StorageError> {
+        let _turn = tokio::select! {
+            biased;
+            refusal = self.stop.over() => {
+                let why = refusal.status.sentence;
+                return Err(StorageError::new(StorageErrorKind::Denied, why));
+            }
+            turn = turns.take_for(1, Purpose::Begin) => turn,
+        };
+        let part = UploadPartCopy {
+            upload: &copy.upload,
+            number: copy.number,
+            source: Version {
+                location: &copy.source,
+                etag: &copy.etag,
+            },
+            range: copy.range,
+        };
+        self.store.part_copy(&self.location, part).await
+    }
+
+    /// Brings a range of the base, one piece after the other has its place.
+    pub(crate) async fn base(
+        self,
+        base: Base,
+        range: ByteRange,
+        memory: Share,
+        read_on: Arc<Notify>,
+    ) {
+        // One piece at a time is ours; it leaves for a slot before the next one comes.
+        let _charge = memory.take(BASE_PIECE_BYTES).await;
+        let outcome = self.pieces(&base, range, &read_on).await;
+        self.tell(Heard::BaseEnded(
+            outcome.map_err(|error| self.failure(&error)),
+        ));
+    }
+
+    async fn pieces(
+        &self,
+        base: &Base,
+        range: ByteRange,
+        read_on: &Notify,
+    ) -> Result<(), StorageError> {
+        let store = retry::patient(&self.store);
+        let mut tries = retry::tries(&*store, Operation::Get, self.stop.clock());
+        let mut left = range;
+        while left.start < left.end {
+            let before = left.start;
+            let get = GetObject {
+                range: Some(left),
+                etag: Some(&base.etag),
+            };
+            let outcome = match store.get(&base.location, get).await {
+                Ok(body) => self.pass_on(body, &mut left, read_on).await,
+                // It was repeated for as long as it may be.
+                Err(error) => return Err(error),
+            };
+            if left.start > before {
+                tries.restart(self.stop.clock().now());
+            }
+            if let Err(mut error) = outcome
+                && !tries.again_after(self.stop.clock(), &mut error).await
+            {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes the bytes of a body on, until it ends or is cut.
+    async fn pass_on(
+        &self,
+        mut body: ObjectBody,
+        left: &mut ByteRange,
+        read_on: &Notify,
+    ) -> Result<(), StorageError> {
+        let piece_bytes = usize::try_from(BASE_PIECE_BYTES).unwrap_or(usize::MAX);
+        while left.start < left.end {
+            let Some(frame) = body.frames.next().await else {
+                let detail = "the body ended early";
+                return Err(StorageError::new(StorageErrorKind::Unavailable, detail));
+            };
+            let mut frame = frame?;
+            let room = usize::try_from(left.end.saturating_sub(left.start));
+            frame.truncate(room.unwrap_or(usize::MAX));
+            let bytes = u64::try_from(frame.len()).unwrap_or(u64::MAX);
+            left.start = left.start.saturating_add(bytes);
+            while !frame.is_empty() {
+                let piece = frame.split_to(frame.len().min(piece_bytes));
+                self.tell(Heard::Base(piece));
+                read_on.notified().await;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn put(self, payload: Bytes, object: NewObject, condition: Precondition) {
+        let checksum = Checksum::of(&payload);
+        let commit = self.commit(&object, &condition);
+        let outcome = commit.put(payload, checksum).await;
+        self.report(outcome);
+    }
+
+    pub(crate) async fn complete(
+        self,
+        reaper: Reaper,
+        upload: UploadId,
+        parts: Vec<CompletedPart>,
+        checksum: Option<Checksum>,
+        object: NewObject,
+        condition: Precondition,
+    ) {
+        let commit = self.commit(&object, &condition);
+        let outcome = commit.complete(&upload, &parts, checksum).await;
+        let failed = outcome.is_err();
+        if !self.report(outcome) && failed {
+            reaper.abort(self.store, self.location, upload);
+        }
+    }
+
+    /// Tells the session, or the log if nobody listens any more; returns whether somebody does.
+    fn report(&self, outcome: Result<Stored, StorageError>) -> bool {
+        let lost = match &outcome {
+            Ok(stored) => format!("committed, etag {}", stored.etag.0),
+            Err(error) => format!("failed: {error}"),
+        };
+        let heard = self.tell(Heard::Committed(
+            outcome.map_err(|error| self.failure(&error)),
+        ));
+        if !heard {
+            let location = &self.location;
+            tracing::warn!(%location, outcome = lost, "commit ended after its session");
+        }
+        heard
+    }
+}
+
+/// How much of the base is under way at once.
+const BASE_PIECE_BYTES: u64 = 256 * 1024;

@@ -1,0 +1,321 @@
+//! Objects that the store copies by itself: small ones at once, large ones in ranges side by side.
+//!
+//! A copy in ranges is a [`WriteFile`] of which nothing is written: its upload is completed or
+//! aborted like every other, and the only thing that this adds is who runs what it asks for. A copy
+//! as a whole keeps what belongs to the object by itself; one in ranges has to say it all again, so
+//! where something of it cannot be read, the copy is made as a whole, or not at all.
+
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::limits::{self, Limits};
+use crate::sftp::OpenMode;
+use crate::storage::{
+    Checksum, Digest, Location, NewObject, ObjectMeta, PartLayout, Precondition, Result,
+    StorageError, StorageErrorKind, Stored, Tags, Version,
+};
+use crate::tasks;
+use crate::transfer::WriteFile;
+use crate::transfer::write_file::{Base, Effect, Heard, Opening, RateMin};
+
+use super::calls::{Calls, Listener};
+use super::commit::Commit;
+use super::names::copy_exclusive;
+use super::scene::Scene;
+
+/// An object as it was found, and where a copy of it belongs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Copying<'a> {
+    pub(super) source: &'a Location,
+    pub(super) found: &'a ObjectMeta,
+    pub(super) target: &'a Location,
+    /// What the copy is to carry.
+    pub(super) object: &'a NewObject,
+    /// Nothing is to be there, as far as the store can tell.
+    pub(super) exclusive: bool,
+}
+
+/// Copies an object inside the store.
+pub(super) async fn copy(scene: &Scene<'_>, copying: Copying<'_>) -> Result<Stored> {
+    if !is_ranged(&scene.bounds.limits, copying.found.size) {
+        return copying.as_a_whole(scene).await;
+    }
+    let may_be_whole = copying.found.size <= limits::COPY_BYTES_MAX;
+    let tags = match copying.tags(scene).await {
+        Ok(tags) => tags,
+        Err(error) if error.kind == StorageErrorKind::Denied && may_be_whole => {
+            if let Some(unlogged) = scene.bounds.failures.line_due() {
+                let source = copying.source;
+                tracing::info!(%source, %error, unlogged, "copied as a whole: its tags cannot be read");
+            }
+            return copying.as_a_whole(scene).await;
+        }
+        Err(error) => return Err(error),
+    };
+    let error = match copying.in_ranges(scene, tags).await {
+        Ok(stored) => return Ok(stored),
+        Err(error) => error,
+    };
+    if !may_be_whole || !is_refused(error.kind) {
+        return Err(error);
+    }
+    if let Err(refusal) = scene.bounds.stop.check() {
+        let why = refusal.status.sentence;
+        return Err(StorageError::new(StorageErrorKind::Denied, why));
+    }
+    if let Some(unlogged) = scene.bounds.failures.line_due() {
+        let source = copying.source;
+        tracing::info!(%source, %error, unlogged, "copied as a whole: the store refuses to copy it in ranges");
+    }
+    copying.as_a_whole(scene).await
+}
+
+/// What the store does not know, it refuses whoever asks for it.
+const fn is_refused(kind: StorageErrorKind) -> bool {
+    matches!(
+        kind,
+        StorageErrorKind::Refused | StorageErrorKind::RefusedBare
+    )
+}
+
+/// Returns what a copy of an object of this size keeps of its parts until it is complete.
+pub(super) fn parts_bytes(limits: &Limits, size: u64) -> u64 {
+    if !is_ranged(limits, size) {
+        return 0;
+    }
+    let parts = PartLayout::of_copy(size, limits.range_bytes_min).parts();
+    u64::from(parts).saturating_mul(limits::COPIED_PART_BYTES)
+}
+
+fn is_ranged(limits: &Limits, size: u64) -> bool {
+    size > 0 && (size >= limits.range_copy_bytes_min || size > limits::COPY_BYTES_MAX)
+}
+
+impl<'a> Copying<'a> {
+    async fn as_a_whole(self, scene: &Scene<'_>) -> Result<Stored> {
+        let condition = if self.exclusive {
+            copy_exclusive(&**scene.store)
+        } else {
+            Precondition::None
+        };
+        let commit = Commit {
+            store: &**scene.store,
+            stop: &scene.bounds.stop,
+            location: self.target,
+            object: self.object,
+            condition: &condition,
+        };
+        let source = Version {
+            location: self.source,
+            etag: &self.found.etag,
+        };
+        commit.copy(source).await
+    }
+
+    /// Asks for the tags: that a HEAD counts none does not mean that there are none, for it counts
+    /// them only for those who may read them.
+    async fn tags(self, scene: &Scene<'_>) -> Result<Tags> {
+        let error = match scene.store.tags(self.source).await {
+            Ok(tags) => return Ok(tags),
+            Err(error) => error,
+        };
+        if is_refused(error.kind) || error.kind == StorageErrorKind::NotFound {
+            // The store has no tags.
+            return Ok(Tags::new());
+        }
+        if error.kind == StorageErrorKind::Denied {
+            return Err(naming(
+                &error,
+                "its tags cannot be read without s3:GetObjectTagging",
+            ));
+        }
+        Err(error)
+    }
+
+    async fn in_ranges(self, scene: &Scene<'_>, tags: Tags) -> Result<Stored> {
+        let object = NewObject {
+            tags,
+            ..self.object.clone()
+        };
+        Ranged::new(scene, self, object).run().await
+    }
+
+    fn opening(self, scene: &Scene<'_>) -> Opening {
+        let bounds = scene.bounds;
+        let condition = if self.exclusive && scene.store.capabilities().conditional_complete {
+            Precondition::IfNoneMatch
+        } else {
+            Precondition::None
+        };
+        Opening {
+            mode: OpenMode {
+                read: false,
+                write: true,
+                append: false,
+                create: true,
+                truncate: false,
+                exclusive: self.exclusive,
+            },
+            base: Some(Base {
+                location: self.source.clone(),
+                etag: self.found.etag.clone(),
+                size: self.found.size,
+            }),
+            layout: PartLayout::of_copy(self.found.size, bounds.limits.range_bytes_min),
+            condition,
+            alone: None,
+            file_bytes_max: None,
+            parts_in_flight_max: limits::RANGE_COPIES_PER_OBJECT_MAX,
+            // No client sends anything.
+            rate_min: RateMin {
+                bytes_per_second: 0,
+                over: bounds.limits.upload_rate_window,
+            },
+            budget: Arc::clone(&bounds.budget),
+            share: bounds.shares.uploads.clone(),
+        }
+    }
+}
+
+/// S3 names the call that it refuses, and not always the action that is missing.
+fn naming(error: &StorageError, why: &str) -> StorageError {
+    StorageError::new(error.kind, format!("{} ({why})", error.detail))
+}
+
+/// A copy in ranges, and what is under way for it.
+struct Ranged<'a> {
+    scene: &'a Scene<'a>,
+    object: NewObject,
+    /// The checksum that the source is known by.
+    checksum: Option<Checksum>,
+    file: WriteFile,
+    calls: Calls,
+    heard: mpsc::UnboundedReceiver<Heard>,
+    failed: Arc<OnceLock<StorageError>>,
+    /// Ends with this.
+    tasks: JoinSet<()>,
+    /// S3 has begun the upload.
+    begun: bool,
+    stored: Option<Stored>,
+}
+
+impl<'a> Ranged<'a> {
+    fn new(scene: &'a Scene<'a>, copying: Copying<'_>, object: NewObject) -> Self {
+        let (sender, heard) = mpsc::unbounded_channel();
+        let failed = Arc::default();
+        let calls = Calls {
+            store: scene.store.clone(),
+            location: copying.target.clone(),
+            stop: scene.bounds.stop.clone(),
+            listener: Listener::Copy {
+                heard: sender,
+                failed: Arc::clone(&failed),
+            },
+        };
+        let now = scene.bounds.clock().now();
+        Self {
+            scene,
+            object,
+            checksum: copying.found.checksum.and_then(Digest::crc64),
+            file: WriteFile::copy(copying.opening(scene), now),
+            calls,
+            heard,
+            failed,
+            tasks: JoinSet::new(),
+            begun: false,
+            stored: None,
+        }
+    }
+
+    /// Runs it to its end: the object is there, or its upload is being aborted.
+    async fn run(&mut self) -> Result<Stored> {
+        let (stop, mut stopped) = (&self.scene.bounds.stop, false);
+        loop {
+            while let Some(effect) = self.file.next_effect() {
+                if effect == Effect::Over {
+                    return self.outcome();
+                }
+                self.run_effect(effect);
+            }
+            let heard = tokio::select! {
+                biased;
+                refusal = stop.over(), if !stopped => {
+                    stopped = true;
+                    self.fail(StorageErrorKind::Denied, refusal.status.sentence);
+                    Some(Heard::SessionOver)
+                }
+                heard = self.heard.recv() => heard,
+            };
+            while self.tasks.try_join_next().is_some() {}
+            // `calls` keeps a sender.
+            let heard = heard.unwrap_or(Heard::SessionOver);
+            self.file.hear(heard, stop.clock().now());
+        }
+    }
+
+    fn outcome(&mut self) -> Result<Stored> {
+        if let Some(stored) = self.stored.take() {
+            return Ok(stored);
+        }
+        let unknown = || StorageError::new(StorageErrorKind::Unavailable, "the copy was given up");
+        let error = self.failed.get().cloned().unwrap_or_else(unknown);
+        let tagged = !self.object.tags.is_empty();
+        if tagged && !self.begun && error.kind == StorageErrorKind::Denied {
+            let why = "its tags cannot be written without s3:PutObjectTagging";
+            return Err(naming(&error, why));
+        }
+        Err(error)
+    }
+
+    fn fail(&self, kind: StorageErrorKind, why: &str) {
+        self.failed.get_or_init(|| StorageError::new(kind, why));
+    }
+
+    fn run_effect(&mut self, effect: Effect) {
+        let reaper = self.scene.reaper;
+        let calls = self.calls.clone();
+        match effect {
+            Effect::Create { modified: _ } => calls.create(reaper, self.object.clone()),
+            Effect::CopyPart(copy) => {
+                self.begun = true;
+                let turns = self.scene.bounds.shares.range_copies.clone();
+                tasks::spawn(&mut self.tasks, calls.part_copy(turns, copy));
+            }
+            Effect::Complete {
+                upload,
+                parts,
+                checksum,
+                condition,
+            } => {
+                let (object, aborts) = (self.object.clone(), reaper.clone());
+                let checksum = self.checksum.or(checksum);
+                let what = format!("copy to {}", calls.location);
+                let complete = calls.complete(aborts, upload, parts, checksum, object, condition);
+                reaper.outlive(what, complete);
+            }
+            Effect::Abort(upload) => reaper.abort(calls.store, calls.location, upload),
+            Effect::Stop => self.tasks.abort_all(),
+            Effect::Failed { reason, closed: _ } => {
+                self.fail(StorageErrorKind::Unavailable, &reason);
+            }
+            Effect::Stored { size: _, etag } => {
+                let checksum = None;
+                self.stored = Some(Stored { etag, checksum });
+            }
+            Effect::Over => {}
+            // Nothing of a copy comes here, and nobody asked for it by a request.
+            Effect::Wait { .. }
+            | Effect::SendPart { .. }
+            | Effect::ReadBase { .. }
+            | Effect::ReadOn
+            | Effect::Zeros(_)
+            | Effect::Put { .. }
+            | Effect::Answer(..) => {
+                self.fail(StorageErrorKind::Refused, "a copy asked for bytes");
+                calls.tell(Heard::SessionOver);
+            }
+        }
+    }
+}
