@@ -38,7 +38,31 @@ pub(super) struct Copying<'a> {
 }
 
 /// Copies an object inside the store.
+///
+/// A lock and a key of the source may not be set again by everybody, nor in every bucket: where
+/// that is refused, the copy has what its bucket gives, as CopyObject by itself leaves it.
 pub(super) async fn copy(scene: &Scene<'_>, copying: Copying<'_>) -> Result<Stored> {
+    let error = match made(scene, copying).await {
+        Ok(stored) => return Ok(stored),
+        Err(error) => error,
+    };
+    let refused = is_refused(error.kind) || error.kind == StorageErrorKind::Denied;
+    let plainer = copying.object.left_to_the_bucket().filter(|_| refused);
+    let Some(object) = plainer else {
+        return Err(error);
+    };
+    if scene.bounds.stop.check().is_err() {
+        return Err(error);
+    }
+    if let Some(unlogged) = scene.bounds.failures.line_due() {
+        let source = copying.source;
+        tracing::info!(%source, %error, unlogged, "copied without the lock and the key of its source: they may not be set again");
+    }
+    let object = &object;
+    made(scene, Copying { object, ..copying }).await
+}
+
+async fn made(scene: &Scene<'_>, copying: Copying<'_>) -> Result<Stored> {
     if !is_ranged(&scene.bounds.limits, copying.found.size) {
         return copying.as_a_whole(scene).await;
     }

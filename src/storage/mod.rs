@@ -278,6 +278,17 @@ impl NewObject {
         }
     }
 
+    /// Returns the same without what a bucket gives its objects by itself; `None`: there is nothing
+    /// of that.
+    #[must_use]
+    pub fn left_to_the_bucket(&self) -> Option<Self> {
+        let properties = self.properties.as_deref()?.left_to_the_bucket()?;
+        Some(Self {
+            properties: Some(properties.into()),
+            ..self.clone()
+        })
+    }
+
     /// Returns the metadata to be stored, the nonce included.
     fn all_metadata(&self) -> impl Iterator<Item = (Box<str>, Box<str>)> {
         let nonce = (Nonce::NAME.into(), self.nonce.to_string().into());

@@ -53,6 +53,19 @@ impl Properties {
         copy.retention = copy.retention.filter(lasts);
         copy
     }
+
+    /// Returns the same without a lock and a key, which a bucket may give its objects by itself;
+    /// `None`: there are none.
+    #[must_use]
+    pub fn left_to_the_bucket(&self) -> Option<Self> {
+        let is_said = self.kms.is_some() || self.retention.is_some() || self.legal_hold;
+        is_said.then(|| Self {
+            kms: None,
+            retention: None,
+            legal_hold: false,
+            ..self.clone()
+        })
+    }
 }
 
 /// Classes of S3 that are read at once, and that every bucket has.

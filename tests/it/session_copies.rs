@@ -423,6 +423,49 @@ async fn ranges_stop_when_their_user_is_revoked() {
     assert_eq!(vast.count(), (1, 0));
 }
 
+#[tokio::test]
+async fn a_lock_that_may_not_be_set_again_is_left_to_the_bucket() {
+    let until = SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000);
+    let locked = Properties {
+        cache_control: Some("no-store".into()),
+        retention: Some(Retention {
+            mode: "GOVERNANCE".into(),
+            until,
+        }),
+        ..Properties::default()
+    };
+    for (size, operation) in [(MIB, Operation::Copy), (4 * MIB, Operation::Create)] {
+        for kind in [StorageErrorKind::Denied, StorageErrorKind::Refused] {
+            let yard = Yard::open().await;
+            let content = pattern(size);
+            plant(&yard.store, "f", &content).await;
+            yard.store.describe(&at("f"), &[], locked.clone());
+            // In ranges, and then as a whole, if the store may not know ranges.
+            let also_whole = operation == Operation::Create && kind == StorageErrorKind::Refused;
+            yard.failing.spoil(operation, 1, Fault::Fail(kind));
+            if also_whole {
+                yard.failing.spoil(Operation::Copy, 1, Fault::Fail(kind));
+            }
+            assert_eq!(yard.move_file().await, Ok(()), "{size} {kind:?}");
+            assert_eq!(yard.store.keys(&at("x").bucket), ["g"]);
+            assert!(yard.store.object(&at("g")).unwrap() == content);
+            let moved = yard.store.head(&at("g")).await.unwrap();
+            let properties = moved.properties.unwrap();
+            assert_eq!(properties.retention, None);
+            assert_eq!(properties.cache_control, locked.cache_control);
+            assert_eq!(yard.store.unfinished_uploads(), []);
+        }
+    }
+    // Without a lock a denial is one, at the first try.
+    let yard = Yard::open().await;
+    plant(&yard.store, "f", b"x").await;
+    yard.failing
+        .spoil(Operation::Copy, 1, Fault::Fail(StorageErrorKind::Denied));
+    assert_eq!(yard.move_file().await, Err(StatusCode::PermissionDenied));
+    assert_eq!(yard.count(Operation::Copy), 1);
+    yard.assert_not_moved(b"x").await;
+}
+
 // ---- over S3's own protocol ----
 
 const PART: usize = 5 * MIB;
