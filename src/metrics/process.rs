@@ -85,7 +85,7 @@ impl Process {
     /// Reads what the kernel says; where it says nothing, the figures stay.
     pub(super) fn observe(&self) {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
-        if let Some(reading) = Reading::of(&read("/proc/self/stat")) {
+        if let Some(reading) = Reading::of(&read("/proc/self/stat"), &read("/proc/self/status")) {
             let before = self.cpu_seconds.get();
             let _ = self
                 .cpu_seconds
@@ -109,22 +109,25 @@ impl Process {
 }
 
 impl Reading {
-    /// Reads `/proc/PID/stat` (proc(5)); the name in it may have blanks and brackets.
-    fn of(stat: &str) -> Option<Self> {
+    /// Reads `/proc/PID/stat` and `/proc/PID/status` (proc(5)); the name in the first may have
+    /// blanks and brackets, and its memory counts in pages, whose size differs.
+    fn of(stat: &str, status: &str) -> Option<Self> {
         let (_, rest) = stat.rsplit_once(") ")?;
         let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
         // The first one here is the third of the manual page.
-        let field = |number: usize| fields.get(number.checked_sub(3)?)?.parse::<i64>().ok();
-        let seconds = |number| {
-            let ticks = u32::try_from(field(number)?).ok()?;
-            Some(f64::from(ticks) / TICKS_PER_SECOND)
+        let field = |number: usize| fields.get(number.checked_sub(3)?);
+        let seconds = |number| Some(field(number)?.parse::<f64>().ok()? / TICKS_PER_SECOND);
+        let bytes = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            let kib: i64 = line.split_ascii_whitespace().next()?.parse().ok()?;
+            Some(kib.saturating_mul(1024))
         };
         Some(Self {
             cpu_seconds: seconds(14)? + seconds(15)?,
-            threads: field(20)?,
+            threads: field(20)?.parse().ok()?,
             start_since_boot_seconds: seconds(22)?,
-            virtual_bytes: field(23)?,
-            resident_bytes: field(24)?.saturating_mul(PAGE_BYTES),
+            virtual_bytes: bytes("VmSize:")?,
+            resident_bytes: bytes("VmRSS:")?,
         })
     }
 }
@@ -145,8 +148,6 @@ fn max_fds(limits: &str) -> Option<i64> {
 
 /// What the kernel counts processor time in, for programs, on every machine that we build for.
 const TICKS_PER_SECOND: f64 = 100.0;
-/// The same for memory.
-const PAGE_BYTES: i64 = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -155,15 +156,17 @@ mod tests {
     #[test]
     fn figures_come_from_where_the_manual_page_says() {
         let stat = "42 (a ) name) S 1 2 3 4 5 6 7 8 9 10 250 50 0 0 20 0 9 0 700 40960 10 99";
+        let status = "Name:\tx\nVmPeak:\t  99 kB\nVmSize:\t   40 kB\nVmRSS:\t      10 kB\n";
         let expected = Reading {
             cpu_seconds: 3.0,
-            resident_bytes: 40_960,
+            resident_bytes: 10_240,
             virtual_bytes: 40_960,
             threads: 9,
             start_since_boot_seconds: 7.0,
         };
-        assert_eq!(Reading::of(stat), Some(expected));
-        assert_eq!(Reading::of("42 (short) S"), None);
+        assert_eq!(Reading::of(stat, status), Some(expected));
+        assert_eq!(Reading::of("42 (short) S", status), None);
+        assert_eq!(Reading::of(stat, ""), None);
         assert_eq!(boot_time("cpu 1\nbtime 1700000000\n"), Some(1.7e9));
         let limits =
             "Limit  Soft  Hard\nMax open files            1024                 4096  files\n";
