@@ -377,6 +377,12 @@ pub fn probe_password_file() -> Option<String> {
     std::env::var_os(PROBE_PASSWORD_FILE).and_then(|path| path.into_string().ok())
 }
 
+/// Says whether the environment asks for no colours (`NO_COLOR`, <https://no-color.org>).
+#[must_use]
+pub fn without_colour() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
 /// No setting: the probe has no configuration.
 pub(crate) const PROBE_PASSWORD_FILE: &str = "PORTCULLIS_PROBE_PASSWORD_FILE";
 

@@ -40,7 +40,7 @@ pub(super) struct Copying<'a> {
 /// Copies an object inside the store.
 ///
 /// A lock and a key of the source may not be set again by everybody, nor in every bucket: where
-/// that is refused, the copy has what its bucket gives, as CopyObject by itself leaves it.
+/// that is refused, the copy has what its bucket gives, as `CopyObject` by itself leaves it.
 pub(super) async fn copy(scene: &Scene<'_>, copying: Copying<'_>) -> Result<Stored> {
     let error = match made(scene, copying).await {
         Ok(stored) => return Ok(stored),

@@ -95,7 +95,7 @@ pub(super) async fn run(tried: &Tried, subject: &Subject) -> Exit {
         // A service may repeat what it was asked.
         let line = trial.line(grade, statuses.as_deref(), !told);
         told |= statuses.is_some();
-        output::print(&secrets::redacted(&line, &subject.password));
+        output::print_verdicts(&secrets::redacted(&line, &subject.password));
         match grade {
             Grade::Wrong => wrong = wrong.saturating_add(1),
             Grade::Advice => advice = advice.saturating_add(1),

@@ -225,13 +225,13 @@ async fn test(
         findings: &findings,
         login,
     };
-    output::print(&if options.json {
-        report.json()
+    if options.json {
+        output::print(&report.json());
     } else if options.brief {
-        format!("{}\n", report.headline())
+        output::print_verdicts(&format!("{}\n", report.headline()));
     } else {
-        report.text()
-    });
+        output::print_verdicts(&report.text());
+    }
     exit(&findings)
 }
 
