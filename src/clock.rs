@@ -25,8 +25,15 @@ pub trait Clock: Debug + Send + Sync + 'static {
 /// Writes a calendar time to the second, such as `2026-12-31T00:00:00Z`.
 #[must_use]
 pub fn written(time: SystemTime) -> String {
-    let time = OffsetDateTime::from(time).truncate_to_second();
-    time.format(&Rfc3339).unwrap_or_default()
+    let since = time
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+    // A time that has no name is far away.
+    OffsetDateTime::from_unix_timestamp(seconds)
+        .ok()
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_else(|| "9999-12-31T23:59:59Z".to_owned())
 }
 
 /// Waits until the clock shows a time.
@@ -76,4 +83,17 @@ pub fn unix_seconds(time: SystemTime) -> u32 {
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or(Duration::ZERO);
     u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_time_can_be_written() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        assert_eq!(written(at(1_798_675_200)), "2026-12-31T00:00:00Z");
+        assert_eq!(written(at(863_999_913_600)), "9999-12-31T23:59:59Z");
+        assert_eq!(written(at(i64::MAX as u64)), "9999-12-31T23:59:59Z");
+    }
 }

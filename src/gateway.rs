@@ -113,8 +113,8 @@ impl Operated for View {
         answers
     }
 
-    fn blocks(&self) -> &Blocks {
-        &self.shared.blocks
+    fn blocks(&self) -> Arc<Blocks> {
+        Arc::clone(&self.shared.blocks)
     }
 
     async fn end_blocked(&self, blocked: &Blocked) -> usize {

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
 
 use crate::clock::{Clock as _, SystemClock, written};
-use crate::idp::blocks::{BlockError, Blocked, Blocks};
+use crate::idp::blocks::{Blocked, Blocks};
 use crate::limits::LOG_INTERVAL;
 use crate::secret::Secret;
 use crate::seldom::Seldom;
@@ -40,7 +40,7 @@ pub trait Operated: Debug + Send + Sync + 'static {
     fn unlock(&self, user: Option<&str>, source: Option<IpAddr>) -> usize;
 
     /// Returns whom the operator keeps out.
-    fn blocks(&self) -> &Blocks;
+    fn blocks(&self) -> Arc<Blocks>;
 
     /// Ends the connections of whom the operator keeps out from now on; returns how many there
     /// were.
@@ -129,7 +129,7 @@ impl Commands {
         };
         let done = match head.uri.path() {
             "/block" => self.block(&order).await,
-            "/unblock" => self.unblock(&order),
+            "/unblock" => self.unblock(&order).await,
             // A look changes nothing, and needs no line.
             "/blocks" => return (StatusCode::OK, self.blocks().to_string()),
             path => self.other(path, &order).await,
@@ -152,28 +152,32 @@ impl Commands {
         let blocked = order.blocked()?;
         let now = SystemClock.wall();
         let until = match order.seconds {
-            Some(0) => return Err("\"seconds\" must be at least 1".to_owned()),
-            Some(seconds) => {
-                let end = now.checked_add(Duration::from_secs(seconds));
-                Some(end.ok_or("\"seconds\" is too long")?)
+            Some(seconds) if !(1..=BLOCK_SECONDS_MAX).contains(&seconds) => {
+                return Err("\"seconds\" must be 1 to 3153600000, which is a century".to_owned());
             }
+            Some(seconds) => now.checked_add(Duration::from_secs(seconds)),
             None => None,
         };
         // Blocked first: whoever is not found below meets the block.
-        let made = self.operated.blocks().block(blocked.clone(), until, now);
-        if let Err(error @ (BlockError::TooMany | BlockError::NoSuchProvider(_))) = made {
-            return Err(error.to_string());
-        }
-        let ended = self.operated.end_blocked(&blocked).await;
+        let blocks = self.operated.blocks();
+        let made = blocks.block(blocked.clone(), until, now);
         made.map_err(|error| error.to_string())?;
-        let kept = self.operated.blocks().are_kept();
-        Ok(json!({"connections": ended, "until": until.map(written), "kept": kept}))
+        let ended = self.operated.end_blocked(&blocked).await;
+        // It holds: that it may not outlive the process is for the answer and the line of record.
+        let (are_kept, why) = (blocks.are_kept(), keep(blocks).await);
+        let kept = are_kept && why.is_none();
+        Ok(json!({
+            "connections": ended,
+            "until": until.map(written),
+            "kept": kept,
+            "why": why,
+        }))
     }
 
-    fn unblock(&self, order: &Order) -> Result<Value, String> {
-        let lifted = self.operated.blocks().lift(&order.blocked()?);
-        let lifted = lifted.map_err(|error| error.to_string())?;
-        Ok(json!({"lifted": lifted}))
+    async fn unblock(&self, order: &Order) -> Result<Value, String> {
+        let blocks = self.operated.blocks();
+        let lifted = blocks.lift(&order.blocked()?);
+        Ok(json!({"lifted": lifted, "why": keep(blocks).await}))
     }
 
     fn blocks(&self) -> Value {
@@ -234,6 +238,17 @@ impl Commands {
         Ok(())
     }
 }
+
+/// Writes the blocks down; says why they do not outlive the process, though they are to.
+async fn keep(blocks: Arc<Blocks>) -> Option<String> {
+    let kept = tokio::task::spawn_blocking(move || blocks.keep()).await;
+    let kept = kept.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+    let error = kept.err()?;
+    Some(format!("it holds, and could not be written down: {error}"))
+}
+
+/// A hundred years: whoever means more leaves it out.
+const BLOCK_SECONDS_MAX: u64 = 3_153_600_000;
 
 /// Says whether the host that a request is for can be no other machine's.
 fn asks_this_machine(head: &request::Parts) -> bool {

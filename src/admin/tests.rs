@@ -31,7 +31,7 @@ impl Watched for Scripted {
 
 /// Nothing is asked of it here.
 #[derive(Debug)]
-struct Idle(Blocks);
+struct Idle(Arc<Blocks>);
 
 #[async_trait]
 impl Operated for Idle {
@@ -47,8 +47,8 @@ impl Operated for Idle {
         0
     }
 
-    fn blocks(&self) -> &Blocks {
-        &self.0
+    fn blocks(&self) -> Arc<Blocks> {
+        Arc::clone(&self.0)
     }
 
     async fn end_blocked(&self, _blocked: &Blocked) -> usize {
@@ -72,7 +72,7 @@ async fn start(limits: AdminLimits) -> Running {
     let stop = CancellationToken::new();
     let duties = Duties {
         watched: watched.clone(),
-        operated: Arc::new(Idle(Blocks::default())),
+        operated: Arc::new(Idle(Arc::default())),
         token: None,
         aws: None,
     };

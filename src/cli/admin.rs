@@ -170,10 +170,11 @@ impl Command {
             Self::Block { .. } => {
                 let until = done.get("until").and_then(Value::as_str);
                 let until = until.unwrap_or("unblock");
-                let kept = if done.get("kept").and_then(Value::as_bool) == Some(true) {
-                    ""
-                } else {
-                    ", not over a restart (no state_directory)"
+                let why = done.get("why").and_then(Value::as_str);
+                let kept = match (done.get("kept").and_then(Value::as_bool), why) {
+                    (Some(true), _) => String::new(),
+                    (_, Some(why)) => format!(", not over a restart ({why})"),
+                    (_, None) => ", not over a restart (no state_directory)".to_owned(),
                 };
                 format!(
                     "blocked until {until}{kept} · connections ended: {}\n{ONLY_HERE}\n",
@@ -183,7 +184,9 @@ impl Command {
             Self::Unblock { .. } => {
                 let lifted = done.get("lifted").and_then(Value::as_bool) == Some(true);
                 let word = if lifted { "lifted" } else { "there was none" };
-                format!("{word}\n{ONLY_HERE}\n")
+                let why = done.get("why").and_then(Value::as_str);
+                let why = why.map(|why| format!("until a restart: {why}\n"));
+                format!("{word}\n{}{ONLY_HERE}\n", why.unwrap_or_default())
             }
             Self::Blocks => listed(done),
         }

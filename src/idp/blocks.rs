@@ -31,6 +31,8 @@ pub struct Blocks {
     book: Mutex<Book>,
     /// The state directory.
     directory: Option<String>,
+    /// Held by the one that writes the file: logins do not wait for a disk.
+    writing: Mutex<()>,
     /// The providers that there are.
     providers: Vec<Box<str>>,
 }
@@ -44,8 +46,6 @@ pub enum BlockError {
     TooMany,
     #[error("no provider has that name; there are: {0}")]
     NoSuchProvider(String),
-    #[error("it holds, and could not be written down: {0}")]
-    NotKept(io::Error),
 }
 
 /// A block as the file has it.
@@ -105,6 +105,7 @@ impl Blocks {
         Ok(Self {
             book: Mutex::new(book),
             directory: Some(directory.to_owned()),
+            writing: Mutex::default(),
             providers: Vec::new(),
         })
     }
@@ -123,9 +124,10 @@ impl Blocks {
     }
 
     /// Blocks until then, or until it is lifted; a block that is there already gets the new end.
+    /// To be followed by [`Blocks::keep`].
     ///
     /// # Errors
-    /// It was not made, or not kept.
+    /// It was not made.
     pub fn block(
         &self,
         blocked: Blocked,
@@ -146,18 +148,12 @@ impl Blocks {
             return Err(BlockError::TooMany);
         }
         book.insert(blocked, until);
-        self.keep(&book).map_err(BlockError::NotKept)
+        Ok(())
     }
 
-    /// Lifts a block; says whether there was one.
-    ///
-    /// # Errors
-    /// It is lifted, and that could not be written down.
-    pub fn lift(&self, blocked: &Blocked) -> Result<bool, BlockError> {
-        let mut book = self.book();
-        let was = book.remove(blocked).is_some();
-        self.keep(&book).map_err(BlockError::NotKept)?;
-        Ok(was)
+    /// Lifts a block; says whether there was one. To be followed by [`Blocks::keep`].
+    pub fn lift(&self, blocked: &Blocked) -> bool {
+        self.book().remove(blocked).is_some()
     }
 
     /// Returns everything that is blocked now.
@@ -198,12 +194,16 @@ impl Blocks {
             .is_some_and(|until| holds(*until, now))
     }
 
-    /// Writes the file anew, whole or not at all.
-    fn keep(&self, book: &Book) -> io::Result<()> {
+    /// Writes the file anew, whole or not at all; it may take as long as a disk does.
+    ///
+    /// # Errors
+    /// What holds now does not outlive the process.
+    pub fn keep(&self) -> io::Result<()> {
         let Some(directory) = &self.directory else {
             return Ok(());
         };
-        let rows: Vec<Row> = book.iter().map(Row::of).collect();
+        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let rows: Vec<Row> = self.book().iter().map(Row::of).collect();
         let text = serde_json::to_vec_pretty(&rows).map_err(io::Error::other)?;
         std::fs::create_dir_all(directory)?;
         let file = file(directory);
@@ -296,7 +296,7 @@ mod tests {
         assert!(!blocks.has_user("bob", START));
         blocks.block(ann.clone(), None, START).unwrap();
         assert!(blocks.has_user("ann", at(1 << 40)));
-        assert!(blocks.lift(&ann).unwrap() && !blocks.lift(&ann).unwrap());
+        assert!(blocks.lift(&ann) && !blocks.lift(&ann));
         assert!(!blocks.has_user("ann", START));
 
         let net = network("203.0.113.0/24");
@@ -343,9 +343,11 @@ mod tests {
         blocks
             .block(Blocked::Provider("".into()), None, START)
             .unwrap();
+        blocks.keep().unwrap();
         let after = Blocks::kept_in(path).unwrap();
         assert_eq!(after.list(START), blocks.list(START));
-        after.lift(&network("2001:db8::/32")).unwrap();
+        assert!(after.lift(&network("2001:db8::/32")));
+        after.keep().unwrap();
         assert_eq!(Blocks::kept_in(path).unwrap().list(START).len(), 2);
         for bad in [
             "{",

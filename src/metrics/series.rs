@@ -45,7 +45,16 @@ pub(super) fn of_times<const N: usize>(
 
 pub(super) const VERDICTS: [&str; 4] = ["allowed", "denied", "invalid", "unavailable"];
 /// What a user does to names and files, and what may keep them from it.
-pub(super) const CHANGES: [&str; 6] = ["open", "remove", "mkdir", "rmdir", "rename", "setstat"];
+pub(super) const CHANGES: [&str; 8] = [
+    "open",
+    "close",
+    "remove",
+    "mkdir",
+    "rmdir",
+    "rename",
+    "posix-rename",
+    "setstat",
+];
 pub(super) const KEPT_FROM: [&str; 4] = [
     "read-only",
     "write-only",

@@ -58,7 +58,7 @@ reasons! {
     SourceBlocked "source-blocked" Denied Nothing Uncached Nothing
         "the operator keeps this network out",
         "`portcullis admin blocks` lists them, `admin unblock --network NETWORK` lets it in";
-    ProviderBlocked "provider-blocked" Denied Nothing Uncached Nothing
+    ProviderBlocked "provider-blocked" Unavailable Nothing Uncached Nothing
         "the operator switched this provider off",
         "`portcullis admin blocks` lists them, `admin unblock --provider NAME` switches it on";
     SourceLockedOut "source-locked-out" Denied Nothing Uncached Nothing

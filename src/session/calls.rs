@@ -1,6 +1,6 @@
 //! Calls to the store for one file that is written, and for copies that the store makes by itself.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -39,9 +39,27 @@ pub(crate) enum Listener {
     /// A copy that the store makes by itself, whatever becomes of the session.
     Copy {
         heard: mpsc::UnboundedSender<Heard>,
-        /// The first thing that did not work.
-        failed: Arc<OnceLock<StorageError>>,
+        failed: FirstFailure,
     },
+}
+
+/// The first thing that did not work; a commit of which nobody knows what became of it comes before
+/// everything else.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FirstFailure(Arc<Mutex<Option<StorageError>>>);
+
+impl FirstFailure {
+    pub(crate) fn note(&self, error: &StorageError) {
+        let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if first.is_none() || error.kind == StorageErrorKind::OutcomeUnknown {
+            *first = Some(error.clone());
+        }
+    }
+
+    pub(crate) fn get(&self) -> Option<StorageError> {
+        let first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        first.clone()
+    }
 }
 
 impl Calls {
@@ -65,7 +83,7 @@ impl Calls {
 
     fn failure(&self, error: &StorageError) -> Failure {
         if let Listener::Copy { failed, .. } = &self.listener {
-            failed.get_or_init(|| error.clone());
+            failed.note(error);
         }
         Failure {
             status: of_storage(error.kind),

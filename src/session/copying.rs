@@ -5,7 +5,7 @@
 //! as a whole keeps what belongs to the object by itself; one in ranges has to say it all again, so
 //! where something of it cannot be read, the copy is made as a whole, or not at all.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -13,14 +13,14 @@ use tokio::task::JoinSet;
 use crate::limits::{self, Limits};
 use crate::sftp::OpenMode;
 use crate::storage::{
-    Checksum, Digest, Location, NewObject, ObjectMeta, PartLayout, Precondition, Result,
-    StorageError, StorageErrorKind, Stored, Tags, Version,
+    Checksum, Digest, Location, NewObject, ObjectMeta, PartLayout, Precondition, Properties,
+    Result, StorageError, StorageErrorKind, Stored, Tags, Version,
 };
 use crate::tasks;
 use crate::transfer::WriteFile;
 use crate::transfer::write_file::{Base, Effect, Heard, Opening, RateMin};
 
-use super::calls::{Calls, Listener};
+use super::calls::{Calls, FirstFailure, Listener};
 use super::commit::Commit;
 use super::names::copy_exclusive;
 use super::scene::Scene;
@@ -39,27 +39,43 @@ pub(super) struct Copying<'a> {
 
 /// Copies an object inside the store.
 ///
-/// A lock and a key of the source may not be set again by everybody, nor in every bucket: where
-/// that is refused, the copy has what its bucket gives, as `CopyObject` by itself leaves it.
+/// The source's key stays in its bucket: who reads the other one may not have it. Key, class and
+/// lock may not be set again by everybody, nor in every bucket; what is refused is left to the
+/// bucket, the lock last.
 pub(super) async fn copy(scene: &Scene<'_>, copying: Copying<'_>) -> Result<Stored> {
-    let error = match made(scene, copying).await {
+    let mut object = copying.object.clone();
+    if copying.source.bucket != copying.target.bucket {
+        object.leave(Properties::leave_key);
+    }
+    let mut error = match made(scene, copying.with(&object)).await {
         Ok(stored) => return Ok(stored),
         Err(error) => error,
     };
-    let refused = is_refused(error.kind) || error.kind == StorageErrorKind::Denied;
-    let plainer = copying.object.left_to_the_bucket().filter(|_| refused);
-    let Some(object) = plainer else {
-        return Err(error);
-    };
-    if scene.bounds.stop.check().is_err() {
-        return Err(error);
+    let steps: [(fn(&mut Properties) -> bool, _); 2] = [
+        (Properties::leave_key_and_class, "key and class"),
+        (Properties::leave_lock, "key, class and lock"),
+    ];
+    for (leave, left) in steps {
+        let refused = is_refused(error.kind) || error.kind == StorageErrorKind::Denied;
+        if !refused || scene.bounds.stop.check().is_err() {
+            break;
+        }
+        if !object.leave(leave) {
+            continue;
+        }
+        let before = error;
+        error = match made(scene, copying.with(&object)).await {
+            Ok(stored) => {
+                if let Some(unlogged) = scene.bounds.failures.line_due() {
+                    let source = copying.source;
+                    tracing::warn!(%source, left, error = %before, unlogged, "copied, and left to the bucket what may not be set again");
+                }
+                return Ok(stored);
+            }
+            Err(error) => error,
+        };
     }
-    if let Some(unlogged) = scene.bounds.failures.line_due() {
-        let source = copying.source;
-        tracing::info!(%source, %error, unlogged, "copied without the lock and the key of its source: they may not be set again");
-    }
-    let object = &object;
-    made(scene, Copying { object, ..copying }).await
+    Err(error)
 }
 
 async fn made(scene: &Scene<'_>, copying: Copying<'_>) -> Result<Stored> {
@@ -67,9 +83,15 @@ async fn made(scene: &Scene<'_>, copying: Copying<'_>) -> Result<Stored> {
         return copying.as_a_whole(scene).await;
     }
     let may_be_whole = copying.found.size <= limits::COPY_BYTES_MAX;
+    let capabilities = scene.store.capabilities();
+    // Only a copy as a whole can be made where nothing is, and nowhere else.
+    let only_whole = capabilities.conditional_copy && !capabilities.conditional_complete;
+    if may_be_whole && copying.exclusive && only_whole {
+        return copying.as_a_whole(scene).await;
+    }
     let tags = match copying.tags(scene).await {
         Ok(tags) => tags,
-        Err(error) if error.kind == StorageErrorKind::Denied && may_be_whole => {
+        Err(error) if may_be_whole => {
             if let Some(unlogged) = scene.bounds.failures.line_due() {
                 let source = copying.source;
                 tracing::info!(%source, %error, unlogged, "copied as a whole: its tags cannot be read");
@@ -118,6 +140,14 @@ fn is_ranged(limits: &Limits, size: u64) -> bool {
 }
 
 impl<'a> Copying<'a> {
+    /// The same with another description of the copy.
+    const fn with<'o>(self, object: &'o NewObject) -> Copying<'o>
+    where
+        'a: 'o,
+    {
+        Copying { object, ..self }
+    }
+
     async fn as_a_whole(self, scene: &Scene<'_>) -> Result<Stored> {
         let condition = if self.exclusive {
             copy_exclusive(&**scene.store)
@@ -217,7 +247,7 @@ struct Ranged<'a> {
     file: WriteFile,
     calls: Calls,
     heard: mpsc::UnboundedReceiver<Heard>,
-    failed: Arc<OnceLock<StorageError>>,
+    failed: FirstFailure,
     /// Ends with this.
     tasks: JoinSet<()>,
     /// S3 has begun the upload.
@@ -228,14 +258,14 @@ struct Ranged<'a> {
 impl<'a> Ranged<'a> {
     fn new(scene: &'a Scene<'a>, copying: Copying<'_>, object: NewObject) -> Self {
         let (sender, heard) = mpsc::unbounded_channel();
-        let failed = Arc::default();
+        let failed = FirstFailure::default();
         let calls = Calls {
             store: scene.store.clone(),
             location: copying.target.clone(),
             stop: scene.bounds.stop.clone(),
             listener: Listener::Copy {
                 heard: sender,
-                failed: Arc::clone(&failed),
+                failed: failed.clone(),
             },
         };
         let now = scene.bounds.clock().now();
@@ -284,7 +314,7 @@ impl<'a> Ranged<'a> {
             return Ok(stored);
         }
         let unknown = || StorageError::new(StorageErrorKind::Unavailable, "the copy was given up");
-        let error = self.failed.get().cloned().unwrap_or_else(unknown);
+        let error = self.failed.get().unwrap_or_else(unknown);
         let tagged = !self.object.tags.is_empty();
         if tagged && !self.begun && error.kind == StorageErrorKind::Denied {
             let why = "its tags cannot be written without s3:PutObjectTagging";
@@ -294,7 +324,7 @@ impl<'a> Ranged<'a> {
     }
 
     fn fail(&self, kind: StorageErrorKind, why: &str) {
-        self.failed.get_or_init(|| StorageError::new(kind, why));
+        self.failed.note(&StorageError::new(kind, why));
     }
 
     fn run_effect(&mut self, effect: Effect) {

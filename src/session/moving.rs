@@ -14,7 +14,7 @@ use crate::sftp::Status;
 use crate::storage::retry;
 use crate::storage::{
     ETag, Key, ListCursor, ListQuery, ListedObject, Location, NewObject, Nonce, ObjectStore,
-    Precondition, StorageError, StorageErrorKind,
+    Precondition, Properties, StorageError, StorageErrorKind,
 };
 
 use super::commit::Commit;
@@ -230,11 +230,13 @@ impl Moving<'_> {
         let found = store.head(&source).await;
         let found = found.map_err(|error| clean(error.into()))?;
         let nonce = nonces.next().map_err(|error| clean(error.into()))?;
-        let new = NewObject::like(&found, nonce, self.scene.bounds.clock().wall());
+        let mut new = NewObject::like(&found, nonce, self.scene.bounds.clock().wall());
         let stored = if found.size == 0 && object.is_marker() {
             // Some stores take a marker but do not find it as the source of a copy.
             // Nor is one refused where a store made the directory by itself; it is the same
-            // whoever wrote it.
+            // whoever wrote it, so that its bucket says how it is kept.
+            new.leave(Properties::leave_key_and_class);
+            new.leave(Properties::leave_lock);
             let commit = Commit {
                 store: &**store,
                 stop: &self.scene.bounds.stop,
@@ -257,7 +259,9 @@ impl Moving<'_> {
             Ok(stored) => Ok((found.etag, stored.etag)),
             Err(error) => {
                 let doubt = error.kind == StorageErrorKind::OutcomeUnknown;
-                Err((error.into(), doubt.then_some((target, nonce))))
+                let over = self.scene.bounds.stop.check().err();
+                let refusal = over.unwrap_or_else(|| error.into());
+                Err((refusal, doubt.then_some((target, nonce))))
             }
         }
     }

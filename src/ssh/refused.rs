@@ -65,7 +65,9 @@ pub(super) fn note(gatehouse: &Gatehouse, asked: Asked, because: Because, what: 
 
 /// Returns the name of a command's program, without its arguments, which may be secrets.
 pub(super) fn program(command: &[u8]) -> String {
-    let first = command.split(u8::is_ascii_whitespace).next();
+    let mut words = command.split(u8::is_ascii_whitespace);
+    // `NAME=value program` sets a variable first, which may be a secret as well.
+    let first = words.find(|word| !word.is_empty() && !word.contains(&b'='));
     let first = first.unwrap_or_default();
     let shown = first.get(..PROGRAM_BYTES_MAX).unwrap_or(first);
     String::from_utf8_lossy(shown).into_owned()
@@ -94,6 +96,8 @@ mod tests {
             (&b"scp -t -- /in"[..], "scp", SCP),
             (b"/usr/bin/scp -f a", "/usr/bin/scp", SCP),
             (b"mysql -psecret", "mysql", SFTP_ONLY),
+            (b" PGPASSWORD=walnut psql -l", "psql", SFTP_ONLY),
+            (b"A=walnut", "", SFTP_ONLY),
             (b"", "", SFTP_ONLY),
         ] {
             assert_eq!(program(command), expected);

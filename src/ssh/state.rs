@@ -59,7 +59,7 @@ pub(super) const CLIENT_CLOSED: &str = "client-closed";
 pub(super) const PROTOCOL_ERROR: &str = "protocol-error";
 
 impl EndReason {
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::NotSsh,
         Self::ProxyHeader,
         Self::SourceLimit,
@@ -67,6 +67,7 @@ impl EndReason {
         Self::LoginGrace,
         Self::LoginRefused,
         Self::Displaced,
+        Self::Blocked,
         Self::UserLimit,
         Self::Idle,
         Self::StalledOutput,

@@ -278,15 +278,9 @@ impl NewObject {
         }
     }
 
-    /// Returns the same without what a bucket gives its objects by itself; `None`: there is nothing
-    /// of that.
-    #[must_use]
-    pub fn left_to_the_bucket(&self) -> Option<Self> {
-        let properties = self.properties.as_deref()?.left_to_the_bucket()?;
-        Some(Self {
-            properties: Some(properties.into()),
-            ..self.clone()
-        })
+    /// Leaves something of its properties to the bucket; says whether there was anything to leave.
+    pub fn leave(&mut self, left: fn(&mut Properties) -> bool) -> bool {
+        self.properties.as_deref_mut().is_some_and(left)
     }
 
     /// Returns the metadata to be stored, the nonce included.

@@ -54,17 +54,21 @@ impl Properties {
         copy
     }
 
-    /// Returns the same without a lock and a key, which a bucket may give its objects by itself;
-    /// `None`: there are none.
-    #[must_use]
-    pub fn left_to_the_bucket(&self) -> Option<Self> {
-        let is_said = self.kms.is_some() || self.retention.is_some() || self.legal_hold;
-        is_said.then(|| Self {
-            kms: None,
-            retention: None,
-            legal_hold: false,
-            ..self.clone()
-        })
+    /// Leaves the key to the bucket, which may encrypt by itself; `false`: there was none.
+    pub fn leave_key(&mut self) -> bool {
+        self.kms.take().is_some()
+    }
+
+    /// Leaves key and class to the bucket; `false`: there were none.
+    pub fn leave_key_and_class(&mut self) -> bool {
+        let had_class = self.storage_class.take().is_some();
+        self.leave_key() || had_class
+    }
+
+    /// Leaves retention and legal hold to the bucket; `false`: there were none.
+    pub fn leave_lock(&mut self) -> bool {
+        let was_held = std::mem::take(&mut self.legal_hold);
+        self.retention.take().is_some() || was_held
     }
 }
 

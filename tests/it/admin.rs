@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 #[derive(Debug, Default)]
-struct Gateway(Mutex<Vec<String>>, Blocks);
+struct Gateway(Mutex<Vec<String>>, Arc<Blocks>);
 
 impl Watched for Gateway {
     fn readiness(&self) -> Readiness {
@@ -53,8 +53,8 @@ impl Operated for Gateway {
         4
     }
 
-    fn blocks(&self) -> &Blocks {
-        &self.1
+    fn blocks(&self) -> Arc<Blocks> {
+        Arc::clone(&self.1)
     }
 
     async fn end_blocked(&self, blocked: &Blocked) -> usize {
@@ -128,7 +128,10 @@ async fn blocks_are_made_listed_and_lifted() {
     );
     assert_eq!(port.done(), ["end ann"]);
     let made = answer("/block", r#"{"network":"203.0.113.0/24"}"#).await;
-    assert_eq!(made, r#"{"connections":5,"kept":false,"until":null}"#);
+    assert_eq!(
+        made,
+        r#"{"connections":5,"kept":false,"until":null,"why":null}"#
+    );
     assert_eq!(port.done(), ["end 203.0.113.0/24"]);
     let listed = answer("/blocks", "{}").await;
     for part in [
@@ -143,7 +146,8 @@ async fn blocks_are_made_listed_and_lifted() {
         (r#"{"user":"a","network":"::/0"}"#, "a block is of one"),
         (r#"{"network":"here"}"#, "is none"),
         (r#"{"provider":"staff"}"#, "no provider has that name"),
-        (r#"{"user":"a","seconds":0}"#, "at least 1"),
+        (r#"{"user":"a","seconds":0}"#, "must be 1 to"),
+        (r#"{"user":"a","seconds":863999913600}"#, "a century"),
         (r#"{"user":"a","minutes":1}"#, "the keys of the command"),
     ] {
         let text = answer("/block", body).await;
@@ -157,11 +161,11 @@ async fn blocks_are_made_listed_and_lifted() {
     );
     assert_eq!(
         answer("/unblock", r#"{"user":"aNN"}"#).await,
-        r#"{"lifted":true}"#
+        r#"{"lifted":true,"why":null}"#
     );
     assert_eq!(
         answer("/unblock", r#"{"user":"ann"}"#).await,
-        r#"{"lifted":false}"#
+        r#"{"lifted":false,"why":null}"#
     );
     assert_eq!(port.done(), Vec::<String>::new());
 }

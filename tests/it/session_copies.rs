@@ -48,7 +48,12 @@ struct Yard {
 
 impl Yard {
     async fn open() -> Self {
+        Self::of(Capabilities::all()).await
+    }
+
+    async fn of(capabilities: Capabilities) -> Self {
         let store = MemoryStore::new(&[&Bucket::parse("b").unwrap()]);
+        let store = store.with_capabilities(capabilities);
         let store = Arc::new(store.with_part_bytes_min(MIB as u64));
         let failing = Arc::new(Failing::new(store.clone()));
         let noting = Noting::over(failing.clone());
@@ -452,10 +457,30 @@ async fn a_lock_that_may_not_be_set_again_is_left_to_the_bucket() {
             let moved = yard.store.head(&at("g")).await.unwrap();
             let properties = moved.properties.unwrap();
             assert_eq!(properties.retention, None);
+            assert_eq!(properties.kms, None);
             assert_eq!(properties.cache_control, locked.cache_control);
             assert_eq!(yard.store.unfinished_uploads(), []);
         }
     }
+    // A key that may not be used takes no lock with it.
+    let yard = Yard::open().await;
+    plant(&yard.store, "f", b"x").await;
+    let both = Properties {
+        kms: Some(Kms {
+            algorithm: "aws:kms".into(),
+            key_id: "one".into(),
+            bucket_key: false,
+        }),
+        ..locked.clone()
+    };
+    yard.store.describe(&at("f"), &[], both);
+    yard.failing
+        .spoil(Operation::Copy, 1, Fault::Fail(StorageErrorKind::Denied));
+    assert_eq!(yard.move_file().await, Ok(()));
+    let moved = yard.store.head(&at("g")).await.unwrap();
+    let properties = moved.properties.unwrap();
+    assert_eq!(properties.retention, locked.retention);
+    assert_eq!(properties.kms, None);
     // Without a lock a denial is one, at the first try.
     let yard = Yard::open().await;
     plant(&yard.store, "f", b"x").await;
@@ -464,6 +489,46 @@ async fn a_lock_that_may_not_be_set_again_is_left_to_the_bucket() {
     assert_eq!(yard.move_file().await, Err(StatusCode::PermissionDenied));
     assert_eq!(yard.count(Operation::Copy), 1);
     yard.assert_not_moved(b"x").await;
+}
+
+#[tokio::test]
+async fn markers_of_a_directory_are_kept_as_their_bucket_keeps_them() {
+    let yard = Yard::open().await;
+    for key in ["d/", "d/e/", "d/e/file"] {
+        plant(
+            &yard.store,
+            key,
+            if key.ends_with('/') { b"" } else { b"x" },
+        )
+        .await;
+        let held = Properties {
+            legal_hold: true,
+            ..Properties::default()
+        };
+        yard.store.describe(&at(key), &[], held);
+    }
+    assert_eq!(rename(&yard.talk).await, Ok(()));
+    let held = async |key: &str| {
+        let found = yard.store.head(&at(key)).await.unwrap();
+        found.properties.is_some_and(|own| own.legal_hold)
+    };
+    let keys = yard.store.keys(&at("x").bucket);
+    assert_eq!(keys.len(), 3, "{keys:?}");
+    for key in keys {
+        assert_eq!(held(&key).await, !key.ends_with('/'), "{key}");
+    }
+}
+
+#[tokio::test]
+async fn where_only_a_whole_copy_takes_a_condition_nothing_is_overwritten() {
+    let yard = Yard::of(Capabilities {
+        conditional_complete: false,
+        ..Capabilities::all()
+    })
+    .await;
+    plant(&yard.store, "f", &pattern(4 * MIB)).await;
+    assert_eq!(yard.move_file().await, Ok(()));
+    assert_eq!(yard.copies(), [1, 0, 0, 0]);
 }
 
 // ---- over S3's own protocol ----

@@ -51,6 +51,10 @@ pub(super) struct Keys {
 /// # Errors
 /// More keys, or longer ones, than anybody has.
 pub(super) fn read(given: &[Given]) -> Result<Keys, Refusal> {
+    let breaks = given.iter().map(|given| given.text.matches('\n').count());
+    if breaks.sum::<usize>().saturating_add(given.len()) > LINES_MAX {
+        return Err(Reason::TooManyKeys.because(&format!("more than {LINES_MAX} lines")));
+    }
     let lines: Vec<Line<'_>> = given.iter().zip(1..).flat_map(lines_of).collect();
     if lines
         .iter()
@@ -107,6 +111,9 @@ pub(in crate::idp) const KEY_TYPES: [&str; 7] = [
     "sk-ssh-ed25519@openssh.com",
     "sk-ecdsa-sha2-nistp256@openssh.com",
 ];
+
+/// More than the most keys take, each in a block of its own.
+const LINES_MAX: usize = 20_000;
 
 /// One line of one element.
 #[derive(Debug, Clone, Copy)]
@@ -166,16 +173,26 @@ fn joined(line: &str) -> Vec<&str> {
             let comma = from.saturating_add(at);
             let (key, next) = rest.split_at(comma);
             let next = next.trim_start_matches([',', ' ']);
-            if first_type(next).is_some() {
+            if begins_with_type(next) {
                 keys.push(trimmed(key));
                 (rest, from) = (next, 0);
             } else {
-                from = comma.saturating_add(1);
+                // Past the whole run: what was looked at is not looked at again.
+                from = rest.len().saturating_sub(next.len());
             }
         }
     }
     keys.push(trimmed(rest));
     keys
+}
+
+/// The same as [`first_type`], without looking for the end of the first word.
+fn begins_with_type(text: &str) -> bool {
+    let begins = |name: &&str| {
+        let after = text.strip_prefix(*name);
+        after.is_some_and(|after| after.is_empty() || after.starts_with(char::is_whitespace))
+    };
+    KEY_TYPES.iter().any(begins)
 }
 
 /// Drops white space, and an escaped line break of which both characters are left.

@@ -165,10 +165,16 @@ fn elements(values: Vec<Json>, form: &mut Option<&'static str>) -> Result<Vec<Gi
             Json::Text(text) => Given::from(text),
             Json::Object(mut key) => {
                 *form = Some("objects with PublicKey and Expires");
-                Given {
+                let given = Given {
                     text: text("PublicKey", key.remove("PublicKey"))?.unwrap_or_default(),
                     expires: text("Expires", key.remove("Expires"))?,
+                };
+                // Such as `"Enabled": false`: what else it says of the key would not be kept.
+                if !key.is_empty() {
+                    let expected = "strings, or objects with PublicKey and Expires alone";
+                    return Err(wrong_type("PublicKeys", expected, &Json::Object(key)));
                 }
+                given
             }
             other @ (Json::Bool(_) | Json::Number(_) | Json::Array(_)) => {
                 return Err(wrong_type("PublicKeys", "an array of strings", &other));

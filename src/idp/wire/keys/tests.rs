@@ -228,3 +228,18 @@ fn a_key_may_have_an_end() {
         );
     }
 }
+
+/// Quadratic work would take hours here, and the test its patience.
+#[test]
+fn a_key_that_goes_on_and_on_costs_no_more_than_its_length() {
+    for tail in [
+        "a,".repeat(1 << 20),
+        ",".repeat(1 << 21),
+        ", ".repeat(1 << 20),
+    ] {
+        let given = Given::from(format!("ssh-ed25519 AAAA {tail}"));
+        drop(read(&[given]));
+    }
+    let lines = Given::from("#\n".repeat(LINES_MAX));
+    assert_eq!(read(&[lines]).unwrap_err().reason, Reason::TooManyKeys);
+}
