@@ -1,6 +1,6 @@
 //! The binary as a shell sees it: exit codes, messages, pipes.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Output, Stdio};
 
 #[test]
@@ -135,6 +135,32 @@ fn every_command_shows_examples() {
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(text.contains("Examples:\n  "), "{command}: {text}");
     }
+}
+
+#[test]
+fn quickstart_needs_no_folder_to_write_to() {
+    let directory = tempfile::tempdir().unwrap();
+    // Nobody can write a file there, root neither.
+    std::fs::create_dir(directory.path().join("known_hosts.quickstart")).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+        .args(["quickstart", "--listen", "127.0.0.1:0"])
+        .current_dir(directory.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let told = BufReader::new(child.stdout.take().unwrap()).lines();
+    let told: Vec<_> = told.take(5).map(Result::unwrap).collect();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(
+        told[1].contains("StrictHostKeyChecking=accept-new demo@127.0.0.1"),
+        "{told:?}"
+    );
+    assert!(
+        told[4].contains("aws s3 ls") && told[4].contains("--endpoint-url http://"),
+        "{told:?}"
+    );
 }
 
 #[test]

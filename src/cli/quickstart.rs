@@ -74,8 +74,7 @@ async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> 
     let listener = listen(options.listen).await?;
     let address = listener.local_addr()?;
     let host_keys = host_keys(options.state.as_deref())?;
-    let known_hosts = known_hosts_file(options.state.as_deref());
-    write_known_hosts(&known_hosts, &host_keys, address)?;
+    let known_hosts = known_hosts(options.state.as_deref(), &host_keys, address)?;
     // The first one is the one that almost every client takes.
     let fingerprint = host_keys
         .first()
@@ -122,8 +121,14 @@ async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> 
         output::announce(format!("{line}\n"));
     } else {
         let login = options.webhook.is_none().then_some((&*user, &password));
-        let text = welcome(address, &known_hosts, &fingerprint, &webhook, login);
-        output::announce(text);
+        let text = welcome(
+            address,
+            known_hosts.as_deref(),
+            &fingerprint,
+            &webhook,
+            login,
+        );
+        output::announce(text + &bucket_line(&s3));
     }
     stop.cancelled().await;
     gateway.drain().await;
@@ -133,7 +138,7 @@ async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> 
 /// What the newcomer reads; the `sftp` line can be pasted.
 fn welcome(
     address: SocketAddr,
-    known_hosts: &str,
+    known_hosts: Option<&str>,
     fingerprint: &str,
     webhook: &str,
     login: Option<(&str, &Secret)>,
@@ -141,15 +146,29 @@ fn welcome(
     let user = login.map_or("USER", |(user, _)| user);
     let port = address.port();
     let host = reachable(address);
+    let trust = match known_hosts {
+        Some(file) => format!("UserKnownHostsFile={file}"),
+        None => "UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=accept-new".to_owned(),
+    };
     let password = match login {
         Some((_, password)) => format!("password: {}", password.expose()),
         None => "users and passwords are your webhook's".to_owned(),
     };
     format!(
         "listening on {address} · in memory, gone at Ctrl-C\n  \
-           sftp -P {port} -o UserKnownHostsFile={known_hosts} {user}@{host}\n  \
+           sftp -P {port} -o {trust} {user}@{host}\n  \
            {password}\n  \
            host key: {fingerprint} · webhook: {webhook}\n"
+    )
+}
+
+/// Shows how to look at what arrived.
+fn bucket_line(s3: &EmbeddedS3) -> String {
+    let (access, secret, endpoint) = (s3.access_key(), s3.secret_key(), s3.endpoint());
+    let [bucket, ..] = BUCKETS;
+    format!(
+        "  s3: AWS_ACCESS_KEY_ID={access} AWS_SECRET_ACCESS_KEY={secret} AWS_DEFAULT_REGION={REGION} \
+         aws s3 ls --recursive s3://{bucket} --endpoint-url {endpoint}\n"
     )
 }
 
@@ -169,7 +188,7 @@ async fn start_s3() -> anyhow::Result<Arc<EmbeddedS3>> {
 
 async fn connect(s3: &EmbeddedS3) -> anyhow::Result<S3Store> {
     let settings = Settings {
-        region: "us-east-1".to_owned(),
+        region: REGION.to_owned(),
         endpoint: Some(s3.endpoint()),
         follow_regions: false,
         path_style: true,
@@ -243,10 +262,24 @@ fn host_keys(state: Option<&str>) -> anyhow::Result<Vec<HostKey>> {
     }
 }
 
-fn known_hosts_file(state: Option<&str>) -> String {
-    match state {
+/// Writes down what lets a client recognise the gateway, and says where. In a folder that cannot be
+/// written to, as in a container, there is nothing to be kept.
+fn known_hosts(
+    state: Option<&str>,
+    keys: &[HostKey],
+    address: SocketAddr,
+) -> anyhow::Result<Option<String>> {
+    let path = match state {
         Some(state) => format!("{state}/known_hosts"),
         None => "known_hosts.quickstart".to_owned(),
+    };
+    match write_known_hosts(&path, keys, address) {
+        Ok(()) => Ok(Some(path)),
+        Err(error) if state.is_none() => {
+            tracing::info!("no host key is kept for clients: {error:#}");
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 
@@ -309,6 +342,7 @@ fn random() -> anyhow::Result<u64> {
     getrandom::u64().map_err(|error| anyhow!("the system gives no randomness: {error}"))
 }
 
+const REGION: &str = "us-east-1";
 const SERVER_ID: &str = "s-quickstart";
 const FIRST_PORT: u16 = 2222;
 const PORTS_TRIED: u16 = 100;
