@@ -1,7 +1,7 @@
 //! Log lines on standard error: for machines, for terminals, and for the first five minutes.
 //!
 //! Clients choose names, and libraries repeat what clients send. So every line of every format
-//! passes [`OneLine`], where nothing is left that could begin another line or fool a terminal, and
+//! passes through [`format`], where nothing is left that could begin another line or fool a terminal, and
 //! every field has a longest length.
 //!
 //! A line is written by a thread of its own ([`sink`]): no disk and no reader of the log stops the
