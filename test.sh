@@ -25,8 +25,6 @@ step() {
 
 report() {
   local status=$?
-  # shellcheck disable=SC2046 # a word for each
-  kill $(jobs -p) 2>/dev/null || true
   printf '\n'
   ((${#costs[@]})) && printf '%s\n' "${costs[@]}"
   printf '%5d s  in all\n' "$SECONDS"
@@ -71,15 +69,12 @@ secrets() {
   ! grep --fixed-strings --file tests/fixtures/planted-secrets.txt --max-count 5 "$suite_log"
 }
 
-# It runs for seconds: what an optimized one takes to build is never earned back.
-deny_tool() {
-  [[ $("$tools/bin/cargo-deny" --version 2>&1) == "cargo-deny $deny_version" ]] ||
-    CARGO_PROFILE_RELEASE_OPT_LEVEL=0 nice -n 19 \
-      cargo install --locked --quiet cargo-deny --version "$deny_version" --root "$tools"
-}
-
 deny() {
-  wait "$deny_building"
+  if [[ $("$tools/bin/cargo-deny" --version 2>&1) != "cargo-deny $deny_version" ]]; then
+    # It runs for seconds: what an optimized one takes to build is never earned back.
+    CARGO_PROFILE_RELEASE_OPT_LEVEL=0 \
+      cargo install --locked --quiet cargo-deny --version "$deny_version" --root "$tools"
+  fi
   "$tools/bin/cargo-deny" --locked check --hide-inclusion-graph bans licenses sources
   # The list of advisories comes over the network.
   if [[ ${ADVISORIES:-} == 1 ]]; then
@@ -102,9 +97,6 @@ everything() {
   # the binaries need no more than their own is checked.
   step binaries cargo build --locked --release --workspace --all-targets
   step 'their own features' cargo check --locked --release --workspace
-  # Clients mostly wait: the machine has time for it beside them.
-  deny_tool &
-  deny_building=$!
   step 'real clients' python tests/clients/run.py --binary target/release/portcullis
   step attacks python -B tests/attacks/run.py --binary target/release/portcullis
   step chart chart
