@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
@@ -14,10 +15,21 @@ class Failed(Exception):
     """A case that did not come out as it should; the text is for the person who reads it."""
 
 
+# Below those that the system gives to connections: one of them could take a port between its
+# choice and the server's start.
+_PORTS = iter(random.sample(range(11_000, 32_000), 2_000))
+
+
 def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    """A port that nobody listens on, and that was not given out before."""
+    for port in _PORTS:
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise Failed("no port is free")
 
 
 class Server:
