@@ -143,6 +143,8 @@ pub const MAPPING_TEXT_MAX: usize = 1_024;
 pub const POLICY_CHARS_MAX: usize = 2_048;
 /// IAM's bound on the ARN of a role, in characters.
 pub const ROLE_CHARS_MAX: usize = 2_048;
+/// STS's bound on a source identity, in characters.
+pub const SOURCE_IDENTITY_CHARS_MAX: usize = 64;
 /// STS's bound on the name of a role session, in characters.
 pub const ROLE_SESSION_NAME_CHARS_MAX: usize = 64;
 /// STS's bound on the tags of a session.

@@ -63,6 +63,7 @@ fn sts(config: &Config) -> StsSettings {
         endpoint: sts.endpoint.clone(),
         region: sts.region.clone(),
         external_id: sts.external_id.clone(),
+        source_identity: sts.source_identity.clone(),
         duration: sts.duration,
         tags: sts.tags.iter().filter_map(|tag| tag_of(tag)).collect(),
         transitive_tags: sts.transitive_tags.clone(),

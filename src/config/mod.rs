@@ -229,6 +229,7 @@ pub struct Sts {
     /// `None` = that of `[storage]`.
     pub region: Option<String>,
     pub external_id: Option<String>,
+    pub source_identity: Option<String>,
     pub duration: Duration,
     /// As `key=value`.
     pub tags: Vec<String>,
@@ -515,6 +516,7 @@ impl Default for Sts {
             endpoint: None,
             region: None,
             external_id: None,
+            source_identity: None,
             duration: Duration::from_secs(3_600),
             tags: Vec::new(),
             transitive_tags: Vec::new(),

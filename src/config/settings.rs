@@ -259,6 +259,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("sts", "endpoint", K::OptionalText(|c| &mut c.sts.endpoint), "URL of STS; AWS's own of the region without it. Required together with `storage.endpoint`"),
     S::new("sts", "region", K::OptionalText(|c| &mut c.sts.region), "Region that requests to STS are signed for; that of `[storage]` without it"),
     S::new("sts", "external_id", K::OptionalText(|c| &mut c.sts.external_id), "External id that the roles' trust policies ask for"),
+    S::new("sts", "source_identity", K::OptionalText(|c| &mut c.sts.source_identity), "Source identity of the sessions, which CloudTrail shows and which stays when a role assumes another; `${transfer:UserName}` is the user's name. The roles must allow `sts:SetSourceIdentity`"),
     S::new("sts", "duration_seconds", K::Seconds(900..=43_200, |c| &mut c.sts.duration), "Life of the credentials; they are renewed before they end. More than the role's own maximum is refused by STS"),
     S::new("sts", "tags", K::Texts(|c| &mut c.sts.tags), "Session tags, as `key=value`; `${transfer:UserName}` in a value is the user's name. The roles must allow `sts:TagSession`"),
     S::new("sts", "transitive_tags", K::Texts(|c| &mut c.sts.transitive_tags), "Keys of `tags` that stay when the role is used to assume another"),

@@ -359,6 +359,10 @@ reasons! {
         "the user's name cannot stand in a session tag",
         "answer with a `user` of letters, digits, spaces and `_.:/=+-@`, or leave the variable \
          out of `sts.tags`";
+    SourceIdentity "source-identity" Invalid Nothing Uncached Answered
+        "the user's name cannot stand in a source identity",
+        "answer with a `user` of letters, digits and `_+=,.@-` that makes 2 to 64 characters, or \
+         leave the variable out of `sts.source_identity`";
     StsRefused "sts-refused" Invalid Nothing Uncached Answered
         "STS refuses the request",
         "the detail says why: a role that is no ARN, or `sts.duration_seconds` above the \

@@ -58,6 +58,7 @@ pub(super) fn give_way(config: &mut Config, sources: &Sources) {
         retries.under_way,
     );
     let grace = config.limits.login_grace;
+    let mut longest = Duration::ZERO;
     let own = std::iter::once((String::new(), &mut config.identity));
     let named = config.providers.iter_mut().map(|named| {
         let section = join(PROVIDERS.table, &named.name);
@@ -76,7 +77,10 @@ pub(super) fn give_way(config: &mut Config, sources: &Sources) {
             &mut identity.connect_timeout,
             identity.total_timeout,
         );
+        longest = longest.max(identity.total_timeout);
     }
+    let left = grace.saturating_sub(longest) / 2;
+    at_most(unset("sts.timeout_ms"), &mut config.sts.timeout, left);
 }
 
 /// Finds everything that cannot work together, or is missing.

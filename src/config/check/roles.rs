@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use super::Url;
 use crate::config::settings::{ROLES, join};
 use crate::config::{Config, Roles};
-use crate::limits::{SESSION_TAG_KEY_CHARS_MAX, SESSION_TAG_VALUE_CHARS_MAX, SESSION_TAGS_MAX};
+use crate::limits::{
+    SESSION_TAG_KEY_CHARS_MAX, SESSION_TAG_VALUE_CHARS_MAX, SESSION_TAGS_MAX,
+    SOURCE_IDENTITY_CHARS_MAX,
+};
 
 type Refuse<'r> = &'r mut dyn FnMut(&str, String);
 
@@ -93,6 +96,7 @@ fn sts(config: &Config, refuse: Refuse<'_>) {
         refuse("sts.timeout_ms", message);
     }
     tags(config, refuse);
+    source_identity(config, refuse);
 }
 
 fn plain_storage(config: &Config) -> bool {
@@ -128,12 +132,29 @@ fn tags(config: &Config, refuse: Refuse<'_>) {
     }
 }
 
+fn source_identity(config: &Config, refuse: Refuse<'_>) {
+    let Some(template) = &config.sts.source_identity else {
+        return;
+    };
+    let fixed = template.replace("${transfer:UserName}", "");
+    let taken = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c);
+    let short = fixed == *template && fixed.len() < 2;
+    if short || fixed.len() > SOURCE_IDENTITY_CHARS_MAX || !fixed.chars().all(taken) {
+        let message = format!(
+            "found {template:?}; allowed: 2 to {SOURCE_IDENTITY_CHARS_MAX} letters, digits and \
+             _+=,.@-, and ${{transfer:UserName}}"
+        );
+        refuse("sts.source_identity", message);
+    }
+}
+
 fn no_sts(config: &Config, refuse: Refuse<'_>) {
     let sts = &config.sts;
     for (key, written) in [
         ("endpoint", sts.endpoint.is_some()),
         ("region", sts.region.is_some()),
         ("external_id", sts.external_id.is_some()),
+        ("source_identity", sts.source_identity.is_some()),
         ("tags", !sts.tags.is_empty()),
         ("transitive_tags", !sts.transitive_tags.is_empty()),
     ] {

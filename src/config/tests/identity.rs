@@ -94,6 +94,10 @@ fn whose_credentials_sessions_have_is_complete_and_has_nothing_to_no_effect() {
             "sts.transitive_tags: \"a\" is no key",
         ),
         (
+            "roles = \"assume\"\n[sts]\nsource_identity = \"the gateway\"",
+            "sts.source_identity: found \"the gateway\"; allowed: 2 to 64",
+        ),
+        (
             "roles = \"assume\"\n[sts]\nduration_seconds = 60",
             "sts.duration_seconds: found 60; allowed: 900 to 43200",
         ),

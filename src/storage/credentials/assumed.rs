@@ -28,6 +28,8 @@ pub struct StsSettings {
     /// `None` is that of the store.
     pub region: Option<String>,
     pub external_id: Option<String>,
+    /// With [`USER_VARIABLE`] for the user's name.
+    pub source_identity: Option<String>,
     pub duration: Duration,
     pub tags: Vec<Tag>,
     /// Keys of the tags that hold for roles assumed with the role as well.
@@ -72,6 +74,7 @@ struct Request {
     role: Box<str>,
     session_name: Box<str>,
     policy: Option<Box<str>>,
+    source_identity: Option<String>,
     tags: Vec<Tag>,
 }
 
@@ -129,6 +132,7 @@ impl Stores for Assumed {
             role: role.into(),
             session_name: session_name(grant.user, grant.session_id, server_id),
             policy: grant.policy.map(Into::into),
+            source_identity: source_identity(settings, grant.user)?,
             tags: tags(&settings.tags, grant.user)?,
         });
         let (fresh, expires_at) = request.assume().await?;
@@ -176,6 +180,7 @@ impl Request {
             .role_session_name(&*self.session_name)
             .duration_seconds(seconds)
             .set_external_id(settings.external_id.clone())
+            .set_source_identity(self.source_identity.clone())
             .set_policy(self.policy.as_deref().map(ToOwned::to_owned));
         for Tag { key, value } in &self.tags {
             let tag = aws_sdk_sts::types::Tag::builder().key(key).value(value);
@@ -237,12 +242,28 @@ fn tags(tags: &[Tag], user: &str) -> Result<Vec<Tag>, Refusal> {
     tags.iter().map(fill).collect()
 }
 
+/// The same for the source identity.
+fn source_identity(settings: &StsSettings, user: &str) -> Result<Option<String>, Refusal> {
+    let Some(template) = &settings.source_identity else {
+        return Ok(None);
+    };
+    let identity = template.replace(USER_VARIABLE, user);
+    let taken = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c);
+    if (2..=limits::SOURCE_IDENTITY_CHARS_MAX).contains(&identity.len())
+        && identity.chars().all(taken)
+    {
+        Ok(Some(identity))
+    } else {
+        Err(Reason::SourceIdentity.because("sts.source_identity with this user's name is none"))
+    }
+}
+
 fn is_tag_value(value: &str) -> bool {
     let taken = |c: char| c.is_alphanumeric() || c == ' ' || "_.:/=+-@".contains(c);
     value.chars().count() <= limits::SESSION_TAG_VALUE_CHARS_MAX && value.chars().all(taken)
 }
 
-/// Stands for the user's name in the value of a tag.
+/// Stands for the user's name in the value of a tag and in the source identity.
 pub const USER_VARIABLE: &str = "${transfer:UserName}";
 
 /// `AssumeRole` changes nothing, so it may be repeated.
@@ -259,6 +280,34 @@ mod tests {
         assert_eq!(lifetime(now + hour, now), Some(hour));
         assert_eq!(lifetime(now, now), None);
         assert_eq!(lifetime(now - Duration::from_secs(1), now), None);
+    }
+
+    #[test]
+    fn a_source_identity_takes_the_name_as_it_is_or_not_at_all() {
+        let of = |template: &str, user: &str| {
+            let settings = StsSettings {
+                source_identity: Some(template.to_owned()),
+                ..StsSettings::default()
+            };
+            source_identity(&settings, user).map_err(|refusal| refusal.reason)
+        };
+        let named = |text: &str| Ok(Some(text.to_owned()));
+        assert_eq!(
+            of(USER_VARIABLE, "ann@example.com"),
+            named("ann@example.com")
+        );
+        assert_eq!(of("sftp-${transfer:UserName}", "a"), named("sftp-a"));
+        for user in ["a", "zoë", "a b", "a/b", "a\nb", "", &"a".repeat(65)] {
+            assert_eq!(
+                of(USER_VARIABLE, user),
+                Err(Reason::SourceIdentity),
+                "{user}"
+            );
+        }
+        assert_eq!(
+            source_identity(&StsSettings::default(), "zoë").unwrap(),
+            None
+        );
     }
 
     #[test]

@@ -45,6 +45,7 @@ async fn a_role_is_assumed_once_per_login_with_all_that_was_said() {
     };
     set.sts = Some(StsSettings {
         external_id: Some("portcullis-7".to_owned()),
+        source_identity: Some("sftp-${transfer:UserName}".to_owned()),
         tags: vec![tag("gateway", "sftp"), tag("user", "${transfer:UserName}")],
         transitive_tags: vec!["user".to_owned()],
         ..sts.settings()
@@ -72,6 +73,7 @@ async fn a_role_is_assumed_once_per_login_with_all_that_was_said() {
         ("Policy", POLICY),
         ("RoleArn", ROLE),
         ("RoleSessionName", &session),
+        ("SourceIdentity", "sftp-ann"),
         ("Tags.member.1.Key", "gateway"),
         ("Tags.member.1.Value", "sftp"),
         ("Tags.member.2.Key", "user"),
