@@ -28,6 +28,15 @@ impl Methods {
         matches!(self, Self::KeyOrPassword | Self::Key | Self::KeyAndPassword)
     }
 
+    /// Says whether a password has a part in it.
+    #[must_use]
+    pub const fn password(self) -> bool {
+        matches!(
+            self,
+            Self::KeyOrPassword | Self::Password | Self::KeyAndPassword
+        )
+    }
+
     /// Says whether a password may be the first thing that is tried.
     #[must_use]
     pub const fn password_first(self) -> bool {

@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
-use crate::idp::ListedKey;
+use crate::idp::{ListedKey, behind_options, field};
 use crate::limits;
 use crate::refusal::Reason;
 
@@ -89,13 +89,8 @@ impl OfferedKey {
         if expired {
             return Listing::Expired;
         }
-        let conditional = |line: &str| {
-            let words = line.match_indices(char::is_whitespace);
-            words
-                .take(OPTION_WORDS_MAX)
-                .any(|(at, _)| line.get(at..).is_some_and(this))
-        };
-        if keys.iter().any(|key| conditional(key.line.trim())) {
+        let mut behind = keys.iter().flat_map(|key| behind_options(key.line.trim()));
+        if behind.any(this) {
             Listing::Conditional
         } else {
             Listing::Missing
@@ -149,9 +144,6 @@ fn without_waiver(line: &str) -> &str {
     line.strip_prefix("no-touch-required ").unwrap_or(line)
 }
 
-/// Words that are searched for the key behind its options.
-const OPTION_WORDS_MAX: usize = 32;
-
 /// Reads `algorithm base64 [comment]`.
 fn listed(line: &str) -> Option<(KeyType, Vec<u8>)> {
     // Providers that build the line with an escaped line break leave its two characters behind.
@@ -169,9 +161,7 @@ impl<'a> Iterator for Fields<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
-        let (length, rest) = self.0.split_first_chunk::<4>()?;
-        let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-        let (field, rest) = rest.split_at_checked(length)?;
+        let (field, rest) = field(self.0)?;
         self.0 = rest;
         Some(field)
     }

@@ -318,8 +318,7 @@ impl Config {
         let order = config.identity.providers.clone();
         let place = |named: &NamedProvider| order.iter().position(|name| *name == named.name);
         config.providers.sort_by_key(place);
-        check::give_way(&mut config, &sources);
-        check::combinations(&config, &sources, purpose, &mut problems);
+        check::combinations(&mut config, &sources, purpose, &mut problems);
         config.limits.object_bytes_max = config.storage.largest_object();
         if problems.is_empty() {
             Ok(config)

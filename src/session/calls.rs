@@ -152,10 +152,7 @@ impl Calls {
     async fn copied(&self, turns: Share, copy: PartCopy) -> Result<CompletedPart, StorageError> {
         let _turn = tokio::select! {
             biased;
-            refusal = self.stop.over() => {
-                let why = refusal.status.sentence;
-                return Err(StorageError::new(StorageErrorKind::Denied, why));
-            }
+            refusal = self.stop.over() => return Err((&refusal).into()),
             turn = turns.take_for(1, Purpose::Begin) => turn,
         };
         let part = UploadPartCopy {

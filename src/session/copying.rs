@@ -108,8 +108,7 @@ async fn made(scene: &Scene<'_>, copying: Copying<'_>) -> Result<Stored> {
         return Err(error);
     }
     if let Err(refusal) = scene.bounds.stop.check() {
-        let why = refusal.status.sentence;
-        return Err(StorageError::new(StorageErrorKind::Denied, why));
+        return Err((&refusal).into());
     }
     if let Some(unlogged) = scene.bounds.failures.line_due() {
         let source = copying.source;
@@ -297,7 +296,7 @@ impl<'a> Ranged<'a> {
                 biased;
                 refusal = stop.over(), if !stopped => {
                     stopped = true;
-                    self.fail(StorageErrorKind::Denied, refusal.status.sentence);
+                    self.failed.note(&(&refusal).into());
                     Some(Heard::SessionOver)
                 }
                 heard = self.heard.recv() => heard,

@@ -72,6 +72,13 @@ pub(crate) const fn of_storage(kind: StorageErrorKind) -> Status {
     }
 }
 
+/// What a call to the store ends in that must not be made any more.
+impl From<&Refusal> for StorageError {
+    fn from(refusal: &Refusal) -> Self {
+        Self::new(StorageErrorKind::Denied, refusal.status.sentence)
+    }
+}
+
 /// Says why a user may not have what was asked for, in the stable word of the log and the metric;
 /// `None`: it failed, or it is not there, which is no refusal.
 pub(crate) fn refused_because(operation: &str, status: &Status) -> Option<&'static str> {

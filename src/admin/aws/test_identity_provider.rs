@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde_json::{Value, json};
 
 use super::{Aws, Refusal, Server};
-use crate::auth::{Methods, OfferedKey, password_fault, would_enter};
+use crate::auth::{OfferedKey, password_fault, would_enter};
 use crate::idp::router::{Mark, candidates};
 use crate::idp::{Asking, Credential, Exchange, Question, UserConfig};
 use crate::refusal::{self, Reason, Verdict};
@@ -99,7 +99,7 @@ async fn enters(
     let methods = server.auth.methods;
     let allowed = match &question.credential {
         Credential::PublicKey => methods.key(),
-        Credential::Password(_) => methods != Methods::Key,
+        Credential::Password(_) => methods.password(),
     };
     if !allowed {
         return Err(Reason::MethodNotAllowed.into());
@@ -197,7 +197,7 @@ mod tests {
 
     use super::*;
     use crate::admin::aws::AwsKey;
-    use crate::auth::AuthSettings;
+    use crate::auth::{AuthSettings, Methods};
     use crate::clock::{Clock, SystemClock};
     use crate::idp::{Examined, IdentityProvider, Judged, UserNameRule};
     use crate::storage::credentials::{Grant, Opened, Stores};

@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use self::rehearsal::Rehearsed;
-use super::test_identity_provider::{self, Login};
+use super::test_identity_provider::{self, Login, row};
 use super::{ConfigSource, Exit, Failure, load, output, providers, secrets, signals, stores};
 use crate::config::{Purpose, read_text};
 use crate::idp::wire::{self, Asked, Transport};
@@ -129,15 +129,10 @@ fn no_session(refusal: &Refusal) -> Exit {
     let (verdict, reason) = (refusal.verdict().as_str(), refusal.reason);
     let cause = reason.cause();
     let mut text = format!("no session: {verdict} · {reason}: {cause}\n");
-    let mut row = |name: &str, value: &str| {
-        let value = value.replace(char::is_control, " ");
-        // Writing to a string does not fail.
-        let _ = writeln!(text, "  {name:<9} {value}");
-    };
     if let Some(detail) = &refusal.detail {
-        row("detail", detail);
+        row(&mut text, "detail", detail);
     }
-    row("change", reason.remedy());
+    row(&mut text, "change", reason.remedy());
     output::print(&text);
     test_identity_provider::exit_of(refusal)
 }

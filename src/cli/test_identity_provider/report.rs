@@ -276,7 +276,7 @@ fn user(user: &UserConfig) -> Value {
     })
 }
 
-fn row(text: &mut String, name: &str, value: &str) {
+pub(in crate::cli) fn row(text: &mut String, name: &str, value: &str) {
     line(text, &format!("  {name:<9} {}", one_line(value)));
 }
 

@@ -12,51 +12,10 @@ use crate::limits::{BANNER_BYTES_MAX, PART_BYTES_MIN};
 mod identity;
 mod roles;
 
-/// Lets defaults give way to what was written: nobody is refused for a value that they did not set.
-pub(super) fn give_way(config: &mut Config, sources: &Sources) {
-    let unset = |path: &str| sources.place(path) == Place::Nowhere;
-    let limits = &mut config.limits;
-    let connections = limits.connections_max;
-    for (path, bound) in [
-        (
-            "limits.unauthenticated_connections_max",
-            &mut limits.unauthenticated_connections_max,
-        ),
-        (
-            "limits.connections_per_source_max",
-            &mut limits.connections_per_source_max,
-        ),
-        (
-            "limits.connections_per_user_max",
-            &mut limits.connections_per_user_max,
-        ),
-    ] {
-        at_most(unset(path), bound, connections);
-    }
-    at_most(
-        unset("limits.part_bytes"),
-        &mut limits.part_bytes,
-        limits.upload_memory_bytes_max,
-    );
-    at_most(
-        unset("limits.read_ahead_per_handle_bytes_max"),
-        &mut limits.read_ahead_per_handle_bytes_max,
-        limits.download_memory_bytes_max,
-    );
-    at_most(
-        unset("limits.hello_timeout_seconds"),
-        &mut limits.hello_timeout,
-        limits.login_grace,
-    );
-    if unset("limits.keepalive_interval_seconds") {
-        limits.keepalive_interval = limits.keepalive_interval.max(limits.login_grace);
-    }
-    let retries = &mut config.storage.retries;
-    at_most(
-        unset("storage.look_timeout_seconds"),
-        &mut retries.look,
-        retries.under_way,
-    );
+/// Lets times of identity providers that nobody set give way to what was written: nobody is refused
+/// for a value that they did not set.
+fn fit_identities(config: &mut Config, sources: &Sources) {
+    let unset = |path: &str| is_unset(sources, path);
     let grace = config.limits.login_grace;
     let mut longest = Duration::ZERO;
     let own = std::iter::once((String::new(), &mut config.identity));
@@ -85,11 +44,14 @@ pub(super) fn give_way(config: &mut Config, sources: &Sources) {
 
 /// Finds everything that cannot work together, or is missing.
 pub(super) fn combinations(
-    config: &Config,
+    config: &mut Config,
     sources: &Sources,
     purpose: Purpose,
     problems: &mut Vec<Problem>,
 ) {
+    limits(config, sources, problems);
+    fit_identities(config, sources);
+    let config = &*config;
     let mut refuse = |path: &str, message: String| {
         problems.push(Problem::new(sources.place(path), path, message));
     };
@@ -101,7 +63,6 @@ pub(super) fn combinations(
     identity::proxy("", &config.proxy, &mut refuse);
     roles::check(config, &mut refuse);
     storage(config, &mut refuse);
-    limits(config, &mut refuse);
     admin(config, &mut refuse);
     let banner = config.sftp.banner.as_deref().unwrap_or_default();
     if banner.len() > BANNER_BYTES_MAX {
@@ -155,10 +116,6 @@ fn storage(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
         let message = "allowed: 0, or at least 5MiB".to_owned();
         refuse("storage.object_bytes_max", message);
     }
-    if storage.retries.look > storage.retries.under_way {
-        let message = "allowed: up to storage.retry_timeout_seconds".to_owned();
-        refuse("storage.look_timeout_seconds", message);
-    }
 }
 
 fn admin(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
@@ -177,49 +134,90 @@ fn admin(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
     refuse(&format!("admin.{half}"), message);
 }
 
-fn limits(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
-    let limits = &config.limits;
-    let mut at_most = |name: &str, holds: bool, other: &str| {
-        if !holds {
-            let message = format!("allowed: up to limits.{other}");
-            refuse(&format!("limits.{name}"), message);
-        }
+/// Holds bounds against each other: one that nobody set gives way, another is refused.
+fn limits(config: &mut Config, sources: &Sources, problems: &mut Vec<Problem>) {
+    let mut refuse = |path: &str, message: String| {
+        problems.push(Problem::new(sources.place(path), path, message));
     };
-    at_most(
-        "unauthenticated_connections_max",
-        limits.unauthenticated_connections_max <= limits.connections_max,
-        "connections_max",
-    );
-    at_most(
-        "connections_per_source_max",
-        limits.connections_per_source_max <= limits.connections_max,
-        "connections_max",
-    );
-    at_most(
-        "connections_per_user_max",
-        limits.connections_per_user_max <= limits.connections_max,
-        "connections_max",
-    );
-    at_most(
-        "part_bytes",
-        limits.part_bytes <= limits.upload_memory_bytes_max,
-        "upload_memory_bytes_max",
-    );
-    at_most(
-        "read_ahead_per_handle_bytes_max",
-        limits.read_ahead_per_handle_bytes_max <= limits.download_memory_bytes_max,
-        "download_memory_bytes_max",
-    );
-    at_most(
-        "hello_timeout_seconds",
-        limits.hello_timeout <= limits.login_grace,
-        "login_grace_seconds",
-    );
+    let (limits, retries) = (&mut config.limits, &mut config.storage.retries);
+    for (path, bound) in [
+        (
+            "limits.unauthenticated_connections_max",
+            &mut limits.unauthenticated_connections_max,
+        ),
+        (
+            "limits.connections_per_source_max",
+            &mut limits.connections_per_source_max,
+        ),
+        (
+            "limits.connections_per_user_max",
+            &mut limits.connections_per_user_max,
+        ),
+    ] {
+        let most = (limits.connections_max, "limits.connections_max");
+        hold(sources, path, bound, most, &mut refuse);
+    }
+    for (path, bound, most) in [
+        (
+            "limits.part_bytes",
+            &mut limits.part_bytes,
+            (
+                limits.upload_memory_bytes_max,
+                "limits.upload_memory_bytes_max",
+            ),
+        ),
+        (
+            "limits.read_ahead_per_handle_bytes_max",
+            &mut limits.read_ahead_per_handle_bytes_max,
+            (
+                limits.download_memory_bytes_max,
+                "limits.download_memory_bytes_max",
+            ),
+        ),
+    ] {
+        hold(sources, path, bound, most, &mut refuse);
+    }
+    for (path, bound, most) in [
+        (
+            "limits.hello_timeout_seconds",
+            &mut limits.hello_timeout,
+            (limits.login_grace, "limits.login_grace_seconds"),
+        ),
+        (
+            "storage.look_timeout_seconds",
+            &mut retries.look,
+            (retries.under_way, "storage.retry_timeout_seconds"),
+        ),
+    ] {
+        hold(sources, path, bound, most, &mut refuse);
+    }
+    let path = "limits.keepalive_interval_seconds";
+    if is_unset(sources, path) {
+        limits.keepalive_interval = limits.keepalive_interval.max(limits.login_grace);
+    }
     if limits.keepalive_interval < limits.login_grace {
         let message = "allowed: at least limits.login_grace_seconds, or keep-alives would precede \
             the login";
-        refuse("limits.keepalive_interval_seconds", message.to_owned());
+        refuse(path, message.to_owned());
     }
+}
+
+/// Holds one bound to another, which has a name.
+fn hold<T: Ord + Copy>(
+    sources: &Sources,
+    path: &str,
+    bound: &mut T,
+    (most, other): (T, &str),
+    refuse: &mut dyn FnMut(&str, String),
+) {
+    at_most(is_unset(sources, path), bound, most);
+    if *bound > most {
+        refuse(path, format!("allowed: up to {other}"));
+    }
+}
+
+fn is_unset(sources: &Sources, path: &str) -> bool {
+    sources.place(path) == Place::Nowhere
 }
 
 /// As much of a URL as the checks need.

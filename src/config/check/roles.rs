@@ -9,6 +9,7 @@ use crate::limits::{
     SESSION_TAG_KEY_CHARS_MAX, SESSION_TAG_VALUE_CHARS_MAX, SESSION_TAGS_MAX,
     SOURCE_IDENTITY_CHARS_MAX,
 };
+use crate::storage::credentials::{USER_VARIABLE, is_of_sts_name};
 
 type Refuse<'r> = &'r mut dyn FnMut(&str, String);
 
@@ -136,10 +137,9 @@ fn source_identity(config: &Config, refuse: Refuse<'_>) {
     let Some(template) = &config.sts.source_identity else {
         return;
     };
-    let fixed = template.replace("${transfer:UserName}", "");
-    let taken = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c);
+    let fixed = template.replace(USER_VARIABLE, "");
     let short = fixed == *template && fixed.len() < 2;
-    if short || fixed.len() > SOURCE_IDENTITY_CHARS_MAX || !fixed.chars().all(taken) {
+    if short || fixed.len() > SOURCE_IDENTITY_CHARS_MAX || !fixed.chars().all(is_of_sts_name) {
         let message = format!(
             "found {template:?}; allowed: 2 to {SOURCE_IDENTITY_CHARS_MAX} letters, digits and \
              _+=,.@-, and ${{transfer:UserName}}"

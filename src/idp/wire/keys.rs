@@ -14,6 +14,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 use super::{pem, timestamp};
 use crate::idp::ListedKey;
+use crate::idp::key_text::{behind_options, field};
 use crate::limits;
 use crate::refusal::{Reason, Refusal};
 
@@ -380,14 +381,8 @@ fn first_type(line: &str) -> Option<&'static str> {
 
 /// Says whether a key stands behind options: what becomes of it is for the matching to say.
 fn has_options(line: &str) -> bool {
-    let mut words = line
-        .match_indices(char::is_whitespace)
-        .take(OPTION_WORDS_MAX);
-    words.any(|(at, _)| line.get(at..).is_some_and(is_key))
+    behind_options(line).any(is_key)
 }
-
-/// Words that are searched for the key behind its options.
-const OPTION_WORDS_MAX: usize = 32;
 
 /// Says what is wrong with a line, and repeats of it what can be no secret.
 fn unknown(line: &str) -> String {
@@ -442,12 +437,6 @@ fn fields(key_type: &str) -> usize {
         "sk-ecdsa-sha2-nistp256@openssh.com" => 4,
         _ => 3,
     }
-}
-
-/// Takes a length-prefixed string (RFC 4251 §5).
-fn field(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, rest) = bytes.split_first_chunk::<4>()?;
-    rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)
 }
 
 #[cfg(test)]

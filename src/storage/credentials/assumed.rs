@@ -11,7 +11,9 @@ use aws_sdk_sts::config::timeout::TimeoutConfig;
 use aws_sdk_sts::types::Credentials;
 
 use super::renewed::{Fresh, Renewal, Renewed};
-use super::{AssumedRole, Grant, Opened, Stores, role_missing, session_name, sts_errors};
+use super::{
+    AssumedRole, Grant, Opened, Stores, is_of_sts_name, role_missing, session_name, sts_errors,
+};
 use crate::clock::Clock;
 use crate::limits;
 use crate::refusal::{Reason, Refusal};
@@ -248,9 +250,8 @@ fn source_identity(settings: &StsSettings, user: &str) -> Result<Option<String>,
         return Ok(None);
     };
     let identity = template.replace(USER_VARIABLE, user);
-    let taken = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c);
     if (2..=limits::SOURCE_IDENTITY_CHARS_MAX).contains(&identity.len())
-        && identity.chars().all(taken)
+        && identity.chars().all(is_of_sts_name)
     {
         Ok(Some(identity))
     } else {

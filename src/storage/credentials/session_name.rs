@@ -18,10 +18,15 @@ pub fn session_name(user: &str, session_id: &str, server_id: &str) -> Box<str> {
     format!("{of_user}.{session}@{of_server}").into()
 }
 
+/// Says whether STS takes a character in the name of a session and in a source identity.
+#[must_use]
+pub fn is_of_sts_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "_+=,.@-".contains(c)
+}
+
 fn plain(text: &str) -> String {
-    let taken = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c);
     text.chars()
-        .map(|c| if taken(c) { c } else { '_' })
+        .map(|c| if is_of_sts_name(c) { c } else { '_' })
         .collect()
 }
 
