@@ -324,7 +324,7 @@ mod tests {
         let tenth = all / 10;
         windows.arrived(2, all + tenth).unwrap();
         assert_eq!(windows.arrived(2, 1), Err(Exceeded));
-        // Who keeps to it again begins anew.
+        // A client that keeps to it again starts over.
         windows.taken(2, all + tenth + 1, || u32::MAX).unwrap();
         windows.arrived(2, 1).unwrap();
         assert_eq!(windows.channels[&2].exceeded, 0);
