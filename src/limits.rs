@@ -110,6 +110,9 @@ pub const CONNECTION_WINDOW_BYTES: u32 = 32 * 1024 * 1024;
 pub const CONNECTION_WINDOW_BYTES_MIN: u32 = 4 * 1024 * 1024;
 /// The receive window that a channel begins with.
 pub const CHANNEL_WINDOW_BYTES: u32 = 128 * 1024;
+/// The receive window that a channel has soon, whatever its line: OpenSSH's. A larger one makes
+/// OpenSSH's client slower where the line is short.
+pub const CHANNEL_WINDOW_BYTES_EASY: u32 = 2 * 1024 * 1024;
 /// The same where a connection may have more channels than that window lasts for.
 pub const CHANNEL_WINDOW_BYTES_MIN: u32 = 32 * 1024;
 /// Smallest RSA key that may log in, in bits.
