@@ -368,7 +368,7 @@ pub fn read_text(path: &str, bytes_max: u64) -> io::Result<String> {
         let allowed = format!("too large; allowed: up to {bytes_max} bytes");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, allowed));
     }
-    String::from_utf8(bytes).map_err(|_| io::Error::other("not a text in UTF-8"))
+    String::from_utf8(bytes).map_err(|_| io::Error::other("not UTF-8 text"))
 }
 
 /// Returns the file that `portcullis probe` takes its password from, if the environment names one.

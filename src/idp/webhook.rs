@@ -109,11 +109,11 @@ pub enum WebhookSettingsError {
     Url(String),
     #[error("the webhook's url must begin with https:// or http://, found {0:?}")]
     Scheme(String),
-    #[error("the webhook's url must not carry credentials: put them into a header")]
+    #[error("the webhook's url must not contain credentials: put them into a header")]
     Credentials,
     #[error(
-        "passwords would travel in clear text to {0}: use https://, or set `plaintext = true` if \
-         the way there is protected by other means"
+        "passwords would be sent to {0} unencrypted: use https://, or set `plaintext = true` if \
+         the connection is protected by other means"
     )]
     Plaintext(String),
     #[error("{0:?} is not a header that can be sent")]

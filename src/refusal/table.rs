@@ -285,7 +285,7 @@ reasons! {
         "map a directory above them";
     EntriesOverlap "entries-overlap" Invalid Nothing Uncached Answered
         "an entry equals another one, or is below it",
-        "map each directory once; `/` must be alone";
+        "map each directory once; `/` must be the only entry";
     EntryNotNormal "entry-not-normal" Invalid Nothing Uncached Answered
         "an entry is not an absolute path without `.`, `..` and `//`",
         "write an absolute path, such as `/in`";

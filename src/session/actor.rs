@@ -159,7 +159,7 @@ impl<F: Front> Session<F> {
                     self.last = Some(event);
                 }
                 // What is open is not committed, whatever happened just now.
-                tracing::info!("session ends: the user's access was taken back");
+                tracing::info!("session ends: the user's access was revoked");
                 return End::Gone;
             }
             match turn {
@@ -303,7 +303,7 @@ impl<F: Front> Session<F> {
             .await
             .is_none()
         {
-            tracing::debug!("client gone: not all that it had sent was taken");
+            tracing::debug!("client disconnected: not everything it had sent was processed");
         }
         let turns = Arc::clone(self.shell.seat.kept());
         let mut kept = self.files.keep_closes(&mut self.shell, &turns);
@@ -312,7 +312,7 @@ impl<F: Front> Session<F> {
         }
         tracing::info!(
             uploads = kept.len(),
-            "client gone after CLOSE: its uploads are finished"
+            "client disconnected after CLOSE: finishing its uploads"
         );
         while !kept.is_empty() {
             self.wait_on(happened).await;

@@ -147,7 +147,7 @@ impl Keeper<'_> {
         self.refused.store(true, Ordering::Relaxed);
         if let Some(unlogged) = self.bounds.failures.line_due() {
             let (bucket, prefix) = (&folder.bucket, &folder.prefix);
-            tracing::warn!(%bucket, %prefix, %error, unlogged, "directories of this session vanish with their last file: a marker is refused");
+            tracing::warn!(%bucket, %prefix, %error, unlogged, "directories of this session vanish with their last file: S3 denies markers");
         }
         Ok(())
     }

@@ -119,7 +119,7 @@ async fn move_onto_empty(
             && let Some(unlogged) = scene.bounds.failures.line_due()
         {
             let (bucket, prefix) = (&folder.bucket, &folder.prefix);
-            tracing::warn!(%bucket, %prefix, %error, unlogged, "an empty directory was not put back after a move that failed");
+            tracing::warn!(%bucket, %prefix, %error, unlogged, "an empty directory was not restored after a failed move");
         }
     }
     moved
@@ -255,5 +255,5 @@ async fn copy(
 }
 
 const TOO_LARGE: Status =
-    Status::failure("The file is larger than the server can have copied at the moment");
+    Status::failure("The file is larger than the server can copy at the moment");
 const MOVED_BY_DOT: Status = Status::failure("A directory cannot be moved by this name");

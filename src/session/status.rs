@@ -50,7 +50,7 @@ pub(crate) const fn of_storage(kind: StorageErrorKind) -> Status {
         StorageErrorKind::NotFound => Status::NO_SUCH_FILE,
         // The mapping points to nowhere: for the client the place is not there.
         StorageErrorKind::NoSuchBucket => Status::NO_SUCH_FILE,
-        StorageErrorKind::NoSuchUpload => Status::failure("The upload was ended by the storage"),
+        StorageErrorKind::NoSuchUpload => Status::failure("The storage ended the upload"),
         StorageErrorKind::Precondition => CHANGED,
         StorageErrorKind::RangeNotSatisfiable => CHANGED,
         StorageErrorKind::Denied => Status::PERMISSION_DENIED,
@@ -64,7 +64,7 @@ pub(crate) const fn of_storage(kind: StorageErrorKind) -> Status {
             Status::failure("The storage did not confirm; the outcome is not known")
         }
         StorageErrorKind::ChecksumMismatch => {
-            Status::failure("The bytes were damaged on their way to or from the storage")
+            Status::failure("The bytes were damaged on the way to or from the storage")
         }
         StorageErrorKind::Refused | StorageErrorKind::RefusedBare => {
             Status::failure("The storage refuses this")
@@ -98,7 +98,7 @@ pub(crate) fn refused_because(operation: &str, status: &Status) -> Option<&'stat
     }
 }
 
-const NO_WRITING: Status = Status::failure("The gateway can write no files at the moment");
+const NO_WRITING: Status = Status::failure("The gateway cannot write files at the moment");
 pub(crate) const CHANGED: Status = Status::failure("The file was changed by somebody else");
 pub(crate) const EXISTS: Status = Status::failure("The target exists already");
 pub(crate) const IS_DIRECTORY: Status = Status::failure("Is a directory");
@@ -111,7 +111,7 @@ pub(crate) const IN_VIRTUAL: Status = Status::new(
     "No such file: this directory is virtual",
 );
 pub(crate) const NO_LINKS: Status = Status::unsupported("Links are not supported");
-pub(crate) const REVOKED: Status = Status::denied("The user's access was taken back");
+pub(crate) const REVOKED: Status = Status::denied("Your access was revoked");
 pub(crate) const EXPIRED: Status = Status::denied("The login has expired; log in again");
 pub(crate) const READ_ONLY: Status = Status::denied("This directory is read-only");
 pub(crate) const WRITE_ONLY: Status = Status::denied("This directory is write-only");

@@ -434,4 +434,4 @@ fn file_target(target: Target) -> Result<(Location, Access), Status> {
 }
 
 const SIZE_BY_PATH: Status =
-    Status::unsupported("The size of a file can be changed only while it is written");
+    Status::unsupported("The size of a file can only be changed while it is being written");

@@ -252,7 +252,7 @@ pub(super) async fn run(
         half.close().await
     };
     if within(&state, &closed, ending).await.is_err() {
-        tracing::debug!(channel, "channel was gone before its end was sent");
+        tracing::debug!(channel, "channel closed before its end was sent");
     }
     closed.cancel();
     drop(open);

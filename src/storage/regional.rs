@@ -95,7 +95,7 @@ impl Layer for Regional {
             return Err(error);
         };
         if regions.remember(about.bucket, Arc::clone(&region)) {
-            tracing::info!(bucket = %about.bucket, %region, "bucket is in another region: asking there");
+            tracing::info!(bucket = %about.bucket, %region, "bucket is in another region: retrying there");
         }
         run(self.within(Some(&region))).await
     }

@@ -85,9 +85,9 @@ fn unknown<T: AsRef<str>>(word: &str, all: impl Iterator<Item = T>, what: &str) 
         .min_by_key(|(distance, _)| *distance);
     match nearest {
         Some((distance, one)) if distance <= NEAR => {
-            format!("{word:?} is no {what}; did you mean {:?}?", one.as_ref())
+            format!("{word:?} is not a {what}; did you mean {:?}?", one.as_ref())
         }
-        _ => format!("{word:?} is no {what}"),
+        _ => format!("{word:?} is not a {what}"),
     }
 }
 

@@ -31,28 +31,29 @@ pub(super) struct Options {
     /// The name to log in with.
     #[arg(long, value_name = "NAME")]
     user: String,
-    /// What the client names; from where it lands if it does not begin with `/`.
+    /// Path that the client sends; relative to the session's first directory if it does not begin
+    /// with `/`.
     #[arg(long, value_name = "PATH")]
     path: String,
-    /// What the client does.
+    /// Operation of the client.
     #[arg(long, value_name = "OPERATION", value_enum)]
     op: Act,
     /// With `--op rename`: the new name.
     #[arg(long, value_name = "PATH", required_if_eq("op", "rename"))]
     to: Option<String>,
-    /// The answer of an identity provider; nobody is asked.
+    /// Use the identity provider's answer in this file instead of a request.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "password_stdin"])]
     answer: Option<String>,
-    /// Ask with the password on standard input; without it, look up the user's keys.
+    /// Send the password on standard input; without it, look up the user's keys.
     #[arg(long)]
     password_stdin: bool,
-    /// Where the client is said to come from.
+    /// Client address to report.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     source_ip: IpAddr,
-    /// The port that the client is said to have come to, where a provider has one of its own.
+    /// Port that the client connects to, for providers with a separate port.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
-    /// Print one object of JSON.
+    /// Print one JSON object.
     #[arg(long)]
     json: bool,
 }
@@ -203,7 +204,7 @@ impl Told<'_> {
 
     fn text(&self) -> String {
         let outcome = match &self.rehearsed.refusal {
-            None => "done by the gateway, if S3 lets it".to_owned(),
+            None => "allowed by the gateway, if S3 allows it".to_owned(),
             Some((_, sentence)) => format!("refused: {sentence}"),
         };
         let mut text = format!("{} {}: {outcome}\n", self.word(), self.path.as_str());
@@ -217,7 +218,10 @@ impl Told<'_> {
                 let (entry, access) = (mapping.entry.as_str(), mapping.access.as_str());
                 row("mapping", &format!("{entry} ({access})"));
             }
-            None => row("mapping", "none: the path is virtual, or nowhere"),
+            None => row(
+                "mapping",
+                "none: the path is virtual, or outside the mappings",
+            ),
         }
         row("place", place.as_deref().unwrap_or("none"));
         row("role", self.user.role.as_deref().unwrap_or("none"));
@@ -267,9 +271,9 @@ Examples:
   portcullis explain --config portcullis.toml --user ann --path x.txt --op get \\
     --password-stdin < password
 
-The calls are those of the gateway's own session, over a store in memory in which the file or
-directory is there that the operation needs; a file of one byte. For a larger one there are
-multipart calls instead of PutObject. Whether S3 allows them is for IAM to say.
+The calls are those of a real session of the gateway, over an in-memory store that has the file
+(of one byte) or directory that the operation needs. A larger file would need a multipart upload
+instead of PutObject. IAM decides whether S3 allows the calls.
 
-Exit codes: 0 the gateway would do it, 1 it would refuse it (or the login is denied), 2 the
+Exit codes: 0 the gateway would allow it, 1 it would refuse it (or the login is denied), 2 the
 provider is unavailable, 3 its answer is invalid.";

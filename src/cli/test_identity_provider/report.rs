@@ -35,7 +35,7 @@ impl Report<'_> {
         } = self.findings;
         let mut words = vec![verdict_word(refusal.as_ref()).to_owned()];
         if *half {
-            words.push("the key is right, and a password is asked for as well".to_owned());
+            words.push("the key is right; a password is also required".to_owned());
         }
         if let Some(Refusal { reason, .. }) = refusal {
             words.push(format!("{reason}: {}", reason.cause()));
@@ -140,7 +140,7 @@ impl Report<'_> {
         let refusal = self.findings.refusal.as_ref();
         let said = refusal.map(|refusal| (refusal.verdict(), refusal.detail.as_deref()));
         let message = match (exchange, said) {
-            (None, _) => "nobody was asked",
+            (None, _) => "no request was sent",
             (Some(_), Some((Verdict::Invalid | Verdict::Unavailable, detail))) => {
                 detail.unwrap_or("")
             }
@@ -180,7 +180,7 @@ impl Report<'_> {
             Err(why) => why.clone(),
         };
         let Some(exchange) = &self.findings.exchange else {
-            return "nobody was asked".to_owned();
+            return "no request was sent".to_owned();
         };
         let Some(route) = self.route else {
             return format!("total {}", millis(exchange.total));

@@ -47,7 +47,7 @@ fn tables(config: &Config, refuse: Refuse<'_>) {
             refuse(&path, message.to_owned());
         };
         if role.arn.is_empty() {
-            refuse("arn", "missing: the role as answers name it");
+            refuse("arn", "missing: the role, as in answers");
         } else if !seen.insert(&role.arn) {
             refuse("arn", "another table has the same role");
         }
@@ -70,14 +70,14 @@ fn sts(config: &Config, refuse: Refuse<'_>) {
     match sts.endpoint.as_deref().map(Url::parse) {
         Some(Err(message)) => refuse("sts.endpoint", message.to_owned()),
         Some(Ok(url)) if !url.encrypted && !url.is_loopback() && !plain_storage(config) => {
-            let message = "keys would travel in clear; allowed: https://, or a storage.endpoint \
-                that is http:// as well";
+            let message = "keys would be sent unencrypted; allowed: https://, or a \
+                           storage.endpoint that is http:// as well";
             refuse("sts.endpoint", message.to_owned());
         }
         // The keys of another store are nothing to AWS.
         None if config.storage.endpoint.is_some() => {
-            let message = "missing: with storage.endpoint, say where STS is (many stores answer \
-                it at the same URL; AWS's is https://sts.REGION.amazonaws.com)";
+            let message = "missing: storage.endpoint requires it (many stores have STS at the \
+                           same URL; AWS's is https://sts.REGION.amazonaws.com)";
             refuse("sts.endpoint", message.to_owned());
         }
         Some(Ok(_)) | None => {}
@@ -118,7 +118,7 @@ fn tags(config: &Config, refuse: Refuse<'_>) {
             );
             refuse("sts.tags", message);
         } else if !keys.insert(key) {
-            refuse("sts.tags", format!("{key:?} stands there twice"));
+            refuse("sts.tags", format!("{key:?} occurs twice"));
         }
     }
     if config.sts.tags.len() > SESSION_TAGS_MAX {
@@ -127,7 +127,7 @@ fn tags(config: &Config, refuse: Refuse<'_>) {
     }
     for key in &config.sts.transitive_tags {
         if !keys.contains(&**key) {
-            let message = format!("{key:?} is no key of sts.tags");
+            let message = format!("{key:?} is not a key of sts.tags");
             refuse("sts.transitive_tags", message);
         }
     }

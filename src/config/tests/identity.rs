@@ -35,7 +35,7 @@ fn what_is_wrong_with_one_provider_of_several_is_said_with_its_name() {
         "identity.providers: \"b\" is missing",
         "provider.b.listen: this is the main port",
         "provider.Not-plain: allowed: a name",
-        "role.arn: allowed: tables such as [role.main]",
+        "role.arn: allowed: tables, for example [role.main]",
     ] {
         assert!(errors.contains(expected), "{expected}\n{errors}");
     }
@@ -79,7 +79,7 @@ fn whose_credentials_sessions_have_is_complete_and_has_nothing_to_no_effect() {
         ),
         (
             "roles = \"assume\"\n[sts]\nendpoint = \"http://sts.example.com\"",
-            "sts.endpoint: keys would travel in clear",
+            "sts.endpoint: keys would be sent unencrypted",
         ),
         (
             "roles = \"assume\"\n[sts]\ntags = [\"x\"]",
@@ -87,7 +87,7 @@ fn whose_credentials_sessions_have_is_complete_and_has_nothing_to_no_effect() {
         ),
         (
             "roles = \"assume\"\n[sts]\ntags = [\"a=1\", \"a=2\"]",
-            "sts.tags: \"a\" stands there twice",
+            "sts.tags: \"a\" occurs twice",
         ),
         (
             "roles = \"assume\"\n[sts]\ntransitive_tags = [\"a\"]",

@@ -182,14 +182,14 @@ impl ApiGateway {
     async fn make_sure_it_was_read(&self, question: &Question) -> Result<(), Refusal> {
         let answer = self.exchange(question, None, &mut |_| {}).await?;
         let Err(refusal) = self.read(question, &answer, true) else {
-            let detail = "the answer is yes with and without the password, which only \
-                PasswordBase64 can carry";
+            let detail = "the service allows the login with and without the password, which only \
+                          PasswordBase64 can carry";
             return Err(Reason::PasswordNotRead.because(detail));
         };
         match refusal.verdict() {
             // What stands before the function may have refused, and that says nothing about it.
             Verdict::Denied if !refusal.reason.may_be_cached() => {
-                let detail = format!("the status of the second question was {}", answer.status);
+                let detail = format!("the status of the second request was {}", answer.status);
                 Err(Reason::Status.because(&detail))
             }
             Verdict::Denied | Verdict::Invalid => Ok(()),
@@ -261,8 +261,8 @@ impl Examined for ApiGateway {
 fn hinted(refusal: Refusal) -> Refusal {
     match refusal.verdict() {
         Verdict::Denied | Verdict::Invalid => refusal.with_hint(
-            "this password came in the header PasswordBase64 alone, since the header Password \
-             cannot carry it: does the function read PasswordBase64?",
+            "this password was only in the header PasswordBase64, since the header Password \
+             cannot carry it: check that the function reads PasswordBase64",
         ),
         Verdict::Unavailable => refusal,
     }

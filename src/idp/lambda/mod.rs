@@ -85,7 +85,7 @@ pub enum LambdaSettingsError {
     Region,
     #[error("aws_region is {set:?}, and the function's ARN says {found:?}")]
     OtherRegion { set: String, found: String },
-    #[error("aws_region {0:?} is no region")]
+    #[error("aws_region {0:?} is not a valid region")]
     NoRegion(String),
     #[error("`ca_file`: {0}")]
     Tls(#[from] ConnectError),

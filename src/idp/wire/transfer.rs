@@ -171,7 +171,7 @@ fn elements(values: Vec<Json>, form: &mut Option<&'static str>) -> Result<Vec<Gi
                 };
                 // Such as `"Enabled": false`: what else it says of the key would not be kept.
                 if !key.is_empty() {
-                    let expected = "strings, or objects with PublicKey and Expires alone";
+                    let expected = "strings, or objects with only PublicKey and Expires";
                     return Err(wrong_type("PublicKeys", expected, &Json::Object(key)));
                 }
                 given
@@ -226,7 +226,7 @@ fn landing(
         return Ok(VirtualPath::root());
     }
     if substitute::has_variable(trimmed) {
-        return Err(bad("it has a variable, and none is filled in there"));
+        return Err(bad("it has a variable, which is not allowed there"));
     }
     Ok(path)
 }
@@ -245,7 +245,7 @@ fn bad_home(home: &str, error: &MappingError) -> Refusal {
         MappingError::TextTooLong => (Reason::HomeNotNormal, "it is too long".to_owned()),
         MappingError::TargetVariable(_) => (
             Reason::HomeNotNormal,
-            "it has a variable, and none is filled in there".to_owned(),
+            "it has a variable, which is not allowed there".to_owned(),
         ),
         MappingError::TargetBucket { source, .. } => (Reason::HomeBucket, source.to_string()),
         MappingError::EntryVariable(_)

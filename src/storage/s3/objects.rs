@@ -334,13 +334,13 @@ fn frames_of(
                 let got = u64::try_from(frame.len()).unwrap_or(u64::MAX);
                 match left.checked_sub(got) {
                     Some(left) => Some((Ok(frame), Some((body, left, broken)))),
-                    None => ended("has more than was announced"),
+                    None => ended("has more bytes than announced"),
                 }
             }
             Ok(None) if left == 0 => None,
             Ok(None) => ended("was cut"),
-            Ok(Some(Err(error))) => ended(&format!("was cut: {}", chain(&error))),
-            Err(_idle) => ended(&format!("was cut: nothing came for {idle:?}")),
+            Ok(Some(Err(error))) => ended(&format!("was interrupted: {}", chain(&error))),
+            Err(_idle) => ended(&format!("was interrupted: nothing arrived for {idle:?}")),
         }
     })
     .boxed()
