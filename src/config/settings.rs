@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::{
-    Algorithms, Config, Encryption, Event, LogFormat, Methods, Mtime, PartialUploads, Provider,
-    ProxyProtocol, Roles, SetStat, Sign, UserNames,
+    Algorithms, Config, Encryption, Event, LogFormat, Methods, Mtime, PartialUploads, PathHomes,
+    Provider, ProxyProtocol, Roles, SetStat, Sign, UserNames,
 };
 use crate::limits::{OBJECT_BYTES_MAX, PART_BYTES_MAX, PART_BYTES_MIN};
 use crate::secret::Secret;
@@ -123,7 +123,7 @@ pub(super) struct Family {
 pub(super) const PROVIDERS: Family = Family {
     table: "provider",
     section: "identity",
-    shared: &["providers", "roles", "default_role"],
+    shared: &["providers", "roles", "path_homes", "default_role"],
 };
 
 pub(super) const ROLES: Family = Family {
@@ -245,6 +245,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("identity", "methods", word!(Methods, identity.methods), "The ways to log in"),
     S::new("identity", "user_names", word!(UserNames, identity.user_names), "Names that are asked about: `auto` is `aws` for providers in AWS's shape and `open` for the others, `aws` is Transfer Family's rule, without `root`, `open` anything up to 100 characters without `/`, control and invisible format characters"),
     S::new("identity", "roles", word!(Roles, identity.roles), "Whose credentials a session uses at S3: the gateway's own, those of the table `[role.NAME]` that has the answer's role, or those that STS gives for it (`[sts]`). Only the last can be narrowed by a session policy: with the others, an answer that has one is refused"),
+    S::new("identity", "path_homes", word!(PathHomes, identity.path_homes), "How far a session with a home directory of type PATH may walk: `confined` to that directory, or with `roles = \"assume\"` to whatever buckets and prefixes its `role` lets it see, as on AWS Transfer Family"),
     S::new("identity", "default_role", K::OptionalText(|c| &mut c.identity.default_role), "Role of the users whose answer names none; without it they are refused where roles are mapped or assumed"),
     S::new("identity", "cache_seconds", K::Seconds(0..=86_400, |c| &mut c.identity.cache.allowed_for), "How long an allowed answer is remembered, and the longest that its own `cacheSeconds` may ask for; 0 = not at all"),
     S::new("identity", "cache_denied_seconds", K::Seconds(0..=3_600, |c| &mut c.identity.cache.denied_for), "How long an explicit denial is remembered; 0 = not at all"),
