@@ -30,7 +30,7 @@ pub use self::problem::{ConfigErrors, Place, Problem};
 pub use self::proof::{Signing, Token};
 pub use self::ssh::Ssh;
 pub use self::words::{
-    Algorithms, Encryption, Event, LogFormat, Methods, Mtime, PartialUploads, Provider,
+    Algorithms, Encryption, Event, LogFormat, Methods, Mtime, PartialUploads, PathHomes, Provider,
     ProxyProtocol, Roles, SetStat, Sign, UserNames,
 };
 
@@ -158,6 +158,7 @@ pub struct Identity {
     pub methods: Methods,
     pub user_names: UserNames,
     pub roles: Roles,
+    pub path_homes: PathHomes,
     /// For answers that name none.
     pub default_role: Option<String>,
     pub cache: Cache,
@@ -444,6 +445,7 @@ impl Default for Identity {
             methods: Methods::default(),
             user_names: UserNames::default(),
             roles: Roles::default(),
+            path_homes: PathHomes::default(),
             default_role: None,
             cache: Cache::default(),
         }

@@ -245,6 +245,7 @@ impl<F: Front> Session<F> {
         let pace = self.shell.seat.sends_again_at(self.shell.now());
         let deadlines = [
             self.files.deadline(&self.shell),
+            self.paths.deadline(),
             self.regulator.deadline(),
             pace,
         ];
@@ -252,6 +253,7 @@ impl<F: Front> Session<F> {
     }
 
     fn time(&mut self) {
+        self.paths.time(self.shell.now());
         let held = self.regulator.withholds();
         let closed = self.files.time(&mut self.shell, held);
         self.paths.done(&mut self.shell, &mut self.files, closed);
