@@ -246,6 +246,7 @@ pub struct Sftp {
     pub mtime: Mtime,
     /// Directories that empty themselves stay.
     pub keep_empty_directories: bool,
+    pub names_fresh_for: Duration,
     /// Shown before login.
     pub banner: Option<String>,
 }
@@ -533,6 +534,7 @@ impl Default for Sftp {
             setstat: SetStat::default(),
             mtime: Mtime::default(),
             keep_empty_directories: true,
+            names_fresh_for: Duration::from_secs(2),
             banner: None,
         }
     }
