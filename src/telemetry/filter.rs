@@ -171,16 +171,19 @@ mod tests {
     #[test]
     fn levels_and_targets_that_there_are_not_are_refused_with_the_nearest() {
         for (filter, said) in [
-            ("inof", "\"inof\" is no level; did you mean \"info\"?"),
-            ("warning", "\"warning\" is no level; did you mean \"warn\"?"),
-            ("portcullis", "\"portcullis\" is no level;"),
+            ("inof", "\"inof\" is not a level; did you mean \"info\"?"),
+            (
+                "warning",
+                "\"warning\" is not a level; did you mean \"warn\"?",
+            ),
+            ("portcullis", "\"portcullis\" is not a level;"),
             (
                 "info,portcullis::sesion=debug",
                 "did you mean \"portcullis::session\"?",
             ),
             ("info,portcullis::audit=of", "did you mean \"off\"?"),
             ("info,hypre=debug", "did you mean \"hyper\"?"),
-            ("[span{user=ann}]=debug", "is no target;"),
+            ("[span{user=ann}]=debug", "is not a target;"),
         ] {
             let text = refusal(filter);
             assert!(text.contains(said), "{filter}: {text}");

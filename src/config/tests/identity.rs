@@ -100,7 +100,7 @@ fn whose_credentials_sessions_have_is_complete_and_has_nothing_to_no_effect() {
         ),
         (
             "roles = \"assume\"\n[storage]\nendpoint = \"https://s3.example.com\"",
-            "sts.endpoint: missing: with storage.endpoint",
+            "sts.endpoint: missing: storage.endpoint requires it",
         ),
         (
             "roles = \"assume\"\n[sts]\nendpoint = \"http://sts.example.com\"",
