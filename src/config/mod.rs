@@ -30,7 +30,7 @@ pub use self::problem::{ConfigErrors, Place, Problem};
 pub use self::proof::{Signing, Token};
 pub use self::ssh::Ssh;
 pub use self::words::{
-    Algorithms, Encryption, Event, LogFormat, Methods, Mtime, PartialUploads, Provider,
+    Algorithms, Encryption, Event, LogFormat, Methods, Mtime, PartialUploads, PathHomes, Provider,
     ProxyProtocol, Roles, SetStat, Sign, UserNames,
 };
 
@@ -158,6 +158,7 @@ pub struct Identity {
     pub methods: Methods,
     pub user_names: UserNames,
     pub roles: Roles,
+    pub path_homes: PathHomes,
     /// For answers that name none.
     pub default_role: Option<String>,
     pub cache: Cache,
@@ -245,6 +246,7 @@ pub struct Sftp {
     pub mtime: Mtime,
     /// Directories that empty themselves stay.
     pub keep_empty_directories: bool,
+    pub names_fresh_for: Duration,
     /// Shown before login.
     pub banner: Option<String>,
 }
@@ -444,6 +446,7 @@ impl Default for Identity {
             methods: Methods::default(),
             user_names: UserNames::default(),
             roles: Roles::default(),
+            path_homes: PathHomes::default(),
             default_role: None,
             cache: Cache::default(),
         }
@@ -531,6 +534,7 @@ impl Default for Sftp {
             setstat: SetStat::default(),
             mtime: Mtime::default(),
             keep_empty_directories: true,
+            names_fresh_for: Duration::from_secs(2),
             banner: None,
         }
     }

@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::{
-    Algorithms, Config, Encryption, Event, LogFormat, Methods, Mtime, PartialUploads, Provider,
-    ProxyProtocol, Roles, SetStat, Sign, UserNames,
+    Algorithms, Config, Encryption, Event, LogFormat, Methods, Mtime, PartialUploads, PathHomes,
+    Provider, ProxyProtocol, Roles, SetStat, Sign, UserNames,
 };
 use crate::limits::{OBJECT_BYTES_MAX, PART_BYTES_MAX, PART_BYTES_MIN};
 use crate::secret::Secret;
@@ -123,7 +123,7 @@ pub(super) struct Family {
 pub(super) const PROVIDERS: Family = Family {
     table: "provider",
     section: "identity",
-    shared: &["providers", "roles", "default_role"],
+    shared: &["providers", "roles", "path_homes", "default_role"],
 };
 
 pub(super) const ROLES: Family = Family {
@@ -245,6 +245,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("identity", "methods", word!(Methods, identity.methods), "Allowed ways to log in"),
     S::new("identity", "user_names", word!(UserNames, identity.user_names), "Allowed user names: `auto` is `aws` for providers in AWS's form and `open` for the others, `aws` is Transfer Family's rule, without `root`, `open` is any text up to 100 characters without `/`, control and invisible format characters"),
     S::new("identity", "roles", word!(Roles, identity.roles), "S3 credentials of a session: the gateway's own, those of the table `[role.NAME]` with the answer's role, or those of the assumed role (`[sts]`). Only the last supports session policies: with the others, an answer that has one is refused"),
+    S::new("identity", "path_homes", word!(PathHomes, identity.path_homes), "How far a session with a home directory of type PATH may go: `confined` to that directory, or, with `roles = \"assume\"`, to all buckets and prefixes that its `role` allows, as on AWS Transfer Family"),
     S::new("identity", "default_role", K::OptionalText(|c| &mut c.identity.default_role), "Role of users whose answer has none; without it their logins are refused if roles are mapped or assumed"),
     S::new("identity", "cache_seconds", K::Seconds(0..=86_400, |c| &mut c.identity.cache.allowed_for), "How long an allowed answer is cached, and the upper limit for its own `cacheSeconds`; 0 = not at all"),
     S::new("identity", "cache_denied_seconds", K::Seconds(0..=3_600, |c| &mut c.identity.cache.denied_for), "How long an explicit denial is cached; 0 = not at all"),
@@ -297,6 +298,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("sftp", "setstat", word!(SetStat, sftp.setstat), "Answer to a client that sets modes and owners: success, without effect"),
     S::new("sftp", "mtime", word!(Mtime, sftp.mtime), "What happens to a modification time that is set after the upload: `skip` keeps the time of the upload, since S3 could only store it by a copy"),
     S::new("sftp", "keep_empty_directories", K::Flag(|c| &mut c.sftp.keep_empty_directories), "Writes a marker object for a directory that would vanish with its last file; without it such a directory is gone from S3, as with other tools"),
+    S::new("sftp", "names_fresh_seconds", K::Seconds(0..=60, |c| &mut c.sftp.names_fresh_for), "How long a session relies on what STAT or a listing showed of a name, instead of asking S3 again, when it puts a file or makes a directory; what the session changes counts at once; 0 = not at all"),
     S::new("sftp", "banner", K::OptionalText(|c| &mut c.sftp.banner), "Text that clients show before login"),
 
     S::new("limits", "connections_max", K::Count(COUNT, |c| &mut c.limits.connections_max), "Open connections"),

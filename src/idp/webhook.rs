@@ -21,7 +21,8 @@ use super::failure::chain;
 use super::signature::{self, Signing};
 use super::wire::{self, Asked, Transport};
 use super::{
-    AuthMethod, Examined, Exchange, IdentityProvider, Judged, Question, UserConfig, endpoint,
+    AuthMethod, Examined, Exchange, IdentityProvider, Judged, PathHomes, Question, UserConfig,
+    endpoint,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::limits;
@@ -73,6 +74,7 @@ pub struct WebhookSettings {
     pub plaintext: bool,
     /// Takes a password answer that lists keys.
     pub accept_keys_with_password: bool,
+    pub path_homes: PathHomes,
     /// Adds `sessionId` to the plain question.
     pub send_session_id: bool,
     pub look_up_password: LookUpPassword,
@@ -96,6 +98,7 @@ impl WebhookSettings {
             hmac_secret: None,
             plaintext: false,
             accept_keys_with_password: false,
+            path_homes: PathHomes::default(),
             send_session_id: false,
             look_up_password: LookUpPassword::default(),
         }
@@ -251,6 +254,7 @@ impl Webhook {
             username: &question.username,
             method: question.credential.method(),
             accept_keys_with_password: self.settings.accept_keys_with_password,
+            path_homes: self.settings.path_homes,
             transport: Transport::Http,
             function_error: false,
         };

@@ -83,7 +83,7 @@ pub(super) async fn run<F: Front>(
     let metrics = Arc::clone(&environment.metrics);
     let now = clock.now();
     let answers = Answers::new(Arc::clone(&out), Arc::clone(&metrics), clock);
-    let paths = Paths::new(seat.memory().account.clone());
+    let paths = Paths::new(seat.memory().account.clone(), environment.names_fresh_for);
     let mut session = Session {
         shell: Shell::new(environment, user, seat, answers, events),
         files: Files::new(metrics, now),
@@ -235,6 +235,11 @@ impl<F: Front> Session<F> {
                 query,
                 outcome,
             } => files.page_arrived(shell, handle, query, outcome),
+            Event::Listed {
+                directory,
+                asked,
+                names,
+            } => self.paths.listed(directory, asked, names),
             Event::PageMemory { handle, charge } => files.page_memory(shell, handle, charge),
             Event::Room(charge) => self.regulator.room(charge),
         }
@@ -245,6 +250,7 @@ impl<F: Front> Session<F> {
         let pace = self.shell.seat.sends_again_at(self.shell.now());
         let deadlines = [
             self.files.deadline(&self.shell),
+            self.paths.deadline(),
             self.regulator.deadline(),
             pace,
         ];
@@ -252,6 +258,7 @@ impl<F: Front> Session<F> {
     }
 
     fn time(&mut self) {
+        self.paths.time(self.shell.now());
         let held = self.regulator.withholds();
         let closed = self.files.time(&mut self.shell, held);
         self.paths.done(&mut self.shell, &mut self.files, closed);

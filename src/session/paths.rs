@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 use crate::audit::{self, Name};
 use crate::budget::Share;
@@ -14,13 +15,15 @@ use crate::vfs::{Ending, EntryType, HomeDirectory, Place, VirtualPath};
 use super::act::{Act, Answer, PathRequest, Planned, Running};
 use super::events::Event;
 use super::files::Files;
+use super::fresh::Names;
 use super::known::Known;
+use super::listed::BucketsShown;
 use super::order::{PathOrder, Ticket};
 use super::plan::{Target, file_attributes};
 use super::progress::Progress;
 use super::scene::Bounds;
 use super::shell::Shell;
-use super::status::{EXISTS, IN_VIRTUAL, NOT_EMPTY, Refusal, TOO_MANY_HANDLES};
+use super::status::{BUCKET_LEVEL, EXISTS, IN_VIRTUAL, NOT_EMPTY, Refusal, TOO_MANY_HANDLES};
 use super::work::Work;
 
 /// The path requests that are not done.
@@ -37,13 +40,15 @@ pub(crate) struct Paths {
     known: Known,
     /// No marker is put where a directory empties itself: one was refused.
     markers_refused: Arc<AtomicBool>,
+    /// The buckets of the role, for a few seconds.
+    buckets: BucketsShown,
     /// Sentences for people that were sent to the channel's stderr.
     explanations: u32,
 }
 
 impl Paths {
     /// Begins without any; what is remembered of names is charged to the account.
-    pub(crate) fn new(account: Share) -> Self {
+    pub(crate) fn new(account: Share, names_fresh_for: Duration) -> Self {
         Self {
             waiting: VecDeque::new(),
             bytes_waiting: 0,
@@ -51,8 +56,9 @@ impl Paths {
             order: PathOrder::default(),
             running: 0,
             opening: 0,
-            known: Known::new(account),
+            known: Known::new(account, names_fresh_for),
             markers_refused: Arc::default(),
+            buckets: BucketsShown::default(),
             explanations: 0,
         }
     }
@@ -60,6 +66,18 @@ impl Paths {
     /// Returns how many bytes the names of waiting requests keep.
     pub(crate) const fn bytes_waiting(&self) -> usize {
         self.bytes_waiting
+    }
+
+    /// Returns when something is to be forgotten.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let ends = [self.buckets.until(), self.known.until()];
+        ends.into_iter().flatten().min()
+    }
+
+    /// Forgets what is too old.
+    pub(crate) fn time(&mut self, now: Instant) {
+        self.buckets.forget(now);
+        self.known.forget_old(now);
     }
 
     /// Puts a request in line.
@@ -78,7 +96,7 @@ impl Paths {
     ) {
         let mut any = false;
         for ticket in tickets {
-            self.order.done(ticket);
+            self.ended(shell, ticket);
             any = true;
         }
         if any {
@@ -104,7 +122,7 @@ impl Paths {
             if let Act::Close(handle) = running.request.act {
                 let (pending, ticket) = (running.request.pending, running.ticket);
                 if let Some(ticket) = files.close_in_turn(shell, handle, pending, ticket) {
-                    self.order.done(ticket);
+                    self.ended(shell, ticket);
                 }
                 continue;
             }
@@ -172,7 +190,10 @@ impl Paths {
             .upload_at(path)
             .filter(|_| request.ending == Ending::Name);
         let is_written = |path| files.is_written_under(path);
-        let always = matches!(planned.target, Target::Virtual | Target::Root { .. });
+        let always = matches!(
+            planned.target,
+            Target::Virtual | Target::Buckets | Target::Root { .. }
+        );
         match &request.act {
             Act::StatVfs if always || upload.is_some() => Ok(Some(Answer::Reply(Reply::StatVfs))),
             Act::ReadLink if always || upload.is_some() => Err(Status::OP_UNSUPPORTED),
@@ -187,6 +208,8 @@ impl Paths {
                     | Target::MappedFile { .. }
                     | Target::Virtual
                     | Target::Root { .. }
+                    | Target::Buckets
+                    | Target::Bucket { .. }
                     | Target::Nowhere,
                     _,
                 ) => None,
@@ -202,6 +225,13 @@ impl Paths {
                 let config = Arc::clone(shell.user.config());
                 self.explain_virtual(shell, path, &config.home);
                 Err(IN_VIRTUAL)
+            }
+            Act::Open { mode, .. }
+                if mode.create && matches!(planned.target, Target::Bucket { .. }) =>
+            {
+                let config = Arc::clone(shell.user.config());
+                self.explain_virtual(shell, path, &config.home);
+                Err(BUCKET_LEVEL)
             }
             Act::RmDir if matches!(planned.target, Target::Object { .. }) && is_written(path) => {
                 Err(NOT_EMPTY)
@@ -223,7 +253,7 @@ impl Paths {
         }
     }
 
-    fn run(&self, shell: &mut Shell, files: &mut Files, running: Running, planned: Planned) {
+    fn run(&mut self, shell: &mut Shell, files: &mut Files, running: Running, planned: Planned) {
         let request = &running.request;
         if let Act::Rename { .. } = request.act {
             files.moving(shell, &request.path);
@@ -232,6 +262,15 @@ impl Paths {
         let parent = made.parent();
         let out = Arc::clone(shell.answers.out());
         let clock = Arc::clone(&shell.environment.clock);
+        let now = shell.now();
+        let lately = match &request.act {
+            Act::Open { mode, .. }
+                if mode.write && matches!(planned.target, Target::Object { .. }) =>
+            {
+                self.known.before_open(&request.path, now)
+            }
+            _ => self.known.lately(&request.path, now),
+        };
         let work = Work {
             store: shell.store(),
             memory: shell.seat.memory().clone(),
@@ -242,7 +281,11 @@ impl Paths {
             config: Arc::clone(shell.user.config()),
             uploading: files.uploads_in(&request.path),
             parent_known: parent.is_some_and(|parent| self.known.is_directory(&parent)),
-            lately: self.known.lately(&request.path, shell.now()),
+            buckets: self.buckets.clone(),
+            lately,
+            shown: self.known.shown(&request.path, now),
+            hasher: self.known.hasher().clone(),
+            events: shell.events.clone(),
             seen: self.known.is_directory(&request.path),
             kept: shell.environment.kept.clone(),
             markers_refused: Arc::clone(&self.markers_refused),
@@ -290,7 +333,7 @@ impl Paths {
         if traits.opens {
             self.opening = self.opening.saturating_sub(1);
         }
-        self.order.done(ticket);
+        self.ended(shell, ticket);
         match answer {
             Answer::Reply(reply) => {
                 self.note_change(shell, files, &request, &reply);
@@ -365,9 +408,6 @@ impl Paths {
         if !matches!(reply, Reply::Status(status) if *status == Status::OK) {
             return;
         }
-        for name in request.paths() {
-            self.known.changed(&name);
-        }
         let path = &request.path;
         match &request.act {
             Act::Rename { to, .. } => {
@@ -399,6 +439,18 @@ impl Paths {
         }
     }
 
+    /// Notes that a request is done: its names may have changed.
+    fn ended(&mut self, shell: &Shell, ticket: Ticket) {
+        for name in self.order.done(ticket) {
+            self.known.changed(&name, shell.now());
+        }
+    }
+
+    /// Takes the names of a directory.
+    pub(crate) fn listed(&mut self, directory: VirtualPath, asked: Instant, names: Names) {
+        self.known.listed(directory, asked, names);
+    }
+
     fn note_look(&mut self, request: &PathRequest, nothing: bool) {
         if matches!(request.act, Act::Stat) {
             let asked = request.pending.asked();
@@ -420,10 +472,12 @@ impl Paths {
             .map(|mapping| mapping.entry.as_str())
             .take(8)
             .collect();
-        shell.answers.out().stderr(format!(
-            "\"{parent}\" is virtual: put files below {}\n",
-            entries.join(", ")
-        ));
+        let entries = entries.join(", ");
+        shell.answers.out().stderr(if home.is_of_role() {
+            format!("\"{parent}\" holds buckets: put files into one of them\n")
+        } else {
+            format!("\"{parent}\" is virtual: put files below {entries}\n")
+        });
     }
 }
 
@@ -438,7 +492,11 @@ fn log_change(shell: &Shell, request: &PathRequest) {
                 let slash = if is_directory { "/" } else { "" };
                 Some((location.bucket, format!("{}{slash}", location.key.as_str())))
             }
-            Place::MappingRoot { .. } | Place::Virtual | Place::Nowhere => None,
+            Place::MappingRoot { .. }
+            | Place::Virtual
+            | Place::Buckets
+            | Place::Bucket { .. }
+            | Place::Nowhere => None,
         }),
     };
     let took = shell

@@ -86,11 +86,12 @@ pub(crate) fn refused_because(operation: &str, status: &Status) -> Option<&'stat
         READ_ONLY => Some("read-only"),
         WRITE_ONLY => Some("write-only"),
         VIRTUAL | IN_VIRTUAL => Some("virtual-directory"),
+        BUCKET_LEVEL => Some("bucket-level"),
         NO_LINKS => Some("no-links"),
         TOO_MANY_HANDLES => Some("handle-limit"),
         REVOKED => Some("access-revoked"),
         EXPIRED => Some("login-expired"),
-        Status::PERMISSION_DENIED => Some("storage-denied"),
+        Status::PERMISSION_DENIED | NO_BUCKETS => Some("storage-denied"),
         // What is there is no link: that is an answer.
         Status::OP_UNSUPPORTED if operation == "readlink" => None,
         Status::OP_UNSUPPORTED => Some("unsupported"),
@@ -115,4 +116,9 @@ pub(crate) const REVOKED: Status = Status::denied("Your access was revoked");
 pub(crate) const EXPIRED: Status = Status::denied("The login has expired; log in again");
 pub(crate) const READ_ONLY: Status = Status::denied("This directory is read-only");
 pub(crate) const WRITE_ONLY: Status = Status::denied("This directory is write-only");
+/// Where only buckets are.
+pub(crate) const BUCKET_LEVEL: Status =
+    Status::denied("Buckets cannot be made, removed or renamed, and files go into a bucket");
+pub(crate) const NO_BUCKETS: Status =
+    Status::denied("Your role may not list the buckets; go to one by its name");
 pub(crate) const VIRTUAL: Status = Status::denied("This directory is virtual");

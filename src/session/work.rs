@@ -9,14 +9,18 @@ use crate::limits;
 use crate::metrics::Metrics;
 use crate::reaper::Reaper;
 use crate::sftp::{Attributes, OpenMode, Reply, Status};
-use crate::storage::{ETag, Location, Nonces, Precondition, SharedStore};
+use crate::storage::{ETag, ListPage, Location, Nonces, Precondition, SharedStore};
 use crate::transfer::write_file::{Base, NO_APPEND};
 use crate::vfs::{Access, VirtualPath};
 
 use super::act::{Act, Answer, ForWriting, PathRequest, Planned};
+use super::events::{Event, Events};
+use super::fresh::{NameHasher, Shown};
 use super::kept::Kept;
 use super::known::Lately;
 use super::list::{self, FirstPage, Listing};
+use super::listed::{BucketsShown, Listed, no_buckets};
+use super::looking;
 use super::names::{self, Found};
 use super::opening::open_object;
 use super::plan::{Folder, Need, Parent, Target, directory_attributes, plan};
@@ -24,7 +28,7 @@ use super::progress::Progress;
 use super::removing::{self, Keeper};
 use super::rename::{self, Names};
 use super::scene::{Bounds, Scene};
-use super::status::{EXISTS, IS_DIRECTORY, Refusal};
+use super::status::{BUCKET_LEVEL, EXISTS, IS_DIRECTORY, Refusal};
 
 /// What one path request sees while it runs.
 pub(super) struct Work {
@@ -45,6 +49,12 @@ pub(super) struct Work {
     pub(super) markers_refused: Arc<AtomicBool>,
     /// What was seen just now under the name.
     pub(super) lately: Lately,
+    /// What a listing of its directory showed under it.
+    pub(super) shown: Option<Shown>,
+    /// For directories that are listed.
+    pub(super) hasher: NameHasher,
+    pub(super) events: Events,
+    pub(super) buckets: BucketsShown,
     pub(super) progress: Progress,
 }
 
@@ -92,7 +102,9 @@ impl Work {
                 Err(Status::OP_UNSUPPORTED.into())
             }
             Act::OpenDirectory => self.open_directory(request, target).await,
-            Act::Open { mode, .. } if mode.write => self.open_for_writing(target, *mode).await,
+            Act::Open { mode, .. } if mode.write => {
+                self.open_for_writing(request, target, *mode).await
+            }
             Act::Open { .. } => self.open_for_reading(target).await,
             Act::Remove => removing::remove(self.keeper(), &target).await.map(|()| ok),
             Act::MkDir => self.make_directory(&target).await.map(|()| ok),
@@ -128,12 +140,12 @@ impl Work {
     }
 
     /// A directory that the session has seen is there until it is removed.
-    async fn stat(&self, target: &Target) -> Result<Attributes, Refusal> {
+    pub(super) async fn stat(&self, target: &Target) -> Result<Attributes, Refusal> {
         match (
-            names::stat(&*self.store, self.bounds.clock(), target).await,
+            names::stat(&*self.store, self.bounds.clock(), target, self.shown).await,
             target,
         ) {
-            (Err(refusal), Target::Object { access, .. })
+            (Err(refusal), Target::Object { access, .. } | Target::Bucket { access, .. })
                 if self.seen && refusal.status == Status::NO_SUCH_FILE =>
             {
                 Ok(directory_attributes(Some(*access)))
@@ -145,12 +157,19 @@ impl Work {
     async fn make_directory(&self, target: &Target) -> Result<(), Refusal> {
         let visit = match target {
             Target::Object { location, .. } => self.kept.look(&Folder::of(location)),
-            Target::Virtual | Target::Root { .. } | Target::MappedFile { .. } | Target::Nowhere => {
-                None
-            }
+            Target::Virtual
+            | Target::Root { .. }
+            | Target::MappedFile { .. }
+            | Target::Buckets
+            | Target::Bucket { .. }
+            | Target::Nowhere => None,
         };
-        let (known, stop) = (self.parent_known, &self.bounds.stop);
-        names::mkdir(&*self.store, target, known, self.nonces, stop).await?;
+        let stop = &self.bounds.stop;
+        let seen = names::Seen {
+            parent: self.parent_known,
+            nothing: self.lately == Lately::Nothing,
+        };
+        names::mkdir(&*self.store, target, seen, self.nonces, stop).await?;
         if let Some(visit) = visit {
             visit.saw([""], self.bounds.clock().now());
         }
@@ -186,7 +205,10 @@ impl Work {
                 let listing = Box::new(Listing::of_virtual(path, children, charge));
                 return Ok(Answer::Directory { listing });
             }
-            Target::Root { folder, access } => (folder, access, true),
+            Target::Buckets => return self.open_buckets(path).await,
+            Target::Root { folder, access } | Target::Bucket { folder, access } => {
+                (folder, access, true)
+            }
             Target::Object {
                 location, access, ..
             } => (Folder::of(&location), access, false),
@@ -197,15 +219,24 @@ impl Work {
         if folder.prefix.len() > limits::KEY_BYTES_MAX {
             return Err(Status::NO_SUCH_FILE.into());
         }
+        let asked = self.bounds.clock().now();
         let first = self.first_page(folder, access).await?;
         let nothing = first.page.as_ref();
         let nothing =
             nothing.is_some_and(|page| page.objects.is_empty() && page.prefixes.is_empty());
+        if let Some(page) = first.page.as_ref().filter(|page| page.next.is_none()) {
+            let names = looking::names_of(&self.hasher, &first.listed, page);
+            self.events.send(Event::Listed {
+                directory: path.clone(),
+                asked,
+                names,
+            });
+        }
         if nothing && !always && !self.seen && self.uploading.is_empty() {
             return Err(Status::NO_SUCH_FILE.into());
         }
         Ok(Answer::Directory {
-            listing: Box::new(Listing::of_folder(path, first)),
+            listing: Box::new(Listing::of_pages(path, first)),
         })
     }
 
@@ -226,9 +257,9 @@ impl Work {
         let first = limits::LIST_FIRST_PAGE_MAX;
         let more = self.memory.account.try_take(list::page_bytes_max(first));
         let max = if more.is_some() { first } else { 1 };
-        let query = list::page_query(&folder, None, max);
         let visit = self.kept.look(&folder);
-        let page = list::fetch_page(&*self.store, &folder, &query).await?;
+        let listed = Listed::Folder(folder.clone());
+        let page = listed.fetch(&*self.store, &listed.query(None, max)).await?;
         if let Some(visit) = visit {
             let objects = page.objects.iter().map(|object| &object.key);
             let names = objects.chain(&page.prefixes);
@@ -246,12 +277,46 @@ impl Work {
             more.join_into(&mut charge);
         }
         Ok(FirstPage {
-            folder,
+            listed,
             access,
             page,
             uploading,
             charge,
         })
+    }
+
+    /// Lists the buckets, unless the session was shown them just now.
+    async fn open_buckets(&self, path: VirtualPath) -> Result<Answer, Refusal> {
+        let bytes = list::page_bytes_max(limits::LIST_PAGE_MAX);
+        let charge = self.wait_for_memory(bytes).await;
+        let now = self.bounds.clock().now();
+        let page = match self.buckets.page(now) {
+            Some(page) => page,
+            None => self.ask_for_buckets().await?,
+        };
+        let first = FirstPage {
+            listed: Listed::Buckets,
+            access: Access::Read,
+            page: Some(page),
+            uploading: Vec::new(),
+            charge: Some(charge),
+        };
+        Ok(Answer::Directory {
+            listing: Box::new(Listing::of_pages(path, first)),
+        })
+    }
+
+    async fn ask_for_buckets(&self) -> Result<ListPage, Refusal> {
+        let query = Listed::Buckets.query(None, limits::LIST_PAGE_MAX);
+        let page = Listed::Buckets.fetch(&*self.store, &query).await;
+        let page = page.map_err(no_buckets)?;
+        let bytes = page.prefixes.iter().chain(&page.next);
+        let bytes = bytes.map(|name| name.len().saturating_add(list::NAME_BYTES));
+        let bytes = bytes.fold(0, usize::saturating_add);
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let kept = self.memory.account.try_take(bytes);
+        self.buckets.keep(&page, kept, self.bounds.clock().now());
+        Ok(page)
     }
 
     /// Waits for memory; of more than a part of all there is, for that part.
@@ -270,7 +335,7 @@ impl Work {
                 continue;
             };
             let target = plan(&self.config.home, &child, Need::Look)?;
-            match names::stat(&*self.store, self.bounds.clock(), &target).await {
+            match names::stat(&*self.store, self.bounds.clock(), &target, None).await {
                 Ok(attrs) => {
                     let name = bytes::Bytes::copy_from_slice(name.as_bytes());
                     children.push(crate::sftp::Name { name, attrs });
@@ -284,6 +349,10 @@ impl Work {
     }
 
     async fn open_for_reading(&self, target: Target) -> Result<Answer, Refusal> {
+        if let Target::Bucket { .. } = target {
+            self.stat(&target).await?;
+            return Err(IS_DIRECTORY.into());
+        }
         let may_be_directory = target.may_be_directory();
         let (location, access) = file_target(target)?;
         let object = open_object(
@@ -300,12 +369,20 @@ impl Work {
         })
     }
 
-    async fn open_for_writing(&self, target: Target, mode: OpenMode) -> Result<Answer, Refusal> {
+    async fn open_for_writing(
+        &self,
+        request: &PathRequest,
+        target: Target,
+        mode: OpenMode,
+    ) -> Result<Answer, Refusal> {
         let parent = match &target {
             Target::Object { parent, .. } => parent.clone(),
-            Target::Virtual | Target::Root { .. } | Target::MappedFile { .. } | Target::Nowhere => {
-                Parent::Root
-            }
+            Target::Virtual
+            | Target::Root { .. }
+            | Target::MappedFile { .. }
+            | Target::Buckets
+            | Target::Bucket { .. }
+            | Target::Nowhere => Parent::Root,
         };
         let may_be_directory = target.may_be_directory();
         let (location, access) = file_target(target)?;
@@ -319,7 +396,8 @@ impl Work {
                 Ok(())
             }
         };
-        let existing = self.existing(&location, mode, may_be_directory);
+        let lately = self.look_around(request, &location).await;
+        let existing = self.existing(&location, mode, may_be_directory, lately);
         let ((), found) = futures_util::try_join!(parent_there, existing)?;
         let base = match found {
             Found::Directory => return Err(IS_DIRECTORY.into()),
@@ -355,7 +433,7 @@ impl Work {
             mode,
             access,
             base,
-            alone: self.alone(&condition),
+            alone: self.alone(&condition, lately),
             condition,
             nonce: self.nonces.next()?,
         });
@@ -366,6 +444,26 @@ impl Work {
         })
     }
 
+    /// Says what was seen under a name a moment ago. Where its directory is worth a look, that is
+    /// listed, for the names that come next as well.
+    async fn look_around(&self, request: &PathRequest, location: &Location) -> Lately {
+        if self.lately != Lately::Worthwhile {
+            return self.lately;
+        }
+        let asked = self.bounds.clock().now();
+        let account = &self.memory.account;
+        let seen = looking::beside(&*self.store, account, &self.hasher, location).await;
+        let (Some((names, lately)), Some(directory)) = (seen, request.path.parent()) else {
+            return Lately::Unknown;
+        };
+        self.events.send(Event::Listed {
+            directory,
+            asked,
+            names,
+        });
+        lately
+    }
+
     /// Looks for what stands at the place. A file that is truncated anyway need not be looked
     /// for, only a directory.
     async fn existing(
@@ -373,9 +471,16 @@ impl Work {
         location: &Location,
         mode: OpenMode,
         may_be_directory: bool,
+        lately: Lately,
     ) -> Result<Found, Refusal> {
+        if mode.exclusive && lately == Lately::Nothing {
+            // The store refuses a second one itself, where it can.
+            if names::exclusive(&*self.store) == Precondition::IfNoneMatch {
+                return Ok(Found::Nothing);
+            }
+        }
         if mode.create && mode.truncate && !mode.exclusive {
-            if self.lately != Lately::Unknown || !may_be_directory {
+            if matches!(lately, Lately::Nothing | Lately::NoDirectory) || !may_be_directory {
                 return Ok(Found::Nothing);
             }
             // A file and a directory of one name: the file is what the name means.
@@ -397,7 +502,7 @@ impl Work {
     }
 
     /// Returns on what a commit depends whose client is gone: that the key is as it was found.
-    fn alone(&self, condition: &Precondition) -> Option<Precondition> {
+    fn alone(&self, condition: &Precondition, lately: Lately) -> Option<Precondition> {
         let kept = self.store.capabilities();
         if !kept.conditional_put || !kept.conditional_complete {
             return None;
@@ -405,9 +510,7 @@ impl Work {
         match condition {
             Precondition::IfMatch(_) | Precondition::IfNoneMatch => Some(condition.clone()),
             // Nothing was there a moment ago.
-            Precondition::None => {
-                (self.lately == Lately::Nothing).then_some(Precondition::IfNoneMatch)
-            }
+            Precondition::None => (lately == Lately::Nothing).then_some(Precondition::IfNoneMatch),
         }
     }
 
@@ -428,7 +531,8 @@ fn file_target(target: Target) -> Result<(Location, Access), Status> {
             location, access, ..
         }
         | Target::MappedFile { location, access } => Ok((location, access)),
-        Target::Virtual | Target::Root { .. } => Err(IS_DIRECTORY),
+        Target::Virtual | Target::Buckets | Target::Root { .. } => Err(IS_DIRECTORY),
+        Target::Bucket { .. } => Err(BUCKET_LEVEL),
         Target::Nowhere => Err(Status::NO_SUCH_FILE),
     }
 }

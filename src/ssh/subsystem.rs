@@ -174,8 +174,9 @@ impl Credit {
             return;
         };
         let id = self.channel.into();
+        let now = self.state.now();
         let more = self.state.change_windows(|windows| {
-            windows.taken(id, data.len(), || self.state.memory.window_bytes())
+            windows.taken(id, data.len(), || self.state.memory.window_bytes(), now)
         });
         if let Some(more) = more {
             self.handle.grow_window(self.channel, more);

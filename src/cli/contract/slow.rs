@@ -68,6 +68,7 @@ async fn exchange(bench: &Bench<'_>, webhook: &WebhookSettings) -> std::io::Resu
         username: &bench.subject.user,
         method: AuthMethod::Password,
         accept_keys_with_password: webhook.accept_keys_with_password,
+        path_homes: webhook.path_homes,
         transport: Transport::Http,
         function_error: false,
     };

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use clap::Args;
 
 pub(super) use self::examine::{Findings, Login, judge};
-pub(super) use self::report::row;
+pub(super) use self::report::{path_homes, row};
 use super::contract::{self, Subject, Tried};
 use super::providers::{self, Opened};
 use super::{ConfigSource, Exit, Failure, load, output, secrets, signals, stores};

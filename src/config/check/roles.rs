@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Url;
 use crate::config::settings::{ROLES, join};
-use crate::config::{Config, Roles};
+use crate::config::{Config, PathHomes, Roles};
 use crate::limits::{
     SESSION_TAG_KEY_CHARS_MAX, SESSION_TAG_VALUE_CHARS_MAX, SESSION_TAGS_MAX,
     SOURCE_IDENTITY_CHARS_MAX,
@@ -18,6 +18,14 @@ pub(super) fn check(config: &Config, refuse: Refuse<'_>) {
     if roles == Roles::Gateway && config.identity.default_role.is_some() {
         let message = "has no effect with roles = \"gateway\"; leave it out".to_owned();
         refuse("identity.default_role", message);
+    }
+    if config.identity.path_homes == PathHomes::Role && roles != Roles::Assume {
+        let message = format!(
+            "\"role\" lets nothing but the user's own role confine a session: allowed only with \
+             roles = \"assume\", found roles = {:?}",
+            roles.as_str()
+        );
+        refuse("identity.path_homes", message);
     }
     tables(config, refuse);
     if roles == Roles::Assume {

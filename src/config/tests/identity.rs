@@ -1,6 +1,7 @@
 //! Several providers, roles, tokens, and what proves a question.
 
 use super::{GOOD, read, refused};
+use crate::config::PathHomes;
 
 #[test]
 fn a_provider_takes_from_identity_what_its_table_does_not_set() {
@@ -39,6 +40,30 @@ fn what_is_wrong_with_one_provider_of_several_is_said_with_its_name() {
     ] {
         assert!(errors.contains(expected), "{expected}\n{errors}");
     }
+}
+
+#[test]
+fn only_a_role_of_the_users_own_may_stand_for_the_confinement_of_a_path_home() {
+    let roles = "[role.a]\narn = \"r\"\naccess_key_id = \"AK\"\nsecret_access_key = \"s\"";
+    for (text, found) in [
+        ("path_homes = \"role\"".to_owned(), "gateway"),
+        (
+            format!("roles = \"map\"\npath_homes = \"role\"\n{roles}"),
+            "map",
+        ),
+    ] {
+        let errors = refused(&format!("{GOOD}{text}"), &[]);
+        let expected = format!(
+            "identity.path_homes: \"role\" lets nothing but the user's own role confine a session: \
+             allowed only with roles = \"assume\", found roles = {found:?}"
+        );
+        assert!(errors.contains(&expected), "{errors}");
+    }
+    let config = read(
+        &format!("{GOOD}roles = \"assume\"\npath_homes = \"role\""),
+        &[],
+    );
+    assert_eq!(config.unwrap().identity.path_homes, PathHomes::Role);
 }
 
 #[test]

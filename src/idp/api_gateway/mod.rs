@@ -14,7 +14,9 @@ use super::aws::{self, Keys};
 use super::endpoint::{Endpoint, EndpointError};
 use super::failure::chain;
 use super::wire::{self, Asked, Transport};
-use super::{AwsCredentials, Credential, Examined, Exchange, IdentityProvider, Judged, Question};
+use super::{
+    AwsCredentials, Credential, Examined, Exchange, IdentityProvider, Judged, PathHomes, Question,
+};
 use crate::clock::Clock;
 use crate::refusal::{Reason, Refusal, Verdict};
 use crate::secret::Secret;
@@ -44,6 +46,7 @@ pub struct ApiGatewaySettings {
     pub plaintext: bool,
     /// Takes a password answer that lists keys.
     pub accept_keys_with_password: bool,
+    pub path_homes: PathHomes,
 }
 
 /// As whom questions are signed.
@@ -68,6 +71,7 @@ impl ApiGatewaySettings {
             ca_pem: None,
             plaintext: false,
             accept_keys_with_password: false,
+            path_homes: PathHomes::default(),
         }
     }
 }
@@ -170,6 +174,7 @@ impl ApiGateway {
             username: &question.username,
             method: question.credential.method(),
             accept_keys_with_password: self.settings.accept_keys_with_password && !encoded_alone,
+            path_homes: self.settings.path_homes,
             transport: Transport::Http,
             function_error: false,
         };

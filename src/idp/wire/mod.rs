@@ -10,7 +10,7 @@ use self::json::{Json, Object};
 use self::keys::Keys;
 use self::substitute::PolicyValues;
 use super::failure::by_status;
-use super::{AuthMethod, Judged, Oddity, UserConfig};
+use super::{AuthMethod, Judged, Oddity, PathHomes, UserConfig};
 use crate::limits;
 use crate::refusal::{Reason, Refusal};
 use crate::vfs::MappingError;
@@ -32,6 +32,7 @@ pub struct Asked<'a> {
     pub method: AuthMethod,
     /// Takes a password answer that lists keys, for functions that always return them.
     pub accept_keys_with_password: bool,
+    pub path_homes: PathHomes,
     pub transport: Transport,
     /// The function ended in an error (Lambda's `X-Amz-Function-Error`).
     pub function_error: bool,

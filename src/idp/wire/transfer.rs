@@ -6,7 +6,7 @@ use super::python;
 use super::rows::{self, Row};
 use super::substitute::{self, PolicyValues};
 use super::{Asked, broken, conclude, wrong_type};
-use crate::idp::{Judged, Oddity, UserConfig, Warning};
+use crate::idp::{Judged, Oddity, PathHomes, UserConfig, Warning};
 use crate::limits;
 use crate::refusal::{Reason, Refusal};
 use crate::vfs::{Access, EntryType, HomeDirectory, HomeType, Mapping, MappingError, VirtualPath};
@@ -19,7 +19,7 @@ pub(super) fn read(asked: Asked<'_>, answer: Object) -> Judged {
     let role = super::role(&role)?;
     let mut warnings = Vec::new();
     let listed = answer.public_keys()?;
-    let (home, home_text) = answer.home(asked.username, &mut warnings)?;
+    let (home, home_text) = answer.home(asked, &mut warnings)?;
     let values = PolicyValues {
         user: asked.username,
         home: home_text.as_deref(),
@@ -79,9 +79,10 @@ impl Answer {
     /// Returns the home and, for a PATH one, the text that a policy's variables refer to.
     fn home(
         &mut self,
-        user: &str,
+        asked: Asked<'_>,
         warnings: &mut Vec<Warning>,
     ) -> Result<(HomeDirectory, Option<String>), Refusal> {
+        let user = asked.username;
         let home_type = match self.text("HomeDirectoryType")?.as_deref() {
             None | Some("PATH") => HomeType::Path,
             Some("LOGICAL") => HomeType::Logical,
@@ -119,7 +120,10 @@ impl Answer {
                         Reason::EfsTarget.because("the home directory is on EFS, not on S3")
                     );
                 }
-                let built = HomeDirectory::path(&home, Access::ReadWrite);
+                let built = match asked.path_homes {
+                    PathHomes::Confined => HomeDirectory::path(&home, Access::ReadWrite),
+                    PathHomes::Role => HomeDirectory::of_role(&home, Access::ReadWrite),
+                };
                 Ok((built.map_err(|error| bad_home(&home, &error))?, Some(home)))
             }
         }
