@@ -89,7 +89,7 @@ pub struct Admin {
     pub listen: Option<SocketAddr>,
     /// For probes alone; `None` = off.
     pub probe_listen: Option<SocketAddr>,
-    /// Asked of whoever wants something done.
+    /// Required from the sender of a command.
     pub token: Option<Secret>,
     /// The keys with which requests of AWS's tools are signed.
     pub access_key_id: Option<String>,

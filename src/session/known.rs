@@ -1,4 +1,4 @@
-//! What a session remembers of names for a while, so as not to ask S3 again.
+//! What a session remembers of names for a while, to save calls to S3.
 
 #![warn(clippy::arithmetic_side_effects)]
 
