@@ -365,8 +365,16 @@ async fn one_by_one(ops: &[Op]) {
         let over_directory =
             matches!(op, Op::Put(path, _) if model.found(path) == Found::Directory);
         let excused = !over_directory || matches!(op, Op::Put(path, _) if looked.contains(path));
-        if let Op::Stat(path) = op {
-            looked.insert(path.clone());
+        match op {
+            Op::Stat(path) => {
+                looked.insert(path.clone());
+            }
+            // Directories that another program makes may be missing in a listing that is fresh.
+            Op::RemotePut(path, _) => {
+                let above = path.match_indices('/').map(|(at, _)| path[..at].to_owned());
+                looked.extend(above);
+            }
+            _ => {}
         }
         // Only what the session saw is there for it.
         let excused = excused
