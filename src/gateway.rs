@@ -189,7 +189,7 @@ impl AttemptObserver for LoginCount {
     fn attempt_finished(&self, attempt: &AttemptRecord) {
         let reason = attempt.refusal.as_ref();
         let reason = reason.map_or("", |refusal| refusal.reason.as_str());
-        let provider = attempt.provider.as_deref().unwrap_or_default();
+        let provider = attempt.provider.as_deref();
         let (method, verdict) = (attempt.method.as_str(), attempt.verdict());
         self.0
             .login(provider, method, verdict, reason, attempt.duration);
