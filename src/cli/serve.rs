@@ -52,6 +52,9 @@ async fn serve(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     begin(&config.limits, memory::Limit::read(""));
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
     let host_key_files = HostKeyFiles::of(config)?;
     let host_keys = host_key_files.read()?;
     let metrics = Arc::new(Metrics::default());

@@ -76,6 +76,11 @@ impl Setting {
         join(self.section, self.key)
     }
 
+    /// Says whether it has one value and changes nothing.
+    pub(super) fn is_without_effect(&self) -> bool {
+        self.section == "sftp" && self.key == "setstat"
+    }
+
     /// Returns the key that names a file instead, where there is one.
     pub(super) fn file_key(&self) -> Option<String> {
         match self.kind {
@@ -294,7 +299,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("ssh", "rekey_bytes", K::Bytes(64 * MIB..=64 * GIB, |c| &mut c.ssh.rekey_bytes), "Bytes one way after which the gateway asks for new keys, as OpenSSH's server does; never more than 1 GiB where the client chose ChaCha20. Time alone starts no exchange: several clients do not cope with one that the server begins"),
 
     S::new("sftp", "partial_uploads", word!(PartialUploads, sftp.partial_uploads), "What becomes of a file whose client left without CLOSE"),
-    S::new("sftp", "setstat", word!(SetStat, sftp.setstat), "What a client hears that sets modes and owners: success, without effect"),
+    S::new("sftp", "setstat", word!(SetStat, sftp.setstat), "Without effect, and a warning where it is written: modes and owners cannot be kept yet, and a client that sets them hears success"),
     S::new("sftp", "mtime", word!(Mtime, sftp.mtime), "What becomes of a modification time that is set after the upload: `skip` leaves the time of the upload, since S3 could only keep it by a copy"),
     S::new("sftp", "keep_empty_directories", K::Flag(|c| &mut c.sftp.keep_empty_directories), "Puts the marker of a directory that would vanish with its last name; without it such a directory is gone from S3, as with other tools"),
     S::new("sftp", "banner", K::OptionalText(|c| &mut c.sftp.banner), "Text that clients show before login"),

@@ -17,12 +17,12 @@ use zeroize::Zeroizing;
 pub use self::client::ClientError;
 use self::client::{ClientSettings, encoding};
 use self::reach::Reach;
-use super::failure::chain;
 use super::signature::{self, Signing};
 use super::wire::{self, Asked, Transport};
 use super::{
     AuthMethod, Examined, Exchange, IdentityProvider, Judged, Question, UserConfig, endpoint,
 };
+use crate::causes::chain;
 use crate::clock::{Clock, SystemClock};
 use crate::limits;
 use crate::refusal::{Reason, Refusal, Verdict};
