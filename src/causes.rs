@@ -42,9 +42,9 @@ pub(crate) fn system(error: &io::Error) -> String {
 /// TLS is about one: the TLS library's word for it says nothing to somebody who made it.
 fn with_remedy(mut text: String) -> String {
     let remedy = if text.contains("CaUsedAsEndEntity") {
-        "the server's certificate is marked as a certificate authority (CA:TRUE), as `openssl req \
-         -x509` makes it, and is refused as a server's even if ca_file has it; make it with \
-         `-addext basicConstraints=critical,CA:FALSE -addext subjectAltName=DNS:HOST`, or sign the \
+        "the server's certificate is marked as a certificate authority (CA:TRUE), the default of \
+         `openssl req -x509`, and is refused even if ca_file has it; make it with `-addext \
+         basicConstraints=critical,CA:FALSE -addext subjectAltName=DNS:HOST`, or sign the \
          server's certificate with it"
     } else if text.contains("certificate is not valid for any names") {
         "the server's certificate has no subjectAltName; make it with `-addext \

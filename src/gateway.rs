@@ -324,11 +324,14 @@ impl Gateway {
             timeout(limits::DRAIN_REST_MAX, self.reaper.drain()),
         );
         if judged.is_err() {
-            tracing::warn!("some attempts to log in were still being judged");
+            tracing::warn!("some login attempts had no result yet");
         }
         if cleaned_up.is_err() {
             let unfinished = self.reaper.name_unfinished();
-            tracing::warn!(unfinished, "what outlived its sessions did not end in time");
+            tracing::warn!(
+                unfinished,
+                "operations of closed sessions did not end in time"
+            );
         }
     }
 

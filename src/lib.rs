@@ -1,4 +1,4 @@
-//! An SFTP gateway over S3 that asks the operator's own identity provider who may enter.
+//! An SFTP gateway for S3 with the operator's own login service.
 //!
 //! ```text
 //!  client ──TCP──▶ ssh ────────▶ auth ───────▶ idp (cache ──miss──▶ webhook) ──▶ your IdP

@@ -54,6 +54,11 @@ pub const RANGE_COPIES_PER_OBJECT_MAX: usize = 16;
 pub const COPIED_PART_BYTES: u64 = 1_024;
 /// S3's bound on one page of a listing.
 pub const LIST_PAGE_MAX: u16 = 1_000;
+/// Buckets that one answer may have: stores that know of no pages send all at once. Their names
+/// fit into the memory of a page of keys.
+pub const BUCKETS_PER_ANSWER_MAX: usize = 8_000;
+/// How long a session shows the same buckets without asking again.
+pub const BUCKETS_KNOWN_FOR: Duration = Duration::from_secs(10);
 /// Names that OPENDIR asks for, and a READDIR that waited for memory.
 pub const LIST_FIRST_PAGE_MAX: u16 = 100;
 
@@ -110,6 +115,9 @@ pub const CONNECTION_WINDOW_BYTES: u32 = 32 * 1024 * 1024;
 pub const CONNECTION_WINDOW_BYTES_MIN: u32 = 4 * 1024 * 1024;
 /// The receive window that a channel begins with.
 pub const CHANNEL_WINDOW_BYTES: u32 = 128 * 1024;
+/// The receive window that a channel has soon, whatever its line: OpenSSH's. A larger one makes
+/// OpenSSH's client slower where the line is short.
+pub const CHANNEL_WINDOW_BYTES_EASY: u32 = 2 * 1024 * 1024;
 /// The same where a connection may have more channels than that window lasts for.
 pub const CHANNEL_WINDOW_BYTES_MIN: u32 = 32 * 1024;
 /// Smallest RSA key that may log in, in bits.

@@ -68,7 +68,7 @@ impl Reaper {
             metrics.upload_aborted(Abort::GivenUp);
             tracing::warn!(
                 %location, upload = %upload.0,
-                "unfinished upload left behind; the bucket's lifecycle rule has to remove it"
+                "unfinished multipart upload left behind: the bucket's lifecycle rule must remove it"
             );
         });
     }
@@ -86,7 +86,7 @@ impl Reaper {
         for what in begun.values().take(NAMED_MAX) {
             tracing::warn!(
                 what,
-                "the process ends before it is known what became of it"
+                "the process ends before the outcome of the abort is known"
             );
         }
         begun.len()

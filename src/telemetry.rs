@@ -60,7 +60,7 @@ struct Log {
 pub enum TelemetryError {
     #[error(transparent)]
     Filter(#[from] FilterError),
-    #[error("logging was started before")]
+    #[error("logging was already started")]
     StartedBefore,
     #[error("no thread for the log: {0}")]
     Thread(#[from] io::Error),

@@ -172,7 +172,7 @@ fn files_that_cannot_be_used_are_one_line_and_exit_78() {
     for (path, words) in [
         ("/nonexistent.toml", "No such file"),
         (root, "directory"),
-        (&binary, "not a text in UTF-8"),
+        (&binary, "not UTF-8 text"),
         ("/dev/zero", "too large; allowed: up to "),
     ] {
         for command in ["serve", "check-config"] {
@@ -360,18 +360,14 @@ fn commands_for_logins_refuse_wrong_usage_in_one_line() {
 
 /// Command line, exit code, and what it says.
 const WRONG_USAGE: &[(&str, i32, &str)] = &[
-    (
-        "probe sftp://ann@127.0.0.1:1/in",
-        64,
-        "nothing to log in with",
-    ),
+    ("probe sftp://ann@127.0.0.1:1/in", 64, "no credential"),
     (
         "probe sftp://ann:secret@h/",
         64,
-        "a password does not belong",
+        "must not contain a password",
     ),
     ("probe sftp://h/", 64, "it has no user"),
-    ("probe sftp://a@h --size 1MB", 64, "none of B, KiB"),
+    ("probe sftp://a@h --size 1MB", 64, "allowed: B, KiB"),
     (
         "probe sftp://a@h --identity /nonexistent",
         64,
@@ -584,7 +580,7 @@ fn a_host_key_that_everybody_can_read_is_warned_of() {
     for (mode, words) in [
         (0o600, ""),
         (0o440, ""),
-        (0o644, "\"host_key\" is readable by everybody: chmod 600"),
+        (0o644, "\"host_key\" can be read by everybody: chmod 600"),
     ] {
         std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
         let (status, said) = checked(&directory, text);

@@ -51,6 +51,7 @@ fn parse(body: &str) -> Arc<UserConfig> {
         username: "ann",
         method: AuthMethod::Password,
         accept_keys_with_password: false,
+        path_homes: portcullis::idp::PathHomes::default(),
         transport: Transport::Http,
         function_error: false,
     };

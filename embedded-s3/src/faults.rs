@@ -18,6 +18,8 @@ use crate::request_log::RequestRecord;
 pub struct Fault {
     /// The operation it applies to, such as `PutObject`; none for any.
     pub operation: Option<String>,
+    /// The bucket it applies to; none for any.
+    pub bucket: Option<String>,
     /// A text the key, or the prefix of a listing, must contain; none for any.
     pub key_contains: Option<String>,
     /// The session token it must be signed with; none for any or none.
@@ -47,6 +49,7 @@ impl Fault {
     pub fn any(action: Action) -> Self {
         Self {
             operation: None,
+            bucket: None,
             key_contains: None,
             session_token: None,
             of_parts: false,
@@ -54,6 +57,15 @@ impl Fault {
             times: 1,
             spares: 0,
             action,
+        }
+    }
+
+    /// Limits the fault to a bucket.
+    #[must_use]
+    pub fn in_bucket(self, bucket: &str) -> Self {
+        Self {
+            bucket: Some(bucket.to_owned()),
+            ..self
         }
     }
 
@@ -106,6 +118,10 @@ impl Fault {
         let operation = |operation: &String| *operation == request.operation;
         let name = request.prefix.as_ref().unwrap_or(&request.key);
         self.operation.as_ref().is_none_or(operation)
+            && self
+                .bucket
+                .as_ref()
+                .is_none_or(|bucket| *bucket == request.bucket)
             && self
                 .key_contains
                 .as_ref()

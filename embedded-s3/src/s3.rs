@@ -136,20 +136,31 @@ impl Store {
         Ok(GetBucketLocationOutput::default())
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "the shape of every operation")]
+    /// Lists in the order of names; the token of a page is the last name of the one before.
     fn list_buckets(&self, input: ListBucketsInput) -> S3Result<ListBucketsOutput> {
         let prefix = input.prefix.unwrap_or_default();
-        let buckets = self
-            .names()
-            .into_iter()
-            .filter(|(name, _)| name.starts_with(&prefix));
-        let buckets = buckets.map(|(name, created)| Bucket {
+        let most = match input.max_buckets {
+            None => usize::MAX,
+            Some(most @ 1..=10_000) => usize::try_from(most).unwrap_or(usize::MAX),
+            Some(_) => return Err(s3_error!(InvalidArgument)),
+        };
+        let after = input.continuation_token;
+        let is_after = |name: &String| after.as_ref().is_none_or(|after| name > after);
+        let mut names = self.names().into_iter();
+        let mut names = names
+            .by_ref()
+            .filter(|(name, _)| name.starts_with(&prefix) && is_after(name));
+        let shown: Vec<_> = names.by_ref().take(most).collect();
+        let more = names.next().is_some();
+        let last = shown.last().map(|(name, _)| name.clone());
+        let buckets = shown.into_iter().map(|(name, created)| Bucket {
             name: Some(name),
             creation_date: Some(created.into()),
             ..Default::default()
         });
         Ok(ListBucketsOutput {
             buckets: Some(buckets.collect()),
+            continuation_token: last.filter(|_| more),
             owner: Some(owner()),
             ..Default::default()
         })

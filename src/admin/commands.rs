@@ -83,11 +83,13 @@ impl Order {
         match (&self.user, &self.network, &self.provider, self.source) {
             (Some(user), None, None, None) if !user.is_empty() => Ok(Blocked::user(user)),
             (None, Some(network), None, None) => {
-                let network = network.parse().map_err(|_| "\"network\" is none")?;
+                let network = network
+                    .parse()
+                    .map_err(|_| "\"network\" is not an IP network")?;
                 Ok(Blocked::Network(network))
             }
             (None, None, Some(name), None) => Ok(Blocked::Provider(name.as_str().into())),
-            _ => Err("a block is of one \"user\", \"network\" or \"provider\""),
+            _ => Err("a block needs exactly one of \"user\", \"network\" and \"provider\""),
         }
     }
 }
@@ -118,14 +120,12 @@ impl Commands {
     ) -> (StatusCode, String) {
         if let Err((status, why)) = self.check(head, peer) {
             if let Some(unlogged) = self.refusals.due(SystemClock.now(), LOG_INTERVAL) {
-                tracing::warn!(source_ip = %peer, command = head.uri.path(), why, unlogged, "command refused");
+                tracing::warn!(source_ip = %peer, command = head.uri.path(), why, unlogged, "admin command refused");
             }
             return (status, json!({"error": why}).to_string());
         }
         let Ok(order) = serde_json::from_slice::<Order>(body) else {
-            return unusable(
-                "the body must be JSON with the keys of the command, and nothing else",
-            );
+            return unusable("the body must be JSON with the keys of the command and no others");
         };
         let done = match head.uri.path() {
             "/block" => self.block(&order).await,
@@ -142,7 +142,7 @@ impl Commands {
             target: "portcullis::audit",
             source_ip = %peer, command = head.uri.path(), user = order.user,
             source = order.source.map(|ip| ip.to_string()), network = order.network,
-            provider = order.provider, seconds = order.seconds, %done, "command obeyed"
+            provider = order.provider, seconds = order.seconds, %done, "admin command executed"
         );
         (StatusCode::OK, done.to_string())
     }
@@ -153,7 +153,7 @@ impl Commands {
         let now = SystemClock.wall();
         let until = match order.seconds {
             Some(seconds) if !(1..=BLOCK_SECONDS_MAX).contains(&seconds) => {
-                return Err("\"seconds\" must be 1 to 3153600000, which is a century".to_owned());
+                return Err("\"seconds\" must be 1 to 3153600000 (100 years)".to_owned());
             }
             Some(seconds) => now.checked_add(Duration::from_secs(seconds)),
             None => None,
@@ -191,7 +191,7 @@ impl Commands {
     /// Does what is about answers, sessions and locks.
     async fn other(&self, path: &str, order: &Order) -> Result<Value, String> {
         if order.network.is_some() || order.provider.is_some() || order.seconds.is_some() {
-            return Err("this command takes a \"user\" or a \"source\"".to_owned());
+            return Err("this command needs a \"user\" or a \"source\"".to_owned());
         }
         Ok(match (path, order.user.as_deref(), order.source) {
             ("/revoke", Some(user), None) if !user.is_empty() => {
@@ -202,10 +202,10 @@ impl Commands {
                 json!({"connections": connections, "answers": answers})
             }
             ("/revoke", ..) => {
-                return Err("revoke needs a \"user\", and takes no \"source\"".to_owned());
+                return Err("revoke needs a \"user\" and no \"source\"".to_owned());
             }
             ("/forget", user, None) => json!({"answers": self.operated.forget(user).await}),
-            ("/forget", ..) => return Err("forget takes no \"source\"".to_owned()),
+            ("/forget", ..) => return Err("forget does not accept a \"source\"".to_owned()),
             (_, user, source) => json!({"entries": self.operated.unlock(user, source)}),
         })
     }
@@ -217,16 +217,16 @@ impl Commands {
                 let wanted = Secret::new(format!("Bearer {}", token.expose()));
                 let brought = header(AUTHORIZATION);
                 if !bool::from(brought.ct_eq(wanted.expose().as_bytes())) {
-                    let why = "bring admin.token as Authorization: Bearer …";
+                    let why = "send admin.token as Authorization: Bearer …";
                     return Err((StatusCode::UNAUTHORIZED, why));
                 }
             }
             None if !peer.to_canonical().is_loopback() => {
-                let why = "commands from other machines need admin.token to be set";
+                let why = "commands from other machines need the setting admin.token";
                 return Err((StatusCode::FORBIDDEN, why));
             }
             None if !asks_this_machine(head) => {
-                let why = "without admin.token, commands go to localhost or a loopback address";
+                let why = "without admin.token, the host must be localhost or a loopback address";
                 return Err((StatusCode::FORBIDDEN, why));
             }
             None => {}
@@ -244,7 +244,9 @@ async fn keep(blocks: Arc<Blocks>) -> Option<String> {
     let kept = tokio::task::spawn_blocking(move || blocks.keep()).await;
     let kept = kept.unwrap_or_else(|error| Err(std::io::Error::other(error)));
     let error = kept.err()?;
-    Some(format!("it holds, and could not be written down: {error}"))
+    Some(format!(
+        "the block is active but could not be saved: {error}"
+    ))
 }
 
 /// A hundred years: whoever means more leaves it out.

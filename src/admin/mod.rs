@@ -184,7 +184,7 @@ impl Port {
                 };
                 match *request.method() {
                     Method::GET | Method::HEAD => probe(&**watched, request.uri().path())
-                        .unwrap_or_else(|| not_there("there are /livez and /readyz\n")),
+                        .unwrap_or_else(|| not_there("not found; paths: /livez and /readyz\n")),
                     _ => only("GET, HEAD"),
                 }
             }
@@ -220,7 +220,14 @@ impl Operator {
         let reading = Limited::new(body, limits::ADMIN_BODY_BYTES_MAX).collect();
         let body = match tokio::time::timeout(self.body_timeout, reading).await {
             Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(_)) => return response(StatusCode::PAYLOAD_TOO_LARGE, TEXT, "body not taken\n"),
+            Ok(Err(_)) => {
+                return response(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    TEXT,
+                    "a body is not \
+                                                                                accepted\n",
+                );
+            }
             Err(_elapsed) => return response(StatusCode::REQUEST_TIMEOUT, TEXT, "too slow\n"),
         };
         // A body that came slowly kept its place from nobody; now the command does.
@@ -257,9 +264,12 @@ impl Operator {
             "/metrics" => self.metrics(head),
             "/.well-known/jwks.json" => match self.watched.jwks() {
                 Some(keys) => response(StatusCode::OK, JSON, keys),
-                None => not_there("questions are not signed\n"),
+                None => not_there("requests to the provider are not signed\n"),
             },
-            _ => not_there("there are /livez, /readyz, /metrics and /.well-known/jwks.json\n"),
+            _ => not_there(
+                "not found; paths: /livez, /readyz, /metrics and \
+                            /.well-known/jwks.json\n",
+            ),
         }
     }
 

@@ -110,7 +110,7 @@ impl Serving {
         if let Some(unlogged) = self.refusals.due(SystemClock.now(), LOG_INTERVAL) {
             tracing::warn!(
                 port, source_ip = %source, outcome = end.as_str(), unlogged,
-                "too many connections to the operator's port"
+                "too many connections to the admin port"
             );
         }
         place

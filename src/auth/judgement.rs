@@ -76,7 +76,7 @@ impl Client {
         let ended = spawn_tracked(&authenticator.shared.tasks, attempt).await;
         waiting.ended = true;
         ended
-            .inspect_err(|error| tracing::error!(%error, "an attempt to log in was lost"))
+            .inspect_err(|error| tracing::error!(%error, "a login attempt was lost"))
             .ok()
     }
 }

@@ -34,7 +34,7 @@ pub(super) struct Options {
         global = true
     )]
     at: String,
-    /// File that holds the gateway's `admin.token`.
+    /// File with the gateway's `admin.token`.
     #[arg(long, value_name = "FILE", global = true)]
     token_file: Option<String>,
 }
@@ -42,28 +42,28 @@ pub(super) struct Options {
 /// What the gateway is to do.
 #[derive(Debug, Clone, Subcommand)]
 enum Command {
-    /// End a user's sessions at once, commit none of their open uploads, forget their answers.
+    /// Disconnect a user within two seconds, discard unfinished uploads, clear cached answers.
     Revoke {
         #[arg(long, value_name = "NAME")]
         user: String,
     },
-    /// Forget the remembered answers about one user, or all of them.
+    /// Clear the cached answers of one user, or all.
     Forget {
         #[arg(long, value_name = "NAME")]
         user: Option<String>,
     },
-    /// Let a user, a source, or both together try again after too many wrong passwords.
+    /// End lock-outs of a user, a source, or a user at a source.
     Unlock {
         #[arg(long, value_name = "NAME", required_unless_present = "source")]
         user: Option<String>,
         #[arg(long, value_name = "ADDRESS")]
         source: Option<IpAddr>,
     },
-    /// Keep a user or a network out, ending their sessions at once, or ask a provider no more.
+    /// Refuse logins of a user or a network and end their sessions, or stop using a provider.
     Block {
         #[command(flatten)]
         whom: Whom,
-        /// How long, such as 30m, 8h or 7d; without it until `unblock`.
+        /// Duration, such as 30m, 8h or 7d; without it until `unblock`.
         #[arg(long = "for", value_name = "TIME", value_parser = duration)]
         lasts: Option<u64>,
     },
@@ -82,10 +82,10 @@ enum Command {
 struct Whom {
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
-    /// Such as 203.0.113.0/24, or one address.
+    /// Network, such as 203.0.113.0/24, or one address.
     #[arg(long, value_name = "NETWORK")]
     network: Option<Network>,
-    /// The NAME of `[provider.NAME]`; "" for the only one.
+    /// NAME of `[provider.NAME]`; "" if there is only one provider.
     #[arg(long, value_name = "NAME")]
     provider: Option<String>,
 }
@@ -99,7 +99,7 @@ impl Whom {
 
 /// Reads seconds, or a number with `s`, `m`, `h` or `d`.
 fn duration(text: &str) -> Result<u64, String> {
-    let allowed = || "allowed: such as 90s, 30m, 8h or 7d".to_owned();
+    let allowed = || "allowed: for example 90s, 30m, 8h or 7d".to_owned();
     let digits = text.trim_end_matches(char::is_alphabetic);
     let unit = match text.strip_prefix(digits) {
         Some("" | "s") => 1,
@@ -161,12 +161,15 @@ impl Command {
         let count = |key: &str| done.get(key).and_then(Value::as_u64).unwrap_or(0);
         match self {
             Self::Revoke { .. } => format!(
-                "connections ended: {} · answers forgotten: {}\n",
+                "connections ended: {} · cached answers cleared: {}\n",
                 count("connections"),
                 count("answers")
             ),
-            Self::Forget { .. } => format!("answers forgotten: {}\n", count("answers")),
-            Self::Unlock { .. } => format!("entries removed: {}\n", count("entries")),
+            Self::Forget { .. } => format!("cached answers cleared: {}\n", count("answers")),
+            Self::Unlock { .. } => format!(
+                "lock-outs and failure counts cleared: {}\n",
+                count("entries")
+            ),
             Self::Block { .. } => {
                 let until = done.get("until").and_then(Value::as_str);
                 let until = until.unwrap_or("unblock");
@@ -241,11 +244,11 @@ async fn send(options: &Options, token: Option<Secret>) -> anyhow::Result<String
         exchange = exchange => exchange?,
         ended = connection => match ended {
             Ok(()) => bail!("the connection was closed without an answer"),
-            Err(error) => return Err(error).context("this is no operator's port"),
+            Err(error) => return Err(error).context("this is not an admin port"),
         },
     };
     let Ok(done) = serde_json::from_slice::<Value>(&body) else {
-        bail!("this is no operator's port: it answered {status} without JSON");
+        bail!("this is not an admin port: it answered {status} without JSON");
     };
     if status != StatusCode::OK {
         bail!(
@@ -258,7 +261,7 @@ async fn send(options: &Options, token: Option<Secret>) -> anyhow::Result<String
     Ok(options.command.said(&done))
 }
 
-const ONLY_HERE: &str = "only this gateway was told: where several run, tell each";
+const ONLY_HERE: &str = "this affects only this gateway: run the command against every replica";
 const PATIENCE: Duration = Duration::from_secs(15);
 const EXAMPLES: &str = "\
 Examples:
@@ -271,4 +274,4 @@ Examples:
   portcullis admin blocks
   portcullis admin revoke --user ann --at 10.0.0.7:9090 --token-file token
 
-Where several gateways run, each has to be told.";
+Run it against every replica; there is no broadcast.";

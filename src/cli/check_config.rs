@@ -16,13 +16,13 @@ use crate::storage::PartLayout;
 pub(super) struct Options {
     #[command(flatten)]
     source: ConfigSource,
-    /// Print a file with every setting at its default, and check nothing.
+    /// Only print a file with every setting and its default.
     #[arg(long, conflicts_with_all = ["config", "probe"])]
     print_default: bool,
-    /// Print the least that a configuration has to say, and check nothing.
+    /// Only print a minimal configuration.
     #[arg(long, conflicts_with_all = ["config", "probe", "print_default"])]
     print_minimal: bool,
-    /// Also try out what the store honours, with objects below this prefix that are removed again.
+    /// Also test what the store supports, with objects below this prefix that are removed again.
     #[arg(long, value_name = "s3://BUCKET/PREFIX")]
     probe: Option<Place>,
 }
@@ -59,7 +59,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         })?;
         if HostKey::is_readable_by_everybody(path) {
             output::warning(&format!(
-                "host key {path:?} is readable by everybody: chmod 600 {path:?}"
+                "host key {path:?} can be read by everybody: chmod 600 {path:?}"
             ));
         }
         let (algorithm, fingerprint) = (key.algorithm(), key.fingerprint());
@@ -103,7 +103,7 @@ fn largest_file(limits: &Limits) -> String {
     let why = if bytes < store {
         format!(
             "10,000 parts that grow to {largest} MiB (limits.part_bytes, \
-             limits.upload_memory_bytes_max); the store would take {} GiB",
+             limits.upload_memory_bytes_max); the store allows {} GiB",
             store >> 30
         )
     } else {
@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(
             largest_file(&limits),
             "up to 492 GiB: 10,000 parts that grow to 64 MiB (limits.part_bytes, \
-             limits.upload_memory_bytes_max); the store would take 50000 GiB"
+             limits.upload_memory_bytes_max); the store allows 50000 GiB"
         );
         let roomy = Limits {
             upload_memory_bytes_max: 6 << 30,

@@ -9,7 +9,7 @@ use super::{Cli, output};
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Options {
-    /// The shell that is to read the script.
+    /// The shell that will read the script.
     shell: Shell,
 }
 

@@ -14,7 +14,7 @@ use crate::secret::Secret;
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Options {
-    /// Make a bcrypt hash instead of an argon2id one: for files that other programs read as well.
+    /// Make a bcrypt hash instead of argon2id, for files that other programs read as well.
     #[arg(long)]
     bcrypt: bool,
     /// Read the password from standard input, up to the end of its line, instead of the terminal.
@@ -64,7 +64,8 @@ fn from_terminal() -> Result<Secret, Failure> {
 
 fn no_terminal() -> Failure {
     Failure::Usage(
-        "no terminal to ask at; use --password-stdin to read the password from a pipe".to_owned(),
+        "no terminal for a prompt; use --password-stdin to read the password from a pipe"
+            .to_owned(),
     )
 }
 
@@ -99,6 +100,6 @@ Examples:
   portcullis hash-password
   portcullis hash-password --password-stdin < password.txt
 
-The hash goes into the file of users (docs/static-users.md):
+Put the hash into the users file (docs/static-users.md):
   [users.ann]
   password_hash = \"$argon2id$…\"";

@@ -23,7 +23,7 @@ impl HostKeyFiles {
         let mut used = config.host_key_files.clone();
         if used.is_empty() {
             let Some(state) = &config.state_directory else {
-                bail!("no host key: set host_key_files, or state_directory to have one made");
+                bail!("no host key: set host_key_files, or state_directory to generate one");
             };
             used = HostKey::kept_in(state)?;
         }
@@ -44,7 +44,7 @@ impl HostKeyFiles {
         }
         for key in keys.next_keys() {
             let (algorithm, fingerprint) = (key.algorithm(), key.fingerprint());
-            tracing::info!(algorithm, fingerprint, "host key to come");
+            tracing::info!(algorithm, fingerprint, "next host key");
         }
         Ok(keys)
     }
@@ -81,7 +81,10 @@ impl Followed for FollowedHostKeys {
             Ok(keys) => self.gatehouse.set_host_keys(keys),
             Err(error) => {
                 let error = format!("{error:#}");
-                tracing::error!(error, "the host keys cannot be read: the old ones stay");
+                tracing::error!(
+                    error,
+                    "the host keys cannot be read: the old ones stay in use"
+                );
             }
         }
     }

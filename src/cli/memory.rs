@@ -45,8 +45,8 @@ impl Limit {
 /// Says what the process may take, and for what.
 pub(super) fn sum(limits: &Limits) -> String {
     format!(
-        "at least {}: {} for uploads, {} for read-ahead, {} for sessions, {} connections of \
-        {} KiB and {} KiB in the kernel, and {} beside",
+        "at least {}: {} for uploads, {} for read-ahead, {} for sessions, {} connections of {} \
+         KiB and {} KiB in the kernel, and {} for the rest",
         mib(limits.process_bytes_max()),
         mib(limits.upload_memory_bytes_max),
         mib(limits.download_memory_bytes_max),
@@ -78,8 +78,8 @@ impl ReceiveBuffer {
         // Half of it is for the kernel's own records.
         let in_flight = self.bytes_max / 2;
         format!(
-            "up to {} for a client that sends faster than S3 takes it, beside the sum above; \
-            {} of an upload under way, {}/s over a line with 100 ms (net.ipv4.tcp_rmem)",
+            "up to {} for a client that sends faster than S3 accepts, in addition to the sum \
+             above; {} of an upload in flight, {}/s over a line with 100 ms (net.ipv4.tcp_rmem)",
             mib(self.bytes_max),
             mib(in_flight),
             mib(in_flight.saturating_mul(10)),

@@ -29,7 +29,7 @@ use crate::config::{Config, ConfigErrors, Purpose};
 use crate::ssh::HostKeyError;
 use crate::telemetry;
 
-/// An SFTP gateway over S3 that asks your own identity provider who may enter.
+/// An SFTP gateway for S3 with your own login service.
 #[derive(Debug, Parser)]
 #[command(name = "portcullis", version, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
@@ -40,31 +40,31 @@ pub struct Cli {
 /// What the process is asked to do.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve SFTP until told to stop (SIGTERM drains, a second signal cuts).
+    /// Run the gateway (SIGTERM drains, a second signal ends it at once).
     #[command(after_help = serve::EXAMPLES)]
     Serve(ConfigSource),
-    /// Say what is wrong with a configuration, all at once, and serve nothing.
+    /// Check a configuration and report all mistakes at once.
     CheckConfig(check_config::Options),
-    /// Try everything out: S3 in memory, a demo user, nothing to configure.
+    /// Try the gateway: in-memory S3, a demo user, no configuration.
     Quickstart(quickstart::Options),
-    /// Turn a password into the hash that the file of users wants.
+    /// Make the password hash for the users file.
     HashPassword(hash_password::Options),
-    /// Print a script that completes this command line in a shell.
+    /// Print a shell completion script.
     Completions(completions::Options),
-    /// Ask the identity provider about one user and say what a login would come to.
+    /// Test the identity provider with one user and show what a login would do.
     TestIdentityProvider(test_identity_provider::Options),
-    /// Say what one operation on one path comes to for a user, and which S3 calls it makes.
+    /// Show what an operation on a path would do for a user, and the S3 calls it would make.
     Explain(explain::Options),
-    /// Give a running gateway a command: revoke, forget, unlock.
+    /// Send a command to the admin port: revoke, forget, unlock, block.
     Admin(admin::Options),
-    /// Log in as a client, move a file there and back, and leave nothing behind.
+    /// Monitor a server: log in as a client, transfer a file both ways, clean up.
     Probe(probe::Options),
 }
 
 /// Where the configuration comes from.
 #[derive(Debug, Clone, Args)]
 struct ConfigSource {
-    /// TOML file; without it the PORTCULLIS_… variables are everything there is.
+    /// TOML file; without it only the PORTCULLIS_… variables are read.
     #[arg(long, value_name = "FILE")]
     config: Option<String>,
 }
@@ -199,7 +199,7 @@ Examples:
   portcullis admin revoke --user ann
   portcullis probe sftp://ann@sftp.example.com/in --identity key --known-hosts known_hosts
 
-Each command has examples of its own: portcullis help check-config
+Each command has its own examples: portcullis help check-config
 
 Exit codes: 0 done, 1 failed while running, 64 wrong usage, 78 wrong configuration.";
 

@@ -23,7 +23,7 @@ use crate::idp::static_file::StaticFile;
 use crate::idp::switched::Switched;
 use crate::idp::token::{KeySource, KeyTimes, Token, TokenSettings};
 use crate::idp::webhook::{Event, LookUpPassword, Webhook, WebhookSettings};
-use crate::idp::{AwsCredentials, Examined, IdentityProvider, Oddity};
+use crate::idp::{AwsCredentials, Examined, IdentityProvider, Oddity, PathHomes};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::secret::Secret;
@@ -357,6 +357,7 @@ pub(super) fn webhook(config: &Config, identity: &Identity) -> WebhookSettings {
         hmac_secret: identity.hmac_secret.clone(),
         plaintext: identity.plaintext,
         accept_keys_with_password: identity.accept_keys_with_password,
+        path_homes: path_homes(config),
         send_session_id: identity.send_session_id,
         look_up_password: match identity.function.omit_blank_password {
             true => LookUpPassword::Absent,
@@ -383,6 +384,7 @@ fn api_gateway(config: &Config, identity: &Identity) -> ApiGatewaySettings {
         ca_pem: identity.ca_pem.clone().map(String::into_bytes),
         plaintext: identity.plaintext,
         accept_keys_with_password: identity.accept_keys_with_password,
+        path_homes: path_homes(config),
     }
 }
 
@@ -400,6 +402,7 @@ fn lambda(config: &Config, identity: &Identity) -> LambdaSettings {
         total_timeout: identity.total_timeout,
         plaintext: identity.plaintext,
         accept_keys_with_password: identity.accept_keys_with_password,
+        path_homes: path_homes(config),
         omit_blank_password: identity.function.omit_blank_password,
     }
 }
@@ -451,6 +454,13 @@ fn token(identity: &Identity) -> TokenSettings {
         home: token.home.clone(),
         role: token.role.clone(),
         policy: token.policy.clone(),
+    }
+}
+
+pub(super) const fn path_homes(config: &Config) -> PathHomes {
+    match config.identity.path_homes {
+        config::PathHomes::Confined => PathHomes::Confined,
+        config::PathHomes::Role => PathHomes::Role,
     }
 }
 

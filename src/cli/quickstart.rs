@@ -39,19 +39,19 @@ pub struct Options {
     /// Address and port for SSH, port 0 for any; otherwise 127.0.0.1:2222 or the next free port.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
-    /// Keep the host key here, so that clients recognise the gateway next time.
+    /// Keep the host key in this directory for the next start.
     #[arg(long, value_name = "DIRECTORY")]
     state: Option<String>,
     /// Name of the demo user.
     #[arg(long, value_name = "NAME", default_value = "demo")]
     user: String,
-    /// Take the demo user's password from a file instead of making one up.
+    /// Read the demo user's password from a file instead of generating one.
     #[arg(long, value_name = "FILE")]
     password_file: Option<String>,
-    /// Print one line of JSON, for scripts, once everything answers.
+    /// Print one line of JSON, for scripts, once everything is ready.
     #[arg(long)]
     json: bool,
-    /// Ask this URL who may enter, instead of the built-in demo user.
+    /// Use this webhook instead of the built-in demo user.
     #[arg(long, value_name = "URL", conflicts_with_all = ["user", "password_file"])]
     webhook: Option<String>,
 }
@@ -152,7 +152,7 @@ fn welcome(
     };
     let password = match login {
         Some((_, password)) => format!("password: {}", password.expose()),
-        None => "users and passwords are your webhook's".to_owned(),
+        None => "users and passwords: as your webhook decides".to_owned(),
     };
     format!(
         "listening on {address} · in memory, gone at Ctrl-C\n  \
@@ -276,7 +276,7 @@ fn known_hosts(
     match write_known_hosts(&path, keys, address) {
         Ok(()) => Ok(Some(path)),
         Err(error) if state.is_none() => {
-            tracing::info!("no host key is kept for clients: {error:#}");
+            tracing::info!("the host key is not saved for clients: {error:#}");
             Ok(None)
         }
         Err(error) => Err(error),
@@ -313,7 +313,7 @@ fn password(file: Option<&str>) -> anyhow::Result<Secret> {
                 .with_context(|| format!("failed to read --password-file {file}"))?;
             let password = text.trim_end_matches(['\r', '\n']);
             if password.trim().is_empty() {
-                bail!("--password-file {file} holds no visible character");
+                bail!("--password-file {file} has no visible character");
             }
             Ok(Secret::new(password.to_owned()))
         }
@@ -339,7 +339,7 @@ fn generated() -> anyhow::Result<String> {
 }
 
 fn random() -> anyhow::Result<u64> {
-    getrandom::u64().map_err(|error| anyhow!("the system gives no randomness: {error}"))
+    getrandom::u64().map_err(|error| anyhow!("the system has no random numbers: {error}"))
 }
 
 const REGION: &str = "us-east-1";

@@ -16,7 +16,7 @@ use crate::secret::Secret;
 pub(super) fn from_stdin() -> Result<Secret, Failure> {
     let stdin = std::io::stdin().lock();
     let password = if stdin.is_terminal() {
-        output::warning("type the password (it is shown) and press Enter");
+        output::warning("type the password (it is visible) and press Enter");
         line(stdin)
     } else {
         read(stdin)

@@ -137,7 +137,7 @@ fn blocks(config: &Config, opened: &[Opened<'_>]) -> anyhow::Result<Blocks> {
     let blocks = blocks.with_providers(opened.iter().map(|one| one.name.into()));
     for (blocked, until) in blocks.list(SystemClock.wall()) {
         let (kind, until) = (blocked.kind(), until.map(written));
-        tracing::warn!(kind, %blocked, until, "blocked since before the start");
+        tracing::warn!(kind, %blocked, until, "blocks from before the restart");
     }
     Ok(blocks)
 }
@@ -155,7 +155,10 @@ fn begin(limits: &Limits, limit: Option<memory::Limit>) {
     );
     // One that ran before must not stop running: its clients may never take so much.
     if let Some(Err(problem)) = limit.map(|limit| limit.check(limits)) {
-        tracing::warn!(problem, "the process may be ended for lack of memory");
+        tracing::warn!(
+            problem,
+            "the memory limit is too low: the process may be killed"
+        );
     }
 }
 
@@ -254,8 +257,8 @@ Examples:
   PORTCULLIS_STATE_DIRECTORY=state \\
     PORTCULLIS_IDENTITY_URL=https://idp.example.com/sftp portcullis serve
 
-Signals: SIGTERM and SIGINT drain, a second one cuts; SIGHUP reads the
-files of users and keys of providers again.";
+Signals: SIGTERM and SIGINT drain, a second one ends the gateway at once;
+SIGHUP reloads users files, host keys and the keys of providers.";
 
 impl From<LogFormat> for Format {
     fn from(format: LogFormat) -> Self {

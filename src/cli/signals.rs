@@ -62,10 +62,10 @@ async fn stop_twice(stop: &CancellationToken) -> Failure {
             _ = interrupt.recv() => {}
         }
         if round == 0 {
-            tracing::info!("stopping: transfers may finish, a second signal ends them");
+            tracing::info!("stopping: open transfers may finish, a second signal ends them");
             stop.cancel();
         }
     }
     output::error("ended by a second signal");
-    Failure::Run("transfers were cut".to_owned())
+    Failure::Run("transfers were interrupted".to_owned())
 }

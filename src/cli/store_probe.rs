@@ -30,7 +30,7 @@ impl FromStr for Place {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let rest = text.strip_prefix("s3://");
-        let rest = rest.ok_or("allowed: such as s3://my-bucket/tmp")?;
+        let rest = rest.ok_or("allowed: for example s3://my-bucket/tmp")?;
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let bucket = Bucket::parse(bucket).map_err(|error| error.to_string())?;
         let prefix = prefix.trim_matches('/').to_owned();
@@ -85,7 +85,7 @@ async fn probe(
         (Ok(faults), Ok(())) => faults,
         // Where nothing could be written, nothing is left; the first failure says why.
         (Err(error), Ok(()) | Err(_)) => return Err(error),
-        (Ok(_), Err(error)) => bail!("some of s3://{bucket}/{folder} is left: {error}"),
+        (Ok(_), Err(error)) => bail!("test objects remain in s3://{bucket}/{folder}: {error}"),
     };
     report_lifecycle(&store, place).await;
     faults.conclude()
@@ -96,16 +96,16 @@ fn kind_of(bucket: &Bucket) -> Option<&'static str> {
     let ends = |suffix| bucket.as_str().ends_with(suffix);
     match () {
         () if ends("--x-s3") => Some(
-            "a directory bucket: it lists in no order, and its ETags are no digests. \
-             The gateway renames there by copy and delete, not by RenameObject",
+            "a directory bucket: its listings have no order, and its ETags are not digests. The \
+             gateway renames there by copy and delete, not by RenameObject",
         ),
         () if ends("-ext-s3alias") => Some(
-            "an access point of a file system (FSx): it takes no renames, and uploads of up to \
-             5 GB. With storage.object_bytes_max = 5000000000 a larger one fails where it begins \
-             to be too large, not at its end",
+            "an access point of a file system (FSx): it does not support renames, nor uploads \
+             over 5 GB. With storage.object_bytes_max = 5000000000 a larger upload fails as soon \
+             as it is too large, not at its end",
         ),
         () if ends("-s3alias") => Some(
-            "an access point: its own policy has to allow what the role does, and a rename reads \
+            "an access point: its own policy must allow what the role does, and a rename reads \
              and writes through it",
         ),
         () => None,
@@ -142,8 +142,8 @@ async fn in_its_region(
             named => format!("\"{named}\""),
         };
         bail!(
-            "the bucket is in another region than storage.region = \"{configured}\", and \
-             storage.endpoint is set, so that no other is asked; set storage.region = {remedy}"
+            "the bucket is not in storage.region = \"{configured}\", and with storage.endpoint no \
+             other region is used; set storage.region = {remedy}"
         );
     }
     let region = match &*named {
@@ -154,7 +154,8 @@ async fn in_its_region(
         return Ok(store);
     };
     output::print(&format!(
-        "the bucket is in region {region}: the gateway asks there, though storage.region is {configured}\n"
+        "the bucket is in region {region}: the gateway uses it, although storage.region is \
+         {configured}\n"
     ));
     Ok(store.within_region(&region))
 }
@@ -187,7 +188,7 @@ impl Faults {
         let missing = self.missing.join(", ");
         match (self.settings.is_empty(), self.missing.is_empty()) {
             (true, true) => {
-                output::print("the configuration claims nothing that the store does not do\n");
+                output::print("ok: the store supports everything this configuration relies on\n");
                 Ok(())
             }
             (false, true) => bail!("{CLAIMS_TOO_MUCH}: {settings}"),
@@ -221,7 +222,7 @@ fn plainly(error: &StorageError, endpoint: Option<&str>, bucket: &Bucket) -> Opt
     if says(NO_TLS) {
         let plain = place.replacen("https://", "http://", 1);
         return Some(format!(
-            "{place}: the server does not speak TLS; did you mean storage.endpoint = \"{plain}\"?"
+            "{place}: the server does not use TLS; did you mean storage.endpoint = \"{plain}\"?"
         ));
     }
     if says("invalid peer certificate") {
@@ -271,7 +272,7 @@ fn words(subject: Subject, finding: &Finding, declared: Option<bool>) -> String 
         text.push('\n');
     };
     if let Some(cause) = cause {
-        more(&format!("the store said: {cause}"));
+        more(&format!("the store answered: {cause}"));
     }
     let honoured = *finding == Finding::Honoured;
     if !honoured {
@@ -339,28 +340,28 @@ const fn is_needed(subject: Subject) -> bool {
 const fn without(subject: Subject) -> &'static str {
     match subject {
         Subject::ConditionalPut => {
-            "exclusive creation is checked by a look beforehand, so two clients at the same moment \
-             can both succeed; a small file that changed since OPEN is overwritten"
+            "exclusive creation only checks beforehand, so two clients at the same moment can \
+             both succeed; a small file that changed since OPEN is overwritten"
         }
         Subject::ConditionalComplete => {
-            "the same for files of more than one part: the last CLOSE wins, unnoticed"
+            "the same for files of more than one part: the last CLOSE wins silently"
         }
         Subject::Copy => {
-            "nothing can be renamed: clients that upload under another name and rename it when it \
-             is whole leave it under the first one, unless they are told to write in place"
+            "renames fail: clients that upload under a temporary name and then rename the file \
+             leave it under the temporary name, unless they are set to write in place"
         }
         Subject::ConditionalCopy => {
-            "a rename looks beforehand whether its target is free, so that a file which appears at \
+            "a rename only checks beforehand that its target is free, so a file that appears at \
              that moment is replaced"
         }
         Subject::ConditionalDelete => {
             "a rename may remove a source that changed between the copy and the removal"
         }
-        Subject::Checksums => "bytes that are damaged on their way to the store are not noticed",
+        Subject::Checksums => "damage of bytes on their way to the store is not detected",
         Subject::PinnedRead => {
-            "a file that is replaced while it is read may be delivered as a mixture of both"
+            "a file that is replaced during a download may arrive as a mixture of both versions"
         }
-        Subject::PinnedCopy => "a rename may copy something newer than what it looked at",
+        Subject::PinnedCopy => "a rename may copy a newer version than the one it checked",
         Subject::RangeCopy => {
             "writing over the beginning of a large file, and renaming files of more than 5 GiB, fails"
         }
@@ -369,7 +370,7 @@ const fn without(subject: Subject) -> &'static str {
              may both be shown"
         }
         Subject::IsTruncated => {
-            "a listing that was cut where its last page begins to say so is taken for whole"
+            "a listing that was cut off before its last page is taken for complete"
         }
     }
 }
@@ -382,27 +383,29 @@ async fn report_lifecycle(store: &S3Store, place: &Place) {
     let line = match store.aborts_uploads_after(&place.bucket, &prefix).await {
         Ok(Some(days)) => format!("after {days} days"),
         Ok(None) => "never\n    add a lifecycle rule with AbortIncompleteMultipartUpload to the \
-            bucket: an upload whose beginning the gateway never learnt of is paid for until then"
+                     bucket: until then you pay for a multipart upload that the gateway does not \
+                     know"
             .to_owned(),
         Err(cause) => format!("unclear\n    the bucket's rules cannot be read: {cause}"),
     };
     output::print(&format!(
-        "unfinished uploads are removed by the bucket: {line}\n"
+        "unfinished multipart uploads are removed by the bucket: {line}\n"
     ));
 }
 
 /// Returns a folder that nobody else uses.
 fn folder(prefix: &str) -> anyhow::Result<String> {
     let mut random = [0; 8];
-    getrandom::fill(&mut random).map_err(|_| anyhow::anyhow!("the system gave no randomness"))?;
+    getrandom::fill(&mut random)
+        .map_err(|_| anyhow::anyhow!("the system has no random numbers"))?;
     let slash = if prefix.is_empty() { "" } else { "/" };
     let random = u64::from_ne_bytes(random);
     Ok(format!("{prefix}{slash}.portcullis-probe-{random:016x}/"))
 }
 
 const CLAIMS_TOO_MUCH: &str =
-    "the configuration claims more than the store does; set under [storage]";
-const NOT_SAFE: &str = "files may be wrong on a store without";
+    "the configuration relies on what the store does not support; set under [storage]";
+const NOT_SAFE: &str = "files may be wrong on this store, which lacks";
 
 /// Leaves room in a key for the names of the probe's own objects.
 const PREFIX_BYTES_MAX: usize = 900;

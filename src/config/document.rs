@@ -28,25 +28,26 @@ pub fn document() -> String {
 
 /// The least that a configuration says, for `check-config --print-minimal`.
 pub const MINIMAL: &str = "\
-# The least that a gateway needs. Everything else has a default: check-config --print-default
+# The minimal configuration. Every other setting has a default: check-config --print-default
 
-# Where the host keys are made at the first start, and kept.
+# The first start generates host keys in this directory.
 state_directory = \"state\"
 
 [identity]
-# Your service that decides who may log in: docs/identity-provider.md
+# Your service, which decides every login: docs/identity-provider.md
 url = \"https://idp.example.com/sftp\"
 
 [storage]
-# Credentials are found as by AWS's tools, unless access_key_id and secret_access_key are set.
+# Credentials come from the AWS chain, unless access_key_id and secret_access_key are set.
 region = \"us-east-1\"
 ";
 
 /// Returns a file with every setting at its default, for `check-config --print-default`.
 #[must_use]
 pub fn example() -> String {
-    let mut text =
-        String::from("# Every setting at its default. What has none is commented out.\n");
+    let mut text = String::from(
+        "# Every setting with its default. Settings without a default are commented out.\n",
+    );
     let mut defaults = Config::default();
     let mut section = "";
     for setting in SETTINGS {
@@ -121,19 +122,19 @@ fn about(section: &str) -> String {
             .map(|key| format!("`{key}`"))
             .collect();
         format!(
-            "Several providers have a table `[{table}.NAME]` each, with a name of lower-case \
-             letters and digits. It takes every setting of this section but {}; what it does not \
-             set, it takes from here. Variables: `{}`. How they are chosen: \
+            "For several providers, write a table `[{table}.NAME]` for each, with a name of lower-case \
+             letters and digits. It takes every setting of this section except {}; settings that it \
+             does not have come from this section. Variables: `{}`. How the gateway chooses one: \
              [providers](providers.md).\n\n",
             enumerated(&shared),
             variable(&format!("{table}.NAME.url")),
         )
     } else if section == ROLES.section {
-        "With `identity.roles = \"map\"`: one table for each role that an answer may name.\n\n"
+        "With `identity.roles = \"map\"`: one table for each role that an answer may have.\n\n"
             .to_owned()
     } else if section == "sts" {
-        "With `identity.roles = \"assume\"`: how roles are assumed ([security](security.md)). The \
-         gateway asks with the credentials of `[storage]`.\n\n"
+        "With `identity.roles = \"assume\"`: how the gateway assumes roles ([security](security.md)). It \
+         calls STS with the credentials of `[storage]`.\n\n"
             .to_owned()
     } else {
         String::new()
@@ -160,18 +161,18 @@ const INTRODUCTION: &str = "<!-- Generated from src/config/settings.rs: \
 REGENERATE=1 cargo test --test documents -->
 # Configuration
 
-`portcullis serve --config portcullis.toml` reads a TOML file; every setting can also be a variable \
-of the environment, which wins over the file. `portcullis check-config --config portcullis.toml` \
-says what is wrong, all at once, with line and remedy; `check-config --print-minimal` prints the \
-least that a file says, `--print-default` one with every setting; `check-config --probe s3://bucket/prefix` tries out what the store honours, removes \
-what it made, and says what to set under `[storage]`.
+`portcullis serve --config portcullis.toml` reads a TOML file. Every setting can also be an environment \
+variable, which overrides the file. `portcullis check-config --config portcullis.toml` \
+reports all mistakes at once, with line and remedy; `check-config --print-minimal` prints a \
+minimal file, `--print-default` one with every setting; `check-config --probe s3://bucket/prefix` tests what the store supports, removes \
+its test objects, and says what to set under `[storage]`.
 
 - Sizes are bytes, or strings such as `\"8MiB\"` (`KiB`, `MiB`, `GiB`, `TiB`).
 - Lists are separated by commas in a variable.
-- Secrets can be read from a file instead: write `<setting>_file` with the file's name. What stands \
-at the end of that file as white space does not count.
-- A default gives way to what is set: with `connections_max = 10` nobody has to lower the other \
-bounds on connections.
-- Unknown settings and unknown `PORTCULLIS_…` variables are refused, except those that Kubernetes \
+- Secrets can be read from a file instead: write `<setting>_file` with the file's name. \
+Trailing white space in the file is ignored.
+- Defaults adapt to settings: with `connections_max = 10` you do not have to lower the other \
+limits on connections.
+- Unknown settings and unknown `PORTCULLIS_…` variables are errors, except those that Kubernetes \
 sets for a Service of that name (`PORTCULLIS_PORT`, `PORTCULLIS_SERVICE_HOST`, …).
 ";

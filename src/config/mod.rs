@@ -32,7 +32,7 @@ pub use self::problem::{ConfigErrors, Place, Problem};
 pub use self::proof::{Signing, Token};
 pub use self::ssh::Ssh;
 pub use self::words::{
-    Algorithms, Encryption, Event, LogFormat, Methods, Mtime, PartialUploads, Provider,
+    Algorithms, Encryption, Event, LogFormat, Methods, Mtime, PartialUploads, PathHomes, Provider,
     ProxyProtocol, Roles, SetStat, Sign, UserNames,
 };
 
@@ -162,6 +162,7 @@ pub struct Identity {
     pub methods: Methods,
     pub user_names: UserNames,
     pub roles: Roles,
+    pub path_homes: PathHomes,
     /// For answers that name none.
     pub default_role: Option<String>,
     pub cache: Cache,
@@ -385,7 +386,7 @@ pub fn read_text(path: &str, bytes_max: u64) -> io::Result<String> {
         let allowed = format!("too large; allowed: up to {bytes_max} bytes");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, allowed));
     }
-    String::from_utf8(bytes).map_err(|_| io::Error::other("not a text in UTF-8"))
+    String::from_utf8(bytes).map_err(|_| io::Error::other("not UTF-8 text"))
 }
 
 /// Returns the file that `portcullis probe` takes its password from, if the environment names one.
@@ -465,6 +466,7 @@ impl Default for Identity {
             methods: Methods::default(),
             user_names: UserNames::default(),
             roles: Roles::default(),
+            path_homes: PathHomes::default(),
             default_role: None,
             cache: Cache::default(),
         }

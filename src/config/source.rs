@@ -174,7 +174,7 @@ impl Sources {
         let section = join(family.table, name.get_ref());
         let place = Place::Line(line_at(text, name.span().start));
         let DeValue::Table(table) = table.get_ref() else {
-            let message = format!("allowed: tables such as [{}.main]", family.table);
+            let message = format!("allowed: tables, for example [{}.main]", family.table);
             problems.push(Problem::new(place, section, message));
             return;
         };

@@ -30,7 +30,7 @@ impl Raw {
             DeValue::Integer(integer) => {
                 let digits = integer.as_str().replace('_', "");
                 u64::from_str_radix(&digits, integer.radix()).map_or(
-                    Self::Other("a number below 0 or far too large"),
+                    Self::Other("a number that is negative or too large"),
                     Self::Integer,
                 )
             }
@@ -38,10 +38,7 @@ impl Raw {
                 .iter()
                 .map(|item| text(item.get_ref()))
                 .collect::<Option<_>>()
-                .map_or(
-                    Self::Other("a list with items that are no strings"),
-                    Self::Texts,
-                ),
+                .map_or(Self::Other("a list with non-string items"), Self::Texts),
             DeValue::Table(table) => table
                 .iter()
                 .map(|(key, value)| {
@@ -49,10 +46,7 @@ impl Raw {
                     Some((key.get_ref().to_string(), secret))
                 })
                 .collect::<Option<_>>()
-                .map_or(
-                    Self::Other("a table with values that are no strings"),
-                    Self::Table,
-                ),
+                .map_or(Self::Other("a table with non-string values"), Self::Table),
             DeValue::Float(_) => Self::Other("a number with a fraction"),
             DeValue::Datetime(_) => Self::Other("a date"),
         }

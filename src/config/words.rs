@@ -98,6 +98,17 @@ words!(
 );
 
 words!(
+    /// How far a session with a PATH home may walk.
+    PathHomes {
+        /// Not out of its home directory.
+        #[default]
+        Confined = "confined",
+        /// As far as its role lets it, as on AWS Transfer Family.
+        Role = "role",
+    }
+);
+
+words!(
     /// The ways to log in.
     Methods {
         #[default]

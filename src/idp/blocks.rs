@@ -42,7 +42,7 @@ type Book = BTreeMap<Blocked, Option<SystemTime>>;
 /// Why a block was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum BlockError {
-    #[error("there are {BLOCKS_MAX} blocks already: lift some")]
+    #[error("there are already {BLOCKS_MAX} blocks; lift some")]
     TooMany,
     #[error("no provider has that name; there are: {0}")]
     NoSuchProvider(String),
@@ -242,16 +242,16 @@ impl Row {
         let blocked = match (self.user, self.network, self.provider) {
             (Some(name), None, None) => Blocked::user(&name),
             (None, Some(network), None) => {
-                Blocked::Network(network.parse().map_err(|_| "a network that is none")?)
+                Blocked::Network(network.parse().map_err(|_| "an invalid network")?)
             }
             (None, None, Some(name)) => Blocked::Provider(name),
-            _ => return Err("a row that names not one thing"),
+            _ => return Err("a row without exactly one of user, network and provider"),
         };
         let until = match self.until {
             Some(seconds) => Some(
                 SystemTime::UNIX_EPOCH
                     .checked_add(Duration::from_secs(seconds))
-                    .ok_or("a time that is none")?,
+                    .ok_or("an invalid time")?,
             ),
             None => None,
         };

@@ -102,13 +102,13 @@ impl Guarded {
                 tracing::warn!(
                     provider,
                     method,
-                    "identity provider circuit breaker open: it is not asked for a while"
+                    "identity provider circuit breaker open: the provider gets no requests for a while"
                 );
             } else {
                 tracing::info!(
                     provider,
                     method,
-                    "identity provider circuit breaker closed: it answers again"
+                    "identity provider circuit breaker closed: the provider answers again"
                 );
             }
         }
@@ -149,7 +149,10 @@ impl IdentityProvider for Guarded {
             .admit(asker, &user, self.clock.now());
         let Some(pass) = admitted else {
             self.metrics.idp_kept_back(&self.name);
-            let refusal = Reason::BreakerOpen.because("it did not answer several times in a row");
+            let refusal = Reason::BreakerOpen.because(
+                "several consecutive requests were not \
+                                                       answered",
+            );
             return Err(self.during_outage(question, &user, refusal));
         };
         let mut passage = Passage {

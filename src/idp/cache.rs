@@ -250,7 +250,7 @@ impl IdentityProvider for Cached {
         match landed {
             Some(judged) => judged,
             None => {
-                let refusal = Reason::FlightLost.because("the question ended without an answer");
+                let refusal = Reason::FlightLost.because("the request ended without an answer");
                 Err(refusal.of_provider(&state.settings.provider))
             }
         }

@@ -22,17 +22,17 @@ pub struct Endpoint {
 pub enum EndpointError {
     #[error("the url must begin with https:// or http://")]
     Scheme,
-    #[error("the url must not carry credentials")]
+    #[error("the url must not contain credentials")]
     Credentials,
-    #[error("the url's host is no host name and no address")]
+    #[error("the url's host is not a valid host name or address")]
     Host,
-    #[error("the url's port is no port")]
+    #[error("the url's port is not a valid port")]
     Port,
     #[error("the url's path must be visible ASCII, without `?` and `#`")]
     Path,
     #[error(
-        "passwords would travel in clear text to {0}: use https://, or set `plaintext = true` if \
-         the way there is protected by other means"
+        "passwords would be sent to {0} unencrypted: use https://, or set `plaintext = true` if \
+         the connection is protected by other means"
     )]
     Plaintext(Box<str>),
 }

@@ -72,7 +72,7 @@ impl Metered {
             detail = warning.detail.as_deref(),
             change = warning.oddity.right(),
             unlogged,
-            "the identity provider's answer is not as it should be, and was taken"
+            "the identity provider's answer has a mistake that was tolerated"
         );
     }
 
@@ -91,7 +91,7 @@ impl Metered {
             request_id = &*question.request_id,
             error_type = refusal.detail.as_deref().unwrap_or("-"),
             unlogged,
-            "the identity function ended in an error"
+            "the identity function raised an error"
         );
     }
 

@@ -118,6 +118,16 @@ impl AuthMethod {
     }
 }
 
+/// How far a session with a PATH home may walk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PathHomes {
+    /// Not out of the home directory.
+    #[default]
+    Confined,
+    /// As far as the role lets it; nothing else confines it.
+    Role,
+}
+
 /// What became of a question: whom it lets in, or why nobody.
 pub type Judged = Result<Arc<UserConfig>, Refusal>;
 

@@ -49,8 +49,8 @@ pub enum NetworkError {
     Text,
     /// More than one network may have been meant: this host, or its neighbours as well.
     #[error(
-        "{address}/{prefix_length} is an address within a network; write {network}/{prefix_length} \
-         for the network, or {address} for the address alone"
+        "{address}/{prefix_length} is an address within a network; write \
+         {network}/{prefix_length} for the network, or {address} for the single address"
     )]
     HostBits {
         address: IpAddr,

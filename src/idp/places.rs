@@ -81,7 +81,7 @@ impl Bounded {
         let left = answer_by.saturating_duration_since(self.clock.now());
         left.checked_sub(self.total_timeout).ok_or_else(|| {
             let detail = format!(
-                "{} ms of the login's time are left, and an answer may take {} ms",
+                "the login has {} ms left, but an answer may take {} ms",
                 left.as_millis(),
                 self.total_timeout.as_millis()
             );
@@ -104,7 +104,7 @@ impl Bounded {
             () = tokio::time::sleep(patience) => {
                 self.metrics.idp_busy(&self.name);
                 let detail = format!(
-                    "no place for a question became free; {} others wait",
+                    "too many concurrent requests; {} others wait",
                     self.places.waiting().queue.waiting()
                 );
                 Err(Reason::ProviderBusy.because(&detail))

@@ -47,7 +47,7 @@ struct Key {
 /// The keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
-    #[error("no file is named")]
+    #[error("the list of files is empty")]
     None,
     #[error("{path}: {source}")]
     Read {
@@ -55,8 +55,8 @@ pub enum KeysError {
         source: std::io::Error,
     },
     #[error(
-        "{path}: no private key in PKCS#8 PEM, P-256 or Ed25519; make one: \
-         openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out key.pem"
+        "{path}: not a private key in PKCS#8 PEM, P-256 or Ed25519; make one: openssl genpkey \
+         -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out key.pem"
     )]
     NoKey { path: String },
     #[error("{path}: the same key as {other}")]
@@ -127,7 +127,7 @@ impl Followed for Keys {
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);
             }
             Err(error) => {
-                tracing::error!(%error, "a signing key cannot be used: the old keys stay");
+                tracing::error!(%error, "a signing key cannot be used: the old keys stay in use");
             }
         }
     }

@@ -31,13 +31,14 @@ oddities! {
         "`HomeDirectoryDetails` is an array and was read as one",
         "write it as a string that holds JSON: `json.dumps(mappings)`, `JSON.stringify(mappings)`";
     DetailsAsPython "details-as-python"
-        "`HomeDirectoryDetails` is a list as Python prints it (`str(mappings)`) and was read as one",
+        "`HomeDirectoryDetails` is a list as Python prints it (`str(mappings)`) and was read as \
+         such",
         "write it as JSON: `json.dumps(mappings)`";
     DetailsWithoutLogical "details-without-logical"
         "`HomeDirectoryDetails` was ignored, because `HomeDirectoryType` is not `LOGICAL`",
         "answer with `\"HomeDirectoryType\": \"LOGICAL\"`, or leave the details out";
     HomeDirectoryMissing "home-directory-missing"
-        "there is no `HomeDirectory`: the user is logged in and sees an empty `/`",
+        "there is no `HomeDirectory`: the user can log in and sees an empty `/`",
         "answer with `HomeDirectory`, or with `LOGICAL` and `HomeDirectoryDetails`";
     HomeWithoutSlash "home-without-slash"
         "`HomeDirectory` does not begin with `/` and was read as if it did",
@@ -46,27 +47,27 @@ oddities! {
         "`HomeDirectory` repeats a `Target` of `HomeDirectoryDetails`: the user lands in `/`",
         "with `LOGICAL` leave `HomeDirectory` out, or name an `Entry`";
     EfsTargetSkipped "efs-target-skipped"
-        "mappings with a target on EFS (`/fs-…`) were left out",
-        "leave them out of answers to this `serverId`";
+        "the gateway skipped mappings with a target on EFS (`/fs-…`)",
+        "leave them out of answers for this `serverId`";
     PolicyNotStringified "policy-not-stringified"
         "`Policy` is an object and was read as one",
         "write it as a string that holds JSON: `json.dumps(policy)`, `JSON.stringify(policy)`";
     KeysUnreadable "keys-unreadable"
-        "keys that cannot be read were left out of the list; the others work",
+        "the gateway skipped keys that it cannot read; the others work",
         "list each key as the line of its `.pub` file: `ssh-ed25519 AAAA…`";
     KeysNotInLines "keys-not-in-lines"
-        "keys that are not an array of lines were read: `detail` names how they are written",
+        "the keys are not an array of lines and were read anyway: `detail` names their form",
         "answer with an array of strings, each the line of a `.pub` file";
     PublicKeysOnPassword "public-keys-on-password"
-        "the answer to a password lists blank public keys, which were ignored",
+        "the answer to a password lists blank public keys, which the gateway ignored",
         "leave `PublicKeys` out of answers to passwords";
     AnswersDiffer "answers-differ"
-        "the answers to the key and to the password differ in home, role or policy; the \
-         password's was used",
+        "the answers to the key and to the password differ in home, role or policy; the gateway \
+         used the password's",
         "give both answers the same home, role and policy";
     StaleAnswer "stale-answer"
-        "the provider is unavailable, and an answer of before was used again",
-        "see why it is unavailable; `identity.cache_stale_seconds` allows it";
+        "the provider is unavailable, so the gateway used a stale answer (an expired cache entry)",
+        "find out why it is unavailable; `identity.cache_stale_seconds` enables stale answers";
 }
 
 impl Oddity {

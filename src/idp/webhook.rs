@@ -20,7 +20,8 @@ use self::reach::Reach;
 use super::signature::{self, Signing};
 use super::wire::{self, Asked, Transport};
 use super::{
-    AuthMethod, Examined, Exchange, IdentityProvider, Judged, Question, UserConfig, endpoint,
+    AuthMethod, Examined, Exchange, IdentityProvider, Judged, PathHomes, Question, UserConfig,
+    endpoint,
 };
 use crate::causes::chain;
 use crate::clock::{Clock, SystemClock};
@@ -73,6 +74,7 @@ pub struct WebhookSettings {
     pub plaintext: bool,
     /// Takes a password answer that lists keys.
     pub accept_keys_with_password: bool,
+    pub path_homes: PathHomes,
     /// Adds `sessionId` to the plain question.
     pub send_session_id: bool,
     pub look_up_password: LookUpPassword,
@@ -96,6 +98,7 @@ impl WebhookSettings {
             hmac_secret: None,
             plaintext: false,
             accept_keys_with_password: false,
+            path_homes: PathHomes::default(),
             send_session_id: false,
             look_up_password: LookUpPassword::default(),
         }
@@ -109,11 +112,11 @@ pub enum WebhookSettingsError {
     Url(String),
     #[error("the webhook's url must begin with https:// or http://, found {0:?}")]
     Scheme(String),
-    #[error("the webhook's url must not carry credentials: put them into a header")]
+    #[error("the webhook's url must not contain credentials: put them into a header")]
     Credentials,
     #[error(
-        "passwords would travel in clear text to {0}: use https://, or set `plaintext = true` if \
-         the way there is protected by other means"
+        "passwords would be sent to {0} unencrypted: use https://, or set `plaintext = true` if \
+         the connection is protected by other means"
     )]
     Plaintext(String),
     #[error("{0:?} is not a header that can be sent")]
@@ -251,6 +254,7 @@ impl Webhook {
             username: &question.username,
             method: question.credential.method(),
             accept_keys_with_password: self.settings.accept_keys_with_password,
+            path_homes: self.settings.path_homes,
             transport: Transport::Http,
             function_error: false,
         };

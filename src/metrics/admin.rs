@@ -49,12 +49,12 @@ impl AdminConnections {
             open: all.gauges_by_name(
                 "admin_connections_open",
                 "port",
-                "Open connections to the operator's ports: admin, probe",
+                "Open connections to the admin port (admin) and the health check port (probe)",
             ),
             over_limit: all.counters(
                 "admin_connections_over_limit",
                 "port, outcome",
-                "Connections to the operator's ports that were too many: evicted (it waited) or refused",
+                "Connections over the limit of these ports: idle ones closed for new ones (evicted), or refused",
             ),
         }
     }

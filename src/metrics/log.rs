@@ -20,12 +20,12 @@ impl Log {
             lost: all.counters(
                 "log_lines_lost",
                 "kind",
-                "Lines that standard error did not take in time: of the target portcullis::audit (audit), or other",
+                "Log lines lost because standard error could not be written: of the audit log (audit), or other",
             ),
             waiting: all.gauge(
                 "log_waiting",
                 Some(Unit::Bytes),
-                "Lines that wait to be written to standard error; about 0 while it can be written",
+                "Log lines waiting for standard error; about 0 while it can be written",
             ),
         };
         log.observe(LostLines::default(), 0);

@@ -55,7 +55,7 @@ impl Process {
             ("resident_memory", "Memory in use", &process.resident),
             (
                 "virtual_memory",
-                "Address space in use",
+                "Virtual memory in use",
                 &process.virtual_memory,
             ),
         ] {
@@ -65,7 +65,7 @@ impl Process {
             ("open_fds", "Open file descriptors", &process.open_fds),
             (
                 "max_fds",
-                "File descriptors that may be open",
+                "Limit of open file descriptors",
                 &process.max_fds,
             ),
             ("threads", "Threads", &process.threads),
@@ -76,7 +76,7 @@ impl Process {
             "start_time",
             seconds,
             "gauge",
-            "When the process started, since 1970",
+            "Start time of the process, in seconds since 1970",
             process.start_time.clone(),
         );
         process

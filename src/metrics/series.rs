@@ -56,9 +56,10 @@ pub(super) const CHANGES: [&str; 8] = [
     "posix-rename",
     "setstat",
 ];
-pub(super) const KEPT_FROM: [&str; 4] = [
+pub(super) const KEPT_FROM: [&str; 5] = [
     "read-only",
     "write-only",
+    "bucket-level",
     "virtual-directory",
     "storage-denied",
 ];

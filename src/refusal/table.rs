@@ -9,33 +9,34 @@ use super::{Caching, Counts, Health, Row, Verdict};
 reasons! {
     // The provider that reads a file, and the choice among providers.
     UnknownUser "unknown-user" Denied PairAndSource Cached Answered
-        "the file of users has no such user",
-        "check the name against `[users.NAME]` of identity.users_file";
+        "the users file has no such user",
+        "check the name against `[users.NAME]` in `identity.users_file`";
     NoProviderForName "no-provider-for-name" Denied PairAndSource Uncached Nothing
-        "no provider is asked about such a name on that port",
+        "no provider is configured for this user name on this port",
         "check `listen`, `user_suffix` and `user_prefix` of the providers (docs/providers.md)";
     NoPassword "no-password" Denied PairAndSource Cached Answered
-        "the user of the file has no `password_hash`",
+        "the user has no `password_hash` in the users file",
         "add one (`portcullis hash-password`), or log in with a key";
     WrongPassword "wrong-password" Denied PairAndSource Cached Answered
-        "the password is not the one of the file's hash",
+        "the password does not match the hash in the users file",
         "check the password; make a new hash with `portcullis hash-password`";
     PasswordCheck "password-check" Unavailable Nothing Uncached Nothing
-        "the hash could not be computed",
-        "see the detail in the log; the machine may be short of memory";
+        "the password hash could not be computed",
+        "see `detail` in the log; the machine may be short of memory";
     // Before anybody is asked.
     UserName "user-name" Denied PairAndSource Uncached Nothing
-        "the user name breaks the rule of `identity.user_names`",
+        "the user name is not allowed by `identity.user_names`",
         "use another name, or set `identity.user_names = \"open\"`";
     PasswordBlank "password-blank" Denied PairAndSource Uncached Nothing
-        "the password has no visible character; nobody is asked",
-        "give a password: many services take a blank one for a key look-up";
+        "the password has no visible character; the provider gets no request",
+        "use another password: many services take a blank one for a key look-up";
     PasswordControlCharacters "password-control-characters" Denied PairAndSource Uncached Nothing
-        "the password has a control character, such as a NUL or a line break; nobody is asked",
-        "give a password without: many services fail at such characters";
+        "the password has a control character, such as a NUL or a line break; the provider gets \
+         no request",
+        "use another password: many services fail at such characters";
     PasswordTooLong "password-too-long" Denied PairAndSource Cached Nothing
         "the password is longer than 1024 bytes, or the token longer than 16 KiB",
-        "use a shorter one; let the issuer put less into tokens";
+        "use a shorter password; let the issuer put less into tokens";
     MethodNotAllowed "method-not-allowed" Denied Nothing Uncached Nothing
         "`identity.methods` does not allow this way to log in",
         "log in the other way, or change `identity.methods`";
@@ -46,76 +47,79 @@ reasons! {
         "the key's type is not supported",
         "make an ed25519, ECDSA or RSA key, with or without hardware";
     KeyOptionsUnsupported "key-options-unsupported" Denied Nothing Uncached Answered
-        "the key is listed with options that would not be kept, such as `from=` or \
+        "the key is listed with options that the gateway cannot enforce, such as `from=` or \
          `verify-required`",
-        "list the key alone; bind users to networks with `networks`";
+        "list the key without options; restrict users to networks with `networks`";
     LockedOut "locked-out" Denied Nothing Uncached Nothing
-        "too many wrong passwords of this user from this source",
-        "wait, or `portcullis admin unlock --user NAME`; bounds: `[login]`";
+        "brute-force protection: too many wrong passwords of this user from this source",
+        "wait, or `portcullis admin unlock --user NAME`; limits: `[login]`";
     UserBlocked "user-blocked" Denied Nothing Uncached Nothing
-        "the operator keeps this user out",
-        "`portcullis admin blocks` lists who is kept out, `admin unblock --user NAME` lets them in";
+        "an admin command blocks this user",
+        "`portcullis admin blocks` lists all blocks, `admin unblock --user NAME` lifts this one";
     SourceBlocked "source-blocked" Denied Nothing Uncached Nothing
-        "the operator keeps this network out",
-        "`portcullis admin blocks` lists them, `admin unblock --network NETWORK` lets it in";
+        "an admin command blocks this network",
+        "`portcullis admin blocks` lists all blocks, `admin unblock --network NETWORK` lifts \
+         this one";
     ProviderBlocked "provider-blocked" Unavailable Nothing Uncached Nothing
-        "the operator switched this provider off",
-        "`portcullis admin blocks` lists them, `admin unblock --provider NAME` switches it on";
+        "an admin command blocks this provider",
+        "`portcullis admin blocks` lists all blocks, `admin unblock --provider NAME` lifts this \
+         one";
     SourceLockedOut "source-locked-out" Denied Nothing Uncached Nothing
-        "too many wrong passwords from this source",
-        "wait, or `portcullis admin unlock --source ADDRESS`; a balancer that hides its \
-         clients belongs into `login.unthrottled_networks`";
+        "brute-force protection: too many wrong passwords from this source",
+        "wait, or `portcullis admin unlock --source ADDRESS`; add a load balancer that hides \
+         client addresses to `login.unthrottled_networks`";
     TooManyNames "too-many-names" Denied Nothing Uncached Nothing
         "this source looked up the keys of too many user names without logging in",
-        "wait, or `portcullis admin unlock --source ADDRESS`; bound: `login.names_per_source_max`";
+        "wait, or `portcullis admin unlock --source ADDRESS`; limit: `login.names_per_source_max`";
     ClientGone "client-gone" Denied Nothing Uncached Nothing
-        "the client went away, or the login took too long, before it was in",
-        "see `limits.login_grace_seconds`; who sends guesses and leaves is counted all the same";
+        "the client disconnected, or ran out of time, before the login was complete",
+        "see `limits.login_grace_seconds`; a wrong password counts although the client has \
+         disconnected";
     GivenUp "given-up" Unavailable Nothing Uncached Nothing
-        "the client went away before anybody was asked",
+        "the client disconnected before the gateway sent a request to the provider",
         "nothing";
     Revoked "revoked" Denied Nothing Uncached Nothing
-        "the operator revoked the user while the login was under way",
-        "log in again, if the user still may";
+        "an admin command revoked the user during the login",
+        "log in again, if the user is still allowed to";
     AnswersDisagree "answers-disagree" Invalid Nothing Uncached Answered
-        "the answers to the key and to the password are about two users, or from two providers",
+        "the answers to the key and to the password name two users, or come from two providers",
         "let both answers name the same `user`";
     KeySignatureSha1 "key-signature-sha1" Denied Nothing Uncached Nothing
         "the client signs with SHA-1 (`ssh-rsa`)",
         "use a newer client, or an ed25519 key";
     KeyMalformed "key-malformed" Denied Nothing Uncached Nothing
-        "the key is not what its name says",
-        "make the key anew";
+        "the key does not match the type it names",
+        "make a new key";
     KeyRsaTooShort "key-rsa-too-short" Denied Nothing Uncached Nothing
         "the RSA key is too short",
         "make an ed25519 key, or RSA with 3072 bits";
     // The provider said no.
     NotAllowed "not-allowed" Denied PairAndSource Cached Answered
         "the service answered `\"allow\": false`",
-        "the service's own words, if any, stand in `detail`";
+        "see the service's reason, if any, in `detail`";
     EmptyAnswer "empty-answer" Denied PairAndSource Cached Answered
-        "the service answered nothing, `null` or `{}`",
+        "the service answered with an empty body, `null` or `{}`",
         "this is a denial: look into the service's log for this user";
     NoRole "no-role" Denied PairAndSource Cached Answered
-        "the answer has neither `allow` nor a `Role` with text",
-        "for a denial this is right; otherwise answer `\"allow\": true` or a `Role`";
+        "the answer has neither `allow` nor a non-empty `Role`",
+        "correct for a denial; otherwise answer with `\"allow\": true` or a `Role`";
     StatusDenied "status-denied" Denied Pair Uncached Answered
         "the service answered 401 or 403",
-        "is the gateway's own authorization right (`identity.headers`, `identity.sign`)? To \
-         refuse a user answer 200 and `{\"allow\": false}`";
+        "check how the gateway authenticates to the service (`identity.headers`, \
+         `identity.sign`). To deny a user answer 200 and `{\"allow\": false}`";
     FunctionError "function-error" Denied PairAndSource Uncached Answered
-        "the function raised an error of its own",
+        "the function raised an error",
         "look into the function's log";
     NoUsablePublicKey "no-usable-public-key" Denied Nothing Cached Answered
         "the answer to a key look-up lists no key, or none that can be read",
-        "list the user's keys in `publicKeys` (`PublicKeys`), each the line of a `.pub` file; \
+        "list the user's keys in `publicKeys` (`PublicKeys`), each as the line of a `.pub` file; \
          `detail` names those that cannot be read";
     KeyNotListed "key-not-listed" Denied Nothing Uncached Answered
-        "the answer lists keys, but not this one",
+        "the answer lists keys, but not the client's",
         "add the line of the key's `.pub` file, without options before it";
     KeyExpired "key-expired" Denied Nothing Uncached Answered
         "the key is listed with an `Expires` in the past",
-        "make a new key, or list it with a later time";
+        "make a new key, or list this one with a later time";
     SourceNotInNetworks "source-not-in-networks" Denied PairAndSource Uncached Answered
         "the client's address is in none of the answer's `networks`",
         "add its network, or check that the gateway sees the client's own address";
@@ -125,103 +129,104 @@ reasons! {
         "make the service faster, or raise the setting";
     ConnectTimeout "connect-timeout" Unavailable Nothing Uncached Gone
         "no connection to the service within `identity.connect_timeout_ms`",
-        "check the url, DNS and firewalls; see the setting";
+        "check the URL, DNS and firewalls, or raise the setting";
     Connect "connect" Unavailable Nothing Uncached Gone
         "no connection to the service",
-        "check the url, DNS, firewalls and the service's certificate (`identity.ca_file`)";
+        "check the URL, DNS, firewalls and the service's certificate (`identity.ca_file`)";
     Transport "transport" Unavailable Nothing Uncached Failed
         "the connection broke before the answer was complete",
-        "look into the service's log: it may have crashed, or closes connections early";
+        "look into the service's log: it may have crashed, or close connections early";
     Redirect "redirect" Unavailable Nothing Uncached Nothing
-        "the service answered with a redirect, which is not followed",
-        "set `identity.url` to where it leads";
+        "the service answered with a redirect, which the gateway does not follow",
+        "set `identity.url` to the address it redirects to";
     Status "status" Unavailable Nothing Uncached Nothing
-        "the service answered a status that has no meaning here, such as 204 or 429",
-        "answer 200 for yes and for no alike";
+        "the service answered with a status that the gateway does not expect, such as 204 or 429",
+        "answer 200 to allow and to deny";
     StatusRefused "status-refused" Unavailable Delay Uncached Nothing
         "the service answered 400, 404, 409, 410 or 422",
-        "answer 200 for yes and for no alike; to refuse a user answer 200 and `{\"allow\": false}`";
+        "answer 200 to allow and to deny; to deny a user answer 200 and `{\"allow\": false}`";
     StatusFailed "status-failed" Unavailable Delay Uncached Failed
         "the service answered 500 or another 5xx",
-        "look into the service's log for this user; answer 200 for yes and for no alike";
+        "look into the service's log for this user; answer 200 to allow and to deny";
     StatusGateway "status-gateway" Unavailable Delay Uncached GatewayFailed
-        "what stands before the service answered 502, 503 or 504",
-        "is the service running? Behind an API Gateway a handler that raises an error answers \
-         502 as well";
+        "a proxy or load balancer in front of the service answered 502, 503 or 504",
+        "check that the service is running. Behind an API Gateway a handler that raises an error \
+         answers 502 as well";
     AnswerTooLarge "answer-too-large" Unavailable Nothing Uncached Nothing
         "the answer is longer than allowed",
-        "answer with less: keys and mappings of this user alone";
+        "answer with less: only keys and mappings of this user";
     NotJson "not-json" Unavailable Nothing Uncached Nothing
         "the answer is not JSON",
-        "is it a login page or a proxy's error? Check the url";
+        "check the URL: is the answer a login page or a proxy's error?";
     AnswerEncoded "answer-encoded" Unavailable Nothing Uncached Nothing
-        "the answer is compressed, which was not asked for",
-        "turn compression off in the service and in what stands before it";
+        "the answer is compressed, although the gateway did not ask for it",
+        "turn compression off in the service and in proxies in front of it";
     AwsCredentials "aws-credentials" Unavailable Nothing Uncached Nothing
-        "no AWS credentials were found, or AWS does not take them",
-        "set `identity.aws_access_key_id` and its secret, or give the machine a role; see the \
-         detail";
+        "no AWS credentials were found, or AWS rejects them",
+        "set `identity.aws_access_key_id` and its secret, or give the machine a role; see `detail`";
     FunctionAccessDenied "function-access-denied" Unavailable Nothing Uncached Nothing
-        "the gateway may not invoke the function",
-        "allow `lambda:InvokeFunction` on it to the gateway's own identity";
+        "the gateway is not allowed to invoke the function",
+        "allow `lambda:InvokeFunction` for the gateway's own identity";
     FunctionNotFound "function-not-found" Unavailable Nothing Uncached Nothing
-        "Lambda knows no such function or qualifier",
+        "Lambda has no such function or qualifier",
         "check `identity.function`, `identity.qualifier` and `identity.aws_region`";
     FunctionThrottled "function-throttled" Unavailable Nothing Uncached Nothing
-        "Lambda has too many invocations at once (429)",
-        "reserve concurrency for the function, or raise the account's";
+        "Lambda has too many concurrent invocations (429)",
+        "reserve concurrency for the function, or raise the account's limit";
     FunctionCrashed "function-crashed" Unavailable Delay Uncached Failed
         "Lambda ended the function or could not start it; `detail` names the error",
         "look into the function's log; check its handler, time-out and memory";
     BreakerOpen "breaker-open" Unavailable Nothing Uncached Nothing
-        "the service did not answer several times in a row, and is left alone for up to 30 seconds",
-        "see the reasons of the questions before; `identity.breaker_failures` sets how many";
+        "the circuit breaker is open: several consecutive requests got no answer, so the \
+         provider gets none for up to 30 seconds",
+        "see the reasons logged before; `identity.breaker_failures` sets how many";
     ProviderBusy "provider-busy" Unavailable Nothing Uncached Nothing
-        "as many questions are under way as the provider may be asked at once, or this source may \
-         ask, and none ended in time",
-        "make the service faster, or raise `identity.questions_max`; see who asks so much";
+        "concurrency limit: too many requests to the provider are in progress, in all or for \
+         this source, and none ended in time",
+        "make the service faster, or raise `identity.questions_max`; find the source of the \
+         requests";
     NoTimeLeft "no-time-left" Unavailable Nothing Uncached Nothing
-        "the login came too late: an answer might not be there before the connection is cut",
+        "the login came too late: the time to log in might end before the provider's answer",
         "log in again; raise `limits.login_grace_seconds`, or lower `identity.total_timeout_ms`";
     Signing "signing" Unavailable Nothing Uncached Nothing
-        "the question could not be signed",
+        "the request could not be signed",
         "check the keys of `identity.signing_key_files`";
     FlightLost "flight-lost" Unavailable Nothing Uncached Nothing
-        "the question that several logins waited for was lost",
+        "the request that several logins shared was lost",
         "log in again; if it repeats, report it";
     // The answer as a whole.
     NotAnObject "not-an-object" Invalid Nothing Uncached Answered
-        "the answer is JSON but no object",
+        "the answer is JSON but not an object",
         "answer with an object: `{\"allow\": …}`";
     DuplicateKey "duplicate-key" Invalid Nothing Uncached Answered
-        "a key stands twice in one object",
+        "a key occurs twice in one object",
         "write each key once";
     TooDeep "too-deep" Invalid Nothing Uncached Answered
         "the answer is nested too deeply",
-        "remove what does not belong to the contract";
+        "remove what is not part of the contract";
     TwoContracts "two-contracts" Invalid Nothing Uncached Answered
         "the answer has both `allow` and `Role`",
         "use one of the two contracts";
     UnknownKey "unknown-key" Invalid Nothing Uncached Answered
         "the answer has a key that the plain contract does not know",
-        "check its spelling; remove it if it is your own";
+        "check its spelling; remove it if it is not part of the contract";
     WrongType "wrong-type" Invalid Nothing Uncached Answered
-        "a value has another type than the contract says",
-        "`detail` names the key and the type";
+        "a value has the wrong type",
+        "`detail` names the key and the expected type";
     KeysInPasswordAnswer "keys-in-password-answer" Invalid Nothing Uncached Answered
         "the answer to a password lists public keys",
-        "list keys only for look-ups, or set `identity.accept_keys_with_password = true` once \
-         you know that passwords are checked";
+        "list keys only for key look-ups, or set `identity.accept_keys_with_password = true` \
+         once you know that the service checks passwords";
     PasswordNotRead "password-not-read" Invalid Nothing Uncached Answered
-        "the answer is yes with and without a password that only the header `PasswordBase64` \
-         can carry",
-        "let the function read `PasswordBase64`, and answer look-ups of users without keys \
+        "the service allows the login with and without a password that only the header \
+         `PasswordBase64` can carry",
+        "let the function read `PasswordBase64`, and answer key look-ups of users without keys \
          with `{}`";
     AnswerExpired "answer-expired" Invalid Nothing Uncached Answered
         "`expiresAt` is in the past",
-        "deny the user, or answer with a time to come";
+        "deny the user, or answer with a time in the future";
     ExpiresAt "expires-at" Invalid Nothing Uncached Answered
-        "`expiresAt` is no time",
+        "`expiresAt` is not a valid time",
         "write it as `2026-12-31T00:00:00Z`";
     User "user" Invalid Nothing Uncached Answered
         "`user` is empty, too long or has a control or format character",
@@ -234,34 +239,34 @@ reasons! {
         "list keys as in their `.pub` file";
     NetworksEmpty "networks-empty" Invalid Nothing Uncached Answered
         "`networks` is an empty array",
-        "leave it out for any network";
+        "leave it out to allow any network";
     Network "network" Invalid Nothing Uncached Answered
-        "an entry of `networks` is no network, or an address within one",
-        "write `203.0.113.0/24` or `2001:db8::/32`, with no bit set past the prefix; `detail` names \
-         the network that was meant";
+        "an entry of `networks` is not a network, or is an address within one",
+        "write `203.0.113.0/24` or `2001:db8::/32`, with no bit set past the prefix; `detail` \
+         names the network that was meant";
     // Role and policy.
     Role "role" Invalid Nothing Uncached Answered
         "the role is too long or has a control character",
         "answer with the role's ARN";
     PolicyNotEnforceable "policy-not-enforceable" Invalid Nothing Uncached Answered
-        "the answer has a session policy, and only assumed roles can be narrowed by one",
-        "set `identity.roles = \"assume\"`: STS then narrows the role by the policy (docs/security.md). \
-         Without STS leave the policy out: the mappings confine the session";
+        "the answer has a session policy, which only an assumed role can enforce",
+        "set `identity.roles = \"assume\"`: STS then applies the policy to the role \
+         (docs/security.md). Without STS leave the policy out: the mappings confine the session";
     PolicyTooLong "policy-too-long" Invalid Nothing Uncached Answered
-        "the policy is longer than STS takes",
+        "the policy is longer than STS allows",
         "shorten it: 2048 characters after substitution";
     PolicyNotJson "policy-not-json" Invalid Nothing Uncached Answered
         "the policy is not JSON",
         "check its quotes and escapes";
     PolicyNotAnObject "policy-not-an-object" Invalid Nothing Uncached Answered
-        "the policy is JSON but no object",
+        "the policy is JSON but not an object",
         "answer with a policy document";
     PolicyVariable "policy-variable" Invalid Nothing Uncached Answered
-        "the policy has a variable that cannot be filled in",
+        "the policy has a variable that cannot be substituted",
         "use the variables that docs/identity-provider.md lists";
     // Mappings and home.
     MappingsMissing "mappings-missing" Invalid Nothing Uncached Answered
-        "the answer says yes without a mapping",
+        "the answer allows the login but has no mapping",
         "add `mappings`: `[{\"entry\": \"/\", \"target\": \"/bucket/prefix\"}]`";
     MappingIncomplete "mapping-incomplete" Invalid Nothing Uncached Answered
         "a mapping lacks its entry or its target",
@@ -270,7 +275,7 @@ reasons! {
         "a mapping's type is neither a directory nor a file",
         "write `directory` or `file` (`DIRECTORY`, `FILE`)";
     MappingAccess "mapping-access" Invalid Nothing Uncached Answered
-        "a mapping's access is not known",
+        "a mapping's access is unknown",
         "write `read`, `write` or `read-write`";
     MappingTooLong "mapping-too-long" Invalid Nothing Uncached Answered
         "an entry or a target is too long",
@@ -279,13 +284,13 @@ reasons! {
         "the answer has too many mappings",
         "map a directory above them";
     EntriesOverlap "entries-overlap" Invalid Nothing Uncached Answered
-        "an entry is, or stands below, another one",
-        "map each directory once; `/` must be alone";
+        "an entry equals another one, or is below it",
+        "map each directory once; `/` must be the only entry";
     EntryNotNormal "entry-not-normal" Invalid Nothing Uncached Answered
-        "an entry is no absolute path without `.`, `..` and `//`",
-        "write `/in`";
+        "an entry is not an absolute path without `.`, `..` and `//`",
+        "write an absolute path, such as `/in`";
     EntryVariable "entry-variable" Invalid Nothing Uncached Answered
-        "an entry has a variable, such as `${transfer:UserName}`; they are filled in in targets alone",
+        "an entry has a variable, such as `${transfer:UserName}`, which only targets can have",
         "write the name itself, or an entry that is the same for all: `/home`";
     TargetNoLeadingSlash "target-no-leading-slash" Invalid Nothing Uncached Answered
         "a target does not begin with `/`",
@@ -294,123 +299,124 @@ reasons! {
         "a target ends with `/`",
         "remove it";
     TargetVariable "target-variable" Invalid Nothing Uncached Answered
-        "a target has a variable that is not filled in",
+        "a target has an unsupported variable",
         "use `${transfer:UserName}`";
     UserNameInTarget "user-name-in-target" Invalid Nothing Uncached Answered
-        "the user name cannot stand in a target",
+        "the user name cannot be part of a target",
         "answer with a `user` that has no `/` and is not `.` or `..`";
     TargetComponent "target-component" Invalid Nothing Uncached Answered
         "a target has an empty, `.` or `..` component or a NUL",
         "write `/bucket/prefix`";
     TargetBucket "target-bucket" Invalid Nothing Uncached Answered
-        "a target's bucket is no bucket name",
+        "a target does not begin with a valid bucket name",
         "begin the target with the bucket: `/bucket/prefix`";
     FileWithoutKey "file-without-key" Invalid Nothing Uncached Answered
-        "a target of type file names a bucket and no key",
+        "a target of type file names a bucket but no key",
         "name the object: `/bucket/key`";
     FileAtRoot "file-at-root" Invalid Nothing Uncached Answered
         "the entry `/` is a file",
         "give the file a name: `/rates.csv`";
     HomeNotNormal "home-not-normal" Invalid Nothing Uncached Answered
-        "the home directory is no absolute path without `.`, `..`, `//` and variables",
+        "the home directory is not an absolute path without `.`, `..`, `//` and variables",
         "write `/in`; a PATH home is `/bucket/prefix`";
     HomeBucket "home-bucket" Invalid Nothing Uncached Answered
         "the home directory does not begin with the name of a bucket",
         "write `/bucket/prefix`, or map it: `LOGICAL` with `HomeDirectoryDetails`";
     HomeNotInMappings "home-not-in-mappings" Invalid Nothing Uncached Answered
-        "the home directory is in no mapping",
+        "the home directory is not in any mapping",
         "name an entry, or a directory below or above one";
     HomeType "home-type" Invalid Nothing Uncached Answered
-        "`HomeDirectoryType` is not known",
+        "`HomeDirectoryType` is unknown",
         "write `PATH` or `LOGICAL`";
     EfsTarget "efs-target" Invalid Nothing Uncached Answered
         "the target is on EFS, not on S3",
         "map to a bucket";
     DetailsMissing "details-missing" Invalid Nothing Uncached Answered
-        "`LOGICAL` without `HomeDirectoryDetails`",
+        "the answer has `LOGICAL` but no `HomeDirectoryDetails`",
         "add the mappings, or use `PATH`";
     DetailsTooLong "details-too-long" Invalid Nothing Uncached Answered
         "`HomeDirectoryDetails` is too long",
         "map a directory above them";
     DetailsNotJson "details-not-json" Invalid Nothing Uncached Answered
-        "`HomeDirectoryDetails` is no JSON inside its string",
+        "the string `HomeDirectoryDetails` is not JSON",
         "check its quotes and escapes";
     DetailsNotAnArray "details-not-an-array" Invalid Nothing Uncached Answered
-        "`HomeDirectoryDetails` is no array",
+        "`HomeDirectoryDetails` is not an array",
         "write `[{\"Entry\": …, \"Target\": …}]`";
     // Whose credentials a session has at S3.
     RoleMissing "role-missing" Invalid Nothing Uncached Answered
-        "roles are mapped or assumed, and the answer names none",
+        "roles are mapped or assumed, but the answer has none",
         "answer with a `role` (`Role`), or set `identity.default_role`";
     RoleUnknown "role-unknown" Invalid Nothing Uncached Answered
         "no table `[role.NAME]` has the answer's role",
-        "add one, or correct the role; it is compared letter by letter";
+        "add one, or correct the role; every character must match";
     RoleNotAssumable "role-not-assumable" Invalid Nothing Uncached Answered
-        "STS does not let the gateway assume the role",
-        "the role's trust policy must name the gateway's role as principal, with the external \
-         id if there is one, and the gateway needs `sts:AssumeRole` on it (docs/security.md)";
+        "STS does not allow the gateway to assume the role",
+        "the role's trust policy must name the gateway's role as principal, with the external id \
+         if there is one, and the gateway needs `sts:AssumeRole` on it (docs/security.md)";
     PolicyMalformed "policy-malformed" Invalid Nothing Uncached Answered
-        "STS does not understand the session policy",
-        "the detail says where; try the document with IAM's policy simulator";
+        "STS cannot parse the session policy",
+        "`detail` says where; test the policy with IAM's policy simulator";
     PolicyTooLargePacked "policy-too-large-packed" Invalid Nothing Uncached Answered
-        "policy and tags together are more than STS takes in its packed form",
+        "policy and tags together are larger than STS allows in their packed form",
         "shorten the policy, or use fewer `sts.tags`";
     SessionTag "session-tag" Invalid Nothing Uncached Answered
-        "the user's name cannot stand in a session tag",
+        "the user name is not allowed in a session tag",
         "answer with a `user` of letters, digits, spaces and `_.:/=+-@`, or leave the variable \
          out of `sts.tags`";
     SourceIdentity "source-identity" Invalid Nothing Uncached Answered
-        "the user's name cannot stand in a source identity",
+        "the user name is not allowed in a source identity",
         "answer with a `user` of letters, digits and `_+=,.@-` that makes 2 to 64 characters, or \
          leave the variable out of `sts.source_identity`";
     StsRefused "sts-refused" Invalid Nothing Uncached Answered
         "STS refuses the request",
-        "the detail says why: a role that is no ARN, or `sts.duration_seconds` above the \
+        "`detail` says why: a role that is not an ARN, or `sts.duration_seconds` above the \
          role's maximum";
     StsCredentials "sts-credentials" Unavailable Nothing Uncached Nothing
-        "the gateway's own credentials do not work at STS",
+        "STS rejects the gateway's own credentials",
         "check those of `[storage]`, or the AWS chain (service account, instance role)";
     StsUnavailable "sts-unavailable" Unavailable Nothing Uncached Nothing
-        "STS did not answer in time, or answered with an error of its own",
-        "check `sts.endpoint` and the way there; see `sts.timeout_ms`";
+        "STS did not answer in time, or answered with an internal error",
+        "check `sts.endpoint` and the network to it; see `sts.timeout_ms`";
     StsAnswer "sts-answer" Unavailable Nothing Uncached Nothing
         "STS's answer cannot be used",
-        "is `sts.endpoint` an STS?";
+        "check that `sts.endpoint` is an STS endpoint";
     // Tokens.
     TokenOnly "token-only" Denied Nothing Cached Nothing
-        "the provider takes tokens, and knows no keys of users",
+        "the provider accepts only tokens, not keys",
         "log in with a token as the password";
     TokenMalformed "token-malformed" Denied PairAndSource Cached Nothing
-        "the password is no signed JWT, or one without an end",
-        "`detail` says what is wrong; `exp` must be there, and no claim twice";
+        "the password is not a signed JWT, or has no expiry",
+        "`detail` says what is wrong; `exp` is required, and no claim may occur twice";
     TokenAlgorithm "token-algorithm" Denied PairAndSource Cached Nothing
-        "the token is signed in a way that is not allowed",
+        "the token's signature algorithm is not allowed",
         "check `identity.token_algorithms`; symmetric ones and `none` are never allowed";
     TokenKey "token-key" Denied Nothing Uncached Answered
-        "the token is of a key that is not known, or not for its algorithm",
-        "is it of the right issuer? A new key is known after `identity.token_jwks_refetch_seconds`";
+        "the token's signing key is unknown, or not for its algorithm",
+        "check that the token comes from the right issuer. A new key is fetched after \
+         `identity.token_jwks_refetch_seconds`";
     TokenSignature "token-signature" Denied PairAndSource Cached Answered
-        "the token was changed, or is of somebody else",
+        "the token's signature is wrong",
         "get a new token";
     TokenExpired "token-expired" Denied PairAndSource Cached Answered
-        "the token's time is over",
+        "the token has expired",
         "get a new token; compare the clocks of gateway and issuer";
     TokenNotYetValid "token-not-yet-valid" Denied PairAndSource Cached Answered
-        "the token's time has not come",
+        "the token is not valid yet",
         "compare the clocks of gateway and issuer; see `identity.token_clock_skew_seconds`";
     TokenIssuer "token-issuer" Denied PairAndSource Cached Answered
-        "the token is of another issuer",
-        "check `identity.token_issuer` against `iss`, to the last slash";
+        "the token comes from another issuer",
+        "check `identity.token_issuer` against `iss`, including the last slash";
     TokenAudience "token-audience" Denied PairAndSource Cached Answered
-        "the token is for somebody else",
+        "the token is for another audience",
         "check `identity.token_audience` against `aud`; ask the issuer for a token for the gateway";
     TokenUser "token-user" Denied PairAndSource Cached Answered
-        "the token is of another user, or does not say of whom",
+        "the token belongs to another user, or names no user",
         "log in with the name in the claim `identity.token_user_claim`, in the same case";
     TokenClaim "token-claim" Invalid Nothing Uncached Answered
-        "a claim that the settings refer to is missing, or cannot stand where it is put",
+        "a claim that the settings use is missing, or its value cannot be used",
         "`detail` names the claim; see docs/token.md";
     TokenKeys "token-keys" Unavailable Nothing Uncached Gone
-        "the keys of tokens cannot be had",
+        "the issuer's keys cannot be loaded",
         "check `identity.token_jwks_url`; `detail` says what went wrong";
 }

@@ -159,7 +159,7 @@ impl<F: Front> Session<F> {
                     self.last = Some(event);
                 }
                 // What is open is not committed, whatever happened just now.
-                tracing::info!("session ends: the user's access was taken back");
+                tracing::info!("session ends: the user's access was revoked");
                 return End::Gone;
             }
             match turn {
@@ -245,6 +245,7 @@ impl<F: Front> Session<F> {
         let pace = self.shell.seat.sends_again_at(self.shell.now());
         let deadlines = [
             self.files.deadline(&self.shell),
+            self.paths.deadline(),
             self.regulator.deadline(),
             pace,
         ];
@@ -252,6 +253,7 @@ impl<F: Front> Session<F> {
     }
 
     fn time(&mut self) {
+        self.paths.time(self.shell.now());
         let held = self.regulator.withholds();
         let closed = self.files.time(&mut self.shell, held);
         self.paths.done(&mut self.shell, &mut self.files, closed);
@@ -303,7 +305,7 @@ impl<F: Front> Session<F> {
             .await
             .is_none()
         {
-            tracing::debug!("client gone: not all that it had sent was taken");
+            tracing::debug!("client disconnected: not everything it had sent was processed");
         }
         let turns = Arc::clone(self.shell.seat.kept());
         let mut kept = self.files.keep_closes(&mut self.shell, &turns);
@@ -312,7 +314,7 @@ impl<F: Front> Session<F> {
         }
         tracing::info!(
             uploads = kept.len(),
-            "client gone after CLOSE: its uploads are finished"
+            "client disconnected after CLOSE: finishing its uploads"
         );
         while !kept.is_empty() {
             self.wait_on(happened).await;

@@ -17,11 +17,11 @@ pub(super) fn admit(
         if let Some(unlogged) = line_due() {
             tracing::warn!(target: "portcullis::audit", unlogged, "session refused: the identity provider's answer has expired");
         }
-        return Err("the login is over its time: log in again\n");
+        return Err("your login has expired: log in again\n");
     }
     environment.seats.take(config, clock.now()).ok_or_else(|| {
         if let Some(unlogged) = line_due() {
-            tracing::warn!(target: "portcullis::audit", max = config.limits.sessions, unlogged, "session refused: the user has as many as allowed");
+            tracing::warn!(target: "portcullis::audit", max = config.limits.sessions, unlogged, "session refused: the user has reached the limit");
         }
         "too many sessions: close another one first\n"
     })

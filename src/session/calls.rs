@@ -101,7 +101,7 @@ impl Calls {
                 && error.kind == StorageErrorKind::OutcomeUnknown
             {
                 let location = &self.location;
-                tracing::warn!(%location, %error, "an upload may have been begun that nobody knows");
+                tracing::warn!(%location, %error, "outcome of CreateMultipartUpload unknown: an orphaned multipart upload may remain");
             }
             let created = outcome.as_ref().ok().cloned();
             let outcome = outcome.map_err(|error| self.failure(&error));
@@ -127,7 +127,7 @@ impl Calls {
         let outcome = match self.store.part(&self.location, payload, part).await {
             Ok(part) if part.checksum.is_some_and(|found| found != checksum) => Err(Failure {
                 status: of_storage(StorageErrorKind::ChecksumMismatch),
-                reason: "a part was stored with other bytes".into(),
+                reason: "a part was stored with different bytes".into(),
             }),
             outcome => outcome.map_err(|error| self.failure(&error)),
         };

@@ -43,7 +43,7 @@ impl Asked {
                 if self.untold.note(bucket)
                     && let Some(unlogged) = self.failures.line_due()
                 {
-                    tracing::info!(%bucket, %error, unlogged, "downloads are not compared with composite checksums: S3 does not tell the sizes of parts");
+                    tracing::info!(%bucket, %error, unlogged, "composite checksums of downloads are not verified: S3 does not return the sizes of parts");
                 }
                 return None;
             }

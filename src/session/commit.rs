@@ -154,7 +154,7 @@ impl Commit<'_> {
             match self.look(self.store).await {
                 Ok(There::Ours(stored)) => return Next::Known(stored),
                 Ok(There::Another(meta)) if sending.is_newer(&meta) => {
-                    tracing::info!(%location, %error, "commit is not sent again: another object came to stand there");
+                    tracing::info!(%location, %error, "commit is not retried: another object has been stored meanwhile");
                     return Next::Failed(error);
                 }
                 Ok(there) if !self.may_hold(&there) => return Next::Failed(error),
@@ -184,7 +184,7 @@ impl Commit<'_> {
         match store.head(self.location).await {
             Ok(meta) if meta.nonce() == Some(self.object.nonce) => {
                 let location = self.location;
-                tracing::info!(target: "portcullis::audit", %location, "commit landed though its answer was lost");
+                tracing::info!(target: "portcullis::audit", %location, "commit succeeded although its answer was lost");
                 Ok(There::Ours(Stored {
                     etag: meta.etag,
                     checksum: meta.checksum.and_then(Digest::crc64),

@@ -68,7 +68,7 @@ pub(super) async fn copy(scene: &Scene<'_>, copying: Copying<'_>) -> Result<Stor
             Ok(stored) => {
                 if let Some(unlogged) = scene.bounds.failures.line_due() {
                     let source = copying.source;
-                    tracing::warn!(%source, left, error = %before, unlogged, "copied, and left to the bucket what may not be set again");
+                    tracing::warn!(%source, left, error = %before, unlogged, "copied without attributes that may not be set: the bucket's defaults apply");
                 }
                 return Ok(stored);
             }
@@ -312,7 +312,7 @@ impl<'a> Ranged<'a> {
         if let Some(stored) = self.stored.take() {
             return Ok(stored);
         }
-        let unknown = || StorageError::new(StorageErrorKind::Unavailable, "the copy was given up");
+        let unknown = || StorageError::new(StorageErrorKind::Unavailable, "the copy was cancelled");
         let error = self.failed.get().unwrap_or_else(unknown);
         let tagged = !self.object.tags.is_empty();
         if tagged && !self.begun && error.kind == StorageErrorKind::Denied {

@@ -115,7 +115,7 @@ impl Deletion<'_> {
                 match self.look().await {
                     Ok(There::Nothing) => {
                         let location = self.location;
-                        tracing::debug!(%location, %error, "deleted though it was not confirmed");
+                        tracing::debug!(%location, %error, "deleted although the answer was lost");
                         return Ok(());
                     }
                     Ok(There::Another) if self.what == What::Name => return Ok(()),
@@ -161,7 +161,7 @@ impl Deletion<'_> {
             // What is listed may come before it: not every store lists in order of bytes.
             None => Err(StorageError::new(
                 StorageErrorKind::Denied,
-                "what stands under the key may not be read",
+                "the object at the key may not be read",
             )),
         }
     }
@@ -170,7 +170,7 @@ impl Deletion<'_> {
 fn replaced(error: &StorageError) -> StorageError {
     StorageError::new(
         StorageErrorKind::Precondition,
-        format!("another version came to stand there ({error})"),
+        format!("another version has been stored meanwhile ({error})"),
     )
 }
 

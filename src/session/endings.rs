@@ -66,7 +66,7 @@ impl Work {
     /// Returns the attributes of the directory that a path names, whatever stands beside it.
     async fn require_directory(&self, target: &Target) -> Result<Attributes, Refusal> {
         match target {
-            Target::Virtual => Ok(directory_attributes(None)),
+            Target::Virtual | Target::Buckets | Target::Bucket { .. } => self.stat(target).await,
             Target::Root { access, .. } => Ok(directory_attributes(Some(*access))),
             Target::Object {
                 location, access, ..

@@ -85,7 +85,7 @@ impl Stop {
         };
         let detail = &error.detail;
         let why = over.status.sentence;
-        error.detail = format!("{detail} (not sent again: {why})").into();
+        error.detail = format!("{detail} (not retried: {why})").into();
         false
     }
 }

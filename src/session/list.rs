@@ -13,17 +13,18 @@ use crate::budget::Charge;
 use crate::clock::unix_seconds;
 use crate::limits;
 use crate::sftp::{Attributes, Name, Pending, Reply, Status};
-use crate::storage::{ListCursor, ListPage, ListQuery, ObjectStore, StorageError};
+use crate::storage::{ListCursor, ListPage, ListQuery};
 use crate::vfs::{Access, VirtualPath};
 
-use super::plan::{Folder, directory_attributes, file_attributes};
+use super::listed::Listed;
+use super::plan::{directory_attributes, file_attributes};
 
 /// The state of one open directory.
 #[derive(Debug)]
 pub(crate) struct Listing {
     pub(crate) path: VirtualPath,
     /// `None` for a virtual directory: all its names were known at once.
-    source: Option<(Folder, Access)>,
+    source: Option<(Listed, Access)>,
     names: VecDeque<Name>,
     next: Next,
     /// Names of the next page.
@@ -64,7 +65,7 @@ pub(crate) enum ListEffect {
         waits: bool,
     },
     Fetch {
-        folder: Folder,
+        listed: Listed,
         query: ListQuery,
     },
     /// No names: the end.
@@ -74,7 +75,7 @@ pub(crate) enum ListEffect {
 /// What OPENDIR found.
 #[derive(Debug)]
 pub(crate) struct FirstPage {
-    pub(crate) folder: Folder,
+    pub(crate) listed: Listed,
     pub(crate) access: Access,
     /// Without memory for its names there is none.
     pub(crate) page: Option<ListPage>,
@@ -91,16 +92,16 @@ impl Listing {
         listing
     }
 
-    /// Opens a folder.
-    pub(crate) fn of_folder(path: VirtualPath, first: FirstPage) -> Self {
+    /// Opens what has pages.
+    pub(crate) fn of_pages(path: VirtualPath, first: FirstPage) -> Self {
         let FirstPage {
-            folder,
+            listed,
             access,
             page,
             uploading,
             charge,
         } = first;
-        let mut listing = Self::new(path, Some(folder), access, charge);
+        let mut listing = Self::new(path, Some(listed), access, charge);
         listing.uploading = uploading;
         if let Some(page) = page {
             listing.page_max = limits::LIST_PAGE_MAX;
@@ -111,18 +112,18 @@ impl Listing {
 
     fn new(
         path: VirtualPath,
-        folder: Option<Folder>,
+        listed: Option<Listed>,
         access: Access,
         charge: Option<Charge>,
     ) -> Self {
         let dot = |name: &'static [u8]| Name {
             name: Bytes::from_static(name),
-            attrs: directory_attributes(folder.as_ref().map(|_| access)),
+            attrs: directory_attributes(listed.as_ref().map(|_| access)),
         };
         Self {
             path,
             names: VecDeque::from([dot(b"."), dot(b"..")]),
-            source: folder.map(|folder| (folder, access)),
+            source: listed.map(|listed| (listed, access)),
             next: Next::Page(None),
             page_max: limits::LIST_FIRST_PAGE_MAX,
             pending: VecDeque::new(),
@@ -160,10 +161,10 @@ impl Listing {
             return Some(ListEffect::Answer(pending, names));
         }
         if let Next::Ready(cursor) = &self.next {
-            let (folder, _) = self.source.clone()?;
-            let query = page_query(&folder, cursor.clone(), self.page_max);
+            let (listed, _) = self.source.clone()?;
+            let query = listed.query(cursor.clone(), self.page_max);
             self.next = Next::Fetching;
-            return Some(ListEffect::Fetch { folder, query });
+            return Some(ListEffect::Fetch { listed, query });
         }
         let Next::Page(cursor) = &self.next else {
             return None;
@@ -231,14 +232,15 @@ impl Listing {
     }
 
     fn take_page(&mut self, page: ListPage) {
-        let Some((folder, access)) = self.source.clone() else {
+        let Some((listed, access)) = self.source.clone() else {
             return;
         };
         // Names stay in the memory of their keys.
         let below = |key: String| {
             let key = Bytes::from(key);
-            let inside = key.starts_with(folder.prefix.as_bytes());
-            inside.then(|| key.slice(folder.prefix.len()..))
+            let prefix = listed.prefix();
+            let inside = key.starts_with(prefix.as_bytes());
+            inside.then(|| key.slice(prefix.len()..))
         };
         let files = page.objects.into_iter().filter_map(|object| {
             let attrs = file_attributes(access, object.size, unix_seconds(object.modified));
@@ -353,7 +355,7 @@ impl Listing {
             Next::Ready(_) | Next::Fetching => page_bytes_max(self.page_max),
             Next::Page(_) | Next::Asked(_) | Next::End => 0,
         };
-        let prefix = self.source.as_ref().map_or(0, |(f, _)| f.prefix.len());
+        let prefix = self.source.as_ref().map_or(0, |(l, _)| l.prefix().len());
         let cost = |length: usize| {
             let bytes = length.saturating_add(prefix);
             bytes.saturating_add(NAME_BYTES)
@@ -381,25 +383,6 @@ pub(crate) fn page_bytes_max(names: u16) -> u64 {
     u64::from(names).saturating_mul(each)
 }
 
-/// Fetches one page.
-pub(crate) async fn fetch_page(
-    store: &dyn ObjectStore,
-    folder: &Folder,
-    query: &ListQuery,
-) -> Result<ListPage, StorageError> {
-    store.list(&folder.bucket, query).await
-}
-
-/// Returns the question for one page of a folder.
-pub(crate) fn page_query(folder: &Folder, after: Option<ListCursor>, max: u16) -> ListQuery {
-    ListQuery {
-        prefix: folder.prefix.clone(),
-        delimited: true,
-        after,
-        max,
-    }
-}
-
 /// What a name takes beside its key, here or in the page that brings it.
 pub(crate) const NAME_BYTES: usize = 256;
 
@@ -413,6 +396,7 @@ mod tests {
     use crate::budget::{Budget, UserMemory};
     use crate::clock::{Clock as _, SystemClock};
     use crate::limits::Limits;
+    use crate::session::plan::Folder;
     use crate::sftp::RequestId;
     use crate::storage::{Bucket, ETag, ListedObject};
 
@@ -431,11 +415,11 @@ mod tests {
         calls: u32,
     }
 
-    fn folder() -> Folder {
-        Folder {
+    fn folder() -> Listed {
+        Listed::Folder(Folder {
             bucket: Bucket::parse("bucket").unwrap(),
             prefix: "in/".to_owned(),
-        }
+        })
     }
 
     fn page(keys: &[String], query: &ListQuery) -> ListPage {
@@ -469,9 +453,9 @@ mod tests {
             let mine = budget.user();
             let most = limits::LIST_FIRST_PAGE_MAX;
             let charge = first.then(|| mine.account.try_take(page_bytes_max(most)).unwrap());
-            let query = page_query(&folder(), None, most);
+            let query = folder().query(None, most);
             let first = FirstPage {
-                folder: folder(),
+                listed: folder(),
                 access: Access::Read,
                 page: first.then(|| page(&keys, &query)),
                 uploading: Vec::new(),
@@ -482,7 +466,7 @@ mod tests {
                 keys,
                 budget,
                 mine,
-                listing: Listing::of_folder(path, first),
+                listing: Listing::of_pages(path, first),
                 waits: None,
                 fetching: None,
                 asked: 0,

@@ -10,7 +10,7 @@ use crate::storage::{ListPage, ListQuery};
 use crate::vfs::Access;
 
 use super::events::Event;
-use super::list::{ListEffect, Listing, fetch_page};
+use super::list::{ListEffect, Listing};
 use super::shell::Shell;
 use super::status::of_storage;
 
@@ -107,10 +107,10 @@ impl Directory {
                     events.send(Event::PageMemory { handle, charge });
                 }));
             }
-            ListEffect::Fetch { folder, query } => {
+            ListEffect::Fetch { listed, query } => {
                 let (store, events) = (shell.store(), shell.events.clone());
                 self.task = Some(shell.spawn(async move {
-                    let outcome = fetch_page(&*store, &folder, &query).await;
+                    let outcome = listed.fetch(&*store, &query).await;
                     events.send(Event::Page {
                         handle,
                         query,

@@ -21,6 +21,7 @@ mod front;
 mod kept;
 mod known;
 mod list;
+mod listed;
 mod listing;
 mod moving;
 mod names;

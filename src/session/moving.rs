@@ -381,9 +381,9 @@ impl Moving<'_> {
         let (bucket, prefix) = (&self.to.bucket, &self.to.prefix);
         let taken_back = deleted.files;
         if let Some(error) = error {
-            tracing::warn!(%bucket, %prefix, copies, taken_back, reason, %error, unlogged, "copies of a move that failed may be left behind");
+            tracing::warn!(%bucket, %prefix, copies, taken_back, reason, %error, unlogged, "copies of a failed move may remain");
         } else {
-            tracing::info!(%bucket, %prefix, copies, taken_back, reason, unlogged, "a move failed, its copies were taken back");
+            tracing::info!(%bucket, %prefix, copies, taken_back, reason, unlogged, "a move failed: its copies were removed");
         }
     }
 

@@ -12,8 +12,9 @@ use crate::vfs::Access;
 
 use super::commit::Commit;
 use super::expiry::Stop;
+use super::listed::is_bucket;
 use super::plan::{Folder, Parent, Target, directory_attributes, file_attributes};
-use super::status::{EXISTS, IN_VIRTUAL, READ_ONLY, Refusal};
+use super::status::{BUCKET_LEVEL, EXISTS, IN_VIRTUAL, READ_ONLY, Refusal};
 
 /// What stands under a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,7 +162,11 @@ pub(crate) async fn stat(
     target: &Target,
 ) -> Result<Attributes, Refusal> {
     match target {
-        Target::Virtual => Ok(directory_attributes(None)),
+        Target::Virtual | Target::Buckets => Ok(directory_attributes(None)),
+        Target::Bucket { folder, access } if is_bucket(store, folder).await? => {
+            Ok(directory_attributes(Some(*access)))
+        }
+        Target::Bucket { .. } => Err(Status::NO_SUCH_FILE.into()),
         Target::Root { access, .. } => Ok(directory_attributes(Some(*access))),
         Target::Nowhere => Err(Status::NO_SUCH_FILE.into()),
         Target::MappedFile { location, access } => {
@@ -201,8 +206,16 @@ pub(crate) async fn mkdir(
     stop: &Stop,
 ) -> Result<(), Refusal> {
     let (location, parent) = match target {
-        Target::Virtual | Target::Root { .. } | Target::MappedFile { .. } => {
+        Target::Virtual | Target::Buckets | Target::Root { .. } | Target::MappedFile { .. } => {
             return Err(EXISTS.into());
+        }
+        Target::Bucket { .. } => {
+            return Err(match stat(store, stop.clock(), target).await {
+                Ok(_) => EXISTS.into(),
+                Err(refusal) if refusal.status == Status::NO_SUCH_FILE => BUCKET_LEVEL.into(),
+                Err(refusal) if refusal.status == Status::PERMISSION_DENIED => BUCKET_LEVEL.into(),
+                Err(refusal) => refusal,
+            });
         }
         Target::Nowhere => return Err(IN_VIRTUAL.into()),
         Target::Object {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use crate::audit::{self, Name};
 use crate::budget::Share;
@@ -15,12 +16,13 @@ use super::act::{Act, Answer, PathRequest, Planned, Running};
 use super::events::Event;
 use super::files::Files;
 use super::known::Known;
+use super::listed::BucketsShown;
 use super::order::{PathOrder, Ticket};
 use super::plan::{Target, file_attributes};
 use super::progress::Progress;
 use super::scene::Bounds;
 use super::shell::Shell;
-use super::status::{EXISTS, IN_VIRTUAL, NOT_EMPTY, Refusal, TOO_MANY_HANDLES};
+use super::status::{BUCKET_LEVEL, EXISTS, IN_VIRTUAL, NOT_EMPTY, Refusal, TOO_MANY_HANDLES};
 use super::work::Work;
 
 /// The path requests that are not done.
@@ -37,6 +39,8 @@ pub(crate) struct Paths {
     known: Known,
     /// No marker is put where a directory empties itself: one was refused.
     markers_refused: Arc<AtomicBool>,
+    /// The buckets of the role, for a few seconds.
+    buckets: BucketsShown,
     /// Sentences for people that were sent to the channel's stderr.
     explanations: u32,
 }
@@ -53,6 +57,7 @@ impl Paths {
             opening: 0,
             known: Known::new(account),
             markers_refused: Arc::default(),
+            buckets: BucketsShown::default(),
             explanations: 0,
         }
     }
@@ -60,6 +65,16 @@ impl Paths {
     /// Returns how many bytes the names of waiting requests keep.
     pub(crate) const fn bytes_waiting(&self) -> usize {
         self.bytes_waiting
+    }
+
+    /// Returns when something is to be forgotten.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.buckets.until()
+    }
+
+    /// Forgets what is too old.
+    pub(crate) fn time(&self, now: Instant) {
+        self.buckets.forget(now);
     }
 
     /// Puts a request in line.
@@ -172,7 +187,10 @@ impl Paths {
             .upload_at(path)
             .filter(|_| request.ending == Ending::Name);
         let is_written = |path| files.is_written_under(path);
-        let always = matches!(planned.target, Target::Virtual | Target::Root { .. });
+        let always = matches!(
+            planned.target,
+            Target::Virtual | Target::Buckets | Target::Root { .. }
+        );
         match &request.act {
             Act::StatVfs if always || upload.is_some() => Ok(Some(Answer::Reply(Reply::StatVfs))),
             Act::ReadLink if always || upload.is_some() => Err(Status::OP_UNSUPPORTED),
@@ -187,6 +205,8 @@ impl Paths {
                     | Target::MappedFile { .. }
                     | Target::Virtual
                     | Target::Root { .. }
+                    | Target::Buckets
+                    | Target::Bucket { .. }
                     | Target::Nowhere,
                     _,
                 ) => None,
@@ -202,6 +222,13 @@ impl Paths {
                 let config = Arc::clone(shell.user.config());
                 self.explain_virtual(shell, path, &config.home);
                 Err(IN_VIRTUAL)
+            }
+            Act::Open { mode, .. }
+                if mode.create && matches!(planned.target, Target::Bucket { .. }) =>
+            {
+                let config = Arc::clone(shell.user.config());
+                self.explain_virtual(shell, path, &config.home);
+                Err(BUCKET_LEVEL)
             }
             Act::RmDir if matches!(planned.target, Target::Object { .. }) && is_written(path) => {
                 Err(NOT_EMPTY)
@@ -242,6 +269,7 @@ impl Paths {
             config: Arc::clone(shell.user.config()),
             uploading: files.uploads_in(&request.path),
             parent_known: parent.is_some_and(|parent| self.known.is_directory(&parent)),
+            buckets: self.buckets.clone(),
             lately: self.known.lately(&request.path, shell.now()),
             seen: self.known.is_directory(&request.path),
             kept: shell.environment.kept.clone(),
@@ -420,10 +448,12 @@ impl Paths {
             .map(|mapping| mapping.entry.as_str())
             .take(8)
             .collect();
-        shell.answers.out().stderr(format!(
-            "\"{parent}\" is virtual: put files below {}\n",
-            entries.join(", ")
-        ));
+        let entries = entries.join(", ");
+        shell.answers.out().stderr(if home.is_of_role() {
+            format!("\"{parent}\" holds buckets: put files into one of them\n")
+        } else {
+            format!("\"{parent}\" is virtual: put files below {entries}\n")
+        });
     }
 }
 
@@ -438,7 +468,11 @@ fn log_change(shell: &Shell, request: &PathRequest) {
                 let slash = if is_directory { "/" } else { "" };
                 Some((location.bucket, format!("{}{slash}", location.key.as_str())))
             }
-            Place::MappingRoot { .. } | Place::Virtual | Place::Nowhere => None,
+            Place::MappingRoot { .. }
+            | Place::Virtual
+            | Place::Buckets
+            | Place::Bucket { .. }
+            | Place::Nowhere => None,
         }),
     };
     let took = shell

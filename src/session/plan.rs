@@ -37,6 +37,13 @@ pub(crate) enum Target {
         location: Location,
         access: Access,
     },
+    /// All the buckets that the role shows.
+    Buckets,
+    /// A whole bucket that may or may not be there: nothing is made, removed or renamed there.
+    Bucket {
+        folder: Folder,
+        access: Access,
+    },
     Nowhere,
 }
 
@@ -67,6 +74,11 @@ pub(crate) fn plan(home: &HomeDirectory, path: &VirtualPath, need: Need) -> Resu
     let target = match place {
         Place::Virtual => Target::Virtual,
         Place::Nowhere => Target::Nowhere,
+        Place::Buckets => Target::Buckets,
+        Place::Bucket { bucket, access } => Target::Bucket {
+            folder: Folder::new(&bucket, ""),
+            access,
+        },
         Place::MappingRoot { mapping } => {
             let folder = Folder::new(&mapping.bucket, &mapping.prefix);
             Target::Root {
@@ -118,7 +130,11 @@ impl Target {
     /// what begins with its key is nobody's business.
     pub(crate) const fn may_be_directory(&self) -> bool {
         match self {
-            Self::Virtual | Self::Root { .. } | Self::Object { .. } => true,
+            Self::Virtual
+            | Self::Root { .. }
+            | Self::Object { .. }
+            | Self::Buckets
+            | Self::Bucket { .. } => true,
             Self::MappedFile { .. } | Self::Nowhere => false,
         }
     }
@@ -127,8 +143,9 @@ impl Target {
         match self {
             Self::Root { access, .. }
             | Self::Object { access, .. }
-            | Self::MappedFile { access, .. } => Some(*access),
-            Self::Virtual | Self::Nowhere => None,
+            | Self::MappedFile { access, .. }
+            | Self::Bucket { access, .. } => Some(*access),
+            Self::Virtual | Self::Buckets | Self::Nowhere => None,
         }
     }
 }

@@ -33,9 +33,9 @@ impl Progress {
     /// Says that the move waits for others of the same user.
     pub(super) fn waits(&self, unlogged: Unlogged) {
         let path = &self.path;
-        tracing::info!(%path, unlogged, "a move waits: the user has as many as allowed");
+        tracing::info!(%path, unlogged, "a move waits: the user has reached the limit");
         self.out.stderr(format!(
-            "moving {path}: waits until another one of your moves has ended\n"
+            "moving {path}: waiting until another of your moves ends\n"
         ));
     }
 
@@ -56,7 +56,7 @@ impl Progress {
                 format!("moving {path}: all copied, {files} of {total} files removed\n")
             }
             Step::TakenBack => {
-                format!("moving {path} failed: {files} of {total} copies taken back\n")
+                format!("moving {path} failed: {files} of {total} copies removed\n")
             }
         });
     }

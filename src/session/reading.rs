@@ -332,7 +332,7 @@ impl Source {
                     self.failed(&error);
                     return end(Err(status_of_get(error.kind)));
                 }
-                tracing::debug!(location = %self.location, %error, at, "get is taken up again");
+                tracing::debug!(location = %self.location, %error, at, "download resumed");
             }
         }
         end(Ok(()));

@@ -8,11 +8,12 @@ use crate::storage::{Location, Nonces, ObjectStore, Precondition, StorageError, 
 
 use super::deletion::{Deletion, Sight, What};
 use super::kept::{Kept, Visit};
-use super::list::{page_bytes_max, page_query};
+use super::list::page_bytes_max;
+use super::listed::Listed;
 use super::names::{self, Found};
 use super::plan::{Folder, Parent, Target};
 use super::scene::Bounds;
-use super::status::{IS_DIRECTORY, NOT_EMPTY, Refusal, VIRTUAL};
+use super::status::{BUCKET_LEVEL, IS_DIRECTORY, NOT_EMPTY, Refusal, VIRTUAL};
 
 /// Keeps directories there that empty themselves.
 #[derive(Debug, Clone, Copy)]
@@ -130,8 +131,8 @@ impl Keeper<'_> {
         // Without memory for more, a marker may come to stand that is not needed.
         let charge = self.bounds.shares.account.try_take(page_bytes_max(needed));
         let max = if charge.is_some() { needed } else { 2 };
-        let query = page_query(folder, None, max);
-        let page = self.store.list(&folder.bucket, &query).await?;
+        let listed = Listed::Folder(folder.clone());
+        let page = listed.fetch(self.store, &listed.query(None, max)).await?;
         let objects = page.objects.iter().map(|object| &object.key);
         let names = objects.chain(&page.prefixes);
         let names = names.filter_map(|key| key.strip_prefix(&folder.prefix));
@@ -147,7 +148,7 @@ impl Keeper<'_> {
         self.refused.store(true, Ordering::Relaxed);
         if let Some(unlogged) = self.bounds.failures.line_due() {
             let (bucket, prefix) = (&folder.bucket, &folder.prefix);
-            tracing::warn!(%bucket, %prefix, %error, unlogged, "directories of this session vanish with their last file: a marker is refused");
+            tracing::warn!(%bucket, %prefix, %error, unlogged, "directories of this session vanish with their last file: S3 denies markers");
         }
         Ok(())
     }
@@ -176,7 +177,8 @@ const fn is_passing(kind: StorageErrorKind) -> bool {
 /// Removes a file.
 pub(super) async fn remove(keeper: Keeper<'_>, target: &Target) -> Result<(), Refusal> {
     let location = match target {
-        Target::Virtual | Target::Root { .. } => return Err(IS_DIRECTORY.into()),
+        Target::Virtual | Target::Buckets | Target::Root { .. } => return Err(IS_DIRECTORY.into()),
+        Target::Bucket { .. } => return Err(BUCKET_LEVEL.into()),
         Target::Nowhere => return Err(Status::NO_SUCH_FILE.into()),
         Target::Object { location, .. } | Target::MappedFile { location, .. } => location,
     };
@@ -208,7 +210,8 @@ pub(super) async fn remove(keeper: Keeper<'_>, target: &Target) -> Result<(), Re
 /// may have vanished since with its last file.
 pub(super) async fn rmdir(keeper: Keeper<'_>, target: &Target, seen: bool) -> Result<(), Refusal> {
     let location = match target {
-        Target::Virtual | Target::Root { .. } => return Err(VIRTUAL.into()),
+        Target::Virtual | Target::Buckets | Target::Root { .. } => return Err(VIRTUAL.into()),
+        Target::Bucket { .. } => return Err(BUCKET_LEVEL.into()),
         Target::MappedFile { .. } | Target::Nowhere => return Err(Status::NO_SUCH_FILE.into()),
         Target::Object { location, .. } => location,
     };

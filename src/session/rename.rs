@@ -16,7 +16,9 @@ use super::names::{
 use super::plan::{Folder, Parent, Target};
 use super::removing::Keeper;
 use super::scene::Scene;
-use super::status::{CHANGED, EXISTS, IN_VIRTUAL, IS_DIRECTORY, NOT_EMPTY, Refusal, VIRTUAL};
+use super::status::{
+    BUCKET_LEVEL, CHANGED, EXISTS, IN_VIRTUAL, IS_DIRECTORY, NOT_EMPTY, Refusal, VIRTUAL,
+};
 
 /// The two names of a move, and what is known of them.
 #[derive(Debug, Clone, Copy)]
@@ -119,7 +121,7 @@ async fn move_onto_empty(
             && let Some(unlogged) = scene.bounds.failures.line_due()
         {
             let (bucket, prefix) = (&folder.bucket, &folder.prefix);
-            tracing::warn!(%bucket, %prefix, %error, unlogged, "an empty directory was not put back after a move that failed");
+            tracing::warn!(%bucket, %prefix, %error, unlogged, "an empty directory was not restored after a failed move");
         }
     }
     moved
@@ -129,16 +131,18 @@ impl<'a> Names<'a> {
     /// Returns the place that something is moved from, the new one, and the directory above it.
     fn places(&self) -> Result<(&'a Location, &'a Location, &'a Parent), Status> {
         let source = match self.from {
-            Target::Virtual | Target::Root { .. } | Target::MappedFile { .. } => {
+            Target::Virtual | Target::Buckets | Target::Root { .. } | Target::MappedFile { .. } => {
                 return Err(VIRTUAL);
             }
+            Target::Bucket { .. } => return Err(BUCKET_LEVEL),
             Target::Nowhere => return Err(Status::NO_SUCH_FILE),
             Target::Object { location, .. } => location,
         };
         let (target, parent) = match self.to {
-            Target::Virtual | Target::Root { .. } | Target::MappedFile { .. } => {
+            Target::Virtual | Target::Buckets | Target::Root { .. } | Target::MappedFile { .. } => {
                 return Err(EXISTS);
             }
+            Target::Bucket { .. } => return Err(BUCKET_LEVEL),
             Target::Nowhere => return Err(IN_VIRTUAL),
             Target::Object {
                 location, parent, ..
@@ -255,5 +259,5 @@ async fn copy(
 }
 
 const TOO_LARGE: Status =
-    Status::failure("The file is larger than the server can have copied at the moment");
+    Status::failure("The file is larger than the server can copy at the moment");
 const MOVED_BY_DOT: Status = Status::failure("A directory cannot be moved by this name");

@@ -73,7 +73,7 @@ impl Bounds {
     /// over go on, and while the store fails each is repeated.
     pub(super) async fn change(&self) -> Result<Turn, Refusal> {
         let say = |unlogged| {
-            tracing::info!(unlogged, "a change waits: the user has as many as allowed");
+            tracing::info!(unlogged, "a change waits: the user has reached the limit");
         };
         self.turn_of(&self.changes, say).await
     }
@@ -108,7 +108,7 @@ impl Bounds {
         let most = account.pool().limit_bytes() / 2;
         if bytes > most {
             let detail = format!(
-                "the move takes {bytes} bytes, limits.session_memory_bytes_max leaves {most}"
+                "the move needs {bytes} bytes, limits.session_memory_bytes_max leaves {most}"
             );
             return Err(Refusal {
                 status: too_much,

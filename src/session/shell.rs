@@ -126,7 +126,7 @@ impl Shell {
     pub(crate) fn sum_up_failures(&self) {
         let unlogged = self.seat.failures().left_out();
         if unlogged > 0 {
-            tracing::warn!(unlogged, "lines about failures were left out");
+            tracing::warn!(unlogged, "lines about failures were omitted");
         }
     }
 

@@ -50,7 +50,7 @@ pub(crate) const fn of_storage(kind: StorageErrorKind) -> Status {
         StorageErrorKind::NotFound => Status::NO_SUCH_FILE,
         // The mapping points to nowhere: for the client the place is not there.
         StorageErrorKind::NoSuchBucket => Status::NO_SUCH_FILE,
-        StorageErrorKind::NoSuchUpload => Status::failure("The upload was ended by the storage"),
+        StorageErrorKind::NoSuchUpload => Status::failure("The storage ended the upload"),
         StorageErrorKind::Precondition => CHANGED,
         StorageErrorKind::RangeNotSatisfiable => CHANGED,
         StorageErrorKind::Denied => Status::PERMISSION_DENIED,
@@ -64,7 +64,7 @@ pub(crate) const fn of_storage(kind: StorageErrorKind) -> Status {
             Status::failure("The storage did not confirm; the outcome is not known")
         }
         StorageErrorKind::ChecksumMismatch => {
-            Status::failure("The bytes were damaged on their way to or from the storage")
+            Status::failure("The bytes were damaged on the way to or from the storage")
         }
         StorageErrorKind::Refused | StorageErrorKind::RefusedBare => {
             Status::failure("The storage refuses this")
@@ -86,11 +86,12 @@ pub(crate) fn refused_because(operation: &str, status: &Status) -> Option<&'stat
         READ_ONLY => Some("read-only"),
         WRITE_ONLY => Some("write-only"),
         VIRTUAL | IN_VIRTUAL => Some("virtual-directory"),
+        BUCKET_LEVEL => Some("bucket-level"),
         NO_LINKS => Some("no-links"),
         TOO_MANY_HANDLES => Some("handle-limit"),
         REVOKED => Some("access-revoked"),
         EXPIRED => Some("login-expired"),
-        Status::PERMISSION_DENIED => Some("storage-denied"),
+        Status::PERMISSION_DENIED | NO_BUCKETS => Some("storage-denied"),
         // What is there is no link: that is an answer.
         Status::OP_UNSUPPORTED if operation == "readlink" => None,
         Status::OP_UNSUPPORTED => Some("unsupported"),
@@ -98,7 +99,7 @@ pub(crate) fn refused_because(operation: &str, status: &Status) -> Option<&'stat
     }
 }
 
-const NO_WRITING: Status = Status::failure("The gateway can write no files at the moment");
+const NO_WRITING: Status = Status::failure("The gateway cannot write files at the moment");
 pub(crate) const CHANGED: Status = Status::failure("The file was changed by somebody else");
 pub(crate) const EXISTS: Status = Status::failure("The target exists already");
 pub(crate) const IS_DIRECTORY: Status = Status::failure("Is a directory");
@@ -111,8 +112,13 @@ pub(crate) const IN_VIRTUAL: Status = Status::new(
     "No such file: this directory is virtual",
 );
 pub(crate) const NO_LINKS: Status = Status::unsupported("Links are not supported");
-pub(crate) const REVOKED: Status = Status::denied("The user's access was taken back");
+pub(crate) const REVOKED: Status = Status::denied("Your access was revoked");
 pub(crate) const EXPIRED: Status = Status::denied("The login has expired; log in again");
 pub(crate) const READ_ONLY: Status = Status::denied("This directory is read-only");
 pub(crate) const WRITE_ONLY: Status = Status::denied("This directory is write-only");
+/// Where only buckets are.
+pub(crate) const BUCKET_LEVEL: Status =
+    Status::denied("Buckets cannot be made, removed or renamed, and files go into a bucket");
+pub(crate) const NO_BUCKETS: Status =
+    Status::denied("Your role may not list the buckets; go to one by its name");
 pub(crate) const VIRTUAL: Status = Status::denied("This directory is virtual");

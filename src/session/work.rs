@@ -9,7 +9,7 @@ use crate::limits;
 use crate::metrics::Metrics;
 use crate::reaper::Reaper;
 use crate::sftp::{Attributes, OpenMode, Reply, Status};
-use crate::storage::{ETag, Location, Nonces, Precondition, SharedStore};
+use crate::storage::{ETag, ListPage, Location, Nonces, Precondition, SharedStore};
 use crate::transfer::write_file::{Base, NO_APPEND};
 use crate::vfs::{Access, VirtualPath};
 
@@ -17,6 +17,7 @@ use super::act::{Act, Answer, ForWriting, PathRequest, Planned};
 use super::kept::Kept;
 use super::known::Lately;
 use super::list::{self, FirstPage, Listing};
+use super::listed::{BucketsShown, Listed, no_buckets};
 use super::names::{self, Found};
 use super::opening::open_object;
 use super::plan::{Folder, Need, Parent, Target, directory_attributes, plan};
@@ -24,7 +25,7 @@ use super::progress::Progress;
 use super::removing::{self, Keeper};
 use super::rename::{self, Names};
 use super::scene::{Bounds, Scene};
-use super::status::{EXISTS, IS_DIRECTORY, Refusal};
+use super::status::{BUCKET_LEVEL, EXISTS, IS_DIRECTORY, Refusal};
 
 /// What one path request sees while it runs.
 pub(super) struct Work {
@@ -45,6 +46,7 @@ pub(super) struct Work {
     pub(super) markers_refused: Arc<AtomicBool>,
     /// What was seen just now under the name.
     pub(super) lately: Lately,
+    pub(super) buckets: BucketsShown,
     pub(super) progress: Progress,
 }
 
@@ -128,12 +130,12 @@ impl Work {
     }
 
     /// A directory that the session has seen is there until it is removed.
-    async fn stat(&self, target: &Target) -> Result<Attributes, Refusal> {
+    pub(super) async fn stat(&self, target: &Target) -> Result<Attributes, Refusal> {
         match (
             names::stat(&*self.store, self.bounds.clock(), target).await,
             target,
         ) {
-            (Err(refusal), Target::Object { access, .. })
+            (Err(refusal), Target::Object { access, .. } | Target::Bucket { access, .. })
                 if self.seen && refusal.status == Status::NO_SUCH_FILE =>
             {
                 Ok(directory_attributes(Some(*access)))
@@ -145,9 +147,12 @@ impl Work {
     async fn make_directory(&self, target: &Target) -> Result<(), Refusal> {
         let visit = match target {
             Target::Object { location, .. } => self.kept.look(&Folder::of(location)),
-            Target::Virtual | Target::Root { .. } | Target::MappedFile { .. } | Target::Nowhere => {
-                None
-            }
+            Target::Virtual
+            | Target::Root { .. }
+            | Target::MappedFile { .. }
+            | Target::Buckets
+            | Target::Bucket { .. }
+            | Target::Nowhere => None,
         };
         let (known, stop) = (self.parent_known, &self.bounds.stop);
         names::mkdir(&*self.store, target, known, self.nonces, stop).await?;
@@ -186,7 +191,10 @@ impl Work {
                 let listing = Box::new(Listing::of_virtual(path, children, charge));
                 return Ok(Answer::Directory { listing });
             }
-            Target::Root { folder, access } => (folder, access, true),
+            Target::Buckets => return self.open_buckets(path).await,
+            Target::Root { folder, access } | Target::Bucket { folder, access } => {
+                (folder, access, true)
+            }
             Target::Object {
                 location, access, ..
             } => (Folder::of(&location), access, false),
@@ -205,7 +213,7 @@ impl Work {
             return Err(Status::NO_SUCH_FILE.into());
         }
         Ok(Answer::Directory {
-            listing: Box::new(Listing::of_folder(path, first)),
+            listing: Box::new(Listing::of_pages(path, first)),
         })
     }
 
@@ -226,9 +234,9 @@ impl Work {
         let first = limits::LIST_FIRST_PAGE_MAX;
         let more = self.memory.account.try_take(list::page_bytes_max(first));
         let max = if more.is_some() { first } else { 1 };
-        let query = list::page_query(&folder, None, max);
         let visit = self.kept.look(&folder);
-        let page = list::fetch_page(&*self.store, &folder, &query).await?;
+        let listed = Listed::Folder(folder.clone());
+        let page = listed.fetch(&*self.store, &listed.query(None, max)).await?;
         if let Some(visit) = visit {
             let objects = page.objects.iter().map(|object| &object.key);
             let names = objects.chain(&page.prefixes);
@@ -246,12 +254,46 @@ impl Work {
             more.join_into(&mut charge);
         }
         Ok(FirstPage {
-            folder,
+            listed,
             access,
             page,
             uploading,
             charge,
         })
+    }
+
+    /// Lists the buckets, unless the session was shown them just now.
+    async fn open_buckets(&self, path: VirtualPath) -> Result<Answer, Refusal> {
+        let bytes = list::page_bytes_max(limits::LIST_PAGE_MAX);
+        let charge = self.wait_for_memory(bytes).await;
+        let now = self.bounds.clock().now();
+        let page = match self.buckets.page(now) {
+            Some(page) => page,
+            None => self.ask_for_buckets().await?,
+        };
+        let first = FirstPage {
+            listed: Listed::Buckets,
+            access: Access::Read,
+            page: Some(page),
+            uploading: Vec::new(),
+            charge: Some(charge),
+        };
+        Ok(Answer::Directory {
+            listing: Box::new(Listing::of_pages(path, first)),
+        })
+    }
+
+    async fn ask_for_buckets(&self) -> Result<ListPage, Refusal> {
+        let query = Listed::Buckets.query(None, limits::LIST_PAGE_MAX);
+        let page = Listed::Buckets.fetch(&*self.store, &query).await;
+        let page = page.map_err(no_buckets)?;
+        let bytes = page.prefixes.iter().chain(&page.next);
+        let bytes = bytes.map(|name| name.len().saturating_add(list::NAME_BYTES));
+        let bytes = bytes.fold(0, usize::saturating_add);
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let kept = self.memory.account.try_take(bytes);
+        self.buckets.keep(&page, kept, self.bounds.clock().now());
+        Ok(page)
     }
 
     /// Waits for memory; of more than a part of all there is, for that part.
@@ -284,6 +326,10 @@ impl Work {
     }
 
     async fn open_for_reading(&self, target: Target) -> Result<Answer, Refusal> {
+        if let Target::Bucket { .. } = target {
+            self.stat(&target).await?;
+            return Err(IS_DIRECTORY.into());
+        }
         let may_be_directory = target.may_be_directory();
         let (location, access) = file_target(target)?;
         let object = open_object(
@@ -303,9 +349,12 @@ impl Work {
     async fn open_for_writing(&self, target: Target, mode: OpenMode) -> Result<Answer, Refusal> {
         let parent = match &target {
             Target::Object { parent, .. } => parent.clone(),
-            Target::Virtual | Target::Root { .. } | Target::MappedFile { .. } | Target::Nowhere => {
-                Parent::Root
-            }
+            Target::Virtual
+            | Target::Root { .. }
+            | Target::MappedFile { .. }
+            | Target::Buckets
+            | Target::Bucket { .. }
+            | Target::Nowhere => Parent::Root,
         };
         let may_be_directory = target.may_be_directory();
         let (location, access) = file_target(target)?;
@@ -428,10 +477,11 @@ fn file_target(target: Target) -> Result<(Location, Access), Status> {
             location, access, ..
         }
         | Target::MappedFile { location, access } => Ok((location, access)),
-        Target::Virtual | Target::Root { .. } => Err(IS_DIRECTORY),
+        Target::Virtual | Target::Buckets | Target::Root { .. } => Err(IS_DIRECTORY),
+        Target::Bucket { .. } => Err(BUCKET_LEVEL),
         Target::Nowhere => Err(Status::NO_SUCH_FILE),
     }
 }
 
 const SIZE_BY_PATH: Status =
-    Status::unsupported("The size of a file can be changed only while it is written");
+    Status::unsupported("The size of a file can only be changed while it is being written");

@@ -19,7 +19,7 @@ pub struct Frame {
 pub enum FrameError {
     #[error("a packet of length 0")]
     Empty,
-    #[error("a packet of {length} bytes, at most {max} are allowed", max = limits::PACKET_BYTES_MAX)]
+    #[error("a packet of {length} bytes; allowed: up to {max}", max = limits::PACKET_BYTES_MAX)]
     TooLong { length: usize },
 }
 

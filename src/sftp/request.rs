@@ -182,7 +182,7 @@ impl Extension {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// The question is unreadable, but it is known which one: it gets `BAD_MESSAGE`.
-    #[error("request {} is cut short", id.0)]
+    #[error("request {} is incomplete", id.0)]
     BadRequest { id: RequestId },
     /// A type that version 3 does not have: it gets `OP_UNSUPPORTED`.
     #[error("request {} has the unknown type {kind}", id.0)]

@@ -176,9 +176,10 @@ impl Callbacks {
         session: &mut Session,
     ) -> Result<(), ConnectionError> {
         let id = channel.into();
+        let now = self.state.now();
         let counted = self
             .state
-            .change_windows(|windows| windows.arrived(id, bytes));
+            .change_windows(|windows| windows.arrived(id, bytes, now));
         if counted.is_err() {
             self.state.conclude(EndReason::WindowExceeded);
             let text = "more data than the channel's window allows";

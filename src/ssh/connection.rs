@@ -318,7 +318,7 @@ async fn say_goodbye(state: &ConnectionState, handle: &Handle, reason: EndReason
             "this user has too many connections: close some of them first",
         ),
         EndReason::Idle => (Disconnect::ByApplication, "idle for too long"),
-        EndReason::Revoked => (Disconnect::ByApplication, "access was taken back"),
+        EndReason::Revoked => (Disconnect::ByApplication, "access was revoked"),
         EndReason::Draining | EndReason::DrainTimeout => {
             (Disconnect::ByApplication, "the gateway is restarting")
         }
@@ -343,7 +343,7 @@ async fn say_goodbye(state: &ConnectionState, handle: &Handle, reason: EndReason
     };
     // The queue is full when the client takes nothing: then it cannot be told.
     if !matches!(timeout(patience, telling).await, Ok(Ok(()))) {
-        tracing::debug!("the client could not be told why it is disconnected");
+        tracing::debug!("the client did not get the reason for its disconnection");
     }
 }
 

@@ -184,14 +184,17 @@ impl Gatehouse {
         }
         tracing::warn!(
             tasks = self.tasks.len(),
-            "drain timeout: cutting what is left"
+            "drain time-out: disconnecting the remaining clients"
         );
         self.cutting.cancel();
         if timeout(LINGER + CUT_GRACE, self.tasks.wait())
             .await
             .is_err()
         {
-            tracing::error!(tasks = self.tasks.len(), "sessions outlive the drain");
+            tracing::error!(
+                tasks = self.tasks.len(),
+                "sessions are still open after the drain"
+            );
         }
     }
 

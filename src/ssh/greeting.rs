@@ -49,7 +49,7 @@ impl Greeting {
             match proxy::frame(&self.received) {
                 Frame::Unfinished => match self.read_more().await {
                     Err(error) if !self.received.is_empty() && is_end(&error) => {
-                        return Err(wrong("the PROXY header is cut"));
+                        return Err(wrong("the PROXY header is incomplete"));
                     }
                     read => read?,
                 },

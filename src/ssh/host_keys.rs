@@ -42,19 +42,20 @@ pub enum HostKeyError {
     #[error("the key has a passphrase: remove it with `ssh-keygen -p -N '' -f host_key`")]
     Encrypted,
     #[error(
-        "an RSA host key needs {least} to {most} bits, found {0}: \
-         make another with `ssh-keygen -t ed25519 -N '' -f host_key`",
+        "an RSA host key needs {least} to {most} bits, found {0}: make a new one with `ssh-keygen \
+         -t ed25519 -N '' -f host_key`",
         least = limits::RSA_BITS_MIN,
         most = limits::RSA_BITS_MAX
     )]
     RsaBits(u32),
-    #[error("the parts of the RSA key do not go together")]
+    #[error("the parts of the RSA key do not match")]
     RsaParts,
     #[error(
-        "{0} host keys are not used: make another with `ssh-keygen -t ed25519 -N '' -f host_key`"
+        "{0} host keys are not supported: make a new one with `ssh-keygen -t ed25519 -N '' -f \
+         host_key`"
     )]
     Algorithm(Box<str>),
-    #[error("the system gave no randomness")]
+    #[error("the system has no random numbers")]
     Randomness,
     #[error("the key cannot be written as text")]
     Unwritable,
@@ -180,7 +181,7 @@ impl HostKey {
             match std::fs::metadata(&place) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound && place.pop() => {}
                 Err(error) if error.kind() == io::ErrorKind::NotADirectory && place.pop() => {}
-                Err(error) => return Err(format!("cannot look at {}: {error}", place.display())),
+                Err(error) => return Err(format!("cannot read {}: {error}", place.display())),
                 Ok(found) => break found,
             }
         };

@@ -123,12 +123,12 @@ fn receive(
     let session_id = match session_id() {
         Ok(session_id) => session_id,
         Err(error) => {
-            tracing::error!(%error, "no randomness for a session id: connection refused");
+            tracing::error!(%error, "no random numbers for a session id: connection refused");
             return;
         }
     };
     if let Err(error) = prepare(&tcp, gatehouse.limits()) {
-        tracing::debug!(%error, "socket options were not taken");
+        tracing::debug!(%error, "socket options could not be set");
     }
     let accepted = Accepted {
         tcp,

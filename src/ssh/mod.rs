@@ -38,6 +38,7 @@ mod per_user;
 mod places;
 mod proxy;
 mod refused;
+mod starving;
 mod state;
 mod stream;
 mod subsystem;

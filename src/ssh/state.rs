@@ -326,6 +326,11 @@ impl ConnectionState {
         self.clock.now().saturating_duration_since(self.accepted_at)
     }
 
+    /// The time on the connection's clock.
+    pub(super) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
     /// Changes the receive windows of the channels, and has a place found for what waits.
     pub(super) fn change_windows<T>(&self, change: impl FnOnce(&mut Windows) -> T) -> T {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);

@@ -174,8 +174,9 @@ impl Credit {
             return;
         };
         let id = self.channel.into();
+        let now = self.state.now();
         let more = self.state.change_windows(|windows| {
-            windows.taken(id, data.len(), || self.state.memory.window_bytes())
+            windows.taken(id, data.len(), || self.state.memory.window_bytes(), now)
         });
         if let Some(more) = more {
             self.handle.grow_window(self.channel, more);
@@ -251,7 +252,7 @@ pub(super) async fn run(
         half.close().await
     };
     if within(&state, &closed, ending).await.is_err() {
-        tracing::debug!(channel, "channel was gone before its end was sent");
+        tracing::debug!(channel, "channel closed before its end was sent");
     }
     closed.cancel();
     drop(open);

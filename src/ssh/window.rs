@@ -1,18 +1,22 @@
 //! The receive window that a connection's channels share (pure).
 //!
 //! SSH grants a window for each channel and never takes it back, so a channel begins with a small
-//! one and gets more when its session has taken half of it: twice as much each time, up to an even
-//! share of what the connection may have, which depends on the memory that is free just then.
+//! one and gets more when its session has taken half of it: twice as much each time, up to
+//! [`CHANNEL_WINDOW_BYTES_EASY`], and from there on four times as much whenever the line is longer
+//! than that. It never gets more than an even share of what the connection may have, which depends
+//! on the memory that is free just then.
 //! Bytes that were received and not yet taken count as well. What is kept back for channels that
 //! are not open yet is never given to others.
 
 #![warn(clippy::arithmetic_side_effects)]
 
 use std::collections::HashMap;
+use std::time::Instant;
 
+use super::starving::Starving;
 use crate::limits::{
-    CHANNEL_WINDOW_BYTES, CHANNEL_WINDOW_BYTES_MIN, CONNECTION_WINDOW_BYTES, Limits,
-    MESSAGE_COST_BYTES,
+    CHANNEL_WINDOW_BYTES, CHANNEL_WINDOW_BYTES_EASY, CHANNEL_WINDOW_BYTES_MIN,
+    CONNECTION_WINDOW_BYTES, Limits, MESSAGE_COST_BYTES,
 };
 
 /// What one channel may hold.
@@ -30,9 +34,22 @@ struct Window {
     largest: u32,
     /// Bytes beyond what was granted, since the client last kept to it.
     exceeded: u32,
+    /// Whether the line needs a larger one.
+    starving: Starving,
 }
 
 impl Window {
+    /// What the window grows to if there is memory for it.
+    fn wanted(&mut self) -> u32 {
+        if self.size < CHANNEL_WINDOW_BYTES_EASY {
+            self.size.saturating_mul(2).min(CHANNEL_WINDOW_BYTES_EASY)
+        } else if self.starving.take() {
+            self.size.saturating_mul(4)
+        } else {
+            self.size
+        }
+    }
+
     fn held(&self) -> u32 {
         let held = i64::from(self.granted).saturating_add(self.waiting);
         u32::try_from(held.max(0)).unwrap_or(u32::MAX)
@@ -91,6 +108,7 @@ impl Windows {
             size: self.first_bytes,
             largest: self.first_bytes,
             exceeded: 0,
+            starving: Starving::default(),
         };
         self.channels.insert(channel, window);
     }
@@ -101,12 +119,18 @@ impl Windows {
     }
 
     /// Counts bytes that came in.
-    pub(super) fn arrived(&mut self, channel: u32, bytes: usize) -> Result<(), Exceeded> {
+    pub(super) fn arrived(
+        &mut self,
+        channel: u32,
+        bytes: usize,
+        now: Instant,
+    ) -> Result<(), Exceeded> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         // What still comes for a channel whose session has ended is thrown away.
         let Some(window) = self.channels.get_mut(&channel) else {
             return Ok(());
         };
+        window.starving.arrived(bytes, window.waiting <= 0, now);
         window.waiting = window.waiting.saturating_add(i64::from(bytes));
         window.messages = window.messages.saturating_add(1);
         if let Some(left) = window.granted.checked_sub(bytes) {
@@ -130,6 +154,7 @@ impl Windows {
         channel: u32,
         bytes: usize,
         allowed: impl FnOnce() -> u32,
+        now: Instant,
     ) -> Option<u32> {
         let window = self.channels.get_mut(&channel)?;
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
@@ -143,9 +168,10 @@ impl Windows {
         if held > size.min(limit) / 2 {
             return None;
         }
-        let size = size.saturating_mul(2).min(limit);
-        let more = size.saturating_sub(held);
         let window = self.channels.get_mut(&channel)?;
+        let size = window.wanted().min(limit);
+        let more = size.saturating_sub(held);
+        window.starving.granted(window.granted, now);
         window.granted = window.granted.saturating_add(more);
         window.size = size;
         window.largest = window.largest.max(size);
@@ -195,9 +221,13 @@ impl Windows {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+    use std::time::Duration;
+
     use super::*;
 
     const KIB: u32 = 1024;
+    static NOW: LazyLock<Instant> = LazyLock::new(Instant::now);
     const FIRST: u32 = 64 * KIB;
 
     /// Sends all that a channel may and takes it, so often; returns the window then.
@@ -205,8 +235,8 @@ mod tests {
         for _ in 0..times {
             let granted = windows.channels[&channel].granted;
             let bytes = usize::try_from(granted).unwrap();
-            windows.arrived(channel, bytes).unwrap();
-            windows.taken(channel, bytes, || u32::MAX).unwrap();
+            windows.arrived(channel, bytes, *NOW).unwrap();
+            windows.taken(channel, bytes, || u32::MAX, *NOW).unwrap();
         }
         windows.channels[&channel].granted
     }
@@ -225,20 +255,44 @@ mod tests {
     }
 
     #[test]
+    fn a_window_grows_further_where_the_line_is_long() {
+        let mut windows = Windows::new(32_768 * KIB, FIRST, 2);
+        windows.open(2);
+        assert_eq!(used(&mut windows, 2, 10), 2_048 * KIB);
+        let mut now = *NOW;
+        let mut sizes = Vec::new();
+        for _ in 0..12 {
+            // What is granted meanwhile is heard of after a round trip.
+            for _ in 0..windows.channels[&2].granted / (32 * KIB) {
+                windows.arrived(2, 32 * 1024, now).unwrap();
+                windows.taken(2, 32 * 1024, || u32::MAX, now);
+            }
+            now += Duration::from_millis(50);
+            sizes.push(windows.channels[&2].size / KIB);
+        }
+        assert_eq!(sizes[0], 2_048);
+        assert!(sizes.contains(&8_192), "{sizes:?}");
+        assert!(sizes[11] > 30_000, "{sizes:?}");
+    }
+
+    #[test]
     fn a_window_is_no_larger_than_there_is_memory_for() {
         let mut windows = Windows::new(2_048 * KIB, FIRST, 2);
         windows.open(2);
         assert_eq!(used(&mut windows, 2, 10), 2_048 * KIB - FIRST);
         let all = usize::try_from(2_048 * KIB - FIRST).unwrap();
-        windows.arrived(2, all).unwrap();
+        windows.arrived(2, all, *NOW).unwrap();
         // What was granted before is not taken back, and no more is given for it.
         let small = || 512 * KIB;
-        assert_eq!(windows.taken(2, all / 2, small), None);
-        assert_eq!(windows.taken(2, all / 2, small), Some(512 * KIB - FIRST));
-        let all = usize::try_from(512 * KIB - FIRST).unwrap();
-        windows.arrived(2, all).unwrap();
+        assert_eq!(windows.taken(2, all / 2, small, *NOW), None);
         assert_eq!(
-            windows.taken(2, all, || 0),
+            windows.taken(2, all / 2, small, *NOW),
+            Some(512 * KIB - FIRST)
+        );
+        let all = usize::try_from(512 * KIB - FIRST).unwrap();
+        windows.arrived(2, all, *NOW).unwrap();
+        assert_eq!(
+            windows.taken(2, all, || 0, *NOW),
             Some(FIRST),
             "the first one stays"
         );
@@ -250,10 +304,10 @@ mod tests {
         let mut windows = Windows::new(2_048 * KIB, FIRST, 10);
         windows.open(2);
         let half = usize::try_from(FIRST / 2).unwrap();
-        windows.arrived(2, 2 * half).unwrap();
-        assert_eq!(windows.taken(2, half - 1, || u32::MAX), None);
+        windows.arrived(2, 2 * half, *NOW).unwrap();
+        assert_eq!(windows.taken(2, half - 1, || u32::MAX, *NOW), None);
         assert_eq!(
-            windows.taken(2, 1, || u32::MAX),
+            windows.taken(2, 1, || u32::MAX, *NOW),
             Some(2 * FIRST - FIRST / 2)
         );
     }
@@ -263,8 +317,8 @@ mod tests {
         let mut windows = Windows::new(2_048 * KIB, FIRST, 10);
         windows.open(2);
         let all = usize::try_from(FIRST).unwrap();
-        assert_eq!(windows.taken(2, all, || u32::MAX), Some(2 * FIRST));
-        windows.arrived(2, all).unwrap();
+        assert_eq!(windows.taken(2, all, || u32::MAX, *NOW), Some(2 * FIRST));
+        windows.arrived(2, all, *NOW).unwrap();
         assert_eq!(windows.channels[&2].held(), 2 * FIRST);
     }
 
@@ -273,10 +327,10 @@ mod tests {
         let mut windows = Windows::new(2_048 * KIB, FIRST, 10);
         windows.open(2);
         for _ in 0..4 {
-            windows.arrived(2, 1).unwrap();
+            windows.arrived(2, 1, *NOW).unwrap();
         }
         assert_eq!(windows.waiting_cost(), 4 * (1 + MESSAGE_COST_BYTES));
-        windows.taken(2, 1, || u32::MAX);
+        windows.taken(2, 1, || u32::MAX, *NOW);
         assert_eq!(windows.waiting_cost(), 3 * (1 + MESSAGE_COST_BYTES));
         windows.close(2);
         assert_eq!(windows.waiting_cost(), 0);
@@ -294,8 +348,8 @@ mod tests {
         for _ in 0..10 {
             for channel in 0..10 {
                 let granted = usize::try_from(windows.channels[&channel].granted).unwrap();
-                windows.arrived(channel, granted).unwrap();
-                windows.taken(channel, granted, || u32::MAX);
+                windows.arrived(channel, granted, *NOW).unwrap();
+                windows.taken(channel, granted, || u32::MAX, *NOW);
                 assert!(sum(&windows) <= 2_048 * KIB);
             }
         }
@@ -322,12 +376,14 @@ mod tests {
         windows.open(2);
         let all = usize::try_from(FIRST).unwrap();
         let tenth = all / 10;
-        windows.arrived(2, all + tenth).unwrap();
-        assert_eq!(windows.arrived(2, 1), Err(Exceeded));
+        windows.arrived(2, all + tenth, *NOW).unwrap();
+        assert_eq!(windows.arrived(2, 1, *NOW), Err(Exceeded));
         // Who keeps to it again begins anew.
-        windows.taken(2, all + tenth + 1, || u32::MAX).unwrap();
-        windows.arrived(2, 1).unwrap();
+        windows
+            .taken(2, all + tenth + 1, || u32::MAX, *NOW)
+            .unwrap();
+        windows.arrived(2, 1, *NOW).unwrap();
         assert_eq!(windows.channels[&2].exceeded, 0);
-        windows.arrived(3, usize::MAX).unwrap();
+        windows.arrived(3, usize::MAX, *NOW).unwrap();
     }
 }

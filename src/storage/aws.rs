@@ -21,7 +21,7 @@ use crate::secret::Secret;
 pub enum ConnectError {
     #[error("the certificate authorities are not PEM certificates")]
     CaNotPem(#[source] rustls_pki_types::pem::Error),
-    #[error("the certificate authorities' PEM text holds no certificate")]
+    #[error("the certificate authorities' PEM text has no certificate")]
     CaEmpty,
     #[error("failed to set up TLS")]
     Tls(#[source] Box<dyn Error + Send + Sync>),

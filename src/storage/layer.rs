@@ -1,33 +1,45 @@
 //! What stands before a store. A [`Layer`] says what happens around a call, and is a store by
 //! that: the calls are passed on in one place.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::retry::Tries;
 use super::{
-    Bucket, Capabilities, CompleteUpload, CompletedPart, CopyObject, ETag, GetObject, ListPage,
-    ListQuery, Location, NewObject, ObjectBody, ObjectMeta, ObjectStore, Operation, PartNumber,
-    PartSize, PutObject, Result, SharedStore, Stored, Tags, UploadId, UploadPart, UploadPartCopy,
-    Version,
+    Bucket, BucketPage, Capabilities, CompleteUpload, CompletedPart, CopyObject, ETag, GetObject,
+    ListPage, ListQuery, Location, NewObject, ObjectBody, ObjectMeta, ObjectStore, Operation,
+    PartNumber, PartSize, PutObject, Result, SharedStore, Stored, Tags, UploadId, UploadPart,
+    UploadPartCopy, Version,
 };
 
 /// Which call it is.
 #[derive(Debug, Clone, Copy)]
 pub struct About<'a> {
     pub operation: Operation,
-    pub bucket: &'a Bucket,
+    /// `None` where all of them are asked about.
+    pub bucket: Option<&'a Bucket>,
     /// Of a listing the prefix; empty where only the bucket is asked.
     pub key: &'a str,
+}
+
+impl fmt::Display for About<'_> {
+    /// The call and its place.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.operation.name();
+        match self.bucket {
+            Some(bucket) => write!(f, "{name} s3://{bucket}/{}", self.key),
+            None => f.write_str(name),
+        }
+    }
 }
 
 impl<'a> About<'a> {
     fn new(operation: Operation, location: &'a Location) -> Self {
         Self {
             operation,
-            bucket: &location.bucket,
+            bucket: Some(&location.bucket),
             key: location.key.as_str(),
         }
     }
@@ -98,7 +110,7 @@ impl<L: Layer> ObjectStore for L {
     async fn list(&self, bucket: &Bucket, query: &ListQuery) -> Result<ListPage> {
         let about = About {
             operation: Operation::List,
-            bucket,
+            bucket: Some(bucket),
             key: &query.prefix,
         };
         let run = |store: SharedStore| async move { store.list(bucket, query).await };
@@ -175,10 +187,20 @@ impl<L: Layer> ObjectStore for L {
     async fn check_bucket(&self, bucket: &Bucket) -> Result<()> {
         let about = About {
             operation: Operation::CheckBucket,
-            bucket,
+            bucket: Some(bucket),
             key: "",
         };
         let run = |store: SharedStore| async move { store.check_bucket(bucket).await };
+        self.around(about, run).await
+    }
+
+    async fn list_buckets(&self, after: Option<&str>, max: u16) -> Result<BucketPage> {
+        let about = About {
+            operation: Operation::ListBuckets,
+            bucket: None,
+            key: "",
+        };
+        let run = |store: SharedStore| async move { store.list_buckets(after, max).await };
         self.around(about, run).await
     }
 

@@ -113,6 +113,10 @@ pub trait ObjectStore: Debug + Send + Sync + 'static {
     /// Says whether the bucket can be reached with these credentials.
     async fn check_bucket(&self, bucket: &Bucket) -> Result<()>;
 
+    /// Returns one page of the buckets that the credentials show; `after` is an earlier page's
+    /// `next`.
+    async fn list_buckets(&self, after: Option<&str>, max: u16) -> Result<BucketPage>;
+
     /// Says which conditions the store honours.
     fn capabilities(&self) -> Capabilities;
 
@@ -357,6 +361,13 @@ pub struct ListPage {
     pub objects: Vec<ListedObject>,
     /// Common prefixes, each with its trailing `/`.
     pub prefixes: Vec<String>,
+    pub next: Option<String>,
+}
+
+/// One page of names of buckets: stores that know of no pages send all at once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BucketPage {
+    pub names: Vec<String>,
     pub next: Option<String>,
 }
 

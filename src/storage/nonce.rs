@@ -18,7 +18,7 @@ pub struct Nonces {
 
 /// Without random bytes two writes could be taken for each other, so nothing is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the system gives no random bytes")]
+#[error("the system has no random numbers")]
 pub struct NoRandomness;
 
 impl Nonce {

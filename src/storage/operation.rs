@@ -17,10 +17,11 @@ pub enum Operation {
     Complete,
     Abort,
     CheckBucket,
+    ListBuckets,
 }
 
 impl Operation {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Head,
         Self::Tags,
         Self::Get,
@@ -35,6 +36,7 @@ impl Operation {
         Self::Complete,
         Self::Abort,
         Self::CheckBucket,
+        Self::ListBuckets,
     ];
 
     /// Returns the name that S3's own documentation and access logs use.
@@ -55,6 +57,7 @@ impl Operation {
             Self::Complete => "CompleteMultipartUpload",
             Self::Abort => "AbortMultipartUpload",
             Self::CheckBucket => "HeadBucket",
+            Self::ListBuckets => "ListBuckets",
         }
     }
 
@@ -73,7 +76,8 @@ impl Operation {
             | Self::PartCopy
             | Self::Parts
             | Self::Abort
-            | Self::CheckBucket => false,
+            | Self::CheckBucket
+            | Self::ListBuckets => false,
         }
     }
 
@@ -94,7 +98,8 @@ impl Operation {
             | Self::PartCopy
             | Self::Parts
             | Self::Complete
-            | Self::Abort => false,
+            | Self::Abort
+            | Self::ListBuckets => false,
         }
     }
 }

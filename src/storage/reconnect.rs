@@ -257,7 +257,7 @@ impl Known {
             tracing::info!(
                 found,
                 unlogged,
-                "a connection to S3 was dead; the request is sent again over another"
+                "a connection to S3 was dead: the request is retried over another"
             );
         }
     }

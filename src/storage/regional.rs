@@ -82,20 +82,21 @@ impl Layer for Regional {
         F: Future<Output = Result<T>> + Send,
         R: Fn(SharedStore) -> F + Send + Sync,
     {
+        let Some(bucket) = about.bucket else {
+            return run(Arc::clone(&self.here)).await;
+        };
         let regions = self.store.bucket_regions();
-        let known = regions.of(about.bucket);
+        let known = regions.of(bucket);
         let error = match run(self.within(known.as_ref())).await {
             Err(error) if error.elsewhere.is_some() => error,
             outcome => return outcome,
         };
-        let other = self
-            .other_region(about.bucket, known.as_ref(), &error)
-            .await;
+        let other = self.other_region(bucket, known.as_ref(), &error).await;
         let Some(region) = other else {
             return Err(error);
         };
-        if regions.remember(about.bucket, Arc::clone(&region)) {
-            tracing::info!(bucket = %about.bucket, %region, "bucket is in another region: asking there");
+        if regions.remember(bucket, Arc::clone(&region)) {
+            tracing::info!(%bucket, %region, "bucket is in another region: retrying there");
         }
         run(self.within(Some(&region))).await
     }

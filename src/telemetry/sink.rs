@@ -226,7 +226,9 @@ impl Shared {
             return;
         }
         let text = format!(
-            "portcullis: the log cannot be written to standard error: {cause}. Serving goes on. Lines wait in memory; those that are lost are counted in the metric portcullis_log_lines_lost_total\n"
+            "portcullis: the log cannot be written to standard error: {cause}. The gateway \
+             continues to serve. Lines wait in memory; lost ones are counted in the metric \
+             portcullis_log_lines_lost_total\n"
         );
         let say = move || {
             let mut out = io::stdout().lock();

@@ -126,7 +126,7 @@ impl Mapping {
 pub enum MappingError {
     #[error("entry {entry:?}: {source}")]
     Entry { entry: Box<str>, source: PathError },
-    #[error("entry {0:?} has a variable; they are filled in in targets alone")]
+    #[error("entry {0:?} has a variable; only targets can have one")]
     EntryVariable(Box<str>),
     #[error("target {0:?} does not begin with '/'")]
     TargetNoLeadingSlash(Box<str>),
@@ -138,7 +138,7 @@ pub enum MappingError {
     TargetComponent(Box<str>),
     #[error("target {target:?}: {source}")]
     TargetBucket { target: Box<str>, source: NameError },
-    #[error("target {0:?} of type FILE names a bucket and no key")]
+    #[error("target {0:?} of type FILE names a bucket but no key")]
     FileWithoutKey(Box<str>),
     #[error("the entry \"/\" cannot be a FILE")]
     FileAtRoot,
@@ -155,7 +155,7 @@ pub enum MappingError {
     TooMany(usize),
     #[error("no mappings")]
     None,
-    #[error("home directory {0:?} is neither an entry, nor below one, nor above one")]
+    #[error("home directory {0:?} is neither an entry, nor below or above one")]
     HomeElsewhere(Box<str>),
 }
 

@@ -4,8 +4,12 @@
 
 pub use self::mapping::{Access, EntryType, HomeType, Mapping, MappingError};
 pub use self::path::{Ending, PathError, VirtualPath, WrittenPath};
-pub use self::tree::{HomeDirectory, Place};
+pub use self::place::Place;
+pub use self::tree::HomeDirectory;
 
+mod mapped;
 mod mapping;
 mod path;
+mod place;
+mod role;
 mod tree;

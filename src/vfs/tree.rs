@@ -1,43 +1,27 @@
-//! The virtual tree that a session's mappings make, and what a path in it means.
+//! A session's whole world: what its home directory shows, and where it lands.
 
-use std::collections::BTreeSet;
-
+use super::mapped::MappedTree;
 use super::mapping::{Access, EntryType, HomeType, Mapping, MappingError};
 use super::path::VirtualPath;
-use crate::limits;
-use crate::storage::{Bucket, Key, Location, NameError};
+use super::place::Place;
+use super::role::RoleTree;
+use crate::storage::NameError;
 
-/// A session's whole world: its mappings and where it lands.
+/// What a session can name, and where it lands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HomeDirectory {
     home_type: HomeType,
     landing: VirtualPath,
-    mappings: Vec<Mapping>,
-    /// Places in `mappings`, in the byte order of the entries: what stands below a directory
-    /// stands side by side. Directories that exist only because an entry stands below them are
-    /// found like this as well. Thousands of mappings are small so.
-    order: Vec<u32>,
+    tree: Tree,
 }
 
-/// What a path means.
+/// What confines a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place<'a> {
-    /// A directory without storage, above one or more entries.
-    Virtual,
-    /// The entry of a directory mapping itself: it always exists.
-    MappingRoot { mapping: &'a Mapping },
-    /// Something inside a directory mapping.
-    Inside {
-        mapping: &'a Mapping,
-        location: Location,
-    },
-    /// The one object of a file mapping.
-    File {
-        mapping: &'a Mapping,
-        location: Location,
-    },
-    /// Below no mapping (or below a file).
-    Nowhere,
+enum Tree {
+    /// Its mappings.
+    Mapped(MappedTree),
+    /// Its role, and nothing else.
+    Role(RoleTree),
 }
 
 impl HomeDirectory {
@@ -46,33 +30,20 @@ impl HomeDirectory {
     /// # Errors
     /// Names the first rule that is broken: no mapping, too many, `/` beside others, an entry that
     /// is, or stands below, another one, a landing directory outside of all of them.
-    pub fn logical(mut mappings: Vec<Mapping>, landing: VirtualPath) -> Result<Self, MappingError> {
-        if mappings.is_empty() {
-            return Err(MappingError::None);
-        }
-        if mappings.len() > limits::MAPPINGS_MAX {
-            return Err(MappingError::TooMany(mappings.len()));
-        }
-        if mappings.len() > 1 && mappings.iter().any(|mapping| mapping.entry.is_root()) {
-            return Err(MappingError::RootBesideOthers(
-                mappings.len().saturating_sub(1),
-            ));
-        }
-        share_buckets(&mut mappings);
-        mappings.shrink_to_fit();
-        let home = Self {
-            home_type: HomeType::Logical,
-            landing,
-            order: ordered(&mappings),
-            mappings,
-        };
-        home.check_overlaps()?;
-        match home.place(&home.landing) {
-            Ok(Place::Virtual | Place::MappingRoot { .. } | Place::Inside { .. }) => Ok(home),
-            Ok(Place::File { .. } | Place::Nowhere) | Err(_) => {
-                Err(MappingError::HomeElsewhere(home.landing.as_str().into()))
+    pub fn logical(mappings: Vec<Mapping>, landing: VirtualPath) -> Result<Self, MappingError> {
+        let tree = MappedTree::new(mappings)?;
+        match tree.place(&landing) {
+            Ok(Place::Virtual | Place::MappingRoot { .. } | Place::Inside { .. }) => {}
+            Ok(Place::File { .. } | Place::Buckets | Place::Bucket { .. } | Place::Nowhere)
+            | Err(_) => {
+                return Err(MappingError::HomeElsewhere(landing.as_str().into()));
             }
         }
+        Ok(Self {
+            home_type: HomeType::Logical,
+            landing,
+            tree: Tree::Mapped(tree),
+        })
     }
 
     /// Builds a PATH home: the directory `/bucket/prefix` under its own name, and nothing beside
@@ -81,20 +52,30 @@ impl HomeDirectory {
     /// # Errors
     /// As for a mapping's target; one trailing slash is forgiven.
     pub fn path(home: &str, access: Access) -> Result<Self, MappingError> {
-        let trimmed = home.strip_suffix('/').unwrap_or(home);
-        if trimmed.is_empty() && home == "/" {
-            return Ok(Self {
-                home_type: HomeType::Path,
-                landing: VirtualPath::root(),
-                mappings: Vec::new(),
-                order: Vec::new(),
-            });
-        }
-        let mapping = Mapping::parse(trimmed, trimmed, EntryType::Directory, access)?;
-        let landing = mapping.entry.clone();
-        let mut built = Self::logical(vec![mapping], landing)?;
-        built.home_type = HomeType::Path;
-        Ok(built)
+        let (landing, tree) = match own_place(home, access)? {
+            Some(mapping) => (mapping.entry.clone(), MappedTree::new(vec![mapping])?),
+            None => (VirtualPath::root(), MappedTree::default()),
+        };
+        Ok(Self {
+            home_type: HomeType::Path,
+            landing,
+            tree: Tree::Mapped(tree),
+        })
+    }
+
+    /// Builds a PATH home as AWS has it: the user lands in it, and walks as far as the role lets.
+    /// Only credentials that are the user's own confine such a session.
+    ///
+    /// # Errors
+    /// As for a mapping's target; one trailing slash is forgiven.
+    pub fn of_role(home: &str, access: Access) -> Result<Self, MappingError> {
+        let home = own_place(home, access)?;
+        let landing = home.as_ref().map(|home| home.entry.clone());
+        Ok(Self {
+            home_type: HomeType::Path,
+            landing: landing.unwrap_or_else(VirtualPath::root),
+            tree: Tree::Role(RoleTree::new(home, access)),
+        })
     }
 
     #[must_use]
@@ -107,9 +88,22 @@ impl HomeDirectory {
         &self.landing
     }
 
+    /// Returns the directories that are there whatever is in them.
     #[must_use]
     pub fn mappings(&self) -> &[Mapping] {
-        &self.mappings
+        match &self.tree {
+            Tree::Mapped(tree) => tree.mappings(),
+            Tree::Role(tree) => tree.home(),
+        }
+    }
+
+    /// Says whether the role alone confines the session.
+    #[must_use]
+    pub const fn is_of_role(&self) -> bool {
+        match self.tree {
+            Tree::Mapped(_) => false,
+            Tree::Role(_) => true,
+        }
     }
 
     /// Says what a path means.
@@ -117,146 +111,35 @@ impl HomeDirectory {
     /// # Errors
     /// The name would make a key that S3 does not take.
     pub fn place(&self, path: &VirtualPath) -> Result<Place<'_>, NameError> {
-        if let Some(mapping) = self.mapping_of(path) {
-            let below = path.below(&mapping.entry).unwrap_or_default();
-            return place_in(mapping, below);
+        match &self.tree {
+            Tree::Mapped(tree) => tree.place(path),
+            Tree::Role(tree) => tree.place(path),
         }
-        if path.is_root() || self.below(path).next().is_some() {
-            return Ok(Place::Virtual);
-        }
-        Ok(Place::Nowhere)
     }
 
     /// Returns the names in a virtual directory, with what stands under each.
     pub fn children(&self, path: &VirtualPath) -> impl Iterator<Item = (&str, EntryType)> {
-        let mut last = None;
-        self.below(path).filter_map(move |(mapping, rest)| {
-            let (name, entry_type) = match rest.split_once('/') {
-                Some((name, _)) => (name, EntryType::Directory),
-                None => (rest, mapping.entry_type),
-            };
-            // What has the same name stands side by side.
-            (last.replace(name) != Some(name)).then_some((name, entry_type))
-        })
-    }
-
-    /// Returns the mappings whose entries stand below a path, and how each goes on from there.
-    fn below(&self, path: &VirtualPath) -> impl Iterator<Item = (&Mapping, &str)> {
-        let prefix = if path.is_root() {
-            "/".to_owned()
-        } else {
-            format!("{path}/")
+        let mapped = match &self.tree {
+            Tree::Mapped(tree) => Some(tree.children(path)),
+            Tree::Role(_) => None,
         };
-        let from = self.order.partition_point(|at| self.entry(*at) < &*prefix);
-        let rest = self.order.get(from..).unwrap_or_default();
-        rest.iter().map_while(move |at| {
-            let rest = self.entry(*at).strip_prefix(&*prefix)?;
-            Some((self.mapping(*at)?, rest))
-        })
-    }
-
-    /// Finds the one mapping whose entry is the path or an ancestor of it: entries do not overlap.
-    fn mapping_of(&self, path: &VirtualPath) -> Option<&Mapping> {
-        path.ancestors_and_self()
-            .find_map(|ancestor| self.mapping_at(ancestor))
-    }
-
-    fn mapping_at(&self, entry: &str) -> Option<&Mapping> {
-        let found = self
-            .order
-            .binary_search_by(|at| self.entry(*at).cmp(entry))
-            .ok()?;
-        self.mapping(*self.order.get(found)?)
-    }
-
-    /// What stands below an entry follows it in the order, with nothing between but names that go
-    /// on with a character before `/`, such as `/a-b` between `/a` and `/a/b`.
-    fn check_overlaps(&self) -> Result<(), MappingError> {
-        let mut rest = &*self.order;
-        while let Some((first, after)) = rest.split_first() {
-            let entry = self.entry(*first);
-            for other in after.iter().map(|at| self.entry(*at)) {
-                match other.strip_prefix(entry).map(|more| more.bytes().next()) {
-                    Some(None | Some(b'/')) => {
-                        return Err(MappingError::Overlap(entry.into(), other.into()));
-                    }
-                    Some(Some(next)) if next < b'/' => {}
-                    Some(Some(_)) | None => break,
-                }
-            }
-            rest = after;
-        }
-        Ok(())
-    }
-
-    fn mapping(&self, at: u32) -> Option<&Mapping> {
-        self.mappings.get(usize::try_from(at).ok()?)
-    }
-
-    fn entry(&self, at: u32) -> &str {
-        self.mapping(at)
-            .map_or("", |mapping| mapping.entry.as_str())
+        mapped.into_iter().flatten()
     }
 }
 
-fn place_in<'a>(mapping: &'a Mapping, below: &str) -> Result<Place<'a>, NameError> {
-    match (mapping.entry_type, below) {
-        (EntryType::Directory, "") => Ok(Place::MappingRoot { mapping }),
-        (EntryType::Directory, below) => {
-            let location = locate(&mapping.bucket, &mapping.prefix, below)?;
-            Ok(Place::Inside { mapping, location })
-        }
-        (EntryType::File, "") => {
-            let key = Key::parse(&mapping.prefix)?;
-            Ok(Place::File {
-                mapping,
-                location: Location {
-                    bucket: mapping.bucket.clone(),
-                    key,
-                },
-            })
-        }
-        (EntryType::File, _) => Ok(Place::Nowhere),
+/// Returns a PATH home as a mapping of itself; `None` for `/`, which names no bucket.
+fn own_place(home: &str, access: Access) -> Result<Option<Mapping>, MappingError> {
+    if home == "/" {
+        return Ok(None);
     }
-}
-
-fn locate(bucket: &Bucket, prefix: &str, below: &str) -> Result<Location, NameError> {
-    let key = if prefix.is_empty() {
-        Key::parse(below)?
-    } else {
-        Key::parse(&format!("{prefix}/{below}"))?
-    };
-    Ok(Location {
-        bucket: bucket.clone(),
-        key,
-    })
-}
-
-/// Returns the places of mappings in the order of their entries.
-fn ordered(mappings: &[Mapping]) -> Vec<u32> {
-    let mut order: Vec<u32> = (0_u32..).take(mappings.len()).collect();
-    let entry = |at: &u32| {
-        let mapping = mappings.get(usize::try_from(*at).ok()?)?;
-        Some(mapping.entry.as_str())
-    };
-    order.sort_unstable_by(|one, other| entry(one).cmp(&entry(other)));
-    order
-}
-
-/// Keeps the name of each bucket once.
-fn share_buckets(mappings: &mut [Mapping]) {
-    let mut known: BTreeSet<Bucket> = BTreeSet::new();
-    for mapping in mappings {
-        if let Some(bucket) = known.get(&mapping.bucket) {
-            mapping.bucket = bucket.clone();
-        } else {
-            known.insert(mapping.bucket.clone());
-        }
-    }
+    let trimmed = home.strip_suffix('/').unwrap_or(home);
+    Mapping::parse(trimmed, trimmed, EntryType::Directory, access).map(Some)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -322,6 +205,8 @@ mod tests {
             Place::MappingRoot { mapping } => format!("root {}", mapping.bucket),
             Place::Inside { location, .. } => location.to_string(),
             Place::File { location, .. } => format!("file {location}"),
+            Place::Buckets => "buckets".to_owned(),
+            Place::Bucket { bucket, .. } => format!("bucket {bucket}"),
             Place::Nowhere => "nowhere".to_owned(),
         };
         for (text, expected) in [
@@ -379,6 +264,46 @@ mod tests {
         assert_eq!(empty.place(&path("/bucket")).unwrap(), Place::Nowhere);
     }
 
+    #[test]
+    fn a_home_of_a_role_reaches_what_the_role_does() {
+        let home = HomeDirectory::of_role("/bucket/users/ann/", Access::ReadWrite).unwrap();
+        assert_eq!(home.landing().as_str(), "/bucket/users/ann");
+        let show = |text: &str| match home.place(&path(text)).unwrap() {
+            Place::MappingRoot { mapping } => format!("root {}", mapping.prefix),
+            Place::Inside { mapping, location } => format!("{} {location}", mapping.entry),
+            Place::Buckets => "buckets".to_owned(),
+            Place::Bucket { bucket, .. } => format!("bucket {bucket}"),
+            Place::Nowhere => "nowhere".to_owned(),
+            Place::Virtual | Place::File { .. } => unreachable!("there are no mappings"),
+        };
+        for (text, expected) in [
+            ("/", "buckets"),
+            ("/bucket", "bucket bucket"),
+            ("/bucket/users", "/bucket s3://bucket/users"),
+            ("/bucket/users/ann", "root users/ann"),
+            (
+                "/bucket/users/ann/a b",
+                "/bucket/users/ann s3://bucket/users/ann/a b",
+            ),
+            ("/bucket/users/anna", "/bucket s3://bucket/users/anna"),
+            ("/other", "bucket other"),
+            ("/other/x/y", "/other s3://other/x/y"),
+            ("/no bucket", "nowhere"),
+            ("/no bucket/x", "nowhere"),
+        ] {
+            assert_eq!(show(text), expected, "{text}");
+        }
+        let everywhere = HomeDirectory::of_role("/", Access::ReadWrite).unwrap();
+        assert_eq!(everywhere.landing(), &VirtualPath::root());
+        assert_eq!(everywhere.place(&path("/")).unwrap(), Place::Buckets);
+        assert!(everywhere.mappings().is_empty());
+        let whole = HomeDirectory::of_role("/bucket", Access::Read).unwrap();
+        assert!(matches!(
+            whole.place(&path("/bucket")).unwrap(),
+            Place::MappingRoot { .. }
+        ));
+    }
+
     /// Components from a tiny alphabet: collisions are where the faults are.
     fn component() -> impl Strategy<Value = String> {
         prop_oneof![5 => "[a-]{1,2}", 1 => Just(".".to_owned()), 1 => Just("..".to_owned()),
@@ -410,6 +335,28 @@ mod tests {
                 let dotted = |name: &str| matches!(name, "" | "." | "..");
                 prop_assert!(!inside.unwrap_or_default().split('/').any(dotted));
             }
+        }
+
+        #[test]
+        fn a_path_of_a_roles_home_is_the_objects_own_name(
+            base in "(/[a-]{1,2}){0,2}",
+            raw in raw_path(),
+        ) {
+            let home = HomeDirectory::of_role("/a/a", Access::ReadWrite).unwrap();
+            let base = VirtualPath::parse(if base.is_empty() { "/" } else { &base }).unwrap();
+            let Ok(path) = VirtualPath::resolve(&base, raw.as_bytes()) else { return Ok(()) };
+            let named = match home.place(&path) {
+                Ok(Place::Inside { location, .. }) => {
+                    format!("/{}/{}", location.bucket, location.key.as_str())
+                }
+                Ok(Place::Bucket { bucket, .. }) => format!("/{bucket}"),
+                Ok(Place::MappingRoot { mapping }) => {
+                    format!("/{}/{}", mapping.bucket, mapping.prefix)
+                }
+                Ok(Place::Buckets) => "/".to_owned(),
+                other => return Err(TestCaseError::fail(format!("{other:?}"))),
+            };
+            prop_assert_eq!(named, path.as_str());
         }
 
         #[test]

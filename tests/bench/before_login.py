@@ -125,8 +125,8 @@ def message(*parts):
 def encrypted():
     """Rows of what can be sent after the key exchange: (name, the message)."""
     yield "`IGNORE` of 32 KiB", message(2, bytes(32 * 1024))
-    yield "a message that nobody knows", message(192)
-    yield "a repeated request for the service", message(5, "ssh-userauth")
+    yield "an unknown message", message(192)
+    yield "a repeated service request", message(5, "ssh-userauth")
 
 
 def measure(pid, once, count):

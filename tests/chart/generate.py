@@ -69,13 +69,13 @@ def settings():
         if heading := re.match(r"## `\[(\w+(?:\.NAME)?)\]`", line):
             section = heading.group(1)
         # The one section whose settings a table of tables takes as well.
-        if tables := re.match(r"Several providers have a table `\[([\w.]+)\]`", line):
-            shared = section, tables.group(1), set(re.findall(r"`(\w+)`", line.split(" but ")[1]))
+        if tables := re.match(r"For several providers, write a table `\[([\w.]+)\]`", line):
+            shared = section, tables.group(1), set(re.findall(r"`(\w+)`", line.split(" except ")[1]))
         cells = [cell.strip() for cell in line.strip("|").split(" | ")]
         if name := re.match(r"`(\w+)`(?: or `(\w+)`)?$", cells[0]) if len(cells) == 5 else None:
             rows.append((section, name.group(1), bool(name.group(2)), cells[3], cells[4]))
     if not shared:
-        raise SystemExit("docs/configuration.md: where is it said what [provider.NAME] takes?")
+        raise SystemExit("docs/configuration.md: no sentence says what [provider.NAME] takes")
     original, copy, left_out = shared
     yield from rows
     for section, name, *rest in rows:
@@ -100,7 +100,7 @@ def schema_of(allowed):
         return {"type": ["integer", "string"], "pattern": "^[0-9]+ ?([KMGT]iB)?$", "minimum": least}
     if allowed.startswith(("a string", "an address", "the name of a file", "a URL")):
         return {"type": "string"}
-    raise SystemExit(f"docs/configuration.md: {allowed!r}: teach schema_of what it means")
+    raise SystemExit(f"docs/configuration.md: {allowed!r}: schema_of does not know it")
 
 
 def schema():

@@ -185,8 +185,8 @@ class Chart(unittest.TestCase):
             ({"config": {"provider": {"a": {}}}}, "must list each table"),
             ({"config": providers({"a": {"url": ""}}, url="")}, "config.provider.a.url is empty"),
             ({"config": providers({"a": {"provider": "lambda"}})}, "provider.a.function is empty"),
-            ({"config": providers({"a": {"listen": "0.0.0.0:9090"}})}, "9090 is taken"),
-            ({"config": providers({"a": {"listen": "0.0.0.0:9091"}})}, "9091 is taken"),
+            ({"config": providers({"a": {"listen": "0.0.0.0:9090"}})}, "9090 is already"),
+            ({"config": providers({"a": {"listen": "0.0.0.0:9091"}})}, "9091 is already"),
             ({"config": providers({"a": {"listen": "[::]:22"}})}, "port 22 of the Service"),
             ({"service": {"providerPorts": {"2223": {"port": 22}}}}, "providerPorts has 2223"),
         ]:
@@ -253,7 +253,7 @@ class Chart(unittest.TestCase):
         render(merged(PLAIN, {**little, "config": {"limits": {"connections_max": 600}}}))
         self.refused(merged(PLAIN, {**little, "config": {"limits": {"connections_max": 700}}}),
                      "allowed: at least 645Mi")
-        self.refused(merged(PLAIN, {"resources": {"limits": {"memory": "lots"}}}), "no quantity")
+        self.refused(merged(PLAIN, {"resources": {"limits": {"memory": "lots"}}}), "not a quantity")
 
     def test_the_grace_period_covers_sleep_and_drain(self):
         values = {"preStopSleepSeconds": 7, "config": {"limits": {"drain_timeout_seconds": 600}}}

@@ -16,7 +16,7 @@ from processes import run
 def admin(setup):
     """Where the operator's port is; only a configured gateway has one."""
     if setup.admin is None:
-        raise Skipped("no operator's port")
+        raise Skipped("no admin port")
     return f"http://127.0.0.1:{setup.admin}"
 
 
@@ -96,8 +96,8 @@ def commands(setup, _):
     at = admin(setup).removeprefix("http://")
     for command, said in (
         (["revoke", "--user", "nobody-here"], "connections ended: 0"),
-        (["forget"], "answers forgotten: "),
-        (["unlock", "--user", "bob", "--source", "203.0.113.7"], "entries removed: 0"),
+        (["forget"], "cached answers cleared: "),
+        (["unlock", "--user", "bob", "--source", "203.0.113.7"], "lock-outs and failure counts cleared: 0"),
         (["block", "--user", "nobody-here", "--for", "1h"], "blocked until 2"),
         (["block", "--network", "198.51.100.0/24"], "blocked until unblock"),
         (["blocks"], "user nobody-here until 2"),

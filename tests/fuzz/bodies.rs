@@ -32,6 +32,7 @@ pub(crate) fn answer(input: &[u8]) {
             AuthMethod::Password
         },
         accept_keys_with_password: flag(1),
+        path_homes: portcullis::idp::PathHomes::default(),
         transport: if flag(2) {
             Transport::Lambda
         } else {

@@ -141,13 +141,16 @@ async fn blocks_are_made_listed_and_lifted() {
         assert!(listed.contains(part), "{listed}");
     }
     for (body, why) in [
-        ("{}", "a block is of one"),
-        (r#"{"user":""}"#, "a block is of one"),
-        (r#"{"user":"a","network":"::/0"}"#, "a block is of one"),
-        (r#"{"network":"here"}"#, "is none"),
+        ("{}", "a block needs exactly one"),
+        (r#"{"user":""}"#, "a block needs exactly one"),
+        (
+            r#"{"user":"a","network":"::/0"}"#,
+            "a block needs exactly one",
+        ),
+        (r#"{"network":"here"}"#, "is not an IP network"),
         (r#"{"provider":"staff"}"#, "no provider has that name"),
         (r#"{"user":"a","seconds":0}"#, "must be 1 to"),
-        (r#"{"user":"a","seconds":863999913600}"#, "a century"),
+        (r#"{"user":"a","seconds":863999913600}"#, "100 years"),
         (r#"{"user":"a","minutes":1}"#, "the keys of the command"),
     ] {
         let text = answer("/block", body).await;
@@ -157,7 +160,7 @@ async fn blocks_are_made_listed_and_lifted() {
     assert!(
         answer("/revoke", seconds)
             .await
-            .contains("this command takes")
+            .contains("this command needs")
     );
     assert_eq!(
         answer("/unblock", r#"{"user":"aNN"}"#).await,

@@ -243,3 +243,46 @@ async fn without_a_file_the_provider_is_asked() {
     assert!(text.contains("no session: denied · not-allowed"), "{text}");
     assert!(text.contains("\n  change    "), "{text}");
 }
+
+#[tokio::test]
+async fn a_home_that_follows_its_role_is_explained_bucket_by_bucket() {
+    let answer = Answer::of(&json!({
+        "Role": "arn:aws:iam::123456789012:role/partners",
+        "HomeDirectoryType": "PATH",
+        "HomeDirectory": "/inbox/ann",
+    }));
+    let arguments =
+        |op, path| ["--path-homes", "role", "--op", op, "--path", path].map(str::to_owned);
+    for (op, path, call) in [
+        ("ls", "/", "ListBuckets s3://"),
+        ("stat", "/other", "ListObjectsV2 s3://other/"),
+        ("ls", "/other", "ListObjectsV2 s3://other/"),
+        ("put", "/other/x", "PutObject s3://other/x"),
+        ("get", "../bob/x", "GetObject s3://inbox/bob/x"),
+    ] {
+        let arguments = arguments(op, path);
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        let calls = answer.calls(&arguments).await;
+        assert!(calls.iter().any(|made| made == call), "{call}: {calls:?}");
+    }
+    let (code, text) = answer
+        .explain(&["--path-homes", "role", "--op", "put", "--path", "/other/x"])
+        .await;
+    assert_eq!(code, 0, "{text}");
+    for part in [
+        "mapping   none: the role decides (path_homes = \"role\")",
+        "place     s3://other/x",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let (code, text) = answer
+        .explain(&["--path-homes", "role", "--op", "mkdir", "--path", "/other"])
+        .await;
+    assert_eq!(code, 1, "{text}");
+    // The bucket is there, in the memory that stands in for S3.
+    assert!(text.contains("exists already"), "{text}");
+    // As the setting is by default.
+    let (code, text) = answer.explain(&["--op", "get", "--path", "../bob/x"]).await;
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("virtual, or nowhere"), "{text}");
+}

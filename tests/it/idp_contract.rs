@@ -20,6 +20,7 @@ fn asked(username: &str, method: AuthMethod) -> Asked<'_> {
         username,
         method,
         accept_keys_with_password: false,
+        path_homes: portcullis::idp::PathHomes::default(),
         transport: Transport::Http,
         function_error: false,
     }
@@ -33,6 +34,7 @@ fn judge(case: &Value) -> Judged {
     };
     let asked = Asked {
         accept_keys_with_password: case["settings"]["accept_keys_in_password_answer"] == true,
+        path_homes: portcullis::idp::PathHomes::default(),
         transport: match case["transport"].as_str() {
             Some("lambda") => Transport::Lambda,
             _ => Transport::Http,

@@ -119,6 +119,7 @@ fn judge(body: &str, method: AuthMethod) -> Judged {
         username: "ann",
         method,
         accept_keys_with_password: false,
+        path_homes: portcullis::idp::PathHomes::default(),
         transport: Transport::Http,
         function_error: false,
     };

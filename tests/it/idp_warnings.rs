@@ -49,7 +49,7 @@ async fn an_odd_answer_is_one_line_in_a_while_and_counted_each_time() {
         assert!(!log.contains(PASSWORD), "{log}");
         lines(
             &log,
-            "the identity provider's answer is not as it should be, and was taken",
+            "the identity provider's answer has a mistake that was tolerated",
         )
     };
     let first = ask().await;
@@ -99,7 +99,7 @@ async fn the_readable_keys_of_a_list_work_and_the_others_are_named() {
         ..question()
     };
     let (judged, log) = logged(provider.ask(&look_up)).await;
-    let message = "the identity provider's answer is not as it should be, and was taken";
+    let message = "the identity provider's answer has a mistake that was tolerated";
     let lines = lines(&log, message);
     let [line] = &*lines else { panic!("{log}") };
     assert_eq!(line["warning"], "keys-unreadable");
@@ -124,7 +124,7 @@ async fn a_function_that_raises_behind_a_template_is_as_loud_as_under_lambda() {
         (reason.verdict(), reason.counts()),
         (Verdict::Denied, Counts::PairAndSource)
     );
-    let lines = lines(&log, "the identity function ended in an error");
+    let lines = lines(&log, "the identity function raised an error");
     assert_eq!(lines[0]["error_type"], "KeyError", "{log}");
     assert!(!log.contains(PASSWORD), "{log}");
 }

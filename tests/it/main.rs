@@ -44,6 +44,7 @@ mod probe;
 mod roles_external;
 mod seeded;
 mod session;
+mod session_buckets;
 mod session_calls;
 mod session_commits;
 mod session_copies;

@@ -195,7 +195,7 @@ async fn a_user_has_four_long_moves_at_once_and_the_others_wait() {
         );
         let said = [said.lock().unwrap().clone(), heard.lock().unwrap().clone()].concat();
         assert!(
-            said.contains("waits until another one of your moves has ended"),
+            said.contains("waiting until another of your moves ends"),
             "{said}"
         );
         // A file that is copied at once waits for nobody.
@@ -261,7 +261,7 @@ async fn a_move_that_waited_for_its_turn_looks_at_its_target_again() {
         talk.client.rename(from, "/late").await.map_err(code)
     };
     let other = async {
-        while !said.lock().unwrap().contains("waits until another one") {
+        while !said.lock().unwrap().contains("waiting until another") {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         plant(&store, "late/other", b"new").await;

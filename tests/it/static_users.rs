@@ -312,7 +312,7 @@ async fn users_change_while_sessions_go_on() {
     gateway
         .change_users("[users.bob]\npassword_hash = \"walnut-39\"\n")
         .await;
-    let line = gateway.logged("the users file is wrong").await;
+    let line = gateway.logged("the users file cannot be used").await;
     assert!(
         line.contains("ERROR") && line.contains("users.toml:2: "),
         "{line}"

@@ -210,7 +210,7 @@ async fn the_command_prints_every_finding_and_cleans_up() {
         "conditions on PutObject: honoured\n",
         "    set conditional_copy = true under [storage]\n",
         "listings in byte order: honoured\n",
-        "unfinished uploads are removed by the bucket: ",
+        "unfinished multipart uploads are removed by the bucket: ",
     ] {
         assert!(text.contains(line), "{line}: {text}");
     }
@@ -228,17 +228,18 @@ async fn a_configuration_that_claims_too_much_fails_and_is_told_what_to_set() {
     let output = check_config(&bench.server.endpoint(), "bucket", "").await;
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8_lossy(&output.stdout);
-    let expected = "conditions on CopyObject: refused\n    the store said: CopyObject s3://bucket/";
+    let expected =
+        "conditions on CopyObject: refused\n    the store answered: CopyObject s3://bucket/";
     assert!(text.contains(expected), "{text}");
-    let expected = "\nCopyObject: refused\n    the store said: CopyObject s3://bucket/";
+    let expected = "\nCopyObject: refused\n    the store answered: CopyObject s3://bucket/";
     assert!(text.contains(expected), "{text}");
     assert!(
         text.contains("    without it: nothing can be renamed"),
         "{text}"
     );
     let text = String::from_utf8_lossy(&output.stderr);
-    let expected = "error: the configuration claims more than the store does; set under [storage]: \
-        conditional_copy = false\n";
+    let expected = "error: the configuration relies on what the store does not support; set under \
+                    [storage]: conditional_copy = false\n";
     assert_eq!(text, expected);
     bench.is_clean();
 }
@@ -281,7 +282,7 @@ async fn a_store_that_cannot_be_used_is_one_line_and_exit_1() {
             secured,
             "bucket",
             &*format!(
-                ": the server does not speak TLS; did you mean storage.endpoint = \"{plain}\"?"
+                ": the server does not use TLS; did you mean storage.endpoint = \"{plain}\"?"
             ),
         ),
         (speaks_ssh, "bucket", ""),
@@ -348,9 +349,8 @@ async fn a_bucket_in_another_region_than_the_endpoint_is_an_error_that_names_it(
         let output = check_config(&endpoint, "bucket", "region = \"us-east-1\"\n").await;
         assert_eq!(output.status.code(), Some(1));
         let text = String::from_utf8_lossy(&output.stderr);
-        let expected = "error: the bucket is in another region than storage.region = \"us-east-1\", \
-            and storage.endpoint is set, so that no other is asked; set storage.region = \
-            \"eu-west-1\"\n";
+        let expected = "error: the bucket is not in storage.region = \"us-east-1\", and \
+            with storage.endpoint no other region is used; set storage.region = \"eu-west-1\"\n";
         assert_eq!(text, expected);
         bench.is_clean();
         let output = check_config(&endpoint, "bucket", "region = \"eu-west-1\"\n").await;

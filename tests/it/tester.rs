@@ -232,7 +232,7 @@ async fn each_verdict_has_its_exit_status_and_says_what_to_change() {
     let (code, out, _) = bench.test(&password, " \n").await;
     assert_eq!(code, 1, "{out}");
     assert!(
-        out.contains("password-blank") && out.contains("nobody was asked"),
+        out.contains("password-blank") && out.contains("no request was sent"),
         "{out}"
     );
 
@@ -350,7 +350,7 @@ async fn where_key_and_password_are_needed_both_are_judged() {
     let with_key = ["--user", "ann", "--public-key", &key];
     let (code, out, _) = bench.test(&with_key, "").await;
     assert_eq!(code, 0, "{out}");
-    assert!(out.contains("a password is asked for as well"), "{out}");
+    assert!(out.contains("a password is also required"), "{out}");
     let both = [&with_key[..], &["--password-stdin"]].concat();
     assert_eq!(bench.test(&both, PASSWORD).await.0, 0);
     assert_eq!(bench.test(&both, "wrong").await.0, 1);

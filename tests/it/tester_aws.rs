@@ -129,7 +129,7 @@ async fn names_follow_the_rule_of_aws_unless_told_otherwise() {
                 .await;
             assert_eq!(code, 1, "{out}");
             assert!(
-                out.contains("denied · user-name") && out.contains("nobody was asked"),
+                out.contains("denied · user-name") && out.contains("no request was sent"),
                 "{out}"
             );
         }

@@ -147,7 +147,7 @@ async fn a_protected_service_is_asked_as_the_gateway_asks_it() {
     // By itself, it is told once what the matter is.
     let (code, out) = contract(&service, PASSWORD).await;
     assert_eq!(code, 1, "{out}");
-    assert!(out.contains("nothing else was asked"), "{out}");
+    assert!(out.contains("the other tests were skipped"), "{out}");
     assert!(out.contains("--config"), "{out}");
     assert_eq!(out.matches("WRONG").count(), 1, "{out}");
 
@@ -191,7 +191,7 @@ async fn an_answer_that_cannot_be_used_ends_the_trials_at_the_first_row() {
     let service = Service::start(|_| (200, json!({"allow": true, "mappings": 7}))).await;
     let (code, out) = contract(&service, PASSWORD).await;
     assert_eq!(code, 1, "{out}");
-    assert!(out.contains("mend this answer first"), "{out}");
+    assert!(out.contains("correct this answer first"), "{out}");
     assert_eq!(out.matches("WRONG").count(), 1, "{out}");
 }
 
@@ -214,9 +214,9 @@ async fn one_of_several_providers_is_named() {
         (output.status.code(), String::from_utf8(text).unwrap())
     };
     for (more, code, said) in [
-        (&[][..], 64, "say which with --provider: staff, file"),
+        (&[][..], 64, "choose one with --provider: staff, file"),
         (&["--provider", "other"], 64, "there are: staff, file"),
-        (&["--provider", "file"], 64, "asks no service"),
+        (&["--provider", "file"], 64, "has no service to test"),
         (&["--provider", "staff"], 0, "· 0 wrong ·"),
     ] {
         let (found, text) = ask(more).await;

@@ -97,3 +97,27 @@ async fn what_keeps_a_role_from_being_assumed_is_said_with_its_remedy() {
         assert_eq!(sts.asked().len(), 0);
     }
 }
+
+fn with_a_path_home(_question: &Value) -> (u16, Value) {
+    let home = json!({"Role": ROLE, "HomeDirectoryType": "PATH", "HomeDirectory": "/inbox/ann"});
+    (200, home)
+}
+
+#[tokio::test]
+async fn a_home_that_follows_its_role_is_told_from_one_that_is_confined() {
+    let (mut bench, _sts, _service) = assuming(with_a_path_home).await;
+    let json = [&ARGUMENTS[..], &["--json"]].concat();
+    let told = async |bench: &Bench| {
+        let (_, out, _) = bench.test(&json, PASSWORD).await;
+        let found: Value = serde_json::from_str(&out).unwrap();
+        found["user"]["pathHomes"].clone()
+    };
+    assert_eq!(told(&bench).await, "confined");
+    let role = ("PORTCULLIS_IDENTITY_PATH_HOMES", "role".to_owned());
+    bench.settings.extend([role]);
+    assert_eq!(told(&bench).await, "role");
+    let (code, out, err) = bench.test(&ARGUMENTS, PASSWORD).await;
+    assert_eq!(code, 0, "{out}{err}");
+    let walks = "walks     as far as the role lets (path_homes = \"role\")";
+    assert!(out.contains(walks), "{out}");
+}

@@ -263,7 +263,7 @@ async fn the_commands_of_the_operator_know_tokens() {
     let (code, said) = gateway.run(test, &arguments, &long(&key, 0)).await;
     assert_eq!(code, 1, "{said}");
     assert!(
-        said.contains("token-expired: the token's time is over"),
+        said.contains("token-expired: the token has expired"),
         "{said}"
     );
     assert!(said.contains("  change    get a new token"), "{said}");

@@ -60,7 +60,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{/* What no schema can say, each with its remedy. */}}
 {{- define "portcullis.refuse" -}}
 {{- if not .Values.hostKeys.existingSecret -}}
-{{- fail "hostKeys.existingSecret is empty: clients recognise the gateway by its host keys, so they must outlive its Pods. Make them once: ssh-keygen -q -t ed25519 -N '' -f host_key && kubectl create secret generic portcullis-host-keys --from-file=host_key; then set hostKeys.existingSecret=portcullis-host-keys" -}}
+{{- fail "hostKeys.existingSecret is empty: all Pods need the same host keys, also after an upgrade. Make them once: ssh-keygen -q -t ed25519 -N '' -f host_key && kubectl create secret generic portcullis-host-keys --from-file=host_key; then set hostKeys.existingSecret=portcullis-host-keys" -}}
 {{- end -}}
 {{- include "portcullis.refuseProviders" . -}}
 {{- $secrets := .Values.secrets -}}
@@ -71,7 +71,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- fail "secrets.settings is empty: name the settings that secrets.existingSecret holds, such as [storage.secret_access_key]" -}}
 {{- end -}}
 {{- if and $secrets.settings (not $secrets.existingSecret) -}}
-{{- fail "secrets.settings names what is in secrets.existingSecret, which is empty: set it, or use secrets.values" -}}
+{{- fail "secrets.settings is set, but secrets.existingSecret is empty: set it, or use secrets.values" -}}
 {{- end -}}
 {{- with .Values.test -}}
 {{- if and .enabled (not (and .user .existingSecret .hostKeyFingerprint)) -}}
@@ -88,14 +88,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- include "portcullis.refuseProvider" (dict "path" "config.identity" "settings" $identity) -}}
 {{- end -}}
 {{- if ne (sortAlpha (keys $providers) | join ",") (sortAlpha $order | join ",") -}}
-{{- fail "config.identity.providers must list each table of config.provider once, in the order of asking" -}}
+{{- fail "config.identity.providers must list each table of config.provider once, in the order in which they are used" -}}
 {{- end -}}
 {{- range $name, $provider := $providers -}}
 {{- $settings := mergeOverwrite (deepCopy $identity) $provider -}}
 {{- include "portcullis.refuseProvider" (dict "path" (printf "config.provider.%s" $name) "settings" $settings) -}}
 {{- $port := include "portcullis.portOf" $provider.listen -}}
 {{- if has $port (list "2222" "9090" "9091") -}}
-{{- fail (printf "config.provider.%s.listen: %s is taken by the main port, the admin port or the port for health checks; choose another one" $name $port) -}}
+{{- fail (printf "config.provider.%s.listen: %s is already the main port, the admin port or the health check port; choose another one" $name $port) -}}
 {{- end -}}
 {{- end -}}
 {{- $ports := include "portcullis.providerPorts" . | fromJsonArray -}}
@@ -108,7 +108,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- range $port := $ports -}}
 {{- $outside := include "portcullis.servicePort" (dict "root" $ "port" $port) -}}
 {{- if has $outside $taken -}}
-{{- fail (printf "port %s of the Service would lead to two ports of the gateway: set service.providerPorts.%s.port to another one" $outside $port) -}}
+{{- fail (printf "port %s of the Service would forward to two ports of the gateway: set service.providerPorts.%s.port to another one" $outside $port) -}}
 {{- end -}}
 {{- $taken = append $taken $outside -}}
 {{- end -}}
@@ -119,7 +119,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- $needed := dict "webhook" "url" "api-gateway" "url" "lambda" "function" "static" "users_file" -}}
 {{- with get $needed $asked -}}
 {{- if not (get $.settings .) -}}
-{{- fail (printf "%s.%s is empty: it says who is asked about logins, and the provider %s needs it" $.path . $asked) -}}
+{{- fail (printf "%s.%s is empty, but the provider %s needs it" $.path . $asked) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -213,7 +213,7 @@ seccompProfile:
 {{- $number := regexFind "^[0-9]+([.][0-9]+)?([eE][+]?[0-9]+)?" $text -}}
 {{- $unit := trimPrefix $number $text -}}
 {{- if or (not $number) (not (hasKey $units $unit)) -}}
-{{- fail (printf "resources: memory %s is no quantity; allowed: such as 1Gi" $text) -}}
+{{- fail (printf "resources: memory %s is not a quantity; allowed: for example 1Gi" $text) -}}
 {{- end -}}
 {{- mulf (float64 $number) (get $units $unit) | floor | int64 -}}
 {{- end -}}
@@ -243,7 +243,7 @@ as well. `base` is what it takes without connections.
 {{- if $limits.memory -}}
 {{- $given := include "portcullis.quantity" $limits.memory | int64 -}}
 {{- if lt $given (mul (int64 $mib.all) 1048576) -}}
-{{- fail (printf "resources.limits.memory is %v; allowed: at least %dMi, which the process may take with these config.limits (docs/operations.md, Memory). Raise it, or lower config.limits.connections_max or one of config.limits.*_memory_bytes_max" $limits.memory (int64 $mib.all)) -}}
+{{- fail (printf "resources.limits.memory is %v; allowed: at least %dMi, which the process may need with these config.limits (docs/operations.md, Memory). Raise it, or lower config.limits.connections_max or one of config.limits.*_memory_bytes_max" $limits.memory (int64 $mib.all)) -}}
 {{- end -}}
 {{- end -}}
 {{- $most := printf "%dMi" (int64 $mib.all) -}}

@@ -119,11 +119,11 @@ impl Aws {
             }
             Some(other) => Err(Refusal::new(
                 "UnknownOperationException",
-                &format!("{other} is not offered here; TestIdentityProvider is"),
+                &format!("{other} is not supported; only TestIdentityProvider is"),
             )),
             None => Err(Refusal::new(
                 "UnknownOperationException",
-                "the target must begin with TransferService.",
+                "X-Amz-Target must begin with TransferService.",
             )),
         }
     }

@@ -17,14 +17,14 @@ pub(super) async fn perform(aws: &Aws, body: &Value, peer: IpAddr) -> Result<Val
     match text(body, "ServerProtocol")?.unwrap_or("SFTP") {
         "SFTP" => {}
         other => {
-            let message = format!("ServerProtocol {other:?} is not served here; SFTP is");
+            let message = format!("ServerProtocol {other:?} is not supported; only SFTP is");
             return Err(Refusal::invalid(&message));
         }
     }
     let source_ip = match text(body, "SourceIp")? {
         Some(address) => address
             .parse()
-            .map_err(|_| Refusal::invalid("SourceIp is no address"))?,
+            .map_err(|_| Refusal::invalid("SourceIp is not an IP address"))?,
         None => peer,
     };
     let servers = aws.servers.iter().filter(|server| *server.id == *server_id);
@@ -135,8 +135,8 @@ impl Server {
 /// message names what is wrong.
 fn told(asked: Option<Asked>) -> Value {
     let Some(Asked { exchange, refused }) = asked else {
-        let message = "no provider takes this user name or a password of this length: nobody was \
-            asked";
+        let message = "no provider accepts this user name or a password of this length: no \
+                       request was sent";
         return fields("", "", 200, message);
     };
     let response = String::from_utf8_lossy(&exchange.body);

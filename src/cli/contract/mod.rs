@@ -104,7 +104,7 @@ pub(super) async fn run(tried: &Tried, subject: &Subject) -> Exit {
     };
     count(&first.trial);
     if let Some(why) = first.nothing_else {
-        output::print(&format!("nothing else was asked: {why}\n"));
+        output::print(&format!("the other tests were skipped: {why}\n"));
         return if first.unreachable {
             Exit::Unavailable
         } else {
@@ -132,7 +132,7 @@ pub(super) async fn run(tried: &Tried, subject: &Subject) -> Exit {
     );
     let asked = bench.questions.load(Ordering::Relaxed);
     output::print(&format!(
-        "{asked} questions · {wrong} wrong · {advice} advice\n"
+        "{asked} requests · {wrong} wrong · {advice} advice\n"
     ));
     if wrong == 0 { Exit::Done } else { Exit::Failed }
 }
@@ -268,9 +268,10 @@ fn refusal(judged: &Judged) -> Grade {
     }
 }
 
-const STATUS_WHY: &str = "answer every question with 200 and say no in the body: to the gateway another \
-     status is an outage of the service or of its own access to it, not a no about one user, and \
-     strangers who ask such questions can disturb other users' logins";
+const STATUS_WHY: &str = "answer every request with 200 and deny in the body: to the gateway \
+                          another status is an outage of the service, or a failure of its own \
+                          authorization, not a denial of one user, and strangers who cause such \
+                          requests can disturb other users' logins";
 
 #[cfg(test)]
 mod tests {

@@ -17,9 +17,9 @@ use crate::limits;
 const PAUSE: Duration = Duration::from_millis(300);
 
 pub(super) async fn slow_question(bench: &Bench<'_>) -> Trial {
-    let name = "slow question, answer read late";
-    let why = "a network may deliver the question in pieces: read as much as Content-Length says, \
-               not what comes first";
+    let name = "slow request, answer read late";
+    let why = "a network may deliver the request in pieces: read as many bytes as Content-Length \
+               says, not only the first piece";
     let skipped = |found: &str| Trial {
         name,
         grade: Grade::Skipped,
@@ -27,7 +27,7 @@ pub(super) async fn slow_question(bench: &Bench<'_>) -> Trial {
         why,
     };
     let Some(webhook) = &bench.tried.webhook else {
-        return skipped("only a webhook's network is ours to slow down");
+        return skipped("only possible for a webhook");
     };
     if webhook.url.starts_with("https:") {
         return skipped("only over http://");
@@ -68,6 +68,7 @@ async fn exchange(bench: &Bench<'_>, webhook: &WebhookSettings) -> std::io::Resu
         username: &bench.subject.user,
         method: AuthMethod::Password,
         accept_keys_with_password: webhook.accept_keys_with_password,
+        path_homes: webhook.path_homes,
         transport: Transport::Http,
         function_error: false,
     };

@@ -28,16 +28,15 @@ pub(super) async fn right_password(bench: &Bench<'_>) -> First {
     let nothing_else = match &judged {
         Ok(_) => None,
         Err(refusal) if refusal.reason == Reason::StatusDenied => Some(
-            "this is the service's answer to the password given here, or to a gateway that it \
-             does not know: with --config the gateway's headers, keys and certificates are used",
+            "the service denied the given password, or it does not recognise the gateway: with \
+             --config the test uses the gateway's headers, keys and certificates",
         ),
         Err(refusal) => Some(match refusal.verdict() {
             Verdict::Denied => {
-                "give the right password of a user, or let the service know it; each trial rests \
-                 on it"
+                "give the right password of a user that the service knows; every test needs it"
             }
-            Verdict::Unavailable => "the service does not answer; each trial would say so",
-            Verdict::Invalid => "mend this answer first; each trial rests on it",
+            Verdict::Unavailable => "the service does not answer, so every test would fail",
+            Verdict::Invalid => "correct this answer first; every test needs it",
         }),
     };
     let verdict = judged.as_ref().map_err(Refusal::verdict);
@@ -75,8 +74,8 @@ pub(super) async fn wrong_passwords(bench: &Bench<'_>) -> Trial {
     worst(
         "wrong passwords",
         answers,
-        "whatever is not the password is a plain no, with status 200: an error would count as an \
-         outage, and a yes lets anybody in",
+        "deny every wrong password with status 200: an error would count as an outage, and \
+         allowing it lets anybody in",
     )
 }
 
@@ -93,8 +92,8 @@ pub(super) async fn blank_passwords(bench: &Bench<'_>) -> Trial {
     worst(
         "blank passwords",
         answers,
-        "a blank password must not be taken for a key look-up or for a directory's anonymous bind: \
-         anybody could enter. This gateway never sends one; others do",
+        "a blank password must not be taken for a key look-up or for a directory's anonymous \
+         bind: anybody could log in. This gateway never sends one; others do",
     )
 }
 
@@ -109,7 +108,7 @@ pub(super) async fn padded_password(bench: &Bench<'_>) -> Trial {
             Err(Verdict::Invalid | Verdict::Unavailable) => Grade::Wrong,
         },
         found: word(&judged),
-        why: "a password is compared as it is: trimming makes two passwords of one",
+        why: "compare a password as it is: trimming makes two passwords of one",
     }
 }
 
@@ -117,8 +116,8 @@ pub(super) async fn key_look_up(bench: &Bench<'_>) -> Trial {
     let user = &bench.subject.user;
     let judged = bench.ask(user, Credential::PublicKey).await.judged;
     let name = "key look-up";
-    let why = "a question without a password asks for the list of the user's keys; the gateway \
-               does the matching";
+    let why = "a request without a password asks for the user's public keys; the gateway verifies \
+               the client's key";
     let (grade, found) = match (
         judged.as_ref().map_err(Refusal::verdict),
         &bench.subject.key,
@@ -161,8 +160,8 @@ pub(super) async fn unknown_user(bench: &Bench<'_>) -> Trial {
     worst(
         "unknown user",
         answers,
-        "a name that does not exist is a plain no: scanners try thousands of them, and errors \
-         would look like an outage",
+        "deny an unknown name with status 200: scanners try thousands of them, and errors would \
+         look like an outage",
     )
 }
 
@@ -197,8 +196,8 @@ pub(super) async fn odd_names(bench: &Bench<'_>) -> Trial {
     worst(
         "odd user names",
         answers,
-        "names come from anybody on the internet: one that reaches a query, a path or a pattern \
-         unescaped may be somebody else's",
+        "anybody on the internet can send any name: one that reaches a query, a path or a pattern \
+         unescaped may match another user",
     )
 }
 
@@ -209,7 +208,7 @@ pub(super) async fn other_case(bench: &Bench<'_>) -> Trial {
         other = user.to_lowercase();
     }
     let name = "name in another case";
-    let why = "the same person under two names has two sets of limits and logs: answer with the \
+    let why = "one person with two names has separate limits and logs for each: answer with the \
                canonical \"user\"";
     if other == user {
         return Trial {
@@ -266,7 +265,7 @@ pub(super) async fn other_addresses(bench: &Bench<'_>) -> Trial {
             Some((address, answer)) => format!("{address}: {}", word(&answer.judged)),
             None => "answered".to_owned(),
         },
-        why: "clients come over IPv4 and IPv6: a no is an answer, an error is not",
+        why: "clients connect over IPv4 and IPv6: a denial is an answer, an error is not",
     }
 }
 
@@ -278,8 +277,8 @@ pub(super) async fn repeated_password(bench: &Bench<'_>) -> Trial {
     same(
         "right password again",
         &answers,
-        "clients open several connections with one password: a service that takes it once only, \
-         or counts logins, cuts them off",
+        "clients open several connections with one password: a service that accepts it only once, \
+         or counts logins, breaks them",
     )
 }
 
@@ -291,24 +290,24 @@ pub(super) async fn repeated_look_ups(bench: &Bench<'_>) -> Trial {
     same(
         "password after many look-ups",
         &[bench.right().await],
-        "anybody can cause look-ups for any name: a service that counts them as failed logins lets \
-         strangers lock users out",
+        "anybody can cause key look-ups for any name: a service that counts them as failed logins \
+         lets strangers lock users out",
     )
 }
 
 pub(super) async fn parallel_questions(bench: &Bench<'_>) -> Trial {
     let answers = join_all((0..IN_PARALLEL).map(|_| bench.right())).await;
     same(
-        "eight questions at once",
+        "eight requests at once",
         &answers,
-        "after a restart everybody logs in at once: a service that answers one at a time makes \
+        "after a restart all users log in at once: a service that answers one at a time makes \
          them wait until they give up",
     )
 }
 
 pub(super) async fn optional_keys(bench: &Bench<'_>) -> Trial {
-    let name = "optional keys in the question";
-    let why = "the contract may grow: a key that the service does not know is to be passed over";
+    let name = "optional keys in the request";
+    let why = "the contract may grow: ignore keys that the service does not know";
     let longer = bench.tried.webhook.clone().map(|mut settings| {
         settings.send_session_id = true;
         Webhook::new(settings)
@@ -340,7 +339,7 @@ pub(super) async fn speed(bench: &Bench<'_>) -> Trial {
             Grade::Good
         },
         found: format!("{slowest} ms"),
-        why: "people wait this long at every login, and the gateway gives up after \
+        why: "a user waits this long at the prompt, and the gateway gives up after \
               identity.total_timeout_ms",
     }
 }

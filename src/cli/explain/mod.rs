@@ -4,6 +4,7 @@
 mod noted;
 mod rehearsal;
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -16,10 +17,11 @@ use super::test_identity_provider::{self, Login, row};
 use super::{ConfigSource, Exit, Failure, load, output, providers, secrets, signals, stores};
 use crate::config::{Purpose, read_text};
 use crate::idp::wire::{self, Asked, Transport};
-use crate::idp::{AuthMethod, UserConfig};
+use crate::idp::{AuthMethod, PathHomes, UserConfig};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
+use crate::storage::Location;
 use crate::vfs::{Mapping, Place, VirtualPath};
 
 /// Options of `explain`.
@@ -31,28 +33,38 @@ pub(super) struct Options {
     /// The name to log in with.
     #[arg(long, value_name = "NAME")]
     user: String,
-    /// What the client names; from where it lands if it does not begin with `/`.
+    /// Path that the client sends; relative to the session's first directory if it does not begin
+    /// with `/`.
     #[arg(long, value_name = "PATH")]
     path: String,
-    /// What the client does.
+    /// Operation of the client.
     #[arg(long, value_name = "OPERATION", value_enum)]
     op: Act,
     /// With `--op rename`: the new name.
     #[arg(long, value_name = "PATH", required_if_eq("op", "rename"))]
     to: Option<String>,
-    /// The answer of an identity provider; nobody is asked.
+    /// Use the identity provider's answer in this file instead of a request.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "password_stdin"])]
     answer: Option<String>,
-    /// Ask with the password on standard input; without it, look up the user's keys.
+    /// How far a PATH home of that answer lets its user walk, as the setting of the same name.
+    #[arg(
+        long,
+        value_name = "HOW",
+        value_enum,
+        default_value_t,
+        requires = "answer"
+    )]
+    path_homes: PathHomesOption,
+    /// Send the password on standard input; without it, look up the user's keys.
     #[arg(long)]
     password_stdin: bool,
-    /// Where the client is said to come from.
+    /// Client address to report.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     source_ip: IpAddr,
-    /// The port that the client is said to have come to, where a provider has one of its own.
+    /// Port that the client connects to, for providers with a separate port.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
-    /// Print one object of JSON.
+    /// Print one JSON object.
     #[arg(long)]
     json: bool,
 }
@@ -70,6 +82,23 @@ enum Act {
     Rename,
 }
 
+/// The setting `identity.path_homes`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum PathHomesOption {
+    #[default]
+    Confined,
+    Role,
+}
+
+impl From<PathHomesOption> for PathHomes {
+    fn from(option: PathHomesOption) -> Self {
+        match option {
+            PathHomesOption::Confined => Self::Confined,
+            PathHomesOption::Role => Self::Role,
+        }
+    }
+}
+
 /// Explains, and says with the exit status whether the gateway would do it.
 ///
 /// # Errors
@@ -84,6 +113,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
         username: &options.user,
         method: AuthMethod::Password,
         accept_keys_with_password: true,
+        path_homes: options.path_homes.into(),
         transport: Transport::Http,
         function_error: false,
     };
@@ -174,18 +204,26 @@ struct Told<'a> {
 
 impl Told<'_> {
     /// Returns the mapping, and the place in its bucket.
-    fn place(&self) -> (Option<&Mapping>, Option<String>) {
+    fn place(&self) -> (Option<Cow<'_, Mapping>>, Option<String>) {
         match self.user.home.place(&self.path) {
-            Ok(Place::Inside { mapping, location } | Place::File { mapping, location }) => {
-                let place = format!("s3://{}/{}", location.bucket, location.key);
-                (Some(mapping), Some(place))
+            Ok(Place::Inside { mapping, location }) => (Some(mapping), Some(shown(&location))),
+            Ok(Place::File { mapping, location }) => {
+                (Some(Cow::Borrowed(mapping)), Some(shown(&location)))
             }
             Ok(Place::MappingRoot { mapping }) => {
                 let place = format!("s3://{}/{}", mapping.bucket, mapping.prefix);
-                (Some(mapping), Some(place))
+                (Some(Cow::Borrowed(mapping)), Some(place))
             }
+            Ok(Place::Bucket { bucket, .. }) => (None, Some(format!("s3://{bucket}/"))),
+            Ok(Place::Buckets) => (None, Some("s3://".to_owned())),
             Ok(Place::Virtual | Place::Nowhere) | Err(_) => (None, None),
         }
+    }
+
+    /// Returns the mapping that confines the session there: where the role alone does, none.
+    fn mapping(&self) -> Option<Cow<'_, Mapping>> {
+        let (mapping, _) = self.place();
+        mapping.filter(|_| !self.user.home.is_of_role())
     }
 
     fn word(&self) -> &'static str {
@@ -203,7 +241,7 @@ impl Told<'_> {
 
     fn text(&self) -> String {
         let outcome = match &self.rehearsed.refusal {
-            None => "done by the gateway, if S3 lets it".to_owned(),
+            None => "allowed by the gateway, if S3 allows it".to_owned(),
             Some((_, sentence)) => format!("refused: {sentence}"),
         };
         let mut text = format!("{} {}: {outcome}\n", self.word(), self.path.as_str());
@@ -211,13 +249,19 @@ impl Told<'_> {
             // Writing to a string does not fail.
             let _ = writeln!(text, "  {name:<9} {value}");
         };
-        let (mapping, place) = self.place();
-        match mapping {
+        let (_, place) = self.place();
+        match self.mapping() {
             Some(mapping) => {
                 let (entry, access) = (mapping.entry.as_str(), mapping.access.as_str());
                 row("mapping", &format!("{entry} ({access})"));
             }
-            None => row("mapping", "none: the path is virtual, or nowhere"),
+            None if self.user.home.is_of_role() => {
+                row("mapping", "none: the role decides (path_homes = \"role\")");
+            }
+            None => row(
+                "mapping",
+                "none: the path is virtual, or outside the mappings",
+            ),
         }
         row("place", place.as_deref().unwrap_or("none"));
         row("role", self.user.role.as_deref().unwrap_or("none"));
@@ -230,7 +274,7 @@ impl Told<'_> {
     }
 
     fn json(&self) -> String {
-        let (mapping, place) = self.place();
+        let (_, place) = self.place();
         let refusal = self.rehearsed.refusal.as_ref();
         let calls = self.rehearsed.calls.iter();
         let told = json!({
@@ -240,12 +284,13 @@ impl Told<'_> {
             "allowed": refusal.is_none(),
             "status": refusal.map_or(0, |(code, _)| *code),
             "why": refusal.map(|(_, sentence)| sentence),
-            "mapping": mapping.map(|mapping| json!({
+            "mapping": self.mapping().map(|mapping| json!({
                 "entry": mapping.entry.as_str(),
                 "bucket": mapping.bucket.as_str(),
                 "prefix": mapping.prefix,
                 "access": mapping.access.as_str(),
             })),
+            "pathHomes": test_identity_provider::path_homes(&self.user.home),
             "place": place,
             "role": self.user.role,
             "policy": self.user.policy,
@@ -258,6 +303,10 @@ impl Told<'_> {
     }
 }
 
+fn shown(location: &Location) -> String {
+    format!("s3://{}/{}", location.bucket, location.key)
+}
+
 /// As much as an answer may have.
 const ANSWER_BYTES_MAX: u64 = limits::ANSWER_BYTES_MAX as u64;
 
@@ -267,9 +316,9 @@ Examples:
   portcullis explain --config portcullis.toml --user ann --path x.txt --op get \\
     --password-stdin < password
 
-The calls are those of the gateway's own session, over a store in memory in which the file or
-directory is there that the operation needs; a file of one byte. For a larger one there are
-multipart calls instead of PutObject. Whether S3 allows them is for IAM to say.
+The calls are those of a real session of the gateway, over an in-memory store that has the file
+(of one byte) or directory that the operation needs. A larger file would need a multipart upload
+instead of PutObject. IAM decides whether S3 allows the calls.
 
-Exit codes: 0 the gateway would do it, 1 it would refuse it (or the login is denied), 2 the
+Exit codes: 0 the gateway would allow it, 1 it would refuse it (or the login is denied), 2 the
 provider is unavailable, 3 its answer is invalid.";

@@ -9,7 +9,7 @@ use crate::storage::{Capabilities, Operation, Result, SharedStore};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Noted {
     pub(super) operation: Operation,
-    /// `s3://bucket/key`; of a listing the prefix.
+    /// `s3://bucket/key`; of a listing the prefix, of all buckets `s3://`.
     pub(super) place: String,
 }
 
@@ -43,7 +43,10 @@ impl Layer for Noting {
     {
         let call = Noted {
             operation: about.operation,
-            place: format!("s3://{}/{}", about.bucket, about.key),
+            place: match about.bucket {
+                Some(bucket) => format!("s3://{bucket}/{}", about.key),
+                None => "s3://".to_owned(),
+            },
         };
         self.calls
             .lock()

@@ -19,7 +19,7 @@ use crate::reaper::Reaper;
 use crate::session::{self, Door, Environment, Kept, Seats};
 use crate::sftp::{Attributes, HandleId, Payload, Request, Status};
 use crate::storage::memory::MemoryStore;
-use crate::storage::{Key, Location, Nonces, SharedStore};
+use crate::storage::{Bucket, Key, Location, Nonces, SharedStore};
 use crate::vfs::{Place, VirtualPath};
 
 /// What came of it.
@@ -37,8 +37,13 @@ pub(super) async fn rehearse(
     path: &VirtualPath,
     to: Option<&VirtualPath>,
 ) -> Rehearsed {
-    let buckets: Vec<_> = user.home.mappings().iter().map(|m| &m.bucket).collect();
-    let memory = MemoryStore::new(&buckets);
+    let mappings = user.home.mappings().iter();
+    let named = [Some(path), to].into_iter().flatten();
+    let buckets = mappings.map(|mapping| mapping.bucket.clone());
+    let buckets: Vec<_> = buckets
+        .chain(named.filter_map(|path| bucket(user, path)))
+        .collect();
+    let memory = MemoryStore::new(&buckets.iter().collect::<Vec<_>>());
     furnish(&memory, user, act, path);
     if let Some(to) = to {
         furnish(&memory, user, Act::Put, to);
@@ -53,11 +58,28 @@ pub(super) async fn rehearse(
     }
 }
 
+/// Returns the bucket that a path leads to.
+fn bucket(user: &UserConfig, path: &VirtualPath) -> Option<Bucket> {
+    match user.home.place(path).ok()? {
+        Place::Inside { location, .. } | Place::File { location, .. } => Some(location.bucket),
+        Place::MappingRoot { mapping } => Some(mapping.bucket.clone()),
+        Place::Bucket { bucket, .. } => Some(bucket),
+        Place::Virtual | Place::Buckets | Place::Nowhere => None,
+    }
+}
+
 /// Puts down what the act is about: its object or directory, and the directory it stands in.
 fn furnish(memory: &MemoryStore, user: &UserConfig, act: Act, path: &VirtualPath) {
     let location = match user.home.place(path) {
         Ok(Place::Inside { location, .. } | Place::File { location, .. }) => location,
-        Ok(Place::Virtual | Place::Nowhere | Place::MappingRoot { .. }) | Err(_) => return,
+        Ok(
+            Place::Virtual
+            | Place::Nowhere
+            | Place::Buckets
+            | Place::Bucket { .. }
+            | Place::MappingRoot { .. },
+        )
+        | Err(_) => return,
     };
     let key = location.key.as_str();
     let parent = key.rsplit_once('/').map(|(parent, _)| format!("{parent}/"));

@@ -270,7 +270,7 @@ fn words(error: Error) -> String {
         Error::Status(status) => status.error_message,
         Error::Timeout => "no answer in time".to_owned(),
         Error::IO(text) | Error::Limited(text) | Error::UnexpectedBehavior(text) => text,
-        Error::UnexpectedPacket => "the answer is not what was asked for".to_owned(),
+        Error::UnexpectedPacket => "the answer does not match the request".to_owned(),
     };
     text.replace(char::is_control, " ")
 }

@@ -122,7 +122,7 @@ async fn log_in(ssh: &mut Handle<Client>, user: &str, proof: &Proof) -> Result<(
             AuthResult::Failure {
                 partial_success: true,
                 ..
-            } => tried.push("the key was accepted, and a password is asked for as well"),
+            } => tried.push("the key was accepted, but the server also requires a password"),
             AuthResult::Failure { .. } => tried.push("the key was refused"),
         }
     }
@@ -133,7 +133,7 @@ async fn log_in(ssh: &mut Handle<Client>, user: &str, proof: &Proof) -> Result<(
             AuthResult::Failure {
                 partial_success: true,
                 ..
-            } => tried.push("the password was accepted, and a key is asked for as well"),
+            } => tried.push("the password was accepted, but the server also requires a key"),
             AuthResult::Failure { .. } => tried.push("the password was refused"),
         }
     }
@@ -142,7 +142,7 @@ async fn log_in(ssh: &mut Handle<Client>, user: &str, proof: &Proof) -> Result<(
 
 async fn begin_sftp(ssh: &Handle<Client>, patience: Duration) -> Result<RawSftpSession, String> {
     let refused =
-        |error: russh_original::Error| format!("the server gives no SFTP session: {error}");
+        |error: russh_original::Error| format!("the server does not open an SFTP session: {error}");
     let channel = ssh.channel_open_session().await.map_err(refused)?;
     channel
         .request_subsystem(true, "sftp")
@@ -170,21 +170,21 @@ impl Client {
         match &self.trust {
             Trust::Anybody => Ok(()),
             Trust::Nobody => Err(format!(
-                "the server's key {shown} is not known: compare it with the server's, then say \
-                 --host-key-fingerprint {found}, or use --known-hosts"
+                "the server's key {shown} is unknown: compare it with the server's, then use \
+                 --host-key-fingerprint {found} or --known-hosts"
             )),
             Trust::Fingerprint(expected) if *expected == found => Ok(()),
             Trust::Fingerprint(expected) => Err(format!(
                 "the server has the key {shown}, not {expected}: it is another server, or its key \
-                 was changed"
+                 has changed"
             )),
             Trust::KnownHosts(file) => {
                 let (host, port) = (&self.target.host, self.target.port);
                 match russh_original::keys::check_known_hosts_path(host, port, key, file) {
                     Ok(true) => Ok(()),
-                    Ok(false) => Err(format!("{file} does not know the server's key {shown}")),
+                    Ok(false) => Err(format!("{file} does not have the server's key {shown}")),
                     Err(error) => Err(format!(
-                        "{file} knows another key than {shown} for this server: {error}"
+                        "{file} has a different key than {shown} for this server: {error}"
                     )),
                 }
             }
@@ -202,7 +202,7 @@ impl client::Handler for Client {
         let judged = match key {
             PublicKeyOrCertificate::PublicKey { key, .. } => self.judge(key),
             PublicKeyOrCertificate::Certificate(_) => {
-                Err("the server shows a certificate, which the probe does not read".to_owned())
+                Err("the server uses a certificate, which the probe does not support".to_owned())
             }
         };
         let mut verdict = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);

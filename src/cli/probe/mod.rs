@@ -24,7 +24,7 @@ use crate::config;
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Options {
-    /// `sftp://USER@HOST[:PORT][/DIRECTORY]`; without a directory, where the user lands.
+    /// `sftp://USER@HOST[:PORT][/DIRECTORY]`; without a directory, the session's first one.
     // Not parsed by clap, which would repeat a password that somebody wrote into it.
     #[arg(value_name = "URL")]
     target: String,
@@ -42,13 +42,13 @@ pub struct Options {
     /// Bytes to write: B, KiB, MiB or GiB.
     #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = target::size)]
     size: u64,
-    /// How often; 0 = until stopped.
+    /// Number of rounds; 0 = until stopped.
     #[arg(long, value_name = "TIMES", default_value_t = 1)]
     count: u64,
     /// Seconds between the end of one round and the next.
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     interval: u32,
-    /// Seconds to wait for any one answer.
+    /// Seconds to wait for each answer.
     #[arg(long, value_name = "SECONDS", default_value_t = 30,
           value_parser = clap::value_parser!(u32).range(1..))]
     patience: u32,
@@ -61,13 +61,13 @@ pub struct Options {
 #[derive(Debug, Clone, Args)]
 #[group(multiple = false)]
 struct Trusted {
-    /// Trust the servers of this file, as OpenSSH's client keeps it.
+    /// Trust the host keys in this file, in the format of OpenSSH's client.
     #[arg(long, value_name = "FILE")]
     known_hosts: Option<String>,
-    /// Trust the server with this key.
+    /// Trust the host key with this fingerprint.
     #[arg(long, value_name = "SHA256:…")]
     host_key_fingerprint: Option<String>,
-    /// Trust anybody, who may then read the password and the file. For throw-away servers only.
+    /// Do not verify the host key (insecure; test servers only).
     #[arg(long)]
     insecure_accept_any_host_key: bool,
 }
@@ -304,11 +304,11 @@ async fn landing(session: &Session) -> Result<String, Failed> {
         reason,
     };
     let names = session.sftp.realpath(".").await;
-    let names = names.map_err(|error| failed(format!("where the user lands: {error}")))?;
+    let names = names.map_err(|error| failed(format!("the session's first directory: {error}")))?;
     let first = names.files.into_iter().next();
     first
         .map(|file| file.filename)
-        .ok_or_else(|| failed("the server does not say where the user lands".to_owned()))
+        .ok_or_else(|| failed("the server does not name the session's first directory".to_owned()))
 }
 
 fn proof(options: &Options) -> Result<Proof, Failure> {
@@ -330,8 +330,7 @@ fn proof(options: &Options) -> Result<Proof, Failure> {
         }
     };
     if identity.is_none() && password.is_none() {
-        let remedy = "nothing to log in with: give --identity, --password-stdin or \
-                      --password-file";
+        let remedy = "no credential: use --identity, --password-stdin or --password-file";
         return Err(Failure::Usage(remedy.to_owned()));
     }
     Ok(Proof { identity, password })
@@ -348,7 +347,10 @@ fn trust(trusted: &Trusted) -> Result<Trust, Failure> {
         return Ok(Trust::Fingerprint(fingerprint.trim().to_owned()));
     }
     if trusted.insecure_accept_any_host_key {
-        output::warning("any host key is accepted: whoever answers can read what is sent");
+        output::warning(
+            "the host key is not verified: whoever answers can read the password and \
+                         the file",
+        );
         return Ok(Trust::Anybody);
     }
     Ok(Trust::Nobody)
@@ -444,5 +446,5 @@ Examples:
       --count 0 --interval 60 --json
 
 Exit codes: 0 everything worked; otherwise the step that failed first: 11 connect, 12 ssh (the
-server's key too), 13 login, 14 sftp, 15 write, 16 list, 17 read, 18 compare, 19 rename, 20 delete;
+host key too), 13 login, 14 sftp, 15 write, 16 list, 17 read, 18 compare, 19 rename, 20 delete;
 64 wrong usage, or a file that cannot be read.";

@@ -21,15 +21,13 @@ pub(super) enum TargetError {
     Scheme,
     #[error("it has no user: write sftp://USER@HOST")]
     NoUser,
-    #[error("a password does not belong into it: use --password-stdin or --password-file")]
+    #[error("it must not contain a password: use --password-stdin or --password-file")]
     Password,
     #[error("it has no host")]
     NoHost,
-    #[error("{0:?} is no port")]
+    #[error("{0:?} is not a valid port")]
     Port(String),
-    #[error(
-        "it has a % that is not followed by two hexadecimal digits, or bytes that are no UTF-8"
-    )]
+    #[error("it has a % that is not followed by two hexadecimal digits, or is not UTF-8")]
     Escape,
 }
 
@@ -124,7 +122,7 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
         "KiB" => 1 << 10,
         "MiB" => 1 << 20,
         "GiB" => 1 << 30,
-        other => return Err(format!("{other:?} is none of B, KiB, MiB, GiB")),
+        other => return Err(format!("unknown unit {other:?}; allowed: B, KiB, MiB, GiB")),
     };
     let number: u64 = digits
         .parse()

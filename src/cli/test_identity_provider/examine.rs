@@ -124,7 +124,7 @@ pub(in crate::cli) async fn judge(
 }
 
 fn nobody_at(port: SocketAddr) -> Findings {
-    let detail = format!("no provider is asked on {port}");
+    let detail = format!("no provider is used on {port}");
     Findings::of(Some(Reason::NoProviderForName.because(&detail)))
 }
 
@@ -204,7 +204,7 @@ fn unrecorded(exchange: Option<&Exchange>, half: bool) -> Option<Refusal> {
     match exchange.map(|exchange| &exchange.judged) {
         Some(Ok(_)) if half => None,
         Some(Ok(_)) | None => {
-            Some(Reason::NoUsablePublicKey.because("no line of the listed keys can be read"))
+            Some(Reason::NoUsablePublicKey.because("none of the listed keys can be read"))
         }
         Some(Err(refusal)) => Some(refusal.clone()),
     }

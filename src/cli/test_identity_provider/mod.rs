@@ -10,7 +10,7 @@ use std::sync::Arc;
 use clap::Args;
 
 pub(super) use self::examine::{Findings, Login, judge};
-pub(super) use self::report::row;
+pub(super) use self::report::{path_homes, row};
 use super::contract::{self, Subject, Tried};
 use super::providers::{self, Opened};
 use super::{ConfigSource, Exit, Failure, load, output, secrets, signals, stores};
@@ -34,30 +34,32 @@ pub struct Options {
     /// Log in with the password on standard input.
     #[arg(long)]
     password_stdin: bool,
-    /// Log in with the key of this `.pub` file. Without password and key, look up the user's keys.
+    /// Log in with the key of this `.pub` file. Without password and key, only look up the user's
+    /// keys.
     #[arg(long, value_name = "FILE")]
     public_key: Option<String>,
-    /// Where the client is said to come from.
+    /// Client address to report.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     source_ip: IpAddr,
-    /// The port that the client is said to have come to, where a provider has one of its own.
+    /// Port that the client connects to, for providers with a separate port.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
-    /// Print AWS's four fields and everything else as one object of JSON.
+    /// Print AWS's four fields and everything else as one JSON object.
     #[arg(long)]
     json: bool,
-    /// Print the verdict alone.
+    /// Print only the verdict.
     #[arg(long, conflicts_with = "json")]
     brief: bool,
-    /// Ask a service everything that a gateway may ask, and say what it gets wrong: the one at
-    /// this URL, with --config as the gateway would ask it; without a URL the configured one.
+    /// Send a service every kind of request that a gateway may send, and explain every wrong
+    /// answer: the service at this URL, with --config as the gateway would call it; without a URL
+    /// the configured one.
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "",
           conflicts_with_all = ["json", "brief", "listen"], requires = "password_stdin")]
     contract: Option<String>,
-    /// With --contract and several providers: the one to ask.
+    /// With --contract and several providers: the one to test.
     #[arg(long, value_name = "NAME", requires = "contract")]
     provider: Option<String>,
-    /// With --contract: ask with Transfer Family's event.
+    /// With --contract: send Transfer Family's event.
     #[arg(long, requires = "contract")]
     transfer_family: bool,
 }
@@ -100,7 +102,7 @@ pub fn run(options: &Options) -> Result<Exit, Failure> {
 
 fn judge_service(options: &Options, url: Option<&str>, login: Login) -> Result<Exit, Failure> {
     let Some(password) = login.password else {
-        let why = "--contract: give a password that is right with --password-stdin";
+        let why = "--contract: give the right password with --password-stdin";
         return Err(Failure::Usage(why.to_owned()));
     };
     let tried = tried(options, url)?;
@@ -141,8 +143,8 @@ fn tried(options: &Options, url: Option<&str>) -> Result<Tried, Failure> {
         }
         Provider::ApiGateway | Provider::Lambda if url.is_some() || options.transfer_family => {
             Err(wrong(
-                "a URL and --transfer-family go with a webhook; the configured provider is \
-                 another and is asked as configured",
+                "a URL and --transfer-family are for webhooks only; the configured provider is \
+                 another kind",
             ))
         }
         Provider::ApiGateway | Provider::Lambda => Ok(Tried {
@@ -152,7 +154,8 @@ fn tried(options: &Options, url: Option<&str>) -> Result<Tried, Failure> {
             total_timeout: one.identity.total_timeout,
         }),
         Provider::Static | Provider::Token => Err(wrong(
-            "this provider asks no service; a webhook, an API gateway or a function can be tried",
+            "this provider has no service to test; allowed: a webhook, an API gateway or a \
+             function",
         )),
     }
 }
@@ -189,7 +192,7 @@ fn chosen<'o, 'c>(opened: &'o [Opened<'c>], options: &Options) -> Result<&'o Ope
                 .ok_or_else(|| format!("no provider {name:?}; there are: {}", names()))
         }
         (None, [only]) => Ok(only),
-        (None, _) => Err(format!("say which with --provider: {}", names())),
+        (None, _) => Err(format!("choose one with --provider: {}", names())),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::cli::secrets;
 use crate::idp::UserConfig;
 use crate::idp::warning::words;
 use crate::refusal::{Reason, Refusal, Verdict, verdict_word};
-use crate::vfs::Mapping;
+use crate::vfs::{HomeDirectory, HomeType, Mapping};
 
 /// Mappings that a person is shown.
 const MAPPINGS_SHOWN: usize = 50;
@@ -35,7 +35,7 @@ impl Report<'_> {
         } = self.findings;
         let mut words = vec![verdict_word(refusal.as_ref()).to_owned()];
         if *half {
-            words.push("the key is right, and a password is asked for as well".to_owned());
+            words.push("the key is right; a password is also required".to_owned());
         }
         if let Some(Refusal { reason, .. }) = refusal {
             words.push(format!("{reason}: {}", reason.cause()));
@@ -140,7 +140,7 @@ impl Report<'_> {
         let refusal = self.findings.refusal.as_ref();
         let said = refusal.map(|refusal| (refusal.verdict(), refusal.detail.as_deref()));
         let message = match (exchange, said) {
-            (None, _) => "nobody was asked",
+            (None, _) => "no request was sent",
             (Some(_), Some((Verdict::Invalid | Verdict::Unavailable, detail))) => {
                 detail.unwrap_or("")
             }
@@ -180,7 +180,7 @@ impl Report<'_> {
             Err(why) => why.clone(),
         };
         let Some(exchange) = &self.findings.exchange else {
-            return "nobody was asked".to_owned();
+            return "no request was sent".to_owned();
         };
         let Some(route) = self.route else {
             return format!("total {}", millis(exchange.total));
@@ -236,6 +236,13 @@ fn describe(text: &mut String, user: &UserConfig) {
     if let Some(more) = all.len().checked_sub(MAPPINGS_SHOWN).filter(|n| *n > 0) {
         row(text, "mapping", &format!("and {more} more"));
     }
+    if user.home.is_of_role() {
+        row(
+            text,
+            "walks",
+            "as far as the role lets (path_homes = \"role\")",
+        );
+    }
     if let Some(role) = &user.role {
         row(text, "role", role);
     }
@@ -269,11 +276,21 @@ fn user(user: &UserConfig) -> Value {
         "user": user.user,
         "home": user.home.landing().as_str(),
         "mappings": user.home.mappings().iter().map(mapping).collect::<Vec<_>>(),
+        "pathHomes": path_homes(&user.home),
         "role": user.role,
         "policy": user.policy,
         "publicKeys": user.public_keys.iter().map(|key| &*key.line).collect::<Vec<_>>(),
         "networks": networks.collect::<Vec<_>>(),
     })
+}
+
+/// Returns the word of the setting that a home of type PATH follows.
+pub(in crate::cli) fn path_homes(home: &HomeDirectory) -> Option<&'static str> {
+    match home.home_type() {
+        HomeType::Logical => None,
+        HomeType::Path if home.is_of_role() => Some("role"),
+        HomeType::Path => Some("confined"),
+    }
 }
 
 pub(in crate::cli) fn row(text: &mut String, name: &str, value: &str) {

@@ -43,7 +43,7 @@ fn alone(identity: &Identity, refuse: Refuse<'_>) {
         ("user_prefix", identity.user_prefix.is_some()),
     ] {
         if written {
-            let message = "has a meaning only in a table [provider.NAME]".to_owned();
+            let message = "is allowed only in a table [provider.NAME]".to_owned();
             refuse(&format!("identity.{key}"), message);
         }
     }
@@ -58,12 +58,15 @@ fn order(config: &Config, refuse: Refuse<'_>) {
             let message = format!("{name:?} has no table [provider.{name}]");
             refuse("identity.providers", message);
         } else if order.iter().filter(|other| *other == name).count() > 1 {
-            refuse("identity.providers", format!("{name:?} stands there twice"));
+            refuse("identity.providers", format!("{name:?} occurs twice"));
         }
     }
     for name in tables {
         if !order.contains(name) {
-            let message = format!("{name:?} is missing: the order is that of asking");
+            let message = format!(
+                "{name:?} is missing: list every table, in the order in which \
+                                   they are used"
+            );
             refuse("identity.providers", message);
         }
     }
@@ -87,7 +90,7 @@ fn listeners(config: &Config, refuse: Refuse<'_>) {
         };
         if identity.methods != methods {
             let message = format!(
-                "allowed: {:?}, as for the others that are asked on the same port",
+                "allowed: {:?}, as for the other providers on the same port",
                 methods.as_str()
             );
             refuse(&format!("provider.{name}.methods"), message);
@@ -100,8 +103,7 @@ fn proxies(config: &Config, name: &str, identity: &Identity, refuse: Refuse<'_>)
     let section = join(PROVIDERS.table, name);
     if identity.listen.is_none() {
         if identity.proxy != Proxy::default() {
-            let message =
-                "has an effect only beside listen; for the main port it stands at the top";
+            let message = "has an effect only beside listen; for the main port set it at the top";
             refuse(&join(&section, "proxy_protocol"), message.to_owned());
         }
         return;
@@ -110,8 +112,8 @@ fn proxies(config: &Config, name: &str, identity: &Identity, refuse: Refuse<'_>)
     let mut providers = config.providers.iter().map(|named| &named.identity);
     let first = providers.find(|other| other.listen == identity.listen);
     if first.is_some_and(|first| first.proxy != identity.proxy) {
-        let message = "allowed: the same as for the others that are asked on the same port, \
-            with the same trusted_networks";
+        let message = "allowed: the same as for the other providers on the same port, with the \
+                       same trusted_networks";
         refuse(&join(&section, "proxy_protocol"), message.to_owned());
     }
 }
@@ -347,7 +349,7 @@ fn in_clear(key: &str, url: &Url<'_>, identity: &Identity, refuse: Refuse<'_>) {
     if !url.encrypted && !url.is_loopback() && !identity.plaintext {
         let host = url.host;
         let message = format!(
-            "passwords would travel to {host} in clear; allowed: https://, or plaintext = true"
+            "passwords would be sent to {host} unencrypted; allowed: https://, or plaintext = true"
         );
         refuse(key, message);
     }
@@ -383,7 +385,7 @@ fn headers(identity: &Identity, refuse: Refuse<'_>) {
     let of_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     for (name, value) in &identity.headers {
         let message = if name.is_empty() || !name.chars().all(of_token) {
-            format!("{name:?} is no name of a header; allowed: letters, digits and -")
+            format!("{name:?} is not a header name; allowed: letters, digits and -")
         } else if value.expose().chars().any(char::is_control) {
             format!("the value of {name} has a control character; allowed: one line of text")
         } else {

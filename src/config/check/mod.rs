@@ -85,9 +85,9 @@ fn refused(sources: &Sources, path: &str, message: String) -> Problem {
 
 fn host_keys(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
     if config.host_key_files.is_empty() && config.state_directory.is_none() {
-        let message = "no host key: clients could not recognise the gateway after a restart. \
-            Set host_key_files = [\"host_key\"] (make one: ssh-keygen -t ed25519 -N '' -f host_key), \
-            or state_directory for a key that the gateway makes and keeps";
+        let message = "no host key: clients need the same one after a restart. Set host_key_files \
+                       = [\"host_key\"] (make one: ssh-keygen -t ed25519 -N '' -f host_key), or \
+                       state_directory for a key that the gateway generates and keeps";
         refuse("host_key_files", message.to_owned());
     }
 }
@@ -205,8 +205,8 @@ fn limits(config: &mut Config, sources: &Sources, problems: &mut Vec<Problem>) {
         limits.keepalive_interval = limits.keepalive_interval.max(limits.login_grace);
     }
     if limits.keepalive_interval < limits.login_grace {
-        let message = "allowed: at least limits.login_grace_seconds, or keep-alives would precede \
-            the login";
+        let message = "allowed: at least limits.login_grace_seconds, because keep-alives start \
+                       after the login";
         refuse(path, message.to_owned());
     }
 }

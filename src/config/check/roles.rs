@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Url;
 use crate::config::settings::{ROLES, join};
-use crate::config::{Config, Roles};
+use crate::config::{Config, PathHomes, Roles};
 use crate::limits::{
     SESSION_TAG_KEY_CHARS_MAX, SESSION_TAG_VALUE_CHARS_MAX, SESSION_TAGS_MAX,
     SOURCE_IDENTITY_CHARS_MAX,
@@ -18,6 +18,14 @@ pub(super) fn check(config: &Config, refuse: Refuse<'_>) {
     if roles == Roles::Gateway && config.identity.default_role.is_some() {
         let message = "has no effect with roles = \"gateway\"; leave it out".to_owned();
         refuse("identity.default_role", message);
+    }
+    if config.identity.path_homes == PathHomes::Role && roles != Roles::Assume {
+        let message = format!(
+            "\"role\" lets nothing but the user's own role confine a session: allowed only with \
+             roles = \"assume\", found roles = {:?}",
+            roles.as_str()
+        );
+        refuse("identity.path_homes", message);
     }
     tables(config, refuse);
     if roles == Roles::Assume {
@@ -47,7 +55,7 @@ fn tables(config: &Config, refuse: Refuse<'_>) {
             refuse(&path, message.to_owned());
         };
         if role.arn.is_empty() {
-            refuse("arn", "missing: the role as answers name it");
+            refuse("arn", "missing: the role, as in answers");
         } else if !seen.insert(&role.arn) {
             refuse("arn", "another table has the same role");
         }
@@ -70,14 +78,14 @@ fn sts(config: &Config, refuse: Refuse<'_>) {
     match sts.endpoint.as_deref().map(Url::parse) {
         Some(Err(message)) => refuse("sts.endpoint", message.to_owned()),
         Some(Ok(url)) if !url.encrypted && !url.is_loopback() && !plain_storage(config) => {
-            let message = "keys would travel in clear; allowed: https://, or a storage.endpoint \
-                that is http:// as well";
+            let message = "keys would be sent unencrypted; allowed: https://, or a \
+                           storage.endpoint that is http:// as well";
             refuse("sts.endpoint", message.to_owned());
         }
         // The keys of another store are nothing to AWS.
         None if config.storage.endpoint.is_some() => {
-            let message = "missing: with storage.endpoint, say where STS is (many stores answer \
-                it at the same URL; AWS's is https://sts.REGION.amazonaws.com)";
+            let message = "missing: storage.endpoint requires it (many stores have STS at the \
+                           same URL; AWS's is https://sts.REGION.amazonaws.com)";
             refuse("sts.endpoint", message.to_owned());
         }
         Some(Ok(_)) | None => {}
@@ -126,7 +134,7 @@ fn tags(config: &Config, refuse: Refuse<'_>) {
             );
             refuse("sts.tags", message);
         } else if !keys.insert(key) {
-            refuse("sts.tags", format!("{key:?} stands there twice"));
+            refuse("sts.tags", format!("{key:?} occurs twice"));
         }
     }
     if config.sts.tags.len() > SESSION_TAGS_MAX {
@@ -135,7 +143,7 @@ fn tags(config: &Config, refuse: Refuse<'_>) {
     }
     for key in &config.sts.transitive_tags {
         if !keys.contains(&**key) {
-            let message = format!("{key:?} is no key of sts.tags");
+            let message = format!("{key:?} is not a key of sts.tags");
             refuse("sts.transitive_tags", message);
         }
     }

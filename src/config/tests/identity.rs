@@ -1,6 +1,7 @@
 //! Several providers, roles, tokens, and what proves a question.
 
 use super::{GOOD, read, refused};
+use crate::config::PathHomes;
 
 #[test]
 fn a_provider_takes_from_identity_what_its_table_does_not_set() {
@@ -35,10 +36,34 @@ fn what_is_wrong_with_one_provider_of_several_is_said_with_its_name() {
         "identity.providers: \"b\" is missing",
         "provider.b.listen: this is the main port",
         "provider.Not-plain: allowed: a name",
-        "role.arn: allowed: tables such as [role.main]",
+        "role.arn: allowed: tables, for example [role.main]",
     ] {
         assert!(errors.contains(expected), "{expected}\n{errors}");
     }
+}
+
+#[test]
+fn only_a_role_of_the_users_own_may_stand_for_the_confinement_of_a_path_home() {
+    let roles = "[role.a]\narn = \"r\"\naccess_key_id = \"AK\"\nsecret_access_key = \"s\"";
+    for (text, found) in [
+        ("path_homes = \"role\"".to_owned(), "gateway"),
+        (
+            format!("roles = \"map\"\npath_homes = \"role\"\n{roles}"),
+            "map",
+        ),
+    ] {
+        let errors = refused(&format!("{GOOD}{text}"), &[]);
+        let expected = format!(
+            "identity.path_homes: \"role\" lets nothing but the user's own role confine a session: \
+             allowed only with roles = \"assume\", found roles = {found:?}"
+        );
+        assert!(errors.contains(&expected), "{errors}");
+    }
+    let config = read(
+        &format!("{GOOD}roles = \"assume\"\npath_homes = \"role\""),
+        &[],
+    );
+    assert_eq!(config.unwrap().identity.path_homes, PathHomes::Role);
 }
 
 #[test]
@@ -79,7 +104,7 @@ fn whose_credentials_sessions_have_is_complete_and_has_nothing_to_no_effect() {
         ),
         (
             "roles = \"assume\"\n[sts]\nendpoint = \"http://sts.example.com\"",
-            "sts.endpoint: keys would travel in clear",
+            "sts.endpoint: keys would be sent unencrypted",
         ),
         (
             "roles = \"assume\"\n[sts]\ntags = [\"x\"]",
@@ -87,7 +112,7 @@ fn whose_credentials_sessions_have_is_complete_and_has_nothing_to_no_effect() {
         ),
         (
             "roles = \"assume\"\n[sts]\ntags = [\"a=1\", \"a=2\"]",
-            "sts.tags: \"a\" stands there twice",
+            "sts.tags: \"a\" occurs twice",
         ),
         (
             "roles = \"assume\"\n[sts]\ntransitive_tags = [\"a\"]",

@@ -176,7 +176,7 @@ fn providers_of_aws_need_what_they_need_and_nothing_else() {
         ),
         (
             &format!("{lambda}{clear}"),
-            "passwords would travel to localstack",
+            "passwords would be sent to localstack",
         ),
         (
             &format!("{lambda}aws_access_key_id = \"AK\""),
@@ -198,7 +198,7 @@ fn providers_of_aws_need_what_they_need_and_nothing_else() {
         ),
         (
             "provider = \"api-gateway\"\nurl = \"http://a/\"",
-            "would travel to a in clear",
+            "would be sent to a unencrypted",
         ),
         (
             "url = \"https://a/\"\nqualifier = \"x\"",
@@ -290,7 +290,7 @@ fn every_problem_is_reported_at_once_with_its_place_and_remedy() {
     let lines: Vec<_> = message.lines().collect();
     for expected in [
         "configuration:1: lisen: unknown setting; did you mean listen?",
-        "configuration:4: identity.url: passwords would travel to idp.example.com in clear; \
+        "configuration:4: identity.url: passwords would be sent to idp.example.com unencrypted; \
             allowed: https://, or plaintext = true",
         "configuration:5: identity.connect_timeout_ms: found \"fast\"; \
             allowed: 1 to 600000 milliseconds",
@@ -339,7 +339,7 @@ fn what_cannot_work_together_is_refused() {
         ),
         (
             "[limits]\nkeepalive_interval_seconds = 5",
-            "keep-alives would precede",
+            "keep-alives start after the login",
         ),
         (
             "[limits]\nconnections_max = 10\nconnections_per_source_max = 11",

@@ -36,13 +36,13 @@ pub enum Framing {
 /// What is wrong with an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    #[error("what came is not HTTP/1")]
+    #[error("the answer is not HTTP/1")]
     NotHttp,
     #[error("the head is longer than {} bytes", limits::ANSWER_HEAD_BYTES_MAX)]
     HeadTooLong,
     #[error("the body is longer than {} bytes", limits::ANSWER_BYTES_MAX)]
     BodyTooLong,
-    #[error("the length of the body cannot be told: {0}")]
+    #[error("the length of the body is unclear: {0}")]
     Framing(&'static str),
     #[error("the connection ended in the middle of the answer")]
     Cut,
@@ -103,14 +103,14 @@ fn read_head(response: &httparse::Response<'_, '_>, bytes: usize) -> Result<Head
         let value = header.value.trim_ascii();
         let is = |name: &str| header.name.eq_ignore_ascii_case(name);
         if is("content-length") {
-            let found = number(value).ok_or(Fault::Framing("Content-Length is no number"))?;
+            let found = number(value).ok_or(Fault::Framing("Content-Length is not a number"))?;
             if length.is_some_and(|length| length != found) {
                 return Err(Fault::Framing("two lengths"));
             }
             length = Some(found);
         } else if is("transfer-encoding") {
             if !newest || chunked || !value.eq_ignore_ascii_case(b"chunked") {
-                return Err(Fault::Framing("a Transfer-Encoding that is not known"));
+                return Err(Fault::Framing("an unknown Transfer-Encoding"));
             }
             chunked = true;
         } else if is("connection") {
@@ -129,7 +129,7 @@ fn read_head(response: &httparse::Response<'_, '_>, bytes: usize) -> Result<Head
     let framing = match (length, chunked) {
         _ if matches!(status, 100..=199 | 204 | 304) => Framing::Length(0),
         // Whoever reads one and not the other sees another answer.
-        (Some(_), true) => return Err(Fault::Framing("a length and chunks")),
+        (Some(_), true) => return Err(Fault::Framing("both a length and chunks")),
         (Some(length), false) => Framing::Length(length),
         (None, true) => Framing::Chunked,
         (None, false) => Framing::UntilClose,
@@ -277,7 +277,7 @@ impl Body {
             Step::ChunkEnd if line.is_empty() => Ok(Step::ChunkSize),
             Step::ChunkEnd => Err(Fault::Framing("a chunk is longer than it said")),
             Step::ChunkSize => match chunk_size(line) {
-                None => Err(Fault::Framing("the size of a chunk is no number")),
+                None => Err(Fault::Framing("the size of a chunk is not a number")),
                 Some(0) => Ok(Step::Trailer),
                 Some(size) => Ok(Step::Chunk(size)),
             },

@@ -39,7 +39,7 @@ pub enum TlsError {
     Pem(#[from] rustls_pki_types::pem::Error),
     #[error("the certificates of `ca_file`: no PEM block `CERTIFICATE` found")]
     NoCertificate,
-    #[error("the url's host has no name that a certificate can have")]
+    #[error("the url's host is not a name that a certificate can have")]
     Name,
     #[error("TLS: {0}")]
     Rustls(#[from] rustls::Error),

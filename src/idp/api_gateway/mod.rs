@@ -13,7 +13,9 @@ use self::sign::Signer;
 use super::aws::{self, Keys};
 use super::endpoint::{Endpoint, EndpointError};
 use super::wire::{self, Asked, Transport};
-use super::{AwsCredentials, Credential, Examined, Exchange, IdentityProvider, Judged, Question};
+use super::{
+    AwsCredentials, Credential, Examined, Exchange, IdentityProvider, Judged, PathHomes, Question,
+};
 use crate::causes::{chain, worded};
 use crate::clock::Clock;
 use crate::refusal::{Reason, Refusal, Verdict};
@@ -43,6 +45,7 @@ pub struct ApiGatewaySettings {
     pub plaintext: bool,
     /// Takes a password answer that lists keys.
     pub accept_keys_with_password: bool,
+    pub path_homes: PathHomes,
 }
 
 /// As whom questions are signed.
@@ -67,6 +70,7 @@ impl ApiGatewaySettings {
             ca_pem: None,
             plaintext: false,
             accept_keys_with_password: false,
+            path_homes: PathHomes::default(),
         }
     }
 }
@@ -169,6 +173,7 @@ impl ApiGateway {
             username: &question.username,
             method: question.credential.method(),
             accept_keys_with_password: self.settings.accept_keys_with_password && !encoded_alone,
+            path_homes: self.settings.path_homes,
             transport: Transport::Http,
             function_error: false,
         };
@@ -181,14 +186,14 @@ impl ApiGateway {
     async fn make_sure_it_was_read(&self, question: &Question) -> Result<(), Refusal> {
         let answer = self.exchange(question, None, &mut |_| {}).await?;
         let Err(refusal) = self.read(question, &answer, true) else {
-            let detail = "the answer is yes with and without the password, which only \
-                PasswordBase64 can carry";
+            let detail = "the service allows the login with and without the password, which only \
+                          PasswordBase64 can carry";
             return Err(Reason::PasswordNotRead.because(detail));
         };
         match refusal.verdict() {
             // What stands before the function may have refused, and that says nothing about it.
             Verdict::Denied if !refusal.reason.may_be_cached() => {
-                let detail = format!("the status of the second question was {}", answer.status);
+                let detail = format!("the status of the second request was {}", answer.status);
                 Err(Reason::Status.because(&detail))
             }
             Verdict::Denied | Verdict::Invalid => Ok(()),
@@ -260,8 +265,8 @@ impl Examined for ApiGateway {
 fn hinted(refusal: Refusal) -> Refusal {
     match refusal.verdict() {
         Verdict::Denied | Verdict::Invalid => refusal.with_hint(
-            "this password came in the header PasswordBase64 alone, since the header Password \
-             cannot carry it: does the function read PasswordBase64?",
+            "this password was only in the header PasswordBase64, since the header Password \
+             cannot carry it: check that the function reads PasswordBase64",
         ),
         Verdict::Unavailable => refusal,
     }

@@ -68,7 +68,7 @@ fn by_code(code: &str, message: &str, status: u16, function: &str) -> Refusal {
         }
         ("AccessDeniedException" | "AccessDenied", _) | (_, 401 | 403) => {
             let detail = format!(
-                "allow lambda:InvokeFunction on {function:?} to the gateway's own identity \
+                "allow lambda:InvokeFunction on {function:?} for the gateway's own identity \
                  ({message})"
             );
             Reason::FunctionAccessDenied.because(&detail)

@@ -20,7 +20,9 @@ use self::client::Connection;
 use super::aws::{self, Keys};
 use super::endpoint::{Endpoint, EndpointError};
 use super::wire::{self, Asked, Transport};
-use super::{AwsCredentials, Credential, Examined, Exchange, IdentityProvider, Judged, Question};
+use super::{
+    AwsCredentials, Credential, Examined, Exchange, IdentityProvider, Judged, PathHomes, Question,
+};
 use crate::causes::chain;
 use crate::clock::Clock;
 use crate::refusal::{Reason, Refusal};
@@ -51,6 +53,7 @@ pub struct LambdaSettings {
     pub plaintext: bool,
     /// Takes a password answer that lists keys.
     pub accept_keys_with_password: bool,
+    pub path_homes: PathHomes,
     /// Leaves `password` out of a look-up instead of sending it empty.
     pub omit_blank_password: bool,
 }
@@ -71,6 +74,7 @@ impl LambdaSettings {
             total_timeout: Duration::from_secs(8),
             plaintext: false,
             accept_keys_with_password: false,
+            path_homes: PathHomes::default(),
             omit_blank_password: false,
         }
     }
@@ -85,7 +89,7 @@ pub enum LambdaSettingsError {
     Region,
     #[error("aws_region is {set:?}, and the function's ARN says {found:?}")]
     OtherRegion { set: String, found: String },
-    #[error("aws_region {0:?} is no region")]
+    #[error("aws_region {0:?} is not a valid region")]
     NoRegion(String),
     #[error("`ca_file`: {0}")]
     Tls(#[from] ConnectError),
@@ -235,6 +239,7 @@ impl Lambda {
             username: &question.username,
             method: question.credential.method(),
             accept_keys_with_password: self.settings.accept_keys_with_password,
+            path_homes: self.settings.path_homes,
             transport: Transport::Lambda,
             function_error: answer.function_error,
         };

@@ -59,7 +59,7 @@ fn the_region_is_set_or_stands_in_the_arn() {
     for (function, region, part) in [
         ("idp", None, "aws_region is missing"),
         (ARN, Some("us-east-1"), "the function's ARN says"),
-        ("idp", Some("a b"), "is no region"),
+        ("idp", Some("a b"), "is not a valid region"),
     ] {
         let error = place(function, region).unwrap_err();
         assert!(error.contains(part), "{error}");

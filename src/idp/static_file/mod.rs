@@ -106,7 +106,7 @@ impl StaticFile {
             right
         };
         let checked = tokio::task::spawn_blocking(check).await;
-        checked.map_err(|_| broken("the check of a password was cut"))
+        checked.map_err(|_| broken("the check of a password was interrupted"))
     }
 }
 
@@ -129,7 +129,7 @@ impl Followed for StaticFile {
             Err(errors) => {
                 let problems = errors.problems().len();
                 for problem in errors.to_string().lines().take(PROBLEMS_LOGGED_MAX) {
-                    let words = "the users file is wrong: the old users stay";
+                    let words = "the users file cannot be used: the old users stay";
                     tracing::error!(problem, problems, "{words}");
                 }
             }

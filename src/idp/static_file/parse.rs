@@ -155,8 +155,7 @@ fn user_name(user: &Field<'_, '_>) -> Result<(), Problem> {
     let most = limits::USER_NAME_BYTES_MAX;
     let bad = |c: char| is_unprintable(c) || c == '/';
     if !(1..=most).contains(&length) || user.name.contains(bad) || matches!(user.name, "." | "..") {
-        let message =
-            format!("not a name of a user; allowed: 1 to {most} visible characters, no /");
+        let message = format!("not a user name; allowed: 1 to {most} visible characters, no /");
         return Err(user.refuse(message));
     }
     Ok(())
@@ -182,8 +181,11 @@ fn public_key(field: &Field<'_, '_>) -> Result<ListedKey, Problem> {
 
 fn home(field: &Field<'_, '_>) -> Result<VirtualPath, Problem> {
     let text = field.text()?;
-    VirtualPath::parse(text)
-        .map_err(|error| field.refuse(format!("{text:?}: {error}; allowed: such as \"/inbox\"")))
+    VirtualPath::parse(text).map_err(|error| {
+        field.refuse(format!(
+            "{text:?}: {error}; allowed: for example \"/inbox\""
+        ))
+    })
 }
 
 fn mapping(lines: &Lines, row: &Field<'_, '_>, user: &str) -> Result<Mapping, Problem> {
@@ -238,7 +240,7 @@ fn network(field: &Field<'_, '_>) -> Result<Network, Problem> {
     let text = field.text()?;
     text.parse().map_err(|error| match error {
         NetworkError::Text => {
-            let allowed = "such as \"203.0.113.0/24\" or \"2001:db8::1\"";
+            let allowed = "for example \"203.0.113.0/24\" or \"2001:db8::1\"";
             field.found(text, allowed)
         }
         NetworkError::HostBits { .. } => field.refuse(error.to_string()),
@@ -478,10 +480,7 @@ mod tests {
         for name in ["\"\"", "\"a/b\"", "\"..\"", "\"a\\u0007\"", "\"a\\u202e\""] {
             let text = user("mappings = [{ entry = \"/\", target = \"/b\" }]");
             let message = problem(&text.replace("users.ann", &format!("users.{name}")));
-            assert!(
-                message.contains("not a name of a user"),
-                "{name}: {message}"
-            );
+            assert!(message.contains("not a user name"), "{name}: {message}");
         }
     }
 

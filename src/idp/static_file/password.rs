@@ -24,9 +24,9 @@ enum Form {
 /// Why a password cannot be hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HashError {
-    #[error("bcrypt looks at the first {BCRYPT_BYTES_MAX} bytes alone; use argon2id instead")]
+    #[error("bcrypt uses only the first {BCRYPT_BYTES_MAX} bytes; use argon2id instead")]
     TooLongForBcrypt,
-    #[error("the system gave no randomness, or too little memory")]
+    #[error("the system has no random numbers, or too little memory")]
     Failed,
 }
 
@@ -113,7 +113,7 @@ fn check_argon2id(text: &str) -> Result<(), String> {
     let (memory, passes) = (limits::ARGON2_KIB_MAX, limits::ARGON2_PASSES_MAX);
     if parameters.m_cost() > memory || parameters.t_cost() > passes {
         return Err(format!(
-            "a check would take m={} and t={}; allowed: up to m={memory} and t={passes}",
+            "a check would need m={} and t={}; allowed: up to m={memory} and t={passes}",
             parameters.m_cost(),
             parameters.t_cost(),
         ));
@@ -149,8 +149,8 @@ fn salt() -> Result<[u8; 16], HashError> {
 
 const BCRYPT_BASE64: GeneralPurpose = GeneralPurpose::new(&BCRYPT, NO_PAD);
 
-const ALLOWED: &str = "not a hash that can be checked; allowed: \"$argon2id$…\" or \"$2b$…\" as \
-    `portcullis hash-password` prints it";
+const ALLOWED: &str = "not a supported hash; allowed: \"$argon2id$…\" or \"$2b$…\" as `portcullis \
+                       hash-password` prints it";
 
 /// 19 MiB, two passes, one lane: the OWASP Password Storage Cheat Sheet's minimum for argon2id.
 const ARGON2_KIB: u32 = 19 * 1024;

@@ -63,7 +63,7 @@ impl<'t> Envelope<'t> {
         if payload.contains('.') {
             return Err(malformed("more than three parts"));
         }
-        let header = object(header).ok_or_else(|| malformed("the header is no JSON object"))?;
+        let header = object(header).ok_or_else(|| malformed("the header is not a JSON object"))?;
         // Extensions that must be understood are not.
         if header.contains_key("crit") {
             return Err(malformed("the header has `crit`"));
@@ -71,10 +71,10 @@ impl<'t> Envelope<'t> {
         let key = match header.get("kid") {
             None => None,
             Some(Json::Text(id)) => Some(id.clone()),
-            Some(_) => return Err(malformed("`kid` is no string")),
+            Some(_) => return Err(malformed("`kid` is not a string")),
         };
         let Some(Json::Text(algorithm)) = header.get("alg") else {
-            return Err(malformed("`alg` is no string"));
+            return Err(malformed("`alg` is not a string"));
         };
         let algorithm = algorithm.parse().ok();
         let Some(algorithm) = algorithm.filter(|a| rules.algorithms.contains(a)) else {
@@ -116,7 +116,7 @@ impl<'t> Envelope<'t> {
             return Err(Reason::TokenSignature.into());
         }
         let Some(claims) = object(self.payload) else {
-            let why = "the claims are no JSON object, or one stands twice";
+            let why = "the claims are not a JSON object, or one occurs twice";
             return Err(Reason::TokenMalformed.because(why));
         };
         let expires_at = times(&claims, rules.clock_skew, now)?;
@@ -151,7 +151,7 @@ fn object(part: &str) -> Option<Object> {
 /// Checks `exp` and `nbf`, and returns the end.
 fn times(claims: &Object, skew: Duration, now: SystemTime) -> Result<SystemTime, Refusal> {
     let malformed = |name: &str| {
-        let why = format!("`{name}` is missing or no time");
+        let why = format!("`{name}` is missing or not a time");
         Reason::TokenMalformed.because(&why)
     };
     let end = claims.get("exp").and_then(time);

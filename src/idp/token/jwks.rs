@@ -75,7 +75,9 @@ impl KeyFile {
                 tracing::info!(file = &self.path, keys = keys.len(), "token keys reloaded");
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
             }
-            Err(error) => tracing::error!(%error, "the token keys are wrong: the old keys stay"),
+            Err(error) => {
+                tracing::error!(%error, "the token keys cannot be used: the old keys stay in use");
+            }
         }
     }
 }
@@ -228,7 +230,7 @@ impl Source {
                 held.keys = Some((Arc::new(keys), began));
             }
             Err(fault) => {
-                tracing::warn!(fault, "the keys of tokens cannot be fetched");
+                tracing::warn!(fault, "the token keys cannot be fetched");
                 held.fault = fault;
             }
         }

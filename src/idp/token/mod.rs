@@ -74,9 +74,9 @@ pub enum TokenSettingsError {
     Client(#[from] ClientError),
     #[error("token_jwks_file: {0}")]
     File(#[from] KeyFileError),
-    #[error("token_algorithms: {0:?} is none; allowed: RS, PS, ES (256, 384) and EdDSA")]
+    #[error("token_algorithms: unknown algorithm {0:?}; allowed: RS, PS, ES (256, 384) and EdDSA")]
     Algorithm(String),
-    #[error("token_algorithms: none is allowed")]
+    #[error("token_algorithms: the list is empty")]
     NoAlgorithm,
     #[error("token_mappings: none")]
     NoMapping,
@@ -242,7 +242,7 @@ impl Token {
     /// The token lets nobody in, or the keys are elsewhere.
     pub fn judge_now(&self, user: &str, token: &str) -> Judged {
         let Keys::Fixed(keys) = &self.keys else {
-            return Err(Reason::TokenKeys.because("the keys are not at hand"));
+            return Err(Reason::TokenKeys.because("the keys are not loaded"));
         };
         let envelope = Envelope::open(token, &self.rules)?;
         let accepted = envelope.judge(keys, &self.rules, user, self.clock.wall())?;

@@ -27,7 +27,7 @@ pub enum TemplateError {
     Row(Box<str>),
     #[error("{0:?}: access is `read`, `write` or `read-write`")]
     Access(Box<str>),
-    #[error("the policy is no object of JSON; claims stand inside its strings")]
+    #[error("the policy is not a JSON object; claims go inside its strings")]
     Policy,
 }
 
@@ -129,11 +129,11 @@ fn value(claims: &Object, name: &str, values: Values) -> Result<String, Refusal>
         && !matches!(&*value, "" | "." | "..")
         && !value.contains(char::is_control);
     if !one_component {
-        return bad("is no component of a path");
+        return bad("cannot be a component of a path");
     }
     let of_role = |c: char| c.is_ascii_alphanumeric() || "+=,.@_-".contains(c);
     match values {
-        Values::Role if !value.chars().all(of_role) => bad("cannot stand in the name of a role"),
+        Values::Role if !value.chars().all(of_role) => bad("cannot be part of a role's name"),
         Values::Policy if !is_literal(&value) => bad("would widen the policy"),
         Values::Path | Values::Role | Values::Policy => Ok(value),
     }
@@ -177,7 +177,7 @@ impl Row {
         let target = self.target.fill(claims, Values::Path)?;
         let access = word_access(&self.access.fill(claims, Values::Path)?);
         let access = access.ok_or_else(|| {
-            Reason::MappingAccess.because("a claim is none of read, write, read-write")
+            Reason::MappingAccess.because("a claim is not one of read, write, read-write")
         })?;
         Mapping::parse(&entry, &target, EntryType::Directory, access)
             .map_err(|error| error.reason().because(&error.to_string()))

@@ -70,7 +70,7 @@ impl Json {
 pub(in crate::idp) enum Fault {
     #[error("not JSON")]
     Syntax,
-    #[error("the key {0:?} stands twice in one object")]
+    #[error("the key {0:?} occurs twice in one object")]
     DuplicateKey(String),
     #[error("nested deeper than {} levels", limits::ANSWER_DEPTH_MAX)]
     Depth,

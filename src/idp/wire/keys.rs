@@ -61,7 +61,7 @@ pub(super) fn read(given: &[Given]) -> Result<Keys, Refusal> {
         .iter()
         .any(|line| line.text.len() > limits::PUBLIC_KEY_BYTES_MAX)
     {
-        return Err(Reason::KeyTooLong.because("a public key is over the bound"));
+        return Err(Reason::KeyTooLong.because("a public key is too long"));
     }
     let mut found = Keys::default();
     let mut rest = lines.iter().peekable();
@@ -271,7 +271,7 @@ fn blob_in<'w>(
     key_type: &str,
     words: impl IntoIterator<Item = &'w str>,
 ) -> Result<(String, usize), String> {
-    let cut_off = || "its base64 is cut off or damaged".to_owned();
+    let cut_off = || "its base64 is incomplete or damaged".to_owned();
     let mut base64 = String::new();
     // Where each word ends.
     let mut ends = Vec::new();
@@ -335,12 +335,12 @@ fn block<'l>(
         }
     }
     if label.contains("PRIVATE KEY") {
-        return Err("it is a private key, which nobody else may have".to_owned());
+        return Err("it is a private key, which must stay secret; list the public key".to_owned());
     }
     let text = base64_of(&body);
     let der = STANDARD_NO_PAD.decode(&text);
-    let bad = || format!("the block {label:?} is not a public key that is taken");
-    let der = der.map_err(|_| "its base64 is cut off or damaged".to_owned())?;
+    let bad = || format!("the block {label:?} is not a supported public key");
+    let der = der.map_err(|_| "its base64 is incomplete or damaged".to_owned())?;
     if label == SSH2 {
         let key_type = key_type_in(&der).ok_or_else(bad)?;
         length_of_whole(key_type, &der).ok_or_else(bad)?;
@@ -400,9 +400,9 @@ fn unknown(line: &str) -> String {
     let of_type = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-@.".contains(c);
     let is_type = word.len() <= TYPE_CHARS_MAX && word.contains('-') && word.chars().all(of_type);
     if is_type && (word.starts_with("ssh-") || word.contains("sha2") || word.contains('@')) {
-        return format!("the type {word:?} is not taken");
+        return format!("the type {word:?} is not supported");
     }
-    "it does not begin with a type of key, such as ssh-ed25519".to_owned()
+    "it does not begin with a key type, such as ssh-ed25519".to_owned()
 }
 
 const TYPE_CHARS_MAX: usize = 64;

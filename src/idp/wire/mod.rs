@@ -10,7 +10,7 @@ use self::json::{Json, Object};
 use self::keys::Keys;
 use self::substitute::PolicyValues;
 use super::failure::by_status;
-use super::{AuthMethod, Judged, Oddity, UserConfig};
+use super::{AuthMethod, Judged, Oddity, PathHomes, UserConfig};
 use crate::limits;
 use crate::refusal::{Reason, Refusal};
 use crate::vfs::MappingError;
@@ -32,6 +32,7 @@ pub struct Asked<'a> {
     pub method: AuthMethod,
     /// Takes a password answer that lists keys, for functions that always return them.
     pub accept_keys_with_password: bool,
+    pub path_homes: PathHomes,
     pub transport: Transport,
     /// The function ended in an error (Lambda's `X-Amz-Function-Error`).
     pub function_error: bool,
@@ -51,7 +52,7 @@ pub enum Transport {
 /// answer.
 pub fn parse(asked: Asked<'_>, status: u16, body: &[u8]) -> Judged {
     if body.len() > limits::ANSWER_BYTES_MAX {
-        return Err(Reason::AnswerTooLarge.because("the body is over the bound"));
+        return Err(Reason::AnswerTooLarge.because("the body is too long"));
     }
     if asked.function_error {
         return Err(match json::parse(body) {
@@ -63,7 +64,7 @@ pub fn parse(asked: Asked<'_>, status: u16, body: &[u8]) -> Judged {
         (200, _) => {}
         (401 | 403, Transport::Http) => {
             let hint = format!(
-                "the status was {status}; to refuse a user answer 200 and {{\"allow\": false}}"
+                "the status was {status}; to deny a user answer 200 and {{\"allow\": false}}"
             );
             return Err(Reason::StatusDenied.because(&hint));
         }
@@ -97,14 +98,14 @@ pub fn parse(asked: Asked<'_>, status: u16, body: &[u8]) -> Judged {
 
 /// Refuses an answer that is compressed, or in another way not the text that was asked for.
 pub(in crate::idp) fn encoded(how: &str) -> Refusal {
-    Reason::AnswerEncoded.because(&format!("nobody asked for it: {how}"))
+    Reason::AnswerEncoded.because(&format!("the gateway did not ask for it: {how}"))
 }
 
 /// Says what the body is, if it can be told.
 fn not_json(body: &[u8]) -> Refusal {
     const MAGIC: [(&[u8], &str); 2] = [
-        (&[0x1f, 0x8b], "the body begins as gzip does"),
-        (&[0x28, 0xb5, 0x2f, 0xfd], "the body begins as zstd does"),
+        (&[0x1f, 0x8b], "the body begins like gzip"),
+        (&[0x28, 0xb5, 0x2f, 0xfd], "the body begins like zstd"),
     ];
     if let Some((_, how)) = MAGIC.iter().find(|(magic, _)| body.starts_with(magic)) {
         return encoded(how);
@@ -143,8 +144,10 @@ fn conclude(asked: Asked<'_>, mut config: UserConfig, listed: Keys) -> Judged {
         }
         // The handler may have taken this for a key look-up and checked no password at all.
         AuthMethod::Password if listed.has_text && !asked.accept_keys_with_password => {
-            return Err(Reason::KeysInPasswordAnswer
-                .because("the answer to a password lists public keys: was the password checked?"));
+            return Err(Reason::KeysInPasswordAnswer.because(
+                "the answer to a password lists public keys; the service may not have \
+                          checked the password",
+            ));
         }
         AuthMethod::Password if !listed.has_text && listed.has_blanks => {
             config.warnings.push(Oddity::PublicKeysOnPassword.into());
@@ -217,7 +220,7 @@ fn function_error(answer: &Object) -> Refusal {
         }
         Some(Json::Text(name)) => Reason::FunctionError.because(&excerpt(name)),
         Some(_) | None if was_timed_out(answer) => {
-            Reason::FunctionCrashed.because("the function's time was over")
+            Reason::FunctionCrashed.because("the function timed out")
         }
         Some(_) | None => Reason::FunctionError.into(),
     }

@@ -165,7 +165,7 @@ impl Fields {
             return Ok(None);
         };
         let time = timestamp::parse(&text).ok_or_else(|| {
-            let detail = format!("{text:?} is no time such as 2026-12-31T00:00:00Z");
+            let detail = format!("{text:?} is not a time such as 2026-12-31T00:00:00Z");
             Reason::ExpiresAt.because(&detail)
         })?;
         Ok(Some(time))
@@ -175,7 +175,7 @@ impl Fields {
     fn end(self) -> Result<(), Refusal> {
         match self.0.keys().next() {
             None => Ok(()),
-            Some(key) => Err(Reason::UnknownKey.because(&format!("{key:?} is not a key here"))),
+            Some(key) => Err(Reason::UnknownKey.because(&format!("unknown key {key:?}"))),
         }
     }
 }
@@ -221,7 +221,7 @@ fn mapping(row: Json, user: &str) -> Result<Mapping, Refusal> {
         Some("read") => Access::Read,
         Some("write") => Access::Write,
         Some(other) => {
-            let detail = format!("access {other:?} is none of read, write, read-write");
+            let detail = format!("access {other:?} is not one of read, write, read-write");
             return Err(Reason::MappingAccess.because(&detail));
         }
     };

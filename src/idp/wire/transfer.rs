@@ -6,7 +6,7 @@ use super::python;
 use super::rows::{self, Row};
 use super::substitute::{self, PolicyValues};
 use super::{Asked, broken, conclude, wrong_type};
-use crate::idp::{Judged, Oddity, UserConfig, Warning};
+use crate::idp::{Judged, Oddity, PathHomes, UserConfig, Warning};
 use crate::limits;
 use crate::refusal::{Reason, Refusal};
 use crate::vfs::{Access, EntryType, HomeDirectory, HomeType, Mapping, MappingError, VirtualPath};
@@ -19,7 +19,7 @@ pub(super) fn read(asked: Asked<'_>, answer: Object) -> Judged {
     let role = super::role(&role)?;
     let mut warnings = Vec::new();
     let listed = answer.public_keys()?;
-    let (home, home_text) = answer.home(asked.username, &mut warnings)?;
+    let (home, home_text) = answer.home(asked, &mut warnings)?;
     let values = PolicyValues {
         user: asked.username,
         home: home_text.as_deref(),
@@ -79,9 +79,10 @@ impl Answer {
     /// Returns the home and, for a PATH one, the text that a policy's variables refer to.
     fn home(
         &mut self,
-        user: &str,
+        asked: Asked<'_>,
         warnings: &mut Vec<Warning>,
     ) -> Result<(HomeDirectory, Option<String>), Refusal> {
+        let user = asked.username;
         let home_type = match self.text("HomeDirectoryType")?.as_deref() {
             None | Some("PATH") => HomeType::Path,
             Some("LOGICAL") => HomeType::Logical,
@@ -119,7 +120,10 @@ impl Answer {
                         Reason::EfsTarget.because("the home directory is on EFS, not on S3")
                     );
                 }
-                let built = HomeDirectory::path(&home, Access::ReadWrite);
+                let built = match asked.path_homes {
+                    PathHomes::Confined => HomeDirectory::path(&home, Access::ReadWrite),
+                    PathHomes::Role => HomeDirectory::of_role(&home, Access::ReadWrite),
+                };
                 Ok((built.map_err(|error| bad_home(&home, &error))?, Some(home)))
             }
         }
@@ -171,7 +175,7 @@ fn elements(values: Vec<Json>, form: &mut Option<&'static str>) -> Result<Vec<Gi
                 };
                 // Such as `"Enabled": false`: what else it says of the key would not be kept.
                 if !key.is_empty() {
-                    let expected = "strings, or objects with PublicKey and Expires alone";
+                    let expected = "strings, or objects with only PublicKey and Expires";
                     return Err(wrong_type("PublicKeys", expected, &Json::Object(key)));
                 }
                 given
@@ -226,7 +230,7 @@ fn landing(
         return Ok(VirtualPath::root());
     }
     if substitute::has_variable(trimmed) {
-        return Err(bad("it has a variable, and none is filled in there"));
+        return Err(bad("it has a variable, which is not allowed there"));
     }
     Ok(path)
 }
@@ -245,7 +249,7 @@ fn bad_home(home: &str, error: &MappingError) -> Refusal {
         MappingError::TextTooLong => (Reason::HomeNotNormal, "it is too long".to_owned()),
         MappingError::TargetVariable(_) => (
             Reason::HomeNotNormal,
-            "it has a variable, and none is filled in there".to_owned(),
+            "it has a variable, which is not allowed there".to_owned(),
         ),
         MappingError::TargetBucket { source, .. } => (Reason::HomeBucket, source.to_string()),
         MappingError::EntryVariable(_)

@@ -200,7 +200,7 @@ impl Request {
             .credentials
             .ok_or_else(|| Reason::StsAnswer.because("STS answered without credentials"))?;
         let expires_at = SystemTime::try_from(credentials.expiration)
-            .map_err(|_| Reason::StsAnswer.because("STS answered with a time that is none"))?;
+            .map_err(|_| Reason::StsAnswer.because("STS returned an invalid expiry time"))?;
         let fresh = Fresh {
             store: meter.over(Regional::before(with(store, credentials))),
             lifetime: lifetime(expires_at, clock.wall()),
@@ -215,7 +215,9 @@ fn lifetime(expires_at: SystemTime, now: SystemTime) -> Option<Duration> {
     let left = expires_at.duration_since(now).ok();
     let left = left.filter(|left| !left.is_zero());
     if left.is_none() {
-        tracing::warn!("new credentials have ended by this machine's clock: is it right?");
+        tracing::warn!(
+            "new credentials have already expired by this machine's clock: check the clock"
+        );
     }
     left
 }
@@ -237,7 +239,10 @@ fn tags(tags: &[Tag], user: &str) -> Result<Vec<Tag>, Refusal> {
                 value,
             })
         } else {
-            let detail = format!("{:?} with this user's name is no value of a tag", tag.key);
+            let detail = format!(
+                "{:?} with this user's name is not a valid tag value",
+                tag.key
+            );
             Err(Reason::SessionTag.because(&detail))
         }
     };
@@ -255,7 +260,10 @@ fn source_identity(settings: &StsSettings, user: &str) -> Result<Option<String>,
     {
         Ok(Some(identity))
     } else {
-        Err(Reason::SourceIdentity.because("sts.source_identity with this user's name is none"))
+        Err(Reason::SourceIdentity.because(
+            "sts.source_identity with this user's name is not \
+                                            valid",
+        ))
     }
 }
 

@@ -56,7 +56,7 @@ impl Keyring {
 #[async_trait]
 impl Stores for Keyring {
     async fn open(&self, grant: Grant<'_>) -> Result<Opened, Refusal> {
-        grant.without_policy("keys cannot be narrowed by a session policy")?;
+        grant.without_policy("access keys cannot enforce a session policy")?;
         let role = grant.role.or(self.default_role.as_deref());
         let role = role.ok_or_else(role_missing)?;
         let store = self.stores.get(role).ok_or_else(|| {

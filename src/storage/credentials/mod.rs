@@ -84,5 +84,5 @@ impl AssumedRole {
 
 /// Refuses an answer that names no role.
 fn role_missing() -> Refusal {
-    Reason::RoleMissing.because("the answer names no role")
+    Reason::RoleMissing.because("the answer has no role")
 }

@@ -43,7 +43,7 @@ impl Own {
 #[async_trait]
 impl Stores for Own {
     async fn open(&self, grant: Grant<'_>) -> Result<Opened, Refusal> {
-        grant.without_policy("the gateway's own credentials cannot be narrowed by a policy")?;
+        grant.without_policy("the gateway's own credentials cannot enforce a session policy")?;
         Ok(Opened {
             store: self.0.clone(),
             role: None,

@@ -14,10 +14,11 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 
 use super::{
-    Bucket, ByteRange, Capabilities, Checksum, CompleteUpload, CompletedPart, CopyObject, Digest,
-    ETag, GetObject, ListPage, ListQuery, Location, NewObject, ObjectBody, ObjectMeta, ObjectStore,
-    Operation, PartNumber, PartSize, Precondition, Properties, PutObject, Result, StorageError,
-    StorageErrorKind, Stored, Tags, UploadId, UploadPart, UploadPartCopy, Version,
+    Bucket, BucketPage, ByteRange, Capabilities, Checksum, CompleteUpload, CompletedPart,
+    CopyObject, Digest, ETag, GetObject, ListPage, ListQuery, Location, NewObject, ObjectBody,
+    ObjectMeta, ObjectStore, Operation, PartNumber, PartSize, Precondition, Properties, PutObject,
+    Result, StorageError, StorageErrorKind, Stored, Tags, UploadId, UploadPart, UploadPartCopy,
+    Version,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::limits;
@@ -406,6 +407,17 @@ impl ObjectStore for MemoryStore {
     async fn check_bucket(&self, bucket: &Bucket) -> Result<()> {
         self.state().objects(bucket, Operation::CheckBucket)?;
         Ok(())
+    }
+
+    async fn list_buckets(&self, after: Option<&str>, max: u16) -> Result<BucketPage> {
+        let state = self.state();
+        let names = state.buckets.keys().map(Bucket::as_str);
+        let mut left = names.skip_while(|name| after.is_some_and(|after| *name <= after));
+        let page: Vec<_> = left.by_ref().take(max.into()).map(str::to_owned).collect();
+        Ok(BucketPage {
+            next: left.next().and_then(|_| page.last().cloned()),
+            names: page,
+        })
     }
 
     fn capabilities(&self) -> Capabilities {

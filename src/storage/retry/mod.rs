@@ -97,15 +97,9 @@ impl Layer for Retrying {
 
 /// A look whose time was over before the store answered.
 fn unanswered(about: About<'_>) -> StorageError {
-    let About {
-        operation,
-        bucket,
-        key,
-    } = about;
-    let operation = operation.name();
     StorageError::new(
         StorageErrorKind::Unavailable,
-        format!("{operation} s3://{bucket}/{key}: no answer in time"),
+        format!("{about}: no answer in time"),
     )
 }
 

@@ -51,7 +51,8 @@ impl Patience {
             | Operation::List
             | Operation::Parts
             | Operation::Abort
-            | Operation::CheckBucket => Some(Self::Look),
+            | Operation::CheckBucket
+            | Operation::ListBuckets => Some(Self::Look),
             Operation::Create | Operation::Part | Operation::PartCopy => Some(Self::UnderWay),
             Operation::Put | Operation::Copy | Operation::Delete | Operation::Complete => None,
         }

@@ -64,7 +64,7 @@ impl Retries {
             tracing::warn!(
                 %error,
                 unlogged,
-                "S3 refuses requests since this machine's clock is wrong: set it; the next ones are signed by S3's clock"
+                "S3 refuses requests because this machine's clock is wrong: set the clock; the next requests are signed with S3's clock"
             );
         }
     }
@@ -83,7 +83,7 @@ impl Retries {
             tracing::warn!(
                 per_second_max,
                 unlogged,
-                "retries of S3 calls wait: storage.retries_per_second_max is reached"
+                "retries of S3 calls wait: the rate limit storage.retries_per_second_max is reached"
             );
         }
         false

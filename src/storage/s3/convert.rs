@@ -168,7 +168,7 @@ pub(super) fn next_page(
     match (is_truncated, next) {
         (Some(false), _) => Ok(None),
         (Some(true), Some(next)) => Ok(Some(next)),
-        (Some(true), None) => Err("more names follow, and the answer does not say where"),
+        (Some(true), None) => Err("more names follow, but the answer does not say where"),
         (None, _) if honest => Err(
             "the answer does not say whether more follows (a store that leaves IsTruncated out of \
              the last page: set is_truncated = false under [storage])",
@@ -250,7 +250,7 @@ pub(super) fn extent(
             Some(_) | None => Ok(ContentRange { range: whole, size }),
         };
     };
-    let asked = asked.ok_or("a part of the object, though all of it was asked for")?;
+    let asked = asked.ok_or("a part of the object instead of the whole")?;
     let sent = content_range_from(text).ok_or("the answer's Content-Range cannot be read")?;
     let brought = sent.range.end.saturating_sub(sent.range.start);
     let expected = ByteRange {
@@ -258,7 +258,7 @@ pub(super) fn extent(
         end: asked.end.min(sent.size),
     };
     if sent.range != expected || length.is_some_and(|length| length != brought) {
-        return Err("the answer brings another range than was asked for");
+        return Err("the answer has another range than the request");
     }
     Ok(sent)
 }

@@ -28,7 +28,8 @@ use crate::storage::{Bucket, Key, Operation, StorageError, StorageErrorKind};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Call<'a> {
     pub(super) operation: Operation,
-    pub(super) bucket: &'a Bucket,
+    /// `None` where all of them are asked about.
+    pub(super) bucket: Option<&'a Bucket>,
     pub(super) key: Option<&'a Key>,
 }
 
@@ -85,10 +86,10 @@ impl Call<'_> {
     /// Makes an error of this call.
     pub(super) fn error(&self, kind: StorageErrorKind, cause: &str) -> StorageError {
         let operation = self.operation.name();
-        let bucket = self.bucket;
-        let detail = match self.key {
-            Some(key) => format!("{operation} s3://{bucket}/{key}: {cause}"),
-            None => format!("{operation} s3://{bucket}: {cause}"),
+        let detail = match (self.bucket, self.key) {
+            (Some(bucket), Some(key)) => format!("{operation} s3://{bucket}/{key}: {cause}"),
+            (Some(bucket), None) => format!("{operation} s3://{bucket}: {cause}"),
+            (None, _) => format!("{operation}: {cause}"),
         };
         StorageError::new(kind, detail)
     }
@@ -302,7 +303,7 @@ mod tests {
     fn kind(operation: Operation, code: &str, status: u16) -> Kind {
         let call = Call {
             operation,
-            bucket: &Bucket::parse("b").unwrap(),
+            bucket: Some(&Bucket::parse("b").unwrap()),
             key: None,
         };
         call.by_code(code, status)

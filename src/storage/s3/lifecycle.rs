@@ -44,7 +44,7 @@ impl S3Store {
     pub async fn bucket_region(&self, bucket: &Bucket) -> Result<Option<Box<str>>, StorageError> {
         let call = Call {
             operation: Operation::CheckBucket,
-            bucket,
+            bucket: Some(bucket),
             key: None,
         };
         let request = self.client.head_bucket().bucket(bucket.as_str());

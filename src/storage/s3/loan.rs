@@ -51,7 +51,7 @@ struct Lent {
 
 /// The call ended before its payload was sent.
 #[derive(Debug, thiserror::Error)]
-#[error("the call was given up")]
+#[error("the call was cancelled")]
 struct GivenUp;
 
 impl Body for Lent {

@@ -32,8 +32,8 @@ use self::whole::WholeAnswers;
 pub use super::aws::ConnectError;
 use super::aws::{self, Ground};
 use super::{
-    Bucket, Capabilities, CompleteUpload, CompletedPart, CopyObject, ETag, GetObject, Key,
-    ListPage, ListQuery, Location, NewObject, ObjectBody, ObjectMeta, ObjectStore, Operation,
+    Bucket, BucketPage, Capabilities, CompleteUpload, CompletedPart, CopyObject, ETag, GetObject,
+    Key, ListPage, ListQuery, Location, NewObject, ObjectBody, ObjectMeta, ObjectStore, Operation,
     PartNumber, PartSize, PutObject, Result, StorageError, StorageErrorKind, Stored, Tags,
     UploadId, UploadPart, UploadPartCopy, Version,
 };
@@ -256,7 +256,7 @@ impl ObjectStore for S3Store {
     async fn check_bucket(&self, bucket: &Bucket) -> Result<()> {
         let call = Call {
             operation: Operation::CheckBucket,
-            bucket,
+            bucket: Some(bucket),
             key: None,
         };
         let outcome = self
@@ -268,6 +268,10 @@ impl ObjectStore for S3Store {
         outcome.map(drop).map_err(|error| call.failed(&error))
     }
 
+    async fn list_buckets(&self, after: Option<&str>, max: u16) -> Result<BucketPage> {
+        self.listed_buckets(after, max).await
+    }
+
     fn capabilities(&self) -> Capabilities {
         self.capabilities
     }
@@ -276,7 +280,7 @@ impl ObjectStore for S3Store {
 fn call_on(operation: Operation, location: &Location) -> Call<'_> {
     Call {
         operation,
-        bucket: &location.bucket,
+        bucket: Some(&location.bucket),
         key: Some::<&Key>(&location.key),
     }
 }

@@ -16,10 +16,11 @@ use super::errors::Call;
 use super::loan::Loan;
 use super::{S3Store, call_on, convert};
 use crate::causes::chain;
+use crate::limits;
 use crate::storage::{
-    Bucket, Checksum, CopyObject, ETag, GetObject, ListCursor, ListPage, ListQuery, ListedObject,
-    Location, ObjectBody, ObjectMeta, Operation, PartNumber, PartSize, Precondition, PutObject,
-    Result, StorageError, StorageErrorKind, Stored, Tags, Version,
+    Bucket, BucketPage, Checksum, CopyObject, ETag, GetObject, ListCursor, ListPage, ListQuery,
+    ListedObject, Location, ObjectBody, ObjectMeta, Operation, PartNumber, PartSize, Precondition,
+    PutObject, Result, StorageError, StorageErrorKind, Stored, Tags, Version,
 };
 
 impl S3Store {
@@ -144,7 +145,7 @@ impl S3Store {
     ) -> Result<ListPage> {
         let call = Call {
             operation: Operation::List,
-            bucket,
+            bucket: Some(bucket),
             key: None,
         };
         let (start_after, continuation) = match &query.after {
@@ -168,6 +169,43 @@ impl S3Store {
             .map_err(|error| call.failed(&error))?;
         listed(&answer, self.capabilities.is_truncated)
             .map_err(|cause| call.error(StorageErrorKind::Unavailable, cause))
+    }
+
+    pub(super) async fn listed_buckets(&self, after: Option<&str>, max: u16) -> Result<BucketPage> {
+        let call = Call {
+            operation: Operation::ListBuckets,
+            bucket: None,
+            key: None,
+        };
+        let answer = self
+            .client
+            .list_buckets()
+            .max_buckets(i32::from(max))
+            .set_continuation_token(after.map(ToOwned::to_owned))
+            .send()
+            .await
+            .map_err(|error| call.failed(&error))?;
+        if answer.buckets.is_none() {
+            let cause = "the answer does not say which buckets there are";
+            return Err(call.error(StorageErrorKind::Unavailable, cause));
+        }
+        let names = answer.buckets().iter().map(|bucket| {
+            let name = bucket.name().map(ToOwned::to_owned);
+            name.ok_or_else(|| {
+                let cause = "a listed bucket has no name";
+                call.error(StorageErrorKind::Unavailable, cause)
+            })
+        });
+        let names = names.collect::<Result<Vec<_>>>()?;
+        if names.len() > limits::BUCKETS_PER_ANSWER_MAX {
+            let cause = "the answer has more buckets than can be shown";
+            return Err(call.error(StorageErrorKind::Refused, cause));
+        }
+        let next = answer.continuation_token().filter(|next| !next.is_empty());
+        Ok(BucketPage {
+            names,
+            next: next.map(ToOwned::to_owned),
+        })
     }
 
     pub(super) async fn put_object(
@@ -334,13 +372,13 @@ fn frames_of(
                 let got = u64::try_from(frame.len()).unwrap_or(u64::MAX);
                 match left.checked_sub(got) {
                     Some(left) => Some((Ok(frame), Some((body, left, broken)))),
-                    None => ended("has more than was announced"),
+                    None => ended("has more bytes than announced"),
                 }
             }
             Ok(None) if left == 0 => None,
             Ok(None) => ended("was cut"),
-            Ok(Some(Err(error))) => ended(&format!("was cut: {}", chain(&error))),
-            Err(_idle) => ended(&format!("was cut: nothing came for {idle:?}")),
+            Ok(Some(Err(error))) => ended(&format!("was interrupted: {}", chain(&error))),
+            Err(_idle) => ended(&format!("was interrupted: nothing arrived for {idle:?}")),
         }
     })
     .boxed()

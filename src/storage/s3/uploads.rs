@@ -159,7 +159,7 @@ impl S3Store {
             }
             // Such pages would go on for ever.
             if answer.parts().is_empty() || parts.len() > PARTS_LISTED_MAX {
-                return Err(refused("the list of parts does not come to its end"));
+                return Err(refused("the list of parts does not end"));
             }
         }
     }

@@ -44,7 +44,7 @@ impl Intercept for WholeAnswers {
             (true, None) => Err(not_whole("a 206 without Content-Range")),
             // A 416 names the size.
             (false, Some(_)) if response.status().is_success() => {
-                Err(not_whole("Content-Range in an answer that is no 206"))
+                Err(not_whole("Content-Range in an answer that is not a 206"))
             }
             (true | false, _) => Ok(()),
         }
@@ -68,10 +68,10 @@ impl Intercept for WholeAnswers {
         let operation = config.load::<Metadata>().map_or("", Metadata::name);
         match operation {
             "DeleteObject" | "AbortMultipartUpload" if !body.trim_ascii().is_empty() => {
-                Err(not_whole("a body where S3 sends none"))
+                Err(not_whole("an unexpected body"))
             }
             _ if body.trim_ascii().is_empty() || is_whole_document(body) => Ok(()),
-            _ => Err(not_whole("the answer's document is cut")),
+            _ => Err(not_whole("the answer's document is incomplete")),
         }
     }
 }

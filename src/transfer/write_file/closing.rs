@@ -206,7 +206,7 @@ impl WriteFile {
         self.fill = None;
         match outcome {
             Ok(()) if complete => {}
-            Ok(()) => self.fail(Status::FAILURE, "the old file's bytes ended early"),
+            Ok(()) => self.fail(Status::FAILURE, "the old file ended early"),
             Err(failure) => self.fail(failure.status, &failure.reason),
         }
     }
@@ -270,7 +270,7 @@ impl WriteFile {
         if self.client_gone {
             let Some(condition) = self.opening.alone.clone() else {
                 // Somebody else may have put another file there.
-                self.fail(Status::FAILURE, "its client was gone before its commit");
+                self.fail(Status::FAILURE, "its client disconnected before its commit");
                 return true;
             };
             self.opening.condition = condition;

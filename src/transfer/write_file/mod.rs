@@ -388,7 +388,7 @@ impl WriteFile {
         }
         if stuck && !self.wanted.is_empty() && self.fills_slots() {
             // Half-filled parts wait for each other: one of them has to give way.
-            self.fail(MEMORY, "nobody gave memory back");
+            self.fail(MEMORY, "no memory became free");
         }
         // Time in which its answers are withheld is not the client's, unless they wait for memory
         // that its own files have.
@@ -471,7 +471,7 @@ impl WriteFile {
                     && !self.bytes.has_full_part();
                 if stuck {
                     // No slot becomes free by itself: the client would wait for ever.
-                    self.fail(TOO_SCATTERED, "too many parts are begun at once");
+                    self.fail(TOO_SCATTERED, "too many parts were started at once");
                 }
                 return stuck;
             }
@@ -694,6 +694,6 @@ impl WriteFile {
 }
 
 /// Why a file is given up that keeps what it waits for.
-const NO_MEMORY_LEFT: &str = "its begun parts leave no memory for another one";
+const NO_MEMORY_LEFT: &str = "its started parts leave no memory for another one";
 /// Parts that one file may fill at once, beside those on their way.
 const SLOTS_FILLING_MAX: usize = 2;

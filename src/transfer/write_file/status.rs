@@ -15,7 +15,7 @@ pub(super) const fn status_of(error: &UploadError) -> Status {
     }
 }
 
-pub(super) const TOO_LARGE: Status = Status::failure("The file is larger than can be stored");
+pub(super) const TOO_LARGE: Status = Status::failure("The file is too large to be stored");
 pub(super) const TOO_SCATTERED: Status = Status::failure("The writes are scattered too widely");
 pub(super) const GAP: Status = Status::failure("Parts of the file were never written");
 pub(super) const MEMORY: Status =
@@ -23,7 +23,7 @@ pub(super) const MEMORY: Status =
 pub(super) const NO_EDIT: Status =
     Status::unsupported("Changing a file in place is not supported; write it as a whole");
 pub(super) const NOT_HERE: Status =
-    Status::unsupported("These bytes can be read only when the file is closed");
+    Status::unsupported("These bytes can only be read after the file is closed");
 pub const NO_APPEND: Status =
     Status::unsupported("Appending to an existing file is not supported; write it as a whole");
 pub const OVER_LIMIT: Status = Status::failure("The file is larger than this user may store");

@@ -113,6 +113,7 @@ impl IdentityProvider for RecordingProvider {
             username: &question.username,
             method: question.credential.method(),
             accept_keys_with_password: false,
+            path_homes: portcullis::idp::PathHomes::default(),
             transport: Transport::Http,
             function_error: false,
         };

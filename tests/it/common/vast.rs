@@ -7,10 +7,10 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use bytes::Bytes;
 use portcullis::storage::{
-    Bucket, Capabilities, CompleteUpload, CompletedPart, CopyObject, ETag, GetObject, ListCursor,
-    ListPage, ListQuery, ListedObject, Location, NewObject, ObjectBody, ObjectMeta, ObjectStore,
-    PartNumber, PartSize, PutObject, Result, StorageError, StorageErrorKind, Stored, Tags,
-    UploadId, UploadPart, UploadPartCopy, Version,
+    Bucket, BucketPage, Capabilities, CompleteUpload, CompletedPart, CopyObject, ETag, GetObject,
+    ListCursor, ListPage, ListQuery, ListedObject, Location, NewObject, ObjectBody, ObjectMeta,
+    ObjectStore, PartNumber, PartSize, PutObject, Result, StorageError, StorageErrorKind, Stored,
+    Tags, UploadId, UploadPart, UploadPartCopy, Version,
 };
 
 #[derive(Debug)]
@@ -221,6 +221,10 @@ impl ObjectStore for Vast {
 
     async fn check_bucket(&self, _: &Bucket) -> Result<()> {
         Ok(())
+    }
+
+    async fn list_buckets(&self, _: Option<&str>, _: u16) -> Result<BucketPage> {
+        Err(refused(StorageErrorKind::Refused))
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -46,7 +46,7 @@ async fn a_put_that_landed_though_its_answer_was_lost_is_a_success() {
     assert_eq!(outcome, Ok(()));
     assert_eq!(stage.s3.count("PutObject"), 1, "it is not written twice");
     let log = is_uploaded(stage, b"small").await;
-    let line = log.audit("commit landed though its answer was lost");
+    let line = log.audit("commit succeeded although its answer was lost");
     assert!(line.field("location").contains("in/a"));
 }
 
@@ -136,7 +136,7 @@ async fn a_complete_that_landed_though_its_answer_was_lost_is_a_success() {
     assert_eq!(outcome, Ok(()));
     assert_eq!(stage.s3.count("CompleteMultipartUpload"), 1);
     let log = is_uploaded(stage, &content).await;
-    log.audit("commit landed though its answer was lost");
+    log.audit("commit succeeded although its answer was lost");
 }
 
 #[tokio::test]

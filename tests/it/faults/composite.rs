@@ -31,7 +31,7 @@ impl Stage {
 async fn one_flipped_bit_is_found_in_an_object_with_checksums_of_its_parts() {
     let stage = Stage::start().await;
     let client = stage.client().await;
-    let damaged = Refused::failure("The bytes were damaged on their way to or from the storage");
+    let damaged = Refused::failure("The bytes were damaged on the way to or from the storage");
     for kind in ["CRC32", "CRC32C", "SHA1", "SHA256"] {
         let key = format!("in/{kind}");
         let content = stage.put_in_parts(&key, &[5 * MIB, 5 * MIB, 1000], kind);
@@ -87,7 +87,7 @@ async fn where_parts_are_denied_objects_are_read_as_they_come_and_that_is_asked_
     drop(client);
     let log = stage.end().await;
     let line = log.one(
-        "downloads are not compared with composite checksums: S3 does not tell the sizes of parts",
+        "composite checksums of downloads are not verified: S3 does not return the sizes of parts",
     );
     assert_eq!(line.level(), "INFO");
 }

@@ -115,7 +115,7 @@ fn flip(at: usize) -> Action {
 async fn one_flipped_bit_is_found_whatever_checksum_the_object_has() {
     let stage = Stage::start().await;
     let client = stage.client().await;
-    let damaged = Refused::failure("The bytes were damaged on their way to or from the storage");
+    let damaged = Refused::failure("The bytes were damaged on the way to or from the storage");
     for (name, length, get) in [
         ("small", 10_000, 0),
         ("full", 256 << 10, 0),

@@ -36,7 +36,7 @@ async fn what_fails_in_the_background_names_the_session_and_its_user() {
     drop(client);
     let log = stage.end().await;
     for message in [
-        "get is taken up again",
+        "download resumed",
         "download failed",
         "upload failed",
         "operation failed",
@@ -63,7 +63,7 @@ async fn failures_that_a_client_repeats_are_counted_rather_than_repeated() {
     drop(clients);
     let log = stage.end().await;
     let lines = log.all("operation failed");
-    let sums = log.all("lines about failures were left out");
+    let sums = log.all("lines about failures were omitted");
     let left_out: usize = [lines.as_slice(), sums.as_slice()]
         .concat()
         .iter()

@@ -13,6 +13,7 @@ use portcullis::cli::bundled_webhook::BundledWebhook;
 use portcullis::clock::SystemClock;
 use portcullis::config::{Algorithms, Ssh};
 use portcullis::gateway::{Entrance, Gateway, GatewayParts};
+use portcullis::idp::PathHomes;
 use portcullis::idp::history::LoginHistory;
 use portcullis::idp::webhook::{Webhook, WebhookSettings};
 use portcullis::limits::Limits;
@@ -49,6 +50,7 @@ mod storage;
 mod storms;
 mod stuck_log;
 mod uploads;
+mod walks;
 
 use client::{Client, Refused};
 use log::Log;
@@ -75,6 +77,7 @@ struct Set {
     roles: Roles,
     /// Where roles are assumed.
     sts: Option<StsSettings>,
+    path_homes: PathHomes,
     /// What stands for roles.
     keys: Vec<RoleKeys>,
     /// Bytes one way after which the gateway asks for new keys.
@@ -96,6 +99,7 @@ impl Default for Set {
             answer: allowed(),
             roles: Roles::Gateway,
             sts: None,
+            path_homes: PathHomes::default(),
             keys: Vec::new(),
             rekey_bytes: Ssh::default().rekey_bytes,
         }
@@ -160,6 +164,7 @@ impl Stage {
         let url = set.webhook.unwrap_or_else(|| webhook.url());
         let mut asking = WebhookSettings::new(&url, "s-faults");
         asking.total_timeout = set.webhook_timeout;
+        asking.path_homes = set.path_homes;
         let settings = Settings {
             timeouts: set.timeouts,
             ..s3_settings(s3.endpoint(), s3.access_key(), s3.secret_key())

@@ -151,9 +151,9 @@ async fn a_move_that_outlives_its_client_is_stopped_by_a_revocation() {
         let more = stage.s3.count("CopyObject") - copied;
         assert!(more <= 16, "{more} copies after the revocation");
         let log = stage.end().await;
-        let lines = log.all("a move failed, its copies were taken back");
+        let lines = log.all("a move failed: its copies were removed");
         assert_eq!(lines.len(), 1);
-        assert_eq!(lines[0].field("reason"), "The user's access was taken back");
+        assert_eq!(lines[0].field("reason"), "Your access was revoked");
     }
 }
 

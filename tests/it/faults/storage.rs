@@ -97,7 +97,7 @@ async fn a_clock_that_is_wrong_is_named_and_fails_nothing() {
     assert_eq!(stage.object("in/a").unwrap(), b"small");
     drop(client);
     let log = stage.end().await;
-    let message = "S3 refuses requests since this machine's clock is wrong: set it; the next ones are signed by S3's clock";
+    let message = "S3 refuses requests because this machine's clock is wrong: set the clock; the next requests are signed with S3's clock";
     let line = log.one(message);
     assert_eq!(line.level(), "WARN");
     assert!(line.field("error").contains("s ahead"), "{line:?}");

@@ -57,6 +57,7 @@ contract!(
         listings_group_at_the_slash,
         listings_go_on_where_the_page_ended,
         listings_start_after_a_key,
+        buckets_are_listed_to_the_last_one,
         odd_keys_survive,
         slash_keys_survive;
     uploads:

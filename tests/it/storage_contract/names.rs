@@ -48,6 +48,31 @@ pub(super) async fn listings_group_at_the_slash(s: &Subject) {
     );
 }
 
+pub(super) async fn buckets_are_listed_to_the_last_one(s: &Subject) {
+    let mut found = Vec::new();
+    let mut after: Option<String> = None;
+    loop {
+        let page = match s.store.list_buckets(after.as_deref(), 1).await {
+            Ok(page) => page,
+            Err(error) if error.kind == Kind::Denied => {
+                println!("skipped: the buckets may not be listed");
+                return;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        found.extend(page.names);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let distinct: BTreeSet<_> = found.iter().map(String::as_str).collect();
+    assert_eq!(distinct.len(), found.len(), "{found:?}");
+    for bucket in [&s.bucket, &s.other_bucket] {
+        assert!(distinct.contains(bucket.as_str()), "{found:?}");
+    }
+}
+
 pub(super) async fn listings_go_on_where_the_page_ended(s: &Subject) {
     let mut expected = BTreeSet::new();
     for n in 0..7 {

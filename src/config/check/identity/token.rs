@@ -39,8 +39,8 @@ pub(super) fn check(section: &str, identity: &Identity, refuse: Refuse<'_>) {
     match token.jwks_url.as_deref().map(Url::parse) {
         Some(Err(message)) => refuse("token_jwks_url", message.to_owned()),
         Some(Ok(url)) if !url.encrypted && !url.is_loopback() => {
-            let message =
-                "whoever changes the keys on their way lets anybody in; allowed: https://";
+            let message = "over http:// an attacker can replace the keys and let anybody in; allowed: \
+                 https://";
             refuse("token_jwks_url", message.to_owned());
         }
         Some(Ok(_)) | None => {}
@@ -52,7 +52,7 @@ pub(super) fn check(section: &str, identity: &Identity, refuse: Refuse<'_>) {
         }
     }
     if matches!(identity.methods, Methods::Key | Methods::KeyAndPassword) {
-        let message = "nobody could log in: a token provider knows no keys of users".to_owned();
+        let message = "nobody could log in: a token provider does not support keys".to_owned();
         refuse("methods", message);
     }
 }
@@ -74,7 +74,7 @@ pub(super) fn proof(identity: &Identity, refuse: Refuse<'_>) {
     let signed = !identity.signing.key_files.is_empty();
     let is_authorization = |(name, _): &(String, _)| name.eq_ignore_ascii_case("authorization");
     if signed && identity.headers.iter().any(is_authorization) {
-        let message = "Authorization is what signing_key_files sends; allowed: one of them";
+        let message = "signing_key_files sends an Authorization header too; allowed: one of them";
         refuse("headers", message.to_owned());
     }
     if !signed && (identity.signing.issuer.is_some() || identity.signing.audience.is_some()) {

@@ -125,13 +125,16 @@ fn one_bad_key_among_good_ones_is_named() {
         (&*swapped, "of another type"),
         ("ssh-ed25519", "cut off"),
         ("ssh-ed25519 !!!!", "cut off"),
-        ("ssh-dss AAAAB3NzaC1kc3M= ann", "\"ssh-dss\" is not taken"),
+        (
+            "ssh-dss AAAAB3NzaC1kc3M= ann",
+            "\"ssh-dss\" is not supported",
+        ),
         (
             "ssh-ed25519-cert-v01@openssh.com AAAA",
-            "\"ssh-ed25519-cert-v01@openssh.com\" is not taken",
+            "\"ssh-ed25519-cert-v01@openssh.com\" is not supported",
         ),
-        ("Walnut-39", "does not begin with a type"),
-        ("walnut-39", "does not begin with a type"),
+        ("Walnut-39", "does not begin with a key type"),
+        ("walnut-39", "does not begin with a key type"),
         (
             "-----BEGIN OPENSSH PRIVATE KEY-----\nd2FsbnV0\n-----END OPENSSH PRIVATE KEY-----",
             "private key",
