@@ -76,6 +76,11 @@ impl Setting {
         join(self.section, self.key)
     }
 
+    /// Says whether it has one value and changes nothing.
+    pub(super) fn is_without_effect(&self) -> bool {
+        self.section == "sftp" && self.key == "setstat"
+    }
+
     /// Returns the key that names a file instead, where there is one.
     pub(super) fn file_key(&self) -> Option<String> {
         match self.kind {
@@ -295,7 +300,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("ssh", "rekey_bytes", K::Bytes(64 * MIB..=64 * GIB, |c| &mut c.ssh.rekey_bytes), "Bytes in one direction after which the gateway starts a new key exchange, as OpenSSH's server does; at most 1 GiB if the client chose ChaCha20. Time alone starts none: several clients cannot handle a key exchange that the server starts"),
 
     S::new("sftp", "partial_uploads", word!(PartialUploads, sftp.partial_uploads), "What happens to a file if the client disconnects without CLOSE"),
-    S::new("sftp", "setstat", word!(SetStat, sftp.setstat), "Answer to a client that sets modes and owners: success, without effect"),
+    S::new("sftp", "setstat", word!(SetStat, sftp.setstat), "Without effect, and a warning if it is set: modes and owners cannot be stored yet, and a client that sets them gets success"),
     S::new("sftp", "mtime", word!(Mtime, sftp.mtime), "What happens to a modification time that is set after the upload: `skip` keeps the time of the upload, since S3 could only store it by a copy"),
     S::new("sftp", "keep_empty_directories", K::Flag(|c| &mut c.sftp.keep_empty_directories), "Writes a marker object for a directory that would vanish with its last file; without it such a directory is gone from S3, as with other tools"),
     S::new("sftp", "names_fresh_seconds", K::Seconds(0..=60, |c| &mut c.sftp.names_fresh_for), "How long a session relies on what STAT or a listing showed of a name, instead of asking S3 again, when it puts a file or makes a directory; what the session changes counts at once; 0 = not at all"),

@@ -263,13 +263,12 @@ impl Paths {
         let out = Arc::clone(shell.answers.out());
         let clock = Arc::clone(&shell.environment.clock);
         let now = shell.now();
-        let lately = match &request.act {
-            Act::Open { mode, .. }
-                if mode.write && matches!(planned.target, Target::Object { .. }) =>
-            {
-                self.known.before_open(&request.path, now)
-            }
-            _ => self.known.lately(&request.path, now),
+        let puts = matches!(&request.act, Act::Open { mode, .. } if mode.write)
+            && matches!(planned.target, Target::Object { .. });
+        let lately = if puts {
+            self.known.before_open(&request.path, now)
+        } else {
+            self.known.lately(&request.path, now)
         };
         let work = Work {
             store: shell.store(),

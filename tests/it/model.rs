@@ -371,8 +371,11 @@ async fn one_by_one(ops: &[Op]) {
             }
             // Directories that another program makes may be missing in a listing that is fresh.
             Op::RemotePut(path, _) => {
-                let above = path.match_indices('/').map(|(at, _)| path[..at].to_owned());
-                looked.extend(above);
+                let mut below = path.as_str();
+                while let Some((above, _)) = below.rsplit_once('/') {
+                    looked.insert(above.to_owned());
+                    below = above;
+                }
             }
             _ => {}
         }

@@ -15,8 +15,8 @@ use super::convert::{ContentRange, Fault, sums_of};
 use super::errors::Call;
 use super::loan::Loan;
 use super::{S3Store, call_on, convert};
+use crate::causes::chain;
 use crate::limits;
-use crate::storage::causes::chain;
 use crate::storage::{
     Bucket, BucketPage, Checksum, CopyObject, ETag, GetObject, ListCursor, ListPage, ListQuery,
     ListedObject, Location, ObjectBody, ObjectMeta, Operation, PartNumber, PartSize, Precondition,
