@@ -297,6 +297,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("sftp", "setstat", word!(SetStat, sftp.setstat), "What a client hears that sets modes and owners: success, without effect"),
     S::new("sftp", "mtime", word!(Mtime, sftp.mtime), "What becomes of a modification time that is set after the upload: `skip` leaves the time of the upload, since S3 could only keep it by a copy"),
     S::new("sftp", "keep_empty_directories", K::Flag(|c| &mut c.sftp.keep_empty_directories), "Puts the marker of a directory that would vanish with its last name; without it such a directory is gone from S3, as with other tools"),
+    S::new("sftp", "keep_first_part", K::Flag(|c| &mut c.limits.keep_first_part), "Sends the first part of an upload last, as long as nobody waits for its memory: for programs that write a file's header when they know the rest. Each upload takes one part more"),
     S::new("sftp", "banner", K::OptionalText(|c| &mut c.sftp.banner), "Text that clients show before login"),
 
     S::new("limits", "connections_max", K::Count(COUNT, |c| &mut c.limits.connections_max), "Open connections"),
@@ -321,6 +322,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("limits", "session_memory_bytes_max", K::Bytes(4 * MIB..=1024 * GIB, |c| &mut c.limits.session_memory_bytes_max), "What sessions hold beside: requests and replies that wait, names of directories, lists of moves"),
     S::new("limits", "part_bytes", K::Bytes(PART_BYTES_MIN..=PART_BYTES_MAX, |c| &mut c.limits.part_bytes), "Size of an upload's first parts; later ones grow"),
     S::new("limits", "parts_in_flight_per_upload_max", K::Count(1..=1_000, |c| &mut c.limits.parts_in_flight_per_upload_max), "Parts of one file under way at once"),
+    S::new("limits", "edit_bytes_max", K::Bytes(0..=GIB, |c| &mut c.limits.edit_bytes_max), "What stays within reach of what is written to one open file, of those that are open for reading as well or that are changed in the middle: it can be read and written again before CLOSE. Part of `upload_memory_bytes_max`"),
     S::new("limits", "read_ahead_per_handle_bytes_max", K::Bytes(256 * KIB..=16 * GIB, |c| &mut c.limits.read_ahead_per_handle_bytes_max), "Read-ahead of one file"),
     S::new("limits", "upload_rate_bytes_min", K::Count(0..=1_000_000, |c| &mut c.limits.upload_rate_bytes_min), "While others wait for memory, an upload fails whose client sends fewer bytes per second than this over a minute; 0 = never"),
     S::new("limits", "slot_idle_timeout_seconds", K::Seconds(SECONDS, |c| &mut c.limits.slot_idle_timeout), "Read-ahead of a file that nobody asked for this long is let go, while others want to read"),
