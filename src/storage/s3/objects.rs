@@ -231,6 +231,7 @@ impl S3Store {
             .set_if_match(if_match)
             .set_if_none_match(if_none_match)
             .set_checksum_crc64_nvme(self.checksum_header(checksum))
+            .set_tagging(carried::tagging(&object.tags))
             .body(loan.body());
         let answer = carry!(request, Carried::of(self, object))
             .customize()
