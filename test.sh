@@ -97,6 +97,7 @@ everything() {
   # the binaries need no more than their own is checked.
   step binaries cargo build --locked --release --workspace --all-targets
   step 'their own features' cargo check --locked --release --workspace
+  step 'pages' python -B tests/console/run.py --binary target/release/portcullis
   step 'real clients' python tests/clients/run.py --binary target/release/portcullis
   step attacks python -B tests/attacks/run.py --binary target/release/portcullis
   step chart chart

@@ -189,7 +189,7 @@ impl AttemptObserver for LoginCount {
     fn attempt_finished(&self, attempt: &AttemptRecord) {
         let reason = attempt.refusal.as_ref();
         let reason = reason.map_or("", |refusal| refusal.reason.as_str());
-        let provider = attempt.provider.as_deref().unwrap_or_default();
+        let provider = attempt.provider.as_deref();
         let (method, verdict) = (attempt.method.as_str(), attempt.verdict());
         self.0
             .login(provider, method, verdict, reason, attempt.duration);
@@ -247,15 +247,14 @@ impl Gateway {
         let logins = LoginCount(Arc::clone(&metrics));
         let shared = Shared::new(throttle, history, Arc::new(logins)).with_blocks(blocks);
         let (mut listeners, deaf) = (JoinSet::new(), CancellationToken::new());
-        for Entrance {
-            listener,
-            provider,
-            auth,
-        } in entrances
-        {
+        for entrance in entrances {
             let (stores, limits, clock) = (stores.clone(), limits.clone(), clock.clone());
+            let (provider, auth) = (entrance.provider, entrance.auth);
             let judge = Authenticator::new(provider, stores, auth, shared.clone(), limits, clock);
-            let serving = listener.serve(Arc::clone(&gatehouse), Arc::new(judge), drain.clone());
+            let serving =
+                entrance
+                    .listener
+                    .serve(Arc::clone(&gatehouse), Arc::new(judge), drain.clone());
             tasks::spawn(&mut listeners, heard(serving, deaf.clone()));
         }
         let view = Arc::new(View {

@@ -35,6 +35,7 @@ pub mod vfs;
 
 pub mod allocator;
 pub mod budget;
+mod causes;
 pub mod clock;
 pub mod limits;
 pub mod metrics;
@@ -42,6 +43,7 @@ pub mod refusal;
 pub mod secret;
 mod seldom;
 pub mod sftp;
+mod spelling;
 pub mod storage;
 mod tasks;
 pub mod telemetry;

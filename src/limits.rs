@@ -251,6 +251,11 @@ pub struct Limits {
     pub range_bytes_min: u64,
     /// Parts of one file under way at once.
     pub parts_in_flight_per_upload_max: usize,
+    /// What one open file keeps within reach of what was written to it, to be read and written
+    /// again.
+    pub edit_bytes_max: u64,
+    /// The first part of an upload leaves last.
+    pub keep_first_part: bool,
     /// Read-ahead of one file.
     pub read_ahead_per_handle_bytes_max: u64,
     /// While others wait for memory, an upload whose client sends less per second fails.
@@ -295,6 +300,8 @@ impl Default for Limits {
             range_copy_bytes_min: 256 * 1024 * 1024,
             range_bytes_min: 64 * 1024 * 1024,
             parts_in_flight_per_upload_max: 4,
+            edit_bytes_max: 16 * 1024 * 1024,
+            keep_first_part: false,
             read_ahead_per_handle_bytes_max: 16 * 1024 * 1024,
             slot_idle_timeout: seconds(30),
             upload_rate_bytes_min: 2 * 1024,

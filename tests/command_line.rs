@@ -447,6 +447,8 @@ fn checked(directory: &tempfile::TempDir, text: &str) -> (Option<i32>, String) {
     let output = command(&["check-config", "--config"])
         .arg(&path)
         .current_dir(directory.path())
+        // Without credentials in sight there is a warning more.
+        .env("AWS_PROFILE", "gateway")
         .output()
         .expect("it can be written and run");
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -515,6 +517,50 @@ fn a_state_directory_that_cannot_be_is_found_before_serving() {
             said.contains("/file is not a directory: set another state_directory"),
             "{said}"
         );
+    }
+}
+
+#[test]
+fn a_setting_without_effect_is_read_with_a_warning() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = "state_directory = \"s\"\n[identity]\nurl = \"https://idp\"\n[sftp]\nsetstat = ";
+    let (status, said) = checked(&directory, &format!("{text}\"ignore\"\n"));
+    assert_eq!(status, Some(0), "{said}");
+    assert!(
+        said.contains("sftp.setstat has one value and no effect"),
+        "{said}"
+    );
+    let (status, said) = checked(&directory, &format!("{text}\"refuse\"\n"));
+    assert_eq!(status, Some(78), "{said}");
+    assert!(
+        said.contains("sftp.setstat: found \"refuse\"; allowed: \"ignore\""),
+        "{said}"
+    );
+}
+
+#[test]
+fn credentials_that_are_nowhere_are_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("portcullis.toml");
+    for (keys, told) in [
+        ("", true),
+        ("access_key_id = \"AKIA\"\nsecret_access_key = \"s\"", false),
+    ] {
+        let text = format!(
+            "state_directory = \"s\"\n[identity]\nurl = \"https://idp\"\n[storage]\n{keys}\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        let output = command(&["check-config", "--config"])
+            .arg(&path)
+            .env_clear()
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        let expected = "no AWS credentials found: set storage.access_key_id and ";
+        assert_eq!(said.contains(expected), told, "{said}");
+        assert_eq!(said.lines().count(), usize::from(told), "{said}");
     }
 }
 

@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import json
 import os
+import sys
 
 COST = {"n": 2**14, "r": 8, "p": 1, "dklen": 32}
 FOLDER = os.path.dirname(os.path.abspath(__file__))
@@ -28,6 +29,15 @@ def password_is_right(password, stored):
 
 
 def lambda_handler(event, context):
+    answer = answer_to(event)
+    # The event holds the password, and is never logged as a whole.
+    verdict = "allowed" if answer else "denied"
+    line = {"requestId": context.aws_request_id, "user": event["username"], "verdict": verdict}
+    print(json.dumps(line), file=sys.stderr, flush=True)
+    return answer
+
+
+def answer_to(event):
     user = USERS.get(event["username"])
     password = event.get("password") or ""
 

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -32,8 +33,8 @@ type user struct {
 }
 
 type question struct {
-	Method, Password string
-	Username         *string // nil: not a question
+	Method, Password, RequestID string
+	Username                    *string // nil: not a question
 }
 
 type provider struct {
@@ -117,7 +118,14 @@ func (p provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(p.answer(q))
+	answer := p.answer(q)
+	verdict := "denied"
+	if answer["allow"] == true || answer["Role"] != nil {
+		verdict = "allowed"
+	}
+	// The id is in the gateway's log too; the password is in none.
+	slog.Info("answered", "requestId", q.RequestID, "user", *q.Username, "method", q.Method, "verdict", verdict)
+	json.NewEncoder(w).Encode(answer)
 }
 
 func main() {

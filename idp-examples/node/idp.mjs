@@ -69,6 +69,13 @@ async function answer(users, question) {
   };
 }
 
+/** Logs what was answered about whom, with the id that the gateway's log has too. */
+function report({ requestId, username, method, password }, result) {
+  const verdict = result.allow || result.Role ? "allowed" : "denied";
+  method ??= password ? "password" : "public-key";
+  console.error(JSON.stringify({ requestId, user: username, method, verdict }));
+}
+
 /** Reads a question, or returns nothing if the body is none. */
 async function read(request) {
   const chunks = [];
@@ -90,7 +97,10 @@ async function read(request) {
 async function respond(users, request) {
   if (request.method !== "POST") return [405, { error: "POST a question" }];
   const question = await read(request);
-  return question ? [200, await answer(users, question)] : [400, { error: "not a question" }];
+  if (!question) return [400, { error: "not a question" }];
+  const result = await answer(users, question);
+  report(question, result);
+  return [200, result];
 }
 
 function serve(users, host, port) {

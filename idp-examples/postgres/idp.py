@@ -66,6 +66,15 @@ def answer(pool, question):
     return {"Role": user["role"], **home, **({"PublicKeys": keys} if keys else {})}
 
 
+def report(question, result):
+    """Logs what was answered about whom, with the id that the gateway's log has too."""
+    method = question.get("method", "password" if question.get("password") else "public-key")
+    verdict = "allowed" if result.get("allow") or "Role" in result else "denied"
+    line = {"requestId": question.get("requestId"), "user": question["username"],
+            "method": method, "verdict": verdict}
+    print(json.dumps(line), file=sys.stderr, flush=True)
+
+
 class Webhook(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"  # keeps the connection for the next question
     timeout = 60
@@ -91,6 +100,7 @@ class Webhook(BaseHTTPRequestHandler):
             # No denial: the gateway is to see that this is an outage.
             print(type(error).__name__, file=sys.stderr, flush=True)
             return self.reply(503, {"error": "the database does not answer"})
+        report(question, result)
         self.reply(200, result)
 
     def reply(self, status, body):

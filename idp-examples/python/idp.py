@@ -83,6 +83,15 @@ def answer(users, question):
     return result
 
 
+def report(question, result):
+    """Logs what was answered about whom, with the id that the gateway's log has too."""
+    method = question.get("method", "password" if question.get("password") else "public-key")
+    verdict = "allowed" if result.get("allow") or "Role" in result else "denied"
+    line = {"requestId": question.get("requestId"), "user": question["username"],
+            "method": method, "verdict": verdict}
+    print(json.dumps(line), file=sys.stderr, flush=True)
+
+
 class Webhook(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"  # keeps the connection for the next question
     timeout = 60
@@ -103,7 +112,9 @@ class Webhook(BaseHTTPRequestHandler):
         except (TypeError, ValueError):
             self.close_connection = True
             return self.reply(400, {"error": "not a question"})
-        self.reply(200, answer(self.server.users, question))
+        result = answer(self.server.users, question)
+        report(question, result)
+        self.reply(200, result)
 
     def reply(self, status, body):
         text = json.dumps(body).encode()

@@ -37,7 +37,8 @@ pub struct AttemptRecord {
     pub request_id: Option<Box<str>>,
     /// `SHA256:…`, for keys; several with commas between them.
     pub fingerprint: Option<Box<str>>,
-    /// Which of several providers let the user in, or refused.
+    /// Which provider let the user in, or refused, the only one's name being empty; absent when
+    /// none was asked.
     pub provider: Option<Box<str>>,
     /// From the answer of an allowed user.
     pub role: Option<Box<str>>,
@@ -69,7 +70,7 @@ impl AttemptRecord {
                     detail = refusal.and_then(|refusal| refusal.detail.as_deref()),
                     request_id = self.request_id.as_deref(),
                     fingerprint = self.fingerprint.as_deref(),
-                    provider = self.provider.as_deref(),
+                    provider = self.provider.as_deref().filter(|name| !name.is_empty()),
                     role = self.role.as_deref(),
                     warnings = (!self.warnings.is_empty()).then(|| words(&self.warnings).join(",")),
                     duration_ms = u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX),

@@ -135,7 +135,9 @@ impl Attempt {
             // Revoked between the key and the password is revoked.
             Some(proven) => {
                 self.asked = proven.asked;
-                Ok(admission::agree(&proven.config, config)?)
+                let provider = config.provider.clone();
+                admission::agree(&proven.config, config)
+                    .map_err(|reason| Refusal::new(reason).of_provider(&provider))
             }
             None => Ok(config),
         }
@@ -181,8 +183,9 @@ impl Attempt {
     /// let in.
     pub(super) async fn enter(self, config: Arc<UserConfig>) -> Result<AuthenticatedUser, Refused> {
         let gone = self.client.gone.clone();
+        let refused = |reason: Reason| Refusal::new(reason).of_provider(&config.provider);
         if gone.is_cancelled() {
-            return Err(self.refuse(Reason::ClientGone.into()));
+            return Err(self.refuse(refused(Reason::ClientGone)));
         }
         let authenticator = Arc::clone(&self.authenticator);
         let grant = super::grant(&config, &self.session_id);
@@ -191,17 +194,17 @@ impl Attempt {
             Err(refusal) => return Err(self.refuse(refusal.of_provider(&config.provider))),
         };
         if gone.is_cancelled() {
-            return Err(self.refuse(Reason::ClientGone.into()));
+            return Err(self.refuse(refused(Reason::ClientGone)));
         }
         let shared = &authenticator.shared;
         let names = [&*self.user, &*config.user];
         let entered = shared.logged_in.enter(names, self.source_ip, self.asked);
         let Some(entry) = entered else {
-            return Err(self.refuse(Reason::Revoked.into()));
+            return Err(self.refuse(refused(Reason::Revoked)));
         };
         // Entered first: a block either ends this connection or is seen here.
         if let Err(reason) = authenticator.kept_out(&names, self.source_ip) {
-            return Err(self.refuse(Refusal::new(reason).of_provider(&config.provider)));
+            return Err(self.refuse(refused(reason)));
         }
         let now = authenticator.clock.now();
         let history = &shared.history;
@@ -260,7 +263,7 @@ impl Attempt {
             refusal,
             request_id: self.request_id.clone(),
             fingerprint: self.fingerprint.clone(),
-            provider: provider.filter(|name| !name.is_empty()),
+            provider,
             role: config.and_then(|config| config.role.clone()),
             warnings: config.map_or_else(Vec::new, |config| config.warnings.clone()),
             duration: self

@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
-use crate::idp::{ListedKey, behind_options, field};
+use crate::idp::{ListedKey, RSA, behind_options, field, type_of};
 use crate::limits;
 use crate::refusal::Reason;
 
@@ -52,17 +52,17 @@ impl OfferedKey {
     /// # Errors
     /// Names the rule that the key breaks.
     pub(super) fn check(&self) -> Result<(), Reason> {
-        let key_type = KeyType::of(&self.algorithm).ok_or(Reason::KeyTypeUnsupported)?;
-        if key_type == KeyType::Rsa && self.sha1_signature {
+        let key_type = type_of(&self.algorithm).ok_or(Reason::KeyTypeUnsupported)?;
+        if key_type == RSA && self.sha1_signature {
             return Err(Reason::KeySignatureSha1);
         }
         let mut fields = Fields(&self.blob);
         let name = fields.next().ok_or(Reason::KeyMalformed)?;
-        let inner = std::str::from_utf8(name).ok().and_then(KeyType::of);
+        let inner = std::str::from_utf8(name).ok().and_then(type_of);
         if inner != Some(key_type) {
             return Err(Reason::KeyMalformed);
         }
-        if key_type == KeyType::Rsa {
+        if key_type == RSA {
             fields.next().ok_or(Reason::KeyMalformed)?;
             let modulus = fields.next().ok_or(Reason::KeyMalformed)?;
             if bits(modulus) < u64::from(limits::RSA_BITS_MIN) {
@@ -76,7 +76,7 @@ impl OfferedKey {
     pub(super) fn found_in(&self, keys: &[ListedKey], now: SystemTime) -> Listing {
         let this = |line: &str| {
             listed(line).is_some_and(|(key_type, blob)| {
-                KeyType::of(&self.algorithm) == Some(key_type) && blob == self.blob
+                type_of(&self.algorithm) == Some(key_type) && blob == self.blob
             })
         };
         let mut expired = false;
@@ -110,34 +110,6 @@ pub(super) enum Listing {
     Missing,
 }
 
-/// What a key is, whatever hash it signs with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum KeyType {
-    Ed25519,
-    EcdsaP256,
-    EcdsaP384,
-    EcdsaP521,
-    Rsa,
-    SecurityKeyEd25519,
-    SecurityKeyP256,
-}
-
-impl KeyType {
-    fn of(algorithm: &str) -> Option<Self> {
-        Some(match algorithm {
-            "ssh-ed25519" => Self::Ed25519,
-            "ecdsa-sha2-nistp256" => Self::EcdsaP256,
-            "ecdsa-sha2-nistp384" => Self::EcdsaP384,
-            "ecdsa-sha2-nistp521" => Self::EcdsaP521,
-            // RFC 8332: the same keys, other hashes.
-            "ssh-rsa" | "rsa-sha2-256" | "rsa-sha2-512" => Self::Rsa,
-            "sk-ssh-ed25519@openssh.com" => Self::SecurityKeyEd25519,
-            "sk-ecdsa-sha2-nistp256@openssh.com" => Self::SecurityKeyP256,
-            _ => return None,
-        })
-    }
-}
-
 /// Drops the option that asks for less than what is done anyway.
 fn without_waiver(line: &str) -> &str {
     let line = line.trim_start();
@@ -145,11 +117,11 @@ fn without_waiver(line: &str) -> &str {
 }
 
 /// Reads `algorithm base64 [comment]`.
-fn listed(line: &str) -> Option<(KeyType, Vec<u8>)> {
+fn listed(line: &str) -> Option<(&'static str, Vec<u8>)> {
     // Providers that build the line with an escaped line break leave its two characters behind.
     let line = line.trim().trim_end_matches("\\n");
     let mut words = line.split_whitespace();
-    let key_type = KeyType::of(words.next()?)?;
+    let key_type = type_of(words.next()?)?;
     let blob = words.next()?.trim_end_matches('=');
     Some((key_type, STANDARD_NO_PAD.decode(blob).ok()?))
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::memory::{self, Limit, ReceiveBuffer};
-use super::store_probe::{self, Place};
+use super::store_probe::{self, NO_CREDENTIALS, Place};
 use super::{ConfigSource, Failure, load, output, providers, proxies};
 use crate::config::{self, Config, Identity, Provider, Purpose};
 use crate::limits::Limits;
@@ -45,6 +45,9 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         HostKey::may_be_kept_in(state)
             .map_err(|why| Failure::Setting(format!("state_directory: {state:?}: {why}")))?;
     }
+    for warning in &config.warnings {
+        output::warning(warning);
+    }
     for path in config
         .host_key_files
         .iter()
@@ -82,6 +85,9 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     output::print(&format!("files: {}\n", largest_file(&config.limits)));
     if let Some(buffer) = ReceiveBuffer::read("") {
         output::print(&format!("kernel: {}\n", buffer.describe()));
+    }
+    if options.probe.is_none() && config::credentials::are_plainly_absent(&config) {
+        output::warning(NO_CREDENTIALS);
     }
     match &options.probe {
         Some(place) => store_probe::run(&config.storage, place),

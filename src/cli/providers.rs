@@ -23,7 +23,7 @@ use crate::idp::static_file::StaticFile;
 use crate::idp::switched::Switched;
 use crate::idp::token::{KeySource, KeyTimes, Token, TokenSettings};
 use crate::idp::webhook::{Event, LookUpPassword, Webhook, WebhookSettings};
-use crate::idp::{AwsCredentials, Examined, IdentityProvider, PathHomes};
+use crate::idp::{AwsCredentials, Examined, IdentityProvider, Oddity, PathHomes};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::secret::Secret;
@@ -258,7 +258,10 @@ fn remembered(
 ) -> std::io::Result<(Arc<dyn IdentityProvider>, Option<Arc<Cached>>)> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let asked: Arc<dyn IdentityProvider> = opened.provider.clone();
-    metrics.expect_provider(opened.name);
+    metrics.expect_provider(
+        opened.name,
+        Oddity::ALL.iter().map(|oddity| oddity.as_str()),
+    );
     let counted: Arc<dyn IdentityProvider> = Arc::new(Metered::new(
         opened.name,
         asked,

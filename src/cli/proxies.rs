@@ -42,7 +42,7 @@ fn protocol(section: &str, proxy: &config::Proxy) -> Result<ProxyProtocol, Failu
 /// One is none.
 pub(super) fn networks(setting: &str, texts: &[String]) -> Result<Vec<Network>, Failure> {
     let network = |text: &String| {
-        let wrong = |error: NetworkError| Failure::Setting(format!("{setting}: {text:?}: {error}"));
+        let wrong = |error: NetworkError| Failure::Setting(format!("{setting}: {error}"));
         text.trim().parse().map_err(wrong)
     };
     texts.iter().map(network).collect()

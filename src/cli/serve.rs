@@ -1,5 +1,6 @@
 //! `portcullis serve`: the configuration becomes the gateway's parts.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use crate::clock::{Clock as _, SystemClock, written};
 use crate::config::{self, Config, LogFormat};
 use crate::gateway::{Entrance, Gateway, GatewayParts};
 use crate::idp::blocks::Blocks;
-use crate::idp::follow::follow;
+use crate::idp::follow::{Followed, follow};
 use crate::idp::history::LoginHistory;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -52,16 +53,16 @@ async fn serve(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     begin(&config.limits, memory::Limit::read(""));
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
     let host_key_files = HostKeyFiles::of(config)?;
     let host_keys = host_key_files.read()?;
     let metrics = Arc::new(Metrics::default());
     let stores = stores::open(config, &metrics).await?;
     let mut following = JoinSet::new();
     for followed in opened.iter().flat_map(Opened::followed) {
-        tasks::spawn(
-            &mut following,
-            follow(followed, signal(SignalKind::hangup())?),
-        );
+        begin_following(&mut following, followed)?;
     }
     let history = Arc::new(LoginHistory::new(config.login.failure_window));
     let blocks = Arc::new(blocks(config, &opened)?);
@@ -88,10 +89,7 @@ async fn serve(
         signing_keys: opened.iter().filter_map(|one| one.keys.clone()).collect(),
     })?;
     let followed = Arc::new(host_key_files.followed(Arc::clone(gateway.gatehouse())));
-    tasks::spawn(
-        &mut following,
-        follow(followed, signal(SignalKind::hangup())?),
-    );
+    begin_following(&mut following, followed)?;
     announce(&gateway);
     let (mut admin_tasks, admin_stop) = (JoinSet::new(), CancellationToken::new());
     if let Some(admin) = admin {
@@ -118,6 +116,13 @@ async fn serve(
     admin_stop.cancel();
     while admin_tasks.join_next().await.is_some() {}
     tracing::info!("portcullis ends");
+    Ok(())
+}
+
+/// Reads files again when they change, and at SIGHUP.
+fn begin_following(following: &mut JoinSet<()>, followed: Arc<dyn Followed>) -> io::Result<()> {
+    let hangup = signal(SignalKind::hangup())?;
+    tasks::spawn(following, follow(followed, hangup));
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use tokio_util::sync::CancellationToken;
 
 use super::{Failure, output, serve, signals};
+use crate::causes::NO_TLS;
 use crate::clock::SystemClock;
 use crate::config;
 use crate::metrics::Metrics;
@@ -216,12 +217,9 @@ fn plainly(error: &StorageError, endpoint: Option<&str>, bucket: &Bucket) -> Opt
     let says = |words: &str| error.detail.contains(words);
     let place = endpoint.unwrap_or("AWS's endpoint");
     if says("no credentials found") || says("no providers in chain provided credentials") {
-        let why = "no AWS credentials found: set storage.access_key_id and \
-                   storage.secret_access_key, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run \
-                   on a machine with a role";
-        return Some(why.to_owned());
+        return Some(NO_CREDENTIALS.to_owned());
     }
-    if says("received corrupt message") {
+    if says(NO_TLS) {
         let plain = place.replacen("https://", "http://", 1);
         return Some(format!(
             "{place}: the server does not use TLS; did you mean storage.endpoint = \"{plain}\"?"
@@ -253,6 +251,11 @@ fn plainly(error: &StorageError, endpoint: Option<&str>, bucket: &Bucket) -> Opt
         _ => None,
     }
 }
+
+/// What the AWS chain of credentials was looked through in vain for.
+pub(super) const NO_CREDENTIALS: &str = "no AWS credentials found: set storage.access_key_id and \
+    storage.secret_access_key, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where there is a \
+    role";
 
 fn words(subject: Subject, finding: &Finding, declared: Option<bool>) -> String {
     let name = name(subject);

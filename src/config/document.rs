@@ -65,7 +65,9 @@ pub fn example() -> String {
         let Setting { key, about, .. } = setting;
         push(&mut text, format_args!("# {about}.\n"));
         match setting.kind.show(&mut defaults) {
-            Some(value) if off.is_empty() => push(&mut text, format_args!("{key} = {value}\n")),
+            Some(value) if off.is_empty() && !setting.is_without_effect() => {
+                push(&mut text, format_args!("{key} = {value}\n"));
+            }
             Some(_) | None => push(&mut text, format_args!("#{key} =\n")),
         }
     }

@@ -5,6 +5,7 @@
 //! from it; defaults come from the [`Default`] values of the structures here.
 
 mod check;
+pub mod credentials;
 mod document;
 mod problem;
 mod proof;
@@ -20,6 +21,7 @@ use std::io::{self, Read as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use crate::causes;
 use crate::limits::{self, Limits};
 use crate::secret::Secret;
 use crate::storage::Capabilities;
@@ -60,6 +62,8 @@ pub struct Config {
     pub login: Login,
     pub admin: Admin,
     pub log: Log,
+    /// What was written and is taken, but should be written otherwise.
+    pub warnings: Vec<&'static str>,
 }
 
 /// How a port learns whose connection a load balancer passes on.
@@ -320,8 +324,18 @@ impl Config {
         let order = config.identity.providers.clone();
         let place = |named: &NamedProvider| order.iter().position(|name| *name == named.name);
         config.providers.sort_by_key(place);
+        let unread = problems.len();
         check::combinations(&mut config, &sources, purpose, &mut problems);
+        // What could not be read is not missing besides.
+        let (known, more) = problems.split_at(unread);
+        let more = more
+            .iter()
+            .filter(|p| known.iter().all(|known| known.key != p.key));
+        let problems: Vec<_> = known.iter().chain(more).cloned().collect();
         config.limits.object_bytes_max = config.storage.largest_object();
+        if sources.place("sftp.setstat") != Place::Nowhere {
+            config.warnings.push(SETSTAT_WRITTEN);
+        }
         if problems.is_empty() {
             Ok(config)
         } else {
@@ -342,7 +356,10 @@ impl Config {
                 let problem = Problem::new(
                     Place::Nowhere,
                     path,
-                    format!("the configuration cannot be read: {error}"),
+                    format!(
+                        "the configuration cannot be read: {}",
+                        causes::system(&error)
+                    ),
                 );
                 return Err(ConfigErrors::new(vec![problem]));
             }
@@ -385,6 +402,9 @@ pub fn without_colour() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
+const SETSTAT_WRITTEN: &str =
+    "sftp.setstat has one value and no effect, since modes cannot be kept; leave it out";
+
 /// No setting: the probe has no configuration.
 pub(crate) const PROBE_PASSWORD_FILE: &str = "PORTCULLIS_PROBE_PASSWORD_FILE";
 
@@ -408,6 +428,7 @@ impl Default for Config {
             login: Login::default(),
             admin: Admin::default(),
             log: Log::default(),
+            warnings: Vec::new(),
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use crate::causes;
+
 /// Everything that is wrong, in the order of the sources.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors {
@@ -55,7 +57,7 @@ impl ConfigErrors {
     /// Says that a file cannot be read.
     #[must_use]
     pub fn unreadable(key: &str, path: &str, error: &io::Error) -> Self {
-        let message = format!("cannot read {path:?}: {error}");
+        let message = format!("cannot read {path:?}: {}", causes::system(error));
         Self::new(vec![Problem::new(Place::Nowhere, key, message)])
     }
 

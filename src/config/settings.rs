@@ -76,6 +76,11 @@ impl Setting {
         join(self.section, self.key)
     }
 
+    /// Says whether it has one value and changes nothing.
+    pub(super) fn is_without_effect(&self) -> bool {
+        self.section == "sftp" && self.key == "setstat"
+    }
+
     /// Returns the key that names a file instead, where there is one.
     pub(super) fn file_key(&self) -> Option<String> {
         match self.kind {
@@ -295,10 +300,11 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("ssh", "rekey_bytes", K::Bytes(64 * MIB..=64 * GIB, |c| &mut c.ssh.rekey_bytes), "Bytes in one direction after which the gateway starts a new key exchange, as OpenSSH's server does; at most 1 GiB if the client chose ChaCha20. Time alone starts none: several clients cannot handle a key exchange that the server starts"),
 
     S::new("sftp", "partial_uploads", word!(PartialUploads, sftp.partial_uploads), "What happens to a file if the client disconnects without CLOSE"),
-    S::new("sftp", "setstat", word!(SetStat, sftp.setstat), "Answer to a client that sets modes and owners: success, without effect"),
+    S::new("sftp", "setstat", word!(SetStat, sftp.setstat), "Without effect, and a warning if it is set: modes and owners cannot be stored yet, and a client that sets them gets success"),
     S::new("sftp", "mtime", word!(Mtime, sftp.mtime), "What happens to a modification time that is set after the upload: `skip` keeps the time of the upload, since S3 could only store it by a copy"),
     S::new("sftp", "keep_empty_directories", K::Flag(|c| &mut c.sftp.keep_empty_directories), "Writes a marker object for a directory that would vanish with its last file; without it such a directory is gone from S3, as with other tools"),
     S::new("sftp", "names_fresh_seconds", K::Seconds(0..=60, |c| &mut c.sftp.names_fresh_for), "How long a session relies on the names that STAT or a listing showed, instead of calling S3 again, when it puts a file or makes a directory; its own changes count at once; 0 = not at all"),
+    S::new("sftp", "keep_first_part", K::Flag(|c| &mut c.limits.keep_first_part), "Sends the first part of an upload last, unless others wait for memory: for programs that write the header of a file at the end. Each upload needs memory for one more part"),
     S::new("sftp", "banner", K::OptionalText(|c| &mut c.sftp.banner), "Text that clients show before login"),
 
     S::new("limits", "connections_max", K::Count(COUNT, |c| &mut c.limits.connections_max), "Open connections"),
@@ -331,6 +337,7 @@ pub(super) const SETTINGS: &[Setting] = &[
 
     S::new("login", "failures_max", K::Count(1..=1_000_000, |c| &mut c.login.failures_max), "Lock-out of a user at a source: wrong passwords of this user from this source within the window"),
     S::new("login", "failures_per_source_max", K::Count(1..=1_000_000, |c| &mut c.login.failures_per_source_max), "Lock-out of a source (IPv6: one /64): wrong passwords from it within the window, for any user; not enforced while all logins come from one address (a load balancer)"),
+    S::new("limits", "edit_bytes_max", K::Bytes(0..=GIB, |c| &mut c.limits.edit_bytes_max), "Written bytes of one open file that stay in memory until CLOSE, if the file is also open for reading or is changed in the middle: they can be read and written again. Part of `upload_memory_bytes_max`"),
     S::new("login", "names_per_source_max", K::Count(1..=10_000, |c| &mut c.login.names_per_source_max), "User names whose keys one source (IPv6: one /64) may look up within the window without logging in; not enforced while all logins come from one address (a load balancer)"),
     S::new("login", "failure_window_seconds", K::Seconds(SECONDS, |c| &mut c.login.failure_window), "How long failures count: those of a user at a source since the last one, those of a source since the first one"),
     S::new("login", "lockout_seconds", K::Seconds(SECONDS, |c| &mut c.login.lockout), "How long a lock-out lasts"),

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use strsim::levenshtein;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -11,6 +10,8 @@ use super::Config;
 use super::problem::{Place, Problem};
 use super::settings::{FAMILIES, Family, Kind, SETTINGS, Setting, is_repeated, join, variable};
 use super::value::Raw;
+use crate::causes;
+use crate::spelling::nearest;
 
 /// What every variable of ours begins with.
 pub(super) const ENVIRONMENT_PREFIX: &str = "PORTCULLIS_";
@@ -68,6 +69,18 @@ impl Sources {
             .unwrap_or(Place::Nowhere)
     }
 
+    /// Says what was written for a setting, where that can be shown.
+    pub(super) fn found(&self, path: &str) -> Option<String> {
+        let (setting, is_file) = find(path)?;
+        let may_be_shown = !is_file
+            && !matches!(
+                setting.kind,
+                Kind::Secret(_) | Kind::Headers(_) | Kind::FileText(_)
+            );
+        let given = self.environment.get(path).or_else(|| self.file.get(path))?;
+        may_be_shown.then(|| given.raw.found())
+    }
+
     /// Returns the names under which tables of a family were written.
     pub(super) fn names(&self, family: &Family) -> BTreeSet<String> {
         let name = |member: &String| {
@@ -120,9 +133,14 @@ impl Sources {
         let (root, errors) = DeTable::parse_recoverable(text);
         self.is_no_toml = !errors.is_empty();
         for error in errors {
-            // The error's own text quotes the line, and that may hold a secret.
-            let line = line_at(text, error.span().map_or(0, |span| span.start));
-            problems.push(Problem::new(Place::Line(line), "TOML", error.message()));
+            // The error's own text quotes the line, and that may hold a secret; a key holds none.
+            let span = error.span().unwrap_or_default();
+            let line = line_at(text, span.start);
+            let message = match (error.message(), text.get(span)) {
+                (TWICE, Some(key)) => format!("{TWICE} {key:?}"),
+                (message, _) => message.to_owned(),
+            };
+            problems.push(Problem::new(Place::Line(line), "TOML", message));
         }
         for (key, value) in root.get_ref() {
             let name = key.get_ref().as_ref();
@@ -230,9 +248,11 @@ fn from_named_file(
     read_file: &dyn Fn(&str) -> io::Result<String>,
 ) -> Result<(), String> {
     let Raw::Text(name) = &given.raw else {
-        return Err("allowed: the name of a file".to_owned());
+        let found = given.raw.found();
+        return Err(format!("found {found}; allowed: the name of a file"));
     };
-    let text = read_file(name).map_err(|error| format!("cannot read {name:?}: {error}"))?;
+    let text = read_file(name)
+        .map_err(|error| format!("cannot read {name:?}: {}", causes::system(&error)))?;
     if let Kind::FileText(field) = setting.kind {
         *field(config) = Some(text);
         return Ok(());
@@ -298,14 +318,9 @@ fn unknown_section(place: Place, name: &str) -> Problem {
         .filter(|section| !section.is_empty() && !is_repeated(section))
         .chain(tables)
         .collect();
-    let nearest = all
-        .iter()
-        .map(|section| (levenshtein(name, section), section));
-    let message = match nearest.min() {
-        Some((steps, section)) if steps <= NEAR.min(section.len() / 2) => {
-            format!("unknown section; did you mean [{section}]?")
-        }
-        _ => {
+    let message = match nearest(name, &all) {
+        Some(section) => format!("unknown section; did you mean [{section}]?"),
+        None => {
             let all: Vec<_> = all.iter().map(|section| format!("[{section}]")).collect();
             format!("unknown section; allowed: {}", all.join(", "))
         }
@@ -314,29 +329,41 @@ fn unknown_section(place: Place, name: &str) -> Problem {
 }
 
 fn unknown(place: Place, name: String) -> Problem {
-    let path = name.strip_prefix(ENVIRONMENT_PREFIX);
-    let asked = path.map_or_else(|| name.clone(), |rest| rest.to_ascii_lowercase());
-    let nearest = paths()
-        .map(|path| {
-            (
-                levenshtein(&asked, &path.replace('.', "_")).min(levenshtein(&asked, &path)),
-                path,
-            )
-        })
-        .min();
-    let message = match nearest {
-        Some((steps, path)) if steps <= NEAR => {
-            let spelt = if matches!(place, Place::Variable(_)) {
-                variable(&path)
-            } else {
-                path
-            };
-            format!("unknown setting; did you mean {spelt}?")
-        }
-        _ => "unknown setting; docs/configuration.md lists them all".to_owned(),
+    let message = match place {
+        Place::Variable(_) => nearest(&name, paths().map(|path| variable(&path)))
+            .map(|spelt| format!("unknown setting; did you mean {spelt}?")),
+        Place::Line(_) | Place::Nowhere => elsewhere(&name).or_else(|| {
+            let spelt = nearest(&name, paths())?;
+            Some(format!("unknown setting; did you mean {spelt}?"))
+        }),
     };
+    let message = message
+        .unwrap_or_else(|| "unknown setting; docs/configuration.md lists them all".to_owned());
     Problem::new(place, name, message)
 }
+
+/// Says where a setting belongs that stands in another section, as one does that was written below
+/// the header of the next.
+fn elsewhere(path: &str) -> Option<String> {
+    let key = path.rsplit_once('.').map_or(path, |(_, key)| key);
+    let sections: BTreeSet<String> = paths()
+        .filter_map(|path| match path.rsplit_once('.') {
+            Some((section, of)) => (of == key).then(|| format!("[{section}]")),
+            None => (path == key).then(|| "the top, before the first section".to_owned()),
+        })
+        .collect();
+    let sections: Vec<_> = sections.into_iter().collect();
+    let place = match &*sections {
+        [] => return None,
+        [one] if one.starts_with('[') => format!("under {one}"),
+        [one] => format!("at {one}"),
+        more => format!("in one of {}", more.join(", ")),
+    };
+    Some(format!("unknown setting here; it belongs {place}"))
+}
+
+/// What the library says of a key that stands there twice.
+const TWICE: &str = "duplicate key";
 
 /// Says whether Kubernetes set the variable for a Service whose name begins with `portcullis`.
 fn is_service_link(name: &str) -> bool {
@@ -360,6 +387,3 @@ fn line_at(text: &str, offset: usize) -> usize {
     let ends = before.iter().filter(|byte| **byte == b'\n').count();
     ends.saturating_add(1)
 }
-
-/// Names further apart are not the same name misspelt.
-const NEAR: usize = 3;

@@ -82,7 +82,7 @@ impl Raw {
     }
 
     /// Says what was found; only for settings that are no secrets.
-    fn found(&self) -> String {
+    pub(super) fn found(&self) -> String {
         match self {
             Self::Text(text) => {
                 let mut shown: String = text.chars().take(FOUND_CHARS_MAX).collect();
@@ -93,9 +93,19 @@ impl Raw {
             }
             Self::Integer(number) => number.to_string(),
             Self::Flag(flag) => flag.to_string(),
-            Self::Texts(_) => "a list".to_owned(),
-            Self::Table(_) => "a table".to_owned(),
-            Self::Other(what) => (*what).to_owned(),
+            Self::Texts(_) | Self::Table(_) | Self::Other(_) => self.kind().to_owned(),
+        }
+    }
+
+    /// Says what kind of value it is; it may be a secret.
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "a string",
+            Self::Integer(_) => "a number",
+            Self::Flag(_) => "true or false",
+            Self::Texts(_) => "a list",
+            Self::Table(_) => "a table",
+            Self::Other(what) => what,
         }
     }
 }
@@ -137,8 +147,9 @@ impl Kind {
             }
             (Self::Headers(field), Raw::Table(headers)) => *field(config) = headers,
             (Self::Headers(field), Raw::Text(text)) => *field(config) = headers(&text)?,
-            (Self::Secret(_) | Self::Headers(_), _) => {
-                return Err(format!("allowed: {}", self.allowed()));
+            (Self::Secret(_) | Self::Headers(_), raw) => {
+                let (kind, allowed) = (raw.kind(), self.allowed());
+                return Err(format!("found {kind}; allowed: {allowed}"));
             }
             (kind, raw) => match kind.number(&raw) {
                 Some(number) => kind.set_number(number, config),
@@ -287,7 +298,7 @@ fn size(text: &str) -> Option<u64> {
 }
 
 /// Writes bytes in the largest unit that leaves a whole number.
-fn show_size(bytes: u64) -> String {
+pub(super) fn show_size(bytes: u64) -> String {
     UNITS
         .iter()
         .find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor))

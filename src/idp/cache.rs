@@ -230,10 +230,10 @@ impl IdentityProvider for Cached {
         if let Some(entry) = state.known(&key).await
             && state.freshness(&entry) == Freshness::Fresh
         {
-            state.metrics.cache_lookup(Lookup::Hit);
+            state.looked(Lookup::Hit);
             return entry.judged.clone();
         }
-        state.metrics.cache_lookup(Lookup::Miss);
+        state.looked(Lookup::Miss);
         let mut flight = self.board(key, question);
         let given_up = tokio::select! {
             biased;
@@ -281,6 +281,11 @@ fn take_off(under_way: &mut HashMap<CacheKey, Flight>, key: &CacheKey, number: u
 }
 
 impl State {
+    /// Counts one look into the memory.
+    fn looked(&self, lookup: Lookup) {
+        self.metrics.cache_lookup(&self.settings.provider, lookup);
+    }
+
     async fn fly(&self, key: CacheKey, flushes: u64, question: &Question) -> Judged {
         let known = self.known(&key).await;
         // Another flight may have landed between the look into the cache and this one's start.
@@ -377,7 +382,7 @@ impl State {
             (Ok(config), Freshness::Fresh | Freshness::Stale) => {
                 let mut config = UserConfig::clone(config);
                 config.warnings.push(Oddity::StaleAnswer.into());
-                self.metrics.cache_lookup(Lookup::Stale);
+                self.looked(Lookup::Stale);
                 let age = self
                     .clock
                     .now()

@@ -14,6 +14,7 @@ pub(crate) use self::key_text::{behind_options, field};
 pub use self::names::{UserNameRule, folded, is_unprintable};
 pub use self::network::{Network, NetworkError, host_of};
 pub use self::warning::{Oddity, Warning};
+pub(crate) use self::wire::keys::{RSA, type_of};
 use crate::refusal::Refusal;
 use crate::secret::Secret;
 use crate::vfs::HomeDirectory;

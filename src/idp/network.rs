@@ -3,8 +3,10 @@
 #![warn(clippy::arithmetic_side_effects)]
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
+
+use ipnet::IpNet;
 
 /// A source network in CIDR form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,19 +20,8 @@ impl Network {
     /// is written as `::ffff:…`.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address.to_canonical()) {
-            (IpAddr::V4(network), IpAddr::V4(address)) => {
-                let shift = 32_u32.saturating_sub(self.prefix_length.into());
-                let different = network.to_bits() ^ address.to_bits();
-                different.checked_shr(shift).unwrap_or(0) == 0
-            }
-            (IpAddr::V6(network), IpAddr::V6(address)) => {
-                let shift = 128_u32.saturating_sub(self.prefix_length.into());
-                let different = network.to_bits() ^ address.to_bits();
-                different.checked_shr(shift).unwrap_or(0) == 0
-            }
-            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
-        }
+        let network = IpNet::new(self.address, self.prefix_length);
+        network.is_ok_and(|network| network.contains(&address.to_canonical()))
     }
 }
 
@@ -87,10 +78,8 @@ impl FromStr for Network {
             }
             Some(_) => return Err(NetworkError::Text),
         };
-        if prefix_length > whole {
-            return Err(NetworkError::Text);
-        }
-        let network = masked(address, prefix_length);
+        let network = IpNet::new(address, prefix_length).map_err(|_| NetworkError::Text)?;
+        let network = network.trunc().addr();
         if network != address {
             return Err(NetworkError::HostBits {
                 address,
@@ -111,22 +100,6 @@ impl FromStr for Network {
                 },
             },
         )
-    }
-}
-
-/// Clears the bits of an address past a prefix.
-fn masked(address: IpAddr, prefix_length: u8) -> IpAddr {
-    match address {
-        IpAddr::V4(address) => {
-            let shift = 32_u32.saturating_sub(prefix_length.into());
-            let mask = u32::MAX.checked_shl(shift).unwrap_or(0);
-            IpAddr::V4(Ipv4Addr::from_bits(address.to_bits() & mask))
-        }
-        IpAddr::V6(address) => {
-            let shift = 128_u32.saturating_sub(prefix_length.into());
-            let mask = u128::MAX.checked_shl(shift).unwrap_or(0);
-            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & mask))
-        }
     }
 }
 

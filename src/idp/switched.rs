@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::blocks::Blocks;
 use super::{IdentityProvider, Judged, Question};
 use crate::clock::Clock;
-use crate::refusal::Reason;
+use crate::refusal::{Reason, Refusal};
 
 /// Asks a provider unless it is blocked.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Switched {
 impl IdentityProvider for Switched {
     async fn ask(&self, question: &Question) -> Judged {
         if self.blocks.has_provider(&self.name, self.clock.wall()) {
-            return Err(Reason::ProviderBlocked.into());
+            return Err(Refusal::new(Reason::ProviderBlocked).of_provider(&self.name));
         }
         self.asked.ask(question).await
     }

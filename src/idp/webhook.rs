@@ -17,13 +17,13 @@ use zeroize::Zeroizing;
 pub use self::client::ClientError;
 use self::client::{ClientSettings, encoding};
 use self::reach::Reach;
-use super::failure::chain;
 use super::signature::{self, Signing};
 use super::wire::{self, Asked, Transport};
 use super::{
     AuthMethod, Examined, Exchange, IdentityProvider, Judged, PathHomes, Question, UserConfig,
     endpoint,
 };
+use crate::causes::chain;
 use crate::clock::{Clock, SystemClock};
 use crate::limits;
 use crate::refusal::{Reason, Refusal, Verdict};

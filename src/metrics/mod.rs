@@ -5,6 +5,7 @@
 
 mod admin;
 mod exposition;
+mod labels;
 mod log;
 mod outcomes;
 mod process;
@@ -25,17 +26,19 @@ use prometheus_client::registry::{Registry, Unit};
 use self::admin::AdminConnections;
 pub use self::admin::{AdminConnection, AdminEnd};
 pub use self::exposition::{prometheus_text, takes_open_metrics};
+use self::labels::{METHODS, by_lookup, by_provider, by_verdict, by_warning, login_labels};
 use self::log::Log;
 pub use self::outcomes::{Abort, Lookup, MoveEnd, TransferEnd, UnderWay};
+use self::outcomes::{FAILURES, failure};
 use self::process::Process;
 pub use self::registrar::Description;
 use self::registrar::{Labels, Named, Registrar, raise};
 use self::requests::Requests;
 use crate::refusal::Reason;
 use crate::sftp::StatusCode;
+use crate::storage::Operation;
 use crate::storage::metered::{CallObserver, Outcome};
 use crate::storage::retry::RetryObserver;
-use crate::storage::{Operation, StorageErrorKind};
 use crate::telemetry::LostLines;
 
 /// Every metric of the gateway.
@@ -56,7 +59,7 @@ pub struct Metrics {
     login_seconds: Family<Named<2>, Histogram, fn() -> Histogram>,
     idp_calls: Family<Named<2>, Counter>,
     idp_call_seconds: Family<Named<2>, Histogram, fn() -> Histogram>,
-    cache_lookups: Family<Labels<1>, Counter>,
+    cache_lookups: Family<Named<2>, Counter>,
     idp_warnings: Family<Named<2>, Counter>,
     breakers_open: Family<Named<1>, Gauge>,
     kept_back: Family<Named<1>, Counter>,
@@ -130,10 +133,11 @@ impl Metrics {
         let _ = self.operations_refused.get_or_create(&labels).inc();
     }
 
-    /// Counts one finished attempt to log in; of one that succeeded the reason is empty.
+    /// Counts one finished attempt to log in; of one that succeeded the reason is empty. `None`: no
+    /// provider was asked.
     pub fn login(
         &self,
-        provider: &str,
+        provider: Option<&str>,
         method: &'static str,
         verdict: &'static str,
         reason: &'static str,
@@ -146,18 +150,33 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    /// Has the series of a provider at 0, for what must not be missed when it happens first.
-    pub fn expect_provider(&self, provider: &str) {
+    /// Has the series of a provider at 0, for what must not be missed when it happens first;
+    /// `warnings` are the words of what may be odd in its answers.
+    pub fn expect_provider(&self, provider: &str, warnings: impl Iterator<Item = &'static str>) {
+        let asked = Some(provider);
         for method in METHODS {
-            let allowed = login_labels(provider, method, "allowed", "");
+            let allowed = login_labels(asked, method, "allowed", "");
             drop(self.logins.get_or_create(&allowed));
             for reason in Reason::ALL {
                 let labels =
-                    login_labels(provider, method, reason.verdict().as_str(), reason.as_str());
+                    login_labels(asked, method, reason.verdict().as_str(), reason.as_str());
                 drop(self.logins.get_or_create(&labels));
             }
         }
-        let rows = || series::VERDICTS.map(|verdict| by_verdict(provider, verdict));
+        for lookup in Lookup::ALL {
+            let labels = by_lookup(provider, lookup);
+            drop(self.cache_lookups.get_or_create(&labels));
+        }
+        for warning in warnings {
+            drop(
+                self.idp_warnings
+                    .get_or_create(&by_warning(provider, warning)),
+            );
+        }
+        for family in [&self.breakers_open, &self.questions_under_way] {
+            drop(family.get_or_create(&by_provider(provider)));
+        }
+        let rows = || series::VERDICTS.map(|verdict| by_verdict(asked, verdict));
         for labels in rows() {
             drop(self.idp_calls.get_or_create(&labels));
         }
@@ -175,7 +194,7 @@ impl Metrics {
 
     /// Counts one call to an identity provider; `identity` is the only one's name.
     pub fn idp_call(&self, provider: &str, verdict: &'static str, took: Duration) {
-        let labels = by_verdict(provider, verdict);
+        let labels = by_verdict(Some(provider), verdict);
         let _ = self.idp_calls.get_or_create(&labels).inc();
         self.idp_call_seconds
             .get_or_create(&labels)
@@ -184,8 +203,7 @@ impl Metrics {
 
     /// Counts one oddity of an answer that was taken all the same.
     pub fn idp_warning(&self, provider: &str, warning: &'static str) {
-        let (provider, warning) = (provider.to_owned(), warning.to_owned());
-        let labels = [("provider", provider), ("warning", warning)];
+        let labels = by_warning(provider, warning);
         let _ = self.idp_warnings.get_or_create(&labels).inc();
     }
 
@@ -215,17 +233,10 @@ impl Metrics {
         let _ = self.questions_busy.get_or_create(&labels).inc();
     }
 
-    /// Counts one look into the remembered answers.
-    pub fn cache_lookup(&self, lookup: Lookup) {
-        let result = match lookup {
-            Lookup::Hit => "hit",
-            Lookup::Miss => "miss",
-            Lookup::Stale => "stale",
-        };
-        let _ = self
-            .cache_lookups
-            .get_or_create(&[("result", result)])
-            .inc();
+    /// Counts one look into the remembered answers of a provider.
+    pub fn cache_lookup(&self, provider: &str, lookup: Lookup) {
+        let labels = by_lookup(provider, lookup);
+        let _ = self.cache_lookups.get_or_create(&labels).inc();
     }
 
     /// Adds file bytes that came in WRITEs.
@@ -384,10 +395,17 @@ impl Metrics {
         for family in [&self.uploads, &self.downloads] {
             series::of_words(family, "outcome", ends);
         }
-        series::of_words(&self.sts_calls, "outcome", ["done"]);
+        let sts = series::OF_STS.map(Reason::as_str);
+        series::of_words(&self.sts_calls, "outcome", sts.into_iter().chain(["done"]));
         series::of_words(&self.uploads_aborted, "outcome", ["done", "given-up"]);
         series::of_words(&self.moves, "outcome", ["done", "failed", "stopped"]);
-        series::of_words(&self.cache_lookups, "result", ["hit", "miss", "stale"]);
+        for method in METHODS {
+            for reason in series::UNASKED {
+                let verdict = reason.verdict().as_str();
+                let labels = login_labels(None, method, verdict, reason.as_str());
+                drop(self.logins.get_or_create(&labels));
+            }
+        }
         series::of_words(&self.lockouts, "kind", ["user", "source", "names"]);
         let refused = &self.operations_refused;
         let labels = ["operation", "reason"];
@@ -445,7 +463,7 @@ impl Default for Metrics {
             logins: all.counters_by_name(
                 "logins",
                 "provider, method, verdict, reason",
-                "Finished login attempts; docs/troubleshooting.md lists the reasons; `provider` is `identity` if there is one provider, or if none was used",
+                "Finished login attempts; docs/troubleshooting.md lists the reasons; `provider` is `identity` if there is one provider, and `not-asked` if the login was refused before any was asked",
             ),
             lockouts: all.counters(
                 "lockouts",
@@ -472,9 +490,9 @@ impl Default for Metrics {
                 "provider, verdict",
                 "Response time of the identity provider",
             ),
-            cache_lookups: all.counters(
+            cache_lookups: all.counters_by_name(
                 "idp_cache_lookups",
-                "result",
+                "provider, result",
                 "Look-ups in the cache of provider answers: hit, miss or stale (a stale answer was used)",
             ),
             idp_warnings: all.counters_by_name(
@@ -583,36 +601,6 @@ impl Default for Metrics {
     }
 }
 
-fn provider_label(provider: &str) -> String {
-    let name = if provider.is_empty() {
-        "identity"
-    } else {
-        provider
-    };
-    name.to_owned()
-}
-
-fn by_provider(provider: &str) -> Named<1> {
-    [("provider", provider_label(provider))]
-}
-
-fn by_verdict(provider: &str, verdict: &str) -> Named<2> {
-    let [provider] = by_provider(provider);
-    [provider, ("verdict", verdict.to_owned())]
-}
-
-fn login_labels(provider: &str, method: &str, verdict: &str, reason: &str) -> Named<4> {
-    let [provider] = by_provider(provider);
-    [
-        provider,
-        ("method", method.to_owned()),
-        ("verdict", verdict.to_owned()),
-        ("reason", reason.to_owned()),
-    ]
-}
-
-const METHODS: [&str; 2] = ["password", "publickey"];
-
 impl CallObserver for Metrics {
     fn ended(&self, operation: Operation, outcome: Outcome, took: Duration) {
         let outcome = match outcome {
@@ -646,53 +634,6 @@ impl RetryObserver for Metrics {
 
     fn held_back(&self) {
         let _ = self.storage_retries_held_back.inc();
-    }
-}
-
-impl TransferEnd {
-    const ALL: [Self; 3] = [Self::Completed, Self::Abandoned, Self::Failed];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Completed => "completed",
-            Self::Abandoned => "abandoned",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-/// Those that have a word of their own.
-const FAILURES: [StorageErrorKind; 13] = [
-    StorageErrorKind::NotFound,
-    StorageErrorKind::NoSuchBucket,
-    StorageErrorKind::NoSuchUpload,
-    StorageErrorKind::Precondition,
-    StorageErrorKind::RangeNotSatisfiable,
-    StorageErrorKind::Denied,
-    StorageErrorKind::Expired,
-    StorageErrorKind::ClockSkew,
-    StorageErrorKind::Throttled,
-    StorageErrorKind::Unavailable,
-    StorageErrorKind::OutcomeUnknown,
-    StorageErrorKind::ChecksumMismatch,
-    StorageErrorKind::Refused,
-];
-
-const fn failure(kind: StorageErrorKind) -> &'static str {
-    match kind {
-        StorageErrorKind::NotFound => "not-found",
-        StorageErrorKind::NoSuchBucket => "no-such-bucket",
-        StorageErrorKind::NoSuchUpload => "no-such-upload",
-        StorageErrorKind::Precondition => "precondition",
-        StorageErrorKind::RangeNotSatisfiable => "range",
-        StorageErrorKind::Denied => "denied",
-        StorageErrorKind::Expired => "expired",
-        StorageErrorKind::ClockSkew => "clock-skew",
-        StorageErrorKind::Throttled => "throttled",
-        StorageErrorKind::Unavailable => "unavailable",
-        StorageErrorKind::OutcomeUnknown => "outcome-unknown",
-        StorageErrorKind::ChecksumMismatch => "checksum",
-        StorageErrorKind::Refused | StorageErrorKind::RefusedBare => "refused",
     }
 }
 

@@ -2,6 +2,8 @@
 
 use prometheus_client::metrics::gauge::Gauge;
 
+use crate::storage::StorageErrorKind;
+
 /// Whether the memory of answers could help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lookup {
@@ -46,4 +48,63 @@ pub enum Abort {
     Done,
     /// Left to the bucket's lifecycle rule.
     GivenUp,
+}
+
+impl Lookup {
+    pub(super) const ALL: [Self; 3] = [Self::Hit, Self::Miss, Self::Stale];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Stale => "stale",
+        }
+    }
+}
+
+impl TransferEnd {
+    pub(super) const ALL: [Self; 3] = [Self::Completed, Self::Abandoned, Self::Failed];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Abandoned => "abandoned",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// The failures of calls that have a word of their own.
+pub(super) const FAILURES: [StorageErrorKind; 13] = [
+    StorageErrorKind::NotFound,
+    StorageErrorKind::NoSuchBucket,
+    StorageErrorKind::NoSuchUpload,
+    StorageErrorKind::Precondition,
+    StorageErrorKind::RangeNotSatisfiable,
+    StorageErrorKind::Denied,
+    StorageErrorKind::Expired,
+    StorageErrorKind::ClockSkew,
+    StorageErrorKind::Throttled,
+    StorageErrorKind::Unavailable,
+    StorageErrorKind::OutcomeUnknown,
+    StorageErrorKind::ChecksumMismatch,
+    StorageErrorKind::Refused,
+];
+
+pub(super) const fn failure(kind: StorageErrorKind) -> &'static str {
+    match kind {
+        StorageErrorKind::NotFound => "not-found",
+        StorageErrorKind::NoSuchBucket => "no-such-bucket",
+        StorageErrorKind::NoSuchUpload => "no-such-upload",
+        StorageErrorKind::Precondition => "precondition",
+        StorageErrorKind::RangeNotSatisfiable => "range",
+        StorageErrorKind::Denied => "denied",
+        StorageErrorKind::Expired => "expired",
+        StorageErrorKind::ClockSkew => "clock-skew",
+        StorageErrorKind::Throttled => "throttled",
+        StorageErrorKind::Unavailable => "unavailable",
+        StorageErrorKind::OutcomeUnknown => "outcome-unknown",
+        StorageErrorKind::ChecksumMismatch => "checksum",
+        StorageErrorKind::Refused | StorageErrorKind::RefusedBare => "refused",
+    }
 }

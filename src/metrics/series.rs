@@ -6,6 +6,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 
 use super::registrar::{Labels, Named};
+use crate::refusal::Reason;
 
 /// Has the series of one label at 0.
 pub(super) fn of_words(
@@ -63,3 +64,35 @@ pub(super) const KEPT_FROM: [&str; 5] = [
     "storage-denied",
 ];
 pub(super) const NOT_SFTP: [&str; 4] = ["shell", "exec", "subsystem", "port-forward"];
+
+/// Why a login is refused before any provider is asked.
+pub(super) const UNASKED: [Reason; 17] = [
+    Reason::ClientGone,
+    Reason::KeyMalformed,
+    Reason::KeyRsaTooShort,
+    Reason::KeySignatureSha1,
+    Reason::KeyTypeUnsupported,
+    Reason::LockedOut,
+    Reason::MethodNotAllowed,
+    Reason::NoProviderForName,
+    Reason::PasswordBlank,
+    Reason::PasswordControlCharacters,
+    Reason::PasswordTooLong,
+    Reason::SourceBlocked,
+    Reason::SourceLockedOut,
+    Reason::TooManyAttempts,
+    Reason::TooManyNames,
+    Reason::UserBlocked,
+    Reason::UserName,
+];
+
+/// Why STS gave no role.
+pub(super) const OF_STS: [Reason; 7] = [
+    Reason::PolicyMalformed,
+    Reason::PolicyTooLargePacked,
+    Reason::RoleNotAssumable,
+    Reason::StsAnswer,
+    Reason::StsCredentials,
+    Reason::StsRefused,
+    Reason::StsUnavailable,
+];

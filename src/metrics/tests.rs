@@ -4,10 +4,11 @@ use super::*;
 fn what_happened_is_scraped_under_its_name_and_labels() {
     let metrics = Metrics::default();
     let took = Duration::from_millis(3);
-    metrics.login("", "password", "denied", "not-allowed", took);
+    metrics.login(Some(""), "password", "denied", "not-allowed", took);
     metrics.idp_call("", "unavailable", took);
     metrics.idp_call("staff", "allowed", took);
-    metrics.cache_lookup(Lookup::Miss);
+    metrics.login(None, "password", "denied", "locked-out", took);
+    metrics.cache_lookup("", Lookup::Miss);
     for _ in 0..3 {
         metrics.request("read", StatusCode::Ok, took);
     }
@@ -23,7 +24,9 @@ fn what_happened_is_scraped_under_its_name_and_labels() {
         "portcullis_idp_calls_total{provider=\"identity\",verdict=\"unavailable\"} 1",
         "portcullis_idp_calls_total{provider=\"staff\",verdict=\"allowed\"} 1",
         "portcullis_sts_calls_total{outcome=\"sts-refused\"} 1",
-        "portcullis_idp_cache_lookups_total{result=\"miss\"} 1",
+        "portcullis_logins_total{provider=\"not-asked\",method=\"password\",verdict=\"denied\",reason=\"locked-out\"} 1",
+        "portcullis_login_duration_seconds_count{provider=\"not-asked\",verdict=\"denied\"} 1",
+        "portcullis_idp_cache_lookups_total{provider=\"identity\",result=\"miss\"} 1",
         "portcullis_sftp_requests_total{operation=\"read\",status=\"ok\"} 3",
         "portcullis_sftp_requests_total{operation=\"read\",status=\"eof\"} 1",
         "portcullis_sftp_request_duration_seconds_count{operation=\"read\"} 4",
@@ -86,13 +89,18 @@ fn every_scraped_name_is_described() {
 #[test]
 fn what_an_alert_watches_is_there_before_it_happens() {
     let metrics = Metrics::default();
-    metrics.expect_provider("");
-    metrics.expect_provider("staff");
+    metrics.expect_provider("", ["details-not-stringified"].into_iter());
+    metrics.expect_provider("staff", std::iter::empty());
     metrics.observe(&Readings::default());
     let text = metrics.encode();
     for series in [
         "logins_total{provider=\"identity\",method=\"password\",verdict=\"unavailable\",reason=\"connect\"}",
         "logins_total{provider=\"staff\",method=\"publickey\",verdict=\"allowed\",reason=\"\"}",
+        "logins_total{provider=\"not-asked\",method=\"password\",verdict=\"denied\",reason=\"locked-out\"}",
+        "idp_cache_lookups_total{provider=\"staff\",result=\"stale\"}",
+        "idp_answer_warnings_total{provider=\"identity\",warning=\"details-not-stringified\"}",
+        "idp_breaker_open{provider=\"staff\"}",
+        "sts_calls_total{outcome=\"role-not-assumable\"}",
         "idp_calls_total{provider=\"staff\",verdict=\"invalid\"}",
         "login_duration_seconds_count{provider=\"identity\",verdict=\"allowed\"}",
         "idp_questions_kept_back_total{provider=\"staff\"}",

@@ -224,7 +224,7 @@ impl Refusal {
     /// Says whose refusal it is; the only provider has no name.
     #[must_use]
     pub fn of_provider(mut self, name: &str) -> Self {
-        self.provider = (!name.is_empty()).then(|| name.into());
+        self.provider = Some(name.into());
         self
     }
 

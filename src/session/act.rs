@@ -1,7 +1,7 @@
 //! What can be asked of a path, and what each such request needs, changes and opens: one table.
 
 use crate::sftp::{Attributes, HandleId, OpenMode, Pending, Reply, Status};
-use crate::storage::{Location, Nonce, Precondition};
+use crate::storage::{Location, Nonce, ObjectMeta, Precondition};
 use crate::transfer::write_file::Base;
 use crate::vfs::{Access, Ending, HomeDirectory, VirtualPath, WrittenPath};
 
@@ -55,7 +55,8 @@ impl Act {
             Self::OpenDirectory => (Need::Look, false, false, true),
             Self::Open { mode, .. } if mode.write => (Need::Write, true, false, true),
             Self::Open { .. } => (Need::Read, false, false, true),
-            Self::SetStat(_) => (Need::Write, true, false, false),
+            // A size is set by a file that is opened and closed for it.
+            Self::SetStat(attrs) => (Need::Write, true, false, attrs.size.is_some()),
             Self::Remove | Self::RmDir | Self::Rename { .. } => (Need::Write, true, true, false),
             // What is there already is told before what may not be made.
             Self::MkDir => (Need::Look, true, true, false),
@@ -66,6 +67,23 @@ impl Act {
             changes,
             outlives,
             opens,
+        }
+    }
+
+    /// Returns what OPEN says of the file.
+    pub(crate) fn opening_attributes(self) -> Attributes {
+        match self {
+            Self::Open { attrs, .. } => attrs,
+            Self::Stat
+            | Self::SetStat(_)
+            | Self::StatVfs
+            | Self::ReadLink
+            | Self::OpenDirectory
+            | Self::Remove
+            | Self::MkDir
+            | Self::RmDir
+            | Self::Rename { .. }
+            | Self::Close(_) => Attributes::default(),
         }
     }
 
@@ -157,6 +175,12 @@ pub(crate) enum Answer {
         writing: Option<ForWriting>,
         location: Location,
     },
+    /// A file that gets another size.
+    Resized {
+        writing: Box<ForWriting>,
+        location: Location,
+        size: u64,
+    },
 }
 
 /// What OPEN found out for a writer.
@@ -165,6 +189,8 @@ pub(crate) struct ForWriting {
     pub(crate) mode: OpenMode,
     pub(crate) access: Access,
     pub(crate) base: Option<Base>,
+    /// What belongs to the base, as far as a HEAD told it.
+    pub(crate) described: Option<Box<ObjectMeta>>,
     pub(crate) condition: Precondition,
     /// The same where the client is gone before the commit; `None`: it is not known how OPEN
     /// found the key.

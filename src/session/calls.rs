@@ -1,12 +1,15 @@
 //! Calls to the store for one file that is written, and for copies that the store makes by itself.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::sync::{Notify, mpsc};
 
 use crate::budget::{Purpose, Share};
+use crate::clock::within;
+use crate::limits;
 use crate::reaper::Reaper;
 use crate::sftp::HandleId;
 use crate::storage::retry;
@@ -18,9 +21,10 @@ use crate::storage::{
 use crate::transfer::write_file::{Base, Failure, Heard, PartCopy};
 
 use super::commit::Commit;
+use super::described::Described;
 use super::events::Events;
 use super::expiry::Stop;
-use super::status::of_storage;
+use super::status::{CHANGED, of_storage};
 
 /// Calls for one file, which tell it how they ended.
 #[derive(Debug, Clone)]
@@ -85,18 +89,24 @@ impl Calls {
         if let Listener::Copy { failed, .. } = &self.listener {
             failed.note(error);
         }
+        // What was there when the file was opened is gone.
+        let status = if error.kind == StorageErrorKind::NotFound {
+            CHANGED
+        } else {
+            of_storage(error.kind)
+        };
         Failure {
-            status: of_storage(error.kind),
+            status,
             reason: error.to_string().into(),
         }
     }
 
     /// Begins the multipart upload. It outlives the session: its creator must end it.
-    pub(crate) fn create(self, reaper: &Reaper, object: NewObject) {
+    pub(crate) fn create(self, reaper: &Reaper, mut described: Described) {
         let what = format!("begin of an upload to {}", self.location);
         let aborts = reaper.clone();
         reaper.outlive(what, async move {
-            let outcome = self.store.create(&self.location, &object).await;
+            let outcome = self.created(&mut described).await;
             if let Err(error) = &outcome
                 && error.kind == StorageErrorKind::OutcomeUnknown
             {
@@ -110,6 +120,29 @@ impl Calls {
                 aborts.abort(self.store, self.location, upload);
             }
         });
+    }
+
+    async fn created(&self, described: &mut Described) -> Result<UploadId, StorageError> {
+        described.read_tags(&self.store).await?;
+        loop {
+            match self.store.create(&self.location, &described.object).await {
+                Err(error) if self.may_leave(described, &error) => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn may_leave(&self, described: &mut Described, error: &StorageError) -> bool {
+        self.stop.check().is_ok() && described.leave(error)
+    }
+
+    /// Waits for memory for what is kept of copied parts, which others may have for long.
+    pub(crate) async fn wait_for_parts(self, memory: Share, parts: u32, timeout: Duration) {
+        let bytes = u64::from(parts).saturating_mul(limits::COPIED_PART_BYTES);
+        let most = memory.pool().limit_bytes() / 8;
+        let charge = memory.take(bytes.min(most));
+        let charge = within(self.stop.clock(), timeout, charge).await;
+        self.tell(Heard::PartsMemory(charge));
     }
 
     pub(crate) async fn wait(self, share: Share, number: PartNumber, bytes: u64, purpose: Purpose) {
@@ -242,10 +275,23 @@ impl Calls {
         Ok(())
     }
 
-    pub(crate) async fn put(self, payload: Bytes, object: NewObject, condition: Precondition) {
+    pub(crate) async fn put(
+        self,
+        payload: Bytes,
+        mut described: Described,
+        condition: Precondition,
+    ) {
         let checksum = Checksum::of(&payload);
-        let commit = self.commit(&object, &condition);
-        let outcome = commit.put(payload, checksum).await;
+        let outcome = match described.read_tags(&self.store).await {
+            Ok(()) => loop {
+                let commit = self.commit(&described.object, &condition);
+                match commit.put(payload.clone(), checksum).await {
+                    Err(error) if self.may_leave(&mut described, &error) => {}
+                    outcome => break outcome,
+                }
+            },
+            Err(error) => Err(error),
+        };
         self.report(outcome);
     }
 

@@ -74,6 +74,7 @@ impl Commit<'_> {
             begun: clock.wall(),
             lost: None,
         };
+        self.check_unhonoured(&change).await?;
         let mut condition = self.condition.clone();
         loop {
             let error = match self.once(&change, &condition).await {
@@ -85,6 +86,35 @@ impl Commit<'_> {
                 Next::Known(stored) => return Ok(stored),
                 Next::Failed(error) => return Err(sending.lost.unwrap_or(error)),
             }
+        }
+    }
+
+    /// Looks whether the version is still there on which the commit depends, where the store does
+    /// not do it.
+    async fn check_unhonoured(self, change: &Change<'_>) -> Result<()> {
+        let Precondition::IfMatch(etag) = self.condition else {
+            return Ok(());
+        };
+        if self.honours(change) {
+            return Ok(());
+        }
+        let patient = self.store.patient();
+        let changed = || {
+            let detail = format!("{}: another version came to stand there", self.location);
+            Err(StorageError::new(StorageErrorKind::Precondition, detail))
+        };
+        match patient
+            .as_deref()
+            .unwrap_or(self.store)
+            .head(self.location)
+            .await
+        {
+            Ok(meta) if meta.etag == *etag => Ok(()),
+            Ok(_) => changed(),
+            Err(error) if error.kind == StorageErrorKind::NotFound => changed(),
+            // Who may not look goes on: its parts are those of one version all the same.
+            Err(error) if error.kind == StorageErrorKind::Denied => Ok(()),
+            Err(error) => Err(error),
         }
     }
 

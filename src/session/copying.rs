@@ -22,6 +22,7 @@ use crate::transfer::write_file::{Base, Effect, Heard, Opening, RateMin};
 
 use super::calls::{Calls, FirstFailure, Listener};
 use super::commit::Commit;
+use super::described::Described;
 use super::names::copy_exclusive;
 use super::scene::Scene;
 
@@ -221,6 +222,10 @@ impl<'a> Copying<'a> {
             alone: None,
             file_bytes_max: None,
             parts_in_flight_max: limits::RANGE_COPIES_PER_OBJECT_MAX,
+            copies_in_flight_max: limits::RANGE_COPIES_PER_OBJECT_MAX,
+            range_bytes_min: bounds.limits.range_bytes_min,
+            edit_bytes_max: 0,
+            keep_first_part: false,
             // No client sends anything.
             rate_min: RateMin {
                 bytes_per_second: 0,
@@ -330,7 +335,9 @@ impl<'a> Ranged<'a> {
         let reaper = self.scene.reaper;
         let calls = self.calls.clone();
         match effect {
-            Effect::Create { modified: _ } => calls.create(reaper, self.object.clone()),
+            Effect::Create { modified: _ } => {
+                calls.create(reaper, Described::whole(self.object.clone()));
+            }
             Effect::CopyPart(copy) => {
                 self.begun = true;
                 let turns = self.scene.bounds.shares.range_copies.clone();
@@ -360,6 +367,7 @@ impl<'a> Ranged<'a> {
             Effect::Over => {}
             // Nothing of a copy comes here, and nobody asked for it by a request.
             Effect::Wait { .. }
+            | Effect::WaitForParts(_)
             | Effect::SendPart { .. }
             | Effect::ReadBase { .. }
             | Effect::ReadOn

@@ -18,11 +18,11 @@ use crate::vfs::{Access, VirtualPath};
 use super::act::ForWriting;
 use super::list::Listing;
 use super::listing::Directory;
-use super::names::attributes_of;
+use super::open_file::OpenFile;
 use super::opening::OpenedObject;
 use super::order::Ticket;
-use super::plan::{Need, Target, directory_attributes, file_attributes, plan};
-use super::reading::{RENAMED, Reading};
+use super::plan::{Need, Target, directory_attributes, plan};
+use super::reading::{RENAMED, ReadPlace, Reading};
 use super::shell::Shell;
 use super::status::INVALID_HANDLE;
 use super::writing::{Place, Writing};
@@ -42,23 +42,6 @@ pub(crate) struct Files {
 enum Handle {
     Directory(Directory),
     File(Box<OpenFile>),
-}
-
-/// A file opened for both has both halves.
-#[derive(Debug)]
-struct OpenFile {
-    place: Place,
-    reading: Option<Reading>,
-    writing: Option<Writing>,
-    /// The place in the order of a CLOSE that is at its turn.
-    closing: Option<Ticket>,
-}
-
-impl OpenFile {
-    fn is_close_asked(&self) -> bool {
-        let writing = self.writing.as_ref();
-        writing.is_some_and(|writing| writing.file().is_close_asked())
-    }
 }
 
 // ---- the table ----
@@ -138,6 +121,17 @@ impl Files {
         Some(size)
     }
 
+    /// Returns a file that is written under a path and may be changed still.
+    pub(crate) fn written_at(&self, path: &VirtualPath) -> Option<HandleId> {
+        let mut files = self.files();
+        let file = files.find(|file| {
+            let writing = file.writing.as_ref().map(Writing::file);
+            let open = writing.is_some_and(|own| own.will_appear() && !own.is_close_asked());
+            open && file.place.path == *path
+        })?;
+        Some(file.place.handle)
+    }
+
     /// Says whether a file is being written at a path or below it.
     pub(crate) fn is_written_under(&self, path: &VirtualPath) -> bool {
         self.uploads()
@@ -171,13 +165,7 @@ impl Files {
         let rest = self
             .rested_at
             .checked_add(shell.environment.limits.slot_idle_timeout);
-        let deadlines = self.files().flat_map(|file| {
-            let writing = file.writing.as_ref().and_then(|w| w.file().deadline());
-            let reading = file.reading.as_ref().and_then(|r| r.file().deadline());
-            let rest = rest.filter(|_| file.reading.is_some());
-            [writing, reading, rest].into_iter().flatten()
-        });
-        deadlines.min()
+        self.files().filter_map(|file| file.deadline(rest)).min()
     }
 }
 
@@ -212,7 +200,11 @@ impl Files {
             location,
             access: writable.or(readable).unwrap_or(Access::Read),
         };
-        let reading = object.map(|(object, _)| Reading::new(shell, &place, object));
+        let at = ReadPlace {
+            place: &place,
+            own: None,
+        };
+        let reading = object.map(|(object, _)| Reading::new(shell, at, object));
         let writing = for_writing.map(|(found, attrs)| Writing::new(shell, &place, found, &attrs));
         self.insert(Handle::File(Box::new(OpenFile {
             place,
@@ -222,11 +214,25 @@ impl Files {
         })))
     }
 
+    /// Gives a file another size, as OPEN, FSETSTAT and CLOSE would. Returns the place in the
+    /// order if that was answered.
+    pub(crate) fn resize(
+        &mut self,
+        shell: &mut Shell,
+        (path, location): (VirtualPath, Location),
+        writing: ForWriting,
+        size: u64,
+        (pending, ticket): (Pending, Ticket),
+    ) -> Option<Ticket> {
+        let writing = Some((writing, Attributes::default()));
+        let handle = self.open_file(shell, path, location, None, writing);
+        self.hear_write(shell, handle, Heard::Resize(size));
+        self.close_in_turn(shell, handle, pending, ticket)
+    }
+
     pub(crate) fn hear_read(&mut self, shell: &mut Shell, handle: HandleId, heard: ReadHeard) {
-        if let Some(Handle::File(file)) = self.open.get_mut(&handle)
-            && let Some(reading) = &mut file.reading
-        {
-            reading.hear(shell, &file.place, heard);
+        if let Some(Handle::File(file)) = self.open.get_mut(&handle) {
+            file.hear_read(shell, heard);
         }
     }
 
@@ -286,11 +292,7 @@ impl Files {
     pub(crate) fn answer_more(&mut self, shell: &mut Shell) {
         for (id, handle) in &mut self.open {
             match handle {
-                Handle::File(file) => {
-                    if let Some(reading) = &mut file.reading {
-                        reading.go_on(shell, &file.place);
-                    }
-                }
+                Handle::File(file) => file.go_on_reading(shell),
                 Handle::Directory(directory) => directory.go_on(shell, *id),
             }
         }
@@ -308,10 +310,8 @@ impl Files {
                 continue;
             };
             let due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
-            if let Some(reading) = &mut file.reading
-                && due(reading.file().deadline())
-            {
-                reading.go_on(shell, &file.place);
+            if due(file.reading.as_ref().and_then(|r| r.file().deadline())) {
+                file.go_on_reading(shell);
             }
             if file
                 .writing
@@ -342,10 +342,10 @@ impl Files {
         }
         for handle in self.open.values_mut() {
             if let Handle::File(file) = handle
-                && let Some(reading) = &mut file.reading
+                && let Some(reading) = &file.reading
                 && reading.file().is_idle_since(then)
             {
-                reading.hear(shell, &file.place, ReadHeard::Rest);
+                file.hear_read(shell, ReadHeard::Rest);
             }
         }
     }
@@ -365,9 +365,7 @@ impl Files {
     /// Notes that files that are being read kept their name.
     pub(crate) fn stayed(&mut self, shell: &mut Shell, from: &VirtualPath) {
         for file in self.read_under(from) {
-            if let Some(reading) = &mut file.reading {
-                reading.hear(shell, &file.place, ReadHeard::Moved(Ok(())));
-            }
+            file.hear_read(shell, ReadHeard::Moved(Ok(())));
         }
     }
 
@@ -376,24 +374,23 @@ impl Files {
     pub(crate) fn moved(&mut self, shell: &mut Shell, from: &VirtualPath, to: &VirtualPath) {
         let config = Arc::clone(shell.user.config());
         for file in self.read_under(from) {
-            let Some(reading) = &mut file.reading else {
-                continue;
-            };
             // What was written belongs to the name that it was opened under.
             if file.writing.is_some() {
-                reading.hear(shell, &file.place, ReadHeard::Moved(Err(RENAMED)));
+                file.hear_read(shell, ReadHeard::Moved(Err(RENAMED)));
                 continue;
             }
             let below = file.place.path.below(from).unwrap_or_default();
             let path = VirtualPath::resolve(to, below.as_bytes());
             let target = path.map(|path| (plan(&config.home, &path, Need::Look), path));
             let Ok((Ok(Target::Object { location, .. }), path)) = target else {
-                reading.hear(shell, &file.place, ReadHeard::Moved(Err(RENAMED)));
+                file.hear_read(shell, ReadHeard::Moved(Err(RENAMED)));
                 continue;
             };
             file.place.path = path;
             file.place.location = location;
-            reading.follow(shell, &file.place);
+            if let Some(reading) = &file.reading {
+                reading.follow(shell, &file.place);
+            }
         }
     }
 
@@ -408,9 +405,8 @@ impl Files {
         // It may have been renamed again since.
         if let Some(Handle::File(file)) = self.open.get_mut(&handle)
             && file.place.location == *location
-            && let Some(reading) = &mut file.reading
         {
-            reading.followed(shell, &file.place, outcome);
+            file.followed(shell, outcome);
         }
     }
 
@@ -430,9 +426,7 @@ impl Files {
     /// Notes that a rename of files that are being read begins.
     pub(crate) fn moving(&mut self, shell: &mut Shell, from: &VirtualPath) {
         for file in self.read_under(from) {
-            if let Some(reading) = &mut file.reading {
-                reading.hear(shell, &file.place, ReadHeard::Moving);
-            }
+            file.hear_read(shell, ReadHeard::Moving);
         }
     }
 
@@ -485,21 +479,15 @@ impl Files {
             self.hear_write(shell, id, Heard::SessionOver);
         }
         for handle in self.open.values_mut() {
-            if let Handle::File(file) = handle
-                && let Some(reading) = &mut file.reading
-            {
-                reading.close(shell, &file.place, INVALID_HANDLE);
+            if let Handle::File(file) = handle {
+                file.stop_reading(shell, INVALID_HANDLE);
             }
         }
     }
 
     fn close_now(&mut self, shell: &mut Shell, handle: HandleId, status: Status) {
         match self.remove(handle) {
-            Some(Handle::File(mut file)) => {
-                if let Some(reading) = &mut file.reading {
-                    reading.close(shell, &file.place, status);
-                }
-            }
+            Some(Handle::File(mut file)) => file.stop_reading(shell, status),
             Some(Handle::Directory(directory)) => directory.close(shell, status),
             None => {}
         }
@@ -517,31 +505,9 @@ impl Files {
         offset: u64,
         length: u32,
     ) {
-        let Some(Handle::File(file)) = self.usable(handle) else {
-            return shell.answers.status(pending, INVALID_HANDLE);
-        };
-        let own = file.writing.as_ref().map(Writing::file);
-        if let Some(own) = own.filter(|own| own.is_written() || file.reading.is_none()) {
-            let bytes = if own.mode().read {
-                own.read(offset, length)
-            } else {
-                Err(NOT_FOR_READING)
-            };
-            return match bytes {
-                Ok(bytes) => shell.answers.data_without_memory(pending, bytes),
-                Err(status) => shell.answers.status(pending, status),
-            };
-        }
-        match &mut file.reading {
-            Some(reading) => {
-                let heard = ReadHeard::Read {
-                    pending,
-                    offset,
-                    length,
-                };
-                reading.hear(shell, &file.place, heard);
-            }
-            None => shell.answers.status(pending, INVALID_HANDLE),
+        match self.usable(handle) {
+            Some(Handle::File(file)) => file.read(shell, pending, offset, length),
+            Some(Handle::Directory(_)) | None => shell.answers.status(pending, INVALID_HANDLE),
         }
     }
 
@@ -600,15 +566,7 @@ impl Files {
         let now = unix_seconds(shell.environment.clock.wall());
         let attrs = self.usable(handle).and_then(|handle| match handle {
             Handle::Directory(directory) => Some(directory_attributes(directory.access())),
-            Handle::File(file) => match (&file.writing, &file.reading) {
-                (Some(writing), _) => Some(file_attributes(
-                    file.place.access,
-                    writing.file().size(),
-                    now,
-                )),
-                (None, Some(reading)) => Some(attributes_of(reading.meta(), file.place.access)),
-                (None, None) => None,
-            },
+            Handle::File(file) => file.attributes(now),
         });
         match attrs {
             Some(attrs) => shell.answers.reply(pending, &Reply::Attrs(attrs)),
@@ -673,5 +631,4 @@ fn awaited(uploads: &Share) -> Awaited {
     }
 }
 
-const NOT_FOR_READING: Status = Status::denied("The file is not open for reading");
 const NOT_FOR_WRITING: Status = Status::denied("The file is not open for writing");

@@ -47,8 +47,8 @@ pub(crate) struct FreshListings {
 #[derive(Debug)]
 struct Change {
     path: u64,
-    directory: u64,
-    name: u64,
+    /// The name, and those of the directories above it: each in its directory.
+    names: Vec<(u64, u64)>,
     at: Instant,
 }
 
@@ -173,8 +173,10 @@ impl FreshListings {
             if above.contains(&change.path) {
                 return;
             }
-            if own == change.directory {
-                names.changed(change.name);
+            for (directory, name) in &change.names {
+                if own == *directory {
+                    names.changed(*name);
+                }
             }
         }
         self.directories.retain(|one| one.path != path);
@@ -225,23 +227,26 @@ impl FreshListings {
         true
     }
 
-    /// Notes that the session changed what stands under a name, or below it.
+    /// Notes that the session changed what stands under a name, or below it. A directory above may
+    /// have come with it, or gone.
     pub(crate) fn changed(&mut self, path: &VirtualPath, now: Instant) {
         self.directories
             .retain(|one| one.path.below(path).is_none());
-        let (Some(parent), Some(name)) = (path.parent(), path.name()) else {
-            return;
-        };
-        let name = self.hasher.hash(name);
-        for one in &mut self.directories {
-            if one.path == parent {
-                one.names.changed(name);
+        let mut names = Vec::new();
+        let mut below = path.clone();
+        while let (Some(parent), Some(name)) = (below.parent(), below.name()) {
+            let name = self.hasher.hash(name);
+            for one in &mut self.directories {
+                if one.path == parent {
+                    one.names.changed(name);
+                }
             }
+            names.push((self.hash_of(&parent), name));
+            below = parent;
         }
         let change = Change {
             path: self.hash_of(path),
-            directory: self.hash_of(&parent),
-            name,
+            names,
             at: now,
         };
         if self.changes.len() >= CHANGES_MAX {
@@ -395,12 +400,32 @@ mod tests {
             let names = names(&listed, &["file"], &[]);
             listed.listed(path(directory), now, names);
         }
+        listed.listed(path("/"), now, names(&listed, &[], &["in"]));
         listed.changed(&path("/in"), now);
-        for name in ["/in/other", "/in/below/other"] {
+        for name in ["/in", "/in/other", "/in/below/other"] {
             assert_eq!(listed.shown(&path(name), now), None);
         }
         seen(&mut listed, now);
         assert_eq!(listed.shown(&path("/in/other"), now), None);
+    }
+
+    #[test]
+    fn a_directory_may_come_and_go_with_what_is_in_it() {
+        let (mut listed, now) = (FreshListings::new(FRESH), SystemClock.now());
+        let whole = |listed: &mut FreshListings| {
+            let names = names(listed, &[], &["there"]);
+            listed.listed(path("/"), now, names);
+        };
+        whole(&mut listed);
+        assert_eq!(listed.shown(&path("/new"), now), Some(Shown::Nothing));
+        for name in ["/new/x/y", "/there/x"] {
+            listed.changed(&path(name), now);
+        }
+        for _ in 0..2 {
+            assert_eq!(listed.shown(&path("/new"), now), None);
+            assert_eq!(listed.shown(&path("/there"), now), None);
+            whole(&mut listed);
+        }
     }
 
     #[test]

@@ -135,7 +135,10 @@ impl Known {
         let again = self.listed.looks_again(path, now);
         match self.lately(path, now) {
             Lately::Unknown if again => Lately::Worthwhile,
-            lately => lately,
+            lately @ (Lately::Unknown
+            | Lately::Worthwhile
+            | Lately::NoDirectory
+            | Lately::Nothing) => lately,
         }
     }
 

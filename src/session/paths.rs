@@ -9,7 +9,7 @@ use crate::audit::{self, Name};
 use crate::budget::Share;
 use crate::clock::unix_seconds;
 use crate::limits;
-use crate::sftp::{Attributes, Reply, Status};
+use crate::sftp::{Reply, Status};
 use crate::vfs::{Ending, EntryType, HomeDirectory, Place, VirtualPath};
 
 use super::act::{Act, Answer, PathRequest, Planned, Running};
@@ -126,6 +126,9 @@ impl Paths {
                 }
                 continue;
             }
+            let Some(running) = self.resize_open_file(shell, files, running) else {
+                continue;
+            };
             self.running = self.running.saturating_add(1);
             match self.begin(shell, files, &running.request) {
                 Ok(Begun::Answered(answer)) => self.answer(shell, files, running, answer),
@@ -133,6 +136,27 @@ impl Paths {
                 Err(status) => self.answer(shell, files, running, Answer::Refused(status.into())),
             }
         }
+    }
+
+    /// Gives a size that is set by name to a file that is written under it; what is not about one
+    /// comes back.
+    fn resize_open_file(
+        &mut self,
+        shell: &mut Shell,
+        files: &mut Files,
+        running: Running,
+    ) -> Option<Running> {
+        let Running { request, ticket } = running;
+        if let Act::SetStat(attrs) = &request.act
+            && attrs.size.is_some()
+            && request.ending == Ending::Name
+            && let Some(handle) = files.written_at(&request.path)
+        {
+            files.fsetstat(shell, request.pending, handle, attrs);
+            self.order.done(ticket);
+            return None;
+        }
+        Some(Running { request, ticket })
     }
 
     /// Takes the first request that nothing stands in the way of.
@@ -263,13 +287,12 @@ impl Paths {
         let out = Arc::clone(shell.answers.out());
         let clock = Arc::clone(&shell.environment.clock);
         let now = shell.now();
-        let lately = match &request.act {
-            Act::Open { mode, .. }
-                if mode.write && matches!(planned.target, Target::Object { .. }) =>
-            {
-                self.known.before_open(&request.path, now)
-            }
-            _ => self.known.lately(&request.path, now),
+        let puts = matches!(&request.act, Act::Open { mode, .. } if mode.write && mode.create && (mode.truncate || mode.exclusive))
+            && matches!(planned.target, Target::Object { .. });
+        let lately = if puts {
+            self.known.before_open(&request.path, now)
+        } else {
+            self.known.lately(&request.path, now)
         };
         let work = Work {
             store: shell.store(),
@@ -333,8 +356,23 @@ impl Paths {
         if traits.opens {
             self.opening = self.opening.saturating_sub(1);
         }
-        self.ended(shell, ticket);
+        if !matches!(answer, Answer::Resized { .. }) {
+            self.ended(shell, ticket);
+        }
         match answer {
+            Answer::Resized {
+                writing,
+                location,
+                size,
+            } => {
+                let PathRequest { pending, path, .. } = request;
+                let place = (path, location);
+                let closed = files.resize(shell, place, *writing, size, (pending, ticket));
+                // It has its place in the order until then.
+                if let Some(ticket) = closed {
+                    self.ended(shell, ticket);
+                }
+            }
             Answer::Reply(reply) => {
                 self.note_change(shell, files, &request, &reply);
                 if let Reply::Attrs(attrs) = &reply {
@@ -375,19 +413,7 @@ impl Paths {
                 {
                     self.known.directory(parent);
                 }
-                let attrs = match act {
-                    Act::Open { attrs, .. } => attrs,
-                    Act::Stat
-                    | Act::SetStat(_)
-                    | Act::StatVfs
-                    | Act::ReadLink
-                    | Act::OpenDirectory
-                    | Act::Remove
-                    | Act::MkDir
-                    | Act::RmDir
-                    | Act::Rename { .. }
-                    | Act::Close(_) => Attributes::default(),
-                };
+                let attrs = act.opening_attributes();
                 let object = object.map(|object| *object);
                 let writing = writing.map(|found| (found, attrs));
                 let handle = files.open_file(shell, path, location, object, writing);

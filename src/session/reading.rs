@@ -1,6 +1,7 @@
 //! Does what a file that is read asks for: GETs pinned to one `ETag`, memory, answers.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,13 +12,15 @@ use tokio::task::AbortHandle;
 use crate::audit;
 use crate::clock::{Clock, within};
 use crate::metrics::TransferEnd;
-use crate::sftp::Status;
+use crate::sftp::{Pending, Status};
 use crate::storage::retry::{self, patient};
 use crate::storage::{
     ByteRange, Composite, ETag, GetObject, Location, ObjectBody, ObjectMeta, Operation,
     SharedStore, StorageError, StorageErrorKind,
 };
+use crate::transfer::WriteFile;
 use crate::transfer::read_file::{FetchId, ReadAnswer, ReadEffect, ReadFile, ReadHeard, Room};
+use crate::transfer::write_file::{Composed, composed};
 
 use super::checksums::Asked;
 use super::events::Event;
@@ -36,9 +39,24 @@ pub(crate) struct Reading {
     opened: Instant,
 }
 
+/// Where a file stands that is read, and what the same handle wrote to it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReadPlace<'a> {
+    pub(crate) place: &'a Place,
+    pub(crate) own: Option<&'a WriteFile>,
+}
+
+impl Deref for ReadPlace<'_> {
+    type Target = Place;
+
+    fn deref(&self) -> &Place {
+        self.place
+    }
+}
+
 impl Reading {
     /// Takes an object that was opened, and goes on with the GET that opened it.
-    pub(crate) fn new(shell: &mut Shell, place: &Place, opened: OpenedObject) -> Self {
+    pub(crate) fn new(shell: &mut Shell, place: ReadPlace<'_>, opened: OpenedObject) -> Self {
         let now = shell.now();
         let OpenedObject { meta, opening } = opened;
         let window_max = shell.environment.limits.read_ahead_per_handle_bytes_max;
@@ -92,7 +110,7 @@ impl Reading {
     pub(crate) fn followed(
         &mut self,
         shell: &mut Shell,
-        place: &Place,
+        place: ReadPlace<'_>,
         outcome: Result<ObjectMeta, Status>,
     ) {
         let outcome = outcome.map(|meta| self.meta = meta);
@@ -100,13 +118,13 @@ impl Reading {
     }
 
     /// Tells the file what happened, and does what it asks for.
-    pub(crate) fn hear(&mut self, shell: &mut Shell, place: &Place, heard: ReadHeard) {
+    pub(crate) fn hear(&mut self, shell: &mut Shell, place: ReadPlace<'_>, heard: ReadHeard) {
         self.file.hear(heard, shell.now());
         self.go_on(shell, place);
     }
 
     /// Does what the file asks for: answers as long as there is room for them, and GETs.
-    pub(crate) fn go_on(&mut self, shell: &mut Shell, place: &Place) {
+    pub(crate) fn go_on(&mut self, shell: &mut Shell, place: ReadPlace<'_>) {
         loop {
             let now = shell.now();
             let room = room(shell, now);
@@ -119,7 +137,7 @@ impl Reading {
     }
 
     /// Closes the file: what was asked before and overtaken is refused.
-    pub(crate) fn close(&mut self, shell: &mut Shell, place: &Place, status: Status) {
+    pub(crate) fn close(&mut self, shell: &mut Shell, place: ReadPlace<'_>, status: Status) {
         self.hear(shell, place, ReadHeard::Close(status));
         let took = shell.now().duration_since(self.opened);
         let sent = self.file.sent();
@@ -135,7 +153,7 @@ impl Reading {
         shell.environment.metrics.download_ended(end);
     }
 
-    fn run(&mut self, shell: &mut Shell, place: &Place, effect: ReadEffect) {
+    fn run(&mut self, shell: &mut Shell, place: ReadPlace<'_>, effect: ReadEffect) {
         match effect {
             ReadEffect::WantMemory {
                 fetch,
@@ -154,14 +172,21 @@ impl Reading {
                 part_bytes,
             } => self.ask_sizes(shell, place, composite, part_bytes),
             ReadEffect::Damaged => shell.operation_failed("read", &place.path, "checksum mismatch"),
-            ReadEffect::Answer(pending, ReadAnswer::Bytes { length, slices }) => {
-                let bytes = u64::from(length);
-                shell.environment.metrics.bytes_sent(bytes);
-                shell.seat.sent(bytes, shell.now());
-                shell.answers.data(pending, length, slices);
-            }
-            ReadEffect::Answer(pending, ReadAnswer::Status(status)) => {
-                shell.answers.status(pending, status);
+            ReadEffect::Answer {
+                pending,
+                offset,
+                length,
+                answer,
+            } => {
+                let own = place.own.filter(|own| own.is_written());
+                let answer = match (answer, own) {
+                    (ReadAnswer::Bytes { slices, .. }, Some(own)) => {
+                        composed(own, offset, length, slices)
+                    }
+                    (ReadAnswer::Bytes { slices, .. }, None) => Ok(Composed::Base(slices)),
+                    (ReadAnswer::Status(status), _) => Err(status),
+                };
+                answer_read(shell, pending, answer);
             }
         }
     }
@@ -169,7 +194,7 @@ impl Reading {
     fn memory(
         &mut self,
         shell: &mut Shell,
-        place: &Place,
+        place: ReadPlace<'_>,
         fetch: FetchId,
         bytes: u64,
         waits: bool,
@@ -201,7 +226,7 @@ impl Reading {
     fn fetch(
         &mut self,
         shell: &mut Shell,
-        place: &Place,
+        place: ReadPlace<'_>,
         fetch: FetchId,
         range: ByteRange,
         body: Option<ObjectBody>,
@@ -223,7 +248,7 @@ impl Reading {
         self.fetches.insert(fetch, task);
     }
 
-    fn ask_checksum(&mut self, shell: &mut Shell, place: &Place) {
+    fn ask_checksum(&mut self, shell: &mut Shell, place: ReadPlace<'_>) {
         if !shell.store().capabilities().checksums {
             return self.file.hear(ReadHeard::Checksum(None), shell.now());
         }
@@ -235,7 +260,13 @@ impl Reading {
         });
     }
 
-    fn ask_sizes(&self, shell: &mut Shell, place: &Place, composite: Composite, part_bytes: u64) {
+    fn ask_sizes(
+        &self,
+        shell: &mut Shell,
+        place: ReadPlace<'_>,
+        composite: Composite,
+        part_bytes: u64,
+    ) {
         let asked = self.asked(shell, place);
         let (events, handle) = (shell.events.clone(), place.handle);
         shell.spawn(async move {
@@ -244,7 +275,7 @@ impl Reading {
         });
     }
 
-    fn asked(&self, shell: &Shell, place: &Place) -> Asked {
+    fn asked(&self, shell: &Shell, place: ReadPlace<'_>) -> Asked {
         Asked {
             store: shell.store(),
             location: place.location.clone(),
@@ -260,6 +291,27 @@ impl Drop for Reading {
         for task in self.fetches.values() {
             task.abort();
         }
+    }
+}
+
+fn answer_read(shell: &mut Shell, pending: Pending, answer: Result<Composed, Status>) {
+    let bytes = match &answer {
+        Ok(Composed::Base(slices)) => slices.iter().map(Bytes::len).sum(),
+        Ok(Composed::Mixed(bytes)) => bytes.len(),
+        Err(_) => 0,
+    };
+    let sent = u64::try_from(bytes).unwrap_or(u64::MAX);
+    if sent > 0 {
+        shell.environment.metrics.bytes_sent(sent);
+        shell.seat.sent(sent, shell.now());
+    }
+    match answer {
+        Ok(Composed::Base(slices)) => {
+            let length = u32::try_from(bytes).unwrap_or(u32::MAX);
+            shell.answers.data(pending, length, slices);
+        }
+        Ok(Composed::Mixed(bytes)) => shell.answers.data_without_memory(pending, bytes),
+        Err(status) => shell.answers.status(pending, status),
     }
 }
 

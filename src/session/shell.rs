@@ -147,6 +147,10 @@ pub(crate) struct Failures {
 }
 
 impl Failures {
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
     pub(crate) fn line_due(&self) -> Option<Unlogged> {
         due(&self.seldom, &*self.clock)
     }

@@ -9,8 +9,8 @@ use crate::limits;
 use crate::metrics::Metrics;
 use crate::reaper::Reaper;
 use crate::sftp::{Attributes, OpenMode, Reply, Status};
-use crate::storage::{ETag, ListPage, Location, Nonces, Precondition, SharedStore};
-use crate::transfer::write_file::{Base, NO_APPEND};
+use crate::storage::{ListPage, Location, Nonces, Precondition, SharedStore};
+use crate::transfer::write_file::Base;
 use crate::vfs::{Access, VirtualPath};
 
 use super::act::{Act, Answer, ForWriting, PathRequest, Planned};
@@ -28,7 +28,7 @@ use super::progress::Progress;
 use super::removing::{self, Keeper};
 use super::rename::{self, Names};
 use super::scene::{Bounds, Scene};
-use super::status::{BUCKET_LEVEL, EXISTS, IS_DIRECTORY, Refusal};
+use super::status::{BUCKET_LEVEL, CHANGED, EXISTS, IS_DIRECTORY, Refusal};
 
 /// What one path request sees while it runs.
 pub(super) struct Work {
@@ -89,7 +89,7 @@ impl Work {
                 let now = self.stat(&target).await?;
                 match attrs.size {
                     Some(_) if now.names_directory() => Err(IS_DIRECTORY.into()),
-                    Some(size) if now.size != Some(size) => Err(SIZE_BY_PATH.into()),
+                    Some(size) if now.size != Some(size) => self.resize(target, size).await,
                     Some(_) | None => Ok(ok),
                 }
             }
@@ -399,48 +399,88 @@ impl Work {
         let lately = self.look_around(request, &location).await;
         let existing = self.existing(&location, mode, may_be_directory, lately);
         let ((), found) = futures_util::try_join!(parent_there, existing)?;
-        let base = match found {
+        let found = match found {
             Found::Directory => return Err(IS_DIRECTORY.into()),
             Found::Nothing if !mode.create => return Err(Status::NO_SUCH_FILE.into()),
             Found::File(_) | Found::Shown(_) if mode.exclusive => return Err(EXISTS.into()),
-            Found::File(meta) if !mode.truncate => Some((meta.etag, meta.size)),
-            Found::Shown(object) if !mode.truncate => Some((object.etag, object.size)),
-            Found::Nothing | Found::File(_) | Found::Shown(_) => None,
+            Found::File(_) | Found::Shown(_) if !mode.truncate => found,
+            Found::Nothing | Found::File(_) | Found::Shown(_) => Found::Nothing,
         };
-        if mode.append && base.as_ref().is_some_and(|(_, size)| *size > 0) {
-            return Err(NO_APPEND.into());
-        }
-        let object = match &base {
-            Some(_) if mode.read => Some(Box::new((
-                open_object(
-                    &*self.store,
-                    &self.memory.read_ahead,
-                    &location,
-                    may_be_directory,
-                )
-                .await?,
-                access,
-            ))),
+        let writing = self.for_writing(&location, access, (mode, lately), found)?;
+        let object = match &writing.base {
+            Some(base) if mode.read => {
+                let memory = &self.memory.read_ahead;
+                let object = open_object(&*self.store, memory, &location, may_be_directory).await?;
+                if object.meta.etag != base.etag {
+                    // What is read and what is kept has to be one version.
+                    return Err(CHANGED.into());
+                }
+                Some(Box::new((object, access)))
+            }
             Some(_) | None => None,
+        };
+        Ok(Answer::Opened {
+            object,
+            writing: Some(writing),
+            location,
+        })
+    }
+
+    /// Gives a file another size, unless it has it.
+    async fn resize(&self, target: Target, size: u64) -> Result<Answer, Refusal> {
+        let may_be_directory = target.may_be_directory();
+        let (location, access) = file_target(target)?;
+        let lately = self.lately;
+        let found = self.existing(&location, RESIZING, may_be_directory, lately);
+        let found = found.await?;
+        let now = match &found {
+            Found::Directory => return Err(IS_DIRECTORY.into()),
+            Found::Nothing => return Err(Status::NO_SUCH_FILE.into()),
+            Found::File(meta) => meta.size,
+            Found::Shown(object) => object.size,
+        };
+        if now == size {
+            return Ok(Answer::Reply(Reply::Status(Status::OK)));
+        }
+        let writing = self.for_writing(&location, access, (RESIZING, lately), found)?;
+        Ok(Answer::Resized {
+            writing: Box::new(writing),
+            location,
+            size,
+        })
+    }
+
+    /// Says what a writer goes by, with the file that is kept where nothing is written over it.
+    fn for_writing(
+        &self,
+        location: &Location,
+        access: Access,
+        (mode, lately): (OpenMode, Lately),
+        found: Found,
+    ) -> Result<ForWriting, Refusal> {
+        let (base, described) = match found {
+            Found::File(meta) => (Some((meta.etag.clone(), meta.size)), Some(Box::new(meta))),
+            Found::Shown(object) => (Some((object.etag, object.size)), None),
+            Found::Nothing | Found::Directory => (None, None),
         };
         let base = base.map(|(etag, size)| Base {
             location: location.clone(),
             etag,
             size,
         });
-        let condition = self.condition(mode, base.as_ref().map(|base| &base.etag));
-        let writing = Some(ForWriting {
+        let condition = match &base {
+            _ if mode.exclusive => names::exclusive(&*self.store),
+            Some(base) => Precondition::IfMatch(base.etag.clone()),
+            None => Precondition::None,
+        };
+        Ok(ForWriting {
             mode,
             access,
             base,
+            described,
             alone: self.alone(&condition, lately),
             condition,
             nonce: self.nonces.next()?,
-        });
-        Ok(Answer::Opened {
-            object,
-            writing,
-            location,
         })
     }
 
@@ -513,16 +553,6 @@ impl Work {
             Precondition::None => (lately == Lately::Nothing).then_some(Precondition::IfNoneMatch),
         }
     }
-
-    fn condition(&self, mode: OpenMode, base: Option<&ETag>) -> Precondition {
-        match base {
-            _ if mode.exclusive => names::exclusive(&*self.store),
-            Some(etag) if self.store.capabilities().conditional_put => {
-                Precondition::IfMatch(etag.clone())
-            }
-            Some(_) | None => Precondition::None,
-        }
-    }
 }
 
 fn file_target(target: Target) -> Result<(Location, Access), Status> {
@@ -537,5 +567,12 @@ fn file_target(target: Target) -> Result<(Location, Access), Status> {
     }
 }
 
-const SIZE_BY_PATH: Status =
-    Status::unsupported("The size of a file can only be changed while it is being written");
+/// As a file is opened that gets another size.
+const RESIZING: OpenMode = OpenMode {
+    read: false,
+    write: true,
+    append: false,
+    create: false,
+    truncate: false,
+    exclusive: false,
+};

@@ -8,6 +8,7 @@ use tokio::task::AbortHandle;
 
 use crate::audit::{self, Written};
 use crate::clock::sleep_until;
+use crate::limits;
 use crate::metrics::TransferEnd;
 use crate::sftp::{Attributes, HandleId};
 use crate::storage::{Checksum, ETag, Location, NewObject, Nonce, Precondition};
@@ -17,7 +18,7 @@ use crate::vfs::{Access, VirtualPath};
 
 use super::act::ForWriting;
 use super::calls::{Calls, Listener};
-use super::names::MTIME;
+use super::described::Described;
 use super::shell::Shell;
 
 /// Where an open file stands.
@@ -33,7 +34,7 @@ pub(crate) struct Place {
 #[derive(Debug)]
 pub(crate) struct Writing {
     file: WriteFile,
-    object: NewObject,
+    described: Described,
     tasks: Vec<AbortHandle>,
     /// Wakes the one that reads the base.
     read_on: Arc<Notify>,
@@ -56,7 +57,7 @@ impl Place {
 
 impl Writing {
     pub(crate) fn new(shell: &Shell, place: &Place, found: ForWriting, attrs: &Attributes) -> Self {
-        let (now, limits) = (shell.now(), &shell.environment.limits);
+        let (now, bounds) = (shell.now(), &shell.environment.limits);
         let replaces = match &found.condition {
             Precondition::IfMatch(_) => Some(true),
             Precondition::IfNoneMatch => Some(false),
@@ -69,20 +70,28 @@ impl Writing {
             condition: found.condition,
             alone: found.alone,
             file_bytes_max: shell.user.config().limits.file_bytes,
-            parts_in_flight_max: limits.parts_in_flight_per_upload_max,
+            parts_in_flight_max: bounds.parts_in_flight_per_upload_max,
+            copies_in_flight_max: limits::RANGE_COPIES_PER_OBJECT_MAX,
+            range_bytes_min: bounds.range_bytes_min,
+            edit_bytes_max: bounds.edit_bytes_max,
+            keep_first_part: bounds.keep_first_part,
             rate_min: RateMin {
-                bytes_per_second: u64::try_from(limits.upload_rate_bytes_min).unwrap_or(u64::MAX),
-                over: limits.upload_rate_window,
+                bytes_per_second: u64::try_from(bounds.upload_rate_bytes_min).unwrap_or(u64::MAX),
+                over: bounds.upload_rate_window,
             },
             budget: Arc::clone(&shell.environment.budget),
             share: shell.seat.memory().uploads.clone(),
+        };
+        let described = match &found.described {
+            Some(meta) => Described::over(&place.location, meta, found.nonce, shell.failures()),
+            None => Described::whole(object_at(&place.location, found.nonce)),
         };
         let mut file = WriteFile::new(opening, now);
         // A size in OPEN's attributes is what the client expects, not what it sets.
         file.set_modified(attrs.times.map(|(_, modified)| modified));
         Self {
             file,
-            object: object_at(&place.location, found.nonce),
+            described,
             tasks: Vec::new(),
             read_on: Arc::default(),
             opened: now,
@@ -126,9 +135,14 @@ impl Writing {
                 let share = shell.seat.memory().uploads.clone();
                 self.spawn(shell, calls.wait(share, number, bytes, purpose));
             }
+            Effect::WaitForParts(parts) => {
+                let memory = shell.seat.memory().account.clone();
+                let timeout = shell.environment.limits.gate_timeout;
+                self.spawn(shell, calls.wait_for_parts(memory, parts, timeout));
+            }
             Effect::Create { modified } => {
-                let object = self.object_with(modified);
-                calls.create(&shell.environment.reaper, object);
+                let described = self.described_with(modified);
+                calls.create(&shell.environment.reaper, described);
             }
             Effect::SendPart {
                 upload,
@@ -152,9 +166,9 @@ impl Writing {
                 condition,
                 modified,
             } => {
-                let object = self.object_with(modified);
+                let described = self.described_with(modified);
                 let what = format!("upload of {}", place.location);
-                let put = calls.put(payload, object, condition);
+                let put = calls.put(payload, described, condition);
                 shell.environment.reaper.outlive(what, put);
             }
             Effect::Complete {
@@ -164,7 +178,8 @@ impl Writing {
                 condition,
             } => {
                 self.checksum = checksum;
-                let (object, reaper) = (self.object.clone(), shell.environment.reaper.clone());
+                let object = self.described.object.clone();
+                let reaper = shell.environment.reaper.clone();
                 let what = format!("upload of {}", place.location);
                 let complete = calls.complete(reaper, upload, parts, checksum, object, condition);
                 shell.environment.reaper.outlive(what, complete);
@@ -219,12 +234,11 @@ impl Writing {
         }
     }
 
-    fn object_with(&mut self, modified: Option<u32>) -> NewObject {
+    fn described_with(&mut self, modified: Option<u32>) -> Described {
         if let Some(modified) = modified {
-            let time = (MTIME.into(), modified.to_string().into());
-            self.object.metadata = vec![time];
+            self.described.set_modified(modified);
         }
-        self.object.clone()
+        self.described.clone()
     }
 
     fn spawn(&mut self, shell: &mut Shell, task: impl Future<Output = ()> + Send + 'static) {

@@ -13,7 +13,7 @@ use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey, decode_secret_key}
 use zeroize::Zeroizing;
 
 use crate::secret::Secret;
-use crate::{config, limits};
+use crate::{causes, config, limits};
 
 /// One private key of the server.
 #[derive(Clone)]
@@ -32,8 +32,13 @@ pub struct HostKeys {
 pub enum HostKeyError {
     #[error("no host key is given: make one with `ssh-keygen -t ed25519 -N '' -f host_key`")]
     Missing,
-    #[error("not a private key in OpenSSH, PKCS#8 or PKCS#1 form: {0}")]
+    #[error(
+        "not a private key in OpenSSH, PKCS#8 or PKCS#1 form: \
+         make one with `ssh-keygen -t ed25519 -N '' -f host_key`"
+    )]
     Unreadable(#[source] russh::keys::Error),
+    #[error("this is a public key; name the file of the private one, without `.pub`")]
+    Public,
     #[error("the key has a passphrase: remove it with `ssh-keygen -p -N '' -f host_key`")]
     Encrypted,
     #[error(
@@ -54,8 +59,21 @@ pub enum HostKeyError {
     Randomness,
     #[error("the key cannot be written as text")]
     Unwritable,
-    #[error(transparent)]
+    #[error("{}{}", causes::system(.0), missing(.0))]
     Io(#[from] io::Error),
+}
+
+/// Says how a key comes about that is not there.
+fn missing(error: &io::Error) -> &'static str {
+    if error.kind() == io::ErrorKind::NotFound {
+        "; make one with `ssh-keygen -t ed25519 -N '' -f host_key`"
+    } else {
+        ""
+    }
+}
+
+fn is_public(text: &str) -> bool {
+    ["ssh-", "ecdsa-"].iter().any(|kind| text.starts_with(kind))
 }
 
 impl HostKey {
@@ -65,7 +83,10 @@ impl HostKey {
         if matches!(key, Err(russh::keys::Error::KeyIsEncrypted)) {
             return Err(HostKeyError::Encrypted);
         }
-        let key = key.map_err(HostKeyError::Unreadable)?;
+        let key = match key {
+            Err(_) if is_public(text.expose()) => return Err(HostKeyError::Public),
+            key => key.map_err(HostKeyError::Unreadable)?,
+        };
         if key.is_encrypted() {
             return Err(HostKeyError::Encrypted);
         }

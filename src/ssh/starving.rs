@@ -81,6 +81,7 @@ impl Starving {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::{Clock as _, SystemClock};
 
     const LEFT: u32 = 1_000;
 
@@ -97,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_client_that_pauses_at_the_end_of_its_credit_twice_starves() {
-        let (mut starving, mut now) = (Starving::default(), Instant::now());
+        let (mut starving, mut now) = (Starving::default(), SystemClock.now());
         round(&mut starving, &mut now, [1, 2], true);
         assert!(!starving.take(), "it may be chance");
         round(&mut starving, &mut now, [10, 20], true);
@@ -115,7 +116,7 @@ mod tests {
             ([10, 19], true),
             ([0, 20], false),
         ] {
-            let (mut starving, mut now) = (Starving::default(), Instant::now());
+            let (mut starving, mut now) = (Starving::default(), SystemClock.now());
             for _ in 0..4 {
                 round(&mut starving, &mut now, pauses, is_awaited);
                 assert!(!starving.take(), "{pauses:?}, {is_awaited}");
@@ -128,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_client_that_sends_no_part_of_a_packet_pauses_before_the_end() {
-        let (mut starving, mut now) = (Starving::default(), Instant::now());
+        let (mut starving, mut now) = (Starving::default(), SystemClock.now());
         for _ in 0..2 {
             starving.granted(LEFT, now);
             starving.arrived(LEFT - 1, true, now);
@@ -140,7 +141,7 @@ mod tests {
 
     #[test]
     fn the_pause_of_a_client_that_had_nothing_left_begins_with_the_grant() {
-        let (mut starving, mut now) = (Starving::default(), Instant::now());
+        let (mut starving, mut now) = (Starving::default(), SystemClock.now());
         for _ in 0..2 {
             now += Duration::from_secs(1);
             starving.granted(0, now);

@@ -39,7 +39,7 @@ pub trait ServeChannel: Debug + Send + Sync + 'static {
     ) -> BoxFuture<'static, ()>;
 }
 
-/// SFTP sessions that all have the same storage.
+/// SFTP sessions, each with the storage that was opened for its user.
 impl ServeChannel for Environment {
     fn serve(
         &self,

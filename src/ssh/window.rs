@@ -225,9 +225,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::clock::{Clock as _, SystemClock};
 
     const KIB: u32 = 1024;
-    static NOW: LazyLock<Instant> = LazyLock::new(Instant::now);
+    static NOW: LazyLock<Instant> = LazyLock::new(|| SystemClock.now());
     const FIRST: u32 = 64 * KIB;
 
     /// Sends all that a channel may and takes it, so often; returns the window then.

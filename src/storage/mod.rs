@@ -247,7 +247,7 @@ pub struct NewObject {
     /// Beside the nonce.
     pub metadata: Vec<(Box<str>, Box<str>)>,
     pub properties: Option<Box<Properties>>,
-    /// Of an object that is made of parts; a copy has those of its source.
+    /// A copy has those of its source.
     pub tags: Tags,
     /// Tells this write from every other, once it is stored.
     pub nonce: Nonce,

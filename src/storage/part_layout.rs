@@ -10,6 +10,9 @@ use crate::limits::{self, Limits};
 /// memory could not hold a few of them. No part reaches beyond the store's largest object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartLayout {
+    /// What stands before the schedule, in parts of one size that the store copies.
+    lead_bytes: u64,
+    lead_part_bytes: u64,
     first_bytes: u64,
     largest_bytes: u64,
     object_bytes_max: u64,
@@ -51,10 +54,37 @@ impl PartLayout {
             .next_multiple_of(COPY_PART_STEP_BYTES);
         let bytes = part_bytes.max(1).max(few.min(limits::PART_BYTES_MAX));
         Self {
+            lead_bytes: 0,
+            lead_part_bytes: 0,
             first_bytes: bytes,
             largest_bytes: bytes,
             object_bytes_max: size,
         }
+    }
+
+    /// Makes the schedule of an object that goes on where another one of `bytes` ends, which the
+    /// store copies in few parts of one size, from `part_bytes` on where it is that long. `None`:
+    /// it is too short to be a part that others follow.
+    #[must_use]
+    pub fn after(&self, bytes: u64, part_bytes: u64) -> Option<Self> {
+        // S3 copies no range of an object that is smaller than a part.
+        if bytes <= limits::PART_BYTES_MIN || bytes > self.object_bytes_max {
+            return None;
+        }
+        let few = bytes.checked_div(part_bytes.max(limits::PART_BYTES_MIN))?;
+        let least = bytes.div_ceil(limits::PART_BYTES_MAX);
+        let parts = few.min(COPY_PARTS_WANTED).max(least).max(1);
+        Some(Self {
+            lead_bytes: bytes,
+            lead_part_bytes: bytes.div_ceil(parts),
+            ..*self
+        })
+    }
+
+    /// Returns where the schedule begins.
+    #[must_use]
+    pub const fn lead_bytes(&self) -> u64 {
+        self.lead_bytes
     }
 
     /// Returns how many parts the largest object has.
@@ -83,6 +113,8 @@ impl PartLayout {
             largest_bytes = largest_bytes.saturating_mul(2);
         }
         Self {
+            lead_bytes: 0,
+            lead_part_bytes: 0,
             first_bytes,
             largest_bytes,
             object_bytes_max,
@@ -104,12 +136,15 @@ impl PartLayout {
     /// Returns the part that holds the byte at `offset`; `None` where S3 has no part left for it.
     #[must_use]
     pub fn part_at(&self, offset: u64) -> Option<PartPlace> {
-        let mut start = 0_u64;
-        let mut first_number = 1_u32;
-        let mut bytes = self.first_bytes;
         if offset >= self.object_bytes_max {
             return None;
         }
+        if offset < self.lead_bytes {
+            return self.lead_part_at(offset);
+        }
+        let mut start = self.lead_bytes;
+        let mut first_number = self.lead_parts().saturating_add(1);
+        let mut bytes = self.first_bytes;
         while first_number <= limits::PARTS_MAX {
             let left = limits::PARTS_MAX
                 .saturating_sub(first_number)
@@ -135,6 +170,24 @@ impl PartLayout {
             bytes = bytes.saturating_mul(2).min(self.largest_bytes);
         }
         None
+    }
+
+    fn lead_parts(&self) -> u32 {
+        let parts = self.lead_bytes.checked_div(self.lead_part_bytes);
+        let whole = parts.unwrap_or(0);
+        let rest = self.lead_bytes > whole.saturating_mul(self.lead_part_bytes);
+        u32::try_from(whole.saturating_add(u64::from(rest))).unwrap_or(u32::MAX)
+    }
+
+    fn lead_part_at(&self, offset: u64) -> Option<PartPlace> {
+        let index = offset.checked_div(self.lead_part_bytes)?;
+        let offset = index.saturating_mul(self.lead_part_bytes);
+        let left = self.lead_bytes.saturating_sub(offset);
+        Some(PartPlace {
+            number: PartNumber(u32::try_from(index).ok()?.checked_add(1)?),
+            offset,
+            bytes: self.lead_part_bytes.min(left),
+        })
     }
 }
 
@@ -215,6 +268,39 @@ mod tests {
         }
         assert_eq!(parts(most - 1), limits::PARTS_MAX);
         assert_eq!(parts(most), limits::PARTS_MAX);
+    }
+
+    #[test]
+    fn what_is_appended_goes_on_after_parts_that_the_store_can_copy() {
+        let layout = PartLayout::new(8 * MIB, 192 * MIB, limits::OBJECT_BYTES_MAX);
+        assert_eq!(layout.after(5 * MIB, 64 * MIB), None);
+        for size in [
+            5 * MIB + 1,
+            64 * MIB,
+            127 * MIB,
+            128 * MIB + 1,
+            64 * GIB + 7,
+            9 * TIB + 1,
+        ] {
+            let layout = layout.after(size, 64 * MIB).unwrap();
+            let (mut offset, mut parts) = (0, 0);
+            while offset < size {
+                let part = layout.part_at(offset).unwrap();
+                parts += 1;
+                assert_eq!((part.number.0, part.offset), (parts, offset));
+                assert_eq!(layout.part_at(part.end() - 1), Some(part));
+                assert!((limits::PART_BYTES_MIN..=limits::PART_BYTES_MAX).contains(&part.bytes));
+                offset = part.end();
+            }
+            let next = layout.part_at(size).unwrap();
+            assert_eq!(
+                (offset, next.offset, next.number.0),
+                (size, size, parts + 1)
+            );
+            assert_eq!(next.bytes, 8 * MIB);
+            assert!(parts <= 1_000 || size > 4 * TIB);
+        }
+        assert_eq!(layout.after(9 * TIB, 1).unwrap().parts(), limits::PARTS_MAX);
     }
 
     #[test]

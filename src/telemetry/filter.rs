@@ -7,15 +7,15 @@
 use tracing_subscriber::EnvFilter;
 
 use super::sink::AUDIT_TARGET;
+use crate::spelling::nearest;
 
 /// A filter that names what there is not.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "log.filter: {filter:?}: {reason}; allowed: off, error, warn, info, debug or trace, and such \
-     for single targets, as in info,portcullis::session=debug"
+    "log.filter: {reason}; allowed: off, error, warn, info, debug or trace, and such for single \
+     targets, as in info,portcullis::session=debug"
 )]
 pub struct FilterError {
-    filter: Box<str>,
     reason: Box<str>,
 }
 
@@ -26,7 +26,6 @@ pub struct FilterError {
 /// It names a level or a target that there is not.
 pub fn parse_filter(filter: &str) -> Result<EnvFilter, FilterError> {
     let refused = |reason: String| FilterError {
-        filter: filter.into(),
         reason: reason.into(),
     };
     let mut named = Vec::new();
@@ -79,15 +78,12 @@ fn targets() -> impl Iterator<Item = String> {
 }
 
 fn unknown<T: AsRef<str>>(word: &str, all: impl Iterator<Item = T>, what: &str) -> String {
-    let lower = word.to_ascii_lowercase();
-    let nearest = all
-        .map(|one| (strsim::levenshtein(one.as_ref(), &lower), one))
-        .min_by_key(|(distance, _)| *distance);
-    match nearest {
-        Some((distance, one)) if distance <= NEAR => {
-            format!("{word:?} is not a {what}; did you mean {:?}?", one.as_ref())
-        }
-        _ => format!("{word:?} is not a {what}"),
+    match nearest(&word.to_ascii_lowercase(), all) {
+        Some(one) => format!(
+            "{word:?} is not a {what} (did you mean {:?}?)",
+            one.as_ref()
+        ),
+        None => format!("{word:?} is not a {what}"),
     }
 }
 
@@ -154,8 +150,6 @@ const MODULES: [&str; 24] = [
     "transfer",
     "vfs",
 ];
-/// How many changes make one name of another.
-const NEAR: usize = 3;
 
 #[cfg(test)]
 mod tests {
@@ -171,10 +165,10 @@ mod tests {
     #[test]
     fn levels_and_targets_that_there_are_not_are_refused_with_the_nearest() {
         for (filter, said) in [
-            ("inof", "\"inof\" is not a level; did you mean \"info\"?"),
+            ("inof", "\"inof\" is not a level (did you mean \"info\"?);"),
             (
                 "warning",
-                "\"warning\" is not a level; did you mean \"warn\"?",
+                "\"warning\" is not a level (did you mean \"warn\"?);",
             ),
             ("portcullis", "\"portcullis\" is not a level;"),
             (
@@ -214,7 +208,7 @@ mod tests {
         let modules =
             source.filter_map(|line| line.trim_start_matches("pub ").strip_prefix("mod "));
         for module in modules.filter_map(|rest| rest.strip_suffix(';')) {
-            let none = ["allocator", "tasks"].contains(&module);
+            let none = ["allocator", "causes", "spelling", "tasks"].contains(&module);
             assert!(none || MODULES.contains(&module), "{module}");
         }
     }

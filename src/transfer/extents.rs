@@ -43,11 +43,8 @@ impl Extents {
     /// Says whether every byte of `start..end` is there.
     #[must_use]
     pub fn cover(&self, start: u64, end: u64) -> bool {
-        start >= end
-            || self
-                .ranges
-                .iter()
-                .any(|range| range.0 <= start && end <= range.1)
+        let next = self.ranges.partition_point(|range| range.1 < end);
+        start >= end || self.ranges.get(next).is_some_and(|range| range.0 <= start)
     }
 
     /// Returns the first missing range below `end`.
@@ -70,6 +67,17 @@ impl Extents {
         self.ranges
             .iter()
             .fold(end, |left, range| left.saturating_sub(there(range)))
+    }
+
+    /// Says whether the byte at `at` is there, and where that ends to be so.
+    #[must_use]
+    pub fn run_at(&self, at: u64) -> (bool, u64) {
+        let next = self.ranges.partition_point(|range| range.1 <= at);
+        match self.ranges.get(next) {
+            Some(&(from, to)) if from <= at => (true, to),
+            Some(&(from, _)) => (false, from),
+            None => (false, u64::MAX),
+        }
     }
 
     /// Returns the end of the last range.
@@ -108,8 +116,19 @@ mod tests {
             prop_assert_eq!(extents.first_gap(end).map(|gap| gap.0), gap);
             let missing = (0..end).filter(|at| !bytes[usize::try_from(*at).unwrap()]).count();
             prop_assert_eq!(extents.missing(end), missing as u64);
+            for at in 0..50 {
+                let (there, to) = extents.run_at(at);
+                let is_there = |at: u64| bytes[usize::try_from(at).unwrap()];
+                prop_assert_eq!(there, is_there(at));
+                prop_assert!((at..to.min(64)).all(|at| is_there(at) == there));
+                prop_assert!(to >= 64 || is_there(to) != there);
+            }
             let last = (0..64).rev().find(|at| bytes[*at]).map_or(0, |at| at as u64 + 1);
             prop_assert_eq!(extents.end(), last);
+            for (from, to) in (0..50).flat_map(|from| (from..50).map(move |to| (from, to))) {
+                let all = (from..to).all(|at| bytes[usize::try_from(at).unwrap()]);
+                prop_assert_eq!(extents.cover(from, to), all);
+            }
             if let Some((from, to)) = extents.first_gap(end) {
                 prop_assert!((from..to).all(|at| !bytes[usize::try_from(at).unwrap()]));
                 prop_assert!(!extents.cover(from, to));

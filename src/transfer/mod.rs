@@ -8,7 +8,7 @@
 pub use self::extents::{Extents, TooScattered};
 pub use self::pace::Pace;
 pub use self::read_file::{FetchId, ReadAnswer, ReadEffect, ReadFile, ReadHeard, Room};
-pub use self::upload::{ReadyPart, Upload, UploadError, Wish, WriteStep};
+pub use self::upload::{ReadyPart, Run, Upload, UploadError, Wish, WriteStep};
 pub use self::write_file::WriteFile;
 
 mod extents;

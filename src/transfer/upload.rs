@@ -108,6 +108,17 @@ impl Wish {
     }
 }
 
+/// What is known of bytes that stand together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Run {
+    /// They were written, and are here.
+    Here,
+    /// Nobody wrote them.
+    Absent,
+    /// They have left.
+    Shipped,
+}
+
 /// Why a write or the whole upload is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UploadError {
@@ -151,6 +162,24 @@ impl Upload {
     pub fn filling_bytes(&self) -> u64 {
         let begun = self.filling.values().filter(|part| !part.is_full());
         begun.map(|part| part.slot.len()).sum()
+    }
+
+    /// Returns how much memory all of them have.
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        self.filling.values().map(|part| part.slot.len()).sum()
+    }
+
+    /// Says that nothing was written, and nothing left.
+    #[must_use]
+    pub fn is_untouched(&self) -> bool {
+        self.filling.is_empty() && self.shipped.is_empty()
+    }
+
+    /// Returns where the parts that the store copies end.
+    #[must_use]
+    pub const fn lead_bytes(&self) -> u64 {
+        self.layout.lead_bytes()
     }
 
     /// Copies a write's bytes to their places, from `consumed` on; call again with the same
@@ -251,15 +280,17 @@ impl Upload {
         }
     }
 
-    /// Says whether a part could leave.
+    /// Returns the first part that could leave, from `from` on.
     #[must_use]
-    pub fn has_full_part(&self) -> bool {
-        self.filling.values().any(Filling::is_full)
+    pub fn full_part(&self, from: PartNumber) -> Option<PartNumber> {
+        let mut parts = self.filling.range(from..);
+        let (number, _) = parts.find(|(_, part)| part.is_full())?;
+        Some(*number)
     }
 
-    /// Takes the next part of which every byte is there.
-    pub fn next_full_part(&mut self) -> Option<ReadyPart> {
-        let number = *self.filling.iter().find(|(_, part)| part.is_full())?.0;
+    /// Takes the next part of which every byte is there, from `from` on.
+    pub fn next_full_part(&mut self, from: PartNumber) -> Option<ReadyPart> {
+        let number = self.full_part(from)?;
         let part = self.filling.remove(&number)?;
         self.note_shipped(number);
         Some(ReadyPart {
@@ -354,12 +385,21 @@ impl Upload {
         }))
     }
 
-    /// Returns how many bytes lie between `offset` and the end of its part.
+    /// Says what is known of the bytes from `offset` on, and where others begin.
     #[must_use]
-    pub fn bytes_to_border(&self, offset: u64) -> u64 {
-        self.layout
-            .part_at(offset)
-            .map_or(0, |place| place.end().saturating_sub(offset))
+    pub fn run_at(&self, offset: u64) -> (Run, u64) {
+        let Some(place) = self.layout.part_at(offset) else {
+            return (Run::Absent, u64::MAX);
+        };
+        if self.shipped.contains(&place.number) {
+            return (Run::Shipped, place.end());
+        }
+        let Some(part) = self.filling.get(&place.number) else {
+            return (Run::Absent, place.end());
+        };
+        let (there, end) = part.written.run_at(offset.saturating_sub(place.offset));
+        let run = if there { Run::Here } else { Run::Absent };
+        (run, place.offset.saturating_add(end).min(place.end()))
     }
 
     /// Returns `length` bytes at `offset` if all of them are still here.
@@ -419,6 +459,7 @@ mod tests {
     use crate::limits::Limits;
 
     const PART: u64 = limits::PART_BYTES_MIN;
+    const FIRST: PartNumber = PartNumber(1);
 
     fn budget() -> Arc<Budget> {
         Budget::new(&Limits {
@@ -465,7 +506,7 @@ mod tests {
         write(&mut upload, &share, 2, b"cde").unwrap();
         write(&mut upload, &share, 0, b"abX").unwrap();
         write(&mut upload, &share, 2, b"c").unwrap();
-        assert!(upload.next_full_part().is_none());
+        assert!(upload.next_full_part(FIRST).is_none());
         assert_eq!(upload.read(1, 3), Some(&b"bcd"[..]));
         let last = upload.take_last_part(5).unwrap().unwrap();
         assert_eq!(last.slot.bytes(0, last.length), b"abcde");
@@ -490,7 +531,10 @@ mod tests {
         let (mut upload, share) = (upload(&budget), budget.user().uploads);
         let part = vec![1; usize::try_from(PART).unwrap()];
         write(&mut upload, &share, 0, &part).unwrap();
-        assert_eq!(upload.next_full_part().unwrap().place.number, PartNumber(1));
+        assert_eq!(
+            upload.next_full_part(FIRST).unwrap().place.number,
+            PartNumber(1)
+        );
         assert_eq!(
             write(&mut upload, &share, PART - 1, b"xy"),
             Err(UploadError::AlreadyShipped)
@@ -527,7 +571,7 @@ mod tests {
                 let end = (start + piece).min(total);
                 let range = usize::try_from(start).unwrap()..usize::try_from(end).unwrap();
                 write(&mut upload, &share, start, &content[range]).unwrap();
-                while let Some(part) = upload.next_full_part() {
+                while let Some(part) = upload.next_full_part(FIRST) {
                     take(part);
                 }
             }

@@ -114,11 +114,19 @@ def modes(setup, _):
         with sftp.open(f"{path}-new", "wx") as file:
             file.write(b"exclusive")
         expect_equal(setup.object(f"{key}-new").read(), b"exclusive", "x")
-        refused(lambda: overwrite(sftp, path, "r+", offset=2), says="in place")
-        refused(lambda: overwrite(sftp, path, "a"), says="append")
-        expect_equal(setup.object(key).read(), b"first", "after refused changes")
+        overwrite(sftp, path, "r+", offset=2)
+        expect_equal(setup.object(key).read(), b"fiXst", "r+ in the middle")
+        overwrite(sftp, path, "a")
+        expect_equal(setup.object(key).read(), b"fiXstX", "a")
         overwrite(sftp, path, "r+")
-        expect_equal(setup.object(key).read(), b"Xirst", "r+ from the first byte on")
+        expect_equal(setup.object(key).read(), b"XiXstX", "r+ from the first byte on")
+        sftp.truncate(path, 3)
+        expect_equal(setup.object(key).read(), b"XiX", "a size by name")
+        with sftp.open(path, "r+") as file:
+            file.seek(1)
+            file.write(b"--")
+            file.seek(0)
+            expect_equal(file.read(), b"X--", "what was written, over what was there")
         with sftp.open(path, "w") as file:
             file.write(b"2nd")
         expect_equal(setup.object(key).read(), b"2nd", "w over an existing file")

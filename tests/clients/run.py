@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Drives real clients against the gateway: OpenSSH's sftp and scp, rclone, paramiko and AWS's tools, also through HAProxy.
+"""Drives real clients against the gateway: OpenSSH's sftp and scp, rclone, paramiko, AWS's tools, curl, lftp and sshfs, also through HAProxy.
 
     pip install -r tests/clients/requirements.txt
     python3 tests/clients/run.py                 # everything
@@ -34,6 +34,7 @@ import paramiko_client  # noqa: F401
 import paramiko_logins  # noqa: F401
 import aws_tools  # noqa: F401
 import balanced  # noqa: F401
+import changes  # noqa: F401
 
 
 def main():

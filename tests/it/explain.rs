@@ -284,5 +284,5 @@ async fn a_home_that_follows_its_role_is_explained_bucket_by_bucket() {
     // As the setting is by default.
     let (code, text) = answer.explain(&["--op", "get", "--path", "../bob/x"]).await;
     assert_eq!(code, 1, "{text}");
-    assert!(text.contains("virtual, or nowhere"), "{text}");
+    assert!(text.contains("virtual, or outside the mappings"), "{text}");
 }

@@ -125,6 +125,7 @@ async fn keeps_the_contract(name: &str, command: Command, forms: Forms) {
         assert!(is(&blank, Verdict::Denied), "{blank:?}");
     }
     asked(&example.webhook(Event::TransferFamily), forms).await;
+    example.logged_answers(forms);
     nothing_is_an_error(&example, forms).await;
 }
 
@@ -275,18 +276,20 @@ struct Example {
     url: String,
     /// Killed with this value; `try.sh` ends, and cleans up, when its standard input does.
     _process: Child,
+    log: tempfile::NamedTempFile,
 }
 
 impl Example {
     /// Starts an example on a free port; `None` where what it runs on is missing.
     async fn start(name: &str, mut command: Command) -> Option<Self> {
+        let log = tempfile::NamedTempFile::new().unwrap();
         let cleans_up = command.as_std().get_program() == "./try.sh";
         let spawned = command
             .args(["--listen", "127.0.0.1:0"])
             .current_dir(folder(name))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(log.reopen().unwrap())
             .kill_on_drop(!cleans_up)
             .spawn();
         let mut process = match spawned {
@@ -304,14 +307,33 @@ impl Example {
             return Some(Self {
                 url,
                 _process: process,
+                log,
             });
         }
-        let Output { status, stderr, .. } = process.wait_with_output().await.unwrap();
-        let stderr = String::from_utf8_lossy(&stderr);
+        let status = process.wait().await.unwrap();
+        let stderr = std::fs::read_to_string(log.path()).unwrap();
         let missing = status.code() == Some(MISSING) || stderr.contains("ModuleNotFoundError");
         assert!(missing, "{name} ended with {status}: {stderr}");
         skip(name, stderr.trim());
         None
+    }
+
+    /// Expects a line of its log for each answer: who, what, and which question it was.
+    fn logged_answers(&self, forms: Forms) {
+        let text = std::fs::read_to_string(self.log.path()).unwrap();
+        let told = |words: &[&str]| {
+            let mut lines = text.lines();
+            lines.any(|line| words.iter().all(|word| line.contains(word)))
+        };
+        // Transfer Family's event has no id of the question; Lambda gives each event one.
+        let id = if forms == Forms::Both {
+            "c1-1"
+        } else {
+            "\"requestId\": \""
+        };
+        assert!(told(&[id, "alice", "allowed"]), "{text}");
+        assert!(told(&[id, "nobody", "denied"]), "{text}");
+        assert!(!text.contains("alice-secret"), "{text}");
     }
 
     fn webhook(&self, event: Event) -> Webhook {

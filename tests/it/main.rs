@@ -49,6 +49,7 @@ mod session_calls;
 mod session_commits;
 mod session_copies;
 mod session_directories;
+mod session_edits;
 mod session_lines;
 mod session_moves;
 mod session_paths;

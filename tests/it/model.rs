@@ -18,6 +18,9 @@ enum Op {
     Put(String, Vec<u8>),
     /// Without TRUNC, as `scp` writes.
     Overwrite(String, Vec<u8>),
+    Append(String, Vec<u8>),
+    /// Sets a size by name.
+    Resize(String, u64),
     Get(String),
     MkDir(String),
     RmDir(String),
@@ -87,31 +90,18 @@ impl Model {
     /// that it names, or that would hold the new name, though another program removed it since; or
     /// it has seen just now that no directory has the name, though another program made one since.
     fn apply(&mut self, op: &Op, lenient: bool) -> Outcome {
-        let homeless = |model: &Self, path: &str| !lenient && !model.has_below(parent(path));
         match op {
-            Op::Put(path, bytes) | Op::Overwrite(path, bytes) => {
-                let found = self.found(path);
-                let looked = lenient && matches!(op, Op::Put(..));
-                if found == Found::Directory && !looked {
-                    return Err(StatusCode::Failure);
-                }
-                if homeless(self, path) {
-                    return Err(StatusCode::NoSuchFile);
-                }
-                let mut content = bytes.clone();
-                if let (Op::Overwrite(..), Some(old)) = (op, self.0.get(key(path))) {
-                    content.extend(old.iter().skip(bytes.len()));
-                }
-                self.0.insert(key(path).to_owned(), content);
-                Ok(Seen::Nothing)
+            Op::Put(path, bytes) | Op::Overwrite(path, bytes) | Op::Append(path, bytes) => {
+                self.write(op, path, bytes, lenient)
             }
+            Op::Resize(path, size) => self.resize(path, *size, lenient),
             Op::Get(path) => match self.found(path) {
                 Found::File => Ok(Seen::Content(self.0[key(path)].clone())),
                 Found::Directory => Err(StatusCode::Failure),
                 Found::Nothing => Err(StatusCode::NoSuchFile),
             },
             Op::MkDir(path) => {
-                if homeless(self, path) {
+                if self.is_homeless(path, lenient) {
                     return Err(StatusCode::NoSuchFile);
                 }
                 if self.found(path) != Found::Nothing {
@@ -132,7 +122,7 @@ impl Model {
                 Found::Nothing => Err(StatusCode::NoSuchFile),
             },
             Op::Rename { from, to, replace } => {
-                if from != to && homeless(self, to) {
+                if from != to && self.is_homeless(to, lenient) {
                     return Err(StatusCode::NoSuchFile);
                 }
                 let outcome = self.rename(from, to, *replace);
@@ -153,6 +143,45 @@ impl Model {
                 self.0.remove(key(path));
                 Ok(Seen::Nothing)
             }
+        }
+    }
+
+    fn is_homeless(&self, path: &str, lenient: bool) -> bool {
+        !lenient && !self.has_below(parent(path))
+    }
+
+    fn write(&mut self, op: &Op, path: &str, bytes: &[u8], lenient: bool) -> Outcome {
+        let looked = lenient && matches!(op, Op::Put(..));
+        if self.found(path) == Found::Directory && !looked {
+            return Err(StatusCode::Failure);
+        }
+        if self.is_homeless(path, lenient) {
+            return Err(StatusCode::NoSuchFile);
+        }
+        let old = self.0.get(key(path)).map(Vec::as_slice).unwrap_or_default();
+        let none: &[u8] = &[];
+        let (before, after) = if matches!(op, Op::Append(..)) {
+            (old, none)
+        } else if matches!(op, Op::Overwrite(..)) {
+            (none, old.get(bytes.len()..).unwrap_or_default())
+        } else {
+            (none, none)
+        };
+        let content = [before, bytes, after].concat();
+        self.0.insert(key(path).to_owned(), content);
+        Ok(Seen::Nothing)
+    }
+
+    fn resize(&mut self, path: &str, size: u64, lenient: bool) -> Outcome {
+        match self.found(path) {
+            Found::File => {
+                let content = self.0.get_mut(key(path)).unwrap();
+                content.resize(usize::try_from(size).unwrap(), 0);
+                Ok(Seen::Nothing)
+            }
+            Found::Directory => Err(StatusCode::Failure),
+            Found::Nothing if lenient => Err(StatusCode::Failure),
+            Found::Nothing => Err(StatusCode::NoSuchFile),
         }
     }
 
@@ -250,16 +279,27 @@ impl Model {
     }
 }
 
+/// Writes to a file without truncating it.
+async fn write(talk: &Talk, path: &str, flags: OpenFlags, bytes: &[u8]) -> Outcome {
+    let flags = flags | OpenFlags::WRITE | OpenFlags::CREATE;
+    let handle = talk.open(path, flags).await?;
+    talk.write(&handle, 0, bytes).await?;
+    talk.close(&handle).await.map(|()| Seen::Nothing)
+}
+
 /// Does one operation over the session; a cut leaves another session in its place.
 async fn act(talk: &mut Talk, store: &Arc<MemoryStore>, op: &Op) -> Outcome {
     let nothing = |outcome: Result<_, _>| outcome.map(|_| Seen::Nothing).map_err(code);
     match op {
         Op::Put(path, bytes) => talk.put(path, bytes).await.map(|()| Seen::Nothing),
-        Op::Overwrite(path, bytes) => {
-            let flags = OpenFlags::WRITE | OpenFlags::CREATE;
-            let handle = talk.open(path, flags).await?;
-            talk.write(&handle, 0, bytes).await?;
-            talk.close(&handle).await.map(|()| Seen::Nothing)
+        Op::Overwrite(path, bytes) => write(talk, path, OpenFlags::empty(), bytes).await,
+        Op::Append(path, bytes) => write(talk, path, OpenFlags::APPEND, bytes).await,
+        Op::Resize(path, size) => {
+            let attributes = FileAttributes {
+                size: Some(*size),
+                ..FileAttributes::empty()
+            };
+            nothing(talk.client.setstat(path, attributes).await)
         }
         Op::Get(path) => talk.get(path).await.map(Seen::Content),
         Op::MkDir(path) => nothing(talk.client.mkdir(path, FileAttributes::empty()).await),
@@ -331,7 +371,9 @@ fn note(known: &mut BTreeSet<String>, op: &Op, seen: &Outcome) {
     match op {
         Op::Stat(path) if *seen == Seen::Directory => drop(see(path)),
         Op::List(path) | Op::MkDir(path) => drop(see(path)),
-        Op::Put(path, _) | Op::Overwrite(path, _) | Op::Remove(path) => drop(see(parent(path))),
+        Op::Put(path, _) | Op::Overwrite(path, _) | Op::Append(path, _) | Op::Remove(path) => {
+            see(parent(path));
+        }
         Op::Rename { from, to, .. } => {
             see(parent(from));
             see(parent(to));
@@ -341,7 +383,7 @@ fn note(known: &mut BTreeSet<String>, op: &Op, seen: &Outcome) {
         }
         Op::RmDir(path) => known.retain(|known| !is_below(known, path)),
         Op::Cut(_) => known.clear(),
-        Op::Get(_) | Op::Stat(_) | Op::RemotePut(..) | Op::RemoteDelete(_) => {}
+        Op::Resize(..) | Op::Get(_) | Op::Stat(_) | Op::RemotePut(..) | Op::RemoteDelete(_) => {}
     }
 }
 
@@ -365,13 +407,26 @@ async fn one_by_one(ops: &[Op]) {
         let over_directory =
             matches!(op, Op::Put(path, _) if model.found(path) == Found::Directory);
         let excused = !over_directory || matches!(op, Op::Put(path, _) if looked.contains(path));
-        if let Op::Stat(path) = op {
-            looked.insert(path.clone());
+        match op {
+            Op::Stat(path) => {
+                looked.insert(path.clone());
+            }
+            // Directories that another program makes may be missing in a listing that is fresh.
+            Op::RemotePut(path, _) => {
+                let mut below = path.as_str();
+                while let Some((above, _)) = below.rsplit_once('/') {
+                    looked.insert(above.to_owned());
+                    below = above;
+                }
+            }
+            _ => {}
         }
         // Only what the session saw is there for it.
         let excused = excused
             && match op {
-                Op::Stat(path) | Op::List(path) | Op::RmDir(path) => known.contains(path),
+                Op::Stat(path) | Op::List(path) | Op::RmDir(path) | Op::Resize(path, _) => {
+                    known.contains(path)
+                }
                 _ => true,
             };
         note(&mut known, op, &seen);
@@ -442,6 +497,8 @@ fn one_packet(id: u32, op: &Op) -> (Vec<u8>, Op) {
         }
         Op::Put(path, _)
         | Op::Overwrite(path, _)
+        | Op::Append(path, _)
+        | Op::Resize(path, _)
         | Op::Get(path)
         | Op::Stat(path)
         | Op::List(path)
@@ -462,6 +519,8 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         3 => (path(), bytes()).prop_map(|(path, bytes)| Op::Put(path, bytes)),
         2 => (path(), bytes()).prop_map(|(path, bytes)| Op::Overwrite(path, bytes)),
+        2 => (path(), bytes()).prop_map(|(path, bytes)| Op::Append(path, bytes)),
+        2 => (path(), 0_u64..8).prop_map(|(path, size)| Op::Resize(path, size)),
         2 => path().prop_map(Op::Get),
         3 => path().prop_map(Op::MkDir),
         2 => path().prop_map(Op::RmDir),

@@ -155,32 +155,6 @@ async fn overwriting_without_truncation_keeps_the_tail() {
 }
 
 #[tokio::test]
-async fn append_and_edit_are_refused_and_change_nothing() {
-    let store = store();
-    let talk = Talk::start(store.clone()).await;
-    talk.put("/old", b"0123456789").await.unwrap();
-    let append = OpenFlags::WRITE | OpenFlags::APPEND;
-    assert_eq!(
-        talk.open("/old", append).await,
-        Err(StatusCode::OpUnsupported)
-    );
-    let handle = talk.open("/old", OpenFlags::WRITE).await.unwrap();
-    assert_eq!(
-        talk.write(&handle, 10, b"x").await,
-        Err(StatusCode::OpUnsupported)
-    );
-    assert_eq!(
-        talk.write(&handle, 5, b"x").await,
-        Err(StatusCode::OpUnsupported)
-    );
-    talk.close(&handle).await.unwrap();
-    assert_eq!(
-        store.object(&at("old")).as_deref(),
-        Some(&b"0123456789"[..])
-    );
-}
-
-#[tokio::test]
 async fn a_second_exclusive_create_is_refused() {
     let store = store();
     let talk = Talk::start(store.clone()).await;

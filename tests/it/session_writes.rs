@@ -111,7 +111,7 @@ async fn a_size_is_set_after_the_writes_that_came_before_it() {
 }
 
 #[tokio::test]
-async fn bytes_of_the_old_file_are_never_read_as_its_end() {
+async fn bytes_that_were_not_written_over_are_read_from_the_old_file() {
     let store = store();
     plant(&store, "f", b"0123456789").await;
     let talk = Talk::start(store.clone()).await;
@@ -120,11 +120,10 @@ async fn bytes_of_the_old_file_are_never_read_as_its_end() {
     assert_eq!(talk.client.read(&handle, 5, 2).await.unwrap().data, b"56");
     talk.write(&handle, 0, b"abc").await.unwrap();
     assert_eq!(talk.client.read(&handle, 1, 2).await.unwrap().data, b"bc");
-    let old = talk.client.read(&handle, 5, 2).await.map_err(code);
+    assert_eq!(talk.client.read(&handle, 5, 2).await.unwrap().data, b"56");
     assert_eq!(
-        old.map(|data| data.data),
-        Err(StatusCode::OpUnsupported),
-        "neither the end of the file nor made up"
+        talk.client.read(&handle, 1, 5).await.unwrap().data,
+        b"bc345"
     );
     let beyond = talk.client.read(&handle, 10, 2).await.map_err(code);
     assert_eq!(beyond.map(|data| data.data), Err(StatusCode::Eof));
@@ -548,31 +547,37 @@ async fn a_connection_that_ends_behind_a_close_ends_its_session() {
 }
 
 #[tokio::test]
-async fn a_write_that_is_refused_leaves_no_mix_behind() {
+async fn writes_in_any_order_go_over_the_old_file() {
     let store = store();
     plant(&store, "f", b"0123456789").await;
     let mut raw = Raw::start(store.clone()).await;
     let handle = raw.open("/f", 0x02).await;
     let both = [
         raw::write(1, &handle, 4, b"bbbb"),
-        raw::write(2, &handle, 0, b"aaaa"),
+        raw::write(2, &handle, 0, b"aa"),
         on_handle(raw::CLOSE, 3, &handle),
     ];
     let answers = raw.exchange(both.concat(), 3).await;
-    let unsupported = 8;
-    assert_eq!(answers[&1].status(), unsupported);
-    assert_eq!(answers[&2].status(), unsupported);
-    assert_eq!(store.object(&at("f")).as_deref(), Some(&b"0123456789"[..]));
+    assert!(answers.values().all(|answer| answer.status() == OK));
+    assert_eq!(store.object(&at("f")).as_deref(), Some(&b"aa23bbbb89"[..]));
+    // Beyond its end nothing is made up.
+    let handle = raw.open("/f", 0x02).await;
+    let gap = [
+        raw::write(4, &handle, 11, b"x"),
+        on_handle(raw::CLOSE, 5, &handle),
+    ];
+    let answers = raw.exchange(gap.concat(), 2).await;
+    assert_eq!(answers[&5].status(), FAILURE);
+    assert_eq!(store.object(&at("f")).as_deref(), Some(&b"aa23bbbb89"[..]));
     // Emptied first it is another file.
     let handle = raw.open("/f", 0x02).await;
     let again = [
-        raw::write(1, &handle, 4, b"bbbb"),
-        raw::set_size(2, &handle, 0),
-        raw::write(3, &handle, 4, b"bbbb"),
-        raw::write(4, &handle, 0, b"aaaa"),
-        on_handle(raw::CLOSE, 5, &handle),
+        raw::set_size(6, &handle, 0),
+        raw::write(7, &handle, 4, b"bbbb"),
+        raw::write(8, &handle, 0, b"aaaa"),
+        on_handle(raw::CLOSE, 9, &handle),
     ];
-    let answers = raw.exchange(again.concat(), 5).await;
-    assert_eq!(answers[&5].status(), OK);
+    let answers = raw.exchange(again.concat(), 4).await;
+    assert_eq!(answers[&9].status(), OK);
     assert_eq!(store.object(&at("f")).as_deref(), Some(&b"aaaabbbb"[..]));
 }

@@ -37,6 +37,8 @@ const LEVELS: &[&[&str]] = &[
         "secret",
         "seldom",
         "tasks",
+        "causes",
+        "spelling",
         "metrics",
         "telemetry",
     ],

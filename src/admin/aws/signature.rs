@@ -83,7 +83,10 @@ impl AwsKey {
             let words: Vec<&str> = value.split_whitespace().collect();
             headers.extend([name, ":", &words.join(" "), "\n"]);
         }
-        let (names, payload) = (authorization.signed_headers, hex(&Sha256::digest(body)));
+        let (names, payload) = (
+            authorization.signed_headers,
+            hex::encode(Sha256::digest(body)),
+        );
         let canonical = format!("POST\n/\n\n{headers}\n{names}\n{payload}");
         let expected = self.signature(&authorization, time, &canonical);
         if !bool::from(
@@ -100,14 +103,14 @@ impl AwsKey {
 
     fn signature(&self, scope: &Authorization<'_>, time: &str, canonical: &str) -> String {
         let Authorization { date, region, .. } = scope;
-        let digest = hex(&Sha256::digest(canonical.as_bytes()));
+        let digest = hex::encode(Sha256::digest(canonical.as_bytes()));
         let text = format!("{ALGORITHM}\n{time}\n{date}/{region}/{SERVICE}/aws4_request\n{digest}");
         let first = Secret::new(format!("AWS4{}", self.secret_access_key.expose()));
         let mut key = keyed(first.expose().as_bytes(), date);
         for part in [region, SERVICE, "aws4_request"] {
             key = keyed(&key, part);
         }
-        hex(&keyed(&key, &text))
+        hex::encode(keyed(&key, &text))
     }
 }
 
@@ -150,10 +153,6 @@ fn keyed(key: &[u8], text: &str) -> Vec<u8> {
         Hmac::<Sha256>::new_from_slice(key).expect("a key of any length is good for HMAC");
     mac.update(text.as_bytes());
     mac.finalize().into_bytes().to_vec()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Reads `20261126T104445Z`.

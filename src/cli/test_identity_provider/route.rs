@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpStream, lookup_host};
 
+use crate::causes;
 use crate::clock::{Clock as _, SystemClock};
 
 /// What could be measured; `Err` says why not.
@@ -21,7 +22,7 @@ pub(super) async fn measure(host: &str, port: u16, patience: Duration) -> Route 
     let found = tokio::time::timeout(patience, lookup_host((host, port))).await;
     let addresses: Vec<_> = match found {
         Ok(Ok(addresses)) => addresses.collect(),
-        Ok(Err(error)) => return Route::nowhere(error.to_string()),
+        Ok(Err(error)) => return Route::nowhere(causes::system(&error)),
         Err(_) => return Route::nowhere(late()),
     };
     let dns = since(began);
@@ -29,7 +30,7 @@ pub(super) async fn measure(host: &str, port: u16, patience: Duration) -> Route 
     let connected = tokio::time::timeout(patience, TcpStream::connect(&*addresses)).await;
     let connect = match connected {
         Ok(Ok(_)) => Ok(since(began)),
-        Ok(Err(error)) => Err(error.to_string()),
+        Ok(Err(error)) => Err(causes::system(&error)),
         Err(_) => Err(late()),
     };
     Route {

@@ -372,7 +372,10 @@ fn times(config: &Config, identity: &Identity, refuse: Refuse<'_>) {
         ("cache_stale_seconds", cache.stale_for),
     ] {
         if cache.allowed_for.is_zero() && !time.is_zero() {
-            refuse(name, "has no effect while cache_seconds is 0".to_owned());
+            refuse(
+                name,
+                "has no effect while cache_seconds is 0; set that as well".to_owned(),
+            );
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::problem::{Place, Problem};
 use super::settings::{PROVIDERS, join};
 use super::source::Sources;
+use super::value::show_size;
 use super::{Config, Encryption, Purpose};
 use crate::limits::{BANNER_BYTES_MAX, PART_BYTES_MIN};
 
@@ -52,9 +53,7 @@ pub(super) fn combinations(
     limits(config, sources, problems);
     fit_identities(config, sources);
     let config = &*config;
-    let mut refuse = |path: &str, message: String| {
-        problems.push(Problem::new(sources.place(path), path, message));
-    };
+    let mut refuse = |path: &str, message: String| problems.push(refused(sources, path, message));
     match purpose {
         Purpose::Serve => host_keys(config, &mut refuse),
         Purpose::Login => {}
@@ -70,6 +69,18 @@ pub(super) fn combinations(
         let message = format!("found {found} bytes; allowed: up to {BANNER_BYTES_MAX}");
         refuse("sftp.banner", message);
     }
+}
+
+/// Says what was found besides what is allowed.
+fn refused(sources: &Sources, path: &str, message: String) -> Problem {
+    let found = sources
+        .found(path)
+        .filter(|_| message.starts_with("allowed: "));
+    let message = match found {
+        Some(found) => format!("found {found}; {message}"),
+        None => message,
+    };
+    Problem::new(sources.place(path), path, message)
 }
 
 fn host_keys(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
@@ -136,9 +147,7 @@ fn admin(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
 
 /// Holds bounds against each other: one that nobody set gives way, another is refused.
 fn limits(config: &mut Config, sources: &Sources, problems: &mut Vec<Problem>) {
-    let mut refuse = |path: &str, message: String| {
-        problems.push(Problem::new(sources.place(path), path, message));
-    };
+    let mut refuse = |path: &str, message: String| problems.push(refused(sources, path, message));
     let (limits, retries) = (&mut config.limits, &mut config.storage.retries);
     for (path, bound) in [
         (
@@ -203,7 +212,7 @@ fn limits(config: &mut Config, sources: &Sources, problems: &mut Vec<Problem>) {
 }
 
 /// Holds one bound to another, which has a name.
-fn hold<T: Ord + Copy>(
+fn hold<T: Bound>(
     sources: &Sources,
     path: &str,
     bound: &mut T,
@@ -212,7 +221,31 @@ fn hold<T: Ord + Copy>(
 ) {
     at_most(is_unset(sources, path), bound, most);
     if *bound > most {
-        refuse(path, format!("allowed: up to {other}"));
+        let most = most.show();
+        refuse(path, format!("allowed: up to {other}, which is {most}"));
+    }
+}
+
+/// A bound that can be held to another, and shown as the file has it.
+trait Bound: Ord + Copy {
+    fn show(self) -> String;
+}
+
+impl Bound for usize {
+    fn show(self) -> String {
+        self.to_string()
+    }
+}
+
+impl Bound for u64 {
+    fn show(self) -> String {
+        show_size(self)
+    }
+}
+
+impl Bound for Duration {
+    fn show(self) -> String {
+        self.as_secs().to_string()
     }
 }
 
@@ -233,20 +266,21 @@ impl<'a> Url<'a> {
         {
             (Some(rest), _) => (true, rest),
             (None, Some(rest)) => (false, rest),
-            (None, None) => return Err("allowed: a URL that begins with https:// or http://"),
+            (None, None) => {
+                return Err("does not begin with https:// or http://; allowed: such as \
+                https://host.example.com");
+            }
         };
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         if authority.contains('@') {
-            return Err("a URL with a user or password in it; allowed: headers instead");
+            return Err("has a user or password in it; leave them out, and set headers");
         }
         let host = match authority.strip_prefix('[') {
             Some(rest) => rest.split(']').next().unwrap_or_default(),
             None => authority.split(':').next().unwrap_or_default(),
         };
         if host.is_empty() || host.contains(char::is_whitespace) {
-            return Err(
-                "a URL without a host; allowed: for example https://login.example.com/sftp",
-            );
+            return Err("has no host; allowed: such as https://host.example.com");
         }
         Ok(Self { encrypted, host })
     }

@@ -104,6 +104,14 @@ fn sts(config: &Config, refuse: Refuse<'_>) {
         );
         refuse("sts.timeout_ms", message);
     }
+    let default = config.identity.default_role.as_deref();
+    // Other services than AWS's have names of their own.
+    let of_aws = sts.endpoint.is_none() && config.storage.endpoint.is_none();
+    if of_aws && default.is_some_and(|role| !role.starts_with("arn:")) {
+        let message =
+            "allowed: a role's full ARN, such as arn:aws:iam::123456789012:role/sftp-users";
+        refuse("identity.default_role", message.to_owned());
+    }
     tags(config, refuse);
     source_identity(config, refuse);
 }

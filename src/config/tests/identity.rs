@@ -128,7 +128,7 @@ fn whose_credentials_sessions_have_is_complete_and_has_nothing_to_no_effect() {
         ),
         (
             "roles = \"assume\"\n[sts]\ntimeout_ms = 60000",
-            "sts.timeout_ms: allowed",
+            "sts.timeout_ms: found 60000; allowed",
         ),
     ] {
         let message = refused(&format!("{GOOD}{text}\n"), &[]);
@@ -139,7 +139,7 @@ fn whose_credentials_sessions_have_is_complete_and_has_nothing_to_no_effect() {
 #[test]
 fn roles_can_be_mapped_and_assumed() {
     let good = format!(
-        "{GOOD}roles = \"assume\"\ndefault_role = \"r\"\n[sts]\nexternal_id = \"x\"\n\
+        "{GOOD}roles = \"assume\"\ndefault_role = \"arn:aws:iam::1:role/r\"\n[sts]\nexternal_id = \"x\"\n\
         tags = [\"user=${{transfer:UserName}}\"]\ntransitive_tags = [\"user\"]\n"
     );
     let config = read(&good, &[]).unwrap();

@@ -327,7 +327,7 @@ fn what_cannot_work_together_is_refused() {
         ),
         (
             "[storage]\nendpoint = \"localhost:9000\"",
-            "storage.endpoint: allowed",
+            "storage.endpoint: does not begin with https:// or http://; allowed",
         ),
         (
             "[storage]\nsession_token = \"t\"\nsession_token_file = \"secret.txt\"",
@@ -343,7 +343,7 @@ fn what_cannot_work_together_is_refused() {
         ),
         (
             "[limits]\nconnections_max = 10\nconnections_per_source_max = 11",
-            "limits.connections_per_source_max: allowed",
+            "limits.connections_per_source_max: found 11; allowed: up to limits.connections_max, which is 10",
         ),
         (
             "cache_stale_seconds = 60",

@@ -12,15 +12,14 @@ use self::http1::{Answer, Client, Failure, TlsError};
 use self::sign::Signer;
 use super::aws::{self, Keys};
 use super::endpoint::{Endpoint, EndpointError};
-use super::failure::chain;
 use super::wire::{self, Asked, Transport};
 use super::{
     AwsCredentials, Credential, Examined, Exchange, IdentityProvider, Judged, PathHomes, Question,
 };
+use crate::causes::{chain, worded};
 use crate::clock::Clock;
 use crate::refusal::{Reason, Refusal, Verdict};
 use crate::secret::Secret;
-use crate::storage::causes::with_remedy;
 
 pub mod answer;
 pub mod http1;
@@ -280,7 +279,7 @@ fn explained(failure: Failure) -> Refusal {
             let detail = format!("no connection within {} ms", patience.as_millis());
             Reason::ConnectTimeout.because(&detail)
         }
-        Failure::Connect(detail) => Reason::Connect.because(&with_remedy(detail)),
+        Failure::Connect(detail) => Reason::Connect.because(&worded(detail)),
         Failure::Lost(detail) | Failure::Broken(detail) => Reason::Transport.because(&detail),
         Failure::Answer(fault @ (answer::Fault::HeadTooLong | answer::Fault::BodyTooLong)) => {
             Reason::AnswerTooLarge.because(&fault.to_string())

@@ -6,7 +6,8 @@ use aws_sdk_lambda::operation::invoke::InvokeError;
 
 use super::Failed;
 use super::client::{CredentialsError, Encoded};
-use crate::idp::failure::{by_status, causes, chain};
+use crate::causes::{causes, chain};
+use crate::idp::failure::by_status;
 use crate::idp::wire;
 use crate::refusal::{Reason, Refusal};
 

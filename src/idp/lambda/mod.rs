@@ -19,11 +19,11 @@ use zeroize::Zeroizing;
 use self::client::Connection;
 use super::aws::{self, Keys};
 use super::endpoint::{Endpoint, EndpointError};
-use super::failure::chain;
 use super::wire::{self, Asked, Transport};
 use super::{
     AwsCredentials, Credential, Examined, Exchange, IdentityProvider, Judged, PathHomes, Question,
 };
+use crate::causes::chain;
 use crate::clock::Clock;
 use crate::refusal::{Reason, Refusal};
 use crate::storage::aws::ConnectError;

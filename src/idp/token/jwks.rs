@@ -237,7 +237,7 @@ impl Source {
     }
 
     async fn get(&self) -> Result<KeySet, String> {
-        let words = |error: reqwest::Error| crate::idp::failure::chain(&error.without_url());
+        let words = |error: reqwest::Error| crate::causes::chain(&error.without_url());
         let request = self.client.get(self.url.clone());
         let request = request.header(ACCEPT, "application/json");
         let mut response = request.send().await.map_err(words)?;

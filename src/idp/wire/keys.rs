@@ -108,10 +108,20 @@ pub(in crate::idp) const KEY_TYPES: [&str; 7] = [
     "ecdsa-sha2-nistp256",
     "ecdsa-sha2-nistp384",
     "ecdsa-sha2-nistp521",
-    "ssh-rsa",
+    RSA,
     "sk-ssh-ed25519@openssh.com",
     "sk-ecdsa-sha2-nistp256@openssh.com",
 ];
+
+/// Returns the type of key that an algorithm's name means, whatever hash it signs with (RFC 8332).
+pub(crate) fn type_of(algorithm: &str) -> Option<&'static str> {
+    match algorithm {
+        "rsa-sha2-256" | "rsa-sha2-512" => Some(RSA),
+        name => key_type(name),
+    }
+}
+
+pub(crate) const RSA: &str = "ssh-rsa";
 
 /// More than the most keys take, each in a block of its own.
 const LINES_MAX: usize = 20_000;

@@ -19,8 +19,9 @@ use aws_smithy_types::DateTime;
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
 use aws_smithy_types::date_time::Format;
 
+use crate::causes::{causes, chain, line};
 use crate::clock::{Clock as _, SystemClock};
-use crate::storage::causes::{causes, chain, line, needs_credentials};
+use crate::storage::causes::needs_credentials;
 use crate::storage::{Bucket, Key, Operation, StorageError, StorageErrorKind};
 
 /// The call that an error belongs to.

@@ -15,8 +15,8 @@ use super::convert::{ContentRange, Fault, sums_of};
 use super::errors::Call;
 use super::loan::Loan;
 use super::{S3Store, call_on, convert};
+use crate::causes::chain;
 use crate::limits;
-use crate::storage::causes::chain;
 use crate::storage::{
     Bucket, BucketPage, Checksum, CopyObject, ETag, GetObject, ListCursor, ListPage, ListQuery,
     ListedObject, Location, ObjectBody, ObjectMeta, Operation, PartNumber, PartSize, Precondition,
@@ -231,6 +231,7 @@ impl S3Store {
             .set_if_match(if_match)
             .set_if_none_match(if_none_match)
             .set_checksum_crc64_nvme(self.checksum_header(checksum))
+            .set_tagging(carried::tagging(&object.tags))
             .body(loan.body());
         let answer = carry!(request, Carried::of(self, object))
             .customize()

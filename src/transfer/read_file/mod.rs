@@ -65,6 +65,18 @@ struct Read {
     pending: Pending,
     offset: u64,
     end: u64,
+    length: u32,
+}
+
+impl Read {
+    fn answered(self, answer: ReadAnswer) -> ReadEffect {
+        ReadEffect::Answer {
+            pending: self.pending,
+            offset: self.offset,
+            length: self.length,
+            answer,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,14 +153,9 @@ pub enum ReadEffect {
         waits: bool,
     },
     /// GET a range: its memory is there.
-    Fetch {
-        fetch: FetchId,
-        range: ByteRange,
-    },
+    Fetch { fetch: FetchId, range: ByteRange },
     /// End the GET, or the wait for its memory; nothing more is heard of it.
-    Cancel {
-        fetch: FetchId,
-    },
+    Cancel { fetch: FetchId },
     /// Ask for the whole object's checksum, which a ranged GET does not tell. The last READ of who
     /// reads in order waits for it.
     AskChecksum,
@@ -159,7 +166,13 @@ pub enum ReadEffect {
     },
     /// The object was read to its end and is damaged: a line in the log.
     Damaged,
-    Answer(Pending, ReadAnswer),
+    Answer {
+        pending: Pending,
+        /// What was asked for.
+        offset: u64,
+        length: u32,
+        answer: ReadAnswer,
+    },
 }
 
 /// The answer to a READ.
@@ -339,13 +352,14 @@ impl ReadFile {
     // ---- READs ----
 
     fn read(&mut self, pending: Pending, offset: u64, length: u32) {
-        let length = u64::from(length.min(limits::READ_BYTES_MAX));
         let offset = offset.min(self.size);
-        let end = offset.saturating_add(length).min(self.size);
+        let most = u64::from(length.min(limits::READ_BYTES_MAX));
+        let end = offset.saturating_add(most).min(self.size);
         self.reads.push_back(Read {
             pending,
             offset,
             end,
+            length,
         });
         self.activate();
     }
@@ -388,7 +402,7 @@ impl ReadFile {
     fn refuse(&mut self, status: Status) -> Option<ReadEffect> {
         let read = self.take_read()?;
         let answer = ReadAnswer::Status(status);
-        Some(ReadEffect::Answer(read.pending, answer))
+        Some(read.answered(answer))
     }
 
     /// Answers the oldest READ if all its bytes are there.
@@ -422,7 +436,7 @@ impl ReadFile {
         self.let_go_of_the_past();
         let length = u32::try_from(bytes).unwrap_or(u32::MAX);
         let answer = ReadAnswer::Bytes { length, slices };
-        Some(ReadEffect::Answer(read.pending, answer))
+        Some(read.answered(answer))
     }
 
     /// Takes the bytes of the oldest READ, or says what becomes of it instead.

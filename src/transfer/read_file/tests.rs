@@ -160,7 +160,9 @@ impl Shell {
             ReadEffect::AskChecksum => self.checksum_asked += 1,
             ReadEffect::AskSizes { .. } => panic!("no object here has parts"),
             ReadEffect::Damaged => self.damaged = true,
-            ReadEffect::Answer(pending, answer) => {
+            ReadEffect::Answer {
+                pending, answer, ..
+            } => {
                 let (id, range) = self.open.pop_front().expect("a READ waits");
                 assert_eq!(pending.answered(), id);
                 self.take_answer(answer, range);
@@ -232,8 +234,7 @@ impl Shell {
     }
 
     fn fail(&mut self, which: usize) {
-        let fetch = self.gets.keys().nth(which % self.gets.len().max(1));
-        if let Some(fetch) = fetch.copied() {
+        if let Some(&fetch) = self.gets.keys().nth(which % self.gets.len().max(1)) {
             self.gets.remove(&fetch);
             let outcome = Err(CHANGED);
             self.hear(ReadHeard::FetchEnded { fetch, outcome });

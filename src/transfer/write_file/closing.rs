@@ -1,12 +1,18 @@
-//! CLOSE of a file that was written: what is missing, the commit, the answer.
+//! CLOSE of a file that was written: what is missing, the commit, the answer; and what the store
+//! does for it until then.
 
 use bytes::Bytes;
 
 use super::parked::{Parked, Writer};
-use super::{Base, Effect, Failure, GAP, Multipart, PartCopy, Phase, WriteFile, as_u64, status_of};
+use super::{
+    Base, Effect, Failure, GAP, MEMORY, Multipart, PartCopy, PartsMemory, Phase, WriteFile, as_u64,
+    status_of,
+};
+use crate::budget::Charge;
 use crate::limits;
 use crate::sftp::{Payload, Status};
-use crate::storage::{ByteRange, Checksum, PartNumber, UploadId};
+use crate::storage::{ByteRange, Checksum, CompletedPart, PartNumber, Stored, UploadId};
+use crate::transfer::upload::ReadyPart;
 
 /// Bytes that the client left as they were, on their way.
 #[derive(Debug)]
@@ -93,7 +99,7 @@ impl WriteFile {
             Phase::Closing => {
                 !self.parked.is_empty()
                     || self.fill.is_some()
-                    || matches!(self.finish(), Ok(Finish::Commit { .. }))
+                    || !matches!(self.finish(), Ok(Finish::Nothing) | Err(_))
             }
             Phase::Open | Phase::Committing | Phase::Over => false,
         };
@@ -102,8 +108,14 @@ impl WriteFile {
 
     fn is_under_way(&self) -> bool {
         !self.wanted.is_empty()
-            || !self.in_flight.is_empty()
+            || !self.parts_ended()
             || self.multipart == Multipart::Creating
+            || matches!(self.parts_memory, PartsMemory::Asked)
+    }
+
+    /// Says whether no part is on its way.
+    fn parts_ended(&self) -> bool {
+        self.in_flight.is_empty() && self.copying.is_empty()
     }
 
     /// Says what is left to do, once every WRITE has its place.
@@ -132,7 +144,7 @@ impl WriteFile {
     }
 
     fn nothing(&mut self) -> bool {
-        if self.multipart != Multipart::Creating && self.in_flight.is_empty() {
+        if self.multipart != Multipart::Creating && self.parts_ended() {
             self.over(Status::OK);
         }
         false
@@ -151,7 +163,9 @@ impl WriteFile {
         };
         let end = place.end().min(range.end);
         let whole = range.start == place.offset && (end == place.end() || end == self.size());
-        let alone = place.number == PartNumber(1) && end == self.size() && !self.copies;
+        let first = self.opening.layout.part_at(0);
+        let small = first.is_some_and(|first| end <= first.bytes);
+        let alone = small && end == self.size() && !self.copies;
         let range = ByteRange {
             start: range.start,
             end,
@@ -161,19 +175,40 @@ impl WriteFile {
             self.effects.push_back(Effect::ReadBase { base, range });
             return false;
         }
-        if self.in_flight.len() >= self.opening.parts_in_flight_max {
-            return false;
-        }
-        let Some(upload) = self.upload() else {
-            return false;
-        };
-        self.copy_part(upload, place.number, base, range);
-        true
+        self.copy_part(place.number, base, range)
     }
 
-    fn copy_part(&mut self, upload: UploadId, number: PartNumber, base: Base, range: ByteRange) {
+    /// Lets the store begin to copy what stands before an end that is written on, while that
+    /// comes.
+    pub(super) fn copy_ahead(&mut self) {
+        while self.failed.is_none()
+            && self.phase == Phase::Open
+            && matches!(self.multipart, Multipart::Open(_))
+            && let Some(base) = self.opening.base.clone()
+            && let Some((start, _)) = self.bytes.first_gap(self.bytes.lead_bytes().min(base.size))
+            && let Some(place) = self.bytes.place_at(start)
+            && place.end() <= base.size
+        {
+            let range = ByteRange {
+                start,
+                end: place.end(),
+            };
+            if !self.copy_part(place.number, base, range) {
+                return;
+            }
+        }
+    }
+
+    /// Has the store copy a part; `false`: it waits.
+    fn copy_part(&mut self, number: PartNumber, base: Base, range: ByteRange) -> bool {
+        if self.copying.len() >= self.opening.copies_in_flight_max {
+            return false;
+        }
+        let Some(upload) = self.upload().filter(|_| self.may_copy(&base)) else {
+            return false;
+        };
         self.bytes.leave_out(number, range.end);
-        self.in_flight.insert(number);
+        self.copying.insert(number);
         self.effects.push_back(Effect::CopyPart(PartCopy {
             upload,
             number,
@@ -181,6 +216,34 @@ impl WriteFile {
             etag: base.etag,
             range,
         }));
+        true
+    }
+
+    /// Says whether there is memory for what is kept of copied parts, or asks for it.
+    fn may_copy(&mut self, base: &Base) -> bool {
+        match self.parts_memory {
+            // Whoever copies a whole object has it.
+            _ if self.copies => true,
+            PartsMemory::Here(_) => true,
+            PartsMemory::Asked => false,
+            PartsMemory::None => {
+                self.parts_memory = PartsMemory::Asked;
+                let last = self.bytes.place_at(base.size.saturating_sub(1));
+                let parts = last.map_or(0, |last| last.number.0);
+                self.effects.push_back(Effect::WaitForParts(parts));
+                false
+            }
+        }
+    }
+
+    pub(super) fn parts_memory(&mut self, charge: Option<Charge>) {
+        if !matches!(self.parts_memory, PartsMemory::Asked) {
+            return;
+        }
+        match charge {
+            Some(charge) => self.parts_memory = PartsMemory::Here(charge),
+            None => self.fail(MEMORY, "no memory for what is kept of copied parts"),
+        }
     }
 
     pub(super) fn base_came(&mut self, bytes: Bytes) {
@@ -263,6 +326,102 @@ impl WriteFile {
         false
     }
 
+    // ---- what the store does ----
+
+    /// Returns the multipart upload, or begins it.
+    pub(super) fn upload(&mut self) -> Option<UploadId> {
+        match &self.multipart {
+            Multipart::Open(upload) => Some(upload.clone()),
+            Multipart::Creating => None,
+            Multipart::None => {
+                self.multipart = Multipart::Creating;
+                let modified = self.modified;
+                self.effects.push_back(Effect::Create { modified });
+                None
+            }
+        }
+    }
+
+    pub(super) fn send_part(&mut self, upload: UploadId, part: ReadyPart) {
+        let number = part.place.number;
+        self.in_flight.insert(number);
+        self.effects.push_back(Effect::SendPart {
+            upload,
+            number,
+            offset: part.place.offset,
+            payload: part.slot.into_payload(part.length),
+        });
+    }
+
+    pub(super) fn abort(&mut self) {
+        if let Multipart::Open(upload) = &self.multipart {
+            self.effects.push_back(Effect::Abort(upload.clone()));
+            self.multipart = Multipart::None;
+        }
+    }
+
+    pub(super) fn session_over(&mut self) {
+        match self.phase {
+            // What was sent is seen to its end by whoever sent it.
+            Phase::Committing | Phase::Over => {}
+            Phase::Open | Phase::CloseAsked | Phase::Closing => {
+                self.fail(Status::FAILURE, "the session ended before CLOSE");
+            }
+        }
+    }
+
+    pub(super) fn created(&mut self, outcome: Result<UploadId, Failure>) {
+        match outcome {
+            Ok(upload) => {
+                self.multipart = Multipart::Open(upload);
+                if self.failed.is_some() {
+                    self.abort();
+                }
+            }
+            Err(failure) => {
+                self.multipart = Multipart::None;
+                self.fail(failure.status, &failure.reason);
+            }
+        }
+    }
+
+    pub(super) fn part_ended(
+        &mut self,
+        number: PartNumber,
+        outcome: Result<CompletedPart, Failure>,
+        checksum: Option<Checksum>,
+    ) {
+        self.in_flight.remove(&number);
+        self.copying.remove(&number);
+        match outcome {
+            Ok(part) => {
+                self.parts.insert(number, (part, checksum));
+            }
+            // A commit that was sent finds out for itself.
+            Err(_) if self.phase == Phase::Committing => {}
+            Err(failure) => self.fail(failure.status, &failure.reason),
+        }
+    }
+
+    pub(super) fn committed(&mut self, outcome: Result<Stored, Failure>) {
+        if self.phase != Phase::Committing {
+            return;
+        }
+        match outcome {
+            Ok(stored) => {
+                self.multipart = Multipart::None;
+                let size = self.size();
+                let etag = stored.etag;
+                self.effects.push_back(Effect::Stored { size, etag });
+                self.over(Status::OK);
+            }
+            Err(failure) => {
+                self.phase = Phase::Closing;
+                self.fail(failure.status, &failure.reason);
+            }
+        }
+    }
+
     // ---- the commit ----
 
     /// Sends what is left, and then the commit; `false`: it waits.
@@ -281,7 +440,7 @@ impl WriteFile {
             Multipart::None => return self.commit_put(size),
             Multipart::Open(upload) => upload.clone(),
         };
-        if self.bytes.has_full_part() {
+        if self.bytes.full_part(PartNumber(1)).is_some() {
             return false;
         }
         match self.bytes.take_last_part(size) {
@@ -289,7 +448,7 @@ impl WriteFile {
                 self.send_part(upload, part);
                 return false;
             }
-            Ok(None) if !self.in_flight.is_empty() => return false,
+            Ok(None) if !self.parts_ended() => return false,
             Ok(None) if self.parts.is_empty() => {
                 // S3 makes no object of no parts: the file was cut to nothing.
                 self.abort();

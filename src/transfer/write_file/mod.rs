@@ -1,9 +1,11 @@
 //! One file that is written, from OPEN to its end (pure).
 //!
-//! The first WRITE decides what the handle is. On a new or truncated file everything is written
-//! anew; on an existing one that is written from its first byte, what is not written over is kept.
-//! Nothing is visible before CLOSE, and CLOSE is answered when the store has confirmed. A copy of
-//! an object by ranges is such a file, of which nothing is written ([`WriteFile::copy`]).
+//! What is not written over of an existing file is kept: at CLOSE the store copies whole parts of
+//! it, and the rest is read. The first WRITE decides where parts begin and end: behind the end of
+//! an existing file they begin there. Who may read, or writes in the middle, keeps what is written
+//! within reach up to a bound; everybody else's parts leave when they are full. Nothing is visible
+//! before CLOSE, and CLOSE is answered when the store has confirmed. A copy of an object by ranges
+//! is such a file, of which nothing is written ([`WriteFile::copy`]).
 //!
 //! Whoever owns a [`WriteFile`] tells it what happened ([`WriteFile::hear`]) and then does what it
 //! asks for, in order, until it asks for nothing more ([`WriteFile::next_effect`]). Every request that it
@@ -11,6 +13,7 @@
 //! gets one [`Effect::Abort`].
 
 mod closing;
+mod overlay;
 mod parked;
 mod rate;
 mod status;
@@ -20,22 +23,20 @@ mod words;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
-
-use bytes::Bytes;
+use std::time::{Duration, Instant};
 
 use self::closing::Fill;
+pub use self::overlay::{Composed, Source, composed, source};
 use self::parked::{Parked, Queue, Writer};
 use self::rate::Rate;
 pub use self::rate::RateMin;
-use self::status::{GAP, MEMORY, NO_EDIT, NOT_HERE, TOO_LARGE, TOO_SCATTERED, status_of};
-pub use self::status::{NO_APPEND, OVER_LIMIT};
+pub use self::status::OVER_LIMIT;
+use self::status::{COPIED, GAP, MEMORY, NOT_HERE, TOO_LARGE, TOO_SCATTERED, status_of};
 pub use self::words::{Awaited, Base, Effect, Failure, Heard, Opening, PartCopy};
-use super::upload::{ReadyPart, Upload, WriteStep, as_u64};
-use crate::budget::Purpose;
-use crate::limits;
+use super::upload::{Upload, WriteStep, as_u64};
+use crate::budget::{Charge, Purpose};
 use crate::sftp::{OpenMode, Payload, Pending, Status};
-use crate::storage::{Checksum, CompletedPart, PartNumber, Precondition, Stored, UploadId};
+use crate::storage::{Checksum, CompletedPart, PartNumber, Precondition, UploadId};
 
 /// The state of one file that is written.
 #[derive(Debug)]
@@ -52,6 +53,9 @@ pub struct WriteFile {
     multipart: Multipart,
     parts: BTreeMap<PartNumber, (CompletedPart, Option<Checksum>)>,
     in_flight: BTreeSet<PartNumber>,
+    /// Parts that the store copies at the moment.
+    copying: BTreeSet<PartNumber>,
+    parts_memory: PartsMemory,
     /// Parts whose memory is waited for, how much and what for.
     wanted: BTreeMap<PartNumber, (u64, Purpose)>,
     parked: Queue,
@@ -62,19 +66,30 @@ pub struct WriteFile {
     /// No byte comes here: the store copies all of the base.
     copies: bool,
     append_at: u64,
-    written: Written,
+    hold: Hold,
+    /// When it was looked whether others wait for what is held.
+    looked: Instant,
     received: u64,
     rate: Rate,
     effects: VecDeque<Effect>,
 }
 
-/// What WRITEs there were, beside empty ones.
+/// Which full parts stay here, to be read and written again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Written {
+enum Hold {
+    /// No WRITE came, beside empty ones.
+    Undecided,
     Nothing,
-    /// One was refused that begins in the middle of what was there.
-    Refused,
-    Some,
+    First,
+    All,
+}
+
+/// Memory for what is kept of parts that the store copies.
+#[derive(Debug)]
+enum PartsMemory {
+    None,
+    Asked,
+    Here(#[expect(dead_code, reason = "gives itself back")] Charge),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +116,7 @@ impl WriteFile {
         Self {
             bytes: Upload::new(Arc::clone(&opening.budget), opening.layout),
             rate: Rate::new(opening.rate_min, now),
+            append_at: opening.base.as_ref().map_or(0, |base| base.size),
             opening,
             phase: Phase::Open,
             closing: None,
@@ -110,14 +126,16 @@ impl WriteFile {
             multipart: Multipart::None,
             parts: BTreeMap::new(),
             in_flight: BTreeSet::new(),
+            copying: BTreeSet::new(),
+            parts_memory: PartsMemory::None,
             wanted: BTreeMap::new(),
             parked: Queue::default(),
             fill: None,
             size_set: None,
             modified: None,
             copies: false,
-            append_at: 0,
-            written: Written::Nothing,
+            hold: Hold::Undecided,
+            looked: now,
             received: 0,
             effects: VecDeque::new(),
         }
@@ -149,7 +167,15 @@ impl WriteFile {
                 pending,
                 size,
                 modified,
-            } => self.set_attributes(pending, size, modified),
+            } => {
+                let status = self.set_attributes(size, modified);
+                self.answer(pending, status.err().unwrap_or(Status::OK));
+            }
+            Heard::Resize(size) => {
+                if let Err(status) = self.set_attributes(Some(size), None) {
+                    self.fail(status, status.sentence);
+                }
+            }
             Heard::CloseAsked => {
                 if self.phase == Phase::Open {
                     self.phase = Phase::CloseAsked;
@@ -165,6 +191,7 @@ impl WriteFile {
                     self.bytes.add_memory(number, charge);
                 }
             }
+            Heard::PartsMemory(charge) => self.parts_memory(charge),
             Heard::Created(outcome) => self.created(outcome),
             Heard::PartEnded {
                 number,
@@ -194,7 +221,12 @@ impl WriteFile {
     pub fn deadline(&self) -> Option<Instant> {
         let fills = self.phase == Phase::Open && self.fills_slots();
         let waits = !self.wanted.is_empty();
-        ((fills || waits) && self.failed.is_none()).then(|| self.rate.deadline())
+        ((fills || waits) && self.failed.is_none()).then(|| {
+            let look = self.looked.checked_add(HOLD_LOOKS_AFTER);
+            let look = look.filter(|_| self.keeps_full_part());
+            let slow = self.rate.deadline();
+            look.map_or(slow, |look| look.min(slow))
+        })
     }
 
     fn write(&mut self, pending: Pending, offset: u64, payload: Payload, now: Instant) {
@@ -244,35 +276,61 @@ impl WriteFile {
         if length == 0 {
             return Ok(offset);
         }
-        if self.written != Written::Some
-            && let Some(base) = &self.opening.base
-            && (offset != 0 || self.written == Written::Refused)
-        {
-            // What comes behind a WRITE that is missing would make a mix of two files.
-            self.written = Written::Refused;
-            return Err(if offset == base.size {
-                NO_APPEND
-            } else {
-                NO_EDIT
-            });
+        if self.hold == Hold::Undecided {
+            self.begin_writes(offset);
+        } else if offset < self.bytes.lead_bytes() {
+            self.fail(COPIED, "written in the middle after its end");
+            return Err(COPIED);
         }
-        self.written = Written::Some;
         self.append_at = self.append_at.max(end);
         self.received = self.received.saturating_add(length);
         Ok(offset)
     }
 
-    fn set_attributes(&mut self, pending: Pending, size: Option<u64>, modified: Option<u32>) {
-        let max = self.opening.file_bytes_max;
-        let status = match size {
-            Some(size) if max.is_some_and(|max| size > max) => Err(OVER_LIMIT),
-            Some(size) => self.set_size(size),
-            None => Ok(()),
+    /// Decides by the first WRITE how the file is kept.
+    fn begin_writes(&mut self, offset: u64) {
+        let base = self.opening.base.as_ref().map(|base| base.size);
+        let reads = self.opening.mode.read;
+        self.hold = match base {
+            Some(base) if offset >= base && !reads => {
+                self.lead_with_base();
+                Hold::Nothing
+            }
+            Some(_) if offset > 0 || reads => Hold::All,
+            None if reads => Hold::All,
+            Some(_) | None if self.opening.keep_first_part => Hold::First,
+            Some(_) | None => Hold::Nothing,
         };
-        if status.is_ok() {
-            self.set_modified(modified);
+    }
+
+    /// Has parts begin where the base ends, unless it is small.
+    fn lead_with_base(&mut self) {
+        let Some(base) = self
+            .opening
+            .base
+            .as_ref()
+            .filter(|_| self.bytes.is_untouched())
+        else {
+            return;
+        };
+        let layout = self
+            .opening
+            .layout
+            .after(base.size, self.opening.range_bytes_min);
+        if let Some(layout) = layout {
+            self.bytes = Upload::new(Arc::clone(&self.opening.budget), layout);
         }
-        self.answer(pending, status.err().unwrap_or(Status::OK));
+    }
+
+    fn set_attributes(&mut self, size: Option<u64>, modified: Option<u32>) -> Result<(), Status> {
+        let max = self.opening.file_bytes_max;
+        match size {
+            Some(size) if max.is_some_and(|max| size > max) => return Err(OVER_LIMIT),
+            Some(size) => self.set_size(size)?,
+            None => {}
+        }
+        self.set_modified(modified);
+        Ok(())
     }
 
     /// Takes the time that the client gives the file, as long as it can still be sent.
@@ -295,10 +353,9 @@ impl WriteFile {
             self.fail(TOO_SCATTERED, NO_MEMORY_LEFT);
             return Err(TOO_SCATTERED);
         }
-        if size == 0 && self.written != Written::Some && self.opening.base.take().is_some() {
+        if size == 0 && self.hold == Hold::Undecided && self.opening.base.take().is_some() {
             // The same as opening with TRUNC.
             self.opening.condition = Precondition::None;
-            self.written = Written::Nothing;
         }
         if let Some(base) = &mut self.opening.base {
             // What was cut off does not come back when the size grows again.
@@ -306,6 +363,12 @@ impl WriteFile {
         }
         self.append_at = size;
         self.size_set = Some(size);
+        let waits = !self.parked.is_empty() || !self.wanted.is_empty();
+        if size < self.bytes.lead_bytes() && self.bytes.is_untouched() && !waits {
+            // What comes next decides again.
+            self.bytes = Upload::new(Arc::clone(&self.opening.budget), self.opening.layout);
+            self.hold = Hold::Undecided;
+        }
         Ok(())
     }
 
@@ -314,6 +377,10 @@ impl WriteFile {
             Phase::Open | Phase::CloseAsked => {
                 self.phase = Phase::Closing;
                 self.closing = Some(pending);
+                if self.hold == Hold::Undecided {
+                    self.lead_with_base();
+                }
+                self.release();
             }
             Phase::Closing | Phase::Committing | Phase::Over => {
                 self.answer(pending, Status::FAILURE);
@@ -321,69 +388,19 @@ impl WriteFile {
         }
     }
 
-    fn session_over(&mut self) {
-        match self.phase {
-            // The sender sees to the end of what was sent.
-            Phase::Committing | Phase::Over => {}
-            Phase::Open | Phase::CloseAsked | Phase::Closing => {
-                self.fail(Status::FAILURE, "the session ended before CLOSE");
-            }
-        }
-    }
-
-    fn created(&mut self, outcome: Result<UploadId, Failure>) {
-        match outcome {
-            Ok(upload) => {
-                self.multipart = Multipart::Open(upload);
-                if self.failed.is_some() {
-                    self.abort();
-                }
-            }
-            Err(failure) => {
-                self.multipart = Multipart::None;
-                self.fail(failure.status, &failure.reason);
-            }
-        }
-    }
-
-    fn part_ended(
-        &mut self,
-        number: PartNumber,
-        outcome: Result<CompletedPart, Failure>,
-        checksum: Option<Checksum>,
-    ) {
-        self.in_flight.remove(&number);
-        match outcome {
-            Ok(part) => {
-                self.parts.insert(number, (part, checksum));
-            }
-            // A commit that was sent finds out for itself.
-            Err(_) if self.phase == Phase::Committing => {}
-            Err(failure) => self.fail(failure.status, &failure.reason),
-        }
-    }
-
-    fn committed(&mut self, outcome: Result<Stored, Failure>) {
-        if self.phase != Phase::Committing {
-            return;
-        }
-        match outcome {
-            Ok(stored) => {
-                self.multipart = Multipart::None;
-                let size = self.size();
-                let etag = stored.etag;
-                self.effects.push_back(Effect::Stored { size, etag });
-                self.over(Status::OK);
-            }
-            Err(failure) => {
-                self.phase = Phase::Closing;
-                self.fail(failure.status, &failure.reason);
-            }
-        }
-    }
-
     fn time(&mut self, awaited: Awaited, held: bool, stuck: bool, now: Instant) {
         if self.deadline().is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        if self.keeps_full_part() {
+            self.looked = now;
+            if awaited != Awaited::Nobody || stuck {
+                // Others need what is kept here for comfort.
+                self.release();
+                return;
+            }
+        }
+        if now < self.rate.deadline() {
             return;
         }
         if stuck && !self.wanted.is_empty() && self.fills_slots() {
@@ -409,6 +426,7 @@ impl WriteFile {
             self.place_parked();
         }
         self.ship();
+        self.copy_ahead();
         self.advance_closing();
         self.rate.withheld(!self.parked.is_empty(), now);
     }
@@ -466,9 +484,10 @@ impl WriteFile {
                 .parts_in_flight_max
                 .saturating_add(SLOTS_FILLING_MAX);
             if wish.begins() && self.slots_held() >= slots_max {
+                self.release();
                 let stuck = self.in_flight.is_empty()
                     && self.wanted.is_empty()
-                    && !self.bytes.has_full_part();
+                    && self.bytes.full_part(PartNumber(1)).is_none();
                 if stuck {
                     // No slot becomes free by itself: the client would wait for ever.
                     self.fail(TOO_SCATTERED, "too many parts were started at once");
@@ -486,6 +505,8 @@ impl WriteFile {
                 self.bytes.add_memory(wish.number, charge);
                 continue;
             }
+            // Nothing is kept for comfort while there is something to wait for.
+            self.release();
             let (mut bytes, mut purpose) = wish.patient();
             if exceeds(bytes, self.claims_max(purpose)) {
                 // The file itself has what leaves nothing to begin with.
@@ -511,43 +532,42 @@ impl WriteFile {
 
     /// Sends the parts of which every byte is there.
     fn ship(&mut self) {
+        if self.hold == Hold::All && self.bytes.held_bytes() > self.opening.edit_bytes_max {
+            self.hold = if self.opening.keep_first_part {
+                Hold::First
+            } else {
+                Hold::Nothing
+            };
+        }
+        let from = match self.hold {
+            Hold::Undecided | Hold::Nothing => PartNumber(1),
+            Hold::First => PartNumber(2),
+            Hold::All => return,
+        };
         while self.failed.is_none()
             && self.in_flight.len() < self.opening.parts_in_flight_max
-            && self.bytes.has_full_part()
+            && self.bytes.full_part(from).is_some()
         {
             let Some(upload) = self.upload() else {
                 return;
             };
-            let Some(part) = self.bytes.next_full_part() else {
+            let Some(part) = self.bytes.next_full_part(from) else {
                 return;
             };
             self.send_part(upload, part);
         }
     }
 
-    /// Returns the multipart upload, or begins it.
-    fn upload(&mut self) -> Option<UploadId> {
-        match &self.multipart {
-            Multipart::Open(upload) => Some(upload.clone()),
-            Multipart::Creating => None,
-            Multipart::None => {
-                self.multipart = Multipart::Creating;
-                let modified = self.modified;
-                self.effects.push_back(Effect::Create { modified });
-                None
-            }
-        }
+    /// Says whether something stays here that could leave.
+    fn keeps_full_part(&self) -> bool {
+        matches!(self.hold, Hold::First | Hold::All)
+            && self.bytes.full_part(PartNumber(1)).is_some()
     }
 
-    fn send_part(&mut self, upload: UploadId, part: ReadyPart) {
-        let number = part.place.number;
-        self.in_flight.insert(number);
-        self.effects.push_back(Effect::SendPart {
-            upload,
-            number,
-            offset: part.place.offset,
-            payload: part.slot.into_payload(part.length),
-        });
+    fn release(&mut self) {
+        if self.hold != Hold::Undecided {
+            self.hold = Hold::Nothing;
+        }
     }
 
     /// Returns how much memory its begun parts have and wait for.
@@ -592,17 +612,12 @@ impl WriteFile {
         self.effects.push_back(Effect::Stop);
         self.abort();
         self.in_flight.clear();
+        self.copying.clear();
+        self.parts_memory = PartsMemory::None;
         self.wanted.clear();
         self.fill = None;
         // The memory goes back at once.
         self.bytes = Upload::new(Arc::clone(&self.opening.budget), self.opening.layout);
-    }
-
-    fn abort(&mut self) {
-        if let Multipart::Open(upload) = &self.multipart {
-            self.effects.push_back(Effect::Abort(upload.clone()));
-            self.multipart = Multipart::None;
-        }
     }
 
     // ---- what others want to know ----
@@ -637,8 +652,8 @@ impl WriteFile {
 
     /// Says whether the file is no longer what it was at OPEN.
     #[must_use]
-    pub const fn is_written(&self) -> bool {
-        matches!(self.written, Written::Some) || self.size_set.is_some()
+    pub fn is_written(&self) -> bool {
+        self.hold != Hold::Undecided || self.size_set.is_some()
     }
 
     /// Returns why nothing of the file will become visible.
@@ -670,30 +685,11 @@ impl WriteFile {
     pub fn fills_slots(&self) -> bool {
         self.bytes.slots_filling() > 0
     }
-
-    /// Returns bytes that were written, as long as they are still here.
-    ///
-    /// # Errors
-    /// The status that the client gets.
-    pub fn read(&self, offset: u64, length: u32) -> Result<Bytes, Status> {
-        let end = self.size();
-        if offset >= end {
-            return Err(Status::EOF);
-        }
-        // What was not written, or waits for its place, is not here. A READ may end at the border
-        // of a part: a short answer is a right one.
-        let length = u64::from(length.min(limits::READ_BYTES_MAX))
-            .min(end.saturating_sub(offset))
-            .min(self.bytes.bytes_to_border(offset));
-        if self.parked.touches(offset, length) {
-            return Err(NOT_HERE);
-        }
-        let bytes = self.bytes.read(offset, length).ok_or(NOT_HERE)?;
-        Ok(Bytes::copy_from_slice(bytes))
-    }
 }
 
 /// Why a file is given up that keeps what it waits for.
 const NO_MEMORY_LEFT: &str = "its started parts leave no memory for another one";
 /// Parts that one file may fill at once, beside those on their way.
 const SLOTS_FILLING_MAX: usize = 2;
+/// How soon others get what is held here for its client alone.
+const HOLD_LOOKS_AFTER: Duration = Duration::from_secs(5);

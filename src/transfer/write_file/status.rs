@@ -20,10 +20,9 @@ pub(super) const TOO_SCATTERED: Status = Status::failure("The writes are scatter
 pub(super) const GAP: Status = Status::failure("Parts of the file were never written");
 pub(super) const MEMORY: Status =
     Status::failure("The server is short of memory for uploads; try again");
-pub(super) const NO_EDIT: Status =
-    Status::unsupported("Changing a file in place is not supported; write it as a whole");
+pub(super) const COPIED: Status = Status::unsupported(
+    "Bytes were appended to the file; others can be changed only when it is closed",
+);
 pub(super) const NOT_HERE: Status =
     Status::unsupported("These bytes can only be read after the file is closed");
-pub const NO_APPEND: Status =
-    Status::unsupported("Appending to an existing file is not supported; write it as a whole");
 pub const OVER_LIMIT: Status = Status::failure("The file is larger than this user may store");

@@ -3,9 +3,11 @@
 
 #![expect(clippy::arithmetic_side_effects, reason = "small numbers of a test")]
 
-use std::collections::HashMap;
-use std::time::Duration;
+mod edits;
 
+use std::collections::HashMap;
+
+use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
@@ -13,27 +15,36 @@ use crate::budget::{Budget, Share};
 use crate::clock::{Clock as _, SystemClock};
 use crate::limits::{Limits, PART_BYTES_MIN};
 use crate::sftp::RequestId;
-use crate::storage::{Bucket, ETag, Key, Location, PartLayout};
+use crate::storage::{Bucket, ETag, Key, Location, PartLayout, Stored};
 
 const PART: u64 = PART_BYTES_MIN;
 /// Of a copy: parts are as many as steps of a test.
 const COPY_PART: u64 = 1024 * 1024;
 
-const fn mode(truncate: bool) -> OpenMode {
-    OpenMode {
-        read: true,
-        write: true,
-        append: false,
-        create: true,
-        truncate,
-        exclusive: false,
-    }
+/// How a file is opened and kept.
+#[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is tried with each")]
+struct How {
+    reads: bool,
+    appends: bool,
+    copies: bool,
+    keep_first_part: bool,
+    edit_bytes_max: u64,
 }
+
+const STREAM: How = How {
+    reads: false,
+    appends: false,
+    copies: false,
+    keep_first_part: false,
+    edit_bytes_max: 2 * PART,
+};
 
 /// What was asked for and did not happen yet.
 #[derive(Debug)]
 enum Task {
     Wait(PartNumber, u64, Purpose),
+    Parts,
     Create,
     Part(UploadId, PartNumber, Vec<u8>, Option<Checksum>),
     /// The base from here to there.
@@ -60,15 +71,16 @@ struct World {
 
 impl World {
     fn new(base: Option<Vec<u8>>, memory: u64) -> Self {
-        Self::of(base, memory, false)
+        Self::of(base, memory, STREAM)
     }
 
     /// A copy of a whole object.
     fn copy(base: Vec<u8>) -> Self {
-        Self::of(Some(base), PART, true)
+        let copies = true;
+        Self::of(Some(base), PART, How { copies, ..STREAM })
     }
 
-    fn of(base: Option<Vec<u8>>, memory: u64, copies: bool) -> Self {
+    fn of(base: Option<Vec<u8>>, memory: u64, how: How) -> Self {
         let budget = Budget::new(&Limits {
             part_bytes: PART,
             upload_memory_bytes_max: memory,
@@ -77,7 +89,14 @@ impl World {
         let (share, now) = (budget.user().uploads, SystemClock.now());
         let etag = ETag("\"base\"".into());
         let opening = Opening {
-            mode: mode(base.is_none()),
+            mode: OpenMode {
+                read: how.reads,
+                write: true,
+                append: how.appends,
+                create: true,
+                truncate: base.is_none(),
+                exclusive: false,
+            },
             layout: budget.layout(),
             base: base.as_ref().map(|bytes| Base {
                 location: location(),
@@ -88,6 +107,10 @@ impl World {
             alone: base.is_none().then_some(Precondition::IfNoneMatch),
             file_bytes_max: Some(40 * 1024 * 1024),
             parts_in_flight_max: 2,
+            copies_in_flight_max: 2,
+            range_bytes_min: PART,
+            edit_bytes_max: how.edit_bytes_max,
+            keep_first_part: how.keep_first_part,
             rate_min: RateMin {
                 bytes_per_second: 2_048,
                 over: Duration::from_secs(60),
@@ -95,7 +118,7 @@ impl World {
             budget: Arc::clone(&budget),
             share: share.clone(),
         };
-        let file = if copies {
+        let file = if how.copies {
             let size = base.as_ref().map_or(0, |bytes| as_u64(bytes.len()));
             let layout = PartLayout::of_copy(size, COPY_PART);
             WriteFile::copy(Opening { layout, ..opening }, now)
@@ -148,6 +171,10 @@ impl World {
                 bytes,
                 purpose,
             } => self.tasks.push(Task::Wait(number, bytes, purpose)),
+            Effect::WaitForParts(parts) => {
+                assert!(parts > 0);
+                self.tasks.push(Task::Parts);
+            }
             Effect::Create { .. } => self.tasks.push(Task::Create),
             Effect::SendPart {
                 upload,
@@ -211,6 +238,11 @@ impl World {
                 Some(charge) => self.hear(Heard::Memory(number, charge)),
                 None => self.tasks.push(Task::Wait(number, bytes, purpose)),
             },
+            Task::Parts => {
+                let account = self.budget.user().account;
+                let charge = account.try_take(1_024).filter(|_| !fails);
+                self.hear(Heard::PartsMemory(charge));
+            }
             Task::Create if fails => self.hear(Heard::Created(Err(failure()))),
             Task::Create => {
                 let upload = UploadId(format!("{}", self.uploads.len()).into());
@@ -250,16 +282,32 @@ impl World {
             Task::Zeros => self.hear(Heard::ZerosDue),
             Task::Put(bytes) => self.commit(bytes, fails),
             Task::Complete(upload, numbers, checksum) => {
-                assert!(!numbers.is_empty(), "S3 makes no object of no parts");
-                let parts = &self.uploads[&upload];
-                let bytes: Vec<u8> = numbers.iter().flat_map(|n| parts[n].clone()).collect();
-                assert!(checksum.is_none_or(|sum| sum == Checksum::of(&bytes)));
-                if !fails {
-                    self.uploads.remove(&upload);
-                }
-                self.commit(bytes, fails);
+                self.complete(&upload, &numbers, checksum, fails);
             }
         }
+    }
+
+    fn complete(
+        &mut self,
+        upload: &UploadId,
+        numbers: &[PartNumber],
+        checksum: Option<Checksum>,
+        fails: bool,
+    ) {
+        let parts = &self.uploads[upload];
+        assert!((1..).zip(numbers).all(|(nth, number)| nth == number.0));
+        let (_, inner) = numbers
+            .split_last()
+            .expect("S3 makes no object of no parts");
+        let least = parts[&PartNumber(1)].len().min(at(PART));
+        assert!(least >= at(COPY_PART) || inner.is_empty());
+        assert!(inner.iter().all(|number| parts[number].len() >= least));
+        let bytes: Vec<u8> = numbers.iter().flat_map(|n| parts[n].clone()).collect();
+        assert!(checksum.is_none_or(|sum| sum == Checksum::of(&bytes)));
+        if !fails {
+            self.uploads.remove(upload);
+        }
+        self.commit(bytes, fails);
     }
 
     fn commit(&mut self, bytes: Vec<u8>, fails: bool) {

@@ -29,6 +29,14 @@ pub struct Opening {
     pub file_bytes_max: Option<u64>,
     /// Parts on their way at once.
     pub parts_in_flight_max: usize,
+    /// Parts that the store copies at once.
+    pub copies_in_flight_max: usize,
+    /// What it copies in one part, where it copies all that stands before what is appended.
+    pub range_bytes_min: u64,
+    /// As much of what is written stays within reach of READs and other WRITEs.
+    pub edit_bytes_max: u64,
+    /// The first part leaves last: programs write headers when they know what follows.
+    pub keep_first_part: bool,
     pub rate_min: RateMin,
     pub budget: Arc<Budget>,
     /// The user's share of the memory of parts.
@@ -57,6 +65,8 @@ pub enum Heard {
         /// Seconds since 1970.
         modified: Option<u32>,
     },
+    /// The size is set; whether that worked, CLOSE tells.
+    Resize(u64),
     /// CLOSE came: nothing more can be asked of the file.
     CloseAsked,
     /// CLOSE has its turn among the requests on the same name.
@@ -69,6 +79,8 @@ pub enum Heard {
     SessionOver,
     /// Memory that was waited for.
     Memory(PartNumber, Charge),
+    /// Memory for what is kept of copied parts; `None`: it did not come in time.
+    PartsMemory(Option<Charge>),
     Created(Result<UploadId, Failure>),
     PartEnded {
         number: PartNumber,
@@ -128,6 +140,8 @@ pub enum Effect {
         bytes: u64,
         purpose: Purpose,
     },
+    /// Waits for memory for what is kept of so many copied parts; [`Heard::PartsMemory`] brings it.
+    WaitForParts(u32),
     /// Begins the multipart upload.
     Create {
         modified: Option<u32>,

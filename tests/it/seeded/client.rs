@@ -103,7 +103,7 @@ impl Client {
 
     async fn put_own(&mut self, name: &str) {
         let (_, bytes) = self.some_content();
-        let put = self.put(name, CREATING, &bytes).await;
+        let put = self.put(name, CREATING, (0, &bytes)).await;
         let new = Some(Arc::new(bytes));
         match put {
             Put::Made => self.expected.is(name, new),
@@ -115,7 +115,7 @@ impl Client {
     async fn put_shared(&mut self, name: &'static str) {
         let (tag, bytes) = self.some_content();
         let write = self.world.history.lock().unwrap().begins(name, Some(tag));
-        let put = self.put(name, CREATING, &bytes).await;
+        let put = self.put(name, CREATING, (0, &bytes)).await;
         let mut history = self.world.history.lock().unwrap();
         match put {
             Put::Made => history.is_made(write),
@@ -124,20 +124,29 @@ impl Client {
         }
     }
 
-    /// Writes over the beginning, as `scp` does.
+    /// Writes over the beginning, as `scp` does, from the middle on, or at the end.
     async fn overwrite(&mut self, name: &str) {
         let [Some(old)] = &self.expected.of(name)[..] else {
             return;
         };
         let (_, mut bytes) = self.some_content();
+        let offset = match self.dice.u32(..3) {
+            0 => 0,
+            1 => self.dice.usize(..=old.len()),
+            _ => old.len(),
+        };
+        let flags = match self.dice.u32(..3) {
+            0 if offset == old.len() => APPENDING,
+            1 => EDITING,
+            _ => OVERWRITING,
+        };
         let new = |bytes: &[u8]| {
-            let rest = old.iter().skip(bytes.len());
-            Some(Arc::new(
-                bytes.iter().chain(rest).copied().collect::<Vec<_>>(),
-            ))
+            let rest = old.iter().skip(offset + bytes.len());
+            let all = old[..offset].iter().chain(bytes).chain(rest);
+            Some(Arc::new(all.copied().collect::<Vec<_>>()))
         };
         bytes.truncate(1_000_000);
-        let put = self.put(name, OVERWRITING, &bytes).await;
+        let put = self.put(name, flags, (offset as u64, &bytes)).await;
         match put {
             Put::Made => self.expected.is(name, new(&bytes)),
             Put::Failed => self.expected.may_be(name, [new(&bytes)]),
@@ -145,13 +154,15 @@ impl Client {
         }
     }
 
-    async fn put(&mut self, name: &str, flags: u32, bytes: &[u8]) -> Put {
+    async fn put(&mut self, name: &str, flags: u32, (offset, bytes): (u64, &[u8])) -> Put {
         let opened = self.ask("open", raw::open(1, &path(name), flags)).await;
         if opened.kind != HANDLE {
             return Put::Dropped;
         }
         let handle = opened.handle();
-        let mut packets = self.writes(&handle, bytes);
+        // What is appended goes where it comes.
+        let ordered = flags == APPENDING;
+        let mut packets = self.writes(&handle, ordered, (offset, bytes));
         let close = raw::on_handle(raw::CLOSE, CLOSE_ID, &handle);
         if self.dice.u32(..8) == 0 {
             return self.vanish(packets, close).await;
@@ -179,15 +190,20 @@ impl Client {
     }
 
     /// Makes WRITEs of a file, in order or nearly so.
-    fn writes(&mut self, handle: &[u8], bytes: &[u8]) -> Vec<Vec<u8>> {
+    fn writes(
+        &mut self,
+        handle: &[u8],
+        ordered: bool,
+        (from, bytes): (u64, &[u8]),
+    ) -> Vec<Vec<u8>> {
         let piece = (bytes.len() / 200).max(1) + self.dice.usize(..100_000);
         let pieces = (10..).zip(bytes.chunks(piece));
         let packet = |(id, data): (u32, &[u8])| {
-            let offset = u64::from(id - 10) * piece as u64;
+            let offset = from + u64::from(id - 10) * piece as u64;
             raw::write(id, handle, offset, data)
         };
         let mut packets: Vec<_> = pieces.map(packet).collect();
-        if self.dice.u32(..4) == 0 {
+        if self.dice.u32(..4) == 0 && !ordered {
             for pair in packets.chunks_exact_mut(2) {
                 pair.swap(0, 1);
             }
@@ -344,6 +360,8 @@ fn size_of(attrs: &raw::Answer) -> u64 {
 const READING: u32 = 0x01;
 const CREATING: u32 = 0x1a;
 const OVERWRITING: u32 = 0x0a;
+const EDITING: u32 = 0x03;
+const APPENDING: u32 = 0x06;
 const CLOSE_ID: u32 = 2;
 const STATUS: u8 = 101;
 const HANDLE: u8 = 102;

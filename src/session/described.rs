@@ -1,0 +1,114 @@
+//! What an object that is written is to carry: what belongs to the file that it is written over,
+//! as far as the user may set it.
+
+use crate::storage::{
+    Location, NewObject, Nonce, ObjectMeta, Properties, Result, SharedStore, StorageError,
+    StorageErrorKind,
+};
+
+use super::names::MTIME;
+use super::shell::Failures;
+
+/// A description of a new object, and where the tags are that belong to it.
+#[derive(Debug, Clone)]
+pub(crate) struct Described {
+    pub(crate) object: NewObject,
+    /// The file that is written over, and who says in the log what is not kept of it.
+    over: Option<(Location, Failures)>,
+}
+
+impl Described {
+    /// Describes an object of which everything is known.
+    pub(crate) const fn whole(object: NewObject) -> Self {
+        Self { object, over: None }
+    }
+
+    /// Describes what is written over a file: the same but for the nonce, and the time until the
+    /// client sets it.
+    pub(crate) fn over(
+        location: &Location,
+        meta: &ObjectMeta,
+        nonce: Nonce,
+        failures: Failures,
+    ) -> Self {
+        let now = failures.clock().wall();
+        let mut object = NewObject::like(meta, nonce, now);
+        object.metadata.retain(|(name, _)| &**name != MTIME);
+        Self {
+            object,
+            over: Some((location.clone(), failures)),
+        }
+    }
+
+    /// Sets the time that the client gives the file, in seconds since 1970.
+    pub(crate) fn set_modified(&mut self, modified: u32) {
+        let metadata = &mut self.object.metadata;
+        metadata.retain(|(name, _)| &**name != MTIME);
+        metadata.push((MTIME.into(), modified.to_string().into()));
+    }
+
+    /// Reads the tags of the file that is written over. Who may not see them cannot keep them.
+    pub(super) async fn read_tags(&mut self, store: &SharedStore) -> Result<()> {
+        let Some((location, failures)) = &self.over else {
+            return Ok(());
+        };
+        let error = match store.tags(location).await {
+            Ok(tags) => {
+                self.object.tags = tags;
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        match error.kind {
+            // The store has no tags, or the file is gone, which its commit finds out.
+            StorageErrorKind::Refused
+            | StorageErrorKind::RefusedBare
+            | StorageErrorKind::NotFound => Ok(()),
+            StorageErrorKind::Denied => {
+                if let Some(unlogged) = failures.line_due() {
+                    tracing::info!(%location, %error, unlogged, "written without tags, which cannot be read");
+                }
+                Ok(())
+            }
+            StorageErrorKind::NoSuchBucket
+            | StorageErrorKind::NoSuchUpload
+            | StorageErrorKind::Precondition
+            | StorageErrorKind::RangeNotSatisfiable
+            | StorageErrorKind::Expired
+            | StorageErrorKind::Throttled
+            | StorageErrorKind::Unavailable
+            | StorageErrorKind::ClockSkew
+            | StorageErrorKind::OutcomeUnknown
+            | StorageErrorKind::ChecksumMismatch => Err(error),
+        }
+    }
+
+    /// Leaves to the bucket what may not be set: key and class first, then the lock, then the
+    /// tags; `false`: it is not for them that the store refuses.
+    pub(super) fn leave(&mut self, refused: &StorageError) -> bool {
+        let Some((location, failures)) = &self.over else {
+            return false;
+        };
+        let may = matches!(
+            refused.kind,
+            StorageErrorKind::Refused | StorageErrorKind::RefusedBare | StorageErrorKind::Denied
+        );
+        if !may {
+            return false;
+        }
+        let left = if self.object.leave(Properties::leave_key_and_class) {
+            "key and class"
+        } else if self.object.leave(Properties::leave_lock) {
+            "lock"
+        } else if !self.object.tags.is_empty() {
+            self.object.tags.clear();
+            "tags"
+        } else {
+            return false;
+        };
+        if let Some(unlogged) = failures.line_due() {
+            tracing::warn!(%location, left, error = %refused, unlogged, "left to the bucket what may not be set again");
+        }
+        true
+    }
+}

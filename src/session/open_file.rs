@@ -1,0 +1,119 @@
+//! An open file: what reads it, what writes it, and how they go together.
+
+use std::time::Instant;
+
+use crate::sftp::{Attributes, Pending, Status};
+use crate::storage::ObjectMeta;
+use crate::transfer::WriteFile;
+use crate::transfer::read_file::ReadHeard;
+use crate::transfer::write_file::{Source, source};
+
+use super::names::attributes_of;
+use super::order::Ticket;
+use super::plan::file_attributes;
+use super::reading::{ReadPlace, Reading};
+use super::shell::Shell;
+use super::status::INVALID_HANDLE;
+use super::writing::{Place, Writing};
+
+/// A file opened for both has both halves.
+#[derive(Debug)]
+pub(super) struct OpenFile {
+    pub(super) place: Place,
+    pub(super) reading: Option<Reading>,
+    pub(super) writing: Option<Writing>,
+    /// The place in the order of a CLOSE that is at its turn.
+    pub(super) closing: Option<Ticket>,
+}
+
+impl OpenFile {
+    /// Returns what is written, if the file is.
+    pub(super) fn own(&self) -> Option<&WriteFile> {
+        self.writing.as_ref().map(Writing::file)
+    }
+
+    pub(super) fn is_close_asked(&self) -> bool {
+        self.own().is_some_and(WriteFile::is_close_asked)
+    }
+
+    /// Returns when it wants to hear of the time; `rest`: when readers do that may be idle.
+    pub(super) fn deadline(&self, rest: Option<Instant>) -> Option<Instant> {
+        let writing = self.own().and_then(WriteFile::deadline);
+        let reading = self.reading.as_ref();
+        let rest = rest.filter(|_| reading.is_some());
+        let reading = reading.and_then(|reading| reading.file().deadline());
+        [writing, reading, rest].into_iter().flatten().min()
+    }
+
+    fn reader(&mut self) -> Option<(&mut Reading, ReadPlace<'_>)> {
+        let own = self.writing.as_ref().map(Writing::file);
+        let place = &self.place;
+        Some((self.reading.as_mut()?, ReadPlace { place, own }))
+    }
+
+    /// Tells what reads it what happened.
+    pub(super) fn hear_read(&mut self, shell: &mut Shell, heard: ReadHeard) {
+        if let Some((reading, place)) = self.reader() {
+            reading.hear(shell, place, heard);
+        }
+    }
+
+    /// Goes on where there was no room for answers.
+    pub(super) fn go_on_reading(&mut self, shell: &mut Shell) {
+        if let Some((reading, place)) = self.reader() {
+            reading.go_on(shell, place);
+        }
+    }
+
+    /// Takes what was found under its new name.
+    pub(super) fn followed(&mut self, shell: &mut Shell, outcome: Result<ObjectMeta, Status>) {
+        if let Some((reading, place)) = self.reader() {
+            reading.followed(shell, place, outcome);
+        }
+    }
+
+    pub(super) fn stop_reading(&mut self, shell: &mut Shell, status: Status) {
+        if let Some((reading, place)) = self.reader() {
+            reading.close(shell, place, status);
+        }
+    }
+
+    /// Answers a READ: of what was written, as far as it is here, and of what was there.
+    pub(super) fn read(&mut self, shell: &mut Shell, pending: Pending, offset: u64, length: u32) {
+        let own = self.own();
+        if let Some(own) = own.filter(|own| own.is_written() || self.reading.is_none()) {
+            let source = if own.mode().read {
+                source(own, offset, length)
+            } else {
+                Err(NOT_FOR_READING)
+            };
+            match source {
+                Ok(Source::Base) => {}
+                Ok(Source::Here(bytes)) => {
+                    return shell.answers.data_without_memory(pending, bytes);
+                }
+                Err(status) => return shell.answers.status(pending, status),
+            }
+        }
+        if self.reading.is_none() {
+            return shell.answers.status(pending, INVALID_HANDLE);
+        }
+        let heard = ReadHeard::Read {
+            pending,
+            offset,
+            length,
+        };
+        self.hear_read(shell, heard);
+    }
+
+    /// Returns what FSTAT shows.
+    pub(super) fn attributes(&self, now: u32) -> Option<Attributes> {
+        match (self.own(), &self.reading) {
+            (Some(own), _) => Some(file_attributes(self.place.access, own.size(), now)),
+            (None, Some(reading)) => Some(attributes_of(reading.meta(), self.place.access)),
+            (None, None) => None,
+        }
+    }
+}
+
+const NOT_FOR_READING: Status = Status::denied("The file is not open for reading");
