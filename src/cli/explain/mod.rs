@@ -46,7 +46,7 @@ pub(super) struct Options {
     /// Use the identity provider's answer in this file instead of a request.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "password_stdin"])]
     answer: Option<String>,
-    /// How far a PATH home of that answer lets its user walk, as the setting of the same name.
+    /// What a PATH home of that answer can reach, as in the setting of the same name.
     #[arg(
         long,
         value_name = "HOW",

@@ -240,7 +240,7 @@ fn describe(text: &mut String, user: &UserConfig) {
         row(
             text,
             "walks",
-            "as far as the role lets (path_homes = \"role\")",
+            "as far as the role allows (path_homes = \"role\")",
         );
     }
     if let Some(role) = &user.role {

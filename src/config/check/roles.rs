@@ -21,8 +21,8 @@ pub(super) fn check(config: &Config, refuse: Refuse<'_>) {
     }
     if config.identity.path_homes == PathHomes::Role && roles != Roles::Assume {
         let message = format!(
-            "\"role\" lets nothing but the user's own role confine a session: allowed only with \
-             roles = \"assume\", found roles = {:?}",
+            "with \"role\" only the user's own role confines a session: allowed only with roles = \
+             \"assume\", found roles = {:?}",
             roles.as_str()
         );
         refuse("identity.path_homes", message);

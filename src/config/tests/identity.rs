@@ -54,7 +54,7 @@ fn only_a_role_of_the_users_own_may_stand_for_the_confinement_of_a_path_home() {
     ] {
         let errors = refused(&format!("{GOOD}{text}"), &[]);
         let expected = format!(
-            "identity.path_homes: \"role\" lets nothing but the user's own role confine a session: \
+            "identity.path_homes: with \"role\" only the user's own role confines a session: \
              allowed only with roles = \"assume\", found roles = {found:?}"
         );
         assert!(errors.contains(&expected), "{errors}");

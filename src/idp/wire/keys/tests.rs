@@ -141,10 +141,16 @@ fn one_bad_key_among_good_ones_is_named() {
         ),
         (
             "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----",
-            "not a public key",
+            "not a supported public key",
         ),
-        ("-----BEGIN PUBLIC KEY-----\nMIIB", "not a public key"),
-        ("---- BEGIN SSH2 PUBLIC KEY ----", "not a public key"),
+        (
+            "-----BEGIN PUBLIC KEY-----\nMIIB",
+            "not a supported public key",
+        ),
+        (
+            "---- BEGIN SSH2 PUBLIC KEY ----",
+            "not a supported public key",
+        ),
     ] {
         let found = found(&[good, bad, other]);
         assert_eq!(keys(&found), [bare(good), bare(other)], "{bad}");
