@@ -232,6 +232,7 @@ impl Gateway {
             seats: Seats::new(limits.sessions_per_user_max, Arc::clone(&budget)),
             nonces: Nonces::default(),
             kept: Kept::new(sftp.keep_empty_directories),
+            names_fresh_for: sftp.names_fresh_for,
             drain: drain.clone(),
         };
         let gatehouse = Gatehouse::new(GatehouseParts {

@@ -216,7 +216,7 @@ pub struct Limits {
     // a connection's times
     /// From accept until a key exchange is asked for.
     pub hello_timeout: Duration,
-    /// From accept until the user is known.
+    /// Time allowed to log in, from TCP accept.
     pub login_grace: Duration,
     /// Nothing asked and nothing in progress.
     pub idle_timeout: Duration,
@@ -437,7 +437,7 @@ pub const ZERO_FILL_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// account of bytes, or wait.
 pub const REPLY_BYTES_KEPT: usize = 32 * 1024;
 /// Replies that wait for the client's window; beyond, no more data is made. It may be one READ
-/// more: whoever does not listen keeps it from the read-ahead of others.
+/// more: a client that does not read keeps it from the read-ahead of others.
 pub const REPLY_BYTES_QUEUED_MAX: usize = 256 * 1024;
 /// The same, from which on the connection's input pauses: more than data and names make.
 pub const REPLY_BYTES_QUEUED_SOFT_MAX: usize = 4 * 1024 * 1024;

@@ -1,5 +1,5 @@
 //! The only door to tasks. Each belongs to somebody who can wait for it, and what it logs carries
-//! the span of whoever begins it: the session and its user.
+//! the span of its caller: the session and its user.
 
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio_util::task::TaskTracker;

@@ -158,7 +158,7 @@ impl Commands {
             Some(seconds) => now.checked_add(Duration::from_secs(seconds)),
             None => None,
         };
-        // Blocked first: whoever is not found below meets the block.
+        // Blocked first: a login that is not found below is refused by the block.
         let blocks = self.operated.blocks();
         let made = blocks.block(blocked.clone(), until, now);
         made.map_err(|error| error.to_string())?;
@@ -249,7 +249,7 @@ async fn keep(blocks: Arc<Blocks>) -> Option<String> {
     ))
 }
 
-/// A hundred years: whoever means more leaves it out.
+/// A hundred years: for longer, leave it out.
 const BLOCK_SECONDS_MAX: u64 = 3_153_600_000;
 
 /// Says whether the host that a request is for can be no other machine's.

@@ -180,7 +180,7 @@ async fn keys_are_published_where_there_are_any() {
 async fn a_silent_connection_is_closed_and_gives_its_place_to_the_next() {
     let limits = AdminLimits {
         connections_max: 1,
-        // Long enough for whoever asks on a busy machine.
+        // Long enough for a client on a busy machine.
         head_timeout: Duration::from_secs(1),
         ..AdminLimits::default()
     };
@@ -206,7 +206,7 @@ async fn a_silent_connection_is_closed_and_gives_its_place_to_the_next() {
 #[tokio::test]
 async fn it_stops_when_told_even_with_a_connection_open() {
     let limits = AdminLimits {
-        // Long enough for whoever asks on a busy machine.
+        // Long enough for a client on a busy machine.
         head_timeout: Duration::from_secs(1),
         ..AdminLimits::default()
     };

@@ -116,7 +116,7 @@ impl Authenticator {
         self.shared.blocks.has_source(source, self.clock.wall())
     }
 
-    /// Says why somebody is kept out, whoever the provider takes them for.
+    /// Says why a user is blocked, by login name or by the provider's name for them.
     pub(super) fn kept_out(&self, names: &[&str], source: IpAddr) -> Result<(), Reason> {
         let (blocks, now) = (&self.shared.blocks, self.clock.wall());
         if self.is_blocked(source) {

@@ -1,6 +1,6 @@
 //! Who is logged in, so that the operator can end a user's sessions at once.
 //!
-//! A revocation also stops a login that was under way: whoever was answered before it, and comes
+//! A revocation also stops a login that was in progress: a user who was answered before it, and comes
 //! in after it, is turned away. Names are folded: a provider may let `Ann` in as `ann`.
 
 use std::collections::{HashMap, VecDeque};

@@ -130,7 +130,7 @@ impl Line {
         self.taken(holder) > share && self.rivals().any.besides(holder)
     }
 
-    /// Says whether everybody is held to their share, whoever waits.
+    /// Says whether everybody is held to their share, whether or not others wait.
     #[must_use]
     pub(super) fn is_strict(&self, now: Instant) -> bool {
         self.strict_until.is_some_and(|until| now < until)
@@ -237,7 +237,7 @@ impl Line {
         self.serve(now)
     }
 
-    /// Serves whoever can be served.
+    /// Serves all that can be served.
     fn serve(&mut self, now: Instant) -> Vec<Waiter> {
         if self.keeps_somebody_waiting(now) {
             self.strict_anew |= !self.is_strict(now);

@@ -227,7 +227,7 @@ fn routed(config: &Config, asked: &[Asked<'_, '_>]) -> Vec<Port> {
             None => ports.push((address, identity, vec![route])),
         }
     }
-    // The main port is named first, whoever is asked there.
+    // The main port is named first, whatever its providers.
     ports.sort_by_key(|(address, ..)| *address != config.listen);
     let longest = |routes: &[Route]| routes.iter().map(|route| route.password_bytes_max).max();
     ports
@@ -319,7 +319,7 @@ fn remembered(
 /// Returns what the configuration says about throttling.
 ///
 /// # Errors
-/// A network is none.
+/// A network cannot be parsed.
 pub(super) fn throttle(login: &config::Login) -> Result<ThrottleSettings, Failure> {
     let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     Ok(ThrottleSettings {

@@ -10,7 +10,7 @@ use crate::ssh::ProxyProtocol;
 /// Returns what the ports expect, by their addresses; others expect nothing.
 ///
 /// # Errors
-/// A network is none.
+/// A network cannot be parsed.
 pub(super) fn proxies(config: &Config) -> Result<Vec<(SocketAddr, ProxyProtocol)>, Failure> {
     let main = (String::new(), config.listen, &config.proxy);
     let further = config.providers.iter().filter_map(|named| {

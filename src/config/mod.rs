@@ -93,7 +93,7 @@ pub struct Admin {
     pub listen: Option<SocketAddr>,
     /// For probes alone; `None` = off.
     pub probe_listen: Option<SocketAddr>,
-    /// Asked of whoever wants something done.
+    /// Required from the sender of a command.
     pub token: Option<Secret>,
     /// The keys with which requests of AWS's tools are signed.
     pub access_key_id: Option<String>,
@@ -250,6 +250,7 @@ pub struct Sftp {
     pub mtime: Mtime,
     /// Directories that empty themselves stay.
     pub keep_empty_directories: bool,
+    pub names_fresh_for: Duration,
     /// Shown before login.
     pub banner: Option<String>,
 }
@@ -554,6 +555,7 @@ impl Default for Sftp {
             setstat: SetStat::default(),
             mtime: Mtime::default(),
             keep_empty_directories: true,
+            names_fresh_for: Duration::from_secs(2),
             banner: None,
         }
     }

@@ -303,6 +303,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("sftp", "setstat", word!(SetStat, sftp.setstat), "Without effect, and a warning if it is set: modes and owners cannot be stored yet, and a client that sets them gets success"),
     S::new("sftp", "mtime", word!(Mtime, sftp.mtime), "What happens to a modification time that is set after the upload: `skip` keeps the time of the upload, since S3 could only store it by a copy"),
     S::new("sftp", "keep_empty_directories", K::Flag(|c| &mut c.sftp.keep_empty_directories), "Writes a marker object for a directory that would vanish with its last file; without it such a directory is gone from S3, as with other tools"),
+    S::new("sftp", "names_fresh_seconds", K::Seconds(0..=60, |c| &mut c.sftp.names_fresh_for), "How long a session relies on what STAT or a listing showed of a name, instead of asking S3 again, when it puts a file or makes a directory; what the session changes counts at once; 0 = not at all"),
     S::new("sftp", "banner", K::OptionalText(|c| &mut c.sftp.banner), "Text that clients show before login"),
 
     S::new("limits", "connections_max", K::Count(COUNT, |c| &mut c.limits.connections_max), "Open connections"),

@@ -16,7 +16,7 @@ use crate::storage::aws::{self, Trust};
 pub use crate::storage::s3::Credentials;
 use crate::tasks::spawn_tracked;
 
-/// Credentials are fetched anew this long before they end.
+/// Credentials are fetched again this long before they expire.
 const RENEWAL_BEFORE_END: Duration = Duration::from_secs(300);
 
 /// The keys of one identity, found when they are first needed.
@@ -59,7 +59,7 @@ impl Keys {
     }
 
     /// Returns keys that are valid now. While there are some, nobody waits for somebody else to get
-    /// new ones, and whoever gets them waits a moment.
+    /// new ones, and the request that fetches them waits a moment.
     pub(super) async fn current(
         &self,
         region: &str,

@@ -194,7 +194,7 @@ impl Blocks {
             .is_some_and(|until| holds(*until, now))
     }
 
-    /// Writes the file anew, whole or not at all; it may take as long as a disk does.
+    /// Writes the file again, whole or not at all; it may take as long as a disk does.
     ///
     /// # Errors
     /// What holds now does not outlive the process.

@@ -172,7 +172,10 @@ mod tests {
         assert!(detail.starts_with("a ba b"), "{detail}");
         assert_eq!(detail.chars().count(), DETAIL_CHARS_MAX);
         let text = warning.to_string();
-        assert!(text.starts_with("efs-target-skipped: mappings"), "{text}");
+        assert!(
+            text.starts_with("efs-target-skipped: the gateway skipped mappings"),
+            "{text}"
+        );
         assert!(text.ends_with("this `serverId`"), "{text}");
     }
 }

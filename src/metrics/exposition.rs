@@ -41,7 +41,7 @@ pub fn prometheus_text(open_metrics: &str) -> String {
     text
 }
 
-/// Says whether whoever asks with this `Accept` takes `OpenMetrics`.
+/// Says whether a client with this `Accept` takes `OpenMetrics`.
 #[must_use]
 pub fn takes_open_metrics(accept: &str) -> bool {
     accept.split(',').any(|range| {

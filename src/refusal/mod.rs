@@ -73,7 +73,7 @@ pub enum Health {
     Nothing,
     /// It is there: what came could be read.
     Answered,
-    /// It cannot be reached, whoever asks.
+    /// It cannot be reached, for any user.
     Gone,
     /// No complete answer came in time, to this question at least.
     TimedOut,

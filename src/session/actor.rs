@@ -83,7 +83,7 @@ pub(super) async fn run<F: Front>(
     let metrics = Arc::clone(&environment.metrics);
     let now = clock.now();
     let answers = Answers::new(Arc::clone(&out), Arc::clone(&metrics), clock);
-    let paths = Paths::new(seat.memory().account.clone());
+    let paths = Paths::new(seat.memory().account.clone(), environment.names_fresh_for);
     let mut session = Session {
         shell: Shell::new(environment, user, seat, answers, events),
         files: Files::new(metrics, now),
@@ -235,6 +235,11 @@ impl<F: Front> Session<F> {
                 query,
                 outcome,
             } => files.page_arrived(shell, handle, query, outcome),
+            Event::Listed {
+                directory,
+                asked,
+                names,
+            } => self.paths.listed(directory, asked, names),
             Event::PageMemory { handle, charge } => files.page_memory(shell, handle, charge),
             Event::Room(charge) => self.regulator.room(charge),
         }

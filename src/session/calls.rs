@@ -91,7 +91,7 @@ impl Calls {
         }
     }
 
-    /// Begins the multipart upload. It outlives the session: whoever created it must end it.
+    /// Begins the multipart upload. It outlives the session: its creator must end it.
     pub(crate) fn create(self, reaper: &Reaper, object: NewObject) {
         let what = format!("begin of an upload to {}", self.location);
         let aborts = reaper.clone();

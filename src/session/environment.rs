@@ -1,6 +1,7 @@
 //! What the process lends to each of its sessions.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +27,8 @@ pub struct Environment {
     pub nonces: Nonces,
     /// What is known of directories that may empty themselves.
     pub kept: Kept,
+    /// How long a session goes by what a listing or a STAT showed.
+    pub names_fresh_for: Duration,
     /// Cancelled when the gateway drains: sessions end when nothing is open.
     pub drain: CancellationToken,
 }

@@ -1,5 +1,7 @@
 //! What comes back to a session from its tasks.
 
+use std::time::Instant;
+
 use tokio::sync::mpsc;
 
 use crate::budget::Charge;
@@ -7,8 +9,10 @@ use crate::sftp::{HandleId, Status};
 use crate::storage::{ListPage, ListQuery, Location, ObjectMeta, StorageError};
 use crate::transfer::read_file::ReadHeard;
 use crate::transfer::write_file::Heard;
+use crate::vfs::VirtualPath;
 
 use super::act::{Answer, Running};
+use super::fresh::Names;
 
 /// Something that happened.
 #[derive(Debug)]
@@ -35,6 +39,12 @@ pub(crate) enum Event {
         handle: HandleId,
         query: ListQuery,
         outcome: Result<ListPage, StorageError>,
+    },
+    /// The names of a directory, for which S3 was asked at that time.
+    Listed {
+        directory: VirtualPath,
+        asked: Instant,
+        names: Names,
     },
     /// Memory for the next page of a directory.
     PageMemory {

@@ -1,4 +1,4 @@
-//! What a session remembers of names for a while, so as not to ask S3 again.
+//! What a session remembers of names for a while, to save calls to S3.
 
 #![warn(clippy::arithmetic_side_effects)]
 
@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use crate::budget::{Charge, Share};
 use crate::limits::KNOWN_BYTES_KEPT;
 use crate::vfs::VirtualPath;
+
+use super::fresh::{FreshListings, NameHasher, Names as ListedNames, Shown};
 
 /// Names that were seen. Beyond a little they are on the account of bytes, and forgotten where it
 /// has nothing left.
@@ -20,6 +22,7 @@ pub(crate) struct Known {
     /// Paths under which STAT found no directory a moment ago: most clients look before they put.
     looked: VecDeque<Looked>,
     looked_bytes: usize,
+    listed: FreshListings,
     account: Share,
     charge: Option<Charge>,
 }
@@ -39,24 +42,27 @@ struct Looked {
     nothing: bool,
 }
 
-/// What a STAT found under a name just now.
+/// What a STAT or a listing found under a name just now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lately {
     /// A directory, or nobody looked.
     Unknown,
+    /// Nobody looked, and the names of its directory are worth a look.
+    Worthwhile,
     /// A file, or nothing.
     NoDirectory,
     Nothing,
 }
 
 impl Known {
-    /// Begins without any.
-    pub(crate) const fn new(account: Share) -> Self {
+    /// Begins without any. What was looked at or listed counts for so long.
+    pub(crate) fn new(account: Share, fresh_for: Duration) -> Self {
         Self {
             directories: Names::new(),
             earlier: Names::new(),
             looked: VecDeque::new(),
             looked_bytes: 0,
+            listed: FreshListings::new(fresh_for),
             account,
             charge: None,
         }
@@ -112,24 +118,69 @@ impl Known {
         self.give_back();
     }
 
-    /// Returns what a STAT found there just now. A directory that came since stays reachable
-    /// beside the file: S3 allows both.
+    /// Returns what a STAT or a listing found there just now. A directory that came since stays
+    /// reachable beside the file: S3 allows both.
     pub(crate) fn lately(&self, path: &VirtualPath, now: Instant) -> Lately {
-        match self.looked_at(path, now) {
-            Some(one) if one.nothing => Lately::Nothing,
-            Some(_) => Lately::NoDirectory,
-            None => Lately::Unknown,
+        match (self.looked_at(path, now), self.listed.shown(path, now)) {
+            (Some(one), _) if one.nothing => Lately::Nothing,
+            (None, Some(Shown::Nothing)) => Lately::Nothing,
+            (Some(_), _) | (None, Some(Shown::File)) => Lately::NoDirectory,
+            (None, Some(Shown::Directory) | None) => Lately::Unknown,
         }
     }
 
+    /// The same for an OPEN that puts something there. Where names of a directory are opened one
+    /// after the other it is worth while to list it.
+    pub(crate) fn before_open(&mut self, path: &VirtualPath, now: Instant) -> Lately {
+        let again = self.listed.looks_again(path, now);
+        match self.lately(path, now) {
+            Lately::Unknown if again => Lately::Worthwhile,
+            lately => lately,
+        }
+    }
+
+    /// Says what a listing of the directory showed there just now.
+    pub(crate) fn shown(&self, path: &VirtualPath, now: Instant) -> Option<Shown> {
+        self.listed.shown(path, now)
+    }
+
+    /// Forgets what is too old.
+    pub(crate) fn forget_old(&mut self, now: Instant) {
+        self.listed.forget_old(now);
+        self.give_back();
+    }
+
+    /// Says when something is to be forgotten.
+    pub(crate) fn until(&self) -> Option<Instant> {
+        self.listed.until()
+    }
+
+    /// Makes names for [`Self::listed`].
+    pub(crate) const fn hasher(&self) -> &NameHasher {
+        self.listed.hasher()
+    }
+
+    /// Takes the names of a directory, for which S3 was asked at that time.
+    pub(crate) fn listed(&mut self, path: VirtualPath, asked: Instant, names: ListedNames) {
+        self.listed.listed(path, asked, names);
+        while !self.has_room(0) {
+            if !self.listed.forget_one() {
+                break;
+            }
+        }
+        self.give_back();
+    }
+
     fn looked_at(&self, path: &VirtualPath, now: Instant) -> Option<&Looked> {
-        let fresh = |one: &Looked| now.saturating_duration_since(one.asked) < LOOKED_FOR;
+        let fresh_for = self.listed.fresh_for();
+        let fresh = |one: &Looked| now.saturating_duration_since(one.asked) < fresh_for;
         let mut newest = self.looked.iter().rev();
         newest.find(|one| one.path == *path && fresh(one))
     }
 
     /// Forgets what was seen where a name changed.
-    pub(crate) fn changed(&mut self, name: &VirtualPath) {
+    pub(crate) fn changed(&mut self, name: &VirtualPath, now: Instant) {
+        self.listed.changed(name, now);
         self.looked.retain(|one| !name.is_related(&one.path));
         let left = self.looked.iter().map(|one| cost(&one.path));
         self.looked_bytes = left.fold(0, usize::saturating_add);
@@ -145,6 +196,7 @@ impl Known {
             .bytes
             .saturating_add(self.earlier.bytes)
             .saturating_add(self.looked_bytes)
+            .saturating_add(self.listed.bytes())
             .saturating_add(more);
         // In steps, so that the account is not asked for each name.
         let steps = bytes.saturating_sub(KNOWN_BYTES_KEPT).div_ceil(STEP_BYTES);
@@ -201,7 +253,6 @@ fn cost(path: &VirtualPath) -> usize {
 
 const DIRECTORIES_MAX: usize = 1_000;
 const LOOKED_MAX: usize = 64;
-const LOOKED_FOR: Duration = Duration::from_secs(2);
 /// What a path takes beside its text.
 const PATH_BYTES: usize = 96;
 const STEP_BYTES: usize = 8 * 1024;
@@ -214,6 +265,8 @@ mod tests {
     use crate::budget::Budget;
     use crate::clock::{Clock as _, SystemClock};
     use crate::limits::Limits;
+
+    const FRESH: Duration = Duration::from_secs(2);
 
     fn account(bytes: u64) -> Arc<Budget> {
         Budget::new(&Limits {
@@ -230,7 +283,7 @@ mod tests {
     fn the_latest_directories_are_known_and_the_others_forgotten() {
         let path = |number: usize| path(&format!("/{number}/d"));
         let budget = account(1024 * 1024);
-        let mut known = Known::new(budget.account().share());
+        let mut known = Known::new(budget.account().share(), FRESH);
         for number in 0..3 * DIRECTORIES_MAX {
             known.directory(path(number));
             assert!(known.is_directory(&path(number.saturating_sub(400))));
@@ -250,7 +303,7 @@ mod tests {
     fn names_that_are_remembered_are_on_the_account() {
         const NAME_BYTES: usize = 4_000;
         let budget = account(256 * 1024);
-        let mut known = Known::new(budget.account().share());
+        let mut known = Known::new(budget.account().share(), FRESH);
         let long = |number: usize| path(&format!("/{number:0>NAME_BYTES$}"));
         let now = SystemClock.now();
         for number in 0..1_000 {
@@ -268,7 +321,7 @@ mod tests {
         // Others have some left.
         assert!(budget.account().taken_bytes() <= 128 * 1024);
         known.forget(&VirtualPath::root());
-        known.changed(&VirtualPath::root());
+        known.changed(&VirtualPath::root(), now);
         assert_eq!(budget.account().taken_bytes(), 0);
     }
 
@@ -279,7 +332,7 @@ mod tests {
             .map(|_| budget.account().share())
             .filter_map(|share| share.try_take(1024))
             .collect();
-        let mut known = Known::new(budget.account().share());
+        let mut known = Known::new(budget.account().share(), FRESH);
         for number in 0..1_000 {
             known.directory(path(&format!("/{number}")));
         }

@@ -12,6 +12,7 @@ use crate::vfs::Access;
 
 use super::commit::Commit;
 use super::expiry::Stop;
+use super::fresh::Shown;
 use super::listed::is_bucket;
 use super::plan::{Folder, Parent, Target, directory_attributes, file_attributes};
 use super::status::{BUCKET_LEVEL, EXISTS, IN_VIRTUAL, READ_ONLY, Refusal};
@@ -155,11 +156,32 @@ pub(super) async fn is_empty(store: &dyn ObjectStore, folder: &Folder) -> Result
     Ok(page.prefixes.is_empty() && page.objects.iter().all(|object| is_marker(&object.key)))
 }
 
-/// Returns the attributes of what a path names.
+/// Looks for what a listing showed a moment ago, which says whether it is a directory: that much
+/// is believed, and S3 is asked about a file.
+async fn find_shown(
+    store: &dyn ObjectStore,
+    location: &Location,
+    shown: Shown,
+) -> Result<Found, Refusal> {
+    if shown == Shown::Directory {
+        return Ok(Found::Directory);
+    }
+    match store.head(location).await {
+        Ok(meta) => Ok(Found::File(meta)),
+        Err(error) if error.kind == StorageErrorKind::NotFound => Ok(Found::Nothing),
+        Err(error) if error.kind == StorageErrorKind::Denied => {
+            find_in_listings(store, location, error).await
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Returns the attributes of what a path names; `shown` is what a listing showed there.
 pub(crate) async fn stat(
     store: &dyn ObjectStore,
     clock: &dyn Clock,
     target: &Target,
+    shown: Option<Shown>,
 ) -> Result<Attributes, Refusal> {
     match target {
         Target::Virtual | Target::Buckets => Ok(directory_attributes(None)),
@@ -175,7 +197,10 @@ pub(crate) async fn stat(
         }
         Target::Object {
             location, access, ..
-        } => match find(store, clock, location).await? {
+        } => match match shown {
+            Some(shown) => find_shown(store, location, shown).await?,
+            None => find(store, clock, location).await?,
+        } {
             Found::File(meta) => Ok(attributes_of(&meta, *access)),
             Found::Shown(object) => {
                 let modified = unix_seconds(object.modified);
@@ -197,11 +222,20 @@ pub(crate) fn attributes_of(meta: &ObjectMeta, access: Access) -> Attributes {
     )
 }
 
+/// What was seen before something is made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen {
+    /// The directory in which it is to stand is there.
+    pub(crate) parent: bool,
+    /// Nothing was under the name a moment ago.
+    pub(crate) nothing: bool,
+}
+
 /// Makes a directory's marker.
 pub(crate) async fn mkdir(
     store: &dyn ObjectStore,
     target: &Target,
-    parent_known: bool,
+    seen: Seen,
     nonces: Nonces,
     stop: &Stop,
 ) -> Result<(), Refusal> {
@@ -210,7 +244,7 @@ pub(crate) async fn mkdir(
             return Err(EXISTS.into());
         }
         Target::Bucket { .. } => {
-            return Err(match stat(store, stop.clock(), target).await {
+            return Err(match stat(store, stop.clock(), target, None).await {
                 Ok(_) => EXISTS.into(),
                 Err(refusal) if refusal.status == Status::NO_SUCH_FILE => BUCKET_LEVEL.into(),
                 Err(refusal) if refusal.status == Status::PERMISSION_DENIED => BUCKET_LEVEL.into(),
@@ -228,10 +262,14 @@ pub(crate) async fn mkdir(
             location, parent, ..
         } => (location, parent),
     };
-    let ((), found) = futures_util::try_join!(
-        require_parent(store, parent, parent_known),
-        find(store, stop.clock(), location)
-    )?;
+    // The marker itself is only put where there is none.
+    let is_free = seen.nothing && exclusive(store) == Precondition::IfNoneMatch;
+    let ((), found) = futures_util::try_join!(require_parent(store, parent, seen.parent), async {
+        if is_free {
+            return Ok(Found::Nothing);
+        }
+        find(store, stop.clock(), location).await
+    })?;
     if found != Found::Nothing {
         return Err(EXISTS.into());
     }

@@ -55,9 +55,13 @@ impl PathOrder {
             .all(|earlier| !conflict(earlier, entry))
     }
 
-    /// Notes that a request is done, whatever became of it.
-    pub(crate) fn done(&mut self, ticket: Ticket) {
-        self.entries.retain(|entry| entry.ticket != ticket);
+    /// Notes that a request is done, whatever became of it; returns the names that it may have
+    /// changed.
+    pub(crate) fn done(&mut self, ticket: Ticket) -> Vec<VirtualPath> {
+        let at = self.entries.iter().position(|entry| entry.ticket == ticket);
+        let done = at.and_then(|at| self.entries.remove(at));
+        let changing = done.filter(|entry| entry.changes);
+        changing.map_or_else(Vec::new, |entry| entry.paths)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::audit::{self, Name};
 use crate::budget::Share;
@@ -15,6 +15,7 @@ use crate::vfs::{Ending, EntryType, HomeDirectory, Place, VirtualPath};
 use super::act::{Act, Answer, PathRequest, Planned, Running};
 use super::events::Event;
 use super::files::Files;
+use super::fresh::Names;
 use super::known::Known;
 use super::listed::BucketsShown;
 use super::order::{PathOrder, Ticket};
@@ -47,7 +48,7 @@ pub(crate) struct Paths {
 
 impl Paths {
     /// Begins without any; what is remembered of names is charged to the account.
-    pub(crate) fn new(account: Share) -> Self {
+    pub(crate) fn new(account: Share, names_fresh_for: Duration) -> Self {
         Self {
             waiting: VecDeque::new(),
             bytes_waiting: 0,
@@ -55,7 +56,7 @@ impl Paths {
             order: PathOrder::default(),
             running: 0,
             opening: 0,
-            known: Known::new(account),
+            known: Known::new(account, names_fresh_for),
             markers_refused: Arc::default(),
             buckets: BucketsShown::default(),
             explanations: 0,
@@ -69,12 +70,14 @@ impl Paths {
 
     /// Returns when something is to be forgotten.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.buckets.until()
+        let ends = [self.buckets.until(), self.known.until()];
+        ends.into_iter().flatten().min()
     }
 
     /// Forgets what is too old.
-    pub(crate) fn time(&self, now: Instant) {
+    pub(crate) fn time(&mut self, now: Instant) {
         self.buckets.forget(now);
+        self.known.forget_old(now);
     }
 
     /// Puts a request in line.
@@ -93,7 +96,7 @@ impl Paths {
     ) {
         let mut any = false;
         for ticket in tickets {
-            self.order.done(ticket);
+            self.ended(shell, ticket);
             any = true;
         }
         if any {
@@ -119,7 +122,7 @@ impl Paths {
             if let Act::Close(handle) = running.request.act {
                 let (pending, ticket) = (running.request.pending, running.ticket);
                 if let Some(ticket) = files.close_in_turn(shell, handle, pending, ticket) {
-                    self.order.done(ticket);
+                    self.ended(shell, ticket);
                 }
                 continue;
             }
@@ -250,7 +253,7 @@ impl Paths {
         }
     }
 
-    fn run(&self, shell: &mut Shell, files: &mut Files, running: Running, planned: Planned) {
+    fn run(&mut self, shell: &mut Shell, files: &mut Files, running: Running, planned: Planned) {
         let request = &running.request;
         if let Act::Rename { .. } = request.act {
             files.moving(shell, &request.path);
@@ -259,6 +262,15 @@ impl Paths {
         let parent = made.parent();
         let out = Arc::clone(shell.answers.out());
         let clock = Arc::clone(&shell.environment.clock);
+        let now = shell.now();
+        let lately = match &request.act {
+            Act::Open { mode, .. }
+                if mode.write && matches!(planned.target, Target::Object { .. }) =>
+            {
+                self.known.before_open(&request.path, now)
+            }
+            _ => self.known.lately(&request.path, now),
+        };
         let work = Work {
             store: shell.store(),
             memory: shell.seat.memory().clone(),
@@ -270,7 +282,10 @@ impl Paths {
             uploading: files.uploads_in(&request.path),
             parent_known: parent.is_some_and(|parent| self.known.is_directory(&parent)),
             buckets: self.buckets.clone(),
-            lately: self.known.lately(&request.path, shell.now()),
+            lately,
+            shown: self.known.shown(&request.path, now),
+            hasher: self.known.hasher().clone(),
+            events: shell.events.clone(),
             seen: self.known.is_directory(&request.path),
             kept: shell.environment.kept.clone(),
             markers_refused: Arc::clone(&self.markers_refused),
@@ -318,7 +333,7 @@ impl Paths {
         if traits.opens {
             self.opening = self.opening.saturating_sub(1);
         }
-        self.order.done(ticket);
+        self.ended(shell, ticket);
         match answer {
             Answer::Reply(reply) => {
                 self.note_change(shell, files, &request, &reply);
@@ -393,9 +408,6 @@ impl Paths {
         if !matches!(reply, Reply::Status(status) if *status == Status::OK) {
             return;
         }
-        for name in request.paths() {
-            self.known.changed(&name);
-        }
         let path = &request.path;
         match &request.act {
             Act::Rename { to, .. } => {
@@ -425,6 +437,18 @@ impl Paths {
         if request.act.traits().outlives {
             log_change(shell, request);
         }
+    }
+
+    /// Notes that a request is done: its names may have changed.
+    fn ended(&mut self, shell: &Shell, ticket: Ticket) {
+        for name in self.order.done(ticket) {
+            self.known.changed(&name, shell.now());
+        }
+    }
+
+    /// Takes the names of a directory.
+    pub(crate) fn listed(&mut self, directory: VirtualPath, asked: Instant, names: Names) {
+        self.known.listed(directory, asked, names);
     }
 
     fn note_look(&mut self, request: &PathRequest, nothing: bool) {

@@ -14,10 +14,13 @@ use crate::transfer::write_file::{Base, NO_APPEND};
 use crate::vfs::{Access, VirtualPath};
 
 use super::act::{Act, Answer, ForWriting, PathRequest, Planned};
+use super::events::{Event, Events};
+use super::fresh::{NameHasher, Shown};
 use super::kept::Kept;
 use super::known::Lately;
 use super::list::{self, FirstPage, Listing};
 use super::listed::{BucketsShown, Listed, no_buckets};
+use super::looking;
 use super::names::{self, Found};
 use super::opening::open_object;
 use super::plan::{Folder, Need, Parent, Target, directory_attributes, plan};
@@ -46,6 +49,11 @@ pub(super) struct Work {
     pub(super) markers_refused: Arc<AtomicBool>,
     /// What was seen just now under the name.
     pub(super) lately: Lately,
+    /// What a listing of its directory showed under it.
+    pub(super) shown: Option<Shown>,
+    /// For directories that are listed.
+    pub(super) hasher: NameHasher,
+    pub(super) events: Events,
     pub(super) buckets: BucketsShown,
     pub(super) progress: Progress,
 }
@@ -94,7 +102,9 @@ impl Work {
                 Err(Status::OP_UNSUPPORTED.into())
             }
             Act::OpenDirectory => self.open_directory(request, target).await,
-            Act::Open { mode, .. } if mode.write => self.open_for_writing(target, *mode).await,
+            Act::Open { mode, .. } if mode.write => {
+                self.open_for_writing(request, target, *mode).await
+            }
             Act::Open { .. } => self.open_for_reading(target).await,
             Act::Remove => removing::remove(self.keeper(), &target).await.map(|()| ok),
             Act::MkDir => self.make_directory(&target).await.map(|()| ok),
@@ -132,7 +142,7 @@ impl Work {
     /// A directory that the session has seen is there until it is removed.
     pub(super) async fn stat(&self, target: &Target) -> Result<Attributes, Refusal> {
         match (
-            names::stat(&*self.store, self.bounds.clock(), target).await,
+            names::stat(&*self.store, self.bounds.clock(), target, self.shown).await,
             target,
         ) {
             (Err(refusal), Target::Object { access, .. } | Target::Bucket { access, .. })
@@ -154,8 +164,12 @@ impl Work {
             | Target::Bucket { .. }
             | Target::Nowhere => None,
         };
-        let (known, stop) = (self.parent_known, &self.bounds.stop);
-        names::mkdir(&*self.store, target, known, self.nonces, stop).await?;
+        let stop = &self.bounds.stop;
+        let seen = names::Seen {
+            parent: self.parent_known,
+            nothing: self.lately == Lately::Nothing,
+        };
+        names::mkdir(&*self.store, target, seen, self.nonces, stop).await?;
         if let Some(visit) = visit {
             visit.saw([""], self.bounds.clock().now());
         }
@@ -205,10 +219,19 @@ impl Work {
         if folder.prefix.len() > limits::KEY_BYTES_MAX {
             return Err(Status::NO_SUCH_FILE.into());
         }
+        let asked = self.bounds.clock().now();
         let first = self.first_page(folder, access).await?;
         let nothing = first.page.as_ref();
         let nothing =
             nothing.is_some_and(|page| page.objects.is_empty() && page.prefixes.is_empty());
+        if let Some(page) = first.page.as_ref().filter(|page| page.next.is_none()) {
+            let names = looking::names_of(&self.hasher, &first.listed, page);
+            self.events.send(Event::Listed {
+                directory: path.clone(),
+                asked,
+                names,
+            });
+        }
         if nothing && !always && !self.seen && self.uploading.is_empty() {
             return Err(Status::NO_SUCH_FILE.into());
         }
@@ -312,7 +335,7 @@ impl Work {
                 continue;
             };
             let target = plan(&self.config.home, &child, Need::Look)?;
-            match names::stat(&*self.store, self.bounds.clock(), &target).await {
+            match names::stat(&*self.store, self.bounds.clock(), &target, None).await {
                 Ok(attrs) => {
                     let name = bytes::Bytes::copy_from_slice(name.as_bytes());
                     children.push(crate::sftp::Name { name, attrs });
@@ -346,7 +369,12 @@ impl Work {
         })
     }
 
-    async fn open_for_writing(&self, target: Target, mode: OpenMode) -> Result<Answer, Refusal> {
+    async fn open_for_writing(
+        &self,
+        request: &PathRequest,
+        target: Target,
+        mode: OpenMode,
+    ) -> Result<Answer, Refusal> {
         let parent = match &target {
             Target::Object { parent, .. } => parent.clone(),
             Target::Virtual
@@ -368,7 +396,8 @@ impl Work {
                 Ok(())
             }
         };
-        let existing = self.existing(&location, mode, may_be_directory);
+        let lately = self.look_around(request, &location).await;
+        let existing = self.existing(&location, mode, may_be_directory, lately);
         let ((), found) = futures_util::try_join!(parent_there, existing)?;
         let base = match found {
             Found::Directory => return Err(IS_DIRECTORY.into()),
@@ -404,7 +433,7 @@ impl Work {
             mode,
             access,
             base,
-            alone: self.alone(&condition),
+            alone: self.alone(&condition, lately),
             condition,
             nonce: self.nonces.next()?,
         });
@@ -415,6 +444,26 @@ impl Work {
         })
     }
 
+    /// Says what was seen under a name a moment ago. Where its directory is worth a look, that is
+    /// listed, for the names that come next as well.
+    async fn look_around(&self, request: &PathRequest, location: &Location) -> Lately {
+        if self.lately != Lately::Worthwhile {
+            return self.lately;
+        }
+        let asked = self.bounds.clock().now();
+        let account = &self.memory.account;
+        let seen = looking::beside(&*self.store, account, &self.hasher, location).await;
+        let (Some((names, lately)), Some(directory)) = (seen, request.path.parent()) else {
+            return Lately::Unknown;
+        };
+        self.events.send(Event::Listed {
+            directory,
+            asked,
+            names,
+        });
+        lately
+    }
+
     /// Looks for what stands at the place. A file that is truncated anyway need not be looked
     /// for, only a directory.
     async fn existing(
@@ -422,9 +471,16 @@ impl Work {
         location: &Location,
         mode: OpenMode,
         may_be_directory: bool,
+        lately: Lately,
     ) -> Result<Found, Refusal> {
+        if mode.exclusive && lately == Lately::Nothing {
+            // The store refuses a second one itself, where it can.
+            if names::exclusive(&*self.store) == Precondition::IfNoneMatch {
+                return Ok(Found::Nothing);
+            }
+        }
         if mode.create && mode.truncate && !mode.exclusive {
-            if self.lately != Lately::Unknown || !may_be_directory {
+            if matches!(lately, Lately::Nothing | Lately::NoDirectory) || !may_be_directory {
                 return Ok(Found::Nothing);
             }
             // A file and a directory of one name: the file is what the name means.
@@ -446,7 +502,7 @@ impl Work {
     }
 
     /// Returns on what a commit depends whose client is gone: that the key is as it was found.
-    fn alone(&self, condition: &Precondition) -> Option<Precondition> {
+    fn alone(&self, condition: &Precondition, lately: Lately) -> Option<Precondition> {
         let kept = self.store.capabilities();
         if !kept.conditional_put || !kept.conditional_complete {
             return None;
@@ -454,9 +510,7 @@ impl Work {
         match condition {
             Precondition::IfMatch(_) | Precondition::IfNoneMatch => Some(condition.clone()),
             // Nothing was there a moment ago.
-            Precondition::None => {
-                (self.lately == Lately::Nothing).then_some(Precondition::IfNoneMatch)
-            }
+            Precondition::None => (lately == Lately::Nothing).then_some(Precondition::IfNoneMatch),
         }
     }
 

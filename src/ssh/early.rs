@@ -2,7 +2,7 @@
 //! its own, the others are summed up (pure).
 //!
 //! Scanners and health checks make them by thousands, so the number of lines is bounded whatever
-//! they do: [`SOURCES_MAX`] first ones and as many sums each minute, and one sum for whoever comes
+//! they do: [`SOURCES_MAX`] first ones and as many sums each minute, and one sum for those that come
 //! after that many.
 
 #![warn(clippy::arithmetic_side_effects)]
@@ -56,7 +56,7 @@ impl Early {
         }
     }
 
-    /// Returns the sums so far, and begins anew.
+    /// Returns the sums so far, and resets them.
     pub(super) fn take(&mut self) -> Vec<Sum> {
         let Self {
             sources, others, ..

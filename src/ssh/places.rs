@@ -5,9 +5,9 @@
 //! wider network may hold more: twice as much as a /64 counts for a /56, four times for a /48. When
 //! nothing is free, the network that holds most for its share gives up one of its connections:
 //! first one that has not finished a key exchange, then the oldest. The newcomer counts for its
-//! own network, so whoever holds most replaces a connection of their own; and not at any pace: what
+//! own network, so a network that holds most replaces its own connection; and not at any pace: what
 //! the network got a moment ago stays, and its newcomer is refused. A connection costs more than a
-//! refusal, and whoever shares an address with a flood needs that moment to log in.
+//! refusal, and a client that shares an address with a flood needs that moment to log in.
 //!
 //! Connections that a balancer has not named yet are one network together: they are named within
 //! milliseconds or silent. Exempt connections have half of the places for themselves: what they

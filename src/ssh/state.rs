@@ -188,7 +188,7 @@ impl ConnectionState {
         self.sever();
     }
 
-    /// Cuts the connection after a goodbye, whoever said it.
+    /// Cuts the connection after a goodbye of either side.
     pub(super) fn sever(&self) {
         self.gone.cancel();
         self.socket_waker.wake();

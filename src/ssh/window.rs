@@ -378,7 +378,7 @@ mod tests {
         let tenth = all / 10;
         windows.arrived(2, all + tenth, *NOW).unwrap();
         assert_eq!(windows.arrived(2, 1, *NOW), Err(Exceeded));
-        // Who keeps to it again begins anew.
+        // A client that keeps to it again starts over.
         windows
             .taken(2, all + tenth + 1, || u32::MAX, *NOW)
             .unwrap();

@@ -94,7 +94,7 @@ impl Ground {
     }
 }
 
-/// Makes credentials that the SDK never asks anew.
+/// Makes credentials that the SDK never renews.
 pub(crate) fn fixed(
     access_key: &str,
     secret_key: &Secret,

@@ -1,4 +1,4 @@
-//! Writes the log on a thread of its own: whoever logs a line never waits for standard error.
+//! Writes the log on a thread of its own: logging a line never waits for standard error.
 //!
 //! A full disk, a closed pipe or a pipe that nobody reads stops this thread and nothing else. What
 //! cannot be written waits in a [`Room`] and is tried again; what the room has no place for is

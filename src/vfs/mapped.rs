@@ -14,7 +14,7 @@ pub(super) struct MappedTree {
     mappings: Vec<Mapping>,
     /// Places in `mappings`, in the byte order of the entries: what stands below a directory
     /// stands side by side. Directories that exist only because an entry stands below them are
-    /// found like this as well. Thousands of mappings are small so.
+    /// found like this as well. This keeps thousands of mappings small.
     order: Vec<u32>,
 }
 

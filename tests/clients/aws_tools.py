@@ -1,4 +1,4 @@
-"""AWS's own command line and boto3, asking the operator's port about an identity provider."""
+"""AWS's own command line and boto3, asking the admin port about an identity provider."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from processes import run
 
 
 def admin(setup):
-    """Where the operator's port is; only a configured gateway has one."""
+    """Where the admin port is; only a configured gateway has one."""
     if setup.admin is None:
         raise Skipped("no admin port")
     return f"http://127.0.0.1:{setup.admin}"

@@ -96,7 +96,7 @@ async fn what_the_gateway_does_is_told_with_its_calls() {
         .await;
     assert_eq!(code, 0, "{text}");
     for part in [
-        "put /in/x.txt: done by the gateway",
+        "put /in/x.txt: allowed by the gateway",
         "mapping   /in (read-write)",
         "place     s3://inbox/ann/x.txt",
         "role      arn:aws:iam::123456789012:role/partners",

@@ -104,7 +104,10 @@ async fn the_readable_keys_of_a_list_work_and_the_others_are_named() {
     let [line] = &*lines else { panic!("{log}") };
     assert_eq!(line["warning"], "keys-unreadable");
     let detail = line["detail"].as_str().unwrap();
-    assert!(detail.contains("key 2: its base64 is cut off"), "{detail}");
+    assert!(
+        detail.contains("key 2: its base64 is incomplete"),
+        "{detail}"
+    );
     assert!(detail.contains("key 3: it does not begin"), "{detail}");
     assert!(!log.contains("walnut"), "{log}");
     assert_eq!(judged.unwrap().public_keys, [LISTED_LINE.into()]);

@@ -194,7 +194,7 @@ async fn a_server_that_is_not_known_is_refused_before_login() {
     let output = probe(&[&url, "--password-stdin", "--insecure-accept-any-host-key"]).await;
     assert_eq!(output.status.code(), Some(0));
     assert!(
-        err(&output).contains("warning: any host key is accepted"),
+        err(&output).contains("warning: the host key is not verified"),
         "{}",
         err(&output)
     );

@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use portcullis::clock::SystemClock;
+use portcullis::limits::Limits;
 use portcullis::storage::failing::{Failing, Fault, Gate};
 use portcullis::storage::memory::MemoryStore;
 use portcullis::storage::metered::{CallObserver, Metered, Outcome};
 use portcullis::storage::{Operation, SharedStore};
-use russh_sftp::protocol::FileAttributes;
+use russh_sftp::protocol::{FileAttributes, OpenFlags, StatusCode};
 
-use crate::common::sftp::Talk;
+use crate::common::sftp::{Talk, begin_in, user, whole_bucket};
 use crate::session::{MIB, at, failing, pattern, plant};
 
 #[derive(Debug, Default)]
@@ -36,7 +37,11 @@ impl Shop {
         let bill = Arc::new(Bill::default());
         let inner: SharedStore = failing.clone();
         let metered = Metered::new(inner, Arc::new(SystemClock), bill.clone());
-        let talk = Talk::start(Arc::new(metered)).await;
+        let user = user(whole_bucket(), Arc::new(metered));
+        let (theirs, running) = begin_in(user, Limits::default(), |environment| {
+            environment.names_fresh_for = FRESH;
+        });
+        let talk = Talk::over(theirs, running).await;
         Self {
             talk,
             bill,
@@ -51,6 +56,9 @@ impl Shop {
         assert_eq!(bill, expected.iter().copied().collect(), "{what}");
     }
 }
+
+/// No machine is so slow that names are not fresh any more.
+const FRESH: Duration = Duration::from_secs(3_600);
 
 const HEAD: &str = "HeadObject";
 const GET: &str = "GetObject";
@@ -96,11 +104,18 @@ async fn a_small_file_costs_its_put_and_a_look_at_its_name() {
     shop.talk.put("/d/e/new", b"abc").await.unwrap();
     shop.paid("put into a new directory", &[(LIST, 2), (PUT, 1)]);
     shop.talk.put("/d/e/newer", b"abc").await.unwrap();
-    shop.paid("put into a known directory", &[(LIST, 1), (PUT, 1)]);
+    shop.paid("the second put lists the directory", &[(LIST, 1), (PUT, 1)]);
+    for number in 0..20 {
+        let path = format!("/d/e/{number}");
+        shop.talk.put(&path, b"abc").await.unwrap();
+    }
+    shop.paid("more puts", &[(PUT, 20)]);
     shop.talk.put("/d/e/newer", b"abc").await.unwrap();
-    shop.paid("put over a file", &[(LIST, 1), (PUT, 1)]);
+    shop.paid("put over a file of its own", &[(LIST, 1), (PUT, 1)]);
+    shop.talk.put("/d/e/f", b"abc").await.unwrap();
+    shop.paid("put over a file that was listed", &[(PUT, 1)]);
     shop.talk.size("/d/e/looked").await.unwrap_err();
-    shop.paid("stat of nothing", &[(HEAD, 1), (LIST, 1)]);
+    shop.paid("stat of nothing, where all names are known", &[(HEAD, 1)]);
     shop.talk.put("/d/e/looked", b"abc").await.unwrap();
     shop.paid("put after a look", &[(PUT, 1)]);
     shop.talk.get("/d/e/new").await.unwrap();
@@ -112,12 +127,67 @@ async fn a_small_file_costs_its_put_and_a_look_at_its_name() {
     let expected = [(HEAD, 2), (LIST, 1), (COPY, 1), (DELETE, 1)];
     shop.paid("rename in a known directory", &expected);
     shop.talk.put("/d/e/newest", b"abc").await.unwrap();
-    shop.paid("put after a rename", &[(LIST, 1), (PUT, 1)]);
+    shop.paid("put after a rename", &[(PUT, 1)]);
     shop.talk.client.remove("/d/e/moved").await.unwrap();
     let expected = [(HEAD, 1), (LIST, 1), (DELETE, 1)];
     shop.paid("the first remove in a directory", &expected);
     shop.talk.client.remove("/d/e/newest").await.unwrap();
     shop.paid("remove", &[(HEAD, 1), (DELETE, 1)]);
+}
+
+#[tokio::test]
+async fn a_large_directory_is_listed_once_in_place_of_looks() {
+    let shop = Shop::open().await;
+    for number in 0..1_001 {
+        plant(&shop.store, &format!("d/{number:04}"), b"x").await;
+    }
+    for number in 0..5 {
+        let path = format!("/d/new-{number}");
+        shop.talk.put(&path, b"abc").await.unwrap();
+    }
+    // The directory and the first name; the second look is too large, and says nothing.
+    let looks = 2 + (1 + 1) + 3;
+    shop.paid("five puts", &[(LIST, looks), (PUT, 5)]);
+}
+
+#[tokio::test]
+async fn what_a_listing_showed_hides_no_file_of_another_session() {
+    let shop = Shop::open().await;
+    plant(&shop.store, "d/old", b"x").await;
+    let other = Talk::start(shop.store.clone()).await;
+    shop.talk.names("/d").await.unwrap();
+    other.put("/d/new", b"abc").await.unwrap();
+    assert_eq!(shop.talk.size("/d/new").await, Ok(Some(3)));
+    assert_eq!(shop.talk.get("/d/new").await.unwrap(), b"abc");
+    other.client.remove("/d/old").await.unwrap();
+    assert_eq!(shop.talk.size("/d/old").await, Err(StatusCode::NoSuchFile));
+    // An exclusive OPEN of a name that came meanwhile makes no second file.
+    let flags = OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::EXCLUDE;
+    other.put("/d/newer", b"abc").await.unwrap();
+    let handle = shop.talk.open("/d/newer", flags).await.unwrap();
+    shop.talk.write(&handle, 0, b"other").await.unwrap();
+    assert_eq!(shop.talk.close(&handle).await, Err(StatusCode::Failure));
+    assert_eq!(other.get("/d/newer").await.unwrap(), b"abc");
+}
+
+#[tokio::test]
+async fn names_are_asked_about_each_time_where_none_may_be_fresh() {
+    let store = failing().0;
+    let bill = Arc::new(Bill::default());
+    let metered = Metered::new(store, Arc::new(SystemClock), bill.clone());
+    let user = user(whole_bucket(), Arc::new(metered));
+    let (theirs, running) = begin_in(user, Limits::default(), |environment| {
+        environment.names_fresh_for = Duration::ZERO;
+    });
+    let talk = Talk::over(theirs, running).await;
+    for path in ["/1", "/2", "/3"] {
+        talk.names("/").await.unwrap();
+        talk.size(path).await.unwrap_err();
+        talk.put(path, b"abc").await.unwrap();
+    }
+    let bill = std::mem::take(&mut *bill.0.lock().unwrap());
+    let expected = [(LIST, 9), (HEAD, 3), (PUT, 3)];
+    assert_eq!(bill, expected.into_iter().collect());
 }
 
 #[tokio::test]
@@ -134,6 +204,12 @@ async fn directories_cost_their_marker_and_a_look() {
     shop.paid("mkdir", &[(HEAD, 1), (LIST, 1), (PUT, 1)]);
     mkdir("/d/e").await;
     shop.paid("mkdir in a known one", &[(HEAD, 1), (LIST, 1), (PUT, 1)]);
+    shop.talk.names("/d").await.unwrap();
+    shop.paid("ls", &[(LIST, 1)]);
+    mkdir("/d/listed").await;
+    shop.paid("mkdir in one that was just listed", &[(PUT, 1)]);
+    shop.talk.size("/d/e").await.unwrap();
+    shop.paid("stat of a directory that was just listed", &[]);
     shop.talk.client.rmdir("/d/e").await.unwrap();
     shop.paid(
         "rmdir in a directory that was made",
@@ -166,7 +242,7 @@ async fn a_directory_that_empties_itself_costs_its_marker() {
     let expected = [(HEAD, 1), (LIST, 1), (PUT, 1), (DELETE, 1)];
     shop.paid("the last", &expected);
     shop.talk.put("/in/20", b"x").await.unwrap();
-    shop.paid("put into it", &[(LIST, 1), (PUT, 1)]);
+    shop.paid("put into what was just listed", &[(PUT, 1)]);
     remove(20).await;
     shop.paid("a directory with a marker", &[(HEAD, 1), (DELETE, 1)]);
     shop.talk.client.rmdir("/in").await.unwrap();

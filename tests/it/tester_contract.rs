@@ -57,7 +57,7 @@ async fn a_service_that_breaks_the_contract_is_told_where_and_why() {
     }
     assert!(out.contains("why it matters: a blank password"), "{out}");
     assert!(
-        out.contains("answers with status 401; answer every question with 200"),
+        out.contains("answers with status 401; answer every request with 200"),
         "{out}"
     );
     assert!(out.contains("2 answers with status 500\n"), "{out}");
@@ -168,7 +168,7 @@ async fn a_protected_service_is_asked_as_the_gateway_asks_it() {
         let out = String::from_utf8_lossy(&output.stdout);
         assert_eq!(output.status.code(), Some(0), "{out}");
         assert!(out.contains("· 0 wrong ·"), "{out}");
-        assert!(out.contains("skipped slow question"), "{out}");
+        assert!(out.contains("skipped slow request"), "{out}");
     }
 }
 

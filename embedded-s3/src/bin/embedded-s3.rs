@@ -63,13 +63,13 @@ fn settings(mut arguments: impl Iterator<Item = String>) -> Result<Settings, Str
 }
 
 const HELP: &str = "\
-An S3 server in memory, for tests and demonstrations; what it holds is gone when it ends.
+An in-memory S3 server for tests and demonstrations; its data is gone when it ends.
 
 Usage: embedded-s3 [OPTIONS]
 
 Options:
-  --listen ADDRESS:PORT  Where to listen [default: 127.0.0.1:9000]
-  --bucket NAME          A bucket that exists from the start; may be repeated
+  --listen ADDRESS:PORT  Address and port to listen on [default: 127.0.0.1:9000]
+  --bucket NAME          A bucket to create at start; may be repeated
   --access-key KEY       Access key that clients must use
   --secret-key KEY       Secret key that clients must use
   -h, --help             Print this help

@@ -35,7 +35,7 @@ struct Authorization<'h> {
 }
 
 impl AwsKey {
-    /// Checks that whoever sent the request knows the secret, and sent it just now.
+    /// Checks that the sender of the request knows the secret, and sent it just now.
     pub(super) fn verify(
         &self,
         head: &request::Parts,

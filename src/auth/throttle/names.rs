@@ -1,7 +1,7 @@
 //! How many names a source may ask about (pure).
 //!
 //! A look-up of keys fails for most names without saying anything about the client, so it counts
-//! as no failure; but whoever asks about one name after another searches for those that exist, or
+//! as no failure; but a source that asks about many names searches for those that exist, or
 //! keeps the provider busy.
 
 use std::collections::hash_map::RandomState;

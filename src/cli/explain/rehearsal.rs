@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
@@ -111,6 +112,7 @@ fn open(user: &Arc<UserConfig>, store: SharedStore) -> (Door, impl Future<Output
         clock,
         nonces: Nonces::default(),
         kept: Kept::new(true),
+        names_fresh_for: Duration::from_secs(2),
         drain: CancellationToken::new(),
     };
     let source = IpAddr::V4(Ipv4Addr::LOCALHOST);

@@ -143,7 +143,7 @@ async fn try_in(
     if let Some(password) = &login.password {
         return Some(connection.password(user, password.clone()).await);
     }
-    // A look-up: whoever holds the first key that can be used is judged like this.
+    // A look-up: the result is that of a client with the first usable key.
     let question = Question {
         request_id: "look-up".into(),
         username: user.into(),

@@ -100,7 +100,7 @@ fn whose_credentials_sessions_have_is_complete_and_has_nothing_to_no_effect() {
         ),
         (
             "roles = \"assume\"\n[storage]\nendpoint = \"https://s3.example.com\"",
-            "sts.endpoint: missing: with storage.endpoint",
+            "sts.endpoint: missing: storage.endpoint requires it",
         ),
         (
             "roles = \"assume\"\n[sts]\nendpoint = \"http://sts.example.com\"",
@@ -116,7 +116,7 @@ fn whose_credentials_sessions_have_is_complete_and_has_nothing_to_no_effect() {
         ),
         (
             "roles = \"assume\"\n[sts]\ntransitive_tags = [\"a\"]",
-            "sts.transitive_tags: \"a\" is no key",
+            "sts.transitive_tags: \"a\" is not a key",
         ),
         (
             "roles = \"assume\"\n[sts]\nsource_identity = \"the gateway\"",

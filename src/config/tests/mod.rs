@@ -349,7 +349,10 @@ fn what_cannot_work_together_is_refused() {
             "cache_stale_seconds = 60",
             "has no effect while cache_seconds is 0",
         ),
-        ("[limits]\nconnections_max = -1", "found a number below 0"),
+        (
+            "[limits]\nconnections_max = -1",
+            "found a number that is negative",
+        ),
         (
             "[limits]\nconnections_max = 0",
             "found 0; allowed: 1 to 1000000",

@@ -1,7 +1,7 @@
 //! When a provider that does not answer is left alone, for how long, and whom its silence is shown to
 //! (pure).
 //!
-//! A connection that fails says that the provider is gone, whoever asked. No answer in time, or an
+//! A connection that fails says that the provider is down, for any user. No answer in time, or an
 //! error for an answer, may be about the one question, and a stranger can choose that: it counts
 //! only where it befell users who were let in before, three of them.
 

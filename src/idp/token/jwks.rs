@@ -169,7 +169,7 @@ impl Remote {
         Some((host.to_owned(), self.0.url.port_or_known_default()?))
     }
 
-    /// Returns the keys, fetched anew where they are due.
+    /// Returns the keys, fetched again if they are due.
     pub(super) async fn keys(&self, unknown_key: bool) -> Result<Arc<KeySet>, Refusal> {
         if self.0.is_due(unknown_key) {
             // Those at hand are of no use for an unknown key.

@@ -300,7 +300,7 @@ impl Followed for Token {
     }
 }
 
-/// Takes asymmetric algorithms only: with a symmetric one, whoever knows a public key could sign.
+/// Takes asymmetric algorithms only: with a symmetric one, anybody with a public key could sign.
 fn algorithms(names: &[String]) -> Result<Vec<Algorithm>, TokenSettingsError> {
     let known = |name: &String| {
         let algorithm: Option<Algorithm> = name.parse().ok();

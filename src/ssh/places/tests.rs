@@ -71,7 +71,7 @@ fn the_network_that_holds_most_gives_way() {
     for _ in 0..2 {
         admit(&mut all, other);
     }
-    // First whoever has not finished a key exchange, then the oldest.
+    // First a connection without a finished key exchange, then the oldest.
     for ticket in [tickets[0], tickets[1], tickets[3]] {
         all.keys_exchanged(ticket);
     }
@@ -318,7 +318,7 @@ fn address(index: u8) -> IpAddr {
     }
 }
 
-/// Counts anew what a network holds of those who can give way.
+/// Recounts what a network holds of those who can give way.
 fn held(entries: &HashMap<Ticket, Entry>, network: Network, newcomer: Option<Entry>) -> usize {
     let waiting = entries.values().copied().filter(|entry| entry.waiting);
     waiting
@@ -337,7 +337,7 @@ fn heaviest(
         .max()
 }
 
-/// Says whether the right one gave way, by counting anew who has which place.
+/// Says whether the right one gave way, by recounting who has which place.
 fn check_displaced(before: &Places, gone: Ticket, source: Option<Source>) {
     let (entries, gone) = (&before.entries, before.entries[&gone]);
     let newcomer = Entry {

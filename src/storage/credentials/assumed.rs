@@ -210,7 +210,7 @@ impl Request {
 }
 
 /// Returns how long new credentials last. That they have ended already says that a clock is wrong:
-/// then S3 decides, or each call would assume the role anew.
+/// then S3 decides, or each call would assume the role again.
 fn lifetime(expires_at: SystemTime, now: SystemTime) -> Option<Duration> {
     let left = expires_at.duration_since(now).ok();
     let left = left.filter(|left| !left.is_zero());

@@ -23,7 +23,7 @@ impl Own {
         Self(store)
     }
 
-    /// Gives everybody the gateway's view of S3. Credentials of the AWS chain are asked for anew
+    /// Gives everybody the gateway's view of S3. Credentials of the AWS chain are requested again
     /// when S3 says that they have expired before their time; static ones cannot be.
     #[must_use]
     pub fn of(store: S3Store, meter: Meter, clock: Arc<dyn Clock>) -> Self {

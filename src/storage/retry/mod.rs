@@ -4,8 +4,8 @@
 //! Calls are repeated by time, not by count. Each has one deadline for all its tries, by what it is
 //! for ([`Patience`]): seconds for a look, minutes for what is under way. Between tries it waits
 //! ever longer, at random, or as long as the store asks for. All calls of the process together are
-//! repeated so often in a second and no more; whoever finds that used up waits once more. What
-//! changes a key is repeated by whoever wants the change, who looks first what stands there.
+//! repeated so often in a second and no more; a retry that finds that used up waits once more. What
+//! changes a key is repeated by the caller, after checking the key.
 
 use std::sync::Arc;
 

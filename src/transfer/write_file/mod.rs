@@ -323,7 +323,7 @@ impl WriteFile {
 
     fn session_over(&mut self) {
         match self.phase {
-            // What was sent is seen to its end by whoever sent it.
+            // The sender sees to the end of what was sent.
             Phase::Committing | Phase::Over => {}
             Phase::Open | Phase::CloseAsked | Phase::Closing => {
                 self.fail(Status::FAILURE, "the session ended before CLOSE");

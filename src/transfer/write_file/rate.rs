@@ -74,7 +74,7 @@ impl Rate {
         self.from.checked_add(time).unwrap_or(self.from)
     }
 
-    /// At the deadline: says whether too little came, and looks anew.
+    /// At the deadline: says whether too little came, and starts over.
     pub(super) fn is_too_slow(&mut self, now: Instant, withheld: bool) -> bool {
         let slow = !withheld && self.bytes < self.min.bytes_in(self.over);
         let over = if slow {

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use portcullis::auth::AuthenticatedUser;
@@ -109,6 +110,7 @@ pub(crate) fn begin_in(
         seats: Seats::new(100, Arc::clone(&budget)),
         nonces: Nonces::default(),
         kept: Kept::new(true),
+        names_fresh_for: Duration::from_secs(2),
         drain: CancellationToken::new(),
     };
     change(&mut environment);

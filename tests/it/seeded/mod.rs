@@ -12,6 +12,7 @@ mod weather;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use portcullis::auth::AuthenticatedUser;
 use portcullis::budget::Budget;
@@ -62,6 +63,7 @@ impl World {
             clock: everyday,
             nonces: Nonces::default(),
             kept: Kept::new(true),
+            names_fresh_for: Duration::from_secs(2),
             drain: CancellationToken::new(),
         };
         Arc::new(Self {

@@ -121,10 +121,10 @@ fn one_bad_key_among_good_ones_is_named() {
     let cut_off = good.split_at(good.len() - 30).0;
     let swapped = good.replace("ssh-ed25519", "ssh-rsa");
     for (bad, why) in [
-        (cut_off, "cut off"),
+        (cut_off, "incomplete"),
         (&*swapped, "of another type"),
-        ("ssh-ed25519", "cut off"),
-        ("ssh-ed25519 !!!!", "cut off"),
+        ("ssh-ed25519", "incomplete"),
+        ("ssh-ed25519 !!!!", "incomplete"),
         (
             "ssh-dss AAAAB3NzaC1kc3M= ann",
             "\"ssh-dss\" is not supported",

@@ -1,0 +1,456 @@
+//! Whole directories that a session saw a moment ago (pure): a name that is not among theirs is
+//! not there.
+//!
+//! A name takes eight bytes: a hash, whose last bits say what stands there. A name that has the
+//! hash of another only looks as if it were there. The hashes are keyed, so nobody can find such
+//! names.
+
+#![warn(clippy::arithmetic_side_effects)]
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher as _, RandomState};
+use std::time::{Duration, Instant};
+
+use crate::vfs::VirtualPath;
+
+/// What a listing says of a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// A file, perhaps beside a directory of that name.
+    File,
+    Directory,
+    Nothing,
+}
+
+/// The names of one directory, or that they are too many.
+#[derive(Debug, Default)]
+pub(crate) struct Names(Option<Vec<u64>>);
+
+/// Makes [`Names`] of what S3 listed.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct NameHasher(RandomState);
+
+/// The directories that a session saw lately.
+#[derive(Debug)]
+pub(crate) struct FreshListings {
+    hasher: NameHasher,
+    fresh_for: Duration,
+    /// The latest last.
+    directories: VecDeque<Directory>,
+    /// What the session changed: a listing under way may show it as it was.
+    changes: VecDeque<Change>,
+    /// Changes up to then are forgotten.
+    forgotten: Option<Instant>,
+    looks: VecDeque<Look>,
+}
+
+#[derive(Debug)]
+struct Change {
+    path: u64,
+    directory: u64,
+    name: u64,
+    at: Instant,
+}
+
+/// A directory in which names were looked for.
+#[derive(Debug)]
+struct Look {
+    directory: u64,
+    last: Instant,
+    /// When it was to be listed in place of the last look.
+    listed: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Directory {
+    path: VirtualPath,
+    asked: Instant,
+    names: Names,
+}
+
+impl NameHasher {
+    /// Makes what is kept of a directory of its files' and directories' names, below it.
+    pub(crate) fn names<'a>(
+        &self,
+        files: impl Iterator<Item = &'a str>,
+        directories: impl Iterator<Item = &'a str>,
+    ) -> Names {
+        let files = files.map(|name| self.hash(name) | FILE);
+        let directories = directories.map(|name| self.hash(name) | DIRECTORY);
+        let mut names: Vec<u64> = files.chain(directories).collect();
+        names.sort_unstable();
+        // A file wins over a directory of its name.
+        names.dedup_by_key(|name| *name & !KIND);
+        names.shrink_to_fit();
+        Names(Some(names))
+    }
+
+    /// Says what is shown under a name; `None`: that is not known.
+    pub(crate) fn shown(&self, names: &Names, name: &str) -> Option<Shown> {
+        names.shown(self.hash(name))
+    }
+
+    fn hash(&self, name: &str) -> u64 {
+        self.0.hash_one(name) & !KIND
+    }
+}
+
+impl Names {
+    /// A directory of which only a part was listed.
+    pub(crate) const fn too_many() -> Self {
+        Self(None)
+    }
+
+    fn bytes(&self) -> usize {
+        self.0
+            .as_ref()
+            .map_or(0, |names| names.capacity().saturating_mul(NAME_BYTES))
+    }
+
+    fn shown(&self, hash: u64) -> Option<Shown> {
+        let names = self.0.as_ref()?;
+        let Ok(at) = names.binary_search_by_key(&hash, |name| *name & !KIND) else {
+            return Some(Shown::Nothing);
+        };
+        match names.get(at)? & KIND {
+            FILE => Some(Shown::File),
+            DIRECTORY => Some(Shown::Directory),
+            _ => None,
+        }
+    }
+
+    fn changed(&mut self, hash: u64) {
+        let Some(names) = &mut self.0 else {
+            return;
+        };
+        match names.binary_search_by_key(&hash, |name| *name & !KIND) {
+            Ok(at) => {
+                if let Some(name) = names.get_mut(at) {
+                    *name = hash | CHANGED;
+                }
+            }
+            Err(at) => names.insert(at, hash | CHANGED),
+        }
+    }
+}
+
+impl FreshListings {
+    /// Begins without any; what is listed counts for so long.
+    pub(crate) fn new(fresh_for: Duration) -> Self {
+        Self {
+            hasher: NameHasher::default(),
+            fresh_for,
+            directories: VecDeque::new(),
+            changes: VecDeque::new(),
+            forgotten: None,
+            looks: VecDeque::new(),
+        }
+    }
+
+    pub(crate) const fn hasher(&self) -> &NameHasher {
+        &self.hasher
+    }
+
+    pub(crate) const fn fresh_for(&self) -> Duration {
+        self.fresh_for
+    }
+
+    /// Returns what is held, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let each = self.directories.iter().map(Directory::bytes);
+        each.fold(0, usize::saturating_add)
+    }
+
+    /// Takes a directory's names, for which S3 was asked at that time.
+    pub(crate) fn listed(&mut self, path: VirtualPath, asked: Instant, mut names: Names) {
+        if self.forgotten.is_some_and(|forgotten| asked <= forgotten) {
+            return;
+        }
+        let above = self.hashes_above(&path);
+        let own = self.hash_of(&path);
+        let meanwhile = self.changes.iter().filter(|change| change.at >= asked);
+        for change in meanwhile {
+            if above.contains(&change.path) {
+                return;
+            }
+            if own == change.directory {
+                names.changed(change.name);
+            }
+        }
+        self.directories.retain(|one| one.path != path);
+        while self.directories.len() >= DIRECTORIES_MAX {
+            self.directories.pop_front();
+        }
+        self.directories.push_back(Directory { path, asked, names });
+    }
+
+    /// Says what a listing shows under a path; `None`: S3 has to be asked.
+    pub(crate) fn shown(&self, path: &VirtualPath, now: Instant) -> Option<Shown> {
+        let (parent, name) = (path.parent()?, path.name()?);
+        let fresh = |one: &&Directory| one.holds(self.fresh_for, now);
+        let mut directories = self.directories.iter().rev().filter(fresh);
+        let directory = directories.find(|one| one.path == parent)?;
+        self.hasher.shown(&directory.names, name)
+    }
+
+    /// Notes that a name is of interest, and says whether to list its directory: another one was
+    /// a moment ago, its names are not known, and it is not known to be large.
+    pub(crate) fn looks_again(&mut self, path: &VirtualPath, now: Instant) -> bool {
+        let Some(parent) = path.parent() else {
+            return false;
+        };
+        let fresh_for = self.fresh_for;
+        let is_fresh = |at: Instant| now.saturating_duration_since(at) < fresh_for;
+        self.looks.retain(|look| is_fresh(look.last));
+        let directory = self.hash_of(&parent);
+        let looks = &mut self.looks;
+        let Some(look) = looks.iter_mut().find(|look| look.directory == directory) else {
+            if looks.len() >= LOOKS_MAX {
+                looks.pop_front();
+            }
+            looks.push_back(Look {
+                directory,
+                last: now,
+                listed: None,
+            });
+            return false;
+        };
+        look.last = now;
+        let mut known = self.directories.iter();
+        let is_known = known.any(|one| one.path == parent && one.holds(fresh_for, now));
+        if is_known || look.listed.is_some_and(is_fresh) {
+            return false;
+        }
+        look.listed = Some(now);
+        true
+    }
+
+    /// Notes that the session changed what stands under a name, or below it.
+    pub(crate) fn changed(&mut self, path: &VirtualPath, now: Instant) {
+        self.directories
+            .retain(|one| one.path.below(path).is_none());
+        let (Some(parent), Some(name)) = (path.parent(), path.name()) else {
+            return;
+        };
+        let name = self.hasher.hash(name);
+        for one in &mut self.directories {
+            if one.path == parent {
+                one.names.changed(name);
+            }
+        }
+        let change = Change {
+            path: self.hash_of(path),
+            directory: self.hash_of(&parent),
+            name,
+            at: now,
+        };
+        if self.changes.len() >= CHANGES_MAX {
+            self.forgotten = self.changes.pop_front().map(|oldest| oldest.at);
+        }
+        self.changes.push_back(change);
+    }
+
+    /// Forgets the directory that was listed first; says whether there was one.
+    pub(crate) fn forget_one(&mut self) -> bool {
+        self.directories.pop_front().is_some()
+    }
+
+    /// Says when something is no longer fresh.
+    pub(crate) fn until(&self) -> Option<Instant> {
+        let ends = self.directories.iter().filter(|one| one.names.0.is_some());
+        let ends = ends.filter_map(|one| one.asked.checked_add(self.fresh_for));
+        ends.min()
+    }
+
+    /// Forgets what is no longer fresh.
+    pub(crate) fn forget_old(&mut self, now: Instant) {
+        let fresh_for = self.fresh_for;
+        self.directories.retain(|one| one.holds(fresh_for, now));
+    }
+
+    fn hash_of(&self, path: &VirtualPath) -> u64 {
+        self.hasher.hash(path.as_str())
+    }
+
+    /// Of the path itself as well.
+    fn hashes_above(&self, path: &VirtualPath) -> Vec<u64> {
+        let paths = path.ancestors_and_self();
+        paths.map(|path| self.hasher.hash(path)).collect()
+    }
+}
+
+impl Directory {
+    /// Says whether what it says still counts.
+    fn holds(&self, fresh_for: Duration, now: Instant) -> bool {
+        let age = now.saturating_duration_since(self.asked);
+        match self.names.0 {
+            Some(_) => age < fresh_for,
+            None => age < LARGE_FOR,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let path = self.path.as_str().len();
+        self.names
+            .bytes()
+            .saturating_add(path)
+            .saturating_add(DIRECTORY_COST)
+    }
+}
+
+const KIND: u64 = 3;
+const FILE: u64 = 0;
+const DIRECTORY: u64 = 1;
+const CHANGED: u64 = 2;
+
+const DIRECTORIES_MAX: usize = 8;
+const CHANGES_MAX: usize = 64;
+const LOOKS_MAX: usize = 8;
+/// How long a directory that was too large is not listed again for looks.
+const LARGE_FOR: Duration = Duration::from_secs(60);
+const NAME_BYTES: usize = 8;
+/// What a directory takes beside its path and names.
+const DIRECTORY_COST: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock as _, SystemClock};
+
+    const FRESH: Duration = Duration::from_secs(2);
+
+    fn path(text: &str) -> VirtualPath {
+        VirtualPath::parse(text).unwrap()
+    }
+
+    fn names(listed: &FreshListings, files: &[&str], directories: &[&str]) -> Names {
+        listed
+            .hasher()
+            .names(files.iter().copied(), directories.iter().copied())
+    }
+
+    fn seen(listed: &mut FreshListings, asked: Instant) {
+        let names = names(listed, &["file", "both"], &["both", "below"]);
+        listed.listed(path("/in"), asked, names);
+    }
+
+    #[test]
+    fn a_whole_listing_says_what_is_there_and_what_is_not_while_it_is_fresh() {
+        let (mut listed, now) = (FreshListings::new(FRESH), SystemClock.now());
+        assert_eq!(listed.shown(&path("/in/file"), now), None);
+        seen(&mut listed, now);
+        for (name, shown) in [
+            ("/in/file", Some(Shown::File)),
+            ("/in/both", Some(Shown::File)),
+            ("/in/below", Some(Shown::Directory)),
+            ("/in/other", Some(Shown::Nothing)),
+            ("/in/below/x", None),
+            ("/out", None),
+            ("/", None),
+        ] {
+            assert_eq!(listed.shown(&path(name), now), shown, "{name}");
+            assert_eq!(listed.shown(&path(name), now + FRESH), None);
+        }
+        listed.forget_old(now + FRESH);
+        assert_eq!(listed.bytes(), 0);
+    }
+
+    #[test]
+    fn nothing_is_fresh_where_nothing_may_be() {
+        let (mut listed, now) = (FreshListings::new(Duration::ZERO), SystemClock.now());
+        seen(&mut listed, now);
+        assert_eq!(listed.shown(&path("/in/file"), now), None);
+        assert!(!listed.looks_again(&path("/in/a"), now));
+        assert!(!listed.looks_again(&path("/in/a"), now));
+    }
+
+    #[test]
+    fn what_the_session_changed_has_to_be_asked_about() {
+        let (mut listed, now) = (FreshListings::new(FRESH), SystemClock.now());
+        seen(&mut listed, now);
+        listed.changed(&path("/in/file"), now);
+        listed.changed(&path("/in/new"), now);
+        assert_eq!(listed.shown(&path("/in/file"), now), None);
+        assert_eq!(listed.shown(&path("/in/new"), now), None);
+        assert_eq!(
+            listed.shown(&path("/in/below"), now),
+            Some(Shown::Directory)
+        );
+        // Also where a listing that was under way comes after it.
+        seen(&mut listed, now);
+        assert_eq!(listed.shown(&path("/in/new"), now), None);
+        assert_eq!(
+            listed.shown(&path("/in/below"), now),
+            Some(Shown::Directory)
+        );
+        let later = now + Duration::from_millis(1);
+        seen(&mut listed, later);
+        assert_eq!(listed.shown(&path("/in/new"), later), Some(Shown::Nothing));
+    }
+
+    #[test]
+    fn a_directory_that_goes_takes_its_names_along() {
+        let (mut listed, now) = (FreshListings::new(FRESH), SystemClock.now());
+        for directory in ["/in", "/in/below"] {
+            let names = names(&listed, &["file"], &[]);
+            listed.listed(path(directory), now, names);
+        }
+        listed.changed(&path("/in"), now);
+        for name in ["/in/other", "/in/below/other"] {
+            assert_eq!(listed.shown(&path(name), now), None);
+        }
+        seen(&mut listed, now);
+        assert_eq!(listed.shown(&path("/in/other"), now), None);
+    }
+
+    #[test]
+    fn a_listing_that_is_older_than_what_is_remembered_of_changes_is_not_kept() {
+        let (mut listed, now) = (FreshListings::new(FRESH), SystemClock.now());
+        for number in 0..=CHANGES_MAX {
+            listed.changed(&path(&format!("/in/{number}")), now);
+        }
+        seen(&mut listed, now);
+        assert_eq!(listed.shown(&path("/in/other"), now), None);
+    }
+
+    #[test]
+    fn the_second_look_into_a_directory_that_is_not_large_lists_it() {
+        let (mut listed, now) = (FreshListings::new(FRESH), SystemClock.now());
+        assert!(!listed.looks_again(&path("/in/a"), now));
+        assert!(!listed.looks_again(&path("/out/a"), now));
+        assert!(listed.looks_again(&path("/in/b"), now));
+        assert!(!listed.looks_again(&path("/in/c"), now), "it is under way");
+        assert!(
+            !listed.looks_again(&path("/out/b"), now + FRESH),
+            "too late"
+        );
+        let half = now + FRESH / 2;
+        seen(&mut listed, now);
+        assert!(!listed.looks_again(&path("/in/d"), half), "it is known");
+        let later = now + FRESH;
+        assert!(listed.looks_again(&path("/in/e"), later));
+        listed.listed(path("/in"), later, Names::too_many());
+        listed.forget_old(later + FRESH);
+        for seconds in 1..60 {
+            let later = later + Duration::from_secs(seconds);
+            assert!(!listed.looks_again(&path("/in/f"), later));
+            assert_eq!(listed.shown(&path("/in/f"), later), None);
+        }
+        assert!(listed.looks_again(&path("/in/g"), later + LARGE_FOR));
+    }
+
+    #[test]
+    fn little_is_kept_of_names() {
+        let (mut listed, now) = (FreshListings::new(FRESH), SystemClock.now());
+        let long: Vec<String> = (0..1_000).map(|n| format!("{n:0>250}")).collect();
+        let long: Vec<&str> = long.iter().map(String::as_str).collect();
+        for number in 0..100 {
+            let names = names(&listed, &long, &[]);
+            listed.listed(path(&format!("/{number}")), now, names);
+        }
+        assert!(listed.bytes() < 8 * 9_000, "{}", listed.bytes());
+        assert_eq!(listed.shown(&path("/99/x"), now), Some(Shown::Nothing));
+        while listed.forget_one() {}
+        assert_eq!(listed.bytes(), 0);
+    }
+}
