@@ -19,7 +19,9 @@ pub struct File<'a> {
 /// What is known of an object that was written.
 #[derive(Debug, Clone, Copy)]
 pub struct Written<'a> {
-    pub bytes: u64,
+    /// What the client sent.
+    pub received: u64,
+    pub size: u64,
     pub etag: &'a str,
     pub checksum: Option<Checksum>,
     /// Whether there was a file before; `None`: S3 was not asked.
@@ -30,7 +32,8 @@ pub struct Written<'a> {
 pub fn uploaded(file: File<'_>, written: Written<'_>, took: Duration) {
     let File { path, location } = file;
     let Written {
-        bytes,
+        received,
+        size,
         etag,
         checksum,
         replaced,
@@ -38,8 +41,8 @@ pub fn uploaded(file: File<'_>, written: Written<'_>, took: Duration) {
     let checksum = checksum.map(|checksum| Digest::Crc64Nvme(checksum).to_string());
     tracing::info!(
         target: TARGET, activity = "CLOSE", %path, %location, bucket = location.bucket.as_str(),
-        key = location.key.as_str(), bytes_in = bytes, etag, checksum, replaced,
-        duration_ms = millis(took), "uploaded"
+        key = location.key.as_str(), bytes_in = received, size, etag, checksum,
+        replaced, duration_ms = millis(took), "uploaded"
     );
 }
 

@@ -198,7 +198,8 @@ impl Writing {
 
     fn stored(&self, shell: &Shell, place: &Place, size: u64, etag: &ETag) {
         let written = Written {
-            bytes: size,
+            received: self.file.received(),
+            size,
             etag: &etag.0,
             checksum: self.checksum,
             replaced: self.replaces,

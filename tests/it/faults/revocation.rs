@@ -2,6 +2,7 @@
 
 use portcullis::clock::Clock as _;
 use portcullis::idp::blocks::Blocked;
+use russh_sftp::protocol::OpenFlags;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 
@@ -20,12 +21,15 @@ async fn a_revoked_user_is_out_and_nothing_open_is_committed() {
     client.write(&large, 0, &bytes(2 * PART)).await.unwrap();
     let done = client.upload("/in/done", b"closed before").await;
     assert_eq!(done, Ok(()));
+    let grown = client.open("/in/done", OpenFlags::WRITE).await.unwrap();
+    client.write(&grown, 13, b", and after").await.unwrap();
 
     let revoked = stage.gateway.operated().revoke(USER).await;
     assert_eq!(revoked.connections, 1);
     let gone = async {
         // A CLOSE that comes now commits nothing.
         drop(client.sftp.close(&small).await);
+        drop(client.sftp.close(&grown).await);
         while !client.ssh.is_closed() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -102,10 +106,7 @@ async fn a_client_that_does_not_listen_is_out_as_well() {
     let stage = Stage::start().await;
     let client = stage.client().await;
     client.upload("/in/big", &bytes(2 * PART)).await.unwrap();
-    let handle = client
-        .open("/in/big", russh_sftp::protocol::OpenFlags::READ)
-        .await
-        .unwrap();
+    let handle = client.open("/in/big", OpenFlags::READ).await.unwrap();
     // Asks for more than its window takes, and reads nothing.
     let asked = (0..64).map(|at| client.read(&handle, at * 128 * 1024));
     let asking = futures_util::future::join_all(asked);

@@ -21,6 +21,25 @@ async fn a_part_that_is_refused_for_a_while_is_sent_again() {
 }
 
 #[tokio::test]
+async fn a_broken_upload_goes_on_where_it_stopped() {
+    let content = bytes(20_000_000);
+    let stage = Stage::with(Set::resigned()).await;
+    let (half, whole) = (stage.path("half"), stage.path("whole"));
+    std::fs::write(&half, &content[..12_000_000]).unwrap();
+    std::fs::write(&whole, &content).unwrap();
+    stage.refuse("UploadPartCopy", 503, "ServiceUnavailable", 2);
+    let batch = format!("put {half} /in/a\nreput {whole} /in/a\n");
+    let seen = stage.sftp(&batch).await;
+    assert_eq!((seen.exit, seen.stderr.as_str()), (0, ""));
+    assert!(stage.object("in/a").unwrap() == content);
+    assert_eq!(stage.s3.count("UploadPartCopy"), 3);
+    let log = stage.end().await;
+    let line = log.all("uploaded").pop().unwrap();
+    assert_eq!(line.field("bytes_in"), "8000000");
+    assert_eq!(line.field("size"), "20000000");
+}
+
+#[tokio::test]
 async fn a_lasting_refusal_fails_close_and_leaves_nothing() {
     let stage = Stage::with(Set::resigned()).await;
     stage.refuse("UploadPart", 503, "ServiceUnavailable", u32::MAX);
