@@ -221,6 +221,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("identity", "signing_audience", K::OptionalText(|c| &mut c.identity.signing.audience), "`aud` of signed questions; the origin of the URL without it"),
     S::new("identity", "signing_lifetime_seconds", K::Seconds(1..=3_600, |c| &mut c.identity.signing.lifetime), "How long the signature of a question holds"),
     S::new("identity", "hmac_secret", K::Secret(|c| &mut c.identity.hmac_secret), "Signs every question with HMAC-SHA256 in `X-Portcullis-Signature`"),
+    S::new("identity", "hmac_secret_next", K::Secret(|c| &mut c.identity.hmac_secret_next), "A second secret, for while it replaces `hmac_secret`: signs every question as well, in `X-Portcullis-Signature-Next`"),
     S::new("identity", "breaker_failures", K::Count(0..=1_000, |c| &mut c.identity.breaker_failures), "Consecutive unanswered questions of one kind (password or key) that open the circuit breaker for 1 to 30 seconds: connections that failed, and time-outs and errors of three different users who were let in before; 0 = never"),
     S::new("identity", "questions_max", K::Count(2..=10_000, |c| &mut c.identity.questions_max), "Questions that the provider is asked at once; half are kept for users who were let in before, and one source has eight at most"),
     S::new("identity", "token_jwks_url", K::OptionalText(|c| &mut c.identity.token.jwks_url), "Where the public keys of tokens are (JWKS); `https://`, or `http://` to this host"),
@@ -256,6 +257,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("role", "access_key_id", K::Text(|c| &mut c.role.access_key_id), "Access key of the sessions that have this role"),
     S::new("role", "secret_access_key", K::Secret(|c| &mut c.role.secret_access_key), "Secret of `access_key_id`"),
     S::new("role", "session_token", K::Secret(|c| &mut c.role.session_token), "Session token of temporary keys"),
+    S::new("role", "access_key_id_next", K::OptionalText(|c| &mut c.role.next.access_key_id), "A second access key, used from when S3 no longer takes the first"),
+    S::new("role", "secret_access_key_next", K::Secret(|c| &mut c.role.next.secret_access_key), "Secret of `access_key_id_next`"),
 
     S::new("sts", "endpoint", K::OptionalText(|c| &mut c.sts.endpoint), "URL of STS; AWS's own of the region without it. Required together with `storage.endpoint`"),
     S::new("sts", "region", K::OptionalText(|c| &mut c.sts.region), "Region that requests to STS are signed for; that of `[storage]` without it"),
@@ -275,6 +278,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("storage", "access_key_id", K::OptionalText(|c| &mut c.storage.access_key_id), "Access key; without it the AWS chain (environment, web identity, container, instance) is asked"),
     S::new("storage", "secret_access_key", K::Secret(|c| &mut c.storage.secret_access_key), "Secret of `access_key_id`"),
     S::new("storage", "session_token", K::Secret(|c| &mut c.storage.session_token), "Session token of temporary keys"),
+    S::new("storage", "access_key_id_next", K::OptionalText(|c| &mut c.storage.next.access_key_id), "A second access key, used from when S3 (with roles that are assumed: STS) no longer takes the first; either may be the older one"),
+    S::new("storage", "secret_access_key_next", K::Secret(|c| &mut c.storage.next.secret_access_key), "Secret of `access_key_id_next`"),
     S::new("storage", "ca_file", K::FileText(|c| &mut c.storage.ca_pem), "Certificate authorities (PEM) to trust besides the system's"),
     S::new("storage", "connect_timeout_ms", K::Milliseconds(MILLISECONDS, |c| &mut c.storage.connect_timeout), "For a connection to S3"),
     S::new("storage", "call_timeout_ms", K::Milliseconds(MILLISECONDS, |c| &mut c.storage.call_timeout), "For a call without a payload, and for a GET until its headers"),
@@ -338,6 +343,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("admin", "listen", K::AddressOrOff(|c| &mut c.admin.listen), "Address and port for the operator: `/livez`, `/readyz`, `/metrics` and commands; or `off`"),
     S::new("admin", "probe_listen", K::AddressOrOff(|c| &mut c.admin.probe_listen), "Address and port for health checks alone: `/livez` and `/readyz`, which `admin.listen` answers as well; or `off`"),
     S::new("admin", "token", K::Secret(|c| &mut c.admin.token), "What commands on the operator's port have to bring as `Authorization: Bearer …`; without it they are taken from this machine alone"),
+    S::new("admin", "token_next", K::Secret(|c| &mut c.admin.token_next), "A second token that is taken as well, for while it replaces `admin.token`"),
     S::new("admin", "access_key_id", K::OptionalText(|c| &mut c.admin.access_key_id), "Access key with which AWS's own tools may ask `TestIdentityProvider` on the operator's port; without it nobody may"),
     S::new("admin", "secret_access_key", K::Secret(|c| &mut c.admin.secret_access_key), "Secret of `admin.access_key_id`"),
 
