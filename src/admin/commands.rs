@@ -60,7 +60,8 @@ pub struct Revoked {
 #[derive(Debug)]
 pub(super) struct Commands {
     operated: Arc<dyn Operated>,
-    token: Option<Secret>,
+    /// Any of them will do.
+    tokens: Vec<Secret>,
     refusals: Seldom,
 }
 
@@ -95,10 +96,10 @@ impl Order {
 }
 
 impl Commands {
-    pub(super) fn new(operated: Arc<dyn Operated>, token: Option<Secret>) -> Self {
+    pub(super) fn new(operated: Arc<dyn Operated>, tokens: [Option<Secret>; 2]) -> Self {
         Self {
             operated,
-            token,
+            tokens: tokens.into_iter().flatten().collect(),
             refusals: Seldom::default(),
         }
     }
@@ -212,24 +213,26 @@ impl Commands {
 
     fn check(&self, head: &request::Parts, peer: IpAddr) -> Result<(), (StatusCode, &'static str)> {
         let header = |name| head.headers.get(name).map_or(&b""[..], |v| v.as_bytes());
-        match &self.token {
-            Some(token) => {
-                let wanted = Secret::new(format!("Bearer {}", token.expose()));
-                let brought = header(AUTHORIZATION);
-                if !bool::from(brought.ct_eq(wanted.expose().as_bytes())) {
-                    let why = "send admin.token as Authorization: Bearer …";
-                    return Err((StatusCode::UNAUTHORIZED, why));
-                }
-            }
-            None if !peer.to_canonical().is_loopback() => {
+        if self.tokens.is_empty() {
+            if !peer.to_canonical().is_loopback() {
                 let why = "commands from other machines need the setting admin.token";
                 return Err((StatusCode::FORBIDDEN, why));
             }
-            None if !asks_this_machine(head) => {
+            if !asks_this_machine(head) {
                 let why = "without admin.token, the host must be localhost or a loopback address";
                 return Err((StatusCode::FORBIDDEN, why));
             }
-            None => {}
+        } else {
+            let brought = header(AUTHORIZATION);
+            let is_brought = |token: &Secret| {
+                let wanted = Secret::new(format!("Bearer {}", token.expose()));
+                bool::from(brought.ct_eq(wanted.expose().as_bytes()))
+            };
+            // Each is compared, so that time does not tell which one it was.
+            if self.tokens.iter().filter(|token| is_brought(token)).count() == 0 {
+                let why = "send admin.token as Authorization: Bearer …";
+                return Err((StatusCode::UNAUTHORIZED, why));
+            }
         }
         if !header(CONTENT_TYPE).starts_with(b"application/json") {
             let why = "the content type must be application/json";

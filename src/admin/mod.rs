@@ -42,6 +42,8 @@ pub struct Duties {
     pub operated: Arc<dyn Operated>,
     /// Asked of commands; without it they are taken from this machine alone.
     pub token: Option<Secret>,
+    /// Taken as well, while it replaces the other one.
+    pub token_next: Option<Secret>,
     /// `None`: AWS's tools are not answered.
     pub aws: Option<Arc<Aws>>,
 }
@@ -128,7 +130,7 @@ impl Admin {
     pub async fn serve(self, duties: Duties, metrics: Arc<Metrics>, stop: CancellationToken) {
         let port = Port::Operator(Operator {
             watched: duties.watched,
-            commands: Commands::new(duties.operated, duties.token),
+            commands: Commands::new(duties.operated, [duties.token, duties.token_next]),
             aws: duties.aws,
             body_timeout: self.limits.head_timeout,
         });

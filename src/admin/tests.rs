@@ -74,6 +74,7 @@ async fn start(limits: AdminLimits) -> Running {
         watched: watched.clone(),
         operated: Arc::new(Idle(Arc::default())),
         token: None,
+        token_next: None,
         aws: None,
     };
     let task = tokio::spawn(admin.serve(duties, Arc::default(), stop.clone()));

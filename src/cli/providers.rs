@@ -355,6 +355,7 @@ pub(super) fn webhook(config: &Config, identity: &Identity) -> WebhookSettings {
         // The keys are opened by themselves.
         signing: None,
         hmac_secret: identity.hmac_secret.clone(),
+        hmac_secret_next: identity.hmac_secret_next.clone(),
         plaintext: identity.plaintext,
         accept_keys_with_password: identity.accept_keys_with_password,
         path_homes: path_homes(config),

@@ -98,6 +98,7 @@ async fn serve(
             watched: gateway.watched(),
             operated: gateway.operated(),
             token: config.admin.token.clone(),
+            token_next: config.admin.token_next.clone(),
             aws,
         };
         tasks::spawn(

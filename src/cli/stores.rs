@@ -8,7 +8,9 @@ use super::{providers, serve};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
 use crate::metrics::Metrics;
-use crate::storage::credentials::{Assumed, Keyring, Own, RoleKeys, Stores, StsSettings, Tag};
+use crate::storage::credentials::{
+    Assumed, Keyring, NextKey, Own, RoleKeys, Stores, StsSettings, Tag,
+};
 use crate::storage::metered::Meter;
 use crate::storage::retry::{Persistent, Retries};
 use crate::storage::s3::S3Store;
@@ -29,17 +31,21 @@ pub(super) async fn open(
     let observer = Arc::<Metrics>::clone(metrics);
     let retries = Retries::new(config.storage.retries.clone(), Arc::clone(&clock), observer);
     let stores: Arc<dyn Stores> = match config.identity.roles {
-        config::Roles::Gateway => Arc::new(Own::of(store, meter, clock)),
+        config::Roles::Gateway => {
+            let next = next(&config.storage.next);
+            Arc::new(Own::rotating(store, next.as_ref(), meter, clock))
+        }
         config::Roles::Map => {
             let roles = config.roles.iter().filter_map(keys);
-            Arc::new(Keyring::new(&store, roles, default_role, &meter))
+            Arc::new(Keyring::new(&store, roles, default_role, &meter, &clock))
         }
         config::Roles::Assume => {
             let settings = StsSettings {
                 default_role,
                 ..sts(config)
             };
-            let assumed = Assumed::new(store, settings, meter, clock);
+            let next = next(&config.storage.next);
+            let assumed = Assumed::rotating(store, next.as_ref(), settings, meter, clock);
             Arc::new(assumed.context("[sts] cannot be used")?)
         }
     };
@@ -53,6 +59,16 @@ fn keys(role: &config::RoleKeys) -> Option<RoleKeys> {
         access_key: role.access_key_id.clone(),
         secret_key: role.secret_access_key.clone()?,
         session_token: role.session_token.clone(),
+        next: next(&role.next),
+        section: format!("role.{}", role.name),
+    })
+}
+
+/// Returns a second key, where there is one.
+fn next(next: &config::NextKey) -> Option<NextKey> {
+    Some(NextKey {
+        access_key: next.access_key_id.clone()?,
+        secret_key: next.secret_access_key.clone()?,
     })
 }
 

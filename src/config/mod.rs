@@ -95,6 +95,8 @@ pub struct Admin {
     pub probe_listen: Option<SocketAddr>,
     /// Required from the sender of a command.
     pub token: Option<Secret>,
+    /// Taken as well.
+    pub token_next: Option<Secret>,
     /// The keys with which requests of AWS's tools are signed.
     pub access_key_id: Option<String>,
     pub secret_access_key: Option<Secret>,
@@ -116,6 +118,14 @@ pub struct RoleKeys {
     pub access_key_id: String,
     pub secret_access_key: Option<Secret>,
     pub session_token: Option<Secret>,
+    pub next: NextKey,
+}
+
+/// A second access key, for while one replaces the other.
+#[derive(Debug, Clone, Default)]
+pub struct NextKey {
+    pub access_key_id: Option<String>,
+    pub secret_access_key: Option<Secret>,
 }
 
 /// `[identity]`: whom to ask and how.
@@ -150,6 +160,7 @@ pub struct Identity {
     pub client_key_pem: Option<Secret>,
     pub signing: Signing,
     pub hmac_secret: Option<Secret>,
+    pub hmac_secret_next: Option<Secret>,
     /// Unanswered questions in a row after which a provider is left alone; 0 = never.
     pub breaker_failures: usize,
     pub questions_max: usize,
@@ -214,6 +225,7 @@ pub struct Storage {
     pub access_key_id: Option<String>,
     pub secret_access_key: Option<Secret>,
     pub session_token: Option<Secret>,
+    pub next: NextKey,
     /// Roots to trust besides the system's, in PEM.
     pub ca_pem: Option<String>,
     pub capabilities: Capabilities,
@@ -456,6 +468,7 @@ impl Default for Identity {
             client_key_pem: None,
             signing: Signing::default(),
             hmac_secret: None,
+            hmac_secret_next: None,
             breaker_failures: 5,
             questions_max: 64,
             token: Token::default(),
@@ -493,6 +506,7 @@ impl Default for Admin {
             listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9090))),
             probe_listen: None,
             token: None,
+            token_next: None,
             access_key_id: None,
             secret_access_key: None,
         }
@@ -522,6 +536,7 @@ impl Default for Storage {
             access_key_id: None,
             secret_access_key: None,
             session_token: None,
+            next: NextKey::default(),
             ca_pem: None,
             capabilities: Capabilities::all(),
             object_bytes_max: 0,

@@ -226,6 +226,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("identity", "signing_audience", K::OptionalText(|c| &mut c.identity.signing.audience), "`aud` of signed requests; default: the origin of the URL"),
     S::new("identity", "signing_lifetime_seconds", K::Seconds(1..=3_600, |c| &mut c.identity.signing.lifetime), "How long the signature of a request is valid"),
     S::new("identity", "hmac_secret", K::Secret(|c| &mut c.identity.hmac_secret), "Signs every request with HMAC-SHA256 in `X-Portcullis-Signature`"),
+    S::new("identity", "hmac_secret_next", K::Secret(|c| &mut c.identity.hmac_secret_next), "Second secret while `hmac_secret` is being changed: signs every request too, in `X-Portcullis-Signature-Next`"),
     S::new("identity", "breaker_failures", K::Count(0..=1_000, |c| &mut c.identity.breaker_failures), "Consecutive unanswered requests of one kind (password or key) that open the circuit breaker for 1 to 30 seconds: failed connections, and time-outs and errors of three different users who logged in before; 0 = never"),
     S::new("identity", "questions_max", K::Count(2..=10_000, |c| &mut c.identity.questions_max), "Concurrent requests to the provider; half of them are reserved for users who logged in before, and one source has eight at most"),
     S::new("identity", "token_jwks_url", K::OptionalText(|c| &mut c.identity.token.jwks_url), "URL of the public keys of tokens (JWKS); `https://`, or `http://` to this host"),
@@ -261,6 +262,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("role", "access_key_id", K::Text(|c| &mut c.role.access_key_id), "Access key of sessions with this role"),
     S::new("role", "secret_access_key", K::Secret(|c| &mut c.role.secret_access_key), "Secret of `access_key_id`"),
     S::new("role", "session_token", K::Secret(|c| &mut c.role.session_token), "Session token of temporary keys"),
+    S::new("role", "access_key_id_next", K::OptionalText(|c| &mut c.role.next.access_key_id), "A second access key, used from when S3 no longer takes the first"),
+    S::new("role", "secret_access_key_next", K::Secret(|c| &mut c.role.next.secret_access_key), "Secret of `access_key_id_next`"),
 
     S::new("sts", "endpoint", K::OptionalText(|c| &mut c.sts.endpoint), "URL of STS; default: AWS's own for the region. Required together with `storage.endpoint`"),
     S::new("sts", "region", K::OptionalText(|c| &mut c.sts.region), "Region for signing requests to STS; default: that of `[storage]`"),
@@ -305,6 +308,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("sftp", "keep_empty_directories", K::Flag(|c| &mut c.sftp.keep_empty_directories), "Writes a marker object for a directory that would vanish with its last file; without it such a directory is gone from S3, as with other tools"),
     S::new("sftp", "names_fresh_seconds", K::Seconds(0..=60, |c| &mut c.sftp.names_fresh_for), "How long a session relies on the names that STAT or a listing showed, instead of calling S3 again, when it puts a file or makes a directory; its own changes count at once; 0 = not at all"),
     S::new("sftp", "keep_first_part", K::Flag(|c| &mut c.limits.keep_first_part), "Sends the first part of an upload last, unless others wait for memory: for programs that write the header of a file at the end. Each upload needs memory for one more part"),
+    S::new("storage", "access_key_id_next", K::OptionalText(|c| &mut c.storage.next.access_key_id), "Second access key, used once S3 (for assumed roles: STS) no longer accepts the first; either may be the older one"),
+    S::new("storage", "secret_access_key_next", K::Secret(|c| &mut c.storage.next.secret_access_key), "Secret of `access_key_id_next`"),
     S::new("sftp", "banner", K::OptionalText(|c| &mut c.sftp.banner), "Text that clients show before login"),
 
     S::new("limits", "connections_max", K::Count(COUNT, |c| &mut c.limits.connections_max), "Open connections"),
@@ -347,6 +352,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("admin", "probe_listen", K::AddressOrOff(|c| &mut c.admin.probe_listen), "Separate port for health checks: only `/livez` and `/readyz`, which `admin.listen` answers as well; or `off`"),
     S::new("admin", "token", K::Secret(|c| &mut c.admin.token), "Token that admin commands must send as `Authorization: Bearer …`; without it the gateway accepts commands only from this machine"),
     S::new("admin", "access_key_id", K::OptionalText(|c| &mut c.admin.access_key_id), "Access key with which AWS's own tools may call `TestIdentityProvider` on the admin port; without it the call is refused"),
+    S::new("admin", "token_next", K::Secret(|c| &mut c.admin.token_next), "Second accepted token while `admin.token` is being changed"),
     S::new("admin", "secret_access_key", K::Secret(|c| &mut c.admin.secret_access_key), "Secret of `admin.access_key_id`"),
 
     S::new("log", "format", word!(LogFormat, log.format), "Format of log lines"),

@@ -70,6 +70,8 @@ pub struct WebhookSettings {
     pub identity_pem: Option<Secret>,
     pub signing: Option<Signing>,
     pub hmac_secret: Option<Secret>,
+    /// Signs as well, while it replaces the other one.
+    pub hmac_secret_next: Option<Secret>,
     /// Lets passwords travel over `http://` to other hosts.
     pub plaintext: bool,
     /// Takes a password answer that lists keys.
@@ -96,6 +98,7 @@ impl WebhookSettings {
             identity_pem: None,
             signing: None,
             hmac_secret: None,
+            hmac_secret_next: None,
             plaintext: false,
             accept_keys_with_password: false,
             path_homes: PathHomes::default(),
@@ -310,6 +313,9 @@ impl Webhook {
         if let Some(secret) = &self.settings.hmac_secret {
             insert(SIGNATURE, &signature::hmac(secret, body, now));
         }
+        if let Some(secret) = &self.settings.hmac_secret_next {
+            insert(SIGNATURE_NEXT, &signature::hmac(secret, body, now));
+        }
         Ok(headers)
     }
 
@@ -374,6 +380,7 @@ impl Examined for Webhook {
 
 /// Where the HMAC of a question stands.
 const SIGNATURE: HeaderName = HeaderName::from_static("x-portcullis-signature");
+const SIGNATURE_NEXT: HeaderName = HeaderName::from_static("x-portcullis-signature-next");
 
 fn endpoint(text: &str, settings: &WebhookSettings) -> Result<Url, WebhookSettingsError> {
     let url = Url::parse(text).map_err(|error| WebhookSettingsError::Url(error.to_string()))?;

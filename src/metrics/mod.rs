@@ -12,6 +12,7 @@ mod process;
 mod registrar;
 mod requests;
 mod series;
+mod storage;
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -37,8 +38,6 @@ use self::requests::Requests;
 use crate::refusal::Reason;
 use crate::sftp::StatusCode;
 use crate::storage::Operation;
-use crate::storage::metered::{CallObserver, Outcome};
-use crate::storage::retry::RetryObserver;
 use crate::telemetry::LostLines;
 
 /// Every metric of the gateway.
@@ -78,6 +77,7 @@ pub struct Metrics {
     storage_retries_held_back: Counter,
     storage_given_up: Family<Labels<1>, Counter>,
     sts_calls: Family<Labels<1>, Counter>,
+    keys_in_use: Family<Named<1>, Gauge>,
     upload_memory_taken: Gauge,
     upload_memory_limit: Gauge,
     uploads_waiting: Gauge,
@@ -560,6 +560,11 @@ impl Default for Metrics {
                 "outcome",
                 "AssumeRole calls to STS: done, or the reason of the failure",
             ),
+            keys_in_use: all.gauges_by_name(
+                "access_key_in_use",
+                "keys",
+                "Which of two access keys is in use, by the section of the configuration: 1, or 2 for `access_key_id_next`",
+            ),
             upload_memory_taken: all.gauge(
                 "upload_memory_taken",
                 bytes.clone(),
@@ -598,42 +603,6 @@ impl Default for Metrics {
         };
         metrics.begin_series();
         metrics
-    }
-}
-
-impl CallObserver for Metrics {
-    fn ended(&self, operation: Operation, outcome: Outcome, took: Duration) {
-        let outcome = match outcome {
-            Outcome::Done => "done",
-            Outcome::Failed(kind) => failure(kind),
-            Outcome::Cancelled => "cancelled",
-        };
-        let labels = [("operation", operation.name()), ("outcome", outcome)];
-        let _ = self.storage_calls.get_or_create(&labels).inc();
-        self.storage_call_seconds
-            .get_or_create(&[("operation", operation.name())])
-            .observe(took.as_secs_f64());
-    }
-
-    fn role_asked(&self, outcome: &'static str) {
-        let labels = [("outcome", outcome)];
-        let _ = self.sts_calls.get_or_create(&labels).inc();
-    }
-}
-
-impl RetryObserver for Metrics {
-    fn retried(&self, operation: Operation) {
-        let labels = [("operation", operation.name())];
-        let _ = self.storage_retries.get_or_create(&labels).inc();
-    }
-
-    fn given_up(&self, operation: Operation) {
-        let labels = [("operation", operation.name())];
-        let _ = self.storage_given_up.get_or_create(&labels).inc();
-    }
-
-    fn held_back(&self) {
-        let _ = self.storage_retries_held_back.inc();
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::storage::metered::{CallObserver as _, Outcome};
 
 #[test]
 fn what_happened_is_scraped_under_its_name_and_labels() {

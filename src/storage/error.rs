@@ -14,6 +14,8 @@ pub struct StorageError {
     /// The bucket is in another region, and nothing was done; empty where the store did not say in
     /// which.
     pub elsewhere: Option<Box<str>>,
+    /// The store does not take the key that signed the call, and nothing was done.
+    pub key_refused: bool,
 }
 
 /// Meanings that callers tell apart.
@@ -68,6 +70,7 @@ impl StorageError {
             detail: detail.into(),
             retry_after: None,
             elsewhere: None,
+            key_refused: false,
         }
     }
 }

@@ -15,6 +15,9 @@ pub trait CallObserver: Debug + Send + Sync + 'static {
 
     /// STS was asked for a role; the outcome is `done`, or the reason why there is none.
     fn role_asked(&self, _outcome: &'static str) {}
+
+    /// Of two keys of a section of the configuration the first or the second is in use.
+    fn key_in_use(&self, _keys: &str, _position: usize) {}
 }
 
 /// How a call ended.
@@ -44,6 +47,11 @@ impl Meter {
     pub fn over(&self, inner: SharedStore) -> SharedStore {
         let Self { clock, observer } = self.clone();
         Arc::new(Metered::new(inner, clock, observer))
+    }
+
+    /// Reports which of two keys is in use.
+    pub(super) fn key_in_use(&self, keys: &str, position: usize) {
+        self.observer.key_in_use(keys, position);
     }
 
     /// Reports how a call to STS ended.

@@ -71,6 +71,10 @@ struct Port {
 
 impl Port {
     async fn open(token: Option<&str>) -> Self {
+        Self::with(token, None).await
+    }
+
+    async fn with(token: Option<&str>, next: Option<&str>) -> Self {
         let admin = Admin::bind("127.0.0.1:0".parse().unwrap(), AdminLimits::default()).await;
         let admin = admin.unwrap();
         let address = admin.local_addr().unwrap();
@@ -79,6 +83,7 @@ impl Port {
             watched: gateway.clone(),
             operated: gateway.clone(),
             token: token.map(|token| Secret::new(token.to_owned())),
+            token_next: next.map(|token| Secret::new(token.to_owned())),
             aws: None,
         };
         let mut tasks = JoinSet::new();
@@ -293,4 +298,26 @@ async fn with_a_token_only_those_who_bring_it_give_commands() {
         );
     }
     assert_eq!(port.done(), ["revoke ann"]);
+}
+
+#[tokio::test]
+async fn either_of_two_tokens_is_taken_and_no_other() {
+    for tokens in [
+        (Some("brass-key-9"), Some("brass-key-10")),
+        (None, Some("brass-key-10")),
+    ] {
+        let port = Port::with(tokens.0, tokens.1).await;
+        for (token, taken) in [
+            ("brass-key-9", tokens.0.is_some()),
+            ("brass-key-10", true),
+            ("brass-key-1", false),
+            ("", false),
+        ] {
+            let headers = format!("{JSON}authorization: Bearer {token}\r\n");
+            let text = port.post("/revoke", &headers, r#"{"user":"ann"}"#).await;
+            let status = if taken { 200 } else { 401 };
+            let expected = format!("HTTP/1.1 {status}");
+            assert!(text.starts_with(&expected), "{token}: {text}");
+        }
+    }
 }

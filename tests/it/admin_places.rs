@@ -98,6 +98,7 @@ impl Ports {
             watched: gateway.clone(),
             operated: gateway.clone(),
             token: None,
+            token_next: None,
             aws: None,
         };
         serving.spawn(admin.serve(duties, Arc::clone(&metrics), stop.clone()));

@@ -215,6 +215,30 @@ async fn an_hmac_covers_time_and_body() {
     assert!(!format!("{webhook:?}").contains("quartz-77"));
 }
 
+#[tokio::test]
+async fn two_hmac_secrets_sign_side_by_side() {
+    let idp = FakeIdp::start([]).await;
+    let clock = Arc::new(FakeClock::new());
+    let mut settings = WebhookSettings::new(&idp.url(), "s-1");
+    settings.hmac_secret = Some(Secret::new("quartz-77".to_owned()));
+    settings.hmac_secret_next = Some(Secret::new("basalt-12".to_owned()));
+    let webhook = Webhook::new(settings).unwrap().with_clock(clock);
+    assert!(answered(&webhook.ask(&password()).await));
+    let asked = &idp.asked()[0];
+    for (header, secret) in [
+        ("x-portcullis-signature", "quartz-77"),
+        ("x-portcullis-signature-next", "basalt-12"),
+    ] {
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+        mac.update(b"1700000000.");
+        mac.update(&asked.bytes);
+        let code = hex(&mac.finalize().into_bytes());
+        let expected = format!("t=1700000000,v1={code}");
+        assert_eq!(asked.header(header), Some(&*expected));
+        assert!(!format!("{webhook:?}").contains(secret));
+    }
+}
+
 /// Returns the code on the page that defines a function.
 fn on_the_page(language: &str, function: &str) -> &'static str {
     let begin = format!("```{language}\n");

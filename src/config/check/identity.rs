@@ -213,6 +213,9 @@ const PARTICULAR: &[Particular] = {
             !i.signing.key_files.is_empty()
         }),
         particular("hmac_secret", &[Webhook], |i| i.hmac_secret.is_some()),
+        particular("hmac_secret_next", &[Webhook], |i| {
+            i.hmac_secret_next.is_some()
+        }),
         particular("token_jwks_url", &[Token], |i| i.token.jwks_url.is_some()),
         particular("token_jwks_file", &[Token], |i| i.token.jwks_file.is_some()),
         particular("token_mappings", &[Token], |i| !i.token.mappings.is_empty()),

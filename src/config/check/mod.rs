@@ -7,7 +7,7 @@ use super::problem::{Place, Problem};
 use super::settings::{PROVIDERS, join};
 use super::source::Sources;
 use super::value::show_size;
-use super::{Config, Encryption, Purpose};
+use super::{Config, Encryption, NextKey, Purpose};
 use crate::limits::{BANNER_BYTES_MAX, PART_BYTES_MIN};
 
 mod identity;
@@ -92,6 +92,27 @@ fn host_keys(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
     }
 }
 
+/// Refuses half a second key, and one without a first.
+fn next_key(section: &str, next: &NextKey, has_first: bool, refuse: &mut dyn FnMut(&str, String)) {
+    let (missing, message) = match (&next.access_key_id, &next.secret_access_key) {
+        (None, None) => return,
+        (Some(_), Some(_)) if has_first => return,
+        (Some(_), Some(_)) => (
+            "access_key_id_next",
+            "has no effect without access_key_id and secret_access_key",
+        ),
+        (Some(_), None) => (
+            "secret_access_key_next",
+            "missing: access_key_id_next needs it (or secret_access_key_next_file)",
+        ),
+        (None, Some(_)) => (
+            "access_key_id_next",
+            "missing: secret_access_key_next needs it",
+        ),
+    };
+    refuse(&format!("{section}.{missing}"), message.to_owned());
+}
+
 fn storage(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
     let storage = &config.storage;
     if let Some(Err(message)) = storage.endpoint.as_deref().map(Url::parse) {
@@ -123,6 +144,8 @@ fn storage(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
         ),
         (Some(_), Some(_)) | (None, None) => {}
     }
+    let has_first = storage.access_key_id.is_some() && storage.secret_access_key.is_some();
+    next_key("storage", &storage.next, has_first, refuse);
     if (1..PART_BYTES_MIN).contains(&storage.object_bytes_max) {
         let message = "allowed: 0, or at least 5MiB".to_owned();
         refuse("storage.object_bytes_max", message);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Url;
+use super::{Url, next_key};
 use crate::config::settings::{ROLES, join};
 use crate::config::{Config, PathHomes, Roles};
 use crate::limits::{
@@ -50,9 +50,10 @@ fn tables(config: &Config, refuse: Refuse<'_>) {
     }
     let mut seen = BTreeSet::new();
     for role in &config.roles {
+        let refuse_at: Refuse<'_> = &mut *refuse;
         let mut refuse = |key: &str, message: &str| {
             let path = join(&join(ROLES.table, &role.name), key);
-            refuse(&path, message.to_owned());
+            refuse_at(&path, message.to_owned());
         };
         if role.arn.is_empty() {
             refuse("arn", "missing: the role, as in answers");
@@ -65,6 +66,7 @@ fn tables(config: &Config, refuse: Refuse<'_>) {
         if role.secret_access_key.is_none() {
             refuse("secret_access_key", "missing (or secret_access_key_file)");
         }
+        next_key(&join(ROLES.table, &role.name), &role.next, true, refuse_at);
     }
     let default = config.identity.default_role.as_ref();
     if default.is_some_and(|role| !seen.contains(role)) {

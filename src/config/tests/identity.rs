@@ -43,6 +43,32 @@ fn what_is_wrong_with_one_provider_of_several_is_said_with_its_name() {
 }
 
 #[test]
+fn a_second_access_key_is_whole_and_has_a_first() {
+    let pair = "access_key_id = \"AK\"\nsecret_access_key = \"s\"";
+    for (text, part) in [
+        (
+            format!("[storage]\n{pair}\naccess_key_id_next = \"AL\""),
+            "storage.secret_access_key_next: missing",
+        ),
+        (
+            format!("[storage]\n{pair}\nsecret_access_key_next = \"t\""),
+            "storage.access_key_id_next: missing",
+        ),
+        (
+            "[storage]\naccess_key_id_next = \"AL\"\nsecret_access_key_next = \"t\"".to_owned(),
+            "storage.access_key_id_next: has no effect",
+        ),
+        (
+            format!("roles = \"map\"\n[role.a]\narn = \"r\"\n{pair}\naccess_key_id_next = \"AL\""),
+            "role.a.secret_access_key_next: missing",
+        ),
+    ] {
+        let errors = refused(&format!("{GOOD}{text}"), &[]);
+        assert!(errors.contains(part), "{part}: {errors}");
+    }
+}
+
+#[test]
 fn only_a_role_of_the_users_own_may_stand_for_the_confinement_of_a_path_home() {
     let roles = "[role.a]\narn = \"r\"\naccess_key_id = \"AK\"\nsecret_access_key = \"s\"";
     for (text, found) in [

@@ -6,11 +6,13 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use aws_config::BehaviorVersion;
+use aws_config::identity::IdentityCache;
 use aws_sdk_sts::config::retry::RetryConfig;
 use aws_sdk_sts::config::timeout::TimeoutConfig;
 use aws_sdk_sts::types::Credentials;
 
 use super::renewed::{Fresh, Renewal, Renewed};
+use super::rotation::{NextKey, Rotation};
 use super::{
     AssumedRole, Grant, Opened, Stores, is_of_sts_name, role_missing, session_name, sts_errors,
 };
@@ -18,6 +20,7 @@ use crate::clock::Clock;
 use crate::limits;
 use crate::refusal::{Reason, Refusal};
 use crate::secret::Secret;
+use crate::storage::aws;
 use crate::storage::metered::Meter;
 use crate::storage::regional::Regional;
 use crate::storage::s3::{ConnectError, S3Store};
@@ -63,6 +66,8 @@ pub struct Assumed {
 #[derive(Debug)]
 struct Parts {
     sts: aws_sdk_sts::Client,
+    /// The same with a second key.
+    next: Option<(aws_sdk_sts::Client, Rotation)>,
     store: S3Store,
     settings: StsSettings,
     meter: Meter,
@@ -91,6 +96,20 @@ impl Assumed {
         meter: Meter,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ConnectError> {
+        Self::rotating(store, None, settings, meter, clock)
+    }
+
+    /// The same with a second key, for when STS no longer takes the first.
+    ///
+    /// # Errors
+    /// TLS to the endpoint cannot be set up.
+    pub fn rotating(
+        store: S3Store,
+        next: Option<&NextKey>,
+        settings: StsSettings,
+        meter: Meter,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, ConnectError> {
         let ground = store.ground();
         let region = settings.region.clone();
         let region = region.map_or_else(|| ground.region.clone(), aws_config::Region::new);
@@ -108,9 +127,18 @@ impl Assumed {
             );
         config.set_endpoint_url(settings.endpoint.clone());
         config.set_credentials_provider(ground.own.clone());
-        let sts = aws_sdk_sts::Client::from_conf(config.build());
+        let config = config.build();
+        let next = next.map(|next| {
+            let keys = aws::fixed(&next.access_key, &next.secret_key, None);
+            let second = config.to_builder().credentials_provider(keys);
+            let second = second.identity_cache(IdentityCache::lazy().build());
+            let rotation = Rotation::new("storage", &meter, Arc::clone(&clock));
+            (aws_sdk_sts::Client::from_conf(second.build()), rotation)
+        });
+        let sts = aws_sdk_sts::Client::from_conf(config);
         let parts = Arc::new(Parts {
             sts,
+            next,
             store,
             settings,
             meter,
@@ -159,7 +187,7 @@ impl Renewal for Request {
 
 impl Request {
     async fn assume(&self) -> Result<(Fresh, SystemTime), Refusal> {
-        let outcome = self.ask().await;
+        let outcome = self.ask_with_either().await;
         let word = outcome
             .as_ref()
             .map_or_else(|refusal| refusal.reason.as_str(), |_| "done");
@@ -167,13 +195,39 @@ impl Request {
         outcome
     }
 
-    async fn ask(&self) -> Result<(Fresh, SystemTime), Refusal> {
+    /// Asks with the key in use, and where STS does not take it with the other one.
+    async fn ask_with_either(&self) -> Result<(Fresh, SystemTime), Refusal> {
+        let first = &self.parts.sts;
+        let Some((second, rotation)) = &self.parts.next else {
+            return self.ask(first).await;
+        };
+        let (used, other) = rotation.places();
+        let (held, spare) = if used == 0 {
+            (first, second)
+        } else {
+            (second, first)
+        };
+        let refused = match self.ask(held).await {
+            Err(refusal) if refusal.reason == Reason::StsCredentials => refusal,
+            outcome => return outcome,
+        };
+        match self.ask(spare).await {
+            Err(refusal) if refusal.reason == Reason::StsCredentials => Err(refused),
+            Err(refusal) if refusal.reason == Reason::StsUnavailable => Err(refusal),
+            outcome => {
+                rotation.turn(used, other);
+                outcome
+            }
+        }
+    }
+
+    async fn ask(&self, sts: &aws_sdk_sts::Client) -> Result<(Fresh, SystemTime), Refusal> {
         let Parts {
-            sts,
             store,
             settings,
             meter,
             clock,
+            ..
         } = &*self.parts;
         let seconds = i32::try_from(settings.duration.as_secs()).unwrap_or(i32::MAX);
         let mut call = sts

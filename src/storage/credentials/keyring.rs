@@ -2,15 +2,17 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::rotation::{self, NextKey};
 use super::{Grant, Opened, Stores, role_missing};
+use crate::clock::Clock;
 use crate::refusal::{Reason, Refusal};
 use crate::secret::Secret;
 use crate::storage::SharedStore;
 use crate::storage::metered::Meter;
-use crate::storage::regional::Regional;
 use crate::storage::s3::S3Store;
 
 /// The keys that stand for a role.
@@ -21,6 +23,10 @@ pub struct RoleKeys {
     pub access_key: String,
     pub secret_key: Secret,
     pub session_token: Option<Secret>,
+    /// For when S3 no longer takes the first.
+    pub next: Option<NextKey>,
+    /// The section of the configuration.
+    pub section: String,
 }
 
 /// A store for each role, all over the same connections.
@@ -37,6 +43,7 @@ impl Keyring {
         roles: impl IntoIterator<Item = RoleKeys>,
         default_role: Option<Box<str>>,
         meter: &Meter,
+        clock: &Arc<dyn Clock>,
     ) -> Self {
         let opened = |keys: RoleKeys| {
             let store = store.with_keys(
@@ -44,7 +51,9 @@ impl Keyring {
                 &keys.secret_key,
                 keys.session_token.as_ref(),
             );
-            (keys.role, meter.over(Regional::before(store)))
+            let (next, section) = (keys.next.as_ref(), &keys.section);
+            let counted = rotation::counted(&store, next, section, meter, Arc::clone(clock));
+            (keys.role, counted)
         };
         Self {
             stores: roles.into_iter().map(opened).collect(),

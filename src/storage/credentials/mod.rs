@@ -12,6 +12,7 @@ use async_trait::async_trait;
 pub use self::assumed::{Assumed, StsSettings, Tag, USER_VARIABLE};
 pub use self::keyring::{Keyring, RoleKeys};
 pub use self::own::Own;
+pub use self::rotation::NextKey;
 pub use self::session_name::{is_of_sts_name, session_name};
 use super::SharedStore;
 use crate::clock::written;
@@ -21,6 +22,7 @@ mod assumed;
 mod keyring;
 mod own;
 mod renewed;
+mod rotation;
 mod session_name;
 mod sts_errors;
 

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use super::renewed::{Fresh, Renewal, Renewed};
+use super::rotation::{self, NextKey};
 use super::{Grant, Opened, Stores};
 use crate::clock::Clock;
 use crate::refusal::Refusal;
@@ -27,7 +28,18 @@ impl Own {
     /// when S3 says that they have expired before their time; static ones cannot be.
     #[must_use]
     pub fn of(store: S3Store, meter: Meter, clock: Arc<dyn Clock>) -> Self {
-        let metered = meter.over(Regional::before(store.clone()));
+        Self::rotating(store, None, meter, clock)
+    }
+
+    /// The same with a second key, for when S3 no longer takes the first.
+    #[must_use]
+    pub fn rotating(
+        store: S3Store,
+        next: Option<&NextKey>,
+        meter: Meter,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let metered = rotation::counted(&store, next, "storage", &meter, Arc::clone(&clock));
         if !store.is_from_chain() {
             return Self(metered);
         }

@@ -79,6 +79,7 @@ impl Call<'_> {
         StorageError {
             retry_after: answer.and_then(retry_after),
             elsewhere,
+            key_refused: is_of_key(error),
             ..self.error(kind, &cause)
         }
     }
@@ -159,6 +160,23 @@ impl Call<'_> {
             StorageErrorKind::Unavailable
         }
     }
+}
+
+/// Says whether the store refused the key, and not what was asked with it.
+fn is_of_key<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    let status = error.raw_response().map(|answer| answer.status().as_u16());
+    // In the body of a 200 the work had begun.
+    status != Some(200)
+        && matches!(
+            error.code(),
+            Some(
+                "InvalidAccessKeyId"
+                    | "SignatureDoesNotMatch"
+                    | "InvalidToken"
+                    | "ExpiredToken"
+                    | "ExpiredTokenException"
+            )
+        )
 }
 
 /// Returns how long the store asks not to be asked again, where it says so in seconds.

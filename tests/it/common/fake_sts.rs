@@ -39,6 +39,8 @@ struct State {
     delay: Duration,
     /// Status and code of the answer, while it refuses.
     refusal: Option<(u16, String)>,
+    /// Access keys that are refused.
+    unknown_keys: Vec<String>,
     asked: Vec<BTreeMap<String, String>>,
 }
 
@@ -53,6 +55,7 @@ impl FakeSts {
                 lifetime: Duration::from_secs(3_600),
                 delay: Duration::ZERO,
                 refusal: None,
+                unknown_keys: Vec::new(),
                 asked: Vec::new(),
             }),
         });
@@ -99,6 +102,12 @@ impl FakeSts {
         self.shared.state.lock().unwrap().refusal = refusal;
     }
 
+    /// Does not know an access key from now on.
+    pub(crate) fn forget_key(&self, access_key: &str) {
+        let mut state = self.shared.state.lock().unwrap();
+        state.unknown_keys.push(access_key.to_owned());
+    }
+
     /// Returns the parameters of every request.
     pub(crate) fn asked(&self) -> Vec<BTreeMap<String, String>> {
         self.shared.state.lock().unwrap().asked.clone()
@@ -114,9 +123,13 @@ async fn converse(stream: TcpStream, shared: Arc<Shared>) {
     let respond = service_fn(|request: Request<hyper::body::Incoming>| {
         let shared = Arc::clone(&shared);
         async move {
+            let signed = request.headers().get("authorization");
+            let signed = signed
+                .map_or("", |value| value.to_str().unwrap())
+                .to_owned();
             let body = request.into_body().collect().await.unwrap().to_bytes();
             let fields = form(std::str::from_utf8(&body).unwrap());
-            let (delay, status, text) = shared.answer(fields);
+            let (delay, status, text) = shared.answer(fields, &signed);
             tokio::time::sleep(delay).await;
             let mut response = Response::new(Full::new(Bytes::from(text)));
             *response.status_mut() = status.try_into().unwrap();
@@ -141,10 +154,13 @@ fn form(body: &str) -> BTreeMap<String, String> {
 }
 
 impl Shared {
-    fn answer(&self, fields: BTreeMap<String, String>) -> (Duration, u16, String) {
+    fn answer(&self, fields: BTreeMap<String, String>, signed: &str) -> (Duration, u16, String) {
         let mut state = self.state.lock().unwrap();
         state.asked.push(fields);
-        if let Some((status, code)) = &state.refusal {
+        let is_unknown = |key: &String| signed.contains(&format!("Credential={key}/"));
+        let unknown = state.unknown_keys.iter().any(is_unknown);
+        let unknown = unknown.then(|| (403, "InvalidClientTokenId".to_owned()));
+        if let Some((status, code)) = unknown.as_ref().or(state.refusal.as_ref()) {
             let text = format!(
                 "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code>\
                  <Message>as scripted</Message></Error></ErrorResponse>"

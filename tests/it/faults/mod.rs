@@ -10,7 +10,7 @@ use embedded_s3::{Action, Alteration, EmbeddedS3, Fault};
 use portcullis::admin::Watched;
 use portcullis::auth::{AuthSettings, Roles, ThrottleSettings};
 use portcullis::cli::bundled_webhook::BundledWebhook;
-use portcullis::clock::SystemClock;
+use portcullis::clock::{Clock, SystemClock};
 use portcullis::config::{Algorithms, Ssh};
 use portcullis::gateway::{Entrance, Gateway, GatewayParts};
 use portcullis::idp::PathHomes;
@@ -20,7 +20,9 @@ use portcullis::limits::Limits;
 use portcullis::metrics::Metrics;
 use portcullis::secret::Secret;
 use portcullis::ssh::{HostKey, HostKeys, Listener, Transport};
-use portcullis::storage::credentials::{Assumed, Keyring, Own, RoleKeys, Stores, StsSettings};
+use portcullis::storage::credentials::{
+    Assumed, Keyring, NextKey, Own, RoleKeys, Stores, StsSettings,
+};
 use portcullis::storage::metered::Meter;
 use portcullis::storage::retry::{Persistent, Retries, RetrySettings};
 use portcullis::storage::s3::{S3Store, Settings, Timeouts};
@@ -45,6 +47,7 @@ mod pace;
 mod rekeys;
 mod revocation;
 mod roles;
+mod rotation;
 mod shutdown;
 mod storage;
 mod storms;
@@ -78,6 +81,10 @@ struct Set {
     /// Where roles are assumed.
     sts: Option<StsSettings>,
     path_homes: PathHomes,
+    /// The gateway's own access key and its secret, instead of those that S3 takes.
+    own: Option<(String, &'static str)>,
+    /// A second key of the gateway's own.
+    next: Option<NextKey>,
     /// What stands for roles.
     keys: Vec<RoleKeys>,
     /// Bytes one way after which the gateway asks for new keys.
@@ -100,6 +107,8 @@ impl Default for Set {
             roles: Roles::Gateway,
             sts: None,
             path_homes: PathHomes::default(),
+            own: None,
+            next: None,
             keys: Vec::new(),
             rekey_bytes: Ssh::default().rekey_bytes,
         }
@@ -165,20 +174,27 @@ impl Stage {
         let mut asking = WebhookSettings::new(&url, "s-faults");
         asking.total_timeout = set.webhook_timeout;
         asking.path_homes = set.path_homes;
+        let of_s3 = || (s3.access_key().to_owned(), s3.secret_key().to_owned());
+        let own = set.own.map(|(key, secret)| (key, secret.to_owned()));
+        let (access_key, secret_key) = own.unwrap_or_else(of_s3);
         let settings = Settings {
             timeouts: set.timeouts,
-            ..s3_settings(s3.endpoint(), s3.access_key(), s3.secret_key())
+            ..s3_settings(s3.endpoint(), &access_key, &secret_key)
         };
         let metrics = Arc::new(Metrics::default());
         let meter = Meter::new(Arc::new(SystemClock), Arc::<Metrics>::clone(&metrics));
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = S3Store::connect(settings).await.unwrap();
         let observer = Arc::<Metrics>::clone(&metrics);
         let retries = Retries::new(set.retries, Arc::new(SystemClock), observer);
         let stores: Arc<dyn Stores> = match set.sts {
-            None if !set.keys.is_empty() => Arc::new(Keyring::new(&store, set.keys, None, &meter)),
-            None => Arc::new(Own::of(store, meter, Arc::new(SystemClock))),
+            None if !set.keys.is_empty() => {
+                Arc::new(Keyring::new(&store, set.keys, None, &meter, &clock))
+            }
+            None => Arc::new(Own::rotating(store, set.next.as_ref(), meter, clock)),
             Some(sts) => {
-                let assumed = Assumed::new(store, sts, meter, Arc::new(SystemClock));
+                let next = set.next.as_ref();
+                let assumed = Assumed::rotating(store, next, sts, meter, clock);
                 Arc::new(assumed.unwrap())
             }
         };

@@ -305,6 +305,8 @@ async fn a_role_without_keys_lets_nobody_in() {
         access_key: s3.access_key.clone(),
         secret_key: Secret::new(secret.to_owned()),
         session_token: None,
+        next: None,
+        section: format!("role.{role}"),
     };
     let all = || vec![keys(ROLE, S3_SECRET), keys("other", "wrong-secret-12")];
     let set = |answer: Value| Set {

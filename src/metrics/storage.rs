@@ -1,0 +1,50 @@
+//! What stores and their retries report.
+
+use std::time::Duration;
+
+use super::{Metrics, failure};
+use crate::storage::Operation;
+use crate::storage::metered::{CallObserver, Outcome};
+use crate::storage::retry::RetryObserver;
+
+impl CallObserver for Metrics {
+    fn ended(&self, operation: Operation, outcome: Outcome, took: Duration) {
+        let outcome = match outcome {
+            Outcome::Done => "done",
+            Outcome::Failed(kind) => failure(kind),
+            Outcome::Cancelled => "cancelled",
+        };
+        let labels = [("operation", operation.name()), ("outcome", outcome)];
+        let _ = self.storage_calls.get_or_create(&labels).inc();
+        self.storage_call_seconds
+            .get_or_create(&[("operation", operation.name())])
+            .observe(took.as_secs_f64());
+    }
+
+    fn role_asked(&self, outcome: &'static str) {
+        let labels = [("outcome", outcome)];
+        let _ = self.sts_calls.get_or_create(&labels).inc();
+    }
+
+    fn key_in_use(&self, keys: &str, position: usize) {
+        let labels = [("keys", keys.to_owned())];
+        let position = i64::try_from(position).unwrap_or(i64::MAX);
+        let _ = self.keys_in_use.get_or_create(&labels).set(position);
+    }
+}
+
+impl RetryObserver for Metrics {
+    fn retried(&self, operation: Operation) {
+        let labels = [("operation", operation.name())];
+        let _ = self.storage_retries.get_or_create(&labels).inc();
+    }
+
+    fn given_up(&self, operation: Operation) {
+        let labels = [("operation", operation.name())];
+        let _ = self.storage_given_up.get_or_create(&labels).inc();
+    }
+
+    fn held_back(&self) {
+        let _ = self.storage_retries_held_back.inc();
+    }
+}
