@@ -6,7 +6,7 @@ const UNCONFIRMED: &str = "The storage did not confirm; the outcome is not known
 
 /// Uploads with a fault waiting for its commit.
 async fn closed_with(set: Set, fault: Fault, content: &[u8]) -> (Stage, Result<(), Refused>) {
-    let stage = Box::pin(Stage::with(set)).await;
+    let stage = Stage::with(set).await;
     stage.s3.script(fault);
     let client = stage.client().await;
     let outcome = client.upload("/in/a", content).await;

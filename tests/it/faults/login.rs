@@ -20,12 +20,12 @@ fn refusal(user: &str) -> Seen {
 /// Logs in with a password while the webhook answers like this, and returns the log's line.
 async fn refused(reply: Option<Reply>, webhook_timeout: Duration) -> log::Line {
     let idp = FakeIdp::start(reply).await;
-    let stage = Stage::with(Set {
+    let set = Set {
         webhook: Some(idp.url()),
         webhook_timeout,
         ..Set::default()
-    })
-    .await;
+    };
+    let stage = Stage::with(set).await;
     assert_eq!(stage.sftp("ls\n").await, refusal(USER));
     assert_eq!(idp.asked().len(), 1, "one call for one password");
     assert_eq!(idp.asked()[0].body["method"], "password");

@@ -167,6 +167,11 @@ impl Stage {
     }
 
     async fn with(set: Set) -> Self {
+        // What it takes to begin is large, and most tests are one future.
+        Box::pin(Self::begin(set)).await
+    }
+
+    async fn begin(set: Set) -> Self {
         let log = Log::begin();
         let s3 = start_s3().await;
         let webhook = start_webhook(set.answer).await;
