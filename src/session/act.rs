@@ -160,6 +160,8 @@ pub(crate) struct Planned {
 pub(crate) struct Running {
     pub(crate) request: PathRequest,
     pub(crate) ticket: Ticket,
+    /// It went by what a listing showed, and says nothing that is newer.
+    pub(crate) by_listing: bool,
 }
 
 /// What the storage made of it.

@@ -157,8 +157,12 @@ impl FreshListings {
 
     /// Returns what is held, in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        let each = self.directories.iter().map(Directory::bytes);
-        each.fold(0, usize::saturating_add)
+        let directories = self.directories.iter().map(Directory::bytes);
+        let changes = self.changes.iter().map(|change| {
+            let names = change.names.capacity().saturating_mul(2 * NAME_BYTES);
+            names.saturating_add(size_of::<Change>())
+        });
+        directories.chain(changes).fold(0, usize::saturating_add)
     }
 
     /// Takes a directory's names, for which S3 was asked at that time.
@@ -188,11 +192,17 @@ impl FreshListings {
 
     /// Says what a listing shows under a path; `None`: S3 has to be asked.
     pub(crate) fn shown(&self, path: &VirtualPath, now: Instant) -> Option<Shown> {
+        self.shown_when(path, now).map(|(shown, _)| shown)
+    }
+
+    /// The same, and when S3 was asked for it.
+    pub(crate) fn shown_when(&self, path: &VirtualPath, now: Instant) -> Option<(Shown, Instant)> {
         let (parent, name) = (path.parent()?, path.name()?);
         let fresh = |one: &&Directory| one.holds(self.fresh_for, now);
         let mut directories = self.directories.iter().rev().filter(fresh);
         let directory = directories.find(|one| one.path == parent)?;
-        self.hasher.shown(&directory.names, name)
+        let shown = self.hasher.shown(&directory.names, name)?;
+        Some((shown, directory.asked))
     }
 
     /// Notes that a name is of interest, and says whether to list its directory: another one was
@@ -230,19 +240,25 @@ impl FreshListings {
     /// Notes that the session changed what stands under a name, or below it. A directory above may
     /// have come with it, or gone.
     pub(crate) fn changed(&mut self, path: &VirtualPath, now: Instant) {
+        if path.as_str().split('/').count() > LEVELS_MAX {
+            // More than is worth to be remembered of one change.
+            self.forget_all(now);
+            return;
+        }
         self.directories
             .retain(|one| one.path.below(path).is_none());
         let mut names = Vec::new();
-        let mut below = path.clone();
-        while let (Some(parent), Some(name)) = (below.parent(), below.name()) {
+        let mut below = path.as_str();
+        while let Some((parent, name)) = below.rsplit_once('/').filter(|_| below != "/") {
+            let above = if parent.is_empty() { "/" } else { parent };
             let name = self.hasher.hash(name);
             for one in &mut self.directories {
-                if one.path == parent {
+                if one.path.as_str() == above {
                     one.names.changed(name);
                 }
             }
-            names.push((self.hash_of(&parent), name));
-            below = parent;
+            names.push((self.hasher.hash(above), name));
+            below = above;
         }
         let change = Change {
             path: self.hash_of(path),
@@ -253,6 +269,13 @@ impl FreshListings {
             self.forgotten = self.changes.pop_front().map(|oldest| oldest.at);
         }
         self.changes.push_back(change);
+    }
+
+    /// Forgets all of it; what is under way is not taken either.
+    pub(crate) fn forget_all(&mut self, now: Instant) {
+        self.directories = VecDeque::new();
+        self.changes = VecDeque::new();
+        self.forgotten = Some(now);
     }
 
     /// Forgets the directory that was listed first; says whether there was one.
@@ -271,6 +294,11 @@ impl FreshListings {
     pub(crate) fn forget_old(&mut self, now: Instant) {
         let fresh_for = self.fresh_for;
         self.directories.retain(|one| one.holds(fresh_for, now));
+        while let Some(oldest) = self.changes.front()
+            && now.saturating_duration_since(oldest.at) >= CHANGED_FOR
+        {
+            self.forgotten = self.changes.pop_front().map(|oldest| oldest.at);
+        }
     }
 
     fn hash_of(&self, path: &VirtualPath) -> u64 {
@@ -311,6 +339,10 @@ const CHANGED: u64 = 2;
 const DIRECTORIES_MAX: usize = 8;
 const CHANGES_MAX: usize = 64;
 const LOOKS_MAX: usize = 8;
+/// Directories above a name whose names are remembered with a change.
+const LEVELS_MAX: usize = 32;
+/// How long changes are remembered: no listing takes longer.
+const CHANGED_FOR: Duration = Duration::from_secs(60);
 /// How long a directory that was too large is not listed again for looks.
 const LARGE_FOR: Duration = Duration::from_secs(60);
 const NAME_BYTES: usize = 8;
@@ -426,6 +458,24 @@ mod tests {
             assert_eq!(listed.shown(&path("/there"), now), None);
             whole(&mut listed);
         }
+    }
+
+    #[test]
+    fn little_is_kept_of_changes() {
+        let (mut listed, now) = (FreshListings::new(FRESH), SystemClock.now());
+        for levels in [LEVELS_MAX - 1, 2_000] {
+            seen(&mut listed, now);
+            for number in 0..200 {
+                listed.changed(&path(&format!("/{number}{}", "/a".repeat(levels - 1))), now);
+            }
+            assert!(listed.bytes() < 64 * 1024, "{}", listed.bytes());
+        }
+        assert_eq!(listed.shown(&path("/in/other"), now), None);
+        listed.changed(&path("/a"), now);
+        listed.forget_old(now + CHANGED_FOR);
+        assert_eq!(listed.bytes(), 0);
+        seen(&mut listed, now);
+        assert_eq!(listed.shown(&path("/in/other"), now), None, "it is older");
     }
 
     #[test]

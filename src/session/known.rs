@@ -121,11 +121,16 @@ impl Known {
     /// Returns what a STAT or a listing found there just now. A directory that came since stays
     /// reachable beside the file: S3 allows both.
     pub(crate) fn lately(&self, path: &VirtualPath, now: Instant) -> Lately {
-        match (self.looked_at(path, now), self.listed.shown(path, now)) {
-            (Some(one), _) if one.nothing => Lately::Nothing,
-            (None, Some(Shown::Nothing)) => Lately::Nothing,
-            (Some(_), _) | (None, Some(Shown::File)) => Lately::NoDirectory,
-            (None, Some(Shown::Directory) | None) => Lately::Unknown,
+        let looked = self.looked_at(path, now);
+        // What was asked later counts.
+        let listed = self.listed.shown_when(path, now);
+        let listed = listed.filter(|(_, asked)| looked.is_none_or(|one| one.asked < *asked));
+        match (looked, listed) {
+            (_, Some((Shown::Nothing, _))) => Lately::Nothing,
+            (_, Some((Shown::File, _))) => Lately::NoDirectory,
+            (_, Some((Shown::Directory, _))) | (None, None) => Lately::Unknown,
+            (Some(one), None) if one.nothing => Lately::Nothing,
+            (Some(_), None) => Lately::NoDirectory,
         }
     }
 
@@ -184,6 +189,9 @@ impl Known {
     /// Forgets what was seen where a name changed.
     pub(crate) fn changed(&mut self, name: &VirtualPath, now: Instant) {
         self.listed.changed(name, now);
+        if !self.has_room(0) {
+            self.listed.forget_all(now);
+        }
         self.looked.retain(|one| !name.is_related(&one.path));
         let left = self.looked.iter().map(|one| cost(&one.path));
         self.looked_bytes = left.fold(0, usize::saturating_add);
@@ -326,6 +334,21 @@ mod tests {
         known.forget(&VirtualPath::root());
         known.changed(&VirtualPath::root(), now);
         assert_eq!(budget.account().taken_bytes(), 0);
+    }
+
+    #[test]
+    fn what_was_asked_later_counts() {
+        let budget = account(1024 * 1024);
+        let mut known = Known::new(budget.account().share(), FRESH);
+        let (now, later) = (SystemClock.now(), SystemClock.now() + FRESH / 4);
+        let file = |known: &Known| known.hasher().names(["x"].into_iter(), [].into_iter());
+        known.no_directory(path("/in/x"), now, true);
+        assert_eq!(known.lately(&path("/in/x"), later), Lately::Nothing);
+        let names = file(&known);
+        known.listed(path("/in"), later, names);
+        assert_eq!(known.lately(&path("/in/x"), later), Lately::NoDirectory);
+        known.no_directory(path("/in/x"), later, true);
+        assert_eq!(known.lately(&path("/in/x"), later), Lately::Nothing);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::act::{Act, Answer, PathRequest, Planned, Running};
 use super::events::Event;
 use super::files::Files;
 use super::fresh::Names;
-use super::known::Known;
+use super::known::{Known, Lately};
 use super::listed::BucketsShown;
 use super::order::{PathOrder, Ticket};
 use super::plan::{Target, file_attributes};
@@ -146,7 +146,11 @@ impl Paths {
         files: &mut Files,
         running: Running,
     ) -> Option<Running> {
-        let Running { request, ticket } = running;
+        let Running {
+            request,
+            ticket,
+            by_listing,
+        } = running;
         if let Act::SetStat(attrs) = &request.act
             && attrs.size.is_some()
             && request.ending == Ending::Name
@@ -156,7 +160,11 @@ impl Paths {
             self.order.done(ticket);
             return None;
         }
-        Some(Running { request, ticket })
+        Some(Running {
+            request,
+            ticket,
+            by_listing,
+        })
     }
 
     /// Takes the first request that nothing stands in the way of.
@@ -168,7 +176,11 @@ impl Paths {
             self.bytes_waiting = self.bytes_waiting.saturating_sub(request.path_bytes());
             let changes = request.act.traits().changes;
             let ticket = self.order.arrive(request.paths(), changes);
-            self.ordered.push_back(Running { request, ticket });
+            self.ordered.push_back(Running {
+                request,
+                ticket,
+                by_listing: false,
+            });
         }
         let calls_max = shell.environment.limits.storage_calls_per_session_max;
         let free = self.running < calls_max;
@@ -277,7 +289,13 @@ impl Paths {
         }
     }
 
-    fn run(&mut self, shell: &mut Shell, files: &mut Files, running: Running, planned: Planned) {
+    fn run(
+        &mut self,
+        shell: &mut Shell,
+        files: &mut Files,
+        mut running: Running,
+        planned: Planned,
+    ) {
         let request = &running.request;
         if let Act::Rename { .. } = request.act {
             files.moving(shell, &request.path);
@@ -287,13 +305,10 @@ impl Paths {
         let out = Arc::clone(shell.answers.out());
         let clock = Arc::clone(&shell.environment.clock);
         let now = shell.now();
-        let puts = matches!(&request.act, Act::Open { mode, .. } if mode.write && mode.create && (mode.truncate || mode.exclusive))
-            && matches!(planned.target, Target::Object { .. });
-        let lately = if puts {
-            self.known.before_open(&request.path, now)
-        } else {
-            self.known.lately(&request.path, now)
-        };
+        let lately = self.lately(request, &planned.target, now);
+        let shown = self.known.shown(&request.path, now);
+        running.by_listing = shown.is_some();
+        let request = &running.request;
         let work = Work {
             store: shell.store(),
             memory: shell.seat.memory().clone(),
@@ -306,7 +321,7 @@ impl Paths {
             parent_known: parent.is_some_and(|parent| self.known.is_directory(&parent)),
             buckets: self.buckets.clone(),
             lately,
-            shown: self.known.shown(&request.path, now),
+            shown,
             hasher: self.known.hasher().clone(),
             events: shell.events.clone(),
             seen: self.known.is_directory(&request.path),
@@ -350,7 +365,8 @@ impl Paths {
     }
 
     fn answer(&mut self, shell: &mut Shell, files: &mut Files, running: Running, answer: Answer) {
-        let Running { request, ticket } = running;
+        let by_listing = running.by_listing;
+        let (request, ticket) = (running.request, running.ticket);
         let traits = request.act.traits();
         self.running = self.running.saturating_sub(1);
         if traits.opens {
@@ -379,7 +395,7 @@ impl Paths {
                     if attrs.names_directory() {
                         self.known.directory(request.path.clone());
                     } else {
-                        self.note_look(&request, false);
+                        self.note_look(&request, false, by_listing);
                     }
                 }
                 shell.answers.reply(request.pending, &reply);
@@ -388,7 +404,7 @@ impl Paths {
                 if refusal.status == Status::NO_SUCH_FILE {
                     // That no directory is there says nothing of a file.
                     let nothing = request.ending == Ending::Name;
-                    self.note_look(&request, nothing);
+                    self.note_look(&request, nothing, by_listing);
                 }
                 if let Act::Rename { .. } = request.act {
                     files.stayed(shell, &request.path);
@@ -465,6 +481,29 @@ impl Paths {
         }
     }
 
+    /// Says what was seen under a name a moment ago, and whether its directory is worth a look.
+    fn lately(&mut self, request: &PathRequest, target: &Target, now: Instant) -> Lately {
+        match &request.act {
+            // A file mapping is one object: nobody looks beside it.
+            Act::Open { mode, .. }
+                if mode.puts_new() && matches!(target, Target::Object { .. }) =>
+            {
+                self.known.before_open(&request.path, now)
+            }
+            Act::Open { .. }
+            | Act::Stat
+            | Act::SetStat(_)
+            | Act::StatVfs
+            | Act::ReadLink
+            | Act::OpenDirectory
+            | Act::Remove
+            | Act::MkDir
+            | Act::RmDir
+            | Act::Rename { .. }
+            | Act::Close(_) => self.known.lately(&request.path, now),
+        }
+    }
+
     /// Notes that a request is done: its names may have changed.
     fn ended(&mut self, shell: &Shell, ticket: Ticket) {
         for name in self.order.done(ticket) {
@@ -477,8 +516,8 @@ impl Paths {
         self.known.listed(directory, asked, names);
     }
 
-    fn note_look(&mut self, request: &PathRequest, nothing: bool) {
-        if matches!(request.act, Act::Stat) {
+    fn note_look(&mut self, request: &PathRequest, nothing: bool, by_listing: bool) {
+        if matches!(request.act, Act::Stat) && !by_listing {
             let asked = request.pending.asked();
             self.known
                 .no_directory(request.path.clone(), asked, nothing);

@@ -23,6 +23,12 @@ impl OpenMode {
     const TRUNCATE: u32 = 0x10;
     const EXCLUSIVE: u32 = 0x20;
 
+    /// Says whether a new file is put there, whatever was there before.
+    #[must_use]
+    pub const fn puts_new(self) -> bool {
+        self.create && (self.truncate || self.exclusive)
+    }
+
     /// Understands the flags as OpenSSH's server does: unknown ones are ignored, creating,
     /// truncating and appending need WRITE to have an effect, EXCL needs CREAT. `None`: neither
     /// reading nor writing is asked.
