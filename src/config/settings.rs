@@ -282,6 +282,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("storage", "kms_key_id", K::OptionalText(|c| &mut c.storage.kms_key_id), "Key for `encryption = \"kms\"`"),
     S::new("storage", "access_key_id", K::OptionalText(|c| &mut c.storage.access_key_id), "Access key; default: the AWS chain (environment, web identity, container, instance)"),
     S::new("storage", "secret_access_key", K::Secret(|c| &mut c.storage.secret_access_key), "Secret of `access_key_id`"),
+    S::new("storage", "access_key_id_next", K::OptionalText(|c| &mut c.storage.next.access_key_id), "Second access key, used once S3 (for assumed roles: STS) no longer accepts the first; either may be the older one"),
+    S::new("storage", "secret_access_key_next", K::Secret(|c| &mut c.storage.next.secret_access_key), "Secret of `access_key_id_next`"),
     S::new("storage", "session_token", K::Secret(|c| &mut c.storage.session_token), "Session token of temporary keys"),
     S::new("storage", "ca_file", K::FileText(|c| &mut c.storage.ca_pem), "Certificate authorities (PEM) to trust in addition to the system's"),
     S::new("storage", "connect_timeout_ms", K::Milliseconds(MILLISECONDS, |c| &mut c.storage.connect_timeout), "Time-out for a connection to S3"),
@@ -308,8 +310,6 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("sftp", "keep_empty_directories", K::Flag(|c| &mut c.sftp.keep_empty_directories), "Writes a marker object for a directory that would vanish with its last file; without it such a directory is gone from S3, as with other tools"),
     S::new("sftp", "names_fresh_seconds", K::Seconds(0..=60, |c| &mut c.sftp.names_fresh_for), "How long a session relies on the names that STAT or a listing showed, instead of calling S3 again, when it puts a file or makes a directory; its own changes count at once; 0 = not at all"),
     S::new("sftp", "keep_first_part", K::Flag(|c| &mut c.limits.keep_first_part), "Sends the first part of an upload last, unless others wait for memory: for programs that write the header of a file at the end. Each upload needs memory for one more part"),
-    S::new("storage", "access_key_id_next", K::OptionalText(|c| &mut c.storage.next.access_key_id), "Second access key, used once S3 (for assumed roles: STS) no longer accepts the first; either may be the older one"),
-    S::new("storage", "secret_access_key_next", K::Secret(|c| &mut c.storage.next.secret_access_key), "Secret of `access_key_id_next`"),
     S::new("sftp", "banner", K::OptionalText(|c| &mut c.sftp.banner), "Text that clients show before login"),
 
     S::new("limits", "connections_max", K::Count(COUNT, |c| &mut c.limits.connections_max), "Open connections"),
@@ -330,6 +330,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("limits", "handles_per_session_max", K::Count(1..=65_536, |c| &mut c.limits.handles_per_session_max), "Open handles of one session"),
     S::new("limits", "storage_calls_per_session_max", K::Count(1..=10_000, |c| &mut c.limits.storage_calls_per_session_max), "Concurrent S3 calls of one session"),
     S::new("limits", "upload_memory_bytes_max", K::Bytes(PART_BYTES_MIN..=1024 * GIB, |c| &mut c.limits.upload_memory_bytes_max), "Memory for parts of all uploads: concurrent uploads × part size"),
+    S::new("limits", "edit_bytes_max", K::Bytes(0..=GIB, |c| &mut c.limits.edit_bytes_max), "Written bytes of one open file that stay in memory until CLOSE, if the file is also open for reading or is changed in the middle: they can be read and written again. Part of `upload_memory_bytes_max`"),
     S::new("limits", "download_memory_bytes_max", K::Bytes(MIB..=1024 * GIB, |c| &mut c.limits.download_memory_bytes_max), "Read-ahead memory of all downloads"),
     S::new("limits", "session_memory_bytes_max", K::Bytes(4 * MIB..=1024 * GIB, |c| &mut c.limits.session_memory_bytes_max), "Other memory of all sessions: waiting requests and replies, directory names, lists of moves"),
     S::new("limits", "part_bytes", K::Bytes(PART_BYTES_MIN..=PART_BYTES_MAX, |c| &mut c.limits.part_bytes), "Size of the first parts of a multipart upload; later ones grow"),
@@ -342,7 +343,6 @@ pub(super) const SETTINGS: &[Setting] = &[
 
     S::new("login", "failures_max", K::Count(1..=1_000_000, |c| &mut c.login.failures_max), "Lock-out of a user at a source: wrong passwords of this user from this source within the window"),
     S::new("login", "failures_per_source_max", K::Count(1..=1_000_000, |c| &mut c.login.failures_per_source_max), "Lock-out of a source (IPv6: one /64): wrong passwords from it within the window, for any user; not enforced while all logins come from one address (a load balancer)"),
-    S::new("limits", "edit_bytes_max", K::Bytes(0..=GIB, |c| &mut c.limits.edit_bytes_max), "Written bytes of one open file that stay in memory until CLOSE, if the file is also open for reading or is changed in the middle: they can be read and written again. Part of `upload_memory_bytes_max`"),
     S::new("login", "names_per_source_max", K::Count(1..=10_000, |c| &mut c.login.names_per_source_max), "User names whose keys one source (IPv6: one /64) may look up within the window without logging in; not enforced while all logins come from one address (a load balancer)"),
     S::new("login", "failure_window_seconds", K::Seconds(SECONDS, |c| &mut c.login.failure_window), "How long failures count: those of a user at a source since the last one, those of a source since the first one"),
     S::new("login", "lockout_seconds", K::Seconds(SECONDS, |c| &mut c.login.lockout), "How long a lock-out lasts"),
