@@ -6,6 +6,7 @@ use super::path::VirtualPath;
 use super::place::Place;
 use super::role::RoleTree;
 use crate::storage::NameError;
+use crate::storage::addressing::Buckets;
 
 /// What a session can name, and where it lands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,6 +104,17 @@ impl HomeDirectory {
         match self.tree {
             Tree::Mapped(_) => false,
             Tree::Role(_) => true,
+        }
+    }
+
+    /// Says who chooses the buckets that are asked for.
+    #[must_use]
+    pub fn buckets(&self) -> Buckets {
+        match &self.tree {
+            Tree::Mapped(_) => Buckets::OfMappings,
+            Tree::Role(tree) => Buckets::OfRole {
+                home: tree.home().first().map(|home| home.bucket.clone()),
+            },
         }
     }
 
