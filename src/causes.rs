@@ -66,8 +66,9 @@ pub(crate) fn line(text: &str) -> String {
 
 /// Says in other words what only a library's author understands.
 fn plain(text: String) -> String {
-    if let Some((words, _)) = text.rsplit_once(" (os error ") {
-        return plain(words.to_owned());
+    if let Some((words, number)) = text.rsplit_once(" (os error ") {
+        let rest = number.split_once(')').map_or("", |(_, rest)| rest);
+        return plain(format!("{words}{rest}"));
     }
     if let Some(why) = text.strip_prefix("failed to lookup address information: ") {
         return format!("the host name cannot be resolved ({why})");
@@ -136,5 +137,19 @@ mod tests {
             assert_eq!(chain(&layers(texts, root)), said);
         }
         assert_eq!(chain(&Layer("io error", None)), "io error");
+    }
+
+    #[test]
+    fn what_stands_behind_the_number_of_an_error_stays() {
+        for (text, said) in [
+            ("Connection refused (os error 111)", "Connection refused"),
+            (
+                "no CA (os error 2): /etc/ssl (os error 13): give ca_file",
+                "no CA: /etc/ssl: give ca_file",
+            ),
+            ("cut (os error 1", "cut"),
+        ] {
+            assert_eq!(worded(text.to_owned()), said);
+        }
     }
 }

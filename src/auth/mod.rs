@@ -144,5 +144,6 @@ pub fn grant<'a>(config: &'a UserConfig, session_id: &'a str) -> Grant<'a> {
         provider: &config.provider,
         role: config.role.as_deref(),
         policy: config.policy.as_deref(),
+        buckets: config.home.buckets(),
     }
 }

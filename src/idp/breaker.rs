@@ -149,10 +149,9 @@ impl IdentityProvider for Guarded {
             .admit(asker, &user, self.clock.now());
         let Some(pass) = admitted else {
             self.metrics.idp_kept_back(&self.name);
-            let refusal = Reason::BreakerOpen.because(
-                "several consecutive requests were not \
-                                                       answered",
-            );
+            let refusal = Reason::BreakerOpen
+                .because("several consecutive requests were not answered")
+                .of_provider(&self.provider_name);
             return Err(self.during_outage(question, &user, refusal));
         };
         let mut passage = Passage {

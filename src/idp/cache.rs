@@ -242,7 +242,8 @@ impl IdentityProvider for Cached {
         };
         if given_up {
             if self.leave(key, &flight) {
-                return Err(Reason::GivenUp.into());
+                let refusal = Refusal::new(Reason::GivenUp);
+                return Err(refusal.of_provider(&state.settings.provider));
             }
             drop(flight.answer.wait_for(Option::is_some).await);
         }

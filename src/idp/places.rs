@@ -116,9 +116,11 @@ impl Bounded {
 #[async_trait]
 impl IdentityProvider for Bounded {
     async fn ask(&self, question: &Question) -> Judged {
-        let place = self.place(question).await?;
+        // What is under the provider names its own refusals.
+        let refused = |refusal: Refusal| refusal.of_provider(&self.name);
+        let place = self.place(question).await.map_err(refused)?;
         if !question.asking.beginning.begin() {
-            return Err(Reason::GivenUp.into());
+            return Err(refused(Reason::GivenUp.into()));
         }
         let counted = self.metrics.idp_question_begun(&self.name);
         let answer = self.provider.ask(question).await;

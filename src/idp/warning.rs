@@ -38,7 +38,7 @@ oddities! {
         "`HomeDirectoryDetails` was ignored, because `HomeDirectoryType` is not `LOGICAL`",
         "answer with `\"HomeDirectoryType\": \"LOGICAL\"`, or leave the details out";
     HomeDirectoryMissing "home-directory-missing"
-        "there is no `HomeDirectory`: the user can log in and sees an empty `/`",
+        "there is no `HomeDirectory`, so the user's home is `/`: `detail` says what that shows",
         "answer with `HomeDirectory`, or with `LOGICAL` and `HomeDirectoryDetails`";
     HomeWithoutSlash "home-without-slash"
         "`HomeDirectory` does not begin with `/` and was read as if it did",

@@ -463,7 +463,7 @@ impl Default for Metrics {
             logins: all.counters_by_name(
                 "logins",
                 "provider, method, verdict, reason",
-                "Finished login attempts; docs/troubleshooting.md lists the reasons; `provider` is `identity` if there is one provider, and `not-asked` if the login was refused before any was asked",
+                "Finished login attempts; docs/troubleshooting.md lists the reasons; `provider` is `identity` if there is one provider, and `not-asked` if the login was refused before it came to one",
             ),
             lockouts: all.counters(
                 "lockouts",

@@ -40,6 +40,8 @@ pub(crate) struct Listing {
     /// Uploads of this session that are not in S3 yet, with their sizes.
     uploading: Vec<(String, u64)>,
     seen_uploading: BTreeSet<String>,
+    /// A directory that is there whatever the pages say, until one shows it.
+    always: Option<Bytes>,
     /// Memory of what is held, and of the page that is on its way.
     charge: Option<Charge>,
 }
@@ -80,6 +82,8 @@ pub(crate) struct FirstPage {
     /// Without memory for its names there is none.
     pub(crate) page: Option<ListPage>,
     pub(crate) uploading: Vec<(String, u64)>,
+    /// A directory in it that is there whatever the store shows.
+    pub(crate) always: Option<String>,
     pub(crate) charge: Option<Charge>,
 }
 
@@ -99,10 +103,12 @@ impl Listing {
             access,
             page,
             uploading,
+            always,
             charge,
         } = first;
         let mut listing = Self::new(path, Some(listed), access, charge);
         listing.uploading = uploading;
+        listing.always = always.map(Bytes::from);
         if let Some(page) = page {
             listing.page_max = limits::LIST_PAGE_MAX;
             listing.take_page(page);
@@ -132,8 +138,14 @@ impl Listing {
             files: Vec::new(),
             uploading: Vec::new(),
             seen_uploading: BTreeSet::new(),
+            always: None,
             charge,
         }
+    }
+
+    /// Says whether the buckets are listed.
+    pub(crate) const fn is_of_buckets(&self) -> bool {
+        matches!(self.source, Some((Listed::Buckets(_), _)))
     }
 
     /// Returns what the session may do here; `None` for a virtual directory.
@@ -274,6 +286,10 @@ impl Listing {
         if self.next == Next::End {
             self.files = Vec::new();
             self.push_uploading(access);
+            if let Some(name) = self.always.take() {
+                let attrs = directory_attributes(Some(access));
+                self.names.push_back(Name { name, attrs });
+            }
         }
         self.settle();
     }
@@ -306,6 +322,7 @@ impl Listing {
         if let Some((uploading, _)) = uploading.find(|(one, _)| one.as_bytes() == name) {
             self.seen_uploading.insert(uploading.clone());
         }
+        drop(self.always.take_if(|always| *always == name));
         self.names.push_back(Name { name, attrs });
     }
 
@@ -362,7 +379,11 @@ impl Listing {
         };
         let names = self.names.iter().map(|name| cost(name.name.len()));
         let files = self.files.iter().map(|file| cost(file.len()));
-        let sum = names.chain(files).fold(0, usize::saturating_add);
+        let always = self.always.iter().map(|name| cost(name.len()));
+        let sum = names
+            .chain(files)
+            .chain(always)
+            .fold(0, usize::saturating_add);
         let uploading = self.uploading.iter().map(|(name, _)| name.len());
         let sum = uploading
             .map(uploading_bytes)
@@ -459,6 +480,7 @@ mod tests {
                 access: Access::Read,
                 page: first.then(|| page(&keys, &query)),
                 uploading: Vec::new(),
+                always: None,
                 charge,
             };
             let path = VirtualPath::parse("/in").unwrap();

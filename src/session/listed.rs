@@ -1,6 +1,6 @@
 //! What an open directory shows: a folder of a bucket, or the buckets themselves.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::budget::Charge;
@@ -13,11 +13,11 @@ use super::plan::Folder;
 use super::status::{NO_BUCKETS, Refusal};
 
 /// Where the names of a directory come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) enum Listed {
     Folder(Folder),
     /// Those that the role shows.
-    Buckets,
+    Buckets(Turns),
 }
 
 impl Listed {
@@ -25,7 +25,7 @@ impl Listed {
     pub(crate) fn prefix(&self) -> &str {
         match self {
             Self::Folder(folder) => &folder.prefix,
-            Self::Buckets => "",
+            Self::Buckets(_) => "",
         }
     }
 
@@ -47,14 +47,20 @@ impl Listed {
     ) -> Result<ListPage, StorageError> {
         let folder = match self {
             Self::Folder(folder) => folder,
-            Self::Buckets => return buckets(store, query).await,
+            Self::Buckets(turns) => {
+                let _turn = turns.take().await;
+                return buckets(store, query).await;
+            }
         };
         store.list(&folder.bucket, query).await
     }
 }
 
 /// Asks for a page of buckets; what no path can name is left out.
-async fn buckets(store: &dyn ObjectStore, query: &ListQuery) -> Result<ListPage, StorageError> {
+pub(super) async fn buckets(
+    store: &dyn ObjectStore,
+    query: &ListQuery,
+) -> Result<ListPage, StorageError> {
     let after = match &query.after {
         Some(ListCursor::Continuation(next)) => Some(next.as_str()),
         Some(ListCursor::StartAfter(_)) | None => None,
@@ -102,47 +108,97 @@ pub(super) fn no_buckets(error: StorageError) -> Refusal {
     }
 }
 
-/// The first page of buckets that a session was shown, for a few seconds: an account's buckets
-/// may be listed a few times a second only, by all who use it.
+/// What a session was told of its buckets, for a few seconds: an account's buckets may be listed a
+/// few times a second only, by all who use it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct BucketsShown(Arc<Mutex<Option<Shown>>>);
+pub(crate) struct BucketsShown(Arc<Mutex<Option<Shown>>>, Turns);
 
 #[derive(Debug)]
 struct Shown {
-    page: ListPage,
+    told: Told,
     until: Instant,
     /// Of the account of bytes, for as long as the page is kept.
-    _charge: Charge,
+    _charge: Option<Charge>,
+}
+
+/// What the store said.
+#[derive(Debug, Clone)]
+pub(super) enum Told {
+    /// The first page.
+    Page(Arc<ListPage>),
+    Denied,
+}
+
+impl Told {
+    /// Returns the page, if the store showed one.
+    pub(super) fn page(&self) -> Option<&ListPage> {
+        match self {
+            Self::Page(page) => Some(page),
+            Self::Denied => None,
+        }
+    }
+}
+
+/// A session lists its buckets once at a time.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Turns(Arc<tokio::sync::Mutex<()>>);
+
+impl Turns {
+    async fn take(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.0.lock().await
+    }
 }
 
 impl BucketsShown {
+    /// Waits until the session asks for no buckets.
+    pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.1.take().await
+    }
+
+    /// Returns the buckets as a directory.
+    pub(super) fn listed(&self) -> Listed {
+        Listed::Buckets(self.1.clone())
+    }
+
     /// Keeps a page, if there is memory for it.
-    pub(super) fn keep(&self, page: &ListPage, charge: Option<Charge>, now: Instant) {
+    pub(super) fn keep(&self, page: &Arc<ListPage>, charge: Option<Charge>, now: Instant) {
+        match charge {
+            Some(charge) => self.set(Told::Page(Arc::clone(page)), Some(charge), now),
+            None => drop(self.held().take()),
+        }
+    }
+
+    /// Keeps that the buckets may not be listed.
+    pub(super) fn keep_denial(&self, now: Instant) {
+        self.set(Told::Denied, None, now);
+    }
+
+    fn set(&self, told: Told, charge: Option<Charge>, now: Instant) {
         let until = now.checked_add(limits::BUCKETS_KNOWN_FOR);
-        let shown = charge.zip(until).map(|(charge, until)| Shown {
-            page: page.clone(),
+        *self.held() = until.map(|until| Shown {
+            told,
             until,
             _charge: charge,
         });
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = shown;
     }
 
-    /// Returns the page, if it is not too old.
-    pub(super) fn page(&self, now: Instant) -> Option<ListPage> {
+    /// Returns what the store said, if that is not too old.
+    pub(super) fn told(&self, now: Instant) -> Option<Told> {
         self.forget(now);
-        let shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        shown.as_ref().map(|shown| shown.page.clone())
+        self.held().as_ref().map(|shown| shown.told.clone())
     }
 
-    /// Says when the page is too old.
+    /// Says when what the store said is too old.
     pub(crate) fn until(&self) -> Option<Instant> {
-        let shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        shown.as_ref().map(|shown| shown.until)
+        self.held().as_ref().map(|shown| shown.until)
     }
 
-    /// Forgets a page that is too old.
+    /// Forgets what is too old.
     pub(crate) fn forget(&self, now: Instant) {
-        let mut shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(shown.take_if(|shown| shown.until <= now));
+        drop(self.held().take_if(|shown| shown.until <= now));
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<Shown>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

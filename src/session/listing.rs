@@ -11,6 +11,7 @@ use crate::vfs::Access;
 
 use super::events::Event;
 use super::list::{ListEffect, Listing};
+use super::listed::no_buckets;
 use super::shell::Shell;
 use super::status::of_storage;
 
@@ -78,7 +79,11 @@ impl Directory {
             }
             Err(error) => {
                 shell.operation_failed("readdir", &self.listing.path, &error.to_string());
-                let status = of_storage(error.kind);
+                let status = if self.listing.is_of_buckets() {
+                    no_buckets(error).status
+                } else {
+                    of_storage(error.kind)
+                };
                 for pending in self.listing.page_failed(query) {
                     shell.answers.status(pending, status);
                 }

@@ -245,11 +245,11 @@ pub(crate) async fn mkdir(
         }
         Target::Bucket { .. } => {
             return Err(match stat(store, stop.clock(), target, None).await {
-                Ok(_) => EXISTS.into(),
-                Err(refusal) if refusal.status == Status::NO_SUCH_FILE => BUCKET_LEVEL.into(),
-                Err(refusal) if refusal.status == Status::PERMISSION_DENIED => BUCKET_LEVEL.into(),
-                Err(refusal) => refusal,
-            });
+                Ok(_) => EXISTS,
+                // Whatever is there, none is made.
+                Err(_) => BUCKET_LEVEL,
+            }
+            .into());
         }
         Target::Nowhere => return Err(IN_VIRTUAL.into()),
         Target::Object {

@@ -226,6 +226,9 @@ impl Paths {
             .upload_at(path)
             .filter(|_| request.ending == Ending::Name);
         let is_written = |path| files.is_written_under(path);
+        if let Some(status) = self.no_bucket(shell, request, planned) {
+            return Err(status);
+        }
         let always = matches!(
             planned.target,
             Target::Virtual | Target::Buckets | Target::Root { .. }
@@ -543,6 +546,40 @@ impl Paths {
         } else {
             format!("\"{parent}\" is virtual: put files below {entries}\n")
         });
+    }
+
+    /// Refuses what would make a name that no bucket can have, or something below one.
+    fn no_bucket(
+        &mut self,
+        shell: &Shell,
+        request: &PathRequest,
+        planned: &Planned,
+    ) -> Option<Status> {
+        let makes = match &request.act {
+            Act::MkDir | Act::Rename { .. } => true,
+            Act::Open { mode, .. } => mode.create,
+            Act::Stat
+            | Act::SetStat(_)
+            | Act::StatVfs
+            | Act::ReadLink
+            | Act::OpenDirectory
+            | Act::Remove
+            | Act::RmDir
+            | Act::Close(_) => false,
+        };
+        let config = Arc::clone(shell.user.config());
+        let made = request.act.new_name().unwrap_or(&request.path);
+        let target = planned.to.as_ref().unwrap_or(&planned.target);
+        if !makes || !config.home.is_of_role() || *target != Target::Nowhere {
+            return None;
+        }
+        if made.parent().is_some_and(|parent| !parent.is_root()) {
+            return Some(Status::NO_SUCH_FILE);
+        }
+        if matches!(request.act, Act::Open { .. }) {
+            self.explain_virtual(shell, made, &config.home);
+        }
+        Some(BUCKET_LEVEL)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::limits;
 use crate::metrics::Metrics;
 use crate::reaper::Reaper;
 use crate::sftp::{Attributes, OpenMode, Reply, Status};
-use crate::storage::{ListPage, Location, Nonces, Precondition, SharedStore};
+use crate::storage::{ListPage, Location, Nonces, Precondition, SharedStore, StorageErrorKind};
 use crate::transfer::write_file::Base;
 use crate::vfs::{Access, VirtualPath};
 
@@ -19,7 +19,7 @@ use super::fresh::{NameHasher, Shown};
 use super::kept::Kept;
 use super::known::Lately;
 use super::list::{self, FirstPage, Listing};
-use super::listed::{BucketsShown, Listed, no_buckets};
+use super::listed::{BucketsShown, Listed, Told, buckets, no_buckets};
 use super::looking;
 use super::names::{self, Found};
 use super::opening::open_object;
@@ -28,7 +28,7 @@ use super::progress::Progress;
 use super::removing::{self, Keeper};
 use super::rename::{self, Names};
 use super::scene::{Bounds, Scene};
-use super::status::{BUCKET_LEVEL, CHANGED, EXISTS, IS_DIRECTORY, Refusal};
+use super::status::{BUCKET_LEVEL, CHANGED, EXISTS, IS_DIRECTORY, NO_BUCKETS, Refusal};
 
 /// What one path request sees while it runs.
 pub(super) struct Work {
@@ -145,7 +145,7 @@ impl Work {
             names::stat(&*self.store, self.bounds.clock(), target, self.shown).await,
             target,
         ) {
-            (Err(refusal), Target::Object { access, .. } | Target::Bucket { access, .. })
+            (Err(refusal), Target::Object { access, .. })
                 if self.seen && refusal.status == Status::NO_SUCH_FILE =>
             {
                 Ok(directory_attributes(Some(*access)))
@@ -220,7 +220,7 @@ impl Work {
             return Err(Status::NO_SUCH_FILE.into());
         }
         let asked = self.bounds.clock().now();
-        let first = self.first_page(folder, access).await?;
+        let first = self.first_page(folder, access, self.always(&path)).await?;
         let nothing = first.page.as_ref();
         let nothing =
             nothing.is_some_and(|page| page.objects.is_empty() && page.prefixes.is_empty());
@@ -241,11 +241,21 @@ impl Work {
     }
 
     /// Looks for the first names of a folder; without memory for them only whether there is one.
-    async fn first_page(&self, folder: Folder, access: Access) -> Result<FirstPage, Refusal> {
+    async fn first_page(
+        &self,
+        folder: Folder,
+        access: Access,
+        always: Option<String>,
+    ) -> Result<FirstPage, Refusal> {
         let uploading = self.uploading.clone();
         let bytes = uploading
             .iter()
             .map(|(name, _)| list::uploading_bytes(name.len()));
+        let bytes = bytes.chain(
+            always
+                .as_ref()
+                .map(|name| list::uploading_bytes(name.len())),
+        );
         let bytes = bytes.fold(0, usize::saturating_add);
         let mut charge = None;
         if bytes > 0 {
@@ -281,24 +291,37 @@ impl Work {
             access,
             page,
             uploading,
+            always,
             charge,
         })
     }
 
     /// Lists the buckets, unless the session was shown them just now.
     async fn open_buckets(&self, path: VirtualPath) -> Result<Answer, Refusal> {
-        let bytes = list::page_bytes_max(limits::LIST_PAGE_MAX);
-        let charge = self.wait_for_memory(bytes).await;
         let now = self.bounds.clock().now();
-        let page = match self.buckets.page(now) {
-            Some(page) => page,
-            None => self.ask_for_buckets().await?,
+        let (told, charge) = match self.buckets.told(now) {
+            Some(told) => {
+                let bytes = told.page().map_or(0, page_bytes);
+                (told, self.wait_for_memory(bytes).await)
+            }
+            None => {
+                let bytes = list::page_bytes_max(limits::LIST_PAGE_MAX);
+                // Who has the turn has its memory.
+                let charge = self.wait_for_memory(bytes).await;
+                let _turn = self.buckets.turn().await;
+                match self.buckets.told(self.bounds.clock().now()) {
+                    Some(told) => (told, charge),
+                    None => (self.ask_for_buckets().await?, charge),
+                }
+            }
         };
+        let page = told.page().ok_or(NO_BUCKETS)?;
         let first = FirstPage {
-            listed: Listed::Buckets,
+            listed: self.buckets.listed(),
             access: Access::Read,
-            page: Some(page),
+            page: Some(page.clone()),
             uploading: Vec::new(),
+            always: self.always(&path),
             charge: Some(charge),
         };
         Ok(Answer::Directory {
@@ -306,17 +329,30 @@ impl Work {
         })
     }
 
-    async fn ask_for_buckets(&self) -> Result<ListPage, Refusal> {
-        let query = Listed::Buckets.query(None, limits::LIST_PAGE_MAX);
-        let page = Listed::Buckets.fetch(&*self.store, &query).await;
-        let page = page.map_err(no_buckets)?;
-        let bytes = page.prefixes.iter().chain(&page.next);
-        let bytes = bytes.map(|name| name.len().saturating_add(list::NAME_BYTES));
-        let bytes = bytes.fold(0, usize::saturating_add);
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        let kept = self.memory.account.try_take(bytes);
-        self.buckets.keep(&page, kept, self.bounds.clock().now());
-        Ok(page)
+    async fn ask_for_buckets(&self) -> Result<Told, Refusal> {
+        let query = self.buckets.listed().query(None, limits::LIST_PAGE_MAX);
+        let asked = buckets(&*self.store, &query).await;
+        let now = self.bounds.clock().now();
+        match asked {
+            Ok(page) => {
+                let page = Arc::new(page);
+                let kept = self.memory.account.try_take(page_bytes(&page));
+                self.buckets.keep(&page, kept, now);
+                Ok(Told::Page(page))
+            }
+            Err(error) => {
+                if error.kind == StorageErrorKind::Denied {
+                    self.buckets.keep_denial(now);
+                }
+                Err(no_buckets(error))
+            }
+        }
+    }
+
+    /// Returns the name that a directory above the home has whatever the store shows.
+    fn always(&self, path: &VirtualPath) -> Option<String> {
+        let mut names = self.config.home.children(path);
+        names.next().map(|(name, _)| name.to_owned())
     }
 
     /// Waits for memory; of more than a part of all there is, for that part.
@@ -553,6 +589,13 @@ impl Work {
             Precondition::None => (lately == Lately::Nothing).then_some(Precondition::IfNoneMatch),
         }
     }
+}
+
+/// Returns what a page of buckets takes that is kept.
+fn page_bytes(page: &ListPage) -> u64 {
+    let names = page.prefixes.iter().chain(&page.next);
+    let bytes = names.map(|name| name.len().saturating_add(list::NAME_BYTES));
+    u64::try_from(bytes.fold(0, usize::saturating_add)).unwrap_or(u64::MAX)
 }
 
 fn file_target(target: Target) -> Result<(Location, Access), Status> {

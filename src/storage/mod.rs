@@ -27,6 +27,7 @@ pub use self::part_layout::{PartLayout, PartPlace};
 pub use self::properties::{Kms, Properties, Retention, Tags};
 use self::retry::Tries;
 
+pub mod addressing;
 pub(crate) mod aws;
 mod calls;
 pub(crate) mod causes;

@@ -10,8 +10,9 @@ use crate::storage::{Bucket, Key, Location, NameError};
 pub enum Place<'a> {
     /// A directory without storage, above one or more entries.
     Virtual,
-    /// The entry of a directory mapping itself: it always exists.
-    MappingRoot { mapping: &'a Mapping },
+    /// The entry of a directory mapping itself, or a directory above a role's home: it always
+    /// exists.
+    MappingRoot { mapping: Cow<'a, Mapping> },
     /// Something inside a directory mapping.
     Inside {
         mapping: Cow<'a, Mapping>,
@@ -34,7 +35,9 @@ impl<'a> Place<'a> {
     /// Returns what stands `below` the entry of a mapping.
     pub(super) fn in_mapping(mapping: &'a Mapping, below: &str) -> Result<Self, NameError> {
         match (mapping.entry_type, below) {
-            (EntryType::Directory, "") => Ok(Self::MappingRoot { mapping }),
+            (EntryType::Directory, "") => Ok(Self::MappingRoot {
+                mapping: Cow::Borrowed(mapping),
+            }),
             (EntryType::Directory, below) => Self::inside(Cow::Borrowed(mapping), below),
             (EntryType::File, "") => {
                 let key = Key::parse(&mapping.prefix)?;

@@ -10,7 +10,8 @@ use crate::storage::{Bucket, NameError};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RoleTree {
-    /// The home directory, which is there whatever is in it; none for `/`.
+    /// The home directory, which is there whatever is in it, and so is what is above it; none for
+    /// `/`.
     home: Option<Box<Mapping>>,
     access: Access,
 }
@@ -36,26 +37,71 @@ impl RoleTree {
         if path.is_root() {
             return Ok(Place::Buckets);
         }
+        if let Some(above) = self.above_home(path) {
+            let below = path.below(&above.entry).unwrap_or_default();
+            let mapping = Cow::Owned(above);
+            return if below.is_empty() {
+                Ok(Place::MappingRoot { mapping })
+            } else {
+                Place::inside(mapping, below)
+            };
+        }
         let name = path.as_str().trim_start_matches('/');
         let (name, below) = name.split_once('/').unwrap_or((name, ""));
         // No bucket can have this name.
-        let (Ok(bucket), Ok(entry)) = (
-            Bucket::parse(name),
-            VirtualPath::resolve(&VirtualPath::root(), name.as_bytes()),
-        ) else {
+        let Some(mapping) = self.whole(name) else {
             return Ok(Place::Nowhere);
         };
-        let access = self.access;
         if below.is_empty() {
+            let (bucket, access) = (mapping.bucket, mapping.access);
             return Ok(Place::Bucket { bucket, access });
         }
-        let mapping = Mapping {
-            entry,
-            bucket,
-            prefix: "".into(),
-            entry_type: EntryType::Directory,
-            access,
-        };
         Place::inside(Cow::Owned(mapping), below)
     }
+
+    /// Returns the name that a directory above the home has whatever S3 shows there.
+    pub(super) fn child(&self, path: &VirtualPath) -> Option<&str> {
+        let rest = self.home.as_deref()?.entry.below(path)?;
+        let (name, _) = rest.split_once('/').unwrap_or((rest, ""));
+        Some(name).filter(|name| !name.is_empty())
+    }
+
+    /// Returns the lowest directory above the home that the path is, or stands below.
+    fn above_home(&self, path: &VirtualPath) -> Option<Mapping> {
+        let home = self.home.as_deref()?;
+        let entry = shared(path.as_str(), home.entry.as_str());
+        let (_, prefix) = entry
+            .trim_start_matches('/')
+            .split_once('/')
+            .unwrap_or_default();
+        let entry = VirtualPath::resolve(&VirtualPath::root(), entry.as_bytes()).ok()?;
+        (!entry.is_root()).then(|| Mapping {
+            entry,
+            bucket: home.bucket.clone(),
+            prefix: prefix.into(),
+            entry_type: EntryType::Directory,
+            access: self.access,
+        })
+    }
+
+    /// Returns a whole bucket.
+    fn whole(&self, name: &str) -> Option<Mapping> {
+        Some(Mapping {
+            entry: VirtualPath::resolve(&VirtualPath::root(), name.as_bytes()).ok()?,
+            bucket: Bucket::parse(name).ok()?,
+            prefix: "".into(),
+            entry_type: EntryType::Directory,
+            access: self.access,
+        })
+    }
+}
+
+/// Returns with which whole names two paths begin alike.
+fn shared<'p>(path: &'p str, other: &str) -> &'p str {
+    let names = path.split('/').zip(other.split('/')).skip(1);
+    let alike = names.take_while(|(name, other)| name == other);
+    let bytes = alike.fold(0_usize, |bytes, (name, _)| {
+        bytes.saturating_add(name.len()).saturating_add(1)
+    });
+    path.get(..bytes).unwrap_or_default()
 }

@@ -6,6 +6,7 @@ use super::path::VirtualPath;
 use super::place::Place;
 use super::role::RoleTree;
 use crate::storage::NameError;
+use crate::storage::addressing::Buckets;
 
 /// What a session can name, and where it lands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +107,17 @@ impl HomeDirectory {
         }
     }
 
+    /// Says who chooses the buckets that are asked for.
+    #[must_use]
+    pub fn buckets(&self) -> Buckets {
+        match &self.tree {
+            Tree::Mapped(_) => Buckets::OfMappings,
+            Tree::Role(tree) => Buckets::OfRole {
+                home: tree.home().first().map(|home| home.bucket.clone()),
+            },
+        }
+    }
+
     /// Says what a path means.
     ///
     /// # Errors
@@ -117,13 +129,15 @@ impl HomeDirectory {
         }
     }
 
-    /// Returns the names in a virtual directory, with what stands under each.
+    /// Returns the names that a directory above a mapping has whatever S3 shows there, with what
+    /// stands under each.
     pub fn children(&self, path: &VirtualPath) -> impl Iterator<Item = (&str, EntryType)> {
-        let mapped = match &self.tree {
-            Tree::Mapped(tree) => Some(tree.children(path)),
-            Tree::Role(_) => None,
+        let (mapped, above) = match &self.tree {
+            Tree::Mapped(tree) => (Some(tree.children(path)), None),
+            Tree::Role(tree) => (None, tree.child(path)),
         };
-        mapped.into_iter().flatten()
+        let above = above.map(|name| (name, EntryType::Directory));
+        mapped.into_iter().flatten().chain(above)
     }
 }
 
@@ -278,14 +292,16 @@ mod tests {
         };
         for (text, expected) in [
             ("/", "buckets"),
-            ("/bucket", "bucket bucket"),
-            ("/bucket/users", "/bucket s3://bucket/users"),
+            ("/bucket", "root "),
+            ("/bucket/x", "/bucket s3://bucket/x"),
+            ("/bucket/users", "root users"),
             ("/bucket/users/ann", "root users/ann"),
             (
                 "/bucket/users/ann/a b",
                 "/bucket/users/ann s3://bucket/users/ann/a b",
             ),
-            ("/bucket/users/anna", "/bucket s3://bucket/users/anna"),
+            ("/bucket/users/anna", "/bucket/users s3://bucket/users/anna"),
+            ("/bucket/usersann", "/bucket s3://bucket/usersann"),
             ("/other", "bucket other"),
             ("/other/x/y", "/other s3://other/x/y"),
             ("/no bucket", "nowhere"),
@@ -293,7 +309,19 @@ mod tests {
         ] {
             assert_eq!(show(text), expected, "{text}");
         }
+        for (text, child) in [
+            ("/", Some("bucket")),
+            ("/bucket", Some("users")),
+            ("/bucket/users", Some("ann")),
+            ("/bucket/users/ann", None),
+            ("/bucket/us", None),
+            ("/other", None),
+        ] {
+            let children = home.children(&path(text)).map(|(name, _)| name);
+            assert!(children.eq(child), "{text}");
+        }
         let everywhere = HomeDirectory::of_role("/", Access::ReadWrite).unwrap();
+        assert_eq!(everywhere.children(&path("/")).count(), 0);
         assert_eq!(everywhere.landing(), &VirtualPath::root());
         assert_eq!(everywhere.place(&path("/")).unwrap(), Place::Buckets);
         assert!(everywhere.mappings().is_empty());
@@ -342,7 +370,7 @@ mod tests {
             base in "(/[a-]{1,2}){0,2}",
             raw in raw_path(),
         ) {
-            let home = HomeDirectory::of_role("/a/a", Access::ReadWrite).unwrap();
+            let home = HomeDirectory::of_role("/a/a/a", Access::ReadWrite).unwrap();
             let base = VirtualPath::parse(if base.is_empty() { "/" } else { &base }).unwrap();
             let Ok(path) = VirtualPath::resolve(&base, raw.as_bytes()) else { return Ok(()) };
             let named = match home.place(&path) {
@@ -351,7 +379,8 @@ mod tests {
                 }
                 Ok(Place::Bucket { bucket, .. }) => format!("/{bucket}"),
                 Ok(Place::MappingRoot { mapping }) => {
-                    format!("/{}/{}", mapping.bucket, mapping.prefix)
+                    let name = format!("/{}/{}", mapping.bucket, mapping.prefix);
+                    name.trim_end_matches('/').to_owned()
                 }
                 Ok(Place::Buckets) => "/".to_owned(),
                 other => return Err(TestCaseError::fail(format!("{other:?}"))),

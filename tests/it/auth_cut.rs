@@ -162,6 +162,7 @@ async fn nothing_is_asked_that_cannot_be_answered_within_the_grace() {
         bench.attempts().last(),
         Some(&("unavailable", "no-time-left"))
     );
+    assert_eq!(bench.last_attempt().provider.as_deref(), Some(""));
     connection.key_offered("ann", &other_key(1)).await;
     assert_eq!(bench.calls(), asked);
 }
@@ -181,6 +182,7 @@ async fn who_finds_no_place_in_time_is_told_so_and_opens_no_breaker() {
         bench.attempts().last(),
         Some(&("unavailable", "provider-busy"))
     );
+    assert_eq!(bench.last_attempt().provider.as_deref(), Some(""));
     let busy = "portcullis_idp_questions_busy_total{provider=\"identity\"} 1\n";
     assert!(metrics.encode().contains(busy));
     // Somebody who is known has a place.

@@ -141,10 +141,12 @@ async fn a_provider_that_does_not_answer_is_left_alone_for_a_growing_pause() {
     let bench = Bench::new(3);
     assert!(bench.shows("portcullis_idp_breaker_open{provider=\"main\"} 0"));
     bench.open().await;
-    for _ in 0..4 {
+    for _ in 0..3 {
         assert_eq!(word(&*bench.guarded).await, "breaker-open");
     }
     assert_eq!(bench.asked(), 3);
+    let refusal = bench.guarded.ask(&known("ann")).await.unwrap_err();
+    assert_eq!(refusal.provider.as_deref(), Some("main"));
     assert!(bench.shows("portcullis_idp_breaker_open{provider=\"main\"} 1"));
     assert!(bench.shows("portcullis_idp_questions_kept_back_total{provider=\"main\"} 5"));
     bench.clock.advance(Duration::from_secs(1));

@@ -50,6 +50,25 @@ fn judge(case: &Value) -> Judged {
     wire::parse(asked, status, body.as_bytes())
 }
 
+#[test]
+fn a_missing_home_directory_is_told_by_what_its_root_shows() {
+    use portcullis::idp::PathHomes;
+    for (path_homes, shows) in [
+        (PathHomes::Confined, "(an empty directory)"),
+        (PathHomes::Role, "(the buckets of the role, and all that it"),
+    ] {
+        let asked = Asked {
+            path_homes,
+            ..asked("ann", AuthMethod::Password)
+        };
+        let body = json!({"Role": "r", "HomeDirectoryType": "PATH"}).to_string();
+        let config = wire::parse(asked, 200, body.as_bytes()).unwrap();
+        assert_eq!(words(&config.warnings), ["home-directory-missing"]);
+        let told = config.warnings[0].to_string();
+        assert!(told.contains(shows), "{told}");
+    }
+}
+
 pub(crate) fn verdict(judged: &Judged) -> (&'static str, Option<&'static str>) {
     let refusal = judged.as_ref().err();
     let reason = refusal.map(|refusal| refusal.reason.as_str());

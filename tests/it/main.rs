@@ -59,6 +59,7 @@ mod session_stops;
 mod session_writes;
 mod ssh;
 mod static_users;
+mod storage_addressing;
 mod storage_contract;
 mod storage_dead;
 mod storage_probe;

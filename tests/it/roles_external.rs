@@ -11,6 +11,7 @@ use portcullis::clock::SystemClock;
 use portcullis::limits::Limits;
 use portcullis::metrics::Metrics;
 use portcullis::refusal::{Reason, Refusal, Verdict};
+use portcullis::storage::addressing::Buckets;
 use portcullis::storage::credentials::{Assumed, Grant, Opened, Stores as _, StsSettings};
 use portcullis::storage::metered::Meter;
 use portcullis::storage::{Location, StorageErrorKind};
@@ -69,6 +70,7 @@ impl Judge {
             provider: "",
             role: Some(&role),
             policy: policy.as_deref(),
+            buckets: Buckets::OfMappings,
         };
         self.assumed.open(grant).await
     }

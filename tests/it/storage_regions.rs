@@ -6,6 +6,7 @@ use bytes::Bytes;
 use embedded_s3::{EmbeddedS3, Placement};
 use portcullis::clock::SystemClock;
 use portcullis::metrics::Metrics;
+use portcullis::storage::addressing::Buckets;
 use portcullis::storage::credentials::{Grant, Own, Stores as _};
 use portcullis::storage::metered::Meter;
 use portcullis::storage::s3::{S3Store, Settings};
@@ -45,6 +46,7 @@ async fn open(server: &EmbeddedS3, follow_regions: bool) -> SharedStore {
         provider: "",
         role: None,
         policy: None,
+        buckets: Buckets::OfMappings,
     };
     Own::of(store, meter, clock)
         .open(grant)

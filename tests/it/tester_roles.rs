@@ -118,6 +118,7 @@ async fn a_home_that_follows_its_role_is_told_from_one_that_is_confined() {
     assert_eq!(told(&bench).await, "role");
     let (code, out, err) = bench.test(&ARGUMENTS, PASSWORD).await;
     assert_eq!(code, 0, "{out}{err}");
-    let walks = "walks     as far as the role allows (path_homes = \"role\")";
-    assert!(out.contains(walks), "{out}");
+    let mapping = "mapping   none: the role decides (path_homes = \"role\")";
+    assert!(out.contains(mapping), "{out}");
+    assert_eq!(out.matches("\n  mapping ").count(), 1, "{out}");
 }

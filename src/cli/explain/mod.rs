@@ -212,7 +212,7 @@ impl Told<'_> {
             }
             Ok(Place::MappingRoot { mapping }) => {
                 let place = format!("s3://{}/{}", mapping.bucket, mapping.prefix);
-                (Some(Cow::Borrowed(mapping)), Some(place))
+                (Some(mapping), Some(place))
             }
             Ok(Place::Bucket { bucket, .. }) => (None, Some(format!("s3://{bucket}/"))),
             Ok(Place::Buckets) => (None, Some("s3://".to_owned())),

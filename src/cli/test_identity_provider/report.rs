@@ -202,6 +202,9 @@ impl Report<'_> {
 
 /// `2 mappings: / → s3://inbox/ann, …`
 fn mappings(user: &UserConfig) -> String {
+    if user.home.is_of_role() {
+        return "no mappings: the role decides".to_owned();
+    }
     let all = user.home.mappings();
     let noun = if all.len() == 1 {
         "mapping"
@@ -228,7 +231,7 @@ fn arrow(mapping: &Mapping) -> String {
 fn describe(text: &mut String, user: &UserConfig) {
     row(text, "user", &user.user);
     row(text, "lands in", user.home.landing().as_str());
-    let all = user.home.mappings();
+    let all = confining(user);
     for mapping in all.iter().take(MAPPINGS_SHOWN) {
         let shown = format!("{} ({})", arrow(mapping), mapping.access.as_str());
         row(text, "mapping", &shown);
@@ -239,8 +242,8 @@ fn describe(text: &mut String, user: &UserConfig) {
     if user.home.is_of_role() {
         row(
             text,
-            "walks",
-            "as far as the role allows (path_homes = \"role\")",
+            "mapping",
+            "none: the role decides (path_homes = \"role\")",
         );
     }
     if let Some(role) = &user.role {
@@ -261,6 +264,15 @@ fn describe(text: &mut String, user: &UserConfig) {
     }
 }
 
+/// Returns the mappings that confine the user: where the role alone does, none.
+fn confining(user: &UserConfig) -> &[Mapping] {
+    if user.home.is_of_role() {
+        &[]
+    } else {
+        user.home.mappings()
+    }
+}
+
 fn user(user: &UserConfig) -> Value {
     let mapping = |mapping: &Mapping| {
         json!({
@@ -275,7 +287,7 @@ fn user(user: &UserConfig) -> Value {
     json!({
         "user": user.user,
         "home": user.home.landing().as_str(),
-        "mappings": user.home.mappings().iter().map(mapping).collect::<Vec<_>>(),
+        "mappings": confining(user).iter().map(mapping).collect::<Vec<_>>(),
         "pathHomes": path_homes(&user.home),
         "role": user.role,
         "policy": user.policy,

@@ -112,7 +112,13 @@ impl Answer {
                 let home = if let Some(home) = home {
                     with_slash(home, warnings)
                 } else {
-                    warnings.push(Oddity::HomeDirectoryMissing.into());
+                    let shows = match asked.path_homes {
+                        PathHomes::Confined => "an empty directory",
+                        PathHomes::Role => {
+                            "the buckets of the role, and all that it allows (path_homes = \"role\")"
+                        }
+                    };
+                    warnings.push(Oddity::HomeDirectoryMissing.because(shows));
                     "/".to_owned()
                 };
                 if is_efs(&home) {

@@ -20,9 +20,9 @@ use crate::clock::Clock;
 use crate::limits;
 use crate::refusal::{Reason, Refusal};
 use crate::secret::Secret;
+use crate::storage::addressing::{Buckets, ByPath};
 use crate::storage::aws;
 use crate::storage::metered::Meter;
-use crate::storage::regional::Regional;
 use crate::storage::s3::{ConnectError, S3Store};
 
 /// What the operator decides about assuming roles.
@@ -83,6 +83,7 @@ struct Request {
     policy: Option<Box<str>>,
     source_identity: Option<String>,
     tags: Vec<Tag>,
+    buckets: Buckets,
 }
 
 impl Assumed {
@@ -164,6 +165,7 @@ impl Stores for Assumed {
             policy: grant.policy.map(Into::into),
             source_identity: source_identity(settings, grant.user)?,
             tags: tags(&settings.tags, grant.user)?,
+            buckets: grant.buckets,
         });
         let (fresh, expires_at) = request.assume().await?;
         let assumed = AssumedRole {
@@ -256,7 +258,7 @@ impl Request {
         let expires_at = SystemTime::try_from(credentials.expiration)
             .map_err(|_| Reason::StsAnswer.because("STS returned an invalid expiry time"))?;
         let fresh = Fresh {
-            store: meter.over(Regional::before(with(store, credentials))),
+            store: meter.over(ByPath::before(with(store, credentials), &self.buckets)),
             lifetime: lifetime(expires_at, clock.wall()),
         };
         Ok((fresh, expires_at))

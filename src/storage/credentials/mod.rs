@@ -15,6 +15,7 @@ pub use self::own::Own;
 pub use self::rotation::NextKey;
 pub use self::session_name::{is_of_sts_name, session_name};
 use super::SharedStore;
+use super::addressing::Buckets;
 use crate::clock::written;
 use crate::refusal::{Reason, Refusal};
 
@@ -27,7 +28,7 @@ mod session_name;
 mod sts_errors;
 
 /// What the identity provider's answer says about storage, and for whom.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Grant<'a> {
     /// The canonical name.
     pub user: &'a str,
@@ -37,6 +38,7 @@ pub struct Grant<'a> {
     pub role: Option<&'a str>,
     /// JSON, its variables filled in.
     pub policy: Option<&'a str>,
+    pub buckets: Buckets,
 }
 
 impl Grant<'_> {

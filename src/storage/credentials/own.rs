@@ -86,6 +86,7 @@ impl Renewal for Chain {
 mod tests {
     use super::*;
     use crate::refusal::Reason;
+    use crate::storage::addressing::Buckets;
     use crate::storage::memory::MemoryStore;
 
     #[tokio::test]
@@ -97,6 +98,7 @@ mod tests {
             provider: "",
             role: None,
             policy,
+            buckets: Buckets::OfMappings,
         };
         let refused = own.open(grant(Some("{}"))).await.unwrap_err();
         assert_eq!(refused.reason, Reason::PolicyNotEnforceable);

@@ -98,7 +98,7 @@ impl Call<'_> {
     fn by_code(self, code: &str, status: u16) -> StorageErrorKind {
         match code {
             "NoSuchKey" | "NoSuchVersion" => StorageErrorKind::NotFound,
-            "NoSuchBucket" => StorageErrorKind::NoSuchBucket,
+            "NoSuchBucket" | "InvalidBucketName" => StorageErrorKind::NoSuchBucket,
             "NoSuchUpload" => StorageErrorKind::NoSuchUpload,
             // 409: another conditional write or a delete came between; the base is gone too.
             "PreconditionFailed" | "ConditionalRequestConflict" => StorageErrorKind::Precondition,

@@ -129,6 +129,15 @@ impl S3Store {
         }
     }
 
+    /// Returns the same store, which puts buckets into the path of the URL.
+    pub(super) fn by_path(&self) -> Self {
+        let config = self.client.config().to_builder().force_path_style(true);
+        Self {
+            client: aws_sdk_s3::Client::from_conf(config.build()),
+            ..self.clone()
+        }
+    }
+
     /// Returns the same endpoint with other keys, over the same HTTP connections.
     #[must_use]
     pub fn with_keys(&self, access_key: &str, secret_key: &Secret, token: Option<&Secret>) -> Self {
