@@ -448,6 +448,8 @@ pub const REPLY_BYTES_KEPT: usize = 32 * 1024;
 pub const REPLY_BYTES_QUEUED_MAX: usize = 256 * 1024;
 /// The same, from which on the connection's input pauses: more than data and names make.
 pub const REPLY_BYTES_QUEUED_SOFT_MAX: usize = 4 * 1024 * 1024;
+/// A CLOSE waits for so long for READs of the same handle that came before it.
+pub const CLOSE_AFTER_READS_FOR: Duration = Duration::from_secs(30);
 /// What a client had sent before it went is taken for so long, where memory for it is short.
 pub const REST_TAKEN_FOR: Duration = Duration::from_secs(2);
 /// An upload whose CLOSE came is finished for so long after its client has gone.

@@ -266,6 +266,8 @@ impl<F: Front> Session<F> {
     }
 
     fn regulate(&mut self) {
+        let closed = self.files.close_read(&mut self.shell, self.client_gone);
+        self.paths.done(&mut self.shell, &mut self.files, closed);
         let Self {
             shell,
             files,

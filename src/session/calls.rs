@@ -123,7 +123,7 @@ impl Calls {
     }
 
     async fn created(&self, described: &mut Described) -> Result<UploadId, StorageError> {
-        described.read_tags(&self.store).await?;
+        self.read_tags(described).await?;
         loop {
             match self.store.create(&self.location, &described.object).await {
                 Err(error) if self.may_leave(described, &error) => {}
@@ -132,16 +132,22 @@ impl Calls {
         }
     }
 
+    /// Reads what else belongs to the object; its user's access may end meanwhile.
+    async fn read_tags(&self, described: &mut Described) -> Result<(), StorageError> {
+        described.read_tags(&self.store).await?;
+        self.stop.check().map_err(|refusal| (&refusal).into())
+    }
+
     fn may_leave(&self, described: &mut Described, error: &StorageError) -> bool {
         self.stop.check().is_ok() && described.leave(error)
     }
 
     /// Waits for memory for what is kept of copied parts, which others may have for long.
     pub(crate) async fn wait_for_parts(self, memory: Share, parts: u32, timeout: Duration) {
-        let bytes = u64::from(parts).saturating_mul(limits::COPIED_PART_BYTES);
-        let most = memory.pool().limit_bytes() / 8;
-        let charge = memory.take(bytes.min(most));
-        let charge = within(self.stop.clock(), timeout, charge).await;
+        let charge = match kept_of_parts(parts, memory.pool().limit_bytes()) {
+            Some(bytes) => within(self.stop.clock(), timeout, memory.take(bytes)).await,
+            None => None,
+        };
         self.tell(Heard::PartsMemory(charge));
     }
 
@@ -282,7 +288,7 @@ impl Calls {
         condition: Precondition,
     ) {
         let checksum = Checksum::of(&payload);
-        let outcome = match described.read_tags(&self.store).await {
+        let outcome = match self.read_tags(&mut described).await {
             Ok(()) => loop {
                 let commit = self.commit(&described.object, &condition);
                 match commit.put(payload.clone(), checksum).await {
@@ -329,5 +335,24 @@ impl Calls {
     }
 }
 
+/// Returns how much is kept of so many parts; `None`: more than a user ever gets, which is half.
+fn kept_of_parts(parts: u32, all: u64) -> Option<u64> {
+    let bytes = u64::from(parts).saturating_mul(limits::COPIED_PART_BYTES);
+    (bytes <= all / 2).then_some(bytes)
+}
+
 /// How much of the base is under way at once.
 const BASE_PIECE_BYTES: u64 = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_of_copied_parts_is_charged_as_a_whole_or_refused() {
+        let all = 4 * limits::COPIED_PART_BYTES;
+        assert_eq!(kept_of_parts(1, all), Some(limits::COPIED_PART_BYTES));
+        assert_eq!(kept_of_parts(2, all), Some(all / 2));
+        assert_eq!(kept_of_parts(3, all), None);
+    }
+}

@@ -13,9 +13,9 @@ use bytes::Bytes;
 
 use crate::storage::retry::{self, Tries};
 use crate::storage::{
-    Checksum, CompleteUpload, CompletedPart, CopyObject, Digest, Location, NewObject, ObjectMeta,
-    ObjectStore, Operation, Precondition, PutObject, Result, StorageError, StorageErrorKind,
-    Stored, UploadId, Version,
+    Checksum, CompleteUpload, CompletedPart, CopyObject, Digest, ETag, ListQuery, Location,
+    NewObject, ObjectMeta, ObjectStore, Operation, Precondition, PutObject, Result, StorageError,
+    StorageErrorKind, Stored, UploadId, Version,
 };
 
 use super::expiry::Stop;
@@ -89,33 +89,46 @@ impl Commit<'_> {
         }
     }
 
-    /// Looks whether the version is still there on which the commit depends, where the store does
-    /// not do it.
+    /// Looks whether that is still there on which the commit depends, where the store does not do
+    /// it.
     async fn check_unhonoured(self, change: &Change<'_>) -> Result<()> {
-        let Precondition::IfMatch(etag) = self.condition else {
-            return Ok(());
+        let expected = match self.condition {
+            Precondition::None => return Ok(()),
+            Precondition::IfMatch(etag) => Some(etag),
+            Precondition::IfNoneMatch => None,
         };
         if self.honours(change) {
             return Ok(());
         }
         let patient = self.store.patient();
-        let changed = || {
-            let detail = format!("{}: another version came to stand there", self.location);
-            Err(StorageError::new(StorageErrorKind::Precondition, detail))
-        };
-        match patient
-            .as_deref()
-            .unwrap_or(self.store)
-            .head(self.location)
-            .await
-        {
-            Ok(meta) if meta.etag == *etag => Ok(()),
-            Ok(_) => changed(),
-            Err(error) if error.kind == StorageErrorKind::NotFound => changed(),
-            // Who may not look goes on: its parts are those of one version all the same.
-            Err(error) if error.kind == StorageErrorKind::Denied => Ok(()),
-            Err(error) => Err(error),
+        let found = self.version(patient.as_deref().unwrap_or(self.store));
+        if found.await?.as_ref() != expected {
+            let detail = format!("{}: another version is there", self.location);
+            return Err(StorageError::new(StorageErrorKind::Precondition, detail));
         }
+        // The user's access may have ended while it was asked.
+        self.stop.check().map_err(|refusal| (&refusal).into())
+    }
+
+    /// Returns the version that is there, from a listing where its key may not be read.
+    async fn version(self, store: &dyn ObjectStore) -> Result<Option<ETag>> {
+        let denied = match store.head(self.location).await {
+            Ok(meta) => return Ok(Some(meta.etag)),
+            Err(error) if error.kind == StorageErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind == StorageErrorKind::Denied => error,
+            Err(error) => return Err(error),
+        };
+        let key = self.location.key.as_str();
+        // No other key with this prefix comes before it.
+        let query = ListQuery::first(key);
+        let page = match store.list(&self.location.bucket, &query).await {
+            Ok(page) => page,
+            Err(error) if error.kind == StorageErrorKind::Denied => return Err(denied),
+            Err(error) => return Err(error),
+        };
+        let first = page.objects.into_iter().next();
+        let first = first.filter(|object| object.key == key);
+        Ok(first.map(|object| object.etag))
     }
 
     async fn once(self, change: &Change<'_>, condition: &Precondition) -> Result<Stored> {

@@ -15,12 +15,18 @@ pub(crate) struct Described {
     pub(crate) object: NewObject,
     /// The file that is written over, and who says in the log what is not kept of it.
     over: Option<(Location, Failures)>,
+    /// What belongs to that file could not be read.
+    unread: bool,
 }
 
 impl Described {
     /// Describes an object of which everything is known.
     pub(crate) const fn whole(object: NewObject) -> Self {
-        Self { object, over: None }
+        Self {
+            object,
+            over: None,
+            unread: false,
+        }
     }
 
     /// Describes what is written over a file: the same but for the nonce, and the time until the
@@ -37,6 +43,17 @@ impl Described {
         Self {
             object,
             over: Some((location.clone(), failures)),
+            unread: false,
+        }
+    }
+
+    /// Describes what is written over a file that is known from a listing alone: nothing but its
+    /// tags can be kept.
+    pub(crate) fn over_unread(location: &Location, object: NewObject, failures: Failures) -> Self {
+        Self {
+            object,
+            over: Some((location.clone(), failures)),
+            unread: true,
         }
     }
 
@@ -52,6 +69,11 @@ impl Described {
         let Some((location, failures)) = &self.over else {
             return Ok(());
         };
+        if std::mem::take(&mut self.unread)
+            && let Some(unlogged) = failures.line_due()
+        {
+            tracing::warn!(%location, unlogged, "written without type, metadata, class, key and lock, which may not be read");
+        }
         let error = match store.tags(location).await {
             Ok(tags) => {
                 self.object.tags = tags;

@@ -35,6 +35,8 @@ pub(crate) struct Files {
     metrics: Arc<Metrics>,
     /// When idle readers were looked for.
     rested_at: Instant,
+    /// CLOSEs that wait for READs.
+    closes_held: usize,
 }
 
 /// What a handle stands for.
@@ -53,6 +55,7 @@ impl Files {
             next: 0,
             metrics,
             rested_at: now,
+            closes_held: 0,
         }
     }
 
@@ -126,7 +129,7 @@ impl Files {
         let mut files = self.files();
         let file = files.find(|file| {
             let writing = file.writing.as_ref().map(Writing::file);
-            let open = writing.is_some_and(|own| own.will_appear() && !own.is_close_asked());
+            let open = writing.is_some_and(|own| own.will_appear() && !own.is_closing());
             open && file.place.path == *path
         })?;
         Some(file.place.handle)
@@ -211,6 +214,7 @@ impl Files {
             reading,
             writing,
             closing: None,
+            held_close: None,
         })))
     }
 
@@ -266,8 +270,31 @@ impl Files {
     ) -> Option<Ticket> {
         if let Some(Handle::File(file)) = self.open.get_mut(&handle) {
             file.closing = Some(ticket);
+            if file.keeps_for_reads() {
+                file.held_close = Some((pending, shell.now()));
+                self.closes_held = self.closes_held.saturating_add(1);
+                return None;
+            }
         }
         self.hear_write(shell, handle, Heard::Close(pending))
+    }
+
+    /// Goes on with CLOSEs that waited for READs. Returns those that were answered.
+    pub(crate) fn close_read(&mut self, shell: &mut Shell, at_once: bool) -> Vec<Ticket> {
+        let mut closed = Vec::new();
+        if self.closes_held == 0 {
+            return closed;
+        }
+        let now = shell.now();
+        for id in self.ids() {
+            if let Some(Handle::File(file)) = self.open.get_mut(&id)
+                && let Some(pending) = file.take_close(now, at_once)
+            {
+                self.closes_held = self.closes_held.saturating_sub(1);
+                closed.extend(self.hear_write(shell, id, Heard::Close(pending)));
+            }
+        }
+        closed
     }
 
     pub(crate) fn page_arrived(
@@ -583,20 +610,30 @@ impl Files {
     ) {
         let status = match self.usable(handle) {
             Some(Handle::File(file)) if file.writing.is_some() => {
-                let heard = Heard::Attributes {
-                    pending,
-                    size: attrs.size,
-                    modified: attrs.times.map(|(_, modified)| modified),
-                };
-                // Attributes answer no CLOSE.
-                self.hear_write(shell, handle, heard);
-                return;
+                return self.set_attributes(shell, pending, handle, attrs);
             }
             Some(Handle::File(_) | Handle::Directory(_)) if attrs.size.is_some() => NOT_FOR_WRITING,
             Some(Handle::File(_) | Handle::Directory(_)) => Status::OK,
             None => INVALID_HANDLE,
         };
         shell.answers.status(pending, status);
+    }
+
+    /// Gives attributes to a file that is written, also by its name: its CLOSE may have come.
+    pub(crate) fn set_attributes(
+        &mut self,
+        shell: &mut Shell,
+        pending: Pending,
+        handle: HandleId,
+        attrs: &Attributes,
+    ) {
+        let heard = Heard::Attributes {
+            pending,
+            size: attrs.size,
+            modified: attrs.times.map(|(_, modified)| modified),
+        };
+        // Attributes answer no CLOSE.
+        self.hear_write(shell, handle, heard);
     }
 
     /// Nothing is visible, and nothing lost, before CLOSE: what arrived is safe only then.

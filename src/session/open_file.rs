@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::limits;
 use crate::sftp::{Attributes, Pending, Status};
 use crate::storage::ObjectMeta;
 use crate::transfer::WriteFile;
@@ -24,6 +25,8 @@ pub(super) struct OpenFile {
     pub(super) writing: Option<Writing>,
     /// The place in the order of a CLOSE that is at its turn.
     pub(super) closing: Option<Ticket>,
+    /// That CLOSE, while READs that came before it are not answered, and since when.
+    pub(super) held_close: Option<(Pending, Instant)>,
 }
 
 impl OpenFile {
@@ -42,7 +45,8 @@ impl OpenFile {
         let reading = self.reading.as_ref();
         let rest = rest.filter(|_| reading.is_some());
         let reading = reading.and_then(|reading| reading.file().deadline());
-        [writing, reading, rest].into_iter().flatten().min()
+        let held = self.close_held_until();
+        [writing, reading, rest, held].into_iter().flatten().min()
     }
 
     fn reader(&mut self) -> Option<(&mut Reading, ReadPlace<'_>)> {
@@ -81,7 +85,12 @@ impl OpenFile {
     /// Answers a READ: of what was written, as far as it is here, and of what was there.
     pub(super) fn read(&mut self, shell: &mut Shell, pending: Pending, offset: u64, length: u32) {
         let own = self.own();
-        if let Some(own) = own.filter(|own| own.is_written() || self.reading.is_none()) {
+        // They are answered in their order.
+        let waits = self.reading.as_ref().is_some_and(|r| r.file().is_asked());
+        if let Some(own) = own
+            .filter(|_| !waits)
+            .filter(|own| own.is_written() || self.reading.is_none())
+        {
             let source = if own.mode().read {
                 source(own, offset, length)
             } else {
@@ -104,6 +113,30 @@ impl OpenFile {
             length,
         };
         self.hear_read(shell, heard);
+    }
+
+    /// Says whether READs wait for bytes that CLOSE would send away.
+    pub(super) fn keeps_for_reads(&self) -> bool {
+        let reading = self.reading.as_ref();
+        let asked = reading.is_some_and(|reading| reading.file().is_asked());
+        asked && self.own().is_some_and(WriteFile::is_written)
+    }
+
+    /// Returns a CLOSE that has waited for READs, and waits for nothing any more.
+    pub(super) fn take_close(&mut self, now: Instant, at_once: bool) -> Option<Pending> {
+        let until = self.close_held_until()?;
+        let over = at_once || now >= until || !self.keeps_for_reads();
+        let (pending, _) = self.held_close.take_if(|_| over)?;
+        Some(pending)
+    }
+
+    fn close_held_until(&self) -> Option<Instant> {
+        let (_, since) = self.held_close.as_ref()?;
+        Some(
+            since
+                .checked_add(limits::CLOSE_AFTER_READS_FOR)
+                .unwrap_or(*since),
+        )
     }
 
     /// Returns what FSTAT shows.

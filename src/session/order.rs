@@ -55,6 +55,12 @@ impl PathOrder {
             .all(|earlier| !conflict(earlier, entry))
     }
 
+    /// Says whether a request that is not done changes the name, one above it or one below.
+    pub(crate) fn changes(&self, path: &VirtualPath) -> bool {
+        let mut changing = self.entries.iter().filter(|entry| entry.changes);
+        changing.any(|entry| entry.paths.iter().any(|other| other.is_related(path)))
+    }
+
     /// Notes that a request is done, whatever became of it; returns the names that it may have
     /// changed.
     pub(crate) fn done(&mut self, ticket: Ticket) -> Vec<VirtualPath> {

@@ -82,6 +82,16 @@ impl Paths {
 
     /// Puts a request in line.
     pub(crate) fn ask(&mut self, shell: &mut Shell, files: &mut Files, request: PathRequest) {
+        let sets_size = matches!(&request.act, Act::SetStat(attrs) if attrs.size.is_some());
+        let request = if sets_size && !self.may_change(&request.path) {
+            // What follows on its handle comes after it.
+            match resize_open_file(shell, files, request) {
+                Some(request) => request,
+                None => return,
+            }
+        } else {
+            request
+        };
         self.bytes_waiting = self.bytes_waiting.saturating_add(request.path_bytes());
         self.waiting.push_back(request);
         self.start(shell, files);
@@ -126,8 +136,15 @@ impl Paths {
                 }
                 continue;
             }
-            let Some(running) = self.resize_open_file(shell, files, running) else {
+            let (ticket, by_listing) = (running.ticket, running.by_listing);
+            let Some(request) = resize_open_file(shell, files, running.request) else {
+                self.ended(shell, ticket);
                 continue;
+            };
+            let running = Running {
+                request,
+                ticket,
+                by_listing,
             };
             self.running = self.running.saturating_add(1);
             match self.begin(shell, files, &running.request) {
@@ -138,33 +155,10 @@ impl Paths {
         }
     }
 
-    /// Gives a size that is set by name to a file that is written under it; what is not about one
-    /// comes back.
-    fn resize_open_file(
-        &mut self,
-        shell: &mut Shell,
-        files: &mut Files,
-        running: Running,
-    ) -> Option<Running> {
-        let Running {
-            request,
-            ticket,
-            by_listing,
-        } = running;
-        if let Act::SetStat(attrs) = &request.act
-            && attrs.size.is_some()
-            && request.ending == Ending::Name
-            && let Some(handle) = files.written_at(&request.path)
-        {
-            files.fsetstat(shell, request.pending, handle, attrs);
-            self.order.done(ticket);
-            return None;
-        }
-        Some(Running {
-            request,
-            ticket,
-            by_listing,
-        })
+    /// Says whether a request that is not done may change what a name stands for. Those that were
+    /// not compared with each other yet may be many.
+    fn may_change(&self, path: &VirtualPath) -> bool {
+        !self.waiting.is_empty() || self.order.changes(path)
     }
 
     /// Takes the first request that nothing stands in the way of.
@@ -581,6 +575,24 @@ impl Paths {
         }
         Some(BUCKET_LEVEL)
     }
+}
+
+/// Gives a size that is set by name to a file that is written under it; what is not about one
+/// comes back.
+fn resize_open_file(
+    shell: &mut Shell,
+    files: &mut Files,
+    request: PathRequest,
+) -> Option<PathRequest> {
+    if let Act::SetStat(attrs) = &request.act
+        && attrs.size.is_some()
+        && request.ending == Ending::Name
+        && let Some(handle) = files.written_at(&request.path)
+    {
+        files.set_attributes(shell, request.pending, handle, attrs);
+        return None;
+    }
+    Some(request)
 }
 
 /// Writes what was changed, and where.

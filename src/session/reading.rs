@@ -184,6 +184,10 @@ impl Reading {
                         composed(own, offset, length, slices)
                     }
                     (ReadAnswer::Bytes { slices, .. }, None) => Ok(Composed::Base(slices)),
+                    // Behind the end of what was there may be what was written.
+                    (ReadAnswer::Status(Status::EOF), Some(own)) => {
+                        composed(own, offset, length, Vec::new())
+                    }
                     (ReadAnswer::Status(status), _) => Err(status),
                 };
                 answer_read(shell, pending, answer);

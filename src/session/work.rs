@@ -507,6 +507,8 @@ impl Work {
         let condition = match &base {
             _ if mode.exclusive => names::exclusive(&*self.store),
             Some(base) => Precondition::IfMatch(base.etag.clone()),
+            // What somebody else puts there meanwhile would be what is appended to.
+            None if mode.append && !mode.truncate => Precondition::IfNoneMatch,
             None => Precondition::None,
         };
         Ok(ForWriting {
@@ -550,8 +552,10 @@ impl Work {
         lately: Lately,
     ) -> Result<Found, Refusal> {
         if mode.exclusive && lately == Lately::Nothing {
-            // The store refuses a second one itself, where it can.
-            if names::exclusive(&*self.store) == Precondition::IfNoneMatch {
+            // The store refuses a second one itself, where it can, whichever way the file is
+            // committed.
+            let kept = self.store.capabilities();
+            if kept.conditional_put && kept.conditional_complete {
                 return Ok(Found::Nothing);
             }
         }

@@ -84,6 +84,10 @@ impl Writing {
         };
         let described = match &found.described {
             Some(meta) => Described::over(&place.location, meta, found.nonce, shell.failures()),
+            None if opening.base.is_some() => {
+                let object = object_at(&place.location, found.nonce);
+                Described::over_unread(&place.location, object, shell.failures())
+            }
             None => Described::whole(object_at(&place.location, found.nonce)),
         };
         let mut file = WriteFile::new(opening, now);

@@ -71,7 +71,9 @@ impl PartLayout {
         if bytes <= limits::PART_BYTES_MIN || bytes > self.object_bytes_max {
             return None;
         }
-        let few = bytes.checked_div(part_bytes.max(limits::PART_BYTES_MIN))?;
+        // The last one is shorter, by as many bytes at most as there are others.
+        let shortest = limits::PART_BYTES_MIN.saturating_add(COPY_PARTS_WANTED);
+        let few = bytes.checked_div(part_bytes.max(shortest))?;
         let least = bytes.div_ceil(limits::PART_BYTES_MAX);
         let parts = few.min(COPY_PARTS_WANTED).max(least).max(1);
         Some(Self {
@@ -79,6 +81,24 @@ impl PartLayout {
             lead_part_bytes: bytes.div_ceil(parts),
             ..*self
         })
+    }
+
+    /// Makes the schedule of an object of `bytes` that is changed: its first parts are larger than
+    /// others' where there are not enough parts otherwise. `None`: it is too large for that as
+    /// well.
+    #[must_use]
+    pub fn holding(&self, bytes: u64) -> Option<Self> {
+        let mut layout = *self;
+        let Some(last) = bytes.checked_sub(1) else {
+            return Some(layout);
+        };
+        while layout.part_at(last).is_none() {
+            if layout.first_bytes >= layout.largest_bytes || bytes > layout.object_bytes_max {
+                return None;
+            }
+            layout.first_bytes = layout.first_bytes.saturating_mul(2);
+        }
+        Some(layout)
     }
 
     /// Returns where the schedule begins.
@@ -301,6 +321,35 @@ mod tests {
             assert!(parts <= 1_000 || size > 4 * TIB);
         }
         assert_eq!(layout.after(9 * TIB, 1).unwrap().parts(), limits::PARTS_MAX);
+    }
+
+    #[test]
+    fn parts_that_the_store_copies_are_as_large_as_it_wants_them() {
+        let layout = PartLayout::new(8 * MIB, 192 * MIB, limits::OBJECT_BYTES_MAX);
+        let least = limits::PART_BYTES_MIN;
+        let sizes = (1..=1_001).flat_map(|parts| [0, 1, parts - 1].map(|off| parts * least + off));
+        for size in sizes.filter(|size| *size > least) {
+            let layout = layout.after(size, 0).unwrap();
+            let last = layout.part_at(size - 1).unwrap();
+            assert_eq!(last.end(), size);
+            assert!(last.bytes >= least, "{} of {size}", last.bytes);
+        }
+    }
+
+    #[test]
+    fn parts_are_larger_where_a_file_is_changed_that_has_too_many_otherwise() {
+        let layout = PartLayout::new(8 * MIB, 192 * MIB, 600 * GIB);
+        assert_eq!(layout.holding(0), Some(layout));
+        assert_eq!(layout.holding(492 * GIB), Some(layout));
+        for (size, first) in [(500 * GIB, 16), (560 * GIB, 32), (600 * GIB, 64)] {
+            let layout = layout.holding(size).unwrap();
+            assert_eq!(layout.part_at(0).unwrap().bytes, first * MIB, "{size}");
+            assert!(layout.part_at(size - 1).unwrap().end() >= size);
+        }
+        assert_eq!(layout.holding(600 * GIB + 1), None);
+        let layout = PartLayout::new(8 * MIB, 192 * MIB, TIB);
+        assert!(layout.holding(625 * GIB).is_some());
+        assert_eq!(layout.holding(626 * GIB), None);
     }
 
     #[test]

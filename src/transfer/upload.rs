@@ -300,12 +300,14 @@ impl Upload {
         })
     }
 
-    /// Returns the first range below `size` that nobody wrote.
+    /// Returns the first range below `size` that nobody wrote, or that there is no place for.
     #[must_use]
     pub fn first_gap(&self, size: u64) -> Option<(u64, u64)> {
         let mut at = self.shipped_to;
         while at < size {
-            let place = self.layout.part_at(at)?;
+            let Some(place) = self.layout.part_at(at) else {
+                return Some((at, size));
+            };
             let end = place.end().min(size);
             let gap = match self.filling.get(&place.number) {
                 Some(part) => part.written.first_gap(end.saturating_sub(place.offset)),
@@ -541,6 +543,24 @@ mod tests {
         );
         assert_eq!(upload.truncate(PART - 1), Err(UploadError::AlreadyShipped));
         assert!(upload.take_last_part(PART).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_there_is_no_place_for_is_missing() {
+        let budget = Budget::new(&Limits {
+            part_bytes: PART,
+            object_bytes_max: PART,
+            ..Limits::default()
+        });
+        let (mut upload, share) = (upload(&budget), budget.user().uploads);
+        let part = vec![1; usize::try_from(PART).unwrap()];
+        write(&mut upload, &share, 0, &part).unwrap();
+        assert!(upload.next_full_part(FIRST).is_some());
+        assert_eq!(upload.first_gap(PART), None);
+        let (start, end) = (PART, PART + 1);
+        assert_eq!(upload.first_gap(end), Some((start, end)));
+        let gap = UploadError::Gap { start, end };
+        assert_eq!(upload.take_last_part(end).err(), Some(gap));
     }
 
     proptest! {

@@ -317,7 +317,8 @@ mod tests {
             ("/bucket/us", None),
             ("/other", None),
         ] {
-            let children = home.children(&path(text)).map(|(name, _)| name);
+            let text = path(text);
+            let children = home.children(&text).map(|(name, _)| name);
             assert!(children.eq(child), "{text}");
         }
         let everywhere = HomeDirectory::of_role("/", Access::ReadWrite).unwrap();

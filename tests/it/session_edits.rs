@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use portcullis::limits::Limits;
-use portcullis::storage::failing::{Failing, Fault};
+use portcullis::storage::failing::{Failing, Fault, Gate};
 use portcullis::storage::memory::MemoryStore;
 use portcullis::storage::{
     Bucket, Capabilities, Checksum, NewObject, Nonce, ObjectStore as _, Operation, Precondition,
@@ -21,6 +21,12 @@ const APPEND: OpenFlags = OpenFlags::WRITE.union(OpenFlags::APPEND);
 const EDIT: OpenFlags = OpenFlags::READ.union(OpenFlags::WRITE);
 /// As OpenSSH's `reput` opens a file.
 const RESUME: OpenFlags = OpenFlags::WRITE.union(OpenFlags::CREATE);
+
+const NO_CONDITIONS: Capabilities = Capabilities {
+    conditional_put: false,
+    conditional_complete: false,
+    ..Capabilities::all()
+};
 
 /// How much one WRITE carries.
 const PIECE: usize = 128 * 1024;
@@ -296,12 +302,7 @@ async fn requests_on_a_name_wait_until_its_size_is_set() {
 
 #[tokio::test]
 async fn a_file_that_was_changed_meanwhile_is_not_written_over() {
-    let none = Capabilities {
-        conditional_put: false,
-        conditional_complete: false,
-        ..Capabilities::all()
-    };
-    for capabilities in [Capabilities::all(), none] {
+    for capabilities in [Capabilities::all(), NO_CONDITIONS] {
         for length in [10, 20 * MIB] {
             for gone in [false, true] {
                 let desk = Desk::of(capabilities, Limits::default()).await;
@@ -337,6 +338,97 @@ async fn whoever_closes_second_hears_that_the_file_was_changed() {
     assert_eq!(desk.talk.close(&one).await, Ok(()));
     assert_eq!(desk.talk.close(&other).await, Err(StatusCode::Failure));
     desk.assert_holds(b"0123456789one");
+}
+
+#[tokio::test]
+async fn who_may_not_look_learns_from_a_listing_what_is_there() {
+    for (is_theirs, is_listed, outcome) in [
+        (false, true, Ok(())),
+        (true, true, Err(StatusCode::Failure)),
+        (false, false, Err(StatusCode::PermissionDenied)),
+    ] {
+        let desk = Desk::of(NO_CONDITIONS, Limits::default()).await;
+        plant(&desk.store, "f", b"0123456789").await;
+        let handle = desk.talk.open("/f", APPEND).await.unwrap();
+        desk.talk.write(&handle, 0, b"more").await.unwrap();
+        let mut expected = b"0123456789more".to_vec();
+        let gate = Gate::closed();
+        let fault = Fault::HoldThenFail(gate.clone(), StorageErrorKind::Denied);
+        desk.failing.spoil(Operation::Head, 1, fault);
+        if !is_listed {
+            let fault = Fault::Fail(StorageErrorKind::Denied);
+            desk.failing.spoil(Operation::List, 1, fault);
+            expected.truncate(10);
+        }
+        let meanwhile = async {
+            gate.reached(1).await;
+            if is_theirs {
+                plant(&desk.store, "f", b"theirs").await;
+                expected = b"theirs".to_vec();
+            }
+            gate.open();
+        };
+        let (closed, ()) = tokio::join!(desk.talk.close(&handle), meanwhile);
+        assert_eq!(closed, outcome);
+        assert_eq!(desk.failing.pending(), 0);
+        desk.assert_holds(&expected);
+    }
+}
+
+#[tokio::test]
+async fn of_two_who_append_to_a_file_that_was_not_there_the_second_hears_of_the_first() {
+    for capabilities in [Capabilities::all(), NO_CONDITIONS] {
+        for length in [10, 9 * MIB] {
+            let desk = Desk::of(capabilities, Limits::default()).await;
+            let content = pattern(length);
+            let one = desk.talk.open("/f", APPEND | RESUME).await.unwrap();
+            let other = desk.talk.open("/f", APPEND | RESUME).await.unwrap();
+            for handle in [&one, &other] {
+                for piece in content.chunks(PIECE) {
+                    desk.talk.write(handle, 0, piece).await.unwrap();
+                }
+            }
+            assert_eq!(desk.talk.close(&one).await, Ok(()));
+            assert_eq!(desk.talk.close(&other).await, Err(StatusCode::Failure));
+            let Desk { talk, store, .. } = desk;
+            let (reaper, _) = talk.cut().await;
+            reaper.drain().await;
+            assert!(store.object(&at("f")).unwrap() == content);
+            assert_eq!(store.unfinished_uploads(), []);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_second_exclusive_file_is_refused_however_large_it_is() {
+    let create = RESUME | OpenFlags::EXCLUDE;
+    let small_only = Capabilities {
+        conditional_complete: false,
+        ..Capabilities::all()
+    };
+    for capabilities in [Capabilities::all(), small_only] {
+        let desk = Desk::of(capabilities, Limits::default()).await;
+        // Whose names are known for a while.
+        assert_eq!(desk.talk.names("/").await.unwrap(), Vec::<String>::new());
+        let content = pattern(9 * MIB);
+        let other = desk.talk.open("/f", create).await.unwrap();
+        for (nth, piece) in content.chunks(PIECE).enumerate() {
+            let offset = (nth * PIECE) as u64;
+            desk.talk.write(&other, offset, piece).await.unwrap();
+        }
+        plant(&desk.store, "f", b"theirs").await;
+        assert_eq!(desk.talk.close(&other).await, Err(StatusCode::Failure));
+        let Desk { talk, store, .. } = desk;
+        let (reaper, _) = talk.cut().await;
+        reaper.drain().await;
+        assert_eq!(store.object(&at("f")).as_deref(), Some(&b"theirs"[..]));
+        assert_eq!(store.unfinished_uploads(), []);
+    }
+    let desk = Desk::of(small_only, Limits::default()).await;
+    assert_eq!(desk.talk.names("/").await.unwrap(), Vec::<String>::new());
+    plant(&desk.store, "f", b"theirs").await;
+    let opened = desk.talk.open("/f", create).await;
+    assert_eq!(opened, Err(StatusCode::Failure));
 }
 
 /// Puts an object with everything that may belong to one.

@@ -82,6 +82,105 @@ async fn reads_that_a_close_overtakes_are_answered() {
 }
 
 #[tokio::test]
+async fn reads_of_a_changed_file_are_answered_in_order_and_before_its_close() {
+    let (failing, store) = failing();
+    let mut content = pattern(3 * MIB);
+    plant(&store, "f", &content).await;
+    let mut raw = Raw::start(failing.clone()).await;
+    let handle = raw.open("/f", READ_AND_WRITE).await;
+    let (middle, end) = (2 * MIB as u64, 3 * MIB as u64);
+    let gate = Gate::closed();
+    failing.spoil(Operation::Get, 1, Fault::Hold(gate.clone()));
+    let packets = [
+        raw::write(1, &handle, 0, b"new"),
+        raw::write(2, &handle, end, b"tail"),
+        raw::read(3, &handle, middle, 100),
+        raw::read(4, &handle, 0, 3),
+        raw::read(5, &handle, end + 1, 100),
+        raw::read(6, &handle, end + 4, 1),
+        on_handle(raw::CLOSE, 7, &handle),
+    ];
+    raw.send(&packets.concat()).await;
+    gate.reached(1).await;
+    gate.open();
+    content[..3].copy_from_slice(b"new");
+    content.extend(b"tail");
+    for id in 1..=7 {
+        let (answered, answer) = raw.answer().await.unwrap();
+        assert_eq!(answered, id);
+        match id {
+            3 => assert_eq!(answer.data(), &content[2 * MIB..][..100]),
+            4 => assert_eq!(answer.data(), b"new"),
+            5 => assert_eq!(answer.data(), b"ail"),
+            6 => assert_eq!(answer.status(), EOF),
+            _ => assert_eq!(answer.status(), OK, "{id}"),
+        }
+    }
+    assert!(store.object(&at("f")).unwrap() == content);
+}
+
+fn resize(id: u32, path: &str, size: u64) -> Vec<u8> {
+    let size_flag = 1_u32.to_be_bytes();
+    packet(
+        9,
+        id,
+        &[&raw::string(path), &size_flag, &size.to_be_bytes()],
+    )
+}
+
+#[tokio::test]
+async fn a_size_that_is_set_by_name_has_its_place_among_the_writes() {
+    let (failing, store) = failing();
+    plant(&store, "d/", b"").await;
+    let mut raw = Raw::start(failing.clone()).await;
+    let handle = raw.open("/d/f", CREATING).await;
+    let gate = Gate::closed();
+    failing.spoil(Operation::List, 1, Fault::Hold(gate.clone()));
+    let packets = [
+        raw::write(1, &handle, 0, b"0123456789"),
+        // What only looks at the directory changes nothing.
+        named(11, 2, "/d"),
+        resize(3, "/d/f", 0),
+        raw::write(4, &handle, 0, b"abc"),
+        on_handle(raw::CLOSE, 5, &handle),
+    ];
+    let open = async {
+        gate.reached(1).await;
+        gate.open();
+    };
+    let (answers, ()) = tokio::join!(raw.exchange(packets.concat(), 5), open);
+    for id in [1, 3, 4, 5] {
+        assert_eq!(answers[&id].status(), OK, "{id}");
+    }
+    assert_eq!(store.object(&at("d/f")).as_deref(), Some(&b"abc"[..]));
+}
+
+#[tokio::test]
+async fn a_size_that_is_set_by_name_before_a_close_is_that_of_the_new_file() {
+    let (failing, store) = failing();
+    plant(&store, "d/f", b"old").await;
+    let mut raw = Raw::start(failing.clone()).await;
+    let handle = raw.open("/d/f", CREATING).await;
+    let gate = Gate::closed();
+    failing.spoil(Operation::Head, 1, Fault::Hold(gate.clone()));
+    let packets = [
+        raw::write(1, &handle, 0, b"0123456789"),
+        // It might change what the name means.
+        packet(14, 2, &[&raw::string("/d"), &[0; 4]]),
+        resize(3, "/d/f", 4),
+        on_handle(raw::CLOSE, 4, &handle),
+    ];
+    let open = async {
+        gate.reached(1).await;
+        gate.open();
+    };
+    let (answers, ()) = tokio::join!(raw.exchange(packets.concat(), 4), open);
+    let statuses = [1, 2, 3, 4].map(|id| answers[&id].status());
+    assert_eq!(statuses, [OK, FAILURE, OK, OK]);
+    assert_eq!(store.object(&at("d/f")).as_deref(), Some(&b"0123"[..]));
+}
+
+#[tokio::test]
 async fn nothing_may_be_asked_of_a_handle_after_its_close() {
     let (failing, store) = failing();
     let mut raw = Raw::start(failing.clone()).await;

@@ -11,13 +11,14 @@ use portcullis::idp::UserConfig;
 use portcullis::limits::{Limits, MOVES_PER_USER_MAX};
 use portcullis::session::Seats;
 use portcullis::storage::failing::{Failing, Fault, Gate};
-use portcullis::storage::{Operation, SharedStore};
-use russh_sftp::protocol::{FileAttributes, StatusCode};
+use portcullis::storage::memory::MemoryStore;
+use portcullis::storage::{Capabilities, Operation, SharedStore};
+use russh_sftp::protocol::{FileAttributes, OpenFlags, StatusCode};
 use tokio_util::sync::CancellationToken;
 
 use crate::common::clock::FakeClock;
 use crate::common::sftp::{Talk, as_answered, begin_in, code, user, whole_bucket};
-use crate::session::{at, failing, plant, store};
+use crate::session::{MIB, at, failing, pattern, plant, store};
 use crate::session_moves::{Noting, fill, keys_below, rename};
 
 /// A session over a store that can be held, and what takes its user's access back.
@@ -146,6 +147,51 @@ async fn nothing_is_made_or_removed_once_the_user_is_revoked() {
         gate.open();
         reaper.drain().await;
         assert_eq!(store.keys(&at("x").bucket), ["dir/", "file"], "{nth}");
+    }
+}
+
+#[tokio::test]
+async fn no_upload_begins_and_nothing_is_committed_once_the_user_is_revoked() {
+    let none = Capabilities {
+        conditional_put: false,
+        conditional_complete: false,
+        ..Capabilities::all()
+    };
+    let (small, large) = (10, 20 * MIB);
+    for (length, capabilities, look, sent) in [
+        (small, Capabilities::all(), Operation::Tags, Operation::Put),
+        (
+            large,
+            Capabilities::all(),
+            Operation::Tags,
+            Operation::Create,
+        ),
+        (small, none, Operation::Head, Operation::Put),
+        (large, none, Operation::Head, Operation::Complete),
+    ] {
+        let content = pattern(length);
+        let store = MemoryStore::new(&[&at("f").bucket]);
+        let store = Arc::new(store.with_capabilities(capabilities));
+        plant(&store, "f", &content).await;
+        let failing = Arc::new(Failing::new(store.clone()));
+        let noting = Noting::over(failing.clone());
+        let (talk, revoked) = revocable(noting.clone()).await;
+        let append = OpenFlags::WRITE | OpenFlags::APPEND;
+        let handle = talk.open("/f", append).await.unwrap();
+        talk.write(&handle, 0, b"more").await.unwrap();
+        let gate = Gate::closed();
+        failing.spoil(look, 1, Fault::Hold(gate.clone()));
+        tokio::select! {
+            closed = talk.close(&handle) => panic!("not held: {closed:?}"),
+            () = gate.reached(1) => {}
+        }
+        revoked.cancel();
+        gate.open();
+        let (reaper, _) = talk.cut().await;
+        reaper.drain().await;
+        assert_eq!(noting.keys(sent), Vec::<String>::new(), "{look:?}");
+        assert!(store.object(&at("f")).unwrap() == content);
+        assert_eq!(store.unfinished_uploads(), []);
     }
 }
 

@@ -65,15 +65,17 @@ struct Read {
     pending: Pending,
     offset: u64,
     end: u64,
-    length: u32,
+    /// What was asked for.
+    asked: (u64, u32),
 }
 
 impl Read {
     fn answered(self, answer: ReadAnswer) -> ReadEffect {
+        let (offset, length) = self.asked;
         ReadEffect::Answer {
             pending: self.pending,
-            offset: self.offset,
-            length: self.length,
+            offset,
+            length,
             answer,
         }
     }
@@ -273,6 +275,12 @@ impl ReadFile {
         matches!(self.life, Life::Failed(_))
     }
 
+    /// Says whether a READ is not answered yet.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        !self.reads.is_empty()
+    }
+
     /// Says whether no READ waits, and none has come since `then`.
     #[must_use]
     pub fn is_idle_since(&self, then: Instant) -> bool {
@@ -352,6 +360,7 @@ impl ReadFile {
     // ---- READs ----
 
     fn read(&mut self, pending: Pending, offset: u64, length: u32) {
+        let asked = (offset, length);
         let offset = offset.min(self.size);
         let most = u64::from(length.min(limits::READ_BYTES_MAX));
         let end = offset.saturating_add(most).min(self.size);
@@ -359,7 +368,7 @@ impl ReadFile {
             pending,
             offset,
             end,
-            length,
+            asked,
         });
         self.activate();
     }

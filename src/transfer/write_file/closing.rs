@@ -1,18 +1,20 @@
 //! CLOSE of a file that was written: what is missing, the commit, the answer; and what the store
 //! does for it until then.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::parked::{Parked, Writer};
 use super::{
-    Base, Effect, Failure, GAP, MEMORY, Multipart, PartCopy, PartsMemory, Phase, WriteFile, as_u64,
-    status_of,
+    Base, Effect, Failure, GAP, MEMORY, Multipart, PartCopy, PartsMemory, Phase,
+    TOO_LARGE_TO_CHANGE, WriteFile, as_u64, status_of,
 };
 use crate::budget::Charge;
 use crate::limits;
 use crate::sftp::{Payload, Status};
 use crate::storage::{ByteRange, Checksum, CompletedPart, PartNumber, Stored, UploadId};
-use crate::transfer::upload::ReadyPart;
+use crate::transfer::upload::{ReadyPart, Upload};
 
 /// Bytes that the client left as they were, on their way.
 #[derive(Debug)]
@@ -152,13 +154,29 @@ impl WriteFile {
 
     // ---- what the client left as it was ----
 
+    /// Decides where parts begin and end that go over a base: behind it, if `after` and it is not
+    /// small; elsewhere so that all of it has its place.
+    pub(super) fn lay_parts(&mut self, after: bool) {
+        let base = self.opening.base.as_ref();
+        let Some(base) = base.filter(|_| self.bytes.is_untouched()) else {
+            return;
+        };
+        let (layout, range_bytes_min) = (self.opening.layout, self.opening.range_bytes_min);
+        let behind = layout.after(base.size, range_bytes_min);
+        let parts = behind.filter(|_| after);
+        match parts.or_else(|| layout.holding(base.size)) {
+            Some(parts) => self.bytes = Upload::new(Arc::clone(&self.opening.budget), parts),
+            None => self.fail(TOO_LARGE_TO_CHANGE, TOO_MANY_PARTS),
+        }
+    }
+
     /// Has a whole part copied by the store, or reads up to the next part; `false`: it waits.
     fn fill_from_base(&mut self, range: ByteRange) -> bool {
         let Some(base) = self.opening.base.clone() else {
             return false;
         };
         let Some(place) = self.bytes.place_at(range.start) else {
-            self.fail(GAP, "the file is larger than its parts can hold");
+            self.fail(TOO_LARGE_TO_CHANGE, TOO_MANY_PARTS);
             return true;
         };
         let end = place.end().min(range.end);
@@ -175,7 +193,7 @@ impl WriteFile {
             self.effects.push_back(Effect::ReadBase { base, range });
             return false;
         }
-        self.copy_part(place.number, base, range)
+        self.copy_part(place.number, base, range) || self.failed.is_some()
     }
 
     /// Lets the store begin to copy what stands before an end that is written on, while that
@@ -227,10 +245,12 @@ impl WriteFile {
             PartsMemory::Here(_) => true,
             PartsMemory::Asked => false,
             PartsMemory::None => {
+                let Some(last) = self.bytes.place_at(base.size.saturating_sub(1)) else {
+                    self.fail(TOO_LARGE_TO_CHANGE, TOO_MANY_PARTS);
+                    return false;
+                };
                 self.parts_memory = PartsMemory::Asked;
-                let last = self.bytes.place_at(base.size.saturating_sub(1));
-                let parts = last.map_or(0, |last| last.number.0);
-                self.effects.push_back(Effect::WaitForParts(parts));
+                self.effects.push_back(Effect::WaitForParts(last.number.0));
                 false
             }
         }
@@ -242,7 +262,10 @@ impl WriteFile {
         }
         match charge {
             Some(charge) => self.parts_memory = PartsMemory::Here(charge),
-            None => self.fail(MEMORY, "no memory for what is kept of copied parts"),
+            None => self.fail(
+                MEMORY,
+                "no memory in limits.session_memory_bytes_max for what is kept of copied parts",
+            ),
         }
     }
 
@@ -514,5 +537,7 @@ impl WriteFile {
     }
 }
 
+/// Why a file is given up that its parts cannot hold.
+const TOO_MANY_PARTS: &str = "what is there is larger than its parts can hold";
 /// Zeros that are made at once.
 const ZEROS_STEP_BYTES: u64 = 1024 * 1024;

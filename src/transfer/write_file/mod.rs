@@ -31,7 +31,9 @@ use self::parked::{Parked, Queue, Writer};
 use self::rate::Rate;
 pub use self::rate::RateMin;
 pub use self::status::OVER_LIMIT;
-use self::status::{COPIED, GAP, MEMORY, NOT_HERE, TOO_LARGE, TOO_SCATTERED, status_of};
+use self::status::{
+    COPIED, GAP, MEMORY, NOT_HERE, TOO_LARGE, TOO_LARGE_TO_CHANGE, TOO_SCATTERED, status_of,
+};
 pub use self::words::{Awaited, Base, Effect, Failure, Heard, Opening, PartCopy};
 use super::upload::{Upload, WriteStep, as_u64};
 use crate::budget::{Charge, Purpose};
@@ -278,6 +280,9 @@ impl WriteFile {
         }
         if self.hold == Hold::Undecided {
             self.begin_writes(offset);
+            if let Some(status) = self.failed {
+                return Err(status);
+            }
         } else if offset < self.bytes.lead_bytes() {
             self.fail(COPIED, "written in the middle after its end");
             return Err(COPIED);
@@ -291,35 +296,15 @@ impl WriteFile {
     fn begin_writes(&mut self, offset: u64) {
         let base = self.opening.base.as_ref().map(|base| base.size);
         let reads = self.opening.mode.read;
+        let appends = base.is_some_and(|base| offset >= base) && !reads;
         self.hold = match base {
-            Some(base) if offset >= base && !reads => {
-                self.lead_with_base();
-                Hold::Nothing
-            }
+            Some(_) if appends => Hold::Nothing,
             Some(_) if offset > 0 || reads => Hold::All,
             None if reads => Hold::All,
             Some(_) | None if self.opening.keep_first_part => Hold::First,
             Some(_) | None => Hold::Nothing,
         };
-    }
-
-    /// Has parts begin where the base ends, unless it is small.
-    fn lead_with_base(&mut self) {
-        let Some(base) = self
-            .opening
-            .base
-            .as_ref()
-            .filter(|_| self.bytes.is_untouched())
-        else {
-            return;
-        };
-        let layout = self
-            .opening
-            .layout
-            .after(base.size, self.opening.range_bytes_min);
-        if let Some(layout) = layout {
-            self.bytes = Upload::new(Arc::clone(&self.opening.budget), layout);
-        }
+        self.lay_parts(appends);
     }
 
     fn set_attributes(&mut self, size: Option<u64>, modified: Option<u32>) -> Result<(), Status> {
@@ -377,8 +362,8 @@ impl WriteFile {
             Phase::Open | Phase::CloseAsked => {
                 self.phase = Phase::Closing;
                 self.closing = Some(pending);
-                if self.hold == Hold::Undecided {
-                    self.lead_with_base();
+                if self.hold == Hold::Undecided && self.is_written() && !self.unlinked {
+                    self.lay_parts(true);
                 }
                 self.release();
             }
@@ -479,10 +464,7 @@ impl WriteFile {
             if self.wanted.contains_key(&wish.number) {
                 return false;
             }
-            let slots_max = self
-                .opening
-                .parts_in_flight_max
-                .saturating_add(SLOTS_FILLING_MAX);
+            let slots_max = self.slots_max(parked);
             if wish.begins() && self.slots_held() >= slots_max {
                 self.release();
                 let stuck = self.in_flight.is_empty()
@@ -589,6 +571,14 @@ impl WriteFile {
         }
     }
 
+    /// Returns how many part slots this file may hold. What is filled at CLOSE comes in order: it
+    /// gives its slot back whatever the others wait for.
+    fn slots_max(&self, parked: &Parked) -> usize {
+        let max = self.opening.parts_in_flight_max;
+        let more = usize::from(!parked.is_of_client());
+        max.saturating_add(SLOTS_FILLING_MAX).saturating_add(more)
+    }
+
     /// Returns how many part slots this file holds, filling or on their way.
     fn slots_held(&self) -> usize {
         self.bytes
@@ -642,6 +632,12 @@ impl WriteFile {
     #[must_use]
     pub fn is_close_asked(&self) -> bool {
         self.phase != Phase::Open
+    }
+
+    /// Says whether CLOSE is at its turn, or over: nothing changes the file any more.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        !matches!(self.phase, Phase::Open | Phase::CloseAsked)
     }
 
     /// Says whether CLOSE will make the file visible.

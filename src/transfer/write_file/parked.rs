@@ -50,6 +50,10 @@ impl Parked {
         self.writer
     }
 
+    pub(super) const fn is_of_client(&self) -> bool {
+        matches!(self.writer, Writer::Client(_))
+    }
+
     fn end(&self) -> u64 {
         self.offset.saturating_add(as_u64(self.payload.length))
     }

@@ -16,6 +16,8 @@ pub(super) const fn status_of(error: &UploadError) -> Status {
 }
 
 pub(super) const TOO_LARGE: Status = Status::failure("The file is too large to be stored");
+pub(super) const TOO_LARGE_TO_CHANGE: Status =
+    Status::failure("The file is too large to be changed; it can be replaced");
 pub(super) const TOO_SCATTERED: Status = Status::failure("The writes are scattered too widely");
 pub(super) const GAP: Status = Status::failure("Parts of the file were never written");
 pub(super) const MEMORY: Status =

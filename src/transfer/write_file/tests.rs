@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::budget::{Budget, Share};
 use crate::clock::{Clock as _, SystemClock};
-use crate::limits::{Limits, PART_BYTES_MIN};
+use crate::limits::{Limits, OBJECT_BYTES_MAX, PART_BYTES_MIN};
 use crate::sftp::RequestId;
 use crate::storage::{Bucket, ETag, Key, Location, PartLayout, Stored};
 
@@ -30,6 +30,7 @@ struct How {
     copies: bool,
     keep_first_part: bool,
     edit_bytes_max: u64,
+    object_bytes_max: u64,
 }
 
 const STREAM: How = How {
@@ -38,6 +39,7 @@ const STREAM: How = How {
     copies: false,
     keep_first_part: false,
     edit_bytes_max: 2 * PART,
+    object_bytes_max: OBJECT_BYTES_MAX,
 };
 
 /// What was asked for and did not happen yet.
@@ -84,6 +86,7 @@ impl World {
         let budget = Budget::new(&Limits {
             part_bytes: PART,
             upload_memory_bytes_max: memory,
+            object_bytes_max: how.object_bytes_max,
             ..Limits::default()
         });
         let (share, now) = (budget.user().uploads, SystemClock.now());

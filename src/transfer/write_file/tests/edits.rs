@@ -240,6 +240,61 @@ fn what_is_kept_leaves_before_its_file_waits() {
     assert!(world.visible == Some(content));
 }
 
+#[test]
+fn what_its_parts_cannot_hold_is_not_changed() {
+    let base = pattern(at(PART) * 3, 1);
+    let how = How {
+        object_bytes_max: 2 * PART,
+        ..STREAM
+    };
+    for (offset, how) in [(0, how), (3 * PART, how), (7, How { reads: true, ..how })] {
+        let mut world = World::of(Some(base.clone()), 64 << 20, how);
+        let write = world.write(offset, b"x");
+        let close = world.close();
+        // No part of it was copied for nothing.
+        assert!(world.tasks.is_empty() && world.is_over, "{:?}", world.tasks);
+        let both = (world.answers[&write], world.answers[&close]);
+        assert_eq!(both, (TOO_LARGE_TO_CHANGE, TOO_LARGE_TO_CHANGE));
+        assert_eq!(world.visible, None);
+    }
+    for size in [PART * 2 + 1, PART * 4, PART * 2, 0] {
+        let mut world = World::of(Some(base.clone()), 64 << 20, how);
+        world.hear(Heard::Resize(size));
+        let close = world.close();
+        let fits = size <= 2 * PART;
+        assert!(fits || world.tasks.is_empty(), "{:?}", world.tasks);
+        world.settle();
+        let expected = fits.then(|| base[..at(size)].to_vec());
+        assert_eq!(world.answers[&close] == Status::OK, fits, "{size}");
+        assert!(world.visible == expected, "{size}");
+    }
+    // What nobody writes over stays, however large.
+    let mut world = World::of(Some(base), 64 << 20, how);
+    let close = world.close();
+    assert_eq!(world.answers[&close], Status::OK);
+    assert_eq!(world.visible, None);
+}
+
+#[test]
+fn gaps_are_filled_though_as_many_parts_were_begun_as_may_be() {
+    for base in [None, Some(pattern(at(PART) * 6 + 10, 1))] {
+        let mut world = World::new(base.clone(), 64 << 20);
+        let mut expected = base.unwrap_or_default();
+        expected.resize(at(PART) * 8, 0);
+        for part in [1, 3, 5, 7] {
+            let write = world.write(part * PART + 9, b"xyz");
+            assert_eq!(world.answers[&write], Status::OK);
+            expected[at(part * PART) + 9..][..3].copy_from_slice(b"xyz");
+        }
+        assert_eq!(world.set_size(8 * PART), Status::OK);
+        let close = world.close();
+        world.settle();
+        assert_eq!(world.answers[&close], Status::OK);
+        assert!(world.visible == Some(expected));
+        assert_eq!(world.budget.taken_bytes().0, 0);
+    }
+}
+
 /// What a client, and fate, may do next.
 #[derive(Debug, Clone)]
 enum Step {
