@@ -59,7 +59,10 @@ impl MappedTree {
     /// Returns the names in a virtual directory, with what stands under each.
     pub(super) fn children(&self, path: &VirtualPath) -> impl Iterator<Item = (&str, EntryType)> {
         let mut last = None;
-        self.below(path).filter_map(move |(mapping, rest)| {
+        let below = self.below(path);
+        // The entry `/` is above nothing but itself.
+        let below = below.filter(|(_, rest)| !rest.is_empty());
+        below.filter_map(move |(mapping, rest)| {
             let (name, entry_type) = match rest.split_once('/') {
                 Some((name, _)) => (name, EntryType::Directory),
                 None => (rest, mapping.entry_type),

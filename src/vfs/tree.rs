@@ -323,6 +323,8 @@ mod tests {
         }
         let everywhere = HomeDirectory::of_role("/", Access::ReadWrite).unwrap();
         assert_eq!(everywhere.children(&path("/")).count(), 0);
+        let bucket = HomeDirectory::logical(vec![mapping("/", "/bucket")], VirtualPath::root());
+        assert_eq!(bucket.unwrap().children(&path("/")).count(), 0);
         assert_eq!(everywhere.landing(), &VirtualPath::root());
         assert_eq!(everywhere.place(&path("/")).unwrap(), Place::Buckets);
         assert!(everywhere.mappings().is_empty());
