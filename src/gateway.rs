@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{Operated, Readiness, Revoked, Watched};
+use crate::admin::{AdminActions, AdminStatus, Readiness, Revoked};
 use crate::allocator;
 use crate::auth::{
     AttemptObserver, AttemptRecord, AuthSettings, Authenticator, Lockout, Shared, ThrottleSettings,
@@ -25,8 +25,8 @@ use crate::idp::signature::{self, Keys};
 use crate::limits::{self, Limits};
 use crate::metrics::{Metrics, Readings};
 use crate::reaper::Reaper;
-use crate::session::{Environment, Kept, Seats};
-use crate::ssh::{Gatehouse, GatehouseParts, Listener, Transport};
+use crate::session::{Environment, Kept, UserSessions};
+use crate::ssh::{Listener, SshServer, SshServerParts, Transport};
 use crate::storage::Nonces;
 use crate::storage::credentials::Stores;
 use crate::{tasks, telemetry};
@@ -65,7 +65,7 @@ pub struct GatewayParts {
 #[derive(Debug)]
 pub struct Gateway {
     addresses: Vec<SocketAddr>,
-    gatehouse: Arc<Gatehouse>,
+    ssh: Arc<SshServer>,
     reaper: Reaper,
     drain: CancellationToken,
     listeners: JoinSet<()>,
@@ -77,19 +77,19 @@ pub struct Gateway {
 /// What the operator's port shows of a gateway.
 #[derive(Debug)]
 struct View {
-    gatehouse: Arc<Gatehouse>,
+    ssh: Arc<SshServer>,
     budget: Arc<Budget>,
     metrics: Arc<Metrics>,
     drain: CancellationToken,
     /// Cancelled when any listener ends, also by a panic.
-    deaf: CancellationToken,
+    listener_ended: CancellationToken,
     caches: Vec<Arc<Cached>>,
     shared: Shared,
     signing_keys: Vec<Arc<Keys>>,
 }
 
 #[async_trait]
-impl Operated for View {
+impl AdminActions for View {
     async fn revoke(&self, user: &str) -> Revoked {
         // Forgotten first: nobody comes back in with an answer from before.
         let answers = self.forget(Some(user)).await;
@@ -131,18 +131,18 @@ impl Operated for View {
     }
 }
 
-impl Watched for View {
+impl AdminStatus for View {
     fn readiness(&self) -> Readiness {
         let draining = self.drain.is_cancelled();
         Readiness {
-            listening: !self.deaf.is_cancelled(),
+            listening: !self.listener_ended.is_cancelled(),
             configured: true,
             draining,
         }
     }
 
     fn metrics(&self) -> String {
-        let tally = self.gatehouse.tally();
+        let tally = self.ssh.tally();
         let (uploads, read_ahead) = self.budget.taken_bytes();
         let (uploads_max, read_ahead_max) = self.budget.limit_bytes();
         self.metrics.observe(&Readings {
@@ -172,7 +172,7 @@ impl Watched for View {
             log_lines_lost: telemetry::lost_lines(),
             log_waiting_bytes: telemetry::waiting_bytes(),
         });
-        self.metrics.connections_ended(&self.gatehouse.ended());
+        self.metrics.connections_ended(&self.ssh.ended());
         self.metrics.encode()
     }
 
@@ -229,13 +229,13 @@ impl Gateway {
             limits: Arc::clone(&limits),
             metrics: Arc::clone(&metrics),
             clock: Arc::clone(&clock),
-            seats: Seats::new(limits.sessions_per_user_max, Arc::clone(&budget)),
+            user_sessions: UserSessions::new(limits.sessions_per_user_max, Arc::clone(&budget)),
             nonces: Nonces::default(),
             kept: Kept::new(sftp.keep_empty_directories),
             names_fresh_for: sftp.names_fresh_for,
             drain: drain.clone(),
         };
-        let gatehouse = Gatehouse::new(GatehouseParts {
+        let ssh = SshServer::new(SshServerParts {
             transport,
             channels: Arc::new(environment),
             account: Arc::clone(budget.account()),
@@ -246,23 +246,22 @@ impl Gateway {
         });
         let logins = LoginCount(Arc::clone(&metrics));
         let shared = Shared::new(throttle, history, Arc::new(logins)).with_blocks(blocks);
-        let (mut listeners, deaf) = (JoinSet::new(), CancellationToken::new());
+        let (mut listeners, listener_ended) = (JoinSet::new(), CancellationToken::new());
         for entrance in entrances {
             let (stores, limits, clock) = (stores.clone(), limits.clone(), clock.clone());
             let (provider, auth) = (entrance.provider, entrance.auth);
             let judge = Authenticator::new(provider, stores, auth, shared.clone(), limits, clock);
-            let serving =
-                entrance
-                    .listener
-                    .serve(Arc::clone(&gatehouse), Arc::new(judge), drain.clone());
-            tasks::spawn(&mut listeners, heard(serving, deaf.clone()));
+            let serving = entrance
+                .listener
+                .serve(Arc::clone(&ssh), Arc::new(judge), drain.clone());
+            tasks::spawn(&mut listeners, until_ended(serving, listener_ended.clone()));
         }
         let view = Arc::new(View {
-            gatehouse: Arc::clone(&gatehouse),
+            ssh: Arc::clone(&ssh),
             budget: Arc::clone(&budget),
             metrics,
             drain: drain.clone(),
-            deaf,
+            listener_ended,
             caches,
             shared,
             signing_keys,
@@ -272,8 +271,8 @@ impl Gateway {
             reaper,
             drain,
             listeners,
-            _tending: tended(budget, Arc::clone(&gatehouse)),
-            gatehouse,
+            _tending: tended(budget, Arc::clone(&ssh)),
+            ssh,
             view,
         })
     }
@@ -295,22 +294,22 @@ impl Gateway {
 
     /// Returns what the operator's port shows.
     #[must_use]
-    pub fn watched(&self) -> Arc<dyn Watched> {
+    pub fn admin_status(&self) -> Arc<dyn AdminStatus> {
         let view: Arc<View> = Arc::clone(&self.view);
         view
     }
 
     /// Returns what the operator can have done.
     #[must_use]
-    pub fn operated(&self) -> Arc<dyn Operated> {
+    pub fn actions(&self) -> Arc<dyn AdminActions> {
         let view: Arc<View> = Arc::clone(&self.view);
         view
     }
 
     /// Returns what all connections share, to count them or to change host keys.
     #[must_use]
-    pub const fn gatehouse(&self) -> &Arc<Gatehouse> {
-        &self.gatehouse
+    pub const fn ssh(&self) -> &Arc<SshServer> {
+        &self.ssh
     }
 
     /// Stops accepting, lets transfers finish within the drain timeout, cuts what is left, and
@@ -318,7 +317,7 @@ impl Gateway {
     pub async fn drain(mut self) {
         self.drain.cancel();
         while self.listeners.join_next().await.is_some() {}
-        self.gatehouse.drain().await;
+        self.ssh.drain().await;
         let (judged, cleaned_up) = tokio::join!(
             timeout(limits::DRAIN_REST_MAX, self.questions_end()),
             timeout(limits::DRAIN_REST_MAX, self.reaper.drain()),
@@ -352,7 +351,7 @@ fn addresses_of(entrances: &[Entrance]) -> io::Result<Vec<SocketAddr>> {
 }
 
 /// Has memory given back that nobody uses any more, and sums written, until the set is dropped.
-fn tended(budget: Arc<Budget>, gatehouse: Arc<Gatehouse>) -> JoinSet<()> {
+fn tended(budget: Arc<Budget>, ssh: Arc<SshServer>) -> JoinSet<()> {
     let mut set = JoinSet::new();
     tasks::spawn(&mut set, async move {
         let mut often = tokio::time::interval(limits::GIVE_BACK_INTERVAL);
@@ -360,15 +359,15 @@ fn tended(budget: Arc<Budget>, gatehouse: Arc<Gatehouse>) -> JoinSet<()> {
             often.tick().await;
             budget.let_idle_go();
             allocator::give_back();
-            gatehouse.sum_up();
+            ssh.sum_up();
         }
     });
     set
 }
 
 /// Serves, and tells when that ends, also by a panic.
-async fn heard(serving: impl Future<Output = ()>, deaf: CancellationToken) {
-    let _told = deaf.drop_guard();
+async fn until_ended(serving: impl Future<Output = ()>, listener_ended: CancellationToken) {
+    let _marks_end = listener_ended.drop_guard();
     serving.await;
 }
 
@@ -378,12 +377,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_listener_that_panicked_is_told() {
-        let (deaf, mut set) = (CancellationToken::new(), JoinSet::new());
-        tasks::spawn(&mut set, heard(std::future::pending(), deaf.clone()));
+        let (listener_ended, mut set) = (CancellationToken::new(), JoinSet::new());
+        tasks::spawn(
+            &mut set,
+            until_ended(std::future::pending(), listener_ended.clone()),
+        );
         tokio::task::yield_now().await;
-        assert!(!deaf.is_cancelled());
-        let panics = heard(async { panic!("as a listener might") }, deaf.clone());
+        assert!(!listener_ended.is_cancelled());
+        let panics = until_ended(
+            async { panic!("as a listener might") },
+            listener_ended.clone(),
+        );
         tasks::spawn(&mut set, panics);
-        deaf.cancelled().await;
+        listener_ended.cancelled().await;
     }
 }

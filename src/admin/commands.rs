@@ -28,7 +28,7 @@ use crate::seldom::Seldom;
 
 /// Does what the operator asks for.
 #[async_trait]
-pub trait Operated: Debug + Send + Sync + 'static {
+pub trait AdminActions: Debug + Send + Sync + 'static {
     /// Forgets a user's answers and ends their sessions without committing what is open.
     async fn revoke(&self, user: &str) -> Revoked;
 
@@ -59,7 +59,7 @@ pub struct Revoked {
 /// Takes commands.
 #[derive(Debug)]
 pub(super) struct Commands {
-    operated: Arc<dyn Operated>,
+    actions: Arc<dyn AdminActions>,
     /// Any of them will do.
     tokens: Vec<Secret>,
     refusals: Seldom,
@@ -96,9 +96,9 @@ impl Order {
 }
 
 impl Commands {
-    pub(super) fn new(operated: Arc<dyn Operated>, tokens: [Option<Secret>; 2]) -> Self {
+    pub(super) fn new(actions: Arc<dyn AdminActions>, tokens: [Option<Secret>; 2]) -> Self {
         Self {
-            operated,
+            actions,
             tokens: tokens.into_iter().flatten().collect(),
             refusals: Seldom::default(),
         }
@@ -113,7 +113,7 @@ impl Commands {
     }
 
     /// Does what is ordered, or says why not.
-    pub(super) async fn obey(
+    pub(super) async fn run(
         &self,
         head: &request::Parts,
         body: &[u8],
@@ -160,10 +160,10 @@ impl Commands {
             None => None,
         };
         // Blocked first: a login that is not found below is refused by the block.
-        let blocks = self.operated.blocks();
+        let blocks = self.actions.blocks();
         let made = blocks.block(blocked.clone(), until, now);
         made.map_err(|error| error.to_string())?;
-        let ended = self.operated.end_blocked(&blocked).await;
+        let ended = self.actions.end_blocked(&blocked).await;
         // It holds: that it may not outlive the process is for the answer and the line of record.
         let (are_kept, why) = (blocks.are_kept(), keep(blocks).await);
         let kept = are_kept && why.is_none();
@@ -176,13 +176,13 @@ impl Commands {
     }
 
     async fn unblock(&self, order: &Order) -> Result<Value, String> {
-        let blocks = self.operated.blocks();
+        let blocks = self.actions.blocks();
         let lifted = blocks.lift(&order.blocked()?);
         Ok(json!({"lifted": lifted, "why": keep(blocks).await}))
     }
 
     fn blocks(&self) -> Value {
-        let blocks = self.operated.blocks().list(SystemClock.wall());
+        let blocks = self.actions.blocks().list(SystemClock.wall());
         let rows = blocks.iter().map(|(blocked, until)| {
             json!({(blocked.kind()): blocked.to_string(), "until": until.map(written)})
         });
@@ -199,15 +199,15 @@ impl Commands {
                 let Revoked {
                     connections,
                     answers,
-                } = self.operated.revoke(user).await;
+                } = self.actions.revoke(user).await;
                 json!({"connections": connections, "answers": answers})
             }
             ("/revoke", ..) => {
                 return Err("revoke needs a \"user\" and no \"source\"".to_owned());
             }
-            ("/forget", user, None) => json!({"answers": self.operated.forget(user).await}),
+            ("/forget", user, None) => json!({"answers": self.actions.forget(user).await}),
             ("/forget", ..) => return Err("forget does not accept a \"source\"".to_owned()),
-            (_, user, source) => json!({"entries": self.operated.unlock(user, source)}),
+            (_, user, source) => json!({"entries": self.actions.unlock(user, source)}),
         })
     }
 

@@ -2,7 +2,7 @@
 //! questions, commands, and the one call of AWS's tools that is understood.
 //!
 //! It is bound before the ports for clients, answers once they are open, and stops last, so that a
-//! draining gateway can be watched. It trusts nobody: the head of a request has a
+//! draining gateway can be admin_status. It trusts nobody: the head of a request has a
 //! deadline, a connection an age, and there are only so many of them (`places`).
 //!
 //! A port of its own can answer probes alone, for networks that may not see the rest.
@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::aws::{Aws, AwsKey, Server};
 use self::commands::Commands;
-pub use self::commands::{Operated, Revoked};
+pub use self::commands::{AdminActions, Revoked};
 use self::places::Place;
 use crate::limits;
 use crate::metrics::{Metrics, prometheus_text, takes_open_metrics};
@@ -37,9 +37,9 @@ mod server;
 
 /// What the port shows, and what it does.
 #[derive(Debug, Clone)]
-pub struct Duties {
-    pub watched: Arc<dyn Watched>,
-    pub operated: Arc<dyn Operated>,
+pub struct AdminServices {
+    pub admin_status: Arc<dyn AdminStatus>,
+    pub actions: Arc<dyn AdminActions>,
     /// Asked of commands; without it they are taken from this machine alone.
     pub token: Option<Secret>,
     /// Taken as well, while it replaces the other one.
@@ -49,7 +49,7 @@ pub struct Duties {
 }
 
 /// Tells what the operator's port shows.
-pub trait Watched: Debug + Send + Sync + 'static {
+pub trait AdminStatus: Debug + Send + Sync + 'static {
     /// Says whether new connections should come here.
     fn readiness(&self) -> Readiness;
 
@@ -127,11 +127,16 @@ impl Admin {
     }
 
     /// Answers until `stop` is cancelled; then lets answers under way come to their end.
-    pub async fn serve(self, duties: Duties, metrics: Arc<Metrics>, stop: CancellationToken) {
+    pub async fn serve(
+        self,
+        services: AdminServices,
+        metrics: Arc<Metrics>,
+        stop: CancellationToken,
+    ) {
         let port = Port::Operator(Operator {
-            watched: duties.watched,
-            commands: Commands::new(duties.operated, [duties.token, duties.token_next]),
-            aws: duties.aws,
+            admin_status: services.admin_status,
+            commands: Commands::new(services.actions, [services.token, services.token_next]),
+            aws: services.aws,
             body_timeout: self.limits.head_timeout,
         });
         self.run(port, metrics, stop).await;
@@ -140,11 +145,11 @@ impl Admin {
     /// The same for a port that answers `/livez` and `/readyz`, and nothing else.
     pub async fn serve_probes(
         self,
-        watched: Arc<dyn Watched>,
+        admin_status: Arc<dyn AdminStatus>,
         metrics: Arc<Metrics>,
         stop: CancellationToken,
     ) {
-        self.run(Port::Probes(watched), metrics, stop).await;
+        self.run(Port::Probes(admin_status), metrics, stop).await;
     }
 
     async fn run(self, port: Port, metrics: Arc<Metrics>, stop: CancellationToken) {
@@ -160,7 +165,7 @@ type Answer = Response<Full<Bytes>>;
 #[derive(Debug)]
 enum Port {
     Operator(Operator),
-    Probes(Arc<dyn Watched>),
+    Probes(Arc<dyn AdminStatus>),
 }
 
 impl Port {
@@ -180,12 +185,12 @@ impl Port {
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr, place: &Place) -> Answer {
         match self {
             Self::Operator(operator) => operator.answer(request, peer, place).await,
-            Self::Probes(watched) => {
+            Self::Probes(admin_status) => {
                 let Some(_busy) = place.begin() else {
                     return std::future::pending().await;
                 };
                 match *request.method() {
-                    Method::GET | Method::HEAD => probe(&**watched, request.uri().path())
+                    Method::GET | Method::HEAD => probe(&**admin_status, request.uri().path())
                         .unwrap_or_else(|| not_there("not found; paths: /livez and /readyz\n")),
                     _ => only("GET, HEAD"),
                 }
@@ -197,7 +202,7 @@ impl Port {
 /// Everything that the operator's port answers with.
 #[derive(Debug)]
 struct Operator {
-    watched: Arc<dyn Watched>,
+    admin_status: Arc<dyn AdminStatus>,
     commands: Commands,
     aws: Option<Arc<Aws>>,
     body_timeout: Duration,
@@ -226,8 +231,7 @@ impl Operator {
                 return response(
                     StatusCode::PAYLOAD_TOO_LARGE,
                     TEXT,
-                    "a body is not \
-                                                                                accepted\n",
+                    "a body is not accepted\n",
                 );
             }
             Err(_elapsed) => return response(StatusCode::REQUEST_TIMEOUT, TEXT, "too slow\n"),
@@ -251,7 +255,7 @@ impl Operator {
                 response(status, aws::CONTENT_TYPE, body)
             }
             _ => {
-                let (status, body) = self.commands.obey(head, body, peer.ip()).await;
+                let (status, body) = self.commands.run(head, body, peer.ip()).await;
                 response(status, JSON, body)
             }
         }
@@ -259,12 +263,12 @@ impl Operator {
 
     fn show(&self, head: &request::Parts) -> Answer {
         let path = head.uri.path();
-        if let Some(answer) = probe(&*self.watched, path) {
+        if let Some(answer) = probe(&*self.admin_status, path) {
             return answer;
         }
         match path {
             "/metrics" => self.metrics(head),
-            "/.well-known/jwks.json" => match self.watched.jwks() {
+            "/.well-known/jwks.json" => match self.admin_status.jwks() {
                 Some(keys) => response(StatusCode::OK, JSON, keys),
                 None => not_there("requests to the provider are not signed\n"),
             },
@@ -277,7 +281,7 @@ impl Operator {
 
     /// Answers in the format that is asked for; parsers of the older one refuse the newer.
     fn metrics(&self, head: &request::Parts) -> Answer {
-        let metrics = self.watched.metrics();
+        let metrics = self.admin_status.metrics();
         let accepts = head.headers.get_all(ACCEPT).iter();
         if accepts
             .filter_map(|accept| accept.to_str().ok())
@@ -290,11 +294,11 @@ impl Operator {
 }
 
 /// Answers probes; `None`: it is none.
-fn probe(watched: &dyn Watched, path: &str) -> Option<Answer> {
+fn probe(admin_status: &dyn AdminStatus, path: &str) -> Option<Answer> {
     match path {
         "/livez" => Some(response(StatusCode::OK, TEXT, "alive\n")),
         "/readyz" => {
-            let readiness = watched.readiness();
+            let readiness = admin_status.readiness();
             let status = if readiness.is_ready() {
                 StatusCode::OK
             } else {

@@ -14,7 +14,7 @@ use crate::idp::blocks::{Blocked, Blocks};
 #[derive(Debug, Default)]
 struct Scripted(Mutex<Readiness>);
 
-impl Watched for Scripted {
+impl AdminStatus for Scripted {
     fn readiness(&self) -> Readiness {
         *self.0.lock().unwrap()
     }
@@ -34,7 +34,7 @@ impl Watched for Scripted {
 struct Idle(Arc<Blocks>);
 
 #[async_trait]
-impl Operated for Idle {
+impl AdminActions for Idle {
     async fn revoke(&self, _user: &str) -> Revoked {
         Revoked::default()
     }
@@ -58,7 +58,7 @@ impl Operated for Idle {
 
 struct Running {
     address: SocketAddr,
-    watched: Arc<Scripted>,
+    admin_status: Arc<Scripted>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -68,19 +68,19 @@ async fn start(limits: AdminLimits) -> Running {
     let admin = Admin::bind(SocketAddr::from(([127, 0, 0, 1], 0)), limits).await;
     let admin = admin.unwrap();
     let address = admin.local_addr().unwrap();
-    let watched = Arc::new(Scripted::default());
+    let admin_status = Arc::new(Scripted::default());
     let stop = CancellationToken::new();
-    let duties = Duties {
-        watched: watched.clone(),
-        operated: Arc::new(Idle(Arc::default())),
+    let services = AdminServices {
+        admin_status: admin_status.clone(),
+        actions: Arc::new(Idle(Arc::default())),
         token: None,
         token_next: None,
         aws: None,
     };
-    let task = tokio::spawn(admin.serve(duties, Arc::default(), stop.clone()));
+    let task = tokio::spawn(admin.serve(services, Arc::default(), stop.clone()));
     Running {
         address,
-        watched,
+        admin_status,
         stop,
         task,
     }
@@ -119,7 +119,7 @@ async fn a_gateway_is_ready_from_listening_until_draining_and_alive_throughout()
             "\"draining\":true",
         ),
     ] {
-        *admin.watched.0.lock().unwrap() = readiness;
+        *admin.admin_status.0.lock().unwrap() = readiness;
         let text = ask(admin.address, "GET /readyz").await;
         assert!(text.starts_with(&format!("HTTP/1.1 {status}")), "{text}");
         assert!(text.contains(body), "{text}");
@@ -171,7 +171,7 @@ async fn keys_are_published_where_there_are_any() {
     let path = "GET /.well-known/jwks.json";
     let text = ask(admin.address, path).await;
     assert!(text.starts_with("HTTP/1.1 404"), "{text}");
-    admin.watched.0.lock().unwrap().configured = true;
+    admin.admin_status.0.lock().unwrap().configured = true;
     let text = ask(admin.address, path).await;
     assert!(text.contains("content-type: application/json"), "{text}");
     assert!(text.ends_with("{\"keys\":[]}"), "{text}");

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 
 use crate::config::Config;
 use crate::idp::follow::{Followed, Seen};
-use crate::ssh::{Gatehouse, HostKey, HostKeys};
+use crate::ssh::{HostKey, HostKeys, SshServer};
 
 /// Where the host keys are.
 #[derive(Debug)]
@@ -50,11 +50,11 @@ impl HostKeyFiles {
     }
 
     /// Gives what changes to new connections.
-    pub(super) fn followed(self, gatehouse: Arc<Gatehouse>) -> FollowedHostKeys {
+    pub(super) fn followed(self, ssh: Arc<SshServer>) -> FollowedHostKeys {
         FollowedHostKeys {
             paths: [&*self.used, &*self.next].concat(),
             files: self,
-            gatehouse,
+            ssh,
         }
     }
 }
@@ -64,7 +64,7 @@ impl HostKeyFiles {
 pub(super) struct FollowedHostKeys {
     files: HostKeyFiles,
     paths: Vec<String>,
-    gatehouse: Arc<Gatehouse>,
+    ssh: Arc<SshServer>,
 }
 
 impl Followed for FollowedHostKeys {
@@ -78,7 +78,7 @@ impl Followed for FollowedHostKeys {
 
     fn reload(&self) {
         match self.files.read() {
-            Ok(keys) => self.gatehouse.set_host_keys(keys),
+            Ok(keys) => self.ssh.set_host_keys(keys),
             Err(error) => {
                 let error = format!("{error:#}");
                 tracing::error!(

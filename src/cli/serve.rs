@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::host_keys::HostKeyFiles;
 use super::providers::{self, Opened, Port};
 use super::{Failure, memory, proxies, signals, stores};
-use crate::admin::{Admin, AdminLimits, Aws, AwsKey, Duties, Server};
+use crate::admin::{Admin, AdminLimits, AdminServices, Aws, AwsKey, Server};
 use crate::auth::ThrottleSettings;
 use crate::clock::{Clock as _, SystemClock, written};
 use crate::config::{self, Config, LogFormat};
@@ -88,28 +88,31 @@ async fn serve(
         sftp: config.sftp.clone(),
         signing_keys: opened.iter().filter_map(|one| one.keys.clone()).collect(),
     })?;
-    let followed = Arc::new(host_key_files.followed(Arc::clone(gateway.gatehouse())));
+    let followed = Arc::new(host_key_files.followed(Arc::clone(gateway.ssh())));
     begin_following(&mut following, followed)?;
     announce(&gateway);
     let (mut admin_tasks, admin_stop) = (JoinSet::new(), CancellationToken::new());
     if let Some(admin) = admin {
         tracing::info!(address = %admin.local_addr()?, "admin listening");
-        let duties = Duties {
-            watched: gateway.watched(),
-            operated: gateway.operated(),
+        let services = AdminServices {
+            admin_status: gateway.admin_status(),
+            actions: gateway.actions(),
             token: config.admin.token.clone(),
             token_next: config.admin.token_next.clone(),
             aws,
         };
         tasks::spawn(
             &mut admin_tasks,
-            admin.serve(duties, Arc::clone(&metrics), admin_stop.clone()),
+            admin.serve(services, Arc::clone(&metrics), admin_stop.clone()),
         );
     }
     if let Some(probes) = probes {
         tracing::info!(address = %probes.local_addr()?, "listening for health checks");
-        let serving =
-            probes.serve_probes(gateway.watched(), Arc::clone(&metrics), admin_stop.clone());
+        let serving = probes.serve_probes(
+            gateway.admin_status(),
+            Arc::clone(&metrics),
+            admin_stop.clone(),
+        );
         tasks::spawn(&mut admin_tasks, serving);
     }
     stop.cancelled().await;

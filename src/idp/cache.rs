@@ -169,7 +169,7 @@ impl Cached {
     }
 
     /// Joins the flight of a like question, or starts one.
-    fn board(&self, key: CacheKey, question: &Question) -> Flight {
+    fn join_flight(&self, key: CacheKey, question: &Question) -> Flight {
         let mut under_way = self.state.under_way();
         if let Some(flight) = under_way.get(&key) {
             flight.waiting.fetch_add(1, Ordering::AcqRel);
@@ -185,7 +185,7 @@ impl Cached {
         };
         under_way.insert(key, flight.clone());
         drop(under_way);
-        let landing = Landing {
+        let entry = FlightEntry {
             state: Arc::clone(&self.state),
             key,
             number: flight.number,
@@ -194,9 +194,9 @@ impl Cached {
         // It begins for all who wait, and is given up when none of them does.
         question.asking.beginning = flight.beginning.clone();
         let asking = async move {
-            let answer = landing.state.fly(key, flushes, &question).await;
+            let answer = entry.state.run_shared(key, flushes, &question).await;
             // Off the list first: who comes now finds the entry.
-            drop(landing);
+            drop(entry);
             sender.send_replace(Some(answer));
         };
         drop(spawn_tracked(&self.flights, asking));
@@ -234,7 +234,7 @@ impl IdentityProvider for Cached {
             return entry.judged.clone();
         }
         state.looked(Lookup::Miss);
-        let mut flight = self.board(key, question);
+        let mut flight = self.join_flight(key, question);
         let given_up = tokio::select! {
             biased;
             _ = flight.answer.wait_for(Option::is_some) => false,
@@ -259,13 +259,13 @@ impl IdentityProvider for Cached {
 }
 
 /// Takes a flight off the list, even when it panics.
-struct Landing {
+struct FlightEntry {
     state: Arc<State>,
     key: CacheKey,
     number: u64,
 }
 
-impl Drop for Landing {
+impl Drop for FlightEntry {
     fn drop(&mut self) {
         take_off(&mut self.state.under_way(), &self.key, self.number);
     }
@@ -287,7 +287,7 @@ impl State {
         self.metrics.cache_lookup(&self.settings.provider, lookup);
     }
 
-    async fn fly(&self, key: CacheKey, flushes: u64, question: &Question) -> Judged {
+    async fn run_shared(&self, key: CacheKey, flushes: u64, question: &Question) -> Judged {
         let known = self.known(&key).await;
         // Another flight may have landed between the look into the cache and this one's start.
         if let Some(entry) = &known

@@ -166,7 +166,7 @@ pub(crate) struct Running {
 
 /// What the storage made of it.
 #[derive(Debug)]
-pub(crate) enum Answer {
+pub(crate) enum PathAnswer {
     Reply(Reply),
     Refused(Refusal),
     Directory {

@@ -26,8 +26,8 @@ use super::front::{Broken, Front, Incoming};
 use super::out::Out;
 use super::paths::Paths;
 use super::pressure::Regulator;
-use super::seats::Seat;
 use super::shell::Shell;
+use super::user_sessions::UserSession;
 
 /// One user's conversation.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ enum Turn {
 pub(super) async fn run<F: Front>(
     environment: Environment,
     user: AuthenticatedUser,
-    seat: Seat,
+    user_session: UserSession,
     gate: Arc<Gate>,
     front: F,
     out: Arc<Out>,
@@ -83,9 +83,12 @@ pub(super) async fn run<F: Front>(
     let metrics = Arc::clone(&environment.metrics);
     let now = clock.now();
     let answers = Answers::new(Arc::clone(&out), Arc::clone(&metrics), clock);
-    let paths = Paths::new(seat.memory().account.clone(), environment.names_fresh_for);
+    let paths = Paths::new(
+        user_session.memory().account.clone(),
+        environment.names_fresh_for,
+    );
     let mut session = Session {
-        shell: Shell::new(environment, user, seat, answers, events),
+        shell: Shell::new(environment, user, user_session, answers, events),
         files: Files::new(metrics, now),
         paths,
         regulator: Regulator::new(gate, now),
@@ -247,7 +250,7 @@ impl<F: Front> Session<F> {
 
     /// Returns when something has to be done though nothing happens.
     fn deadline(&self) -> Option<Instant> {
-        let pace = self.shell.seat.sends_again_at(self.shell.now());
+        let pace = self.shell.user_session.sends_again_at(self.shell.now());
         let deadlines = [
             self.files.deadline(&self.shell),
             self.paths.deadline(),
@@ -314,7 +317,7 @@ impl<F: Front> Session<F> {
         {
             tracing::debug!("client disconnected: not everything it had sent was processed");
         }
-        let turns = Arc::clone(self.shell.seat.kept());
+        let turns = Arc::clone(self.shell.user_session.kept());
         let mut kept = self.files.keep_closes(&mut self.shell, &turns);
         if kept.is_empty() {
             return;

@@ -1,11 +1,11 @@
-//! The one door to what becomes visible in a bucket: put, complete, copy, marker.
+//! The only place where anything becomes visible in a bucket: put, complete, copy, marker.
 //!
 //! Every object carries a random nonce. When the answer to a commit is lost, a HEAD that finds our
 //! nonce says that it landed. Otherwise a retried exclusive PUT would see its own 412, and a
 //! retried Complete its own "no such upload". A commit is sent again only as long as the user may
-//! change anything, and only onto what stood there while it was under way: whoever put something
-//! there since was told that it is there. What goes from a bucket goes through
-//! [`Deletion`](super::deletion::Deletion), for the like reason.
+//! change anything, and only onto what stood there while it was under way: an object put there since
+//! stays. What goes from a bucket goes through [`Deletion`](super::deletion::Deletion), for the like
+//! reason.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,9 +13,9 @@ use bytes::Bytes;
 
 use crate::storage::retry::{self, Tries};
 use crate::storage::{
-    Checksum, CompleteUpload, CompletedPart, CopyObject, Digest, ETag, ListQuery, Location,
-    NewObject, ObjectMeta, ObjectStore, Operation, Precondition, PutObject, Result, StorageError,
-    StorageErrorKind, Stored, UploadId, Version,
+    Checksum, CompleteUpload, CompletedPart, CopyObject, Digest, ETag, Location, NewObject,
+    ObjectMeta, ObjectStore, Operation, Precondition, PutObject, Result, StorageError,
+    StorageErrorKind, Stored, UploadId, Version, list_one,
 };
 
 use super::expiry::Stop;
@@ -118,17 +118,11 @@ impl Commit<'_> {
             Err(error) if error.kind == StorageErrorKind::Denied => error,
             Err(error) => return Err(error),
         };
-        let key = self.location.key.as_str();
-        // No other key with this prefix comes before it.
-        let query = ListQuery::first(key);
-        let page = match store.list(&self.location.bucket, &query).await {
-            Ok(page) => page,
-            Err(error) if error.kind == StorageErrorKind::Denied => return Err(denied),
-            Err(error) => return Err(error),
-        };
-        let first = page.objects.into_iter().next();
-        let first = first.filter(|object| object.key == key);
-        Ok(first.map(|object| object.etag))
+        match list_one(store, self.location).await {
+            Ok(object) => Ok(object.map(|object| object.etag)),
+            Err(error) if error.kind == StorageErrorKind::Denied => Err(denied),
+            Err(error) => Err(error),
+        }
     }
 
     async fn once(self, change: &Change<'_>, condition: &Precondition) -> Result<Stored> {

@@ -1,4 +1,4 @@
-//! The one door to what goes from a bucket.
+//! The only place where anything is removed from a bucket.
 //!
 //! A DELETE whose answer was lost may have been carried out, and minutes may go by until the store
 //! hears the next one: by then somebody may have put another object there. So before a DELETE is

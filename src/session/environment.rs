@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::kept::Kept;
-use super::seats::Seats;
+use super::user_sessions::UserSessions;
 use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::limits::Limits;
@@ -23,7 +23,7 @@ pub struct Environment {
     pub metrics: Arc<Metrics>,
     pub clock: Arc<dyn Clock>,
     /// Counts the sessions of each user.
-    pub seats: Seats,
+    pub user_sessions: UserSessions,
     pub nonces: Nonces,
     /// What is known of directories that may empty themselves.
     pub kept: Kept,

@@ -347,7 +347,7 @@ impl Files {
             {
                 let heard = Heard::Time {
                     // Asked for each: the one before may have given enough back.
-                    awaited: awaited(&shell.seat.memory().uploads),
+                    awaited: awaited(&shell.user_session.memory().uploads),
                     held,
                     stuck,
                 };

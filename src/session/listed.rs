@@ -87,24 +87,12 @@ pub(super) async fn is_bucket(store: &dyn ObjectStore, folder: &Folder) -> Resul
 
 /// Words the refusal of a listing of buckets.
 pub(super) fn no_buckets(error: StorageError) -> Refusal {
-    match error.kind {
-        StorageErrorKind::Denied => Refusal {
-            status: NO_BUCKETS,
-            detail: Some(error.to_string().into()),
-        },
-        StorageErrorKind::NotFound
-        | StorageErrorKind::NoSuchBucket
-        | StorageErrorKind::NoSuchUpload
-        | StorageErrorKind::Precondition
-        | StorageErrorKind::RangeNotSatisfiable
-        | StorageErrorKind::ClockSkew
-        | StorageErrorKind::Expired
-        | StorageErrorKind::Throttled
-        | StorageErrorKind::Unavailable
-        | StorageErrorKind::OutcomeUnknown
-        | StorageErrorKind::ChecksumMismatch
-        | StorageErrorKind::Refused
-        | StorageErrorKind::RefusedBare => error.into(),
+    if error.kind != StorageErrorKind::Denied {
+        return error.into();
+    }
+    Refusal {
+        status: NO_BUCKETS,
+        detail: Some(error.to_string().into()),
     }
 }
 

@@ -101,7 +101,7 @@ impl Directory {
     fn run(&mut self, shell: &mut Shell, handle: HandleId, effect: ListEffect) {
         match effect {
             ListEffect::WantMemory { bytes, waits } => {
-                let account = shell.seat.memory().account.clone();
+                let account = shell.user_session.memory().account.clone();
                 let charge = account.try_take(bytes);
                 if charge.is_some() || !waits {
                     return self.listing.memory(charge);

@@ -12,7 +12,6 @@ mod copied;
 mod copying;
 mod deletion;
 mod described;
-mod door;
 mod endings;
 mod environment;
 mod events;
@@ -41,10 +40,11 @@ mod removing;
 mod rename;
 mod requests;
 mod scene;
-mod seats;
 mod shell;
 mod status;
+mod typed;
 mod untold;
+mod user_sessions;
 mod work;
 mod writing;
 
@@ -56,11 +56,11 @@ use crate::auth::AuthenticatedUser;
 use crate::budget::Gate;
 
 pub use self::channel::{Gone, Inbound, Outbound};
-pub use self::door::{Door, open};
 pub use self::environment::Environment;
 pub use self::kept::Kept;
 pub use self::out::Said;
-pub use self::seats::Seats;
+pub use self::typed::{TypedSession, open};
+pub use self::user_sessions::UserSessions;
 
 use self::admission::admit;
 use self::front::SftpFront;
@@ -77,8 +77,8 @@ pub async fn serve<I: Inbound, O: Outbound>(
     inbound: I,
     mut outbound: O,
 ) {
-    let seat = match admit(&environment, &user) {
-        Ok(seat) => seat,
+    let user_session = match admit(&environment, &user) {
+        Ok(user_session) => user_session,
         Err(sentence) => {
             let sentence = Bytes::from_static(sentence.as_bytes());
             // Whether it is heard or not, the session is over.
@@ -87,9 +87,9 @@ pub async fn serve<I: Inbound, O: Outbound>(
         }
     };
     tracing::debug!(channel, "sftp session begins");
-    let out = Arc::new(Out::new(seat.memory().account.clone()));
+    let out = Arc::new(Out::new(user_session.memory().account.clone()));
     let writing = out::write(Arc::clone(&out), outbound);
     let front = SftpFront::new(inbound);
-    actor::run(environment, user, seat, gate, front, out, writing).await;
+    actor::run(environment, user, user_session, gate, front, out, writing).await;
     tracing::debug!(channel, "sftp session ended");
 }

@@ -6,7 +6,7 @@ use crate::clock::{Clock, unix_seconds, within};
 use crate::sftp::{Attributes, Status};
 use crate::storage::{
     ListPage, ListQuery, ListedObject, Location, NewObject, Nonce, Nonces, ObjectMeta, ObjectStore,
-    Precondition, StorageError, StorageErrorKind,
+    Precondition, StorageError, StorageErrorKind, list_one,
 };
 use crate::vfs::Access;
 
@@ -48,13 +48,8 @@ pub(crate) async fn find(
             directory = &mut below => (head.await, Some(directory)),
         },
     };
-    match object {
-        Ok(meta) => return Ok(Found::File(meta)),
-        Err(error) if error.kind == StorageErrorKind::NotFound => {}
-        Err(error) if error.kind == StorageErrorKind::Denied => {
-            return find_in_listings(store, location, error).await;
-        }
-        Err(error) => return Err(error.into()),
+    if let Some(found) = under_key(store, location, object).await? {
+        return Ok(found);
     }
     let directory = match directory {
         Some(directory) => directory?,
@@ -67,6 +62,23 @@ pub(crate) async fn find(
     })
 }
 
+/// Reads the answer to a HEAD. A key that may not be read is looked for in listings; `None`: there
+/// is no object under it.
+async fn under_key(
+    store: &dyn ObjectStore,
+    location: &Location,
+    head: Result<ObjectMeta, StorageError>,
+) -> Result<Option<Found>, Refusal> {
+    match head {
+        Ok(meta) => Ok(Some(Found::File(meta))),
+        Err(error) if error.kind == StorageErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind == StorageErrorKind::Denied => {
+            find_in_listings(store, location, error).await.map(Some)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Looks in listings for what may not be asked about: a role may list a directory and use what is
 /// below it, and not read the key of its name.
 pub(super) async fn find_in_listings(
@@ -74,16 +86,9 @@ pub(super) async fn find_in_listings(
     location: &Location,
     denied: StorageError,
 ) -> Result<Found, Refusal> {
-    let key = location.key.as_str();
-    // No other key with this prefix comes before it.
-    let query = ListQuery::first(key);
-    match store.list(&location.bucket, &query).await {
-        Ok(page) => {
-            let mut objects = page.objects.into_iter();
-            if let Some(object) = objects.next().filter(|object| object.key == key) {
-                return Ok(Found::Shown(object));
-            }
-        }
+    match list_one(store, location).await {
+        Ok(Some(object)) => return Ok(Found::Shown(object)),
+        Ok(None) => {}
         Err(error) if error.kind == StorageErrorKind::Denied => {}
         Err(error) => return Err(error.into()),
     }
@@ -99,21 +104,16 @@ pub(crate) async fn find_file_first(
     store: &dyn ObjectStore,
     location: &Location,
 ) -> Result<Found, Refusal> {
-    match store.head(location).await {
-        Ok(meta) => Ok(Found::File(meta)),
-        Err(error) if error.kind == StorageErrorKind::NotFound => {
-            let directory = is_directory(store, &Folder::of(location)).await?;
-            Ok(if directory {
-                Found::Directory
-            } else {
-                Found::Nothing
-            })
-        }
-        Err(error) if error.kind == StorageErrorKind::Denied => {
-            find_in_listings(store, location, error).await
-        }
-        Err(error) => Err(error.into()),
+    let object = store.head(location).await;
+    if let Some(found) = under_key(store, location, object).await? {
+        return Ok(found);
     }
+    let directory = is_directory(store, &Folder::of(location)).await?;
+    Ok(if directory {
+        Found::Directory
+    } else {
+        Found::Nothing
+    })
 }
 
 /// Looks for an object and for nothing beside it.
@@ -166,14 +166,9 @@ async fn find_shown(
     if shown == Shown::Directory {
         return Ok(Found::Directory);
     }
-    match store.head(location).await {
-        Ok(meta) => Ok(Found::File(meta)),
-        Err(error) if error.kind == StorageErrorKind::NotFound => Ok(Found::Nothing),
-        Err(error) if error.kind == StorageErrorKind::Denied => {
-            find_in_listings(store, location, error).await
-        }
-        Err(error) => Err(error.into()),
-    }
+    let object = store.head(location).await;
+    let found = under_key(store, location, object).await?;
+    Ok(found.unwrap_or(Found::Nothing))
 }
 
 /// Returns the attributes of what a path names; `shown` is what a listing showed there.

@@ -12,7 +12,7 @@ use crate::limits;
 use crate::sftp::{Reply, Status};
 use crate::vfs::{Ending, EntryType, HomeDirectory, Place, VirtualPath};
 
-use super::act::{Act, Answer, PathRequest, Planned, Running};
+use super::act::{Act, PathAnswer, PathRequest, Planned, Running};
 use super::events::Event;
 use super::files::Files;
 use super::fresh::Names;
@@ -120,7 +120,7 @@ impl Paths {
         shell: &mut Shell,
         files: &mut Files,
         running: Running,
-        answer: Answer,
+        answer: PathAnswer,
     ) {
         self.answer(shell, files, running, answer);
         self.start(shell, files);
@@ -150,7 +150,9 @@ impl Paths {
             match self.begin(shell, files, &running.request) {
                 Ok(Begun::Answered(answer)) => self.answer(shell, files, running, answer),
                 Ok(Begun::Planned(planned)) => self.run(shell, files, running, planned),
-                Err(status) => self.answer(shell, files, running, Answer::Refused(status.into())),
+                Err(status) => {
+                    self.answer(shell, files, running, PathAnswer::Refused(status.into()))
+                }
             }
         }
     }
@@ -213,7 +215,7 @@ impl Paths {
         files: &Files,
         request: &PathRequest,
         planned: &Planned,
-    ) -> Result<Option<Answer>, Status> {
+    ) -> Result<Option<PathAnswer>, Status> {
         let path = &request.path;
         // A path that means a directory does not mean the file that is being written.
         let upload = files
@@ -228,13 +230,15 @@ impl Paths {
             Target::Virtual | Target::Buckets | Target::Root { .. }
         );
         match &request.act {
-            Act::StatVfs if always || upload.is_some() => Ok(Some(Answer::Reply(Reply::StatVfs))),
+            Act::StatVfs if always || upload.is_some() => {
+                Ok(Some(PathAnswer::Reply(Reply::StatVfs)))
+            }
             Act::ReadLink if always || upload.is_some() => Err(Status::OP_UNSUPPORTED),
             Act::Stat => Ok(match (&planned.target, upload) {
                 (Target::Object { access, .. } | Target::MappedFile { access, .. }, Some(size)) => {
                     let now = unix_seconds(shell.environment.clock.wall());
                     let attrs = file_attributes(*access, size, now);
-                    Some(Answer::Reply(Reply::Attrs(attrs)))
+                    Some(PathAnswer::Reply(Reply::Attrs(attrs)))
                 }
                 (
                     Target::Object { .. }
@@ -248,7 +252,7 @@ impl Paths {
                 ) => None,
             }),
             Act::SetStat(attrs) if upload.is_some() && attrs.size.is_none() => {
-                Ok(Some(Answer::Reply(Reply::Status(Status::OK))))
+                Ok(Some(PathAnswer::Reply(Reply::Status(Status::OK))))
             }
             Act::MkDir if upload.is_some() => Err(EXISTS),
             Act::Open { mode, .. } if mode.exclusive && upload.is_some() => Err(EXISTS),
@@ -308,7 +312,7 @@ impl Paths {
         let request = &running.request;
         let work = Work {
             store: shell.store(),
-            memory: shell.seat.memory().clone(),
+            memory: shell.user_session.memory().clone(),
             reaper: shell.environment.reaper.clone(),
             nonces: shell.environment.nonces,
             metrics: Arc::clone(&shell.environment.metrics),
@@ -341,12 +345,12 @@ impl Paths {
             let answer = match outcome {
                 // The name existed as an upload; that it did not exist in S3 is no error.
                 Err(refusal) if uploaded_here && refusal.status == Status::NO_SUCH_FILE => {
-                    Answer::Reply(Reply::Status(Status::OK))
+                    PathAnswer::Reply(Reply::Status(Status::OK))
                 }
                 Ok(answer) => answer,
-                Err(refusal) => Answer::Refused(refusal),
+                Err(refusal) => PathAnswer::Refused(refusal),
             };
-            let done = !matches!(answer, Answer::Refused(_));
+            let done = !matches!(answer, PathAnswer::Refused(_));
             let operation = running.request.pending.operation();
             let path = running.request.path.clone();
             let running = Box::new(running);
@@ -361,7 +365,13 @@ impl Paths {
         }
     }
 
-    fn answer(&mut self, shell: &mut Shell, files: &mut Files, running: Running, answer: Answer) {
+    fn answer(
+        &mut self,
+        shell: &mut Shell,
+        files: &mut Files,
+        running: Running,
+        answer: PathAnswer,
+    ) {
         let by_listing = running.by_listing;
         let (request, ticket) = (running.request, running.ticket);
         let traits = request.act.traits();
@@ -369,11 +379,11 @@ impl Paths {
         if traits.opens {
             self.opening = self.opening.saturating_sub(1);
         }
-        if !matches!(answer, Answer::Resized { .. }) {
+        if !matches!(answer, PathAnswer::Resized { .. }) {
             self.ended(shell, ticket);
         }
         match answer {
-            Answer::Resized {
+            PathAnswer::Resized {
                 writing,
                 location,
                 size,
@@ -386,7 +396,7 @@ impl Paths {
                     self.ended(shell, ticket);
                 }
             }
-            Answer::Reply(reply) => {
+            PathAnswer::Reply(reply) => {
                 self.note_change(shell, files, &request, &reply);
                 if let Reply::Attrs(attrs) = &reply {
                     if attrs.names_directory() {
@@ -397,7 +407,7 @@ impl Paths {
                 }
                 shell.answers.reply(request.pending, &reply);
             }
-            Answer::Refused(refusal) => {
+            PathAnswer::Refused(refusal) => {
                 if refusal.status == Status::NO_SUCH_FILE {
                     // That no directory is there says nothing of a file.
                     let nothing = request.ending == Ending::Name;
@@ -408,12 +418,12 @@ impl Paths {
                 }
                 refuse(shell, request, &refusal);
             }
-            Answer::Directory { listing } => {
+            PathAnswer::Directory { listing } => {
                 self.known.directory(request.path);
                 let handle = files.open_directory(listing);
                 shell.answers.reply(request.pending, &Reply::Handle(handle));
             }
-            Answer::Opened {
+            PathAnswer::Opened {
                 object,
                 writing,
                 location,
@@ -549,6 +559,10 @@ impl Paths {
         request: &PathRequest,
         planned: &Planned,
     ) -> Option<Status> {
+        let target = planned.to.as_ref().unwrap_or(&planned.target);
+        if *target != Target::Nowhere || !shell.user.config().home.is_of_role() {
+            return None;
+        }
         let makes = match &request.act {
             Act::MkDir | Act::Rename { .. } => true,
             Act::Open { mode, .. } => mode.create,
@@ -561,17 +575,15 @@ impl Paths {
             | Act::RmDir
             | Act::Close(_) => false,
         };
-        let config = Arc::clone(shell.user.config());
-        let made = request.act.new_name().unwrap_or(&request.path);
-        let target = planned.to.as_ref().unwrap_or(&planned.target);
-        if !makes || !config.home.is_of_role() || *target != Target::Nowhere {
+        if !makes {
             return None;
         }
+        let made = request.act.new_name().unwrap_or(&request.path);
         if made.parent().is_some_and(|parent| !parent.is_root()) {
             return Some(Status::NO_SUCH_FILE);
         }
         if matches!(request.act, Act::Open { .. }) {
-            self.explain_virtual(shell, made, &config.home);
+            self.explain_virtual(shell, made, &shell.user.config().home);
         }
         Some(BUCKET_LEVEL)
     }
@@ -635,7 +647,7 @@ fn refuse(shell: &mut Shell, request: PathRequest, refusal: &Refusal) {
 
 /// A request that was looked at.
 enum Begun {
-    Answered(Answer),
+    Answered(PathAnswer),
     Planned(Planned),
 }
 

@@ -77,7 +77,10 @@ impl Regulator {
         client_gone: bool,
     ) {
         let now = shell.now();
-        let paced_until = shell.seat.receives_again_at(now).filter(|_| !client_gone);
+        let paced_until = shell
+            .user_session
+            .receives_again_at(now)
+            .filter(|_| !client_gone);
         let short = !self.pay(shell, files, paths);
         self.parked = files.parked_writes() >= limits::WRITES_PARKED_MAX;
         let crowded = short
@@ -121,7 +124,7 @@ impl Regulator {
             return true;
         }
         let more = need.saturating_sub(paid).next_multiple_of(STEP_BYTES);
-        let share = shell.seat.memory().account.clone();
+        let share = shell.user_session.memory().account.clone();
         if let Some(charge) = share.try_take(more) {
             self.room(charge);
             self.stop_waiting();

@@ -203,7 +203,7 @@ impl Reading {
         bytes: u64,
         waits: bool,
     ) {
-        let memory = shell.seat.memory().clone();
+        let memory = shell.user_session.memory().clone();
         let mut charge = memory.read_ahead.try_take(bytes);
         if waits && charge.is_none() {
             charge = memory.account.try_take(bytes);
@@ -307,7 +307,7 @@ fn answer_read(shell: &mut Shell, pending: Pending, answer: Result<Composed, Sta
     let sent = u64::try_from(bytes).unwrap_or(u64::MAX);
     if sent > 0 {
         shell.environment.metrics.bytes_sent(sent);
-        shell.seat.sent(sent, shell.now());
+        shell.user_session.sent(sent, shell.now());
     }
     match answer {
         Ok(Composed::Base(slices)) => {
@@ -322,7 +322,7 @@ fn answer_read(shell: &mut Shell, pending: Pending, answer: Result<Composed, Sta
 fn room(shell: &Shell, now: Instant) -> Room {
     if shell.answers.out().is_full() {
         Room::Full
-    } else if shell.seat.sends_again_at(now).is_some() {
+    } else if shell.user_session.sends_again_at(now).is_some() {
         Room::Paced
     } else {
         Room::Free

@@ -54,9 +54,9 @@ impl Bounds {
         Self {
             budget: Arc::clone(&shell.environment.budget),
             limits: Arc::clone(&shell.environment.limits),
-            shares: shell.seat.memory().clone(),
-            turns: Arc::clone(shell.seat.moves()),
-            changes: Arc::clone(shell.seat.changes()),
+            shares: shell.user_session.memory().clone(),
+            turns: Arc::clone(shell.user_session.moves()),
+            changes: Arc::clone(shell.user_session.changes()),
             clears_up: shell.stop.lifted(),
             stop: shell.stop.clone(),
             events: shell.events.clone(),

@@ -21,22 +21,22 @@ use super::answers::Answers;
 use super::environment::Environment;
 use super::events::Events;
 use super::expiry::Stop;
-use super::seats::Seat;
 use super::status::refused_because;
 use super::untold::Untold;
+use super::user_sessions::UserSession;
 
 /// A session without what is open in it.
 #[derive(Debug)]
 pub(crate) struct Shell {
     pub(crate) environment: Environment,
     pub(crate) user: AuthenticatedUser,
-    pub(crate) seat: Seat,
+    pub(crate) user_session: UserSession,
     pub(crate) answers: Answers,
     pub(crate) events: Events,
     pub(crate) untold: Untold,
     /// For what the session begins.
     pub(super) stop: Stop,
-    /// Private: [`Shell::spawn`] is the only door.
+    /// Private: [`Shell::spawn`] is the only way in.
     tasks: JoinSet<()>,
 }
 
@@ -44,7 +44,7 @@ impl Shell {
     pub(crate) fn new(
         environment: Environment,
         user: AuthenticatedUser,
-        seat: Seat,
+        user_session: UserSession,
         answers: Answers,
         events: Events,
     ) -> Self {
@@ -52,7 +52,7 @@ impl Shell {
             stop: Stop::new(user.clone(), Arc::clone(&environment.clock)),
             environment,
             user,
-            seat,
+            user_session,
             answers,
             events,
             untold: Untold::default(),
@@ -112,7 +112,7 @@ impl Shell {
 
     /// Says how many lines were left out before this one; `None`: this one as well.
     pub(crate) fn line_due(&self) -> Option<Unlogged> {
-        due(self.seat.failures(), &*self.environment.clock)
+        due(self.user_session.failures(), &*self.environment.clock)
     }
 
     /// Writes why the session ends because of what the client sent.
@@ -124,7 +124,7 @@ impl Shell {
 
     /// Writes how many lines were left out, if nothing said so since.
     pub(crate) fn sum_up_failures(&self) {
-        let unlogged = self.seat.failures().left_out();
+        let unlogged = self.user_session.failures().left_out();
         if unlogged > 0 {
             tracing::warn!(unlogged, "lines about failures were omitted");
         }
@@ -133,7 +133,7 @@ impl Shell {
     /// Returns what bounds the lines of a task, and the clock for it.
     pub(crate) fn failures(&self) -> Failures {
         Failures {
-            seldom: Arc::clone(self.seat.failures()),
+            seldom: Arc::clone(self.user_session.failures()),
             clock: Arc::clone(&self.environment.clock),
         }
     }

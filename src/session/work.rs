@@ -13,7 +13,7 @@ use crate::storage::{ListPage, Location, Nonces, Precondition, SharedStore, Stor
 use crate::transfer::write_file::Base;
 use crate::vfs::{Access, VirtualPath};
 
-use super::act::{Act, Answer, ForWriting, PathRequest, Planned};
+use super::act::{Act, ForWriting, PathAnswer, PathRequest, Planned};
 use super::events::{Event, Events};
 use super::fresh::{NameHasher, Shown};
 use super::kept::Kept;
@@ -64,7 +64,7 @@ impl Work {
         &self,
         request: &PathRequest,
         planned: Planned,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<PathAnswer, Refusal> {
         let _turn = self.bounds.change().await?;
         self.run(request, planned).await
     }
@@ -74,16 +74,16 @@ impl Work {
         &self,
         request: &PathRequest,
         planned: Planned,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<PathAnswer, Refusal> {
         let Planned { target, to } = planned;
-        let ok = Answer::Reply(Reply::Status(Status::OK));
+        let ok = PathAnswer::Reply(Reply::Status(Status::OK));
         if let Some(answer) = self.ask_of_directory(request, &target).await? {
             return Ok(answer);
         }
         match &request.act {
             Act::Stat => {
                 let attrs = self.stat(&target).await?;
-                Ok(Answer::Reply(Reply::Attrs(attrs)))
+                Ok(PathAnswer::Reply(Reply::Attrs(attrs)))
             }
             Act::SetStat(attrs) => {
                 let now = self.stat(&target).await?;
@@ -95,7 +95,7 @@ impl Work {
             }
             Act::StatVfs => {
                 self.stat(&target).await?;
-                Ok(Answer::Reply(Reply::StatVfs))
+                Ok(PathAnswer::Reply(Reply::StatVfs))
             }
             Act::ReadLink => {
                 self.stat(&target).await?;
@@ -190,7 +190,7 @@ impl Work {
         &self,
         request: &PathRequest,
         target: Target,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<PathAnswer, Refusal> {
         let path = request.path.clone();
         let (folder, access, always) = match target {
             Target::Virtual => {
@@ -203,7 +203,7 @@ impl Work {
                     .await;
                 let children = self.virtual_children(&path).await?;
                 let listing = Box::new(Listing::of_virtual(path, children, charge));
-                return Ok(Answer::Directory { listing });
+                return Ok(PathAnswer::Directory { listing });
             }
             Target::Buckets => return self.open_buckets(path).await,
             Target::Root { folder, access } | Target::Bucket { folder, access } => {
@@ -235,7 +235,7 @@ impl Work {
         if nothing && !always && !self.seen && self.uploading.is_empty() {
             return Err(Status::NO_SUCH_FILE.into());
         }
-        Ok(Answer::Directory {
+        Ok(PathAnswer::Directory {
             listing: Box::new(Listing::of_pages(path, first)),
         })
     }
@@ -297,7 +297,7 @@ impl Work {
     }
 
     /// Lists the buckets, unless the session was shown them just now.
-    async fn open_buckets(&self, path: VirtualPath) -> Result<Answer, Refusal> {
+    async fn open_buckets(&self, path: VirtualPath) -> Result<PathAnswer, Refusal> {
         let now = self.bounds.clock().now();
         let (told, charge) = match self.buckets.told(now) {
             Some(told) => {
@@ -324,7 +324,7 @@ impl Work {
             always: self.always(&path),
             charge: Some(charge),
         };
-        Ok(Answer::Directory {
+        Ok(PathAnswer::Directory {
             listing: Box::new(Listing::of_pages(path, first)),
         })
     }
@@ -384,7 +384,7 @@ impl Work {
         Ok(children)
     }
 
-    async fn open_for_reading(&self, target: Target) -> Result<Answer, Refusal> {
+    async fn open_for_reading(&self, target: Target) -> Result<PathAnswer, Refusal> {
         if let Target::Bucket { .. } = target {
             self.stat(&target).await?;
             return Err(IS_DIRECTORY.into());
@@ -398,7 +398,7 @@ impl Work {
             may_be_directory,
         )
         .await?;
-        Ok(Answer::Opened {
+        Ok(PathAnswer::Opened {
             object: Some(Box::new((object, access))),
             writing: None,
             location,
@@ -410,7 +410,7 @@ impl Work {
         request: &PathRequest,
         target: Target,
         mode: OpenMode,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<PathAnswer, Refusal> {
         let parent = match &target {
             Target::Object { parent, .. } => parent.clone(),
             Target::Virtual
@@ -455,7 +455,7 @@ impl Work {
             }
             Some(_) | None => None,
         };
-        Ok(Answer::Opened {
+        Ok(PathAnswer::Opened {
             object,
             writing: Some(writing),
             location,
@@ -463,7 +463,7 @@ impl Work {
     }
 
     /// Gives a file another size, unless it has it.
-    async fn resize(&self, target: Target, size: u64) -> Result<Answer, Refusal> {
+    async fn resize(&self, target: Target, size: u64) -> Result<PathAnswer, Refusal> {
         let may_be_directory = target.may_be_directory();
         let (location, access) = file_target(target)?;
         let lately = self.lately;
@@ -476,10 +476,10 @@ impl Work {
             Found::Shown(object) => object.size,
         };
         if now == size {
-            return Ok(Answer::Reply(Reply::Status(Status::OK)));
+            return Ok(PathAnswer::Reply(Reply::Status(Status::OK)));
         }
         let writing = self.for_writing(&location, access, (RESIZING, lately), found)?;
-        Ok(Answer::Resized {
+        Ok(PathAnswer::Resized {
             writing: Box::new(writing),
             location,
             size,

@@ -80,7 +80,7 @@ impl Writing {
                 over: bounds.upload_rate_window,
             },
             budget: Arc::clone(&shell.environment.budget),
-            share: shell.seat.memory().uploads.clone(),
+            share: shell.user_session.memory().uploads.clone(),
         };
         let described = match &found.described {
             Some(meta) => Described::over(&place.location, meta, found.nonce, shell.failures()),
@@ -118,7 +118,7 @@ impl Writing {
         let came = self.file.received().saturating_sub(before);
         if came > 0 {
             shell.environment.metrics.bytes_received(came);
-            shell.seat.received(came, now);
+            shell.user_session.received(came, now);
         }
         let mut is_over = false;
         while let Some(effect) = self.file.next_effect() {
@@ -136,11 +136,11 @@ impl Writing {
                 bytes,
                 purpose,
             } => {
-                let share = shell.seat.memory().uploads.clone();
+                let share = shell.user_session.memory().uploads.clone();
                 self.spawn(shell, calls.wait(share, number, bytes, purpose));
             }
             Effect::WaitForParts(parts) => {
-                let memory = shell.seat.memory().account.clone();
+                let memory = shell.user_session.memory().account.clone();
                 let timeout = shell.environment.limits.gate_timeout;
                 self.spawn(shell, calls.wait_for_parts(memory, parts, timeout));
             }
@@ -155,11 +155,11 @@ impl Writing {
                 ..
             } => self.spawn(shell, calls.part(upload, number, payload)),
             Effect::CopyPart(copy) => {
-                let turns = shell.seat.memory().range_copies.clone();
+                let turns = shell.user_session.memory().range_copies.clone();
                 self.spawn(shell, calls.part_copy(turns, copy));
             }
             Effect::ReadBase { base, range } => {
-                let memory = shell.seat.memory().account.clone();
+                let memory = shell.user_session.memory().account.clone();
                 let read_on = Arc::clone(&self.read_on);
                 self.spawn(shell, calls.base(base, range, memory, read_on));
             }
@@ -227,8 +227,8 @@ impl Writing {
     /// Zeros count like bytes that the client sends: they come no faster.
     fn make_zeros(&mut self, shell: &mut Shell, calls: Calls, bytes: u64) {
         let now = shell.now();
-        shell.seat.received(bytes, now);
-        match shell.seat.receives_again_at(now) {
+        shell.user_session.received(bytes, now);
+        match shell.user_session.receives_again_at(now) {
             None => {
                 calls.tell(Heard::ZerosDue);
             }

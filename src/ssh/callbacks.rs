@@ -16,10 +16,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
 use super::error::ConnectionError;
-use super::gatehouse::Gatehouse;
 use super::hello;
 use super::login::{self, Login};
 use super::refused::{self, Asked, Because, SFTP_ONLY};
+use super::server::SshServer;
 use super::state::{ConnectionState, EndReason};
 use super::subsystem::{self, Credit, STDERR, WaitingChannel};
 use crate::auth::ConnectionAuth;
@@ -28,7 +28,7 @@ use crate::tasks::spawn_tracked;
 
 /// Answers for one connection.
 pub(super) struct Callbacks {
-    gatehouse: Arc<Gatehouse>,
+    server: Arc<SshServer>,
     state: Arc<ConnectionState>,
     span: Span,
     login: Login,
@@ -45,19 +45,14 @@ struct SessionChannel {
 
 impl Callbacks {
     pub(super) fn new(
-        gatehouse: Arc<Gatehouse>,
+        server: Arc<SshServer>,
         state: Arc<ConnectionState>,
         auth: ConnectionAuth,
         span: Span,
     ) -> Self {
         Self {
-            login: Login::new(
-                Arc::clone(&gatehouse),
-                Arc::clone(&state),
-                auth,
-                span.clone(),
-            ),
-            gatehouse,
+            login: Login::new(Arc::clone(&server), Arc::clone(&state), auth, span.clone()),
+            server,
             state,
             span,
             channels: HashMap::new(),
@@ -86,7 +81,7 @@ impl Callbacks {
     /// Writes down, in the connection's span, what is refused.
     fn note_refusal(&self, asked: Asked, because: Because, what: Option<&str>) {
         self.span
-            .in_scope(|| refused::note(&self.gatehouse, asked, because, what));
+            .in_scope(|| refused::note(&self.server, asked, because, what));
     }
 
     /// Answers what only a shell could do with a sentence and an exit status: a client that is told
@@ -136,14 +131,14 @@ impl Callbacks {
         };
         waiting.discard_unread();
         let session = subsystem::run(
-            Arc::clone(self.gatehouse.channels()),
+            Arc::clone(self.server.channels()),
             user.clone(),
             Arc::clone(&self.state),
             entry.closed.clone(),
             waiting,
         );
         let session = session.instrument(self.span.clone());
-        drop(spawn_tracked(self.gatehouse.tasks(), session));
+        drop(spawn_tracked(self.server.tasks(), session));
         true
     }
 
@@ -207,7 +202,7 @@ impl Handler for Callbacks {
     /// Is asked for when the client asks to log in, which it can after the key exchange alone.
     async fn authentication_banner(&mut self) -> Result<Option<String>, Self::Error> {
         self.state.keys_exchanged();
-        Ok(self.gatehouse.banner().map(str::to_owned))
+        Ok(self.server.banner().map(str::to_owned))
     }
 
     async fn auth_none(&mut self, _user: &str) -> Result<Auth, Self::Error> {

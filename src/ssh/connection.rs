@@ -19,11 +19,11 @@ use super::algorithms;
 use super::callbacks::Callbacks;
 use super::caps::Admitted;
 use super::error::ConnectionError;
-use super::gatehouse::{Gatehouse, Often};
 use super::greeting::{self, Greeting};
 use super::hello::{self, CipherOffer};
 use super::places::Source;
 use super::proxy::{Named, ProxyProtocol, Version};
+use super::server::{Often, SshServer};
 use super::state::{CLIENT_CLOSED, ConnectionState, Due, EndReason, LINGER, PROTOCOL_ERROR, due};
 use super::stream::Stream;
 use crate::auth::{Authenticator, ConnectionAuth};
@@ -43,7 +43,7 @@ pub(super) struct Accepted {
 }
 
 /// Serves one connection to its end.
-pub(super) async fn run(gatehouse: Arc<Gatehouse>, accepted: Accepted) {
+pub(super) async fn run(server: Arc<SshServer>, accepted: Accepted) {
     let Accepted {
         tcp,
         peer,
@@ -55,7 +55,7 @@ pub(super) async fn run(gatehouse: Arc<Gatehouse>, accepted: Accepted) {
     let peer = peer.ip().to_canonical();
     let span = tracing::info_span!(
         "connection",
-        connection_id = gatehouse.next_connection_id(),
+        connection_id = server.next_connection_id(),
         session_id = &*session_id,
         user = field::Empty,
         source_ip = field::Empty,
@@ -65,16 +65,16 @@ pub(super) async fn run(gatehouse: Arc<Gatehouse>, accepted: Accepted) {
         proxy_protocol_v2_header = field::Empty,
     );
     let state = Arc::new(ConnectionState::new(
-        Arc::clone(gatehouse.clock()),
-        Arc::clone(gatehouse.limits()),
+        Arc::clone(server.clock()),
+        Arc::clone(server.limits()),
         admitted,
     ));
     let _gone_at_last = state.gone.clone().drop_guard();
     let arrival = Arrival {
-        gatehouse: &gatehouse,
+        server: &server,
         state: &state,
         greeting: Greeting::new(tcp),
-        until: Instant::now() + gatehouse.limits().hello_timeout,
+        until: Instant::now() + server.limits().hello_timeout,
         peer,
         span: span.clone(),
     };
@@ -83,7 +83,7 @@ pub(super) async fn run(gatehouse: Arc<Gatehouse>, accepted: Accepted) {
         let result = arrival
             .converse(&proxy, authenticator, session_id, &mut source_ip)
             .await;
-        gatehouse.count_end(log_end(&gatehouse, &state, &result, source_ip));
+        server.count_end(log_end(&server, &state, &result, source_ip));
     }
     .instrument(span)
     .await;
@@ -91,7 +91,7 @@ pub(super) async fn run(gatehouse: Arc<Gatehouse>, accepted: Accepted) {
 
 /// A connection until the SSH library has it.
 struct Arrival<'a> {
-    gatehouse: &'a Arc<Gatehouse>,
+    server: &'a Arc<SshServer>,
     state: &'a Arc<ConnectionState>,
     greeting: Greeting,
     /// When header, version line and the beginning of a packet have to be there.
@@ -119,7 +119,7 @@ impl Arrival<'_> {
             return Ok(());
         };
         let Self {
-            gatehouse,
+            server,
             state,
             greeting,
             span,
@@ -131,20 +131,20 @@ impl Arrival<'_> {
             session_id,
             self.state.accepted_at(),
         );
-        let callbacks = Callbacks::new(Arc::clone(gatehouse), Arc::clone(state), auth, span);
-        let config = gatehouse.offers().choose(offer);
+        let callbacks = Callbacks::new(Arc::clone(server), Arc::clone(state), auth, span);
+        let config = server.offers().choose(offer);
         let Greeting { tcp, received } = greeting;
         state.found(algorithms::found(&config, &received));
         let stream = Stream::new(tcp, Arc::clone(state), received, Greeting::BYTES_SENT);
         // Boxed: what only the beginning needs is given back, and an idle connection stays small.
         let session = Box::pin(run_stream(config, stream, callbacks)).await?;
-        watch(gatehouse, state, session).await
+        watch(server, state, session).await
     }
 
     /// Learns from a balancer whose connection this is; `None` if it was cut.
     async fn named(&mut self, who: &Authenticator) -> Result<Option<IpAddr>, ConnectionError> {
         let header = Box::pin(self.greeting.header());
-        let header = waited(self.gatehouse, self.state, self.until, header).await;
+        let header = waited(self.server, self.state, self.until, header).await;
         self.state.count_in(self.greeting.received.len());
         let (named, version) = match header {
             None => return Ok(None),
@@ -163,7 +163,7 @@ impl Arrival<'_> {
         let address = greeting::source(named, self.peer);
         if who.is_blocked(address) {
             self.state.cut(EndReason::Blocked);
-            self.gatehouse.blocked(address);
+            self.server.blocked(address);
             return Ok(None);
         }
         let source = Source {
@@ -172,7 +172,7 @@ impl Arrival<'_> {
         };
         if let Err(over) = self.state.named(source) {
             self.state.cut(EndReason::SourceLimit);
-            self.gatehouse.refused(over, address);
+            self.server.refused(over, address);
             return Ok(None);
         }
         Ok(Some(address))
@@ -190,7 +190,7 @@ impl Arrival<'_> {
             }
             greeting.offer().await
         });
-        let offer = waited(self.gatehouse, self.state, self.until, greeted).await;
+        let offer = waited(self.server, self.state, self.until, greeted).await;
         if let Some(client) = hello::software(&self.greeting.received) {
             self.span.record("client", client);
         }
@@ -229,7 +229,7 @@ impl Arrival<'_> {
 
 /// Waits for what a client has to send, no longer than it may have; `None` if it was cut.
 async fn waited<T>(
-    gatehouse: &Gatehouse,
+    server: &SshServer,
     state: &ConnectionState,
     until: Instant,
     sent: impl Future<Output = T>,
@@ -239,7 +239,7 @@ async fn waited<T>(
             Ok(sent) => return Some(sent),
             Err(_elapsed) => EndReason::HelloTimeout,
         },
-        () = gatehouse.draining().cancelled() => EndReason::Draining,
+        () = server.draining().cancelled() => EndReason::Draining,
         () = state.displaced() => EndReason::Displaced,
     };
     state.cut(reason);
@@ -247,15 +247,15 @@ async fn waited<T>(
 }
 
 async fn watch(
-    gatehouse: &Gatehouse,
+    server: &SshServer,
     state: &ConnectionState,
     mut session: RunningSession<Callbacks>,
 ) -> Result<(), ConnectionError> {
     let handle = session.handle();
     let mut said_goodbye = false;
     loop {
-        let now = gatehouse.clock().now();
-        let pause = match due(&state.moments(), now, gatehouse.limits()) {
+        let now = server.clock().now();
+        let pause = match due(&state.moments(), now, server.limits()) {
             Due::NotBefore(at) => at.saturating_duration_since(now),
             Due::Over(EndReason::Idle) => {
                 state.conclude(EndReason::Idle);
@@ -270,9 +270,9 @@ async fn watch(
                 return session.await;
             }
         };
-        if gatehouse.cutting().is_cancelled() {
+        if server.cutting().is_cancelled() {
             state.conclude(EndReason::DrainTimeout);
-        } else if gatehouse.draining().is_cancelled() && state.channels_open() == 0 {
+        } else if server.draining().is_cancelled() && state.channels_open() == 0 {
             state.conclude(EndReason::Draining);
         }
         if let Some(reason) = state.end().filter(|_| !said_goodbye) {
@@ -299,8 +299,8 @@ async fn watch(
             () = sleep(pause) => {}
             () = state.revoked(), if !revoked => state.conclude(EndReason::Revoked),
             () = state.changed.notified() => {}
-            () = gatehouse.draining().cancelled(), if !gatehouse.draining().is_cancelled() => {}
-            () = gatehouse.cutting().cancelled(), if !gatehouse.cutting().is_cancelled() => {}
+            () = server.draining().cancelled(), if !server.draining().is_cancelled() => {}
+            () = server.cutting().cancelled(), if !server.cutting().is_cancelled() => {}
         }
     }
 }
@@ -349,7 +349,7 @@ async fn say_goodbye(state: &ConnectionState, handle: &Handle, reason: EndReason
 
 /// Writes the line about a connection's end; returns the reason.
 fn log_end(
-    gatehouse: &Gatehouse,
+    server: &SshServer,
     state: &ConnectionState,
     result: &Result<(), ConnectionError>,
     source_ip: IpAddr,
@@ -380,12 +380,12 @@ fn log_end(
         );
         return reason;
     }
-    log_end_before_login(gatehouse, state, reason, error.as_deref(), source_ip);
+    log_end_before_login(server, state, reason, error.as_deref(), source_ip);
     reason
 }
 
 fn log_end_before_login(
-    gatehouse: &Gatehouse,
+    server: &SshServer,
     state: &ConnectionState,
     reason: &'static str,
     error: Option<&str>,
@@ -396,7 +396,7 @@ fn log_end_before_login(
     match state.end() {
         // Anybody can cause these by thousands.
         Some(EndReason::Displaced) => {
-            if let Some(unlogged) = gatehouse.line_due(Often::Displaced) {
+            if let Some(unlogged) = server.line_due(Often::Displaced) {
                 tracing::warn!(
                     reason,
                     %source_ip,
@@ -407,15 +407,15 @@ fn log_end_before_login(
             }
         }
         Some(EndReason::ProxyHeader) => {
-            gatehouse.caps().without_proxy_header();
-            if let Some(unlogged) = gatehouse.line_due(Often::ProxyHeader) {
+            server.caps().without_proxy_header();
+            if let Some(unlogged) = server.line_due(Often::ProxyHeader) {
                 tracing::warn!(reason, error, proxy_ip = %source_ip, unlogged, "connection refused");
             }
         }
         // It was refused, and written down, like those over a limit at their accept.
         Some(EndReason::SourceLimit | EndReason::Blocked) => {}
         None if reason == CLIENT_CLOSED && (bytes_in == 0 || state.was_health_check()) => {
-            gatehouse.caps().without_data();
+            server.caps().without_data();
             tracing::debug!(%source_ip, duration_ms, "connection closed without data");
         }
         Some(
@@ -433,7 +433,7 @@ fn log_end_before_login(
             | EndReason::DrainTimeout,
         )
         | None => {
-            if gatehouse.early_line_due(source_ip, reason) {
+            if server.early_line_due(source_ip, reason) {
                 tracing::info!(
                     reason,
                     error,

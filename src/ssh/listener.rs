@@ -11,9 +11,9 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{self, Accepted};
-use super::gatehouse::{Gatehouse, Often};
 use super::places::Source;
 use super::proxy::ProxyProtocol;
+use super::server::{Often, SshServer};
 use crate::auth::Authenticator;
 use crate::limits::{Limits, SOCKET_UNSENT_BYTES_MAX};
 use crate::tasks::spawn_tracked;
@@ -56,7 +56,7 @@ impl Listener {
     /// Receives clients, whose logins `authenticator` judges, until `stop`.
     pub async fn serve(
         self,
-        gatehouse: Arc<Gatehouse>,
+        server: Arc<SshServer>,
         authenticator: Arc<Authenticator>,
         stop: CancellationToken,
     ) {
@@ -66,9 +66,9 @@ impl Listener {
                 () = stop.cancelled() => break,
             };
             match accepted {
-                Ok((tcp, peer)) => receive(&gatehouse, tcp, peer, &self.proxy, &authenticator),
+                Ok((tcp, peer)) => receive(&server, tcp, peer, &self.proxy, &authenticator),
                 Err(error) => {
-                    if let Some(unlogged) = gatehouse.line_due(Often::AcceptError) {
+                    if let Some(unlogged) = server.line_due(Often::AcceptError) {
                         tracing::warn!(%error, unlogged, "failed to accept a connection");
                     }
                     sleep(ACCEPT_PAUSE).await;
@@ -81,7 +81,7 @@ impl Listener {
 /// Begins a connection, or closes it if a cap is reached or it comes from elsewhere than a
 /// balancer that has to be trusted.
 fn receive(
-    gatehouse: &Arc<Gatehouse>,
+    server: &Arc<SshServer>,
     tcp: TcpStream,
     peer: SocketAddr,
     proxy: &Arc<ProxyProtocol>,
@@ -98,8 +98,8 @@ fn receive(
             None
         }
         ProxyProtocol::Required { .. } => {
-            gatehouse.caps().untrusted();
-            if let Some(unlogged) = gatehouse.line_due(Often::Stranger) {
+            server.caps().untrusted();
+            if let Some(unlogged) = server.line_due(Often::Stranger) {
                 let reason = "proxy-untrusted";
                 let source_ip = address.to_canonical();
                 tracing::warn!(reason, %source_ip, unlogged, "connection refused");
@@ -108,15 +108,15 @@ fn receive(
         }
     };
     if source.is_some() && who.is_blocked(address) {
-        gatehouse.blocked(address.to_canonical());
+        server.blocked(address.to_canonical());
         return;
     }
-    let now = gatehouse.clock().now();
-    let admitted = match gatehouse.caps().admit(source, now) {
+    let now = server.clock().now();
+    let admitted = match server.caps().admit(source, now) {
         Ok(admitted) => admitted,
         Err(over) => {
             drop(tcp);
-            gatehouse.refused(over, address.to_canonical());
+            server.refused(over, address.to_canonical());
             return;
         }
     };
@@ -127,7 +127,7 @@ fn receive(
             return;
         }
     };
-    if let Err(error) = prepare(&tcp, gatehouse.limits()) {
+    if let Err(error) = prepare(&tcp, server.limits()) {
         tracing::debug!(%error, "socket options could not be set");
     }
     let accepted = Accepted {
@@ -138,8 +138,8 @@ fn receive(
         admitted,
         session_id,
     };
-    let connection = connection::run(Arc::clone(gatehouse), accepted);
-    drop(spawn_tracked(gatehouse.tasks(), connection));
+    let connection = connection::run(Arc::clone(server), accepted);
+    drop(spawn_tracked(server.tasks(), connection));
 }
 
 fn prepare(tcp: &TcpStream, limits: &Limits) -> io::Result<()> {

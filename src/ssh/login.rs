@@ -10,7 +10,7 @@ use tracing::{Instrument as _, Span};
 
 use super::algorithms::{method_set, password_alone};
 use super::error::ConnectionError;
-use super::gatehouse::Gatehouse;
+use super::server::SshServer;
 use super::state::{ConnectionState, EndReason};
 use crate::auth::{AuthenticatedUser, ConnectionAuth, OfferedKey, Outcome, password_fault};
 use crate::limits;
@@ -18,7 +18,7 @@ use crate::secret::Secret;
 
 /// The attempts of one connection.
 pub(super) struct Login {
-    gatehouse: Arc<Gatehouse>,
+    server: Arc<SshServer>,
     state: Arc<ConnectionState>,
     auth: ConnectionAuth,
     span: Span,
@@ -31,13 +31,13 @@ pub(super) struct Login {
 
 impl Login {
     pub(super) const fn new(
-        gatehouse: Arc<Gatehouse>,
+        server: Arc<SshServer>,
         state: Arc<ConnectionState>,
         auth: ConnectionAuth,
         span: Span,
     ) -> Self {
         Self {
-            gatehouse,
+            server,
             state,
             auth,
             span,
@@ -88,7 +88,7 @@ impl Login {
     fn enter(&self, user: AuthenticatedUser) -> Auth {
         let name = &*user.config().user;
         self.span.record("user", name);
-        match self.gatehouse.take_for_user(user.config()) {
+        match self.server.take_for_user(user.config()) {
             Ok(connection) => {
                 self.state.authenticated(user, connection);
                 Auth::Accept

@@ -14,10 +14,10 @@
 
 pub use self::algorithms::Transport;
 pub use self::caps::Tally;
-pub use self::gatehouse::{Gatehouse, GatehouseParts};
 pub use self::host_keys::{HostKey, HostKeyError, HostKeys};
 pub use self::listener::Listener;
 pub use self::proxy::ProxyProtocol;
+pub use self::server::{SshServer, SshServerParts};
 pub use self::subsystem::{ChannelInbound, ChannelOutbound, ServeChannel};
 
 mod algorithms;
@@ -27,7 +27,6 @@ mod connection;
 mod early;
 mod ended;
 mod error;
-mod gatehouse;
 mod greeting;
 mod hello;
 mod host_keys;
@@ -38,6 +37,7 @@ mod per_user;
 mod places;
 mod proxy;
 mod refused;
+mod server;
 mod starving;
 mod state;
 mod stream;

@@ -1,7 +1,7 @@
 //! What a user asks for beside SFTP and does not get: a count, a line in the log, and a sentence
 //! for the person at the other end.
 
-use super::gatehouse::{Gatehouse, Often};
+use super::server::{Often, SshServer};
 
 /// What was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,10 +52,10 @@ impl Because {
 }
 
 /// Counts a refusal, and writes a line about it; `what` is the client's own word for it.
-pub(super) fn note(gatehouse: &Gatehouse, asked: Asked, because: Because, what: Option<&str>) {
+pub(super) fn note(server: &SshServer, asked: Asked, because: Because, what: Option<&str>) {
     let (operation, reason) = (asked.as_str(), because.as_str());
-    gatehouse.metrics().operation_refused(operation, reason);
-    if let Some(unlogged) = gatehouse.line_due(Often::Refused) {
+    server.metrics().operation_refused(operation, reason);
+    if let Some(unlogged) = server.line_due(Often::Refused) {
         let unlogged = (unlogged > 0).then_some(unlogged);
         tracing::info!(
             target: "portcullis::audit", operation, reason, what, unlogged, "operation refused"

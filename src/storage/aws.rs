@@ -29,7 +29,7 @@ pub enum ConnectError {
 
 /// What a client is built on.
 #[derive(Debug)]
-pub(super) struct Ground {
+pub(super) struct AwsBase {
     pub(super) http: SharedHttpClient,
     /// Whether `http` can ask over TLS.
     pub(super) encrypted: bool,
@@ -41,9 +41,9 @@ pub(super) struct Ground {
     pub(super) bucket_regions: BucketRegions,
 }
 
-impl Ground {
+impl AwsBase {
     /// Prepares the HTTP client and the credentials; nothing is asked yet.
-    pub(super) async fn lay(
+    pub(super) async fn prepare(
         endpoint: Option<&str>,
         ca_pem: Option<Vec<u8>>,
         region: String,

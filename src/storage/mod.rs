@@ -347,6 +347,21 @@ impl ListQuery {
     }
 }
 
+/// Looks for one object in a listing: a role may list a key that it may not read.
+///
+/// # Errors
+/// Those of the listing.
+pub async fn list_one(
+    store: &dyn ObjectStore,
+    location: &Location,
+) -> Result<Option<ListedObject>> {
+    let key = location.key.as_str();
+    // No other key with this prefix comes before it.
+    let page = store.list(&location.bucket, &ListQuery::first(key)).await?;
+    let first = page.objects.into_iter().next();
+    Ok(first.filter(|object| object.key == key))
+}
+
 /// Where a listing goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListCursor {

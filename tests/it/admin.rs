@@ -4,7 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use portcullis::admin::{Admin, AdminLimits, Duties, Operated, Readiness, Revoked, Watched};
+use portcullis::admin::{
+    Admin, AdminActions, AdminLimits, AdminServices, AdminStatus, Readiness, Revoked,
+};
 use portcullis::idp::blocks::{Blocked, Blocks};
 use portcullis::metrics::Metrics;
 use portcullis::secret::Secret;
@@ -16,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug, Default)]
 struct Gateway(Mutex<Vec<String>>, Arc<Blocks>);
 
-impl Watched for Gateway {
+impl AdminStatus for Gateway {
     fn readiness(&self) -> Readiness {
         Readiness::default()
     }
@@ -31,7 +33,7 @@ impl Watched for Gateway {
 }
 
 #[async_trait]
-impl Operated for Gateway {
+impl AdminActions for Gateway {
     async fn revoke(&self, user: &str) -> Revoked {
         self.0.lock().unwrap().push(format!("revoke {user}"));
         Revoked {
@@ -79,16 +81,16 @@ impl Port {
         let admin = admin.unwrap();
         let address = admin.local_addr().unwrap();
         let gateway = Arc::new(Gateway::default());
-        let duties = Duties {
-            watched: gateway.clone(),
-            operated: gateway.clone(),
+        let services = AdminServices {
+            admin_status: gateway.clone(),
+            actions: gateway.clone(),
             token: token.map(|token| Secret::new(token.to_owned())),
             token_next: next.map(|token| Secret::new(token.to_owned())),
             aws: None,
         };
         let mut tasks = JoinSet::new();
         let metrics = Arc::new(Metrics::default());
-        tasks.spawn(admin.serve(duties, metrics, CancellationToken::new()));
+        tasks.spawn(admin.serve(services, metrics, CancellationToken::new()));
         Self {
             address,
             gateway,

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use portcullis::admin::{Admin, AdminLimits, Duties, Operated, Readiness, Revoked, Watched};
+use portcullis::admin::{
+    Admin, AdminActions, AdminLimits, AdminServices, AdminStatus, Readiness, Revoked,
+};
 use portcullis::idp::blocks::{Blocked, Blocks};
 use portcullis::metrics::Metrics;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -16,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug)]
 struct Gateway(Arc<Metrics>);
 
-impl Watched for Gateway {
+impl AdminStatus for Gateway {
     fn readiness(&self) -> Readiness {
         Readiness {
             listening: true,
@@ -35,7 +37,7 @@ impl Watched for Gateway {
 }
 
 #[async_trait]
-impl Operated for Gateway {
+impl AdminActions for Gateway {
     async fn revoke(&self, _user: &str) -> Revoked {
         Revoked::default()
     }
@@ -94,14 +96,14 @@ impl Ports {
             SocketAddr::from((Ipv4Addr::LOCALHOST, admin.local_addr().unwrap().port()))
         };
         let (admin_at, probe_at) = (port(&admin), port(&probe));
-        let duties = Duties {
-            watched: gateway.clone(),
-            operated: gateway.clone(),
+        let services = AdminServices {
+            admin_status: gateway.clone(),
+            actions: gateway.clone(),
             token: None,
             token_next: None,
             aws: None,
         };
-        serving.spawn(admin.serve(duties, Arc::clone(&metrics), stop.clone()));
+        serving.spawn(admin.serve(services, Arc::clone(&metrics), stop.clone()));
         serving.spawn(probe.serve_probes(gateway, Arc::clone(&metrics), stop.clone()));
         Self {
             admin: admin_at,

@@ -10,7 +10,7 @@ use embedded_s3::EmbeddedS3;
 use portcullis::budget::Budget;
 use portcullis::idp::UserConfig;
 use portcullis::limits::{Limits, RANGE_COPIES_MAX, RANGE_COPIES_PER_OBJECT_MAX};
-use portcullis::session::Seats;
+use portcullis::session::UserSessions;
 use portcullis::storage::failing::{Failing, Fault, Gate};
 use portcullis::storage::layer::{About, Layer};
 use portcullis::storage::memory::MemoryStore;
@@ -365,12 +365,12 @@ async fn whoever_copies_one_file_passes_who_copies_many() {
         failing.spoil(Operation::PartCopy, nth, Fault::Hold(gate.clone()));
     }
     let budget = Budget::new(&Limits::default());
-    let seats = Seats::new(100, Arc::clone(&budget));
+    let user_sessions = UserSessions::new(100, Arc::clone(&budget));
     let session = async |store: SharedStore, name: &str| {
         let user = as_answered(UserConfig::new(name, whole_bucket()), store);
         let (theirs, running) = begin_in(user, small_ranges(), |environment| {
             environment.budget = Arc::clone(&budget);
-            environment.seats = seats.clone();
+            environment.user_sessions = user_sessions.clone();
         });
         Talk::over(theirs, running).await
     };

@@ -9,7 +9,7 @@ use portcullis::budget::Budget;
 use portcullis::clock::Clock as _;
 use portcullis::idp::UserConfig;
 use portcullis::limits::{Limits, MOVES_PER_USER_MAX};
-use portcullis::session::Seats;
+use portcullis::session::UserSessions;
 use portcullis::storage::failing::{Failing, Fault, Gate};
 use portcullis::storage::memory::MemoryStore;
 use portcullis::storage::{Capabilities, Operation, SharedStore};
@@ -207,11 +207,11 @@ async fn a_user_has_four_long_moves_at_once_and_the_others_wait() {
     plant(&store, "small", b"old").await;
     let noting = Noting::over(failing.clone());
     let budget = Budget::new(&Limits::default());
-    let seats = Seats::new(100, budget);
+    let user_sessions = UserSessions::new(100, budget);
     let session = async || {
         let user = user(whole_bucket(), noting.clone());
         let (theirs, running) = begin_in(user, Limits::default(), |environment| {
-            environment.seats = seats.clone();
+            environment.user_sessions = user_sessions.clone();
         });
         let stderr = running.stderr.clone();
         (Talk::over(theirs, running).await, stderr)
@@ -327,13 +327,13 @@ async fn a_move_that_waited_for_its_turn_looks_at_its_target_again() {
 async fn a_turn_is_not_free_again_before_its_move_has_ended() {
     let (failing, memory) = failing();
     fill(&memory, 20).await;
-    let seats = Seats::new(100, Budget::new(&Limits::default()));
+    let user_sessions = UserSessions::new(100, Budget::new(&Limits::default()));
     let begin = |store: SharedStore| {
         begin_in(
             user(whole_bucket(), store),
             Limits::default(),
             |environment| {
-                environment.seats = seats.clone();
+                environment.user_sessions = user_sessions.clone();
             },
         )
     };

@@ -177,7 +177,7 @@ async fn explain(options: &Options, user: &Arc<UserConfig>) -> Result<Exit, Fail
     let to = options.to.as_deref().map(|to| resolved("--to", to));
     let to = to.transpose()?;
     let rehearsed = rehearsal::rehearse(user, options.op, &path, to.as_ref()).await;
-    let told = Told {
+    let told = Transcript {
         user,
         act: options.op,
         path,
@@ -195,14 +195,14 @@ async fn explain(options: &Options, user: &Arc<UserConfig>) -> Result<Exit, Fail
 }
 
 /// What is told.
-struct Told<'a> {
+struct Transcript<'a> {
     user: &'a UserConfig,
     act: Act,
     path: VirtualPath,
     rehearsed: Rehearsed,
 }
 
-impl Told<'_> {
+impl Transcript<'_> {
     /// Returns the mapping, and the place in its bucket.
     fn place(&self) -> (Option<Cow<'_, Mapping>>, Option<String>) {
         match self.user.home.place(&self.path) {

@@ -7,7 +7,7 @@ use crate::storage::{Capabilities, Operation, Result, SharedStore};
 
 /// One call, as IAM sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Noted {
+pub(super) struct Recorded {
     pub(super) operation: Operation,
     /// `s3://bucket/key`; of a listing the prefix, of all buckets `s3://`.
     pub(super) place: String,
@@ -15,12 +15,12 @@ pub(super) struct Noted {
 
 /// Passes every call on.
 #[derive(Debug)]
-pub(super) struct Noting {
+pub(super) struct Recording {
     inner: SharedStore,
-    calls: Mutex<Vec<Noted>>,
+    calls: Mutex<Vec<Recorded>>,
 }
 
-impl Noting {
+impl Recording {
     pub(super) fn new(inner: SharedStore) -> Self {
         Self {
             inner,
@@ -29,19 +29,19 @@ impl Noting {
     }
 
     /// Takes out what was called since.
-    pub(super) fn calls(&self) -> Vec<Noted> {
+    pub(super) fn calls(&self) -> Vec<Recorded> {
         std::mem::take(&mut *self.calls.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl Layer for Noting {
+impl Layer for Recording {
     async fn around<T, F, R>(&self, about: About<'_>, run: R) -> Result<T>
     where
         T: Send,
         F: Future<Output = Result<T>> + Send,
         R: Fn(SharedStore) -> F + Send + Sync,
     {
-        let call = Noted {
+        let call = Recorded {
             operation: about.operation,
             place: match about.bucket {
                 Some(bucket) => format!("s3://{bucket}/{}", about.key),

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::Act;
-use super::noted::{Noted, Noting};
+use super::noted::{Recorded, Recording};
 use crate::auth::AuthenticatedUser;
 use crate::budget::Budget;
 use crate::clock::{Clock, SystemClock};
@@ -17,7 +17,7 @@ use crate::idp::UserConfig;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::reaper::Reaper;
-use crate::session::{self, Door, Environment, Kept, Seats};
+use crate::session::{self, Environment, Kept, TypedSession, UserSessions};
 use crate::sftp::{Attributes, HandleId, Payload, Request, Status};
 use crate::storage::memory::MemoryStore;
 use crate::storage::{Bucket, Key, Location, Nonces, SharedStore};
@@ -28,7 +28,7 @@ use crate::vfs::{Place, VirtualPath};
 pub(super) struct Rehearsed {
     /// `None`: done.
     pub(super) refusal: Option<(u32, String)>,
-    pub(super) calls: Vec<Noted>,
+    pub(super) calls: Vec<Recorded>,
 }
 
 /// Does one thing as the user would, with what it needs already there.
@@ -45,17 +45,17 @@ pub(super) async fn rehearse(
         .chain(named.filter_map(|path| bucket(user, path)))
         .collect();
     let memory = MemoryStore::new(&buckets.iter().collect::<Vec<_>>());
-    furnish(&memory, user, act, path);
+    prepare(&memory, user, act, path);
     if let Some(to) = to {
-        furnish(&memory, user, Act::Put, to);
+        prepare(&memory, user, Act::Put, to);
     }
-    let noting = Arc::new(Noting::new(Arc::new(memory)));
-    let (door, serving) = open(user, noting.clone());
-    let talking = talk(door, act, path, to);
+    let recording = Arc::new(Recording::new(Arc::new(memory)));
+    let (conversation, serving) = open(user, recording.clone());
+    let talking = talk(conversation, act, path, to);
     let ((), outcome) = tokio::join!(serving, talking);
     Rehearsed {
         refusal: outcome.err(),
-        calls: noting.calls(),
+        calls: recording.calls(),
     }
 }
 
@@ -70,7 +70,7 @@ fn bucket(user: &UserConfig, path: &VirtualPath) -> Option<Bucket> {
 }
 
 /// Puts down what the act is about: its object or directory, and the directory it stands in.
-fn furnish(memory: &MemoryStore, user: &UserConfig, act: Act, path: &VirtualPath) {
+fn prepare(memory: &MemoryStore, user: &UserConfig, act: Act, path: &VirtualPath) {
     let location = match user.home.place(path) {
         Ok(Place::Inside { location, .. } | Place::File { location, .. }) => location,
         Ok(
@@ -98,13 +98,16 @@ fn furnish(memory: &MemoryStore, user: &UserConfig, act: Act, path: &VirtualPath
     }
 }
 
-fn open(user: &Arc<UserConfig>, store: SharedStore) -> (Door, impl Future<Output = ()> + Send) {
+fn open(
+    user: &Arc<UserConfig>,
+    store: SharedStore,
+) -> (TypedSession, impl Future<Output = ()> + Send) {
     let limits = Arc::new(Limits::default());
     let metrics = Arc::new(Metrics::default());
     let budget = Budget::new(&limits);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let environment = Environment {
-        seats: Seats::new(1, Arc::clone(&budget)),
+        user_sessions: UserSessions::new(1, Arc::clone(&budget)),
         budget,
         reaper: Reaper::new(Arc::clone(&metrics), Arc::clone(&clock)),
         limits,
@@ -124,7 +127,7 @@ fn open(user: &Arc<UserConfig>, store: SharedStore) -> (Door, impl Future<Output
 
 /// Does one thing as a client would, one question at a time.
 async fn talk(
-    mut door: Door,
+    mut conversation: TypedSession,
     act: Act,
     path: &VirtualPath,
     to: Option<&VirtualPath>,
@@ -139,7 +142,7 @@ async fn talk(
                 pflags: READ,
                 attrs,
             };
-            with_handle(&mut door, open, |handle| Request::Read {
+            with_handle(&mut conversation, open, |handle| Request::Read {
                 handle,
                 offset: 0,
                 length: 1,
@@ -156,7 +159,7 @@ async fn talk(
                 slices: vec![Bytes::from_static(b"x")],
                 length: 1,
             };
-            with_handle(&mut door, open, |handle| Request::Write {
+            with_handle(&mut conversation, open, |handle| Request::Write {
                 handle,
                 offset: 0,
                 payload,
@@ -165,15 +168,21 @@ async fn talk(
         }
         Act::Ls => {
             let open = Request::OpenDir { path };
-            with_handle(&mut door, open, |handle| Request::ReadDir { handle }).await
+            with_handle(&mut conversation, open, |handle| Request::ReadDir {
+                handle,
+            })
+            .await
         }
-        Act::Stat => door.ask(Request::Stat { path }).await.map(drop),
-        Act::Rm => door.ask(Request::Remove { path }).await.map(drop),
-        Act::Mkdir => door.ask(Request::MkDir { path }).await.map(drop),
-        Act::Rmdir => door.ask(Request::RmDir { path }).await.map(drop),
+        Act::Stat => conversation.ask(Request::Stat { path }).await.map(drop),
+        Act::Rm => conversation.ask(Request::Remove { path }).await.map(drop),
+        Act::Mkdir => conversation.ask(Request::MkDir { path }).await.map(drop),
+        Act::Rmdir => conversation.ask(Request::RmDir { path }).await.map(drop),
         Act::Rename => {
             let to = to.map(name).unwrap_or_default();
-            door.ask(Request::Rename { from: path, to }).await.map(drop)
+            conversation
+                .ask(Request::Rename { from: path, to })
+                .await
+                .map(drop)
         }
     };
     done.map_err(|status| (status.code.number(), status.sentence.to_owned()))
@@ -184,16 +193,16 @@ type Refused = (u32, String);
 
 /// Opens, does one thing with the handle, and closes it.
 async fn with_handle(
-    door: &mut Door,
+    conversation: &mut TypedSession,
     open: Request,
     then: impl FnOnce(HandleId) -> Request,
 ) -> Result<(), Status> {
-    let handle = door.open(open).await?;
-    match door.ask(then(handle)).await {
+    let handle = conversation.open(open).await?;
+    match conversation.ask(then(handle)).await {
         Err(status) if status != Status::EOF => return Err(status),
         Ok(_) | Err(_) => {}
     }
-    door.ask(Request::Close { handle }).await.map(drop)
+    conversation.ask(Request::Close { handle }).await.map(drop)
 }
 
 // draft-ietf-secsh-filexfer-02, §6.3.

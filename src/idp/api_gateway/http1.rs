@@ -63,7 +63,7 @@ pub enum Failure {
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct HttpAnswer {
     pub status: u16,
     /// Read only where the status is 200.
     pub body: Vec<u8>,
@@ -125,7 +125,7 @@ impl Client {
         request: &[u8],
         again: bool,
         headed: &mut (dyn FnMut(u16) + Send),
-    ) -> Result<Answer, Failure> {
+    ) -> Result<HttpAnswer, Failure> {
         let connection = match self.quiet_one() {
             Some(connection) => connection,
             None => self.connect().await?,
@@ -144,7 +144,7 @@ impl Client {
         mut connection: Connection,
         request: &[u8],
         headed: &mut (dyn FnMut(u16) + Send),
-    ) -> Result<Answer, Failure> {
+    ) -> Result<HttpAnswer, Failure> {
         let lost = |error: io::Error| Failure::Lost(error.to_string());
         connection.write_all(request).await.map_err(lost)?;
         connection.flush().await.map_err(lost)?;
@@ -154,7 +154,7 @@ impl Client {
         if head.status != 200 {
             // What stands in it is of no use, and may be endless.
             let (status, body) = (head.status, Vec::new());
-            return Ok(Answer { status, body });
+            return Ok(HttpAnswer { status, body });
         }
         if head.encoded {
             return Err(Failure::Encoded);
@@ -164,7 +164,7 @@ impl Client {
             self.keep(connection);
         }
         let status = head.status;
-        Ok(Answer { status, body })
+        Ok(HttpAnswer { status, body })
     }
 
     /// Opens a connection, with its handshake, within the time for that.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use self::http1::{Answer, Client, Failure, TlsError};
+use self::http1::{Client, Failure, HttpAnswer, TlsError};
 use self::sign::Signer;
 use super::aws::{self, Keys};
 use super::endpoint::{Endpoint, EndpointError};
@@ -133,7 +133,7 @@ impl ApiGateway {
     async fn bounded(
         &self,
         question: &Question,
-        seen: &mut Option<Answer>,
+        seen: &mut Option<HttpAnswer>,
         headed: &mut (dyn FnMut(u16) + Send),
     ) -> Judged {
         let total = self.settings.total_timeout;
@@ -149,7 +149,7 @@ impl ApiGateway {
     async fn judge(
         &self,
         question: &Question,
-        seen: &mut Option<Answer>,
+        seen: &mut Option<HttpAnswer>,
         headed: &mut (dyn FnMut(u16) + Send),
     ) -> Judged {
         let password = match &question.credential {
@@ -168,7 +168,7 @@ impl ApiGateway {
         Ok(config)
     }
 
-    fn read(&self, question: &Question, answer: &Answer, encoded_alone: bool) -> Judged {
+    fn read(&self, question: &Question, answer: &HttpAnswer, encoded_alone: bool) -> Judged {
         let asked = Asked {
             username: &question.username,
             method: question.credential.method(),
@@ -207,7 +207,7 @@ impl ApiGateway {
         question: &Question,
         password: Option<&str>,
         headed: &mut (dyn FnMut(u16) + Send),
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<HttpAnswer, Refusal> {
         let path = self.path(question);
         let target = format!("{path}?{}", request::query(question.source_ip));
         let signature = match &self.signer {

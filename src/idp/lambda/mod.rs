@@ -108,7 +108,7 @@ pub struct Lambda {
 }
 
 /// A function's answer, or the error of one.
-struct Answer {
+struct InvokeAnswer {
     payload: Vec<u8>,
     function_error: bool,
 }
@@ -151,7 +151,7 @@ impl Lambda {
     }
 
     /// Invokes the function once, within the time there is.
-    async fn bounded(&self, question: &Question) -> Result<Answer, Failed> {
+    async fn bounded(&self, question: &Question) -> Result<InvokeAnswer, Failed> {
         let total = self.settings.total_timeout;
         tokio::time::timeout(total, self.invoke(question))
             .await
@@ -161,7 +161,7 @@ impl Lambda {
             })
     }
 
-    async fn invoke(&self, question: &Question) -> Result<Answer, Failed> {
+    async fn invoke(&self, question: &Question) -> Result<InvokeAnswer, Failed> {
         let event = self
             .event(question)
             .map_err(|error| Reason::Transport.because(&chain(&error)))?;
@@ -234,7 +234,7 @@ impl Lambda {
         Ok(text)
     }
 
-    fn judge(&self, question: &Question, answer: &Answer) -> Judged {
+    fn judge(&self, question: &Question, answer: &InvokeAnswer) -> Judged {
         let asked = Asked {
             username: &question.username,
             method: question.credential.method(),
@@ -298,8 +298,8 @@ struct Event<'a> {
     source_ip: IpAddr,
 }
 
-fn answer(output: InvokeOutput) -> Answer {
-    Answer {
+fn answer(output: InvokeOutput) -> InvokeAnswer {
+    InvokeAnswer {
         function_error: output.function_error.is_some(),
         payload: output.payload.map(Blob::into_inner).unwrap_or_default(),
     }

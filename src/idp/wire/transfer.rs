@@ -12,7 +12,7 @@ use crate::refusal::{Reason, Refusal};
 use crate::vfs::{Access, EntryType, HomeDirectory, HomeType, Mapping, MappingError, VirtualPath};
 
 pub(super) fn read(asked: Asked<'_>, answer: Object) -> Judged {
-    let mut answer = Answer(answer);
+    let mut answer = ProviderAnswer(answer);
     let Some(role) = answer.text("Role")? else {
         return Err(Reason::NoRole.into());
     };
@@ -35,9 +35,9 @@ pub(super) fn read(asked: Asked<'_>, answer: Object) -> Judged {
 }
 
 /// The answer's keys; each is taken out once.
-struct Answer(Object);
+struct ProviderAnswer(Object);
 
-impl Answer {
+impl ProviderAnswer {
     /// Takes a value; `null` is the same as nothing.
     fn take(&mut self, key: &str) -> Option<Json> {
         self.0.remove(key).filter(|value| *value != Json::Null)

@@ -111,13 +111,13 @@ impl Assumed {
         meter: Meter,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ConnectError> {
-        let ground = store.ground();
+        let base = store.base();
         let region = settings.region.clone();
-        let region = region.map_or_else(|| ground.region.clone(), aws_config::Region::new);
+        let region = region.map_or_else(|| base.region.clone(), aws_config::Region::new);
         let attempt = settings.timeout / ATTEMPTS_MAX;
         let mut config = aws_sdk_sts::Config::builder()
             .behavior_version(BehaviorVersion::latest())
-            .http_client(ground.http_for(settings.endpoint.as_deref())?)
+            .http_client(base.http_for(settings.endpoint.as_deref())?)
             .region(region)
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX))
             .timeout_config(
@@ -127,7 +127,7 @@ impl Assumed {
                     .build(),
             );
         config.set_endpoint_url(settings.endpoint.clone());
-        config.set_credentials_provider(ground.own.clone());
+        config.set_credentials_provider(base.own.clone());
         let config = config.build();
         let next = next.map(|next| {
             let keys = aws::fixed(&next.access_key, &next.secret_key, None);

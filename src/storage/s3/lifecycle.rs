@@ -18,12 +18,12 @@ impl S3Store {
 
     /// Returns the configured region.
     pub(crate) fn region(&self) -> &str {
-        self.ground.region.as_ref()
+        self.base.region.as_ref()
     }
 
     /// Returns what the process knows of buckets in other regions.
     pub(in crate::storage) fn bucket_regions(&self) -> &BucketRegions {
-        &self.ground.bucket_regions
+        &self.base.bucket_regions
     }
 
     /// Returns the same store, which asks in another region.

@@ -30,7 +30,7 @@ use self::errors::{Call, SigningTimes};
 pub use self::settings::{Credentials, Encryption, Settings, Timeouts};
 use self::whole::WholeAnswers;
 pub use super::aws::ConnectError;
-use super::aws::{self, Ground};
+use super::aws::{self, AwsBase};
 use super::{
     Bucket, BucketPage, Capabilities, CompleteUpload, CompletedPart, CopyObject, ETag, GetObject,
     Key, ListPage, ListQuery, Location, NewObject, ObjectBody, ObjectMeta, ObjectStore, Operation,
@@ -62,7 +62,7 @@ pub struct S3Store {
     follow_regions: bool,
     /// Listings on their way.
     lists: TaskTracker,
-    ground: Arc<Ground>,
+    base: Arc<AwsBase>,
 }
 
 impl S3Store {
@@ -71,7 +71,7 @@ impl S3Store {
     /// # Errors
     /// When the certificate authorities cannot be read.
     pub async fn connect(settings: Settings) -> std::result::Result<Self, ConnectError> {
-        let ground = Ground::lay(
+        let base = AwsBase::prepare(
             settings.endpoint.as_deref(),
             settings.ca_pem,
             settings.region,
@@ -80,10 +80,10 @@ impl S3Store {
         .await?;
         let mut config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
-            .http_client(ground.http.clone())
+            .http_client(base.http.clone())
             .interceptor(WholeAnswers)
             .interceptor(SigningTimes)
-            .region(ground.region.clone())
+            .region(base.region.clone())
             .force_path_style(settings.path_style)
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
@@ -94,7 +94,7 @@ impl S3Store {
                 settings.timeouts.call,
             ));
         config.set_endpoint_url(settings.endpoint);
-        config.set_credentials_provider(ground.own.clone());
+        config.set_credentials_provider(base.own.clone());
         let (encryption, kms_key_id) = match settings.encryption {
             Encryption::None => (None, None),
             Encryption::S3 => (Some(ServerSideEncryption::Aes256), None),
@@ -109,7 +109,7 @@ impl S3Store {
             kms_key_id,
             follow_regions: settings.follow_regions,
             lists: TaskTracker::new(),
-            ground: Arc::new(ground),
+            base: Arc::new(base),
         })
     }
 
@@ -146,20 +146,20 @@ impl S3Store {
 
     /// Says whether the credentials come from the AWS chain.
     pub(super) fn is_from_chain(&self) -> bool {
-        self.ground.from_chain
+        self.base.from_chain
     }
 
     /// Returns the same store, which remembers no credentials of the AWS chain.
     pub(super) fn with_chain_anew(&self) -> Self {
-        match &self.ground.own {
+        match &self.base.own {
             Some(own) => self.with_credentials(own.clone()),
             None => self.clone(),
         }
     }
 
     /// Returns what clients of other services of the same account stand on.
-    pub(super) fn ground(&self) -> &Ground {
-        &self.ground
+    pub(super) fn base(&self) -> &AwsBase {
+        &self.base
     }
 
     /// Returns the same endpoint, taken for one that honours other conditions.

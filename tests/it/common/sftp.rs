@@ -12,7 +12,7 @@ use portcullis::idp::UserConfig;
 use portcullis::limits::Limits;
 use portcullis::metrics::Metrics;
 use portcullis::reaper::Reaper;
-use portcullis::session::{self, Environment, Gone, Inbound, Kept, Outbound, Seats};
+use portcullis::session::{self, Environment, Gone, Inbound, Kept, Outbound, UserSessions};
 use portcullis::storage::{Nonces, SharedStore};
 use portcullis::vfs::{Access, EntryType, HomeDirectory, Mapping, VirtualPath};
 use russh_sftp::client::RawSftpSession;
@@ -107,7 +107,7 @@ pub(crate) fn begin_in(
         limits: Arc::new(limits),
         metrics: Arc::new(Metrics::default()),
         clock: Arc::new(SystemClock),
-        seats: Seats::new(100, Arc::clone(&budget)),
+        user_sessions: UserSessions::new(100, Arc::clone(&budget)),
         nonces: Nonces::default(),
         kept: Kept::new(true),
         names_fresh_for: Duration::from_secs(2),

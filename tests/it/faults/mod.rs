@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use embedded_s3::{Action, Alteration, EmbeddedS3, Fault};
-use portcullis::admin::Watched;
+use portcullis::admin::AdminStatus;
 use portcullis::auth::{AuthSettings, Roles, ThrottleSettings};
 use portcullis::cli::bundled_webhook::BundledWebhook;
 use portcullis::clock::{Clock, SystemClock};
@@ -156,7 +156,7 @@ struct Stage {
     s3: EmbeddedS3,
     log: Log,
     gateway: Gateway,
-    watched: Arc<dyn Watched>,
+    admin_status: Arc<dyn AdminStatus>,
     files: tempfile::TempDir,
     _webhook: BundledWebhook,
 }
@@ -234,7 +234,7 @@ impl Stage {
         Self {
             s3,
             log,
-            watched: gateway.watched(),
+            admin_status: gateway.admin_status(),
             gateway,
             files: tempfile::tempdir().unwrap(),
             _webhook: webhook,
@@ -268,14 +268,14 @@ impl Stage {
             s3,
             log,
             gateway,
-            watched,
+            admin_status,
             ..
         } = self;
         within(gateway.drain()).await;
         assert_eq!(s3.uploads(BUCKET), [], "{}", log.text());
         // The HTTP client may still have to notice that nobody waits for an answer.
         until(|| {
-            let metrics = watched.metrics();
+            let metrics = admin_status.metrics();
             ["upload_memory_taken_bytes", "read_ahead_taken_bytes"]
                 .iter()
                 .all(|gauge| metrics.contains(&format!("portcullis_{gauge} 0\n")))

@@ -24,7 +24,7 @@ async fn a_revoked_user_is_out_and_nothing_open_is_committed() {
     let grown = client.open("/in/done", OpenFlags::WRITE).await.unwrap();
     client.write(&grown, 13, b", and after").await.unwrap();
 
-    let revoked = stage.gateway.operated().revoke(USER).await;
+    let revoked = stage.gateway.actions().revoke(USER).await;
     assert_eq!(revoked.connections, 1);
     let gone = async {
         // A CLOSE that comes now commits nothing.
@@ -63,15 +63,15 @@ async fn ended(client: &Client) {
 async fn a_user_who_is_blocked_is_out_and_stays_out_until_the_block_is_lifted() {
     let stage = Stage::start().await;
     let client = stage.client().await;
-    let operated = stage.gateway.operated();
+    let actions = stage.gateway.actions();
     let user = Blocked::user(&USER.to_uppercase());
     let now = SystemClock.wall();
-    operated.blocks().block(user.clone(), None, now).unwrap();
-    assert_eq!(operated.end_blocked(&user).await, 1);
+    actions.blocks().block(user.clone(), None, now).unwrap();
+    assert_eq!(actions.end_blocked(&user).await, 1);
     ended(&client).await;
     let address = stage.gateway.address();
     assert!(Client::connect(address, PASSWORD).await.is_none());
-    assert!(operated.blocks().lift(&user));
+    assert!(actions.blocks().lift(&user));
     assert!(Client::connect(address, PASSWORD).await.is_some());
     let log = stage.end().await;
     assert!(log.text().contains("user-blocked"), "{}", log.text());
@@ -81,11 +81,11 @@ async fn a_user_who_is_blocked_is_out_and_stays_out_until_the_block_is_lifted() 
 async fn a_network_that_is_blocked_is_out_and_not_spoken_to() {
     let stage = Stage::start().await;
     let client = stage.client().await;
-    let operated = stage.gateway.operated();
+    let actions = stage.gateway.actions();
     let network = Blocked::Network("127.0.0.0/8".parse().unwrap());
     let now = SystemClock.wall();
-    operated.blocks().block(network.clone(), None, now).unwrap();
-    assert_eq!(operated.end_blocked(&network).await, 1);
+    actions.blocks().block(network.clone(), None, now).unwrap();
+    assert_eq!(actions.end_blocked(&network).await, 1);
     ended(&client).await;
     let address = stage.gateway.address();
     let mut stream = TcpStream::connect(address).await.unwrap();
@@ -93,8 +93,8 @@ async fn a_network_that_is_blocked_is_out_and_not_spoken_to() {
     // Closed, or reset, before a word.
     drop(stream.read_to_end(&mut said).await);
     assert_eq!(said, b"");
-    assert_eq!(stage.gateway.gatehouse().tally().blocked_total, 1);
-    assert!(operated.blocks().lift(&network));
+    assert_eq!(stage.gateway.ssh().tally().blocked_total, 1);
+    assert!(actions.blocks().lift(&network));
     assert!(Client::connect(address, PASSWORD).await.is_some());
     let log = stage.end().await;
     let refused = r#""reason":"blocked""#;
@@ -112,9 +112,9 @@ async fn a_client_that_does_not_listen_is_out_as_well() {
     let asking = futures_util::future::join_all(asked);
     tokio::pin!(asking);
     drop(timeout(Duration::from_millis(200), &mut asking).await);
-    assert_eq!(stage.gateway.operated().revoke(USER).await.connections, 1);
+    assert_eq!(stage.gateway.actions().revoke(USER).await.connections, 1);
     let quiet = async {
-        while stage.gateway.gatehouse().tally().connections > 0 {
+        while stage.gateway.ssh().tally().connections > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -138,10 +138,10 @@ async fn a_move_that_outlives_its_client_is_stopped_by_a_revocation() {
         }
         if leaves {
             drop(client);
-            let quiet = || stage.gateway.gatehouse().tally().connections == 0;
+            let quiet = || stage.gateway.ssh().tally().connections == 0;
             until(quiet).await;
         }
-        assert_eq!(stage.gateway.operated().revoke(USER).await.connections, 1);
+        assert_eq!(stage.gateway.actions().revoke(USER).await.connections, 1);
         let copied = stage.s3.count("CopyObject");
         let below = |folder: &str| {
             let keys = stage.s3.keys(BUCKET);
@@ -176,7 +176,7 @@ async fn what_the_store_refuses_for_now_is_not_sent_again_after_a_revocation() {
         };
         let revoked = async {
             until(|| stage.s3.count(operation) >= 2).await;
-            assert_eq!(stage.gateway.operated().revoke(USER).await.connections, 1);
+            assert_eq!(stage.gateway.actions().revoke(USER).await.connections, 1);
         };
         let (outcome, ()) = tokio::join!(changing, revoked);
         assert!(outcome.is_err(), "{operation}: {outcome:?}");

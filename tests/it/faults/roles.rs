@@ -159,7 +159,7 @@ async fn a_role_that_cannot_be_assumed_lets_nobody_in() {
     sts.delay(Duration::ZERO);
     drop(stage.client().await);
     assert_eq!(stage.s3.requests().len(), 0);
-    let watched = Arc::clone(&stage.watched);
+    let admin_status = Arc::clone(&stage.admin_status);
     stage.end().await;
     for (outcome, calls) in [
         ("role-not-assumable", 1),
@@ -167,7 +167,11 @@ async fn a_role_that_cannot_be_assumed_lets_nobody_in() {
         ("done", 1),
     ] {
         let line = format!("portcullis_sts_calls_total{{outcome=\"{outcome}\"}} {calls}\n");
-        assert!(watched.metrics().contains(&line), "{}", watched.metrics());
+        assert!(
+            admin_status.metrics().contains(&line),
+            "{}",
+            admin_status.metrics()
+        );
     }
 }
 
@@ -338,11 +342,15 @@ async fn a_role_without_keys_lets_nobody_in() {
     let client = stage.client().await;
     client.upload("/in/a", b"small").await.unwrap();
     drop(client);
-    let watched = Arc::clone(&stage.watched);
+    let admin_status = Arc::clone(&stage.admin_status);
     stage.end().await;
     // Calls are counted whosever credentials they have.
     let counted = "portcullis_s3_calls_total{operation=\"PutObject\"";
-    assert!(watched.metrics().contains(counted), "{}", watched.metrics());
+    assert!(
+        admin_status.metrics().contains(counted),
+        "{}",
+        admin_status.metrics()
+    );
     // These are other keys indeed.
     let stage = Stage::with(set(with("role", "other"))).await;
     let client = stage.client().await;

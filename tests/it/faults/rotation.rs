@@ -25,7 +25,7 @@ fn bad() -> NextKey {
 
 fn position(stage: &Stage, keys: &str) -> Option<String> {
     let name = format!("portcullis_access_key_in_use{{keys=\"{keys}\"}} ");
-    let metrics = stage.watched.metrics();
+    let metrics = stage.admin_status.metrics();
     let mut lines = metrics.lines();
     lines.find_map(|line| line.strip_prefix(&name).map(str::to_owned))
 }

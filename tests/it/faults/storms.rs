@@ -45,7 +45,7 @@ impl Storm {
         let half = Fault::any(refused).sparing(1).times(u32::MAX);
         stage.s3.script(half);
         sleep(self.refuses).await;
-        until(|| stage.watched.metrics().contains("s3_retries_total{")).await;
+        until(|| stage.admin_status.metrics().contains("s3_retries_total{")).await;
         stage.s3.clear_faults();
         stage.s3.script(Fault::any(Action::Hang).times(u32::MAX));
         sleep(self.silent).await;
@@ -111,7 +111,7 @@ async fn nothing_under_way_fails(storm: Storm) {
     keys.push("in/base".to_owned());
     keys.sort();
     assert_eq!(stage.s3.keys(BUCKET), keys);
-    let metrics = stage.watched.metrics();
+    let metrics = stage.admin_status.metrics();
     let given_up = metrics.lines().filter(|line| {
         line.starts_with("portcullis_s3_calls_given_up_total{") && !line.ends_with(" 0")
     });

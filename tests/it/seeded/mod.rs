@@ -21,7 +21,7 @@ use portcullis::idp::UserConfig;
 use portcullis::limits::Limits;
 use portcullis::metrics::Metrics;
 use portcullis::reaper::Reaper;
-use portcullis::session::{Environment, Kept, Seats};
+use portcullis::session::{Environment, Kept, UserSessions};
 use portcullis::storage::memory::MemoryStore;
 use portcullis::storage::{Bucket, Nonces, SharedStore};
 use tokio_util::sync::CancellationToken;
@@ -55,7 +55,7 @@ impl World {
         let budget = Budget::new(&limits);
         let everyday: Arc<dyn Clock> = clock.clone();
         let environment = Environment {
-            seats: Seats::new(100, Arc::clone(&budget)),
+            user_sessions: UserSessions::new(100, Arc::clone(&budget)),
             budget,
             reaper: Reaper::new(Arc::clone(&metrics), Arc::clone(&everyday)),
             limits: Arc::new(limits),

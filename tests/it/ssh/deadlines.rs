@@ -99,11 +99,11 @@ async fn connections_over_a_cap_are_closed_at_once() {
         let server = Server::with_limits(adjust).await;
         let first = server.user().await;
         assert_eq!(said_to(&server, b"").await, "");
-        assert_eq!(server.gatehouse.tally().refused_total, 1);
+        assert_eq!(server.ssh.tally().refused_total, 1);
         drop(first);
         server.idle().await;
         let again = server.user().await;
-        assert_eq!(server.gatehouse.tally().unauthenticated, 0);
+        assert_eq!(server.ssh.tally().unauthenticated, 0);
         drop(again);
     }
 }

@@ -245,7 +245,7 @@ async fn a_scanner_leaves_a_line_and_a_sum() {
     }
     assert_eq!(log.lines("closed before login").len(), 1);
     server.stop.cancel();
-    within(server.gatehouse.drain()).await;
+    within(server.ssh.drain()).await;
     let lines = log.lines("more connections closed before login");
     let [line] = &*lines else {
         panic!("{lines:?}");

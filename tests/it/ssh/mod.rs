@@ -19,8 +19,8 @@ use portcullis::metrics::Metrics;
 use portcullis::refusal::Reason;
 use portcullis::session::{Inbound as _, Outbound as _};
 use portcullis::ssh::{
-    ChannelInbound, ChannelOutbound, Gatehouse, GatehouseParts, HostKey, HostKeys, Listener,
-    ProxyProtocol, ServeChannel, Transport,
+    ChannelInbound, ChannelOutbound, HostKey, HostKeys, Listener, ProxyProtocol, ServeChannel,
+    SshServer, SshServerParts, Transport,
 };
 use portcullis::vfs::{Access, HomeDirectory};
 use russh::client;
@@ -56,7 +56,7 @@ const PASSWORD: &str = "correct horse";
 /// A gateway whose channels echo.
 struct Server {
     address: SocketAddr,
-    gatehouse: Arc<Gatehouse>,
+    ssh: Arc<SshServer>,
     metrics: Arc<Metrics>,
     host_key: HostKey,
     provider: Arc<Provider>,
@@ -143,7 +143,7 @@ impl Server {
         ));
         let host_key = HostKey::generate().unwrap();
         let metrics = Arc::new(Metrics::default());
-        let gatehouse = Gatehouse::new(GatehouseParts {
+        let ssh = SshServer::new(SshServerParts {
             transport: Transport {
                 host_keys: setup
                     .host_keys
@@ -165,8 +165,8 @@ impl Server {
         let stop = CancellationToken::new();
         let mut serving = JoinSet::new();
         let listener = listener.with_proxy(setup.proxy);
-        let receiving = listener.serve(Arc::clone(&gatehouse), authenticator, stop.clone());
-        let draining = Arc::clone(&gatehouse);
+        let receiving = listener.serve(Arc::clone(&ssh), authenticator, stop.clone());
+        let draining = Arc::clone(&ssh);
         serving.spawn(async move {
             receiving.await;
             draining.drain().await;
@@ -174,7 +174,7 @@ impl Server {
         let (farewell, farewells) = unbounded_channel();
         Self {
             address,
-            gatehouse,
+            ssh,
             metrics,
             host_key,
             provider,
@@ -188,7 +188,7 @@ impl Server {
 
     /// How often connections ended for each reason, where one did.
     fn ended(&self) -> Vec<(&'static str, u64)> {
-        let mut ended = self.gatehouse.ended();
+        let mut ended = self.ssh.ended();
         ended.retain(|(_, count)| *count > 0);
         ended
     }
@@ -291,7 +291,7 @@ impl Server {
     /// Waits until no connection and no session runs.
     async fn idle(&self) {
         within(async {
-            while self.gatehouse.tasks_running() > 0 {
+            while self.ssh.tasks_running() > 0 {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         })

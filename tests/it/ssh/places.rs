@@ -51,7 +51,7 @@ async fn holds_on(source: Ipv4Addr, to: SocketAddr, keys_exchanged: bool) {
 }
 
 fn unauthenticated(server: &Server) -> usize {
-    server.gatehouse.tally().unauthenticated
+    server.ssh.tally().unauthenticated
 }
 
 async fn until(mut done: impl FnMut() -> bool) {
@@ -73,8 +73,7 @@ async fn four_addresses_that_hold_every_place_keep_nobody_out() {
         attack.spawn(holds_on(source, server.address, connection % 32 == 0));
     }
     let places = Limits::default().unauthenticated_connections_max;
-    until(|| unauthenticated(&server) == places && server.gatehouse.tally().displaced_total > 100)
-        .await;
+    until(|| unauthenticated(&server) == places && server.ssh.tally().displaced_total > 100).await;
     let mut users = Vec::new();
     for host in 1..=20 {
         let login = logs_in(Ipv4Addr::new(127, 0, 1, host), server.address);
@@ -84,8 +83,8 @@ async fn four_addresses_that_hold_every_place_keep_nobody_out() {
     assert!(unauthenticated(&server) <= places);
     attack.shutdown().await;
     drop(users);
-    until(|| server.gatehouse.tasks_running() == 0).await;
-    assert_eq!(server.gatehouse.tally().connections, 0);
+    until(|| server.ssh.tasks_running() == 0).await;
+    assert_eq!(server.ssh.tally().connections, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -108,7 +107,7 @@ async fn of_150_logins_at_once_none_is_lost() {
         let users = users.expect("took too long");
         let in_all = users.iter().flatten().count();
         assert_eq!(in_all, 150, "from {addresses} addresses");
-        assert_eq!(server.gatehouse.tally().displaced_total, 0);
+        assert_eq!(server.ssh.tally().displaced_total, 0);
     }
 }
 
@@ -128,7 +127,7 @@ async fn whoever_holds_most_replaces_a_connection_of_their_own() {
     within(oldest.read_to_end(&mut heard)).await.unwrap();
     within(honest.read_exact(&mut [0; 8])).await.unwrap();
     let _fourth = from(bad, server.address).await;
-    until(|| server.gatehouse.tally().displaced_total == 2).await;
+    until(|| server.ssh.tally().displaced_total == 2).await;
     assert_eq!(unauthenticated(&server), 3);
     assert!(within(logs_in(good, server.address)).await.is_some());
     let lines = log.lines("connection closed to make room for another network");
@@ -172,7 +171,7 @@ async fn a_balancer_that_hides_its_clients_has_half_of_the_places_and_no_bound_o
     }
     for more in 1..=40 {
         silent.push(from(balancer, server.address).await);
-        until(|| server.gatehouse.tally().displaced_total == 8 + more).await;
+        until(|| server.ssh.tally().displaced_total == 8 + more).await;
     }
     for login in direct {
         let mut login = login.unwrap();
@@ -180,7 +179,7 @@ async fn a_balancer_that_hides_its_clients_has_half_of_the_places_and_no_bound_o
         assert!(answer.unwrap().success());
         users.push(login);
     }
-    assert_eq!(server.gatehouse.tally().refused_total, 0);
+    assert_eq!(server.ssh.tally().refused_total, 0);
 }
 
 #[tokio::test]
@@ -199,9 +198,9 @@ async fn a_user_with_too_many_connections_is_told_so() {
     for part in ["reason=\"user-limit\"", "most=2", "127.0.0.1", "alice"] {
         assert!(lines[0].contains(part), "{part} in {lines:?}");
     }
-    assert_eq!(server.gatehouse.tally().over_user_limit_total, 1);
+    assert_eq!(server.ssh.tally().over_user_limit_total, 1);
     drop((first, third));
-    until(|| server.gatehouse.tally().connections == 1).await;
+    until(|| server.ssh.tally().connections == 1).await;
     let fourth = server.user().await;
     drop((second, fourth));
 }
@@ -213,7 +212,7 @@ async fn connections_without_a_byte_are_counted_and_leave_no_line() {
     for _ in 0..200 {
         drop(TcpStream::connect(server.address).await.unwrap());
     }
-    until(|| server.gatehouse.tally().without_data_total == 200).await;
+    until(|| server.ssh.tally().without_data_total == 200).await;
     server.idle().await;
     let loud: Vec<_> = [" INFO ", " WARN ", "ERROR "]
         .map(|level| log.lines(level))

@@ -148,7 +148,7 @@ async fn a_header_that_cannot_be_used_ends_the_connection_without_a_word() {
     }
     // One that is cut.
     drop(connected(&server, &from_host(7)[..30]).await);
-    until(|| server.gatehouse.tally().without_proxy_header_total == 7).await;
+    until(|| server.ssh.tally().without_proxy_header_total == 7).await;
     // A second one is the client's own.
     let twice = [from_host(7), from_host(8)].concat();
     let said = said_to(&server, &twice).await;
@@ -169,7 +169,7 @@ async fn from_elsewhere_nobody_is_believed() {
     for bytes in [V1, b"", b"SSH-2.0-x\r\n"] {
         assert_eq!(said_to(&server, bytes).await, "");
     }
-    let tally = server.gatehouse.tally();
+    let tally = server.ssh.tally();
     assert_eq!((tally.untrusted_total, tally.accepted_total), (3, 0));
     let lines = log.lines("reason=\"proxy-untrusted\"");
     assert_eq!(lines.len(), 1, "{lines:?}");
@@ -227,7 +227,7 @@ async fn health_checks_of_a_balancer_are_counted_and_leave_no_line() {
         for check in 0..200 {
             drop(connected(&server, kinds[check % kinds.len()]).await);
         }
-        until(|| server.gatehouse.tally().without_data_total == 200).await;
+        until(|| server.ssh.tally().without_data_total == 200).await;
         server.idle().await;
     }
     let loud: Vec<_> = [" INFO ", " WARN ", "ERROR "]
@@ -244,7 +244,7 @@ async fn bounds_of_a_source_are_those_of_the_client_behind_the_balancer() {
     let other = within(logs_in(&server, &from_host(8))).await;
     assert!(first.is_some() && other.is_some());
     assert_eq!(said_to(&server, &from_host(7)).await, "");
-    assert_eq!(server.gatehouse.tally().refused_total, 1);
+    assert_eq!(server.ssh.tally().refused_total, 1);
 
     // Of the places before login, the client that holds most gives one up.
     let few = |limits: &mut Limits| limits.unauthenticated_connections_max = 3;
@@ -256,7 +256,7 @@ async fn bounds_of_a_source_are_those_of_the_client_behind_the_balancer() {
         bad.push(tcp);
     }
     assert!(within(logs_in(&server, &from_host(8))).await.is_some());
-    assert_eq!(server.gatehouse.tally().displaced_total, 1);
+    assert_eq!(server.ssh.tally().displaced_total, 1);
     within(bad[0].read_to_end(&mut Vec::new())).await.unwrap();
 }
 
@@ -276,7 +276,7 @@ async fn silent_connections_behind_the_balancer_keep_nobody_out() {
         silent.push(connected(&server, b"").await);
     }
     // The first of them made room for the last.
-    until(|| server.gatehouse.tally().displaced_total == 1).await;
+    until(|| server.ssh.tally().displaced_total == 1).await;
     assert_eq!(within(silent[0].read(&mut [0; 1])).await.unwrap(), 0);
     let mut users = Vec::new();
     for host in 10..20 {
@@ -287,7 +287,7 @@ async fn silent_connections_behind_the_balancer_keep_nobody_out() {
     let mut under_way = under_way.unwrap();
     let answer = within(under_way.authenticate_password(USER, PASSWORD)).await;
     assert!(answer.unwrap().success());
-    assert_eq!(server.gatehouse.tally().refused_total, 0);
+    assert_eq!(server.ssh.tally().refused_total, 0);
     let lines = log.lines("connection closed to make room for another network");
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].contains("source_ip=127.0.0.1"), "{lines:?}");

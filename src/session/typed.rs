@@ -1,4 +1,4 @@
-//! The typed door to a session: requests in, replies out, without a protocol around them.
+//! A session without a protocol around it: requests in, replies out, both as typed values.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::sftp::{HandleId, Reply, Request, RequestId, Status};
 
 /// One end of a conversation with a session, which ends when it is dropped.
 #[derive(Debug)]
-pub struct Door {
+pub struct TypedSession {
     asks: mpsc::Sender<(RequestId, Request)>,
     said: mpsc::UnboundedReceiver<Said>,
     next: u32,
@@ -25,28 +25,28 @@ pub struct Door {
 pub fn open(
     environment: Environment,
     user: AuthenticatedUser,
-) -> (Door, impl Future<Output = ()> + Send) {
+) -> (TypedSession, impl Future<Output = ()> + Send) {
     let (asks, asked) = mpsc::channel(1);
     let (says, said) = mpsc::unbounded_channel();
     let serving = async move {
-        let Ok(seat) = admit(&environment, &user) else {
+        let Ok(user_session) = admit(&environment, &user) else {
             return;
         };
-        let out = Arc::new(Out::typed(seat.memory().account.clone(), says));
+        let out = Arc::new(Out::typed(user_session.memory().account.clone(), says));
         let finished = Arc::clone(&out);
         let writing = async move { finished.is_finished().await };
         let (gate, front) = (Arc::new(Gate::default()), TypedFront::new(asked));
-        actor::run(environment, user, seat, gate, front, out, writing).await;
+        actor::run(environment, user, user_session, gate, front, out, writing).await;
     };
-    let door = Door {
+    let session = TypedSession {
         asks,
         said,
         next: 0,
     };
-    (door, serving)
+    (session, serving)
 }
 
-impl Door {
+impl TypedSession {
     /// Asks, and waits for the answer.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use crate::transfer::Pace;
 
 /// The sessions of the process, by user.
 #[derive(Debug, Clone)]
-pub struct Seats {
+pub struct UserSessions {
     by_user: Arc<Mutex<HashMap<Person, Taken>>>,
     /// Where the identity provider says nothing.
     per_user_max: u32,
@@ -52,8 +52,8 @@ struct SharedPace {
 
 /// One session's place, free again when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Seat {
-    seats: Seats,
+pub(crate) struct UserSession {
+    user_sessions: UserSessions,
     user: Person,
     pace: Option<SharedPace>,
     failures: Arc<Seldom>,
@@ -64,7 +64,7 @@ pub(crate) struct Seat {
     kept: Arc<Semaphore>,
 }
 
-impl Seats {
+impl UserSessions {
     /// Allows each user this many sessions, unless an answer says otherwise.
     #[must_use]
     pub fn new(per_user_max: usize, budget: Arc<Budget>) -> Self {
@@ -76,7 +76,7 @@ impl Seats {
     }
 
     /// Takes a place if the user may have another session.
-    pub(crate) fn take(&self, config: &UserConfig, now: Instant) -> Option<Seat> {
+    pub(crate) fn take(&self, config: &UserConfig, now: Instant) -> Option<UserSession> {
         let limits: UserLimits = config.limits;
         let user: Person = (config.provider.clone(), folded(&config.user));
         let mut by_user = self.by_user();
@@ -95,8 +95,8 @@ impl Seats {
             (Some(rate), Some(pace)) => pace.change(rate),
             (None, _) => taken.pace = None,
         }
-        Some(Seat {
-            seats: self.clone(),
+        Some(UserSession {
+            user_sessions: self.clone(),
             user,
             pace: taken.pace.clone(),
             failures: Arc::clone(&taken.failures),
@@ -165,7 +165,7 @@ impl SharedPace {
     }
 }
 
-impl Seat {
+impl UserSession {
     /// Returns what bounds the lines about what fails for this user.
     pub(crate) const fn failures(&self) -> &Arc<Seldom> {
         &self.failures
@@ -216,9 +216,9 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for UserSession {
     fn drop(&mut self) {
-        let mut by_user = self.seats.by_user();
+        let mut by_user = self.user_sessions.by_user();
         if let Some(taken) = by_user.get_mut(&self.user) {
             taken.sessions = taken.sessions.saturating_sub(1);
             // A new connection would be a way out of the debt, or to more lines or moves.
@@ -243,8 +243,8 @@ mod tests {
     use crate::limits::Limits;
     use crate::vfs::{Access, HomeDirectory};
 
-    fn seats(per_user_max: usize) -> Seats {
-        Seats::new(per_user_max, Budget::new(&Limits::default()))
+    fn user_sessions(per_user_max: usize) -> UserSessions {
+        UserSessions::new(per_user_max, Budget::new(&Limits::default()))
     }
 
     fn user(name: &str, sessions: Option<u32>, bytes_per_second: Option<u64>) -> UserConfig {
@@ -261,43 +261,47 @@ mod tests {
 
     #[test]
     fn a_user_has_as_many_sessions_as_the_provider_allows() {
-        let (seats, now) = (seats(1), SystemClock.now());
+        let (user_sessions, now) = (user_sessions(1), SystemClock.now());
         let [ann, other_ann] = ["ann", "Ann"].map(|name| user(name, Some(2), None));
         let bob = user("bob", None, None);
-        let first = seats.take(&ann, now);
-        let second = seats.take(&other_ann, now);
+        let first = user_sessions.take(&ann, now);
+        let second = user_sessions.take(&other_ann, now);
         assert!(first.is_some() && second.is_some());
-        assert!(seats.take(&ann, now).is_none());
-        let his = seats.take(&bob, now);
+        assert!(user_sessions.take(&ann, now).is_none());
+        let his = user_sessions.take(&bob, now);
         assert!(his.is_some());
-        assert!(seats.take(&bob, now).is_none());
+        assert!(user_sessions.take(&bob, now).is_none());
         drop(first);
-        assert!(seats.take(&ann, now).is_some());
+        assert!(user_sessions.take(&ann, now).is_some());
         drop((second, his));
-        assert!(seats.by_user().is_empty());
+        assert!(user_sessions.by_user().is_empty());
     }
 
     #[test]
     fn a_namesake_of_another_provider_is_somebody_else() {
-        let (seats, now) = (seats(1), SystemClock.now());
+        let (user_sessions, now) = (user_sessions(1), SystemClock.now());
         let ann = user("ann", None, None);
         let namesake = UserConfig {
             provider: "staff".into(),
             ..ann.clone()
         };
-        let _seat = seats.take(&ann, now).unwrap();
-        assert!(seats.take(&ann, now).is_none());
-        assert!(seats.take(&namesake, now).is_some());
+        let _seat = user_sessions.take(&ann, now).unwrap();
+        assert!(user_sessions.take(&ann, now).is_none());
+        assert!(user_sessions.take(&namesake, now).is_some());
     }
 
     #[test]
     fn the_sessions_of_a_user_share_one_pace() {
-        let (seats, now) = (seats(9), SystemClock.now());
-        let one = seats.take(&user("ann", None, Some(1_000)), now).unwrap();
-        let other = seats.take(&user("ann", None, Some(1_000)), now).unwrap();
-        let bob = seats.take(&user("bob", None, None), now).unwrap();
-        for seat in [&one, &bob] {
-            seat.received(5_000, now);
+        let (user_sessions, now) = (user_sessions(9), SystemClock.now());
+        let one = user_sessions
+            .take(&user("ann", None, Some(1_000)), now)
+            .unwrap();
+        let other = user_sessions
+            .take(&user("ann", None, Some(1_000)), now)
+            .unwrap();
+        let bob = user_sessions.take(&user("bob", None, None), now).unwrap();
+        for user_session in [&one, &bob] {
+            user_session.received(5_000, now);
         }
         assert!(other.receives_again_at(now).is_some() && other.sends_again_at(now).is_none());
         assert!(bob.receives_again_at(now).is_none());
@@ -305,15 +309,15 @@ mod tests {
 
     #[test]
     fn a_new_connection_still_owes_what_was_moved_too_fast() {
-        let (seats, now) = (seats(9), SystemClock.now());
+        let (user_sessions, now) = (user_sessions(9), SystemClock.now());
         let (ann, bob) = (user("ann", None, Some(1_000)), user("bob", None, None));
-        seats.take(&ann, now).unwrap().sent(5_000, now);
-        let again = seats.take(&ann, now).unwrap();
+        user_sessions.take(&ann, now).unwrap().sent(5_000, now);
+        let again = user_sessions.take(&ann, now).unwrap();
         assert!(again.sends_again_at(now).is_some() && again.receives_again_at(now).is_none());
         drop(again);
         // Who owes nothing any more is forgotten.
         let later = now + Duration::from_secs(6);
-        drop(seats.take(&bob, later));
-        assert!(seats.by_user().is_empty());
+        drop(user_sessions.take(&bob, later));
+        assert!(user_sessions.by_user().is_empty());
     }
 }

@@ -31,7 +31,7 @@ const CUT_GRACE: Duration = Duration::from_secs(5);
 
 /// What all connections share.
 #[derive(Debug)]
-pub struct Gatehouse {
+pub struct SshServer {
     channels: Arc<dyn ServeChannel>,
     limits: Arc<Limits>,
     clock: Arc<dyn Clock>,
@@ -59,9 +59,9 @@ pub struct Gatehouse {
     metrics: Arc<Metrics>,
 }
 
-/// What a [`Gatehouse`] is made of.
+/// What a [`SshServer`] is made of.
 #[derive(Debug)]
-pub struct GatehouseParts {
+pub struct SshServerParts {
     pub transport: Transport,
     /// Serves the `sftp` channels of those who are in.
     pub channels: Arc<dyn ServeChannel>,
@@ -74,11 +74,11 @@ pub struct GatehouseParts {
     pub banner: Option<Box<str>>,
 }
 
-impl Gatehouse {
+impl SshServer {
     /// Puts the parts together.
     #[must_use]
-    pub fn new(parts: GatehouseParts) -> Arc<Self> {
-        let GatehouseParts {
+    pub fn new(parts: SshServerParts) -> Arc<Self> {
+        let SshServerParts {
             transport,
             channels,
             account,
