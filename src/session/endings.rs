@@ -5,7 +5,7 @@
 use crate::sftp::{Attributes, Reply, Status, StatusCode};
 use crate::vfs::Ending;
 
-use super::act::{Act, Answer, PathRequest};
+use super::act::{Act, PathAnswer, PathRequest};
 use super::names;
 use super::plan::{Folder, Parent, Target, directory_attributes};
 use super::status::{EXISTS, IS_DIRECTORY, NOT_EMPTY, Refusal};
@@ -18,7 +18,7 @@ impl Work {
         &self,
         request: &PathRequest,
         target: &Target,
-    ) -> Result<Option<Answer>, Refusal> {
+    ) -> Result<Option<PathAnswer>, Refusal> {
         let slash = match request.ending {
             Ending::Name => return Ok(None),
             Ending::Slash => true,
@@ -46,8 +46,8 @@ impl Work {
         }
         let attributes = self.require_directory(target).await?;
         let status = match &request.act {
-            Act::Stat => return Ok(Some(Answer::Reply(Reply::Attrs(attributes)))),
-            Act::StatVfs => return Ok(Some(Answer::Reply(Reply::StatVfs))),
+            Act::Stat => return Ok(Some(PathAnswer::Reply(Reply::Attrs(attributes)))),
+            Act::StatVfs => return Ok(Some(PathAnswer::Reply(Reply::StatVfs))),
             Act::SetStat(wanted) if wanted.size.is_none() => Status::OK,
             Act::SetStat(_) | Act::Open { .. } | Act::Remove => IS_DIRECTORY,
             Act::ReadLink => Status::OP_UNSUPPORTED,
@@ -57,7 +57,7 @@ impl Work {
             Act::Rename { .. } | Act::OpenDirectory | Act::Close(_) => return Ok(None),
         };
         if status == Status::OK {
-            Ok(Some(Answer::Reply(Reply::Status(status))))
+            Ok(Some(PathAnswer::Reply(Reply::Status(status))))
         } else {
             Err(status.into())
         }

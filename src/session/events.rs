@@ -11,7 +11,7 @@ use crate::transfer::read_file::ReadHeard;
 use crate::transfer::write_file::Heard;
 use crate::vfs::VirtualPath;
 
-use super::act::{Answer, Running};
+use super::act::{PathAnswer, Running};
 use super::fresh::Names;
 
 /// Something that happened.
@@ -19,7 +19,7 @@ use super::fresh::Names;
 pub(crate) enum Event {
     Answered {
         running: Box<Running>,
-        answer: Answer,
+        answer: PathAnswer,
     },
     Read {
         handle: HandleId,
