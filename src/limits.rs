@@ -256,6 +256,8 @@ pub struct Limits {
     pub edit_bytes_max: u64,
     /// The first part of an upload leaves last.
     pub keep_first_part: bool,
+    /// Times that come when the object is there are kept by a copy.
+    pub keep_times: bool,
     /// Read-ahead of one file.
     pub read_ahead_per_handle_bytes_max: u64,
     /// While others wait for memory, an upload whose client sends less per second fails.
@@ -302,6 +304,7 @@ impl Default for Limits {
             parts_in_flight_per_upload_max: 4,
             edit_bytes_max: 16 * 1024 * 1024,
             keep_first_part: false,
+            keep_times: false,
             read_ahead_per_handle_bytes_max: 16 * 1024 * 1024,
             slot_idle_timeout: seconds(30),
             upload_rate_bytes_min: 2 * 1024,

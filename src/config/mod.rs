@@ -345,6 +345,7 @@ impl Config {
             .filter(|p| known.iter().all(|known| known.key != p.key));
         let problems: Vec<_> = known.iter().chain(more).cloned().collect();
         config.limits.object_bytes_max = config.storage.largest_object();
+        config.limits.keep_times = config.sftp.mtime == Mtime::Copy;
         if sources.place("sftp.setstat") != Place::Nowhere {
             config.warnings.push(SETSTAT_WRITTEN);
         }

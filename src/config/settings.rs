@@ -306,7 +306,7 @@ pub(super) const SETTINGS: &[Setting] = &[
 
     S::new("sftp", "partial_uploads", word!(PartialUploads, sftp.partial_uploads), "What happens to a file if the client disconnects without CLOSE"),
     S::new("sftp", "setstat", word!(SetStat, sftp.setstat), "Without effect, and a warning if it is set: modes and owners cannot be stored yet, and a client that sets them gets success"),
-    S::new("sftp", "mtime", word!(Mtime, sftp.mtime), "What happens to a modification time that is set after the upload: `skip` keeps the time of the upload, since S3 could only store it by a copy"),
+    S::new("sftp", "mtime", word!(Mtime, sftp.mtime), "What happens to a modification time that a client sets when the upload has begun or is complete: `skip` keeps the time of the upload; `copy` copies the object onto itself with the new time, which causes one more event and, in a versioned bucket, one more version (docs/semantics.md)"),
     S::new("sftp", "keep_empty_directories", K::Flag(|c| &mut c.sftp.keep_empty_directories), "Writes a marker object for a directory that would vanish with its last file; without it such a directory is gone from S3, as with other tools"),
     S::new("sftp", "names_fresh_seconds", K::Seconds(0..=60, |c| &mut c.sftp.names_fresh_for), "How long a session relies on the names that STAT or a listing showed, instead of calling S3 again, when it puts a file or makes a directory; its own changes count at once; 0 = not at all"),
     S::new("sftp", "keep_first_part", K::Flag(|c| &mut c.limits.keep_first_part), "Sends the first part of an upload last, unless others wait for memory: for programs that write the header of a file at the end. Each upload needs memory for one more part"),

@@ -179,6 +179,8 @@ words!(
         /// Only when it costs no call of its own.
         #[default]
         Skip = "skip",
+        /// Also by a copy of the object onto itself.
+        Copy = "copy",
     }
 );
 

@@ -29,7 +29,7 @@ pub use self::admin::{AdminConnection, AdminEnd};
 pub use self::exposition::{prometheus_text, takes_open_metrics};
 use self::labels::{METHODS, by_lookup, by_provider, by_verdict, by_warning, login_labels};
 use self::log::Log;
-pub use self::outcomes::{Abort, Lookup, MoveEnd, TransferEnd, UnderWay};
+pub use self::outcomes::{Abort, Lookup, MoveEnd, TimeEnd, TransferEnd, UnderWay};
 use self::outcomes::{FAILURES, failure};
 use self::process::Process;
 pub use self::registrar::Description;
@@ -91,6 +91,7 @@ pub struct Metrics {
     session_memory_refused: Counter,
     uploads_aborted: Family<Labels<1>, Counter>,
     moves: Family<Labels<1>, Counter>,
+    times: Family<Labels<1>, Counter>,
     admin: AdminConnections,
     log: Log,
 }
@@ -281,6 +282,16 @@ impl Metrics {
         let _ = self.uploads_aborted.get_or_create(&labels).inc();
     }
 
+    /// Counts one modification time that was set when the object was there.
+    pub fn time_ended(&self, end: TimeEnd) {
+        let outcome = match end {
+            TimeEnd::Kept => "kept",
+            TimeEnd::Skipped => "skipped",
+            TimeEnd::Failed => "failed",
+        };
+        let _ = self.times.get_or_create(&[("outcome", outcome)]).inc();
+    }
+
     /// Counts one move of a directory, or of a file that is copied in parts.
     pub fn move_ended(&self, end: MoveEnd) {
         let outcome = match end {
@@ -399,6 +410,7 @@ impl Metrics {
         series::of_words(&self.sts_calls, "outcome", sts.into_iter().chain(["done"]));
         series::of_words(&self.uploads_aborted, "outcome", ["done", "given-up"]);
         series::of_words(&self.moves, "outcome", ["done", "failed", "stopped"]);
+        series::of_words(&self.times, "outcome", ["kept", "skipped", "failed"]);
         for method in METHODS {
             for reason in series::UNASKED {
                 let verdict = reason.verdict().as_str();
@@ -593,6 +605,11 @@ impl Default for Metrics {
                 "moves",
                 "outcome",
                 "Finished moves of directories, and of files over 5 GiB: done, failed, or stopped because the user's access ended",
+            ),
+            times: all.counters(
+                "modification_times",
+                "outcome",
+                "Modification times set after an upload began, with sftp.mtime = \"copy\": kept, skipped because the store does not allow it, or failed",
             ),
             admin: AdminConnections::new(&mut all),
             log: Log::new(&mut all),

@@ -42,6 +42,15 @@ pub enum MoveEnd {
     Stopped,
 }
 
+/// What became of a time that was set when the object was there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeEnd {
+    Kept,
+    /// The store does not let it be kept without changing more.
+    Skipped,
+    Failed,
+}
+
 /// What became of an upload that nobody will complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Abort {

@@ -70,12 +70,15 @@ impl Act {
         }
     }
 
-    /// Returns what OPEN says of the file.
+    /// Returns what OPEN says of the file, or SETSTAT beside a size.
     pub(crate) fn opening_attributes(self) -> Attributes {
         match self {
             Self::Open { attrs, .. } => attrs,
+            Self::SetStat(attrs) => Attributes {
+                size: None,
+                ..attrs
+            },
             Self::Stat
-            | Self::SetStat(_)
             | Self::StatVfs
             | Self::ReadLink
             | Self::OpenDirectory
@@ -85,6 +88,11 @@ impl Act {
             | Self::Rename { .. }
             | Self::Close(_) => Attributes::default(),
         }
+    }
+
+    /// Says whether it gives a file a time, and not a size.
+    pub(crate) const fn sets_time(&self) -> bool {
+        matches!(self, Self::SetStat(attrs) if attrs.size.is_none() && attrs.times.is_some())
     }
 
     /// Returns the second name of a rename.

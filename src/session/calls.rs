@@ -25,6 +25,7 @@ use super::described::Described;
 use super::events::Events;
 use super::expiry::Stop;
 use super::status::{CHANGED, of_storage};
+use super::times::LateTime;
 
 /// Calls for one file, which tell it how they ended.
 #[derive(Debug, Clone)]
@@ -33,6 +34,18 @@ pub(crate) struct Calls {
     pub(crate) location: Location,
     pub(crate) stop: Stop,
     pub(crate) listener: Listener,
+}
+
+/// What makes a file visible out of its parts.
+#[derive(Debug)]
+pub(crate) struct Completion {
+    pub(crate) upload: UploadId,
+    pub(crate) parts: Vec<CompletedPart>,
+    pub(crate) checksum: Option<Checksum>,
+    pub(crate) object: NewObject,
+    pub(crate) condition: Precondition,
+    /// Kept after it.
+    pub(crate) late_time: Option<LateTime>,
 }
 
 /// Who is told.
@@ -301,17 +314,20 @@ impl Calls {
         self.report(outcome);
     }
 
-    pub(crate) async fn complete(
-        self,
-        reaper: Reaper,
-        upload: UploadId,
-        parts: Vec<CompletedPart>,
-        checksum: Option<Checksum>,
-        object: NewObject,
-        condition: Precondition,
-    ) {
+    pub(crate) async fn complete(self, reaper: Reaper, completion: Completion) {
+        let Completion {
+            upload,
+            parts,
+            checksum,
+            object,
+            condition,
+            late_time,
+        } = completion;
         let commit = self.commit(&object, &condition);
         let outcome = commit.complete(&upload, &parts, checksum).await;
+        if let (Ok(stored), Some(time)) = (&outcome, late_time) {
+            time.keep(&self.location, &stored.etag).await;
+        }
         let failed = outcome.is_err();
         if !self.report(outcome) && failed {
             reaper.abort(self.store, self.location, upload);

@@ -20,7 +20,7 @@ use crate::tasks;
 use crate::transfer::WriteFile;
 use crate::transfer::write_file::{Base, Effect, Heard, Opening, RateMin};
 
-use super::calls::{Calls, FirstFailure, Listener};
+use super::calls::{Calls, Completion, FirstFailure, Listener};
 use super::commit::Commit;
 use super::described::Described;
 use super::names::copy_exclusive;
@@ -34,8 +34,17 @@ pub(super) struct Copying<'a> {
     pub(super) target: &'a Location,
     /// What the copy is to carry.
     pub(super) object: &'a NewObject,
+    pub(super) onto: Onto,
+}
+
+/// What the copy is to replace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Onto {
+    Anything,
     /// Nothing is to be there, as far as the store can tell.
-    pub(super) exclusive: bool,
+    Nothing,
+    /// The version that is copied, which gets another description.
+    Itself,
 }
 
 /// Copies an object inside the store.
@@ -48,7 +57,7 @@ pub(super) async fn copy(scene: &Scene<'_>, copying: Copying<'_>) -> Result<Stor
     if copying.source.bucket != copying.target.bucket {
         object.leave(Properties::leave_key);
     }
-    let mut error = match made(scene, copying.with(&object)).await {
+    let mut error = match copy_exactly(scene, copying.with(&object)).await {
         Ok(stored) => return Ok(stored),
         Err(error) => error,
     };
@@ -65,7 +74,7 @@ pub(super) async fn copy(scene: &Scene<'_>, copying: Copying<'_>) -> Result<Stor
             continue;
         }
         let before = error;
-        error = match made(scene, copying.with(&object)).await {
+        error = match copy_exactly(scene, copying.with(&object)).await {
             Ok(stored) => {
                 if let Some(unlogged) = scene.bounds.failures.line_due() {
                     let source = copying.source;
@@ -79,7 +88,8 @@ pub(super) async fn copy(scene: &Scene<'_>, copying: Copying<'_>) -> Result<Stor
     Err(error)
 }
 
-async fn made(scene: &Scene<'_>, copying: Copying<'_>) -> Result<Stored> {
+/// Copies an object with all that the copy is to carry, or not at all.
+pub(super) async fn copy_exactly(scene: &Scene<'_>, copying: Copying<'_>) -> Result<Stored> {
     if !is_ranged(&scene.bounds.limits, copying.found.size) {
         return copying.as_a_whole(scene).await;
     }
@@ -87,7 +97,7 @@ async fn made(scene: &Scene<'_>, copying: Copying<'_>) -> Result<Stored> {
     let capabilities = scene.store.capabilities();
     // Only a copy as a whole can be made where nothing is, and nowhere else.
     let only_whole = capabilities.conditional_copy && !capabilities.conditional_complete;
-    if may_be_whole && copying.exclusive && only_whole {
+    if may_be_whole && copying.onto == Onto::Nothing && only_whole {
         return copying.as_a_whole(scene).await;
     }
     let tags = match copying.tags(scene).await {
@@ -149,10 +159,10 @@ impl<'a> Copying<'a> {
     }
 
     async fn as_a_whole(self, scene: &Scene<'_>) -> Result<Stored> {
-        let condition = if self.exclusive {
-            copy_exclusive(&**scene.store)
-        } else {
-            Precondition::None
+        let condition = match self.onto {
+            Onto::Anything => Precondition::None,
+            Onto::Nothing => copy_exclusive(&**scene.store),
+            Onto::Itself => Precondition::IfMatch(self.found.etag.clone()),
         };
         let commit = Commit {
             store: &**scene.store,
@@ -198,10 +208,12 @@ impl<'a> Copying<'a> {
 
     fn opening(self, scene: &Scene<'_>) -> Opening {
         let bounds = scene.bounds;
-        let condition = if self.exclusive && scene.store.capabilities().conditional_complete {
-            Precondition::IfNoneMatch
-        } else {
-            Precondition::None
+        let condition = match self.onto {
+            Onto::Nothing if scene.store.capabilities().conditional_complete => {
+                Precondition::IfNoneMatch
+            }
+            Onto::Nothing | Onto::Anything => Precondition::None,
+            Onto::Itself => Precondition::IfMatch(self.found.etag.clone()),
         };
         Opening {
             mode: OpenMode {
@@ -210,7 +222,7 @@ impl<'a> Copying<'a> {
                 append: false,
                 create: true,
                 truncate: false,
-                exclusive: self.exclusive,
+                exclusive: self.onto == Onto::Nothing,
             },
             base: Some(Base {
                 location: self.source.clone(),
@@ -348,12 +360,18 @@ impl<'a> Ranged<'a> {
                 parts,
                 checksum,
                 condition,
+                modified_late: _,
             } => {
-                let (object, aborts) = (self.object.clone(), reaper.clone());
-                let checksum = self.checksum.or(checksum);
+                let completion = Completion {
+                    upload,
+                    parts,
+                    checksum: self.checksum.or(checksum),
+                    object: self.object.clone(),
+                    condition,
+                    late_time: None,
+                };
                 let what = format!("copy to {}", calls.location);
-                let complete = calls.complete(aborts, upload, parts, checksum, object, condition);
-                reaper.outlive(what, complete);
+                reaper.outlive(what, calls.complete(reaper.clone(), completion));
             }
             Effect::Abort(upload) => reaper.abort(calls.store, calls.location, upload),
             Effect::Stop => self.tasks.abort_all(),

@@ -57,13 +57,6 @@ impl Described {
         }
     }
 
-    /// Sets the time that the client gives the file, in seconds since 1970.
-    pub(crate) fn set_modified(&mut self, modified: u32) {
-        let metadata = &mut self.object.metadata;
-        metadata.retain(|(name, _)| &**name != MTIME);
-        metadata.push((MTIME.into(), modified.to_string().into()));
-    }
-
     /// Reads the tags of the file that is written over. Who may not see them cannot keep them.
     pub(super) async fn read_tags(&mut self, store: &SharedStore) -> Result<()> {
         let Some((location, failures)) = &self.over else {
@@ -133,4 +126,11 @@ impl Described {
         }
         true
     }
+}
+
+/// Sets the time that the client gives a file, in seconds since 1970.
+pub(crate) fn set_modified(object: &mut NewObject, modified: u32) {
+    let metadata = &mut object.metadata;
+    metadata.retain(|(name, _)| &**name != MTIME);
+    metadata.push((MTIME.into(), modified.to_string().into()));
 }

@@ -224,12 +224,11 @@ impl Files {
         &mut self,
         shell: &mut Shell,
         (path, location): (VirtualPath, Location),
-        writing: ForWriting,
+        writing: (ForWriting, Attributes),
         size: u64,
         (pending, ticket): (Pending, Ticket),
     ) -> Option<Ticket> {
-        let writing = Some((writing, Attributes::default()));
-        let handle = self.open_file(shell, path, location, None, writing);
+        let handle = self.open_file(shell, path, location, None, Some(writing));
         self.hear_write(shell, handle, Heard::Resize(size));
         self.close_in_turn(shell, handle, pending, ticket)
     }

@@ -42,6 +42,7 @@ mod requests;
 mod scene;
 mod shell;
 mod status;
+mod times;
 mod typed;
 mod untold;
 mod user_sessions;

@@ -209,12 +209,19 @@ pub(crate) async fn stat(
 
 /// Returns a file's attributes; a time that was stored with it wins over S3's own.
 pub(crate) fn attributes_of(meta: &ObjectMeta, access: Access) -> Attributes {
-    let stored = meta.metadata(MTIME).and_then(|text| text.parse().ok());
+    let stored = meta.metadata(MTIME).and_then(seconds);
     file_attributes(
         access,
         meta.size,
         stored.unwrap_or_else(|| unix_seconds(meta.modified)),
     )
+}
+
+/// Reads a time as other programs write it too: seconds since 1970, with or without a fraction.
+pub(crate) fn seconds(text: &str) -> Option<u32> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let is_number = fraction.bytes().all(|byte| byte.is_ascii_digit());
+    whole.parse().ok().filter(|_| is_number)
 }
 
 /// What was seen before something is made.
@@ -366,3 +373,17 @@ pub(crate) const MTIME: &str = "mtime";
 const DIRECTORY_TYPE: &str = "application/x-directory";
 /// What a HEAD has ahead of the LIST beside it.
 const HEAD_START: Duration = Duration::from_millis(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_other_programs_are_read() {
+        assert_eq!(seconds("1700000000"), Some(1_700_000_000));
+        assert_eq!(seconds("1700000000.123456789"), Some(1_700_000_000));
+        for none in ["", ".5", "-1", "1e9", "1700000000.x", "99999999999"] {
+            assert_eq!(seconds(none), None, "{none}");
+        }
+    }
+}

@@ -85,7 +85,7 @@ impl Paths {
         let sets_size = matches!(&request.act, Act::SetStat(attrs) if attrs.size.is_some());
         let request = if sets_size && !self.may_change(&request.path) {
             // What follows on its handle comes after it.
-            match resize_open_file(shell, files, request) {
+            match set_of_open_file(shell, files, request) {
                 Some(request) => request,
                 None => return,
             }
@@ -137,7 +137,7 @@ impl Paths {
                 continue;
             }
             let (ticket, by_listing) = (running.ticket, running.by_listing);
-            let Some(request) = resize_open_file(shell, files, running.request) else {
+            let Some(request) = set_of_open_file(shell, files, running.request) else {
                 self.ended(shell, ticket);
                 continue;
             };
@@ -298,7 +298,7 @@ impl Paths {
         planned: Planned,
     ) {
         let request = &running.request;
-        if let Act::Rename { .. } = request.act {
+        if replaces_version(shell, &request.act) {
             files.moving(shell, &request.path);
         }
         let made = request.act.new_name().unwrap_or(&request.path);
@@ -333,7 +333,8 @@ impl Paths {
         let uploaded_here = matches!(request.act, Act::Remove)
             && request.ending == Ending::Name
             && files.upload_at(&request.path).is_some();
-        let outlives = request.act.traits().outlives;
+        let act = &running.request.act;
+        let outlives = act.traits().outlives || replaces_version(shell, act);
         let events = shell.events.clone();
         let what = outlives.then(|| format!("{} {}", request.pending.operation(), request.path));
         let work = async move {
@@ -388,9 +389,12 @@ impl Paths {
                 location,
                 size,
             } => {
-                let PathRequest { pending, path, .. } = request;
+                let PathRequest {
+                    pending, path, act, ..
+                } = request;
                 let place = (path, location);
-                let closed = files.resize(shell, place, *writing, size, (pending, ticket));
+                let writing = (*writing, act.opening_attributes());
+                let closed = files.resize(shell, place, writing, size, (pending, ticket));
                 // It has its place in the order until then.
                 if let Some(ticket) = closed {
                     self.ended(shell, ticket);
@@ -413,7 +417,7 @@ impl Paths {
                     let nothing = request.ending == Ending::Name;
                     self.note_look(&request, nothing, by_listing);
                 }
-                if let Act::Rename { .. } = request.act {
+                if replaces_version(shell, &request.act) {
                     files.stayed(shell, &request.path);
                 }
                 refuse(shell, request, &refusal);
@@ -475,6 +479,9 @@ impl Paths {
                 }
                 files.unlink(shell, path);
             }
+            Act::SetStat(_) if replaces_version(shell, &request.act) => {
+                files.moved(shell, path, path);
+            }
             Act::Stat
             | Act::SetStat(_)
             | Act::StatVfs
@@ -483,7 +490,7 @@ impl Paths {
             | Act::Open { .. }
             | Act::Close(_) => {}
         }
-        if request.act.traits().outlives {
+        if request.act.traits().outlives || replaces_version(shell, &request.act) {
             log_change(shell, request);
         }
     }
@@ -589,15 +596,21 @@ impl Paths {
     }
 }
 
-/// Gives a size that is set by name to a file that is written under it; what is not about one
-/// comes back.
-fn resize_open_file(
+/// Says whether the session itself puts another version in the place of what it may be reading.
+fn replaces_version(shell: &Shell, act: &Act) -> bool {
+    let keeps_time = act.sets_time() && shell.environment.limits.keep_times;
+    keeps_time || matches!(act, Act::Rename { .. })
+}
+
+/// Gives a size or a time that is set by name to a file that is written under it; what is not
+/// about one comes back.
+fn set_of_open_file(
     shell: &mut Shell,
     files: &mut Files,
     request: PathRequest,
 ) -> Option<PathRequest> {
     if let Act::SetStat(attrs) = &request.act
-        && attrs.size.is_some()
+        && (attrs.size.is_some() || attrs.times.is_some())
         && request.ending == Ending::Name
         && let Some(handle) = files.written_at(&request.path)
     {

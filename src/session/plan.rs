@@ -139,6 +139,18 @@ impl Target {
         }
     }
 
+    /// Says whether it may stand for a file.
+    pub(crate) const fn may_be_file(&self) -> bool {
+        match self {
+            Self::Object { .. } | Self::MappedFile { .. } => true,
+            Self::Virtual
+            | Self::Root { .. }
+            | Self::Buckets
+            | Self::Bucket { .. }
+            | Self::Nowhere => false,
+        }
+    }
+
     const fn access(&self) -> Option<Access> {
         match self {
             Self::Root { access, .. }

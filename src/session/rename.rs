@@ -8,7 +8,7 @@ use crate::storage::{
 };
 use crate::vfs::Ending;
 
-use super::copying::{self, Copying};
+use super::copying::{self, Copying, Onto};
 use super::moving::move_directory;
 use super::names::{
     Found, find, find_file_first, is_directory, is_empty, require_parent, write_marker,
@@ -222,7 +222,12 @@ async fn rename_file(
     let _visit = keeper.before_move(names.from, false, target).await?;
     scene.bounds.stop.check()?;
     // Without `replace` nothing was there.
-    let copied = copy(scene, source, meta, target, !names.replace).await;
+    let onto = if names.replace {
+        Onto::Anything
+    } else {
+        Onto::Nothing
+    };
+    let copied = copy(scene, source, meta, target, onto).await;
     if is_long {
         scene.move_ended(copied.is_ok());
     }
@@ -245,7 +250,7 @@ async fn copy(
     source: &Location,
     found: &ObjectMeta,
     target: &Location,
-    exclusive: bool,
+    onto: Onto,
 ) -> Result<Stored, StorageError> {
     let object = NewObject::like(found, scene.nonces.next()?, scene.bounds.clock().wall());
     let copying = Copying {
@@ -253,7 +258,7 @@ async fn copy(
         found,
         target,
         object: &object,
-        exclusive,
+        onto,
     };
     copying::copy(scene, copying).await
 }

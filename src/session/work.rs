@@ -29,6 +29,7 @@ use super::removing::{self, Keeper};
 use super::rename::{self, Names};
 use super::scene::{Bounds, Scene};
 use super::status::{BUCKET_LEVEL, CHANGED, EXISTS, IS_DIRECTORY, NO_BUCKETS, Refusal};
+use super::times;
 
 /// What one path request sees while it runs.
 pub(super) struct Work {
@@ -85,14 +86,7 @@ impl Work {
                 let attrs = self.stat(&target).await?;
                 Ok(PathAnswer::Reply(Reply::Attrs(attrs)))
             }
-            Act::SetStat(attrs) => {
-                let now = self.stat(&target).await?;
-                match attrs.size {
-                    Some(_) if now.names_directory() => Err(IS_DIRECTORY.into()),
-                    Some(size) if now.size != Some(size) => self.resize(target, size).await,
-                    Some(_) | None => Ok(ok),
-                }
-            }
+            Act::SetStat(attrs) => self.set_attributes(target, attrs).await,
             Act::StatVfs => {
                 self.stat(&target).await?;
                 Ok(PathAnswer::Reply(Reply::StatVfs))
@@ -123,15 +117,7 @@ impl Work {
                     replace: *replace,
                     parent_known: self.parent_known,
                 };
-                let scene = Scene {
-                    store: &self.store,
-                    reaper: &self.reaper,
-                    nonces: self.nonces,
-                    metrics: &self.metrics,
-                    bounds: &self.bounds,
-                    progress: &self.progress,
-                };
-                rename::rename(&scene, self.keeper(), names)
+                rename::rename(&self.scene(), self.keeper(), names)
                     .await
                     .map(|()| ok)
             }
@@ -174,6 +160,17 @@ impl Work {
             visit.saw([""], self.bounds.clock().now());
         }
         Ok(())
+    }
+
+    fn scene(&self) -> Scene<'_> {
+        Scene {
+            store: &self.store,
+            reaper: &self.reaper,
+            nonces: self.nonces,
+            metrics: &self.metrics,
+            bounds: &self.bounds,
+            progress: &self.progress,
+        }
     }
 
     fn keeper(&self) -> Keeper<'_> {
@@ -462,12 +459,56 @@ impl Work {
         })
     }
 
+    /// Sets the attributes of a name that nobody has open for writing: modes and owners are not
+    /// kept.
+    async fn set_attributes(
+        &self,
+        target: Target,
+        attrs: &Attributes,
+    ) -> Result<PathAnswer, Refusal> {
+        let ok = PathAnswer::Reply(Reply::Status(Status::OK));
+        if attrs.size.is_none()
+            && let Some((_, modified)) = attrs.times
+            && self.bounds.limits.keep_times
+            && target.may_be_file()
+        {
+            self.set_time(target, modified).await?;
+            return Ok(ok);
+        }
+        let now = self.stat(&target).await?;
+        match attrs.size {
+            Some(_) if now.names_directory() => Err(IS_DIRECTORY.into()),
+            Some(size) if now.size != Some(size) => self.resize(target, size).await,
+            Some(_) | None => Ok(ok),
+        }
+    }
+
+    /// Gives a file a time. A directory has none of its own.
+    async fn set_time(&self, target: Target, modified: u32) -> Result<(), Refusal> {
+        let may_be_directory = target.may_be_directory();
+        let (location, _) = file_target(target)?;
+        let found = self.existing(&location, CHANGING, may_be_directory, self.lately);
+        match found.await? {
+            Found::File(meta) => {
+                times::keep(&self.scene(), &location, &meta, modified).await?;
+                Ok(())
+            }
+            Found::Shown(_) => {
+                times::leave(&self.scene(), &location, "the object may not be read");
+                Ok(())
+            }
+            Found::Directory => Ok(()),
+            Found::Nothing if self.seen => Ok(()),
+            Found::Nothing => Err(Status::NO_SUCH_FILE.into()),
+        }
+    }
+
     /// Gives a file another size, unless it has it.
     async fn resize(&self, target: Target, size: u64) -> Result<PathAnswer, Refusal> {
         let may_be_directory = target.may_be_directory();
         let (location, access) = file_target(target)?;
         let lately = self.lately;
-        let found = self.existing(&location, RESIZING, may_be_directory, lately);
+        let found = self.existing(&location, CHANGING, may_be_directory, lately);
         let found = found.await?;
         let now = match &found {
             Found::Directory => return Err(IS_DIRECTORY.into()),
@@ -478,7 +519,7 @@ impl Work {
         if now == size {
             return Ok(PathAnswer::Reply(Reply::Status(Status::OK)));
         }
-        let writing = self.for_writing(&location, access, (RESIZING, lately), found)?;
+        let writing = self.for_writing(&location, access, (CHANGING, lately), found)?;
         Ok(PathAnswer::Resized {
             writing: Box::new(writing),
             location,
@@ -614,8 +655,8 @@ fn file_target(target: Target) -> Result<(Location, Access), Status> {
     }
 }
 
-/// As a file is opened that gets another size.
-const RESIZING: OpenMode = OpenMode {
+/// As a file is opened that gets another size or time.
+const CHANGING: OpenMode = OpenMode {
     read: false,
     write: true,
     append: false,

@@ -17,9 +17,10 @@ use crate::transfer::write_file::{Effect, Heard, Opening, RateMin};
 use crate::vfs::{Access, VirtualPath};
 
 use super::act::ForWriting;
-use super::calls::{Calls, Listener};
-use super::described::Described;
+use super::calls::{Calls, Completion, Listener};
+use super::described::{Described, set_modified};
 use super::shell::Shell;
+use super::times::LateTime;
 
 /// Where an open file stands.
 #[derive(Debug, Clone)]
@@ -180,13 +181,21 @@ impl Writing {
                 parts,
                 checksum,
                 condition,
+                modified_late,
             } => {
                 self.checksum = checksum;
-                let object = self.described.object.clone();
-                let reaper = shell.environment.reaper.clone();
+                let late = modified_late.filter(|_| shell.environment.limits.keep_times);
+                let completion = Completion {
+                    upload,
+                    parts,
+                    checksum,
+                    object: self.described.object.clone(),
+                    condition,
+                    late_time: late.map(|time| LateTime::new(shell, place.path.clone(), time)),
+                };
+                let reaper = &shell.environment.reaper;
                 let what = format!("upload of {}", place.location);
-                let complete = calls.complete(reaper, upload, parts, checksum, object, condition);
-                shell.environment.reaper.outlive(what, complete);
+                reaper.outlive(what, calls.complete(reaper.clone(), completion));
             }
             Effect::Abort(upload) => {
                 let (store, location) = (shell.store(), place.location.clone());
@@ -241,7 +250,7 @@ impl Writing {
 
     fn described_with(&mut self, modified: Option<u32>) -> Described {
         if let Some(modified) = modified {
-            self.described.set_modified(modified);
+            set_modified(&mut self.described.object, modified);
         }
         self.described.clone()
     }

@@ -54,6 +54,13 @@ impl Properties {
         copy
     }
 
+    /// Says whether it has to be restored before anything can be done with its bytes.
+    #[must_use]
+    pub fn is_archived(&self) -> bool {
+        let class = self.storage_class.as_deref();
+        class.is_some_and(|class| CLASSES_ARCHIVED.contains(&class))
+    }
+
     /// Leaves the key to the bucket, which may encrypt by itself; `false`: there was none.
     pub fn leave_key(&mut self) -> bool {
         self.kms.take().is_some()
@@ -80,6 +87,9 @@ const CLASSES_KEPT: [&str; 5] = [
     "GLACIER_IR",
     "REDUCED_REDUNDANCY",
 ];
+
+/// Classes that S3 does not read from.
+const CLASSES_ARCHIVED: [&str; 2] = ["GLACIER", "DEEP_ARCHIVE"];
 
 /// S3 refuses a retention until a time that is over by its own clock.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(60);

@@ -489,6 +489,7 @@ impl WriteFile {
             parts: self.parts.values().map(|(part, _)| part.clone()).collect(),
             checksum: self.checksum(),
             condition: self.opening.condition.clone(),
+            modified_late: self.modified_late,
         };
         self.effects.push_back(effect);
         false

@@ -65,6 +65,8 @@ pub struct WriteFile {
     /// The size that the client set: what is not written below it is zeros.
     size_set: Option<u64>,
     modified: Option<u32>,
+    /// The same when the upload had begun.
+    modified_late: Option<u32>,
     /// No byte comes here: the store copies all of the base.
     copies: bool,
     append_at: u64,
@@ -135,6 +137,7 @@ impl WriteFile {
             fill: None,
             size_set: None,
             modified: None,
+            modified_late: None,
             copies: false,
             hold: Hold::Undecided,
             looked: now,
@@ -318,10 +321,12 @@ impl WriteFile {
         Ok(())
     }
 
-    /// Takes the time that the client gives the file, as long as it can still be sent.
+    /// Takes the time that the client gives the file: sent with its upload, or too late for it.
     pub fn set_modified(&mut self, modified: Option<u32>) {
-        if modified.is_some() && self.multipart == Multipart::None {
-            self.modified = modified;
+        if self.multipart == Multipart::None {
+            self.modified = modified.or(self.modified);
+        } else {
+            self.modified_late = modified.or(self.modified_late);
         }
     }
 

@@ -174,6 +174,8 @@ pub enum Effect {
         parts: Vec<CompletedPart>,
         checksum: Option<Checksum>,
         condition: Precondition,
+        /// A time that came when the upload had begun.
+        modified_late: Option<u32>,
     },
     /// Ends the multipart upload.
     Abort(UploadId),

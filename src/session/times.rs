@@ -1,0 +1,133 @@
+//! Times that a client gives a file which is there already.
+//!
+//! S3 keeps what describes an object only together with its bytes. So the object is copied onto
+//! itself, on condition that it is still the version that was found, with everything else that
+//! belongs to it. Where that cannot be done without changing more than the time, the time is left
+//! as it is: a time is worth less than a class, a key or a lock.
+
+use std::sync::Arc;
+
+use crate::metrics::{Metrics, TimeEnd};
+use crate::reaper::Reaper;
+use crate::storage::{
+    ETag, Location, NewObject, Nonces, ObjectMeta, SharedStore, StorageError, StorageErrorKind,
+};
+use crate::vfs::VirtualPath;
+
+use super::copying::{self, Copying, Onto};
+use super::described::set_modified;
+use super::names::{MTIME, seconds};
+use super::progress::Progress;
+use super::scene::{Bounds, Scene};
+use super::shell::Shell;
+
+/// Gives an object that was found a time, in seconds since 1970. Where it cannot be kept that is
+/// no failure.
+pub(super) async fn keep(
+    scene: &Scene<'_>,
+    location: &Location,
+    found: &ObjectMeta,
+    modified: u32,
+) -> Result<(), StorageError> {
+    if found.metadata(MTIME).and_then(seconds) == Some(modified) {
+        return Ok(());
+    }
+    if found.properties.as_deref().is_some_and(|p| p.is_archived()) {
+        leave(scene, location, "the object is archived");
+        return Ok(());
+    }
+    let clock = scene.bounds.clock();
+    let mut object = NewObject::like(found, scene.nonces.next()?, clock.wall());
+    set_modified(&mut object, modified);
+    let copying = Copying {
+        source: location,
+        found,
+        target: location,
+        object: &object,
+        onto: Onto::Itself,
+    };
+    match copying::copy_exactly(scene, copying).await {
+        Ok(_) => {
+            scene.metrics.time_ended(TimeEnd::Kept);
+            Ok(())
+        }
+        Err(error) if is_left(error.kind) => {
+            leave(scene, location, &error.to_string());
+            Ok(())
+        }
+        Err(error) => {
+            scene.metrics.time_ended(TimeEnd::Failed);
+            Err(error)
+        }
+    }
+}
+
+/// Says that a file keeps the time that it has.
+pub(super) fn leave(scene: &Scene<'_>, location: &Location, why: &str) {
+    scene.metrics.time_ended(TimeEnd::Skipped);
+    if let Some(unlogged) = scene.bounds.failures.line_due() {
+        tracing::info!(%location, why, unlogged, "modification time not kept");
+    }
+}
+
+/// What the store may refuse although the file is there and its user may change it.
+const fn is_left(kind: StorageErrorKind) -> bool {
+    matches!(
+        kind,
+        StorageErrorKind::Refused | StorageErrorKind::RefusedBare | StorageErrorKind::Denied
+    )
+}
+
+/// A time that came for a file after its upload had begun: kept when the file is there.
+#[derive(Debug)]
+pub(super) struct LateTime {
+    modified: u32,
+    store: SharedStore,
+    reaper: Reaper,
+    nonces: Nonces,
+    metrics: Arc<Metrics>,
+    bounds: Bounds,
+    progress: Progress,
+}
+
+impl LateTime {
+    pub(super) fn new(shell: &Shell, path: VirtualPath, modified: u32) -> Self {
+        let environment = &shell.environment;
+        let out = Arc::clone(shell.answers.out());
+        Self {
+            modified,
+            store: shell.store(),
+            reaper: environment.reaper.clone(),
+            nonces: environment.nonces,
+            metrics: Arc::clone(&environment.metrics),
+            bounds: Bounds::of(shell),
+            progress: Progress::new(path, out, Arc::clone(&environment.clock)),
+        }
+    }
+
+    /// Keeps it for the version that was stored, whose upload is a success either way.
+    pub(super) async fn keep(&self, location: &Location, stored: &ETag) {
+        let scene = Scene {
+            store: &self.store,
+            reaper: &self.reaper,
+            nonces: self.nonces,
+            metrics: &self.metrics,
+            bounds: &self.bounds,
+            progress: &self.progress,
+        };
+        let why = match self.store.head(location).await {
+            Ok(found) if found.etag == *stored => {
+                match keep(&scene, location, &found, self.modified).await {
+                    Ok(()) => return,
+                    // It was counted.
+                    Err(error) => error.to_string(),
+                }
+            }
+            Ok(_) => return leave(&scene, location, "another version is there"),
+            Err(error) => return leave(&scene, location, &error.to_string()),
+        };
+        if let Some(unlogged) = self.bounds.failures.line_due() {
+            tracing::warn!(%location, error = why, unlogged, "modification time not kept");
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! Modification times that clients give files which are there already, with `sftp.mtime = "copy"`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use portcullis::limits::Limits;
+use portcullis::storage::failing::{Failing, Fault, Gate};
+use portcullis::storage::memory::MemoryStore;
+use portcullis::storage::{
+    Bucket, Capabilities, Checksum, NewObject, Nonce, ObjectStore as _, Operation, Precondition,
+    Properties, PutObject, StorageErrorKind,
+};
+use russh_sftp::protocol::{FileAttributes, OpenFlags, StatusCode};
+
+use crate::common::sftp::{Talk, code, whole_bucket};
+use crate::session::{MIB, at, pattern, plant};
+use crate::session_moves::Noting;
+
+const THEN: u32 = 1_000_000_000;
+
+/// A store that takes parts of 1 MiB, what spoils its calls, what notes them, and a session.
+struct Clerk {
+    store: Arc<MemoryStore>,
+    failing: Arc<Failing>,
+    noting: Arc<Noting>,
+    talk: Talk,
+}
+
+impl Clerk {
+    async fn open() -> Self {
+        Self::of(Capabilities::all(), true).await
+    }
+
+    async fn of(capabilities: Capabilities, keep_times: bool) -> Self {
+        let store = MemoryStore::new(&[&Bucket::parse("b").unwrap()]);
+        let store = store.with_capabilities(capabilities);
+        let store = Arc::new(store.with_part_bytes_min(MIB as u64));
+        let failing = Arc::new(Failing::new(store.clone()));
+        let noting = Noting::over(failing.clone());
+        let limits = Limits {
+            range_copy_bytes_min: 4 * MIB as u64,
+            range_bytes_min: MIB as u64,
+            keep_times,
+            ..Limits::default()
+        };
+        let talk = Talk::with(noting.clone(), whole_bucket(), limits).await;
+        Self {
+            store,
+            failing,
+            noting,
+            talk,
+        }
+    }
+
+    fn count(&self, operation: Operation) -> usize {
+        self.noting.keys(operation).len()
+    }
+
+    async fn touch(&self, path: &str, time: u32) -> Result<(), StatusCode> {
+        let set = self.talk.client.setstat(path, timed(time)).await;
+        set.map(drop).map_err(code)
+    }
+
+    /// The time that STAT shows.
+    async fn time(&self, path: &str) -> u32 {
+        let attrs = self.talk.client.stat(path).await.unwrap().attrs;
+        attrs.mtime.unwrap()
+    }
+
+    async fn assert_kept(&self, content: &[u8]) {
+        assert_eq!(self.time("/f").await, THEN);
+        assert!(self.store.object(&at("f")).unwrap() == content);
+        assert_eq!(self.store.unfinished_uploads(), []);
+    }
+
+    /// Puts down an object that much belongs to.
+    async fn plant_rich(&self, class: &str) -> NewObject {
+        let object = NewObject {
+            content_type: Some("text/x-poem".into()),
+            metadata: vec![("author".into(), "ann".into())],
+            properties: Some(
+                Properties {
+                    cache_control: Some("no-store".into()),
+                    storage_class: Some(class.into()),
+                    legal_hold: true,
+                    ..Properties::default()
+                }
+                .into(),
+            ),
+            tags: vec![("project".into(), "x".into())],
+            ..NewObject::new(Nonce::new().unwrap())
+        };
+        let put = PutObject {
+            object: &object,
+            checksum: Checksum::of(b"old"),
+            condition: &Precondition::None,
+        };
+        let payload = Bytes::from_static(b"old");
+        self.store.put(&at("f"), payload, put).await.unwrap();
+        object
+    }
+}
+
+fn timed(time: u32) -> FileAttributes {
+    FileAttributes {
+        atime: Some(time),
+        mtime: Some(time),
+        ..FileAttributes::empty()
+    }
+}
+
+#[tokio::test]
+async fn a_time_that_comes_after_the_upload_is_kept_by_one_copy() {
+    let clerk = Clerk::open().await;
+    clerk.talk.put("/f", b"content").await.unwrap();
+    clerk.touch("/f", THEN).await.unwrap();
+    clerk.assert_kept(b"content").await;
+    assert_eq!(clerk.count(Operation::Copy), 1);
+    // What it has already costs no copy.
+    clerk.touch("/f", THEN).await.unwrap();
+    assert_eq!(clerk.count(Operation::Copy), 1);
+    clerk.touch("/f", THEN + 1).await.unwrap();
+    assert_eq!(clerk.time("/f").await, THEN + 1);
+    clerk.talk.client.rename("/f", "/g").await.unwrap();
+    assert_eq!(clerk.time("/g").await, THEN + 1);
+}
+
+#[tokio::test]
+async fn an_empty_file_has_its_time_as_well() {
+    let clerk = Clerk::open().await;
+    clerk.talk.put("/f", b"").await.unwrap();
+    clerk.touch("/f", THEN).await.unwrap();
+    clerk.assert_kept(b"").await;
+}
+
+#[tokio::test]
+async fn without_the_setting_nothing_is_copied_and_the_client_hears_ok() {
+    let clerk = Clerk::of(Capabilities::all(), false).await;
+    clerk.talk.put("/f", b"content").await.unwrap();
+    clerk.touch("/f", THEN).await.unwrap();
+    assert_ne!(clerk.time("/f").await, THEN);
+    assert_eq!(clerk.count(Operation::Copy), 0);
+}
+
+#[tokio::test]
+async fn a_time_that_comes_while_a_large_file_is_sent_is_kept_when_it_is_closed() {
+    for by_name in [false, true] {
+        let clerk = Clerk::open().await;
+        let content = pattern(17 * MIB);
+        let handle = clerk.talk.create("/f").await.unwrap();
+        for (nth, piece) in content.chunks(128 * 1024).enumerate() {
+            let offset = (nth * 128 * 1024) as u64;
+            clerk.talk.write(&handle, offset, piece).await.unwrap();
+        }
+        if by_name {
+            clerk.touch("/f", THEN).await.unwrap();
+        } else {
+            let set = clerk.talk.client.fsetstat(&handle, timed(THEN)).await;
+            set.unwrap();
+        }
+        clerk.talk.close(&handle).await.unwrap();
+        clerk.assert_kept(&content).await;
+        // Its size makes it a copy in ranges.
+        assert_eq!(clerk.count(Operation::Copy), 0);
+        assert_eq!(clerk.count(Operation::PartCopy), 17);
+    }
+}
+
+#[tokio::test]
+async fn a_time_for_an_open_file_goes_with_its_upload_where_that_has_not_begun() {
+    for keep_times in [false, true] {
+        let clerk = Clerk::of(Capabilities::all(), keep_times).await;
+        let handle = clerk.talk.create("/f").await.unwrap();
+        clerk.talk.write(&handle, 0, b"content").await.unwrap();
+        clerk.touch("/f", THEN).await.unwrap();
+        clerk.talk.close(&handle).await.unwrap();
+        clerk.assert_kept(b"content").await;
+        assert_eq!(clerk.count(Operation::Copy), 0);
+    }
+}
+
+#[tokio::test]
+async fn everything_else_of_the_object_stays() {
+    let clerk = Clerk::open().await;
+    let before = clerk.plant_rich("STANDARD_IA").await;
+    clerk.touch("/f", THEN).await.unwrap();
+    clerk.assert_kept(b"old").await;
+    let after = clerk.store.head(&at("f")).await.unwrap();
+    assert_eq!(after.content_type, before.content_type);
+    assert_eq!(after.properties, before.properties);
+    assert_eq!(after.metadata("author"), Some("ann"));
+    assert_eq!(clerk.store.tags(&at("f")).await.unwrap(), before.tags);
+}
+
+#[tokio::test]
+async fn a_time_is_left_where_keeping_it_would_change_more() {
+    // An archived object is read by nobody.
+    let clerk = Clerk::open().await;
+    clerk.plant_rich("DEEP_ARCHIVE").await;
+    clerk.touch("/f", THEN).await.unwrap();
+    assert_eq!(clerk.count(Operation::Copy), 0);
+    // What may not be copied with its class and lock is not copied without them.
+    for kind in [StorageErrorKind::Denied, StorageErrorKind::Refused] {
+        let clerk = Clerk::open().await;
+        clerk.plant_rich("STANDARD_IA").await;
+        clerk.failing.spoil(Operation::Copy, 1, Fault::Fail(kind));
+        clerk.touch("/f", THEN).await.unwrap();
+        assert_ne!(clerk.time("/f").await, THEN);
+        assert_eq!(clerk.count(Operation::Copy), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_somebody_else_put_meanwhile_is_never_replaced() {
+    let without = Capabilities {
+        conditional_put: false,
+        conditional_complete: false,
+        conditional_copy: false,
+        ..Capabilities::all()
+    };
+    for (capabilities, bytes) in [
+        (Capabilities::all(), MIB),
+        (Capabilities::all(), 5 * MIB),
+        (without, MIB),
+    ] {
+        let clerk = Clerk::of(capabilities, true).await;
+        plant(&clerk.store, "f", &pattern(bytes)).await;
+        let (gate, operation) = (Gate::closed(), Operation::Head);
+        // The HEAD that comes after the one that found the object, or the first call of the copy.
+        let operation = if bytes > 4 * MIB {
+            Operation::Complete
+        } else if capabilities.conditional_copy {
+            Operation::Copy
+        } else {
+            operation
+        };
+        let nth = if operation == Operation::Head { 2 } else { 1 };
+        let held = Fault::Hold(gate.clone());
+        clerk.failing.spoil(operation, nth, held);
+        let replaced = async {
+            gate.reached(1).await;
+            plant(&clerk.store, "f", b"somebody else's").await;
+            gate.open();
+        };
+        let (touched, ()) = tokio::join!(clerk.touch("/f", THEN), replaced);
+        assert_eq!(touched, Err(StatusCode::Failure), "{operation:?}");
+        assert!(clerk.store.object(&at("f")).unwrap() == b"somebody else's"[..]);
+        assert_eq!(clerk.failing.pending(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_looked_into() {
+    for bytes in [MIB, 5 * MIB] {
+        let clerk = Clerk::open().await;
+        let content = pattern(bytes);
+        plant(&clerk.store, "f", &content).await;
+        let operation = if bytes == MIB {
+            Operation::Copy
+        } else {
+            Operation::Complete
+        };
+        clerk.failing.spoil(operation, 1, Fault::LandThenLose);
+        clerk.touch("/f", THEN).await.unwrap();
+        clerk.assert_kept(&content).await;
+        assert_eq!(clerk.count(operation), 1);
+    }
+}
+
+#[tokio::test]
+async fn an_upload_is_a_success_even_if_its_time_cannot_be_kept() {
+    let clerk = Clerk::open().await;
+    let content = pattern(17 * MIB);
+    let handle = clerk.talk.create("/f").await.unwrap();
+    for (nth, piece) in content.chunks(128 * 1024).enumerate() {
+        let offset = (nth * 128 * 1024) as u64;
+        clerk.talk.write(&handle, offset, piece).await.unwrap();
+    }
+    clerk
+        .talk
+        .client
+        .fsetstat(&handle, timed(THEN))
+        .await
+        .unwrap();
+    let lost = Fault::Fail(StorageErrorKind::Denied);
+    // Those of the upload itself go well.
+    clerk.failing.spoil(Operation::Create, 1, lost);
+    clerk.talk.close(&handle).await.unwrap();
+    assert!(clerk.store.object(&at("f")).unwrap() == content);
+    assert_eq!(clerk.failing.pending(), 0);
+    assert_eq!(clerk.store.unfinished_uploads(), []);
+}
+
+#[tokio::test]
+async fn a_file_that_is_being_read_is_read_on_when_it_gets_a_time() {
+    let clerk = Clerk::open().await;
+    let content = pattern(3 * MIB);
+    plant(&clerk.store, "f", &content).await;
+    let handle = clerk.talk.open("/f", OpenFlags::READ).await.unwrap();
+    let first = clerk.talk.client.read(&handle, 0, 1_000).await.unwrap();
+    clerk.touch("/f", THEN).await.unwrap();
+    let last = (content.len() - 1_000) as u64;
+    let then = clerk.talk.client.read(&handle, last, 1_000).await.unwrap();
+    assert!(first.data[..] == content[..1_000]);
+    assert!(then.data[..] == content[content.len() - 1_000..]);
+}
+
+#[tokio::test]
+async fn a_directory_has_no_time_and_what_is_not_there_none_either() {
+    let clerk = Clerk::open().await;
+    clerk
+        .talk
+        .client
+        .mkdir("/d", FileAttributes::empty())
+        .await
+        .unwrap();
+    clerk.touch("/d", THEN).await.unwrap();
+    clerk.touch("/", THEN).await.unwrap();
+    assert_eq!(clerk.touch("/no", THEN).await, Err(StatusCode::NoSuchFile));
+    assert_eq!(clerk.count(Operation::Copy), 0);
+}
