@@ -50,6 +50,7 @@ contract!(
         conditional_puts_hold,
         one_of_many_exclusive_puts_wins,
         copies_replace_metadata_and_cross_buckets,
+        a_copy_onto_itself_changes_what_describes_an_object,
         a_copy_of_a_changed_source_is_refused,
         conditional_copies_hold,
         deletes_are_idempotent_and_conditional_ones_hold;

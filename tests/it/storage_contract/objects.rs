@@ -196,6 +196,24 @@ pub(super) async fn copies_replace_metadata_and_cross_buckets(s: &Subject) {
     assert_eq!(s.read(&target).await, "copied bytes");
 }
 
+pub(super) async fn a_copy_onto_itself_changes_what_describes_an_object(s: &Subject) {
+    let at = s.at("itself");
+    let stored = s.put("itself", "the same bytes").await;
+    let object = NewObject {
+        content_type: Some("text/csv".into()),
+        metadata: vec![("mtime".into(), "1000000000".into())],
+        ..new_object()
+    };
+    let onto = Precondition::IfMatch(stored.etag.clone());
+    let copied = s.copy((&at, &stored.etag), &at, &object, &onto).await;
+    let meta = s.store.head(&at).await.unwrap();
+    assert_eq!(meta.etag, copied.unwrap().etag);
+    assert_eq!(meta.content_type.as_deref(), Some("text/csv"));
+    assert_eq!(meta.metadata("mtime"), Some("1000000000"));
+    assert_eq!(meta.nonce(), Some(object.nonce));
+    assert_eq!(s.read(&at).await, "the same bytes");
+}
+
 pub(super) async fn a_copy_of_a_changed_source_is_refused(s: &Subject) {
     let (source, target) = (s.at("source"), s.at("target"));
     let old = s.put("source", "old").await;
