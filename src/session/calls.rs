@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, mpsc};
 
 use crate::budget::{Purpose, Share};
@@ -14,9 +15,9 @@ use crate::reaper::Reaper;
 use crate::sftp::HandleId;
 use crate::storage::retry;
 use crate::storage::{
-    ByteRange, Checksum, CompletedPart, GetObject, Location, NewObject, ObjectBody, Operation,
-    PartNumber, Precondition, SharedStore, StorageError, StorageErrorKind, Stored, UploadId,
-    UploadPart, UploadPartCopy, Version,
+    ByteRange, Checksum, CompletedPart, ETag, GetObject, Location, NewObject, ObjectBody,
+    Operation, PartNumber, Precondition, SharedStore, StorageError, StorageErrorKind, Stored,
+    UploadId, UploadPart, UploadPartCopy, Version,
 };
 use crate::transfer::write_file::{Base, Failure, Heard, PartCopy};
 
@@ -25,7 +26,6 @@ use super::described::Described;
 use super::events::Events;
 use super::expiry::Stop;
 use super::status::{CHANGED, of_storage};
-use super::times::LateTime;
 
 /// Calls for one file, which tell it how they ended.
 #[derive(Debug, Clone)]
@@ -37,16 +37,18 @@ pub(crate) struct Calls {
 }
 
 /// What makes a file visible out of its parts.
-#[derive(Debug)]
 pub(crate) struct Completion {
     pub(crate) upload: UploadId,
     pub(crate) parts: Vec<CompletedPart>,
     pub(crate) checksum: Option<Checksum>,
     pub(crate) object: NewObject,
     pub(crate) condition: Precondition,
-    /// Kept after it.
-    pub(crate) late_time: Option<LateTime>,
+    /// Done to the version that was stored before anybody hears of it.
+    pub(crate) then: Option<Then>,
 }
+
+/// What is done to the version that a commit stored.
+pub(crate) type Then = Box<dyn FnOnce(Location, ETag) -> BoxFuture<'static, ()> + Send>;
 
 /// Who is told.
 #[derive(Debug, Clone)]
@@ -321,12 +323,12 @@ impl Calls {
             checksum,
             object,
             condition,
-            late_time,
+            then,
         } = completion;
         let commit = self.commit(&object, &condition);
         let outcome = commit.complete(&upload, &parts, checksum).await;
-        if let (Ok(stored), Some(time)) = (&outcome, late_time) {
-            time.keep(&self.location, &stored.etag).await;
+        if let (Ok(stored), Some(then)) = (&outcome, then) {
+            then(self.location.clone(), stored.etag.clone()).await;
         }
         let failed = outcome.is_err();
         if !self.report(outcome) && failed {

@@ -368,7 +368,7 @@ impl<'a> Ranged<'a> {
                     checksum: self.checksum.or(checksum),
                     object: self.object.clone(),
                     condition,
-                    late_time: None,
+                    then: None,
                 };
                 let what = format!("copy to {}", calls.location);
                 reaper.outlive(what, calls.complete(reaper.clone(), completion));

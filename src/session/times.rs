@@ -14,6 +14,7 @@ use crate::storage::{
 };
 use crate::vfs::VirtualPath;
 
+use super::calls::Then;
 use super::copying::{self, Copying, Onto};
 use super::described::set_modified;
 use super::names::{MTIME, seconds};
@@ -105,8 +106,15 @@ impl LateTime {
         }
     }
 
-    /// Keeps it for the version that was stored, whose upload is a success either way.
-    pub(super) async fn keep(&self, location: &Location, stored: &ETag) {
+    /// Returns what keeps it for the version that a commit stored.
+    pub(super) fn after_commit(self) -> Then {
+        Box::new(move |location, stored| {
+            Box::pin(async move { self.keep(&location, &stored).await })
+        })
+    }
+
+    /// Keeps it for one version, whose upload is a success either way.
+    async fn keep(&self, location: &Location, stored: &ETag) {
         let scene = Scene {
             store: &self.store,
             reaper: &self.reaper,

@@ -185,13 +185,14 @@ impl Writing {
             } => {
                 self.checksum = checksum;
                 let late = modified_late.filter(|_| shell.environment.limits.keep_times);
+                let late = late.map(|time| LateTime::new(shell, place.path.clone(), time));
                 let completion = Completion {
                     upload,
                     parts,
                     checksum,
                     object: self.described.object.clone(),
                     condition,
-                    late_time: late.map(|time| LateTime::new(shell, place.path.clone(), time)),
+                    then: late.map(LateTime::after_commit),
                 };
                 let reaper = &shell.environment.reaper;
                 let what = format!("upload of {}", place.location);
