@@ -2,7 +2,7 @@
 //! questions, commands, and the one call of AWS's tools that is understood.
 //!
 //! It is bound before the ports for clients, answers once they are open, and stops last, so that a
-//! draining gateway can be admin_status. It trusts nobody: the head of a request has a
+//! draining gateway can be watched. It trusts nobody: the head of a request has a
 //! deadline, a connection an age, and there are only so many of them (`places`).
 //!
 //! A port of its own can answer probes alone, for networks that may not see the rest.

@@ -108,11 +108,8 @@ async fn serve(
     }
     if let Some(probes) = probes {
         tracing::info!(address = %probes.local_addr()?, "listening for health checks");
-        let serving = probes.serve_probes(
-            gateway.admin_status(),
-            Arc::clone(&metrics),
-            admin_stop.clone(),
-        );
+        let (status, stop) = (gateway.admin_status(), admin_stop.clone());
+        let serving = probes.serve_probes(status, Arc::clone(&metrics), stop);
         tasks::spawn(&mut admin_tasks, serving);
     }
     stop.cancelled().await;

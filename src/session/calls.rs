@@ -19,7 +19,7 @@ use crate::storage::{
     Operation, PartNumber, Precondition, SharedStore, StorageError, StorageErrorKind, Stored,
     UploadId, UploadPart, UploadPartCopy, Version,
 };
-use crate::transfer::write_file::{Base, Failure, Heard, PartCopy};
+use crate::transfer::write_file::{Base, Completing, Failure, Heard, PartCopy};
 
 use super::commit::Commit;
 use super::described::Described;
@@ -38,11 +38,10 @@ pub(crate) struct Calls {
 
 /// What makes a file visible out of its parts.
 pub(crate) struct Completion {
-    pub(crate) upload: UploadId,
-    pub(crate) parts: Vec<CompletedPart>,
+    pub(crate) completing: Completing,
+    /// Of the whole object, if it is known.
     pub(crate) checksum: Option<Checksum>,
     pub(crate) object: NewObject,
-    pub(crate) condition: Precondition,
     /// Done to the version that was stored before anybody hears of it.
     pub(crate) then: Option<Then>,
 }
@@ -318,14 +317,13 @@ impl Calls {
 
     pub(crate) async fn complete(self, reaper: Reaper, completion: Completion) {
         let Completion {
-            upload,
-            parts,
+            completing,
             checksum,
             object,
-            condition,
             then,
         } = completion;
-        let commit = self.commit(&object, &condition);
+        let (upload, parts) = (completing.upload, completing.parts);
+        let commit = self.commit(&object, &completing.condition);
         let outcome = commit.complete(&upload, &parts, checksum).await;
         if let (Ok(stored), Some(then)) = (&outcome, then) {
             then(self.location.clone(), stored.etag.clone()).await;

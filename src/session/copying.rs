@@ -355,20 +355,12 @@ impl<'a> Ranged<'a> {
                 let turns = self.scene.bounds.shares.range_copies.clone();
                 tasks::spawn(&mut self.tasks, calls.part_copy(turns, copy));
             }
-            Effect::Complete {
-                upload,
-                parts,
-                checksum,
-                condition,
-                modified_late: _,
-            } => {
+            Effect::Complete(completing) => {
                 let completion = Completion {
-                    upload,
-                    parts,
-                    checksum: self.checksum.or(checksum),
+                    checksum: self.checksum.or(completing.checksum),
                     object: self.object.clone(),
-                    condition,
                     then: None,
+                    completing,
                 };
                 let what = format!("copy to {}", calls.location);
                 reaper.outlive(what, calls.complete(reaper.clone(), completion));

@@ -151,7 +151,7 @@ impl Paths {
                 Ok(Begun::Answered(answer)) => self.answer(shell, files, running, answer),
                 Ok(Begun::Planned(planned)) => self.run(shell, files, running, planned),
                 Err(status) => {
-                    self.answer(shell, files, running, PathAnswer::Refused(status.into()))
+                    self.answer(shell, files, running, PathAnswer::Refused(status.into()));
                 }
             }
         }
@@ -389,11 +389,9 @@ impl Paths {
                 location,
                 size,
             } => {
-                let PathRequest {
-                    pending, path, act, ..
-                } = request;
-                let place = (path, location);
-                let writing = (*writing, act.opening_attributes());
+                let place = (request.path, location);
+                let writing = (*writing, request.act.opening_attributes());
+                let pending = request.pending;
                 let closed = files.resize(shell, place, writing, size, (pending, ticket));
                 // It has its place in the order until then.
                 if let Some(ticket) = closed {
@@ -432,9 +430,7 @@ impl Paths {
                 writing,
                 location,
             } => {
-                let PathRequest {
-                    pending, path, act, ..
-                } = request;
+                let (pending, path, act) = (request.pending, request.path, request.act);
                 if writing.is_some()
                     && let Some(parent) = path.parent()
                 {

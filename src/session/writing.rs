@@ -13,11 +13,11 @@ use crate::metrics::TransferEnd;
 use crate::sftp::{Attributes, HandleId};
 use crate::storage::{Checksum, ETag, Location, NewObject, Nonce, Precondition};
 use crate::transfer::WriteFile;
-use crate::transfer::write_file::{Effect, Heard, Opening, RateMin};
+use crate::transfer::write_file::{Completing, Effect, Heard, Opening, RateMin};
 use crate::vfs::{Access, VirtualPath};
 
 use super::act::ForWriting;
-use super::calls::{Calls, Completion, Listener};
+use super::calls::{Calls, Completion, Listener, Then};
 use super::described::{Described, set_modified};
 use super::shell::Shell;
 use super::times::LateTime;
@@ -171,33 +171,11 @@ impl Writing {
                 condition,
                 modified,
             } => {
-                let described = self.described_with(modified);
+                let put = calls.put(payload, self.described_with(modified), condition);
                 let what = format!("upload of {}", place.location);
-                let put = calls.put(payload, described, condition);
                 shell.environment.reaper.outlive(what, put);
             }
-            Effect::Complete {
-                upload,
-                parts,
-                checksum,
-                condition,
-                modified_late,
-            } => {
-                self.checksum = checksum;
-                let late = modified_late.filter(|_| shell.environment.limits.keep_times);
-                let late = late.map(|time| LateTime::new(shell, place.path.clone(), time));
-                let completion = Completion {
-                    upload,
-                    parts,
-                    checksum,
-                    object: self.described.object.clone(),
-                    condition,
-                    then: late.map(LateTime::after_commit),
-                };
-                let reaper = &shell.environment.reaper;
-                let what = format!("upload of {}", place.location);
-                reaper.outlive(what, calls.complete(reaper.clone(), completion));
-            }
+            Effect::Complete(completing) => self.complete(shell, place, completing),
             Effect::Abort(upload) => {
                 let (store, location) = (shell.store(), place.location.clone());
                 shell.environment.reaper.abort(store, location, upload);
@@ -208,6 +186,20 @@ impl Writing {
             Effect::Stored { size, etag } => self.stored(shell, place, size, &etag),
             Effect::Over => {}
         }
+    }
+
+    fn complete(&mut self, shell: &Shell, place: &Place, completing: Completing) {
+        self.checksum = completing.checksum;
+        let completion = Completion {
+            checksum: completing.checksum,
+            object: self.described.object.clone(),
+            then: after_commit(shell, place, completing.modified_late),
+            completing,
+        };
+        let reaper = &shell.environment.reaper;
+        let what = format!("upload of {}", place.location);
+        let complete = calls_for(shell, place).complete(reaper.clone(), completion);
+        reaper.outlive(what, complete);
     }
 
     fn stored(&self, shell: &Shell, place: &Place, size: u64, etag: &ETag) {
@@ -272,6 +264,12 @@ impl Drop for Writing {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// Returns what is done when the file is there: a time that came too late for its upload is kept.
+fn after_commit(shell: &Shell, place: &Place, modified_late: Option<u32>) -> Option<Then> {
+    let late = modified_late.filter(|_| shell.environment.limits.keep_times)?;
+    Some(LateTime::new(shell, place.path.clone(), late).after_commit())
 }
 
 fn calls_for(shell: &Shell, place: &Place) -> Calls {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::parked::{Parked, Writer};
 use super::{
-    Base, Effect, Failure, GAP, MEMORY, Multipart, PartCopy, PartsMemory, Phase,
+    Base, Completing, Effect, Failure, GAP, MEMORY, Multipart, PartCopy, PartsMemory, Phase,
     TOO_LARGE_TO_CHANGE, WriteFile, as_u64, status_of,
 };
 use crate::budget::Charge;
@@ -484,14 +484,14 @@ impl WriteFile {
             }
         }
         self.phase = Phase::Committing;
-        let effect = Effect::Complete {
+        let completing = Completing {
             upload,
             parts: self.parts.values().map(|(part, _)| part.clone()).collect(),
             checksum: self.checksum(),
             condition: self.opening.condition.clone(),
             modified_late: self.modified_late,
         };
-        self.effects.push_back(effect);
+        self.effects.push_back(Effect::Complete(completing));
         false
     }
 

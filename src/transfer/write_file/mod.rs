@@ -34,7 +34,7 @@ pub use self::status::OVER_LIMIT;
 use self::status::{
     COPIED, GAP, MEMORY, NOT_HERE, TOO_LARGE, TOO_LARGE_TO_CHANGE, TOO_SCATTERED, status_of,
 };
-pub use self::words::{Awaited, Base, Effect, Failure, Heard, Opening, PartCopy};
+pub use self::words::{Awaited, Base, Completing, Effect, Failure, Heard, Opening, PartCopy};
 use super::upload::{Upload, WriteStep, as_u64};
 use crate::budget::{Charge, Purpose};
 use crate::sftp::{OpenMode, Payload, Pending, Status};

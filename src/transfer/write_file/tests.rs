@@ -205,13 +205,9 @@ impl World {
             Effect::ReadOn => {}
             Effect::Zeros(_) => self.tasks.push(Task::Zeros),
             Effect::Put { payload, .. } => self.tasks.push(Task::Put(payload.to_vec())),
-            Effect::Complete {
-                upload,
-                parts,
-                checksum,
-                ..
-            } => {
-                let numbers = parts.iter().map(|part| part.number).collect();
+            Effect::Complete(completing) => {
+                let numbers = completing.parts.iter().map(|part| part.number).collect();
+                let (upload, checksum) = (completing.upload, completing.checksum);
                 self.tasks.push(Task::Complete(upload, numbers, checksum));
             }
             Effect::Abort(upload) => assert!(self.uploads.remove(&upload).is_some()),

@@ -113,6 +113,17 @@ pub enum Awaited {
     OthersWithLess,
 }
 
+/// What makes a file visible out of its parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Completing {
+    pub upload: UploadId,
+    pub parts: Vec<CompletedPart>,
+    pub checksum: Option<Checksum>,
+    pub condition: Precondition,
+    /// A time that came when the upload had begun.
+    pub modified_late: Option<u32>,
+}
+
 /// Why something did not work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
@@ -169,14 +180,7 @@ pub enum Effect {
         modified: Option<u32>,
     },
     /// Makes the file visible out of its parts.
-    Complete {
-        upload: UploadId,
-        parts: Vec<CompletedPart>,
-        checksum: Option<Checksum>,
-        condition: Precondition,
-        /// A time that came when the upload had begun.
-        modified_late: Option<u32>,
-    },
+    Complete(Completing),
     /// Ends the multipart upload.
     Abort(UploadId),
     /// Ends whatever is under way for the file, except for the creation of its upload.
