@@ -56,6 +56,7 @@ mod session_paths;
 mod session_pipelined;
 mod session_reads;
 mod session_stops;
+mod session_trips;
 mod session_writes;
 mod ssh;
 mod static_users;
