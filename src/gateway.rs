@@ -233,6 +233,7 @@ impl Gateway {
             nonces: Nonces::default(),
             kept: Kept::new(sftp.keep_empty_directories),
             names_fresh_for: sftp.names_fresh_for,
+            stat_times: sftp.stat_times,
             drain: drain.clone(),
         };
         let ssh = SshServer::new(SshServerParts {

@@ -33,7 +33,7 @@ pub use self::proof::{Signing, Token};
 pub use self::ssh::Ssh;
 pub use self::words::{
     Algorithms, Encryption, Event, LogFormat, Methods, Mtime, PartialUploads, PathHomes, Provider,
-    ProxyProtocol, Roles, SetStat, Sign, UserNames,
+    ProxyProtocol, Roles, SetStat, Sign, StatTimes, UserNames,
 };
 
 /// What the operator decided.
@@ -263,6 +263,7 @@ pub struct Sftp {
     /// Directories that empty themselves stay.
     pub keep_empty_directories: bool,
     pub names_fresh_for: Duration,
+    pub stat_times: StatTimes,
     /// Shown before login.
     pub banner: Option<String>,
 }
@@ -572,6 +573,7 @@ impl Default for Sftp {
             mtime: Mtime::default(),
             keep_empty_directories: true,
             names_fresh_for: Duration::from_secs(2),
+            stat_times: StatTimes::default(),
             banner: None,
         }
     }

@@ -185,6 +185,17 @@ words!(
 );
 
 words!(
+    /// Which modification time STAT shows.
+    StatTimes {
+        /// The one that was stored with the file, if there is one.
+        #[default]
+        Kept = "kept",
+        /// S3's own, as in listings.
+        Store = "store",
+    }
+);
+
+words!(
     /// How log lines look.
     LogFormat {
         #[default]

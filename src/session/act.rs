@@ -6,6 +6,7 @@ use crate::transfer::write_file::Base;
 use crate::vfs::{Access, Ending, HomeDirectory, VirtualPath, WrittenPath};
 
 use super::list::Listing;
+use super::names::Stated;
 use super::opening::OpenedObject;
 use super::order::Ticket;
 use super::plan::{Need, Target, plan, refuse_disclosure};
@@ -176,6 +177,9 @@ pub(crate) struct Running {
 #[derive(Debug)]
 pub(crate) enum PathAnswer {
     Reply(Reply),
+    Stated(Stated),
+    /// What STAT shows, as a listing showed it just now.
+    Listed(Attributes),
     Refused(Refusal),
     Directory {
         listing: Box<Listing>,

@@ -9,6 +9,7 @@ use super::kept::Kept;
 use super::user_sessions::UserSessions;
 use crate::budget::Budget;
 use crate::clock::Clock;
+use crate::config::StatTimes;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::reaper::Reaper;
@@ -29,6 +30,8 @@ pub struct Environment {
     pub kept: Kept,
     /// How long a session goes by what a listing or a STAT showed.
     pub names_fresh_for: Duration,
+    /// Which times STAT shows.
+    pub stat_times: StatTimes,
     /// Cancelled when the gateway drains: sessions end when nothing is open.
     pub drain: CancellationToken,
 }

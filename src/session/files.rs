@@ -592,7 +592,7 @@ impl Files {
         let now = unix_seconds(shell.environment.clock.wall());
         let attrs = self.usable(handle).and_then(|handle| match handle {
             Handle::Directory(directory) => Some(directory_attributes(directory.access())),
-            Handle::File(file) => file.attributes(now),
+            Handle::File(file) => file.attributes(now, shell.environment.stat_times),
         });
         match attrs {
             Some(attrs) => shell.answers.reply(pending, &Reply::Attrs(attrs)),

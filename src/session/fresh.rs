@@ -1,9 +1,9 @@
 //! Whole directories that a session saw a moment ago (pure): a name that is not among theirs is
 //! not there.
 //!
-//! A name takes eight bytes: a hash, whose last bits say what stands there. A name that has the
-//! hash of another only looks as if it were there. The hashes are keyed, so nobody can find such
-//! names.
+//! A name takes 24 bytes: a hash, whose last bits say what stands there, and the size and time of a
+//! file. A name that has the hash of another only looks as if it were there. The hashes are keyed,
+//! so nobody can find such names.
 
 #![warn(clippy::arithmetic_side_effects)]
 
@@ -11,20 +11,47 @@ use std::collections::VecDeque;
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::{Duration, Instant};
 
+use crate::limits::OPENING_GET_BYTES;
 use crate::vfs::VirtualPath;
 
 /// What a listing says of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shown {
     /// A file, perhaps beside a directory of that name.
-    File,
+    File(ListedFile),
     Directory,
     Nothing,
 }
 
+impl Shown {
+    /// Says whether it is a file that the GET that answers OPEN brings as a whole.
+    pub(crate) const fn is_small_file(self) -> bool {
+        match self {
+            Self::File(file) => file.size <= OPENING_GET_BYTES,
+            Self::Directory | Self::Nothing => false,
+        }
+    }
+}
+
+/// What a listing says of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct ListedFile {
+    pub(crate) size: u64,
+    /// In seconds since 1970.
+    pub(crate) modified: u32,
+}
+
 /// The names of one directory, or that they are too many.
 #[derive(Debug, Default)]
-pub(crate) struct Names(Option<Vec<u64>>);
+pub(crate) struct Names(Option<Vec<Row>>);
+
+/// One name that was listed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Row {
+    /// With what stands there in its last bits.
+    name: u64,
+    file: ListedFile,
+}
 
 /// Makes [`Names`] of what S3 listed.
 #[derive(Debug, Clone, Default)]
@@ -69,20 +96,19 @@ struct Directory {
 }
 
 impl NameHasher {
-    /// Makes what is kept of a directory of its files' and directories' names, below it.
-    pub(crate) fn names<'a>(
+    /// Makes what is kept of names of files and directories, below theirs.
+    pub(crate) fn rows<'a>(
         &self,
-        files: impl Iterator<Item = &'a str>,
+        files: impl Iterator<Item = (&'a str, ListedFile)>,
         directories: impl Iterator<Item = &'a str>,
-    ) -> Names {
-        let files = files.map(|name| self.hash(name) | FILE);
-        let directories = directories.map(|name| self.hash(name) | DIRECTORY);
-        let mut names: Vec<u64> = files.chain(directories).collect();
-        names.sort_unstable();
-        // A file wins over a directory of its name.
-        names.dedup_by_key(|name| *name & !KIND);
-        names.shrink_to_fit();
-        Names(Some(names))
+    ) -> impl Iterator<Item = Row> {
+        let row = |name, kind, file| Row {
+            name: self.hash(name) | kind,
+            file,
+        };
+        let files = files.map(move |(name, file)| row(name, FILE, file));
+        let directories = directories.map(move |name| row(name, DIRECTORY, ListedFile::default()));
+        files.chain(directories)
     }
 
     /// Says what is shown under a name; `None`: that is not known.
@@ -96,6 +122,15 @@ impl NameHasher {
 }
 
 impl Names {
+    /// Takes the names of a whole directory.
+    pub(crate) fn of(mut names: Vec<Row>) -> Self {
+        names.sort_unstable_by_key(|row| row.name);
+        // A file wins over a directory of its name.
+        names.dedup_by_key(|row| row.name & !KIND);
+        names.shrink_to_fit();
+        Self(Some(names))
+    }
+
     /// A directory of which only a part was listed.
     pub(crate) const fn too_many() -> Self {
         Self(None)
@@ -104,16 +139,17 @@ impl Names {
     fn bytes(&self) -> usize {
         self.0
             .as_ref()
-            .map_or(0, |names| names.capacity().saturating_mul(NAME_BYTES))
+            .map_or(0, |names| names.capacity().saturating_mul(ROW_BYTES))
     }
 
     fn shown(&self, hash: u64) -> Option<Shown> {
         let names = self.0.as_ref()?;
-        let Ok(at) = names.binary_search_by_key(&hash, |name| *name & !KIND) else {
+        let Ok(at) = names.binary_search_by_key(&hash, |row| row.name & !KIND) else {
             return Some(Shown::Nothing);
         };
-        match names.get(at)? & KIND {
-            FILE => Some(Shown::File),
+        let row = names.get(at)?;
+        match row.name & KIND {
+            FILE => Some(Shown::File(row.file)),
             DIRECTORY => Some(Shown::Directory),
             _ => None,
         }
@@ -123,13 +159,17 @@ impl Names {
         let Some(names) = &mut self.0 else {
             return;
         };
-        match names.binary_search_by_key(&hash, |name| *name & !KIND) {
+        let changed = Row {
+            name: hash | CHANGED,
+            file: ListedFile::default(),
+        };
+        match names.binary_search_by_key(&hash, |row| row.name & !KIND) {
             Ok(at) => {
-                if let Some(name) = names.get_mut(at) {
-                    *name = hash | CHANGED;
+                if let Some(row) = names.get_mut(at) {
+                    *row = changed;
                 }
             }
-            Err(at) => names.insert(at, hash | CHANGED),
+            Err(at) => names.insert(at, changed),
         }
     }
 }
@@ -346,6 +386,8 @@ const CHANGED_FOR: Duration = Duration::from_secs(60);
 /// How long a directory that was too large is not listed again for looks.
 const LARGE_FOR: Duration = Duration::from_secs(60);
 const NAME_BYTES: usize = 8;
+/// What a name takes that was listed.
+pub(crate) const ROW_BYTES: usize = size_of::<Row>();
 /// What a directory takes beside its path and names.
 const DIRECTORY_COST: usize = 128;
 
@@ -355,15 +397,19 @@ mod tests {
     use crate::clock::{Clock as _, SystemClock};
 
     const FRESH: Duration = Duration::from_secs(2);
+    const FILE_SEEN: ListedFile = ListedFile {
+        size: 3,
+        modified: 7,
+    };
 
     fn path(text: &str) -> VirtualPath {
         VirtualPath::parse(text).unwrap()
     }
 
     fn names(listed: &FreshListings, files: &[&str], directories: &[&str]) -> Names {
-        listed
-            .hasher()
-            .names(files.iter().copied(), directories.iter().copied())
+        let files = files.iter().map(|name| (*name, FILE_SEEN));
+        let directories = directories.iter().copied();
+        Names::of(listed.hasher().rows(files, directories).collect())
     }
 
     fn seen(listed: &mut FreshListings, asked: Instant) {
@@ -377,8 +423,8 @@ mod tests {
         assert_eq!(listed.shown(&path("/in/file"), now), None);
         seen(&mut listed, now);
         for (name, shown) in [
-            ("/in/file", Some(Shown::File)),
-            ("/in/both", Some(Shown::File)),
+            ("/in/file", Some(Shown::File(FILE_SEEN))),
+            ("/in/both", Some(Shown::File(FILE_SEEN))),
             ("/in/below", Some(Shown::Directory)),
             ("/in/other", Some(Shown::Nothing)),
             ("/in/below/x", None),
@@ -523,7 +569,7 @@ mod tests {
             let names = names(&listed, &long, &[]);
             listed.listed(path(&format!("/{number}")), now, names);
         }
-        assert!(listed.bytes() < 8 * 9_000, "{}", listed.bytes());
+        assert!(listed.bytes() < 8 * 25_000, "{}", listed.bytes());
         assert_eq!(listed.shown(&path("/99/x"), now), Some(Shown::Nothing));
         while listed.forget_one() {}
         assert_eq!(listed.bytes(), 0);

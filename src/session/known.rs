@@ -9,7 +9,9 @@ use crate::budget::{Charge, Share};
 use crate::limits::KNOWN_BYTES_KEPT;
 use crate::vfs::VirtualPath;
 
+use super::checksums::VersionSums;
 use super::fresh::{FreshListings, NameHasher, Names as ListedNames, Shown};
+use super::seen_sums::SeenSums;
 
 /// Names that were seen. Beyond a little they are on the account of bytes, and forgotten where it
 /// has nothing left.
@@ -22,6 +24,7 @@ pub(crate) struct Known {
     /// Paths under which STAT found no directory a moment ago: most clients look before they put.
     looked: VecDeque<Looked>,
     looked_bytes: usize,
+    sums: SeenSums,
     listed: FreshListings,
     account: Share,
     charge: Option<Charge>,
@@ -62,6 +65,7 @@ impl Known {
             earlier: Names::new(),
             looked: VecDeque::new(),
             looked_bytes: 0,
+            sums: SeenSums::default(),
             listed: FreshListings::new(fresh_for),
             account,
             charge: None,
@@ -118,6 +122,26 @@ impl Known {
         self.give_back();
     }
 
+    /// Takes what a STAT told of a file's checksums.
+    pub(crate) fn saw_sums(&mut self, path: VirtualPath, asked: Instant, sums: VersionSums) {
+        if self.listed.fresh_for().is_zero() {
+            return;
+        }
+        let cost = SeenSums::cost(&path, &sums);
+        while self.sums.len() >= LOOKED_MAX || !self.has_room(cost) {
+            if !self.sums.forget_one() {
+                return;
+            }
+        }
+        self.sums.add(path, asked, sums);
+        self.give_back();
+    }
+
+    /// Returns what a STAT told just now of a file's checksums.
+    pub(crate) fn sums_of(&self, path: &VirtualPath, now: Instant) -> Option<&VersionSums> {
+        self.sums.of(path, self.listed.fresh_for(), now)
+    }
+
     /// Returns what a STAT or a listing found there just now. A directory that came since stays
     /// reachable beside the file: S3 allows both.
     pub(crate) fn lately(&self, path: &VirtualPath, now: Instant) -> Lately {
@@ -127,7 +151,7 @@ impl Known {
         let listed = listed.filter(|(_, asked)| looked.is_none_or(|one| one.asked < *asked));
         match (looked, listed) {
             (_, Some((Shown::Nothing, _))) => Lately::Nothing,
-            (_, Some((Shown::File, _))) => Lately::NoDirectory,
+            (_, Some((Shown::File(_), _))) => Lately::NoDirectory,
             (_, Some((Shown::Directory, _))) | (None, None) => Lately::Unknown,
             (Some(one), None) if one.nothing => Lately::Nothing,
             (Some(_), None) => Lately::NoDirectory,
@@ -155,12 +179,14 @@ impl Known {
     /// Forgets what is too old.
     pub(crate) fn forget_old(&mut self, now: Instant) {
         self.listed.forget_old(now);
+        self.sums.forget_old(self.listed.fresh_for(), now);
         self.give_back();
     }
 
     /// Says when something is to be forgotten.
     pub(crate) fn until(&self) -> Option<Instant> {
-        self.listed.until()
+        let sums = self.sums.until(self.listed.fresh_for());
+        [self.listed.until(), sums].into_iter().flatten().min()
     }
 
     /// Makes names for [`Self::listed`].
@@ -189,6 +215,7 @@ impl Known {
     /// Forgets what was seen where a name changed.
     pub(crate) fn changed(&mut self, name: &VirtualPath, now: Instant) {
         self.listed.changed(name, now);
+        self.sums.forget(name);
         if !self.has_room(0) {
             self.listed.forget_all(now);
         }
@@ -207,6 +234,7 @@ impl Known {
             .bytes
             .saturating_add(self.earlier.bytes)
             .saturating_add(self.looked_bytes)
+            .saturating_add(self.sums.bytes())
             .saturating_add(self.listed.bytes())
             .saturating_add(more);
         // In steps, so that the account is not asked for each name.
@@ -272,6 +300,7 @@ const STEP_BYTES: usize = 8 * 1024;
 mod tests {
     use std::sync::Arc;
 
+    use super::super::fresh::ListedFile;
     use super::*;
     use crate::budget::Budget;
     use crate::clock::{Clock as _, SystemClock};
@@ -341,7 +370,10 @@ mod tests {
         let budget = account(1024 * 1024);
         let mut known = Known::new(budget.account().share(), FRESH);
         let (now, later) = (SystemClock.now(), SystemClock.now() + FRESH / 4);
-        let file = |known: &Known| known.hasher().names(["x"].into_iter(), [].into_iter());
+        let file = |known: &Known| {
+            let file = [("x", ListedFile::default())].into_iter();
+            ListedNames::of(known.hasher().rows(file, [].into_iter()).collect())
+        };
         known.no_directory(path("/in/x"), now, true);
         assert_eq!(known.lately(&path("/in/x"), later), Lately::Nothing);
         let names = file(&known);

@@ -123,6 +123,16 @@ impl Directory {
                     });
                 }));
             }
+            ListEffect::Listed(gathered) => {
+                let directory = self.listing.path.clone();
+                let (asked, names) = gathered.whole();
+                let events = &shell.events;
+                events.send(Event::Listed {
+                    directory,
+                    asked,
+                    names,
+                });
+            }
             ListEffect::Answer(pending, names) if names.is_empty() => {
                 shell.answers.status(pending, Status::EOF);
             }

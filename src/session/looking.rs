@@ -1,9 +1,10 @@
 //! A look at a whole directory in place of looks at its names.
 
 use crate::limits::LIST_PAGE_MAX;
-use crate::storage::{ListPage, Location, ObjectStore};
+use crate::storage::{Location, ObjectStore};
 
 use super::fresh::{NameHasher, Names, Shown};
+use super::gathered::names_of;
 use super::known::Lately;
 use super::list::page_bytes_max;
 use super::listed::Listed;
@@ -32,21 +33,8 @@ pub(super) async fn beside(
     };
     let lately = match hasher.shown(&names, name) {
         Some(Shown::Nothing) => Lately::Nothing,
-        Some(Shown::File) => Lately::NoDirectory,
+        Some(Shown::File(_)) => Lately::NoDirectory,
         Some(Shown::Directory) | None => Lately::Unknown,
     };
     Some((names, lately))
-}
-
-/// Returns the names on a page that is the only one of its directory.
-pub(super) fn names_of(hasher: &NameHasher, listed: &Listed, page: &ListPage) -> Names {
-    if page.next.is_some() {
-        return Names::too_many();
-    }
-    let prefix = listed.prefix();
-    let files = page.objects.iter();
-    let files = files.filter_map(|object| object.key.strip_prefix(prefix));
-    let directories = page.prefixes.iter();
-    let directories = directories.filter_map(|key| key.strip_prefix(prefix)?.strip_suffix('/'));
-    hasher.names(files, directories)
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::{Clock, unix_seconds, within};
+use crate::config::StatTimes;
 use crate::sftp::{Attributes, Status};
 use crate::storage::{
     ListPage, ListQuery, ListedObject, Location, NewObject, Nonce, Nonces, ObjectMeta, ObjectStore,
@@ -10,6 +11,7 @@ use crate::storage::{
 };
 use crate::vfs::Access;
 
+use super::checksums::VersionSums;
 use super::commit::Commit;
 use super::expiry::Stop;
 use super::fresh::Shown;
@@ -171,24 +173,49 @@ async fn find_shown(
     Ok(found.unwrap_or(Found::Nothing))
 }
 
-/// Returns the attributes of what a path names; `shown` is what a listing showed there.
+/// What STAT found under a path.
+#[derive(Debug)]
+pub(crate) struct Stated {
+    pub(crate) attrs: Attributes,
+    /// A file's, where a HEAD told them.
+    pub(crate) sums: Option<VersionSums>,
+}
+
+impl Stated {
+    pub(super) fn directory(access: Option<Access>) -> Self {
+        Self {
+            attrs: directory_attributes(access),
+            sums: None,
+        }
+    }
+
+    fn file(meta: &ObjectMeta, access: Access, times: StatTimes) -> Self {
+        Self {
+            attrs: attributes_of(meta, access, times),
+            sums: Some(VersionSums::of(meta)),
+        }
+    }
+}
+
+/// Looks for what a path names; `shown` is what a listing showed there.
 pub(crate) async fn stat(
     store: &dyn ObjectStore,
     clock: &dyn Clock,
     target: &Target,
     shown: Option<Shown>,
-) -> Result<Attributes, Refusal> {
+    times: StatTimes,
+) -> Result<Stated, Refusal> {
     match target {
-        Target::Virtual | Target::Buckets => Ok(directory_attributes(None)),
+        Target::Virtual | Target::Buckets => Ok(Stated::directory(None)),
         Target::Bucket { folder, access } if is_bucket(store, folder).await? => {
-            Ok(directory_attributes(Some(*access)))
+            Ok(Stated::directory(Some(*access)))
         }
         Target::Bucket { .. } => Err(Status::NO_SUCH_FILE.into()),
-        Target::Root { access, .. } => Ok(directory_attributes(Some(*access))),
+        Target::Root { access, .. } => Ok(Stated::directory(Some(*access))),
         Target::Nowhere => Err(Status::NO_SUCH_FILE.into()),
         Target::MappedFile { location, access } => {
             let meta = store.head(location).await?;
-            Ok(attributes_of(&meta, *access))
+            Ok(Stated::file(&meta, *access, times))
         }
         Target::Object {
             location, access, ..
@@ -196,20 +223,26 @@ pub(crate) async fn stat(
             Some(shown) => find_shown(store, location, shown).await?,
             None => find(store, clock, location).await?,
         } {
-            Found::File(meta) => Ok(attributes_of(&meta, *access)),
+            Found::File(meta) => Ok(Stated::file(&meta, *access, times)),
             Found::Shown(object) => {
                 let modified = unix_seconds(object.modified);
-                Ok(file_attributes(*access, object.size, modified))
+                Ok(Stated {
+                    attrs: file_attributes(*access, object.size, modified),
+                    sums: None,
+                })
             }
-            Found::Directory => Ok(directory_attributes(Some(*access))),
+            Found::Directory => Ok(Stated::directory(Some(*access))),
             Found::Nothing => Err(Status::NO_SUCH_FILE.into()),
         },
     }
 }
 
-/// Returns a file's attributes; a time that was stored with it wins over S3's own.
-pub(crate) fn attributes_of(meta: &ObjectMeta, access: Access) -> Attributes {
-    let stored = meta.metadata(MTIME).and_then(seconds);
+/// Returns a file's attributes, with the time that was stored with it or with S3's own.
+pub(crate) fn attributes_of(meta: &ObjectMeta, access: Access, times: StatTimes) -> Attributes {
+    let stored = match times {
+        StatTimes::Kept => meta.metadata(MTIME).and_then(seconds),
+        StatTimes::Store => None,
+    };
     file_attributes(
         access,
         meta.size,
@@ -246,7 +279,8 @@ pub(crate) async fn mkdir(
             return Err(EXISTS.into());
         }
         Target::Bucket { .. } => {
-            return Err(match stat(store, stop.clock(), target, None).await {
+            let times = StatTimes::default();
+            return Err(match stat(store, stop.clock(), target, None, times).await {
                 Ok(_) => EXISTS,
                 // Whatever is there, none is made.
                 Err(_) => BUCKET_LEVEL,
@@ -371,8 +405,8 @@ fn query(folder: &Folder, max: u16) -> ListQuery {
 /// Where a file's time is kept, in seconds since 1970.
 pub(crate) const MTIME: &str = "mtime";
 const DIRECTORY_TYPE: &str = "application/x-directory";
-/// What a HEAD has ahead of the LIST beside it.
-const HEAD_START: Duration = Duration::from_millis(3);
+/// What a HEAD has ahead of the LIST beside it, and a GET of the HEAD.
+pub(super) const HEAD_START: Duration = Duration::from_millis(3);
 
 #[cfg(test)]
 mod tests {

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::config::StatTimes;
 use crate::limits;
 use crate::sftp::{Attributes, Pending, Status};
 use crate::storage::ObjectMeta;
@@ -140,10 +141,10 @@ impl OpenFile {
     }
 
     /// Returns what FSTAT shows.
-    pub(super) fn attributes(&self, now: u32) -> Option<Attributes> {
+    pub(super) fn attributes(&self, now: u32, times: StatTimes) -> Option<Attributes> {
         match (self.own(), &self.reading) {
             (Some(own), _) => Some(file_attributes(self.place.access, own.size(), now)),
-            (None, Some(reading)) => Some(attributes_of(reading.meta(), self.place.access)),
+            (None, Some(reading)) => Some(attributes_of(reading.meta(), self.place.access, times)),
             (None, None) => None,
         }
     }

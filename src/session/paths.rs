@@ -5,19 +5,22 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use crate::audit::{self, Name};
 use crate::budget::Share;
 use crate::clock::unix_seconds;
+use crate::config::StatTimes;
 use crate::limits;
 use crate::sftp::{Reply, Status};
-use crate::vfs::{Ending, EntryType, HomeDirectory, Place, VirtualPath};
+use crate::vfs::{Ending, EntryType, HomeDirectory, VirtualPath};
 
 use super::act::{Act, PathAnswer, PathRequest, Planned, Running};
+use super::changed::log_change;
 use super::events::Event;
 use super::files::Files;
-use super::fresh::Names;
+use super::fresh::{ListedFile, Names, Shown};
 use super::known::{Known, Lately};
 use super::listed::BucketsShown;
+use super::names::Stated;
+use super::opening::Foreseen;
 use super::order::{PathOrder, Ticket};
 use super::plan::{Target, file_attributes};
 use super::progress::Progress;
@@ -240,9 +243,15 @@ impl Paths {
                     let attrs = file_attributes(*access, size, now);
                     Some(PathAnswer::Reply(Reply::Attrs(attrs)))
                 }
+                (Target::Object { access, .. }, None) => {
+                    let listed = self.listed_file(shell, request);
+                    listed.map(|file| {
+                        let attrs = file_attributes(*access, file.size, file.modified);
+                        PathAnswer::Listed(attrs)
+                    })
+                }
                 (
-                    Target::Object { .. }
-                    | Target::MappedFile { .. }
+                    Target::MappedFile { .. }
                     | Target::Virtual
                     | Target::Root { .. }
                     | Target::Buckets
@@ -308,6 +317,7 @@ impl Paths {
         let now = shell.now();
         let lately = self.lately(request, &planned.target, now);
         let shown = self.known.shown(&request.path, now);
+        let foreseen = self.foreseen(request, shown, now);
         running.by_listing = shown.is_some();
         let request = &running.request;
         let work = Work {
@@ -323,6 +333,8 @@ impl Paths {
             buckets: self.buckets.clone(),
             lately,
             shown,
+            foreseen,
+            times: shell.environment.stat_times,
             hasher: self.known.hasher().clone(),
             events: shell.events.clone(),
             seen: self.known.is_directory(&request.path),
@@ -408,6 +420,14 @@ impl Paths {
                     }
                 }
                 shell.answers.reply(request.pending, &reply);
+            }
+            PathAnswer::Stated(stated) => {
+                let attrs = stated.attrs;
+                self.note_stat(&request, stated, by_listing);
+                shell.answers.reply(request.pending, &Reply::Attrs(attrs));
+            }
+            PathAnswer::Listed(attrs) => {
+                shell.answers.reply(request.pending, &Reply::Attrs(attrs));
             }
             PathAnswer::Refused(refusal) => {
                 if refusal.status == Status::NO_SUCH_FILE {
@@ -526,6 +546,41 @@ impl Paths {
         self.known.listed(directory, asked, names);
     }
 
+    fn note_stat(&mut self, request: &PathRequest, stated: Stated, by_listing: bool) {
+        let path = &request.path;
+        if stated.attrs.names_directory() {
+            return self.known.directory(path.clone());
+        }
+        self.note_look(request, false, by_listing);
+        if let Some(sums) = stated.sums {
+            let asked = request.pending.asked();
+            self.known.saw_sums(path.clone(), asked, sums);
+        }
+    }
+
+    /// Returns what a listing showed just now of a file, where STAT shows the same.
+    fn listed_file(&self, shell: &Shell, request: &PathRequest) -> Option<ListedFile> {
+        let is_same = match shell.environment.stat_times {
+            StatTimes::Kept => false,
+            StatTimes::Store => request.ending == Ending::Name,
+        };
+        match self.known.shown(&request.path, shell.now())? {
+            Shown::File(file) => Some(file).filter(|_| is_same),
+            Shown::Directory | Shown::Nothing => None,
+        }
+    }
+
+    /// Says what was seen just now of a file that is opened for reading.
+    fn foreseen(&self, request: &PathRequest, shown: Option<Shown>, now: Instant) -> Foreseen {
+        if !matches!(&request.act, Act::Open { mode, .. } if !mode.write) {
+            return Foreseen::default();
+        }
+        Foreseen {
+            sums: self.known.sums_of(&request.path, now).cloned(),
+            is_small: shown.is_some_and(Shown::is_small_file),
+        }
+    }
+
     fn note_look(&mut self, request: &PathRequest, nothing: bool, by_listing: bool) {
         if matches!(request.act, Act::Stat) && !by_listing {
             let asked = request.pending.asked();
@@ -614,32 +669,6 @@ fn set_of_open_file(
         return None;
     }
     Some(request)
-}
-
-/// Writes what was changed, and where.
-fn log_change(shell: &Shell, request: &PathRequest) {
-    let home = &shell.user.config().home;
-    let is_directory = matches!(request.act, Act::MkDir | Act::RmDir);
-    let name = |path| Name {
-        path,
-        place: home.place(path).ok().and_then(|place| match place {
-            Place::Inside { location, .. } | Place::File { location, .. } => {
-                let slash = if is_directory { "/" } else { "" };
-                Some((location.bucket, format!("{}{slash}", location.key.as_str())))
-            }
-            Place::MappingRoot { .. }
-            | Place::Virtual
-            | Place::Buckets
-            | Place::Bucket { .. }
-            | Place::Nowhere => None,
-        }),
-    };
-    let took = shell
-        .now()
-        .saturating_duration_since(request.pending.asked());
-    let to = request.act.new_name().map(name);
-    let operation = request.pending.operation();
-    audit::changed(operation, &name(&request.path), to.as_ref(), took);
 }
 
 /// Answers a request that failed, or that the user may not make.

@@ -11,6 +11,7 @@ use tokio::task::AbortHandle;
 
 use crate::audit;
 use crate::clock::{Clock, within};
+use crate::limits;
 use crate::metrics::TransferEnd;
 use crate::sftp::{Pending, Status};
 use crate::storage::retry::{self, patient};
@@ -22,7 +23,7 @@ use crate::transfer::WriteFile;
 use crate::transfer::read_file::{FetchId, ReadAnswer, ReadEffect, ReadFile, ReadHeard, Room};
 use crate::transfer::write_file::{Composed, composed};
 
-use super::checksums::Asked;
+use super::checksums::{Asked, OpeningSums};
 use super::events::Event;
 use super::opening::OpenedObject;
 use super::shell::{Failures, Shell};
@@ -36,6 +37,8 @@ pub(crate) struct Reading {
     meta: ObjectMeta,
     /// GETs, and waits for their memory.
     fetches: BTreeMap<FetchId, AbortHandle>,
+    /// What OPEN found out that nobody needed yet.
+    sums: OpeningSums,
     opened: Instant,
 }
 
@@ -58,19 +61,34 @@ impl Reading {
     /// Takes an object that was opened, and goes on with the GET that opened it.
     pub(crate) fn new(shell: &mut Shell, place: ReadPlace<'_>, opened: OpenedObject) -> Self {
         let now = shell.now();
-        let OpenedObject { meta, opening } = opened;
+        let OpenedObject {
+            mut meta,
+            opening,
+            sums,
+        } = opened;
+        if let Some(told) = sums.told_of(&meta.etag) {
+            meta.checksum = meta.checksum.or(told.whole);
+        }
         let window_max = shell.environment.limits.read_ahead_per_handle_bytes_max;
         let damaged = of_storage(StorageErrorKind::ChecksumMismatch);
         let mut file = ReadFile::new(meta.size, meta.checksum, window_max, damaged, now);
         if meta.may_be_composite() {
             file.is_of_parts();
         }
+        // Who opens a small file reads all of it.
+        let is_small = (1..=limits::OPENING_GET_BYTES).contains(&meta.size);
+        let asks = meta.checksum.is_none() && (is_small || sums.is_coming());
         let mut reading = Self {
             file,
             meta,
             fetches: BTreeMap::new(),
+            sums,
             opened: now,
         };
+        if asks {
+            reading.file.checksum_was_asked();
+            reading.ask_checksum(shell, place);
+        }
         if let Some((charge, body)) = opening {
             let bytes = reading.file.opening_bytes();
             let fetch = reading.file.begin_opening(charge);
@@ -257,9 +275,10 @@ impl Reading {
             return self.file.hear(ReadHeard::Checksum(None), shell.now());
         }
         let asked = self.asked(shell, place);
+        let sums = std::mem::take(&mut self.sums);
         let (events, handle) = (shell.events.clone(), place.handle);
         shell.spawn(async move {
-            let heard = ReadHeard::Checksum(asked.expectation().await);
+            let heard = ReadHeard::Checksum(asked.expectation(sums).await);
             events.send(Event::Read { handle, heard });
         });
     }

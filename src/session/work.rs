@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::budget::{Charge, UserMemory};
+use crate::config::StatTimes;
 use crate::idp::UserConfig;
 use crate::limits;
 use crate::metrics::Metrics;
@@ -14,16 +15,18 @@ use crate::transfer::write_file::Base;
 use crate::vfs::{Access, VirtualPath};
 
 use super::act::{Act, ForWriting, PathAnswer, PathRequest, Planned};
+use super::checksums::VersionSums;
 use super::events::{Event, Events};
 use super::fresh::{NameHasher, Shown};
+use super::gathered::{Gathered, names_of};
 use super::kept::Kept;
 use super::known::Lately;
 use super::list::{self, FirstPage, Listing};
 use super::listed::{BucketsShown, Listed, Told, buckets, no_buckets};
 use super::looking;
-use super::names::{self, Found};
-use super::opening::open_object;
-use super::plan::{Folder, Need, Parent, Target, directory_attributes, plan};
+use super::names::{self, Found, Stated};
+use super::opening::{Foreseen, Opening};
+use super::plan::{Folder, Need, Parent, Target, plan};
 use super::progress::Progress;
 use super::removing::{self, Keeper};
 use super::rename::{self, Names};
@@ -52,6 +55,9 @@ pub(super) struct Work {
     pub(super) lately: Lately,
     /// What a listing of its directory showed under it.
     pub(super) shown: Option<Shown>,
+    /// For an OPEN that reads.
+    pub(super) foreseen: Foreseen,
+    pub(super) times: StatTimes,
     /// For directories that are listed.
     pub(super) hasher: NameHasher,
     pub(super) events: Events,
@@ -82,10 +88,7 @@ impl Work {
             return Ok(answer);
         }
         match &request.act {
-            Act::Stat => {
-                let attrs = self.stat(&target).await?;
-                Ok(PathAnswer::Reply(Reply::Attrs(attrs)))
-            }
+            Act::Stat => self.look(&target).await.map(PathAnswer::Stated),
             Act::SetStat(attrs) => self.set_attributes(target, attrs).await,
             Act::StatVfs => {
                 self.stat(&target).await?;
@@ -125,16 +128,19 @@ impl Work {
         }
     }
 
-    /// A directory that the session has seen is there until it is removed.
     pub(super) async fn stat(&self, target: &Target) -> Result<Attributes, Refusal> {
-        match (
-            names::stat(&*self.store, self.bounds.clock(), target, self.shown).await,
-            target,
-        ) {
+        self.look(target).await.map(|stated| stated.attrs)
+    }
+
+    /// A directory that the session has seen is there until it is removed.
+    async fn look(&self, target: &Target) -> Result<Stated, Refusal> {
+        let (store, clock) = (&*self.store, self.bounds.clock());
+        let outcome = names::stat(store, clock, target, self.shown, self.times).await;
+        match (outcome, target) {
             (Err(refusal), Target::Object { access, .. })
                 if self.seen && refusal.status == Status::NO_SUCH_FILE =>
             {
-                Ok(directory_attributes(Some(*access)))
+                Ok(Stated::directory(Some(*access)))
             }
             (outcome, _) => outcome,
         }
@@ -217,12 +223,16 @@ impl Work {
             return Err(Status::NO_SUCH_FILE.into());
         }
         let asked = self.bounds.clock().now();
-        let first = self.first_page(folder, access, self.always(&path)).await?;
+        let mut first = self.first_page(folder, access, self.always(&path)).await?;
         let nothing = first.page.as_ref();
         let nothing =
             nothing.is_some_and(|page| page.objects.is_empty() && page.prefixes.is_empty());
-        if let Some(page) = first.page.as_ref().filter(|page| page.next.is_none()) {
-            let names = looking::names_of(&self.hasher, &first.listed, page);
+        let ends = first.page.as_ref().map(|page| page.next.is_none());
+        if ends == Some(false) {
+            first.gathered = Some(Gathered::new(self.hasher.clone(), asked));
+        }
+        if let Some(page) = first.page.as_ref().filter(|_| ends == Some(true)) {
+            let names = names_of(&self.hasher, &first.listed, page);
             self.events.send(Event::Listed {
                 directory: path.clone(),
                 asked,
@@ -289,6 +299,7 @@ impl Work {
             page,
             uploading,
             always,
+            gathered: None,
             charge,
         })
     }
@@ -319,6 +330,7 @@ impl Work {
             page: Some(page.clone()),
             uploading: Vec::new(),
             always: self.always(&path),
+            gathered: None,
             charge: Some(charge),
         };
         Ok(PathAnswer::Directory {
@@ -368,8 +380,9 @@ impl Work {
                 continue;
             };
             let target = plan(&self.config.home, &child, Need::Look)?;
-            match names::stat(&*self.store, self.bounds.clock(), &target, None).await {
-                Ok(attrs) => {
+            let (store, clock) = (&*self.store, self.bounds.clock());
+            match names::stat(store, clock, &target, None, self.times).await {
+                Ok(Stated { attrs, .. }) => {
                     let name = bytes::Bytes::copy_from_slice(name.as_bytes());
                     children.push(crate::sftp::Name { name, attrs });
                 }
@@ -388,18 +401,29 @@ impl Work {
         }
         let may_be_directory = target.may_be_directory();
         let (location, access) = file_target(target)?;
-        let object = open_object(
-            &*self.store,
-            &self.memory.read_ahead,
-            &location,
-            may_be_directory,
-        )
-        .await?;
+        let opening = self.opening(&location, may_be_directory, &self.foreseen);
+        let object = opening.open().await?;
         Ok(PathAnswer::Opened {
             object: Some(Box::new((object, access))),
             writing: None,
             location,
         })
+    }
+
+    fn opening<'a>(
+        &'a self,
+        location: &'a Location,
+        may_be_directory: bool,
+        foreseen: &'a Foreseen,
+    ) -> Opening<'a> {
+        Opening {
+            store: &self.store,
+            clock: self.bounds.clock(),
+            read_ahead: &self.memory.read_ahead,
+            location,
+            may_be_directory,
+            foreseen,
+        }
     }
 
     async fn open_for_writing(
@@ -442,8 +466,12 @@ impl Work {
         let writing = self.for_writing(&location, access, (mode, lately), found)?;
         let object = match &writing.base {
             Some(base) if mode.read => {
-                let memory = &self.memory.read_ahead;
-                let object = open_object(&*self.store, memory, &location, may_be_directory).await?;
+                let foreseen = Foreseen {
+                    sums: writing.described.as_deref().map(VersionSums::of),
+                    is_small: false,
+                };
+                let opening = self.opening(&location, may_be_directory, &foreseen);
+                let object = opening.open().await?;
                 if object.meta.etag != base.etag {
                     // What is read and what is kept has to be one version.
                     return Err(CHANGED.into());

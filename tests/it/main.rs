@@ -57,6 +57,7 @@ mod session_pipelined;
 mod session_reads;
 mod session_stops;
 mod session_times;
+mod session_trips;
 mod session_writes;
 mod ssh;
 mod static_users;

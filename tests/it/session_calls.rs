@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use portcullis::clock::SystemClock;
+use portcullis::config::StatTimes;
 use portcullis::limits::Limits;
+use portcullis::session::Environment;
 use portcullis::storage::failing::{Failing, Fault, Gate};
 use portcullis::storage::memory::MemoryStore;
 use portcullis::storage::metered::{CallObserver, Metered, Outcome};
@@ -33,6 +35,11 @@ struct Shop {
 
 impl Shop {
     async fn open() -> Self {
+        Self::open_in(|_| {}).await
+    }
+
+    /// Opens it in a process that is not as usual.
+    async fn open_in(change: impl FnOnce(&mut Environment)) -> Self {
         let (failing, store) = failing();
         let bill = Arc::new(Bill::default());
         let inner: SharedStore = failing.clone();
@@ -40,6 +47,7 @@ impl Shop {
         let user = user(whole_bucket(), Arc::new(metered));
         let (theirs, running) = begin_in(user, Limits::default(), |environment| {
             environment.names_fresh_for = FRESH;
+            change(environment);
         });
         let talk = Talk::over(theirs, running).await;
         Self {
@@ -220,6 +228,118 @@ async fn directories_cost_their_marker_and_a_look() {
     }
     assert_eq!(shop.talk.names("/many").await.unwrap().len(), 2_500);
     shop.paid("ls of 2,500 names", &[(LIST, 4)]);
+    for number in 0..1_000 {
+        plant(&shop.store, &format!("some/{number:04}"), b"x").await;
+    }
+    assert_eq!(shop.talk.names("/some").await.unwrap().len(), 1_000);
+    shop.paid("ls of 1,000 names", &[(LIST, 2)]);
+    shop.talk.put("/some/new", b"abc").await.unwrap();
+    shop.paid("put into what was just listed", &[(PUT, 1)]);
+}
+
+/// Returns what STAT, FSTAT and the listing of its directory show of a file.
+async fn shown(talk: &Talk, directory: &str, name: &str) -> [FileAttributes; 3] {
+    let path = format!("{directory}/{name}");
+    let stat = talk.client.stat(&path).await.unwrap().attrs;
+    let handle = talk.open(&path, OpenFlags::READ).await.unwrap();
+    let fstat = talk.client.fstat(&handle).await.unwrap().attrs;
+    talk.close(&handle).await.unwrap();
+    let handle = talk.client.opendir(directory).await.unwrap().handle;
+    let page = talk.client.readdir(&handle).await.unwrap();
+    talk.close(&handle).await.unwrap();
+    let mut files = page.files.into_iter();
+    let listed = files.find(|file| file.filename == name).unwrap().attrs;
+    [stat, fstat, listed]
+}
+
+/// Puts a file with a time of its own.
+async fn put_dated(talk: &Talk, path: &str, mtime: u32) {
+    let flags = OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::TRUNCATE;
+    let attrs = FileAttributes {
+        atime: Some(mtime),
+        mtime: Some(mtime),
+        ..FileAttributes::empty()
+    };
+    let handle = talk.client.open(path, flags, attrs).await.unwrap().handle;
+    talk.write(&handle, 0, b"abc").await.unwrap();
+    talk.close(&handle).await.unwrap();
+}
+
+#[tokio::test]
+async fn stat_of_a_listed_file_costs_nothing_where_it_shows_the_time_of_the_store() {
+    let shop = Shop::open_in(|environment| environment.stat_times = StatTimes::Store).await;
+    let talk = &shop.talk;
+    plant(&shop.store, "d/f", b"abc").await;
+    put_dated(talk, "/d/dated", 1_000).await;
+    for name in ["f", "dated"] {
+        let [stat, fstat, listed] = shown(talk, "/d", name).await;
+        assert_eq!((&stat, &fstat), (&listed, &listed), "{name}");
+        assert_ne!(stat.mtime, Some(1_000));
+    }
+    std::mem::take(&mut *shop.bill.0.lock().unwrap());
+    for _ in 0..20 {
+        assert_eq!(talk.size("/d/f").await, Ok(Some(3)));
+        let attrs = talk.client.lstat("/d/dated").await.unwrap().attrs;
+        assert_eq!(attrs.size, Some(3));
+    }
+    shop.paid("stat of files that were just listed", &[]);
+    assert_eq!(talk.size("/d/f/").await, Err(StatusCode::NoSuchFile));
+    shop.paid("a file's name with a slash", &[(LIST, 1)]);
+    // Its own changes count at once.
+    talk.put("/d/f", b"longer").await.unwrap();
+    talk.client.rename("/d/dated", "/d/moved").await.unwrap();
+    std::mem::take(&mut *shop.bill.0.lock().unwrap());
+    assert_eq!(talk.size("/d/f").await, Ok(Some(6)));
+    assert_eq!(talk.size("/d/moved").await, Ok(Some(3)));
+    shop.paid("stat of what the session changed", &[(HEAD, 2)]);
+    assert_eq!(talk.size("/d/dated").await, Err(StatusCode::NoSuchFile));
+    talk.names("/d").await.unwrap();
+    // Where it matters, the store is asked: a size is set of the file that is there.
+    plant(&shop.store, "d/f", b"by others").await;
+    let attrs = FileAttributes {
+        size: Some(6),
+        ..FileAttributes::empty()
+    };
+    talk.client.setstat("/d/f", attrs).await.unwrap();
+    assert_eq!(
+        shop.store.object(&at("d/f")).as_deref(),
+        Some(&b"by oth"[..])
+    );
+}
+
+#[tokio::test]
+async fn stat_of_a_listed_file_shows_others_changes_once_the_listing_is_old() {
+    let shop = Shop::open_in(|environment| {
+        environment.stat_times = StatTimes::Store;
+        environment.names_fresh_for = Duration::from_millis(300);
+    })
+    .await;
+    plant(&shop.store, "d/f", b"abc").await;
+    shop.talk.names("/d").await.unwrap();
+    plant(&shop.store, "d/f", b"by others").await;
+    tokio::time::sleep(Duration::from_millis(350)).await;
+    assert_eq!(shop.talk.size("/d/f").await, Ok(Some(9)));
+    let shop = Shop::open_in(|environment| {
+        environment.stat_times = StatTimes::Store;
+        environment.names_fresh_for = Duration::ZERO;
+    })
+    .await;
+    plant(&shop.store, "d/f", b"abc").await;
+    shop.talk.names("/d").await.unwrap();
+    plant(&shop.store, "d/f", b"by others").await;
+    assert_eq!(shop.talk.size("/d/f").await, Ok(Some(9)));
+    shop.paid("nothing is fresh", &[(LIST, 1), (HEAD, 1)]);
+}
+
+#[tokio::test]
+async fn stat_shows_the_time_that_was_kept_whatever_a_listing_showed() {
+    let shop = Shop::open().await;
+    put_dated(&shop.talk, "/dated", 1_000).await;
+    for _ in 0..2 {
+        let [stat, fstat, listed] = shown(&shop.talk, "", "dated").await;
+        assert_eq!((stat.mtime, fstat.mtime), (Some(1_000), Some(1_000)));
+        assert_ne!(listed.mtime, Some(1_000));
+    }
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use super::noted::{Recorded, Recording};
 use crate::auth::AuthenticatedUser;
 use crate::budget::Budget;
 use crate::clock::{Clock, SystemClock};
+use crate::config::StatTimes;
 use crate::idp::UserConfig;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -116,6 +117,7 @@ fn open(
         nonces: Nonces::default(),
         kept: Kept::new(true),
         names_fresh_for: Duration::from_secs(2),
+        stat_times: StatTimes::default(),
         drain: CancellationToken::new(),
     };
     let source = IpAddr::V4(Ipv4Addr::LOCALHOST);

@@ -338,6 +338,11 @@ impl ReadFile {
         self.check.is_of_parts();
     }
 
+    /// Notes that the object's checksum is asked for already.
+    pub const fn checksum_was_asked(&mut self) {
+        self.check.asked();
+    }
+
     /// Says what to do next; `None`: nothing until something happens. `free`: how much
     /// read-ahead memory there is for all files.
     pub fn next(&mut self, room: Room, free: u64, now: Instant) -> Option<ReadEffect> {

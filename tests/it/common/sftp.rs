@@ -8,6 +8,7 @@ use bytes::Bytes;
 use portcullis::auth::AuthenticatedUser;
 use portcullis::budget::{Budget, Gate};
 use portcullis::clock::SystemClock;
+use portcullis::config::StatTimes;
 use portcullis::idp::UserConfig;
 use portcullis::limits::Limits;
 use portcullis::metrics::Metrics;
@@ -111,6 +112,7 @@ pub(crate) fn begin_in(
         nonces: Nonces::default(),
         kept: Kept::new(true),
         names_fresh_for: Duration::from_secs(2),
+        stat_times: StatTimes::default(),
         drain: CancellationToken::new(),
     };
     change(&mut environment);

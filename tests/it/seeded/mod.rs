@@ -17,6 +17,7 @@ use std::time::Duration;
 use portcullis::auth::AuthenticatedUser;
 use portcullis::budget::Budget;
 use portcullis::clock::Clock;
+use portcullis::config::StatTimes;
 use portcullis::idp::UserConfig;
 use portcullis::limits::Limits;
 use portcullis::metrics::Metrics;
@@ -64,6 +65,7 @@ impl World {
             nonces: Nonces::default(),
             kept: Kept::new(true),
             names_fresh_for: Duration::from_secs(2),
+            stat_times: StatTimes::default(),
             drain: CancellationToken::new(),
         };
         Arc::new(Self {
