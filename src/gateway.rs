@@ -16,7 +16,7 @@ use crate::auth::{
 };
 use crate::budget::Budget;
 use crate::clock::{Clock, SystemClock};
-use crate::config::Sftp;
+use crate::config::{ListTimes, Sftp};
 use crate::idp::IdentityProvider;
 use crate::idp::blocks::{Blocked, Blocks};
 use crate::idp::cache::Cached;
@@ -25,7 +25,7 @@ use crate::idp::signature::{self, Keys};
 use crate::limits::{self, Limits};
 use crate::metrics::{Metrics, Readings};
 use crate::reaper::Reaper;
-use crate::session::{Environment, Kept, UserSessions};
+use crate::session::{Environment, Kept, ListedTimes, UserSessions};
 use crate::ssh::{Listener, SshServer, SshServerParts, Transport};
 use crate::storage::Nonces;
 use crate::storage::credentials::Stores;
@@ -234,6 +234,7 @@ impl Gateway {
             kept: Kept::new(sftp.keep_empty_directories),
             names_fresh_for: sftp.names_fresh_for,
             stat_times: sftp.stat_times,
+            listed_times: ListedTimes::new(sftp.list_times == ListTimes::Kept),
             drain: drain.clone(),
         };
         let ssh = SshServer::new(SshServerParts {

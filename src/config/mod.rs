@@ -32,8 +32,8 @@ pub use self::problem::{ConfigErrors, Place, Problem};
 pub use self::proof::{Signing, Token};
 pub use self::ssh::Ssh;
 pub use self::words::{
-    Algorithms, Encryption, Event, LogFormat, Methods, Mtime, PartialUploads, PathHomes, Provider,
-    ProxyProtocol, Roles, SetStat, Sign, StatTimes, UserNames,
+    Algorithms, Encryption, Event, ListTimes, LogFormat, Methods, Mtime, PartialUploads, PathHomes,
+    Provider, ProxyProtocol, Roles, SetStat, Sign, StatTimes, UserNames,
 };
 
 /// What the operator decided.
@@ -264,6 +264,7 @@ pub struct Sftp {
     pub keep_empty_directories: bool,
     pub names_fresh_for: Duration,
     pub stat_times: StatTimes,
+    pub list_times: ListTimes,
     /// Shown before login.
     pub banner: Option<String>,
 }
@@ -574,6 +575,7 @@ impl Default for Sftp {
             keep_empty_directories: true,
             names_fresh_for: Duration::from_secs(2),
             stat_times: StatTimes::default(),
+            list_times: ListTimes::default(),
             banner: None,
         }
     }

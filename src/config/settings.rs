@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::{
-    Algorithms, Config, Encryption, Event, LogFormat, Methods, Mtime, PartialUploads, PathHomes,
-    Provider, ProxyProtocol, Roles, SetStat, Sign, StatTimes, UserNames,
+    Algorithms, Config, Encryption, Event, ListTimes, LogFormat, Methods, Mtime, PartialUploads,
+    PathHomes, Provider, ProxyProtocol, Roles, SetStat, Sign, StatTimes, UserNames,
 };
 use crate::limits::{OBJECT_BYTES_MAX, PART_BYTES_MAX, PART_BYTES_MIN};
 use crate::secret::Secret;
@@ -310,6 +310,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("sftp", "keep_empty_directories", K::Flag(|c| &mut c.sftp.keep_empty_directories), "Writes a marker object for a directory that would vanish with its last file; without it such a directory is gone from S3, as with other tools"),
     S::new("sftp", "names_fresh_seconds", K::Seconds(0..=60, |c| &mut c.sftp.names_fresh_for), "How long a session relies on the names that STAT or a listing showed, instead of calling S3 again, when it puts a file or makes a directory; its own changes count at once; 0 = not at all"),
     S::new("sftp", "stat_times", word!(StatTimes, sftp.stat_times), "Which modification time STAT and FSTAT show: `kept` shows the one that a client or another program stored with the file (`x-amz-meta-mtime`), and S3's own if there is none; `store` always shows S3's own, as listings do. With `store`, STAT of a file that the session listed within `names_fresh_seconds` needs no call to S3"),
+    S::new("sftp", "list_times", word!(ListTimes, sftp.list_times), "Which modification time listings show: `store` shows S3's own; `kept` shows the one that is stored with the file, as STAT does, so that sync programs find unchanged files unchanged: one HEAD for each listed file, 16 at a time in each session, remembered for its version (65,536 in the process)"),
     S::new("sftp", "keep_first_part", K::Flag(|c| &mut c.limits.keep_first_part), "Sends the first part of an upload last, unless others wait for memory: for programs that write the header of a file at the end. Each upload needs memory for one more part"),
     S::new("sftp", "banner", K::OptionalText(|c| &mut c.sftp.banner), "Text that clients show before login"),
 

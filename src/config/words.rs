@@ -185,6 +185,17 @@ words!(
 );
 
 words!(
+    /// Which modification time listings show.
+    ListTimes {
+        /// S3's own.
+        #[default]
+        Store = "store",
+        /// The one that was stored with the file, if there is one.
+        Kept = "kept",
+    }
+);
+
+words!(
     /// Which modification time STAT shows.
     StatTimes {
         /// The one that was stored with the file, if there is one.

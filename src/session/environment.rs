@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::kept::Kept;
+use super::listed_times::ListedTimes;
 use super::user_sessions::UserSessions;
 use crate::budget::Budget;
 use crate::clock::Clock;
@@ -32,6 +33,7 @@ pub struct Environment {
     pub names_fresh_for: Duration,
     /// Which times STAT shows.
     pub stat_times: StatTimes,
+    pub listed_times: ListedTimes,
     /// Cancelled when the gateway drains: sessions end when nothing is open.
     pub drain: CancellationToken,
 }

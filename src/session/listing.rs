@@ -1,5 +1,7 @@
 //! Does what an open directory asks for: answers, memory for pages of names, and the pages.
 
+use std::sync::Arc;
+
 use tokio::task::AbortHandle;
 
 use crate::budget::Charge;
@@ -114,8 +116,12 @@ impl Directory {
             }
             ListEffect::Fetch { listed, query } => {
                 let (store, events) = (shell.store(), shell.events.clone());
+                let clock = Arc::clone(&shell.environment.clock);
+                let user = Arc::clone(shell.user.config());
+                let times = shell.environment.listed_times.clone();
                 self.task = Some(shell.spawn(async move {
-                    let outcome = listed.fetch(&*store, &query).await;
+                    let with = (&*store, &*clock, &*user);
+                    let outcome = times.fetch(&listed, &query, with).await;
                     events.send(Event::Page {
                         handle,
                         query,

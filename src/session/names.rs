@@ -240,7 +240,7 @@ pub(crate) async fn stat(
 /// Returns a file's attributes, with the time that was stored with it or with S3's own.
 pub(crate) fn attributes_of(meta: &ObjectMeta, access: Access, times: StatTimes) -> Attributes {
     let stored = match times {
-        StatTimes::Kept => meta.metadata(MTIME).and_then(seconds),
+        StatTimes::Kept => stored_time(meta),
         StatTimes::Store => None,
     };
     file_attributes(
@@ -250,8 +250,13 @@ pub(crate) fn attributes_of(meta: &ObjectMeta, access: Access, times: StatTimes)
     )
 }
 
+/// Returns the time that was stored with a file, in seconds since 1970.
+pub(crate) fn stored_time(meta: &ObjectMeta) -> Option<u32> {
+    meta.metadata(MTIME).and_then(seconds)
+}
+
 /// Reads a time as other programs write it too: seconds since 1970, with or without a fraction.
-pub(crate) fn seconds(text: &str) -> Option<u32> {
+fn seconds(text: &str) -> Option<u32> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let is_number = fraction.bytes().all(|byte| byte.is_ascii_digit());
     whole.parse().ok().filter(|_| is_number)
@@ -403,7 +408,7 @@ fn query(folder: &Folder, max: u16) -> ListQuery {
 }
 
 /// Where a file's time is kept, in seconds since 1970.
-pub(crate) const MTIME: &str = "mtime";
+pub(super) const MTIME: &str = "mtime";
 const DIRECTORY_TYPE: &str = "application/x-directory";
 /// What a HEAD has ahead of the LIST beside it, and a GET of the HEAD.
 pub(super) const HEAD_START: Duration = Duration::from_millis(3);

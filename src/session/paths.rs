@@ -335,6 +335,7 @@ impl Paths {
             shown,
             foreseen,
             times: shell.environment.stat_times,
+            listed_times: shell.environment.listed_times.clone(),
             hasher: self.known.hasher().clone(),
             events: shell.events.clone(),
             seen: self.known.is_directory(&request.path),

@@ -17,7 +17,7 @@ use crate::vfs::VirtualPath;
 use super::calls::Then;
 use super::copying::{self, Copying, Onto};
 use super::described::set_modified;
-use super::names::{MTIME, seconds};
+use super::names::stored_time;
 use super::progress::Progress;
 use super::scene::{Bounds, Scene};
 use super::shell::Shell;
@@ -30,7 +30,7 @@ pub(super) async fn keep(
     found: &ObjectMeta,
     modified: u32,
 ) -> Result<(), StorageError> {
-    if found.metadata(MTIME).and_then(seconds) == Some(modified) {
+    if stored_time(found) == Some(modified) {
         return Ok(());
     }
     if found.properties.as_deref().is_some_and(|p| p.is_archived()) {

@@ -23,6 +23,7 @@ use super::kept::Kept;
 use super::known::Lately;
 use super::list::{self, FirstPage, Listing};
 use super::listed::{BucketsShown, Listed, Told, buckets, no_buckets};
+use super::listed_times::ListedTimes;
 use super::looking;
 use super::names::{self, Found, Stated};
 use super::opening::{Foreseen, Opening};
@@ -58,6 +59,7 @@ pub(super) struct Work {
     /// For an OPEN that reads.
     pub(super) foreseen: Foreseen,
     pub(super) times: StatTimes,
+    pub(super) listed_times: ListedTimes,
     /// For directories that are listed.
     pub(super) hasher: NameHasher,
     pub(super) events: Events,
@@ -276,7 +278,9 @@ impl Work {
         let max = if more.is_some() { first } else { 1 };
         let visit = self.kept.look(&folder);
         let listed = Listed::Folder(folder.clone());
-        let page = listed.fetch(&*self.store, &listed.query(None, max)).await?;
+        let with = (&*self.store, self.bounds.clock(), &*self.config);
+        let query = listed.query(None, max);
+        let page = self.listed_times.fetch(&listed, &query, with).await?;
         if let Some(visit) = visit {
             let objects = page.objects.iter().map(|object| &object.key);
             let names = objects.chain(&page.prefixes);

@@ -36,6 +36,7 @@ class Setup:
     server: Server
     key: pathlib.Path | None = None
     seaweed: bool = False
+    keeps_times: bool = False
     root: str = "/pics"
     directory: pathlib.Path | None = None
     binary: pathlib.Path | None = None
@@ -147,6 +148,7 @@ def serve(binary, weed, python, directory):
             server=server,
             key=key,
             seaweed=True,
+            keeps_times=True,
             directory=directory,
             binary=binary,
             admin=admin,
@@ -208,6 +210,10 @@ endpoint = "{endpoint}"
 path_style = true
 access_key_id = "{access_key}"
 secret_access_key = "{secret_key}"
+
+[sftp]
+mtime = "copy"
+list_times = "kept"
 
 [admin]
 listen = "127.0.0.1:{admin}"

@@ -157,6 +157,20 @@ def everyday(setup, _):
     expect(not setup.objects("everyday"), "something is left in S3")
 
 
+@case("sftp: put -p keeps the time of a large file")
+def times(setup, _):
+    if not setup.keeps_times:
+        raise Skipped("with its defaults the gateway keeps no times that come late")
+    folder = setup.folder("sftp-times")
+    body = os.urandom(20_000_000)
+    (folder / "file").write_bytes(body)
+    os.utime(folder / "file", (1_600_000_000, 1_600_000_000))
+    far = f"{setup.root}/sftp-times"
+    sftp(setup, [f"put -p {folder / 'file'} {far}", f"get -p {far} {folder / 'back'}"])
+    expect(setup.object("sftp-times").read() == body, "S3 holds something else")
+    expect_equal((folder / "back").stat().st_mtime, 1_600_000_000, "its time")
+
+
 @case("sftp: ls of many names")
 def many(setup, material):
     count = material.listing // 3 if setup.seaweed else material.listing

@@ -2,7 +2,7 @@
 
 import os
 
-from cases import case, expect, expect_equal
+from cases import Skipped, case, expect, expect_equal
 from material import awkward as awkward_files
 from material import same_objects, same_trees, sha256
 from processes import run
@@ -10,8 +10,8 @@ from processes import run
 PROGRAM = "rclone"  # its path, set by run.py
 
 
-def rclone(setup, *arguments, **more):
-    """Runs rclone; `gw:` is the gateway, below the root of the cases."""
+def rclone(setup, *arguments, times=False, **more):
+    """Runs rclone; `gw:` is the gateway, below the root of the cases. `times`: it sets them."""
     settings = {
         "TYPE": "sftp",
         "HOST": "127.0.0.1",
@@ -20,8 +20,8 @@ def rclone(setup, *arguments, **more):
         "KNOWN_HOSTS_FILE": setup.known_hosts,
         # Otherwise it tries commands on the far side, for checksums.
         "SHELL_TYPE": "none",
-        # The gateway keeps the time of the upload; so rclone compares sizes, not times.
-        "SET_MODTIME": "false",
+        # With its defaults the gateway keeps the time of the upload; so rclone compares sizes.
+        "SET_MODTIME": str(times).lower(),
     }
     if setup.key:
         settings["KEY_FILE"] = setup.key
@@ -46,6 +46,30 @@ def tree(setup, material):
     rclone(setup, "check", material.tree, far(setup, "rclone-tree"))
     rclone(setup, "copy", "--create-empty-src-dirs", far(setup, "rclone-tree"), back)
     same_trees(material.tree, back)
+
+
+@case("rclone: a second sync finds by their times that nothing changed")
+def sync_times(setup, _):
+    if not setup.keeps_times:
+        raise Skipped("with its defaults the gateway keeps no times")
+    local = setup.folder("rclone-times")
+    for number in range(30):
+        path = local / f"file-{number}"
+        path.write_bytes(os.urandom(1000))
+        os.utime(path, (1_000_000_000 + number, 1_000_000_000 + number))
+    there = far(setup, "rclone-times")
+    rclone(setup, "sync", local, there, times=True)
+    again = rclone(setup, "sync", "-v", local, there, times=True)
+    expect("There was nothing to transfer" in again.errors, again.errors)
+    # A file of the same size that is younger is sent, and no other.
+    (local / "file-7").write_bytes(os.urandom(1000))
+    changed = rclone(setup, "sync", "-v", local, there, times=True)
+    expect(changed.errors.count("Copied (replaced existing)") == 1, changed.errors)
+    expect(setup.object("rclone-times/file-7").read() == (local / "file-7").read_bytes(), "file-7")
+    back = setup.folder("rclone-times-back")
+    rclone(setup, "copy", there, back, times=True)
+    for path in local.iterdir():
+        expect_equal(int((back / path.name).stat().st_mtime), int(path.stat().st_mtime), path.name)
 
 
 @case("rclone: sync twice, then after changes")

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use portcullis::limits::Limits;
+use portcullis::session::ListedTimes;
 use portcullis::storage::failing::{Failing, Fault, Gate};
 use portcullis::storage::memory::MemoryStore;
 use portcullis::storage::{
@@ -12,7 +13,7 @@ use portcullis::storage::{
 };
 use russh_sftp::protocol::{FileAttributes, OpenFlags, StatusCode};
 
-use crate::common::sftp::{Talk, code, whole_bucket};
+use crate::common::sftp::{Talk, begin_in, code, user, whole_bucket};
 use crate::session::{MIB, at, pattern, plant};
 use crate::session_moves::Noting;
 
@@ -318,4 +319,100 @@ async fn a_directory_has_no_time_and_what_is_not_there_none_either() {
     clerk.touch("/", THEN).await.unwrap();
     assert_eq!(clerk.touch("/no", THEN).await, Err(StatusCode::NoSuchFile));
     assert_eq!(clerk.count(Operation::Copy), 0);
+}
+
+/// Another session over the same bucket, in whose process listings show stored times.
+async fn lister(clerk: &Clerk, times: &ListedTimes) -> Talk {
+    let user = user(whole_bucket(), clerk.noting.clone());
+    let times = times.clone();
+    let (theirs, running) = begin_in(user, Limits::default(), |environment| {
+        environment.listed_times = times;
+    });
+    Talk::over(theirs, running).await
+}
+
+/// The times that a listing shows, by name.
+async fn listed(talk: &Talk) -> Result<Vec<(String, u32)>, StatusCode> {
+    let opened = talk.client.opendir("/").await.map_err(code)?;
+    let mut times = Vec::new();
+    loop {
+        match talk.client.readdir(&opened.handle).await {
+            Ok(page) => times.extend(page.files),
+            Err(error) => match code(error) {
+                StatusCode::Eof => break,
+                other => return Err(other),
+            },
+        }
+    }
+    talk.close(&opened.handle).await?;
+    times.retain(|file| !file.attrs.is_dir());
+    let times = times.into_iter();
+    Ok(times
+        .map(|file| (file.filename, file.attrs.mtime.unwrap()))
+        .collect())
+}
+
+#[tokio::test]
+async fn listings_show_stored_times_where_the_operator_wants_it() {
+    let clerk = Clerk::open().await;
+    for number in 0..130 {
+        let name = format!("/f{number:03}");
+        clerk.talk.put(&name, b"content").await.unwrap();
+        if number % 2 == 0 {
+            clerk.touch(&name, THEN + number).await.unwrap();
+        }
+    }
+    clerk
+        .talk
+        .client
+        .mkdir("/d", FileAttributes::empty())
+        .await
+        .unwrap();
+    let without = lister(&clerk, &ListedTimes::new(false)).await;
+    let theirs = listed(&without).await.unwrap();
+    assert!(theirs.iter().all(|(_, time)| *time > THEN + 130));
+    let times = ListedTimes::new(true);
+    let talk = lister(&clerk, &times).await;
+    let heads = clerk.count(Operation::Head);
+    let shown = listed(&talk).await.unwrap();
+    assert_eq!(shown.len(), 130);
+    for (number, (name, time)) in (0..).zip(&shown) {
+        assert_eq!(*name, format!("f{number:03}"));
+        let attrs = talk.client.stat(format!("/{name}")).await.unwrap().attrs;
+        assert_eq!(attrs.mtime, Some(*time), "STAT shows the same");
+        assert_eq!(*time == THEN + number, number % 2 == 0);
+    }
+    // One for each file, and none for the directory; then those of STAT.
+    assert_eq!(clerk.count(Operation::Head), heads + 260);
+}
+
+#[tokio::test]
+async fn what_a_listing_shows_changes_with_the_file() {
+    let clerk = Clerk::open().await;
+    clerk.talk.put("/f", b"content").await.unwrap();
+    let talk = lister(&clerk, &ListedTimes::new(true)).await;
+    for time in [THEN, THEN + 1, THEN + 2] {
+        clerk.touch("/f", time).await.unwrap();
+        let shown = listed(&talk).await.unwrap();
+        assert_eq!(shown, [("f".to_owned(), time)], "however soon");
+    }
+    clerk.talk.client.remove("/f").await.unwrap();
+    assert_eq!(listed(&talk).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_listing_fails_rather_than_show_another_time() {
+    let clerk = Clerk::open().await;
+    clerk.talk.put("/f", b"content").await.unwrap();
+    clerk.touch("/f", THEN).await.unwrap();
+    let talk = lister(&clerk, &ListedTimes::new(true)).await;
+    let down = Fault::Fail(StorageErrorKind::Unavailable);
+    clerk.failing.spoil(Operation::Head, 1, down);
+    assert_eq!(listed(&talk).await, Err(StatusCode::Failure));
+    // What may be listed and not read has S3's own time.
+    let denied = Fault::Fail(StorageErrorKind::Denied);
+    clerk.failing.spoil(Operation::Head, 1, denied);
+    let shown = listed(&talk).await.unwrap();
+    assert!(shown[0].1 > THEN);
+    assert_eq!(listed(&talk).await.unwrap(), [("f".to_owned(), THEN)]);
 }

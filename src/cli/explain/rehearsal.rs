@@ -18,7 +18,7 @@ use crate::idp::UserConfig;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::reaper::Reaper;
-use crate::session::{self, Environment, Kept, TypedSession, UserSessions};
+use crate::session::{self, Environment, Kept, ListedTimes, TypedSession, UserSessions};
 use crate::sftp::{Attributes, HandleId, Payload, Request, Status};
 use crate::storage::memory::MemoryStore;
 use crate::storage::{Bucket, Key, Location, Nonces, SharedStore};
@@ -118,6 +118,7 @@ fn open(
         kept: Kept::new(true),
         names_fresh_for: Duration::from_secs(2),
         stat_times: StatTimes::default(),
+        listed_times: ListedTimes::new(false),
         drain: CancellationToken::new(),
     };
     let source = IpAddr::V4(Ipv4Addr::LOCALHOST);

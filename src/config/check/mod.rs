@@ -7,7 +7,7 @@ use super::problem::{Place, Problem};
 use super::settings::{PROVIDERS, join};
 use super::source::Sources;
 use super::value::show_size;
-use super::{Config, Encryption, NextKey, Purpose};
+use super::{Config, Encryption, ListTimes, NextKey, Purpose, StatTimes};
 use crate::limits::{BANNER_BYTES_MAX, PART_BYTES_MIN};
 
 mod identity;
@@ -63,6 +63,11 @@ pub(super) fn combinations(
     roles::check(config, &mut refuse);
     storage(config, &mut refuse);
     admin(config, &mut refuse);
+    if config.sftp.list_times == ListTimes::Kept && config.sftp.stat_times == StatTimes::Store {
+        let message = "allowed: \"store\" with sftp.stat_times = \"store\": STAT and listings \
+                       would show different times";
+        refuse("sftp.list_times", message.to_owned());
+    }
     let banner = config.sftp.banner.as_deref().unwrap_or_default();
     if banner.len() > BANNER_BYTES_MAX {
         let found = banner.len();

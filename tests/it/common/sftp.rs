@@ -13,7 +13,9 @@ use portcullis::idp::UserConfig;
 use portcullis::limits::Limits;
 use portcullis::metrics::Metrics;
 use portcullis::reaper::Reaper;
-use portcullis::session::{self, Environment, Gone, Inbound, Kept, Outbound, UserSessions};
+use portcullis::session::{
+    self, Environment, Gone, Inbound, Kept, ListedTimes, Outbound, UserSessions,
+};
 use portcullis::storage::{Nonces, SharedStore};
 use portcullis::vfs::{Access, EntryType, HomeDirectory, Mapping, VirtualPath};
 use russh_sftp::client::RawSftpSession;
@@ -113,6 +115,7 @@ pub(crate) fn begin_in(
         kept: Kept::new(true),
         names_fresh_for: Duration::from_secs(2),
         stat_times: StatTimes::default(),
+        listed_times: ListedTimes::new(false),
         drain: CancellationToken::new(),
     };
     change(&mut environment);

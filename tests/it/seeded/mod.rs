@@ -22,7 +22,7 @@ use portcullis::idp::UserConfig;
 use portcullis::limits::Limits;
 use portcullis::metrics::Metrics;
 use portcullis::reaper::Reaper;
-use portcullis::session::{Environment, Kept, UserSessions};
+use portcullis::session::{Environment, Kept, ListedTimes, UserSessions};
 use portcullis::storage::memory::MemoryStore;
 use portcullis::storage::{Bucket, Nonces, SharedStore};
 use tokio_util::sync::CancellationToken;
@@ -66,6 +66,7 @@ impl World {
             kept: Kept::new(true),
             names_fresh_for: Duration::from_secs(2),
             stat_times: StatTimes::default(),
+            listed_times: ListedTimes::new(false),
             drain: CancellationToken::new(),
         };
         Arc::new(Self {

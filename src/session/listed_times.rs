@@ -1,0 +1,229 @@
+//! The times that listings show of files. S3 lists its own; one that was stored with a file is told
+//! by a HEAD of that file, and remembered for its version.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
+
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, StreamExt as _, stream};
+use sha2::{Digest as _, Sha256};
+
+use crate::clock::Clock;
+use crate::idp::UserConfig;
+use crate::limits::{LISTED_HEADS_PER_SESSION_MAX, LISTED_TIMES_MAX};
+use crate::storage::{
+    Bucket, Key, ListPage, ListQuery, ListedObject, Location, ObjectStore, Result, StorageErrorKind,
+};
+
+use super::listed::Listed;
+use super::names::stored_time;
+
+/// The stored times that the process remembers, or that it shows S3's own.
+#[derive(Debug, Clone)]
+pub struct ListedTimes(Option<Arc<Mutex<Remembered>>>);
+
+/// Versions of objects by their hash, in two generations: the older one goes when the younger one
+/// is full.
+#[derive(Debug, Default)]
+struct Remembered {
+    young: HashMap<Hash, Stored>,
+    old: HashMap<Hash, Stored>,
+}
+
+type Hash = [u8; 16];
+/// In seconds since 1970; `None`: none was stored.
+type Stored = Option<u32>;
+
+impl ListedTimes {
+    /// `stored`: those that were stored with files, where there are any.
+    #[must_use]
+    pub fn new(stored: bool) -> Self {
+        Self(stored.then(Arc::default))
+    }
+
+    /// Fetches a page, with the times that were stored with its files.
+    ///
+    /// # Errors
+    /// Those of the listing, and a store that cannot be asked about a file: a listing never shows
+    /// now one time and then the other.
+    pub(crate) async fn fetch(
+        &self,
+        listed: &Listed,
+        query: &ListQuery,
+        (store, clock, user): (&dyn ObjectStore, &dyn Clock, &UserConfig),
+    ) -> Result<ListPage> {
+        let mut page = listed.fetch(store, query).await?;
+        if let (Some(remembered), Listed::Folder(folder)) = (&self.0, listed) {
+            let asker = Asker {
+                store,
+                clock,
+                user,
+                remembered,
+                bucket: &folder.bucket,
+            };
+            asker.put_into(&mut page).await?;
+        }
+        Ok(page)
+    }
+}
+
+/// Who asks about the files of one page.
+#[derive(Debug, Clone, Copy)]
+struct Asker<'a> {
+    store: &'a dyn ObjectStore,
+    clock: &'a dyn Clock,
+    user: &'a UserConfig,
+    remembered: &'a Mutex<Remembered>,
+    bucket: &'a Bucket,
+}
+
+impl Asker<'_> {
+    async fn put_into(self, page: &mut ListPage) -> Result<()> {
+        // In boxes: the compiler cannot tell that futures of a closure may go to another thread.
+        let mut asked: Vec<BoxFuture<'_, Result<()>>> = Vec::with_capacity(page.objects.len());
+        for object in &mut page.objects {
+            // A directory's marker is shown as `.`, if at all.
+            if !object.key.ends_with('/') {
+                asked.push(self.put_time(object).boxed());
+            }
+        }
+        let mut asked = stream::iter(asked).buffer_unordered(LISTED_HEADS_PER_SESSION_MAX);
+        while let Some(outcome) = asked.next().await {
+            outcome?;
+        }
+        Ok(())
+    }
+
+    async fn put_time(self, object: &mut ListedObject) -> Result<()> {
+        if let Some(time) = self.stored(object).await? {
+            object.modified = UNIX_EPOCH + Duration::from_secs(time.into());
+        }
+        Ok(())
+    }
+
+    async fn stored(self, object: &ListedObject) -> Result<Stored> {
+        let hash = hash(self.user, self.bucket, object);
+        let known = held(self.remembered).get(&hash);
+        if let Some(stored) = known {
+            return Ok(stored);
+        }
+        let Some(stored) = ask(self.store, self.bucket, object).await? else {
+            return Ok(None);
+        };
+        if is_settled(object, self.clock) {
+            held(self.remembered).add(hash, stored);
+        }
+        Ok(stored)
+    }
+}
+
+/// Asks for the time that was stored with an object; `None`: nobody says, or it is another version
+/// by now.
+async fn ask(
+    store: &dyn ObjectStore,
+    bucket: &Bucket,
+    object: &ListedObject,
+) -> Result<Option<Stored>> {
+    let Ok(key) = Key::parse(&object.key) else {
+        return Ok(None);
+    };
+    let location = Location {
+        bucket: bucket.clone(),
+        key,
+    };
+    match store.head(&location).await {
+        Ok(meta) if meta.etag == object.etag => Ok(Some(stored_time(&meta))),
+        Ok(_) => Ok(None),
+        Err(error) => match error.kind {
+            // The user may list it, or it is gone: S3's own time is all there is.
+            StorageErrorKind::NotFound
+            | StorageErrorKind::NoSuchBucket
+            | StorageErrorKind::Denied
+            | StorageErrorKind::Refused
+            | StorageErrorKind::RefusedBare => Ok(None),
+            StorageErrorKind::NoSuchUpload
+            | StorageErrorKind::Precondition
+            | StorageErrorKind::RangeNotSatisfiable
+            | StorageErrorKind::ClockSkew
+            | StorageErrorKind::Expired
+            | StorageErrorKind::Throttled
+            | StorageErrorKind::Unavailable
+            | StorageErrorKind::OutcomeUnknown
+            | StorageErrorKind::ChecksumMismatch => Err(error),
+        },
+    }
+}
+
+/// Says whether a version is known by the second in which it was stored: another one that is made
+/// in the same second with the same bytes looks alike.
+fn is_settled(object: &ListedObject, clock: &dyn Clock) -> bool {
+    let age = clock.wall().duration_since(object.modified);
+    age.is_ok_and(|age| age >= SETTLED_AFTER)
+}
+
+/// What one user may see is not remembered for another.
+fn hash(user: &UserConfig, bucket: &Bucket, object: &ListedObject) -> Hash {
+    let modified = object.modified.duration_since(UNIX_EPOCH);
+    let modified = modified.unwrap_or_default().as_millis().to_be_bytes();
+    let parts = [
+        user.provider.as_bytes(),
+        user.user.as_bytes(),
+        bucket.as_str().as_bytes(),
+        object.key.as_bytes(),
+        object.etag.0.as_bytes(),
+        &modified,
+    ];
+    let mut hasher = Sha256::new();
+    for part in parts {
+        let length = u64::try_from(part.len()).unwrap_or(u64::MAX);
+        hasher.update(length.to_be_bytes());
+        hasher.update(part);
+    }
+    let digest: [u8; 32] = hasher.finalize().into();
+    let mut hash = Hash::default();
+    for (to, from) in hash.iter_mut().zip(digest) {
+        *to = from;
+    }
+    hash
+}
+
+impl Remembered {
+    fn get(&self, hash: &Hash) -> Option<Stored> {
+        let found = self.young.get(hash).or_else(|| self.old.get(hash));
+        found.copied()
+    }
+
+    fn add(&mut self, hash: Hash, stored: Stored) {
+        if self.young.len() >= LISTED_TIMES_MAX / 2 {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(hash, stored);
+    }
+}
+
+fn held(remembered: &Mutex<Remembered>) -> MutexGuard<'_, Remembered> {
+    remembered.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How old a version is that is taken for the only one of its second; clocks may differ a little.
+const SETTLED_AFTER: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_so_many_times_are_remembered() {
+        let mut remembered = Remembered::default();
+        for number in 0..3 * u32::try_from(LISTED_TIMES_MAX).unwrap() {
+            let mut hash = Hash::default();
+            hash[..4].copy_from_slice(&number.to_be_bytes());
+            remembered.add(hash, Some(number));
+            assert_eq!(remembered.get(&hash), Some(Some(number)));
+        }
+        let all = remembered.young.len() + remembered.old.len();
+        assert!(all <= LISTED_TIMES_MAX, "{all}");
+        assert!(all >= LISTED_TIMES_MAX / 2, "{all}");
+    }
+}
