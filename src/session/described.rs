@@ -6,8 +6,8 @@ use crate::storage::{
     StorageErrorKind,
 };
 
-use super::names::MTIME;
 use super::shell::Failures;
+use super::stored_time::MTIME;
 
 /// A description of a new object, and where the tags are that belong to it.
 #[derive(Debug, Clone)]

@@ -17,7 +17,7 @@ use crate::storage::{
 };
 
 use super::listed::Listed;
-use super::names::stored_time;
+use super::stored_time::stored_time;
 
 /// The stored times that the process remembers, or that it shows S3's own.
 #[derive(Debug, Clone)]

@@ -46,6 +46,7 @@ mod scene;
 mod seen_sums;
 mod shell;
 mod status;
+mod stored_time;
 mod times;
 mod typed;
 mod untold;

@@ -18,6 +18,7 @@ use super::fresh::Shown;
 use super::listed::is_bucket;
 use super::plan::{Folder, Parent, Target, directory_attributes, file_attributes};
 use super::status::{BUCKET_LEVEL, EXISTS, IN_VIRTUAL, READ_ONLY, Refusal};
+use super::stored_time::stored_time;
 
 /// What stands under a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -250,18 +251,6 @@ pub(crate) fn attributes_of(meta: &ObjectMeta, access: Access, times: StatTimes)
     )
 }
 
-/// Returns the time that was stored with a file, in seconds since 1970.
-pub(crate) fn stored_time(meta: &ObjectMeta) -> Option<u32> {
-    meta.metadata(MTIME).and_then(seconds)
-}
-
-/// Reads a time as other programs write it too: seconds since 1970, with or without a fraction.
-fn seconds(text: &str) -> Option<u32> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let is_number = fraction.bytes().all(|byte| byte.is_ascii_digit());
-    whole.parse().ok().filter(|_| is_number)
-}
-
 /// What was seen before something is made.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Seen {
@@ -407,22 +396,6 @@ fn query(folder: &Folder, max: u16) -> ListQuery {
     }
 }
 
-/// Where a file's time is kept, in seconds since 1970.
-pub(super) const MTIME: &str = "mtime";
 const DIRECTORY_TYPE: &str = "application/x-directory";
 /// What a HEAD has ahead of the LIST beside it, and a GET of the HEAD.
 pub(super) const HEAD_START: Duration = Duration::from_millis(3);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_of_other_programs_are_read() {
-        assert_eq!(seconds("1700000000"), Some(1_700_000_000));
-        assert_eq!(seconds("1700000000.123456789"), Some(1_700_000_000));
-        for none in ["", ".5", "-1", "1e9", "1700000000.x", "99999999999"] {
-            assert_eq!(seconds(none), None, "{none}");
-        }
-    }
-}

@@ -17,10 +17,10 @@ use crate::vfs::VirtualPath;
 use super::calls::Then;
 use super::copying::{self, Copying, Onto};
 use super::described::set_modified;
-use super::names::stored_time;
 use super::progress::Progress;
 use super::scene::{Bounds, Scene};
 use super::shell::Shell;
+use super::stored_time::stored_time;
 
 /// Gives an object that was found a time, in seconds since 1970. Where it cannot be kept that is
 /// no failure.
