@@ -253,9 +253,8 @@ impl Gateway {
             let (stores, limits, clock) = (stores.clone(), limits.clone(), clock.clone());
             let (provider, auth) = (entrance.provider, entrance.auth);
             let judge = Authenticator::new(provider, stores, auth, shared.clone(), limits, clock);
-            let serving = entrance
-                .listener
-                .serve(Arc::clone(&ssh), Arc::new(judge), drain.clone());
+            let (server, stop) = (Arc::clone(&ssh), drain.clone());
+            let serving = entrance.listener.serve(server, Arc::new(judge), stop);
             tasks::spawn(&mut listeners, until_ended(serving, listener_ended.clone()));
         }
         let view = Arc::new(View {

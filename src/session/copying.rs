@@ -10,8 +10,9 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::budget::Charge;
 use crate::limits::{self, Limits};
-use crate::sftp::OpenMode;
+use crate::sftp::{OpenMode, Status};
 use crate::storage::{
     Checksum, Digest, Location, NewObject, ObjectMeta, PartLayout, Precondition, Properties,
     Result, StorageError, StorageErrorKind, Stored, Tags, Version,
@@ -24,7 +25,8 @@ use super::calls::{Calls, Completion, FirstFailure, Listener};
 use super::commit::Commit;
 use super::described::Described;
 use super::names::copy_exclusive;
-use super::scene::Scene;
+use super::scene::{Scene, Turn};
+use super::status::Refusal;
 
 /// An object as it was found, and where a copy of it belongs.
 #[derive(Debug, Clone, Copy)]
@@ -134,6 +136,43 @@ const fn is_refused(kind: StorageErrorKind) -> bool {
         kind,
         StorageErrorKind::Refused | StorageErrorKind::RefusedBare
     )
+}
+
+/// What a copy of one file holds while it is made.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct Room {
+    /// Among the user's long copies.
+    turn: Option<Turn>,
+    _parts: Option<Charge>,
+}
+
+impl Room {
+    /// Says whether it had to be waited for: what was seen before may be otherwise by now.
+    pub(super) fn waited(&self) -> bool {
+        self.turn.as_ref().is_some_and(|turn| turn.waited)
+    }
+
+    pub(super) const fn is_long(&self) -> bool {
+        self.turn.is_some()
+    }
+}
+
+/// Waits for the user's turn, if a file of this size is long to copy, and for memory for its parts.
+pub(super) async fn room(scene: &Scene<'_>, size: u64) -> std::result::Result<Room, Refusal> {
+    let turn = if size > limits::COPY_BYTES_MAX {
+        Some(scene.turn().await?)
+    } else {
+        None
+    };
+    let parts = match parts_bytes(&scene.bounds.limits, size) {
+        0 => None,
+        bytes => Some(scene.bounds.memory(bytes, TOO_LARGE).await?),
+    };
+    Ok(Room {
+        turn,
+        _parts: parts,
+    })
 }
 
 /// Returns what a copy of an object of this size keeps of its parts until it is complete.
@@ -390,3 +429,6 @@ impl<'a> Ranged<'a> {
         }
     }
 }
+
+const TOO_LARGE: Status =
+    Status::failure("The file is larger than the server can copy at the moment");

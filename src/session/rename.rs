@@ -1,6 +1,5 @@
 //! Rename: S3 cannot, so it is copy, then delete, both on condition that the source is unchanged.
 
-use crate::limits;
 use crate::sftp::Status;
 use crate::storage::{
     Location, NewObject, ObjectMeta, ObjectStore, Precondition, StorageError, StorageErrorKind,
@@ -202,23 +201,13 @@ async fn rename_file(
     (source, meta): (&Location, &ObjectMeta),
     target: &Location,
 ) -> Result<(), Refusal> {
-    let is_long = meta.size > limits::COPY_BYTES_MAX;
-    let turn = if is_long {
-        Some(scene.turn().await?)
-    } else {
-        None
-    };
-    if turn.as_ref().is_some_and(|turn| turn.waited) && !names.replace {
+    let room = copying::room(scene, meta.size).await?;
+    if room.waited() && !names.replace {
         let there = find(&**scene.store, scene.bounds.clock(), target).await?;
         if there != Found::Nothing {
             return Err(EXISTS.into());
         }
     }
-    let parts_bytes = copying::parts_bytes(&scene.bounds.limits, meta.size);
-    let _parts = match parts_bytes {
-        0 => None,
-        bytes => Some(scene.bounds.memory(bytes, TOO_LARGE).await?),
-    };
     let _visit = keeper.before_move(names.from, false, target).await?;
     scene.bounds.stop.check()?;
     // Without `replace` nothing was there.
@@ -228,7 +217,7 @@ async fn rename_file(
         Onto::Nothing
     };
     let copied = copy(scene, source, meta, target, onto).await;
-    if is_long {
+    if room.is_long() {
         scene.move_ended(copied.is_ok());
     }
     copied?;
@@ -263,6 +252,4 @@ async fn copy(
     copying::copy(scene, copying).await
 }
 
-const TOO_LARGE: Status =
-    Status::failure("The file is larger than the server can copy at the moment");
 const MOVED_BY_DOT: Status = Status::failure("A directory cannot be moved by this name");

@@ -130,6 +130,7 @@ impl Bounds {
 }
 
 /// A turn of one of the user's changes.
+#[derive(Debug)]
 #[must_use]
 pub(super) struct Turn {
     /// What was seen before may be otherwise by now.

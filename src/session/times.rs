@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::metrics::{Metrics, TimeEnd};
 use crate::reaper::Reaper;
 use crate::storage::{
-    ETag, Location, NewObject, Nonces, ObjectMeta, SharedStore, StorageError, StorageErrorKind,
+    ETag, Location, NewObject, Nonces, ObjectMeta, SharedStore, StorageErrorKind,
 };
 use crate::vfs::VirtualPath;
 
@@ -20,6 +20,7 @@ use super::described::set_modified;
 use super::progress::Progress;
 use super::scene::{Bounds, Scene};
 use super::shell::Shell;
+use super::status::Refusal;
 use super::stored_time::stored_time;
 
 /// Gives an object that was found a time, in seconds since 1970. Where it cannot be kept that is
@@ -29,7 +30,7 @@ pub(super) async fn keep(
     location: &Location,
     found: &ObjectMeta,
     modified: u32,
-) -> Result<(), StorageError> {
+) -> Result<(), Refusal> {
     if stored_time(found) == Some(modified) {
         return Ok(());
     }
@@ -47,6 +48,8 @@ pub(super) async fn keep(
         object: &object,
         onto: Onto::Itself,
     };
+    let _room = copying::room(scene, found.size).await?;
+    scene.bounds.stop.check()?;
     match copying::copy_exactly(scene, copying).await {
         Ok(_) => {
             scene.metrics.time_ended(TimeEnd::Kept);
@@ -58,7 +61,7 @@ pub(super) async fn keep(
         }
         Err(error) => {
             scene.metrics.time_ended(TimeEnd::Failed);
-            Err(error)
+            Err(error.into())
         }
     }
 }
@@ -123,19 +126,20 @@ impl LateTime {
             bounds: &self.bounds,
             progress: &self.progress,
         };
-        let why = match self.store.head(location).await {
+        let refusal = match self.store.head(location).await {
             Ok(found) if found.etag == *stored => {
                 match keep(&scene, location, &found, self.modified).await {
                     Ok(()) => return,
                     // It was counted.
-                    Err(error) => error.to_string(),
+                    Err(refusal) => refusal,
                 }
             }
             Ok(_) => return leave(&scene, location, "another version is there"),
             Err(error) => return leave(&scene, location, &error.to_string()),
         };
         if let Some(unlogged) = self.bounds.failures.line_due() {
-            tracing::warn!(%location, error = why, unlogged, "modification time not kept");
+            let error = refusal.detail.as_deref().unwrap_or(refusal.status.sentence);
+            tracing::warn!(%location, error, unlogged, "modification time not kept");
         }
     }
 }

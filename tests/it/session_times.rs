@@ -416,3 +416,23 @@ async fn a_listing_fails_rather_than_show_another_time() {
     assert!(shown[0].1 > THEN);
     assert_eq!(listed(&talk).await.unwrap(), [("f".to_owned(), THEN)]);
 }
+
+#[tokio::test]
+async fn what_a_copy_for_a_time_keeps_of_its_parts_is_on_the_account() {
+    let clerk = Clerk::open().await;
+    // 5 MiB in ranges of 1 MiB keep five parts' names until they are one object.
+    plant(&clerk.store, "f", &pattern(5 * MIB)).await;
+    let gate = Gate::closed();
+    let held = Fault::Hold(gate.clone());
+    clerk.failing.spoil(Operation::Complete, 1, held);
+    let account = clerk.talk.budget.account();
+    let before = account.taken_bytes();
+    let looked = async {
+        gate.reached(1).await;
+        assert!(account.taken_bytes() > before);
+        gate.open();
+    };
+    let (touched, ()) = tokio::join!(clerk.touch("/f", THEN), looked);
+    assert_eq!(touched, Ok(()));
+    assert_eq!(clerk.count(Operation::PartCopy), 5);
+}
