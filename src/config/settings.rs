@@ -304,7 +304,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("ssh", "host_key_next_files", K::Texts(|c| &mut c.ssh.host_key_next_files), "Private host keys that the gateway announces to clients but does not use yet; the same on all replicas (docs/operations.md)"),
     S::new("ssh", "rekey_bytes", K::Bytes(64 * MIB..=64 * GIB, |c| &mut c.ssh.rekey_bytes), "Bytes in one direction after which the gateway starts a new key exchange, as OpenSSH's server does; at most 1 GiB if the client chose ChaCha20. Time alone starts none: several clients cannot handle a key exchange that the server starts"),
 
-    S::new("sftp", "partial_uploads", word!(PartialUploads, sftp.partial_uploads), "What happens to a file if the client disconnects without CLOSE"),
+    S::new("sftp", "partial_uploads", word!(PartialUploads, sftp.partial_uploads), "What happens to a file if the client disconnects without CLOSE: `discard` leaves nothing of it, `keep` stores what arrived in sequence, marked as partial, unless a whole file is there (docs/semantics.md); an answer's `partialUploads` overrides it"),
     S::new("sftp", "setstat", word!(SetStat, sftp.setstat), "Without effect, and a warning if it is set: modes and owners cannot be stored yet, and a client that sets them gets success"),
     S::new("sftp", "mtime", word!(Mtime, sftp.mtime), "What happens to a modification time that is set after the upload: `skip` keeps the time of the upload, since S3 could only store it by a copy"),
     S::new("sftp", "keep_empty_directories", K::Flag(|c| &mut c.sftp.keep_empty_directories), "Writes a marker object for a directory that would vanish with its last file; without it such a directory is gone from S3, as with other tools"),

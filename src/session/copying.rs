@@ -34,8 +34,16 @@ pub(super) struct Copying<'a> {
     pub(super) target: &'a Location,
     /// What the copy is to carry.
     pub(super) object: &'a NewObject,
-    /// Nothing is to be there, as far as the store can tell.
-    pub(super) exclusive: bool,
+    pub(super) onto: Onto,
+}
+
+/// What is to be at the target, as far as the store can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Onto {
+    Anything,
+    Nothing,
+    /// The source itself: its description is replaced.
+    Itself,
 }
 
 /// Copies an object inside the store.
@@ -87,7 +95,7 @@ async fn made(scene: &Scene<'_>, copying: Copying<'_>) -> Result<Stored> {
     let capabilities = scene.store.capabilities();
     // Only a copy as a whole can be made where nothing is, and nowhere else.
     let only_whole = capabilities.conditional_copy && !capabilities.conditional_complete;
-    if may_be_whole && copying.exclusive && only_whole {
+    if may_be_whole && copying.onto != Onto::Anything && only_whole {
         return copying.as_a_whole(scene).await;
     }
     let tags = match copying.tags(scene).await {
@@ -149,10 +157,13 @@ impl<'a> Copying<'a> {
     }
 
     async fn as_a_whole(self, scene: &Scene<'_>) -> Result<Stored> {
-        let condition = if self.exclusive {
-            copy_exclusive(&**scene.store)
-        } else {
-            Precondition::None
+        let condition = match self.onto {
+            Onto::Nothing => copy_exclusive(&**scene.store),
+            // A store without that condition has the one on the source.
+            Onto::Itself if scene.store.capabilities().conditional_copy => {
+                Precondition::IfMatch(self.found.etag.clone())
+            }
+            Onto::Itself | Onto::Anything => Precondition::None,
         };
         let commit = Commit {
             store: &**scene.store,
@@ -198,10 +209,11 @@ impl<'a> Copying<'a> {
 
     fn opening(self, scene: &Scene<'_>) -> Opening {
         let bounds = scene.bounds;
-        let condition = if self.exclusive && scene.store.capabilities().conditional_complete {
-            Precondition::IfNoneMatch
-        } else {
-            Precondition::None
+        let honoured = scene.store.capabilities().conditional_complete;
+        let condition = match self.onto {
+            Onto::Nothing if honoured => Precondition::IfNoneMatch,
+            Onto::Itself if honoured => Precondition::IfMatch(self.found.etag.clone()),
+            Onto::Nothing | Onto::Itself | Onto::Anything => Precondition::None,
         };
         Opening {
             mode: OpenMode {
@@ -210,7 +222,7 @@ impl<'a> Copying<'a> {
                 append: false,
                 create: true,
                 truncate: false,
-                exclusive: self.exclusive,
+                exclusive: self.onto == Onto::Nothing,
             },
             base: Some(Base {
                 location: self.source.clone(),
@@ -220,6 +232,7 @@ impl<'a> Copying<'a> {
             layout: PartLayout::of_copy(self.found.size, bounds.limits.range_bytes_min),
             condition,
             alone: None,
+            partial: None,
             file_bytes_max: None,
             parts_in_flight_max: limits::RANGE_COPIES_PER_OBJECT_MAX,
             copies_in_flight_max: limits::RANGE_COPIES_PER_OBJECT_MAX,
@@ -348,6 +361,7 @@ impl<'a> Ranged<'a> {
                 parts,
                 checksum,
                 condition,
+                partial: _,
             } => {
                 let (object, aborts) = (self.object.clone(), reaper.clone());
                 let checksum = self.checksum.or(checksum);
@@ -372,6 +386,7 @@ impl<'a> Ranged<'a> {
             | Effect::ReadBase { .. }
             | Effect::ReadOn
             | Effect::Zeros(_)
+            | Effect::Look { .. }
             | Effect::Put { .. }
             | Effect::Answer(..) => {
                 self.fail(StorageErrorKind::Refused, "a copy asked for bytes");

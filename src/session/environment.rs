@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::kept::Kept;
+use super::unsettled::Unsettled;
 use super::user_sessions::UserSessions;
 use crate::budget::Budget;
 use crate::clock::Clock;
@@ -13,6 +14,7 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::reaper::Reaper;
 use crate::storage::Nonces;
+use crate::vfs::PartialUploads;
 
 /// What a session needs of the process.
 #[derive(Debug, Clone)]
@@ -29,6 +31,11 @@ pub struct Environment {
     pub kept: Kept,
     /// How long a session goes by what a listing or a STAT showed.
     pub names_fresh_for: Duration,
+    /// What becomes of files whose client disconnects before CLOSE, where neither the user's answer
+    /// nor the mapping says it.
+    pub partial_uploads: PartialUploads,
+    /// Files whose session has ended, and whose outcome is open.
+    pub unsettled: Unsettled,
     /// Cancelled when the gateway drains: sessions end when nothing is open.
     pub drain: CancellationToken,
 }

@@ -19,7 +19,7 @@ use crate::storage::{
 
 use super::commit::Commit;
 use super::copied::{Copied, Row};
-use super::copying::{self, Copying};
+use super::copying::{self, Copying, Onto};
 use super::plan::Folder;
 use super::progress::Step;
 use super::scene::Scene;
@@ -251,7 +251,7 @@ impl Moving<'_> {
                 found: &found,
                 target: &target,
                 object: &new,
-                exclusive: true,
+                onto: Onto::Nothing,
             };
             copying::copy(self.scene, copying).await
         };

@@ -324,6 +324,8 @@ impl Paths {
             lately,
             shown,
             hasher: self.known.hasher().clone(),
+            partial_uploads: shell.environment.partial_uploads,
+            unsettled: shell.environment.unsettled.clone(),
             events: shell.events.clone(),
             seen: self.known.is_directory(&request.path),
             kept: shell.environment.kept.clone(),

@@ -8,7 +8,7 @@ use crate::storage::{
 };
 use crate::vfs::Ending;
 
-use super::copying::{self, Copying};
+use super::copying::{self, Copying, Onto};
 use super::moving::move_directory;
 use super::names::{
     Found, find, find_file_first, is_directory, is_empty, require_parent, write_marker,
@@ -253,7 +253,11 @@ async fn copy(
         found,
         target,
         object: &object,
-        exclusive,
+        onto: if exclusive {
+            Onto::Nothing
+        } else {
+            Onto::Anything
+        },
     };
     copying::copy(scene, copying).await
 }

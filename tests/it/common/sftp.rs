@@ -12,9 +12,11 @@ use portcullis::idp::UserConfig;
 use portcullis::limits::Limits;
 use portcullis::metrics::Metrics;
 use portcullis::reaper::Reaper;
-use portcullis::session::{self, Environment, Gone, Inbound, Kept, Outbound, UserSessions};
+use portcullis::session::{
+    self, Environment, Gone, Inbound, Kept, Outbound, Unsettled, UserSessions,
+};
 use portcullis::storage::{Nonces, SharedStore};
-use portcullis::vfs::{Access, EntryType, HomeDirectory, Mapping, VirtualPath};
+use portcullis::vfs::{Access, EntryType, HomeDirectory, Mapping, PartialUploads, VirtualPath};
 use russh_sftp::client::RawSftpSession;
 use russh_sftp::client::error::Error;
 use russh_sftp::protocol::{FileAttributes, OpenFlags, StatusCode};
@@ -111,6 +113,8 @@ pub(crate) fn begin_in(
         nonces: Nonces::default(),
         kept: Kept::new(true),
         names_fresh_for: Duration::from_secs(2),
+        partial_uploads: PartialUploads::Discard,
+        unsettled: Unsettled::default(),
         drain: CancellationToken::new(),
     };
     change(&mut environment);

@@ -21,9 +21,10 @@ use portcullis::idp::UserConfig;
 use portcullis::limits::Limits;
 use portcullis::metrics::Metrics;
 use portcullis::reaper::Reaper;
-use portcullis::session::{Environment, Kept, UserSessions};
+use portcullis::session::{Environment, Kept, Unsettled, UserSessions};
 use portcullis::storage::memory::MemoryStore;
 use portcullis::storage::{Bucket, Nonces, SharedStore};
+use portcullis::vfs::PartialUploads;
 use tokio_util::sync::CancellationToken;
 
 use self::client::Client;
@@ -64,6 +65,8 @@ impl World {
             nonces: Nonces::default(),
             kept: Kept::new(true),
             names_fresh_for: Duration::from_secs(2),
+            partial_uploads: PartialUploads::Discard,
+            unsettled: Unsettled::default(),
             drain: CancellationToken::new(),
         };
         Arc::new(Self {
