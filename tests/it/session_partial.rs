@@ -246,10 +246,14 @@ async fn a_whole_file_stays_unless_the_mapping_says_otherwise() {
             process.clock.advance(Duration::from_secs(10));
             process.vanish(flags, 5, b"").await;
             assert!(!process.is_partial().await);
-            let offset = if flags == CREATE { 0 } else { 5 };
+            let offset = if flags.contains(OpenFlags::TRUNCATE) {
+                0
+            } else {
+                5
+            };
             process.vanish(flags, offset, b" and more").await;
             let stored = process.store.object(&at("f")).unwrap();
-            let partial: &[u8] = if flags == CREATE {
+            let partial: &[u8] = if flags.contains(OpenFlags::TRUNCATE) {
                 b" and more"
             } else {
                 b"whole and more"
