@@ -46,6 +46,20 @@ pub fn uploaded(file: File<'_>, written: Written<'_>, took: Duration) {
     );
 }
 
+/// What came of a file before its client disconnected is in S3.
+pub fn partial_kept(file: File<'_>, written: Written<'_>, took: Duration) {
+    let File { path, location } = file;
+    let checksum = written
+        .checksum
+        .map(|sum| Digest::Crc64Nvme(sum).to_string());
+    tracing::info!(
+        target: TARGET, activity = "PARTIAL_CLOSE", %path, %location,
+        bucket = location.bucket.as_str(), key = location.key.as_str(),
+        bytes_in = written.received, size = written.size, etag = written.etag, checksum,
+        duration_ms = millis(took), "partial upload kept"
+    );
+}
+
 /// A file that was being written did not make it into S3.
 pub fn upload_failed(file: File<'_>, bytes: u64, reason: &str) {
     let File { path, location } = file;

@@ -16,7 +16,7 @@ use crate::auth::{
 };
 use crate::budget::Budget;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{ListTimes, Sftp};
+use crate::config::{self, ListTimes, Sftp};
 use crate::idp::IdentityProvider;
 use crate::idp::blocks::{Blocked, Blocks};
 use crate::idp::cache::Cached;
@@ -25,10 +25,11 @@ use crate::idp::signature::{self, Keys};
 use crate::limits::{self, Limits};
 use crate::metrics::{Metrics, Readings};
 use crate::reaper::Reaper;
-use crate::session::{Environment, Kept, ListedTimes, UserSessions};
+use crate::session::{Environment, Kept, ListedTimes, Unsettled, UserSessions};
 use crate::ssh::{Listener, SshServer, SshServerParts, Transport};
 use crate::storage::Nonces;
 use crate::storage::credentials::Stores;
+use crate::vfs::PartialUploads;
 use crate::{tasks, telemetry};
 
 /// One port, and who decides there about logins.
@@ -235,6 +236,8 @@ impl Gateway {
             names_fresh_for: sftp.names_fresh_for,
             stat_times: sftp.stat_times,
             listed_times: ListedTimes::new(sftp.list_times == ListTimes::Kept),
+            partial_uploads: partial_uploads(sftp.partial_uploads),
+            unsettled: Unsettled::default(),
             drain: drain.clone(),
         };
         let ssh = SshServer::new(SshServerParts {
@@ -343,6 +346,14 @@ impl Gateway {
         for cache in &self.view.caches {
             cache.drain().await;
         }
+    }
+}
+
+/// Says what becomes of files whose client disconnects before CLOSE, unless an answer does.
+const fn partial_uploads(configured: config::PartialUploads) -> PartialUploads {
+    match configured {
+        config::PartialUploads::Discard => PartialUploads::Discard,
+        config::PartialUploads::Keep => PartialUploads::Keep,
     }
 }
 

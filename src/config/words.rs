@@ -161,6 +161,8 @@ words!(
         /// Nothing of it becomes visible.
         #[default]
         Discard = "discard",
+        /// What arrived in sequence becomes the object, marked as partial.
+        Keep = "keep",
     }
 );
 

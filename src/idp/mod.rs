@@ -17,7 +17,7 @@ pub use self::warning::{Oddity, Warning};
 pub(crate) use self::wire::keys::{RSA, type_of};
 use crate::refusal::Refusal;
 use crate::secret::Secret;
-use crate::vfs::HomeDirectory;
+use crate::vfs::{HomeDirectory, PartialUploads};
 
 pub mod api_gateway;
 mod aws;
@@ -146,6 +146,8 @@ pub struct UserConfig {
     pub public_keys: Vec<ListedKey>,
     pub networks: Vec<Network>,
     pub limits: UserLimits,
+    /// For mappings that do not say it themselves; `None`: as configured.
+    pub partial_uploads: Option<PartialUploads>,
     pub expires_at: Option<SystemTime>,
     pub cache_for: Option<Duration>,
     /// What was odd and taken all the same.
@@ -165,6 +167,7 @@ impl UserConfig {
             public_keys: Vec::new(),
             networks: Vec::new(),
             limits: UserLimits::default(),
+            partial_uploads: None,
             expires_at: None,
             cache_for: None,
             warnings: Vec::new(),

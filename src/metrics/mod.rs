@@ -29,7 +29,7 @@ pub use self::admin::{AdminConnection, AdminEnd};
 pub use self::exposition::{prometheus_text, takes_open_metrics};
 use self::labels::{METHODS, by_lookup, by_provider, by_verdict, by_warning, login_labels};
 use self::log::Log;
-pub use self::outcomes::{Abort, Lookup, MoveEnd, TimeEnd, TransferEnd, UnderWay};
+pub use self::outcomes::{Abort, AfterDisconnect, Lookup, MoveEnd, TimeEnd, TransferEnd, UnderWay};
 use self::outcomes::{FAILURES, failure};
 use self::process::Process;
 pub use self::registrar::Description;
@@ -70,6 +70,7 @@ pub struct Metrics {
     bytes_sent: Counter,
     handles_open: Gauge,
     uploads: Family<Labels<1>, Counter>,
+    uploads_after_disconnect: Family<Labels<2>, Counter>,
     downloads: Family<Labels<1>, Counter>,
     storage_calls: Family<Labels<2>, Counter>,
     storage_call_seconds: Family<Labels<1>, Histogram, fn() -> Histogram>,
@@ -266,6 +267,13 @@ impl Metrics {
         let _ = self.uploads.get_or_create(&labels).inc();
     }
 
+    /// Counts one upload whose client had disconnected, by whether its CLOSE had come.
+    pub fn ended_after_disconnect(&self, closed: bool, end: AfterDisconnect) {
+        let closed = if closed { "yes" } else { "no" };
+        let labels = [("closed", closed), ("outcome", end.as_str())];
+        let _ = self.uploads_after_disconnect.get_or_create(&labels).inc();
+    }
+
     /// Counts one download that came to its end.
     pub fn download_ended(&self, end: TransferEnd) {
         let labels = [("outcome", end.as_str())];
@@ -406,6 +414,10 @@ impl Metrics {
         for family in [&self.uploads, &self.downloads] {
             series::of_words(family, "outcome", ends);
         }
+        let disconnected = &self.uploads_after_disconnect;
+        let labels = ["closed", "outcome"];
+        series::of_pairs(disconnected, labels, &["yes", "no"], &["kept", "failed"]);
+        series::of_pairs(disconnected, labels, &["no"], &["unmarked"]);
         let sts = series::OF_STS.map(Reason::as_str);
         series::of_words(&self.sts_calls, "outcome", sts.into_iter().chain(["done"]));
         series::of_words(&self.uploads_aborted, "outcome", ["done", "given-up"]);
@@ -549,6 +561,11 @@ impl Default for Metrics {
             bytes_sent: all.counter("sent", bytes.clone(), "File bytes sent in answers to READs"),
             handles_open: all.gauge("handles_open", None, "Open file and directory handles"),
             uploads: all.counters("uploads", "outcome", "Finished uploads, by outcome"),
+            uploads_after_disconnect: all.counters(
+                "uploads_after_disconnect",
+                "closed, outcome",
+                "Uploads whose client disconnected after CLOSE (`closed` is yes) or before it, with partial uploads kept (no): stored (kept) or not (failed); unmarked: stored without the mark of a partial upload, counted as kept as well",
+            ),
             downloads: all.counters("downloads", "outcome", "Finished downloads, by outcome"),
             storage_calls: all.counters("s3_calls", "operation, outcome", "Calls to S3, counting each try"),
             storage_call_seconds: all.latency(

@@ -33,6 +33,15 @@ pub enum TransferEnd {
     Failed,
 }
 
+/// What became of an upload whose client had disconnected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterDisconnect {
+    Kept,
+    Failed,
+    /// It was kept, and could not be marked as partial.
+    Unmarked,
+}
+
 /// How a move ended that took a turn of its user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MoveEnd {
@@ -79,6 +88,16 @@ impl TransferEnd {
             Self::Completed => "completed",
             Self::Abandoned => "abandoned",
             Self::Failed => "failed",
+        }
+    }
+}
+
+impl AfterDisconnect {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Kept => "kept",
+            Self::Failed => "failed",
+            Self::Unmarked => "unmarked",
         }
     }
 }

@@ -277,6 +277,9 @@ reasons! {
     MappingAccess "mapping-access" Invalid Nothing Uncached Answered
         "a mapping's access is unknown",
         "write `read`, `write` or `read-write`";
+    PartialUploads "partial-uploads" Invalid Nothing Uncached Answered
+        "`partialUploads` of the answer or of a mapping is unknown",
+        "write `discard`, `keep` or `replace`";
     MappingTooLong "mapping-too-long" Invalid Nothing Uncached Answered
         "an entry or a target is too long",
         "shorten it to 1024 characters";

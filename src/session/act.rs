@@ -1,5 +1,7 @@
 //! What can be asked of a path, and what each such request needs, changes and opens: one table.
 
+use std::time::SystemTime;
+
 use crate::sftp::{Attributes, HandleId, OpenMode, Pending, Reply, Status};
 use crate::storage::{Location, Nonce, ObjectMeta, Precondition};
 use crate::transfer::write_file::Base;
@@ -209,5 +211,19 @@ pub(crate) struct ForWriting {
     /// The same where the client is gone before the commit; `None`: it is not known how OPEN
     /// found the key.
     pub(crate) alone: Option<Precondition>,
+    /// What is kept if the client vanishes before CLOSE; `None`: nothing.
+    pub(crate) keeping: Option<Keeping>,
     pub(crate) nonce: Nonce,
+}
+
+/// What may be kept of a file whose client vanishes before CLOSE.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Keeping {
+    /// The file that OPEN found may be replaced by itself and what was appended.
+    pub(crate) over_base: bool,
+    /// Any file may be replaced that was there before OPEN.
+    pub(crate) replace: bool,
+    /// None may be there.
+    pub(crate) exclusive: bool,
+    pub(crate) opened: SystemTime,
 }

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::FutureExt as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::auth::AuthenticatedUser;
 use crate::budget::Gate;
 use crate::clock::{Clock, sleep_until, within};
 use crate::limits;
+use crate::sftp::HandleId;
 use crate::tasks;
 use crate::transfer::write_file::Heard;
 
@@ -27,6 +28,7 @@ use super::out::Out;
 use super::paths::Paths;
 use super::pressure::Regulator;
 use super::shell::Shell;
+use super::unsettled::Settling;
 use super::user_sessions::UserSession;
 
 /// One user's conversation.
@@ -52,6 +54,8 @@ enum End {
     Gone,
     /// The channel is gone, or nobody listens at its other end.
     Vanished,
+    /// The client sends nothing more, and left files open of which something is kept.
+    Left,
 }
 
 /// What a turn of the loop is about.
@@ -98,13 +102,14 @@ pub(super) async fn run<F: Front>(
         last: None,
     };
     let end = session.serve(&mut happened, &mut writer).await;
-    if let End::Vanished = end {
-        session.keep_closes(&mut happened).await;
+    match end {
+        End::Vanished | End::Left => session.keep(&mut happened, &end).await,
+        End::Finished | End::Gone => {}
     }
     session.give_up(&mut happened);
     session.shell.sum_up_failures();
     drop(session);
-    if let End::Finished = end {
+    if let End::Finished | End::Left = end {
         out.finish();
         // The SSH layer bounds how long a client may leave its output untaken.
         while writer.join_next().await.is_some() {}
@@ -127,6 +132,9 @@ impl<F: Front> Session<F> {
         let mut open = true;
         loop {
             let idle = self.shell.answers.open() == 0 && !self.has_more;
+            if idle && !open && self.files.keeps_partial() {
+                return End::Left;
+            }
             if idle && (!open || (drain.is_cancelled() && self.files.is_empty())) {
                 return End::Finished;
             }
@@ -281,33 +289,52 @@ impl<F: Front> Session<F> {
         self.regulator.regulate(shell, files, paths, *client_gone);
     }
 
-    /// Finishes the uploads whose CLOSE came before their client went: as long as the user has
-    /// access, and the gateway does not drain.
-    async fn keep_closes(&mut self, happened: &mut mpsc::UnboundedReceiver<Event>) {
+    /// Finishes the uploads whose CLOSE came before their client went, and what is kept of others:
+    /// as long as the user has access. While the gateway drains, only where partial uploads are
+    /// kept: a restart is what cuts most connections.
+    async fn keep(&mut self, happened: &mut mpsc::UnboundedReceiver<Event>, end: &End) {
         let stop = self.shell.stop.clone();
-        let drains = self.shell.environment.drain.is_cancelled();
-        if drains || stop.check().is_err() || !self.files.is_writing() {
+        let drain = self.shell.environment.drain.clone();
+        let partial = self.files.keeps_partial();
+        let ends = drain.is_cancelled() && !partial;
+        if ends || stop.check().is_err() || !self.files.is_writing() {
             return;
         }
         self.client_gone = true;
-        self.shell.answers.out().nobody_listens();
+        if let End::Vanished = end {
+            self.shell.answers.out().nobody_listens();
+        }
         self.files.client_gone(&mut self.shell);
-        let drain = self.shell.environment.drain.clone();
+        let unsettled = self.files.unsettled(&self.shell.environment.unsettled);
+        // A drain waits for it.
+        let (kept, ended) = oneshot::channel::<()>();
+        if partial {
+            let what = "uploads of a client that disconnected";
+            self.shell.environment.reaper.outlive(what, async move {
+                // Nothing is sent: it ends with the other half.
+                drop(ended.await);
+            });
+        }
         let revoked = self.shell.user.revoked().clone();
         let clock = Arc::clone(&self.shell.environment.clock);
         let expiry = expiry(Arc::clone(&clock), self.shell.user.config().expires_at);
         tokio::select! {
             biased;
             () = revoked.cancelled() => {}
-            () = drain.cancelled() => {}
+            () = drain.cancelled(), if !partial => {}
             () = expiry => {}
             () = clock.sleep(limits::CLOSE_KEPT_FOR) => {}
-            () = self.finish_closed(happened) => {}
+            () = self.finish(happened, unsettled) => {}
         }
+        drop(kept);
     }
 
-    /// Takes what the client had sent before it went, and finishes what it closed.
-    async fn finish_closed(&mut self, happened: &mut mpsc::UnboundedReceiver<Event>) {
+    /// Takes what the client had sent before it went, and finishes what it closed and what is kept.
+    async fn finish(
+        &mut self,
+        happened: &mut mpsc::UnboundedReceiver<Event>,
+        mut unsettled: Vec<(HandleId, Settling)>,
+    ) {
         let clock = Arc::clone(&self.shell.environment.clock);
         let rest = self.take_rest(happened);
         // Where memory is short for longer, a CLOSE may be behind what waits for it, or none.
@@ -318,17 +345,22 @@ impl<F: Front> Session<F> {
             tracing::debug!("client disconnected: not everything it had sent was processed");
         }
         let turns = Arc::clone(self.shell.user_session.kept());
-        let mut kept = self.files.keep_closes(&mut self.shell, &turns);
+        let drains = self.shell.environment.drain.is_cancelled();
+        let mut kept = self.files.keep(&mut self.shell, &turns, drains);
         if kept.is_empty() {
             return;
         }
         tracing::info!(
             uploads = kept.len(),
-            "client disconnected after CLOSE: finishing its uploads"
+            "client disconnected: finishing its uploads"
         );
-        while !kept.is_empty() {
-            self.wait_on(happened).await;
+        loop {
             kept.retain(|(handle, _)| self.files.is_open(*handle));
+            unsettled.retain(|(handle, _)| kept.iter().any(|(other, _)| other == handle));
+            if kept.is_empty() {
+                return;
+            }
+            self.wait_on(happened).await;
         }
     }
 

@@ -81,7 +81,11 @@ impl FirstFailure {
 }
 
 impl Calls {
-    fn commit<'a>(&'a self, object: &'a NewObject, condition: &'a Precondition) -> Commit<'a> {
+    pub(super) fn commit<'a>(
+        &'a self,
+        object: &'a NewObject,
+        condition: &'a Precondition,
+    ) -> Commit<'a> {
         Commit {
             store: &*self.store,
             stop: &self.stop,
@@ -99,7 +103,7 @@ impl Calls {
         }
     }
 
-    fn failure(&self, error: &StorageError) -> Failure {
+    pub(super) fn failure(&self, error: &StorageError) -> Failure {
         if let Listener::Copy { failed, .. } = &self.listener {
             failed.note(error);
         }
@@ -335,7 +339,7 @@ impl Calls {
     }
 
     /// Tells the session, or the log if nobody listens any more; returns whether somebody does.
-    fn report(&self, outcome: Result<Stored, StorageError>) -> bool {
+    pub(super) fn report(&self, outcome: Result<Stored, StorageError>) -> bool {
         let lost = match &outcome {
             Ok(stored) => format!("committed, etag {}", stored.etag.0),
             Err(error) => format!("failed: {error}"),

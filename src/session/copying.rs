@@ -99,7 +99,7 @@ pub(super) async fn copy_exactly(scene: &Scene<'_>, copying: Copying<'_>) -> Res
     let capabilities = scene.store.capabilities();
     // Only a copy as a whole can be made where nothing is, and nowhere else.
     let only_whole = capabilities.conditional_copy && !capabilities.conditional_complete;
-    if may_be_whole && copying.onto == Onto::Nothing && only_whole {
+    if may_be_whole && copying.onto != Onto::Anything && only_whole {
         return copying.as_a_whole(scene).await;
     }
     let tags = match copying.tags(scene).await {
@@ -271,6 +271,7 @@ impl<'a> Copying<'a> {
             layout: PartLayout::of_copy(self.found.size, bounds.limits.range_bytes_min),
             condition,
             alone: None,
+            partial: None,
             file_bytes_max: None,
             parts_in_flight_max: limits::RANGE_COPIES_PER_OBJECT_MAX,
             copies_in_flight_max: limits::RANGE_COPIES_PER_OBJECT_MAX,
@@ -421,6 +422,7 @@ impl<'a> Ranged<'a> {
             | Effect::ReadBase { .. }
             | Effect::ReadOn
             | Effect::Zeros(_)
+            | Effect::Look { .. }
             | Effect::Put { .. }
             | Effect::Answer(..) => {
                 self.fail(StorageErrorKind::Refused, "a copy asked for bytes");

@@ -40,6 +40,8 @@ impl Described {
         let now = failures.clock().wall();
         let mut object = NewObject::like(meta, nonce, now);
         object.metadata.retain(|(name, _)| &**name != MTIME);
+        // CLOSE makes it whole.
+        object.unmark_partial();
         Self {
             object,
             over: Some((location.clone(), failures)),

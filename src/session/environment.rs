@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::kept::Kept;
 use super::listed_times::ListedTimes;
+use super::unsettled::Unsettled;
 use super::user_sessions::UserSessions;
 use crate::budget::Budget;
 use crate::clock::Clock;
@@ -15,6 +16,7 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::reaper::Reaper;
 use crate::storage::Nonces;
+use crate::vfs::PartialUploads;
 
 /// What a session needs of the process.
 #[derive(Debug, Clone)]
@@ -34,6 +36,11 @@ pub struct Environment {
     /// Which times STAT shows.
     pub stat_times: StatTimes,
     pub listed_times: ListedTimes,
+    /// What becomes of files whose client disconnects before CLOSE, where neither the user's answer
+    /// nor the mapping says it.
+    pub partial_uploads: PartialUploads,
+    /// Files whose session has ended, and whose outcome is open.
+    pub unsettled: Unsettled,
     /// Cancelled when the gateway drains: sessions end when nothing is open.
     pub drain: CancellationToken,
 }

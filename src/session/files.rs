@@ -11,6 +11,7 @@ use crate::clock::unix_seconds;
 use crate::metrics::Metrics;
 use crate::sftp::{Attributes, HandleId, Payload, Pending, Reply, Status};
 use crate::storage::{ListPage, ListQuery, Location, ObjectMeta};
+use crate::transfer::WriteFile;
 use crate::transfer::read_file::ReadHeard;
 use crate::transfer::write_file::{Awaited, Heard};
 use crate::vfs::{Access, VirtualPath};
@@ -25,6 +26,7 @@ use super::plan::{Need, Target, directory_attributes, plan};
 use super::reading::{RENAMED, ReadPlace, Reading};
 use super::shell::Shell;
 use super::status::INVALID_HANDLE;
+use super::unsettled::{Settling, Unsettled};
 use super::writing::{Place, Writing};
 
 /// Handles by their numbers, which are never used twice in a session.
@@ -456,30 +458,55 @@ impl Files {
         }
     }
 
-    /// Keeps the CLOSEs that came, where the client is gone: as many as the user may have. Returns
-    /// how many there are.
-    pub(crate) fn keep_closes(
+    /// Keeps what can be kept where the client is gone, as much as the user may have: first the
+    /// files whose CLOSE came, then what came in sequence of others.
+    pub(crate) fn keep(
         &mut self,
         shell: &mut Shell,
         turns: &Arc<Semaphore>,
+        only_partial: bool,
     ) -> Vec<(HandleId, OwnedSemaphorePermit)> {
         let mut kept = Vec::new();
-        for id in self.ids() {
+        let mut ids = self.ids();
+        let closed = |id: &HandleId| match self.open.get(id) {
+            Some(Handle::File(file)) => file.is_close_asked(),
+            Some(Handle::Directory(_)) | None => false,
+        };
+        ids.sort_by_key(|id| !closed(id));
+        for id in ids {
             let Some(Handle::File(file)) = self.open.get(&id) else {
                 continue;
             };
-            let may = file
-                .writing
-                .as_ref()
-                .is_some_and(|w| w.file().may_end_alone());
-            match Arc::clone(turns).try_acquire_owned() {
-                Ok(turn) if may => kept.push((id, turn)),
-                Ok(_) | Err(_) => {
+            let own = file.own().filter(|_| !only_partial || file.keeps_partial());
+            let closed = own.is_some_and(WriteFile::may_end_alone);
+            let partial = own.is_some_and(WriteFile::may_be_kept);
+            let turn = Arc::clone(turns).try_acquire_owned();
+            match turn.ok().filter(|_| closed || partial) {
+                Some(turn) => {
+                    kept.push((id, turn));
+                    if partial {
+                        self.hear_write(shell, id, Heard::Vanished);
+                    }
+                }
+                None => {
                     self.hear_write(shell, id, Heard::SessionOver);
                 }
             }
         }
         kept
+    }
+
+    /// Says whether something is kept of a file that is written, if the client vanishes.
+    pub(crate) fn keeps_partial(&self) -> bool {
+        self.files().any(OpenFile::keeps_partial)
+    }
+
+    /// Notes for all sessions that the outcome of such files is open.
+    pub(crate) fn unsettled(&self, all: &Unsettled) -> Vec<(HandleId, Settling)> {
+        let files = self.files().filter(|file| file.keeps_partial());
+        let places = files.map(|file| &file.place);
+        let begin = |place: &Place| (place.handle, all.begin(&place.location));
+        places.map(begin).collect()
     }
 
     /// Tells the files that are written that their client is gone.

@@ -40,6 +40,11 @@ impl OpenFile {
         self.own().is_some_and(WriteFile::is_close_asked)
     }
 
+    /// Says whether something of it is kept, if the client vanishes before CLOSE.
+    pub(super) fn keeps_partial(&self) -> bool {
+        self.writing.as_ref().is_some_and(Writing::keeps_partial)
+    }
+
     /// Returns when it wants to hear of the time; `rest`: when readers do that may be idle.
     pub(super) fn deadline(&self, rest: Option<Instant>) -> Option<Instant> {
         let writing = self.own().and_then(WriteFile::deadline);

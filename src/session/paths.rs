@@ -337,6 +337,8 @@ impl Paths {
             times: shell.environment.stat_times,
             listed_times: shell.environment.listed_times.clone(),
             hasher: self.known.hasher().clone(),
+            partial_uploads: shell.environment.partial_uploads,
+            unsettled: shell.environment.unsettled.clone(),
             events: shell.events.clone(),
             seen: self.known.is_directory(&request.path),
             kept: shell.environment.kept.clone(),

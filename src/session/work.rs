@@ -12,9 +12,9 @@ use crate::reaper::Reaper;
 use crate::sftp::{Attributes, OpenMode, Reply, Status};
 use crate::storage::{ListPage, Location, Nonces, Precondition, SharedStore, StorageErrorKind};
 use crate::transfer::write_file::Base;
-use crate::vfs::{Access, VirtualPath};
+use crate::vfs::{Access, PartialUploads, VirtualPath};
 
-use super::act::{Act, ForWriting, PathAnswer, PathRequest, Planned};
+use super::act::{Act, ForWriting, Keeping, PathAnswer, PathRequest, Planned};
 use super::checksums::VersionSums;
 use super::events::{Event, Events};
 use super::fresh::{NameHasher, Shown};
@@ -34,6 +34,7 @@ use super::rename::{self, Names};
 use super::scene::{Bounds, Scene};
 use super::status::{BUCKET_LEVEL, CHANGED, EXISTS, IS_DIRECTORY, NO_BUCKETS, Refusal};
 use super::times;
+use super::unsettled::Unsettled;
 
 /// What one path request sees while it runs.
 pub(super) struct Work {
@@ -60,6 +61,9 @@ pub(super) struct Work {
     pub(super) foreseen: Foreseen,
     pub(super) times: StatTimes,
     pub(super) listed_times: ListedTimes,
+    /// What becomes of files whose client vanishes, unless the answer says it.
+    pub(super) partial_uploads: PartialUploads,
+    pub(super) unsettled: Unsettled,
     /// For directories that are listed.
     pub(super) hasher: NameHasher,
     pub(super) events: Events,
@@ -85,6 +89,11 @@ impl Work {
         planned: Planned,
     ) -> Result<PathAnswer, Refusal> {
         let Planned { target, to } = planned;
+        for target in [Some(&target), to.as_ref()].into_iter().flatten() {
+            if let Target::Object { location, .. } | Target::MappedFile { location, .. } = target {
+                self.unsettled.settled(location).await;
+            }
+        }
         let ok = PathAnswer::Reply(Reply::Status(Status::OK));
         if let Some(answer) = self.ask_of_directory(request, &target).await? {
             return Ok(answer);
@@ -467,7 +476,8 @@ impl Work {
             Found::File(_) | Found::Shown(_) if !mode.truncate => found,
             Found::Nothing | Found::File(_) | Found::Shown(_) => Found::Nothing,
         };
-        let writing = self.for_writing(&location, access, (mode, lately), found)?;
+        let mut writing = self.for_writing(&location, access, (mode, lately), found)?;
+        writing.keeping = self.keeping(&request.path, &writing);
         let object = match &writing.base {
             Some(base) if mode.read => {
                 let foreseen = Foreseen {
@@ -591,7 +601,31 @@ impl Work {
             described,
             alone: self.alone(&condition, lately),
             condition,
+            keeping: None,
             nonce: self.nonces.next()?,
+        })
+    }
+
+    /// Says what is kept of a file if its client vanishes before CLOSE. Without conditions it could
+    /// replace what somebody else has stored.
+    fn keeping(&self, path: &VirtualPath, writing: &ForWriting) -> Option<Keeping> {
+        let (home, user) = (&self.config.home, self.config.partial_uploads);
+        let wanted = home.partial_uploads(path).or(user);
+        let replace = match wanted.unwrap_or(self.partial_uploads) {
+            PartialUploads::Discard => return None,
+            PartialUploads::Keep => false,
+            PartialUploads::Replace => true,
+        };
+        let kept = self.store.capabilities();
+        let is_partial = writing
+            .described
+            .as_ref()
+            .is_some_and(|meta| meta.is_partial());
+        (kept.conditional_put && kept.conditional_complete).then(|| Keeping {
+            over_base: replace || is_partial,
+            replace,
+            exclusive: writing.mode.exclusive,
+            opened: self.bounds.clock().wall(),
         })
     }
 

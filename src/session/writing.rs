@@ -9,16 +9,17 @@ use tokio::task::AbortHandle;
 use crate::audit::{self, Written};
 use crate::clock::sleep_until;
 use crate::limits;
-use crate::metrics::TransferEnd;
+use crate::metrics::{AfterDisconnect, TransferEnd};
 use crate::sftp::{Attributes, HandleId};
 use crate::storage::{Checksum, ETag, Location, NewObject, Nonce, Precondition};
 use crate::transfer::WriteFile;
-use crate::transfer::write_file::{Completing, Effect, Heard, Opening, RateMin};
+use crate::transfer::write_file::{Completing, Effect, Heard, KeptPartial, Opening, RateMin};
 use crate::vfs::{Access, VirtualPath};
 
-use super::act::ForWriting;
+use super::act::{ForWriting, Keeping};
 use super::calls::{Calls, Completion, Listener, Then};
 use super::described::{Described, set_modified};
+use super::partial::{Marking, Remains, look};
 use super::shell::Shell;
 use super::times::LateTime;
 
@@ -44,6 +45,9 @@ pub(crate) struct Writing {
     checksum: Option<Checksum>,
     /// Whether the commit depends on a file that is there, or on none.
     replaces: Option<bool>,
+    /// What is kept if the client vanishes before CLOSE.
+    keeping: Option<Keeping>,
+    client_gone: bool,
 }
 
 impl Place {
@@ -70,6 +74,9 @@ impl Writing {
             layout: shell.environment.budget.layout(),
             condition: found.condition,
             alone: found.alone,
+            partial: found.keeping.map(|keeping| KeptPartial {
+                over_base: keeping.over_base,
+            }),
             file_bytes_max: shell.user.config().limits.file_bytes,
             parts_in_flight_max: bounds.parts_in_flight_per_upload_max,
             copies_in_flight_max: limits::RANGE_COPIES_PER_OBJECT_MAX,
@@ -102,7 +109,14 @@ impl Writing {
             opened: now,
             checksum: None,
             replaces,
+            keeping: found.keeping,
+            client_gone: false,
         }
+    }
+
+    /// Says whether something is kept if the client vanishes before CLOSE.
+    pub(crate) const fn keeps_partial(&self) -> bool {
+        self.keeping.is_some()
     }
 
     pub(crate) const fn file(&self) -> &WriteFile {
@@ -111,6 +125,7 @@ impl Writing {
 
     /// Tells the file what happened, and does what it asks for; `true`: nothing is left to do.
     pub(crate) fn hear(&mut self, shell: &mut Shell, place: &Place, heard: Heard) -> bool {
+        self.client_gone |= matches!(heard, Heard::ClientGone);
         if let Heard::Committed(Ok(stored)) = &heard {
             self.checksum = stored.checksum.or(self.checksum);
         }
@@ -166,12 +181,22 @@ impl Writing {
             }
             Effect::ReadOn => self.read_on.notify_one(),
             Effect::Zeros(bytes) => self.make_zeros(shell, calls, bytes),
+            Effect::Look { size, parts } => {
+                if let Some(keeping) = self.keeping {
+                    self.spawn(shell, look(calls, keeping, Remains { size, parts }));
+                }
+            }
             Effect::Put {
                 payload,
                 condition,
                 modified,
+                partial,
             } => {
-                let put = calls.put(payload, self.described_with(modified), condition);
+                let mut described = self.described_with(modified);
+                if partial {
+                    described.object.mark_partial();
+                }
+                let put = calls.put(payload, described, condition);
                 let what = format!("upload of {}", place.location);
                 shell.environment.reaper.outlive(what, put);
             }
@@ -196,10 +221,14 @@ impl Writing {
             then: after_commit(shell, place, completing.modified_late),
             completing,
         };
-        let reaper = &shell.environment.reaper;
+        let (reaper, calls) = (&shell.environment.reaper, calls_for(shell, place));
+        if completion.completing.partial {
+            let what = format!("partial upload of {}", place.location);
+            let complete = Marking::new(shell, &place.path).complete(calls, completion);
+            return reaper.outlive(what, complete);
+        }
         let what = format!("upload of {}", place.location);
-        let complete = calls_for(shell, place).complete(reaper.clone(), completion);
-        reaper.outlive(what, complete);
+        reaper.outlive(what, calls.complete(reaper.clone(), completion));
     }
 
     fn stored(&self, shell: &Shell, place: &Place, size: u64, etag: &ETag) {
@@ -211,9 +240,19 @@ impl Writing {
             replaced: self.replaces,
         };
         let took = shell.now().duration_since(self.opened);
-        audit::uploaded(place.file(), written, took);
         let metrics = &shell.environment.metrics;
-        metrics.upload_ended(TransferEnd::Completed);
+        let end = if self.file.is_partial() {
+            audit::partial_kept(place.file(), written, took);
+            TransferEnd::Abandoned
+        } else {
+            audit::uploaded(place.file(), written, took);
+            TransferEnd::Completed
+        };
+        metrics.upload_ended(end);
+        if self.client_gone {
+            let closed = !self.file.is_partial();
+            metrics.ended_after_disconnect(closed, AfterDisconnect::Kept);
+        }
     }
 
     fn failed(&self, shell: &Shell, place: &Place, reason: &str, closed: bool) {
@@ -223,7 +262,12 @@ impl Writing {
         } else {
             TransferEnd::Abandoned
         };
-        shell.environment.metrics.upload_ended(end);
+        let metrics = &shell.environment.metrics;
+        metrics.upload_ended(end);
+        let lost = closed || (self.keeps_partial() && self.file.received() > 0);
+        if self.client_gone && lost {
+            metrics.ended_after_disconnect(closed, AfterDisconnect::Failed);
+        }
     }
 
     /// Zeros count like bytes that the client sends: they come no faster.

@@ -209,6 +209,12 @@ impl ObjectMeta {
         self.etag.parts().is_some() && self.nonce().is_none()
     }
 
+    /// Says whether it is what came of a file before its client disconnected.
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        self.metadata(PARTIAL).is_some()
+    }
+
     /// Returns the nonce it was written with; objects of others have none.
     #[must_use]
     pub fn nonce(&self) -> Option<Nonce> {
@@ -283,6 +289,17 @@ impl NewObject {
         }
     }
 
+    /// Marks it as what came of a file before its client disconnected.
+    pub fn mark_partial(&mut self) {
+        self.unmark_partial();
+        self.metadata.push((PARTIAL.into(), "true".into()));
+    }
+
+    /// Takes that mark away.
+    pub fn unmark_partial(&mut self) {
+        self.metadata.retain(|(name, _)| &**name != PARTIAL);
+    }
+
     /// Leaves something of its properties to the bucket; says whether there was anything to leave.
     pub fn leave(&mut self, left: fn(&mut Properties) -> bool) -> bool {
         self.properties.as_deref_mut().is_some_and(left)
@@ -294,6 +311,9 @@ impl NewObject {
         self.metadata.iter().cloned().chain([nonce])
     }
 }
+
+/// The metadata name that marks what came of a file before its client disconnected.
+pub const PARTIAL: &str = "portcullis-partial";
 
 /// On what condition a commit may change the key.
 #[derive(Debug, Clone, PartialEq, Eq)]

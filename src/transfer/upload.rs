@@ -364,6 +364,16 @@ impl Upload {
         Ok(())
     }
 
+    /// Forgets what was written at and after `size`, also what has left already.
+    pub fn cut(&mut self, size: u64) {
+        self.filling.retain(|_, part| part.place.offset < size);
+        for part in self.filling.values_mut() {
+            part.written
+                .truncate(size.saturating_sub(part.place.offset));
+        }
+        self.end = self.end.min(size);
+    }
+
     /// Takes the last part, which need not be full, once the file is known to have `size` bytes
     /// and every full part has left. `None`: the file ends where a full part ends.
     ///

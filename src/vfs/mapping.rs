@@ -36,6 +36,34 @@ impl Access {
     }
 }
 
+/// What becomes of a file whose client disconnects before CLOSE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum PartialUploads {
+    /// Nothing of it becomes visible.
+    #[default]
+    Discard,
+    /// What arrived in sequence becomes the object, unless that would replace a whole file.
+    Keep,
+    /// The same, also in place of a whole file.
+    Replace,
+}
+
+impl PartialUploads {
+    /// What an answer may say, for those who said something else.
+    pub const ALLOWED: &str = "discard, keep, replace";
+
+    /// Reads the word of the contract.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        match word {
+            "discard" => Some(Self::Discard),
+            "keep" => Some(Self::Keep),
+            "replace" => Some(Self::Replace),
+            _ => None,
+        }
+    }
+}
+
 /// What a mapping's target is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum EntryType {
@@ -62,6 +90,8 @@ pub struct Mapping {
     pub prefix: Box<str>,
     pub entry_type: EntryType,
     pub access: Access,
+    /// `None`: as the user's, or as configured.
+    pub partial_uploads: Option<PartialUploads>,
 }
 
 impl Mapping {
@@ -116,7 +146,17 @@ impl Mapping {
                 prefix: prefix.into(),
                 entry_type,
                 access,
+                partial_uploads: None,
             }),
+        }
+    }
+
+    /// Says what becomes of files below it whose client disconnects before CLOSE.
+    #[must_use]
+    pub fn with_partial_uploads(self, partial_uploads: Option<PartialUploads>) -> Self {
+        Self {
+            partial_uploads,
+            ..self
         }
     }
 }

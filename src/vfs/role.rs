@@ -81,6 +81,7 @@ impl RoleTree {
             prefix: prefix.into(),
             entry_type: EntryType::Directory,
             access: self.access,
+            partial_uploads: None,
         })
     }
 
@@ -92,6 +93,7 @@ impl RoleTree {
             prefix: "".into(),
             entry_type: EntryType::Directory,
             access: self.access,
+            partial_uploads: None,
         })
     }
 }

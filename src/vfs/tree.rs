@@ -1,7 +1,7 @@
 //! A session's whole world: what its home directory shows, and where it lands.
 
 use super::mapped::MappedTree;
-use super::mapping::{Access, EntryType, HomeType, Mapping, MappingError};
+use super::mapping::{Access, EntryType, HomeType, Mapping, MappingError, PartialUploads};
 use super::path::VirtualPath;
 use super::place::Place;
 use super::role::RoleTree;
@@ -126,6 +126,19 @@ impl HomeDirectory {
         match &self.tree {
             Tree::Mapped(tree) => tree.place(path),
             Tree::Role(tree) => tree.place(path),
+        }
+    }
+
+    /// Says what its mapping wants to become of a file whose client disconnects before CLOSE;
+    /// `None`: the mapping says nothing.
+    #[must_use]
+    pub fn partial_uploads(&self, path: &VirtualPath) -> Option<PartialUploads> {
+        match self.place(path).ok()? {
+            Place::MappingRoot { mapping } | Place::Inside { mapping, .. } => {
+                mapping.partial_uploads
+            }
+            Place::File { mapping, .. } => mapping.partial_uploads,
+            Place::Virtual | Place::Buckets | Place::Bucket { .. } | Place::Nowhere => None,
         }
     }
 

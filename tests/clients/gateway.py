@@ -17,6 +17,7 @@ RATES = b"currency,per_euro\nUSD,1.0812\nGBP,0.8541\nJPY,162.35\n"
 MAPPINGS = [
     {"entry": "/pics", "target": "/clients/some/pics"},
     {"entry": "/out", "target": "/clients/out", "access": "read"},
+    {"entry": "/kept", "target": "/clients/kept", "partialUploads": "keep"},
     {"entry": "/rates.csv", "target": "/clients/rates/2026.csv", "type": "file"},
 ]
 

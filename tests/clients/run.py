@@ -35,6 +35,7 @@ import paramiko_logins  # noqa: F401
 import aws_tools  # noqa: F401
 import balanced  # noqa: F401
 import changes  # noqa: F401
+import partial  # noqa: F401
 
 
 def main():

@@ -4,7 +4,7 @@ use portcullis::idp::warning::words;
 use portcullis::idp::wire::{self, Asked, Transport};
 use portcullis::idp::{AuthMethod, Judged, UserConfig};
 use portcullis::refusal::verdict_word;
-use portcullis::vfs::{EntryType, HomeType};
+use portcullis::vfs::{EntryType, HomeType, PartialUploads};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -227,6 +227,13 @@ fn the_plain_form_is_strict() {
         ),
         (
             "mappings",
+            json!([{"entry": "/", "target": "/b", "partialUploads": "Keep"}]),
+            "partial-uploads",
+        ),
+        ("partialUploads", json!("yes"), "partial-uploads"),
+        ("partialUploads", json!(true), "wrong-type"),
+        (
+            "mappings",
             json!([{"entry": "/", "target": "/b", "type": "FILE"}]),
             "mapping-type",
         ),
@@ -262,8 +269,8 @@ fn the_plain_form_is_strict() {
 #[test]
 fn the_plain_form_carries_everything_it_promises() {
     let body = json!({"allow": true, "user": "cust-42", "publicKeys": [crate::common::login::LISTED_LINE],
-        "mappings": [{"entry": "/in", "target": "/bucket/in", "access": "write"}],
-        "home": "/in", "role": "arn:aws:iam::1:role/x", "policy": {"Version": "2012-10-17"},
+        "mappings": [{"entry": "/in", "target": "/bucket/in", "access": "write", "partialUploads": "replace"}],
+        "partialUploads": "discard", "home": "/in", "role": "arn:aws:iam::1:role/x", "policy": {"Version": "2012-10-17"},
         "networks": ["203.0.113.0/24"],
         "limits": {"sessions": 4, "fileBytes": 1_000_000_000, "bytesPerSecond": 10_000_000},
         "expiresAt": "2026-12-31T00:00:00Z", "cacheSeconds": 30});
@@ -287,6 +294,34 @@ fn the_plain_form_carries_everything_it_promises() {
     assert_eq!(config.limits.bytes_per_second, Some(10_000_000));
     assert_eq!(config.cache_for.unwrap().as_secs(), 30);
     assert!(config.expires_at.is_some());
+    assert_eq!(config.partial_uploads, Some(PartialUploads::Discard));
+    let mapping = &config.home.mappings()[0];
+    assert_eq!(mapping.partial_uploads, Some(PartialUploads::Replace));
+}
+
+#[test]
+fn transfer_family_answers_say_what_becomes_of_partial_uploads() {
+    let details = json!([{"Entry": "/in", "Target": "/b/in", "partialUploads": "replace"},
+        {"Entry": "/out", "Target": "/b/out"}]);
+    let answer = |details: Value, word: Value| {
+        let answer = json!({"Role": "r", "HomeDirectoryType": "LOGICAL",
+            "HomeDirectoryDetails": details, "partialUploads": word});
+        let asked = asked("ann", AuthMethod::Password);
+        wire::parse(asked, 200, answer.to_string().as_bytes())
+    };
+    for details in [details.clone(), details.to_string().into()] {
+        let config = answer(details, json!("keep")).unwrap();
+        assert_eq!(config.partial_uploads, Some(PartialUploads::Keep));
+        let mappings = config.home.mappings().iter();
+        let words: Vec<_> = mappings.map(|mapping| mapping.partial_uploads).collect();
+        assert_eq!(words, [Some(PartialUploads::Replace), None]);
+    }
+    assert_eq!(
+        answer(details.clone(), json!("")).unwrap().partial_uploads,
+        None
+    );
+    let refused = answer(details, json!("always")).unwrap_err();
+    assert_eq!(refused.reason.as_str(), "partial-uploads");
 }
 
 #[test]

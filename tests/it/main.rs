@@ -52,6 +52,7 @@ mod session_directories;
 mod session_edits;
 mod session_lines;
 mod session_moves;
+mod session_partial;
 mod session_paths;
 mod session_pipelined;
 mod session_reads;

@@ -18,11 +18,11 @@ use crate::idp::UserConfig;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::reaper::Reaper;
-use crate::session::{self, Environment, Kept, ListedTimes, TypedSession, UserSessions};
+use crate::session::{self, Environment, Kept, ListedTimes, TypedSession, Unsettled, UserSessions};
 use crate::sftp::{Attributes, HandleId, Payload, Request, Status};
 use crate::storage::memory::MemoryStore;
 use crate::storage::{Bucket, Key, Location, Nonces, SharedStore};
-use crate::vfs::{Place, VirtualPath};
+use crate::vfs::{PartialUploads, Place, VirtualPath};
 
 /// What came of it.
 #[derive(Debug)]
@@ -119,6 +119,8 @@ fn open(
         names_fresh_for: Duration::from_secs(2),
         stat_times: StatTimes::default(),
         listed_times: ListedTimes::new(false),
+        partial_uploads: PartialUploads::Discard,
+        unsettled: Unsettled::default(),
         drain: CancellationToken::new(),
     };
     let source = IpAddr::V4(Ipv4Addr::LOCALHOST);

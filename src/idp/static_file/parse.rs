@@ -19,7 +19,7 @@ use crate::idp::wire::{self, substitute, timestamp};
 use crate::idp::{ListedKey, Network, NetworkError, UserConfig, UserLimits, is_unprintable};
 use crate::limits;
 use crate::refusal::Refusal;
-use crate::vfs::{Access, EntryType, HomeDirectory, Mapping, VirtualPath};
+use crate::vfs::{Access, EntryType, HomeDirectory, Mapping, PartialUploads, VirtualPath};
 
 /// Everybody who may enter.
 #[derive(Debug, Default)]
@@ -80,7 +80,7 @@ fn read_user(lines: &Lines, user: &Field<'_, '_>, problems: &mut Vec<Problem>) -
     keep(user_name(user), problems);
     let (mut password, mut public_keys, mut landing) = (None, None, None);
     let (mut mappings, mut networks, mut user_limits, mut expires_at) = (None, None, None, None);
-    let (mut role, mut policy) = (None, None);
+    let (mut role, mut policy, mut partial) = (None, None, None);
     for field in keep(user.table(lines), problems)? {
         let f = &field;
         match field.name {
@@ -100,6 +100,7 @@ fn read_user(lines: &Lines, user: &Field<'_, '_>, problems: &mut Vec<Problem>) -
             }
             "networks" => networks = keep(f.list(lines, "networks", network), problems),
             "limits" => user_limits = keep(limits_of(lines, f), problems),
+            "partial_uploads" => partial = keep(partial_uploads(f), problems),
             "expires_at" => expires_at = keep(time(f), problems),
             _ => problems.push(field.unknown(USER_KEYS)),
         }
@@ -117,6 +118,7 @@ fn read_user(lines: &Lines, user: &Field<'_, '_>, problems: &mut Vec<Problem>) -
         public_keys: public_keys.unwrap_or_default(),
         networks: networks.unwrap_or_default(),
         limits: user_limits.unwrap_or_default(),
+        partial_uploads: partial,
         expires_at,
         role,
         policy,
@@ -191,6 +193,7 @@ fn home(field: &Field<'_, '_>) -> Result<VirtualPath, Problem> {
 fn mapping(lines: &Lines, row: &Field<'_, '_>, user: &str) -> Result<Mapping, Problem> {
     let (mut entry, mut target) = (None, None);
     let (mut entry_type, mut access) = (EntryType::Directory, Access::ReadWrite);
+    let mut partial = None;
     for field in row.table(lines)? {
         match field.name {
             "entry" => entry = Some(field.text()?),
@@ -213,15 +216,22 @@ fn mapping(lines: &Lines, row: &Field<'_, '_>, user: &str) -> Result<Mapping, Pr
                     }
                 }
             }
-            _ => return Err(field.unknown("entry, target, type, access")),
+            "partial_uploads" => partial = Some(partial_uploads(&field)?),
+            _ => return Err(field.unknown("entry, target, type, access, partial_uploads")),
         }
     }
     let (Some(entry), Some(target)) = (entry, target) else {
         return Err(row.refuse("allowed: a table with entry and target"));
     };
     let target = substitute::target(target, user).map_err(|error| row.refuse(error.to_string()))?;
-    Mapping::parse(entry, &target, entry_type, access)
-        .map_err(|error| row.refuse(error.to_string()))
+    let mapping = Mapping::parse(entry, &target, entry_type, access);
+    let mapping = mapping.map_err(|error| row.refuse(error.to_string()))?;
+    Ok(mapping.with_partial_uploads(partial))
+}
+
+fn partial_uploads(field: &Field<'_, '_>) -> Result<PartialUploads, Problem> {
+    let word = field.text()?;
+    PartialUploads::from_word(word).ok_or_else(|| field.found(word, PartialUploads::ALLOWED))
 }
 
 /// Takes a text that is not blank, under a rule of the webhook's answers.
@@ -280,7 +290,7 @@ fn keep<T>(result: Result<T, Problem>, problems: &mut Vec<Problem>) -> Option<T>
 }
 
 const USER_KEYS: &str = "password_hash, public_keys, home, mappings, role, policy, networks, limits, \
-    expires_at";
+    partial_uploads, expires_at";
 
 #[cfg(test)]
 mod tests {
@@ -306,13 +316,15 @@ mod tests {
             public_keys = [\"{KEY}\"]\n\
             home = \"/in\"\n\
             mappings = [\n\
-              {{ entry = \"/in\", target = \"/bucket/${{transfer:UserName}}\", access = \"write\" }},\n\
+              {{ entry = \"/in\", target = \"/bucket/${{transfer:UserName}}\", access = \"write\", \
+                partial_uploads = \"replace\" }},\n\
               {{ entry = \"/list.txt\", target = \"/bucket/list\", type = \"file\" }},\n\
             ]\n\
             role = \"arn:aws:iam::123456789012:role/partners\"\n\
             policy = '''{{\"Resource\": \"b/${{transfer:UserName}}/*\"}}'''\n\
             networks = [\"203.0.113.0/24\"]\n\
             limits = {{ sessions = 2, file_bytes = 1_000, bytes_per_second = 0x10 }}\n\
+            partial_uploads = \"keep\"\n\
             expires_at = 2026-12-31T00:00:00Z\n"
         );
         let users = Users::parse(&text).unwrap();
@@ -323,6 +335,8 @@ mod tests {
         let mapping = &config.home.mappings()[0];
         assert_eq!(&*mapping.prefix, "ann@example.com");
         assert_eq!(mapping.access, Access::Write);
+        assert_eq!(mapping.partial_uploads, Some(PartialUploads::Replace));
+        assert_eq!(config.partial_uploads, Some(PartialUploads::Keep));
         let role = "arn:aws:iam::123456789012:role/partners";
         assert_eq!(config.role.as_deref(), Some(role));
         let policy = r#"{"Resource": "b/ann@example.com/*"}"#;

@@ -13,7 +13,7 @@ use super::failure::by_status;
 use super::{AuthMethod, Judged, Oddity, PathHomes, UserConfig};
 use crate::limits;
 use crate::refusal::{Reason, Refusal};
-use crate::vfs::MappingError;
+use crate::vfs::{MappingError, PartialUploads};
 
 pub(super) mod json;
 pub(super) mod keys;
@@ -256,6 +256,25 @@ fn excerpt(text: &str) -> Box<str> {
         .collect::<String>()
         .into()
 }
+
+/// Reads what is to become of a file whose client disconnects before CLOSE.
+fn partial_uploads(word: Option<String>) -> Result<Option<PartialUploads>, Refusal> {
+    let Some(word) = word else {
+        return Ok(None);
+    };
+    let unknown = || {
+        let (found, allowed) = (excerpt(&word), PartialUploads::ALLOWED);
+        Reason::PartialUploads.because(&format!(
+            "{PARTIAL_UPLOADS} {found:?} is not one of {allowed}"
+        ))
+    };
+    PartialUploads::from_word(&word)
+        .map(Some)
+        .ok_or_else(unknown)
+}
+
+/// The key under which both forms say it.
+const PARTIAL_UPLOADS: &str = "partialUploads";
 
 fn broken(error: &MappingError) -> Refusal {
     error.reason().because(&error.to_string())

@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime};
 use super::json::{Json, Object};
 use super::keys::{self, Given};
 use super::substitute;
-use super::{Asked, broken, conclude, excerpt, timestamp, wrong_type};
+use super::{
+    Asked, PARTIAL_UPLOADS, broken, conclude, excerpt, partial_uploads, timestamp, wrong_type,
+};
 use crate::idp::{Judged, Network, UserConfig, UserLimits, is_unprintable};
 use crate::limits;
 use crate::refusal::{Reason, Refusal};
@@ -29,6 +31,7 @@ pub(super) fn read(asked: Asked<'_>, answer: Object) -> Judged {
     let policy = fields.policy(&user)?;
     let networks = fields.networks()?;
     let limits = fields.limits()?;
+    let partial = partial_uploads(fields.text(PARTIAL_UPLOADS)?)?;
     let expires_at = fields.expires_at()?;
     let cache_for = fields.integer("cacheSeconds")?.map(Duration::from_secs);
     fields.end()?;
@@ -47,6 +50,7 @@ pub(super) fn read(asked: Asked<'_>, answer: Object) -> Judged {
         policy,
         networks,
         limits,
+        partial_uploads: partial,
         expires_at,
         cache_for,
         ..UserConfig::new(&user, home)
@@ -225,10 +229,13 @@ fn mapping(row: Json, user: &str) -> Result<Mapping, Refusal> {
             return Err(Reason::MappingAccess.because(&detail));
         }
     };
+    let partial = partial_uploads(row.text(PARTIAL_UPLOADS)?)?;
     row.end()?;
     let (Some(entry), Some(target)) = (entry, target) else {
         return Err(Reason::MappingIncomplete.because("a row without \"entry\" or \"target\""));
     };
     let target = substitute::target(&target, user)?;
-    Mapping::parse(&entry, &target, entry_type, access).map_err(|error| broken(&error))
+    let mapping = Mapping::parse(&entry, &target, entry_type, access);
+    let mapping = mapping.map_err(|error| broken(&error))?;
+    Ok(mapping.with_partial_uploads(partial))
 }

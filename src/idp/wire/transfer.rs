@@ -5,7 +5,7 @@ use super::keys::{self, Given, Keys};
 use super::python;
 use super::rows::{self, Row};
 use super::substitute::{self, PolicyValues};
-use super::{Asked, broken, conclude, wrong_type};
+use super::{Asked, PARTIAL_UPLOADS, broken, conclude, partial_uploads, wrong_type};
 use crate::idp::{Judged, Oddity, PathHomes, UserConfig, Warning};
 use crate::limits;
 use crate::refusal::{Reason, Refusal};
@@ -25,9 +25,11 @@ pub(super) fn read(asked: Asked<'_>, answer: Object) -> Judged {
         home: home_text.as_deref(),
     };
     let policy = answer.policy(values, &mut warnings)?;
+    let partial = partial_uploads(answer.text(PARTIAL_UPLOADS)?)?;
     let config = UserConfig {
         role: Some(role),
         policy,
+        partial_uploads: partial,
         warnings,
         ..UserConfig::new(asked.username, home)
     };
@@ -155,7 +157,7 @@ impl ProviderAnswer {
 }
 
 /// The keys of a mapping.
-const ROW_KEYS: [&str; 3] = ["Entry", "Target", "Type"];
+const ROW_KEYS: [&str; 4] = ["Entry", "Target", "Type", PARTIAL_UPLOADS];
 
 /// Returns a text; a blank one, and `null`, are the same as nothing.
 fn text(key: &str, value: Option<Json>) -> Result<Option<String>, Refusal> {
@@ -351,7 +353,7 @@ impl<'a> Rows<'a> {
         *self = Self::of(self.user);
     }
 
-    fn take(&mut self, row: Row<3>) {
+    fn take(&mut self, row: Row<4>) {
         self.count = self.count.saturating_add(1);
         let Ok(mappings) = &mut self.mappings else {
             return;
@@ -364,9 +366,9 @@ impl<'a> Rows<'a> {
 }
 
 /// Reads one row; `None` for one on EFS, which one function may list for another server.
-fn mapping(row: Row<3>, user: &str) -> Result<Option<Mapping>, Refusal> {
+fn mapping(row: Row<4>, user: &str) -> Result<Option<Mapping>, Refusal> {
     let wrong = |other| wrong_type("HomeDirectoryDetails", "an array of objects", &other);
-    let [entry, target, entry_type] = row.map_err(wrong)?;
+    let [entry, target, entry_type, partial] = row.map_err(wrong)?;
     let (entry, target) = (text("Entry", entry)?, text("Target", target)?);
     let (Some(entry), Some(target)) = (entry, target) else {
         return Err(Reason::MappingIncomplete.because("a row without Entry or Target"));
@@ -379,12 +381,14 @@ fn mapping(row: Row<3>, user: &str) -> Result<Option<Mapping>, Refusal> {
             return Err(Reason::MappingType.because(&detail));
         }
     };
+    let partial = partial_uploads(text(PARTIAL_UPLOADS, partial)?)?;
     if is_efs(&target) {
         return Ok(None);
     }
     let target = substitute::target(&target, user)?;
     let mapping = Mapping::parse(&entry, &target, entry_type, Access::ReadWrite);
-    mapping.map(Some).map_err(|error| broken(&error))
+    let mapping = mapping.map_err(|error| broken(&error))?;
+    Ok(Some(mapping.with_partial_uploads(partial)))
 }
 
 /// Says whether a target begins with the id of an EFS file system: 8 or 17 digits.

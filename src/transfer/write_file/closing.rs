@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::parked::{Parked, Writer};
+use super::partial;
 use super::{
     Base, Completing, Effect, Failure, GAP, MEMORY, Multipart, PartCopy, PartsMemory, Phase,
     TOO_LARGE_TO_CHANGE, WriteFile, as_u64, status_of,
@@ -54,6 +55,9 @@ impl WriteFile {
                 return;
             }
             if !self.parked.is_empty() {
+                if partial::drops_parked(self) {
+                    continue;
+                }
                 if self.is_under_way() {
                     return;
                 }
@@ -67,6 +71,12 @@ impl WriteFile {
                     continue;
                 }
                 return;
+            }
+            if !partial::decided(self) {
+                return;
+            }
+            if self.failed.is_some() {
+                continue;
             }
             let goes_on = match self.finish() {
                 Ok(Finish::Nothing) => self.nothing(),
@@ -105,10 +115,11 @@ impl WriteFile {
             }
             Phase::Open | Phase::Committing | Phase::Over => false,
         };
-        came && self.opening.alone.is_some() && self.will_appear()
+        let known = self.opening.alone.is_some() || partial::may_ask(self);
+        came && known && self.will_appear()
     }
 
-    fn is_under_way(&self) -> bool {
+    pub(super) fn is_under_way(&self) -> bool {
         !self.wanted.is_empty()
             || !self.parts_ended()
             || self.multipart == Multipart::Creating
@@ -383,6 +394,27 @@ impl WriteFile {
         }
     }
 
+    /// Gives the file up: nothing of it will become visible.
+    pub(super) fn fail(&mut self, status: Status, reason: &str) {
+        if self.failed.is_some() || self.phase == Phase::Over {
+            return;
+        }
+        self.failed = Some(status);
+        let closed = self.phase != Phase::Open && !self.is_partial();
+        let reason = reason.into();
+        self.effects.push_back(Effect::Failed { reason, closed });
+        self.effects.push_back(Effect::Stop);
+        self.abort();
+        self.in_flight.clear();
+        self.copying.clear();
+        self.parts_memory = PartsMemory::None;
+        self.wanted.clear();
+        self.fill = None;
+        self.partial.give_up();
+        // The memory goes back at once.
+        self.bytes = Upload::new(Arc::clone(&self.opening.budget), self.opening.layout);
+    }
+
     pub(super) fn session_over(&mut self) {
         match self.phase {
             // What was sent is seen to its end by whoever sent it.
@@ -422,6 +454,8 @@ impl WriteFile {
             }
             // A commit that was sent finds out for itself.
             Err(_) if self.phase == Phase::Committing => {}
+            // It is not one of what is kept.
+            Err(_) if partial::is_cut_off(self, number) => {}
             Err(failure) => self.fail(failure.status, &failure.reason),
         }
     }
@@ -449,8 +483,11 @@ impl WriteFile {
 
     /// Sends what is left, and then the commit; `false`: it waits.
     fn commit(&mut self, size: u64) -> bool {
-        if self.client_gone {
+        if self.client_gone && !self.is_partial() {
             let Some(condition) = self.opening.alone.clone() else {
+                if partial::asks(self) {
+                    return false;
+                }
                 // Somebody else may have put another file there.
                 self.fail(Status::FAILURE, "its client disconnected before its commit");
                 return true;
@@ -483,9 +520,14 @@ impl WriteFile {
                 return true;
             }
         }
+        // Parts may stand behind what came in sequence.
+        let last = self.bytes.place_at(size.saturating_sub(1));
+        self.parts
+            .retain(|number, _| last.as_ref().is_none_or(|last| *number <= last.number));
         self.phase = Phase::Committing;
         let completing = Completing {
             upload,
+            partial: self.is_partial(),
             parts: self.parts.values().map(|(part, _)| part.clone()).collect(),
             checksum: self.checksum(),
             condition: self.opening.condition.clone(),
@@ -509,6 +551,7 @@ impl WriteFile {
             payload,
             condition: self.opening.condition.clone(),
             modified: self.modified,
+            partial: self.is_partial(),
         });
         false
     }

@@ -15,6 +15,7 @@
 mod closing;
 mod overlay;
 mod parked;
+mod partial;
 mod rate;
 mod status;
 #[cfg(test)]
@@ -28,6 +29,8 @@ use std::time::{Duration, Instant};
 use self::closing::Fill;
 pub use self::overlay::{Composed, Source, composed, source};
 use self::parked::{Parked, Queue, Writer};
+pub use self::partial::KeptPartial;
+use self::partial::Stage;
 use self::rate::Rate;
 pub use self::rate::RateMin;
 pub use self::status::OVER_LIMIT;
@@ -74,6 +77,9 @@ pub struct WriteFile {
     /// When it was looked whether others wait for what is held.
     looked: Instant,
     received: u64,
+    /// The lowest byte that the client wrote.
+    lowest: u64,
+    partial: Stage,
     rate: Rate,
     effects: VecDeque<Effect>,
 }
@@ -142,6 +148,8 @@ impl WriteFile {
             hold: Hold::Undecided,
             looked: now,
             received: 0,
+            lowest: u64::MAX,
+            partial: Stage::No,
             effects: VecDeque::new(),
         }
     }
@@ -189,6 +197,8 @@ impl WriteFile {
             Heard::Close(pending) => self.close(pending),
             Heard::Unlinked => self.unlinked = true,
             Heard::ClientGone => self.client_gone = true,
+            Heard::Vanished => partial::begin(self),
+            Heard::Looked(outcome) => partial::looked(self, outcome),
             Heard::SessionOver => self.session_over(),
             Heard::Memory(number, charge) => {
                 // One that is not wanted any more gives its memory back here.
@@ -291,6 +301,7 @@ impl WriteFile {
             return Err(COPIED);
         }
         self.append_at = self.append_at.max(end);
+        self.lowest = self.lowest.min(offset);
         self.received = self.received.saturating_add(length);
         Ok(offset)
     }
@@ -595,26 +606,6 @@ impl WriteFile {
         self.effects.push_back(Effect::Answer(pending, status));
     }
 
-    /// Gives the file up: nothing of it will become visible.
-    fn fail(&mut self, status: Status, reason: &str) {
-        if self.failed.is_some() || self.phase == Phase::Over {
-            return;
-        }
-        self.failed = Some(status);
-        let closed = self.phase != Phase::Open;
-        let reason = reason.into();
-        self.effects.push_back(Effect::Failed { reason, closed });
-        self.effects.push_back(Effect::Stop);
-        self.abort();
-        self.in_flight.clear();
-        self.copying.clear();
-        self.parts_memory = PartsMemory::None;
-        self.wanted.clear();
-        self.fill = None;
-        // The memory goes back at once.
-        self.bytes = Upload::new(Arc::clone(&self.opening.budget), self.opening.layout);
-    }
-
     // ---- what others want to know ----
 
     #[must_use]
@@ -625,6 +616,9 @@ impl WriteFile {
     /// Returns the size that STAT and FSTAT show.
     #[must_use]
     pub fn size(&self) -> u64 {
+        if let Some(size) = self.partial.size() {
+            return size;
+        }
         let floor = match (self.size_set, &self.opening.base) {
             (Some(size), _) => size,
             (None, Some(base)) => base.size,
@@ -655,6 +649,18 @@ impl WriteFile {
     #[must_use]
     pub fn is_written(&self) -> bool {
         self.hold != Hold::Undecided || self.size_set.is_some()
+    }
+
+    /// Says whether it ends as what came in sequence before its client vanished.
+    #[must_use]
+    pub const fn is_partial(&self) -> bool {
+        self.partial.is_begun()
+    }
+
+    /// Says whether anything could be kept of it, if its client vanishes before CLOSE.
+    #[must_use]
+    pub fn may_be_kept(&self) -> bool {
+        partial::may_begin(self)
     }
 
     /// Returns why nothing of the file will become visible.

@@ -4,6 +4,7 @@
 #![expect(clippy::arithmetic_side_effects, reason = "small numbers of a test")]
 
 mod edits;
+mod partial;
 
 use std::collections::HashMap;
 
@@ -52,6 +53,7 @@ enum Task {
     /// The base from here to there.
     Base(u64, u64),
     Zeros,
+    Look,
     Put(Vec<u8>),
     Complete(UploadId, Vec<PartNumber>, Option<Checksum>),
 }
@@ -108,6 +110,7 @@ impl World {
             }),
             condition: Precondition::None,
             alone: base.is_none().then_some(Precondition::IfNoneMatch),
+            partial: Some(KeptPartial { over_base: true }),
             file_bytes_max: Some(40 * 1024 * 1024),
             parts_in_flight_max: 2,
             copies_in_flight_max: 2,
@@ -204,6 +207,7 @@ impl World {
             Effect::ReadBase { range, .. } => self.tasks.push(Task::Base(range.start, range.end)),
             Effect::ReadOn => {}
             Effect::Zeros(_) => self.tasks.push(Task::Zeros),
+            Effect::Look { .. } => self.tasks.push(Task::Look),
             Effect::Put { payload, .. } => self.tasks.push(Task::Put(payload.to_vec())),
             Effect::Complete(completing) => {
                 let numbers = completing.parts.iter().map(|part| part.number).collect();
@@ -279,6 +283,8 @@ impl World {
                 }
             }
             Task::Zeros => self.hear(Heard::ZerosDue),
+            Task::Look if fails => self.hear(Heard::Looked(Err(failure()))),
+            Task::Look => self.hear(Heard::Looked(Ok(Precondition::IfNoneMatch))),
             Task::Put(bytes) => self.commit(bytes, fails),
             Task::Complete(upload, numbers, checksum) => {
                 self.complete(&upload, &numbers, checksum, fails);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::RateMin;
+use super::{KeptPartial, RateMin};
 use crate::budget::{Budget, Charge, Purpose, Share};
 use crate::sftp::{OpenMode, Payload, Pending, Status};
 use crate::storage::{
@@ -25,6 +25,8 @@ pub struct Opening {
     /// On what it depends when the client is gone: that the key is as OPEN found it. `None`: that
     /// is not known, or the store keeps no conditions.
     pub alone: Option<Precondition>,
+    /// What may be kept of it if its client vanishes before CLOSE; `None`: nothing.
+    pub partial: Option<KeptPartial>,
     /// As much as the user may store in one file.
     pub file_bytes_max: Option<u64>,
     /// Parts on their way at once.
@@ -75,6 +77,11 @@ pub enum Heard {
     ClientGone,
     /// Removed under its own name while it was written: CLOSE keeps nothing.
     Unlinked,
+    /// The client is gone before CLOSE: what came in sequence is to be kept
+    /// ([`WriteFile::may_be_kept`](super::WriteFile::may_be_kept)).
+    Vanished,
+    /// On what it depends that it is kept.
+    Looked(Result<Precondition, Failure>),
     /// Nobody listens any more.
     SessionOver,
     /// Memory that was waited for.
@@ -122,6 +129,8 @@ pub struct Completing {
     pub condition: Precondition,
     /// A time that came when the upload had begun.
     pub modified_late: Option<u32>,
+    /// It is marked as partial.
+    pub partial: bool,
 }
 
 /// Why something did not work.
@@ -173,11 +182,20 @@ pub enum Effect {
     ReadOn,
     /// So many zeros are about to be made: they count like bytes that the client sends.
     Zeros(u64),
+    /// Looks at what stands under the key, before what came in sequence is kept; [`Heard::Looked`]
+    /// says on what that depends.
+    Look {
+        size: u64,
+        /// It is made of parts.
+        parts: bool,
+    },
     /// Makes the file visible, all its bytes at once.
     Put {
         payload: Bytes,
         condition: Precondition,
         modified: Option<u32>,
+        /// It is marked as partial.
+        partial: bool,
     },
     /// Makes the file visible out of its parts.
     Complete(Completing),

@@ -14,10 +14,10 @@ use portcullis::limits::Limits;
 use portcullis::metrics::Metrics;
 use portcullis::reaper::Reaper;
 use portcullis::session::{
-    self, Environment, Gone, Inbound, Kept, ListedTimes, Outbound, UserSessions,
+    self, Environment, Gone, Inbound, Kept, ListedTimes, Outbound, Unsettled, UserSessions,
 };
 use portcullis::storage::{Nonces, SharedStore};
-use portcullis::vfs::{Access, EntryType, HomeDirectory, Mapping, VirtualPath};
+use portcullis::vfs::{Access, EntryType, HomeDirectory, Mapping, PartialUploads, VirtualPath};
 use russh_sftp::client::RawSftpSession;
 use russh_sftp::client::error::Error;
 use russh_sftp::protocol::{FileAttributes, OpenFlags, StatusCode};
@@ -116,6 +116,8 @@ pub(crate) fn begin_in(
         names_fresh_for: Duration::from_secs(2),
         stat_times: StatTimes::default(),
         listed_times: ListedTimes::new(false),
+        partial_uploads: PartialUploads::Discard,
+        unsettled: Unsettled::default(),
         drain: CancellationToken::new(),
     };
     change(&mut environment);

@@ -22,9 +22,10 @@ use portcullis::idp::UserConfig;
 use portcullis::limits::Limits;
 use portcullis::metrics::Metrics;
 use portcullis::reaper::Reaper;
-use portcullis::session::{Environment, Kept, ListedTimes, UserSessions};
+use portcullis::session::{Environment, Kept, ListedTimes, Unsettled, UserSessions};
 use portcullis::storage::memory::MemoryStore;
 use portcullis::storage::{Bucket, Nonces, SharedStore};
+use portcullis::vfs::PartialUploads;
 use tokio_util::sync::CancellationToken;
 
 use self::client::Client;
@@ -67,6 +68,8 @@ impl World {
             names_fresh_for: Duration::from_secs(2),
             stat_times: StatTimes::default(),
             listed_times: ListedTimes::new(false),
+            partial_uploads: PartialUploads::Discard,
+            unsettled: Unsettled::default(),
             drain: CancellationToken::new(),
         };
         Arc::new(Self {

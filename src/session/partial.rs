@@ -1,0 +1,310 @@
+//! Keeps what came of a file before its client disconnected: on what that depends, and its mark.
+//!
+//! An object of one PUT is marked as it is stored. S3 takes the metadata of an object of several
+//! parts when the upload begins, before anybody knows how it ends: it is marked by a copy onto
+//! itself, at once. A new object that cannot be marked is removed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::within;
+use crate::metrics::{AfterDisconnect, Metrics};
+use crate::reaper::Reaper;
+use crate::sftp::Status;
+use crate::storage::retry;
+use crate::storage::{
+    Digest, NewObject, Nonce, Nonces, ObjectMeta, Precondition, Result, StorageError,
+    StorageErrorKind, Stored,
+};
+use crate::transfer::write_file::{Failure, Heard};
+use crate::vfs::VirtualPath;
+
+use super::act::Keeping;
+use super::calls::{Calls, Completion};
+use super::copying::{self, Copying, Onto};
+use super::deletion::{Deletion, Sight, What};
+use super::progress::Progress;
+use super::scene::{Bounds, Scene};
+use super::shell::Shell;
+use super::status::{CHANGED, EXISTS};
+
+/// What is to be kept.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Remains {
+    pub(super) size: u64,
+    /// It is made of parts: its mark is a copy, for which it has to be read.
+    pub(super) parts: bool,
+}
+
+/// Looks at what stands under the key, and says on what it depends that something is kept.
+pub(super) async fn look(calls: Calls, keeping: Keeping, remains: Remains) {
+    let store = retry::patient(&calls.store);
+    let found = store.head(&calls.location).await;
+    let outcome = match calls.stop.check() {
+        Ok(()) => decide(found, keeping, remains),
+        Err(refusal) => Err(Unkept::Storage((&refusal).into())),
+    };
+    let outcome = outcome.map_err(|unkept| match unkept {
+        Unkept::Because(status, reason) => Failure {
+            status,
+            reason: reason.into(),
+        },
+        Unkept::Storage(error) => calls.failure(&error),
+    });
+    calls.tell(Heard::Looked(outcome));
+}
+
+/// Why nothing is kept.
+#[derive(Debug)]
+enum Unkept {
+    Because(Status, &'static str),
+    Storage(StorageError),
+}
+
+fn decide(
+    found: Result<ObjectMeta>,
+    keeping: Keeping,
+    remains: Remains,
+) -> std::result::Result<Precondition, Unkept> {
+    match found {
+        Err(error) if error.kind == StorageErrorKind::NotFound => Ok(Precondition::IfNoneMatch),
+        Err(error) if error.kind == StorageErrorKind::Denied => {
+            if remains.parts {
+                return Err(Unkept::Because(Status::FAILURE, UNREADABLE));
+            }
+            // The store finds out whether anything is there.
+            Ok(Precondition::IfNoneMatch)
+        }
+        Err(error) => Err(Unkept::Storage(error)),
+        Ok(_) if keeping.exclusive => Err(Unkept::Because(EXISTS, "another file is there")),
+        Ok(meta) if meta.is_partial() => {
+            if meta.size < remains.size {
+                Ok(Precondition::IfMatch(meta.etag))
+            } else {
+                let longer = "a partial upload is there that is at least as long";
+                Err(Unkept::Because(Status::FAILURE, longer))
+            }
+        }
+        Ok(meta) if keeping.replace => {
+            // Times of objects are whole seconds, and clocks differ.
+            let sure = meta.modified.checked_add(CLOCKS_DIFFER);
+            if sure.is_some_and(|sure| sure < keeping.opened) {
+                Ok(Precondition::IfMatch(meta.etag))
+            } else {
+                Err(Unkept::Because(CHANGED, "the file there is newer"))
+            }
+        }
+        Ok(_) => Err(Unkept::Because(Status::FAILURE, "a whole file is there")),
+    }
+}
+
+/// What marks an object.
+#[derive(Debug)]
+pub(super) struct Marking {
+    reaper: Reaper,
+    nonces: Nonces,
+    metrics: Arc<Metrics>,
+    bounds: Bounds,
+    progress: Progress,
+}
+
+impl Marking {
+    pub(super) fn new(shell: &Shell, path: &VirtualPath) -> Self {
+        let environment = &shell.environment;
+        let (out, clock) = (shell.answers.out(), &environment.clock);
+        let mut bounds = Bounds::of(shell);
+        // What is there has to be marked, or removed.
+        bounds.stop = bounds.clears_up.clone();
+        Self {
+            reaper: environment.reaper.clone(),
+            nonces: environment.nonces,
+            metrics: Arc::clone(&environment.metrics),
+            bounds,
+            progress: Progress::new(path.clone(), Arc::clone(out), Arc::clone(clock)),
+        }
+    }
+
+    /// Makes an object of parts, and marks it.
+    pub(super) async fn complete(self, calls: Calls, completion: Completion) {
+        let Completion {
+            completing,
+            checksum,
+            object,
+            then: _,
+        } = completion;
+        let (upload, parts, condition) =
+            (completing.upload, completing.parts, completing.condition);
+        let commit = calls.commit(&object, &condition);
+        let outcome = match commit.complete(&upload, &parts, checksum).await {
+            Ok(stored) => {
+                let is_new = condition == Precondition::IfNoneMatch;
+                self.mark(&calls, stored, is_new).await
+            }
+            Err(error) => Err(error),
+        };
+        let failed = outcome.is_err();
+        if !calls.report(outcome) && failed {
+            self.reaper.abort(calls.store, calls.location, upload);
+        }
+    }
+
+    /// Marks what was stored just now. What is new and cannot be marked goes.
+    async fn mark(&self, calls: &Calls, stored: Stored, is_new: bool) -> Result<Stored> {
+        let nonce = self.nonces.next()?;
+        let mut error = None;
+        for pause in PAUSES {
+            if let (true, Err(refusal)) = (is_new, calls.stop.check()) {
+                error = Some((&refusal).into());
+                break;
+            }
+            calls.stop.clock().sleep(pause).await;
+            match self.marked(calls, &stored, nonce).await {
+                Ok(stored) => return Ok(stored),
+                // Somebody else has stored another version.
+                Err(found) if found.kind == StorageErrorKind::Precondition => return Err(found),
+                Err(found) => error = Some(found),
+            }
+        }
+        let why = "it was not marked";
+        let error = error.unwrap_or_else(|| StorageError::new(StorageErrorKind::Refused, why));
+        let location = &calls.location;
+        if is_new {
+            let deletion = Deletion {
+                store: &*calls.store,
+                stop: &self.bounds.clears_up,
+                location,
+                found: Sight::by_etag(&stored.etag),
+                what: What::Version,
+            };
+            match deletion.run().await {
+                Ok(()) => {
+                    let detail = format!("removed, since it could not be marked: {error}");
+                    return Err(StorageError::new(error.kind, detail));
+                }
+                Err(deleting) => {
+                    tracing::warn!(%location, error = %deleting, "a partial upload could be neither marked nor removed");
+                }
+            }
+        }
+        self.metrics
+            .ended_after_disconnect(false, AfterDisconnect::Unmarked);
+        tracing::warn!(%location, %error, "a partial upload is stored without its mark");
+        Ok(stored)
+    }
+
+    async fn marked(&self, calls: &Calls, stored: &Stored, nonce: Nonce) -> Result<Stored> {
+        let (store, location) = (retry::patient(&calls.store), &calls.location);
+        let found = store.head(location).await?;
+        if found.nonce() == Some(nonce) {
+            // The answer to an earlier try was lost.
+            return Ok(Stored {
+                etag: found.etag,
+                checksum: found.checksum.and_then(Digest::crc64),
+            });
+        }
+        if found.etag != stored.etag {
+            let detail = "another version has been stored meanwhile";
+            return Err(StorageError::new(StorageErrorKind::Precondition, detail));
+        }
+        let mut object = NewObject::like(&found, nonce, self.bounds.clock().wall());
+        object.mark_partial();
+        let bytes = copying::parts_bytes(&self.bounds.limits, found.size);
+        let account = &self.bounds.shares.account;
+        let timeout = self.bounds.limits.gate_timeout;
+        let memory = within(self.bounds.clock(), timeout, account.take(bytes)).await;
+        let no_memory = "no memory in limits.session_memory_bytes_max for the copy that marks it";
+        let _memory =
+            memory.ok_or_else(|| StorageError::new(StorageErrorKind::Unavailable, no_memory))?;
+        let scene = Scene {
+            store: &calls.store,
+            reaper: &self.reaper,
+            nonces: self.nonces,
+            metrics: &self.metrics,
+            bounds: &self.bounds,
+            progress: &self.progress,
+        };
+        let copying = Copying {
+            source: location,
+            found: &found,
+            target: location,
+            object: &object,
+            onto: Onto::Itself,
+        };
+        copying::copy(&scene, copying).await
+    }
+}
+
+const UNREADABLE: &str = "the role may not read the file, which is needed to mark it";
+/// Before each try to mark what was stored.
+const PAUSES: [Duration; 3] = [
+    Duration::ZERO,
+    Duration::from_millis(200),
+    Duration::from_secs(1),
+];
+const CLOCKS_DIFFER: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::storage::{ETag, PARTIAL};
+
+    const KEEP: Keeping = Keeping {
+        over_base: false,
+        replace: false,
+        exclusive: false,
+        opened: SystemTime::UNIX_EPOCH,
+    };
+
+    fn found(size: u64, partial: bool) -> Result<ObjectMeta> {
+        let mark = partial.then(|| (PARTIAL.into(), "true".into()));
+        Ok(ObjectMeta {
+            size,
+            etag: ETag("\"there\"".into()),
+            modified: SystemTime::UNIX_EPOCH + Duration::from_secs(100),
+            checksum: None,
+            composite: None,
+            content_type: None,
+            metadata: mark.into_iter().collect(),
+            properties: None,
+        })
+    }
+
+    fn is_kept(found: Result<ObjectMeta>, keeping: Keeping, parts: bool) -> Option<Precondition> {
+        decide(found, keeping, Remains { size: 10, parts }).ok()
+    }
+
+    #[test]
+    fn only_what_is_missing_or_partial_makes_way_unless_the_mapping_says_so() {
+        let error = |kind| Err(StorageError::new(kind, "as the test wants"));
+        let there = Some(Precondition::IfMatch(ETag("\"there\"".into())));
+        let nothing = Some(Precondition::IfNoneMatch);
+        let missing = || error(StorageErrorKind::NotFound);
+        assert_eq!(is_kept(missing(), KEEP, true), nothing);
+        assert_eq!(is_kept(found(9, true), KEEP, true), there);
+        assert_eq!(is_kept(found(10, true), KEEP, true), None);
+        assert_eq!(is_kept(found(9, false), KEEP, true), None);
+        let denied = || error(StorageErrorKind::Denied);
+        assert_eq!(is_kept(denied(), KEEP, true), None);
+        assert_eq!(is_kept(denied(), KEEP, false), nothing);
+        assert_eq!(
+            is_kept(error(StorageErrorKind::Unavailable), KEEP, false),
+            None
+        );
+        let replace = |seconds| Keeping {
+            replace: true,
+            opened: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
+            ..KEEP
+        };
+        assert_eq!(is_kept(found(99, false), replace(103), true), there);
+        assert_eq!(is_kept(found(9, false), replace(102), true), None);
+        assert_eq!(is_kept(found(10, true), replace(103), true), None);
+        let exclusive = Keeping {
+            exclusive: true,
+            ..replace(103)
+        };
+        assert_eq!(is_kept(found(9, true), exclusive, true), None);
+        assert_eq!(is_kept(missing(), exclusive, true), nothing);
+    }
+}
