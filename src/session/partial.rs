@@ -159,9 +159,11 @@ impl Marking {
             }
             calls.stop.clock().sleep(pause).await;
             match self.marked(calls, &stored, nonce).await {
-                Ok(stored) => return Ok(stored),
-                // Somebody else has stored another version.
-                Err(found) if found.kind == StorageErrorKind::Precondition => return Err(found),
+                Ok(Some(stored)) => return Ok(stored),
+                Ok(None) => {
+                    let detail = "another version has been stored meanwhile";
+                    return Err(StorageError::new(StorageErrorKind::Precondition, detail));
+                }
                 Err(found) => error = Some(found),
             }
         }
@@ -192,19 +194,19 @@ impl Marking {
         Ok(stored)
     }
 
-    async fn marked(&self, calls: &Calls, stored: &Stored, nonce: Nonce) -> Result<Stored> {
+    /// Tries to mark it; `None`: somebody else has stored another version.
+    async fn marked(&self, calls: &Calls, stored: &Stored, nonce: Nonce) -> Result<Option<Stored>> {
         let (store, location) = (retry::patient(&calls.store), &calls.location);
         let found = store.head(location).await?;
         if found.nonce() == Some(nonce) {
             // The answer to an earlier try was lost.
-            return Ok(Stored {
+            return Ok(Some(Stored {
                 etag: found.etag,
                 checksum: found.checksum.and_then(Digest::crc64),
-            });
+            }));
         }
         if found.etag != stored.etag {
-            let detail = "another version has been stored meanwhile";
-            return Err(StorageError::new(StorageErrorKind::Precondition, detail));
+            return Ok(None);
         }
         let mut object = NewObject::like(&found, nonce, self.bounds.clock().wall());
         object.mark_partial();
@@ -230,7 +232,7 @@ impl Marking {
             object: &object,
             onto: Onto::Itself,
         };
-        copying::copy(&scene, copying).await
+        copying::copy(&scene, copying).await.map(Some)
     }
 }
 

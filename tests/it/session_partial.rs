@@ -83,6 +83,17 @@ impl Process {
     }
 
     async fn revocable(&self) -> (Talk, CancellationToken) {
+        let (talk, revoked, _) = self.all_of_it().await;
+        (talk, revoked)
+    }
+
+    /// A session, and what says that its channel is gone.
+    async fn cuttable(&self) -> (Talk, CancellationToken) {
+        let (talk, _, gone) = self.all_of_it().await;
+        (talk, gone)
+    }
+
+    async fn all_of_it(&self) -> (Talk, CancellationToken, CancellationToken) {
         let expires_at = self.expires_in.map(|time| self.clock.wall() + time);
         let config = UserConfig {
             expires_at,
@@ -93,7 +104,8 @@ impl Process {
         let (theirs, running) = begin_in(user, Limits::default(), |environment| {
             self.lend(environment);
         });
-        (Talk::over(theirs, running).await, revoked)
+        let gone = running.gone.clone();
+        (Talk::over(theirs, running).await, revoked, gone)
     }
 
     fn lend(&self, environment: &mut Environment) {
@@ -568,7 +580,7 @@ async fn whatever_call_of_keeping_fails_the_file_is_an_exact_beginning_or_untouc
 #[tokio::test]
 async fn a_close_that_was_kept_is_counted() {
     let process = Process::new();
-    let talk = process.session().await;
+    let (talk, gone) = process.cuttable().await;
     assert_eq!(talk.size("/f").await, Err(StatusCode::NoSuchFile));
     let handle = talk.open("/f", CREATE).await.unwrap();
     let gate = Gate::closed();
@@ -579,6 +591,7 @@ async fn a_close_that_was_kept_is_counted() {
     send(&talk, &handle, 0, &content).await;
     let early = tokio::time::timeout(Duration::from_millis(50), talk.close(&handle)).await;
     assert!(early.is_err(), "not held: {early:?}");
+    gone.cancel();
     let opens = async {
         tokio::time::sleep(Duration::from_millis(50)).await;
         gate.open();
@@ -600,7 +613,7 @@ async fn a_close_that_came_is_kept_where_partial_uploads_are() {
             Some(true) => process.vanish(CREATE, 0, &pattern(10 * MIB)).await,
             Some(false) => plant(&process.store, "f", b"whole").await,
         }
-        let talk = process.session().await;
+        let (talk, gone) = process.cuttable().await;
         let handle = talk.open("/f", CREATE).await.unwrap();
         let gate = Gate::closed();
         process
@@ -609,6 +622,7 @@ async fn a_close_that_came_is_kept_where_partial_uploads_are() {
         send(&talk, &handle, 0, &content).await;
         let early = tokio::time::timeout(Duration::from_millis(50), talk.close(&handle)).await;
         assert!(early.is_err(), "not held: {early:?}");
+        gone.cancel();
         let opens = async {
             tokio::time::sleep(Duration::from_millis(50)).await;
             gate.open();

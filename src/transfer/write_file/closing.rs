@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::parked::{Parked, Writer};
-use super::partial;
+use super::partial::{Stage, in_sequence};
 use super::{
     Base, Completing, Effect, Failure, GAP, MEMORY, Multipart, PartCopy, PartsMemory, Phase,
     TOO_LARGE_TO_CHANGE, WriteFile, as_u64, status_of,
@@ -14,7 +14,9 @@ use super::{
 use crate::budget::Charge;
 use crate::limits;
 use crate::sftp::{Payload, Status};
-use crate::storage::{ByteRange, Checksum, CompletedPart, PartNumber, Stored, UploadId};
+use crate::storage::{
+    ByteRange, Checksum, CompletedPart, PartNumber, Precondition, Stored, UploadId,
+};
 use crate::transfer::upload::{ReadyPart, Upload};
 
 /// Bytes that the client left as they were, on their way.
@@ -55,7 +57,7 @@ impl WriteFile {
                 return;
             }
             if !self.parked.is_empty() {
-                if partial::drops_parked(self) {
+                if self.drops_parked() {
                     continue;
                 }
                 if self.is_under_way() {
@@ -72,7 +74,7 @@ impl WriteFile {
                 }
                 return;
             }
-            if !partial::decided(self) {
+            if !self.decided() {
                 return;
             }
             if self.failed.is_some() {
@@ -115,11 +117,11 @@ impl WriteFile {
             }
             Phase::Open | Phase::Committing | Phase::Over => false,
         };
-        let known = self.opening.alone.is_some() || partial::may_ask(self);
+        let known = self.opening.alone.is_some() || self.may_ask();
         came && known && self.will_appear()
     }
 
-    pub(super) fn is_under_way(&self) -> bool {
+    fn is_under_way(&self) -> bool {
         !self.wanted.is_empty()
             || !self.parts_ended()
             || self.multipart == Multipart::Creating
@@ -455,7 +457,7 @@ impl WriteFile {
             // A commit that was sent finds out for itself.
             Err(_) if self.phase == Phase::Committing => {}
             // It is not one of what is kept.
-            Err(_) if partial::is_cut_off(self, number) => {}
+            Err(_) if self.is_cut_off(number) => {}
             Err(failure) => self.fail(failure.status, &failure.reason),
         }
     }
@@ -479,13 +481,122 @@ impl WriteFile {
         }
     }
 
+    // ---- what is kept of a file whose client vanished before CLOSE ----
+
+    /// Says whether anything could be kept of it, if its client vanishes before CLOSE.
+    #[must_use]
+    pub fn may_be_kept(&self) -> bool {
+        let Some(kept) = self.opening.partial else {
+            return false;
+        };
+        let over = match &self.opening.base {
+            None => true,
+            // Nothing of it may be cut off or written over.
+            Some(base) => kept.over_base && self.size_set.is_none() && self.lowest >= base.size,
+        };
+        over && self.phase == Phase::Open && self.will_appear() && self.received > 0
+    }
+
+    pub(super) fn vanished(&mut self) {
+        if !self.may_be_kept() {
+            return self.session_over();
+        }
+        self.phase = Phase::Closing;
+        self.partial = Stage::Placing;
+        self.release();
+    }
+
+    /// Lets go what waits for memory, which may not come: it is not waited for.
+    fn drops_parked(&mut self) -> bool {
+        let waits_for_slots = self.wanted.is_empty() && self.is_under_way();
+        if self.partial != Stage::Placing || waits_for_slots {
+            return false;
+        }
+        self.wanted.clear();
+        for parked in self.parked.take() {
+            // Nothing else is parked before it is known what is kept.
+            if let Writer::Client(pending) = parked.into_writer() {
+                self.answer(pending, Status::FAILURE);
+            }
+        }
+        true
+    }
+
+    /// Finds out how much is kept, and on what condition; `false`: it waits.
+    fn decided(&mut self) -> bool {
+        match self.partial {
+            Stage::No | Stage::Decided(_) | Stage::GivenUp => return true,
+            Stage::Looking(_) | Stage::Closed => return false,
+            Stage::Placing => {}
+        }
+        let base = self.opening.base.as_ref();
+        let before = base.map_or(0, |base| base.size);
+        let size = in_sequence(&self.bytes, before);
+        if size <= before || self.unlinked {
+            self.session_over();
+            return true;
+        }
+        self.bytes.cut(size);
+        if let Some(base) = base {
+            self.opening.condition = Precondition::IfMatch(base.etag.clone());
+            self.partial = Stage::Decided(size);
+            return true;
+        }
+        self.partial = Stage::Looking(size);
+        let parts = self.multipart != Multipart::None;
+        self.effects.push_back(Effect::Look { size, parts });
+        false
+    }
+
+    /// Asks what a file would replace whose CLOSE came, where OPEN did not look; `false`: nobody
+    /// can tell.
+    fn asks(&mut self) -> bool {
+        let asks = self.may_ask();
+        if asks {
+            self.partial = Stage::Closed;
+            // It is whole: a partial upload of any size makes way for it.
+            let (size, parts) = (u64::MAX, false);
+            self.effects.push_back(Effect::Look { size, parts });
+        }
+        asks
+    }
+
+    const fn may_ask(&self) -> bool {
+        self.opening.partial.is_some() && self.opening.base.is_none()
+    }
+
+    /// Takes the condition on which the file is kept.
+    pub(super) fn looked(&mut self, outcome: Result<Precondition, Failure>) {
+        match (self.partial, outcome) {
+            (Stage::Looking(size), Ok(condition)) => {
+                self.opening.condition = condition;
+                self.partial = Stage::Decided(size);
+            }
+            (Stage::Closed, Ok(condition)) => {
+                self.opening.alone = Some(condition);
+                self.partial = Stage::No;
+            }
+            (Stage::Looking(_) | Stage::Closed, Err(failure)) => {
+                self.fail(failure.status, &failure.reason);
+            }
+            (Stage::No | Stage::Placing | Stage::Decided(_) | Stage::GivenUp, _) => {}
+        }
+    }
+
+    /// Says whether a part stands behind what is kept.
+    fn is_cut_off(&self, number: PartNumber) -> bool {
+        let last = self.partial.size().and_then(|size| size.checked_sub(1));
+        let last = last.and_then(|at| self.bytes.place_at(at));
+        last.is_some_and(|last| number > last.number)
+    }
+
     // ---- the commit ----
 
     /// Sends what is left, and then the commit; `false`: it waits.
     fn commit(&mut self, size: u64) -> bool {
         if self.client_gone && !self.is_partial() {
             let Some(condition) = self.opening.alone.clone() else {
-                if partial::asks(self) {
+                if self.asks() {
                     return false;
                 }
                 // Somebody else may have put another file there.

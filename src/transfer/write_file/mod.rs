@@ -29,7 +29,6 @@ use std::time::{Duration, Instant};
 use self::closing::Fill;
 pub use self::overlay::{Composed, Source, composed, source};
 use self::parked::{Parked, Queue, Writer};
-pub use self::partial::KeptPartial;
 use self::partial::Stage;
 use self::rate::Rate;
 pub use self::rate::RateMin;
@@ -37,7 +36,9 @@ pub use self::status::OVER_LIMIT;
 use self::status::{
     COPIED, GAP, MEMORY, NOT_HERE, TOO_LARGE, TOO_LARGE_TO_CHANGE, TOO_SCATTERED, status_of,
 };
-pub use self::words::{Awaited, Base, Completing, Effect, Failure, Heard, Opening, PartCopy};
+pub use self::words::{
+    Awaited, Base, Completing, Effect, Failure, Heard, KeptPartial, Opening, PartCopy,
+};
 use super::upload::{Upload, WriteStep, as_u64};
 use crate::budget::{Charge, Purpose};
 use crate::sftp::{OpenMode, Payload, Pending, Status};
@@ -197,8 +198,8 @@ impl WriteFile {
             Heard::Close(pending) => self.close(pending),
             Heard::Unlinked => self.unlinked = true,
             Heard::ClientGone => self.client_gone = true,
-            Heard::Vanished => partial::begin(self),
-            Heard::Looked(outcome) => partial::looked(self, outcome),
+            Heard::Vanished => self.vanished(),
+            Heard::Looked(outcome) => self.looked(outcome),
             Heard::SessionOver => self.session_over(),
             Heard::Memory(number, charge) => {
                 // One that is not wanted any more gives its memory back here.
@@ -655,12 +656,6 @@ impl WriteFile {
     #[must_use]
     pub const fn is_partial(&self) -> bool {
         self.partial.is_begun()
-    }
-
-    /// Says whether anything could be kept of it, if its client vanishes before CLOSE.
-    #[must_use]
-    pub fn may_be_kept(&self) -> bool {
-        partial::may_begin(self)
     }
 
     /// Returns why nothing of the file will become visible.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{KeptPartial, RateMin};
+use super::RateMin;
 use crate::budget::{Budget, Charge, Purpose, Share};
 use crate::sftp::{OpenMode, Payload, Pending, Status};
 use crate::storage::{
@@ -43,6 +43,15 @@ pub struct Opening {
     pub budget: Arc<Budget>,
     /// The user's share of the memory of parts.
     pub share: Share,
+}
+
+/// What may be kept of a file whose client vanishes before CLOSE: what came in sequence. Over a base
+/// nothing but what was appended to it: bytes that were changed in its middle would be a mix of two
+/// versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeptPartial {
+    /// The base may be replaced by itself and what was appended.
+    pub over_base: bool,
 }
 
 /// A version of an object that a write goes over.
