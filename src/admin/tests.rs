@@ -73,8 +73,7 @@ async fn start(limits: AdminLimits) -> Running {
     let services = AdminServices {
         admin_status: admin_status.clone(),
         actions: Arc::new(Idle(Arc::default())),
-        token: None,
-        token_next: None,
+        tokens: Arc::default(),
         aws: None,
     };
     let task = tokio::spawn(admin.serve(services, Arc::default(), stop.clone()));

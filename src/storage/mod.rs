@@ -28,9 +28,8 @@ pub use self::properties::{Kms, Properties, Retention, Tags};
 use self::retry::Tries;
 
 pub mod addressing;
-pub(crate) mod aws;
+mod aws;
 mod calls;
-pub(crate) mod causes;
 pub mod credentials;
 mod digest;
 mod error;

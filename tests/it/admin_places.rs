@@ -99,8 +99,7 @@ impl Ports {
         let services = AdminServices {
             admin_status: gateway.clone(),
             actions: gateway.clone(),
-            token: None,
-            token_next: None,
+            tokens: Arc::default(),
             aws: None,
         };
         serving.spawn(admin.serve(services, Arc::clone(&metrics), stop.clone()));
