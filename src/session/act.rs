@@ -1,5 +1,6 @@
 //! What can be asked of a path, and what each such request needs, changes and opens: one table.
 
+use crate::audit::Confirmed;
 use crate::sftp::{Attributes, HandleId, OpenMode, Pending, Reply, Status};
 use crate::storage::{Location, Nonce, ObjectMeta, Precondition};
 use crate::transfer::write_file::Base;
@@ -168,6 +169,8 @@ pub(crate) struct Running {
 #[derive(Debug)]
 pub(crate) enum PathAnswer {
     Reply(Reply),
+    /// Done, and what S3 said of it.
+    Changed(Box<Confirmed>),
     Refused(Refusal),
     Directory {
         listing: Box<Listing>,
@@ -183,6 +186,12 @@ pub(crate) enum PathAnswer {
         location: Location,
         size: u64,
     },
+}
+
+impl PathAnswer {
+    pub(crate) fn changed(confirmed: Confirmed) -> Self {
+        Self::Changed(Box::new(confirmed))
+    }
 }
 
 /// What OPEN found out for a writer.

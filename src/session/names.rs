@@ -6,7 +6,7 @@ use crate::clock::{Clock, unix_seconds, within};
 use crate::sftp::{Attributes, Status};
 use crate::storage::{
     ListPage, ListQuery, ListedObject, Location, NewObject, Nonce, Nonces, ObjectMeta, ObjectStore,
-    Precondition, StorageError, StorageErrorKind, list_one,
+    Precondition, StorageError, StorageErrorKind, Stored, list_one,
 };
 use crate::vfs::Access;
 
@@ -233,7 +233,7 @@ pub(crate) async fn mkdir(
     seen: Seen,
     nonces: Nonces,
     stop: &Stop,
-) -> Result<(), Refusal> {
+) -> Result<Stored, Refusal> {
     let (location, parent) = match target {
         Target::Virtual | Target::Buckets | Target::Root { .. } | Target::MappedFile { .. } => {
             return Err(EXISTS.into());
@@ -274,14 +274,13 @@ pub(crate) async fn mkdir(
     }
     stop.check()?;
     match write_marker(store, stop, &folder, nonces.next()?, &exclusive(store)).await {
-        Ok(()) => Ok(()),
+        Ok(stored) => Ok(stored),
         Err(error) if error.kind == StorageErrorKind::Precondition => {
             if find(store, stop.clock(), location).await? != Found::Nothing {
                 return Err(EXISTS.into());
             }
             // Some stores know of a directory by themselves, with nothing in it.
-            write_marker(store, stop, &folder, nonces.next()?, &Precondition::None).await?;
-            Ok(())
+            Ok(write_marker(store, stop, &folder, nonces.next()?, &Precondition::None).await?)
         }
         Err(error) => Err(error.into()),
     }
@@ -294,7 +293,7 @@ pub(super) async fn write_marker(
     folder: &Folder,
     nonce: Nonce,
     condition: &Precondition,
-) -> Result<(), StorageError> {
+) -> Result<Stored, StorageError> {
     let Some(marker) = folder.marker() else {
         let why = "the name leaves no room for a marker";
         return Err(StorageError::new(StorageErrorKind::Refused, why));
@@ -310,8 +309,7 @@ pub(super) async fn write_marker(
         object: &object,
         condition,
     };
-    commit.marker().await?;
-    Ok(())
+    commit.marker().await
 }
 
 /// Refuses what would stand in a directory that is not there; one that the session has seen

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use crate::audit::{self, Name};
+use crate::audit::{self, Change, Confirmed, Name};
 use crate::budget::Share;
 use crate::clock::unix_seconds;
 use crate::limits;
@@ -345,7 +345,7 @@ impl Paths {
             let answer = match outcome {
                 // The name existed as an upload; that it did not exist in S3 is no error.
                 Err(refusal) if uploaded_here && refusal.status == Status::NO_SUCH_FILE => {
-                    PathAnswer::Reply(Reply::Status(Status::OK))
+                    PathAnswer::changed(Confirmed::default())
                 }
                 Ok(answer) => answer,
                 Err(refusal) => PathAnswer::Refused(refusal),
@@ -396,8 +396,11 @@ impl Paths {
                     self.ended(shell, ticket);
                 }
             }
+            PathAnswer::Changed(confirmed) => {
+                self.note_change(shell, files, &request, &confirmed);
+                shell.answers.status(request.pending, Status::OK);
+            }
             PathAnswer::Reply(reply) => {
-                self.note_change(shell, files, &request, &reply);
                 if let Reply::Attrs(attrs) = &reply {
                     if attrs.names_directory() {
                         self.known.directory(request.path.clone());
@@ -452,11 +455,8 @@ impl Paths {
         shell: &mut Shell,
         files: &mut Files,
         request: &PathRequest,
-        reply: &Reply,
+        confirmed: &Confirmed,
     ) {
-        if !matches!(reply, Reply::Status(status) if *status == Status::OK) {
-            return;
-        }
         let path = &request.path;
         match &request.act {
             Act::Rename { to, .. } => {
@@ -483,9 +483,7 @@ impl Paths {
             | Act::Open { .. }
             | Act::Close(_) => {}
         }
-        if request.act.traits().outlives {
-            log_change(shell, request);
-        }
+        log_change(shell, request, confirmed);
     }
 
     /// Says what was seen under a name a moment ago, and whether its directory is worth a look.
@@ -607,8 +605,21 @@ fn resize_open_file(
     Some(request)
 }
 
-/// Writes what was changed, and where.
-fn log_change(shell: &Shell, request: &PathRequest) {
+/// Writes what was changed, where, and what S3 said of it.
+fn log_change(shell: &Shell, request: &PathRequest, confirmed: &Confirmed) {
+    let change = match &request.act {
+        Act::Remove => Change::Removed,
+        Act::MkDir => Change::DirectoryMade,
+        Act::RmDir => Change::DirectoryRemoved,
+        Act::Rename { .. } => Change::Renamed,
+        Act::Stat
+        | Act::SetStat(_)
+        | Act::StatVfs
+        | Act::ReadLink
+        | Act::OpenDirectory
+        | Act::Open { .. }
+        | Act::Close(_) => return,
+    };
     let home = &shell.user.config().home;
     let is_directory = matches!(request.act, Act::MkDir | Act::RmDir);
     let name = |path| Name {
@@ -629,8 +640,7 @@ fn log_change(shell: &Shell, request: &PathRequest) {
         .now()
         .saturating_duration_since(request.pending.asked());
     let to = request.act.new_name().map(name);
-    let operation = request.pending.operation();
-    audit::changed(operation, &name(&request.path), to.as_ref(), took);
+    audit::changed(change, &name(&request.path), to.as_ref(), confirmed, took);
 }
 
 /// Answers a request that failed, or that the user may not make.

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use crate::audit::Confirmed;
 use crate::budget::{Charge, UserMemory};
 use crate::idp::UserConfig;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::reaper::Reaper;
 use crate::sftp::{Attributes, OpenMode, Reply, Status};
-use crate::storage::{ListPage, Location, Nonces, Precondition, SharedStore, StorageErrorKind};
+use crate::storage::{
+    ListPage, Location, Nonces, Precondition, SharedStore, StorageErrorKind, Stored,
+};
 use crate::transfer::write_file::Base;
 use crate::vfs::{Access, VirtualPath};
 
@@ -106,11 +109,18 @@ impl Work {
                 self.open_for_writing(request, target, *mode).await
             }
             Act::Open { .. } => self.open_for_reading(target).await,
-            Act::Remove => removing::remove(self.keeper(), &target).await.map(|()| ok),
-            Act::MkDir => self.make_directory(&target).await.map(|()| ok),
-            Act::RmDir => removing::rmdir(self.keeper(), &target, self.seen)
-                .await
-                .map(|()| ok),
+            Act::Remove => {
+                let removed = removing::remove(self.keeper(), &target).await?;
+                Ok(PathAnswer::changed(Confirmed::removed(removed)))
+            }
+            Act::MkDir => {
+                let stored = self.make_directory(&target).await?;
+                Ok(PathAnswer::changed(Confirmed::stored(stored)))
+            }
+            Act::RmDir => {
+                let removed = removing::rmdir(self.keeper(), &target, self.seen).await?;
+                Ok(PathAnswer::changed(Confirmed::removed(removed)))
+            }
             Act::Rename {
                 replace,
                 to: written,
@@ -131,9 +141,8 @@ impl Work {
                     bounds: &self.bounds,
                     progress: &self.progress,
                 };
-                rename::rename(&scene, self.keeper(), names)
-                    .await
-                    .map(|()| ok)
+                let moved = rename::rename(&scene, self.keeper(), names).await?;
+                Ok(PathAnswer::changed(moved))
             }
             Act::Close(_) => Err(Status::FAILURE.into()),
         }
@@ -154,7 +163,7 @@ impl Work {
         }
     }
 
-    async fn make_directory(&self, target: &Target) -> Result<(), Refusal> {
+    async fn make_directory(&self, target: &Target) -> Result<Stored, Refusal> {
         let visit = match target {
             Target::Object { location, .. } => self.kept.look(&Folder::of(location)),
             Target::Virtual
@@ -169,11 +178,11 @@ impl Work {
             parent: self.parent_known,
             nothing: self.lately == Lately::Nothing,
         };
-        names::mkdir(&*self.store, target, seen, self.nonces, stop).await?;
+        let stored = names::mkdir(&*self.store, target, seen, self.nonces, stop).await?;
         if let Some(visit) = visit {
             visit.saw([""], self.bounds.clock().now());
         }
-        Ok(())
+        Ok(stored)
     }
 
     fn keeper(&self) -> Keeper<'_> {

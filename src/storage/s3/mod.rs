@@ -34,7 +34,7 @@ use super::aws::AwsBase;
 use super::{
     Bucket, BucketPage, Capabilities, CompleteUpload, CompletedPart, CopyObject, ETag, GetObject,
     Key, ListPage, ListQuery, Location, NewObject, ObjectBody, ObjectMeta, ObjectStore, Operation,
-    PartNumber, PartSize, PutObject, Result, StorageError, StorageErrorKind, Stored, Tags,
+    PartNumber, PartSize, PutObject, Removed, Result, StorageError, StorageErrorKind, Stored, Tags,
     UploadId, UploadPart, UploadPartCopy, Version,
 };
 use crate::aws::{AccessKey, ConnectError};
@@ -230,7 +230,7 @@ impl ObjectStore for S3Store {
         self.copy_object(target, copy).await
     }
 
-    async fn delete(&self, location: &Location, etag: Option<&ETag>) -> Result<()> {
+    async fn delete(&self, location: &Location, etag: Option<&ETag>) -> Result<Removed> {
         self.delete_object(location, etag).await
     }
 
