@@ -63,7 +63,6 @@ pub trait AdminStatus: Debug + Send + Sync + 'static {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Readiness {
     pub listening: bool,
-    pub configured: bool,
     pub draining: bool,
 }
 
@@ -90,7 +89,7 @@ impl Readiness {
     /// Says whether `/readyz` answers 200.
     #[must_use]
     pub const fn is_ready(self) -> bool {
-        self.listening && self.configured && !self.draining
+        self.listening && !self.draining
     }
 }
 
@@ -301,7 +300,7 @@ fn probe(admin_status: &dyn AdminStatus, path: &str) -> Option<Answer> {
             } else {
                 StatusCode::SERVICE_UNAVAILABLE
             };
-            // Three flags always make JSON.
+            // Two flags always make JSON.
             let body = serde_json::to_string(&readiness).unwrap_or_default();
             Some(response(status, JSON, body))
         }

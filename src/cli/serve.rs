@@ -75,7 +75,7 @@ async fn serve(
     let (ports, caches) = providers::ports(config, &opened, &history, &blocks, &metrics)?;
     let admin_ports = AdminPorts::bind(&config.admin).await?;
     let entrances = entrances(ports, &proxies).await?;
-    let aws = aws(config, &opened, &stores);
+    let aws = aws(config, &opened, &stores, &blocks);
     let gateway = Gateway::start(GatewayParts {
         entrances,
         caches,
@@ -273,7 +273,12 @@ async fn entrances(
 }
 
 /// What AWS's tools may ask, if they have a key.
-fn aws(config: &Config, opened: &[Opened<'_>], stores: &Arc<dyn Stores>) -> Option<Arc<Aws>> {
+fn aws(
+    config: &Config,
+    opened: &[Opened<'_>],
+    stores: &Arc<dyn Stores>,
+    blocks: &Arc<Blocks>,
+) -> Option<Arc<Aws>> {
     let admin = &config.admin;
     let key = AwsKey {
         access_key_id: admin.access_key_id.as_deref()?.into(),
@@ -281,14 +286,16 @@ fn aws(config: &Config, opened: &[Opened<'_>], stores: &Arc<dyn Stores>) -> Opti
     };
     let server = |opened: &Opened<'_>| Server {
         id: providers::server_id(config, opened.identity).into(),
+        name: opened.name.into(),
         provider: Arc::clone(&opened.provider),
         auth: providers::auth(opened.identity),
         user_prefix: opened.identity.user_prefix.as_deref().map(Into::into),
         user_suffix: opened.identity.user_suffix.as_deref().map(Into::into),
     };
     let servers = opened.iter().map(server).collect();
-    let (stores, clock) = (Arc::clone(stores), Arc::new(SystemClock));
-    Some(Arc::new(Aws::new(key, servers, stores, clock)))
+    let (stores, blocks) = (Arc::clone(stores), Arc::clone(blocks));
+    let clock = Arc::new(SystemClock);
+    Some(Arc::new(Aws::new(key, servers, stores, blocks, clock)))
 }
 
 /// Returns what the configuration says about S3.

@@ -72,7 +72,13 @@ async fn under_key(
     match head {
         Ok(meta) => Ok(Some(Found::File(meta))),
         Err(error) if error.kind == StorageErrorKind::NotFound => Ok(None),
-        Err(error) if error.kind == StorageErrorKind::Denied => {
+        // A HEAD has no body: what is wrong with the bucket's name is told by a listing.
+        Err(error)
+            if matches!(
+                error.kind,
+                StorageErrorKind::Denied | StorageErrorKind::RefusedBare
+            ) =>
+        {
             find_in_listings(store, location, error).await.map(Some)
         }
         Err(error) => Err(error.into()),

@@ -22,7 +22,6 @@ impl AdminStatus for Gateway {
     fn readiness(&self) -> Readiness {
         Readiness {
             listening: true,
-            configured: true,
             draining: false,
         }
     }

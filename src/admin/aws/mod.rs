@@ -14,6 +14,7 @@ pub use self::signature::AwsKey;
 use crate::auth::AuthSettings;
 use crate::clock::Clock;
 use crate::idp::Examined;
+use crate::idp::blocks::Blocks;
 use crate::limits::LOG_INTERVAL;
 use crate::secret::Secret;
 use crate::seldom::Seldom;
@@ -29,6 +30,8 @@ pub(super) const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
 #[derive(Debug, Clone)]
 pub struct Server {
     pub id: Box<str>,
+    /// Of the provider; empty for the only one.
+    pub name: Box<str>,
     pub provider: Arc<dyn Examined>,
     /// What a login has to keep to.
     pub auth: AuthSettings,
@@ -44,6 +47,8 @@ pub struct Aws {
     /// Several may have one id: they are asked in order.
     servers: Vec<Server>,
     stores: Arc<dyn Stores>,
+    /// Whom the operator keeps out.
+    blocks: Arc<Blocks>,
     clock: Arc<dyn Clock>,
     refusals: Seldom,
 }
@@ -72,12 +77,14 @@ impl Aws {
         key: AwsKey,
         servers: Vec<Server>,
         stores: Arc<dyn Stores>,
+        blocks: Arc<Blocks>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
             key: RwLock::new(key),
             servers,
             stores,
+            blocks,
             clock,
             refusals: Seldom::default(),
         }
