@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing::field;
 
-use crate::storage::{Bucket, Checksum, Digest, Location, ObjectMeta};
+use crate::storage::{Bucket, Checksum, Digest, Location, ObjectMeta, Removed, Stored};
 use crate::vfs::VirtualPath;
 
 /// A file of which a line tells: what the client calls it, and where it is.
@@ -23,6 +23,8 @@ pub struct Written<'a> {
     pub received: u64,
     pub size: u64,
     pub etag: &'a str,
+    /// `None` where the bucket keeps no versions.
+    pub version_id: Option<&'a str>,
     pub checksum: Option<Checksum>,
     /// Whether there was a file before; `None`: S3 was not asked.
     pub replaced: Option<bool>,
@@ -35,6 +37,7 @@ pub fn uploaded(file: File<'_>, written: Written<'_>, took: Duration) {
         received,
         size,
         etag,
+        version_id,
         checksum,
         replaced,
     } = written;
@@ -42,7 +45,7 @@ pub fn uploaded(file: File<'_>, written: Written<'_>, took: Duration) {
     tracing::info!(
         target: TARGET, activity = "CLOSE", %path, %location, bucket = location.bucket.as_str(),
         key = location.key.as_str(), bytes_in = received, size, etag, checksum,
-        replaced, duration_ms = millis(took), "uploaded"
+        version_id, replaced, duration_ms = millis(took), "uploaded"
     );
 }
 
@@ -77,7 +80,7 @@ pub fn downloaded(file: File<'_>, meta: &ObjectMeta, bytes: u64, whole: bool, to
     tracing::info!(
         target: TARGET, activity = "CLOSE", %path, %location, bucket = location.bucket.as_str(),
         key = location.key.as_str(), bytes_out = bytes, whole, etag = &*meta.etag.0, checksum,
-        duration_ms = millis(took), "downloaded"
+        version_id = meta.version_id.as_deref(), duration_ms = millis(took), "downloaded"
     );
 }
 
@@ -89,18 +92,93 @@ pub struct Name<'a> {
     pub place: Option<(Bucket, String)>,
 }
 
+/// What was done to a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    Removed,
+    DirectoryMade,
+    DirectoryRemoved,
+    Renamed,
+    TimeSet,
+}
+
+impl Change {
+    /// Returns the word of Transfer Family's logs.
+    const fn activity(self) -> &'static str {
+        match self {
+            Self::Removed => "DELETE",
+            Self::DirectoryMade => "MKDIR",
+            Self::DirectoryRemoved => "RMDIR",
+            Self::Renamed => "RENAME",
+            Self::TimeSet => "SETSTAT",
+        }
+    }
+
+    const fn past(self) -> &'static str {
+        match self {
+            Self::Removed => "removed",
+            Self::DirectoryMade => "directory made",
+            Self::DirectoryRemoved => "directory removed",
+            Self::Renamed => "renamed",
+            Self::TimeSet => "modification time set",
+        }
+    }
+}
+
+/// What S3 said of a change; of a directory that moved, nothing as a whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Confirmed {
+    /// The object that stands there now.
+    pub stored: Option<Stored>,
+    pub removed: Option<Removed>,
+    /// Whether a file gave way; `None`: none could.
+    pub replaced: Option<bool>,
+}
+
+impl Confirmed {
+    #[must_use]
+    pub fn stored(stored: Stored) -> Self {
+        Self {
+            stored: Some(stored),
+            ..Self::default()
+        }
+    }
+
+    #[must_use]
+    pub fn removed(removed: Removed) -> Self {
+        Self {
+            removed: Some(removed),
+            ..Self::default()
+        }
+    }
+}
+
 /// A name was changed, made or removed; `to` is the new one of a rename.
-pub fn changed(operation: &'static str, name: &Name<'_>, to: Option<&Name<'_>>, took: Duration) {
-    let activity = match operation {
-        "remove" => "DELETE",
-        "mkdir" => "MKDIR",
-        "rmdir" => "RMDIR",
-        "rename" | "posix-rename" => "RENAME",
-        _ => "SETSTAT",
-    };
+pub fn changed(
+    change: Change,
+    name: &Name<'_>,
+    to: Option<&Name<'_>>,
+    confirmed: &Confirmed,
+    took: Duration,
+) {
     let Name { path, place } = name;
     let (bucket, key) = words(place.as_ref());
-    let duration_ms = millis(took);
+    let (activity, past, duration_ms) = (change.activity(), change.past(), millis(took));
+    let Confirmed {
+        stored,
+        removed,
+        replaced,
+    } = confirmed;
+    let etag = stored.as_ref().map(|stored| &*stored.etag.0);
+    let checksum = stored.as_ref().and_then(|stored| stored.checksum);
+    let checksum = checksum.map(|checksum| Digest::Crc64Nvme(checksum).to_string());
+    let version_id = match (stored, removed) {
+        (Some(stored), _) => stored.version_id.as_deref(),
+        (None, Some(removed)) => removed.version_id.as_deref(),
+        (None, None) => None,
+    };
+    let marker = removed.as_ref().map(|removed| removed.delete_marker);
+    let delete_marker = marker.filter(|stands| *stands);
     match to {
         Some(Name {
             path: to,
@@ -108,12 +186,13 @@ pub fn changed(operation: &'static str, name: &Name<'_>, to: Option<&Name<'_>>, 
         }) => {
             let (to_bucket, to_key) = words(new.as_ref());
             tracing::info!(
-                target: TARGET, activity, %path, %to, bucket, key, to_bucket, to_key, duration_ms,
-                "renamed"
+                target: TARGET, activity, %path, %to, bucket, key, to_bucket, to_key, etag,
+                checksum, version_id, replaced, duration_ms, "{past}"
             );
         }
         None => tracing::info!(
-            target: TARGET, activity, %path, bucket, key, duration_ms, "{}", past(operation)
+            target: TARGET, activity, %path, bucket, key, etag, version_id, delete_marker,
+            duration_ms, "{past}"
         ),
     }
 }
@@ -148,15 +227,6 @@ pub fn refused(
         target: TARGET, activity = "ERROR", operation, path, to, reason, unlogged,
         "operation refused"
     );
-}
-
-fn past(operation: &'static str) -> &'static str {
-    match operation {
-        "remove" => "removed",
-        "mkdir" => "directory made",
-        "rmdir" => "directory removed",
-        other => other,
-    }
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -137,7 +137,6 @@ impl AdminStatus for View {
         let draining = self.drain.is_cancelled();
         Readiness {
             listening: !self.listener_ended.is_cancelled(),
-            configured: true,
             draining,
         }
     }

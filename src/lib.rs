@@ -34,6 +34,7 @@ pub mod config;
 pub mod vfs;
 
 pub mod allocator;
+pub mod aws;
 pub mod budget;
 mod causes;
 pub mod clock;

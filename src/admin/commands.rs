@@ -8,7 +8,7 @@
 
 use std::fmt::Debug;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -56,12 +56,34 @@ pub struct Revoked {
     pub answers: usize,
 }
 
+/// The tokens of which a command must bring one: two stand side by side while one replaces the
+/// other.
+#[derive(Debug, Default)]
+pub struct AdminTokens(RwLock<Arc<[Secret]>>);
+
+impl AdminTokens {
+    #[must_use]
+    pub fn new(tokens: [Option<Secret>; 2]) -> Self {
+        Self(RwLock::new(tokens.into_iter().flatten().collect()))
+    }
+
+    /// Asks for others from the next command on.
+    pub fn replace(&self, tokens: [Option<Secret>; 2]) {
+        let mut held = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        *held = tokens.into_iter().flatten().collect();
+    }
+
+    fn current(&self) -> Arc<[Secret]> {
+        let held = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&held)
+    }
+}
+
 /// Takes commands.
 #[derive(Debug)]
 pub(super) struct Commands {
     actions: Arc<dyn AdminActions>,
-    /// Any of them will do.
-    tokens: Vec<Secret>,
+    tokens: Arc<AdminTokens>,
     refusals: Seldom,
 }
 
@@ -96,10 +118,10 @@ impl Order {
 }
 
 impl Commands {
-    pub(super) fn new(actions: Arc<dyn AdminActions>, tokens: [Option<Secret>; 2]) -> Self {
+    pub(super) fn new(actions: Arc<dyn AdminActions>, tokens: Arc<AdminTokens>) -> Self {
         Self {
             actions,
-            tokens: tokens.into_iter().flatten().collect(),
+            tokens,
             refusals: Seldom::default(),
         }
     }
@@ -213,7 +235,8 @@ impl Commands {
 
     fn check(&self, head: &request::Parts, peer: IpAddr) -> Result<(), (StatusCode, &'static str)> {
         let header = |name| head.headers.get(name).map_or(&b""[..], |v| v.as_bytes());
-        if self.tokens.is_empty() {
+        let tokens = self.tokens.current();
+        if tokens.is_empty() {
             if !peer.to_canonical().is_loopback() {
                 let why = "commands from other machines need the setting admin.token";
                 return Err((StatusCode::FORBIDDEN, why));
@@ -229,7 +252,7 @@ impl Commands {
                 bool::from(brought.ct_eq(wanted.expose().as_bytes()))
             };
             // Each is compared, so that time does not tell which one it was.
-            if self.tokens.iter().filter(|token| is_brought(token)).count() == 0 {
+            if tokens.iter().filter(|token| is_brought(token)).count() == 0 {
                 let why = "send admin.token as Authorization: Bearer …";
                 return Err((StatusCode::UNAUTHORIZED, why));
             }

@@ -24,11 +24,10 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::aws::{Aws, AwsKey, Server};
 use self::commands::Commands;
-pub use self::commands::{AdminActions, Revoked};
+pub use self::commands::{AdminActions, AdminTokens, Revoked};
 use self::places::Place;
 use crate::limits;
 use crate::metrics::{Metrics, prometheus_text, takes_open_metrics};
-use crate::secret::Secret;
 
 mod aws;
 mod commands;
@@ -40,10 +39,8 @@ mod server;
 pub struct AdminServices {
     pub admin_status: Arc<dyn AdminStatus>,
     pub actions: Arc<dyn AdminActions>,
-    /// Asked of commands; without it they are taken from this machine alone.
-    pub token: Option<Secret>,
-    /// Taken as well, while it replaces the other one.
-    pub token_next: Option<Secret>,
+    /// Asked of commands; without any they are taken from this machine alone.
+    pub tokens: Arc<AdminTokens>,
     /// `None`: AWS's tools are not answered.
     pub aws: Option<Arc<Aws>>,
 }
@@ -66,7 +63,6 @@ pub trait AdminStatus: Debug + Send + Sync + 'static {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Readiness {
     pub listening: bool,
-    pub configured: bool,
     pub draining: bool,
 }
 
@@ -93,7 +89,7 @@ impl Readiness {
     /// Says whether `/readyz` answers 200.
     #[must_use]
     pub const fn is_ready(self) -> bool {
-        self.listening && self.configured && !self.draining
+        self.listening && !self.draining
     }
 }
 
@@ -135,7 +131,7 @@ impl Admin {
     ) {
         let port = Port::Operator(Operator {
             admin_status: services.admin_status,
-            commands: Commands::new(services.actions, [services.token, services.token_next]),
+            commands: Commands::new(services.actions, services.tokens),
             aws: services.aws,
             body_timeout: self.limits.head_timeout,
         });
@@ -304,7 +300,7 @@ fn probe(admin_status: &dyn AdminStatus, path: &str) -> Option<Answer> {
             } else {
                 StatusCode::SERVICE_UNAVAILABLE
             };
-            // Three flags always make JSON.
+            // Two flags always make JSON.
             let body = serde_json::to_string(&readiness).unwrap_or_default();
             Some(response(status, JSON, body))
         }

@@ -25,7 +25,7 @@ impl AdminStatus for Scripted {
 
     fn jwks(&self) -> Option<String> {
         let keys = "{\"keys\":[]}".to_owned();
-        self.0.lock().unwrap().configured.then_some(keys)
+        self.0.lock().unwrap().listening.then_some(keys)
     }
 }
 
@@ -73,8 +73,7 @@ async fn start(limits: AdminLimits) -> Running {
     let services = AdminServices {
         admin_status: admin_status.clone(),
         actions: Arc::new(Idle(Arc::default())),
-        token: None,
-        token_next: None,
+        tokens: Arc::default(),
         aws: None,
     };
     let task = tokio::spawn(admin.serve(services, Arc::default(), stop.clone()));
@@ -104,7 +103,6 @@ async fn a_gateway_is_ready_from_listening_until_draining_and_alive_throughout()
     let admin = start(AdminLimits::default()).await;
     let ready = Readiness {
         listening: true,
-        configured: true,
         draining: false,
     };
     for (readiness, status, body) in [
@@ -171,7 +169,7 @@ async fn keys_are_published_where_there_are_any() {
     let path = "GET /.well-known/jwks.json";
     let text = ask(admin.address, path).await;
     assert!(text.starts_with("HTTP/1.1 404"), "{text}");
-    admin.admin_status.0.lock().unwrap().configured = true;
+    admin.admin_status.0.lock().unwrap().listening = true;
     let text = ask(admin.address, path).await;
     assert!(text.contains("content-type: application/json"), "{text}");
     assert!(text.ends_with("{\"keys\":[]}"), "{text}");

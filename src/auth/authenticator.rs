@@ -118,14 +118,7 @@ impl Authenticator {
 
     /// Says why a user is blocked, by login name or by the provider's name for them.
     pub(super) fn kept_out(&self, names: &[&str], source: IpAddr) -> Result<(), Reason> {
-        let (blocks, now) = (&self.shared.blocks, self.clock.wall());
-        if self.is_blocked(source) {
-            return Err(Reason::SourceBlocked);
-        }
-        if names.iter().any(|name| blocks.has_user(name, now)) {
-            return Err(Reason::UserBlocked);
-        }
-        Ok(())
+        self.shared.blocks.admit(names, source, self.clock.wall())
     }
 
     /// Says whether a source may stand for many clients, or is trusted: one that is never made to

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 
 use crate::config::Config;
-use crate::idp::follow::{Followed, Seen};
+use crate::idp::follow::{Followed, Reloaded, Seen};
+use crate::metrics::Holding;
 use crate::ssh::{HostKey, HostKeys, SshServer};
 
 /// Where the host keys are.
@@ -68,23 +69,27 @@ pub(super) struct FollowedHostKeys {
 }
 
 impl Followed for FollowedHostKeys {
-    fn reload_if_changed(&self) -> bool {
-        let changed = self.files.seen.changed(&self.paths);
-        if changed {
-            self.reload();
-        }
-        changed
+    fn holds(&self) -> Holding {
+        Holding::HostKeys
     }
 
-    fn reload(&self) {
+    fn changed(&self) -> bool {
+        self.files.seen.changed(&self.paths)
+    }
+
+    fn reload(&self) -> Reloaded {
         match self.files.read() {
-            Ok(keys) => self.ssh.set_host_keys(keys),
+            Ok(keys) => {
+                self.ssh.set_host_keys(keys);
+                Reloaded::Done
+            }
             Err(error) => {
                 let error = format!("{error:#}");
                 tracing::error!(
                     error,
                     "the host keys cannot be read: the old ones stay in use"
                 );
+                Reloaded::Failed
             }
         }
     }

@@ -20,12 +20,13 @@ mod signals;
 mod store_probe;
 mod stores;
 pub mod test_identity_provider;
+mod value_files;
 
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, ConfigErrors, Purpose};
+use crate::config::{Config, ConfigErrors, Origin, Purpose};
 use crate::ssh::HostKeyError;
 use crate::telemetry;
 
@@ -112,8 +113,8 @@ pub fn run() -> Exit {
         Err(refusal) => return refused(&refusal),
     };
     let result = match cli.command {
-        Command::Serve(source) => load(&source, Purpose::Serve)
-            .and_then(|config| serve::run(&config))
+        Command::Serve(source) => load_to_serve(&source)
+            .and_then(|(origin, config)| serve::run(origin, &config))
             .map(done),
         Command::CheckConfig(options) => check_config::run(&options).map(done),
         Command::Quickstart(options) => quickstart::run(options).map(done),
@@ -181,7 +182,17 @@ fn refused(refusal: &clap::Error) -> Exit {
 }
 
 fn load(source: &ConfigSource, purpose: Purpose) -> Result<Config, Failure> {
-    let config = Config::load(source.config.as_deref(), purpose)?;
+    checked(&Origin::read(source.config.as_deref())?, purpose)
+}
+
+fn load_to_serve(source: &ConfigSource) -> Result<(Origin, Config), Failure> {
+    let origin = Origin::read(source.config.as_deref())?;
+    let config = checked(&origin, Purpose::Serve)?;
+    Ok((origin, config))
+}
+
+fn checked(origin: &Origin, purpose: Purpose) -> Result<Config, Failure> {
+    let config = origin.config(purpose)?;
     let filter = telemetry::parse_filter(&config.log.filter);
     drop(filter.map_err(telemetry::TelemetryError::from)?);
     Ok(config)

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{Failure, proxies};
 use crate::auth::{AuthSettings, Methods, Roles, ThrottleSettings, UserNameRule};
+use crate::aws::AccessKey;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, Identity};
 use crate::idp::api_gateway::{self, ApiGateway, ApiGatewaySettings};
@@ -17,6 +18,7 @@ use crate::idp::history::LoginHistory;
 use crate::idp::lambda::{Lambda, LambdaSettings};
 use crate::idp::metered::Metered;
 use crate::idp::places::{Bounded, PlacesSettings};
+use crate::idp::replaceable::Replaceable;
 use crate::idp::router::{Route, Router};
 use crate::idp::signature::{Keys, Signing};
 use crate::idp::static_file::StaticFile;
@@ -40,6 +42,23 @@ pub(super) struct Opened<'c> {
     pub(super) keys: Option<Arc<Keys>>,
     /// What comes from files that may change.
     followed: Option<Arc<dyn Followed>>,
+    reopened: Option<Reopened>,
+}
+
+/// What takes the new values of its settings, once they are known to be usable.
+#[derive(Debug, Clone)]
+enum Reopened {
+    Provider(Arc<Replaceable>),
+    /// Keeps the keys that it fetched.
+    Token(Arc<Token>),
+}
+
+/// A provider whose settings may have values from files.
+#[derive(Debug)]
+pub(super) struct Reopening {
+    name: String,
+    keys: Option<Arc<Keys>>,
+    reopened: Reopened,
 }
 
 impl Opened<'_> {
@@ -48,7 +67,58 @@ impl Opened<'_> {
         let keys = self.keys.clone().map(|keys| -> Arc<dyn Followed> { keys });
         self.followed.clone().into_iter().chain(keys)
     }
+
+    /// Returns what takes new values of its settings.
+    pub(super) fn reopening(&self) -> Option<Reopening> {
+        Some(Reopening {
+            name: self.name.to_owned(),
+            keys: self.keys.clone(),
+            reopened: self.reopened.clone()?,
+        })
+    }
 }
+
+impl Reopening {
+    /// Opens the provider with the values of another configuration, if they are others than those
+    /// of `held`; what it returns puts them in use.
+    ///
+    /// # Errors
+    /// A value cannot be used.
+    pub(super) fn prepare(&self, config: &Config, held: &Config) -> Result<Commit, Failure> {
+        let nothing: Commit = Box::new(|| {});
+        let Some(identity) = identity_of(config, &self.name) else {
+            return Ok(nothing);
+        };
+        if identity_of(held, &self.name).is_some_and(|held| identity.has_values_of(held)) {
+            return Ok(nothing);
+        }
+        Ok(match &self.reopened {
+            Reopened::Provider(provider) => {
+                let next = asked_over_the_network(config, &self.name, identity, self.keys.clone())?;
+                let provider = Arc::clone(provider);
+                match next {
+                    Some(next) => Box::new(move || provider.replace(next)),
+                    None => nothing,
+                }
+            }
+            Reopened::Token(token) => {
+                let (token, next) = (Arc::clone(token), open_token(&self.name, identity)?);
+                Box::new(move || token.take_connection_of(&next))
+            }
+        })
+    }
+}
+
+fn identity_of<'c>(config: &'c Config, name: &str) -> Option<&'c Identity> {
+    if name.is_empty() {
+        return Some(&config.identity);
+    }
+    let named = config.providers.iter().find(|named| named.name == name);
+    named.map(|named| &named.identity)
+}
+
+/// Puts what was prepared in use.
+pub(super) type Commit = Box<dyn FnOnce() + Send>;
 
 /// A port, and who decides there about logins.
 #[derive(Debug)]
@@ -84,43 +154,60 @@ fn open_one<'c>(
         file: None,
         keys: None,
         followed: None,
+        reopened: None,
     };
-    Ok(match identity.provider {
-        config::Provider::Webhook => {
-            let keys = open_keys(name, identity)?;
-            let webhook = open_webhook(config, name, identity, keys.clone())?;
-            Opened {
-                keys,
-                ..opened(Arc::new(webhook))
-            }
-        }
+    let keys = open_keys(name, identity)?;
+    if let Some(first) = asked_over_the_network(config, name, identity, keys.clone())? {
+        let provider = Arc::new(Replaceable::new(first));
+        return Ok(Opened {
+            keys,
+            reopened: Some(Reopened::Provider(Arc::clone(&provider))),
+            ..opened(provider)
+        });
+    }
+    if identity.provider == config::Provider::Token {
+        let token = Arc::new(open_token(name, identity)?);
+        let has_file = identity.token.jwks_url.is_none();
+        return Ok(Opened {
+            followed: has_file.then(|| -> Arc<dyn Followed> { token.clone() }),
+            reopened: (!has_file).then(|| Reopened::Token(Arc::clone(&token))),
+            ..opened(token)
+        });
+    }
+    // The configuration refuses a static provider without a file.
+    let path = identity.users_file.as_deref().unwrap_or_default();
+    let file = Arc::new(StaticFile::open(path)?);
+    Ok(Opened {
+        file: Some(Arc::clone(&file)),
+        followed: Some(file.clone()),
+        ..opened(file)
+    })
+}
+
+/// Opens a provider that is asked over the network; `None`: it is none.
+fn asked_over_the_network(
+    config: &Config,
+    name: &str,
+    identity: &Identity,
+    keys: Option<Arc<Keys>>,
+) -> Result<Option<Arc<dyn Examined>>, Failure> {
+    Ok(Some(match identity.provider {
+        config::Provider::Webhook => Arc::new(open_webhook(config, name, identity, keys)?),
         config::Provider::ApiGateway => {
             let provider = ApiGateway::new(api_gateway(config, identity));
-            opened(Arc::new(provider.map_err(|error| unusable(name, &error))?))
+            Arc::new(provider.map_err(|error| unusable(name, &error))?)
         }
         config::Provider::Lambda => {
             let provider = Lambda::new(lambda(config, identity));
-            opened(Arc::new(provider.map_err(|error| unusable(name, &error))?))
+            Arc::new(provider.map_err(|error| unusable(name, &error))?)
         }
-        config::Provider::Static => {
-            // The configuration refuses a static provider without a file.
-            let path = identity.users_file.as_deref().unwrap_or_default();
-            let file = Arc::new(StaticFile::open(path)?);
-            Opened {
-                file: Some(Arc::clone(&file)),
-                followed: Some(file.clone()),
-                ..opened(file)
-            }
-        }
-        config::Provider::Token => {
-            let token = Token::new(&token(identity), Arc::new(SystemClock));
-            let token = Arc::new(token.map_err(|error| unusable(name, &error))?);
-            Opened {
-                followed: Some(token.clone()),
-                ..opened(token)
-            }
-        }
-    })
+        config::Provider::Static | config::Provider::Token => return Ok(None),
+    }))
+}
+
+fn open_token(name: &str, identity: &Identity) -> Result<Token, Failure> {
+    let token = Token::new(&token(identity), Arc::new(SystemClock));
+    token.map_err(|error| unusable(name, &error))
 }
 
 fn open_keys(name: &str, identity: &Identity) -> Result<Option<Arc<Keys>>, Failure> {
@@ -410,11 +497,9 @@ fn lambda(config: &Config, identity: &Identity) -> LambdaSettings {
 
 fn credentials(aws: &config::Aws) -> AwsCredentials {
     match (&aws.access_key_id, &aws.secret_access_key) {
-        (Some(access_key), Some(secret_key)) => AwsCredentials::Static {
-            access_key: access_key.clone(),
-            secret_key: secret_key.clone(),
-            session_token: aws.session_token.clone(),
-        },
+        (Some(id), Some(secret)) => {
+            AwsCredentials::Static(AccessKey::new(id, secret, aws.session_token.as_ref()))
+        }
         _ => AwsCredentials::DefaultChain,
     }
 }

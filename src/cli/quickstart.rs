@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::bundled_webhook::BundledWebhook;
 use super::{Failure, output, signals};
 use crate::auth::{AuthSettings, ThrottleSettings};
+use crate::aws::{AccessKey, Credentials};
 use crate::clock::SystemClock;
 use crate::config;
 use crate::gateway::{Entrance, Gateway, GatewayParts};
@@ -29,7 +30,7 @@ use crate::ssh::{HostKey, HostKeys, Listener};
 use crate::storage::Capabilities;
 use crate::storage::credentials::Own;
 use crate::storage::metered::Meter;
-use crate::storage::s3::{Credentials, Encryption, S3Store, Settings, Timeouts};
+use crate::storage::s3::{Encryption, S3Store, Settings, Timeouts};
 use crate::telemetry::{self, Format};
 
 /// Options of `quickstart`.
@@ -195,11 +196,11 @@ async fn connect(s3: &EmbeddedS3) -> anyhow::Result<S3Store> {
         storage_class: None,
         encryption: Encryption::None,
         capabilities: Capabilities::all(),
-        credentials: Credentials::Static {
-            access_key: s3.access_key().to_owned(),
-            secret_key: Secret::new(s3.secret_key().to_owned()),
-            session_token: None,
-        },
+        credentials: Credentials::Static(AccessKey::new(
+            s3.access_key(),
+            &Secret::new(s3.secret_key().to_owned()),
+            None,
+        )),
         ca_pem: None,
         timeouts: Timeouts::default(),
     };

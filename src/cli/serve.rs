@@ -10,21 +10,25 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::host_keys::HostKeyFiles;
-use super::providers::{self, Opened, Port};
-use super::{Failure, memory, proxies, signals, stores};
-use crate::admin::{Admin, AdminLimits, AdminServices, Aws, AwsKey, Server};
+use super::providers::{self, Commit, Opened, Port, Reopening};
+use super::stores::{self, HeldKeys};
+use super::value_files::FollowedValues;
+use super::{Failure, memory, proxies, signals};
+use crate::admin::{Admin, AdminLimits, AdminServices, AdminTokens, Aws, AwsKey, Server};
 use crate::auth::ThrottleSettings;
+use crate::aws::{AccessKey, Credentials};
 use crate::clock::{Clock as _, SystemClock, written};
-use crate::config::{self, Config, LogFormat};
+use crate::config::{self, Config, LogFormat, Origin};
 use crate::gateway::{Entrance, Gateway, GatewayParts};
 use crate::idp::blocks::Blocks;
 use crate::idp::follow::{Followed, follow};
 use crate::idp::history::LoginHistory;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::secret::Secret;
 use crate::ssh::{Listener, ProxyProtocol, Transport};
 use crate::storage::credentials::Stores;
-use crate::storage::s3::{Credentials, Encryption, Settings, Timeouts};
+use crate::storage::s3::{Encryption, Settings, Timeouts};
 use crate::tasks;
 use crate::telemetry::{self, Format};
 
@@ -32,7 +36,7 @@ use crate::telemetry::{self, Format};
 ///
 /// # Errors
 /// Something that the configuration names cannot be used, or serving failed.
-pub fn run(config: &Config) -> Result<(), Failure> {
+pub fn run(origin: Origin, config: &Config) -> Result<(), Failure> {
     telemetry::start(
         config.log.format.into(),
         &config.server_id,
@@ -42,11 +46,12 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     let opened = providers::open(config)?;
     let throttle = providers::throttle(&config.login)?;
     let proxies = proxies::proxies(config)?;
-    signals::run(|stop| serve(config, opened, throttle, proxies, stop))
+    signals::run(|stop| serve(config, origin, opened, throttle, proxies, stop))
 }
 
 async fn serve(
     config: &Config,
+    origin: Origin,
     opened: Vec<Opened<'_>>,
     throttle: ThrottleSettings,
     proxies: Vec<(SocketAddr, ProxyProtocol)>,
@@ -59,18 +64,18 @@ async fn serve(
     let host_key_files = HostKeyFiles::of(config)?;
     let host_keys = host_key_files.read()?;
     let metrics = Arc::new(Metrics::default());
-    let stores = stores::open(config, &metrics).await?;
+    let held_keys = HeldKeys::of(config);
+    let stores = stores::open(config, &held_keys, &metrics).await?;
     let mut following = JoinSet::new();
     for followed in opened.iter().flat_map(Opened::followed) {
-        begin_following(&mut following, followed)?;
+        begin_following(&mut following, followed, &metrics)?;
     }
     let history = Arc::new(LoginHistory::new(config.login.failure_window));
     let blocks = Arc::new(blocks(config, &opened)?);
     let (ports, caches) = providers::ports(config, &opened, &history, &blocks, &metrics)?;
-    let admin = bind(config.admin.listen, "admin.listen").await?;
-    let probes = bind(config.admin.probe_listen, "admin.probe_listen").await?;
+    let admin_ports = AdminPorts::bind(&config.admin).await?;
     let entrances = entrances(ports, &proxies).await?;
-    let aws = aws(config, &opened, &stores);
+    let aws = aws(config, &opened, &stores, &blocks);
     let gateway = Gateway::start(GatewayParts {
         entrances,
         caches,
@@ -89,29 +94,24 @@ async fn serve(
         signing_keys: opened.iter().filter_map(|one| one.keys.clone()).collect(),
     })?;
     let followed = Arc::new(host_key_files.followed(Arc::clone(gateway.ssh())));
-    begin_following(&mut following, followed)?;
+    begin_following(&mut following, followed, &metrics)?;
+    let services = AdminServices {
+        admin_status: gateway.admin_status(),
+        actions: gateway.actions(),
+        tokens: Arc::new(AdminTokens::new(tokens(&config.admin))),
+        aws,
+    };
+    let held = Arc::new(HeldValues {
+        providers: opened.iter().filter_map(Opened::reopening).collect(),
+        keys: held_keys,
+        tokens: Arc::clone(&services.tokens),
+        aws: services.aws.clone(),
+    });
+    let followed = FollowedValues::new(origin, config, move |new, old| held.prepare(new, old));
+    begin_following(&mut following, Arc::new(followed), &metrics)?;
     announce(&gateway);
-    let (mut admin_tasks, admin_stop) = (JoinSet::new(), CancellationToken::new());
-    if let Some(admin) = admin {
-        tracing::info!(address = %admin.local_addr()?, "admin listening");
-        let services = AdminServices {
-            admin_status: gateway.admin_status(),
-            actions: gateway.actions(),
-            token: config.admin.token.clone(),
-            token_next: config.admin.token_next.clone(),
-            aws,
-        };
-        tasks::spawn(
-            &mut admin_tasks,
-            admin.serve(services, Arc::clone(&metrics), admin_stop.clone()),
-        );
-    }
-    if let Some(probes) = probes {
-        tracing::info!(address = %probes.local_addr()?, "listening for health checks");
-        let (status, stop) = (gateway.admin_status(), admin_stop.clone());
-        let serving = probes.serve_probes(status, Arc::clone(&metrics), stop);
-        tasks::spawn(&mut admin_tasks, serving);
-    }
+    let admin_stop = CancellationToken::new();
+    let mut admin_tasks = admin_ports.serve(services, &metrics, &admin_stop)?;
     stop.cancelled().await;
     gateway.drain().await;
     admin_stop.cancel();
@@ -121,10 +121,46 @@ async fn serve(
 }
 
 /// Reads files again when they change, and at SIGHUP.
-fn begin_following(following: &mut JoinSet<()>, followed: Arc<dyn Followed>) -> io::Result<()> {
+fn begin_following(
+    following: &mut JoinSet<()>,
+    followed: Arc<dyn Followed>,
+    metrics: &Arc<Metrics>,
+) -> io::Result<()> {
     let hangup = signal(SignalKind::hangup())?;
-    tasks::spawn(following, follow(followed, hangup));
+    tasks::spawn(following, follow(followed, hangup, Arc::clone(metrics)));
     Ok(())
+}
+
+/// Everything that takes new values of settings while the gateway runs.
+struct HeldValues {
+    providers: Vec<Reopening>,
+    keys: HeldKeys,
+    tokens: Arc<AdminTokens>,
+    aws: Option<Arc<Aws>>,
+}
+
+impl HeldValues {
+    /// Prepares the values of another configuration: all of them can be used, or none is.
+    fn prepare(self: &Arc<Self>, config: &Config, held: &Config) -> Result<Commit, Failure> {
+        let providers = self.providers.iter();
+        let providers = providers.map(|provider| provider.prepare(config, held));
+        let providers: Vec<Commit> = providers.collect::<Result<_, _>>()?;
+        let (all, config) = (Arc::clone(self), config.clone());
+        Ok(Box::new(move || {
+            for provider in providers {
+                provider();
+            }
+            all.keys.replace(&config);
+            all.tokens.replace(tokens(&config.admin));
+            if let (Some(aws), Some(secret)) = (&all.aws, config.admin.secret_access_key) {
+                aws.replace_secret(secret);
+            }
+        }))
+    }
+}
+
+fn tokens(admin: &config::Admin) -> [Option<Secret>; 2] {
+    [admin.token.clone(), admin.token_next.clone()]
 }
 
 fn announce(gateway: &Gateway) {
@@ -165,6 +201,43 @@ fn begin(limits: &Limits, limit: Option<memory::Limit>) {
     }
 }
 
+/// The operator's ports.
+struct AdminPorts {
+    admin: Option<Admin>,
+    probes: Option<Admin>,
+}
+
+impl AdminPorts {
+    async fn bind(settings: &config::Admin) -> anyhow::Result<Self> {
+        Ok(Self {
+            admin: bind(settings.listen, "admin.listen").await?,
+            probes: bind(settings.probe_listen, "admin.probe_listen").await?,
+        })
+    }
+
+    /// Answers until `stop` is cancelled.
+    fn serve(
+        self,
+        services: AdminServices,
+        metrics: &Arc<Metrics>,
+        stop: &CancellationToken,
+    ) -> io::Result<JoinSet<()>> {
+        let mut tasks = JoinSet::new();
+        let status = Arc::clone(&services.admin_status);
+        if let Some(admin) = self.admin {
+            tracing::info!(address = %admin.local_addr()?, "admin listening");
+            let serving = admin.serve(services, Arc::clone(metrics), stop.clone());
+            tasks::spawn(&mut tasks, serving);
+        }
+        if let Some(probes) = self.probes {
+            tracing::info!(address = %probes.local_addr()?, "listening for health checks");
+            let serving = probes.serve_probes(status, Arc::clone(metrics), stop.clone());
+            tasks::spawn(&mut tasks, serving);
+        }
+        Ok(tasks)
+    }
+}
+
 /// Takes one of the operator's ports.
 async fn bind(address: Option<SocketAddr>, setting: &str) -> anyhow::Result<Option<Admin>> {
     let Some(address) = address else {
@@ -200,7 +273,12 @@ async fn entrances(
 }
 
 /// What AWS's tools may ask, if they have a key.
-fn aws(config: &Config, opened: &[Opened<'_>], stores: &Arc<dyn Stores>) -> Option<Arc<Aws>> {
+fn aws(
+    config: &Config,
+    opened: &[Opened<'_>],
+    stores: &Arc<dyn Stores>,
+    blocks: &Arc<Blocks>,
+) -> Option<Arc<Aws>> {
     let admin = &config.admin;
     let key = AwsKey {
         access_key_id: admin.access_key_id.as_deref()?.into(),
@@ -208,24 +286,24 @@ fn aws(config: &Config, opened: &[Opened<'_>], stores: &Arc<dyn Stores>) -> Opti
     };
     let server = |opened: &Opened<'_>| Server {
         id: providers::server_id(config, opened.identity).into(),
+        name: opened.name.into(),
         provider: Arc::clone(&opened.provider),
         auth: providers::auth(opened.identity),
         user_prefix: opened.identity.user_prefix.as_deref().map(Into::into),
         user_suffix: opened.identity.user_suffix.as_deref().map(Into::into),
     };
     let servers = opened.iter().map(server).collect();
-    let (stores, clock) = (Arc::clone(stores), Arc::new(SystemClock));
-    Some(Arc::new(Aws::new(key, servers, stores, clock)))
+    let (stores, blocks) = (Arc::clone(stores), Arc::clone(blocks));
+    let clock = Arc::new(SystemClock);
+    Some(Arc::new(Aws::new(key, servers, stores, blocks, clock)))
 }
 
 /// Returns what the configuration says about S3.
 pub(super) fn storage(storage: &config::Storage) -> Settings {
     let credentials = match (&storage.access_key_id, &storage.secret_access_key) {
-        (Some(access_key), Some(secret_key)) => Credentials::Static {
-            access_key: access_key.clone(),
-            secret_key: secret_key.clone(),
-            session_token: storage.session_token.clone(),
-        },
+        (Some(id), Some(secret)) => {
+            Credentials::Static(AccessKey::new(id, secret, storage.session_token.as_ref()))
+        }
         // Half a pair is refused by the configuration.
         (Some(_) | None, _) => Credentials::DefaultChain,
     };
@@ -261,7 +339,7 @@ Examples:
     PORTCULLIS_IDENTITY_URL=https://idp.example.com/sftp portcullis serve
 
 Signals: SIGTERM and SIGINT drain, a second one ends the gateway at once;
-SIGHUP reloads users files, host keys and the keys of providers.";
+SIGHUP reloads the files that settings name: users, keys, secrets, certificates.";
 
 impl From<LogFormat> for Format {
     fn from(format: LogFormat) -> Self {

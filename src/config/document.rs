@@ -170,7 +170,8 @@ its test objects, and says what to set under `[storage]`.
 - Sizes are bytes, or strings such as `\"8MiB\"` (`KiB`, `MiB`, `GiB`, `TiB`).
 - Lists are separated by commas in a variable.
 - Secrets can be read from a file instead: write `<setting>_file` with the file's name. \
-Trailing white space in the file is ignored.
+Trailing white space in the file is ignored. Changed files are reloaded \
+([operations](operations.md#secrets-in-files)).
 - Defaults adapt to settings: with `connections_max = 10` you do not have to lower the other \
 limits on connections.
 - Unknown settings and unknown `PORTCULLIS_…` variables are errors, except those that Kubernetes \

@@ -7,6 +7,7 @@
 mod check;
 pub mod credentials;
 mod document;
+mod origin;
 mod problem;
 mod proof;
 mod settings;
@@ -21,13 +22,13 @@ use std::io::{self, Read as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use crate::causes;
 use crate::limits::{self, Limits};
 use crate::secret::Secret;
 use crate::storage::Capabilities;
 use crate::storage::retry::RetrySettings;
 
 pub use self::document::{MINIMAL, document, example};
+pub use self::origin::{Origin, ValueFile};
 pub use self::problem::{ConfigErrors, Place, Problem};
 pub use self::proof::{Signing, Token};
 pub use self::ssh::Ssh;
@@ -64,6 +65,8 @@ pub struct Config {
     pub log: Log,
     /// What was written and is taken, but should be written otherwise.
     pub warnings: Vec<&'static str>,
+    /// Files whose text is the value of a setting.
+    pub files: Vec<ValueFile>,
 }
 
 /// How a port learns whose connection a load balancer passes on.
@@ -320,19 +323,21 @@ impl Config {
                 sources.apply(setting, section, &mut config, read_file, &mut problems);
             }
         }
-        let mut member = |family: &settings::Family, name: &str, of: &Self| {
+        let mut member = |family: &settings::Family, name: &str, of: &mut Self| {
             let (section, mut member) = (settings::join(family.table, name), of.clone());
+            member.files.clear();
             for setting in family.settings() {
                 sources.apply(setting, &section, &mut member, read_file, &mut problems);
             }
+            of.files.append(&mut member.files);
             member
         };
         for name in sources.names(&settings::PROVIDERS) {
-            let identity = member(&settings::PROVIDERS, &name, &config).identity;
+            let identity = member(&settings::PROVIDERS, &name, &mut config).identity;
             config.providers.push(NamedProvider { name, identity });
         }
         for name in sources.names(&settings::ROLES) {
-            let role = member(&settings::ROLES, &name, &config).role;
+            let role = member(&settings::ROLES, &name, &mut config).role;
             config.roles.push(RoleKeys { name, ..role });
         }
         let order = config.identity.providers.clone();
@@ -356,37 +361,6 @@ impl Config {
         } else {
             Err(ConfigErrors::new(problems))
         }
-    }
-
-    /// Reads the file, the process's environment and the files that both name.
-    ///
-    /// # Errors
-    /// As [`Config::from_sources`]; also when the file cannot be read.
-    pub fn load(path: Option<&str>, purpose: Purpose) -> Result<Self, ConfigErrors> {
-        let read = |path: &str| read_text(path, limits::CONFIG_FILE_BYTES_MAX);
-        let text = match path.map(|path| (path, read(path))) {
-            None => None,
-            Some((_, Ok(text))) => Some(text),
-            Some((path, Err(error))) => {
-                let problem = Problem::new(
-                    Place::Nowhere,
-                    path,
-                    format!(
-                        "the configuration cannot be read: {}",
-                        causes::system(&error)
-                    ),
-                );
-                return Err(ConfigErrors::new(vec![problem]));
-            }
-        };
-        // A variable that is not UTF-8 cannot be one of ours.
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .filter(|(name, _)| name.starts_with(source::ENVIRONMENT_PREFIX))
-            .filter(|(name, _)| name != PROBE_PASSWORD_FILE)
-            .collect();
-        Self::from_sources(text.as_deref(), &environment, &read, purpose)
-            .map_err(|errors| errors.in_file(path))
     }
 }
 
@@ -444,6 +418,7 @@ impl Default for Config {
             admin: Admin::default(),
             log: Log::default(),
             warnings: Vec::new(),
+            files: Vec::new(),
         }
     }
 }

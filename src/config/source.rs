@@ -7,10 +7,12 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::Config;
+use super::origin::ValueFile;
 use super::problem::{Place, Problem};
 use super::settings::{FAMILIES, Family, Kind, SETTINGS, Setting, is_repeated, join, variable};
 use super::value::Raw;
 use crate::causes;
+use crate::secret::Secret;
 use crate::spelling::nearest;
 
 /// What every variable of ours begins with.
@@ -120,7 +122,7 @@ impl Sources {
             (None, Some(given)) => (given, true),
         };
         let result = if is_file_name {
-            from_named_file(setting, given, config, read_file)
+            from_named_file(setting, &path, given, config, read_file)
         } else {
             setting.kind.set(given.raw.clone(), config)
         };
@@ -243,6 +245,7 @@ impl Sources {
 
 fn from_named_file(
     setting: &Setting,
+    path: &str,
     given: &Given,
     config: &mut Config,
     read_file: &dyn Fn(&str) -> io::Result<String>,
@@ -253,6 +256,11 @@ fn from_named_file(
     };
     let text = read_file(name)
         .map_err(|error| format!("cannot read {name:?}: {}", causes::system(&error)))?;
+    config.files.push(ValueFile {
+        setting: path.to_owned(),
+        path: name.clone(),
+        text: Secret::new(text.clone()),
+    });
     if let Kind::FileText(field) = setting.kind {
         *field(config) = Some(text);
         return Ok(());

@@ -10,10 +10,9 @@ use aws_smithy_http_client::Builder;
 use tokio::sync::OnceCell;
 use tokio_util::task::TaskTracker;
 
+use crate::aws::{self, Credentials, Trust};
 use crate::clock::{Clock as _, SystemClock};
 use crate::limits;
-use crate::storage::aws::{self, Trust};
-pub use crate::storage::s3::Credentials;
 use crate::tasks::spawn_tracked;
 
 /// Credentials are fetched again this long before they expire.
@@ -131,14 +130,7 @@ impl Found {
 
     async fn find(&self, region: &str) -> Result<SharedCredentialsProvider, CredentialsError> {
         match &self.source {
-            Credentials::Static {
-                access_key,
-                secret_key,
-                session_token,
-            } => {
-                let keys = aws::fixed(access_key, secret_key, session_token.as_ref());
-                Ok(SharedCredentialsProvider::new(keys))
-            }
+            Credentials::Static(key) => Ok(SharedCredentialsProvider::new(key.clone())),
             Credentials::DefaultChain => {
                 // With the system's roots: these calls go to AWS, not to the provider.
                 let http = aws::https(Builder::new(), Trust::System)
@@ -169,6 +161,7 @@ pub(super) fn region_of_api(host: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aws::AccessKey;
     use crate::secret::Secret;
 
     #[test]
@@ -267,11 +260,9 @@ mod tests {
 
     #[tokio::test]
     async fn keys_of_the_configuration_are_used_and_not_shown() {
-        let keys = Keys::new(Credentials::Static {
-            access_key: "AKID".to_owned(),
-            secret_key: Secret::new("walnut-39".to_owned()),
-            session_token: Some(Secret::new("hazel-7".to_owned())),
-        });
+        let secret = |text: &str| Secret::new(text.to_owned());
+        let key = AccessKey::new("AKID", &secret("walnut-39"), Some(&secret("hazel-7")));
+        let keys = Keys::new(Credentials::Static(key));
         let found = keys.current("us-east-1").await.unwrap();
         assert_eq!(found.access_key_id(), "AKID");
         assert_eq!(found.session_token(), Some("hazel-7"));

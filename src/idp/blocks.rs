@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Network, folded};
 use crate::limits::BLOCKS_MAX;
+use crate::refusal::Reason;
 
 /// What is blocked.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -121,6 +122,20 @@ impl Blocks {
     #[must_use]
     pub const fn are_kept(&self) -> bool {
         self.directory.is_some()
+    }
+
+    /// Says why a user may not enter, by any of the names, or a source.
+    ///
+    /// # Errors
+    /// The network of the source is blocked, or a name.
+    pub fn admit(&self, names: &[&str], source: IpAddr, now: SystemTime) -> Result<(), Reason> {
+        if self.has_source(source, now) {
+            return Err(Reason::SourceBlocked);
+        }
+        if names.iter().any(|name| self.has_user(name, now)) {
+            return Err(Reason::UserBlocked);
+        }
+        Ok(())
     }
 
     /// Blocks until then, or until it is lifted; a block that is there already gets the new end.

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use super::{IdentityProvider, Judged, Question};
 use crate::clock::Clock;
+use crate::refusal::Refusal;
 
 /// One question and what came back, in full; the body may hold what no log may.
 #[derive(Debug)]
@@ -23,6 +24,19 @@ pub struct Exchange {
 }
 
 impl Exchange {
+    /// Returns what is known of a question that was not sent.
+    #[must_use]
+    pub fn unasked(refusal: Refusal) -> Self {
+        Self {
+            url: String::new(),
+            status: None,
+            body: Vec::new(),
+            judged: Err(refusal),
+            first_byte: None,
+            total: Duration::ZERO,
+        }
+    }
+
     /// Asks a provider that sends nothing anywhere: there is a verdict to see and nothing else.
     pub(super) async fn in_process(
         provider: &dyn IdentityProvider,

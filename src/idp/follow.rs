@@ -8,31 +8,61 @@ use std::time::Duration;
 
 use tokio::signal::unix::Signal;
 
+use crate::metrics::{Holding, Metrics};
+
 /// Something that comes from files and can be read again.
 pub trait Followed: Debug + Send + Sync + 'static {
-    /// Reads again if a file is another than the one that was last read, and says whether it did.
-    /// What is wrong then is logged, and changes nothing.
-    fn reload_if_changed(&self) -> bool;
+    /// Says what the files hold.
+    fn holds(&self) -> Holding;
 
-    /// Reads again, whatever the files' times say.
-    fn reload(&self);
+    /// Says whether a file is another than the one that was last read.
+    fn changed(&self) -> bool;
+
+    /// Reads again, whatever the files' times say. What is wrong then is logged, and changes
+    /// nothing.
+    fn reload(&self) -> Reloaded;
+
+    /// Reads again if a file changed, and says whether one did.
+    fn reload_if_changed(&self) -> bool {
+        let changed = self.changed();
+        if changed {
+            let _ = self.reload();
+        }
+        changed
+    }
+}
+
+/// What became of files that were read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reloaded {
+    Done,
+    /// They read as before.
+    Unchanged,
+    /// What was read before stays in use.
+    Failed,
 }
 
 /// Follows the files until the task is dropped: every two seconds, and at once when told to.
-pub async fn follow(followed: Arc<dyn Followed>, mut reload_now: Signal) {
+pub async fn follow(followed: Arc<dyn Followed>, mut reload_now: Signal, metrics: Arc<Metrics>) {
     loop {
         let forced = tokio::select! {
             () = tokio::time::sleep(POLL_INTERVAL) => false,
             Some(()) = reload_now.recv() => true,
         };
         let files = Arc::clone(&followed);
-        let read = move || {
-            if !files.reload_if_changed() && forced {
-                files.reload();
-            }
-        };
+        let read = move || (files.changed() || forced).then(|| files.reload());
         // A panic is reported by the runtime; the next round tries again.
-        drop(tokio::task::spawn_blocking(read).await);
+        let outcome = tokio::task::spawn_blocking(read).await.ok().flatten();
+        let holds = followed.holds();
+        match outcome {
+            None => {}
+            Some(Reloaded::Done) => metrics.reloaded(holds, true),
+            Some(Reloaded::Failed) => metrics.reloaded(holds, false),
+            Some(Reloaded::Unchanged) if forced => {
+                tracing::info!(files = holds.as_str(), "files read again: nothing changed");
+            }
+            Some(Reloaded::Unchanged) => {}
+        }
     }
 }
 
@@ -51,6 +81,11 @@ struct Stamp {
 }
 
 impl Seen {
+    /// Takes the files for changed at the first look: it is not known when they were read.
+    pub(crate) fn nothing() -> Self {
+        Self(Mutex::default())
+    }
+
     /// Looks at the files; to be called before they are read, so that no change is missed.
     pub(crate) fn now<P: AsRef<str>>(paths: &[P]) -> Self {
         Self(Mutex::new(stamps(paths)))

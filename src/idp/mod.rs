@@ -7,7 +7,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 
-pub use self::aws::Credentials as AwsCredentials;
 pub use self::beginning::Beginning;
 pub use self::exchange::{Examined, Exchange};
 pub(crate) use self::key_text::{behind_options, field};
@@ -15,6 +14,7 @@ pub use self::names::{UserNameRule, folded, is_unprintable};
 pub use self::network::{Network, NetworkError, host_of};
 pub use self::warning::{Oddity, Warning};
 pub(crate) use self::wire::keys::{RSA, type_of};
+pub use crate::aws::Credentials as AwsCredentials;
 use crate::refusal::Refusal;
 use crate::secret::Secret;
 use crate::vfs::{HomeDirectory, PartialUploads};
@@ -37,6 +37,7 @@ pub mod metered;
 mod names;
 mod network;
 pub mod places;
+pub mod replaceable;
 pub mod router;
 pub mod signature;
 pub mod static_file;

@@ -17,10 +17,11 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::follow::{Followed, Seen};
+use super::follow::{Followed, Reloaded, Seen};
 use crate::clock::unix_seconds;
 use crate::config;
 use crate::limits;
+use crate::metrics::Holding;
 use crate::secret::Secret;
 
 /// The private keys of some files: the first one signs, the public halves of all are published, so
@@ -111,23 +112,25 @@ impl AsRef<Self> for Keys {
 }
 
 impl Followed for Keys {
-    fn reload_if_changed(&self) -> bool {
-        let changed = self.seen.changed(&self.paths);
-        if changed {
-            self.reload();
-        }
-        changed
+    fn holds(&self) -> Holding {
+        Holding::SigningKeys
     }
 
-    fn reload(&self) {
+    fn changed(&self) -> bool {
+        self.seen.changed(&self.paths)
+    }
+
+    fn reload(&self) -> Reloaded {
         match Ring::read(&self.paths) {
             Ok(ring) => {
                 let key = ring.0.first().map_or("", |key| &key.id);
                 tracing::info!(key, keys = ring.0.len(), "signing keys reloaded");
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);
+                Reloaded::Done
             }
             Err(error) => {
                 tracing::error!(%error, "a signing key cannot be used: the old keys stay in use");
+                Reloaded::Failed
             }
         }
     }

@@ -10,6 +10,7 @@ mod log;
 mod outcomes;
 mod process;
 mod registrar;
+mod reloads;
 mod requests;
 mod series;
 mod storage;
@@ -34,6 +35,8 @@ use self::outcomes::{FAILURES, failure};
 use self::process::Process;
 pub use self::registrar::Description;
 use self::registrar::{Labels, Named, Registrar, raise};
+pub use self::reloads::Holding;
+use self::reloads::Reloads;
 use self::requests::Requests;
 use crate::refusal::Reason;
 use crate::sftp::StatusCode;
@@ -95,6 +98,7 @@ pub struct Metrics {
     times: Family<Labels<1>, Counter>,
     admin: AdminConnections,
     log: Log,
+    reloads: Reloads,
 }
 
 /// What other parts of the process count for themselves, read when `/metrics` is asked for.
@@ -124,6 +128,11 @@ pub struct Readings {
 }
 
 impl Metrics {
+    /// Counts files that were read again.
+    pub fn reloaded(&self, holding: Holding, done: bool) {
+        self.reloads.count(holding, done);
+    }
+
     /// Counts one answered SFTP request.
     pub fn request(&self, operation: &'static str, code: StatusCode, took: Duration) {
         self.requests.answered(operation, code, took);
@@ -630,6 +639,7 @@ impl Default for Metrics {
             ),
             admin: AdminConnections::new(&mut all),
             log: Log::new(&mut all),
+            reloads: Reloads::new(&mut all),
             process: Process::new(&mut all),
             registry: all.registry,
             process_registry: all.process,

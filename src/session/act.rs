@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use crate::audit::Confirmed;
 use crate::sftp::{Attributes, HandleId, OpenMode, Pending, Reply, Status};
 use crate::storage::{Location, Nonce, ObjectMeta, Precondition};
 use crate::transfer::write_file::Base;
@@ -182,6 +183,8 @@ pub(crate) enum PathAnswer {
     Stated(Stated),
     /// What STAT shows, as a listing showed it just now.
     Listed(Attributes),
+    /// Done, and what S3 said of it.
+    Changed(Box<Confirmed>),
     Refused(Refusal),
     Directory {
         listing: Box<Listing>,
@@ -197,6 +200,12 @@ pub(crate) enum PathAnswer {
         location: Location,
         size: u64,
     },
+}
+
+impl PathAnswer {
+    pub(crate) fn changed(confirmed: Confirmed) -> Self {
+        Self::Changed(Box::new(confirmed))
+    }
 }
 
 /// What OPEN found out for a writer.

@@ -1,13 +1,26 @@
 //! The line of record about what a session changed.
 
-use crate::audit::{self, Name};
+use crate::audit::{self, Change, Confirmed, Name};
 use crate::vfs::Place;
 
 use super::act::{Act, PathRequest};
 use super::shell::Shell;
 
-/// Writes what was changed, and where.
-pub(super) fn log_change(shell: &Shell, request: &PathRequest) {
+/// Writes what was changed, where, and what S3 said of it.
+pub(super) fn log_change(shell: &Shell, request: &PathRequest, confirmed: &Confirmed) {
+    let change = match &request.act {
+        Act::Remove => Change::Removed,
+        Act::MkDir => Change::DirectoryMade,
+        Act::RmDir => Change::DirectoryRemoved,
+        Act::Rename { .. } => Change::Renamed,
+        Act::SetStat(_) => Change::TimeSet,
+        Act::Stat
+        | Act::StatVfs
+        | Act::ReadLink
+        | Act::OpenDirectory
+        | Act::Open { .. }
+        | Act::Close(_) => return,
+    };
     let home = &shell.user.config().home;
     let is_directory = matches!(request.act, Act::MkDir | Act::RmDir);
     let name = |path| Name {
@@ -28,6 +41,5 @@ pub(super) fn log_change(shell: &Shell, request: &PathRequest) {
         .now()
         .saturating_duration_since(request.pending.asked());
     let to = request.act.new_name().map(name);
-    let operation = request.pending.operation();
-    audit::changed(operation, &name(&request.path), to.as_ref(), took);
+    audit::changed(change, &name(&request.path), to.as_ref(), confirmed, took);
 }

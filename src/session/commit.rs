@@ -225,6 +225,7 @@ impl Commit<'_> {
                 Ok(There::Ours(Stored {
                     etag: meta.etag,
                     checksum: meta.checksum.and_then(Digest::crc64),
+                    version_id: meta.version_id,
                 }))
             }
             Ok(meta) => Ok(There::Another(meta)),

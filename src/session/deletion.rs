@@ -9,8 +9,8 @@ use std::time::SystemTime;
 use crate::clock::unix_seconds;
 use crate::storage::retry;
 use crate::storage::{
-    ETag, ListQuery, ListedObject, Location, Nonce, ObjectMeta, ObjectStore, Operation, Result,
-    StorageError, StorageErrorKind,
+    ETag, ListQuery, ListedObject, Location, Nonce, ObjectMeta, ObjectStore, Operation, Removed,
+    Result, StorageError, StorageErrorKind,
 };
 
 use super::expiry::Stop;
@@ -84,8 +84,8 @@ pub(super) enum What {
 }
 
 impl Deletion<'_> {
-    /// Deletes it, once.
-    pub(super) async fn run(self) -> Result<()> {
+    /// Deletes it, once. Of a DELETE whose answer was lost it is not known what was said.
+    pub(super) async fn run(self) -> Result<Removed> {
         let clock = self.stop.clock();
         let mut tries = retry::tries(self.store, Operation::Delete, clock);
         let mut condition = match self.what {
@@ -94,7 +94,7 @@ impl Deletion<'_> {
         };
         loop {
             let mut error = match self.store.delete(self.location, condition).await {
-                Ok(()) => return Ok(()),
+                Ok(removed) => return Ok(removed),
                 Err(error) => error,
             };
             if !is_open(error.kind) {
@@ -108,7 +108,7 @@ impl Deletion<'_> {
             condition = loop {
                 if !definite && !self.stop.lets_again(&mut tries, &mut error).await {
                     return match self.look().await {
-                        Ok(There::Nothing) => Ok(()),
+                        Ok(There::Nothing) => Ok(Removed::default()),
                         Ok(There::Found { .. } | There::Another) | Err(_) => Err(error),
                     };
                 }
@@ -116,9 +116,11 @@ impl Deletion<'_> {
                     Ok(There::Nothing) => {
                         let location = self.location;
                         tracing::debug!(%location, %error, "deleted although the answer was lost");
-                        return Ok(());
+                        return Ok(Removed::default());
                     }
-                    Ok(There::Another) if self.what == What::Name => return Ok(()),
+                    Ok(There::Another) if self.what == What::Name => {
+                        return Ok(Removed::default());
+                    }
                     Ok(There::Another) => return Err(replaced(&error)),
                     Ok(There::Found { .. }) if definite => return Err(error),
                     Ok(There::Found { readable }) => break readable.then_some(self.found.etag),

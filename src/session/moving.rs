@@ -279,7 +279,7 @@ impl Moving<'_> {
                 }
                 let location = at(&self.from, &marker.name)?;
                 let outcome = self.scene.deletion(&location, &marker.etag).run().await;
-                deleted.note(outcome);
+                deleted.note(outcome.map(drop));
             }
             // What could not be deleted would come again.
             if !markers.are_more || deleted.outcome.is_err() || pass > passes_max {
@@ -346,7 +346,7 @@ impl Moving<'_> {
             });
             let deletes: Vec<_> = deletes.collect();
             for outcome in join_all(deletes).await {
-                deleted.note(outcome);
+                deleted.note(outcome.map(drop));
             }
         }
         Ok(())
@@ -367,7 +367,7 @@ impl Moving<'_> {
                 && meta.nonce() == Some(*nonce)
             {
                 let outcome = self.scene.deletion(location, &meta.etag).run().await;
-                deleted.note(outcome);
+                deleted.note(outcome.map(drop));
             }
         }
         let error = match (outcome, deleted.outcome) {

@@ -7,7 +7,7 @@ use crate::config::StatTimes;
 use crate::sftp::{Attributes, Status};
 use crate::storage::{
     ListPage, ListQuery, ListedObject, Location, NewObject, Nonce, Nonces, ObjectMeta, ObjectStore,
-    Precondition, StorageError, StorageErrorKind, list_one,
+    Precondition, StorageError, StorageErrorKind, Stored, list_one,
 };
 use crate::vfs::Access;
 
@@ -75,7 +75,13 @@ async fn under_key(
     match head {
         Ok(meta) => Ok(Some(Found::File(meta))),
         Err(error) if error.kind == StorageErrorKind::NotFound => Ok(None),
-        Err(error) if error.kind == StorageErrorKind::Denied => {
+        // A HEAD has no body: what is wrong with the bucket's name is told by a listing.
+        Err(error)
+            if matches!(
+                error.kind,
+                StorageErrorKind::Denied | StorageErrorKind::RefusedBare
+            ) =>
+        {
             find_in_listings(store, location, error).await.map(Some)
         }
         Err(error) => Err(error.into()),
@@ -267,7 +273,7 @@ pub(crate) async fn mkdir(
     seen: Seen,
     nonces: Nonces,
     stop: &Stop,
-) -> Result<(), Refusal> {
+) -> Result<Stored, Refusal> {
     let (location, parent) = match target {
         Target::Virtual | Target::Buckets | Target::Root { .. } | Target::MappedFile { .. } => {
             return Err(EXISTS.into());
@@ -309,14 +315,13 @@ pub(crate) async fn mkdir(
     }
     stop.check()?;
     match write_marker(store, stop, &folder, nonces.next()?, &exclusive(store)).await {
-        Ok(()) => Ok(()),
+        Ok(stored) => Ok(stored),
         Err(error) if error.kind == StorageErrorKind::Precondition => {
             if find(store, stop.clock(), location).await? != Found::Nothing {
                 return Err(EXISTS.into());
             }
             // Some stores know of a directory by themselves, with nothing in it.
-            write_marker(store, stop, &folder, nonces.next()?, &Precondition::None).await?;
-            Ok(())
+            Ok(write_marker(store, stop, &folder, nonces.next()?, &Precondition::None).await?)
         }
         Err(error) => Err(error.into()),
     }
@@ -329,7 +334,7 @@ pub(super) async fn write_marker(
     folder: &Folder,
     nonce: Nonce,
     condition: &Precondition,
-) -> Result<(), StorageError> {
+) -> Result<Stored, StorageError> {
     let Some(marker) = folder.marker() else {
         let why = "the name leaves no room for a marker";
         return Err(StorageError::new(StorageErrorKind::Refused, why));
@@ -345,8 +350,7 @@ pub(super) async fn write_marker(
         object: &object,
         condition,
     };
-    commit.marker().await?;
-    Ok(())
+    commit.marker().await
 }
 
 /// Refuses what would stand in a directory that is not there; one that the session has seen

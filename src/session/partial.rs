@@ -179,7 +179,7 @@ impl Marking {
                 what: What::Version,
             };
             match deletion.run().await {
-                Ok(()) => {
+                Ok(_) => {
                     let detail = format!("removed, since it could not be marked: {error}");
                     return Err(StorageError::new(error.kind, detail));
                 }
@@ -203,6 +203,7 @@ impl Marking {
             return Ok(Some(Stored {
                 etag: found.etag,
                 checksum: found.checksum.and_then(Digest::crc64),
+                version_id: found.version_id,
             }));
         }
         if found.etag != stored.etag {
@@ -267,6 +268,7 @@ mod tests {
             modified: SystemTime::UNIX_EPOCH + Duration::from_secs(100),
             checksum: None,
             composite: None,
+            version_id: None,
             content_type: None,
             metadata: mark.into_iter().collect(),
             properties: None,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use crate::audit::Confirmed;
 use crate::budget::Share;
 use crate::clock::unix_seconds;
 use crate::config::StatTimes;
@@ -361,7 +362,7 @@ impl Paths {
             let answer = match outcome {
                 // The name existed as an upload; that it did not exist in S3 is no error.
                 Err(refusal) if uploaded_here && refusal.status == Status::NO_SUCH_FILE => {
-                    PathAnswer::Reply(Reply::Status(Status::OK))
+                    PathAnswer::changed(Confirmed::default())
                 }
                 Ok(answer) => answer,
                 Err(refusal) => PathAnswer::Refused(refusal),
@@ -413,14 +414,13 @@ impl Paths {
                     self.ended(shell, ticket);
                 }
             }
+            PathAnswer::Changed(confirmed) => {
+                self.note_change(shell, files, &request, &confirmed);
+                shell.answers.status(request.pending, Status::OK);
+            }
             PathAnswer::Reply(reply) => {
-                self.note_change(shell, files, &request, &reply);
-                if let Reply::Attrs(attrs) = &reply {
-                    if attrs.names_directory() {
-                        self.known.directory(request.path.clone());
-                    } else {
-                        self.note_look(&request, false, by_listing);
-                    }
+                if replaces_version(shell, &request.act) {
+                    files.stayed(shell, &request.path);
                 }
                 shell.answers.reply(request.pending, &reply);
             }
@@ -475,11 +475,8 @@ impl Paths {
         shell: &mut Shell,
         files: &mut Files,
         request: &PathRequest,
-        reply: &Reply,
+        confirmed: &Confirmed,
     ) {
-        if !matches!(reply, Reply::Status(status) if *status == Status::OK) {
-            return;
-        }
         let path = &request.path;
         match &request.act {
             Act::Rename { to, .. } => {
@@ -498,20 +495,15 @@ impl Paths {
                 }
                 files.unlink(shell, path);
             }
-            Act::SetStat(_) if replaces_version(shell, &request.act) => {
-                files.moved(shell, path, path);
-            }
+            Act::SetStat(_) => files.moved(shell, path, path),
             Act::Stat
-            | Act::SetStat(_)
             | Act::StatVfs
             | Act::ReadLink
             | Act::OpenDirectory
             | Act::Open { .. }
             | Act::Close(_) => {}
         }
-        if request.act.traits().outlives || replaces_version(shell, &request.act) {
-            log_change(shell, request);
-        }
+        log_change(shell, request, confirmed);
     }
 
     /// Says what was seen under a name a moment ago, and whether its directory is worth a look.

@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::limits;
 use crate::sftp::Status;
-use crate::storage::{Location, Nonces, ObjectStore, Precondition, StorageError, StorageErrorKind};
+use crate::storage::{
+    Location, Nonces, ObjectStore, Precondition, Removed, StorageError, StorageErrorKind,
+};
 
 use super::deletion::{Deletion, Sight, What};
 use super::kept::{Kept, Visit};
@@ -116,7 +118,7 @@ impl Keeper<'_> {
             }
         };
         match put {
-            Ok(()) => {
+            Ok(_) => {
                 visit.saw([""], self.bounds.clock().now());
                 Ok(())
             }
@@ -175,7 +177,7 @@ const fn is_passing(kind: StorageErrorKind) -> bool {
 }
 
 /// Removes a file.
-pub(super) async fn remove(keeper: Keeper<'_>, target: &Target) -> Result<(), Refusal> {
+pub(super) async fn remove(keeper: Keeper<'_>, target: &Target) -> Result<Removed, Refusal> {
     let location = match target {
         Target::Virtual | Target::Buckets | Target::Root { .. } => return Err(IS_DIRECTORY.into()),
         Target::Bucket { .. } => return Err(BUCKET_LEVEL.into()),
@@ -208,7 +210,11 @@ pub(super) async fn remove(keeper: Keeper<'_>, target: &Target) -> Result<(), Re
 
 /// Removes a directory that holds nothing but its marker. `seen`: the session has seen it, and it
 /// may have vanished since with its last file.
-pub(super) async fn rmdir(keeper: Keeper<'_>, target: &Target, seen: bool) -> Result<(), Refusal> {
+pub(super) async fn rmdir(
+    keeper: Keeper<'_>,
+    target: &Target,
+    seen: bool,
+) -> Result<Removed, Refusal> {
     let location = match target {
         Target::Virtual | Target::Buckets | Target::Root { .. } => return Err(VIRTUAL.into()),
         Target::Bucket { .. } => return Err(BUCKET_LEVEL.into()),
@@ -227,7 +233,7 @@ pub(super) async fn rmdir(keeper: Keeper<'_>, target: &Target, seen: bool) -> Re
     let Some(marker) = page.objects.first() else {
         // A file: on a file system too it is "no such directory".
         return if seen {
-            Ok(())
+            Ok(Removed::default())
         } else {
             Err(Status::NO_SUCH_FILE.into())
         };

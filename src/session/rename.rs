@@ -1,5 +1,6 @@
 //! Rename: S3 cannot, so it is copy, then delete, both on condition that the source is unchanged.
 
+use crate::audit::Confirmed;
 use crate::sftp::Status;
 use crate::storage::{
     Location, NewObject, ObjectMeta, ObjectStore, Precondition, StorageError, StorageErrorKind,
@@ -32,19 +33,23 @@ pub(crate) struct Names<'a> {
     pub(crate) parent_known: bool,
 }
 
-/// Moves a file or a directory.
+/// Moves a file or a directory; of a directory nothing is said as a whole.
 pub(crate) async fn rename(
     scene: &Scene<'_>,
     keeper: Keeper<'_>,
     names: Names<'_>,
-) -> Result<(), Refusal> {
+) -> Result<Confirmed, Refusal> {
     let Names { replace, .. } = names;
     let store = &**scene.store;
     let (source, target, parent) = names.places()?;
     if source == target {
         let found = find_source(store, source, names).await?;
         names.refuse_by_ending(&found, &found)?;
-        return if replace { Ok(()) } else { Err(EXISTS.into()) };
+        return if replace {
+            Ok(Confirmed::default())
+        } else {
+            Err(EXISTS.into())
+        };
     }
     let (found, (), occupied) = futures_util::try_join!(
         find_source(store, source, names),
@@ -52,6 +57,7 @@ pub(crate) async fn rename(
         find(store, scene.bounds.clock(), target)
     )?;
     names.refuse_by_ending(&found, &occupied)?;
+    let occupied_by_file = matches!(occupied, Found::File(_) | Found::Shown(_));
     match (found, occupied) {
         (Found::Nothing, _) => Err(Status::NO_SUCH_FILE.into()),
         (Found::File(_), Found::Directory) => Err(IS_DIRECTORY.into()),
@@ -59,7 +65,12 @@ pub(crate) async fn rename(
         (Found::Shown(_), _) => Err(Status::PERMISSION_DENIED.into()),
         (Found::File(_), Found::File(_) | Found::Shown(_)) if !replace => Err(EXISTS.into()),
         (Found::File(meta), Found::File(_) | Found::Shown(_) | Found::Nothing) => {
-            rename_file(scene, keeper, names, (source, &meta), target).await
+            let replaced = occupied_by_file;
+            let stored = rename_file(scene, keeper, names, (source, &meta), target).await?;
+            Ok(Confirmed {
+                replaced: Some(replaced),
+                ..Confirmed::stored(stored)
+            })
         }
         (Found::Directory, Found::Nothing) => {
             let turn = scene.turn().await?;
@@ -67,7 +78,8 @@ pub(crate) async fn rename(
                 return Err(EXISTS.into());
             }
             let _visit = keeper.before_move(names.from, true, target).await?;
-            move_all(scene, keeper, source, target).await
+            move_all(scene, keeper, source, target).await?;
+            Ok(Confirmed::default())
         }
         (Found::Directory, Found::File(_) | Found::Shown(_)) if replace => {
             Err(Status::NO_SUCH_FILE.into())
@@ -79,7 +91,8 @@ pub(crate) async fn rename(
                 return Err(NOT_EMPTY.into());
             }
             let _visit = keeper.before_move(names.from, true, target).await?;
-            move_onto_empty(scene, keeper, source, target).await
+            move_onto_empty(scene, keeper, source, target).await?;
+            Ok(Confirmed::default())
         }
         (Found::Directory, Found::File(_) | Found::Shown(_) | Found::Directory) => {
             Err(EXISTS.into())
@@ -112,7 +125,10 @@ async fn move_onto_empty(
         let restored = match scene.nonces.next() {
             Ok(nonce) => {
                 let stop = &scene.bounds.clears_up;
-                write_marker(store, stop, &folder, nonce, &Precondition::None).await
+                let none = Precondition::None;
+                write_marker(store, stop, &folder, nonce, &none)
+                    .await
+                    .map(drop)
             }
             Err(error) => Err(error.into()),
         };
@@ -200,7 +216,7 @@ async fn rename_file(
     names: Names<'_>,
     (source, meta): (&Location, &ObjectMeta),
     target: &Location,
-) -> Result<(), Refusal> {
+) -> Result<Stored, Refusal> {
     let room = copying::room(scene, meta.size).await?;
     if room.waited() && !names.replace {
         let there = find(&**scene.store, scene.bounds.clock(), target).await?;
@@ -220,11 +236,11 @@ async fn rename_file(
     if room.is_long() {
         scene.move_ended(copied.is_ok());
     }
-    copied?;
+    let stored = copied?;
     // Nothing is taken back: what was copied is complete.
     let deletion = scene.deletion(source, &meta.etag);
     match deletion.run().await {
-        Ok(()) => Ok(()),
+        Ok(_) => Ok(stored),
         Err(error) if error.kind == StorageErrorKind::Precondition => Err(Refusal {
             status: CHANGED,
             detail: Some(error.to_string().into()),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::metrics::{Metrics, TimeEnd};
 use crate::reaper::Reaper;
 use crate::storage::{
-    ETag, Location, NewObject, Nonces, ObjectMeta, SharedStore, StorageErrorKind,
+    ETag, Location, NewObject, Nonces, ObjectMeta, SharedStore, StorageErrorKind, Stored,
 };
 use crate::vfs::VirtualPath;
 
@@ -23,20 +23,20 @@ use super::shell::Shell;
 use super::status::Refusal;
 use super::stored_time::stored_time;
 
-/// Gives an object that was found a time, in seconds since 1970. Where it cannot be kept that is
-/// no failure.
+/// Gives an object that was found a time, in seconds since 1970, and returns what was stored for
+/// it. Where it cannot be kept that is no failure.
 pub(super) async fn keep(
     scene: &Scene<'_>,
     location: &Location,
     found: &ObjectMeta,
     modified: u32,
-) -> Result<(), Refusal> {
+) -> Result<Option<Stored>, Refusal> {
     if stored_time(found) == Some(modified) {
-        return Ok(());
+        return Ok(None);
     }
     if found.properties.as_deref().is_some_and(|p| p.is_archived()) {
         leave(scene, location, "the object is archived");
-        return Ok(());
+        return Ok(None);
     }
     let clock = scene.bounds.clock();
     let mut object = NewObject::like(found, scene.nonces.next()?, clock.wall());
@@ -51,13 +51,13 @@ pub(super) async fn keep(
     let _room = copying::room(scene, found.size).await?;
     scene.bounds.stop.check()?;
     match copying::copy_exactly(scene, copying).await {
-        Ok(_) => {
+        Ok(stored) => {
             scene.metrics.time_ended(TimeEnd::Kept);
-            Ok(())
+            Ok(Some(stored))
         }
         Err(error) if is_left(error.kind) => {
             leave(scene, location, &error.to_string());
-            Ok(())
+            Ok(None)
         }
         Err(error) => {
             scene.metrics.time_ended(TimeEnd::Failed);
@@ -129,7 +129,7 @@ impl LateTime {
         let refusal = match self.store.head(location).await {
             Ok(found) if found.etag == *stored => {
                 match keep(&scene, location, &found, self.modified).await {
-                    Ok(()) => return,
+                    Ok(_) => return,
                     // It was counted.
                     Err(refusal) => refusal,
                 }

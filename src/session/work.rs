@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use crate::audit::Confirmed;
 use crate::budget::{Charge, UserMemory};
 use crate::config::StatTimes;
 use crate::idp::UserConfig;
@@ -10,7 +11,9 @@ use crate::limits;
 use crate::metrics::Metrics;
 use crate::reaper::Reaper;
 use crate::sftp::{Attributes, OpenMode, Reply, Status};
-use crate::storage::{ListPage, Location, Nonces, Precondition, SharedStore, StorageErrorKind};
+use crate::storage::{
+    ListPage, Location, Nonces, Precondition, SharedStore, StorageErrorKind, Stored,
+};
 use crate::transfer::write_file::Base;
 use crate::vfs::{Access, PartialUploads, VirtualPath};
 
@@ -94,7 +97,6 @@ impl Work {
                 self.unsettled.settled(location).await;
             }
         }
-        let ok = PathAnswer::Reply(Reply::Status(Status::OK));
         if let Some(answer) = self.ask_of_directory(request, &target).await? {
             return Ok(answer);
         }
@@ -114,11 +116,18 @@ impl Work {
                 self.open_for_writing(request, target, *mode).await
             }
             Act::Open { .. } => self.open_for_reading(target).await,
-            Act::Remove => removing::remove(self.keeper(), &target).await.map(|()| ok),
-            Act::MkDir => self.make_directory(&target).await.map(|()| ok),
-            Act::RmDir => removing::rmdir(self.keeper(), &target, self.seen)
-                .await
-                .map(|()| ok),
+            Act::Remove => {
+                let removed = removing::remove(self.keeper(), &target).await?;
+                Ok(PathAnswer::changed(Confirmed::removed(removed)))
+            }
+            Act::MkDir => {
+                let stored = self.make_directory(&target).await?;
+                Ok(PathAnswer::changed(Confirmed::stored(stored)))
+            }
+            Act::RmDir => {
+                let removed = removing::rmdir(self.keeper(), &target, self.seen).await?;
+                Ok(PathAnswer::changed(Confirmed::removed(removed)))
+            }
             Act::Rename {
                 replace,
                 to: written,
@@ -131,9 +140,8 @@ impl Work {
                     replace: *replace,
                     parent_known: self.parent_known,
                 };
-                rename::rename(&self.scene(), self.keeper(), names)
-                    .await
-                    .map(|()| ok)
+                let moved = rename::rename(&self.scene(), self.keeper(), names).await?;
+                Ok(PathAnswer::changed(moved))
             }
             Act::Close(_) => Err(Status::FAILURE.into()),
         }
@@ -157,7 +165,7 @@ impl Work {
         }
     }
 
-    async fn make_directory(&self, target: &Target) -> Result<(), Refusal> {
+    async fn make_directory(&self, target: &Target) -> Result<Stored, Refusal> {
         let visit = match target {
             Target::Object { location, .. } => self.kept.look(&Folder::of(location)),
             Target::Virtual
@@ -172,11 +180,11 @@ impl Work {
             parent: self.parent_known,
             nothing: self.lately == Lately::Nothing,
         };
-        names::mkdir(&*self.store, target, seen, self.nonces, stop).await?;
+        let stored = names::mkdir(&*self.store, target, seen, self.nonces, stop).await?;
         if let Some(visit) = visit {
             visit.saw([""], self.bounds.clock().now());
         }
-        Ok(())
+        Ok(stored)
     }
 
     fn scene(&self) -> Scene<'_> {
@@ -514,8 +522,8 @@ impl Work {
             && self.bounds.limits.keep_times
             && target.may_be_file()
         {
-            self.set_time(target, modified).await?;
-            return Ok(ok);
+            let kept = self.set_time(target, modified).await?;
+            return Ok(kept.map_or(ok, |stored| PathAnswer::changed(Confirmed::stored(stored))));
         }
         let now = self.stat(&target).await?;
         match attrs.size {
@@ -526,21 +534,18 @@ impl Work {
     }
 
     /// Gives a file a time. A directory has none of its own.
-    async fn set_time(&self, target: Target, modified: u32) -> Result<(), Refusal> {
+    async fn set_time(&self, target: Target, modified: u32) -> Result<Option<Stored>, Refusal> {
         let may_be_directory = target.may_be_directory();
         let (location, _) = file_target(target)?;
         let found = self.existing(&location, CHANGING, may_be_directory, self.lately);
         match found.await? {
-            Found::File(meta) => {
-                times::keep(&self.scene(), &location, &meta, modified).await?;
-                Ok(())
-            }
+            Found::File(meta) => times::keep(&self.scene(), &location, &meta, modified).await,
             Found::Shown(_) => {
                 times::leave(&self.scene(), &location, "the object may not be read");
-                Ok(())
+                Ok(None)
             }
-            Found::Directory => Ok(()),
-            Found::Nothing if self.seen => Ok(()),
+            Found::Directory => Ok(None),
+            Found::Nothing if self.seen => Ok(None),
             Found::Nothing => Err(Status::NO_SUCH_FILE.into()),
         }
     }

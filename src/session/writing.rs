@@ -208,7 +208,11 @@ impl Writing {
             Effect::Stop => self.stop(),
             Effect::Answer(pending, status) => shell.answers.status(pending, status),
             Effect::Failed { reason, closed } => self.failed(shell, place, &reason, closed),
-            Effect::Stored { size, etag } => self.stored(shell, place, size, &etag),
+            Effect::Stored {
+                size,
+                etag,
+                version_id,
+            } => self.stored(shell, place, size, (&etag, version_id.as_deref())),
             Effect::Over => {}
         }
     }
@@ -231,11 +235,18 @@ impl Writing {
         reaper.outlive(what, calls.complete(reaper.clone(), completion));
     }
 
-    fn stored(&self, shell: &Shell, place: &Place, size: u64, etag: &ETag) {
+    fn stored(
+        &self,
+        shell: &Shell,
+        place: &Place,
+        size: u64,
+        (etag, version_id): (&ETag, Option<&str>),
+    ) {
         let written = Written {
             received: self.file.received(),
             size,
             etag: &etag.0,
+            version_id,
             checksum: self.checksum,
             replaced: self.replaces,
         };

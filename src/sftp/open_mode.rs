@@ -50,34 +50,28 @@ impl OpenMode {
             exclusive: create && pflags & Self::EXCLUSIVE != 0,
         })
     }
-
-    /// Returns the words of Transfer Family's logs, such as `CREATE|TRUNCATE|WRITE`.
-    #[must_use]
-    pub fn words(self) -> String {
-        let all = [
-            (self.append, "APPEND"),
-            (self.create, "CREATE"),
-            (self.exclusive, "EXCLUSIVE"),
-            (self.read, "READ"),
-            (self.truncate, "TRUNCATE"),
-            (self.write, "WRITE"),
-        ];
-        let set: Vec<_> = all
-            .iter()
-            .filter(|(on, _)| *on)
-            .map(|(_, word)| *word)
-            .collect();
-        set.join("|")
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn words(mode: OpenMode) -> String {
+        let all = [
+            (mode.append, "APPEND"),
+            (mode.create, "CREATE"),
+            (mode.exclusive, "EXCLUSIVE"),
+            (mode.read, "READ"),
+            (mode.truncate, "TRUNCATE"),
+            (mode.write, "WRITE"),
+        ];
+        let set = all.iter().filter(|(on, _)| *on);
+        set.map(|(_, word)| *word).collect::<Vec<_>>().join("|")
+    }
+
     #[test]
     fn flags_mean_what_they_mean_to_openssh() {
-        let words = |pflags| OpenMode::from_pflags(pflags).map(OpenMode::words);
+        let words = |pflags| OpenMode::from_pflags(pflags).map(words);
         assert_eq!(words(0), None);
         assert_eq!(words(0x01).as_deref(), Some("READ"));
         assert_eq!(words(0x1a).as_deref(), Some("CREATE|TRUNCATE|WRITE"));

@@ -1,31 +1,16 @@
-//! What the clients of AWS's services have in common: HTTP, region, and the gateway's credentials.
+//! What the clients of S3 and STS stand on: HTTP, region, and the gateway's credentials.
 
-use std::error::Error;
-
-use aws_config::{BehaviorVersion, Region};
+use aws_config::Region;
+use aws_config::identity::IdentityCache;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::config::SharedHttpClient;
+use aws_sdk_s3::config::SharedIdentityCache;
 use aws_smithy_http_client::Builder;
-use aws_smithy_http_client::tls::{self, TlsContext, TrustStore};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
 
 use super::reconnect::Reconnecting;
 use super::regions::BucketRegions;
-use super::s3::Credentials;
+use crate::aws::{ConnectError, Credentials, Trust, default_chain, https};
 use crate::limits;
-use crate::secret::Secret;
-
-/// Says why a store cannot be set up; no call has been made yet.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    #[error("the certificate authorities are not PEM certificates")]
-    CaNotPem(#[source] rustls_pki_types::pem::Error),
-    #[error("the certificate authorities' PEM text has no certificate")]
-    CaEmpty,
-    #[error("failed to set up TLS")]
-    Tls(#[source] Box<dyn Error + Send + Sync>),
-}
 
 /// What a client is built on.
 #[derive(Debug)]
@@ -60,15 +45,7 @@ impl AwsBase {
         let region = Region::new(region);
         let own = match credentials {
             Credentials::DefaultChain => default_chain(&http, region.clone()).await,
-            Credentials::Static {
-                access_key,
-                secret_key,
-                session_token,
-            } => Some(SharedCredentialsProvider::new(fixed(
-                &access_key,
-                &secret_key,
-                session_token.as_ref(),
-            ))),
+            Credentials::Static(key) => Some(SharedCredentialsProvider::new(key)),
         };
         Ok(Self {
             http,
@@ -79,6 +56,16 @@ impl AwsBase {
             ca_pem,
             bucket_regions: BucketRegions::default(),
         })
+    }
+
+    /// Returns how long the SDK may keep the gateway's own credentials: those of the configuration
+    /// are at hand, and may be replaced.
+    pub(super) fn identity_cache(&self) -> SharedIdentityCache {
+        if self.from_chain {
+            IdentityCache::lazy().build()
+        } else {
+            IdentityCache::no_cache()
+        }
     }
 
     /// Returns an HTTP client that can reach an endpoint: the same one if it can.
@@ -94,35 +81,8 @@ impl AwsBase {
     }
 }
 
-/// Makes credentials that the SDK never renews.
-pub(crate) fn fixed(
-    access_key: &str,
-    secret_key: &Secret,
-    token: Option<&Secret>,
-) -> aws_credential_types::Credentials {
-    let token = token.map(|token| token.expose().to_owned());
-    aws_credential_types::Credentials::new(access_key, secret_key.expose(), token, None, "static")
-}
-
 fn is_plain(endpoint: Option<&str>) -> bool {
     endpoint.is_some_and(|url| url.starts_with("http://"))
-}
-
-/// Whose word is taken for who a server is.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Trust<'a> {
-    /// That of the system's certificate authorities.
-    System,
-    /// Theirs and that of these in PEM.
-    Besides(&'a [u8]),
-    /// That of these alone.
-    Only(&'a [u8]),
-}
-
-impl<'a> Trust<'a> {
-    fn with(ca_pem: Option<&'a [u8]>) -> Self {
-        ca_pem.map_or(Self::System, Self::Besides)
-    }
 }
 
 /// Builds clients whose connections end soon after they were used: hundreds of them after a peak
@@ -137,52 +97,9 @@ fn recent() -> Builder {
 }
 
 fn encrypted_connections(ca_pem: Option<&[u8]>) -> Result<SharedHttpClient, ConnectError> {
-    let trust = Trust::with(ca_pem);
+    let trust = ca_pem.map_or(Trust::System, Trust::Besides);
     Ok(Reconnecting::between(
         https(lasting(), trust)?,
         https(recent(), trust)?,
     ))
-}
-
-/// Builds an HTTP client that asks over TLS.
-pub(crate) fn https(http: Builder, trust: Trust<'_>) -> Result<SharedHttpClient, ConnectError> {
-    let (store, pem) = match trust {
-        Trust::System => (TrustStore::default(), None),
-        Trust::Besides(pem) => (TrustStore::default(), Some(pem)),
-        Trust::Only(pem) => (TrustStore::empty(), Some(pem)),
-    };
-    let store = match pem {
-        None => store,
-        Some(pem) => {
-            let certificates = CertificateDer::pem_slice_iter(pem)
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(ConnectError::CaNotPem)?;
-            if certificates.is_empty() {
-                return Err(ConnectError::CaEmpty);
-            }
-            store.with_pem_certificate(pem)
-        }
-    };
-    let context = TlsContext::builder()
-        .with_trust_store(store)
-        .build()
-        .map_err(|error| ConnectError::Tls(error.into()))?;
-    let provider = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc);
-    Ok(http
-        .tls_provider(provider)
-        .tls_context(context)
-        .build_https())
-}
-
-/// Finds where the AWS chain has credentials from, if it has a link.
-pub(crate) async fn default_chain(
-    http: &SharedHttpClient,
-    region: Region,
-) -> Option<SharedCredentialsProvider> {
-    aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http.clone())
-        .region(region)
-        .load()
-        .await
-        .credentials_provider()
 }

@@ -10,8 +10,8 @@ use super::retry::Tries;
 use super::{
     Bucket, BucketPage, Capabilities, CompleteUpload, CompletedPart, CopyObject, ETag, GetObject,
     ListPage, ListQuery, Location, NewObject, ObjectBody, ObjectMeta, ObjectStore, Operation,
-    PartNumber, PartSize, PutObject, Result, SharedStore, Stored, Tags, UploadId, UploadPart,
-    UploadPartCopy, Version,
+    PartNumber, PartSize, PutObject, Removed, Result, SharedStore, Stored, Tags, UploadId,
+    UploadPart, UploadPartCopy, Version,
 };
 
 /// Which call it is.
@@ -130,7 +130,7 @@ impl<L: Layer> ObjectStore for L {
         self.around(About::new(Operation::Copy, target), run).await
     }
 
-    async fn delete(&self, location: &Location, etag: Option<&ETag>) -> Result<()> {
+    async fn delete(&self, location: &Location, etag: Option<&ETag>) -> Result<Removed> {
         let run = |store: SharedStore| async move { store.delete(location, etag).await };
         self.around(About::new(Operation::Delete, location), run)
             .await

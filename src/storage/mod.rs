@@ -28,9 +28,8 @@ pub use self::properties::{Kms, Properties, Retention, Tags};
 use self::retry::Tries;
 
 pub mod addressing;
-pub(crate) mod aws;
+mod aws;
 mod calls;
-pub(crate) mod causes;
 pub mod credentials;
 mod digest;
 mod error;
@@ -82,7 +81,7 @@ pub trait ObjectStore: Debug + Send + Sync + 'static {
     async fn copy(&self, target: &Location, copy: CopyObject<'_>) -> Result<Stored>;
 
     /// Removes an object; removing what is not there succeeds, unless `etag` is given.
-    async fn delete(&self, location: &Location, etag: Option<&ETag>) -> Result<()>;
+    async fn delete(&self, location: &Location, etag: Option<&ETag>) -> Result<Removed>;
 
     /// Begins a multipart upload whose parts carry CRC-64/NVME checksums.
     async fn create(&self, location: &Location, object: &NewObject) -> Result<UploadId>;
@@ -181,6 +180,8 @@ pub struct ObjectMeta {
     /// The whole object's size, also when a range was asked.
     pub size: u64,
     pub etag: ETag,
+    /// `None` where the bucket keeps no versions.
+    pub version_id: Option<Box<str>>,
     pub modified: SystemTime,
     /// The whole object's checksum, where the store keeps one.
     pub checksum: Option<Digest>,
@@ -331,6 +332,17 @@ pub struct Stored {
     pub etag: ETag,
     /// As the store computed it; `None` where it keeps none.
     pub checksum: Option<Checksum>,
+    /// `None` where the bucket keeps no versions.
+    pub version_id: Option<Box<str>>,
+}
+
+/// What a store said of an object that it removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Of the delete marker, where the bucket keeps versions.
+    pub version_id: Option<Box<str>>,
+    /// A delete marker stands there now: the versions below it are kept.
+    pub delete_marker: bool,
 }
 
 /// A part that S3 confirmed.

@@ -96,7 +96,7 @@ impl Layer for Regional {
             return Err(error);
         };
         if regions.remember(bucket, Arc::clone(&region)) {
-            tracing::info!(%bucket, %region, "bucket is in another region: retrying there");
+            regions.log(bucket, &region);
         }
         run(self.within(Some(&region))).await
     }

@@ -4,11 +4,17 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Bucket;
-use crate::limits::{BUCKET_REGIONS_MAX, REGION_BYTES_MAX};
+use crate::clock::{Clock as _, SystemClock};
+use crate::limits::{BUCKET_REGIONS_MAX, LOG_INTERVAL, REGION_BYTES_MAX};
+use crate::seldom::Seldom;
 
 /// What the process has learnt; the oldest is forgotten first.
 #[derive(Debug, Default)]
-pub(super) struct BucketRegions(Mutex<Learnt>);
+pub(super) struct BucketRegions {
+    learnt: Mutex<Learnt>,
+    /// A user who walks over foreign buckets could write one line for each.
+    line: Seldom,
+}
 
 #[derive(Debug, Default)]
 struct Learnt {
@@ -20,13 +26,20 @@ struct Learnt {
 impl BucketRegions {
     /// Returns the region of a bucket, if it is another than the configured one.
     pub(super) fn of(&self, bucket: &Bucket) -> Option<Arc<str>> {
-        let learnt = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let learnt = self.learnt.lock().unwrap_or_else(PoisonError::into_inner);
         learnt.regions.get(bucket).cloned()
+    }
+
+    /// Says in the log that a bucket is elsewhere.
+    pub(super) fn log(&self, bucket: &Bucket, region: &str) {
+        if let Some(unlogged) = self.line.due(SystemClock.now(), LOG_INTERVAL) {
+            tracing::info!(%bucket, region, unlogged, "bucket is in another region: retrying there");
+        }
     }
 
     /// Remembers a region; says whether that is new.
     pub(super) fn remember(&self, bucket: &Bucket, region: Arc<str>) -> bool {
-        let mut learnt = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut learnt = self.learnt.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = learnt.regions.get_mut(bucket) {
             let new = *known != region;
             *known = region;

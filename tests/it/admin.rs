@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use portcullis::admin::{
-    Admin, AdminActions, AdminLimits, AdminServices, AdminStatus, Readiness, Revoked,
+    Admin, AdminActions, AdminLimits, AdminServices, AdminStatus, AdminTokens, Readiness, Revoked,
 };
 use portcullis::idp::blocks::{Blocked, Blocks};
 use portcullis::metrics::Metrics;
@@ -81,11 +81,11 @@ impl Port {
         let admin = admin.unwrap();
         let address = admin.local_addr().unwrap();
         let gateway = Arc::new(Gateway::default());
+        let secret = |token: Option<&str>| token.map(|token| Secret::new(token.to_owned()));
         let services = AdminServices {
             admin_status: gateway.clone(),
             actions: gateway.clone(),
-            token: token.map(|token| Secret::new(token.to_owned())),
-            token_next: next.map(|token| Secret::new(token.to_owned())),
+            tokens: Arc::new(AdminTokens::new([token, next].map(secret))),
             aws: None,
         };
         let mut tasks = JoinSet::new();

@@ -22,7 +22,6 @@ impl AdminStatus for Gateway {
     fn readiness(&self) -> Readiness {
         Readiness {
             listening: true,
-            configured: true,
             draining: false,
         }
     }
@@ -99,8 +98,7 @@ impl Ports {
         let services = AdminServices {
             admin_status: gateway.clone(),
             actions: gateway.clone(),
-            token: None,
-            token_next: None,
+            tokens: Arc::default(),
             aws: None,
         };
         serving.spawn(admin.serve(services, Arc::clone(&metrics), stop.clone()));

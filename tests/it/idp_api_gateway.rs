@@ -5,6 +5,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac as _};
+use portcullis::aws::AccessKey;
 use portcullis::idp::api_gateway::{ApiGateway, ApiGatewaySettings, Signing};
 use portcullis::idp::{
     Asking, AwsCredentials, Credential, IdentityProvider as _, Judged, Question, UserNameRule,
@@ -283,11 +284,11 @@ async fn a_signed_question_verifies() {
     let mut settings = settings(&idp);
     settings.signing = Some(Signing {
         region: Some(REGION.to_owned()),
-        credentials: AwsCredentials::Static {
-            access_key: "AKIDEXAMPLE".to_owned(),
-            secret_key: Secret::new(SECRET_KEY.to_owned()),
-            session_token: Some(Secret::new("hazel-7".to_owned())),
-        },
+        credentials: AwsCredentials::Static(AccessKey::new(
+            "AKIDEXAMPLE",
+            &Secret::new(SECRET_KEY.to_owned()),
+            Some(&Secret::new("hazel-7".to_owned())),
+        )),
     });
     let provider = ApiGateway::new(settings).unwrap();
     let secret = Credential::Password(Secret::new(PASSWORD.to_owned()));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use portcullis::aws::AccessKey;
 use portcullis::idp::api_gateway::{ApiGateway, ApiGatewaySettings};
 use portcullis::idp::lambda::{Lambda, LambdaSettings};
 use portcullis::idp::webhook::{Webhook, WebhookSettings};
@@ -52,11 +53,11 @@ async fn ask_all(names: &[&str], is_ca: IsCa) -> Vec<Judged> {
         connect_timeout: WAIT,
         endpoint: Some(url.clone()),
         region: Some("eu-west-1".to_owned()),
-        credentials: AwsCredentials::Static {
-            access_key: "AKIDEXAMPLE".to_owned(),
-            secret_key: Secret::new("walnut-39".to_owned()),
-            session_token: None,
-        },
+        credentials: AwsCredentials::Static(AccessKey::new(
+            "AKIDEXAMPLE",
+            &Secret::new("walnut-39".to_owned()),
+            None,
+        )),
         ..LambdaSettings::new("idp", "s-1")
     };
     let providers: [Arc<dyn IdentityProvider>; 3] = [

@@ -3,6 +3,7 @@
 use std::process::{Output, Stdio};
 
 use crate::common::refusals::is;
+use portcullis::aws::AccessKey;
 use portcullis::clock::SystemClock;
 use portcullis::idp::lambda::{Lambda, LambdaSettings};
 use portcullis::idp::webhook::{Event, Webhook, WebhookSettings};
@@ -65,11 +66,11 @@ async fn a_lambda_function_that_raises_denies_as_lambda_does() {
     let mut settings = LambdaSettings::new("idp", "s-1");
     settings.region = Some("eu-west-1".to_owned());
     settings.endpoint = Some(example.url.trim_end_matches('/').to_owned());
-    settings.credentials = AwsCredentials::Static {
-        access_key: "AKIDEXAMPLE".to_owned(),
-        secret_key: Secret::new("walnut-39".to_owned()),
-        session_token: None,
-    };
+    settings.credentials = AwsCredentials::Static(AccessKey::new(
+        "AKIDEXAMPLE",
+        &Secret::new("walnut-39".to_owned()),
+        None,
+    ));
     let lambda = Lambda::new(settings).unwrap();
     let answer = lambda.ask(&question("alice", Some("x"))).await;
     let refusal = answer.unwrap_err();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis::aws::AccessKey;
 use portcullis::clock::SystemClock;
 use portcullis::idp::lambda::{Lambda, LambdaSettings};
 use portcullis::idp::metered::Metered;
@@ -27,11 +28,11 @@ const ARN: &str = "arn:aws:lambda:eu-west-1:123456789012:function:idp";
 fn settings(url: &str) -> LambdaSettings {
     let mut settings = LambdaSettings::new(ARN, "s-1");
     settings.endpoint = Some(url.to_owned());
-    settings.credentials = AwsCredentials::Static {
-        access_key: "AKIDEXAMPLE".to_owned(),
-        secret_key: Secret::new("walnut-39".to_owned()),
-        session_token: None,
-    };
+    settings.credentials = AwsCredentials::Static(AccessKey::new(
+        "AKIDEXAMPLE",
+        &Secret::new("walnut-39".to_owned()),
+        None,
+    ));
     settings.total_timeout = Duration::from_secs(30);
     settings
 }

@@ -42,6 +42,7 @@ mod idp_webhook_urls;
 mod model;
 mod probe;
 mod roles_external;
+mod secret_files;
 mod seeded;
 mod session;
 mod session_buckets;

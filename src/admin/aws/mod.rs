@@ -4,7 +4,7 @@
 //! One table of operations; a request is verified before it is read.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use hyper::StatusCode;
 use hyper::http::request;
@@ -14,7 +14,9 @@ pub use self::signature::AwsKey;
 use crate::auth::AuthSettings;
 use crate::clock::Clock;
 use crate::idp::Examined;
+use crate::idp::blocks::Blocks;
 use crate::limits::LOG_INTERVAL;
+use crate::secret::Secret;
 use crate::seldom::Seldom;
 use crate::storage::credentials::Stores;
 
@@ -28,6 +30,8 @@ pub(super) const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
 #[derive(Debug, Clone)]
 pub struct Server {
     pub id: Box<str>,
+    /// Of the provider; empty for the only one.
+    pub name: Box<str>,
     pub provider: Arc<dyn Examined>,
     /// What a login has to keep to.
     pub auth: AuthSettings,
@@ -39,10 +43,12 @@ pub struct Server {
 /// Answers AWS's tools.
 #[derive(Debug)]
 pub struct Aws {
-    key: AwsKey,
+    key: RwLock<AwsKey>,
     /// Several may have one id: they are asked in order.
     servers: Vec<Server>,
     stores: Arc<dyn Stores>,
+    /// Whom the operator keeps out.
+    blocks: Arc<Blocks>,
     clock: Arc<dyn Clock>,
     refusals: Seldom,
 }
@@ -71,15 +77,23 @@ impl Aws {
         key: AwsKey,
         servers: Vec<Server>,
         stores: Arc<dyn Stores>,
+        blocks: Arc<Blocks>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
-            key,
+            key: RwLock::new(key),
             servers,
             stores,
+            blocks,
             clock,
             refusals: Seldom::default(),
         }
+    }
+
+    /// Asks for signatures with another secret from the next request on.
+    pub fn replace_secret(&self, secret: Secret) {
+        let mut key = self.key.write().unwrap_or_else(PoisonError::into_inner);
+        key.secret_access_key = secret;
     }
 
     /// Answers one request.
@@ -107,7 +121,12 @@ impl Aws {
         body: &[u8],
         peer: IpAddr,
     ) -> Result<Value, Refusal> {
-        self.key.verify(head, body, self.clock.wall())?;
+        let key = self
+            .key
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        key.verify(head, body, self.clock.wall())?;
         let target = head.headers.get("x-amz-target");
         let target = target.and_then(|value| value.to_str().ok()).unwrap_or("");
         let operation = target.strip_prefix("TransferService.");

@@ -45,6 +45,9 @@ pub(super) async fn perform(aws: &Aws, body: &Value, peer: IpAddr) -> Result<Val
             None => Credential::Password(Secret::new(password.to_owned())),
         },
     };
+    if let Err(reason) = aws.blocks.admit(&[username], source_ip, aws.clock.wall()) {
+        return Ok(fields("", "", 200, &refused(&reason.into())));
+    }
     let id = format!("test-{:08x}", getrandom::u32().unwrap_or_default());
     let question = Question {
         request_id: id.clone().into(),
@@ -71,6 +74,14 @@ async fn ask(aws: &Aws, servers: &[&Server], question: &Question) -> Option<Aske
         };
         if too_long || !server.auth.user_names.allows(name) {
             continue;
+        }
+        if aws.blocks.has_provider(&server.name, aws.clock.wall()) {
+            let refusal = refusal::Refusal::new(Reason::ProviderBlocked);
+            let exchange = Exchange::unasked(refusal.of_provider(&server.name));
+            return Some(Asked {
+                exchange,
+                refused: None,
+            });
         }
         let question = Question {
             username: name.into(),
@@ -104,13 +115,21 @@ async fn enters(
     if !allowed {
         return Err(Reason::MethodNotAllowed.into());
     }
+    let names = [&*question.username, &*config.user];
+    let now = aws.clock.wall();
+    aws.blocks.admit(&names, question.source_ip, now)?;
     let is_look_up = matches!(question.credential, Credential::PublicKey);
     let mut keys = config.public_keys.iter();
     if is_look_up && !keys.any(|key| OfferedKey::from_line(&key.line).is_some()) {
         return Err(Reason::NoUsablePublicKey.into());
     }
     let from = (question.source_ip, &*question.session_id);
-    would_enter(config, &server.auth, &*aws.stores, from, aws.clock.wall()).await
+    would_enter(config, &server.auth, &*aws.stores, from, now).await
+}
+
+fn refused(refusal: &refusal::Refusal) -> String {
+    let cause = refusal.reason.cause();
+    format!("the login is refused ({refusal}): {cause}")
 }
 
 /// What a provider was asked and answered.
@@ -142,10 +161,7 @@ fn told(asked: Option<Asked>) -> Value {
     let response = String::from_utf8_lossy(&exchange.body);
     let status = exchange.status.unwrap_or(200);
     let Err(refusal) = &exchange.judged else {
-        let message = refused.map_or_else(String::new, |refusal| {
-            let cause = refusal.reason.cause();
-            format!("the login is refused ({refusal}): {cause}")
-        });
+        let message = refused.as_ref().map_or_else(String::new, self::refused);
         return fields(&exchange.url, &response, status, &message);
     };
     let (reason, detail) = (refusal.reason, refusal.detail.as_deref());
@@ -199,6 +215,7 @@ mod tests {
     use crate::admin::aws::AwsKey;
     use crate::auth::{AuthSettings, Methods};
     use crate::clock::{Clock, SystemClock};
+    use crate::idp::blocks::{Blocked, Blocks};
     use crate::idp::{Examined, IdentityProvider, Judged, UserNameRule};
     use crate::storage::credentials::{Grant, Opened, Stores};
     use crate::storage::memory::MemoryStore;
@@ -280,6 +297,7 @@ mod tests {
     fn server(provider: Arc<dyn Examined>) -> Server {
         Server {
             id: "s-1".into(),
+            name: "staff".into(),
             provider,
             auth: AuthSettings {
                 user_names: UserNameRule::Open,
@@ -295,7 +313,9 @@ mod tests {
             access_key_id: "AKIDEXAMPLE".into(),
             secret_access_key: Secret::new("x".to_owned()),
         };
-        Aws::new(key, servers, Arc::new(Roles), Arc::new(SystemClock))
+        let blocks = Blocks::default().with_providers(["staff".into()]);
+        let (stores, clock) = (Arc::new(Roles), Arc::new(SystemClock));
+        Aws::new(key, servers, stores, Arc::new(blocks), clock)
     }
 
     const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
@@ -348,6 +368,45 @@ mod tests {
                 ),
             }
         }
+    }
+
+    #[tokio::test]
+    async fn who_is_blocked_is_answered_as_a_login_would_be() {
+        let provider = Arc::new(Denying::default());
+        for (blocked, suffix, reason, status) in [
+            (Blocked::user("ANN"), None, "user-blocked", 200),
+            (Blocked::user("ann"), Some("@@staff"), "user-blocked", 200),
+            (
+                Blocked::Network("192.0.2.0/24".parse().unwrap()),
+                None,
+                "source-blocked",
+                200,
+            ),
+            (
+                Blocked::Provider("staff".into()),
+                None,
+                "provider-blocked",
+                500,
+            ),
+        ] {
+            let home = HomeDirectory::path("/bucket/ann", Access::ReadWrite).unwrap();
+            let config = UserConfig::new("ann", home);
+            let asked: Arc<dyn Examined> = match suffix {
+                // Only the name without its suffix is blocked: the provider is asked first.
+                Some(_) => Arc::new(Allowing(config)),
+                None => provider.clone(),
+            };
+            let mut server = server(asked);
+            server.user_suffix = suffix.map(Into::into);
+            let aws = aws(vec![server]);
+            aws.blocks.block(blocked, None, SystemClock.wall()).unwrap();
+            let name = format!("ann{}", suffix.unwrap_or_default());
+            let body = json!({"ServerId": "s-1", "UserName": name, "UserPassword": "tidal"});
+            let told = perform(&aws, &body, PEER).await.unwrap();
+            assert_eq!(told["StatusCode"], status, "{told}");
+            assert!(told["Message"].as_str().unwrap().contains(reason), "{told}");
+        }
+        assert!(provider.0.lock().unwrap().is_empty(), "nobody is asked");
     }
 
     #[tokio::test]

@@ -142,7 +142,12 @@ fn ask(options: &Options) -> Result<Exit, Failure> {
     let config = load(&options.source, Purpose::Login)?;
     let opened = providers::open(&config)?;
     let explained = async {
-        let stores = stores::open(&config, &Arc::new(Metrics::default())).await?;
+        let stores = stores::open(
+            &config,
+            &stores::HeldKeys::of(&config),
+            &Arc::new(Metrics::default()),
+        )
+        .await?;
         let judged =
             test_identity_provider::judge(&config, &opened, &stores, options.listen, &login);
         let findings = Box::pin(judged).await;

@@ -94,7 +94,12 @@ pub fn run(options: &Options) -> Result<Exit, Failure> {
     let config = load(&options.source, Purpose::Login)?;
     let opened = providers::open(&config)?;
     signals::run(|stop| async {
-        let stores = stores::open(&config, &Arc::new(Metrics::default())).await?;
+        let stores = stores::open(
+            &config,
+            &stores::HeldKeys::of(&config),
+            &Arc::new(Metrics::default()),
+        )
+        .await?;
         let test = Box::pin(test(&config, &opened, &stores, &login, options));
         signals::until(stop, async { Ok(test.await) }).await
     })

@@ -17,8 +17,8 @@ use aws_smithy_http_client::Builder;
 use http_body_util::Limited;
 
 use super::LambdaSettingsError;
+use crate::aws::{self, Trust};
 use crate::limits;
-use crate::storage::aws::{self, Trust};
 
 /// As for the webhook: shorter than what servers commonly allow.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);

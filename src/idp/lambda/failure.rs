@@ -5,7 +5,8 @@ use aws_sdk_lambda::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_lambda::operation::invoke::InvokeError;
 
 use super::Failed;
-use super::client::{CredentialsError, Encoded};
+use super::client::Encoded;
+use crate::aws::{has_no_connection, needs_credentials};
 use crate::causes::{causes, chain};
 use crate::idp::failure::by_status;
 use crate::idp::wire;
@@ -24,15 +25,13 @@ pub(super) fn explained(error: &Failure, function: &str) -> Failed {
         _ if causes(error).any(<dyn std::error::Error>::is::<Encoded>) => {
             wire::encoded(&Encoded.to_string())
         }
-        _ if causes(error).any(<dyn std::error::Error>::is::<CredentialsError>) => {
-            worded(Reason::AwsCredentials)
-        }
+        _ if needs_credentials(error) => worded(Reason::AwsCredentials),
         SdkError::TimeoutError(_) => worded(Reason::Timeout),
         // The only time that the SDK takes is the one for connecting.
         SdkError::DispatchFailure(failure) if failure.is_timeout() => {
             worded(Reason::ConnectTimeout)
         }
-        SdkError::DispatchFailure(_) if was_never_sent(error) => worded(Reason::Connect),
+        SdkError::DispatchFailure(_) if has_no_connection(error) => worded(Reason::Connect),
         SdkError::ServiceError(answer) => {
             let code = answer.err().code().unwrap_or_default();
             let message = answer.err().message().unwrap_or_default();
@@ -80,13 +79,4 @@ fn by_code(code: &str, message: &str, status: u16, function: &str) -> Refusal {
         // The message of a refused request may quote it.
         _ => by_status(status).because(&format!("Lambda answered {status} {code}")),
     }
-}
-
-/// Says whether the error arose before a connection was there to send on.
-fn was_never_sent(error: &Failure) -> bool {
-    causes(error).any(|cause| {
-        cause
-            .downcast_ref::<hyper_util::client::legacy::Error>()
-            .is_some_and(hyper_util::client::legacy::Error::is_connect)
-    })
 }

@@ -23,10 +23,10 @@ use super::wire::{self, Asked, Transport};
 use super::{
     AwsCredentials, Credential, Examined, Exchange, IdentityProvider, Judged, PathHomes, Question,
 };
+use crate::aws::ConnectError;
 use crate::causes::chain;
 use crate::clock::Clock;
 use crate::refusal::{Reason, Refusal};
-use crate::storage::aws::ConnectError;
 
 mod client;
 mod failure;

@@ -12,11 +12,12 @@ use tokio::sync::Semaphore;
 
 use self::parse::{User, Users};
 pub use self::password::{HashError, PasswordHash};
-use super::follow::{Followed, Seen};
+use super::follow::{Followed, Reloaded, Seen};
 use super::{Credential, Examined, Exchange, IdentityProvider, Judged, Question};
 use crate::clock::Clock;
 use crate::config::{self, ConfigErrors};
 use crate::limits;
+use crate::metrics::Holding;
 use crate::refusal::{Reason, Refusal};
 use crate::secret::Secret;
 
@@ -111,20 +112,21 @@ impl StaticFile {
 }
 
 impl Followed for StaticFile {
-    fn reload_if_changed(&self) -> bool {
-        let changed = self.seen.changed(&[&*self.path]);
-        if changed {
-            self.reload();
-        }
-        changed
+    fn holds(&self) -> Holding {
+        Holding::Users
     }
 
-    fn reload(&self) {
+    fn changed(&self) -> bool {
+        self.seen.changed(&[&*self.path])
+    }
+
+    fn reload(&self) -> Reloaded {
         match Snapshot::read(&self.path) {
             Ok(snapshot) => {
                 let users = snapshot.users.by_name.len();
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
                 tracing::info!(file = &*self.path, users, "users reloaded");
+                Reloaded::Done
             }
             Err(errors) => {
                 let problems = errors.problems().len();
@@ -132,6 +134,7 @@ impl Followed for StaticFile {
                     let words = "the users file cannot be used: the old users stay";
                     tracing::error!(problem, problems, "{words}");
                 }
+                Reloaded::Failed
             }
         }
     }

@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 use super::keys::{KeySet, KeySetError};
 use crate::clock::Clock;
 use crate::config;
-use crate::idp::follow::Seen;
+use crate::idp::follow::{Reloaded, Seen};
 use crate::idp::webhook::client::encoding;
 use crate::limits;
 use crate::refusal::{Reason, Refusal};
@@ -69,14 +69,16 @@ impl KeyFile {
         self.seen.changed(&[&self.path])
     }
 
-    pub(super) fn reload(&self) {
+    pub(super) fn reload(&self) -> Reloaded {
         match Self::read(&self.path) {
             Ok(keys) => {
                 tracing::info!(file = &self.path, keys = keys.len(), "token keys reloaded");
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+                Reloaded::Done
             }
             Err(error) => {
                 tracing::error!(%error, "the token keys cannot be used: the old keys stay in use");
+                Reloaded::Failed
             }
         }
     }
@@ -98,7 +100,7 @@ pub(super) struct Remote(Arc<Source>);
 
 #[derive(Debug)]
 struct Source {
-    client: Client,
+    client: RwLock<Client>,
     url: Url,
     timeout: Duration,
     times: KeyTimes,
@@ -152,7 +154,7 @@ impl Remote {
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self(Arc::new(Source {
-            client,
+            client: RwLock::new(client),
             url,
             timeout,
             times,
@@ -161,6 +163,17 @@ impl Remote {
             turn: Arc::default(),
             fetches: TaskTracker::new(),
         }))
+    }
+
+    /// Asks as another one would, from the next fetch on.
+    pub(super) fn take_connection_of(&self, other: &Self) {
+        let client = other.0.client();
+        let mut own = self
+            .0
+            .client
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *own = client;
     }
 
     pub(super) fn place(&self) -> Option<(String, u16)> {
@@ -202,6 +215,11 @@ impl Remote {
 }
 
 impl Source {
+    fn client(&self) -> Client {
+        let client = self.client.read().unwrap_or_else(PoisonError::into_inner);
+        client.clone()
+    }
+
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -238,7 +256,7 @@ impl Source {
 
     async fn get(&self) -> Result<KeySet, String> {
         let words = |error: reqwest::Error| crate::causes::chain(&error.without_url());
-        let request = self.client.get(self.url.clone());
+        let request = self.client().get(self.url.clone());
         let request = request.header(ACCEPT, "application/json");
         let mut response = request.send().await.map_err(words)?;
         if response.status() != StatusCode::OK {

@@ -15,7 +15,7 @@ use self::keys::KeySet;
 pub use self::keys::KeySetError;
 pub use self::template::TemplateError;
 use self::template::{Row, Template, Values};
-use super::follow::Followed;
+use super::follow::{Followed, Reloaded};
 use super::webhook::client::{self, ClientSettings};
 use super::webhook::{ClientError, may_carry};
 use super::wire;
@@ -23,6 +23,7 @@ use super::wire::json::Object;
 use super::{Credential, Examined, Exchange, IdentityProvider, Judged, Question, UserConfig};
 use crate::clock::Clock;
 use crate::limits;
+use crate::metrics::Holding;
 use crate::refusal::{Reason, Refusal};
 use crate::secret::Secret;
 use crate::vfs::{HomeDirectory, VirtualPath};
@@ -236,6 +237,13 @@ impl Token {
         Ok(Arc::new(config))
     }
 
+    /// Fetches keys from now on as another one would, and keeps those at hand.
+    pub fn take_connection_of(&self, other: &Self) {
+        if let (Keys::Remote(remote), Keys::Remote(other)) = (&self.keys, &other.keys) {
+            remote.take_connection_of(other);
+        }
+    }
+
     /// Judges without waiting, with the keys of [`Token::with_keys`].
     ///
     /// # Errors
@@ -285,17 +293,18 @@ impl Examined for Token {
 }
 
 impl Followed for Token {
-    fn reload_if_changed(&self) -> bool {
-        let changed = matches!(&self.keys, Keys::File(file) if file.changed());
-        if changed {
-            self.reload();
-        }
-        changed
+    fn holds(&self) -> Holding {
+        Holding::TokenKeys
     }
 
-    fn reload(&self) {
-        if let Keys::File(file) = &self.keys {
-            file.reload();
+    fn changed(&self) -> bool {
+        matches!(&self.keys, Keys::File(file) if file.changed())
+    }
+
+    fn reload(&self) -> Reloaded {
+        match &self.keys {
+            Keys::File(file) => file.reload(),
+            Keys::Remote(_) | Keys::Fixed(_) => Reloaded::Unchanged,
         }
     }
 }

@@ -12,18 +12,18 @@ use aws_sdk_sts::config::timeout::TimeoutConfig;
 use aws_sdk_sts::types::Credentials;
 
 use super::renewed::{Fresh, Renewal, Renewed};
-use super::rotation::{NextKey, Rotation};
+use super::rotation::{KeyTold, Rotation};
 use super::{
     AssumedRole, Grant, Opened, Stores, is_of_sts_name, role_missing, session_name, sts_errors,
 };
+use crate::aws::{AccessKey, ConnectError};
 use crate::clock::Clock;
 use crate::limits;
 use crate::refusal::{Reason, Refusal};
 use crate::secret::Secret;
 use crate::storage::addressing::{Buckets, ByPath};
-use crate::storage::aws;
 use crate::storage::metered::Meter;
-use crate::storage::s3::{ConnectError, S3Store};
+use crate::storage::s3::S3Store;
 
 /// What the operator decides about assuming roles.
 #[derive(Debug, Clone, Default)]
@@ -106,7 +106,7 @@ impl Assumed {
     /// TLS to the endpoint cannot be set up.
     pub fn rotating(
         store: S3Store,
-        next: Option<&NextKey>,
+        next: Option<&AccessKey>,
         settings: StsSettings,
         meter: Meter,
         clock: Arc<dyn Clock>,
@@ -128,11 +128,11 @@ impl Assumed {
             );
         config.set_endpoint_url(settings.endpoint.clone());
         config.set_credentials_provider(base.own.clone());
+        config.set_identity_cache(base.identity_cache());
         let config = config.build();
         let next = next.map(|next| {
-            let keys = aws::fixed(&next.access_key, &next.secret_key, None);
-            let second = config.to_builder().credentials_provider(keys);
-            let second = second.identity_cache(IdentityCache::lazy().build());
+            let second = config.to_builder().credentials_provider(next.clone());
+            let second = second.identity_cache(IdentityCache::no_cache());
             let rotation = Rotation::new("storage", &meter, Arc::clone(&clock));
             (aws_sdk_sts::Client::from_conf(second.build()), rotation)
         });
@@ -203,24 +203,19 @@ impl Request {
         let Some((second, rotation)) = &self.parts.next else {
             return self.ask(first).await;
         };
-        let (used, other) = rotation.places();
-        let (held, spare) = if used == 0 {
-            (first, second)
-        } else {
-            (second, first)
-        };
-        let refused = match self.ask(held).await {
-            Err(refusal) if refusal.reason == Reason::StsCredentials => refusal,
-            outcome => return outcome,
-        };
-        match self.ask(spare).await {
-            Err(refusal) if refusal.reason == Reason::StsCredentials => Err(refused),
-            Err(refusal) if refusal.reason == Reason::StsUnavailable => Err(refusal),
-            outcome => {
-                rotation.turn(used, other);
-                outcome
+        // Whatever else STS says, it says to a key that it knows.
+        let told = |refusal: &Refusal| {
+            if refusal.reason == Reason::StsCredentials {
+                KeyTold::Unknown
+            } else if refusal.reason == Reason::StsUnavailable {
+                KeyTold::Nothing
+            } else {
+                KeyTold::Known
             }
-        }
+        };
+        rotation
+            .either([first, second], |sts| self.ask(sts), told)
+            .await
     }
 
     async fn ask(&self, sts: &aws_sdk_sts::Client) -> Result<(Fresh, SystemTime), Refusal> {
@@ -281,7 +276,8 @@ fn lifetime(expires_at: SystemTime, now: SystemTime) -> Option<Duration> {
 fn with(store: &S3Store, credentials: Credentials) -> S3Store {
     let secret_key = Secret::new(credentials.secret_access_key);
     let token = Secret::new(credentials.session_token);
-    store.with_keys(&credentials.access_key_id, &secret_key, Some(&token))
+    let key = AccessKey::new(&credentials.access_key_id, &secret_key, Some(&token));
+    store.with_key(&key)
 }
 
 /// Fills the user's name in. A name that STS would not take is refused, not changed: permissions

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::rotation::{self, NextKey};
+use super::rotation;
 use super::{Grant, Opened, Stores, role_missing};
+use crate::aws::AccessKey;
 use crate::clock::Clock;
 use crate::refusal::{Reason, Refusal};
-use crate::secret::Secret;
 use crate::storage::SharedStore;
 use crate::storage::metered::Meter;
 use crate::storage::s3::S3Store;
@@ -20,11 +20,9 @@ use crate::storage::s3::S3Store;
 pub struct RoleKeys {
     /// As answers name it.
     pub role: Box<str>,
-    pub access_key: String,
-    pub secret_key: Secret,
-    pub session_token: Option<Secret>,
+    pub key: AccessKey,
     /// For when S3 no longer takes the first.
-    pub next: Option<NextKey>,
+    pub next: Option<AccessKey>,
     /// The section of the configuration.
     pub section: String,
 }
@@ -46,11 +44,7 @@ impl Keyring {
         clock: &Arc<dyn Clock>,
     ) -> Self {
         let opened = |keys: RoleKeys| {
-            let store = store.with_keys(
-                &keys.access_key,
-                &keys.secret_key,
-                keys.session_token.as_ref(),
-            );
+            let store = store.with_key(&keys.key);
             let (next, section) = (keys.next.as_ref(), &keys.section);
             let counted = rotation::counted(&store, next, section, meter, Arc::clone(clock));
             (keys.role, counted)

@@ -12,7 +12,6 @@ use async_trait::async_trait;
 pub use self::assumed::{Assumed, StsSettings, Tag, USER_VARIABLE};
 pub use self::keyring::{Keyring, RoleKeys};
 pub use self::own::Own;
-pub use self::rotation::NextKey;
 pub use self::session_name::{is_of_sts_name, session_name};
 use super::SharedStore;
 use super::addressing::Buckets;

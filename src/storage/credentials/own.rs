@@ -3,8 +3,9 @@
 use async_trait::async_trait;
 
 use super::renewed::{Fresh, Renewal, Renewed};
-use super::rotation::{self, NextKey};
+use super::rotation;
 use super::{Grant, Opened, Stores};
+use crate::aws::AccessKey;
 use crate::clock::Clock;
 use crate::refusal::Refusal;
 use crate::storage::SharedStore;
@@ -35,7 +36,7 @@ impl Own {
     #[must_use]
     pub fn rotating(
         store: S3Store,
-        next: Option<&NextKey>,
+        next: Option<&AccessKey>,
         meter: Meter,
         clock: Arc<dyn Clock>,
     ) -> Self {

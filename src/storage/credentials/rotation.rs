@@ -6,22 +6,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::aws::AccessKey;
 use crate::clock::Clock;
 use crate::limits::LOG_INTERVAL;
-use crate::secret::Secret;
 use crate::seldom::Seldom;
 use crate::storage::layer::{About, Layer};
 use crate::storage::metered::Meter;
 use crate::storage::regional::Regional;
 use crate::storage::s3::S3Store;
-use crate::storage::{Capabilities, Result, SharedStore, StorageError, StorageErrorKind};
-
-/// The second key of a pair.
-#[derive(Debug, Clone)]
-pub struct NextKey {
-    pub access_key: String,
-    pub secret_key: Secret,
-}
+use crate::storage::{self, Capabilities, SharedStore, StorageError, StorageErrorKind};
 
 /// Which of two keys is in use.
 #[derive(Debug)]
@@ -46,16 +39,38 @@ impl Rotation {
         }
     }
 
-    /// Returns the place of the key in use, and that of the other one.
-    pub(super) fn places(&self) -> (usize, usize) {
-        match self.in_use.load(Ordering::Relaxed) {
-            0 => (0, 1),
-            _ => (1, 0),
+    /// Makes a call with what stands for the key in use, and once more with the other one if that
+    /// key is refused. If the other one is known, it is in use from then on.
+    pub(super) async fn either<'c, C, T, E, F>(
+        &self,
+        [first, second]: [&'c C; 2],
+        run: impl Fn(&'c C) -> F,
+        told: impl Fn(&E) -> KeyTold,
+    ) -> Result<T, E>
+    where
+        F: Future<Output = Result<T, E>>,
+    {
+        let (used, other, held, spare) = match self.in_use.load(Ordering::Relaxed) {
+            0 => (0, 1, first, second),
+            _ => (1, 0, second, first),
+        };
+        let refused = match run(held).await {
+            Err(error) if told(&error) == KeyTold::Unknown => error,
+            outcome => return outcome,
+        };
+        let outcome = run(spare).await;
+        match outcome.as_ref().map_err(told) {
+            Err(KeyTold::Unknown) => Err(refused),
+            Err(KeyTold::Nothing) => outcome,
+            Ok(_) | Err(KeyTold::Known) => {
+                self.turn(used, other);
+                outcome
+            }
         }
     }
 
     /// Puts the other key in use, unless that was done already.
-    pub(super) fn turn(&self, from: usize, to: usize) {
+    fn turn(&self, from: usize, to: usize) {
         let (order, position) = (Ordering::Relaxed, to.saturating_add(1));
         let turned = self.in_use.compare_exchange(from, to, order, order);
         if turned.is_err() {
@@ -84,7 +99,7 @@ struct Rotating {
 /// Counts what is asked of a store, and tries a second key where there is one.
 pub(super) fn counted(
     store: &S3Store,
-    next: Option<&NextKey>,
+    next: Option<&AccessKey>,
     keys: &str,
     meter: &Meter,
     clock: Arc<dyn Clock>,
@@ -93,7 +108,7 @@ pub(super) fn counted(
     let Some(next) = next else {
         return over(store.clone());
     };
-    let second = store.with_keys(&next.access_key, &next.secret_key, None);
+    let second = store.with_key(next);
     Arc::new(Rotating {
         stores: [over(store.clone()), over(second)],
         rotation: Rotation::new(keys, meter, clock),
@@ -101,36 +116,42 @@ pub(super) fn counted(
 }
 
 impl Layer for Rotating {
-    async fn around<T, F, R>(&self, about: About<'_>, run: R) -> Result<T>
+    async fn around<T, F, R>(&self, about: About<'_>, run: R) -> storage::Result<T>
     where
         T: Send,
-        F: Future<Output = Result<T>> + Send,
+        F: Future<Output = storage::Result<T>> + Send,
         R: Fn(SharedStore) -> F + Send + Sync,
     {
-        let (used, other) = self.rotation.places();
-        let [first, second] = &self.stores;
-        let (held, spare) = if used == 0 {
-            (first, second)
-        } else {
-            (second, first)
-        };
-        let refused = match run(Arc::clone(held)).await {
-            Err(error) if is_of_key(about, &error) => error,
-            outcome => return outcome,
-        };
-        match run(Arc::clone(spare)).await {
-            Err(error) if is_of_key(about, &error) => Err(refused),
-            Err(error) if !says_that_it_is_known(error.kind) => Err(error),
-            outcome => {
-                self.rotation.turn(used, other);
-                outcome
-            }
-        }
+        let told = |error: &StorageError| told(about, error);
+        let run = |store: &SharedStore| run(Arc::clone(store));
+        self.rotation
+            .either(self.stores.each_ref(), run, told)
+            .await
     }
 
     fn capabilities(&self) -> Capabilities {
         let [first, _] = &self.stores;
         first.capabilities()
+    }
+}
+
+/// What a failure tells about the key that was used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyTold {
+    /// The key is refused, or may be.
+    Unknown,
+    /// The key is good: the call failed for something else.
+    Known,
+    Nothing,
+}
+
+fn told(about: About<'_>, error: &StorageError) -> KeyTold {
+    if is_of_key(about, error) {
+        KeyTold::Unknown
+    } else if says_that_it_is_known(error.kind) {
+        KeyTold::Known
+    } else {
+        KeyTold::Nothing
     }
 }
 

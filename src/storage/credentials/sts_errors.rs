@@ -4,9 +4,9 @@ use aws_sdk_sts::config::http::HttpResponse;
 use aws_sdk_sts::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 
+use crate::aws::needs_credentials;
 use crate::causes::chain;
 use crate::refusal::{Reason, Refusal};
-use crate::storage::causes::needs_credentials;
 
 /// Classifies why a role could not be assumed.
 pub(super) fn refused(error: &SdkError<AssumeRoleError, HttpResponse>, role: &str) -> Refusal {

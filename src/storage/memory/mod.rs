@@ -17,8 +17,8 @@ use super::{
     Bucket, BucketPage, ByteRange, Capabilities, Checksum, CompleteUpload, CompletedPart,
     CopyObject, Digest, ETag, GetObject, ListPage, ListQuery, Location, NewObject, ObjectBody,
     ObjectMeta, ObjectStore, Operation, PartNumber, PartSize, Precondition, Properties, PutObject,
-    Result, StorageError, StorageErrorKind, Stored, Tags, UploadId, UploadPart, UploadPartCopy,
-    Version,
+    Removed, Result, StorageError, StorageErrorKind, Stored, Tags, UploadId, UploadPart,
+    UploadPartCopy, Version,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::limits;
@@ -174,6 +174,7 @@ impl MemoryStore {
             meta: ObjectMeta {
                 size: size_of(&payload),
                 etag,
+                version_id: None,
                 modified: whole_seconds(self.clock.wall()),
                 checksum: self
                     .capabilities
@@ -249,6 +250,7 @@ impl State {
         let stored = Stored {
             etag: object.meta.etag.clone(),
             checksum: object.meta.checksum.and_then(Digest::crc64),
+            version_id: None,
         };
         let key = location.key.as_str().to_owned();
         let held = self.objects(&location.bucket, operation)?.entry(key);
@@ -347,14 +349,14 @@ impl ObjectStore for MemoryStore {
         state.place(call, object, condition)
     }
 
-    async fn delete(&self, location: &Location, etag: Option<&ETag>) -> Result<()> {
+    async fn delete(&self, location: &Location, etag: Option<&ETag>) -> Result<Removed> {
         let mut state = self.state();
         if let Some(etag) = etag.filter(|_| self.capabilities.conditional_delete) {
             state.pinned(location, etag, Operation::Delete)?;
         }
         let objects = state.objects(&location.bucket, Operation::Delete)?;
         objects.remove(location.key.as_str());
-        Ok(())
+        Ok(Removed::default())
     }
 
     async fn create(&self, location: &Location, object: &NewObject) -> Result<UploadId> {

@@ -19,9 +19,9 @@ use aws_smithy_types::DateTime;
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
 use aws_smithy_types::date_time::Format;
 
-use crate::causes::{causes, chain, line};
+use crate::aws::{has_no_connection, needs_credentials};
+use crate::causes::{chain, line};
 use crate::clock::{Clock as _, SystemClock};
-use crate::storage::causes::needs_credentials;
 use crate::storage::{Bucket, Key, Operation, StorageError, StorageErrorKind};
 
 /// The call that an error belongs to.
@@ -257,12 +257,7 @@ fn signed_at(text: &str) -> Option<i64> {
 
 /// Says whether the error arose before a connection was there to send on.
 fn was_never_sent(error: &(dyn Error + 'static)) -> bool {
-    needs_credentials(error)
-        || causes(error).any(|cause| {
-            cause
-                .downcast_ref::<hyper_util::client::legacy::Error>()
-                .is_some_and(hyper_util::client::legacy::Error::is_connect)
-        })
+    needs_credentials(error) || has_no_connection(error)
 }
 
 /// Returns the region that an answer names as that of the bucket.

@@ -20,24 +20,24 @@ use aws_credential_types::provider::ProvideCredentials;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    Builder, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
+    Builder, RequestChecksumCalculation, ResponseChecksumValidation, SharedIdentityCache,
+    StalledStreamProtectionConfig,
 };
 use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
 use bytes::Bytes;
 use tokio_util::task::TaskTracker;
 
 use self::errors::{Call, SigningTimes};
-pub use self::settings::{Credentials, Encryption, Settings, Timeouts};
+pub use self::settings::{Encryption, Settings, Timeouts};
 use self::whole::WholeAnswers;
-pub use super::aws::ConnectError;
-use super::aws::{self, AwsBase};
+use super::aws::AwsBase;
 use super::{
     Bucket, BucketPage, Capabilities, CompleteUpload, CompletedPart, CopyObject, ETag, GetObject,
     Key, ListPage, ListQuery, Location, NewObject, ObjectBody, ObjectMeta, ObjectStore, Operation,
-    PartNumber, PartSize, PutObject, Result, StorageError, StorageErrorKind, Stored, Tags,
+    PartNumber, PartSize, PutObject, Removed, Result, StorageError, StorageErrorKind, Stored, Tags,
     UploadId, UploadPart, UploadPartCopy, Version,
 };
-use crate::secret::Secret;
+use crate::aws::{AccessKey, ConnectError};
 use crate::tasks::spawn_tracked;
 
 mod carried;
@@ -95,6 +95,7 @@ impl S3Store {
             ));
         config.set_endpoint_url(settings.endpoint);
         config.set_credentials_provider(base.own.clone());
+        config.set_identity_cache(base.identity_cache());
         let (encryption, kms_key_id) = match settings.encryption {
             Encryption::None => (None, None),
             Encryption::S3 => (Some(ServerSideEncryption::Aes256), None),
@@ -116,13 +117,23 @@ impl S3Store {
     /// Returns the same endpoint with other credentials, over the same HTTP connections.
     #[must_use]
     pub fn with_credentials(&self, provider: impl ProvideCredentials + 'static) -> Self {
-        let config = self
-            .client
-            .config()
-            .to_builder()
-            .credentials_provider(provider)
-            .identity_cache(IdentityCache::lazy().build())
-            .build();
+        self.with_provider(provider, IdentityCache::lazy().build())
+    }
+
+    /// Returns the same endpoint with another key, over the same HTTP connections.
+    #[must_use]
+    pub fn with_key(&self, key: &AccessKey) -> Self {
+        self.with_provider(key.clone(), IdentityCache::no_cache())
+    }
+
+    fn with_provider(
+        &self,
+        provider: impl ProvideCredentials + 'static,
+        cache: SharedIdentityCache,
+    ) -> Self {
+        let config = self.client.config().to_builder();
+        let config = config.credentials_provider(provider).identity_cache(cache);
+        let config = config.build();
         Self {
             client: aws_sdk_s3::Client::from_conf(config),
             ..self.clone()
@@ -136,12 +147,6 @@ impl S3Store {
             client: aws_sdk_s3::Client::from_conf(config.build()),
             ..self.clone()
         }
-    }
-
-    /// Returns the same endpoint with other keys, over the same HTTP connections.
-    #[must_use]
-    pub fn with_keys(&self, access_key: &str, secret_key: &Secret, token: Option<&Secret>) -> Self {
-        self.with_credentials(aws::fixed(access_key, secret_key, token))
     }
 
     /// Says whether the credentials come from the AWS chain.
@@ -225,7 +230,7 @@ impl ObjectStore for S3Store {
         self.copy_object(target, copy).await
     }
 
-    async fn delete(&self, location: &Location, etag: Option<&ETag>) -> Result<()> {
+    async fn delete(&self, location: &Location, etag: Option<&ETag>) -> Result<Removed> {
         self.delete_object(location, etag).await
     }
 

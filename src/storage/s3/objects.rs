@@ -20,7 +20,7 @@ use crate::limits;
 use crate::storage::{
     Bucket, BucketPage, Checksum, CopyObject, ETag, GetObject, ListCursor, ListPage, ListQuery,
     ListedObject, Location, ObjectBody, ObjectMeta, Operation, PartNumber, PartSize, Precondition,
-    PutObject, Result, StorageError, StorageErrorKind, Stored, Tags, Version,
+    PutObject, Removed, Result, StorageError, StorageErrorKind, Stored, Tags, Version,
 };
 
 impl S3Store {
@@ -43,6 +43,7 @@ impl S3Store {
             modified: convert::time_from(answer.last_modified()),
             checksum: convert::digest_from(&sums, answer.checksum_type(), &etag),
             etag,
+            version_id: answer.version_id().map(Into::into),
             composite: convert::composite_from(&sums).map(Box::new),
             content_type: answer.content_type().map(Into::into),
             metadata: convert::metadata_from(answer.metadata()),
@@ -245,6 +246,7 @@ impl S3Store {
             etag: convert::etag_from(answer.e_tag())
                 .map_err(|cause| call.error(StorageErrorKind::OutcomeUnknown, cause))?,
             checksum: convert::checksum_from(answer.checksum_crc64_nvme()),
+            version_id: answer.version_id().map(Into::into),
         })
     }
 
@@ -288,6 +290,7 @@ impl S3Store {
                 result.checksum_crc64_nvme(),
                 result.checksum_type(),
             ),
+            version_id: answer.version_id().map(Into::into),
         })
     }
 
@@ -295,7 +298,7 @@ impl S3Store {
         &self,
         location: &Location,
         etag: Option<&ETag>,
-    ) -> Result<()> {
+    ) -> Result<Removed> {
         let call = call_on(Operation::Delete, location);
         let etag = etag.filter(|_| self.capabilities.conditional_delete);
         let outcome = self
@@ -307,8 +310,13 @@ impl S3Store {
             .send()
             .await;
         match outcome.map_err(|error| call.failed(&error)) {
-            Err(error) if error.kind == StorageErrorKind::NotFound && etag.is_none() => Ok(()),
-            outcome => outcome.map(drop),
+            Err(error) if error.kind == StorageErrorKind::NotFound && etag.is_none() => {
+                Ok(Removed::default())
+            }
+            outcome => outcome.map(|answer| Removed {
+                version_id: answer.version_id().map(Into::into),
+                delete_marker: answer.delete_marker().unwrap_or_default(),
+            }),
         }
     }
 
@@ -345,6 +353,7 @@ fn got_meta(
     Ok(ObjectMeta {
         size: sent.size,
         etag,
+        version_id: answer.version_id().map(Into::into),
         modified: convert::time_from(answer.last_modified()),
         checksum,
         composite: None,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::secret::Secret;
+use crate::aws::Credentials;
 use crate::storage::Capabilities;
 
 /// One endpoint, and how objects are kept there.
@@ -33,18 +33,6 @@ pub enum Encryption {
     S3,
     Kms {
         key_id: String,
-    },
-}
-
-/// Where the credentials come from.
-#[derive(Debug, Clone)]
-pub enum Credentials {
-    /// The AWS chain: environment, profile, web identity, ECS or EKS, EC2.
-    DefaultChain,
-    Static {
-        access_key: String,
-        secret_key: Secret,
-        session_token: Option<Secret>,
     },
 }
 

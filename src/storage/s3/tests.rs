@@ -6,6 +6,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::aws::Credentials;
+use crate::secret::Secret;
 use crate::storage::{Checksum, Nonce, PartNumber, Precondition, Version};
 use StorageErrorKind as Kind;
 
@@ -24,11 +26,11 @@ fn settings(endpoint: String) -> Settings {
             key_id: "key-1".to_owned(),
         },
         capabilities: Capabilities::all(),
-        credentials: Credentials::Static {
-            access_key: "embedded".to_owned(),
-            secret_key: Secret::new(SECRET.to_owned()),
-            session_token: None,
-        },
+        credentials: Credentials::Static(AccessKey::new(
+            "embedded",
+            &Secret::new(SECRET.to_owned()),
+            None,
+        )),
         ca_pem: None,
         timeouts: Timeouts::default(),
     }

@@ -209,6 +209,7 @@ impl S3Store {
                 answer.checksum_crc64_nvme(),
                 answer.checksum_type(),
             ),
+            version_id: answer.version_id().map(Into::into),
         })
     }
 

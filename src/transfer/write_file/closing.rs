@@ -470,8 +470,11 @@ impl WriteFile {
             Ok(stored) => {
                 self.multipart = Multipart::None;
                 let size = self.size();
-                let etag = stored.etag;
-                self.effects.push_back(Effect::Stored { size, etag });
+                self.effects.push_back(Effect::Stored {
+                    size,
+                    etag: stored.etag,
+                    version_id: stored.version_id,
+                });
                 self.over(Status::OK);
             }
             Err(failure) => {

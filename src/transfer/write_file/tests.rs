@@ -319,6 +319,7 @@ impl World {
         let stored = Stored {
             etag: ETag("\"new\"".into()),
             checksum: None,
+            version_id: None,
         };
         if fails {
             self.hear(Heard::Committed(Err(Failure {

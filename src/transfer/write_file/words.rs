@@ -223,6 +223,7 @@ pub enum Effect {
     Stored {
         size: u64,
         etag: ETag,
+        version_id: Option<Box<str>>,
     },
     /// Everything was answered: the file can be forgotten.
     Over,

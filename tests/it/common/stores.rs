@@ -5,13 +5,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use embedded_s3::EmbeddedS3;
 use futures_util::TryStreamExt as _;
+use portcullis::aws::{AccessKey, Credentials};
 use portcullis::clock::SystemClock;
 use portcullis::metrics::Metrics;
 use portcullis::secret::Secret;
 use portcullis::storage::credentials::{Own, Stores};
 use portcullis::storage::memory::MemoryStore;
 use portcullis::storage::retry::{Retries, RetrySettings, Retrying};
-use portcullis::storage::s3::{Credentials, Encryption, S3Store, Settings, Timeouts};
+use portcullis::storage::s3::{Encryption, S3Store, Settings, Timeouts};
 use portcullis::storage::{
     Bucket, ByteRange, Capabilities, Checksum, CompleteUpload, CompletedPart, CopyObject, ETag,
     GetObject, Key, Location, NewObject, Nonce, ObjectBody, PartNumber, Precondition, PutObject,
@@ -246,11 +247,11 @@ pub(crate) fn s3_settings(endpoint: String, access_key: &str, secret_key: &str) 
         storage_class: None,
         encryption: Encryption::None,
         capabilities: Capabilities::all(),
-        credentials: Credentials::Static {
-            access_key: access_key.to_owned(),
-            secret_key: Secret::new(secret_key.to_owned()),
-            session_token: None,
-        },
+        credentials: Credentials::Static(AccessKey::new(
+            access_key,
+            &Secret::new(secret_key.to_owned()),
+            None,
+        )),
         ca_pem: None,
         timeouts: Timeouts::default(),
     }

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use portcullis::storage::{
     Bucket, BucketPage, Capabilities, CompleteUpload, CompletedPart, CopyObject, ETag, GetObject,
     ListCursor, ListPage, ListQuery, ListedObject, Location, NewObject, ObjectBody, ObjectMeta,
-    ObjectStore, PartNumber, PartSize, PutObject, Result, StorageError, StorageErrorKind, Stored,
-    Tags, UploadId, UploadPart, UploadPartCopy, Version,
+    ObjectStore, PartNumber, PartSize, PutObject, Removed, Result, StorageError, StorageErrorKind,
+    Stored, Tags, UploadId, UploadPart, UploadPartCopy, Version,
 };
 
 #[derive(Debug)]
@@ -82,6 +82,7 @@ impl Vast {
         Stored {
             etag: etag(),
             checksum: None,
+            version_id: None,
         }
     }
 }
@@ -108,6 +109,7 @@ impl ObjectStore for Vast {
         Ok(ObjectMeta {
             size: self.size,
             etag: etag(),
+            version_id: None,
             modified: SystemTime::UNIX_EPOCH,
             checksum: None,
             composite: None,
@@ -168,10 +170,10 @@ impl ObjectStore for Vast {
         Ok(Self::stored())
     }
 
-    async fn delete(&self, location: &Location, _: Option<&ETag>) -> Result<()> {
+    async fn delete(&self, location: &Location, _: Option<&ETag>) -> Result<Removed> {
         tokio::task::yield_now().await;
         self.set(location, false);
-        Ok(())
+        Ok(Removed::default())
     }
 
     async fn create(&self, _: &Location, _: &NewObject) -> Result<UploadId> {

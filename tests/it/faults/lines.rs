@@ -125,3 +125,59 @@ async fn a_name_with_a_line_break_forges_no_line() {
     let hidden = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
     assert!(!text.contains(hidden), "{text:?}");
 }
+
+#[tokio::test]
+async fn files_of_a_bucket_with_versions_name_theirs() {
+    let stage = Stage::start().await;
+    let header = |name, value: &str| Alteration::Header {
+        name,
+        value: Some(value.to_owned()),
+    };
+    for (operation, version) in [
+        ("PutObject", "v-put"),
+        ("CompleteMultipartUpload", "v-complete"),
+        ("CopyObject", "v-copy"),
+        ("HeadObject", "v-head"),
+        ("GetObject", "v-head"),
+        ("DeleteObject", "v-marker"),
+    ] {
+        let mut all = vec![header("x-amz-version-id", version)];
+        if operation == "DeleteObject" {
+            all.push(header("x-amz-delete-marker", "true"));
+        }
+        let fault = Fault::on(operation, Action::Alter(all));
+        stage.s3.script(fault.times(u32::MAX));
+    }
+    let client = stage.client().await;
+    client.upload("/in/a", b"small").await.unwrap();
+    client.upload("/in/b", &bytes(3 * PART)).await.unwrap();
+    client.download("/in/a").await.unwrap();
+    client.mkdir("/in/d").await.unwrap();
+    client.rename("/in/a", "/in/d/a").await.unwrap();
+    client.remove("/in/d/a").await.unwrap();
+    client.rmdir("/in/d").await.unwrap();
+    drop(client);
+    let log = stage.end().await;
+    let uploaded: Vec<_> = log.all("uploaded");
+    let versions: Vec<_> = uploaded
+        .iter()
+        .map(|line| line.field("version_id"))
+        .collect();
+    assert_eq!(versions, ["v-put", "v-complete"]);
+    for (message, version) in [
+        ("downloaded", "v-head"),
+        ("directory made", "v-put"),
+        ("renamed", "v-copy"),
+        ("removed", "v-marker"),
+        ("directory removed", "v-marker"),
+    ] {
+        let line = log.audit(message);
+        assert_eq!(line.field("version_id"), version, "{message}");
+        let marker = matches!(message, "removed" | "directory removed");
+        let expected = if marker { "true" } else { "" };
+        assert_eq!(line.field("delete_marker"), expected, "{message}");
+    }
+    let moved = log.audit("renamed");
+    assert_eq!(moved.field("replaced"), "false");
+    assert_eq!(moved.field("etag"), uploaded[0].field("etag"));
+}

@@ -9,6 +9,7 @@ use std::time::Duration;
 use embedded_s3::{Action, Alteration, EmbeddedS3, Fault};
 use portcullis::admin::AdminStatus;
 use portcullis::auth::{AuthSettings, Roles, ThrottleSettings};
+use portcullis::aws::AccessKey;
 use portcullis::cli::bundled_webhook::BundledWebhook;
 use portcullis::clock::{Clock, SystemClock};
 use portcullis::config::{Algorithms, Ssh};
@@ -20,9 +21,7 @@ use portcullis::limits::Limits;
 use portcullis::metrics::Metrics;
 use portcullis::secret::Secret;
 use portcullis::ssh::{HostKey, HostKeys, Listener, Transport};
-use portcullis::storage::credentials::{
-    Assumed, Keyring, NextKey, Own, RoleKeys, Stores, StsSettings,
-};
+use portcullis::storage::credentials::{Assumed, Keyring, Own, RoleKeys, Stores, StsSettings};
 use portcullis::storage::metered::Meter;
 use portcullis::storage::retry::{Persistent, Retries, RetrySettings};
 use portcullis::storage::s3::{S3Store, Settings, Timeouts};
@@ -84,7 +83,7 @@ struct Set {
     /// The gateway's own access key and its secret, instead of those that S3 takes.
     own: Option<(String, &'static str)>,
     /// A second key of the gateway's own.
-    next: Option<NextKey>,
+    next: Option<AccessKey>,
     /// What stands for roles.
     keys: Vec<RoleKeys>,
     /// Bytes one way after which the gateway asks for new keys.

@@ -306,9 +306,7 @@ async fn a_role_without_keys_lets_nobody_in() {
     let s3 = embedded_s3::Settings::default();
     let keys = |role: &str, secret: &str| RoleKeys {
         role: role.into(),
-        access_key: s3.access_key.clone(),
-        secret_key: Secret::new(secret.to_owned()),
-        session_token: None,
+        key: AccessKey::new(&s3.access_key, &Secret::new(secret.to_owned()), None),
         next: None,
         section: format!("role.{role}"),
     };

@@ -9,18 +9,16 @@ const TURNED: &str = "S3 no longer takes the access key in use: the other one is
 const GONE: &str = "AKIDGONE";
 
 /// The key that the embedded S3 takes, as the second one.
-fn good() -> NextKey {
-    NextKey {
-        access_key: embedded_s3::Settings::default().access_key,
-        secret_key: Secret::new(S3_SECRET.to_owned()),
-    }
+fn good() -> AccessKey {
+    key(&embedded_s3::Settings::default().access_key, S3_SECRET)
 }
 
-fn bad() -> NextKey {
-    NextKey {
-        access_key: GONE.to_owned(),
-        secret_key: Secret::new("ochre-secret-31".to_owned()),
-    }
+fn bad() -> AccessKey {
+    key(GONE, "ochre-secret-31")
+}
+
+fn key(id: &str, secret: &str) -> AccessKey {
+    AccessKey::new(id, &Secret::new(secret.to_owned()), None)
 }
 
 fn position(stage: &Stage, keys: &str) -> Option<String> {
@@ -134,9 +132,7 @@ async fn the_keys_of_a_role_give_way_each_for_itself() {
         roles: Roles::Map,
         keys: vec![RoleKeys {
             role: role.into(),
-            access_key: GONE.to_owned(),
-            secret_key: Secret::new(S3_SECRET.to_owned()),
-            session_token: None,
+            key: key(GONE, S3_SECRET),
             next: Some(good()),
             section: "role.partners".to_owned(),
         }],

@@ -154,6 +154,8 @@ async fn a_name_that_s3_takes_for_no_bucket_is_not_there() {
     let client = walk.stage.client().await;
     let stat = client.sftp.stat("/other").await.unwrap_err();
     assert_eq!(crate::common::sftp::code(stat), StatusCode::NoSuchFile);
+    let inside = client.sftp.stat("/other/a").await.unwrap_err();
+    assert_eq!(crate::common::sftp::code(inside), StatusCode::NoSuchFile);
     assert_eq!(client.mkdir("/other").await, Err(denied(BUCKET_LEVEL)));
     drop(client);
     walk.stage.end().await;
