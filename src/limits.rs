@@ -54,6 +54,8 @@ pub const RANGE_COPIES_PER_OBJECT_MAX: usize = 16;
 pub const COPIED_PART_BYTES: u64 = 1_024;
 /// S3's bound on one page of a listing.
 pub const LIST_PAGE_MAX: u16 = 1_000;
+/// Pages of one directory that are asked for after guessed keys, at one time.
+pub const LIST_GUESSES_MAX: usize = 6;
 /// Buckets that one answer may have: stores that know of no pages send all at once. Their names
 /// fit into the memory of a page of keys.
 pub const BUCKETS_PER_ANSWER_MAX: usize = 8_000;

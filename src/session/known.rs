@@ -9,9 +9,9 @@ use crate::budget::{Charge, Share};
 use crate::limits::KNOWN_BYTES_KEPT;
 use crate::vfs::VirtualPath;
 
-use super::checksums::VersionSums;
 use super::fresh::{FreshListings, NameHasher, Names as ListedNames, Shown};
 use super::seen_sums::SeenSums;
+use super::sums::VersionSums;
 
 /// Names that were seen. Beyond a little they are on the account of bytes, and forgotten where it
 /// has nothing left.

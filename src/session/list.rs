@@ -17,6 +17,7 @@ use crate::storage::{ListCursor, ListPage, ListQuery};
 use crate::vfs::{Access, VirtualPath};
 
 use super::gathered::Gathered;
+use super::guessed::{Guessed, Joined, PageRow, PageRows};
 use super::listed::Listed;
 use super::plan::{directory_attributes, file_attributes};
 
@@ -27,6 +28,8 @@ pub(crate) struct Listing {
     /// `None` for a virtual directory: all its names were known at once.
     source: Option<(Listed, Access)>,
     names: VecDeque<Name>,
+    /// What the names take.
+    name_bytes: usize,
     next: Next,
     /// Names of the next page.
     page_max: u16,
@@ -45,6 +48,11 @@ pub(crate) struct Listing {
     always: Option<Bytes>,
     /// For the session to remember, unless they are too many.
     gathered: Option<Gathered>,
+    guessed: Guessed,
+    /// A guessed page for which there is memory.
+    ready: Option<Bytes>,
+    /// Calls for guessed pages are under way that nobody needs any more.
+    is_wrong: bool,
     /// Memory of what is held, and of the page that is on its way.
     charge: Option<Charge>,
 }
@@ -73,6 +81,18 @@ pub(crate) enum ListEffect {
         listed: Listed,
         query: ListQuery,
     },
+    /// Take memory of the account for a guessed page, and say at once if there is none.
+    WantGuess {
+        after: Bytes,
+        bytes: u64,
+    },
+    /// Fetch it beside the other pages.
+    FetchGuess {
+        listed: Listed,
+        query: ListQuery,
+    },
+    /// End the calls for guessed pages.
+    DropGuesses,
     /// Remember the names: they are all.
     Listed(Gathered),
     /// No names: the end.
@@ -98,7 +118,7 @@ impl Listing {
     /// Opens a directory without storage.
     pub(crate) fn of_virtual(path: VirtualPath, children: Vec<Name>, charge: Charge) -> Self {
         let mut listing = Self::new(path, None, Access::Read, Some(charge));
-        listing.names.extend(children);
+        children.into_iter().for_each(|name| listing.queue(name));
         listing.next = Next::End;
         listing
     }
@@ -135,9 +155,11 @@ impl Listing {
             name: Bytes::from_static(name),
             attrs: directory_attributes(listed.as_ref().map(|_| access)),
         };
-        Self {
+        let dots = [dot(b"."), dot(b"..")];
+        let mut listing = Self {
             path,
-            names: VecDeque::from([dot(b"."), dot(b"..")]),
+            names: VecDeque::new(),
+            name_bytes: 0,
             source: listed.map(|listed| (listed, access)),
             next: Next::Page(None),
             page_max: limits::LIST_FIRST_PAGE_MAX,
@@ -149,8 +171,13 @@ impl Listing {
             seen_uploading: BTreeSet::new(),
             always: None,
             gathered: None,
+            guessed: Guessed::default(),
+            ready: None,
+            is_wrong: false,
             charge,
-        }
+        };
+        dots.into_iter().for_each(|name| listing.queue(name));
+        listing
     }
 
     /// Says whether the buckets are listed.
@@ -186,6 +213,14 @@ impl Listing {
             let pending = self.pending.pop_front()?;
             return Some(ListEffect::Answer(pending, names));
         }
+        if std::mem::take(&mut self.is_wrong) {
+            return Some(ListEffect::DropGuesses);
+        }
+        self.page().or_else(|| self.guess())
+    }
+
+    /// Says what to do for the next page.
+    fn page(&mut self) -> Option<ListEffect> {
         if let Next::Ready(cursor) = &self.next {
             let (listed, _) = self.source.clone()?;
             let query = listed.query(cursor.clone(), self.page_max);
@@ -195,13 +230,12 @@ impl Listing {
         let Next::Page(cursor) = &self.next else {
             return None;
         };
-        // More is of no use to a client that does not take what is here.
-        let ahead = self.is_read
-            && !self.short
-            && !self.can_answer()
-            && self.names.len() <= usize::from(limits::LIST_PAGE_MAX);
+        // A guessed page comes in its place.
+        if self.guessed.is_next() {
+            return None;
+        }
         let needed = self.is_needed();
-        if !ahead && !needed {
+        if !self.reads_on() && !needed {
             return None;
         }
         self.next = Next::Asked(cursor.clone());
@@ -213,6 +247,85 @@ impl Listing {
             bytes: page_bytes_max(self.page_max),
             waits: self.short,
         })
+    }
+
+    /// Says whether names are worth asking for before they are needed: more is of no use to a
+    /// client that does not take what is here.
+    fn reads_on(&self) -> bool {
+        let pages = self.guessed.pages_kept();
+        let most = usize::from(limits::LIST_PAGE_MAX).saturating_mul(pages);
+        self.is_read && !self.short && !self.can_answer() && self.names.len() <= most
+    }
+
+    /// Says what to do for pages whose beginning is guessed.
+    fn guess(&mut self) -> Option<ListEffect> {
+        let (listed, _) = self.source.as_ref()?;
+        if let Some(after) = self.ready.take() {
+            let Ok(after) = str::from_utf8(&after) else {
+                self.end_guesses();
+                return None;
+            };
+            let key = format!("{}{after}", listed.prefix());
+            let listed = listed.clone();
+            let query = listed.query(Some(ListCursor::StartAfter(key)), limits::LIST_PAGE_MAX);
+            return Some(ListEffect::FetchGuess { listed, query });
+        }
+        let is_folder = !self.is_of_buckets();
+        if !is_folder || self.next == Next::End || !self.reads_on() {
+            return None;
+        }
+        let bytes = page_bytes_max(limits::LIST_PAGE_MAX);
+        let after = self.guessed.guess()?;
+        Some(ListEffect::WantGuess { after, bytes })
+    }
+
+    /// Takes the memory of a guessed page; `None`: there is none.
+    pub(crate) fn guess_memory(&mut self, after: Bytes, charge: Option<Charge>) {
+        match charge {
+            Some(charge) => {
+                self.guessed.ask(after.clone(), charge);
+                self.ready = Some(after);
+            }
+            None => self.guessed.pause(),
+        }
+    }
+
+    /// Takes a guessed page; `None`: it could not be had.
+    pub(crate) fn guess_arrived(&mut self, query: &ListQuery, page: Option<ListPage>) {
+        let Some(page) = page.and_then(|page| self.rows_of(page)) else {
+            self.end_guesses();
+            return;
+        };
+        let Some(ListCursor::StartAfter(key)) = &query.after else {
+            return;
+        };
+        let after = key.strip_prefix(&*query.prefix).unwrap_or(key);
+        let names = page.rows.iter().map(|(name, _)| self.cost(name));
+        let bytes = names.fold(0, usize::saturating_add);
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        if self.guessed.arrived(after.as_bytes(), page, bytes) {
+            self.join();
+        }
+    }
+
+    /// Takes the guessed pages that go on where the last page ended.
+    fn join(&mut self) {
+        while matches!(self.next, Next::Page(_))
+            && let Some(joined) = self.guessed.join()
+        {
+            match joined {
+                Joined::Page(page, charge) => {
+                    self.add(charge);
+                    self.take_rows(page);
+                }
+                Joined::Wrong => self.end_guesses(),
+            }
+        }
+    }
+
+    fn end_guesses(&mut self) {
+        self.ready = None;
+        self.is_wrong |= self.guessed.end();
     }
 
     /// Takes the memory that was asked for; `None`: there is none.
@@ -232,6 +345,7 @@ impl Listing {
                 self.next = Next::Page(cursor);
                 // Who waits for memory has none.
                 self.gathered = None;
+                self.end_guesses();
                 self.settle();
             }
         }
@@ -241,12 +355,14 @@ impl Listing {
     pub(crate) fn page_arrived(&mut self, page: ListPage) {
         self.page_max = limits::LIST_PAGE_MAX;
         self.take_page(page);
+        self.join();
     }
 
     /// Notes that a page could not be had, and returns the READDIRs that waited for it; the next
     /// one may try again.
     pub(crate) fn page_failed(&mut self, query: ListQuery) -> VecDeque<Pending> {
         self.next = Next::Page(query.after);
+        self.end_guesses();
         self.settle();
         self.take_pending()
     }
@@ -261,11 +377,20 @@ impl Listing {
     }
 
     fn take_page(&mut self, page: ListPage) {
-        let Some((listed, access)) = self.source.clone() else {
-            return;
-        };
-        let gathered = self.gathered.take();
-        self.gathered = gathered.and_then(|gathered| gathered.with(&listed, &page));
+        if let Some((listed, _)) = &self.source {
+            let gathered = self.gathered.take();
+            self.gathered = gathered.and_then(|gathered| gathered.with(listed, &page));
+        }
+        if let Some(page) = self.rows_of(page) {
+            self.take_rows(page);
+        }
+    }
+
+    /// Reads a page; `None`: there is nothing to list.
+    fn rows_of(&self, page: ListPage) -> Option<PageRows> {
+        let (listed, access) = self.source.as_ref()?;
+        let objects = page.objects.iter().map(|object| &object.key);
+        let is_ordered = objects.is_sorted() && page.prefixes.is_sorted();
         // Names stay in the memory of their keys.
         let below = |key: String| {
             let key = Bytes::from(key);
@@ -274,15 +399,28 @@ impl Listing {
             inside.then(|| key.slice(prefix.len()..))
         };
         let files = page.objects.into_iter().filter_map(|object| {
-            let attrs = file_attributes(access, object.size, unix_seconds(object.modified));
+            let attrs = file_attributes(*access, object.size, unix_seconds(object.modified));
             Some((below(object.key)?, Some(attrs)))
         });
         let directories = page.prefixes.into_iter();
         let directories = directories.filter_map(|prefix| Some((below(prefix)?, None)));
-        let mut rows: Vec<_> = files.chain(directories).collect();
-        // The store sends two lists, each in byte order: merged, a file comes before its twin.
-        rows.sort_unstable_by(|one, other| one.0.cmp(&other.0));
-        for (name, file) in rows {
+        let mut rows: Vec<PageRow> = files.chain(directories).collect();
+        // The store sends two lists, each in byte order, which this sort takes as they are:
+        // merged, a file comes before its twin.
+        rows.sort_by(|one, other| one.0.cmp(&other.0));
+        Some(PageRows {
+            rows,
+            next: page.next,
+            is_ordered,
+        })
+    }
+
+    fn take_rows(&mut self, page: PageRows) {
+        let Some(access) = self.access() else {
+            return;
+        };
+        self.guessed.took(&page);
+        for (name, file) in page.rows {
             match file {
                 Some(attrs) => {
                     self.remember_file(&name);
@@ -303,11 +441,12 @@ impl Listing {
             None => Next::End,
         };
         if self.next == Next::End {
+            self.end_guesses();
             self.files = Vec::new();
             self.push_uploading(access);
             if let Some(name) = self.always.take() {
                 let attrs = directory_attributes(Some(access));
-                self.names.push_back(Name { name, attrs });
+                self.queue(Name { name, attrs });
             }
         }
         self.settle();
@@ -326,6 +465,8 @@ impl Listing {
             if taken.len() >= limits::NAMES_PER_REPLY_MAX || bytes > room {
                 break;
             }
+            let cost = self.cost(&name.name);
+            self.name_bytes = self.name_bytes.saturating_sub(cost);
             taken.extend(self.names.pop_front());
         }
         self.settle();
@@ -342,7 +483,12 @@ impl Listing {
             self.seen_uploading.insert(uploading.clone());
         }
         drop(self.always.take_if(|always| *always == name));
-        self.names.push_back(Name { name, attrs });
+        self.queue(Name { name, attrs });
+    }
+
+    fn queue(&mut self, name: Name) {
+        self.name_bytes = self.name_bytes.saturating_add(self.cost(&name.name));
+        self.names.push_back(name);
     }
 
     /// Between `a` and `a/` only names that begin with `a` can come.
@@ -362,7 +508,7 @@ impl Listing {
             if !self.seen_uploading.contains(&name) {
                 let attrs = file_attributes(access, size, 0);
                 let name = Bytes::from(name);
-                self.names.push_back(Name { name, attrs });
+                self.queue(Name { name, attrs });
             }
         }
         self.seen_uploading = BTreeSet::new();
@@ -385,24 +531,23 @@ impl Listing {
         }
     }
 
-    /// Returns how many bytes are held, and how many will be: each name keeps its key.
+    /// Returns what a name takes: it keeps its key.
+    fn cost(&self, name: &Bytes) -> usize {
+        let prefix = self.source.as_ref().map_or(0, |(l, _)| l.prefix().len());
+        let bytes = name.len().saturating_add(prefix);
+        bytes.saturating_add(NAME_BYTES)
+    }
+
+    /// Returns how many bytes are held, and how many will be, but for guessed pages.
     fn held_bytes(&self) -> u64 {
         let coming = match &self.next {
             Next::Ready(_) | Next::Fetching => page_bytes_max(self.page_max),
             Next::Page(_) | Next::Asked(_) | Next::End => 0,
         };
-        let prefix = self.source.as_ref().map_or(0, |(l, _)| l.prefix().len());
-        let cost = |length: usize| {
-            let bytes = length.saturating_add(prefix);
-            bytes.saturating_add(NAME_BYTES)
-        };
-        let names = self.names.iter().map(|name| cost(name.name.len()));
-        let files = self.files.iter().map(|file| cost(file.len()));
-        let always = self.always.iter().map(|name| cost(name.len()));
-        let sum = names
-            .chain(files)
-            .chain(always)
-            .fold(0, usize::saturating_add);
+        let kept = self.files.iter().chain(&self.always);
+        let kept = kept.chain(self.guessed.tail());
+        let kept = kept.map(|name| self.cost(name));
+        let sum = kept.fold(self.name_bytes, usize::saturating_add);
         let gathered = self.gathered.as_ref().map_or(0, Gathered::bytes);
         let sum = sum.saturating_add(gathered);
         let uploading = self.uploading.iter().map(|(name, _)| name.len());

@@ -8,12 +8,12 @@ use crate::budget::Charge;
 use crate::clock::unix_seconds;
 use crate::limits;
 use crate::sftp::{HandleId, Pending, Reply, Status};
-use crate::storage::{ListPage, ListQuery};
+use crate::storage::{ListCursor, ListPage, ListQuery};
 use crate::vfs::Access;
 
 use super::events::Event;
 use super::list::{ListEffect, Listing};
-use super::listed::no_buckets;
+use super::listed::{Listed, no_buckets};
 use super::shell::Shell;
 use super::status::of_storage;
 
@@ -23,6 +23,8 @@ pub(crate) struct Directory {
     listing: Box<Listing>,
     /// A page, or the wait for its memory.
     task: Option<AbortHandle>,
+    /// Pages whose beginning is guessed.
+    guesses: Vec<AbortHandle>,
 }
 
 impl Directory {
@@ -30,6 +32,7 @@ impl Directory {
         Self {
             listing,
             task: None,
+            guesses: Vec::new(),
         }
     }
 
@@ -73,6 +76,12 @@ impl Directory {
         query: ListQuery,
         outcome: crate::storage::Result<ListPage>,
     ) {
+        if let Some(ListCursor::StartAfter(_)) = &query.after {
+            self.guesses.retain(|task| !task.is_finished());
+            // What could not be guessed is listed page by page.
+            self.listing.guess_arrived(&query, outcome.ok());
+            return self.go_on(shell, handle);
+        }
         self.task = None;
         match outcome {
             Ok(page) => {
@@ -100,6 +109,12 @@ impl Directory {
         }
     }
 
+    fn drop_guesses(&mut self) {
+        for task in self.guesses.drain(..) {
+            task.abort();
+        }
+    }
+
     fn run(&mut self, shell: &mut Shell, handle: HandleId, effect: ListEffect) {
         match effect {
             ListEffect::WantMemory { bytes, waits } => {
@@ -115,20 +130,16 @@ impl Directory {
                 }));
             }
             ListEffect::Fetch { listed, query } => {
-                let (store, events) = (shell.store(), shell.events.clone());
-                let clock = Arc::clone(&shell.environment.clock);
-                let user = Arc::clone(shell.user.config());
-                let times = shell.environment.listed_times.clone();
-                self.task = Some(shell.spawn(async move {
-                    let with = (&*store, &*clock, &*user);
-                    let outcome = times.fetch(&listed, &query, with).await;
-                    events.send(Event::Page {
-                        handle,
-                        query,
-                        outcome,
-                    });
-                }));
+                self.task = Some(fetch(shell, handle, listed, query));
             }
+            ListEffect::WantGuess { after, bytes } => {
+                let charge = shell.user_session.memory().account.try_take(bytes);
+                self.listing.guess_memory(after, charge);
+            }
+            ListEffect::FetchGuess { listed, query } => {
+                self.guesses.push(fetch(shell, handle, listed, query));
+            }
+            ListEffect::DropGuesses => self.drop_guesses(),
             ListEffect::Listed(gathered) => {
                 let directory = self.listing.path.clone();
                 let (asked, names) = gathered.whole();
@@ -150,8 +161,27 @@ impl Directory {
     }
 }
 
+fn fetch(shell: &mut Shell, handle: HandleId, listed: Listed, query: ListQuery) -> AbortHandle {
+    let (store, events) = (shell.store(), shell.events.clone());
+    let (environment, user) = (&shell.environment, Arc::clone(shell.user.config()));
+    let (times, clock) = (
+        environment.listed_times.clone(),
+        Arc::clone(&environment.clock),
+    );
+    shell.spawn(async move {
+        let with = (&*store, &*clock, &*user);
+        let outcome = times.fetch(&listed, &query, with).await;
+        events.send(Event::Page {
+            handle,
+            query,
+            outcome,
+        });
+    })
+}
+
 impl Drop for Directory {
     fn drop(&mut self) {
+        self.drop_guesses();
         if let Some(task) = &self.task {
             task.abort();
         }

@@ -11,7 +11,6 @@ use crate::storage::{
 };
 use crate::vfs::Access;
 
-use super::checksums::VersionSums;
 use super::commit::Commit;
 use super::expiry::Stop;
 use super::fresh::Shown;
@@ -19,6 +18,7 @@ use super::listed::is_bucket;
 use super::plan::{Folder, Parent, Target, directory_attributes, file_attributes};
 use super::status::{BUCKET_LEVEL, EXISTS, IN_VIRTUAL, READ_ONLY, Refusal};
 use super::stored_time::stored_time;
+use super::sums::VersionSums;
 
 /// What stands under a name.
 #[derive(Debug, Clone, PartialEq, Eq)]

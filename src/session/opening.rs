@@ -8,10 +8,10 @@ use crate::storage::{
     ByteRange, GetObject, Location, ObjectBody, ObjectMeta, Result, SharedStore, StorageErrorKind,
 };
 
-use super::checksums::{OpeningSums, VersionSums, ask_for_sums};
 use super::names::{Found, HEAD_START, find_in_listings, is_directory};
 use super::plan::Folder;
 use super::status::{CHANGED, IS_DIRECTORY, Refusal};
+use super::sums::{OpeningSums, VersionSums, ask_for_sums};
 
 /// What OPEN found: the object's metadata, and its first bytes on their way with their memory.
 #[derive(Debug)]

@@ -1,5 +1,7 @@
 //! Requests that name a path: put in order, planned, run over the storage, answered.
 
+mod remembered;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -8,20 +10,17 @@ use std::time::{Duration, Instant};
 use crate::audit::Confirmed;
 use crate::budget::Share;
 use crate::clock::unix_seconds;
-use crate::config::StatTimes;
 use crate::limits;
 use crate::sftp::{Reply, Status};
-use crate::vfs::{Ending, EntryType, HomeDirectory, VirtualPath};
+use crate::storage::Location;
+use crate::vfs::{Access, Ending, EntryType, HomeDirectory, VirtualPath};
 
-use super::act::{Act, PathAnswer, PathRequest, Planned, Running};
-use super::changed::log_change;
+use super::act::{Act, ForWriting, PathAnswer, PathRequest, Planned, Running};
 use super::events::Event;
 use super::files::Files;
-use super::fresh::{ListedFile, Names, Shown};
-use super::known::{Known, Lately};
+use super::known::Known;
 use super::listed::BucketsShown;
-use super::names::Stated;
-use super::opening::Foreseen;
+use super::opening::OpenedObject;
 use super::order::{PathOrder, Ticket};
 use super::plan::{Target, file_attributes};
 use super::progress::Progress;
@@ -238,29 +237,7 @@ impl Paths {
                 Ok(Some(PathAnswer::Reply(Reply::StatVfs)))
             }
             Act::ReadLink if always || upload.is_some() => Err(Status::OP_UNSUPPORTED),
-            Act::Stat => Ok(match (&planned.target, upload) {
-                (Target::Object { access, .. } | Target::MappedFile { access, .. }, Some(size)) => {
-                    let now = unix_seconds(shell.environment.clock.wall());
-                    let attrs = file_attributes(*access, size, now);
-                    Some(PathAnswer::Reply(Reply::Attrs(attrs)))
-                }
-                (Target::Object { access, .. }, None) => {
-                    let listed = self.listed_file(shell, request);
-                    listed.map(|file| {
-                        let attrs = file_attributes(*access, file.size, file.modified);
-                        PathAnswer::Listed(attrs)
-                    })
-                }
-                (
-                    Target::MappedFile { .. }
-                    | Target::Virtual
-                    | Target::Root { .. }
-                    | Target::Buckets
-                    | Target::Bucket { .. }
-                    | Target::Nowhere,
-                    _,
-                ) => None,
-            }),
+            Act::Stat => Ok(self.stat_at_once(shell, request, &planned.target, upload)),
             Act::SetStat(attrs) if upload.is_some() && attrs.size.is_none() => {
                 Ok(Some(PathAnswer::Reply(Reply::Status(Status::OK))))
             }
@@ -300,28 +277,52 @@ impl Paths {
         }
     }
 
-    fn run(
-        &mut self,
-        shell: &mut Shell,
-        files: &mut Files,
-        mut running: Running,
-        planned: Planned,
-    ) {
-        let request = &running.request;
-        if replaces_version(shell, &request.act) {
-            files.moving(shell, &request.path);
+    /// Answers a STAT of the session's own upload, and of what a listing showed just now.
+    fn stat_at_once(
+        &self,
+        shell: &Shell,
+        request: &PathRequest,
+        target: &Target,
+        upload: Option<u64>,
+    ) -> Option<PathAnswer> {
+        match (target, upload) {
+            (Target::Object { access, .. } | Target::MappedFile { access, .. }, Some(size)) => {
+                let now = unix_seconds(shell.environment.clock.wall());
+                let attrs = file_attributes(*access, size, now);
+                Some(PathAnswer::Reply(Reply::Attrs(attrs)))
+            }
+            (Target::Object { access, .. }, None) => {
+                let file = self.listed_file(shell, request)?;
+                let attrs = file_attributes(*access, file.size, file.modified);
+                Some(PathAnswer::Listed(attrs))
+            }
+            (
+                Target::MappedFile { .. }
+                | Target::Virtual
+                | Target::Root { .. }
+                | Target::Buckets
+                | Target::Bucket { .. }
+                | Target::Nowhere,
+                _,
+            ) => None,
         }
-        let made = request.act.new_name().unwrap_or(&request.path);
-        let parent = made.parent();
+    }
+
+    /// Gathers what a request sees while it runs.
+    fn work(
+        &mut self,
+        shell: &Shell,
+        files: &Files,
+        request: &PathRequest,
+        target: &Target,
+    ) -> Work {
+        let parent = request.act.new_name().unwrap_or(&request.path).parent();
         let out = Arc::clone(shell.answers.out());
         let clock = Arc::clone(&shell.environment.clock);
         let now = shell.now();
-        let lately = self.lately(request, &planned.target, now);
+        let lately = self.lately(request, target, now);
         let shown = self.known.shown(&request.path, now);
-        let foreseen = self.foreseen(request, shown, now);
-        running.by_listing = shown.is_some();
-        let request = &running.request;
-        let work = Work {
+        Work {
             store: shell.store(),
             memory: shell.user_session.memory().clone(),
             reaper: shell.environment.reaper.clone(),
@@ -334,7 +335,7 @@ impl Paths {
             buckets: self.buckets.clone(),
             lately,
             shown,
-            foreseen,
+            foreseen: self.foreseen(request, shown, now),
             times: shell.environment.stat_times,
             listed_times: shell.environment.listed_times.clone(),
             hasher: self.known.hasher().clone(),
@@ -345,7 +346,23 @@ impl Paths {
             kept: shell.environment.kept.clone(),
             markers_refused: Arc::clone(&self.markers_refused),
             progress: Progress::new(request.path.clone(), out, clock),
-        };
+        }
+    }
+
+    fn run(
+        &mut self,
+        shell: &mut Shell,
+        files: &mut Files,
+        mut running: Running,
+        planned: Planned,
+    ) {
+        let request = &running.request;
+        if replaces_version(shell, &request.act) {
+            files.moving(shell, &request.path);
+        }
+        let work = self.work(shell, files, request, &planned.target);
+        running.by_listing = work.shown.is_some();
+        let request = &running.request;
         let uploaded_here = matches!(request.act, Act::Remove)
             && request.ending == Ending::Name
             && files.upload_at(&request.path).is_some();
@@ -452,136 +469,31 @@ impl Paths {
                 object,
                 writing,
                 location,
-            } => {
-                let (pending, path, act) = (request.pending, request.path, request.act);
-                if writing.is_some()
-                    && let Some(parent) = path.parent()
-                {
-                    self.known.directory(parent);
-                }
-                let attrs = act.opening_attributes();
-                let object = object.map(|object| *object);
-                let writing = writing.map(|found| (found, attrs));
-                let handle = files.open_file(shell, path, location, object, writing);
-                shell.answers.reply(pending, &Reply::Handle(handle));
-            }
+            } => self.opened(shell, files, request, (object, writing, location)),
         }
     }
 
-    // ---- what is remembered of names ----
-
-    fn note_change(
+    /// Gives a file that was opened its handle.
+    fn opened(
         &mut self,
         shell: &mut Shell,
         files: &mut Files,
-        request: &PathRequest,
-        confirmed: &Confirmed,
+        request: PathRequest,
+        (object, writing, location): OpenedFile,
     ) {
-        let path = &request.path;
-        match &request.act {
-            Act::Rename { to, .. } => {
-                self.known.forget(path);
-                let parents = [path.parent(), to.path.parent()];
-                for parent in parents.into_iter().flatten() {
-                    self.known.directory(parent);
-                }
-                files.moved(shell, path, &to.path);
-            }
-            Act::RmDir => self.known.forget(path),
-            Act::MkDir => self.known.directory(path.clone()),
-            Act::Remove => {
-                if let Some(parent) = path.parent() {
-                    self.known.directory(parent);
-                }
-                files.unlink(shell, path);
-            }
-            Act::SetStat(_) => files.moved(shell, path, path),
-            Act::Stat
-            | Act::StatVfs
-            | Act::ReadLink
-            | Act::OpenDirectory
-            | Act::Open { .. }
-            | Act::Close(_) => {}
+        let PathRequest {
+            pending, path, act, ..
+        } = request;
+        if writing.is_some()
+            && let Some(parent) = path.parent()
+        {
+            self.known.directory(parent);
         }
-        log_change(shell, request, confirmed);
-    }
-
-    /// Says what was seen under a name a moment ago, and whether its directory is worth a look.
-    fn lately(&mut self, request: &PathRequest, target: &Target, now: Instant) -> Lately {
-        match &request.act {
-            // A file mapping is one object: nobody looks beside it.
-            Act::Open { mode, .. }
-                if mode.puts_new() && matches!(target, Target::Object { .. }) =>
-            {
-                self.known.before_open(&request.path, now)
-            }
-            Act::Open { .. }
-            | Act::Stat
-            | Act::SetStat(_)
-            | Act::StatVfs
-            | Act::ReadLink
-            | Act::OpenDirectory
-            | Act::Remove
-            | Act::MkDir
-            | Act::RmDir
-            | Act::Rename { .. }
-            | Act::Close(_) => self.known.lately(&request.path, now),
-        }
-    }
-
-    /// Notes that a request is done: its names may have changed.
-    fn ended(&mut self, shell: &Shell, ticket: Ticket) {
-        for name in self.order.done(ticket) {
-            self.known.changed(&name, shell.now());
-        }
-    }
-
-    /// Takes the names of a directory.
-    pub(crate) fn listed(&mut self, directory: VirtualPath, asked: Instant, names: Names) {
-        self.known.listed(directory, asked, names);
-    }
-
-    fn note_stat(&mut self, request: &PathRequest, stated: Stated, by_listing: bool) {
-        let path = &request.path;
-        if stated.attrs.names_directory() {
-            return self.known.directory(path.clone());
-        }
-        self.note_look(request, false, by_listing);
-        if let Some(sums) = stated.sums {
-            let asked = request.pending.asked();
-            self.known.saw_sums(path.clone(), asked, sums);
-        }
-    }
-
-    /// Returns what a listing showed just now of a file, where STAT shows the same.
-    fn listed_file(&self, shell: &Shell, request: &PathRequest) -> Option<ListedFile> {
-        let is_same = match shell.environment.stat_times {
-            StatTimes::Kept => false,
-            StatTimes::Store => request.ending == Ending::Name,
-        };
-        match self.known.shown(&request.path, shell.now())? {
-            Shown::File(file) => Some(file).filter(|_| is_same),
-            Shown::Directory | Shown::Nothing => None,
-        }
-    }
-
-    /// Says what was seen just now of a file that is opened for reading.
-    fn foreseen(&self, request: &PathRequest, shown: Option<Shown>, now: Instant) -> Foreseen {
-        if !matches!(&request.act, Act::Open { mode, .. } if !mode.write) {
-            return Foreseen::default();
-        }
-        Foreseen {
-            sums: self.known.sums_of(&request.path, now).cloned(),
-            is_small: shown.is_some_and(Shown::is_small_file),
-        }
-    }
-
-    fn note_look(&mut self, request: &PathRequest, nothing: bool, by_listing: bool) {
-        if matches!(request.act, Act::Stat) && !by_listing {
-            let asked = request.pending.asked();
-            self.known
-                .no_directory(request.path.clone(), asked, nothing);
-        }
+        let attrs = act.opening_attributes();
+        let object = object.map(|object| *object);
+        let writing = writing.map(|found| (found, attrs));
+        let handle = files.open_file(shell, path, location, object, writing);
+        shell.answers.reply(pending, &Reply::Handle(handle));
     }
 
     /// Tells a person where files can be put.
@@ -677,6 +589,13 @@ fn refuse(shell: &mut Shell, request: PathRequest, refusal: &Refusal) {
         None => shell.refuse(request.pending, Some(path), new, refusal.status),
     }
 }
+
+/// What is read, what is written, and where it stands.
+type OpenedFile = (
+    Option<Box<(OpenedObject, Access)>>,
+    Option<ForWriting>,
+    Location,
+);
 
 /// A request that was looked at.
 enum Begun {

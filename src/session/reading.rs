@@ -23,11 +23,12 @@ use crate::transfer::WriteFile;
 use crate::transfer::read_file::{FetchId, ReadAnswer, ReadEffect, ReadFile, ReadHeard, Room};
 use crate::transfer::write_file::{Composed, composed};
 
-use super::checksums::{Asked, OpeningSums};
+use super::checksums::Asked;
 use super::events::Event;
 use super::opening::OpenedObject;
 use super::shell::{Failures, Shell};
 use super::status::{CHANGED, of_storage};
+use super::sums::OpeningSums;
 use super::writing::Place;
 
 /// A file that is read, with what is under way for it.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::vfs::VirtualPath;
 
-use super::checksums::VersionSums;
+use super::sums::VersionSums;
 
 /// The latest ones.
 #[derive(Debug, Default)]

@@ -18,7 +18,6 @@ use crate::transfer::write_file::Base;
 use crate::vfs::{Access, PartialUploads, VirtualPath};
 
 use super::act::{Act, ForWriting, Keeping, PathAnswer, PathRequest, Planned};
-use super::checksums::VersionSums;
 use super::events::{Event, Events};
 use super::fresh::{NameHasher, Shown};
 use super::gathered::{Gathered, names_of};
@@ -36,8 +35,11 @@ use super::removing::{self, Keeper};
 use super::rename::{self, Names};
 use super::scene::{Bounds, Scene};
 use super::status::{BUCKET_LEVEL, CHANGED, EXISTS, IS_DIRECTORY, NO_BUCKETS, Refusal};
+use super::sums::VersionSums;
 use super::times;
 use super::unsettled::Unsettled;
+
+mod changing;
 
 /// What one path request sees while it runs.
 pub(super) struct Work {
@@ -446,265 +448,6 @@ impl Work {
             foreseen,
         }
     }
-
-    async fn open_for_writing(
-        &self,
-        request: &PathRequest,
-        target: Target,
-        mode: OpenMode,
-    ) -> Result<PathAnswer, Refusal> {
-        let parent = match &target {
-            Target::Object { parent, .. } => parent.clone(),
-            Target::Virtual
-            | Target::Root { .. }
-            | Target::MappedFile { .. }
-            | Target::Buckets
-            | Target::Bucket { .. }
-            | Target::Nowhere => Parent::Root,
-        };
-        let may_be_directory = target.may_be_directory();
-        let (location, access) = file_target(target)?;
-        if mode.read && !access.may_read() {
-            return Err(super::status::WRITE_ONLY.into());
-        }
-        let parent_there = async {
-            if mode.create {
-                names::require_parent(&*self.store, &parent, self.parent_known).await
-            } else {
-                Ok(())
-            }
-        };
-        let lately = self.look_around(request, &location).await;
-        let existing = self.existing(&location, mode, may_be_directory, lately);
-        let ((), found) = futures_util::try_join!(parent_there, existing)?;
-        let found = match found {
-            Found::Directory => return Err(IS_DIRECTORY.into()),
-            Found::Nothing if !mode.create => return Err(Status::NO_SUCH_FILE.into()),
-            Found::File(_) | Found::Shown(_) if mode.exclusive => return Err(EXISTS.into()),
-            Found::File(_) | Found::Shown(_) if !mode.truncate => found,
-            Found::Nothing | Found::File(_) | Found::Shown(_) => Found::Nothing,
-        };
-        let mut writing = self.for_writing(&location, access, (mode, lately), found)?;
-        writing.keeping = self.keeping(&request.path, &writing);
-        let object = match &writing.base {
-            Some(base) if mode.read => {
-                let foreseen = Foreseen {
-                    sums: writing.described.as_deref().map(VersionSums::of),
-                    is_small: false,
-                };
-                let opening = self.opening(&location, may_be_directory, &foreseen);
-                let object = opening.open().await?;
-                if object.meta.etag != base.etag {
-                    // What is read and what is kept has to be one version.
-                    return Err(CHANGED.into());
-                }
-                Some(Box::new((object, access)))
-            }
-            Some(_) | None => None,
-        };
-        Ok(PathAnswer::Opened {
-            object,
-            writing: Some(writing),
-            location,
-        })
-    }
-
-    /// Sets the attributes of a name that nobody has open for writing: modes and owners are not
-    /// kept.
-    async fn set_attributes(
-        &self,
-        target: Target,
-        attrs: &Attributes,
-    ) -> Result<PathAnswer, Refusal> {
-        let ok = PathAnswer::Reply(Reply::Status(Status::OK));
-        if attrs.size.is_none()
-            && let Some((_, modified)) = attrs.times
-            && self.bounds.limits.keep_times
-            && target.may_be_file()
-        {
-            let kept = self.set_time(target, modified).await?;
-            return Ok(kept.map_or(ok, |stored| PathAnswer::changed(Confirmed::stored(stored))));
-        }
-        let now = self.stat(&target).await?;
-        match attrs.size {
-            Some(_) if now.names_directory() => Err(IS_DIRECTORY.into()),
-            Some(size) if now.size != Some(size) => self.resize(target, size).await,
-            Some(_) | None => Ok(ok),
-        }
-    }
-
-    /// Gives a file a time. A directory has none of its own.
-    async fn set_time(&self, target: Target, modified: u32) -> Result<Option<Stored>, Refusal> {
-        let may_be_directory = target.may_be_directory();
-        let (location, _) = file_target(target)?;
-        let found = self.existing(&location, CHANGING, may_be_directory, self.lately);
-        match found.await? {
-            Found::File(meta) => times::keep(&self.scene(), &location, &meta, modified).await,
-            Found::Shown(_) => {
-                times::leave(&self.scene(), &location, "the object may not be read");
-                Ok(None)
-            }
-            Found::Directory => Ok(None),
-            Found::Nothing if self.seen => Ok(None),
-            Found::Nothing => Err(Status::NO_SUCH_FILE.into()),
-        }
-    }
-
-    /// Gives a file another size, unless it has it.
-    async fn resize(&self, target: Target, size: u64) -> Result<PathAnswer, Refusal> {
-        let may_be_directory = target.may_be_directory();
-        let (location, access) = file_target(target)?;
-        let lately = self.lately;
-        let found = self.existing(&location, CHANGING, may_be_directory, lately);
-        let found = found.await?;
-        let now = match &found {
-            Found::Directory => return Err(IS_DIRECTORY.into()),
-            Found::Nothing => return Err(Status::NO_SUCH_FILE.into()),
-            Found::File(meta) => meta.size,
-            Found::Shown(object) => object.size,
-        };
-        if now == size {
-            return Ok(PathAnswer::Reply(Reply::Status(Status::OK)));
-        }
-        let writing = self.for_writing(&location, access, (CHANGING, lately), found)?;
-        Ok(PathAnswer::Resized {
-            writing: Box::new(writing),
-            location,
-            size,
-        })
-    }
-
-    /// Says what a writer goes by, with the file that is kept where nothing is written over it.
-    fn for_writing(
-        &self,
-        location: &Location,
-        access: Access,
-        (mode, lately): (OpenMode, Lately),
-        found: Found,
-    ) -> Result<ForWriting, Refusal> {
-        let (base, described) = match found {
-            Found::File(meta) => (Some((meta.etag.clone(), meta.size)), Some(Box::new(meta))),
-            Found::Shown(object) => (Some((object.etag, object.size)), None),
-            Found::Nothing | Found::Directory => (None, None),
-        };
-        let base = base.map(|(etag, size)| Base {
-            location: location.clone(),
-            etag,
-            size,
-        });
-        let condition = match &base {
-            _ if mode.exclusive => names::exclusive(&*self.store),
-            Some(base) => Precondition::IfMatch(base.etag.clone()),
-            // What somebody else puts there meanwhile would be what is appended to.
-            None if mode.append && !mode.truncate => Precondition::IfNoneMatch,
-            None => Precondition::None,
-        };
-        Ok(ForWriting {
-            mode,
-            access,
-            base,
-            described,
-            alone: self.alone(&condition, lately),
-            condition,
-            keeping: None,
-            nonce: self.nonces.next()?,
-        })
-    }
-
-    /// Says what is kept of a file if its client vanishes before CLOSE. Without conditions it could
-    /// replace what somebody else has stored.
-    fn keeping(&self, path: &VirtualPath, writing: &ForWriting) -> Option<Keeping> {
-        let (home, user) = (&self.config.home, self.config.partial_uploads);
-        let wanted = home.partial_uploads(path).or(user);
-        let replace = match wanted.unwrap_or(self.partial_uploads) {
-            PartialUploads::Discard => return None,
-            PartialUploads::Keep => false,
-            PartialUploads::Replace => true,
-        };
-        let kept = self.store.capabilities();
-        let is_partial = writing
-            .described
-            .as_ref()
-            .is_some_and(|meta| meta.is_partial());
-        (kept.conditional_put && kept.conditional_complete).then(|| Keeping {
-            over_base: replace || is_partial,
-            replace,
-            exclusive: writing.mode.exclusive,
-            opened: self.bounds.clock().wall(),
-        })
-    }
-
-    /// Says what was seen under a name a moment ago. Where its directory is worth a look, that is
-    /// listed, for the names that come next as well.
-    async fn look_around(&self, request: &PathRequest, location: &Location) -> Lately {
-        if self.lately != Lately::Worthwhile {
-            return self.lately;
-        }
-        let asked = self.bounds.clock().now();
-        let account = &self.memory.account;
-        let seen = looking::beside(&*self.store, account, &self.hasher, location).await;
-        let (Some((names, lately)), Some(directory)) = (seen, request.path.parent()) else {
-            return Lately::Unknown;
-        };
-        self.events.send(Event::Listed {
-            directory,
-            asked,
-            names,
-        });
-        lately
-    }
-
-    /// Looks for what stands at the place. A file that is truncated anyway need not be looked
-    /// for, only a directory.
-    async fn existing(
-        &self,
-        location: &Location,
-        mode: OpenMode,
-        may_be_directory: bool,
-        lately: Lately,
-    ) -> Result<Found, Refusal> {
-        if mode.exclusive && lately == Lately::Nothing {
-            // The store refuses a second one itself, where it can, whichever way the file is
-            // committed.
-            let kept = self.store.capabilities();
-            if kept.conditional_put && kept.conditional_complete {
-                return Ok(Found::Nothing);
-            }
-        }
-        if mode.create && mode.truncate && !mode.exclusive {
-            if matches!(lately, Lately::Nothing | Lately::NoDirectory) || !may_be_directory {
-                return Ok(Found::Nothing);
-            }
-            // A file and a directory of one name: the file is what the name means.
-            let folder = Folder::of(location);
-            if !names::is_directory(&*self.store, &folder).await? {
-                return Ok(Found::Nothing);
-            }
-            return Ok(
-                match names::find_file_first(&*self.store, location).await? {
-                    Found::Directory => Found::Directory,
-                    Found::File(_) | Found::Shown(_) | Found::Nothing => Found::Nothing,
-                },
-            );
-        }
-        if !may_be_directory {
-            return names::find_file(&*self.store, location).await;
-        }
-        names::find(&*self.store, self.bounds.clock(), location).await
-    }
-
-    /// Returns on what a commit depends whose client is gone: that the key is as it was found.
-    fn alone(&self, condition: &Precondition, lately: Lately) -> Option<Precondition> {
-        let kept = self.store.capabilities();
-        if !kept.conditional_put || !kept.conditional_complete {
-            return None;
-        }
-        match condition {
-            Precondition::IfMatch(_) | Precondition::IfNoneMatch => Some(condition.clone()),
-            // Nothing was there a moment ago.
-            Precondition::None => (lately == Lately::Nothing).then_some(Precondition::IfNoneMatch),
-        }
-    }
 }
 
 /// Returns what a page of buckets takes that is kept.
@@ -725,13 +468,3 @@ fn file_target(target: Target) -> Result<(Location, Access), Status> {
         Target::Nowhere => Err(Status::NO_SUCH_FILE),
     }
 }
-
-/// As a file is opened that gets another size or time.
-const CHANGING: OpenMode = OpenMode {
-    read: false,
-    write: true,
-    append: false,
-    create: false,
-    truncate: false,
-    exclusive: false,
-};

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use bytes::{BufMut as _, BytesMut};
+
 use super::attributes::Attributes;
 
 const MONTHS: [&str; 12] = [
@@ -10,32 +12,27 @@ const MONTHS: [&str; 12] = [
 /// `ls` shows the year instead of the hour of what is older than half a year, or in the future.
 const RECENT_SECONDS: u32 = 365 * 86_400 / 2;
 
-/// Formats one line; `now` is in seconds since 1970. Times are UTC.
-pub(super) fn longname(name: &[u8], attrs: &Attributes, now: u32) -> Vec<u8> {
+/// Appends one line; `now` is in seconds since 1970. Times are UTC.
+pub(super) fn longname(line: &mut BytesMut, name: &[u8], attrs: &Attributes, now: u32) {
     let bits = attrs.permissions.unwrap_or(0);
     let (user, group) = attrs.owner.unwrap_or((0, 0));
-    let mut line = String::with_capacity(name.len().saturating_add(64));
-    line.push(if attrs.names_directory() { 'd' } else { '-' });
+    line.put_u8(if attrs.names_directory() { b'd' } else { b'-' });
     for shift in [6_u32, 3, 0] {
         let triple = bits.wrapping_shr(shift);
-        for (bit, letter) in [(4, 'r'), (2, 'w'), (1, 'x')] {
-            line.push(if triple & bit == 0 { '-' } else { letter });
+        for (bit, letter) in [(4, b'r'), (2, b'w'), (1, b'x')] {
+            line.put_u8(if triple & bit == 0 { b'-' } else { letter });
         }
     }
     let size = attrs.size.unwrap_or(0);
     let time = attrs.times.map_or(0, |(_, modified)| modified);
-    // Writing to a String cannot fail.
-    let _ = write!(
-        line,
-        "    1 {user:<8} {group:<8} {size:>12} {} ",
-        time_text(time, now)
-    );
-    let mut line = line.into_bytes();
+    // Writing to memory cannot fail.
+    let _ = write!(line, "    1 {user:<8} {group:<8} {size:>12} ");
+    put_time(line, time, now);
+    line.put_u8(b' ');
     line.extend_from_slice(name);
-    line
 }
 
-fn time_text(time: u32, now: u32) -> String {
+fn put_time(line: &mut BytesMut, time: u32, now: u32) {
     let days = time.checked_div(86_400).unwrap_or(0);
     let (year, month, day) = civil(days);
     let month = usize::try_from(month)
@@ -49,9 +46,9 @@ fn time_text(time: u32, now: u32) -> String {
             second_of_day.div_euclid(3_600),
             second_of_day.rem_euclid(3_600).div_euclid(60),
         );
-        format!("{month} {day:>2} {hour:02}:{minute:02}")
+        let _ = write!(line, "{month} {day:>2} {hour:02}:{minute:02}");
     } else {
-        format!("{month} {day:>2}  {year}")
+        let _ = write!(line, "{month} {day:>2}  {year}");
     }
 }
 
@@ -97,7 +94,11 @@ mod tests {
 
     #[test]
     fn lines_look_like_ls() {
-        let line = |attrs: &Attributes| String::from_utf8(longname(b"a b", attrs, NOW)).unwrap();
+        let line = |attrs: &Attributes| {
+            let mut line = BytesMut::new();
+            longname(&mut line, b"a b", attrs, NOW);
+            String::from_utf8(line.to_vec()).unwrap()
+        };
         let file = Attributes::of(FileType::Regular, 1234, 0o644, NOW - 3_600);
         assert_eq!(
             line(&file),

@@ -128,7 +128,7 @@ impl Replies {
                 out.put_u32(u32::try_from(names.len()).unwrap_or(u32::MAX));
                 for name in names {
                     put_string(out, &name.name);
-                    put_string(out, &longname(&name.name, &name.attrs, *now));
+                    counted(out, |out| longname(out, &name.name, &name.attrs, *now));
                     name.attrs.write(out);
                 }
             }
@@ -157,16 +157,20 @@ impl Replies {
         });
     }
 
-    /// Puts the length before what `fill` appends.
     fn packet(&mut self, fill: impl FnOnce(&mut BytesMut)) {
-        let start = self.buffer.len();
-        self.buffer.put_u32(0);
-        fill(&mut self.buffer);
-        let length = self.buffer.len().saturating_sub(start).saturating_sub(4);
-        let length = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
-        if let Some(place) = self.buffer.get_mut(start..start.saturating_add(4)) {
-            place.copy_from_slice(&length);
-        }
+        counted(&mut self.buffer, fill);
+    }
+}
+
+/// Puts the length before what `fill` appends.
+fn counted(out: &mut BytesMut, fill: impl FnOnce(&mut BytesMut)) {
+    let start = out.len();
+    out.put_u32(0);
+    fill(out);
+    let length = out.len().saturating_sub(start).saturating_sub(4);
+    let length = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
+    if let Some(place) = out.get_mut(start..start.saturating_add(4)) {
+        place.copy_from_slice(&length);
     }
 }
 

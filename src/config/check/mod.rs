@@ -7,7 +7,7 @@ use super::problem::{Place, Problem};
 use super::settings::{PROVIDERS, join};
 use super::source::Sources;
 use super::value::show_size;
-use super::{Config, Encryption, ListTimes, NextKey, Purpose, StatTimes};
+use super::{Config, Encryption, ListTimes, Mtime, NextKey, Purpose, StatTimes};
 use crate::limits::{BANNER_BYTES_MAX, PART_BYTES_MIN};
 
 mod identity;
@@ -73,6 +73,10 @@ pub(super) fn combinations(
         let found = banner.len();
         let message = format!("found {found} bytes; allowed: up to {BANNER_BYTES_MAX}");
         refuse("sftp.banner", message);
+    }
+    if config.sftp.mtime == Mtime::Copy && config.sftp.stat_times == StatTimes::Store {
+        let message = "allowed: kept, unless mtime = \"skip\": STAT would not show the times that mtime = \"copy\" keeps";
+        refuse("sftp.stat_times", message.to_owned());
     }
 }
 

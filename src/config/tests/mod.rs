@@ -310,6 +310,10 @@ fn every_problem_is_reported_at_once_with_its_place_and_remedy() {
 fn what_cannot_work_together_is_refused() {
     for (text, part) in [
         (
+            "[sftp]\nmtime = \"copy\"\nstat_times = \"store\"",
+            "sftp.stat_times: found \"store\"; allowed: kept",
+        ),
+        (
             "[storage]\nencryption = \"kms\"",
             "storage.kms_key_id: missing",
         ),

@@ -402,8 +402,10 @@ impl WriteFile {
             return;
         }
         self.failed = Some(status);
-        let closed = self.phase != Phase::Open && !self.is_partial();
-        let reason = reason.into();
+        let (reason, closed) = (
+            reason.into(),
+            self.phase != Phase::Open && !self.is_partial(),
+        );
         self.effects.push_back(Effect::Failed { reason, closed });
         self.effects.push_back(Effect::Stop);
         self.abort();

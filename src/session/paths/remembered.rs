@@ -1,0 +1,145 @@
+//! What is remembered of names once requests have run, and what the next ones see of it.
+
+use std::time::Instant;
+
+use crate::audit::Confirmed;
+use crate::config::StatTimes;
+use crate::vfs::{Ending, VirtualPath};
+
+use super::super::act::{Act, PathRequest};
+use super::super::changed::log_change;
+use super::super::files::Files;
+use super::super::fresh::{ListedFile, Names, Shown};
+use super::super::known::Lately;
+use super::super::names::Stated;
+use super::super::opening::Foreseen;
+use super::super::order::Ticket;
+use super::super::plan::Target;
+use super::super::shell::Shell;
+use super::Paths;
+
+impl Paths {
+    pub(super) fn note_change(
+        &mut self,
+        shell: &mut Shell,
+        files: &mut Files,
+        request: &PathRequest,
+        confirmed: &Confirmed,
+    ) {
+        let path = &request.path;
+        match &request.act {
+            Act::Rename { to, .. } => {
+                self.known.forget(path);
+                let parents = [path.parent(), to.path.parent()];
+                for parent in parents.into_iter().flatten() {
+                    self.known.directory(parent);
+                }
+                files.moved(shell, path, &to.path);
+            }
+            Act::RmDir => self.known.forget(path),
+            Act::MkDir => self.known.directory(path.clone()),
+            Act::Remove => {
+                if let Some(parent) = path.parent() {
+                    self.known.directory(parent);
+                }
+                files.unlink(shell, path);
+            }
+            Act::SetStat(_) => files.moved(shell, path, path),
+            Act::Stat
+            | Act::StatVfs
+            | Act::ReadLink
+            | Act::OpenDirectory
+            | Act::Open { .. }
+            | Act::Close(_) => {}
+        }
+        log_change(shell, request, confirmed);
+    }
+
+    /// Says what was seen under a name a moment ago, and whether its directory is worth a look.
+    pub(super) fn lately(
+        &mut self,
+        request: &PathRequest,
+        target: &Target,
+        now: Instant,
+    ) -> Lately {
+        match &request.act {
+            // A file mapping is one object: nobody looks beside it.
+            Act::Open { mode, .. }
+                if mode.puts_new() && matches!(target, Target::Object { .. }) =>
+            {
+                self.known.before_open(&request.path, now)
+            }
+            Act::Open { .. }
+            | Act::Stat
+            | Act::SetStat(_)
+            | Act::StatVfs
+            | Act::ReadLink
+            | Act::OpenDirectory
+            | Act::Remove
+            | Act::MkDir
+            | Act::RmDir
+            | Act::Rename { .. }
+            | Act::Close(_) => self.known.lately(&request.path, now),
+        }
+    }
+
+    /// Notes that a request is done: its names may have changed.
+    pub(super) fn ended(&mut self, shell: &Shell, ticket: Ticket) {
+        for name in self.order.done(ticket) {
+            self.known.changed(&name, shell.now());
+        }
+    }
+
+    /// Takes the names of a directory.
+    pub(crate) fn listed(&mut self, directory: VirtualPath, asked: Instant, names: Names) {
+        self.known.listed(directory, asked, names);
+    }
+
+    pub(super) fn note_stat(&mut self, request: &PathRequest, stated: Stated, by_listing: bool) {
+        let path = &request.path;
+        if stated.attrs.names_directory() {
+            return self.known.directory(path.clone());
+        }
+        self.note_look(request, false, by_listing);
+        if let Some(sums) = stated.sums {
+            let asked = request.pending.asked();
+            self.known.saw_sums(path.clone(), asked, sums);
+        }
+    }
+
+    /// Returns what a listing showed just now of a file, where STAT shows the same.
+    pub(super) fn listed_file(&self, shell: &Shell, request: &PathRequest) -> Option<ListedFile> {
+        let is_same = match shell.environment.stat_times {
+            StatTimes::Kept => false,
+            StatTimes::Store => request.ending == Ending::Name,
+        };
+        match self.known.shown(&request.path, shell.now())? {
+            Shown::File(file) => Some(file).filter(|_| is_same),
+            Shown::Directory | Shown::Nothing => None,
+        }
+    }
+
+    /// Says what was seen just now of a file that is opened for reading.
+    pub(super) fn foreseen(
+        &self,
+        request: &PathRequest,
+        shown: Option<Shown>,
+        now: Instant,
+    ) -> Foreseen {
+        if !matches!(&request.act, Act::Open { mode, .. } if !mode.write) {
+            return Foreseen::default();
+        }
+        Foreseen {
+            sums: self.known.sums_of(&request.path, now).cloned(),
+            is_small: shown.is_some_and(Shown::is_small_file),
+        }
+    }
+
+    pub(super) fn note_look(&mut self, request: &PathRequest, nothing: bool, by_listing: bool) {
+        if matches!(request.act, Act::Stat) && !by_listing {
+            let asked = request.pending.asked();
+            self.known
+                .no_directory(request.path.clone(), asked, nothing);
+        }
+    }
+}
