@@ -212,12 +212,11 @@ impl Gateway {
             throttle,
             history,
             blocks,
-            transport,
             stores,
             limits,
             metrics,
             sftp,
-            signing_keys,
+            ..
         } = parts;
         let addresses = addresses_of(&entrances)?;
         let (clock, limits): (Arc<dyn Clock>, _) = (Arc::new(SystemClock), Arc::new(limits));
@@ -240,7 +239,7 @@ impl Gateway {
             drain: drain.clone(),
         };
         let ssh = SshServer::new(SshServerParts {
-            transport,
+            transport: parts.transport,
             channels: Arc::new(environment),
             account: Arc::clone(budget.account()),
             limits: Arc::clone(&limits),
@@ -253,10 +252,9 @@ impl Gateway {
         let (mut listeners, listener_ended) = (JoinSet::new(), CancellationToken::new());
         for entrance in entrances {
             let (stores, limits, clock) = (stores.clone(), limits.clone(), clock.clone());
-            let (provider, auth) = (entrance.provider, entrance.auth);
+            let (listener, provider, auth) = (entrance.listener, entrance.provider, entrance.auth);
             let judge = Authenticator::new(provider, stores, auth, shared.clone(), limits, clock);
-            let (server, stop) = (Arc::clone(&ssh), drain.clone());
-            let serving = entrance.listener.serve(server, Arc::new(judge), stop);
+            let serving = listener.serve(Arc::clone(&ssh), Arc::new(judge), drain.clone());
             tasks::spawn(&mut listeners, until_ended(serving, listener_ended.clone()));
         }
         let view = Arc::new(View {
@@ -267,7 +265,7 @@ impl Gateway {
             listener_ended,
             caches,
             shared,
-            signing_keys,
+            signing_keys: parts.signing_keys,
         });
         Ok(Self {
             addresses,

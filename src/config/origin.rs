@@ -147,19 +147,19 @@ impl Identity {
 }
 
 fn values(identity: &Identity) -> (Vec<Option<&str>>, Vec<(&str, &str)>) {
-    fn exposed(secret: &Option<Secret>) -> Option<&str> {
-        secret.as_ref().map(Secret::expose)
+    fn exposed(secret: Option<&Secret>) -> Option<&str> {
+        secret.map(Secret::expose)
     }
     let headers = identity.headers.iter();
     (
         vec![
             identity.ca_pem.as_deref(),
             identity.client_certificate_pem.as_deref(),
-            exposed(&identity.client_key_pem),
-            exposed(&identity.hmac_secret),
-            exposed(&identity.hmac_secret_next),
-            exposed(&identity.aws.secret_access_key),
-            exposed(&identity.aws.session_token),
+            exposed(identity.client_key_pem.as_ref()),
+            exposed(identity.hmac_secret.as_ref()),
+            exposed(identity.hmac_secret_next.as_ref()),
+            exposed(identity.aws.secret_access_key.as_ref()),
+            exposed(identity.aws.session_token.as_ref()),
         ],
         headers
             .map(|(name, value)| (&**name, value.expose()))

@@ -131,12 +131,8 @@ impl<F: Front> Session<F> {
         let out = Arc::clone(self.shell.answers.out());
         let mut open = true;
         loop {
-            let idle = self.shell.answers.open() == 0 && !self.has_more;
-            if idle && !open && self.files.keeps_partial() {
-                return End::Left;
-            }
-            if idle && (!open || (drain.is_cancelled() && self.files.is_empty())) {
-                return End::Finished;
+            if let Some(end) = self.ending(open) {
+                return end;
             }
             let mut deadline = self.deadline();
             // What is due is not kept waiting by what is new.
@@ -199,6 +195,17 @@ impl<F: Front> Session<F> {
             self.shell.reap();
             self.regulate();
         }
+    }
+
+    /// Says how the session ends that waits for nothing any more.
+    fn ending(&self, open: bool) -> Option<End> {
+        let idle = self.shell.answers.open() == 0 && !self.has_more;
+        let drains = self.shell.environment.drain.is_cancelled();
+        if idle && !open && self.files.keeps_partial() {
+            return Some(End::Left);
+        }
+        let over = idle && (!open || (drains && self.files.is_empty()));
+        over.then_some(End::Finished)
     }
 
     /// Takes what the client sent, as long as there is memory for it.

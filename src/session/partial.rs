@@ -16,13 +16,14 @@ use crate::storage::{
     Digest, NewObject, Nonce, Nonces, ObjectMeta, Precondition, Result, StorageError,
     StorageErrorKind, Stored,
 };
-use crate::transfer::write_file::{Failure, Heard};
+use crate::transfer::write_file::{Completing, Failure, Heard};
 use crate::vfs::VirtualPath;
 
 use super::act::Keeping;
-use super::calls::{Calls, Completion};
+use super::calls::Calls;
 use super::copying::{self, Copying, Onto};
 use super::deletion::{Deletion, Sight, What};
+use super::described::set_modified;
 use super::progress::Progress;
 use super::scene::{Bounds, Scene};
 use super::shell::Shell;
@@ -125,20 +126,20 @@ impl Marking {
     }
 
     /// Makes an object of parts, and marks it.
-    pub(super) async fn complete(self, calls: Calls, completion: Completion) {
-        let Completion {
-            completing,
+    pub(super) async fn complete(self, calls: Calls, object: NewObject, completing: Completing) {
+        let Completing {
+            upload,
+            parts,
             checksum,
-            object,
-            then: _,
-        } = completion;
-        let (upload, parts, condition) =
-            (completing.upload, completing.parts, completing.condition);
+            condition,
+            modified_late,
+            partial: _,
+        } = completing;
         let commit = calls.commit(&object, &condition);
         let outcome = match commit.complete(&upload, &parts, checksum).await {
             Ok(stored) => {
                 let is_new = condition == Precondition::IfNoneMatch;
-                self.mark(&calls, stored, is_new).await
+                self.mark(&calls, stored, is_new, modified_late).await
             }
             Err(error) => Err(error),
         };
@@ -149,7 +150,13 @@ impl Marking {
     }
 
     /// Marks what was stored just now. What is new and cannot be marked goes.
-    async fn mark(&self, calls: &Calls, stored: Stored, is_new: bool) -> Result<Stored> {
+    async fn mark(
+        &self,
+        calls: &Calls,
+        stored: Stored,
+        is_new: bool,
+        modified_late: Option<u32>,
+    ) -> Result<Stored> {
         let nonce = self.nonces.next()?;
         let mut error = None;
         for pause in PAUSES {
@@ -158,7 +165,7 @@ impl Marking {
                 break;
             }
             calls.stop.clock().sleep(pause).await;
-            match self.marked(calls, &stored, nonce).await {
+            match self.marked(calls, &stored, nonce, modified_late).await {
                 Ok(Some(stored)) => return Ok(stored),
                 Ok(None) => {
                     let detail = "another version has been stored meanwhile";
@@ -195,7 +202,13 @@ impl Marking {
     }
 
     /// Tries to mark it; `None`: somebody else has stored another version.
-    async fn marked(&self, calls: &Calls, stored: &Stored, nonce: Nonce) -> Result<Option<Stored>> {
+    async fn marked(
+        &self,
+        calls: &Calls,
+        stored: &Stored,
+        nonce: Nonce,
+        modified_late: Option<u32>,
+    ) -> Result<Option<Stored>> {
         let (store, location) = (retry::patient(&calls.store), &calls.location);
         let found = store.head(location).await?;
         if found.nonce() == Some(nonce) {
@@ -211,6 +224,9 @@ impl Marking {
         }
         let mut object = NewObject::like(&found, nonce, self.bounds.clock().wall());
         object.mark_partial();
+        if let Some(modified) = modified_late {
+            set_modified(&mut object, modified);
+        }
         let bytes = copying::parts_bytes(&self.bounds.limits, found.size);
         let account = &self.bounds.shares.account;
         let timeout = self.bounds.limits.gate_timeout;
@@ -241,8 +257,8 @@ const UNREADABLE: &str = "the role may not read the file, which is needed to mar
 /// Before each try to mark what was stored.
 const PAUSES: [Duration; 3] = [
     Duration::ZERO,
-    Duration::from_millis(200),
-    Duration::from_secs(1),
+    Duration::from_millis(100),
+    Duration::from_millis(500),
 ];
 const CLOCKS_DIFFER: Duration = Duration::from_secs(2);
 
@@ -260,9 +276,9 @@ mod tests {
         opened: SystemTime::UNIX_EPOCH,
     };
 
-    fn found(size: u64, partial: bool) -> Result<ObjectMeta> {
+    fn found(size: u64, partial: bool) -> ObjectMeta {
         let mark = partial.then(|| (PARTIAL.into(), "true".into()));
-        Ok(ObjectMeta {
+        ObjectMeta {
             size,
             etag: ETag("\"there\"".into()),
             modified: SystemTime::UNIX_EPOCH + Duration::from_secs(100),
@@ -272,7 +288,7 @@ mod tests {
             content_type: None,
             metadata: mark.into_iter().collect(),
             properties: None,
-        })
+        }
     }
 
     fn is_kept(found: Result<ObjectMeta>, keeping: Keeping, parts: bool) -> Option<Precondition> {
@@ -286,9 +302,9 @@ mod tests {
         let nothing = Some(Precondition::IfNoneMatch);
         let missing = || error(StorageErrorKind::NotFound);
         assert_eq!(is_kept(missing(), KEEP, true), nothing);
-        assert_eq!(is_kept(found(9, true), KEEP, true), there);
-        assert_eq!(is_kept(found(10, true), KEEP, true), None);
-        assert_eq!(is_kept(found(9, false), KEEP, true), None);
+        assert_eq!(is_kept(Ok(found(9, true)), KEEP, true), there);
+        assert_eq!(is_kept(Ok(found(10, true)), KEEP, true), None);
+        assert_eq!(is_kept(Ok(found(9, false)), KEEP, true), None);
         let denied = || error(StorageErrorKind::Denied);
         assert_eq!(is_kept(denied(), KEEP, true), None);
         assert_eq!(is_kept(denied(), KEEP, false), nothing);
@@ -301,14 +317,14 @@ mod tests {
             opened: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
             ..KEEP
         };
-        assert_eq!(is_kept(found(99, false), replace(103), true), there);
-        assert_eq!(is_kept(found(9, false), replace(102), true), None);
-        assert_eq!(is_kept(found(10, true), replace(103), true), None);
+        assert_eq!(is_kept(Ok(found(99, false)), replace(103), true), there);
+        assert_eq!(is_kept(Ok(found(9, false)), replace(102), true), None);
+        assert_eq!(is_kept(Ok(found(10, true)), replace(103), true), None);
         let exclusive = Keeping {
             exclusive: true,
             ..replace(103)
         };
-        assert_eq!(is_kept(found(9, true), exclusive, true), None);
+        assert_eq!(is_kept(Ok(found(9, true)), exclusive, true), None);
         assert_eq!(is_kept(missing(), exclusive, true), nothing);
     }
 }

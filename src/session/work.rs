@@ -10,14 +10,11 @@ use crate::idp::UserConfig;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::reaper::Reaper;
-use crate::sftp::{Attributes, OpenMode, Reply, Status};
-use crate::storage::{
-    ListPage, Location, Nonces, Precondition, SharedStore, StorageErrorKind, Stored,
-};
-use crate::transfer::write_file::Base;
+use crate::sftp::{Attributes, Reply, Status};
+use crate::storage::{ListPage, Location, Nonces, SharedStore, StorageErrorKind, Stored};
 use crate::vfs::{Access, PartialUploads, VirtualPath};
 
-use super::act::{Act, ForWriting, Keeping, PathAnswer, PathRequest, Planned};
+use super::act::{Act, PathAnswer, PathRequest, Planned};
 use super::events::{Event, Events};
 use super::fresh::{NameHasher, Shown};
 use super::gathered::{Gathered, names_of};
@@ -26,17 +23,14 @@ use super::known::Lately;
 use super::list::{self, FirstPage, Listing};
 use super::listed::{BucketsShown, Listed, Told, buckets, no_buckets};
 use super::listed_times::ListedTimes;
-use super::looking;
-use super::names::{self, Found, Stated};
+use super::names::{self, Stated};
 use super::opening::{Foreseen, Opening};
-use super::plan::{Folder, Need, Parent, Target, plan};
+use super::plan::{Folder, Need, Target, plan};
 use super::progress::Progress;
 use super::removing::{self, Keeper};
 use super::rename::{self, Names};
 use super::scene::{Bounds, Scene};
-use super::status::{BUCKET_LEVEL, CHANGED, EXISTS, IS_DIRECTORY, NO_BUCKETS, Refusal};
-use super::sums::VersionSums;
-use super::times;
+use super::status::{BUCKET_LEVEL, IS_DIRECTORY, NO_BUCKETS, Refusal};
 use super::unsettled::Unsettled;
 
 mod changing;

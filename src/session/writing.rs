@@ -181,11 +181,7 @@ impl Writing {
             }
             Effect::ReadOn => self.read_on.notify_one(),
             Effect::Zeros(bytes) => self.make_zeros(shell, calls, bytes),
-            Effect::Look { size, parts } => {
-                if let Some(keeping) = self.keeping {
-                    self.spawn(shell, look(calls, keeping, Remains { size, parts }));
-                }
-            }
+            Effect::Look { size, parts } => self.look(shell, calls, Remains { size, parts }),
             Effect::Put {
                 payload,
                 condition,
@@ -217,22 +213,31 @@ impl Writing {
         }
     }
 
+    fn look(&mut self, shell: &mut Shell, calls: Calls, remains: Remains) {
+        if let Some(keeping) = self.keeping {
+            self.spawn(shell, look(calls, keeping, remains));
+        }
+    }
+
     fn complete(&mut self, shell: &Shell, place: &Place, completing: Completing) {
         self.checksum = completing.checksum;
+        let calls = calls_for(shell, place);
+        if completing.partial {
+            let object = self.described.object.clone();
+            let what = format!("partial upload of {}", place.location);
+            let complete = Marking::new(shell, &place.path).complete(calls, object, completing);
+            return shell.environment.reaper.outlive(what, complete);
+        }
         let completion = Completion {
             checksum: completing.checksum,
             object: self.described.object.clone(),
             then: after_commit(shell, place, completing.modified_late),
             completing,
         };
-        let (reaper, calls) = (&shell.environment.reaper, calls_for(shell, place));
-        if completion.completing.partial {
-            let what = format!("partial upload of {}", place.location);
-            let complete = Marking::new(shell, &place.path).complete(calls, completion);
-            return reaper.outlive(what, complete);
-        }
+        let reaper = &shell.environment.reaper;
         let what = format!("upload of {}", place.location);
-        reaper.outlive(what, calls.complete(reaper.clone(), completion));
+        let complete = calls.complete(reaper.clone(), completion);
+        reaper.outlive(what, complete);
     }
 
     fn stored(

@@ -161,7 +161,7 @@ impl Probe {
         for key in keys {
             let bucket = self.bucket.clone();
             let removed = self.plain.delete(&Location { bucket, key }, None).await;
-            outcome = outcome.and(removed.map(drop));
+            outcome = outcome.and_then(|()| removed.map(drop));
         }
         outcome
     }

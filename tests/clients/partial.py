@@ -1,6 +1,7 @@
 """Clients that are killed in the middle of an upload, and go on where it stopped."""
 
 import os
+import socket
 import subprocess
 import time
 
@@ -133,7 +134,7 @@ def append(setup, _):
                 file.write(body[:there])
                 # What is on its way has come when this is answered.
                 expect_equal(file.stat().st_size, there, "size before the cut")
-                client.get_channel().get_transport().sock.close()
+                client.get_channel().get_transport().sock.shutdown(socket.SHUT_RDWR)
         except (EOFError, OSError, paramiko.SSHException):
             pass
         with connected(setup) as client:

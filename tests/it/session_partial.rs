@@ -528,21 +528,33 @@ async fn whatever_call_of_keeping_fails_the_file_is_an_exact_beginning_or_untouc
         || Fault::Fail(StorageErrorKind::OutcomeUnknown),
         || Fault::LandThenLose,
     ];
-    let calls = [
+    let small = [(Operation::Head, 1), (Operation::Put, 1)];
+    let large = [
         (Operation::Head, 1),
         (Operation::Head, 2),
-        (Operation::Put, 1),
         (Operation::Create, 1),
         (Operation::Part, 2),
-        (Operation::PartCopy, 1),
-        (Operation::Get, 1),
-        (Operation::Tags, 1),
         (Operation::Complete, 1),
         (Operation::Copy, 1),
-        (Operation::Delete, 1),
     ];
-    let content = pattern(12 * MIB);
-    for (before, length) in [(0, 100), (0, 12 * MIB), (50, 100), (6 * MIB, 12 * MIB)] {
+    let appended = [
+        (Operation::Get, 1),
+        (Operation::Tags, 1),
+        (Operation::Put, 1),
+    ];
+    let over_a_large_one = [
+        (Operation::Head, 1),
+        (Operation::PartCopy, 1),
+        (Operation::Complete, 1),
+        (Operation::Copy, 1),
+    ];
+    let content = pattern(9 * MIB);
+    for (before, length, calls) in [
+        (0, 100, &small[..]),
+        (0, 9 * MIB, &large),
+        (50, 100, &appended),
+        (6 * MIB, 9 * MIB, &over_a_large_one),
+    ] {
         for ((operation, nth), fault) in calls.iter().flat_map(|call| {
             let faults = faults.iter();
             faults.map(move |fault| (*call, fault))
@@ -561,6 +573,11 @@ async fn whatever_call_of_keeping_fails_the_file_is_an_exact_beginning_or_untouc
                 let _ = talk.write(&handle, offset, piece).await;
             }
             process.lost(talk).await;
+            assert_eq!(
+                process.failing.pending(),
+                0,
+                "{operation:?} {nth} {before} {length}"
+            );
             let case = format!("{operation:?} {nth} {:?} {before} {length}", fault());
             let orphans = operation == Operation::Create && matches!(fault(), Fault::LandThenLose);
             match process.store.object(&at("f")) {
