@@ -191,7 +191,7 @@ pub(crate) enum PathAnswer {
     },
     Opened {
         object: Option<Box<(OpenedObject, Access)>>,
-        writing: Option<ForWriting>,
+        writing: Option<Box<ForWriting>>,
         location: Location,
     },
     /// A file that gets another size.

@@ -491,7 +491,7 @@ impl Paths {
         }
         let attrs = act.opening_attributes();
         let object = object.map(|object| *object);
-        let writing = writing.map(|found| (found, attrs));
+        let writing = writing.map(|found| (*found, attrs));
         let handle = files.open_file(shell, path, location, object, writing);
         shell.answers.reply(pending, &Reply::Handle(handle));
     }
@@ -593,7 +593,7 @@ fn refuse(shell: &mut Shell, request: PathRequest, refusal: &Refusal) {
 /// What is read, what is written, and where it stands.
 type OpenedFile = (
     Option<Box<(OpenedObject, Access)>>,
-    Option<ForWriting>,
+    Option<Box<ForWriting>>,
     Location,
 );
 

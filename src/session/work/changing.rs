@@ -76,7 +76,7 @@ impl Work {
         };
         Ok(PathAnswer::Opened {
             object,
-            writing: Some(writing),
+            writing: Some(Box::new(writing)),
             location,
         })
     }
