@@ -59,6 +59,13 @@ impl Described {
         }
     }
 
+    /// Marks it as partial, if it is.
+    pub(super) fn mark(&mut self, partial: bool) {
+        if partial {
+            self.object.mark_partial();
+        }
+    }
+
     /// Reads the tags of the file that is written over. Who may not see them cannot keep them.
     pub(super) async fn read_tags(&mut self, store: &SharedStore) -> Result<()> {
         let Some((location, failures)) = &self.over else {

@@ -189,9 +189,7 @@ impl Writing {
                 partial,
             } => {
                 let mut described = self.described_with(modified);
-                if partial {
-                    described.object.mark_partial();
-                }
+                described.mark(partial);
                 let put = calls.put(payload, described, condition);
                 let what = format!("upload of {}", place.location);
                 shell.environment.reaper.outlive(what, put);
