@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
 
 use crate::clock::{Clock as _, SystemClock, written};
+use crate::endpoint::is_loopback;
 use crate::idp::blocks::{Blocked, Blocks};
 use crate::limits::LOG_INTERVAL;
 use crate::secret::Secret;
@@ -285,12 +286,7 @@ fn asks_this_machine(head: &request::Parts) -> bool {
         return false;
     };
     let host = host.to_str().ok().and_then(|host| host.parse().ok());
-    let is_local = |authority: &Authority| {
-        let host = authority.host();
-        let address = host.trim_start_matches('[').trim_end_matches(']').parse();
-        host.eq_ignore_ascii_case("localhost")
-            || address.is_ok_and(|address: IpAddr| address.to_canonical().is_loopback())
-    };
+    let is_local = |authority: &Authority| is_loopback(authority.host());
     host.as_ref().is_some_and(is_local) && head.uri.authority().is_none_or(is_local)
 }
 

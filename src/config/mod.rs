@@ -14,6 +14,7 @@ mod settings;
 mod source;
 mod ssh;
 mod value;
+mod value_file;
 mod words;
 
 use std::collections::BTreeMap;
@@ -28,10 +29,11 @@ use crate::storage::Capabilities;
 use crate::storage::retry::RetrySettings;
 
 pub use self::document::{MINIMAL, document, example};
-pub use self::origin::{Origin, ValueFile};
+pub use self::origin::Origin;
 pub use self::problem::{ConfigErrors, Place, Problem};
 pub use self::proof::{Signing, Token};
 pub use self::ssh::Ssh;
+pub use self::value_file::ValueFile;
 pub use self::words::{
     Algorithms, Encryption, Event, ListTimes, LogFormat, Methods, Mtime, PartialUploads, PathHomes,
     Provider, ProxyProtocol, Roles, SetStat, Sign, StatTimes, UserNames,

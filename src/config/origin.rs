@@ -6,19 +6,11 @@ use std::io;
 
 use super::problem::{ConfigErrors, Place, Problem};
 use super::source::ENVIRONMENT_PREFIX;
+use super::value_file::ValueFile;
 use super::{Config, Identity, PROBE_PASSWORD_FILE, Purpose, read_text};
 use crate::causes;
 use crate::limits;
 use crate::secret::Secret;
-
-/// A file whose text is the value of a setting.
-#[derive(Debug, Clone)]
-pub struct ValueFile {
-    /// Such as `identity.hmac_secret`.
-    pub setting: String,
-    pub path: String,
-    pub(super) text: Secret,
-}
 
 /// The text of the configuration file and the environment, as they were at the start.
 pub struct Origin {
@@ -109,22 +101,6 @@ fn read(path: &str) -> io::Result<String> {
 impl fmt::Debug for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Origin").field(&self.path).finish()
-    }
-}
-
-impl ValueFile {
-    fn is_empty(&self) -> bool {
-        self.text.expose().trim_end().is_empty()
-    }
-
-    /// Says whether it holds the second of two values that stand side by side.
-    fn is_second(&self) -> bool {
-        self.setting.ends_with("_next")
-    }
-
-    fn says_the_same_as(&self, other: &Self) -> bool {
-        self.setting == other.setting
-            && self.text.expose().trim_end() == other.text.expose().trim_end()
     }
 }
 

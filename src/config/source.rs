@@ -7,10 +7,10 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::Config;
-use super::origin::ValueFile;
 use super::problem::{Place, Problem};
 use super::settings::{FAMILIES, Family, Kind, SETTINGS, Setting, is_repeated, join, variable};
 use super::value::Raw;
+use super::value_file::ValueFile;
 use crate::causes;
 use crate::secret::Secret;
 use crate::spelling::nearest;

@@ -1,145 +1,106 @@
 //! Who the gateway is to AWS when it asks an identity provider there.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use aws_config::Region;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
 use aws_smithy_http_client::Builder;
 use tokio::sync::OnceCell;
-use tokio_util::task::TaskTracker;
 
 use crate::aws::{self, Credentials, Trust};
 use crate::clock::{Clock as _, SystemClock};
-use crate::limits;
-use crate::tasks::spawn_tracked;
+use crate::refreshing::{Refreshing, Schedule, Source};
 
 /// Credentials are fetched again this long before they expire.
 const RENEWAL_BEFORE_END: Duration = Duration::from_secs(300);
 
-/// The keys of one identity, found when they are first needed.
+/// The keys of one identity in a region, found when they are first needed.
 #[derive(Debug)]
-pub(super) struct Keys {
-    found: Arc<Found>,
-    /// Whoever holds it gets new keys.
-    turn: Arc<tokio::sync::Mutex<()>>,
-    /// Getting new ones goes on when the login that began it waits no longer.
-    refreshes: TaskTracker,
-}
+pub(super) struct Keys(Refreshing<Found>);
 
 #[derive(Debug)]
 struct Found {
     source: Credentials,
+    region: String,
     provider: OnceCell<SharedCredentialsProvider>,
-    held: Mutex<Option<aws_credential_types::Credentials>>,
 }
 
 impl Keys {
-    pub(super) fn new(source: Credentials) -> Self {
+    pub(super) fn new(source: Credentials, region: &str) -> Self {
         let found = Found {
             source,
+            region: region.to_owned(),
             provider: OnceCell::new(),
-            held: Mutex::default(),
         };
-        Self {
-            found: Arc::new(found),
-            turn: Arc::default(),
-            refreshes: TaskTracker::new(),
-        }
+        Self(Refreshing::new(
+            found,
+            Duration::ZERO,
+            Arc::new(SystemClock),
+        ))
     }
 
     /// Returns where the keys come from, for a client that keeps them itself.
-    pub(super) async fn provider(
-        &self,
-        region: &str,
-    ) -> Result<SharedCredentialsProvider, CredentialsError> {
-        self.found.provider(region).await
+    pub(super) async fn provider(&self) -> Result<SharedCredentialsProvider, CredentialsError> {
+        self.0.source().provider().await
     }
 
-    /// Returns keys that are valid now. While there are some, nobody waits for somebody else to get
-    /// new ones, and the request that fetches them waits a moment.
+    /// Returns keys that are valid now.
     pub(super) async fn current(
         &self,
-        region: &str,
-    ) -> Result<aws_credential_types::Credentials, CredentialsError> {
-        if let Some(keys) = self.found.lasting(RENEWAL_BEFORE_END) {
-            return Ok(keys);
-        }
-        let Some(old) = self.found.lasting(Duration::ZERO) else {
-            let turn = Arc::clone(&self.turn).lock_owned().await;
-            return match self.found.lasting(Duration::ZERO) {
-                // Somebody got them meanwhile.
-                Some(keys) => Ok(keys),
-                None => self.refreshed(region, turn).await,
-            };
-        };
-        let Ok(turn) = Arc::clone(&self.turn).try_lock_owned() else {
-            return Ok(old);
-        };
-        let refreshed = self.refreshed(region, turn);
-        match tokio::time::timeout(limits::KEYS_WAIT, refreshed).await {
-            Ok(Ok(keys)) => Ok(keys),
-            Ok(Err(_)) | Err(_) => Ok(old),
-        }
+    ) -> Result<aws_credential_types::Credentials, Arc<CredentialsError>> {
+        self.0.get().await.map(|held| held.value)
+    }
+}
+
+#[async_trait]
+impl Source for Found {
+    type Value = aws_credential_types::Credentials;
+    type Error = Arc<CredentialsError>;
+
+    async fn fetch(&self) -> Result<(Self::Value, Schedule), Self::Error> {
+        let keys = self.provider().await?.provide_credentials().await?;
+        let schedule = schedule(&keys);
+        Ok((keys, schedule))
     }
 
-    async fn refreshed(
-        &self,
-        region: &str,
-        turn: tokio::sync::OwnedMutexGuard<()>,
-    ) -> Result<aws_credential_types::Credentials, CredentialsError> {
-        let (found, region) = (Arc::clone(&self.found), region.to_owned());
-        let refresh = async move {
-            let keys = found.refresh(&region).await;
-            drop(turn);
-            keys
-        };
-        let refreshed = spawn_tracked(&self.refreshes, refresh).await;
-        refreshed.unwrap_or_else(|panic| Err(CredentialsError::unhandled(panic)))
+    fn broken(why: &str) -> Self::Error {
+        Arc::new(CredentialsError::unhandled(why.to_owned()))
     }
 }
 
 impl Found {
-    /// Returns the keys at hand, if they last so long.
-    fn lasting(&self, margin: Duration) -> Option<aws_credential_types::Credentials> {
-        let now = SystemClock.wall();
-        let lasts = |keys: &&aws_credential_types::Credentials| {
-            keys.expiry().is_none_or(|end| now + margin < end)
-        };
-        self.held().as_ref().filter(lasts).cloned()
-    }
-
-    async fn refresh(
-        &self,
-        region: &str,
-    ) -> Result<aws_credential_types::Credentials, CredentialsError> {
-        let keys = self.provider(region).await?.provide_credentials().await?;
-        *self.held() = Some(keys.clone());
-        Ok(keys)
-    }
-
-    fn held(&self) -> MutexGuard<'_, Option<aws_credential_types::Credentials>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn provider(&self, region: &str) -> Result<SharedCredentialsProvider, CredentialsError> {
-        let provider = self.provider.get_or_try_init(|| self.find(region)).await?;
+    async fn provider(&self) -> Result<SharedCredentialsProvider, CredentialsError> {
+        let provider = self.provider.get_or_try_init(|| self.find()).await?;
         Ok(provider.clone())
     }
 
-    async fn find(&self, region: &str) -> Result<SharedCredentialsProvider, CredentialsError> {
+    async fn find(&self) -> Result<SharedCredentialsProvider, CredentialsError> {
         match &self.source {
             Credentials::Static(key) => Ok(SharedCredentialsProvider::new(key.clone())),
             Credentials::DefaultChain => {
                 // With the system's roots: these calls go to AWS, not to the provider.
                 let http = aws::https(Builder::new(), Trust::System)
                     .map_err(CredentialsError::invalid_configuration)?;
-                let found = aws::default_chain(&http, Region::new(region.to_owned())).await;
+                let found = aws::default_chain(&http, Region::new(self.region.clone())).await;
                 found.ok_or_else(|| CredentialsError::not_loaded("no source of credentials"))
             }
         }
     }
+}
+
+fn schedule(keys: &aws_credential_types::Credentials) -> Schedule {
+    let Some(end) = keys.expiry() else {
+        return Schedule::LASTING;
+    };
+    let left = end.duration_since(SystemClock.wall()).unwrap_or_default();
+    Schedule::after(
+        SystemClock.now(),
+        left.saturating_sub(RENEWAL_BEFORE_END),
+        left,
+    )
 }
 
 /// Returns the region that a full ARN names.
@@ -227,12 +188,16 @@ mod tests {
 
     #[tokio::test]
     async fn while_keys_are_valid_nobody_waits_long_for_new_ones() {
-        let keys = Keys::new(Credentials::DefaultChain);
+        let keys = Keys::new(Credentials::DefaultChain, "us-east-1");
         let slow = SharedCredentialsProvider::new(Slow(Duration::from_millis(2_000)));
-        keys.found.provider.set(slow).unwrap();
-        *keys.found.held() = Some(lasting("old", 60));
+        keys.0.source().provider.set(slow).unwrap();
+        let hold = |credentials| {
+            let schedule = schedule(&credentials);
+            keys.0.hold(credentials, schedule);
+        };
+        hold(lasting("old", 60));
         let id = async || {
-            let found = keys.current("us-east-1").await.unwrap();
+            let found = keys.current().await.unwrap();
             found.access_key_id().to_owned()
         };
         let began = SystemClock.now();
@@ -251,7 +216,7 @@ mod tests {
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         assert_eq!(id().await, "new");
         // Without valid ones everybody waits, for one refresh.
-        *keys.found.held() = None;
+        hold(lasting("over", 0));
         let began = SystemClock.now();
         let both = tokio::join!(id(), id());
         assert_eq!((&*both.0, &*both.1), ("new", "new"));
@@ -262,8 +227,8 @@ mod tests {
     async fn keys_of_the_configuration_are_used_and_not_shown() {
         let secret = |text: &str| Secret::new(text.to_owned());
         let key = AccessKey::new("AKID", &secret("walnut-39"), Some(&secret("hazel-7")));
-        let keys = Keys::new(Credentials::Static(key));
-        let found = keys.current("us-east-1").await.unwrap();
+        let keys = Keys::new(Credentials::Static(key), "us-east-1");
+        let found = keys.current().await.unwrap();
         assert_eq!(found.access_key_id(), "AKID");
         assert_eq!(found.session_token(), Some("hazel-7"));
         let shown = format!("{keys:?}");

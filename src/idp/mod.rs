@@ -25,7 +25,6 @@ mod beginning;
 pub mod blocks;
 pub mod breaker;
 pub mod cache;
-pub mod endpoint;
 mod exchange;
 mod failure;
 pub mod follow;

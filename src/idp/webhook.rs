@@ -21,10 +21,10 @@ use super::signature::{self, Signing};
 use super::wire::{self, Asked, Transport};
 use super::{
     AuthMethod, Examined, Exchange, IdentityProvider, Judged, PathHomes, Question, UserConfig,
-    endpoint,
 };
 use crate::causes::chain;
 use crate::clock::{Clock, SystemClock};
+use crate::endpoint::{may_carry_passwords, without_brackets};
 use crate::limits;
 use crate::refusal::{Reason, Refusal, Verdict};
 use crate::secret::Secret;
@@ -373,8 +373,10 @@ impl Examined for Webhook {
     fn place(&self) -> Option<(String, u16)> {
         let url = self.urls.first()?;
         let host = url.host_str()?;
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        Some((host.to_owned(), url.port_or_known_default()?))
+        Some((
+            without_brackets(host).to_owned(),
+            url.port_or_known_default()?,
+        ))
     }
 }
 
@@ -400,7 +402,7 @@ fn endpoint(text: &str, settings: &WebhookSettings) -> Result<Url, WebhookSettin
 
 pub(super) fn may_carry(url: &Url, plaintext: bool) -> bool {
     let host = url.host_str().unwrap_or_default();
-    endpoint::may_carry_passwords(false, host, plaintext)
+    may_carry_passwords(false, host, plaintext)
 }
 
 fn headers(extra: &[(String, Secret)]) -> Result<HeaderMap, WebhookSettingsError> {

@@ -410,16 +410,9 @@ impl<'a> Ranged<'a> {
             Effect::Failed { reason, closed: _ } => {
                 self.fail(StorageErrorKind::Unavailable, &reason);
             }
-            Effect::Stored {
-                size: _,
-                etag,
-                version_id,
-            } => {
-                self.stored = Some(Stored {
-                    etag,
-                    checksum: None,
-                    version_id,
-                });
+            Effect::Stored { size: _, stored } => {
+                let checksum = None;
+                self.stored = Some(Stored { checksum, ..stored });
             }
             Effect::Over => {}
             // Nothing of a copy comes here, and nobody asked for it by a request.

@@ -11,10 +11,13 @@ use super::plan::{Folder, Parent, Target, directory_attributes};
 use super::status::{EXISTS, IS_DIRECTORY, NOT_EMPTY, Refusal};
 use super::work::Work;
 
-impl Work {
+/// What a request sees whose path may end as a directory's.
+pub(super) struct OfDirectory<'a>(pub(super) &'a Work);
+
+impl OfDirectory<'_> {
     /// Answers a request whose path ends as a directory's; `None`: it goes on as if the name
     /// stood alone.
-    pub(super) async fn ask_of_directory(
+    pub(super) async fn ask(
         &self,
         request: &PathRequest,
         target: &Target,
@@ -66,13 +69,13 @@ impl Work {
     /// Returns the attributes of the directory that a path names, whatever stands beside it.
     async fn require_directory(&self, target: &Target) -> Result<Attributes, Refusal> {
         match target {
-            Target::Virtual | Target::Buckets | Target::Bucket { .. } => self.stat(target).await,
+            Target::Virtual | Target::Buckets | Target::Bucket { .. } => self.0.stat(target).await,
             Target::Root { access, .. } => Ok(directory_attributes(Some(*access))),
             Target::Object {
                 location, access, ..
             } => {
                 let folder = Folder::of(location);
-                if self.seen || names::is_directory(&*self.store, &folder).await? {
+                if self.0.seen || names::is_directory(&*self.0.store, &folder).await? {
                     Ok(directory_attributes(Some(*access)))
                 } else {
                     Err(Status::NO_SUCH_FILE.into())
@@ -83,7 +86,7 @@ impl Work {
     }
 
     async fn require_parent(&self, parent: &Parent) -> Result<(), Refusal> {
-        names::require_parent(&*self.store, parent, self.parent_known).await
+        names::require_parent(&*self.0.store, parent, self.0.parent_known).await
     }
 }
 

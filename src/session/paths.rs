@@ -16,6 +16,7 @@ use crate::storage::Location;
 use crate::vfs::{Access, Ending, EntryType, HomeDirectory, VirtualPath};
 
 use super::act::{Act, ForWriting, PathAnswer, PathRequest, Planned, Running};
+use super::endings::OfDirectory;
 use super::events::Event;
 use super::files::Files;
 use super::known::Known;
@@ -371,11 +372,7 @@ impl Paths {
         let events = shell.events.clone();
         let what = outlives.then(|| format!("{} {}", request.pending.operation(), request.path));
         let work = async move {
-            let outcome = if outlives {
-                work.change(&running.request, planned).await
-            } else {
-                work.run(&running.request, planned).await
-            };
+            let outcome = outcome(&work, &running.request, planned, outlives).await;
             let answer = match outcome {
                 // The name existed as an upload; that it did not exist in S3 is no error.
                 Err(refusal) if uploaded_here && refusal.status == Status::NO_SUCH_FILE => {
@@ -439,6 +436,7 @@ impl Paths {
                 if replaces_version(shell, &request.act) {
                     files.stayed(shell, &request.path);
                 }
+                self.note_attributes(&request, &reply, by_listing);
                 shell.answers.reply(request.pending, &reply);
             }
             PathAnswer::Stated(stated) => {
@@ -551,6 +549,23 @@ impl Paths {
             self.explain_virtual(shell, made, &shell.user.config().home);
         }
         Some(BUCKET_LEVEL)
+    }
+}
+
+/// Has a request done.
+async fn outcome(
+    work: &Work,
+    request: &PathRequest,
+    planned: Planned,
+    outlives: bool,
+) -> Result<PathAnswer, Refusal> {
+    if let Some(answer) = OfDirectory(work).ask(request, &planned.target).await? {
+        return Ok(answer);
+    }
+    if outlives {
+        work.change(request, planned).await
+    } else {
+        work.run(request, planned).await
     }
 }
 

@@ -93,9 +93,6 @@ impl Work {
                 self.unsettled.settled(location).await;
             }
         }
-        if let Some(answer) = self.ask_of_directory(request, &target).await? {
-            return Ok(answer);
-        }
         match &request.act {
             Act::Stat => self.look(&target).await.map(PathAnswer::Stated),
             Act::SetStat(attrs) => self.set_attributes(target, attrs).await,

@@ -11,7 +11,7 @@ use crate::clock::sleep_until;
 use crate::limits;
 use crate::metrics::{AfterDisconnect, TransferEnd};
 use crate::sftp::{Attributes, HandleId};
-use crate::storage::{Checksum, ETag, Location, NewObject, Nonce, Precondition};
+use crate::storage::{Checksum, Location, NewObject, Nonce, Precondition, Stored};
 use crate::transfer::WriteFile;
 use crate::transfer::write_file::{Completing, Effect, Heard, KeptPartial, Opening, RateMin};
 use crate::vfs::{Access, VirtualPath};
@@ -202,11 +202,7 @@ impl Writing {
             Effect::Stop => self.stop(),
             Effect::Answer(pending, status) => shell.answers.status(pending, status),
             Effect::Failed { reason, closed } => self.failed(shell, place, &reason, closed),
-            Effect::Stored {
-                size,
-                etag,
-                version_id,
-            } => self.stored(shell, place, size, (&etag, version_id.as_deref())),
+            Effect::Stored { size, stored } => self.stored(shell, place, size, &stored),
             Effect::Over => {}
         }
     }
@@ -238,18 +234,12 @@ impl Writing {
         reaper.outlive(what, complete);
     }
 
-    fn stored(
-        &self,
-        shell: &Shell,
-        place: &Place,
-        size: u64,
-        (etag, version_id): (&ETag, Option<&str>),
-    ) {
+    fn stored(&self, shell: &Shell, place: &Place, size: u64, stored: &Stored) {
         let written = Written {
             received: self.file.received(),
             size,
-            etag: &etag.0,
-            version_id,
+            etag: &stored.etag.0,
+            version_id: stored.version_id.as_deref(),
             checksum: self.checksum,
             replaced: self.replaces,
         };

@@ -93,7 +93,7 @@ impl fmt::Display for Target {
     }
 }
 
-/// Undoes percent-encoding.
+/// Undoes percent-encoding; `percent_encoding` would let through what is none.
 fn unescape(text: &str) -> Result<String, TargetError> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();

@@ -1,6 +1,5 @@
 //! Values that are right alone and wrong together.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use super::problem::{Place, Problem};
@@ -8,6 +7,7 @@ use super::settings::{PROVIDERS, join};
 use super::source::Sources;
 use super::value::show_size;
 use super::{Config, Encryption, ListTimes, Mtime, NextKey, Purpose, StatTimes};
+use crate::endpoint::{EndpointError, UrlParts, is_loopback};
 use crate::limits::{BANNER_BYTES_MAX, PART_BYTES_MIN};
 
 mod identity;
@@ -294,32 +294,36 @@ struct Url<'a> {
 impl<'a> Url<'a> {
     /// Takes `http://` and `https://`; what it refuses it does not quote, since it may be a secret.
     fn parse(text: &'a str) -> Result<Self, &'static str> {
-        let (encrypted, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://"))
-        {
-            (Some(rest), _) => (true, rest),
-            (None, Some(rest)) => (false, rest),
-            (None, None) => {
-                return Err("does not begin with https:// or http://; allowed: such as \
-                https://host.example.com");
+        let parts = UrlParts::of(text).map_err(|error| match error {
+            EndpointError::Scheme => {
+                "does not begin with https:// or http://; allowed: such as \
+                https://host.example.com"
             }
-        };
-        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        if authority.contains('@') {
-            return Err("has a user or password in it; leave them out, and set headers");
-        }
+            EndpointError::Credentials => {
+                "has a user or password in it; leave them out, and set headers"
+            }
+            EndpointError::Host
+            | EndpointError::Port
+            | EndpointError::Path
+            | EndpointError::Plaintext(_) => NO_HOST,
+        })?;
+        let UrlParts {
+            encrypted,
+            authority,
+            ..
+        } = parts;
         let host = match authority.strip_prefix('[') {
             Some(rest) => rest.split(']').next().unwrap_or_default(),
             None => authority.split(':').next().unwrap_or_default(),
         };
         if host.is_empty() || host.contains(char::is_whitespace) {
-            return Err("has no host; allowed: such as https://host.example.com");
+            return Err(NO_HOST);
         }
         Ok(Self { encrypted, host })
     }
 
     fn is_loopback(&self) -> bool {
-        let address = self.host.parse::<IpAddr>();
-        self.host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+        is_loopback(self.host)
     }
 }
 
@@ -328,6 +332,8 @@ fn at_most<T: Ord + Copy>(unset: bool, bound: &mut T, most: T) {
         *bound = most.min(*bound);
     }
 }
+
+const NO_HOST: &str = "has no host; allowed: such as https://host.example.com";
 
 /// What a login has left when its provider has taken all of its time.
 const AFTER_AN_ANSWER: Duration = Duration::from_secs(2);

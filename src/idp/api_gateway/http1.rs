@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
 use super::answer::{self, Body, Fault};
-use crate::idp::endpoint::Endpoint;
+use crate::endpoint::Endpoint;
 use crate::limits;
 
 /// Shorter than what servers commonly allow (Node's 5 s is the shortest).

@@ -11,13 +11,13 @@ use async_trait::async_trait;
 use self::http1::{Client, Failure, HttpAnswer, TlsError};
 use self::sign::Signer;
 use super::aws::{self, Keys};
-use super::endpoint::{Endpoint, EndpointError};
 use super::wire::{self, Asked, Transport};
 use super::{
     AwsCredentials, Credential, Examined, Exchange, IdentityProvider, Judged, PathHomes, Question,
 };
 use crate::causes::{chain, worded};
 use crate::clock::Clock;
+use crate::endpoint::{Endpoint, EndpointError};
 use crate::refusal::{Reason, Refusal, Verdict};
 use crate::secret::Secret;
 
@@ -114,9 +114,10 @@ impl ApiGateway {
             Some(signing) => {
                 let named = signing.region.as_deref();
                 let region = named.or_else(|| aws::region_of_api(&endpoint.host));
+                let region = region.ok_or(ApiGatewaySettingsError::Region)?.to_owned();
                 Some(Signer {
-                    region: region.ok_or(ApiGatewaySettingsError::Region)?.to_owned(),
-                    keys: Keys::new(signing.credentials.clone()),
+                    keys: Keys::new(signing.credentials.clone(), &region),
+                    region,
                 })
             }
         };

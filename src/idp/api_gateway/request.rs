@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use zeroize::Zeroizing;
 
-use crate::idp::endpoint::Endpoint;
+use crate::endpoint::Endpoint;
 use crate::secret::Secret;
 
 /// Everything but the unreserved characters of RFC 3986 §2.3.

@@ -6,8 +6,8 @@ use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, si
 use aws_sigv4::sign::v4::SigningParams;
 
 use crate::clock::{Clock as _, SystemClock};
+use crate::endpoint::Endpoint;
 use crate::idp::aws::Keys;
-use crate::idp::endpoint::Endpoint;
 use crate::secret::Secret;
 
 const SERVICE: &str = "execute-api";
@@ -27,7 +27,7 @@ impl Signer {
         endpoint: &Endpoint,
         target: &str,
     ) -> Result<Vec<(String, Secret)>, Box<dyn Error + Send + Sync>> {
-        let identity = self.keys.current(&self.region).await?.into();
+        let identity = self.keys.current().await?.into();
         let parameters = SigningParams::builder()
             .identity(&identity)
             .region(&self.region)

@@ -18,7 +18,6 @@ use zeroize::Zeroizing;
 
 use self::client::Connection;
 use super::aws::{self, Keys};
-use super::endpoint::{Endpoint, EndpointError};
 use super::wire::{self, Asked, Transport};
 use super::{
     AwsCredentials, Credential, Examined, Exchange, IdentityProvider, Judged, PathHomes, Question,
@@ -26,6 +25,7 @@ use super::{
 use crate::aws::ConnectError;
 use crate::causes::chain;
 use crate::clock::Clock;
+use crate::endpoint::{Endpoint, EndpointError};
 use crate::refusal::{Reason, Refusal};
 
 mod client;
@@ -142,7 +142,7 @@ impl Lambda {
         };
         Ok(Self {
             connection: Connection::new(endpoint.encrypted, settings.ca_pem.as_deref())?,
-            keys: Keys::new(settings.credentials.clone()),
+            keys: Keys::new(settings.credentials.clone(), &region),
             client: OnceCell::new(),
             settings,
             region,
@@ -182,7 +182,7 @@ impl Lambda {
 
     async fn client(&self) -> Result<&Client, Refusal> {
         let made = self.client.get_or_try_init(|| async {
-            let provider = self.keys.provider(&self.region).await?;
+            let provider = self.keys.provider().await?;
             let region = self.region.clone();
             let endpoint = self.settings.endpoint.clone();
             let connect_timeout = self.settings.connect_timeout;

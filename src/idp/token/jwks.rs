@@ -1,20 +1,21 @@
 //! Where the keys come from: a file, or a URL whose answer is kept for a bounded time.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
+use async_trait::async_trait;
 use reqwest::header::ACCEPT;
-use reqwest::{Client, StatusCode, Url};
-use tokio_util::task::TaskTracker;
+use reqwest::{Client, StatusCode};
 
 use super::keys::{KeySet, KeySetError};
 use crate::clock::Clock;
 use crate::config;
+use crate::endpoint::without_brackets;
 use crate::idp::follow::{Reloaded, Seen};
 use crate::idp::webhook::client::encoding;
 use crate::limits;
+use crate::refreshing::{Held, Refreshing, Schedule, Source};
 use crate::refusal::{Reason, Refusal};
-use crate::tasks::spawn_tracked;
 
 /// The keys of a file.
 #[derive(Debug)]
@@ -96,162 +97,98 @@ pub struct KeyTimes {
 
 /// The keys of a URL.
 #[derive(Debug)]
-pub(super) struct Remote(Arc<Source>);
+pub(super) struct Remote(Refreshing<Url>);
 
+/// Where the keys are fetched.
 #[derive(Debug)]
-struct Source {
+struct Url {
     client: RwLock<Client>,
-    url: Url,
+    url: reqwest::Url,
     timeout: Duration,
     times: KeyTimes,
     clock: Arc<dyn Clock>,
-    held: Mutex<Held>,
-    /// Whoever holds it fetches; the others wait for what comes of it.
-    turn: Arc<tokio::sync::Mutex<()>>,
-    /// A fetch goes on when the login that began it is given up.
-    fetches: TaskTracker,
-}
-
-/// What was fetched, and when (pure).
-#[derive(Debug, Default)]
-struct Held {
-    keys: Option<(Arc<KeySet>, Instant)>,
-    /// The end of the last fetch, whatever came of it.
-    tried_at: Option<Instant>,
-    fault: String,
-}
-
-impl Held {
-    /// Says whether the keys are to be fetched now.
-    fn is_due(&self, times: KeyTimes, unknown_key: bool, now: Instant) -> bool {
-        let pause = match &self.keys {
-            Some((_, at)) if now.saturating_duration_since(*at) < times.fresh_for => {
-                if !unknown_key {
-                    return false;
-                }
-                times.refetch_after
-            }
-            Some(_) | None => FAILURE_PAUSE,
-        };
-        self.tried_at
-            .is_none_or(|at| now.saturating_duration_since(at) >= pause)
-    }
-
-    /// Returns the keys as long as they may be used at all.
-    fn usable(&self, times: KeyTimes, now: Instant) -> Option<Arc<KeySet>> {
-        let (keys, at) = self.keys.as_ref()?;
-        let longest = times.fresh_for.saturating_add(times.stale_for);
-        (now.saturating_duration_since(*at) < longest).then(|| Arc::clone(keys))
-    }
 }
 
 impl Remote {
     pub(super) fn new(
         client: Client,
-        url: Url,
+        url: reqwest::Url,
         timeout: Duration,
         times: KeyTimes,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self(Arc::new(Source {
+        let url = Url {
             client: RwLock::new(client),
             url,
             timeout,
             times,
-            clock,
-            held: Mutex::default(),
-            turn: Arc::default(),
-            fetches: TaskTracker::new(),
-        }))
+            clock: Arc::clone(&clock),
+        };
+        Self(Refreshing::new(url, FAILURE_PAUSE, clock))
     }
 
     /// Asks as another one would, from the next fetch on.
     pub(super) fn take_connection_of(&self, other: &Self) {
-        let client = other.0.client();
-        let mut own = self
-            .0
-            .client
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        *own = client;
+        let client = other.0.source().client();
+        let own = &self.0.source().client;
+        *own.write().unwrap_or_else(PoisonError::into_inner) = client;
     }
 
     pub(super) fn place(&self) -> Option<(String, u16)> {
-        let host = self.0.url.host_str()?;
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        Some((host.to_owned(), self.0.url.port_or_known_default()?))
+        let url = &self.0.source().url;
+        let host = url.host_str()?;
+        Some((
+            without_brackets(host).to_owned(),
+            url.port_or_known_default()?,
+        ))
     }
 
     /// Returns the keys, fetched again if they are due.
-    pub(super) async fn keys(&self, unknown_key: bool) -> Result<Arc<KeySet>, Refusal> {
-        if self.0.is_due(unknown_key) {
-            // Those at hand are of no use for an unknown key.
-            let usable = !unknown_key && self.0.usable().is_ok();
-            let fetched = self.fetched(unknown_key);
-            if usable {
-                // Out of time or not: the old ones stand in.
-                let _ = tokio::time::timeout(limits::KEYS_WAIT, fetched).await;
-            } else {
-                fetched.await;
-            }
-        }
-        self.0.usable()
+    pub(super) async fn keys(&self) -> Result<Held<Arc<KeySet>>, Refusal> {
+        let held = self.0.get().await;
+        held.map_err(|fault| Reason::TokenKeys.because(&fault))
     }
 
-    /// Waits for a fetch, somebody else's or one that goes on when nobody waits any more.
-    async fn fetched(&self, unknown_key: bool) {
-        let turn = Arc::clone(&self.0.turn).lock_owned().await;
-        // Somebody may have fetched them meanwhile.
-        if self.0.is_due(unknown_key) {
-            let source = Arc::clone(&self.0);
-            let fetch = async move {
-                source.fetch().await;
-                drop(turn);
-            };
-            // A panic is reported by the runtime, and is like a fetch that failed.
-            drop(spawn_tracked(&self.0.fetches, fetch).await);
-        }
+    /// Returns other keys than those of this number, if there may be some by now.
+    pub(super) async fn another(&self, known: u64) -> Option<Arc<KeySet>> {
+        let pause = self.0.source().times.refetch_after;
+        self.0.another(known, pause).await.map(|held| held.value)
     }
 }
 
-impl Source {
-    fn client(&self) -> Client {
-        let client = self.client.read().unwrap_or_else(PoisonError::into_inner);
-        client.clone()
-    }
+#[async_trait]
+impl Source for Url {
+    type Value = Arc<KeySet>;
+    type Error = Box<str>;
 
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn usable(&self) -> Result<Arc<KeySet>, Refusal> {
-        let held = self.held();
-        let usable = held.usable(self.times, self.clock.now());
-        usable.ok_or_else(|| Reason::TokenKeys.because(&held.fault))
-    }
-
-    fn is_due(&self, unknown_key: bool) -> bool {
-        let now = self.clock.now();
-        self.held().is_due(self.times, unknown_key, now)
-    }
-
-    async fn fetch(&self) {
+    async fn fetch(&self) -> Result<(Arc<KeySet>, Schedule), Box<str>> {
         let began = self.clock.now();
         let fetched = tokio::time::timeout(self.timeout, self.get()).await;
         let fetched = fetched.unwrap_or_else(|_| Err("no complete answer in time".to_owned()));
-        let mut held = self.held();
-        held.tried_at = Some(self.clock.now());
         match fetched {
             Ok(keys) => {
                 tracing::debug!(keys = keys.len(), "token keys fetched");
+                let (fresh, stale) = (self.times.fresh_for, self.times.stale_for);
                 // From the beginning: the answer may have been made then.
-                held.keys = Some((Arc::new(keys), began));
+                let schedule = Schedule::after(began, fresh, fresh.saturating_add(stale));
+                Ok((Arc::new(keys), schedule))
             }
             Err(fault) => {
                 tracing::warn!(fault, "the token keys cannot be fetched");
-                held.fault = fault;
+                Err(fault.into())
             }
         }
+    }
+
+    fn broken(why: &str) -> Box<str> {
+        why.into()
+    }
+}
+
+impl Url {
+    fn client(&self) -> Client {
+        let client = self.client.read().unwrap_or_else(PoisonError::into_inner);
+        client.clone()
     }
 
     async fn get(&self) -> Result<KeySet, String> {

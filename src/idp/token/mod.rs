@@ -203,9 +203,11 @@ impl Token {
             return Err(Reason::PasswordTooLong.into());
         }
         let envelope = Envelope::open(token.expose(), &self.rules)?;
-        let mut keys = self.keys.get(false).await?;
-        if envelope.is_of_unknown_key(&keys) {
-            keys = self.keys.get(true).await?;
+        let (mut keys, number) = self.keys.get().await?;
+        if envelope.is_of_unknown_key(&keys)
+            && let Some(others) = self.keys.another(number).await
+        {
+            keys = others;
         }
         let accepted = envelope.judge(&keys, &self.rules, user, self.clock.wall())?;
         self.allow(user, &accepted)
@@ -259,11 +261,21 @@ impl Token {
 }
 
 impl Keys {
-    async fn get(&self, unknown_key: bool) -> Result<Arc<KeySet>, Refusal> {
+    /// Returns the keys, and a number that tells them from others.
+    async fn get(&self) -> Result<(Arc<KeySet>, u64), Refusal> {
         match self {
-            Self::File(file) => Ok(file.keys()),
-            Self::Remote(remote) => remote.keys(unknown_key).await,
-            Self::Fixed(keys) => Ok(Arc::clone(keys)),
+            Self::File(file) => Ok((file.keys(), 0)),
+            Self::Remote(remote) => remote.keys().await.map(|held| (held.value, held.number)),
+            Self::Fixed(keys) => Ok((Arc::clone(keys), 0)),
+        }
+    }
+
+    /// Returns keys of which one may be the one that a token names.
+    async fn another(&self, known: u64) -> Option<Arc<KeySet>> {
+        match self {
+            Self::Remote(remote) => remote.another(known).await,
+            // A file is followed.
+            Self::File(_) | Self::Fixed(_) => None,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::audit::Confirmed;
 use crate::config::StatTimes;
+use crate::sftp::Reply;
 use crate::vfs::{Ending, VirtualPath};
 
 use super::super::act::{Act, PathRequest};
@@ -53,6 +54,23 @@ impl Paths {
             | Act::Close(_) => {}
         }
         log_change(shell, request, confirmed);
+    }
+
+    /// Notes what an answer shows that needed no look of its own.
+    pub(super) fn note_attributes(
+        &mut self,
+        request: &PathRequest,
+        reply: &Reply,
+        by_listing: bool,
+    ) {
+        let Reply::Attrs(attrs) = reply else {
+            return;
+        };
+        if attrs.names_directory() {
+            self.known.directory(request.path.clone());
+        } else {
+            self.note_look(request, false, by_listing);
+        }
     }
 
     /// Says what was seen under a name a moment ago, and whether its directory is worth a look.

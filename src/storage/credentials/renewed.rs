@@ -1,17 +1,17 @@
 //! A store whose credentials end: renewed before they do, and once more when S3 says that they
 //! have ended early.
 //!
-//! Nothing runs in the background: the call that finds them due renews them, and only that one
-//! waits. The others go on with what they have while it is good, and wait when it is not. A call
-//! that S3 refused as expired did nothing, so it is made again, once, with new credentials.
+//! The call that finds them due renews them. A call that S3 refused as expired did nothing, so it is
+//! made again, once, with new credentials.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
 use crate::clock::Clock;
 use crate::limits::{RENEWAL_GUESS_PAUSE, RENEWAL_LEAD, RENEWAL_PAUSE};
+use crate::refreshing::{Refreshing, Schedule, Source};
 use crate::refusal::{Refusal, Verdict};
 use crate::storage::layer::{About, Layer};
 use crate::storage::{Capabilities, Result, SharedStore, StorageError, StorageErrorKind};
@@ -33,108 +33,46 @@ pub(super) struct Fresh {
 /// Passes calls on to the store of the newest credentials.
 #[derive(Debug)]
 pub(super) struct Renewed {
+    stores: Refreshing<Credentials>,
+    capabilities: Capabilities,
+}
+
+/// Where stores with new credentials come from.
+#[derive(Debug)]
+struct Credentials {
     renewal: Arc<dyn Renewal>,
     clock: Arc<dyn Clock>,
-    state: Mutex<State>,
-    /// Held by the one who renews.
-    turn: tokio::sync::Mutex<()>,
-}
-
-#[derive(Debug)]
-struct State {
-    held: Held,
-    /// Why the last renewal failed, and how long nobody tries again.
-    failed: Option<(StorageError, Instant)>,
-}
-
-#[derive(Debug, Clone)]
-struct Held {
-    store: SharedStore,
-    /// Tells one set of credentials from the next.
-    number: u64,
-    since: Instant,
-    /// When they are renewed, and when they end.
-    times: Option<(Instant, Instant)>,
-}
-
-/// What is wrong with the credentials at hand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Need {
-    None,
-    /// They are good, but not for long.
-    Soon,
-    /// They cannot be used.
-    Now,
 }
 
 impl Renewed {
     pub(super) fn new(first: Fresh, renewal: Arc<dyn Renewal>, clock: Arc<dyn Clock>) -> Self {
-        let held = Held::new(first, 0, clock.now());
-        Self {
+        let now = clock.now();
+        let credentials = Credentials {
             renewal,
-            clock,
-            state: Mutex::new(State { held, failed: None }),
-            turn: tokio::sync::Mutex::default(),
-        }
-    }
-
-    /// Returns credentials that are good now.
-    async fn usable(&self) -> Result<Held> {
-        let held = self.state().held.clone();
-        let turn = match held.need(self.clock.now()) {
-            Need::None => return Ok(held),
-            // Somebody is at it already.
-            Need::Soon => match self.turn.try_lock() {
-                Ok(turn) => turn,
-                Err(_) => return Ok(held),
-            },
-            Need::Now => self.turn.lock().await,
+            clock: Arc::clone(&clock),
         };
-        let outcome = self.renew(held.number).await;
-        drop(turn);
-        match outcome {
-            Ok(held) => Ok(held),
-            Err(_) if held.need(self.clock.now()) == Need::Soon => Ok(held),
-            Err(error) => Err(error),
+        let stores = Refreshing::new(credentials, RENEWAL_PAUSE, clock);
+        let capabilities = first.store.capabilities();
+        let schedule = first.schedule(now);
+        stores.hold(first.store, schedule);
+        Self {
+            stores,
+            capabilities,
         }
     }
+}
 
-    /// Returns the store to try again with, once `failed` has been refused as expired.
-    async fn after(&self, failed: &Held, pause: Duration) -> Option<SharedStore> {
-        let _turn = self.turn.lock().await;
-        let now = self.clock.now();
-        if self.state().held.number == failed.number
-            && now.saturating_duration_since(failed.since) < pause
-        {
-            // They are as good as new: more of them would help as little.
-            return None;
-        }
-        Some(self.renew(failed.number).await.ok()?.store)
-    }
+#[async_trait]
+impl Source for Credentials {
+    type Value = SharedStore;
+    type Error = StorageError;
 
-    /// Renews the credentials if nobody did since; the caller has the turn.
-    async fn renew(&self, known: u64) -> Result<Held> {
-        {
-            let state = self.state();
-            if state.held.number != known {
-                return Ok(state.held.clone());
-            }
-            if let Some((error, until)) = &state.failed
-                && self.clock.now() < *until
-            {
-                return Err(error.clone());
-            }
-        }
-        let renewed = self.renewal.renew().await;
-        let now = self.clock.now();
-        let mut state = self.state();
-        match renewed {
+    async fn fetch(&self) -> Result<(SharedStore, Schedule)> {
+        match self.renewal.renew().await {
             Ok(fresh) => {
-                let number = known.wrapping_add(1);
-                state.held = Held::new(fresh, number, now);
-                state.failed = None;
-                tracing::debug!(number, "credentials renewed");
-                Ok(state.held.clone())
+                tracing::debug!("credentials renewed");
+                let schedule = fresh.schedule(self.clock.now());
+                Ok((fresh.store, schedule))
             }
             Err(refusal) => {
                 tracing::warn!(
@@ -142,16 +80,14 @@ impl Renewed {
                     detail = refusal.detail.as_deref(),
                     "credentials not renewed"
                 );
-                let error = expired(&refusal);
-                let until = now.checked_add(RENEWAL_PAUSE).unwrap_or(now);
-                state.failed = Some((error.clone(), until));
-                Err(error)
+                Err(expired(&refusal))
             }
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn broken(why: &str) -> StorageError {
+        let detail = format!("credentials not renewed: {why}");
+        StorageError::new(StorageErrorKind::Unavailable, detail)
     }
 }
 
@@ -164,8 +100,8 @@ impl Layer for Renewed {
         R: Fn(SharedStore) -> F + Send + Sync,
     {
         let bare = about.operation.answers_bare();
-        let held = self.usable().await?;
-        let (error, pause) = match run(held.store.clone()).await {
+        let held = self.stores.get().await?;
+        let (error, pause) = match run(held.value).await {
             // The first ones may have been taken back at once; new ones as well is no accident.
             Err(error) if error.kind == StorageErrorKind::Expired && held.number == 0 => {
                 (error, Duration::ZERO)
@@ -176,40 +112,26 @@ impl Layer for Renewed {
             }
             outcome => return outcome,
         };
-        match self.after(&held, pause).await {
-            Some(store) => run(store).await,
+        match self.stores.another(held.number, pause).await {
+            Some(other) => run(other.value).await,
+            // Others would be as good as these, and help as little.
             None => Err(error),
         }
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.state().held.store.capabilities()
+        self.capabilities
     }
 }
 
-impl Held {
-    fn new(fresh: Fresh, number: u64, now: Instant) -> Self {
+impl Fresh {
+    fn schedule(&self, now: Instant) -> Schedule {
         let mut random = [0];
         // Without randomness the spread is lost and nothing else.
         let [random] = getrandom::fill(&mut random).map_or([0], |()| random);
-        let times = fresh.lifetime.and_then(|lifetime| {
-            let due = now.checked_add(renewed_after(lifetime, random))?;
-            Some((due, now.checked_add(lifetime)?))
-        });
-        Self {
-            store: fresh.store,
-            number,
-            since: now,
-            times,
-        }
-    }
-
-    fn need(&self, now: Instant) -> Need {
-        match self.times {
-            Some((_, end)) if now >= end => Need::Now,
-            Some((due, _)) if now >= due => Need::Soon,
-            Some(_) | None => Need::None,
-        }
+        self.lifetime.map_or(Schedule::LASTING, |lifetime| {
+            Schedule::after(now, renewed_after(lifetime, random), lifetime)
+        })
     }
 }
 

@@ -472,11 +472,7 @@ impl WriteFile {
             Ok(stored) => {
                 self.multipart = Multipart::None;
                 let size = self.size();
-                self.effects.push_back(Effect::Stored {
-                    size,
-                    etag: stored.etag,
-                    version_id: stored.version_id,
-                });
+                self.effects.push_back(Effect::Stored { size, stored });
                 self.over(Status::OK);
             }
             Err(failure) => {

@@ -222,8 +222,7 @@ pub enum Effect {
     /// The file is visible.
     Stored {
         size: u64,
-        etag: ETag,
-        version_id: Option<Box<str>>,
+        stored: Stored,
     },
     /// Everything was answered: the file can be forgotten.
     Over,

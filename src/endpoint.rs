@@ -1,4 +1,8 @@
 //! Where questions go over HTTP, and whether a password may travel there (pure).
+//!
+//! What is parsed here is written into requests byte by byte, so it is refused where the `url` crate
+//! would mend it: that one takes spaces, backslashes and tabs, and gives back another text than the
+//! operator's. It is used where its own client sends the request.
 
 #![warn(clippy::arithmetic_side_effects)]
 
@@ -43,16 +47,11 @@ impl Endpoint {
     /// # Errors
     /// The URL cannot be asked, or must not be.
     pub fn parse(url: &str, plaintext: bool) -> Result<Self, EndpointError> {
-        let (encrypted, rest) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
-            (Some(rest), _) => (true, rest),
-            (None, Some(rest)) => (false, rest),
-            (None, None) => return Err(EndpointError::Scheme),
-        };
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let (authority, path) = rest.split_at_checked(end).ok_or(EndpointError::Host)?;
-        if authority.contains('@') {
-            return Err(EndpointError::Credentials);
-        }
+        let UrlParts {
+            encrypted,
+            authority,
+            path,
+        } = UrlParts::of(url)?;
         let (host, port) = host_and_port(authority)?;
         let port = match port {
             Some(port) => port,
@@ -83,16 +82,56 @@ impl Endpoint {
     }
 }
 
+/// A URL, taken apart as far as its form goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct UrlParts<'u> {
+    pub(crate) encrypted: bool,
+    pub(crate) authority: &'u str,
+    /// With query and fragment.
+    path: &'u str,
+}
+
+impl<'u> UrlParts<'u> {
+    /// Takes `http://` and `https://`, without credentials.
+    pub(crate) fn of(url: &'u str) -> Result<Self, EndpointError> {
+        let (encrypted, rest) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
+            (Some(rest), _) => (true, rest),
+            (None, Some(rest)) => (false, rest),
+            (None, None) => return Err(EndpointError::Scheme),
+        };
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at_checked(end).ok_or(EndpointError::Host)?;
+        if authority.contains('@') {
+            return Err(EndpointError::Credentials);
+        }
+        Ok(Self {
+            encrypted,
+            authority,
+            path,
+        })
+    }
+}
+
+/// Returns an IPv6 address without the brackets that it has in URLs, and any other host as it is.
+pub(crate) fn without_brackets(host: &str) -> &str {
+    let address = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    address.unwrap_or(host)
+}
+
+/// Says whether a host is this machine by its name or address.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    let address = without_brackets(host).parse();
+    host.eq_ignore_ascii_case("localhost")
+        || address.is_ok_and(|address: IpAddr| address.to_canonical().is_loopback())
+}
+
 /// Says whether a password may travel: encrypted, within this machine, or because it was so
 /// decided.
 #[must_use]
 pub fn may_carry_passwords(encrypted: bool, host: &str, plaintext: bool) -> bool {
-    let literal = host.trim_start_matches('[').trim_end_matches(']');
-    let is_loopback = host == "localhost"
-        || literal
-            .parse()
-            .is_ok_and(|address: IpAddr| address.is_loopback());
-    encrypted || plaintext || is_loopback
+    encrypted || plaintext || is_loopback(host)
 }
 
 fn host_and_port(authority: &str) -> Result<(&str, Option<u16>), EndpointError> {
@@ -172,6 +211,30 @@ mod tests {
                 (authority, path),
                 "{url}"
             );
+        }
+    }
+
+    #[test]
+    fn this_machine_has_many_names() {
+        for host in [
+            "localhost",
+            "LocalHost",
+            "127.8.0.1",
+            "::1",
+            "[::1]",
+            "::ffff:127.0.0.1",
+        ] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in [
+            "localhost.example.com",
+            "128.0.0.1",
+            "[::1",
+            "::2",
+            "",
+            "10.0.0.1",
+        ] {
+            assert!(!is_loopback(host), "{host}");
         }
     }
 
