@@ -59,7 +59,7 @@ pub fn partial_kept(file: File<'_>, written: Written<'_>, took: Duration) {
         target: TARGET, activity = "PARTIAL_CLOSE", %path, %location,
         bucket = location.bucket.as_str(), key = location.key.as_str(),
         bytes_in = written.received, size = written.size, etag = written.etag, checksum,
-        duration_ms = millis(took), "partial upload kept"
+        version_id = written.version_id, duration_ms = millis(took), "partial upload kept"
     );
 }
 

@@ -61,8 +61,8 @@ pub const LIST_GUESSES_MAX: usize = 6;
 pub const BUCKETS_PER_ANSWER_MAX: usize = 8_000;
 /// How long a session shows the same buckets without asking again.
 pub const BUCKETS_KNOWN_FOR: Duration = Duration::from_secs(10);
-/// Files of a listed page that are asked about at once, where listings show stored times.
-pub const LISTED_HEADS_PER_SESSION_MAX: usize = 16;
+/// Listed files that one user's sessions ask about at once, where listings show stored times.
+pub const LISTED_HEADS_PER_USER_MAX: usize = 16;
 /// Stored times of listed files that the process remembers, of about 40 bytes each.
 pub const LISTED_TIMES_MAX: usize = 65_536;
 /// Names that OPENDIR asks for, and a READDIR that waited for memory.

@@ -46,8 +46,8 @@ pub(crate) struct Completion {
     pub(crate) then: Option<Then>,
 }
 
-/// What is done to the version that a commit stored.
-pub(crate) type Then = Box<dyn FnOnce(Location, ETag) -> BoxFuture<'static, ()> + Send>;
+/// What is done to the version that a commit stored; what it returns has taken its place.
+pub(crate) type Then = Box<dyn FnOnce(Location, ETag) -> BoxFuture<'static, Option<Stored>> + Send>;
 
 /// Who is told.
 #[derive(Debug, Clone)]
@@ -328,9 +328,11 @@ impl Calls {
         } = completion;
         let (upload, parts) = (completing.upload, completing.parts);
         let commit = self.commit(&object, &completing.condition);
-        let outcome = commit.complete(&upload, &parts, checksum).await;
-        if let (Ok(stored), Some(then)) = (&outcome, then) {
-            then(self.location.clone(), stored.etag.clone()).await;
+        let mut outcome = commit.complete(&upload, &parts, checksum).await;
+        if let (Ok(stored), Some(then)) = (&mut outcome, then)
+            && let Some(newer) = then(self.location.clone(), stored.etag.clone()).await
+        {
+            *stored = newer;
         }
         let failed = outcome.is_err();
         if !self.report(outcome) && failed {

@@ -424,6 +424,7 @@ impl<'a> Ranged<'a> {
             | Effect::Zeros(_)
             | Effect::Look { .. }
             | Effect::Put { .. }
+            | Effect::SetTime { .. }
             | Effect::Answer(..) => {
                 self.fail(StorageErrorKind::Refused, "a copy asked for bytes");
                 calls.tell(Heard::SessionOver);

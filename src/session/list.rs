@@ -316,6 +316,8 @@ impl Listing {
             match joined {
                 Joined::Page(page, charge) => {
                     self.add(charge);
+                    // Its names are not gathered.
+                    self.gathered = None;
                     self.take_rows(page);
                 }
                 Joined::Wrong => self.end_guesses(),

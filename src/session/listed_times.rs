@@ -8,10 +8,11 @@ use std::time::{Duration, UNIX_EPOCH};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::idp::UserConfig;
-use crate::limits::{LISTED_HEADS_PER_SESSION_MAX, LISTED_TIMES_MAX};
+use crate::limits::{LISTED_HEADS_PER_USER_MAX, LISTED_TIMES_MAX};
 use crate::storage::{
     Bucket, Key, ListPage, ListQuery, ListedObject, Location, ObjectStore, Result, StorageErrorKind,
 };
@@ -42,6 +43,11 @@ impl ListedTimes {
         Self(stored.then(Arc::default))
     }
 
+    /// Says whether each file that is listed may cost a call.
+    pub(crate) const fn asks(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Fetches a page, with the times that were stored with its files.
     ///
     /// # Errors
@@ -51,7 +57,7 @@ impl ListedTimes {
         &self,
         listed: &Listed,
         query: &ListQuery,
-        (store, clock, user): (&dyn ObjectStore, &dyn Clock, &UserConfig),
+        (store, clock, user, turns): With<'_>,
     ) -> Result<ListPage> {
         let mut page = listed.fetch(store, query).await?;
         if let (Some(remembered), Listed::Folder(folder)) = (&self.0, listed) {
@@ -59,6 +65,7 @@ impl ListedTimes {
                 store,
                 clock,
                 user,
+                turns,
                 remembered,
                 bucket: &folder.bucket,
             };
@@ -68,12 +75,21 @@ impl ListedTimes {
     }
 }
 
+/// What pages are asked for with: the user's turns bound how many files are asked about at once.
+pub(crate) type With<'a> = (
+    &'a dyn ObjectStore,
+    &'a dyn Clock,
+    &'a UserConfig,
+    &'a Semaphore,
+);
+
 /// Who asks about the files of one page.
 #[derive(Debug, Clone, Copy)]
 struct Asker<'a> {
     store: &'a dyn ObjectStore,
     clock: &'a dyn Clock,
     user: &'a UserConfig,
+    turns: &'a Semaphore,
     remembered: &'a Mutex<Remembered>,
     bucket: &'a Bucket,
 }
@@ -88,7 +104,7 @@ impl Asker<'_> {
                 asked.push(self.put_time(object).boxed());
             }
         }
-        let mut asked = stream::iter(asked).buffer_unordered(LISTED_HEADS_PER_SESSION_MAX);
+        let mut asked = stream::iter(asked).buffer_unordered(LISTED_HEADS_PER_USER_MAX);
         while let Some(outcome) = asked.next().await {
             outcome?;
         }
@@ -108,6 +124,8 @@ impl Asker<'_> {
         if let Some(stored) = known {
             return Ok(stored);
         }
+        // Nobody closes it.
+        let _turn = self.turns.acquire().await.ok();
         let Some(stored) = ask(self.store, self.bucket, object).await? else {
             return Ok(None);
         };

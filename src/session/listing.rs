@@ -133,7 +133,10 @@ impl Directory {
                 self.task = Some(fetch(shell, handle, listed, query));
             }
             ListEffect::WantGuess { after, bytes } => {
-                let charge = shell.user_session.memory().account.try_take(bytes);
+                // A wrong guess would cost a call for each file.
+                let asks = shell.environment.listed_times.asks();
+                let account = (!asks).then(|| &shell.user_session.memory().account);
+                let charge = account.and_then(|account| account.try_take(bytes));
                 self.listing.guess_memory(after, charge);
             }
             ListEffect::FetchGuess { listed, query } => {
@@ -168,8 +171,9 @@ fn fetch(shell: &mut Shell, handle: HandleId, listed: Listed, query: ListQuery) 
         environment.listed_times.clone(),
         Arc::clone(&environment.clock),
     );
+    let turns = Arc::clone(shell.user_session.listed_heads());
     shell.spawn(async move {
-        let with = (&*store, &*clock, &*user);
+        let with = (&*store, &*clock, &*user, &*turns);
         let outcome = times.fetch(&listed, &query, with).await;
         events.send(Event::Page {
             handle,

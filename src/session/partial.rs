@@ -109,6 +109,16 @@ pub(super) struct Marking {
     progress: Progress,
 }
 
+/// An object of parts that was stored just now.
+#[derive(Debug)]
+struct Completed {
+    stored: Stored,
+    nonce: Nonce,
+    /// Nothing was there before.
+    is_new: bool,
+    modified_late: Option<u32>,
+}
+
 impl Marking {
     pub(super) fn new(shell: &Shell, path: &VirtualPath) -> Self {
         let environment = &shell.environment;
@@ -136,10 +146,21 @@ impl Marking {
             partial: _,
         } = completing;
         let commit = calls.commit(&object, &condition);
-        let outcome = match commit.complete(&upload, &parts, checksum).await {
+        let completed = match commit.complete(&upload, &parts, checksum).await {
+            Err(error) if may_have_landed(error.kind) => {
+                self.landed(&calls, object.nonce).await.ok_or(error)
+            }
+            completed => completed,
+        };
+        let outcome = match completed {
             Ok(stored) => {
-                let is_new = condition == Precondition::IfNoneMatch;
-                self.mark(&calls, stored, is_new, modified_late).await
+                let completed = Completed {
+                    stored,
+                    nonce: object.nonce,
+                    is_new: condition == Precondition::IfNoneMatch,
+                    modified_late,
+                };
+                self.mark(&calls, completed).await
             }
             Err(error) => Err(error),
         };
@@ -149,15 +170,27 @@ impl Marking {
         }
     }
 
+    /// Looks whether an object is there although nobody said so; `None`: it is not, or nobody can
+    /// tell.
+    async fn landed(&self, calls: &Calls, nonce: Nonce) -> Option<Stored> {
+        let (store, location) = (retry::patient(&calls.store), &calls.location);
+        match store.head(location).await {
+            Ok(found) if found.nonce() == Some(nonce) => Some(as_stored(found)),
+            Ok(_) => None,
+            Err(error) if error.kind == StorageErrorKind::NotFound => None,
+            Err(error) => {
+                self.metrics
+                    .ended_after_disconnect(false, AfterDisconnect::Unmarked);
+                tracing::warn!(%location, %error, "a partial upload may be stored without its mark");
+                None
+            }
+        }
+    }
+
     /// Marks what was stored just now. What is new and cannot be marked goes.
-    async fn mark(
-        &self,
-        calls: &Calls,
-        stored: Stored,
-        is_new: bool,
-        modified_late: Option<u32>,
-    ) -> Result<Stored> {
+    async fn mark(&self, calls: &Calls, completed: Completed) -> Result<Stored> {
         let nonce = self.nonces.next()?;
+        let is_new = completed.is_new;
         let mut error = None;
         for pause in PAUSES {
             if let (true, Err(refusal)) = (is_new, calls.stop.check()) {
@@ -165,7 +198,7 @@ impl Marking {
                 break;
             }
             calls.stop.clock().sleep(pause).await;
-            match self.marked(calls, &stored, nonce, modified_late).await {
+            match self.marked(calls, &completed, nonce).await {
                 Ok(Some(stored)) => return Ok(stored),
                 Ok(None) => {
                     let detail = "another version has been stored meanwhile";
@@ -178,53 +211,62 @@ impl Marking {
         let error = error.unwrap_or_else(|| StorageError::new(StorageErrorKind::Refused, why));
         let location = &calls.location;
         if is_new {
-            let deletion = Deletion {
-                store: &*calls.store,
-                stop: &self.bounds.clears_up,
-                location,
-                found: Sight::by_etag(&stored.etag),
-                what: What::Version,
-            };
-            match deletion.run().await {
-                Ok(_) => {
+            match self.removed(calls, completed.nonce).await {
+                Ok(()) => {
                     let detail = format!("removed, since it could not be marked: {error}");
                     return Err(StorageError::new(error.kind, detail));
                 }
-                Err(deleting) => {
-                    tracing::warn!(%location, error = %deleting, "a partial upload could be neither marked nor removed");
+                Err(removing) => {
+                    tracing::warn!(%location, error = %removing, "a partial upload could be neither marked nor removed");
                 }
             }
         }
         self.metrics
             .ended_after_disconnect(false, AfterDisconnect::Unmarked);
         tracing::warn!(%location, %error, "a partial upload is stored without its mark");
-        Ok(stored)
+        Ok(completed.stored)
+    }
+
+    /// Removes what was completed, unless somebody else has stored another version: even one of
+    /// the same bytes.
+    async fn removed(&self, calls: &Calls, nonce: Nonce) -> Result<()> {
+        let (store, location) = (retry::patient(&calls.store), &calls.location);
+        let found = match store.head(location).await {
+            Ok(found) if found.nonce() == Some(nonce) => found,
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind == StorageErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let deletion = Deletion {
+            store: &*calls.store,
+            stop: &self.bounds.clears_up,
+            location,
+            found: Sight::of(&found),
+            what: What::Version,
+        };
+        deletion.run().await.map(drop)
     }
 
     /// Tries to mark it; `None`: somebody else has stored another version.
     async fn marked(
         &self,
         calls: &Calls,
-        stored: &Stored,
+        completed: &Completed,
         nonce: Nonce,
-        modified_late: Option<u32>,
     ) -> Result<Option<Stored>> {
         let (store, location) = (retry::patient(&calls.store), &calls.location);
         let found = store.head(location).await?;
         if found.nonce() == Some(nonce) {
             // The answer to an earlier try was lost.
-            return Ok(Some(Stored {
-                etag: found.etag,
-                checksum: found.checksum.and_then(Digest::crc64),
-                version_id: found.version_id,
-            }));
+            return Ok(Some(as_stored(found)));
         }
-        if found.etag != stored.etag {
+        // Another version may have the same bytes.
+        if found.nonce() != Some(completed.nonce) {
             return Ok(None);
         }
         let mut object = NewObject::like(&found, nonce, self.bounds.clock().wall());
         object.mark_partial();
-        if let Some(modified) = modified_late {
+        if let Some(modified) = completed.modified_late {
             set_modified(&mut object, modified);
         }
         let bytes = copying::parts_bytes(&self.bounds.limits, found.size);
@@ -250,6 +292,22 @@ impl Marking {
             onto: Onto::Itself,
         };
         copying::copy(&scene, copying).await.map(Some)
+    }
+}
+
+/// Says whether an object may be there although its Complete failed.
+const fn may_have_landed(kind: StorageErrorKind) -> bool {
+    matches!(
+        kind,
+        StorageErrorKind::OutcomeUnknown | StorageErrorKind::ChecksumMismatch
+    )
+}
+
+fn as_stored(found: ObjectMeta) -> Stored {
+    Stored {
+        etag: found.etag,
+        checksum: found.checksum.and_then(Digest::crc64),
+        version_id: found.version_id,
     }
 }
 

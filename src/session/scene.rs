@@ -40,6 +40,7 @@ pub(crate) struct Bounds {
     pub(super) shares: UserMemory,
     turns: Arc<Semaphore>,
     changes: Arc<Semaphore>,
+    pub(super) listed_heads: Arc<Semaphore>,
     pub(super) stop: Stop,
     /// For what has to come to its end, whatever becomes of the user.
     pub(super) clears_up: Stop,
@@ -57,6 +58,7 @@ impl Bounds {
             shares: shell.user_session.memory().clone(),
             turns: Arc::clone(shell.user_session.moves()),
             changes: Arc::clone(shell.user_session.changes()),
+            listed_heads: Arc::clone(shell.user_session.listed_heads()),
             clears_up: shell.stop.lifted(),
             stop: shell.stop.clone(),
             events: shell.events.clone(),

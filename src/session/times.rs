@@ -117,7 +117,7 @@ impl LateTime {
     }
 
     /// Keeps it for one version, whose upload is a success either way.
-    async fn keep(&self, location: &Location, stored: &ETag) {
+    async fn keep(&self, location: &Location, stored: &ETag) -> Option<Stored> {
         let scene = Scene {
             store: &self.store,
             reaper: &self.reaper,
@@ -129,17 +129,24 @@ impl LateTime {
         let refusal = match self.store.head(location).await {
             Ok(found) if found.etag == *stored => {
                 match keep(&scene, location, &found, self.modified).await {
-                    Ok(_) => return,
+                    Ok(stored) => return stored,
                     // It was counted.
                     Err(refusal) => refusal,
                 }
             }
-            Ok(_) => return leave(&scene, location, "another version is there"),
-            Err(error) => return leave(&scene, location, &error.to_string()),
+            Ok(_) => {
+                leave(&scene, location, "another version is there");
+                return None;
+            }
+            Err(error) => {
+                leave(&scene, location, &error.to_string());
+                return None;
+            }
         };
         if let Some(unlogged) = self.bounds.failures.line_due() {
             let error = refusal.detail.as_deref().unwrap_or(refusal.status.sentence);
             tracing::warn!(%location, error, unlogged, "modification time not kept");
         }
+        None
     }
 }

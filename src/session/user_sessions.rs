@@ -9,8 +9,8 @@ use tokio::sync::Semaphore;
 use crate::budget::{Budget, UserMemory};
 use crate::idp::{UserConfig, UserLimits, folded};
 use crate::limits::{
-    CHANGES_PER_USER_MAX, CLOSES_KEPT_PER_USER_MAX, LOG_FAILURES_PER_USER_MAX, LOG_INTERVAL,
-    MOVES_PER_USER_MAX,
+    CHANGES_PER_USER_MAX, CLOSES_KEPT_PER_USER_MAX, LISTED_HEADS_PER_USER_MAX,
+    LOG_FAILURES_PER_USER_MAX, LOG_INTERVAL, MOVES_PER_USER_MAX,
 };
 use crate::seldom::Seldom;
 use crate::transfer::Pace;
@@ -41,6 +41,8 @@ struct Taken {
     changes: Arc<Semaphore>,
     /// For uploads whose client is gone.
     kept: Arc<Semaphore>,
+    /// For files of listings that are asked about.
+    listed_heads: Arc<Semaphore>,
 }
 
 /// How fast a user's bytes go, each way.
@@ -62,6 +64,7 @@ pub(crate) struct UserSession {
     changes: Arc<Semaphore>,
     /// For uploads whose client is gone.
     kept: Arc<Semaphore>,
+    listed_heads: Arc<Semaphore>,
 }
 
 impl UserSessions {
@@ -104,6 +107,7 @@ impl UserSessions {
             moves: Arc::clone(&taken.moves),
             changes: Arc::clone(&taken.changes),
             kept: Arc::clone(&taken.kept),
+            listed_heads: Arc::clone(&taken.listed_heads),
         })
     }
 
@@ -132,6 +136,7 @@ impl Taken {
             moves: Arc::new(Semaphore::new(MOVES_PER_USER_MAX)),
             changes: Arc::new(Semaphore::new(CHANGES_PER_USER_MAX)),
             kept: Arc::new(Semaphore::new(CLOSES_KEPT_PER_USER_MAX)),
+            listed_heads: Arc::new(Semaphore::new(LISTED_HEADS_PER_USER_MAX)),
         }
     }
 
@@ -179,6 +184,11 @@ impl UserSession {
     /// Returns the turns of the user's changes of names.
     pub(crate) const fn changes(&self) -> &Arc<Semaphore> {
         &self.changes
+    }
+
+    /// Returns the turns of the user's questions about listed files.
+    pub(crate) const fn listed_heads(&self) -> &Arc<Semaphore> {
+        &self.listed_heads
     }
 
     /// Returns the turns of the user's long moves.

@@ -288,7 +288,8 @@ impl Work {
         let max = if more.is_some() { first } else { 1 };
         let visit = self.kept.look(&folder);
         let listed = Listed::Folder(folder.clone());
-        let with = (&*self.store, self.bounds.clock(), &*self.config);
+        let turns = &*self.bounds.listed_heads;
+        let with = (&*self.store, self.bounds.clock(), &*self.config, turns);
         let query = listed.query(None, max);
         let page = self.listed_times.fetch(&listed, &query, with).await?;
         if let Some(visit) = visit {

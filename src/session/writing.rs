@@ -11,7 +11,7 @@ use crate::clock::sleep_until;
 use crate::limits;
 use crate::metrics::{AfterDisconnect, TransferEnd};
 use crate::sftp::{Attributes, HandleId};
-use crate::storage::{Checksum, Location, NewObject, Nonce, Precondition, Stored};
+use crate::storage::{Checksum, ETag, Location, NewObject, Nonce, Precondition, Stored};
 use crate::transfer::WriteFile;
 use crate::transfer::write_file::{Completing, Effect, Heard, KeptPartial, Opening, RateMin};
 use crate::vfs::{Access, VirtualPath};
@@ -195,6 +195,7 @@ impl Writing {
                 shell.environment.reaper.outlive(what, put);
             }
             Effect::Complete(completing) => self.complete(shell, place, completing),
+            Effect::SetTime { etag, modified } => set_time(shell, place, etag, modified),
             Effect::Abort(upload) => {
                 let (store, location) = (shell.store(), place.location.clone());
                 shell.environment.reaper.abort(store, location, upload);
@@ -311,6 +312,23 @@ impl Writing {
 impl Drop for Writing {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// Gives a file over which nothing was written the time that came by its handle.
+fn set_time(shell: &Shell, place: &Place, etag: ETag, modified: u32) {
+    let (calls, location) = (calls_for(shell, place), place.location.clone());
+    match after_commit(shell, place, Some(modified)) {
+        Some(keep) => {
+            let what = format!("modification time of {location}");
+            shell.environment.reaper.outlive(what, async move {
+                keep(location, etag).await;
+                calls.tell(Heard::TimeSet);
+            });
+        }
+        None => {
+            calls.tell(Heard::TimeSet);
+        }
     }
 }
 

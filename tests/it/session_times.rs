@@ -181,6 +181,32 @@ async fn a_time_for_an_open_file_goes_with_its_upload_where_that_has_not_begun()
 }
 
 #[tokio::test]
+async fn a_time_that_comes_by_a_handle_that_writes_nothing_is_kept_at_its_close() {
+    for keep_times in [true, false] {
+        let clerk = Clerk::of(Capabilities::all(), keep_times).await;
+        clerk.talk.put("/f", b"content").await.unwrap();
+        let handle = clerk.talk.open("/f", OpenFlags::WRITE).await.unwrap();
+        let set = clerk.talk.client.fsetstat(&handle, timed(THEN)).await;
+        set.unwrap();
+        clerk.talk.close(&handle).await.unwrap();
+        assert_eq!(clerk.count(Operation::Copy), usize::from(keep_times));
+        assert_eq!(clerk.time("/f").await == THEN, keep_times);
+    }
+}
+
+#[tokio::test]
+async fn a_time_beside_the_size_that_a_file_has_is_kept() {
+    let clerk = Clerk::open().await;
+    clerk.talk.put("/f", b"content").await.unwrap();
+    let both = FileAttributes {
+        size: Some(7),
+        ..timed(THEN)
+    };
+    clerk.talk.client.setstat("/f", both).await.unwrap();
+    clerk.assert_kept(b"content").await;
+}
+
+#[tokio::test]
 async fn everything_else_of_the_object_stays() {
     let clerk = Clerk::open().await;
     let before = clerk.plant_rich("STANDARD_IA").await;

@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::audit::Confirmed;
 use crate::config::StatTimes;
 use crate::sftp::Reply;
-use crate::vfs::{Ending, VirtualPath};
+use crate::vfs::{Ending, PartialUploads, VirtualPath};
 
 use super::super::act::{Act, PathRequest};
 use super::super::changed::log_change;
@@ -129,7 +129,10 @@ impl Paths {
     pub(super) fn listed_file(&self, shell: &Shell, request: &PathRequest) -> Option<ListedFile> {
         let is_same = match shell.environment.stat_times {
             StatTimes::Kept => false,
-            StatTimes::Store => request.ending == Ending::Name,
+            // Whoever goes on with an upload has to hear what is there now.
+            StatTimes::Store => {
+                request.ending == Ending::Name && !may_be_partial(shell, &request.path)
+            }
         };
         match self.known.shown(&request.path, shell.now())? {
             Shown::File(file) => Some(file).filter(|_| is_same),
@@ -160,4 +163,11 @@ impl Paths {
                 .no_directory(request.path.clone(), asked, nothing);
         }
     }
+}
+
+/// Says whether files at a path may be kept whose client disconnected.
+fn may_be_partial(shell: &Shell, path: &VirtualPath) -> bool {
+    let config = shell.user.config();
+    let wanted = config.home.partial_uploads(path).or(config.partial_uploads);
+    wanted.unwrap_or(shell.environment.partial_uploads) != PartialUploads::Discard
 }

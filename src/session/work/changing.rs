@@ -88,20 +88,27 @@ impl Work {
         target: Target,
         attrs: &Attributes,
     ) -> Result<PathAnswer, Refusal> {
-        let ok = PathAnswer::Reply(Reply::Status(Status::OK));
-        if attrs.size.is_none()
-            && let Some((_, modified)) = attrs.times
-            && self.bounds.limits.keep_times
-            && target.may_be_file()
-        {
-            let kept = self.set_time(target, modified).await?;
-            return Ok(kept.map_or(ok, |stored| PathAnswer::changed(Confirmed::stored(stored))));
+        if let Some(size) = attrs.size {
+            let now = self.stat(&target).await?;
+            if now.names_directory() {
+                return Err(IS_DIRECTORY.into());
+            }
+            if now.size != Some(size) {
+                return self.resize(target, size).await;
+            }
         }
-        let now = self.stat(&target).await?;
-        match attrs.size {
-            Some(_) if now.names_directory() => Err(IS_DIRECTORY.into()),
-            Some(size) if now.size != Some(size) => self.resize(target, size).await,
-            Some(_) | None => Ok(ok),
+        let ok = PathAnswer::Reply(Reply::Status(Status::OK));
+        match attrs.times {
+            Some((_, modified)) if self.bounds.limits.keep_times && target.may_be_file() => {
+                let kept = self.set_time(target, modified).await?;
+                Ok(kept.map_or(ok, |stored| PathAnswer::changed(Confirmed::stored(stored))))
+            }
+            Some(_) | None => {
+                if attrs.size.is_none() {
+                    self.stat(&target).await?;
+                }
+                Ok(ok)
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::combined::combined;
 use super::parked::{Parked, Writer};
 use super::partial::{Stage, in_sequence};
 use super::{
@@ -160,7 +161,15 @@ impl WriteFile {
 
     fn nothing(&mut self) -> bool {
         if self.multipart != Multipart::Creating && self.parts_ended() {
-            self.over(Status::OK);
+            let base = self.opening.base.as_ref().filter(|_| !self.unlinked);
+            match (base, self.modified_late.or(self.modified)) {
+                (Some(base), Some(modified)) => {
+                    self.phase = Phase::Committing;
+                    let etag = base.etag.clone();
+                    self.effects.push_back(Effect::SetTime { etag, modified });
+                }
+                (Some(_), None) | (None, _) => self.over(Status::OK),
+            }
         }
         false
     }
@@ -641,7 +650,7 @@ impl WriteFile {
             upload,
             partial: self.is_partial(),
             parts: self.parts.values().map(|(part, _)| part.clone()).collect(),
-            checksum: self.checksum(),
+            checksum: combined(self.parts.values()),
             condition: self.opening.condition.clone(),
             modified_late: self.modified_late,
         };
@@ -666,18 +675,6 @@ impl WriteFile {
             partial: self.is_partial(),
         });
         false
-    }
-
-    /// Combines the parts' checksums, in order, into the whole object's; `None`: one of them is
-    /// not known.
-    fn checksum(&self) -> Option<Checksum> {
-        let algorithm = crc_fast::CrcAlgorithm::Crc64Nvme;
-        let mut whole = 0;
-        for (part, sent) in self.parts.values() {
-            let checksum = (*sent).or(part.checksum)?;
-            whole = crc_fast::checksum_combine(algorithm, whole, checksum.0, part.size);
-        }
-        Some(Checksum(whole))
     }
 
     /// Answers CLOSE: nothing is left to do.

@@ -13,6 +13,7 @@
 //! gets one [`Effect::Abort`].
 
 mod closing;
+mod combined;
 mod overlay;
 mod parked;
 mod partial;
@@ -217,6 +218,7 @@ impl WriteFile {
             Heard::Base(bytes) => self.base_came(bytes),
             Heard::BaseEnded(outcome) => self.base_ended(outcome),
             Heard::ZerosDue => self.zeros_due(),
+            Heard::TimeSet => self.over(Status::OK),
             Heard::Committed(outcome) => self.committed(outcome),
             Heard::Time {
                 awaited,

@@ -54,6 +54,7 @@ enum Task {
     Base(u64, u64),
     Zeros,
     Look,
+    Time,
     Put(Vec<u8>),
     Complete(UploadId, Vec<PartNumber>, Option<Checksum>),
 }
@@ -214,6 +215,7 @@ impl World {
                 let (upload, checksum) = (completing.upload, completing.checksum);
                 self.tasks.push(Task::Complete(upload, numbers, checksum));
             }
+            Effect::SetTime { .. } => self.tasks.push(Task::Time),
             Effect::Abort(upload) => assert!(self.uploads.remove(&upload).is_some()),
             Effect::Stop => self.tasks.retain(|task| matches!(task, Task::Create)),
             Effect::Answer(pending, status) => {
@@ -285,6 +287,7 @@ impl World {
             Task::Zeros => self.hear(Heard::ZerosDue),
             Task::Look if fails => self.hear(Heard::Looked(Err(failure()))),
             Task::Look => self.hear(Heard::Looked(Ok(Precondition::IfNoneMatch))),
+            Task::Time => self.hear(Heard::TimeSet),
             Task::Put(bytes) => self.commit(bytes, fails),
             Task::Complete(upload, numbers, checksum) => {
                 self.complete(&upload, &numbers, checksum, fails);

@@ -109,6 +109,8 @@ pub enum Heard {
     BaseEnded(Result<(), Failure>),
     /// The zeros that were announced may be made.
     ZerosDue,
+    /// The time of the file is set, or left.
+    TimeSet,
     Committed(Result<Stored, Failure>),
     /// The time of [`WriteFile::deadline`](super::WriteFile::deadline) has come.
     Time {
@@ -208,6 +210,11 @@ pub enum Effect {
     },
     /// Makes the file visible out of its parts.
     Complete(Completing),
+    /// Gives the file that is there the time that the client set: nothing was written over it.
+    SetTime {
+        etag: ETag,
+        modified: u32,
+    },
     /// Ends the multipart upload.
     Abort(UploadId),
     /// Ends whatever is under way for the file, except for the creation of its upload.
