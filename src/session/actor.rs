@@ -28,7 +28,7 @@ use super::out::Out;
 use super::paths::Paths;
 use super::pressure::Regulator;
 use super::shell::Shell;
-use super::unsettled::Settling;
+use super::unsettled::{Settling, Unsettled};
 use super::user_sessions::UserSession;
 
 /// One user's conversation.
@@ -313,6 +313,8 @@ impl<F: Front> Session<F> {
         }
         self.files.client_gone(&mut self.shell);
         let unsettled = self.files.unsettled(&self.shell.environment.unsettled);
+        // Its own requests that are left would wait for themselves.
+        self.shell.environment.unsettled = Unsettled::default();
         // A drain waits for it.
         let (kept, ended) = oneshot::channel::<()>();
         if partial {
