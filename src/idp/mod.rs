@@ -17,7 +17,7 @@ pub(crate) use self::wire::keys::{RSA, type_of};
 pub use crate::aws::Credentials as AwsCredentials;
 use crate::refusal::Refusal;
 use crate::secret::Secret;
-use crate::vfs::{HomeDirectory, PartialUploads};
+use crate::vfs::{HomeDirectory, PartialUploads, VirtualPath};
 
 pub mod api_gateway;
 mod aws;
@@ -155,6 +155,18 @@ pub struct UserConfig {
 }
 
 impl UserConfig {
+    /// Returns what becomes of a file whose client disconnects before CLOSE: by its mapping, by the
+    /// answer, or as `otherwise`.
+    #[must_use]
+    pub fn partial_uploads_at(
+        &self,
+        path: &VirtualPath,
+        otherwise: PartialUploads,
+    ) -> PartialUploads {
+        let wanted = self.home.partial_uploads(path).or(self.partial_uploads);
+        wanted.unwrap_or(otherwise)
+    }
+
     /// Returns what a user is who has a home and nothing else.
     #[must_use]
     pub fn new(user: &str, home: HomeDirectory) -> Self {

@@ -4,17 +4,15 @@
 //! parts when the upload begins, before anybody knows how it ends: it is marked by a copy onto
 //! itself, at once. A new object that cannot be marked is removed.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::within;
-use crate::metrics::{AfterDisconnect, Metrics};
-use crate::reaper::Reaper;
+use crate::metrics::AfterDisconnect;
 use crate::sftp::Status;
 use crate::storage::retry;
 use crate::storage::{
-    Digest, NewObject, Nonce, Nonces, ObjectMeta, Precondition, Result, StorageError,
-    StorageErrorKind, Stored,
+    Digest, NewObject, Nonce, ObjectMeta, Precondition, Result, StorageError, StorageErrorKind,
+    Stored,
 };
 use crate::transfer::write_file::{Completing, Failure, Heard};
 use crate::vfs::VirtualPath;
@@ -24,8 +22,7 @@ use super::calls::Calls;
 use super::copying::{self, Copying, Onto};
 use super::deletion::{Deletion, Sight, What};
 use super::described::set_modified;
-use super::progress::Progress;
-use super::scene::{Bounds, Scene};
+use super::scene::OwnScene;
 use super::shell::Shell;
 use super::status::{CHANGED, EXISTS};
 
@@ -102,11 +99,7 @@ fn decide(
 /// What marks an object.
 #[derive(Debug)]
 pub(super) struct Marking {
-    reaper: Reaper,
-    nonces: Nonces,
-    metrics: Arc<Metrics>,
-    bounds: Bounds,
-    progress: Progress,
+    own: OwnScene,
 }
 
 /// An object of parts that was stored just now.
@@ -121,18 +114,10 @@ struct Completed {
 
 impl Marking {
     pub(super) fn new(shell: &Shell, path: &VirtualPath) -> Self {
-        let environment = &shell.environment;
-        let (out, clock) = (shell.answers.out(), &environment.clock);
-        let mut bounds = Bounds::of(shell);
+        let mut own = OwnScene::new(shell, path);
         // What is there has to be marked, or removed.
-        bounds.stop = bounds.clears_up.clone();
-        Self {
-            reaper: environment.reaper.clone(),
-            nonces: environment.nonces,
-            metrics: Arc::clone(&environment.metrics),
-            bounds,
-            progress: Progress::new(path.clone(), Arc::clone(out), Arc::clone(clock)),
-        }
+        own.bounds.stop = own.bounds.clears_up.clone();
+        Self { own }
     }
 
     /// Makes an object of parts, and marks it.
@@ -166,7 +151,10 @@ impl Marking {
         };
         let failed = outcome.is_err();
         if !calls.report(outcome) && failed {
-            self.reaper.abort(calls.store, calls.location, upload);
+            self.own
+                .scene()
+                .reaper
+                .abort(calls.store, calls.location, upload);
         }
     }
 
@@ -179,7 +167,9 @@ impl Marking {
             Ok(_) => None,
             Err(error) if error.kind == StorageErrorKind::NotFound => None,
             Err(error) => {
-                self.metrics
+                self.own
+                    .scene()
+                    .metrics
                     .ended_after_disconnect(false, AfterDisconnect::Unmarked);
                 tracing::warn!(%location, %error, "a partial upload may be stored without its mark");
                 None
@@ -189,7 +179,7 @@ impl Marking {
 
     /// Marks what was stored just now. What is new and cannot be marked goes.
     async fn mark(&self, calls: &Calls, completed: Completed) -> Result<Stored> {
-        let nonce = self.nonces.next()?;
+        let nonce = self.own.scene().nonces.next()?;
         let is_new = completed.is_new;
         let mut error = None;
         for pause in PAUSES {
@@ -221,7 +211,9 @@ impl Marking {
                 }
             }
         }
-        self.metrics
+        self.own
+            .scene()
+            .metrics
             .ended_after_disconnect(false, AfterDisconnect::Unmarked);
         tracing::warn!(%location, %error, "a partial upload is stored without its mark");
         Ok(completed.stored)
@@ -239,7 +231,7 @@ impl Marking {
         };
         let deletion = Deletion {
             store: &*calls.store,
-            stop: &self.bounds.clears_up,
+            stop: &self.own.bounds.clears_up,
             location,
             found: Sight::of(&found),
             what: What::Version,
@@ -264,26 +256,18 @@ impl Marking {
         if found.nonce() != Some(completed.nonce) {
             return Ok(None);
         }
-        let mut object = NewObject::like(&found, nonce, self.bounds.clock().wall());
+        let mut object = NewObject::like(&found, nonce, self.own.bounds.clock().wall());
         object.mark_partial();
         if let Some(modified) = completed.modified_late {
             set_modified(&mut object, modified);
         }
-        let bytes = copying::parts_bytes(&self.bounds.limits, found.size);
-        let account = &self.bounds.shares.account;
-        let timeout = self.bounds.limits.gate_timeout;
-        let memory = within(self.bounds.clock(), timeout, account.take(bytes)).await;
+        let bytes = copying::parts_bytes(&self.own.bounds.limits, found.size);
+        let account = &self.own.bounds.shares.account;
+        let timeout = self.own.bounds.limits.gate_timeout;
+        let memory = within(self.own.bounds.clock(), timeout, account.take(bytes)).await;
         let no_memory = "no memory in limits.session_memory_bytes_max for the copy that marks it";
         let _memory =
             memory.ok_or_else(|| StorageError::new(StorageErrorKind::Unavailable, no_memory))?;
-        let scene = Scene {
-            store: &calls.store,
-            reaper: &self.reaper,
-            nonces: self.nonces,
-            metrics: &self.metrics,
-            bounds: &self.bounds,
-            progress: &self.progress,
-        };
         let copying = Copying {
             source: location,
             found: &found,
@@ -291,7 +275,7 @@ impl Marking {
             object: &object,
             onto: Onto::Itself,
         };
-        copying::copy(&scene, copying).await.map(Some)
+        copying::copy(&self.own.scene(), copying).await.map(Some)
     }
 }
 

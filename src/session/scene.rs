@@ -11,6 +11,7 @@ use crate::metrics::{Metrics, MoveEnd};
 use crate::reaper::Reaper;
 use crate::sftp::Status;
 use crate::storage::{ETag, Location, Nonces, SharedStore};
+use crate::vfs::VirtualPath;
 
 use super::deletion::{Deletion, Sight, What};
 use super::events::Events;
@@ -29,6 +30,43 @@ pub(crate) struct Scene<'a> {
     pub(crate) metrics: &'a Metrics,
     pub(crate) bounds: &'a Bounds,
     pub(crate) progress: &'a Progress,
+}
+
+/// The same for work that goes on by itself, whatever becomes of its session.
+#[derive(Debug)]
+pub(super) struct OwnScene {
+    store: SharedStore,
+    reaper: Reaper,
+    nonces: Nonces,
+    metrics: Arc<Metrics>,
+    pub(super) bounds: Bounds,
+    progress: Progress,
+}
+
+impl OwnScene {
+    pub(super) fn new(shell: &Shell, path: &VirtualPath) -> Self {
+        let environment = &shell.environment;
+        let (out, clock) = (shell.answers.out(), &environment.clock);
+        Self {
+            store: shell.store(),
+            reaper: environment.reaper.clone(),
+            nonces: environment.nonces,
+            metrics: Arc::clone(&environment.metrics),
+            bounds: Bounds::of(shell),
+            progress: Progress::new(path.clone(), Arc::clone(out), Arc::clone(clock)),
+        }
+    }
+
+    pub(super) fn scene(&self) -> Scene<'_> {
+        Scene {
+            store: &self.store,
+            reaper: &self.reaper,
+            nonces: self.nonces,
+            metrics: &self.metrics,
+            bounds: &self.bounds,
+            progress: &self.progress,
+        }
+    }
 }
 
 /// What a user's moves have to keep to.

@@ -5,20 +5,14 @@
 //! belongs to it. Where that cannot be done without changing more than the time, the time is left
 //! as it is: a time is worth less than a class, a key or a lock.
 
-use std::sync::Arc;
-
-use crate::metrics::{Metrics, TimeEnd};
-use crate::reaper::Reaper;
-use crate::storage::{
-    ETag, Location, NewObject, Nonces, ObjectMeta, SharedStore, StorageErrorKind, Stored,
-};
+use crate::metrics::TimeEnd;
+use crate::storage::{ETag, Location, NewObject, ObjectMeta, StorageErrorKind, Stored};
 use crate::vfs::VirtualPath;
 
 use super::calls::Then;
 use super::copying::{self, Copying, Onto};
 use super::described::set_modified;
-use super::progress::Progress;
-use super::scene::{Bounds, Scene};
+use super::scene::{OwnScene, Scene};
 use super::shell::Shell;
 use super::status::Refusal;
 use super::stored_time::stored_time;
@@ -86,26 +80,14 @@ const fn is_left(kind: StorageErrorKind) -> bool {
 #[derive(Debug)]
 pub(super) struct LateTime {
     modified: u32,
-    store: SharedStore,
-    reaper: Reaper,
-    nonces: Nonces,
-    metrics: Arc<Metrics>,
-    bounds: Bounds,
-    progress: Progress,
+    own: OwnScene,
 }
 
 impl LateTime {
-    pub(super) fn new(shell: &Shell, path: VirtualPath, modified: u32) -> Self {
-        let environment = &shell.environment;
-        let out = Arc::clone(shell.answers.out());
+    pub(super) fn new(shell: &Shell, path: &VirtualPath, modified: u32) -> Self {
         Self {
             modified,
-            store: shell.store(),
-            reaper: environment.reaper.clone(),
-            nonces: environment.nonces,
-            metrics: Arc::clone(&environment.metrics),
-            bounds: Bounds::of(shell),
-            progress: Progress::new(path, out, Arc::clone(&environment.clock)),
+            own: OwnScene::new(shell, path),
         }
     }
 
@@ -118,15 +100,8 @@ impl LateTime {
 
     /// Keeps it for one version, whose upload is a success either way.
     async fn keep(&self, location: &Location, stored: &ETag) -> Option<Stored> {
-        let scene = Scene {
-            store: &self.store,
-            reaper: &self.reaper,
-            nonces: self.nonces,
-            metrics: &self.metrics,
-            bounds: &self.bounds,
-            progress: &self.progress,
-        };
-        let refusal = match self.store.head(location).await {
+        let scene = self.own.scene();
+        let refusal = match scene.store.head(location).await {
             Ok(found) if found.etag == *stored => {
                 match keep(&scene, location, &found, self.modified).await {
                     Ok(stored) => return stored,
@@ -143,7 +118,7 @@ impl LateTime {
                 return None;
             }
         };
-        if let Some(unlogged) = self.bounds.failures.line_due() {
+        if let Some(unlogged) = scene.bounds.failures.line_due() {
             let error = refusal.detail.as_deref().unwrap_or(refusal.status.sentence);
             tracing::warn!(%location, error, unlogged, "modification time not kept");
         }

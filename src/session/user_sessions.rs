@@ -31,6 +31,12 @@ type Person = (Box<str>, Box<str>);
 #[derive(Debug)]
 struct Taken {
     sessions: u32,
+    shared: Shared,
+}
+
+/// What all sessions of a user have in common.
+#[derive(Debug, Clone)]
+struct Shared {
     pace: Option<SharedPace>,
     /// Bounds the lines about what fails.
     failures: Arc<Seldom>,
@@ -57,14 +63,7 @@ struct SharedPace {
 pub(crate) struct UserSession {
     user_sessions: UserSessions,
     user: Person,
-    pace: Option<SharedPace>,
-    failures: Arc<Seldom>,
-    memory: UserMemory,
-    moves: Arc<Semaphore>,
-    changes: Arc<Semaphore>,
-    /// For uploads whose client is gone.
-    kept: Arc<Semaphore>,
-    listed_heads: Arc<Semaphore>,
+    shared: Shared,
 }
 
 impl UserSessions {
@@ -83,7 +82,7 @@ impl UserSessions {
         let limits: UserLimits = config.limits;
         let user: Person = (config.provider.clone(), folded(&config.user));
         let mut by_user = self.by_user();
-        by_user.retain(|_, taken| taken.sessions > 0 || !taken.is_rested(now));
+        by_user.retain(|_, taken| taken.sessions > 0 || !taken.shared.is_rested(now));
         let sessions = by_user.get(&user).map_or(0, |taken| taken.sessions);
         if sessions >= limits.sessions.unwrap_or(self.per_user_max) {
             return None;
@@ -92,22 +91,16 @@ impl UserSessions {
             .entry(user.clone())
             .or_insert_with(|| Taken::new(&self.budget));
         taken.sessions = sessions.saturating_add(1);
-        match (limits.bytes_per_second, &taken.pace) {
-            (Some(rate), None) => taken.pace = Some(SharedPace::new(rate)),
+        match (limits.bytes_per_second, &taken.shared.pace) {
+            (Some(rate), None) => taken.shared.pace = Some(SharedPace::new(rate)),
             // The latest answer holds for all.
             (Some(rate), Some(pace)) => pace.change(rate),
-            (None, _) => taken.pace = None,
+            (None, _) => taken.shared.pace = None,
         }
         Some(UserSession {
             user_sessions: self.clone(),
             user,
-            pace: taken.pace.clone(),
-            failures: Arc::clone(&taken.failures),
-            memory: taken.memory.clone(),
-            moves: Arc::clone(&taken.moves),
-            changes: Arc::clone(&taken.changes),
-            kept: Arc::clone(&taken.kept),
-            listed_heads: Arc::clone(&taken.listed_heads),
+            shared: taken.shared.clone(),
         })
     }
 
@@ -118,7 +111,7 @@ impl UserSessions {
         let taken = by_user
             .entry(user)
             .or_insert_with(|| Taken::new(&self.budget));
-        Arc::clone(&taken.failures)
+        Arc::clone(&taken.shared.failures)
     }
 
     fn by_user(&self) -> MutexGuard<'_, HashMap<Person, Taken>> {
@@ -128,8 +121,7 @@ impl UserSessions {
 
 impl Taken {
     fn new(budget: &Budget) -> Self {
-        Self {
-            sessions: 0,
+        let shared = Shared {
             pace: None,
             failures: Arc::new(Seldom::up_to(LOG_FAILURES_PER_USER_MAX)),
             memory: budget.user(),
@@ -137,9 +129,15 @@ impl Taken {
             changes: Arc::new(Semaphore::new(CHANGES_PER_USER_MAX)),
             kept: Arc::new(Semaphore::new(CLOSES_KEPT_PER_USER_MAX)),
             listed_heads: Arc::new(Semaphore::new(LISTED_HEADS_PER_USER_MAX)),
+        };
+        Self {
+            sessions: 0,
+            shared,
         }
     }
+}
 
+impl Shared {
     /// Says whether none of the user's changes goes on without a session.
     fn has_changed(&self) -> bool {
         self.moves.available_permits() >= MOVES_PER_USER_MAX
@@ -173,56 +171,56 @@ impl SharedPace {
 impl UserSession {
     /// Returns what bounds the lines about what fails for this user.
     pub(crate) const fn failures(&self) -> &Arc<Seldom> {
-        &self.failures
+        &self.shared.failures
     }
 
     /// Returns the turns of the user's uploads whose client is gone.
     pub(crate) const fn kept(&self) -> &Arc<Semaphore> {
-        &self.kept
+        &self.shared.kept
     }
 
     /// Returns the turns of the user's changes of names.
     pub(crate) const fn changes(&self) -> &Arc<Semaphore> {
-        &self.changes
+        &self.shared.changes
     }
 
     /// Returns the turns of the user's questions about listed files.
     pub(crate) const fn listed_heads(&self) -> &Arc<Semaphore> {
-        &self.listed_heads
+        &self.shared.listed_heads
     }
 
     /// Returns the turns of the user's long moves.
     pub(crate) const fn moves(&self) -> &Arc<Semaphore> {
-        &self.moves
+        &self.shared.moves
     }
 
     /// Returns the user's shares of the process's memory.
     pub(crate) const fn memory(&self) -> &UserMemory {
-        &self.memory
+        &self.shared.memory
     }
 
     /// Notes file bytes that came.
     pub(crate) fn received(&self, bytes: u64, now: Instant) {
-        if let Some(pace) = &self.pace {
+        if let Some(pace) = &self.shared.pace {
             held(&pace.received).moved(bytes, now);
         }
     }
 
     /// Notes file bytes that went out.
     pub(crate) fn sent(&self, bytes: u64, now: Instant) {
-        if let Some(pace) = &self.pace {
+        if let Some(pace) = &self.shared.pace {
             held(&pace.sent).moved(bytes, now);
         }
     }
 
     /// Returns until when more bytes of the client have to wait.
     pub(crate) fn receives_again_at(&self, now: Instant) -> Option<Instant> {
-        held(&self.pace.as_ref()?.received).again_at(now)
+        held(&self.shared.pace.as_ref()?.received).again_at(now)
     }
 
     /// Returns until when more bytes to the client have to wait.
     pub(crate) fn sends_again_at(&self, now: Instant) -> Option<Instant> {
-        held(&self.pace.as_ref()?.sent).again_at(now)
+        held(&self.shared.pace.as_ref()?.sent).again_at(now)
     }
 }
 
@@ -232,8 +230,8 @@ impl Drop for UserSession {
         if let Some(taken) = by_user.get_mut(&self.user) {
             taken.sessions = taken.sessions.saturating_sub(1);
             // A new connection would be a way out of the debt, or to more lines or moves.
-            let owes = taken.pace.is_some() || !taken.has_changed();
-            if taken.sessions == 0 && !owes && taken.failures.is_unused() {
+            let owes = taken.shared.pace.is_some() || !taken.shared.has_changed();
+            if taken.sessions == 0 && !owes && taken.shared.failures.is_unused() {
                 by_user.remove(&self.user);
             }
         }

@@ -335,7 +335,7 @@ fn set_time(shell: &Shell, place: &Place, etag: ETag, modified: u32) {
 /// Returns what is done when the file is there: a time that came too late for its upload is kept.
 fn after_commit(shell: &Shell, place: &Place, modified_late: Option<u32>) -> Option<Then> {
     let late = modified_late.filter(|_| shell.environment.limits.keep_times)?;
-    Some(LateTime::new(shell, place.path.clone(), late).after_commit())
+    Some(LateTime::new(shell, &place.path, late).after_commit())
 }
 
 fn calls_for(shell: &Shell, place: &Place) -> Calls {

@@ -57,6 +57,13 @@ impl Clerk {
         self.noting.keys(operation).len()
     }
 
+    async fn send(&self, handle: &str, content: &[u8]) {
+        for (nth, piece) in content.chunks(128 * 1024).enumerate() {
+            let offset = (nth * 128 * 1024) as u64;
+            self.talk.write(handle, offset, piece).await.unwrap();
+        }
+    }
+
     async fn touch(&self, path: &str, time: u32) -> Result<(), StatusCode> {
         let set = self.talk.client.setstat(path, timed(time)).await;
         set.map(drop).map_err(code)
@@ -149,10 +156,7 @@ async fn a_time_that_comes_while_a_large_file_is_sent_is_kept_when_it_is_closed(
         let clerk = Clerk::open().await;
         let content = pattern(17 * MIB);
         let handle = clerk.talk.create("/f").await.unwrap();
-        for (nth, piece) in content.chunks(128 * 1024).enumerate() {
-            let offset = (nth * 128 * 1024) as u64;
-            clerk.talk.write(&handle, offset, piece).await.unwrap();
-        }
+        clerk.send(&handle, &content).await;
         if by_name {
             clerk.touch("/f", THEN).await.unwrap();
         } else {
@@ -299,10 +303,7 @@ async fn an_upload_is_a_success_even_if_its_time_cannot_be_kept() {
     let clerk = Clerk::open().await;
     let content = pattern(17 * MIB);
     let handle = clerk.talk.create("/f").await.unwrap();
-    for (nth, piece) in content.chunks(128 * 1024).enumerate() {
-        let offset = (nth * 128 * 1024) as u64;
-        clerk.talk.write(&handle, offset, piece).await.unwrap();
-    }
+    clerk.send(&handle, &content).await;
     clerk
         .talk
         .client

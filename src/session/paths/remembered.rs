@@ -167,7 +167,6 @@ impl Paths {
 
 /// Says whether files at a path may be kept whose client disconnected.
 fn may_be_partial(shell: &Shell, path: &VirtualPath) -> bool {
-    let config = shell.user.config();
-    let wanted = config.home.partial_uploads(path).or(config.partial_uploads);
-    wanted.unwrap_or(shell.environment.partial_uploads) != PartialUploads::Discard
+    let otherwise = shell.environment.partial_uploads;
+    shell.user.config().partial_uploads_at(path, otherwise) != PartialUploads::Discard
 }

@@ -193,9 +193,8 @@ impl Work {
     /// Says what is kept of a file if its client vanishes before CLOSE. Without conditions it could
     /// replace what somebody else has stored.
     fn keeping(&self, path: &VirtualPath, writing: &ForWriting) -> Option<Keeping> {
-        let (home, user) = (&self.config.home, self.config.partial_uploads);
-        let wanted = home.partial_uploads(path).or(user);
-        let replace = match wanted.unwrap_or(self.partial_uploads) {
+        let wanted = self.config.partial_uploads_at(path, self.partial_uploads);
+        let replace = match wanted {
             PartialUploads::Discard => return None,
             PartialUploads::Keep => false,
             PartialUploads::Replace => true,
