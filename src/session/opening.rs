@@ -26,7 +26,7 @@ pub(crate) struct OpenedObject {
 pub(crate) struct Foreseen {
     /// Of the version that was there then.
     pub(crate) sums: Option<VersionSums>,
-    /// The first GET brought all of it.
+    /// The first GET is expected to bring all of it.
     pub(crate) is_small: bool,
 }
 
@@ -86,8 +86,9 @@ impl Opening<'_> {
     }
 
     /// GETs the first bytes. S3 tells the checksum of an object that it sends as a whole, and
-    /// not of one of which a range was asked for: where it is not known that the object is small,
-    /// a HEAD asks for it beside the GET.
+    /// not of one of which a range was asked for: where the object is not expected to be small, a
+    /// HEAD asks for it beside the GET. Of one that is larger all the same, the connection is given
+    /// up once the first bytes are here.
     async fn first_bytes(&self) -> (Result<ObjectBody>, OpeningSums) {
         let sums = self.foreseen.sums.clone();
         let is_whole = self.foreseen.is_small && sums.is_none();

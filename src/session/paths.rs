@@ -46,6 +46,8 @@ pub(crate) struct Paths {
     markers_refused: Arc<AtomicBool>,
     /// The buckets of the role, for a few seconds.
     buckets: BucketsShown,
+    /// The file that was opened last to be read was small: the next one may be alike.
+    opens_small_files: bool,
     /// Sentences for people that were sent to the channel's stderr.
     explanations: u32,
 }
@@ -63,6 +65,7 @@ impl Paths {
             known: Known::new(account, names_fresh_for),
             markers_refused: Arc::default(),
             buckets: BucketsShown::default(),
+            opens_small_files: false,
             explanations: 0,
         }
     }
@@ -489,6 +492,9 @@ impl Paths {
         }
         let attrs = act.opening_attributes();
         let object = object.map(|object| *object);
+        if let (Some((opened, _)), None) = (&object, &writing) {
+            self.opens_small_files = opened.meta.size <= limits::OPENING_GET_BYTES;
+        }
         let writing = writing.map(|found| (*found, attrs));
         let handle = files.open_file(shell, path, location, object, writing);
         shell.answers.reply(pending, &Reply::Handle(handle));

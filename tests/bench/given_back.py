@@ -12,7 +12,7 @@ import argparse, os, shutil, statistics, subprocess, tempfile, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from compare import ROOT, Peak, cpu_seconds, memory_mib, start_gateway, start_s3
+from servers import ROOT, Peak, cpu_seconds, memory_mib, start_gateway, start_s3
 
 AFTER = (1, 10, 30)
 

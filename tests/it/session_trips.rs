@@ -188,6 +188,34 @@ async fn a_small_file_is_got_in_one_round_trip() {
 }
 
 #[tokio::test]
+async fn files_that_follow_a_small_one_are_expected_to_be_small() {
+    let coast = Coast::reach().await;
+    for key in ["d/a", "d/b", "d/c", "d/d"] {
+        coast.plant(key, b"abc").await;
+    }
+    coast.plant("d/large", LARGE).await;
+    let talk = &coast.talk;
+    let calls = [(GET, 1), (HEAD, 1)];
+    let got = coast.costs("the first get", 1, &calls, talk.get("/d/a"));
+    assert_eq!(got.await.unwrap(), b"abc");
+    let got = coast.costs("the second get", 1, &[(GET, 1)], talk.get("/d/b"));
+    assert_eq!(got.await.unwrap(), b"abc");
+    let got = coast.costs("nothing", 2, &[(GET, 1), (LIST, 1)], talk.get("/d/none"));
+    assert_eq!(got.await, Err(StatusCode::NoSuchFile));
+    let handle = talk.open("/d/large", OpenFlags::READ);
+    let handle = coast.costs("a large file", 1, &[(GET, 1)], handle);
+    let handle = handle.await.unwrap();
+    // No call is let through: these came with the answer to OPEN.
+    let read = talk.client.read(&handle, 0, 10).await.unwrap();
+    assert_eq!(read.data, LARGE[..10]);
+    // The one after it is taken for large.
+    let got = coast.costs("get after a large one", 1, &calls, talk.get("/d/c"));
+    assert_eq!(got.await.unwrap(), b"abc");
+    let got = coast.costs("and small again", 1, &[(GET, 1)], talk.get("/d/d"));
+    assert_eq!(got.await.unwrap(), b"abc");
+}
+
+#[tokio::test]
 async fn what_was_seen_of_a_file_does_not_hide_another_version() {
     let coast = Coast::reach().await;
     coast.plant("d/empty", b"").await;

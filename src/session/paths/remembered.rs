@@ -140,7 +140,8 @@ impl Paths {
         }
     }
 
-    /// Says what was seen just now of a file that is opened for reading.
+    /// Says what was seen just now of a file that is opened for reading. Of one that was not seen,
+    /// it is expected to be like the last one.
     pub(super) fn foreseen(
         &self,
         request: &PathRequest,
@@ -152,7 +153,7 @@ impl Paths {
         }
         Foreseen {
             sums: self.known.sums_of(&request.path, now).cloned(),
-            is_small: shown.is_some_and(Shown::is_small_file),
+            is_small: shown.map_or(self.opens_small_files, Shown::is_small_file),
         }
     }
 
