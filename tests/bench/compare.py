@@ -27,7 +27,7 @@ FAR_S3_SECONDS = 0.030
 # One user from one address is all of the clients here.
 PLACES = "\n".join(f"{name} = 20000" for name in (
     "unauthenticated_connections_max", "connections_per_source_max", "connections_per_user_max",
-    "connections_max"))
+    "connections_max", "sessions_per_user_max"))
 
 
 def main():
