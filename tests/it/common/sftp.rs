@@ -118,6 +118,8 @@ pub(crate) fn begin_in(
         listed_times: ListedTimes::new(false),
         partial_uploads: PartialUploads::Discard,
         unsettled: Unsettled::default(),
+        exec: portcullis::config::Exec::All,
+        summing: portcullis::session::summing(),
         drain: CancellationToken::new(),
     };
     change(&mut environment);
