@@ -99,8 +99,10 @@ pub const SCP_SKIPPED_BYTES_MAX: u64 = 8 * 1024 * 1024;
 pub const SCP_DEPTH_MAX: usize = 128;
 /// Paths that the wildcards of one command stand for.
 pub const EXPANDED_PATHS_MAX: usize = 10_000;
-/// READs of one command under way at once, of [`READ_BYTES_MAX`] each.
-pub const EXEC_READS_AT_ONCE: usize = 4;
+/// READs of one command under way at once. Together with their length they hold what an SFTP
+/// session keeps of a file for a client that does not read ([`REPLY_BYTES_QUEUED_MAX`]).
+pub const EXEC_READS_AT_ONCE: usize = 2;
+pub const EXEC_READ_BYTES: u32 = 128 * 1024;
 /// WRITEs of one command under way at once, each what one channel packet brought.
 pub const EXEC_WRITES_AT_ONCE: usize = 64;
 

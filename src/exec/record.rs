@@ -128,7 +128,8 @@ pub(super) fn directory(attrs: &Attributes, name: &[u8]) -> Vec<u8> {
 
 /// The line of times before either.
 pub(super) fn times_of(attrs: &Attributes) -> Option<Vec<u8>> {
-    let (accessed, modified) = attrs.times?;
+    // 1970 is what stands for no time, as directories have none.
+    let (accessed, modified) = attrs.times.filter(|(_, modified)| *modified > 0)?;
     Some(line(format!("T{modified} 0 {accessed} 0").as_bytes(), b""))
 }
 
@@ -221,7 +222,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_sent_is_understood(
-            name in "[a-c .é-]{1,10}", size in any::<u64>(), modified in any::<u32>(),
+            name in "[a-c .é-]{1,10}", size in any::<u64>(), modified in 1..u32::MAX,
         ) {
             let attrs = Attributes::of(FileType::Regular, size, 0o644, modified);
             let cut = |mut line: Vec<u8>| {

@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 
 use super::fault::Fault;
 use crate::budget::{Charge, Share};
-use crate::limits::{EXEC_READS_AT_ONCE, EXEC_WRITES_AT_ONCE, READ_BYTES_MAX};
+use crate::limits::{EXEC_READ_BYTES, EXEC_READS_AT_ONCE, EXEC_WRITES_AT_ONCE};
 use crate::session::{Admitted, ENDED, Said, TypedSession};
 use crate::sftp::{
     Attributes, HandleId, Name, Payload, Reply, Request, RequestId, Status, StatusCode,
@@ -206,7 +206,7 @@ impl Remote {
             while file.pieces.len() < EXEC_READS_AT_ONCE && file.asked < file.size {
                 let length = file.size.saturating_sub(file.asked);
                 let length =
-                    u32::try_from(length).map_or(READ_BYTES_MAX, |left| left.min(READ_BYTES_MAX));
+                    u32::try_from(length).map_or(EXEC_READ_BYTES, |left| left.min(EXEC_READ_BYTES));
                 let piece = self.read(file.handle, file.asked, length).await?;
                 file.pieces.push_back(piece);
                 file.asked = file.asked.saturating_add(length.into());
@@ -306,6 +306,10 @@ impl Remote {
         file.waiting = file.waiting.saturating_add(1);
         let length = u64::try_from(length).unwrap_or(u64::MAX);
         file.offset = file.offset.saturating_add(length);
+        // A failure is seen as soon as it is known.
+        while let Some(said) = self.session.heard() {
+            file.hear(&said);
+        }
         while file.waiting >= EXEC_WRITES_AT_ONCE {
             self.hear_write(file).await?;
         }
@@ -313,15 +317,8 @@ impl Remote {
     }
 
     async fn hear_write(&mut self, file: &mut Upload) -> Result<(), Fault> {
-        match self.session.hear().await.ok_or(Fault::Ended)? {
-            Said::Reply(_, Reply::Status(status)) => {
-                file.waiting = file.waiting.saturating_sub(1);
-                if status != Status::OK {
-                    file.failed.get_or_insert(status);
-                }
-            }
-            Said::Reply(..) | Said::Data(..) | Said::Sentence(_) => {}
-        }
+        let said = self.session.hear().await.ok_or(Fault::Ended)?;
+        file.hear(&said);
         Ok(())
     }
 
@@ -341,6 +338,18 @@ impl Remote {
         // That it failed is what was wanted.
         self.close_written(file).await?.unwrap_or_default();
         Ok(())
+    }
+}
+
+impl Upload {
+    /// Takes the answer to a WRITE.
+    fn hear(&mut self, said: &Said) {
+        if let Said::Reply(_, Reply::Status(status)) = said {
+            self.waiting = self.waiting.saturating_sub(1);
+            if *status != Status::OK {
+                self.failed.get_or_insert(*status);
+            }
+        }
     }
 }
 

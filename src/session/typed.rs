@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -144,6 +145,14 @@ impl TypedSession {
                 said @ (Said::Reply(..) | Said::Data(..)) => return Some(said),
             }
         }
+    }
+
+    /// Returns an answer that is there already.
+    pub fn heard(&mut self) -> Option<Said> {
+        // One that is there comes at once, however much was taken before it.
+        tokio::task::unconstrained(self.hear())
+            .now_or_never()
+            .flatten()
     }
 
     /// Takes what the session said to the person.
