@@ -84,6 +84,15 @@ pub fn downloaded(file: File<'_>, meta: &ObjectMeta, bytes: u64, whole: bool, to
     );
 }
 
+/// A command is over: how many files it was about, their bytes, and what of it failed.
+pub fn command_ended(command: &str, outcome: &str, totals: (u64, u64, u64), took: Duration) {
+    let (files, bytes, failures) = totals;
+    tracing::info!(
+        target: TARGET, activity = "EXEC", command, outcome, files, bytes, failures,
+        duration_ms = millis(took), "command finished"
+    );
+}
+
 /// A name that was changed: what the client calls it, and its bucket and key; that of a directory
 /// ends in a slash, if it is known to be one.
 #[derive(Debug, Clone)]

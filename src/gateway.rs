@@ -25,7 +25,7 @@ use crate::idp::signature::{self, Keys};
 use crate::limits::{self, Limits};
 use crate::metrics::{Metrics, Readings};
 use crate::reaper::Reaper;
-use crate::session::{Environment, Kept, ListedTimes, Unsettled, UserSessions};
+use crate::session::{Environment, Kept, ListedTimes, Unsettled, UserSessions, summing};
 use crate::ssh::{Listener, SshServer, SshServerParts, Transport};
 use crate::storage::Nonces;
 use crate::storage::credentials::Stores;
@@ -236,6 +236,8 @@ impl Gateway {
             listed_times: ListedTimes::new(sftp.list_times == ListTimes::Kept),
             partial_uploads: partial_uploads(sftp.partial_uploads),
             unsettled: Unsettled::default(),
+            exec: sftp.exec,
+            summing: summing(),
             drain: drain.clone(),
         };
         let ssh = SshServer::new(SshServerParts {

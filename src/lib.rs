@@ -23,6 +23,8 @@ pub mod admin;
 
 pub mod ssh;
 
+pub mod exec;
+
 pub mod auth;
 pub mod session;
 

@@ -86,6 +86,26 @@ pub const NAME_REPLY_BYTES_MAX: usize = 64 * 1024;
 /// Longest name that a listing shows: longer keys cannot be opened by any client.
 pub const LISTED_NAME_BYTES_MAX: usize = KEY_BYTES_MAX;
 
+// ---- commands ----
+
+/// Longest command line.
+pub const COMMAND_BYTES_MAX: usize = 16 * 1024;
+/// Longest line of the `scp` protocol: a name of 1,024 bytes, and room.
+pub const SCP_LINE_BYTES_MAX: usize = 4 * 1024;
+/// What a client would go on to send of a file that failed, and which is taken and thrown away;
+/// where more is left the command ends.
+pub const SCP_SKIPPED_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Directories inside each other that `scp -r` sends; each has a handle open.
+pub const SCP_DEPTH_MAX: usize = 128;
+/// Paths that the wildcards of one command stand for.
+pub const EXPANDED_PATHS_MAX: usize = 10_000;
+/// READs of one command under way at once. Together with their length they hold what an SFTP
+/// session keeps of a file for a client that does not read ([`REPLY_BYTES_QUEUED_MAX`]).
+pub const EXEC_READS_AT_ONCE: usize = 2;
+pub const EXEC_READ_BYTES: u32 = 128 * 1024;
+/// WRITEs of one command under way at once, each what one channel packet brought.
+pub const EXEC_WRITES_AT_ONCE: usize = 64;
+
 // ---- SSH ----
 
 /// Largest chunk in one `CHANNEL_DATA`.

@@ -35,8 +35,8 @@ pub use self::proof::{Signing, Token};
 pub use self::ssh::Ssh;
 pub use self::value_file::ValueFile;
 pub use self::words::{
-    Algorithms, Encryption, Event, ListTimes, LogFormat, Methods, Mtime, PartialUploads, PathHomes,
-    Provider, ProxyProtocol, Roles, SetStat, Sign, StatTimes, UserNames,
+    Algorithms, Encryption, Event, Exec, ListTimes, LogFormat, Methods, Mtime, PartialUploads,
+    PathHomes, Provider, ProxyProtocol, Roles, SetStat, Sign, StatTimes, UserNames,
 };
 
 /// What the operator decided.
@@ -270,6 +270,8 @@ pub struct Sftp {
     pub names_fresh_for: Duration,
     pub stat_times: StatTimes,
     pub list_times: ListTimes,
+    /// Commands that clients can run.
+    pub exec: Exec,
     /// Shown before login.
     pub banner: Option<String>,
 }
@@ -553,6 +555,7 @@ impl Default for Sftp {
             names_fresh_for: Duration::from_secs(2),
             stat_times: StatTimes::default(),
             list_times: ListTimes::default(),
+            exec: Exec::default(),
             banner: None,
         }
     }

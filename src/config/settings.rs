@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::{
-    Algorithms, Config, Encryption, Event, ListTimes, LogFormat, Methods, Mtime, PartialUploads,
-    PathHomes, Provider, ProxyProtocol, Roles, SetStat, Sign, StatTimes, UserNames,
+    Algorithms, Config, Encryption, Event, Exec, ListTimes, LogFormat, Methods, Mtime,
+    PartialUploads, PathHomes, Provider, ProxyProtocol, Roles, SetStat, Sign, StatTimes, UserNames,
 };
 use crate::limits::{OBJECT_BYTES_MAX, PART_BYTES_MAX, PART_BYTES_MIN};
 use crate::secret::Secret;
@@ -312,6 +312,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("sftp", "stat_times", word!(StatTimes, sftp.stat_times), "Which modification time STAT and FSTAT show: `kept` shows the one that a client or another program stored with the file (`x-amz-meta-mtime`), and S3's own if there is none; `store` always shows S3's own, as listings do. With `store`, STAT of a file that the session listed within `names_fresh_seconds` needs no call to S3. Not with `mtime = \"copy\"`"),
     S::new("sftp", "list_times", word!(ListTimes, sftp.list_times), "Which modification time listings show: `store` shows S3's own; `kept` shows the one that is stored with the file, as STAT does, so that sync programs find unchanged files unchanged: one HEAD for each listed file, 16 at a time for each user, remembered for its version (65,536 in the process)"),
     S::new("sftp", "keep_first_part", K::Flag(|c| &mut c.limits.keep_first_part), "Sends the first part of an upload last, unless others wait for memory: for programs that write the header of a file at the end. Each upload needs memory for one more part"),
+    S::new("sftp", "exec", word!(Exec, sftp.exec), "Commands that clients can run beside SFTP; no shell is behind them: `scp` is its old protocol, which `scp -O`, `pscp -scp` and old devices speak; `all` adds `md5sum`, `sha1sum`, `sha256sum`, `sha512sum`, `pwd` and `ls`. With `all`, rclone has the gateway read every file again that it uploaded, to compare checksums (docs/semantics.md); `off` refuses every command"),
     S::new("sftp", "banner", K::OptionalText(|c| &mut c.sftp.banner), "Text that clients show before login"),
 
     S::new("limits", "connections_max", K::Count(COUNT, |c| &mut c.limits.connections_max), "Open connections"),

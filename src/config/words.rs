@@ -187,6 +187,19 @@ words!(
 );
 
 words!(
+    /// Which commands clients can run beside SFTP.
+    Exec {
+        /// None.
+        Off = "off",
+        /// `scp` in its old protocol.
+        #[default]
+        Scp = "scp",
+        /// Checksums, `pwd` and `ls` as well.
+        All = "all",
+    }
+);
+
+words!(
     /// Which modification time listings show.
     ListTimes {
         /// S3's own.

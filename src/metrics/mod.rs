@@ -69,6 +69,7 @@ pub struct Metrics {
     questions_busy: Family<Named<1>, Counter>,
     requests: Requests,
     operations_refused: Family<Labels<2>, Counter>,
+    commands: Family<Labels<2>, Counter>,
     bytes_received: Counter,
     bytes_sent: Counter,
     handles_open: Gauge,
@@ -142,6 +143,12 @@ impl Metrics {
     pub fn operation_refused(&self, operation: &'static str, reason: &'static str) {
         let labels = [("operation", operation), ("reason", reason)];
         let _ = self.operations_refused.get_or_create(&labels).inc();
+    }
+
+    /// Counts a command that a user ran beside SFTP, and what became of it.
+    pub fn command(&self, command: &'static str, outcome: &'static str) {
+        let labels = [("command", command), ("outcome", outcome)];
+        let _ = self.commands.get_or_create(&labels).inc();
     }
 
     /// Counts one finished attempt to log in; of one that succeeded the reason is empty. `None`: no
@@ -444,6 +451,13 @@ impl Metrics {
         let labels = ["operation", "reason"];
         series::of_pairs(refused, labels, &series::CHANGES, &series::KEPT_FROM);
         series::of_pairs(refused, labels, &series::NOT_SFTP, &["sftp-only"]);
+        let labels = ["command", "outcome"];
+        series::of_pairs(
+            &self.commands,
+            labels,
+            &["scp -f", "scp -t"],
+            &["done", "failed"],
+        );
     }
 
     /// Returns the table of docs/operations.md.
@@ -565,6 +579,11 @@ impl Default for Metrics {
                 "operations_refused",
                 "operation, reason",
                 "Requests of users that the gateway refused, or that S3 denied; docs/operations.md lists the reasons",
+            ),
+            commands: all.counters(
+                "commands",
+                "command, outcome",
+                "Commands that users ran beside SFTP, by outcome; those that were not run count in `portcullis_operations_refused_total`",
             ),
             bytes_received: all.counter("received", bytes.clone(), "File bytes received in WRITEs"),
             bytes_sent: all.counter("sent", bytes.clone(), "File bytes sent in answers to READs"),

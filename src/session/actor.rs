@@ -226,6 +226,12 @@ impl<F: Front> Session<F> {
                     let pending = self.shell.answers.arrive(id, operation);
                     self.shell.refuse(pending, None, None, status);
                 }
+                Some(Incoming::Withdrawn(handle)) => {
+                    let closed = self
+                        .files
+                        .hear_write(&mut self.shell, handle, Heard::Withdrawn);
+                    self.paths.done(&mut self.shell, &mut self.files, closed);
+                }
                 None => self.has_more = false,
             }
         }

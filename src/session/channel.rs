@@ -20,6 +20,9 @@ pub trait Outbound: Send + 'static {
 
     /// Sends text to the channel's standard error, for people.
     fn send_stderr(&mut self, text: Bytes) -> impl Future<Output = Result<(), Gone>> + Send;
+
+    /// Notes that something is done for the client though nothing is sent: it is not idle.
+    fn is_under_way(&self) {}
 }
 
 /// The channel or its connection is gone.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::kept::Kept;
@@ -11,12 +12,19 @@ use super::unsettled::Unsettled;
 use super::user_sessions::UserSessions;
 use crate::budget::Budget;
 use crate::clock::Clock;
-use crate::config::StatTimes;
+use crate::config::{Exec, StatTimes};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::reaper::Reaper;
 use crate::storage::Nonces;
 use crate::vfs::PartialUploads;
+
+/// Returns the turns of checksums: half of the processors are left to others.
+#[must_use]
+pub fn summing() -> Arc<Semaphore> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    Arc::new(Semaphore::new(processors.div_euclid(2).max(1)))
+}
 
 /// What a session needs of the process.
 #[derive(Debug, Clone)]
@@ -41,6 +49,10 @@ pub struct Environment {
     pub partial_uploads: PartialUploads,
     /// Files whose session has ended, and whose outcome is open.
     pub unsettled: Unsettled,
+    /// Commands that clients can run.
+    pub exec: Exec,
+    /// Turns of checksums that clients ask for.
+    pub summing: Arc<Semaphore>,
     /// Cancelled when the gateway drains: sessions end when nothing is open.
     pub drain: CancellationToken,
 }

@@ -6,7 +6,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::channel::Inbound;
-use crate::sftp::{DecodeError, FrameError, Frames, Message, Request, RequestId, Status, decode};
+use crate::sftp::{
+    DecodeError, FrameError, Frames, HandleId, Message, Request, RequestId, Status, decode,
+};
 
 /// Where requests come from.
 pub(crate) trait Front: Send {
@@ -28,6 +30,8 @@ pub(crate) enum Incoming {
     Request(RequestId, Request),
     /// It cannot be understood, and gets this answer.
     Refused(RequestId, &'static str, Status),
+    /// What was written to a file is not to be seen: its CLOSE fails.
+    Withdrawn(HandleId),
 }
 
 /// What ends a session, since nothing that follows can be understood.
@@ -98,29 +102,38 @@ impl<I: Inbound> Front for SftpFront<I> {
 /// Requests that are typed already.
 #[derive(Debug)]
 pub(crate) struct TypedFront {
-    asked: mpsc::Receiver<(RequestId, Request)>,
-    next: Option<(RequestId, Request)>,
+    asked: mpsc::Receiver<Incoming>,
+    next: Option<Incoming>,
+    /// Of whoever is asked for.
+    gone: CancellationToken,
 }
 
 impl TypedFront {
-    pub(crate) const fn new(asked: mpsc::Receiver<(RequestId, Request)>) -> Self {
-        Self { asked, next: None }
+    pub(crate) const fn new(asked: mpsc::Receiver<Incoming>, gone: CancellationToken) -> Self {
+        Self {
+            asked,
+            next: None,
+            gone,
+        }
     }
 }
 
 impl Front for TypedFront {
     async fn more(&mut self) -> bool {
-        self.next = self.asked.recv().await;
+        self.next = tokio::select! {
+            // What was asked before is answered.
+            biased;
+            next = self.asked.recv() => next,
+            () = self.gone.cancelled() => None,
+        };
         self.next.is_some()
     }
 
     fn next(&mut self) -> Result<Option<Incoming>, Broken> {
-        let next = self.next.take();
-        Ok(next.map(|(id, request)| Incoming::Request(id, request)))
+        Ok(self.next.take())
     }
 
     fn gone(&self) -> CancellationToken {
-        // Whoever asks in this process stays until it has its answers.
-        CancellationToken::new()
+        self.gone.clone()
     }
 }

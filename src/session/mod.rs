@@ -66,11 +66,11 @@ use crate::auth::AuthenticatedUser;
 use crate::budget::Gate;
 
 pub use self::channel::{Gone, Inbound, Outbound};
-pub use self::environment::Environment;
+pub use self::environment::{Environment, summing};
 pub use self::kept::Kept;
 pub use self::listed_times::ListedTimes;
 pub use self::out::Said;
-pub use self::typed::{TypedSession, open};
+pub use self::typed::{Admitted, ENDED, TypedSession, admitted, open};
 pub use self::unsettled::Unsettled;
 pub use self::user_sessions::UserSessions;
 

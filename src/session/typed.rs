@@ -2,23 +2,44 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use futures_util::FutureExt as _;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
 
 use super::actor;
 use super::admission::admit;
 use super::environment::Environment;
-use super::front::TypedFront;
+use super::front::{Incoming, TypedFront};
 use super::out::{Out, Said};
+use super::user_sessions::UserSession;
 use crate::auth::AuthenticatedUser;
-use crate::budget::Gate;
+use crate::budget::{Gate, Share};
 use crate::sftp::{HandleId, Reply, Request, RequestId, Status};
 
 /// One end of a conversation with a session, which ends when it is dropped.
 #[derive(Debug)]
 pub struct TypedSession {
-    asks: mpsc::Sender<(RequestId, Request)>,
+    asks: mpsc::Sender<Incoming>,
     said: mpsc::UnboundedReceiver<Said>,
     next: u32,
+    /// For the person, and not shown yet.
+    sentences: Vec<String>,
+}
+
+/// The other end.
+struct Ends {
+    asked: mpsc::Receiver<Incoming>,
+    says: mpsc::UnboundedSender<Said>,
+}
+
+/// A session for somebody who is served over it.
+#[derive(Debug)]
+pub struct Admitted {
+    pub session: TypedSession,
+    /// For what is held for the client beside the session.
+    pub account: Share,
+    /// The turns of the user's checksums.
+    pub sums: Arc<Semaphore>,
 }
 
 /// Begins a session for a user of this process. The future serves it.
@@ -26,43 +47,132 @@ pub fn open(
     environment: Environment,
     user: AuthenticatedUser,
 ) -> (TypedSession, impl Future<Output = ()> + Send) {
-    let (asks, asked) = mpsc::channel(1);
-    let (says, said) = mpsc::unbounded_channel();
+    let (session, ends) = ends();
     let serving = async move {
         let Ok(user_session) = admit(&environment, &user) else {
             return;
         };
-        let out = Arc::new(Out::typed(user_session.memory().account.clone(), says));
-        let finished = Arc::clone(&out);
-        let writing = async move { finished.is_finished().await };
-        let (gate, front) = (Arc::new(Gate::default()), TypedFront::new(asked));
-        actor::run(environment, user, user_session, gate, front, out, writing).await;
-    };
-    let session = TypedSession {
-        asks,
-        said,
-        next: 0,
+        // Whoever asks in this process stays until it has its answers.
+        let (gate, gone) = (Arc::default(), CancellationToken::new());
+        serve(environment, user, user_session, gate, gone, ends).await;
     };
     (session, serving)
 }
 
+/// Begins a session for a client of another protocol, whose end `gone` tells. The future serves it,
+/// and closes the connection's `gate` while the session holds too much.
+///
+/// # Errors
+/// The user may have no session; the sentence is for the person.
+pub fn admitted(
+    environment: Environment,
+    user: AuthenticatedUser,
+    gate: Arc<Gate>,
+    gone: CancellationToken,
+) -> Result<(Admitted, impl Future<Output = ()> + Send), &'static str> {
+    let user_session = admit(&environment, &user)?;
+    let (session, ends) = ends();
+    let admitted = Admitted {
+        session,
+        account: user_session.memory().account.clone(),
+        sums: Arc::clone(user_session.sums()),
+    };
+    let serving = serve(environment, user, user_session, gate, gone, ends);
+    Ok((admitted, serving))
+}
+
+fn ends() -> (TypedSession, Ends) {
+    let (asks, asked) = mpsc::channel(1);
+    let (says, said) = mpsc::unbounded_channel();
+    let session = TypedSession {
+        asks,
+        said,
+        next: 0,
+        sentences: Vec::new(),
+    };
+    (session, Ends { asked, says })
+}
+
+async fn serve(
+    environment: Environment,
+    user: AuthenticatedUser,
+    user_session: UserSession,
+    gate: Arc<Gate>,
+    gone: CancellationToken,
+    ends: Ends,
+) {
+    let out = Arc::new(Out::typed(user_session.memory().account.clone(), ends.says));
+    let finished = Arc::clone(&out);
+    let writing = async move { finished.is_finished().await };
+    let front = TypedFront::new(ends.asked, gone);
+    actor::run(environment, user, user_session, gate, front, out, writing).await;
+}
+
 impl TypedSession {
-    /// Asks, and waits for the answer.
+    /// Asks, without waiting for the answer; it waits until the session takes the request.
     ///
     /// # Errors
-    /// The status of a refusal; a failure if the session is gone.
-    pub async fn ask(&mut self, request: Request) -> Result<Said, Status> {
+    /// [`ENDED`].
+    pub async fn send(&mut self, request: Request) -> Result<RequestId, Status> {
         let id = RequestId(self.next);
         self.next = self.next.wrapping_add(1);
-        let gone = Status::failure("The session ended");
-        self.asks.send((id, request)).await.map_err(|_| gone)?;
+        self.put(Incoming::Request(id, request)).await?;
+        Ok(id)
+    }
+
+    /// Says that what was written to a file is not to be seen: its CLOSE, which is still due,
+    /// fails.
+    ///
+    /// # Errors
+    /// [`ENDED`].
+    pub async fn withdraw(&mut self, handle: HandleId) -> Result<(), Status> {
+        self.put(Incoming::Withdrawn(handle)).await
+    }
+
+    async fn put(&mut self, incoming: Incoming) -> Result<(), Status> {
+        self.asks.send(incoming).await.map_err(|_| ENDED)
+    }
+
+    /// Waits for the next answer; `None`: the session ended.
+    pub async fn hear(&mut self) -> Option<Said> {
         loop {
-            match self.said.recv().await.ok_or(gone)? {
-                Said::Sentence(_) => {}
-                Said::Reply(_, Reply::Status(status)) if status != Status::OK => {
+            match self.said.recv().await? {
+                Said::Sentence(text) => {
+                    if self.sentences.len() < SENTENCES_KEPT_MAX {
+                        self.sentences.push(text);
+                    }
+                }
+                said @ (Said::Reply(..) | Said::Data(..)) => return Some(said),
+            }
+        }
+    }
+
+    /// Returns an answer that is there already.
+    pub fn heard(&mut self) -> Option<Said> {
+        // One that is there comes at once, however much was taken before it.
+        tokio::task::unconstrained(self.hear())
+            .now_or_never()
+            .flatten()
+    }
+
+    /// Takes what the session said to the person.
+    pub fn sentences(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.sentences)
+    }
+
+    /// Asks, and waits for the answer; answers to what was asked before are passed over.
+    ///
+    /// # Errors
+    /// The status of a refusal; [`ENDED`] if the session is gone.
+    pub async fn ask(&mut self, request: Request) -> Result<Said, Status> {
+        let asked = self.send(request).await?;
+        loop {
+            match self.hear().await.ok_or(ENDED)? {
+                Said::Reply(id, Reply::Status(status)) if id == asked && status != Status::OK => {
                     return Err(status);
                 }
-                said @ (Said::Reply(..) | Said::Data(..)) => return Ok(said),
+                said @ (Said::Reply(id, _) | Said::Data(id, _)) if id == asked => return Ok(said),
+                Said::Reply(..) | Said::Data(..) | Said::Sentence(_) => {}
             }
         }
     }
@@ -78,3 +188,7 @@ impl TypedSession {
         }
     }
 }
+
+/// What is asked of a session that is over.
+pub const ENDED: Status = Status::failure("The session ended");
+const SENTENCES_KEPT_MAX: usize = 8;

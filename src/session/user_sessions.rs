@@ -49,6 +49,8 @@ struct Shared {
     kept: Arc<Semaphore>,
     /// For files of listings that are asked about.
     listed_heads: Arc<Semaphore>,
+    /// For checksums that are computed.
+    sums: Arc<Semaphore>,
 }
 
 /// How fast a user's bytes go, each way.
@@ -129,6 +131,7 @@ impl Taken {
             changes: Arc::new(Semaphore::new(CHANGES_PER_USER_MAX)),
             kept: Arc::new(Semaphore::new(CLOSES_KEPT_PER_USER_MAX)),
             listed_heads: Arc::new(Semaphore::new(LISTED_HEADS_PER_USER_MAX)),
+            sums: Arc::new(Semaphore::new(1)),
         };
         Self {
             sessions: 0,
@@ -187,6 +190,11 @@ impl UserSession {
     /// Returns the turns of the user's questions about listed files.
     pub(crate) const fn listed_heads(&self) -> &Arc<Semaphore> {
         &self.shared.listed_heads
+    }
+
+    /// Returns the turns of the user's checksums.
+    pub(crate) const fn sums(&self) -> &Arc<Semaphore> {
+        &self.shared.sums
     }
 
     /// Returns the turns of the user's long moves.

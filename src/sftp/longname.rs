@@ -13,7 +13,7 @@ const MONTHS: [&str; 12] = [
 const RECENT_SECONDS: u32 = 365 * 86_400 / 2;
 
 /// Appends one line; `now` is in seconds since 1970. Times are UTC.
-pub(super) fn longname(line: &mut BytesMut, name: &[u8], attrs: &Attributes, now: u32) {
+pub fn longname(line: &mut BytesMut, name: &[u8], attrs: &Attributes, now: u32) {
     let bits = attrs.permissions.unwrap_or(0);
     let (user, group) = attrs.owner.unwrap_or((0, 0));
     line.put_u8(if attrs.names_directory() { b'd' } else { b'-' });

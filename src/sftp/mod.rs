@@ -9,6 +9,7 @@
 
 pub use self::attributes::{Attributes, FileType};
 pub use self::frame::{Frame, FrameError, Frames};
+pub use self::longname::longname;
 pub use self::open_mode::OpenMode;
 pub use self::pending::Pending;
 pub use self::reply::{EXTENSIONS, Name, Replies, Reply};

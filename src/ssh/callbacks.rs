@@ -21,7 +21,7 @@ use super::login::{self, Login};
 use super::refused::{self, Asked, Because, SFTP_ONLY};
 use super::server::SshServer;
 use super::state::{ConnectionState, EndReason};
-use super::subsystem::{self, Credit, STDERR, WaitingChannel};
+use super::subsystem::{self, Credit, NOT_RUN, STDERR, WaitingChannel};
 use crate::auth::ConnectionAuth;
 use crate::limits::CHANNEL_PACKET_BYTES_MIN;
 use crate::tasks::spawn_tracked;
@@ -91,6 +91,7 @@ impl Callbacks {
         &mut self,
         channel: ChannelId,
         sentence: &'static str,
+        exit_status: u32,
         session: &mut Session,
     ) -> Result<(), ConnectionError> {
         let Some(waiting) = self.waiting(channel) else {
@@ -102,7 +103,7 @@ impl Callbacks {
         if room >= sentence.len() {
             session.extended_data(channel, STDERR, sentence)?;
         }
-        session.exit_status_request(channel, 1)?;
+        session.exit_status_request(channel, exit_status)?;
         session.eof(channel)?;
         session.close(channel)?;
         self.channels.remove(&channel);
@@ -119,7 +120,7 @@ impl Callbacks {
         }
     }
 
-    fn start_session(&mut self, channel: ChannelId) -> bool {
+    fn start_session(&mut self, channel: ChannelId, asked: subsystem::Asked) -> bool {
         let Some(user) = self.state.user.get() else {
             return false;
         };
@@ -132,6 +133,7 @@ impl Callbacks {
         waiting.discard_unread();
         let session = subsystem::run(
             Arc::clone(self.server.channels()),
+            asked,
             user.clone(),
             Arc::clone(&self.state),
             entry.closed.clone(),
@@ -324,7 +326,7 @@ impl Handler for Callbacks {
         name: &str,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        if name == "sftp" && self.start_session(channel) {
+        if name == "sftp" && self.start_session(channel, subsystem::Asked::Sftp) {
             Ok(session.channel_success(channel)?)
         } else {
             self.note_refusal(Asked::Subsystem, self.because(channel), Some(name));
@@ -338,7 +340,7 @@ impl Handler for Callbacks {
         session: &mut Session,
     ) -> Result<(), Self::Error> {
         self.note_refusal(Asked::Shell, self.because(channel), None);
-        self.explain(channel, SFTP_ONLY, session).await
+        self.explain(channel, SFTP_ONLY, 1, session).await
     }
 
     async fn exec_request(
@@ -347,10 +349,24 @@ impl Handler for Callbacks {
         command: &[u8],
         session: &mut Session,
     ) -> Result<(), Self::Error> {
+        let because = self.because(channel);
+        let not_run = match self.server.channels().command(command) {
+            Ok(command) => {
+                if self.start_session(channel, subsystem::Asked::Command(command)) {
+                    return Ok(session.channel_success(channel)?);
+                }
+                None
+            }
+            Err(not_run) => Some(not_run),
+        };
         let program = refused::program(command);
-        self.note_refusal(Asked::Exec, self.because(channel), Some(&program));
-        self.explain(channel, refused::sentence(&program), session)
-            .await
+        let because = match (because, not_run) {
+            (Because::SftpOnly, Some(not_run)) => Because::NotRun(not_run),
+            (because, _) => because,
+        };
+        self.note_refusal(Asked::Exec, because, Some(&program));
+        let sentence = refused::sentence(&program, not_run);
+        self.explain(channel, sentence, NOT_RUN, session).await
     }
 
     async fn env_request(

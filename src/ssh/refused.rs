@@ -2,6 +2,7 @@
 //! for the person at the other end.
 
 use super::server::{Often, SshServer};
+use crate::exec::NotRun;
 
 /// What was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub(super) enum Asked {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Because {
     SftpOnly,
+    /// A command that is not run.
+    NotRun(NotRun),
     /// The channel has a session, or what was asked for was answered.
     ChannelInUse,
     /// The connection has, or had, as many channels as it may.
@@ -44,6 +47,7 @@ impl Because {
     const fn as_str(self) -> &'static str {
         match self {
             Self::SftpOnly => "sftp-only",
+            Self::NotRun(not_run) => not_run.as_str(),
             Self::ChannelInUse => "channel-in-use",
             Self::ChannelLimit => "channel-limit",
             Self::PacketSize => "packet-size",
@@ -74,10 +78,11 @@ pub(super) fn program(command: &[u8]) -> String {
 }
 
 /// Returns what a person reads whose command is not run.
-pub(super) fn sentence(program: &str) -> &'static str {
-    match program.rsplit('/').next() {
-        Some("scp") => SCP,
-        Some(_) | None => SFTP_ONLY,
+pub(super) fn sentence(program: &str, not_run: Option<NotRun>) -> &'static str {
+    match (program.rsplit('/').next(), not_run) {
+        (Some("scp"), Some(NotRun::Off)) => SCP,
+        (_, Some(not_run)) => not_run.sentence(),
+        (_, None) => SFTP_ONLY,
     }
 }
 
@@ -101,7 +106,8 @@ mod tests {
             (b"", "", SFTP_ONLY),
         ] {
             assert_eq!(program(command), expected);
-            assert_eq!(sentence(&program(command)), told, "{expected}");
+            let told_off = sentence(&program(command), Some(NotRun::Off));
+            assert_eq!(told_off, told, "{expected}");
         }
         assert_eq!(program(&[b'x'; 1_000]).len(), PROGRAM_BYTES_MAX);
     }

@@ -1,4 +1,5 @@
-//! The `sftp` subsystem on one session channel: its bytes in and out, and its end.
+//! What runs on one session channel, the `sftp` subsystem or a command: its bytes in and out, and its
+//! end.
 //!
 //! Replies reserve window before they are queued, so the library never holds data that waits for
 //! window (it would then take nothing from any channel). A sender that waits for window is not
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::state::{ConnectionState, EndReason, OpenChannel};
 use crate::auth::AuthenticatedUser;
 use crate::budget::Gate;
+use crate::exec::{self, Command, NotRun};
 use crate::limits::{CHANNEL_CHUNK_BYTES_MAX, CHANNEL_CHUNK_BYTES_SMALL};
 use crate::session::{self, Environment, Gone, Inbound, Outbound};
 
@@ -37,7 +39,37 @@ pub trait ServeChannel: Debug + Send + Sync + 'static {
         inbound: ChannelInbound,
         outbound: ChannelOutbound,
     ) -> BoxFuture<'static, ()>;
+
+    /// Understands a command line.
+    ///
+    /// # Errors
+    /// It is not run; as long as nothing else is said, none is.
+    fn command(&self, _line: &[u8]) -> Result<Command, NotRun> {
+        Err(NotRun::Off)
+    }
+
+    /// Runs a command, and returns its exit status.
+    fn run(
+        &self,
+        _command: Command,
+        _user: AuthenticatedUser,
+        _gate: Arc<Gate>,
+        _inbound: ChannelInbound,
+        _outbound: ChannelOutbound,
+    ) -> BoxFuture<'static, u32> {
+        Box::pin(std::future::ready(NOT_RUN))
+    }
 }
+
+/// What is asked for on a channel.
+#[derive(Debug)]
+pub(super) enum Asked {
+    Sftp,
+    Command(Command),
+}
+
+/// The exit status of a command that there is not, as shells have it.
+pub(super) const NOT_RUN: u32 = 127;
 
 /// SFTP sessions, each with the storage that was opened for its user.
 impl ServeChannel for Environment {
@@ -54,6 +86,29 @@ impl ServeChannel for Environment {
             environment,
             user,
             channel,
+            gate,
+            inbound,
+            outbound,
+        ))
+    }
+
+    fn command(&self, line: &[u8]) -> Result<Command, NotRun> {
+        Command::parse(line, self.exec)
+    }
+
+    fn run(
+        &self,
+        command: Command,
+        user: AuthenticatedUser,
+        gate: Arc<Gate>,
+        inbound: ChannelInbound,
+        outbound: ChannelOutbound,
+    ) -> BoxFuture<'static, u32> {
+        let environment = self.clone();
+        Box::pin(exec::serve(
+            environment,
+            user,
+            command,
             gate,
             inbound,
             outbound,
@@ -147,6 +202,10 @@ impl Outbound for ChannelOutbound {
     async fn send_stderr(&mut self, text: Bytes) -> Result<(), Gone> {
         self.send_as(Some(STDERR), text).await
     }
+
+    fn is_under_way(&self) {
+        self.state.touch();
+    }
 }
 
 /// The receive window of one channel, which grows when what was received is taken.
@@ -212,6 +271,7 @@ impl WaitingChannel {
 /// Runs one channel's session and closes the channel: exit-status, EOF, CLOSE.
 pub(super) async fn run(
     serving: Arc<dyn ServeChannel>,
+    asked: Asked,
     user: AuthenticatedUser,
     state: Arc<ConnectionState>,
     closed: CancellationToken,
@@ -238,9 +298,17 @@ pub(super) async fn run(
     };
     let gate = Arc::clone(&state.gate);
     // The call itself may panic too, so it stands inside.
-    let session = async { serving.serve(user, channel, gate, inbound, outbound).await };
+    let session = async {
+        match asked {
+            Asked::Sftp => {
+                serving.serve(user, channel, gate, inbound, outbound).await;
+                0
+            }
+            Asked::Command(command) => serving.run(command, user, gate, inbound, outbound).await,
+        }
+    };
     let exit_status = match AssertUnwindSafe(session).catch_unwind().await {
-        Ok(()) => 0,
+        Ok(exit_status) => exit_status,
         Err(_panic) => {
             tracing::error!(channel, "session panicked");
             1

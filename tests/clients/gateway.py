@@ -38,6 +38,7 @@ class Setup:
     key: pathlib.Path | None = None
     seaweed: bool = False
     keeps_times: bool = False
+    sums: bool = False
     root: str = "/pics"
     directory: pathlib.Path | None = None
     binary: pathlib.Path | None = None
@@ -149,6 +150,7 @@ def serve(binary, weed, python, directory):
             server=server,
             key=key,
             seaweed=True,
+            sums=True,
             keeps_times=True,
             directory=directory,
             binary=binary,
@@ -215,6 +217,7 @@ secret_access_key = "{secret_key}"
 [sftp]
 mtime = "copy"
 list_times = "kept"
+exec = "all"
 
 [admin]
 listen = "127.0.0.1:{admin}"

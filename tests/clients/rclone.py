@@ -10,8 +10,9 @@ from processes import run
 PROGRAM = "rclone"  # its path, set by run.py
 
 
-def rclone(setup, *arguments, times=False, **more):
-    """Runs rclone; `gw:` is the gateway, below the root of the cases. `times`: it sets them."""
+def rclone(setup, *arguments, times=False, sums=False, **more):
+    """Runs rclone; `gw:` is the gateway, below the root of the cases. `times`: it sets them.
+    `sums`: it looks for commands that compute checksums, as it does unless it is told not to."""
     settings = {
         "TYPE": "sftp",
         "HOST": "127.0.0.1",
@@ -23,6 +24,8 @@ def rclone(setup, *arguments, times=False, **more):
         # With its defaults the gateway keeps the time of the upload; so rclone compares sizes.
         "SET_MODTIME": str(times).lower(),
     }
+    if sums:
+        del settings["SHELL_TYPE"]
     if setup.key:
         settings["KEY_FILE"] = setup.key
     else:
@@ -46,6 +49,31 @@ def tree(setup, material):
     rclone(setup, "check", material.tree, far(setup, "rclone-tree"))
     rclone(setup, "copy", "--create-empty-src-dirs", far(setup, "rclone-tree"), back)
     same_trees(material.tree, back)
+
+
+@case("rclone: checksums")
+def checksums(setup, _):
+    local = setup.folder("rclone-sums")
+    for name in ("plain", "a b", "it's (one)", "$x;y", "é ü", "[z]*?"):
+        (local / name).write_bytes(name.encode() * 1000)
+    there = far(setup, "rclone-sums")
+    # Without commands for them it does without.
+    rclone(setup, "copy", local, there, sums=True)
+    same_objects(local, setup, "rclone-sums")
+    check = rclone(setup, "check", local, there, sums=True)
+    expect("0 differences found" in check.errors, check.errors)
+    if not setup.sums:
+        expect("hashes could not be checked" in check.errors, check.errors)
+        return
+    expect("hashes could not be checked" not in check.errors, check.errors)
+    for algorithm in ("md5", "sha1", "sha256"):
+        here = rclone(setup, "hashsum", algorithm, local).output
+        found = rclone(setup, "hashsum", algorithm, there, sums=True).output
+        expect_equal(sorted(found.splitlines()), sorted(here.splitlines()), algorithm)
+    # Of the same size, and something else.
+    setup.put("rclone-sums/plain", b"PLAIN" * 1000)
+    check = rclone(setup, "check", local, there, sums=True, succeed=False)
+    expect("md5 differ" in check.errors, check.errors)
 
 
 @case("rclone: a second sync finds by their times that nothing changed")

@@ -28,6 +28,7 @@ from processes import Failed
 
 import openssh  # noqa: F401 - registers its cases, as the next ones do
 import scp  # noqa: F401
+import scp_old  # noqa: F401
 import rclone  # noqa: F401
 import host_keys  # noqa: F401
 import paramiko_client  # noqa: F401

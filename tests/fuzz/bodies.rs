@@ -11,6 +11,8 @@ use bytes::Bytes;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
 use portcullis::clock::{Clock, SystemClock};
+use portcullis::config::Exec;
+use portcullis::exec::Command;
 use portcullis::idp::api_gateway::answer as http;
 use portcullis::idp::token::{KeySource, Token, TokenSettings};
 use portcullis::idp::wire::{self, Asked, Transport};
@@ -85,6 +87,19 @@ fn decoded<'a>(
         taken += piece.len() - rest.len();
     }
     body.end().ok().map(|content| (content, taken))
+}
+
+/// A command line. What is run is run whatever else is allowed, and by its name.
+pub(crate) fn command_line(input: &[u8]) {
+    assert!(Command::parse(input, Exec::Off).is_err());
+    let command = Command::parse(input, Exec::All);
+    if let Ok(command) = Command::parse(input, Exec::Scp) {
+        assert!(command.name().starts_with("scp -"));
+        assert_eq!(Ok(command), Command::parse(input, Exec::All));
+    }
+    if command.is_ok() {
+        assert!(!input.contains(&0) && input.len() <= limits::COMMAND_BYTES_MAX);
+    }
 }
 
 /// What holds for everybody who is let in.

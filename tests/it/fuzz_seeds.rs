@@ -34,6 +34,11 @@ fn seeds_of_tokens_break_nothing() {
 }
 
 #[test]
+fn seeds_of_command_lines_break_nothing() {
+    replay("command_line", bodies::command_line);
+}
+
+#[test]
 fn seeds_of_sftp_packets_break_nothing() {
     replay("sftp_packets", bodies::sftp_packets);
 }

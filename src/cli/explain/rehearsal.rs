@@ -13,12 +13,14 @@ use super::noted::{Recorded, Recording};
 use crate::auth::AuthenticatedUser;
 use crate::budget::Budget;
 use crate::clock::{Clock, SystemClock};
-use crate::config::StatTimes;
+use crate::config::{Exec, StatTimes};
 use crate::idp::UserConfig;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::reaper::Reaper;
-use crate::session::{self, Environment, Kept, ListedTimes, TypedSession, Unsettled, UserSessions};
+use crate::session::{
+    self, Environment, Kept, ListedTimes, TypedSession, Unsettled, UserSessions, summing,
+};
 use crate::sftp::{Attributes, HandleId, Payload, Request, Status};
 use crate::storage::memory::MemoryStore;
 use crate::storage::{Bucket, Key, Location, Nonces, SharedStore};
@@ -121,6 +123,8 @@ fn open(
         listed_times: ListedTimes::new(false),
         partial_uploads: PartialUploads::Discard,
         unsettled: Unsettled::default(),
+        exec: Exec::Off,
+        summing: summing(),
         drain: CancellationToken::new(),
     };
     let source = IpAddr::V4(Ipv4Addr::LOCALHOST);

@@ -201,6 +201,7 @@ impl WriteFile {
             Heard::ClientGone => self.client_gone = true,
             Heard::Vanished => self.vanished(),
             Heard::Looked(outcome) => self.looked(outcome),
+            Heard::Withdrawn => self.fail(Status::FAILURE, "withdrawn by the client"),
             Heard::SessionOver => self.session_over(),
             Heard::Memory(number, charge) => {
                 // One that is not wanted any more gives its memory back here.

@@ -91,6 +91,8 @@ pub enum Heard {
     Vanished,
     /// On what it depends that it is kept.
     Looked(Result<Precondition, Failure>),
+    /// The client says that what it sent is not the file.
+    Withdrawn,
     /// Nobody listens any more.
     SessionOver,
     /// Memory that was waited for.

@@ -1,6 +1,7 @@
 //! What several tests stand on.
 
 pub(crate) mod clock;
+pub(crate) mod exec;
 pub(crate) mod fake_idp;
 pub(crate) mod fake_sts;
 pub(crate) mod jwt;

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use portcullis::auth::AuthenticatedUser;
-use portcullis::budget::{Budget, Gate};
+use portcullis::budget::Budget;
 use portcullis::clock::SystemClock;
-use portcullis::config::StatTimes;
+use portcullis::config::{Exec, StatTimes};
 use portcullis::idp::UserConfig;
 use portcullis::limits::Limits;
 use portcullis::metrics::Metrics;
@@ -33,11 +33,11 @@ pub(crate) struct Talk {
     tasks: JoinSet<()>,
 }
 
-struct FromDuplex {
+pub(crate) struct FromDuplex {
     read: ReadHalf<DuplexStream>,
     gone: CancellationToken,
 }
-struct ToDuplex(WriteHalf<DuplexStream>, Arc<Mutex<String>>);
+pub(crate) struct ToDuplex(WriteHalf<DuplexStream>, Arc<Mutex<String>>);
 
 impl Inbound for FromDuplex {
     async fn next(&mut self) -> Option<Bytes> {
@@ -100,36 +100,17 @@ pub(crate) fn begin_in(
     limits: Limits,
     change: impl FnOnce(&mut Environment),
 ) -> (DuplexStream, Running) {
-    let (ours, theirs) = tokio::io::duplex(256 * 1024);
-    let (read, write) = tokio::io::split(ours);
-    let budget = Budget::new(&limits);
-    let reaper = Reaper::new(Arc::new(Metrics::default()), Arc::new(SystemClock));
-    let mut environment = Environment {
-        budget: Arc::clone(&budget),
-        reaper: reaper.clone(),
-        limits: Arc::new(limits),
-        metrics: Arc::new(Metrics::default()),
-        clock: Arc::new(SystemClock),
-        user_sessions: UserSessions::new(100, Arc::clone(&budget)),
-        nonces: Nonces::default(),
-        kept: Kept::new(true),
-        names_fresh_for: Duration::from_secs(2),
-        stat_times: StatTimes::default(),
-        listed_times: ListedTimes::new(false),
-        partial_uploads: PartialUploads::Discard,
-        unsettled: Unsettled::default(),
-        drain: CancellationToken::new(),
-    };
+    let (mut environment, gate) = (process(limits), Arc::default());
     change(&mut environment);
+    let (reaper, budget) = (environment.reaper.clone(), Arc::clone(&environment.budget));
     let mut tasks = JoinSet::new();
-    let gate = Arc::new(Gate::default());
-    let gone = CancellationToken::new();
-    let inbound = FromDuplex {
-        read,
-        gone: gone.clone(),
-    };
-    let stderr = Arc::default();
-    let outbound = ToDuplex(write, Arc::clone(&stderr));
+    let Pipe {
+        theirs,
+        inbound,
+        outbound,
+        gone,
+        stderr,
+    } = Pipe::new();
     tasks.spawn(session::serve(
         environment,
         user,
@@ -146,6 +127,57 @@ pub(crate) fn begin_in(
         tasks,
     };
     (theirs, running)
+}
+
+/// Returns what a process lends its sessions.
+pub(crate) fn process(limits: Limits) -> Environment {
+    let budget = Budget::new(&limits);
+    let reaper = Reaper::new(Arc::new(Metrics::default()), Arc::new(SystemClock));
+    Environment {
+        budget: Arc::clone(&budget),
+        reaper,
+        limits: Arc::new(limits),
+        metrics: Arc::new(Metrics::default()),
+        clock: Arc::new(SystemClock),
+        user_sessions: UserSessions::new(100, budget),
+        nonces: Nonces::default(),
+        kept: Kept::new(true),
+        names_fresh_for: Duration::from_secs(2),
+        stat_times: StatTimes::default(),
+        listed_times: ListedTimes::new(false),
+        partial_uploads: PartialUploads::Discard,
+        unsettled: Unsettled::default(),
+        exec: Exec::All,
+        summing: session::summing(),
+        drain: CancellationToken::new(),
+    }
+}
+
+/// A channel whose client is a test.
+pub(crate) struct Pipe {
+    pub(crate) theirs: DuplexStream,
+    pub(crate) inbound: FromDuplex,
+    pub(crate) outbound: ToDuplex,
+    pub(crate) gone: CancellationToken,
+    pub(crate) stderr: Arc<Mutex<String>>,
+}
+
+impl Pipe {
+    pub(crate) fn new() -> Self {
+        let (ours, theirs) = tokio::io::duplex(256 * 1024);
+        let (read, write) = tokio::io::split(ours);
+        let (gone, stderr) = (CancellationToken::new(), Arc::default());
+        Self {
+            theirs,
+            inbound: FromDuplex {
+                read,
+                gone: gone.clone(),
+            },
+            outbound: ToDuplex(write, Arc::clone(&stderr)),
+            gone,
+            stderr,
+        }
+    }
 }
 
 /// What a test sees of a session from the other side.

@@ -12,7 +12,7 @@ use portcullis::auth::{AuthSettings, Roles, ThrottleSettings};
 use portcullis::aws::AccessKey;
 use portcullis::cli::bundled_webhook::BundledWebhook;
 use portcullis::clock::{Clock, SystemClock};
-use portcullis::config::{Algorithms, Ssh};
+use portcullis::config::{Algorithms, Sftp, Ssh};
 use portcullis::gateway::{Entrance, Gateway, GatewayParts};
 use portcullis::idp::PathHomes;
 use portcullis::idp::history::LoginHistory;
@@ -47,6 +47,7 @@ mod rekeys;
 mod revocation;
 mod roles;
 mod rotation;
+mod scp;
 mod shutdown;
 mod storage;
 mod storms;
@@ -86,6 +87,7 @@ struct Set {
     next: Option<AccessKey>,
     /// What stands for roles.
     keys: Vec<RoleKeys>,
+    sftp: Sftp,
     /// Bytes one way after which the gateway asks for new keys.
     rekey_bytes: u64,
 }
@@ -109,6 +111,7 @@ impl Default for Set {
             own: None,
             next: None,
             keys: Vec::new(),
+            sftp: Sftp::default(),
             rekey_bytes: Ssh::default().rekey_bytes,
         }
     }
@@ -226,7 +229,7 @@ impl Stage {
             stores: Arc::new(Persistent::new(stores, retries)),
             limits: set.limits,
             metrics,
-            sftp: portcullis::config::Sftp::default(),
+            sftp: set.sftp,
             signing_keys: Vec::new(),
         })
         .unwrap();

@@ -88,7 +88,7 @@ impl Stage {
     }
 }
 
-fn seen(output: &Output) -> Seen {
+pub(super) fn seen(output: &Output) -> Seen {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace('\r', "");
     Seen {
         exit: output.status.code().unwrap_or(-1),

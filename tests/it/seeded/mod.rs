@@ -70,6 +70,8 @@ impl World {
             listed_times: ListedTimes::new(false),
             partial_uploads: PartialUploads::Discard,
             unsettled: Unsettled::default(),
+            exec: portcullis::config::Exec::All,
+            summing: portcullis::session::summing(),
             drain: CancellationToken::new(),
         };
         Arc::new(Self {

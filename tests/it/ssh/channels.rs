@@ -96,6 +96,7 @@ async fn everything_but_sftp_is_refused() {
     assert!(answer(&mut channel).await);
     let sentence = "stderr: This server only speaks SFTP.\r\n";
     assert_eq!(rest(channel).await, [sentence, "exit 1", "eof", "close"]);
+    // This server's channels run no command.
     for (command, sentence) in [
         ("ls", sentence),
         ("scp -t /in", "stderr: SFTP only: use scp without -O\r\n"),
@@ -103,7 +104,7 @@ async fn everything_but_sftp_is_refused() {
         let mut channel = client.channel_open_session().await.unwrap();
         channel.exec(true, command).await.unwrap();
         assert!(answer(&mut channel).await);
-        assert_eq!(rest(channel).await, [sentence, "exit 1", "eof", "close"]);
+        assert_eq!(rest(channel).await, [sentence, "exit 127", "eof", "close"]);
     }
 
     let forwarded = client.channel_open_direct_tcpip("localhost", 80, "localhost", 1);

@@ -1,0 +1,117 @@
+//! `md5sum` and its kin: the files are read, as a download reads them, and summed up.
+//!
+//! A sum costs processor time: of one user one piece is summed up at a time, and of all users as
+//! many as leave half of the processors to others.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+
+use super::command::Sums;
+use super::expand::expand;
+use super::fault::Fault;
+use super::peer::Peer;
+use super::record::sentence;
+use super::remote::{Answer, Remote};
+use super::sum::{Sum, line};
+use super::tally::Tally;
+use crate::session::{Inbound, Outbound};
+
+/// Whose turn it is to compute.
+struct Turns {
+    of_user: Arc<Semaphore>,
+    of_process: Arc<Semaphore>,
+}
+
+impl Turns {
+    async fn add(&self, sum: &mut Sum, bytes: &[u8]) {
+        for piece in bytes.chunks(PIECE_BYTES_MAX) {
+            // Neither is ever closed.
+            let _of_user = self.of_user.acquire().await;
+            let _of_process = self.of_process.acquire().await;
+            sum.add(piece);
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Serves `md5sum` and its kin.
+pub(super) async fn sums<I: Inbound, O: Outbound>(
+    peer: &mut Peer<I, O>,
+    remote: &mut Remote,
+    of_process: Arc<Semaphore>,
+    command: Sums,
+    tally: &mut Tally,
+) -> Result<(), Fault> {
+    let turns = Turns {
+        of_user: Arc::clone(remote.sums()),
+        of_process,
+    };
+    let (algorithm, is_binary) = (command.algorithm, command.is_binary);
+    if command.paths.is_empty() {
+        let mut sum = algorithm.begin();
+        while let Some(bytes) = peer.bytes(u64::MAX).await? {
+            turns.add(&mut sum, &bytes).await;
+            tally.moved(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        }
+        tally.file();
+        return peer.send(line(&sum.finish(), is_binary, b"-")).await;
+    }
+    let first = command.paths.first().map(|word| word.text.clone());
+    let program = algorithm.program();
+    let expanded = match expand(remote, command.paths).await? {
+        Ok(expanded) => expanded,
+        Err(status) => {
+            tally.failed();
+            let path = first.unwrap_or_default();
+            return peer.say(sentence(program, &path, status.sentence)).await;
+        }
+    };
+    for path in &expanded.paths {
+        let sum = algorithm.begin();
+        match of_file(peer, remote, &turns, path, sum, tally).await? {
+            Ok(digits) => {
+                tally.file();
+                peer.send(line(&digits, is_binary, path)).await?;
+            }
+            Err(status) => {
+                tally.failed();
+                peer.say(sentence(program, path, status.sentence)).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn of_file<I: Inbound, O: Outbound>(
+    peer: &Peer<I, O>,
+    remote: &mut Remote,
+    turns: &Turns,
+    path: &[u8],
+    mut sum: Sum,
+    tally: &mut Tally,
+) -> Answer<String> {
+    let mut file = match remote.open_to_read(path).await? {
+        Ok(file) => file,
+        Err(status) => return Ok(Err(status)),
+    };
+    let outcome = loop {
+        let slices: Vec<Bytes> = match remote.next_bytes(&mut file).await? {
+            Ok(Some(slices)) => slices,
+            Ok(None) => break Ok(sum.finish()),
+            Err(status) => break Err(status),
+        };
+        for bytes in slices {
+            turns.add(&mut sum, &bytes).await;
+            tally.moved(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        }
+        // Nothing is sent meanwhile, and all the same the connection is not idle.
+        peer.is_under_way();
+    };
+    let closed = remote.close_read(file).await?;
+    Ok(outcome.and_then(|digits| closed.map(|()| digits)))
+}
+
+/// What is summed up without a pause: a fraction of a millisecond.
+const PIECE_BYTES_MAX: usize = 64 * 1024;
