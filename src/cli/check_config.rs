@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::memory::{self, Limit, ReceiveBuffer};
 use super::store_probe::{self, NO_CREDENTIALS, Place};
-use super::{ConfigSource, Failure, load, output, providers, proxies};
+use super::{ConfigSource, Failure, load, output, providers, proxies, stores};
 use crate::config::{self, Config, Identity, Provider, Purpose};
 use crate::limits::Limits;
 use crate::ssh::HostKey;
@@ -22,9 +22,10 @@ pub(super) struct Options {
     /// Only print a minimal configuration.
     #[arg(long, conflicts_with_all = ["config", "probe", "print_default"])]
     print_minimal: bool,
-    /// Also test what the store supports, with objects below this prefix that are removed again.
+    /// Also test what the bucket's store supports, with objects below this prefix that are removed
+    /// again. With several stores, once for each.
     #[arg(long, value_name = "s3://BUCKET/PREFIX")]
-    probe: Option<Place>,
+    probe: Vec<Place>,
 }
 
 /// Checks a configuration and says that it is good.
@@ -86,13 +87,15 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     if let Some(buffer) = ReceiveBuffer::read("") {
         output::print(&format!("kernel: {}\n", buffer.describe()));
     }
-    if options.probe.is_none() && config::credentials::are_plainly_absent(&config) {
+    if options.probe.is_empty() && config::credentials::are_plainly_absent(&config) {
         output::warning(NO_CREDENTIALS);
     }
-    match &options.probe {
-        Some(place) => store_probe::run(&config.storage, place),
-        None => Ok(()),
+    for place in &options.probe {
+        let serving = stores::of_bucket(&config, place.bucket());
+        let (section, storage) = serving.map_err(|error| Failure::Setting(format!("{error:#}")))?;
+        store_probe::run(&section, storage, place)?;
     }
+    Ok(())
 }
 
 /// Says how large a file may be, and what sets that.

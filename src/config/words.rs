@@ -64,6 +64,16 @@ words!(
 );
 
 words!(
+    /// What becomes of logins with roles whose mappings lead into a store that has none.
+    StoreRoles {
+        #[default]
+        Refuse = "refuse",
+        /// They use the gateway's own credentials there.
+        Gateway = "gateway",
+    }
+);
+
+words!(
     /// Whether questions to an API are signed.
     Sign {
         #[default]

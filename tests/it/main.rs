@@ -61,6 +61,7 @@ mod session_stops;
 mod session_times;
 mod session_trips;
 mod session_writes;
+mod several_stores;
 mod ssh;
 mod static_users;
 mod storage_addressing;

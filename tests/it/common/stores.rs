@@ -88,6 +88,7 @@ impl Subject {
                 conditional_delete: honours("conditional-delete"),
                 checksums: honours("checksums"),
                 is_truncated: honours("is-truncated"),
+                store: 0,
             },
             ..s3_settings(
                 endpoint,
