@@ -28,6 +28,12 @@ pub const LOOK_BACKOFF_MAX: Duration = Duration::from_secs(2);
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
 /// S3's bound on a key.
 pub const KEY_BYTES_MAX: usize = 1_024;
+/// Calls of one directory that is a store under way at once, each on a thread.
+pub const DIRECTORY_CALLS_MAX: usize = 16;
+/// Unfinished files in such a directory that nobody works on are removed when they are this old.
+pub const UNFINISHED_FILES_KEPT_FOR: Duration = Duration::from_secs(24 * 3_600);
+/// How often they are looked for, while files are written.
+pub const UNFINISHED_SWEPT_EVERY: Duration = Duration::from_secs(3_600);
 /// Stores beside `[storage]`.
 pub const NAMED_STORES_MAX: usize = 100;
 /// Room for access-point aliases; AWS bucket names have at most 63.

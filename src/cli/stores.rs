@@ -7,13 +7,14 @@ use anyhow::Context as _;
 use super::{providers, serve};
 use crate::aws::{AccessKey, Credentials};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Config, Storage, StoreRoles};
+use crate::config::{self, Config, Storage, StoreKind, StoreRoles};
 use crate::metrics::Metrics;
 use crate::secret::Secret;
 use crate::storage::Bucket;
 use crate::storage::credentials::{
     Assumed, Keyring, NamedStore, Own, RoleKeys, Several, Stores, StsSettings, Tag,
 };
+use crate::storage::directory::DirectoryStore;
 use crate::storage::metered::Meter;
 use crate::storage::retry::{Persistent, Retries};
 use crate::storage::routes::{Pattern, Routes};
@@ -82,22 +83,41 @@ async fn beside(
     let mut all = Vec::with_capacity(config.stores.len());
     for (named, keys) in config.stores.iter().zip(&keys.stores) {
         let section = format!("store.{}", named.name);
-        let store = connect(&section, &named.storage, keys).await?;
-        let (next, meter) = ((keys.next.as_ref(), &*section), meter.of_store(&named.name));
+        let meter = meter.of_store(&named.name);
+        let store = match named.table.kind {
+            StoreKind::S3 => {
+                let store = connect(&section, &named.storage, keys).await?;
+                let next = (keys.next.as_ref(), &*section);
+                Own::rotating(store, next, meter, Arc::clone(clock)).into_store()
+            }
+            StoreKind::Directory => meter.over(Arc::new(directory(named)?)),
+        };
         all.push(NamedStore {
             name: named.name.as_str().into(),
-            store: Own::rotating(store, next, meter, Arc::clone(clock)).into_store(),
+            store,
             by_mappings: without_roles || named.table.roles == StoreRoles::Gateway,
         });
     }
     Ok(Arc::new(Several::new(main, all, routes(&config.stores)?)))
 }
 
+/// Opens a directory that is a store.
+///
+/// # Errors
+/// It cannot be used as one.
+pub(super) fn directory(named: &config::NamedStore) -> anyhow::Result<DirectoryStore> {
+    let root = named.table.root.as_deref().unwrap_or_default();
+    let buckets = named.patterns().map(Bucket::parse);
+    let buckets = buckets.collect::<Result<Vec<_>, _>>();
+    let place = || format!("[store.{}]: {root:?} cannot be used", named.name);
+    DirectoryStore::open(root, &buckets.with_context(place)?).with_context(place)
+}
+
 /// Says which store serves which buckets, by its place among the tables, from 1 on.
 fn routes(stores: &[config::NamedStore]) -> anyhow::Result<Routes> {
     let mut routes = Routes::default();
     for (number, named) in (1..).zip(stores) {
-        for pattern in &named.table.buckets {
+        for pattern in named.patterns() {
             // One that is none is refused by the configuration.
             let pattern = Pattern::parse(pattern);
             let pattern = pattern.with_context(|| format!("[store.{}]", named.name))?;
@@ -107,20 +127,16 @@ fn routes(stores: &[config::NamedStore]) -> anyhow::Result<Routes> {
     Ok(routes)
 }
 
-/// Returns the store that serves a bucket, with the section that it is configured in.
+/// Returns the table of the store that serves a bucket; `None`: it is `[storage]`.
 ///
 /// # Errors
 /// A pattern cannot be used.
 pub(super) fn of_bucket<'c>(
     config: &'c Config,
     bucket: &Bucket,
-) -> anyhow::Result<(String, &'c Storage)> {
+) -> anyhow::Result<Option<&'c config::NamedStore>> {
     let number = usize::from(routes(&config.stores)?.of(bucket));
-    let named = number.checked_sub(1).and_then(|at| config.stores.get(at));
-    Ok(named.map_or_else(
-        || ("storage".to_owned(), &config.storage),
-        |named| (format!("store.{}", named.name), &named.storage),
-    ))
+    Ok(number.checked_sub(1).and_then(|at| config.stores.get(at)))
 }
 
 /// The access keys of the configuration, in the hands of those who sign with them.

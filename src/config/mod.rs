@@ -36,7 +36,7 @@ pub use self::ssh::Ssh;
 pub use self::value_file::ValueFile;
 pub use self::words::{
     Algorithms, Encryption, Event, ListTimes, LogFormat, Methods, Mtime, PartialUploads, PathHomes,
-    Provider, ProxyProtocol, Roles, SetStat, Sign, StatTimes, StoreRoles, UserNames,
+    Provider, ProxyProtocol, Roles, SetStat, Sign, StatTimes, StoreKind, StoreRoles, UserNames,
 };
 
 /// What the operator decided.
@@ -139,9 +139,24 @@ pub struct NamedStore {
     pub storage: Storage,
 }
 
+impl NamedStore {
+    /// Returns what it serves, as patterns.
+    pub fn patterns(&self) -> impl Iterator<Item = &str> {
+        let is_directory = self.table.kind == StoreKind::Directory;
+        let name = is_directory.then_some(&*self.name);
+        let others = self.table.fs_ids.iter().chain(&self.table.buckets);
+        name.into_iter().chain(others.map(|text| &**text))
+    }
+}
+
 /// What a store has beside the settings of `[storage]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StoreTable {
+    pub kind: StoreKind,
+    /// Of a directory.
+    pub root: Option<String>,
+    /// Of a directory, beside the table's own name.
+    pub fs_ids: Vec<String>,
     /// Names, or beginnings of names with `*` after them.
     pub buckets: Vec<String>,
     pub roles: StoreRoles,
@@ -324,7 +339,11 @@ impl Storage {
 impl Config {
     /// Returns how large an object every store takes.
     fn largest_object(&self) -> u64 {
-        let named = self.stores.iter().map(|named| &named.storage);
+        let named = self
+            .stores
+            .iter()
+            .filter(|named| named.table.kind == StoreKind::S3);
+        let named = named.map(|named| &named.storage);
         let all = named.chain([&self.storage]);
         match self.storage.object_bytes_max {
             0 => all

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::{
     Algorithms, Config, Encryption, Event, ListTimes, LogFormat, Methods, Mtime, PartialUploads,
-    PathHomes, Provider, ProxyProtocol, Roles, SetStat, Sign, StatTimes, StoreRoles, UserNames,
+    PathHomes, Provider, ProxyProtocol, Roles, SetStat, Sign, StatTimes, StoreKind, StoreRoles,
+    UserNames,
 };
 use crate::limits::{OBJECT_BYTES_MAX, PART_BYTES_MAX, PART_BYTES_MIN};
 use crate::secret::Secret;
@@ -317,6 +318,9 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("storage", "checksums", K::Flag(|c| &mut c.storage.capabilities.checksums), "Whether the store supports CRC-64/NVME checksums"),
     S::new("storage", "is_truncated", K::Flag(|c| &mut c.storage.capabilities.is_truncated), "Whether the store says on every page of a listing, also on the last, if more follows (`IsTruncated`). With `true` a page that does not say so is refused, since it may be incomplete; with `false` it is taken for the last one"),
 
+    S::new("store", "kind", word!(StoreKind, store.kind), "What the store is: `s3`, or a `directory` of this machine or of a network file system (docs/stores.md)"),
+    S::new("store", "root", K::OptionalText(|c| &mut c.store.root), "With `kind = \"directory\"`: the directory; targets are `/NAME/path`"),
+    S::new("store", "fs_ids", K::Texts(|c| &mut c.store.fs_ids), "With `kind = \"directory\"`: other names of it in targets, such as the `fs-…` of Amazon EFS"),
     S::new("store", "buckets", K::Texts(|c| &mut c.store.buckets), "Buckets that this store serves: names, or beginnings of names with `*` after them, such as `archive-*`. If several match a bucket, the longest one decides, and a name before beginnings"),
     S::new("store", "roles", word!(StoreRoles, store.roles), "With `identity.roles = \"map\"` or `\"assume\"`: `refuse` refuses logins with a mapping into this store, which has neither roles nor policies; `gateway` lets them use it with the gateway's own credentials, confined by their mappings alone. An answer with a policy is refused in any case"),
 

@@ -64,6 +64,16 @@ words!(
 );
 
 words!(
+    /// What a store is.
+    StoreKind {
+        #[default]
+        S3 = "s3",
+        /// Files on this machine.
+        Directory = "directory",
+    }
+);
+
+words!(
     /// What becomes of logins with roles whose mappings lead into a store that has none.
     StoreRoles {
         #[default]

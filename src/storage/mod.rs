@@ -32,6 +32,7 @@ mod aws;
 mod calls;
 pub mod credentials;
 mod digest;
+pub mod directory;
 mod error;
 pub mod failing;
 pub mod layer;
@@ -445,6 +446,8 @@ pub struct Capabilities {
     pub checksums: bool,
     /// The last page of a listing says that it is the last one (`IsTruncated`).
     pub is_truncated: bool,
+    /// Metadata stays with an object.
+    pub metadata: bool,
     /// Which of the configured stores it is: a store copies objects only within itself.
     pub store: u16,
 }
@@ -460,6 +463,7 @@ impl Capabilities {
             conditional_delete: true,
             checksums: true,
             is_truncated: true,
+            metadata: true,
             store: 0,
         }
     }

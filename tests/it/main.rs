@@ -18,6 +18,7 @@ mod auth_cut;
 mod auth_log;
 mod auth_throttle;
 mod common;
+mod directory_store;
 mod explain;
 mod faults;
 #[path = "../fuzz/bodies.rs"]

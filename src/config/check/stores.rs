@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{Url, next_key};
 use crate::config::settings::{STORES, join};
-use crate::config::{Config, Encryption, NamedStore, Storage};
+use crate::config::{Config, Encryption, NamedStore, Storage, StoreKind};
 use crate::limits::{NAMED_STORES_MAX, PART_BYTES_MIN};
+use crate::storage::Bucket;
 use crate::storage::routes::Pattern;
 
 type Refuse<'r> = &'r mut dyn FnMut(&str, String);
@@ -23,19 +24,78 @@ pub(super) fn check(config: &Config, refuse: Refuse<'_>) {
     let mut served = BTreeMap::new();
     for named in &config.stores {
         let section = join(STORES.table, &named.name);
-        storage(&section, &named.storage, refuse);
-        buckets(named, &mut served, refuse);
+        match named.table.kind {
+            StoreKind::S3 => of_s3(named, &section, refuse),
+            StoreKind::Directory => of_directory(named, &section, refuse),
+        }
+        patterns(named, &section, &mut served, refuse);
+    }
+}
+
+fn of_s3(named: &NamedStore, section: &str, refuse: Refuse<'_>) {
+    let table = &named.table;
+    storage(section, &named.storage, refuse);
+    if table.buckets.is_empty() {
+        let message = "missing: the buckets that it serves, such as [\"archive-*\", \"partner\"]";
+        refuse(&join(section, "buckets"), message.to_owned());
+    }
+    for (key, written) in [
+        ("root", table.root.is_some()),
+        ("fs_ids", !table.fs_ids.is_empty()),
+    ] {
+        if written {
+            let message = "has no effect; set kind = \"directory\" as well";
+            refuse(&join(section, key), message.to_owned());
+        }
+    }
+}
+
+fn of_directory(named: &NamedStore, section: &str, refuse: Refuse<'_>) {
+    let (table, storage) = (&named.table, &named.storage);
+    match table.root.as_deref() {
+        None => {
+            let message = "missing: kind = \"directory\" needs it";
+            refuse(&join(section, "root"), message.to_owned());
+        }
+        Some(root) if !root.starts_with('/') => {
+            let message = "allowed: a path from the root on, such as /srv/data";
+            refuse(&join(section, "root"), message.to_owned());
+        }
+        Some(_) => {}
+    }
+    for (key, written) in [
+        ("buckets", !table.buckets.is_empty()),
+        ("endpoint", storage.endpoint.is_some()),
+        ("access_key_id", storage.access_key_id.is_some()),
+        ("secret_access_key", storage.secret_access_key.is_some()),
+        ("encryption", storage.encryption != Encryption::None),
+        ("storage_class", storage.storage_class.is_some()),
+    ] {
+        if written {
+            let message = "has no effect with kind = \"directory\"; leave it out";
+            refuse(&join(section, key), message.to_owned());
+        }
+    }
+    for id in &table.fs_ids {
+        if Bucket::parse(id).is_err() {
+            let message = format!("found {id:?}; allowed: names such as fs-0123456789abcdef0");
+            refuse(&join(section, "fs_ids"), message);
+        }
     }
 }
 
 /// Each pattern belongs to one store: of two that differ the longer one decides.
-fn buckets<'c>(named: &'c NamedStore, served: &mut BTreeMap<&'c str, &'c str>, refuse: Refuse<'_>) {
-    let path = join(&join(STORES.table, &named.name), "buckets");
-    if named.table.buckets.is_empty() {
-        let message = "missing: the buckets that it serves, such as [\"archive-*\", \"partner\"]";
-        refuse(&path, message.to_owned());
-    }
-    for pattern in &named.table.buckets {
+fn patterns<'c>(
+    named: &'c NamedStore,
+    section: &str,
+    served: &mut BTreeMap<&'c str, &'c str>,
+    refuse: Refuse<'_>,
+) {
+    let path = match named.table.kind {
+        StoreKind::S3 => join(section, "buckets"),
+        StoreKind::Directory => join(section, "fs_ids"),
+    };
+    for pattern in named.patterns() {
         if let Err(error) = Pattern::parse(pattern) {
             let message = format!(
                 "found {pattern:?}: {error}; allowed: names of buckets, or beginnings of names \

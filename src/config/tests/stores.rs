@@ -96,3 +96,41 @@ fn a_store_that_refuses_everybody_is_spoken_of() {
     let meant = "[store.a]\nbuckets = [\"x\"]\nroles = \"gateway\"\n";
     assert_eq!(warnings(&assume(meant)), 0);
 }
+
+#[test]
+fn a_directory_needs_a_root_and_is_known_by_its_name() {
+    let good = "[store.data]\nkind = \"directory\"\nroot = \"/srv/data\"\nfs_ids = [\"fs-01\"]\n";
+    let config = read(&with(good), &[]).unwrap();
+    let store = &config.stores[0];
+    assert_eq!(store.table.kind, StoreKind::Directory);
+    assert_eq!(store.patterns().collect::<Vec<_>>(), ["data", "fs-01"]);
+    // It sets no limit of its own.
+    assert_eq!(config.limits.object_bytes_max, limits::OBJECT_BYTES_MAX);
+    for (lines, place, said) in [
+        ("", "store.data.root", "missing"),
+        ("root = \"data\"\n", "store.data.root", "/srv/data"),
+        (
+            "root = \"/x\"\nbuckets = [\"b\"]\n",
+            "store.data.buckets",
+            "no effect",
+        ),
+        (
+            "root = \"/x\"\nendpoint = \"https://s3.example.com\"\n",
+            "store.data.endpoint",
+            "no effect",
+        ),
+        (
+            "root = \"/x\"\nfs_ids = [\"fs-01\", \"fs-01\"]\n",
+            "store.data.fs_ids",
+            "once",
+        ),
+    ] {
+        let table = format!("[store.data]\nkind = \"directory\"\n{lines}");
+        let errors = read(&with(&table), &[]).unwrap_err().to_string();
+        assert!(errors.contains(place) && errors.contains(said), "{errors}");
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+    }
+    let of_s3 = "[store.a]\nbuckets = [\"b\"]\nroot = \"/x\"\n";
+    let errors = read(&with(of_s3), &[]).unwrap_err().to_string();
+    assert!(errors.contains("kind = \"directory\""), "{errors}");
+}

@@ -209,7 +209,9 @@ impl Work {
             .described
             .as_ref()
             .is_some_and(|meta| meta.is_partial());
-        (kept.conditional_put && kept.conditional_complete).then(|| Keeping {
+        // Nor is one kept that could not be marked.
+        let keeps = kept.conditional_put && kept.conditional_complete && kept.metadata;
+        keeps.then(|| Keeping {
             over_base: replace || is_partial,
             replace,
             exclusive: writing.mode.exclusive,

@@ -25,11 +25,13 @@ pub(super) async fn an_object_comes_back_with_what_was_said_of_it(s: &Subject) {
     for meta in [s.store.head(&at).await.unwrap(), body.meta.clone()] {
         assert_eq!(meta.size, 12);
         assert_eq!(meta.etag, stored.etag);
-        assert_eq!(meta.content_type.as_deref(), Some("text/plain"));
-        assert_eq!(meta.metadata("note"), Some("n-1"));
-        assert_eq!(meta.nonce(), Some(object.nonce));
         assert_eq!(meta.metadata("mtime"), Some("17"));
-        assert!(meta.modified.elapsed().is_ok_and(|age| age.as_secs() < 60));
+        if !s.lacks("metadata") {
+            assert_eq!(meta.content_type.as_deref(), Some("text/plain"));
+            assert_eq!(meta.metadata("note"), Some("n-1"));
+            assert_eq!(meta.nonce(), Some(object.nonce));
+            assert!(meta.modified.elapsed().is_ok_and(|age| age.as_secs() < 60));
+        }
         if s.store.capabilities(&s.bucket).checksums {
             assert_eq!(meta.checksum, Some(Digest::Crc64Nvme(sum)));
         }
@@ -190,9 +192,11 @@ pub(super) async fn copies_replace_metadata_and_cross_buckets(s: &Subject) {
         .unwrap();
     let meta = s.store.head(&target).await.unwrap();
     assert_eq!(meta.etag, copied.etag);
-    assert_eq!(meta.content_type.as_deref(), Some("text/csv"));
-    assert_eq!(meta.metadata("note"), Some("n-3"));
-    assert_eq!(meta.nonce(), Some(object.nonce));
+    if !s.lacks("metadata") {
+        assert_eq!(meta.content_type.as_deref(), Some("text/csv"));
+        assert_eq!(meta.metadata("note"), Some("n-3"));
+        assert_eq!(meta.nonce(), Some(object.nonce));
+    }
     assert_eq!(s.read(&target).await, "copied bytes");
 }
 
@@ -208,9 +212,11 @@ pub(super) async fn a_copy_onto_itself_changes_what_describes_an_object(s: &Subj
     let copied = s.copy((&at, &stored.etag), &at, &object, &onto).await;
     let meta = s.store.head(&at).await.unwrap();
     assert_eq!(meta.etag, copied.unwrap().etag);
-    assert_eq!(meta.content_type.as_deref(), Some("text/csv"));
     assert_eq!(meta.metadata("mtime"), Some("1000000000"));
-    assert_eq!(meta.nonce(), Some(object.nonce));
+    if !s.lacks("metadata") {
+        assert_eq!(meta.content_type.as_deref(), Some("text/csv"));
+        assert_eq!(meta.nonce(), Some(object.nonce));
+    }
     assert_eq!(s.read(&at).await, "the same bytes");
 }
 
