@@ -28,6 +28,14 @@ pub const LOOK_BACKOFF_MAX: Duration = Duration::from_secs(2);
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
 /// S3's bound on a key.
 pub const KEY_BYTES_MAX: usize = 1_024;
+/// Calls of one directory that is a store under way at once, each on a thread.
+pub const DIRECTORY_CALLS_MAX: usize = 16;
+/// Unfinished files in such a directory that nobody works on are removed when they are this old.
+pub const UNFINISHED_FILES_KEPT_FOR: Duration = Duration::from_secs(24 * 3_600);
+/// How often they are looked for, while files are written.
+pub const UNFINISHED_SWEPT_EVERY: Duration = Duration::from_secs(3_600);
+/// Stores beside `[storage]`.
+pub const NAMED_STORES_MAX: usize = 100;
 /// Room for access-point aliases; AWS bucket names have at most 63.
 pub const BUCKET_BYTES_MAX: usize = 255;
 /// Buckets in another region than the configured one that are remembered.
@@ -50,6 +58,11 @@ pub const COPY_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
 pub const RANGE_COPIES_MAX: u64 = 48;
 /// The same of one object.
 pub const RANGE_COPIES_PER_OBJECT_MAX: usize = 16;
+/// What is read and written at once of an object that goes from one store to another, if it is not
+/// larger than so many make.
+pub const CARRIED_PART_BYTES: u64 = 8 * 1024 * 1024;
+/// Parts of one such object under way at once.
+pub const CARRIED_PARTS_PER_OBJECT_MAX: usize = 2;
 /// What one part of such a copy takes until its object is complete.
 pub const COPIED_PART_BYTES: u64 = 1_024;
 /// S3's bound on one page of a listing.

@@ -3,6 +3,7 @@
 //! The SSH layer makes one [`ConnectionAuth`] per connection and hands it what the client offers.
 //! Here it is decided what is asked of the identity provider, and how often.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -138,6 +139,8 @@ pub async fn would_enter(
 /// Returns what a user's answer says about storage.
 #[must_use]
 pub fn grant<'a>(config: &'a UserConfig, session_id: &'a str) -> Grant<'a> {
+    let mappings = config.home.mappings();
+    let mapped: BTreeSet<_> = mappings.iter().map(|mapping| &mapping.bucket).collect();
     Grant {
         user: &config.user,
         session_id,
@@ -145,5 +148,6 @@ pub fn grant<'a>(config: &'a UserConfig, session_id: &'a str) -> Grant<'a> {
         role: config.role.as_deref(),
         policy: config.policy.as_deref(),
         buckets: config.home.buckets(),
+        mapped: mapped.into_iter().cloned().collect(),
     }
 }

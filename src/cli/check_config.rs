@@ -4,8 +4,9 @@ use clap::Args;
 
 use super::memory::{self, Limit, ReceiveBuffer};
 use super::store_probe::{self, NO_CREDENTIALS, Place};
-use super::{ConfigSource, Failure, load, output, providers, proxies};
-use crate::config::{self, Config, Identity, Provider, Purpose};
+use super::{ConfigSource, Failure, load, output, providers, proxies, stores};
+use crate::causes;
+use crate::config::{self, Config, Identity, Provider, Purpose, StoreKind};
 use crate::limits::Limits;
 use crate::ssh::HostKey;
 use crate::storage::PartLayout;
@@ -22,9 +23,10 @@ pub(super) struct Options {
     /// Only print a minimal configuration.
     #[arg(long, conflicts_with_all = ["config", "probe", "print_default"])]
     print_minimal: bool,
-    /// Also test what the store supports, with objects below this prefix that are removed again.
+    /// Also test what the bucket's store supports, with objects below this prefix that are removed
+    /// again. With several stores, once for each.
     #[arg(long, value_name = "s3://BUCKET/PREFIX")]
-    probe: Option<Place>,
+    probe: Vec<Place>,
 }
 
 /// Checks a configuration and says that it is good.
@@ -68,6 +70,9 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     if let Some(limit) = Limit::read("") {
         limit.check(&config.limits).map_err(Failure::Setting)?;
     }
+    for named in &config.stores {
+        root_is_there(named)?;
+    }
     drop(providers::throttle(&config.login)?);
     drop(proxies::proxies(&config)?);
     let providers = providers(&config)?;
@@ -86,12 +91,47 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     if let Some(buffer) = ReceiveBuffer::read("") {
         output::print(&format!("kernel: {}\n", buffer.describe()));
     }
-    if options.probe.is_none() && config::credentials::are_plainly_absent(&config) {
+    if options.probe.is_empty() && config::credentials::are_plainly_absent(&config) {
         output::warning(NO_CREDENTIALS);
     }
-    match &options.probe {
-        Some(place) => store_probe::run(&config.storage, place),
-        None => Ok(()),
+    for place in &options.probe {
+        probe(&config, place)?;
+    }
+    Ok(())
+}
+
+/// Refuses a directory that is none; whether it can be written to is tried when it is used.
+fn root_is_there(named: &config::NamedStore) -> Result<(), Failure> {
+    let Some(root) = named.table.root.as_deref() else {
+        return Ok(());
+    };
+    let why = match std::fs::metadata(root) {
+        Ok(found) if found.is_dir() => return Ok(()),
+        Ok(_) => "not a directory".to_owned(),
+        Err(error) => causes::system(&error).to_string(),
+    };
+    let name = &named.name;
+    Err(Failure::Setting(format!(
+        "store.{name}.root: {root:?}: {why}"
+    )))
+}
+
+/// Tries out the store that serves a bucket.
+fn probe(config: &Config, place: &Place) -> Result<(), Failure> {
+    let failed = |error| Failure::Setting(format!("{error:#}"));
+    let Some(named) = stores::of_bucket(config, place.bucket()).map_err(failed)? else {
+        return store_probe::run("storage", &config.storage, place);
+    };
+    match named.table.kind {
+        StoreKind::S3 => {
+            let section = format!("store.{}", named.name);
+            store_probe::run(&section, &named.storage, place)
+        }
+        StoreKind::Directory => {
+            drop(stores::directory(named).map_err(failed)?);
+            output::print(&format!("ok: [store.{}] is a directory\n", named.name));
+            Ok(())
+        }
     }
 }
 

@@ -14,9 +14,9 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::bundled_webhook::BundledWebhook;
+use super::demo_files::{self, DemoFiles};
 use super::{Failure, output, signals};
 use crate::auth::{AuthSettings, ThrottleSettings};
-use crate::aws::{AccessKey, Credentials};
 use crate::clock::SystemClock;
 use crate::config;
 use crate::gateway::{Entrance, Gateway, GatewayParts};
@@ -27,10 +27,9 @@ use crate::limits::{self, Limits};
 use crate::metrics::Metrics;
 use crate::secret::Secret;
 use crate::ssh::{HostKey, HostKeys, Listener};
-use crate::storage::Capabilities;
+use crate::storage::SharedStore;
 use crate::storage::credentials::Own;
 use crate::storage::metered::Meter;
-use crate::storage::s3::{Encryption, S3Store, Settings, Timeouts};
 use crate::telemetry::{self, Format};
 
 /// Options of `quickstart`.
@@ -43,6 +42,9 @@ pub struct Options {
     /// Keep the host key in this directory for the next start.
     #[arg(long, value_name = "DIRECTORY")]
     state: Option<String>,
+    /// Keep the files in this directory, one for each bucket, instead of in memory.
+    #[arg(long, value_name = "DIRECTORY")]
+    data: Option<String>,
     /// Name of the demo user.
     #[arg(long, value_name = "NAME", default_value = "demo")]
     user: String,
@@ -57,7 +59,7 @@ pub struct Options {
     webhook: Option<String>,
 }
 
-/// Serves from memory until Ctrl-C.
+/// Serves until Ctrl-C.
 ///
 /// # Errors
 /// The port is taken, a file cannot be read, or serving failed.
@@ -67,7 +69,8 @@ pub fn run(options: Options) -> Result<(), Failure> {
 }
 
 async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
-    let s3 = start_s3().await?;
+    let data = options.data.as_deref();
+    let files = start_files(data).await?;
     let user = options.user;
     let password = password(options.password_file.as_deref())?;
     let bundled = BundledWebhook::start(&user, password.clone(), answer()).await?;
@@ -92,7 +95,7 @@ async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> 
             listener,
             provider: Arc::new(WithBuckets {
                 provider,
-                s3: Arc::clone(&s3),
+                files: files.clone(),
             }),
             auth: AuthSettings::default(),
         }],
@@ -101,7 +104,7 @@ async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> 
         history,
         blocks: Arc::default(),
         transport: HostKeys::new(host_keys)?.into(),
-        stores: Arc::new(Own::of(connect(&s3).await?, meter, clock)),
+        stores: Arc::new(own(&files, meter, clock).await?),
         limits: Limits::default(),
         metrics,
         sftp: config::Sftp::default(),
@@ -115,21 +118,24 @@ async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> 
             "fingerprint": fingerprint,
             "known_hosts": known_hosts,
             "webhook": webhook,
-            "s3_endpoint": s3.endpoint(),
-            "access_key": s3.access_key(),
-            "secret_key": s3.secret_key(),
+            "data": data,
+            "s3_endpoint": files.s3().map(EmbeddedS3::endpoint),
+            "access_key": files.s3().map(EmbeddedS3::access_key),
+            "secret_key": files.s3().map(EmbeddedS3::secret_key),
         });
         output::announce(format!("{line}\n"));
     } else {
         let login = options.webhook.is_none().then_some((&*user, &password));
         let text = welcome(
             address,
+            data,
             known_hosts.as_deref(),
             &fingerprint,
             &webhook,
             login,
         );
-        output::announce(text + &bucket_line(&s3));
+        let bucket = files.s3().map(bucket_line);
+        output::announce(text + &bucket.unwrap_or_default());
     }
     stop.cancelled().await;
     gateway.drain().await;
@@ -139,6 +145,7 @@ async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> 
 /// What the newcomer reads; the `sftp` line can be pasted.
 fn welcome(
     address: SocketAddr,
+    data: Option<&str>,
     known_hosts: Option<&str>,
     fingerprint: &str,
     webhook: &str,
@@ -155,8 +162,12 @@ fn welcome(
         Some((_, password)) => format!("password: {}", password.expose()),
         None => "users and passwords: as your webhook decides".to_owned(),
     };
+    let files = match data {
+        Some(root) => format!("files in {root}"),
+        None => "in memory, gone at Ctrl-C".to_owned(),
+    };
     format!(
-        "listening on {address} · in memory, gone at Ctrl-C\n  \
+        "listening on {address} · {files}\n  \
            sftp -P {port} -o {trust} {user}@{host}\n  \
            {password}\n  \
            host key: {fingerprint} · webhook: {webhook}\n"
@@ -173,38 +184,25 @@ fn bucket_line(s3: &EmbeddedS3) -> String {
     )
 }
 
-async fn start_s3() -> anyhow::Result<Arc<EmbeddedS3>> {
-    let settings = embedded_s3::Settings {
-        access_key: "AKIAQUICKSTART".to_owned(),
-        secret_key: format!("{:016x}{:016x}", random()?, random()?),
-        buckets: BUCKETS.iter().map(|name| (*name).to_owned()).collect(),
-        ..embedded_s3::Settings::default()
-    };
-    let s3 = EmbeddedS3::start(settings)
-        .await
-        .context("failed to start the embedded S3")?;
-    s3.put(RATES.0, RATES.1, RATES.2);
-    Ok(Arc::new(s3))
+/// Starts what keeps the files.
+async fn start_files(data: Option<&str>) -> anyhow::Result<DemoFiles> {
+    match data {
+        Some(root) => DemoFiles::in_directory(root, &BUCKETS, RATES).await,
+        None => {
+            let secret_key = format!("{:016x}{:016x}", random()?, random()?);
+            DemoFiles::in_memory(secret_key, &BUCKETS, RATES).await
+        }
+    }
 }
 
-async fn connect(s3: &EmbeddedS3) -> anyhow::Result<S3Store> {
-    let settings = Settings {
-        region: REGION.to_owned(),
-        endpoint: Some(s3.endpoint()),
-        follow_regions: false,
-        path_style: true,
-        storage_class: None,
-        encryption: Encryption::None,
-        capabilities: Capabilities::all(),
-        credentials: Credentials::Static(AccessKey::new(
-            s3.access_key(),
-            &Secret::new(s3.secret_key().to_owned()),
-            None,
-        )),
-        ca_pem: None,
-        timeouts: Timeouts::default(),
-    };
-    Ok(S3Store::connect(settings).await?)
+async fn own(files: &DemoFiles, meter: Meter, clock: Arc<SystemClock>) -> anyhow::Result<Own> {
+    Ok(match files {
+        DemoFiles::Memory(s3) => Own::of(demo_files::connect(s3, REGION).await?, meter, clock),
+        DemoFiles::Directory(buckets) => {
+            let store: SharedStore = buckets.clone();
+            Own::new(meter.over(store))
+        }
+    })
 }
 
 /// The bundled user's mappings: AWS's well-known example over three buckets, and one file.
@@ -222,7 +220,7 @@ fn answer() -> serde_json::Value {
 #[derive(Debug)]
 struct WithBuckets {
     provider: Webhook,
-    s3: Arc<EmbeddedS3>,
+    files: DemoFiles,
 }
 
 #[async_trait]
@@ -230,7 +228,10 @@ impl IdentityProvider for WithBuckets {
     async fn ask(&self, question: &Question) -> Judged {
         let config = self.provider.ask(question).await?;
         for mapping in config.home.mappings() {
-            self.s3.create_bucket(mapping.bucket.as_str());
+            if let Err(error) = self.files.make_bucket(&mapping.bucket) {
+                let bucket = &mapping.bucket;
+                tracing::warn!(%bucket, "the bucket cannot be made: {error:#}");
+            }
         }
         Ok(config)
     }
@@ -373,4 +374,5 @@ const EXAMPLES: &str = "\
 Examples:
   portcullis quickstart
   portcullis quickstart --listen 127.0.0.1:0 --json
+  portcullis quickstart --data ./files --state ./state
   portcullis quickstart --webhook http://127.0.0.1:8000";

@@ -43,15 +43,31 @@ impl FromStr for Place {
     }
 }
 
+impl Place {
+    pub(super) const fn bucket(&self) -> &Bucket {
+        &self.bucket
+    }
+}
+
+/// Names the settings of the store's own section.
+fn named(text: &str, section: &str) -> String {
+    text.replace("[storage]", &format!("[{section}]"))
+        .replace(" storage.", &format!(" {section}."))
+}
+
 /// Tries the store out and prints what was found.
 ///
 /// # Errors
 /// The store cannot be used, or does less than the configuration claims.
-pub(super) fn run(storage: &config::Storage, place: &Place) -> Result<(), Failure> {
-    signals::run(|stop| probe(storage, place, stop))
+pub(super) fn run(section: &str, storage: &config::Storage, place: &Place) -> Result<(), Failure> {
+    signals::run(|stop| async move {
+        let probed = probe(section, storage, place, stop).await;
+        probed.map_err(|error| anyhow::anyhow!(named(&format!("{error:#}"), section)))
+    })
 }
 
 async fn probe(
+    section: &str,
     storage: &config::Storage,
     place: &Place,
     stop: CancellationToken,
@@ -77,7 +93,7 @@ async fn probe(
         folder.clone(),
     );
     let found = tokio::select! {
-        found = report(&probe, storage.capabilities) => found,
+        found = report(&probe, storage.capabilities, section) => found,
         () = stop.cancelled() => Err(anyhow::anyhow!("interrupted")),
     };
     let cleaned = probe.clean().await;
@@ -199,14 +215,14 @@ impl Faults {
 }
 
 /// Prints every finding.
-async fn report(probe: &Probe, configured: Capabilities) -> anyhow::Result<Faults> {
+async fn report(probe: &Probe, configured: Capabilities, section: &str) -> anyhow::Result<Faults> {
     let reached = probe.reach().await;
     reached.map_err(|error| anyhow::anyhow!("the store cannot be used: {error}"))?;
     let mut faults = Faults::default();
     for subject in Subject::ALL {
         let finding = probe.find(subject).await;
         let declared = subject.declared(configured);
-        output::print(&words(subject, &finding, declared));
+        output::print(&named(&words(subject, &finding, declared), section));
         faults.note(subject, &finding, declared);
     }
     Ok(faults)

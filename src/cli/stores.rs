@@ -7,12 +7,17 @@ use anyhow::Context as _;
 use super::{providers, serve};
 use crate::aws::{AccessKey, Credentials};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Storage, StoreKind, StoreRoles};
 use crate::metrics::Metrics;
 use crate::secret::Secret;
-use crate::storage::credentials::{Assumed, Keyring, Own, RoleKeys, Stores, StsSettings, Tag};
+use crate::storage::Bucket;
+use crate::storage::credentials::{
+    Assumed, Keyring, NamedStore, Own, RoleKeys, Several, Stores, StsSettings, Tag,
+};
+use crate::storage::directory::DirectoryStore;
 use crate::storage::metered::Meter;
 use crate::storage::retry::{Persistent, Retries};
+use crate::storage::routes::{Pattern, Routes};
 use crate::storage::s3::{S3Store, Settings};
 
 /// Sets S3 up, and STS where roles are assumed; neither is asked yet.
@@ -24,12 +29,7 @@ pub(super) async fn open(
     keys: &HeldKeys,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<Arc<dyn Stores>> {
-    let mut settings: Settings = serve::storage(&config.storage);
-    if let Some(key) = &keys.own.first {
-        settings.credentials = Credentials::Static(key.clone());
-    }
-    let store = S3Store::connect(settings).await;
-    let store = store.context("[storage] cannot be used")?;
+    let store = connect("storage", &config.storage, &keys.own).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let meter = Meter::new(Arc::clone(&clock), Arc::<Metrics>::clone(metrics));
     let default_role = config.identity.default_role.as_deref().map(Into::into);
@@ -37,7 +37,8 @@ pub(super) async fn open(
     let retries = Retries::new(config.storage.retries.clone(), Arc::clone(&clock), observer);
     let stores: Arc<dyn Stores> = match config.identity.roles {
         config::Roles::Gateway => {
-            Arc::new(Own::rotating(store, keys.own.next.as_ref(), meter, clock))
+            let next = (keys.own.next.as_ref(), "storage");
+            Arc::new(Own::rotating(store, next, meter.clone(), clock.clone()))
         }
         config::Roles::Map => {
             let roles = config.roles.iter().zip(&keys.roles);
@@ -50,11 +51,92 @@ pub(super) async fn open(
                 ..sts(config)
             };
             let next = keys.own.next.as_ref();
-            let assumed = Assumed::rotating(store, next, settings, meter, clock);
+            let assumed = Assumed::rotating(store, next, settings, meter.clone(), clock.clone());
             Arc::new(assumed.context("[sts] cannot be used")?)
         }
     };
+    let stores = beside(config, stores, keys, (&meter, &clock)).await?;
     Ok(Arc::new(Persistent::new(stores, retries)))
+}
+
+/// Sets one S3 store up.
+async fn connect(section: &str, storage: &Storage, keys: &Pair) -> anyhow::Result<S3Store> {
+    let mut settings: Settings = serve::storage(storage);
+    if let Some(key) = &keys.first {
+        settings.credentials = Credentials::Static(key.clone());
+    }
+    let store = S3Store::connect(settings).await;
+    store.with_context(|| format!("[{section}] cannot be used"))
+}
+
+/// Puts the stores of `[store.NAME]` beside the main one.
+async fn beside(
+    config: &Config,
+    main: Arc<dyn Stores>,
+    keys: &HeldKeys,
+    (meter, clock): (&Meter, &Arc<dyn Clock>),
+) -> anyhow::Result<Arc<dyn Stores>> {
+    if config.stores.is_empty() {
+        return Ok(main);
+    }
+    let without_roles = config.identity.roles == config::Roles::Gateway;
+    let mut all = Vec::with_capacity(config.stores.len());
+    for (named, keys) in config.stores.iter().zip(&keys.stores) {
+        let section = format!("store.{}", named.name);
+        let meter = meter.of_store(&named.name);
+        let store = match named.table.kind {
+            StoreKind::S3 => {
+                let store = connect(&section, &named.storage, keys).await?;
+                let next = (keys.next.as_ref(), &*section);
+                Own::rotating(store, next, meter, Arc::clone(clock)).into_store()
+            }
+            StoreKind::Directory => meter.over(Arc::new(directory(named)?)),
+        };
+        all.push(NamedStore {
+            name: named.name.as_str().into(),
+            store,
+            by_mappings: without_roles || named.table.roles == StoreRoles::Gateway,
+        });
+    }
+    Ok(Arc::new(Several::new(main, all, routes(&config.stores)?)))
+}
+
+/// Opens a directory that is a store.
+///
+/// # Errors
+/// It cannot be used as one.
+pub(super) fn directory(named: &config::NamedStore) -> anyhow::Result<DirectoryStore> {
+    let root = named.table.root.as_deref().unwrap_or_default();
+    let buckets = named.patterns().map(Bucket::parse);
+    let buckets = buckets.collect::<Result<Vec<_>, _>>();
+    let place = || format!("[store.{}]: {root:?} cannot be used", named.name);
+    DirectoryStore::open(root, &buckets.with_context(place)?).with_context(place)
+}
+
+/// Says which store serves which buckets, by its place among the tables, from 1 on.
+fn routes(stores: &[config::NamedStore]) -> anyhow::Result<Routes> {
+    let mut routes = Routes::default();
+    for (number, named) in (1..).zip(stores) {
+        for pattern in named.patterns() {
+            // One that is none is refused by the configuration.
+            let pattern = Pattern::parse(pattern);
+            let pattern = pattern.with_context(|| format!("[store.{}]", named.name))?;
+            routes.add(pattern, number);
+        }
+    }
+    Ok(routes)
+}
+
+/// Returns the table of the store that serves a bucket; `None`: it is `[storage]`.
+///
+/// # Errors
+/// A pattern cannot be used.
+pub(super) fn of_bucket<'c>(
+    config: &'c Config,
+    bucket: &Bucket,
+) -> anyhow::Result<Option<&'c config::NamedStore>> {
+    let number = usize::from(routes(&config.stores)?.of(bucket));
+    Ok(number.checked_sub(1).and_then(|at| config.stores.get(at)))
 }
 
 /// The access keys of the configuration, in the hands of those who sign with them.
@@ -63,6 +145,8 @@ pub(super) struct HeldKeys {
     own: Pair,
     /// In the order of the tables.
     roles: Vec<Pair>,
+    /// The same.
+    stores: Vec<Pair>,
 }
 
 /// A key and the one that replaces it.
@@ -78,18 +162,26 @@ type Written<'c> = [(Option<&'c str>, Option<&'c Secret>, Option<&'c Secret>); 2
 impl HeldKeys {
     pub(super) fn of(config: &Config) -> Self {
         Self {
-            own: Pair::of(own(config)),
+            own: Pair::of(of_storage(&config.storage)),
             roles: config
                 .roles
                 .iter()
                 .map(|role| Pair::of(of_role(role)))
+                .collect(),
+            stores: config
+                .stores
+                .iter()
+                .map(|named| Pair::of(of_storage(&named.storage)))
                 .collect(),
         }
     }
 
     /// Signs with the secrets of another configuration, whose keys are the same.
     pub(super) fn replace(&self, config: &Config) {
-        self.own.replace(own(config));
+        self.own.replace(of_storage(&config.storage));
+        for (pair, named) in self.stores.iter().zip(&config.stores) {
+            pair.replace(of_storage(&named.storage));
+        }
         for (pair, role) in self.roles.iter().zip(&config.roles) {
             pair.replace(of_role(role));
         }
@@ -115,8 +207,7 @@ impl Pair {
     }
 }
 
-fn own(config: &Config) -> Written<'_> {
-    let storage = &config.storage;
+fn of_storage(storage: &Storage) -> Written<'_> {
     let (id, secret) = (&storage.access_key_id, &storage.secret_access_key);
     [
         (

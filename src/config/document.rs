@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::Config;
-use super::settings::{Kind, PROVIDERS, ROLES, SETTINGS, Setting, is_repeated, variable};
+use super::settings::{Kind, PROVIDERS, ROLES, SETTINGS, STORES, Setting, is_repeated, variable};
 
 /// Returns docs/configuration.md.
 #[must_use]
@@ -132,6 +132,17 @@ fn about(section: &str) -> String {
     } else if section == ROLES.section {
         "With `identity.roles = \"map\"`: one table for each role that an answer may have.\n\n"
             .to_owned()
+    } else if section == STORES.own {
+        let shared = STORES.shared.iter().map(|key| format!("`{key}`"));
+        format!(
+            "Further stores, each for some buckets ([stores](stores.md)): a table `[{table}.NAME]` \
+             for each, with a name of lower-case letters and digits. It takes every setting of \
+             `[storage]` except {}, which hold for all stores, and takes no value from there; and \
+             these. Variables: `{}`.\n\n",
+            enumerated(&shared.collect::<Vec<_>>()),
+            variable(&format!("{}.NAME.endpoint", STORES.table)),
+            table = STORES.table,
+        )
     } else if section == "sts" {
         "With `identity.roles = \"assume\"`: how the gateway assumes roles ([security](security.md)). It \
          calls STS with the credentials of `[storage]`.\n\n"

@@ -36,7 +36,8 @@ pub use self::ssh::Ssh;
 pub use self::value_file::ValueFile;
 pub use self::words::{
     Algorithms, Encryption, Event, Exec, ListTimes, LogFormat, Methods, Mtime, PartialUploads,
-    PathHomes, Provider, ProxyProtocol, Roles, SetStat, Sign, StatTimes, UserNames,
+    PathHomes, Provider, ProxyProtocol, Roles, SetStat, Sign, StatTimes, StoreKind, StoreRoles,
+    UserNames,
 };
 
 /// What the operator decided.
@@ -57,6 +58,10 @@ pub struct Config {
     pub roles: Vec<RoleKeys>,
     /// Room for one such table while it is read.
     role: RoleKeys,
+    /// The tables `[store.NAME]`.
+    pub stores: Vec<NamedStore>,
+    /// Room for what is only in one of them while it is read.
+    store: StoreTable,
     pub sts: Sts,
     pub storage: Storage,
     pub ssh: Ssh,
@@ -124,6 +129,38 @@ pub struct RoleKeys {
     pub secret_access_key: Option<Secret>,
     pub session_token: Option<Secret>,
     pub next: NextKey,
+}
+
+/// `[store.NAME]`: a store beside `[storage]`, for some buckets.
+#[derive(Debug, Clone)]
+pub struct NamedStore {
+    pub name: String,
+    pub table: StoreTable,
+    /// Nothing in it comes from `[storage]`, whose keys are nothing to another store.
+    pub storage: Storage,
+}
+
+impl NamedStore {
+    /// Returns what it serves, as patterns.
+    pub fn patterns(&self) -> impl Iterator<Item = &str> {
+        let is_directory = self.table.kind == StoreKind::Directory;
+        let name = is_directory.then_some(&*self.name);
+        let others = self.table.fs_ids.iter().chain(&self.table.buckets);
+        name.into_iter().chain(others.map(|text| &**text))
+    }
+}
+
+/// What a store has beside the settings of `[storage]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoreTable {
+    pub kind: StoreKind,
+    /// Of a directory.
+    pub root: Option<String>,
+    /// Of a directory, beside the table's own name.
+    pub fs_ids: Vec<String>,
+    /// Names, or beginnings of names with `*` after them.
+    pub buckets: Vec<String>,
+    pub roles: StoreRoles,
 }
 
 /// A second access key, for while one replaces the other.
@@ -293,17 +330,33 @@ pub enum Purpose {
 }
 
 impl Storage {
-    /// Returns how large an object the store takes.
-    const fn largest_object(&self) -> u64 {
-        match (self.object_bytes_max, &self.endpoint) {
-            (0, None) => limits::OBJECT_BYTES_MAX,
-            (0, Some(_)) => limits::OBJECT_BYTES_MAX_ELSEWHERE,
-            (most, _) => most,
+    /// Returns how large an object its maker's stores take.
+    const fn largest_of_its_kind(&self) -> u64 {
+        match &self.endpoint {
+            None => limits::OBJECT_BYTES_MAX,
+            Some(_) => limits::OBJECT_BYTES_MAX_ELSEWHERE,
         }
     }
 }
 
 impl Config {
+    /// Returns how large an object every store takes.
+    fn largest_object(&self) -> u64 {
+        let named = self
+            .stores
+            .iter()
+            .filter(|named| named.table.kind == StoreKind::S3);
+        let named = named.map(|named| &named.storage);
+        let all = named.chain([&self.storage]);
+        match self.storage.object_bytes_max {
+            0 => all
+                .map(Storage::largest_of_its_kind)
+                .min()
+                .unwrap_or(limits::OBJECT_BYTES_MAX_ELSEWHERE),
+            most => most,
+        }
+    }
+
     /// Builds the configuration from a file's text and the environment; the latter wins.
     ///
     /// # Errors
@@ -344,6 +397,16 @@ impl Config {
             let role = member(&settings::ROLES, &name, &mut config).role;
             config.roles.push(RoleKeys { name, ..role });
         }
+        for name in sources.names(&settings::STORES) {
+            let of_all = std::mem::take(&mut config.storage);
+            let member = member(&settings::STORES, &name, &mut config);
+            config.storage = of_all;
+            config.stores.push(NamedStore {
+                name,
+                table: member.store,
+                storage: member.storage,
+            });
+        }
         let order = config.identity.providers.clone();
         let place = |named: &NamedProvider| order.iter().position(|name| *name == named.name);
         config.providers.sort_by_key(place);
@@ -355,8 +418,13 @@ impl Config {
             .iter()
             .filter(|p| known.iter().all(|known| known.key != p.key));
         let problems: Vec<_> = known.iter().chain(more).cloned().collect();
-        config.limits.object_bytes_max = config.storage.largest_object();
+        config.limits.object_bytes_max = config.largest_object();
         config.limits.keep_times = config.sftp.mtime == Mtime::Copy;
+        let roles = config.identity.roles != Roles::Gateway;
+        let mut tables = config.stores.iter().map(|named| &named.table);
+        if roles && tables.any(|table| table.roles == StoreRoles::Refuse) {
+            config.warnings.push(STORE_REFUSES);
+        }
         if sources.place("sftp.setstat") != Place::Nowhere {
             config.warnings.push(SETSTAT_WRITTEN);
         }
@@ -398,6 +466,9 @@ pub fn without_colour() -> bool {
 const SETSTAT_WRITTEN: &str =
     "sftp.setstat has one value and no effect, since modes cannot be kept; leave it out";
 
+const STORE_REFUSES: &str = "a [store.NAME] without roles = \"gateway\" is of no use with identity.roles = \"map\" or \
+     \"assume\": logins with a mapping into it are refused";
+
 /// No setting: the probe has no configuration.
 pub(crate) const PROBE_PASSWORD_FILE: &str = "PORTCULLIS_PROBE_PASSWORD_FILE";
 
@@ -413,6 +484,8 @@ impl Default for Config {
             providers: Vec::new(),
             roles: Vec::new(),
             role: RoleKeys::default(),
+            stores: Vec::new(),
+            store: StoreTable::default(),
             sts: Sts::default(),
             storage: Storage::default(),
             ssh: Ssh::default(),

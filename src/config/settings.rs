@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::{
     Algorithms, Config, Encryption, Event, Exec, ListTimes, LogFormat, Methods, Mtime,
-    PartialUploads, PathHomes, Provider, ProxyProtocol, Roles, SetStat, Sign, StatTimes, UserNames,
+    PartialUploads, PathHomes, Provider, ProxyProtocol, Roles, SetStat, Sign, StatTimes, StoreKind,
+    StoreRoles, UserNames,
 };
 use crate::limits::{OBJECT_BYTES_MAX, PART_BYTES_MAX, PART_BYTES_MIN};
 use crate::secret::Secret;
@@ -121,6 +122,8 @@ pub(super) fn variable(path: &str) -> String {
 pub(super) struct Family {
     pub(super) table: &'static str,
     pub(super) section: &'static str,
+    /// Settings that its tables have and the section has not; empty: none.
+    pub(super) own: &'static str,
     /// Keys that hold for all and cannot be written for one.
     pub(super) shared: &'static [&'static str],
 }
@@ -128,22 +131,37 @@ pub(super) struct Family {
 pub(super) const PROVIDERS: Family = Family {
     table: "provider",
     section: "identity",
+    own: "",
     shared: &["providers", "roles", "path_homes", "default_role"],
 };
 
 pub(super) const ROLES: Family = Family {
     table: "role",
     section: "role",
+    own: "",
     shared: &[],
 };
 
-pub(super) const FAMILIES: [&Family; 2] = [&PROVIDERS, &ROLES];
+pub(super) const STORES: Family = Family {
+    table: "store",
+    section: "storage",
+    own: "store",
+    shared: &[
+        "look_timeout_seconds",
+        "retry_timeout_seconds",
+        "retries_per_second_max",
+        "object_bytes_max",
+    ],
+};
+
+pub(super) const FAMILIES: [&Family; 3] = [&PROVIDERS, &ROLES, &STORES];
 
 impl Family {
     /// Returns the settings that each of its tables takes.
     pub(super) fn settings(&self) -> impl Iterator<Item = &'static Setting> {
         SETTINGS.iter().filter(|setting| {
-            setting.section == self.section && !self.shared.contains(&setting.key)
+            let own = !self.own.is_empty() && setting.section == self.own;
+            own || (setting.section == self.section && !self.shared.contains(&setting.key))
         })
     }
 
@@ -299,6 +317,12 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("storage", "conditional_delete", K::Flag(|c| &mut c.storage.capabilities.conditional_delete), "Whether the store supports conditions on DeleteObject"),
     S::new("storage", "checksums", K::Flag(|c| &mut c.storage.capabilities.checksums), "Whether the store supports CRC-64/NVME checksums"),
     S::new("storage", "is_truncated", K::Flag(|c| &mut c.storage.capabilities.is_truncated), "Whether the store says on every page of a listing, also on the last, if more follows (`IsTruncated`). With `true` a page that does not say so is refused, since it may be incomplete; with `false` it is taken for the last one"),
+
+    S::new("store", "kind", word!(StoreKind, store.kind), "What the store is: `s3`, or a `directory` of this machine or of a network file system (docs/stores.md)"),
+    S::new("store", "root", K::OptionalText(|c| &mut c.store.root), "With `kind = \"directory\"`: the directory; targets are `/NAME/path`"),
+    S::new("store", "fs_ids", K::Texts(|c| &mut c.store.fs_ids), "With `kind = \"directory\"`: other names of it in targets, such as the `fs-…` of Amazon EFS"),
+    S::new("store", "buckets", K::Texts(|c| &mut c.store.buckets), "Buckets that this store serves: names, or beginnings of names with `*` after them, such as `archive-*`. If several match a bucket, the longest one decides, and a name before beginnings"),
+    S::new("store", "roles", word!(StoreRoles, store.roles), "With `identity.roles = \"map\"` or `\"assume\"`: `refuse` refuses logins with a mapping into this store, which has neither roles nor policies; `gateway` lets them use it with the gateway's own credentials, confined by their mappings alone. An answer with a policy is refused in any case"),
 
     S::new("ssh", "algorithms", word!(Algorithms, ssh.algorithms), "Key exchanges: `modern` offers those on elliptic curves; `compatible` adds the finite-field groups 14 and 16 for clients older than about 2013, which cost the gateway nine to thirty times as much processor time before login (docs/security.md)"),
     S::new("ssh", "host_key_next_files", K::Texts(|c| &mut c.ssh.host_key_next_files), "Private host keys that the gateway announces to clients but does not use yet; the same on all replicas (docs/operations.md)"),

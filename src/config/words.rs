@@ -64,6 +64,26 @@ words!(
 );
 
 words!(
+    /// What a store is.
+    StoreKind {
+        #[default]
+        S3 = "s3",
+        /// Files on this machine.
+        Directory = "directory",
+    }
+);
+
+words!(
+    /// What becomes of logins with roles whose mappings lead into a store that has none.
+    StoreRoles {
+        #[default]
+        Refuse = "refuse",
+        /// They use the gateway's own credentials there.
+        Gateway = "gateway",
+    }
+);
+
+words!(
     /// Whether questions to an API are signed.
     Sign {
         #[default]

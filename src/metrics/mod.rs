@@ -31,10 +31,9 @@ pub use self::exposition::{prometheus_text, takes_open_metrics};
 use self::labels::{METHODS, by_lookup, by_provider, by_verdict, by_warning, login_labels};
 use self::log::Log;
 pub use self::outcomes::{Abort, AfterDisconnect, Lookup, MoveEnd, TimeEnd, TransferEnd, UnderWay};
-use self::outcomes::{FAILURES, failure};
 use self::process::Process;
 pub use self::registrar::Description;
-use self::registrar::{Labels, Named, Registrar, raise};
+use self::registrar::{Labels, Named, OfStore, Registrar, raise};
 pub use self::reloads::Holding;
 use self::reloads::Reloads;
 use self::requests::Requests;
@@ -76,8 +75,8 @@ pub struct Metrics {
     uploads: Family<Labels<1>, Counter>,
     uploads_after_disconnect: Family<Labels<2>, Counter>,
     downloads: Family<Labels<1>, Counter>,
-    storage_calls: Family<Labels<2>, Counter>,
-    storage_call_seconds: Family<Labels<1>, Histogram, fn() -> Histogram>,
+    storage_calls: Family<OfStore<2>, Counter>,
+    storage_call_seconds: Family<OfStore<1>, Histogram, fn() -> Histogram>,
     storage_retries: Family<Labels<1>, Counter>,
     storage_retries_held_back: Counter,
     storage_given_up: Family<Labels<1>, Counter>,
@@ -418,11 +417,7 @@ impl Metrics {
     /// Has the series at 0 that no configuration changes.
     fn begin_series(&self) {
         let operations = Operation::ALL.map(Operation::name);
-        let failures = FAILURES.map(failure);
-        for outcomes in [&["done", "cancelled"][..], &failures] {
-            let labels = ["operation", "outcome"];
-            series::of_pairs(&self.storage_calls, labels, &operations, outcomes);
-        }
+        series::of_calls(&self.storage_calls, None);
         for family in [&self.storage_retries, &self.storage_given_up] {
             series::of_words(family, "operation", operations);
         }
@@ -595,10 +590,14 @@ impl Default for Metrics {
                 "Uploads whose client disconnected after CLOSE (`closed` is yes) or before it, with partial uploads kept (no): stored (kept) or not (failed); unmarked: stored without the mark of a partial upload, counted as kept as well",
             ),
             downloads: all.counters("downloads", "outcome", "Finished downloads, by outcome"),
-            storage_calls: all.counters("s3_calls", "operation, outcome", "Calls to S3, counting each try"),
-            storage_call_seconds: all.latency(
+            storage_calls: all.counters_of_store(
+                "s3_calls",
+                "operation, outcome; store for those of `[store.NAME]`",
+                "Calls to S3, counting each try",
+            ),
+            storage_call_seconds: all.latency_of_store(
                 "s3_call_duration",
-                "operation",
+                "operation; store for those of `[store.NAME]`",
                 "Response time of S3 (of a GET: until its headers)",
             ),
             storage_retries: all.counters("s3_retries", "operation", "Retries of calls to S3"),

@@ -22,6 +22,9 @@ pub(super) type Labels<const N: usize> = [(&'static str, &'static str); N];
 /// Labels one of whose values comes from the configuration.
 pub(super) type Named<const N: usize> = [(&'static str, String); N];
 
+/// Labels with that of a store beside the main one, if it is one.
+pub(super) type OfStore<const N: usize> = (Labels<N>, Vec<(&'static str, String)>);
+
 /// Registers metrics and keeps what is said of them.
 pub(super) struct Registrar {
     pub(super) registry: Registry,
@@ -78,6 +81,17 @@ impl Registrar {
         family
     }
 
+    pub(super) fn counters_of_store<const N: usize>(
+        &mut self,
+        name: &str,
+        labels: &'static str,
+        help: &'static str,
+    ) -> Family<OfStore<N>, Counter> {
+        let family = Family::default();
+        self.add(name, None, ("counter", labels), help, family.clone());
+        family
+    }
+
     pub(super) fn counters_by_name<const N: usize>(
         &mut self,
         name: &str,
@@ -106,6 +120,19 @@ impl Registrar {
         labels: &'static str,
         help: &'static str,
     ) -> Family<Labels<1>, Histogram, fn() -> Histogram> {
+        let new: fn() -> Histogram = || Histogram::new(LATENCY_SECONDS);
+        let family = Family::new_with_constructor(new);
+        let kind = ("histogram", labels);
+        self.add(name, Some(Unit::Seconds), kind, help, family.clone());
+        family
+    }
+
+    pub(super) fn latency_of_store(
+        &mut self,
+        name: &str,
+        labels: &'static str,
+        help: &'static str,
+    ) -> Family<OfStore<1>, Histogram, fn() -> Histogram> {
         let new: fn() -> Histogram = || Histogram::new(LATENCY_SECONDS);
         let family = Family::new_with_constructor(new);
         let kind = ("histogram", labels);

@@ -5,8 +5,10 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 
-use super::registrar::{Labels, Named};
+use super::outcomes::{FAILURES, failure};
+use super::registrar::{Labels, Named, OfStore};
 use crate::refusal::Reason;
+use crate::storage::Operation;
 
 /// Has the series of one label at 0.
 pub(super) fn of_words(
@@ -32,6 +34,24 @@ pub(super) fn of_pairs(
             drop(family.get_or_create(&labels));
         }
     }
+}
+
+/// Has the series of a store's calls at 0; `None`: of the main one.
+pub(super) fn of_calls(calls: &Family<OfStore<2>, Counter>, store: Option<&str>) {
+    let failures = FAILURES.map(failure);
+    for operation in Operation::ALL.map(Operation::name) {
+        for outcome in failures.into_iter().chain(["done", "cancelled"]) {
+            let labels = [("operation", operation), ("outcome", outcome)];
+            drop(calls.get_or_create(&of_store(labels, store)));
+        }
+    }
+}
+
+/// Labels of a store's calls: those of the main one have no more than they had before there were
+/// others.
+pub(super) fn of_store<const N: usize>(labels: Labels<N>, store: Option<&str>) -> OfStore<N> {
+    let store = store.map(|name| ("store", name.to_owned()));
+    (labels, store.into_iter().collect())
 }
 
 /// Has a histogram without observations for each word.

@@ -2,23 +2,48 @@
 
 use std::time::Duration;
 
-use super::{Metrics, failure};
+use super::Metrics;
+use super::outcomes::failure;
+use super::series::{self, of_store};
 use crate::storage::Operation;
 use crate::storage::metered::{CallObserver, Outcome};
 use crate::storage::retry::RetryObserver;
 
+fn call_ended(
+    metrics: &Metrics,
+    store: Option<&str>,
+    operation: Operation,
+    outcome: Outcome,
+    took: Duration,
+) {
+    let outcome = match outcome {
+        Outcome::Done => "done",
+        Outcome::Failed(kind) => failure(kind),
+        Outcome::Cancelled => "cancelled",
+    };
+    let labels = [("operation", operation.name()), ("outcome", outcome)];
+    let _ = metrics
+        .storage_calls
+        .get_or_create(&of_store(labels, store))
+        .inc();
+    let labels = of_store([("operation", operation.name())], store);
+    metrics
+        .storage_call_seconds
+        .get_or_create(&labels)
+        .observe(took.as_secs_f64());
+}
+
 impl CallObserver for Metrics {
     fn ended(&self, operation: Operation, outcome: Outcome, took: Duration) {
-        let outcome = match outcome {
-            Outcome::Done => "done",
-            Outcome::Failed(kind) => failure(kind),
-            Outcome::Cancelled => "cancelled",
-        };
-        let labels = [("operation", operation.name()), ("outcome", outcome)];
-        let _ = self.storage_calls.get_or_create(&labels).inc();
-        self.storage_call_seconds
-            .get_or_create(&[("operation", operation.name())])
-            .observe(took.as_secs_f64());
+        call_ended(self, None, operation, outcome, took);
+    }
+
+    fn ended_at(&self, store: &str, operation: Operation, outcome: Outcome, took: Duration) {
+        call_ended(self, Some(store), operation, outcome, took);
+    }
+
+    fn begun_beside(&self, store: &str) {
+        series::of_calls(&self.storage_calls, Some(store));
     }
 
     fn role_asked(&self, outcome: &'static str) {

@@ -21,6 +21,7 @@ use crate::storage::{
 };
 use crate::transfer::write_file::{Base, Completing, Failure, Heard, PartCopy};
 
+use super::carrying;
 use super::commit::Commit;
 use super::described::Described;
 use super::events::Events;
@@ -203,6 +204,20 @@ impl Calls {
             number,
             outcome: outcome.map_err(|error| self.failure(&error)),
             checksum: None,
+        });
+    }
+
+    /// Brings a part from another store.
+    pub(crate) async fn part_carried(self, uploads: Share, copy: PartCopy) {
+        let carried = carrying::part(&self.store, &self.stop, &uploads, &copy, &self.location);
+        let (outcome, checksum) = match carried.await {
+            Ok((part, checksum)) => (Ok(part), Some(checksum)),
+            Err(error) => (Err(self.failure(&error)), None),
+        };
+        self.tell(Heard::PartEnded {
+            number: copy.number,
+            outcome,
+            checksum,
         });
     }
 

@@ -247,7 +247,7 @@ impl Commit<'_> {
 
     /// Says whether the store keeps conditions on such a change.
     fn honours(self, change: &Change<'_>) -> bool {
-        let kept = self.store.capabilities();
+        let kept = self.store.capabilities(&self.location.bucket);
         match change {
             Change::Put { .. } => kept.conditional_put,
             Change::Complete { .. } => kept.conditional_complete,

@@ -22,6 +22,7 @@ use crate::transfer::WriteFile;
 use crate::transfer::write_file::{Base, Effect, Heard, Opening, RateMin};
 
 use super::calls::{Calls, Completion, FirstFailure, Listener};
+use super::carrying;
 use super::commit::Commit;
 use super::described::Described;
 use super::names::copy_exclusive;
@@ -49,14 +50,17 @@ pub(super) enum Onto {
     Itself,
 }
 
-/// Copies an object inside the store.
+/// Copies an object, inside its store or from one to another.
 ///
 /// The source's key stays in its bucket: who reads the other one may not have it. Key, class and
 /// lock may not be set again by everybody, nor in every bucket; what is refused is left to the
 /// bucket, the lock last.
 pub(super) async fn copy(scene: &Scene<'_>, copying: Copying<'_>) -> Result<Stored> {
     let mut object = copying.object.clone();
-    if copying.source.bucket != copying.target.bucket {
+    if copying.is_apart(scene) {
+        // Keys and classes of one store are nothing to another.
+        object.leave(Properties::leave_key_and_class);
+    } else if copying.source.bucket != copying.target.bucket {
         object.leave(Properties::leave_key);
     }
     let mut error = match copy_exactly(scene, copying.with(&object)).await {
@@ -92,11 +96,14 @@ pub(super) async fn copy(scene: &Scene<'_>, copying: Copying<'_>) -> Result<Stor
 
 /// Copies an object with all that the copy is to carry, or not at all.
 pub(super) async fn copy_exactly(scene: &Scene<'_>, copying: Copying<'_>) -> Result<Stored> {
+    if copying.is_apart(scene) {
+        return copying.to_another_store(scene).await;
+    }
     if !is_ranged(&scene.bounds.limits, copying.found.size) {
         return copying.as_a_whole(scene).await;
     }
     let may_be_whole = copying.found.size <= limits::COPY_BYTES_MAX;
-    let capabilities = scene.store.capabilities();
+    let capabilities = scene.store.capabilities(&copying.target.bucket);
     // Only a copy as a whole can be made where nothing is, and nowhere else.
     let only_whole = capabilities.conditional_copy && !capabilities.conditional_complete;
     if may_be_whole && copying.onto != Onto::Anything && only_whole {
@@ -159,13 +166,20 @@ impl Room {
 }
 
 /// Waits for the user's turn, if a file of this size is long to copy, and for memory for its parts.
-pub(super) async fn room(scene: &Scene<'_>, size: u64) -> std::result::Result<Room, Refusal> {
-    let turn = if size > limits::COPY_BYTES_MAX {
+pub(super) async fn room(
+    scene: &Scene<'_>,
+    size: u64,
+    apart: bool,
+) -> std::result::Result<Room, Refusal> {
+    let memory_bytes = scene.bounds.shares.uploads.pool().limit_bytes();
+    let is_long =
+        size > limits::COPY_BYTES_MAX || (apart && !carrying::is_whole(size, memory_bytes));
+    let turn = if is_long {
         Some(scene.turn().await?)
     } else {
         None
     };
-    let parts = match parts_bytes(&scene.bounds.limits, size) {
+    let parts = match parts_bytes(&scene.bounds.limits, size, apart) {
         0 => None,
         bytes => Some(scene.bounds.memory(bytes, TOO_LARGE).await?),
     };
@@ -176,11 +190,18 @@ pub(super) async fn room(scene: &Scene<'_>, size: u64) -> std::result::Result<Ro
 }
 
 /// Returns what a copy of an object of this size keeps of its parts until it is complete.
-pub(super) fn parts_bytes(limits: &Limits, size: u64) -> u64 {
-    if !is_ranged(limits, size) {
+pub(super) fn parts_bytes(limits: &Limits, size: u64, apart: bool) -> u64 {
+    let layout = if apart {
+        carrying::layout(size, limits.upload_memory_bytes_max)
+    } else if is_ranged(limits, size) {
+        PartLayout::of_copy(size, limits.range_bytes_min)
+    } else {
         return 0;
-    }
-    let parts = PartLayout::of_copy(size, limits.range_bytes_min).parts();
+    };
+    let parts = match layout.parts() {
+        0 | 1 => 0,
+        parts => parts,
+    };
     u64::from(parts).saturating_mul(limits::COPIED_PART_BYTES)
 }
 
@@ -197,10 +218,64 @@ impl<'a> Copying<'a> {
         Copying { object, ..self }
     }
 
+    fn is_apart(self, scene: &Scene<'_>) -> bool {
+        scene.are_apart(&self.source.bucket, &self.target.bucket)
+    }
+
+    /// Reads it from its store and writes it to the other. Where that one refuses tags it goes
+    /// without them: stores that have none refuse every one.
+    async fn to_another_store(self, scene: &Scene<'_>) -> Result<Stored> {
+        let tags = self.tags(scene).await?;
+        let tagged = !tags.is_empty();
+        let error = match self.carry(scene, tags).await {
+            Err(error) if tagged && is_refused(error.kind) => error,
+            outcome => return outcome,
+        };
+        scene
+            .bounds
+            .stop
+            .check()
+            .map_err(|refusal| StorageError::from(&refusal))?;
+        let stored = self.carry(scene, Tags::new()).await?;
+        if let Some(unlogged) = scene.bounds.failures.line_due() {
+            let source = self.source;
+            tracing::warn!(%source, %error, unlogged, "copied without tags, which the other store refuses");
+        }
+        Ok(stored)
+    }
+
+    async fn carry(self, scene: &Scene<'_>, tags: Tags) -> Result<Stored> {
+        let memory_bytes = scene.bounds.shares.uploads.pool().limit_bytes();
+        if !carrying::is_whole(self.found.size, memory_bytes) {
+            return self.in_ranges(scene, tags).await;
+        }
+        let object = NewObject {
+            tags,
+            ..self.object.clone()
+        };
+        let condition = match self.onto {
+            Onto::Anything => Precondition::None,
+            Onto::Nothing => Precondition::IfNoneMatch,
+            Onto::Itself => Precondition::IfMatch(self.found.etag.clone()),
+        };
+        let whole = carrying::Whole {
+            source: Version {
+                location: self.source,
+                etag: &self.found.etag,
+            },
+            size: self.found.size,
+            checksum: self.found.checksum,
+            target: self.target,
+            object: &object,
+            condition: &condition,
+        };
+        whole.carry(scene).await
+    }
+
     async fn as_a_whole(self, scene: &Scene<'_>) -> Result<Stored> {
         let condition = match self.onto {
             Onto::Anything => Precondition::None,
-            Onto::Nothing => copy_exclusive(&**scene.store),
+            Onto::Nothing => copy_exclusive(&**scene.store, &self.target.bucket),
             Onto::Itself => Precondition::IfMatch(self.found.etag.clone()),
         };
         let commit = Commit {
@@ -246,11 +321,11 @@ impl<'a> Copying<'a> {
     }
 
     fn opening(self, scene: &Scene<'_>) -> Opening {
-        let bounds = scene.bounds;
+        let (bounds, apart) = (scene.bounds, self.is_apart(scene));
+        let honoured = scene.store.capabilities(&self.target.bucket);
         let condition = match self.onto {
-            Onto::Nothing if scene.store.capabilities().conditional_complete => {
-                Precondition::IfNoneMatch
-            }
+            // Across stores the commit looks for itself where no condition is honoured.
+            Onto::Nothing if honoured.conditional_complete || apart => Precondition::IfNoneMatch,
             Onto::Nothing | Onto::Anything => Precondition::None,
             Onto::Itself => Precondition::IfMatch(self.found.etag.clone()),
         };
@@ -268,13 +343,21 @@ impl<'a> Copying<'a> {
                 etag: self.found.etag.clone(),
                 size: self.found.size,
             }),
-            layout: PartLayout::of_copy(self.found.size, bounds.limits.range_bytes_min),
+            layout: if apart {
+                carrying::layout(self.found.size, bounds.shares.uploads.pool().limit_bytes())
+            } else {
+                PartLayout::of_copy(self.found.size, bounds.limits.range_bytes_min)
+            },
             condition,
             alone: None,
             partial: None,
             file_bytes_max: None,
             parts_in_flight_max: limits::RANGE_COPIES_PER_OBJECT_MAX,
-            copies_in_flight_max: limits::RANGE_COPIES_PER_OBJECT_MAX,
+            copies_in_flight_max: if apart {
+                limits::CARRIED_PARTS_PER_OBJECT_MAX
+            } else {
+                limits::RANGE_COPIES_PER_OBJECT_MAX
+            },
             range_bytes_min: bounds.limits.range_bytes_min,
             edit_bytes_max: 0,
             keep_first_part: false,
@@ -308,6 +391,8 @@ struct Ranged<'a> {
     tasks: JoinSet<()>,
     /// S3 has begun the upload.
     begun: bool,
+    /// The parts come from another store.
+    apart: bool,
     stored: Option<Stored>,
 }
 
@@ -335,6 +420,7 @@ impl<'a> Ranged<'a> {
             failed,
             tasks: JoinSet::new(),
             begun: false,
+            apart: copying.is_apart(scene),
             stored: None,
         }
     }
@@ -379,6 +465,14 @@ impl<'a> Ranged<'a> {
         Err(error)
     }
 
+    /// Says whether what was carried is not what the source is known by.
+    fn is_damaged(&self, carried: Option<Checksum>) -> bool {
+        let known = self.checksum.filter(|_| self.apart);
+        known
+            .zip(carried)
+            .is_some_and(|(known, carried)| known != carried)
+    }
+
     fn fail(&self, kind: StorageErrorKind, why: &str) {
         self.failed.note(&StorageError::new(kind, why));
     }
@@ -392,8 +486,18 @@ impl<'a> Ranged<'a> {
             }
             Effect::CopyPart(copy) => {
                 self.begun = true;
-                let turns = self.scene.bounds.shares.range_copies.clone();
-                tasks::spawn(&mut self.tasks, calls.part_copy(turns, copy));
+                let shares = &self.scene.bounds.shares;
+                if self.apart {
+                    let uploads = shares.uploads.clone();
+                    tasks::spawn(&mut self.tasks, calls.part_carried(uploads, copy));
+                } else {
+                    let turns = shares.range_copies.clone();
+                    tasks::spawn(&mut self.tasks, calls.part_copy(turns, copy));
+                }
+            }
+            Effect::Complete(completing) if self.is_damaged(completing.checksum) => {
+                // What failed to be committed is aborted.
+                calls.report(Err(carrying::damaged(&calls.location)));
             }
             Effect::Complete(completing) => {
                 let completion = Completion {

@@ -5,6 +5,7 @@ mod actor;
 mod admission;
 mod answers;
 mod calls;
+mod carrying;
 mod changed;
 mod channel;
 mod checksums;

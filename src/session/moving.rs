@@ -42,7 +42,9 @@ pub(super) async fn move_directory(
         return Err(Status::failure("A directory cannot be moved into itself").into());
     }
     let memory = memory(scene, limits::LIST_PAGE_MAX.into(), 0).await?;
+    let apart = scene.are_apart(&source.bucket, &target.bucket);
     let mut walk = Walk::new(scene, &from);
+    walk.apart = apart;
     let first = walk.next().await?.unwrap_or_default();
     if first.is_empty() && walk.is_over {
         // It went while this move waited, or between two looks.
@@ -58,6 +60,7 @@ pub(super) async fn move_directory(
         copied: Copied::default(),
         doubtful: Vec::new(),
         parts_bytes: 0,
+        apart,
         memory,
     };
     if !walk.is_over {
@@ -66,7 +69,7 @@ pub(super) async fn move_directory(
     } else if walk.parts_bytes() > 0 {
         drop(first);
         moving.take_memory(walk.parts_bytes()).await?;
-    } else if scene.store.capabilities().conditional_delete {
+    } else if scene.store.capabilities(&source.bucket).conditional_delete {
         // A second listing would show what the deletes find out by themselves.
         moving.only_page = Some(first);
     }
@@ -93,6 +96,8 @@ struct Moving<'a> {
     doubtful: Vec<(Location, Nonce)>,
     /// What of the memory is for parts of objects that are being copied.
     parts_bytes: u64,
+    /// It goes to another store.
+    apart: bool,
     /// For a page, for what was copied, and for these parts.
     memory: Charge,
 }
@@ -147,7 +152,7 @@ impl Moving<'_> {
     fn take_more_for_parts(&mut self, chunk: &[Below]) -> Result<(), Status> {
         let limits = &self.scene.bounds.limits;
         let sizes = chunk.iter().map(|object| object.size);
-        let parts = sizes.map(|size| copying::parts_bytes(limits, size));
+        let parts = sizes.map(|size| copying::parts_bytes(limits, size, self.apart));
         let bytes = parts.fold(0, u64::saturating_add);
         if let Some(more) = bytes.checked_sub(self.parts_bytes).filter(|more| *more > 0) {
             self.take_more(more)?;
@@ -483,6 +488,8 @@ struct Walk<'a> {
     limits: &'a Limits,
     /// Objects that are copied in ranges, and the most that one of them keeps of its parts.
     ranged: (u64, u64),
+    /// What is listed goes to another store.
+    apart: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -491,6 +498,7 @@ impl<'a> Walk<'a> {
             store: &**scene.store,
             limits: &scene.bounds.limits,
             ranged: (0, 0),
+            apart: false,
             folder: folder.clone(),
             after: None,
             is_over: false,
@@ -518,7 +526,7 @@ impl<'a> Walk<'a> {
             return Err(TOO_MANY.into());
         }
         for object in &page.objects {
-            let bytes = copying::parts_bytes(self.limits, object.size);
+            let bytes = copying::parts_bytes(self.limits, object.size, self.apart);
             if bytes > 0 {
                 let (objects, most) = self.ranged;
                 self.ranged = (objects.saturating_add(1), most.max(bytes));

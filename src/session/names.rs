@@ -6,8 +6,8 @@ use crate::clock::{Clock, unix_seconds, within};
 use crate::config::StatTimes;
 use crate::sftp::{Attributes, Status};
 use crate::storage::{
-    ListPage, ListQuery, ListedObject, Location, NewObject, Nonce, Nonces, ObjectMeta, ObjectStore,
-    Precondition, StorageError, StorageErrorKind, Stored, list_one,
+    Bucket, ListPage, ListQuery, ListedObject, Location, NewObject, Nonce, Nonces, ObjectMeta,
+    ObjectStore, Precondition, StorageError, StorageErrorKind, Stored, list_one,
 };
 use crate::vfs::Access;
 
@@ -299,7 +299,7 @@ pub(crate) async fn mkdir(
         } => (location, parent),
     };
     // The marker itself is only put where there is none.
-    let is_free = seen.nothing && exclusive(store) == Precondition::IfNoneMatch;
+    let is_free = seen.nothing && exclusive(store, &location.bucket) == Precondition::IfNoneMatch;
     let ((), found) = futures_util::try_join!(require_parent(store, parent, seen.parent), async {
         if is_free {
             return Ok(Found::Nothing);
@@ -314,7 +314,8 @@ pub(crate) async fn mkdir(
         return Err(Status::NO_SUCH_FILE.into());
     }
     stop.check()?;
-    match write_marker(store, stop, &folder, nonces.next()?, &exclusive(store)).await {
+    let condition = exclusive(store, &location.bucket);
+    match write_marker(store, stop, &folder, nonces.next()?, &condition).await {
         Ok(stored) => Ok(stored),
         Err(error) if error.kind == StorageErrorKind::Precondition => {
             if find(store, stop.clock(), location).await? != Found::Nothing {
@@ -374,8 +375,8 @@ pub(crate) async fn require_parent(
 }
 
 /// Returns "only if nothing is there", where the store honours it.
-pub(crate) fn exclusive(store: &dyn ObjectStore) -> Precondition {
-    let honoured = store.capabilities().conditional_put;
+pub(crate) fn exclusive(store: &dyn ObjectStore, bucket: &Bucket) -> Precondition {
+    let honoured = store.capabilities(bucket).conditional_put;
     if honoured {
         Precondition::IfNoneMatch
     } else {
@@ -383,9 +384,9 @@ pub(crate) fn exclusive(store: &dyn ObjectStore) -> Precondition {
     }
 }
 
-pub(super) fn copy_exclusive(store: &dyn ObjectStore) -> Precondition {
-    if store.capabilities().conditional_copy {
-        exclusive(store)
+pub(super) fn copy_exclusive(store: &dyn ObjectStore, bucket: &Bucket) -> Precondition {
+    if store.capabilities(bucket).conditional_copy {
+        exclusive(store, bucket)
     } else {
         Precondition::None
     }

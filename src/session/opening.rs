@@ -103,7 +103,7 @@ impl Opening<'_> {
         if let Some(sums) = sums {
             return (get.await, OpeningSums::Told(sums));
         }
-        if is_whole || !self.store.capabilities().checksums {
+        if is_whole || !self.store.capabilities(&self.location.bucket).checksums {
             return (get.await, OpeningSums::Unknown);
         }
         // A store that is near answers before a second question is worth asking.

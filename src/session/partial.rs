@@ -261,7 +261,7 @@ impl Marking {
         if let Some(modified) = completed.modified_late {
             set_modified(&mut object, modified);
         }
-        let bytes = copying::parts_bytes(&self.own.bounds.limits, found.size);
+        let bytes = copying::parts_bytes(&self.own.bounds.limits, found.size, false);
         let account = &self.own.bounds.shares.account;
         let timeout = self.own.bounds.limits.gate_timeout;
         let memory = within(self.own.bounds.clock(), timeout, account.take(bytes)).await;

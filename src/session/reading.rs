@@ -272,7 +272,7 @@ impl Reading {
     }
 
     fn ask_checksum(&mut self, shell: &mut Shell, place: ReadPlace<'_>) {
-        if !shell.store().capabilities().checksums {
+        if !shell.store().capabilities(&place.location.bucket).checksums {
             return self.file.hear(ReadHeard::Checksum(None), shell.now());
         }
         let asked = self.asked(shell, place);

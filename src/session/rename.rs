@@ -217,7 +217,8 @@ async fn rename_file(
     (source, meta): (&Location, &ObjectMeta),
     target: &Location,
 ) -> Result<Stored, Refusal> {
-    let room = copying::room(scene, meta.size).await?;
+    let apart = scene.are_apart(&source.bucket, &target.bucket);
+    let room = copying::room(scene, meta.size, apart).await?;
     if room.waited() && !names.replace {
         let there = find(&**scene.store, scene.bounds.clock(), target).await?;
         if there != Found::Nothing {

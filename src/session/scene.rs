@@ -10,7 +10,7 @@ use crate::limits::Limits;
 use crate::metrics::{Metrics, MoveEnd};
 use crate::reaper::Reaper;
 use crate::sftp::Status;
-use crate::storage::{ETag, Location, Nonces, SharedStore};
+use crate::storage::{Bucket, ETag, Location, Nonces, SharedStore};
 use crate::vfs::VirtualPath;
 
 use super::deletion::{Deletion, Sight, What};
@@ -183,6 +183,12 @@ impl Scene<'_> {
     pub(super) async fn turn(&self) -> Result<Turn, Refusal> {
         let say = |unlogged| self.progress.waits(unlogged);
         self.bounds.turn_of(&self.bounds.turns, say).await
+    }
+
+    /// Says whether two buckets are in different stores: none of them copies from the other.
+    pub(super) fn are_apart(&self, one: &Bucket, other: &Bucket) -> bool {
+        let store = |bucket| self.store.capabilities(bucket).store;
+        one != other && store(one) != store(other)
     }
 
     /// The deletion of one version of what was copied, or of a copy that is taken back: begun, it

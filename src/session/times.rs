@@ -42,7 +42,7 @@ pub(super) async fn keep(
         object: &object,
         onto: Onto::Itself,
     };
-    let _room = copying::room(scene, found.size).await?;
+    let _room = copying::room(scene, found.size, false).await?;
     scene.bounds.stop.check()?;
     match copying::copy_exactly(scene, copying).await {
         Ok(stored) => {

@@ -25,7 +25,6 @@ pub enum Buckets {
 pub(super) struct ByPath {
     home: Option<(Bucket, SharedStore)>,
     others: SharedStore,
-    capabilities: Capabilities,
 }
 
 impl ByPath {
@@ -37,7 +36,6 @@ impl ByPath {
         };
         let others = Regional::before(store.by_path());
         Arc::new(Self {
-            capabilities: others.capabilities(),
             home: home.map(|home| (home, Regional::before(store))),
             others,
         })
@@ -58,8 +56,8 @@ impl Layer for ByPath {
         run(Arc::clone(store)).await
     }
 
-    fn capabilities(&self) -> Capabilities {
-        self.capabilities
+    fn capabilities(&self, bucket: &Bucket) -> Capabilities {
+        self.others.capabilities(bucket)
     }
 }
 
@@ -76,7 +74,6 @@ mod tests {
         let others: SharedStore = Arc::new(MemoryStore::new(&[&other]));
         let store = ByPath {
             home: Some((home.clone(), Arc::new(MemoryStore::new(&[&home])))),
-            capabilities: others.capabilities(),
             others,
         };
         let query = ListQuery::first("");

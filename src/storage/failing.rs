@@ -9,7 +9,8 @@ use tokio::sync::watch;
 
 use super::layer::{About, Layer};
 use super::{
-    Capabilities, ObjectBody, Operation, Result, SharedStore, StorageError, StorageErrorKind,
+    Bucket, Capabilities, ObjectBody, Operation, Result, SharedStore, StorageError,
+    StorageErrorKind,
 };
 
 /// Passes every call on, except those it was told to spoil.
@@ -190,8 +191,8 @@ impl Layer for Failing {
         Ok(body)
     }
 
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+    fn capabilities(&self, bucket: &Bucket) -> Capabilities {
+        self.inner.capabilities(bucket)
     }
 }
 
@@ -226,8 +227,8 @@ mod tests {
     use super::*;
     use crate::storage::memory::MemoryStore;
     use crate::storage::{
-        Bucket, Checksum, GetObject, Key, Location, NewObject, Nonce, ObjectStore as _,
-        Precondition, PutObject, Stored,
+        Checksum, GetObject, Key, Location, NewObject, Nonce, ObjectStore as _, Precondition,
+        PutObject, Stored,
     };
 
     fn place() -> Location {

@@ -22,6 +22,8 @@ pub struct About<'a> {
     pub bucket: Option<&'a Bucket>,
     /// Of a listing the prefix; empty where only the bucket is asked.
     pub key: &'a str,
+    /// Of a copy the bucket that is read.
+    pub source: Option<&'a Bucket>,
 }
 
 impl fmt::Display for About<'_> {
@@ -41,6 +43,14 @@ impl<'a> About<'a> {
             operation,
             bucket: Some(&location.bucket),
             key: location.key.as_str(),
+            source: None,
+        }
+    }
+
+    fn copy(operation: Operation, target: &'a Location, source: &'a Location) -> Self {
+        Self {
+            source: Some(&source.bucket),
+            ..Self::new(operation, target)
         }
     }
 }
@@ -67,8 +77,8 @@ pub trait Layer: Debug + Send + Sync + 'static {
         self.around(about, run)
     }
 
-    /// Says which conditions the store behind it honours.
-    fn capabilities(&self) -> Capabilities;
+    /// See [`ObjectStore::capabilities`].
+    fn capabilities(&self, bucket: &Bucket) -> Capabilities;
 
     /// See [`ObjectStore::patient`].
     fn patient(&self) -> Option<SharedStore> {
@@ -112,6 +122,7 @@ impl<L: Layer> ObjectStore for L {
             operation: Operation::List,
             bucket: Some(bucket),
             key: &query.prefix,
+            source: None,
         };
         let run = |store: SharedStore| async move { store.list(bucket, query).await };
         self.around(about, run).await
@@ -127,7 +138,8 @@ impl<L: Layer> ObjectStore for L {
 
     async fn copy(&self, target: &Location, copy: CopyObject<'_>) -> Result<Stored> {
         let run = |store: SharedStore| async move { store.copy(target, copy).await };
-        self.around(About::new(Operation::Copy, target), run).await
+        let about = About::copy(Operation::Copy, target, copy.source.location);
+        self.around(about, run).await
     }
 
     async fn delete(&self, location: &Location, etag: Option<&ETag>) -> Result<Removed> {
@@ -162,8 +174,8 @@ impl<L: Layer> ObjectStore for L {
         part: UploadPartCopy<'_>,
     ) -> Result<CompletedPart> {
         let run = |store: SharedStore| async move { store.part_copy(location, part).await };
-        self.around(About::new(Operation::PartCopy, location), run)
-            .await
+        let about = About::copy(Operation::PartCopy, location, part.source.location);
+        self.around(about, run).await
     }
 
     async fn parts(&self, location: &Location, upload: &UploadId) -> Result<Vec<CompletedPart>> {
@@ -189,6 +201,7 @@ impl<L: Layer> ObjectStore for L {
             operation: Operation::CheckBucket,
             bucket: Some(bucket),
             key: "",
+            source: None,
         };
         let run = |store: SharedStore| async move { store.check_bucket(bucket).await };
         self.around(about, run).await
@@ -199,13 +212,14 @@ impl<L: Layer> ObjectStore for L {
             operation: Operation::ListBuckets,
             bucket: None,
             key: "",
+            source: None,
         };
         let run = |store: SharedStore| async move { store.list_buckets(after, max).await };
         self.around(about, run).await
     }
 
-    fn capabilities(&self) -> Capabilities {
-        Layer::capabilities(self)
+    fn capabilities(&self, bucket: &Bucket) -> Capabilities {
+        Layer::capabilities(self, bucket)
     }
 
     fn patient(&self) -> Option<SharedStore> {

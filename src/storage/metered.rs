@@ -5,13 +5,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::layer::{About, Layer};
-use super::{Capabilities, Operation, Result, SharedStore, StorageErrorKind};
+use super::{Bucket, Capabilities, Operation, Result, SharedStore, StorageErrorKind};
 use crate::clock::Clock;
 
 /// Is told of every call when it ends. Called on the caller's task: counts, and does not wait.
 pub trait CallObserver: Debug + Send + Sync + 'static {
     /// A GET ends with its headers; its body is the reader's affair.
     fn ended(&self, operation: Operation, outcome: Outcome, took: Duration);
+
+    /// The same of a store beside the main one.
+    fn ended_at(&self, _store: &str, operation: Operation, outcome: Outcome, took: Duration) {
+        self.ended(operation, outcome, took);
+    }
+
+    /// There is a store beside the main one.
+    fn begun_beside(&self, _store: &str) {}
 
     /// STS was asked for a role; the outcome is `done`, or the reason why there is none.
     fn role_asked(&self, _outcome: &'static str) {}
@@ -34,19 +42,37 @@ pub enum Outcome {
 pub struct Meter {
     clock: Arc<dyn Clock>,
     observer: Arc<dyn CallObserver>,
+    /// The name of a store beside the main one.
+    store: Option<Arc<str>>,
 }
 
 impl Meter {
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, observer: Arc<dyn CallObserver>) -> Self {
-        Self { clock, observer }
+        Self {
+            clock,
+            observer,
+            store: None,
+        }
+    }
+
+    /// Counts the calls to a store beside the main one.
+    #[must_use]
+    pub fn of_store(&self, name: &str) -> Self {
+        self.observer.begun_beside(name);
+        Self {
+            store: Some(name.into()),
+            ..self.clone()
+        }
     }
 
     /// Returns the store, counted.
     #[must_use]
     pub fn over(&self, inner: SharedStore) -> SharedStore {
-        let Self { clock, observer } = self.clone();
-        Arc::new(Metered::new(inner, clock, observer))
+        Arc::new(Metered {
+            inner,
+            meter: self.clone(),
+        })
     }
 
     /// Reports which of two keys is in use.
@@ -64,8 +90,7 @@ impl Meter {
 #[derive(Debug)]
 pub struct Metered {
     inner: SharedStore,
-    clock: Arc<dyn Clock>,
-    observer: Arc<dyn CallObserver>,
+    meter: Meter,
 }
 
 impl Metered {
@@ -73,8 +98,7 @@ impl Metered {
     pub fn new(inner: SharedStore, clock: Arc<dyn Clock>, observer: Arc<dyn CallObserver>) -> Self {
         Self {
             inner,
-            clock,
-            observer,
+            meter: Meter::new(clock, observer),
         }
     }
 }
@@ -90,7 +114,7 @@ impl Layer for Metered {
             store: self,
             operation: about.operation,
             outcome: Outcome::Cancelled,
-            begun: self.clock.now(),
+            begun: self.meter.clock.now(),
         };
         let result = run(self.inner.clone()).await;
         under_way.outcome = match &result {
@@ -100,8 +124,8 @@ impl Layer for Metered {
         result
     }
 
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+    fn capabilities(&self, bucket: &Bucket) -> Capabilities {
+        self.inner.capabilities(bucket)
     }
 }
 
@@ -115,10 +139,16 @@ struct UnderWay<'a> {
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        let took = self.store.clock.now().saturating_duration_since(self.begun);
-        self.store
-            .observer
-            .ended(self.operation, self.outcome, took);
+        let Meter {
+            clock,
+            observer,
+            store,
+        } = &self.store.meter;
+        let took = clock.now().saturating_duration_since(self.begun);
+        match store {
+            Some(store) => observer.ended_at(store, self.operation, self.outcome, took),
+            None => observer.ended(self.operation, self.outcome, took),
+        }
     }
 }
 
@@ -128,9 +158,9 @@ mod tests {
 
     use super::*;
     use crate::clock::SystemClock;
+    use crate::storage::ObjectStore as _;
     use crate::storage::failing::{Failing, Fault, Gate};
     use crate::storage::memory::MemoryStore;
-    use crate::storage::{Bucket, ObjectStore as _};
 
     #[derive(Debug, Default)]
     struct Seen(Mutex<Vec<(Operation, Outcome)>>);

@@ -32,6 +32,7 @@ mod aws;
 mod calls;
 pub mod credentials;
 mod digest;
+pub mod directory;
 mod error;
 pub mod failing;
 pub mod layer;
@@ -47,6 +48,8 @@ mod reconnect;
 pub(crate) mod regional;
 mod regions;
 pub mod retry;
+pub mod routed;
+pub mod routes;
 pub mod s3;
 
 pub type Result<T> = std::result::Result<T, StorageError>;
@@ -117,8 +120,8 @@ pub trait ObjectStore: Debug + Send + Sync + 'static {
     /// `next`.
     async fn list_buckets(&self, after: Option<&str>, max: u16) -> Result<BucketPage>;
 
-    /// Says which conditions the store honours.
-    fn capabilities(&self) -> Capabilities;
+    /// Says which conditions are honoured where a bucket is.
+    fn capabilities(&self, bucket: &Bucket) -> Capabilities;
 
     /// Returns the same store, with minutes for each call; `None` where calls are not repeated.
     fn patient(&self) -> Option<SharedStore> {
@@ -443,6 +446,10 @@ pub struct Capabilities {
     pub checksums: bool,
     /// The last page of a listing says that it is the last one (`IsTruncated`).
     pub is_truncated: bool,
+    /// Metadata stays with an object.
+    pub metadata: bool,
+    /// Which of the configured stores it is: a store copies objects only within itself.
+    pub store: u16,
 }
 
 impl Capabilities {
@@ -456,6 +463,8 @@ impl Capabilities {
             conditional_delete: true,
             checksums: true,
             is_truncated: true,
+            metadata: true,
+            store: 0,
         }
     }
 }

@@ -52,7 +52,12 @@ impl PartLayout {
         let few = size
             .div_ceil(COPY_PARTS_WANTED)
             .next_multiple_of(COPY_PART_STEP_BYTES);
-        let bytes = part_bytes.max(1).max(few.min(limits::PART_BYTES_MAX));
+        Self::of_parts(size, part_bytes.max(1).max(few.min(limits::PART_BYTES_MAX)))
+    }
+
+    /// Makes the schedule of an object of this size in parts of one size.
+    #[must_use]
+    pub const fn of_parts(size: u64, bytes: u64) -> Self {
         Self {
             lead_bytes: 0,
             lead_part_bytes: 0,

@@ -101,8 +101,8 @@ impl Layer for Regional {
         run(self.within(Some(&region))).await
     }
 
-    fn capabilities(&self) -> Capabilities {
-        self.here.capabilities()
+    fn capabilities(&self, bucket: &Bucket) -> Capabilities {
+        self.here.capabilities(bucket)
     }
 }
 

@@ -71,6 +71,7 @@ impl Judge {
             role: Some(&role),
             policy: policy.as_deref(),
             buckets: Buckets::OfMappings,
+            mapped: Vec::new(),
         };
         self.assumed.open(grant).await
     }

@@ -324,8 +324,8 @@ impl Layer for Together {
         outcome
     }
 
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+    fn capabilities(&self, bucket: &Bucket) -> Capabilities {
+        self.inner.capabilities(bucket)
     }
 }
 

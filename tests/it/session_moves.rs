@@ -9,7 +9,7 @@ use portcullis::limits::{Limits, RENAMED_OBJECTS_MAX};
 use portcullis::storage::failing::{Failing, Fault, Gate};
 use portcullis::storage::layer::{About, Layer};
 use portcullis::storage::memory::MemoryStore;
-use portcullis::storage::{Capabilities, Operation, Result, SharedStore, StorageErrorKind};
+use portcullis::storage::{Bucket, Capabilities, Operation, Result, SharedStore, StorageErrorKind};
 use russh_sftp::protocol::StatusCode;
 
 use crate::common::clock::FakeClock;
@@ -49,8 +49,8 @@ impl Layer for Noting {
         run(self.inner.clone()).await
     }
 
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+    fn capabilities(&self, bucket: &Bucket) -> Capabilities {
+        self.inner.capabilities(bucket)
     }
 }
 

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use portcullis::limits::Limits;
 use portcullis::storage::layer::{About, Layer};
 use portcullis::storage::{
-    Capabilities, Checksum, Key, Location, NewObject, Nonce, Precondition, PutObject, Result,
-    SharedStore,
+    Bucket, Capabilities, Checksum, Key, Location, NewObject, Nonce, Precondition, PutObject,
+    Result, SharedStore,
 };
 use portcullis::vfs::{Access, EntryType, HomeDirectory, Mapping, VirtualPath};
 use russh_sftp::protocol::{OpenFlags, StatusCode};
@@ -42,8 +42,8 @@ impl Layer for Far {
         run(self.inner.clone()).await
     }
 
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+    fn capabilities(&self, bucket: &Bucket) -> Capabilities {
+        self.inner.capabilities(bucket)
     }
 }
 

@@ -33,6 +33,7 @@ async fn open(server: &EmbeddedS3, sts: &FakeSts) -> SharedStore {
         role: Some("arn:aws:iam::123456789012:role/partners"),
         policy: None,
         buckets: Buckets::OfRole { home: None },
+        mapped: Vec::new(),
     };
     assumed.open(grant).await.unwrap().store
 }

@@ -47,6 +47,7 @@ async fn open(server: &EmbeddedS3, follow_regions: bool) -> SharedStore {
         role: None,
         policy: None,
         buckets: Buckets::OfMappings,
+        mapped: Vec::new(),
     };
     Own::of(store, meter, clock)
         .open(grant)

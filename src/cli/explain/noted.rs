@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use crate::storage::layer::{About, Layer};
-use crate::storage::{Capabilities, Operation, Result, SharedStore};
+use crate::storage::{Bucket, Capabilities, Operation, Result, SharedStore};
 
 /// One call, as IAM sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl Layer for Recording {
         run(self.inner.clone()).await
     }
 
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+    fn capabilities(&self, bucket: &Bucket) -> Capabilities {
+        self.inner.capabilities(bucket)
     }
 }

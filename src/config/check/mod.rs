@@ -6,12 +6,13 @@ use super::problem::{Place, Problem};
 use super::settings::{PROVIDERS, join};
 use super::source::Sources;
 use super::value::show_size;
-use super::{Config, Encryption, ListTimes, Mtime, NextKey, Purpose, StatTimes};
+use super::{Config, ListTimes, Mtime, NextKey, Purpose, StatTimes};
 use crate::endpoint::{EndpointError, UrlParts, is_loopback};
-use crate::limits::{BANNER_BYTES_MAX, PART_BYTES_MIN};
+use crate::limits::BANNER_BYTES_MAX;
 
 mod identity;
 mod roles;
+mod stores;
 
 /// Lets times of identity providers that nobody set give way to what was written: nobody is refused
 /// for a value that they did not set.
@@ -61,7 +62,7 @@ pub(super) fn combinations(
     identity::check(config, &mut refuse);
     identity::proxy("", &config.proxy, &mut refuse);
     roles::check(config, &mut refuse);
-    storage(config, &mut refuse);
+    stores::check(config, &mut refuse);
     admin(config, &mut refuse);
     if config.sftp.list_times == ListTimes::Kept && config.sftp.stat_times == StatTimes::Store {
         let message = "allowed: \"store\" with sftp.stat_times = \"store\": STAT and listings \
@@ -120,45 +121,6 @@ fn next_key(section: &str, next: &NextKey, has_first: bool, refuse: &mut dyn FnM
         ),
     };
     refuse(&format!("{section}.{missing}"), message.to_owned());
-}
-
-fn storage(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
-    let storage = &config.storage;
-    if let Some(Err(message)) = storage.endpoint.as_deref().map(Url::parse) {
-        refuse("storage.endpoint", message.to_owned());
-    }
-    match (storage.encryption, &storage.kms_key_id) {
-        (Encryption::Kms, None) => refuse(
-            "storage.kms_key_id",
-            "missing: encryption = \"kms\" needs it".to_owned(),
-        ),
-        (Encryption::None | Encryption::S3, Some(_)) => refuse(
-            "storage.kms_key_id",
-            "has no effect; set encryption = \"kms\" as well".to_owned(),
-        ),
-        (Encryption::Kms, Some(_)) | (Encryption::None | Encryption::S3, None) => {}
-    }
-    match (&storage.access_key_id, &storage.secret_access_key) {
-        (Some(_), None) => refuse(
-            "storage.secret_access_key",
-            "missing: access_key_id needs it (or secret_access_key_file)".to_owned(),
-        ),
-        (None, Some(_)) => refuse(
-            "storage.access_key_id",
-            "missing: secret_access_key needs it".to_owned(),
-        ),
-        (None, None) if storage.session_token.is_some() => refuse(
-            "storage.session_token",
-            "has no effect without access_key_id and secret_access_key".to_owned(),
-        ),
-        (Some(_), Some(_)) | (None, None) => {}
-    }
-    let has_first = storage.access_key_id.is_some() && storage.secret_access_key.is_some();
-    next_key("storage", &storage.next, has_first, refuse);
-    if (1..PART_BYTES_MIN).contains(&storage.object_bytes_max) {
-        let message = "allowed: 0, or at least 5MiB".to_owned();
-        refuse("storage.object_bytes_max", message);
-    }
 }
 
 fn admin(config: &Config, refuse: &mut dyn FnMut(&str, String)) {

@@ -2,7 +2,7 @@
 
 use crate::audit::Confirmed;
 use crate::sftp::{Attributes, OpenMode, Reply, Status};
-use crate::storage::{Location, Precondition, Stored};
+use crate::storage::{Bucket, Location, Precondition, Stored};
 use crate::transfer::write_file::Base;
 use crate::vfs::{Access, PartialUploads, VirtualPath};
 
@@ -57,7 +57,7 @@ impl Work {
             Found::Nothing | Found::File(_) | Found::Shown(_) => Found::Nothing,
         };
         let mut writing = self.for_writing(&location, access, (mode, lately), found)?;
-        writing.keeping = self.keeping(&request.path, &writing);
+        writing.keeping = self.keeping(&request.path, &location.bucket, &writing);
         let object = match &writing.base {
             Some(base) if mode.read => {
                 let foreseen = Foreseen {
@@ -172,7 +172,7 @@ impl Work {
             size,
         });
         let condition = match &base {
-            _ if mode.exclusive => names::exclusive(&*self.store),
+            _ if mode.exclusive => names::exclusive(&*self.store, &location.bucket),
             Some(base) => Precondition::IfMatch(base.etag.clone()),
             // What somebody else puts there meanwhile would be what is appended to.
             None if mode.append && !mode.truncate => Precondition::IfNoneMatch,
@@ -183,7 +183,7 @@ impl Work {
             access,
             base,
             described,
-            alone: self.alone(&condition, lately),
+            alone: self.alone(&location.bucket, &condition, lately),
             condition,
             keeping: None,
             nonce: self.nonces.next()?,
@@ -192,19 +192,26 @@ impl Work {
 
     /// Says what is kept of a file if its client vanishes before CLOSE. Without conditions it could
     /// replace what somebody else has stored.
-    fn keeping(&self, path: &VirtualPath, writing: &ForWriting) -> Option<Keeping> {
+    fn keeping(
+        &self,
+        path: &VirtualPath,
+        bucket: &Bucket,
+        writing: &ForWriting,
+    ) -> Option<Keeping> {
         let wanted = self.config.partial_uploads_at(path, self.partial_uploads);
         let replace = match wanted {
             PartialUploads::Discard => return None,
             PartialUploads::Keep => false,
             PartialUploads::Replace => true,
         };
-        let kept = self.store.capabilities();
+        let kept = self.store.capabilities(bucket);
         let is_partial = writing
             .described
             .as_ref()
             .is_some_and(|meta| meta.is_partial());
-        (kept.conditional_put && kept.conditional_complete).then(|| Keeping {
+        // Nor is one kept that could not be marked.
+        let keeps = kept.conditional_put && kept.conditional_complete && kept.metadata;
+        keeps.then(|| Keeping {
             over_base: replace || is_partial,
             replace,
             exclusive: writing.mode.exclusive,
@@ -244,7 +251,7 @@ impl Work {
         if mode.exclusive && lately == Lately::Nothing {
             // The store refuses a second one itself, where it can, whichever way the file is
             // committed.
-            let kept = self.store.capabilities();
+            let kept = self.store.capabilities(&location.bucket);
             if kept.conditional_put && kept.conditional_complete {
                 return Ok(Found::Nothing);
             }
@@ -272,8 +279,13 @@ impl Work {
     }
 
     /// Returns on what a commit depends whose client is gone: that the key is as it was found.
-    fn alone(&self, condition: &Precondition, lately: Lately) -> Option<Precondition> {
-        let kept = self.store.capabilities();
+    fn alone(
+        &self,
+        bucket: &Bucket,
+        condition: &Precondition,
+        lately: Lately,
+    ) -> Option<Precondition> {
+        let kept = self.store.capabilities(bucket);
         if !kept.conditional_put || !kept.conditional_complete {
             return None;
         }

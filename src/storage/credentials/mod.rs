@@ -13,8 +13,9 @@ pub use self::assumed::{Assumed, StsSettings, Tag, USER_VARIABLE};
 pub use self::keyring::{Keyring, RoleKeys};
 pub use self::own::Own;
 pub use self::session_name::{is_of_sts_name, session_name};
-use super::SharedStore;
+pub use self::several::{NamedStore, Several};
 use super::addressing::Buckets;
+use super::{Bucket, SharedStore};
 use crate::clock::written;
 use crate::refusal::{Reason, Refusal};
 
@@ -24,6 +25,7 @@ mod own;
 mod renewed;
 mod rotation;
 mod session_name;
+mod several;
 mod sts_errors;
 
 /// What the identity provider's answer says about storage, and for whom.
@@ -38,6 +40,8 @@ pub struct Grant<'a> {
     /// JSON, its variables filled in.
     pub policy: Option<&'a str>,
     pub buckets: Buckets,
+    /// Those that the answer names, each once.
+    pub mapped: Vec<Bucket>,
 }
 
 impl Grant<'_> {

@@ -29,18 +29,19 @@ impl Own {
     /// when S3 says that they have expired before their time; static ones cannot be.
     #[must_use]
     pub fn of(store: S3Store, meter: Meter, clock: Arc<dyn Clock>) -> Self {
-        Self::rotating(store, None, meter, clock)
+        Self::rotating(store, (None, "storage"), meter, clock)
     }
 
-    /// The same with a second key, for when S3 no longer takes the first.
+    /// The same with a second key, for when S3 no longer takes the first, and with the name of the
+    /// section that has both.
     #[must_use]
     pub fn rotating(
         store: S3Store,
-        next: Option<&AccessKey>,
+        (next, section): (Option<&AccessKey>, &str),
         meter: Meter,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let metered = rotation::counted(&store, next, "storage", &meter, Arc::clone(&clock));
+        let metered = rotation::counted(&store, next, section, &meter, Arc::clone(&clock));
         if !store.is_from_chain() {
             return Self(metered);
         }
@@ -50,6 +51,14 @@ impl Own {
         };
         let chain = Arc::new(Chain { store, meter });
         Self(Arc::new(Renewed::new(fresh, chain, clock)))
+    }
+}
+
+impl Own {
+    /// Returns the store that everybody gets.
+    #[must_use]
+    pub fn into_store(self) -> SharedStore {
+        self.0
     }
 }
 
@@ -100,6 +109,7 @@ mod tests {
             role: None,
             policy,
             buckets: Buckets::OfMappings,
+            mapped: Vec::new(),
         };
         let refused = own.open(grant(Some("{}"))).await.unwrap_err();
         assert_eq!(refused.reason, Reason::PolicyNotEnforceable);

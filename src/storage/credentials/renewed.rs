@@ -14,7 +14,7 @@ use crate::limits::{RENEWAL_GUESS_PAUSE, RENEWAL_LEAD, RENEWAL_PAUSE};
 use crate::refreshing::{Refreshing, Schedule, Source};
 use crate::refusal::{Refusal, Verdict};
 use crate::storage::layer::{About, Layer};
-use crate::storage::{Capabilities, Result, SharedStore, StorageError, StorageErrorKind};
+use crate::storage::{Bucket, Capabilities, Result, SharedStore, StorageError, StorageErrorKind};
 
 /// Gets new credentials, in the form of a store that uses them.
 #[async_trait]
@@ -34,7 +34,8 @@ pub(super) struct Fresh {
 #[derive(Debug)]
 pub(super) struct Renewed {
     stores: Refreshing<Credentials>,
-    capabilities: Capabilities,
+    /// Others differ from it in nothing but their credentials.
+    first: SharedStore,
 }
 
 /// Where stores with new credentials come from.
@@ -52,12 +53,11 @@ impl Renewed {
             clock: Arc::clone(&clock),
         };
         let stores = Refreshing::new(credentials, RENEWAL_PAUSE, clock);
-        let capabilities = first.store.capabilities();
         let schedule = first.schedule(now);
-        stores.hold(first.store, schedule);
+        stores.hold(first.store.clone(), schedule);
         Self {
             stores,
-            capabilities,
+            first: first.store,
         }
     }
 }
@@ -119,8 +119,8 @@ impl Layer for Renewed {
         }
     }
 
-    fn capabilities(&self) -> Capabilities {
-        self.capabilities
+    fn capabilities(&self, bucket: &Bucket) -> Capabilities {
+        self.first.capabilities(bucket)
     }
 }
 

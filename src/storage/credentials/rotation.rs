@@ -14,7 +14,7 @@ use crate::storage::layer::{About, Layer};
 use crate::storage::metered::Meter;
 use crate::storage::regional::Regional;
 use crate::storage::s3::S3Store;
-use crate::storage::{self, Capabilities, SharedStore, StorageError, StorageErrorKind};
+use crate::storage::{self, Bucket, Capabilities, SharedStore, StorageError, StorageErrorKind};
 
 /// Which of two keys is in use.
 #[derive(Debug)]
@@ -129,9 +129,9 @@ impl Layer for Rotating {
             .await
     }
 
-    fn capabilities(&self) -> Capabilities {
+    fn capabilities(&self, bucket: &Bucket) -> Capabilities {
         let [first, _] = &self.stores;
-        first.capabilities()
+        first.capabilities(bucket)
     }
 }
 

@@ -422,7 +422,7 @@ impl ObjectStore for MemoryStore {
         })
     }
 
-    fn capabilities(&self) -> Capabilities {
+    fn capabilities(&self, _: &Bucket) -> Capabilities {
         self.capabilities
     }
 }

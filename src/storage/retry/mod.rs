@@ -16,7 +16,8 @@ pub use self::tries::{Retries, RetryObserver, Tries};
 use super::credentials::{Grant, Opened, Stores};
 use super::layer::{About, Layer};
 use super::{
-    Capabilities, ObjectStore, Operation, Result, SharedStore, StorageError, StorageErrorKind,
+    Bucket, Capabilities, ObjectStore, Operation, Result, SharedStore, StorageError,
+    StorageErrorKind,
 };
 use crate::clock::{Clock, within};
 use crate::refusal::Refusal;
@@ -79,8 +80,8 @@ impl Layer for Retrying {
         }
     }
 
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+    fn capabilities(&self, bucket: &Bucket) -> Capabilities {
+        self.inner.capabilities(bucket)
     }
 
     fn patient(&self) -> Option<SharedStore> {

@@ -12,7 +12,7 @@ use super::*;
 use crate::clock::SystemClock;
 use crate::storage::failing::{Failing, Fault, Gate};
 use crate::storage::memory::MemoryStore;
-use crate::storage::{Bucket, Checksum, Key, Location, NewObject, Nonce, Precondition, PutObject};
+use crate::storage::{Checksum, Key, Location, NewObject, Nonce, Precondition, PutObject};
 use StorageErrorKind as Kind;
 
 /// Every wait is over at once, and so much later.

@@ -286,7 +286,7 @@ impl ObjectStore for S3Store {
         self.listed_buckets(after, max).await
     }
 
-    fn capabilities(&self) -> Capabilities {
+    fn capabilities(&self, _: &Bucket) -> Capabilities {
         self.capabilities
     }
 }

@@ -10,6 +10,7 @@ use portcullis::clock::SystemClock;
 use portcullis::metrics::Metrics;
 use portcullis::secret::Secret;
 use portcullis::storage::credentials::{Own, Stores};
+use portcullis::storage::directory::DirectoryStore;
 use portcullis::storage::memory::MemoryStore;
 use portcullis::storage::retry::{Retries, RetrySettings, Retrying};
 use portcullis::storage::s3::{Encryption, S3Store, Settings, Timeouts};
@@ -18,6 +19,7 @@ use portcullis::storage::{
     GetObject, Key, Location, NewObject, Nonce, ObjectBody, PartNumber, Precondition, PutObject,
     Result, SharedStore, Stored, UploadId, UploadPart, Version,
 };
+use tempfile::TempDir;
 
 /// A store and a place in it that no other test uses.
 #[derive(Debug)]
@@ -29,6 +31,7 @@ pub(crate) struct Subject {
     /// What the store is known not to do, by name; see [`Subject::external`].
     lacks: Vec<String>,
     _server: Option<EmbeddedS3>,
+    _root: Option<TempDir>,
 }
 
 impl Subject {
@@ -36,6 +39,20 @@ impl Subject {
         let (bucket, other_bucket) = (bucket("bucket"), bucket("other-bucket"));
         let store = MemoryStore::new(&[&bucket, &other_bucket]);
         Self::of(Arc::new(store), bucket, other_bucket)
+    }
+
+    /// A directory: of what describes an object it keeps the time, and its directories are seen.
+    pub(crate) fn directory() -> Self {
+        let (bucket, other_bucket) = (bucket("bucket"), bucket("other-bucket"));
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().display().to_string();
+        let store = DirectoryStore::open(&path, &[bucket.clone(), other_bucket.clone()]);
+        let lacks = ["metadata", "slash-keys", "checksums", "hidden-directories"];
+        Self {
+            lacks: lacks.map(str::to_owned).to_vec(),
+            _root: Some(root),
+            ..Self::of(Arc::new(store.unwrap()), bucket, other_bucket)
+        }
     }
 
     pub(crate) async fn embedded() -> Self {
@@ -88,6 +105,8 @@ impl Subject {
                 conditional_delete: honours("conditional-delete"),
                 checksums: honours("checksums"),
                 is_truncated: honours("is-truncated"),
+                metadata: true,
+                store: 0,
             },
             ..s3_settings(
                 endpoint,
@@ -115,6 +134,7 @@ impl Subject {
             prefix: format!("contract-{:016x}/", u64::from_ne_bytes(random)),
             lacks: Vec::new(),
             _server: None,
+            _root: None,
         }
     }
 

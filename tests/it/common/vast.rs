@@ -229,7 +229,7 @@ impl ObjectStore for Vast {
         Err(refused(StorageErrorKind::Refused))
     }
 
-    fn capabilities(&self) -> Capabilities {
+    fn capabilities(&self, _: &Bucket) -> Capabilities {
         Capabilities::all()
     }
 }

@@ -198,7 +198,12 @@ impl Stage {
             None if !set.keys.is_empty() => {
                 Arc::new(Keyring::new(&store, set.keys, None, &meter, &clock))
             }
-            None => Arc::new(Own::rotating(store, set.next.as_ref(), meter, clock)),
+            None => Arc::new(Own::rotating(
+                store,
+                (set.next.as_ref(), "storage"),
+                meter,
+                clock,
+            )),
             Some(sts) => {
                 let next = set.next.as_ref();
                 let assumed = Assumed::rotating(store, next, sts, meter, clock);

@@ -9,7 +9,8 @@ use futures_util::stream::{self, BoxStream};
 use portcullis::clock::Clock as _;
 use portcullis::storage::layer::{About, Layer};
 use portcullis::storage::{
-    Capabilities, ObjectBody, Operation, Result, SharedStore, StorageError, StorageErrorKind,
+    Bucket, Capabilities, ObjectBody, Operation, Result, SharedStore, StorageError,
+    StorageErrorKind,
 };
 
 use super::time::VirtualClock;
@@ -154,8 +155,8 @@ impl Layer for Weather {
         Ok(body)
     }
 
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+    fn capabilities(&self, bucket: &Bucket) -> Capabilities {
+        self.inner.capabilities(bucket)
     }
 }
 

@@ -1,5 +1,5 @@
 //! What every [`ObjectStore`](portcullis::storage::ObjectStore) keeps: one suite over the memory
-//! store, the S3 client on the embedded server, and the S3 client on the server that the
+//! store, a directory, the S3 client on the embedded server, and the S3 client on the server that the
 //! environment names.
 
 use portcullis::storage::{ETag, ListQuery};
@@ -17,6 +17,13 @@ macro_rules! contract {
             $($(#[tokio::test]
             async fn $check() {
                 $group::$check(&Subject::memory()).await;
+            })*)*
+        }
+        mod directory {
+            use super::*;
+            $($(#[tokio::test]
+            async fn $check() {
+                $group::$check(&Subject::directory()).await;
             })*)*
         }
         mod s3_on_embedded {

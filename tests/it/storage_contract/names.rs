@@ -16,9 +16,13 @@ pub(super) async fn listings_group_at_the_slash(s: &Subject) {
     assert_eq!(names(s, &page), ["d-x", "d.txt", "z"]);
     assert_eq!(page.prefixes, [format!("{}d/", s.prefix)]);
     assert_eq!(page.next, None);
-    assert_eq!(page.objects[0].size, 3);
+    let shown = page
+        .objects
+        .iter()
+        .find(|object| object.key.ends_with("d-x"));
+    assert_eq!(shown.unwrap().size, 3);
     assert_eq!(
-        page.objects[0].etag,
+        shown.unwrap().etag,
         s.store.head(&s.at("d-x")).await.unwrap().etag
     );
 
@@ -92,7 +96,8 @@ pub(super) async fn listings_go_on_where_the_page_ended(s: &Subject) {
         };
         let page = s.store.list(&s.bucket, &asked).await.unwrap();
         assert!(page.objects.len() + page.prefixes.len() <= 3);
-        found.extend(page.objects.into_iter().map(|object| object.key));
+        let keys = page.objects.into_iter().map(|object| object.key);
+        found.extend(keys.filter(|key| *key != s.prefix));
         found.extend(page.prefixes);
         after = page.next.map(ListCursor::Continuation);
         if after.is_none() {
@@ -190,6 +195,8 @@ async fn round_trip(s: &Subject, odd: &[&str]) {
 
 fn names(s: &Subject, page: &ListPage) -> Vec<String> {
     let keys = page.objects.iter().map(|object| &object.key);
+    // Where directories are seen they are keys of their own.
+    let keys = keys.filter(|key| !s.lacks("hidden-directories") || !key.ends_with('/'));
     keys.map(|key| key.strip_prefix(&s.prefix).unwrap().to_owned())
         .collect()
 }

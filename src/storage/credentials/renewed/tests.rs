@@ -8,8 +8,7 @@ use crate::refusal::Reason;
 use crate::storage::failing::{Failing, Fault};
 use crate::storage::memory::MemoryStore;
 use crate::storage::{
-    Bucket, Checksum, Location, NewObject, Nonce, ObjectStore as _, Operation, Precondition,
-    PutObject,
+    Checksum, Location, NewObject, Nonce, ObjectStore as _, Operation, Precondition, PutObject,
 };
 
 /// A clock that a test moves.

@@ -1,0 +1,243 @@
+//! What gives a file its name, or takes it away.
+
+use std::os::unix::fs::FileExt as _;
+use std::sync::{Arc, PoisonError};
+
+use rustix::io::Errno;
+
+use super::failure::{About, failure, refused};
+use super::place::Place;
+use super::tree::{self, Modified, Unfinished};
+use super::uploads::{Upload, assemble, in_order};
+use super::{Disk, Kept, still};
+use crate::storage::{
+    Checksum, CompletedPart, ETag, Precondition, Result, StorageError, StorageErrorKind, Stored,
+    UploadId,
+};
+
+impl Disk {
+    pub(super) fn put(
+        &self,
+        about: &About,
+        payload: &[u8],
+        kept: Kept,
+        condition: &Precondition,
+    ) -> Result<Stored> {
+        let place = to_be_taken(about)?;
+        if place.is_directory {
+            return self.make_directory(about, &place, payload, condition);
+        }
+        let failed = |error| failure(about, error);
+        let (unfinished, _) = self.begin().map_err(failed)?;
+        let written = unfinished.file.write_all_at(payload, 0);
+        let stored = written
+            .map_err(|error| failed(tree::of_std(error)))
+            .and_then(|()| self.finish(about, &place, (&unfinished, kept.modified), condition));
+        self.discard_unless(stored, &unfinished)
+    }
+
+    pub(super) fn copy(
+        &self,
+        (source, pinned): (&About, &ETag),
+        about: &About,
+        kept: Kept,
+        condition: &Precondition,
+    ) -> Result<Stored> {
+        let place = to_be_taken(about)?;
+        if source.key == about.key {
+            return self.set_time((source, pinned), &place, kept);
+        }
+        if place.is_directory {
+            return self.make_directory(about, &place, &[], condition);
+        }
+        let failed = |error| failure(about, error);
+        let (file, found) = self.pinned(source, pinned)?;
+        let (unfinished, _) = self.begin().map_err(failed)?;
+        let stored = tree::copy((&file, 0), (&unfinished.file, 0), tree::size(&found))
+            .map_err(failed)
+            .and_then(|()| still(source, &file, pinned))
+            .and_then(|()| self.finish(about, &place, (&unfinished, kept.modified), condition));
+        self.discard_unless(stored, &unfinished)
+    }
+
+    /// A copy onto itself changes what describes the file, which is its time.
+    fn set_time(
+        &self,
+        (about, pinned): (&About, &ETag),
+        place: &Place,
+        kept: Kept,
+    ) -> Result<Stored> {
+        let _lock = self.lock(place);
+        let (_, found) = self.pinned(about, pinned)?;
+        let now = match kept.modified {
+            Some(modified) => {
+                let set = self.tree.set_time(place.path(), modified);
+                set.map_err(|error| failure(about, error))?
+            }
+            None => found,
+        };
+        Ok(stored(tree::etag(&now)))
+    }
+
+    pub(super) fn create(&self, about: &About, kept: Kept) -> Result<UploadId> {
+        let place = to_be_taken(about)?;
+        if place.is_directory {
+            return Err(about.error(StorageErrorKind::Refused, "a directory has no parts"));
+        }
+        let begun = self.begin();
+        let (unfinished, name) = begun.map_err(|error| failure(about, error))?;
+        let id: Arc<str> = name.into();
+        let upload = Upload::new(&about.key, unfinished, kept.modified);
+        self.uploads.add(upload, &id);
+        Ok(UploadId(id))
+    }
+
+    pub(super) fn complete(
+        &self,
+        about: &About,
+        id: &UploadId,
+        (parts, checksum): (&[CompletedPart], Option<Checksum>),
+        condition: &Precondition,
+    ) -> Result<Stored> {
+        let (place, upload) = (to_be_taken(about)?, self.upload(about, id)?);
+        let _completing = upload
+            .completing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let pieces = upload
+            .named(parts, checksum)
+            .map_err(|kind| about.error(kind, "the parts are not those that were sent"))?;
+        let failed = |error| failure(about, error);
+        let stored = if let Some(end) = in_order(&pieces) {
+            let file = &upload.unfinished.file;
+            let cut = file.set_len(end).map_err(tree::of_std);
+            cut.map_err(failed)?;
+            self.finish(
+                about,
+                &place,
+                (&upload.unfinished, upload.modified),
+                condition,
+            )?
+        } else {
+            let (whole, _) = self.begin().map_err(failed)?;
+            let stored = assemble(&upload.unfinished.file, &pieces, &whole.file)
+                .map_err(failed)
+                .and_then(|()| self.finish(about, &place, (&whole, upload.modified), condition));
+            let stored = self.discard_unless(stored, &whole)?;
+            let _ = self.tree.discard(&upload.unfinished);
+            stored
+        };
+        drop(self.uploads.remove(id));
+        Ok(stored)
+    }
+
+    pub(super) fn delete(&self, about: &About, pinned: Option<&ETag>) -> Result<()> {
+        let Some(place) = Place::of(&about.key) else {
+            return pinned.map_or(Ok(()), |_| Err(about.missing()));
+        };
+        let _lock = self.lock(&place);
+        match (self.look(about), pinned) {
+            (Ok(found), Some(pinned)) if tree::etag(&found) != *pinned => {
+                return Err(changed(about));
+            }
+            (Ok(_), _) => {}
+            (Err(error), None) if error.kind == StorageErrorKind::NotFound => return Ok(()),
+            (Err(error), _) => return Err(error),
+        }
+        match self.tree.remove(place.split(), place.is_directory) {
+            // As on S3 it is there as long as anything is in it.
+            Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY) => Ok(()),
+            Err(error) => Err(failure(about, error)),
+        }
+    }
+
+    fn make_directory(
+        &self,
+        about: &About,
+        place: &Place,
+        payload: &[u8],
+        condition: &Precondition,
+    ) -> Result<Stored> {
+        if !payload.is_empty() {
+            let why = "a name that ends with a slash is a directory: no bytes can be in it";
+            return Err(about.error(StorageErrorKind::Refused, why));
+        }
+        let is_new = self.tree.make_directory(place.split());
+        let is_new = is_new.map_err(|error| refused(about, error))?;
+        let found = self.tree.look(place.path());
+        let found = found.map_err(|error| failure(about, error))?;
+        if !found.is_dir() {
+            return Err(about.error(StorageErrorKind::Refused, "a file has this name"));
+        }
+        let there = tree::etag(&found);
+        match condition {
+            Precondition::IfNoneMatch if !is_new => Err(changed(about)),
+            Precondition::IfMatch(etag) if *etag != there => Err(changed(about)),
+            Precondition::None | Precondition::IfNoneMatch | Precondition::IfMatch(_) => {
+                Ok(stored(there))
+            }
+        }
+    }
+
+    /// Has a file on the disk and gives it its name.
+    fn finish(
+        &self,
+        about: &About,
+        place: &Place,
+        (unfinished, modified): (&Unfinished, Option<Modified>),
+        condition: &Precondition,
+    ) -> Result<Stored> {
+        let failed = |error| failure(about, error);
+        if let Some(modified) = modified {
+            modified.set(&unfinished.file).map_err(failed)?;
+        }
+        let synced = unfinished.file.sync_all().map_err(tree::of_std);
+        synced.map_err(failed)?;
+        let found = unfinished.file.metadata().map_err(tree::of_std);
+        let etag = tree::etag(&found.map_err(failed)?);
+        let _lock = self.lock(place);
+        match condition {
+            Precondition::None => self.tree.place(unfinished, place.split()),
+            Precondition::IfNoneMatch => match self.tree.place_new(unfinished, place.split()) {
+                Err(Errno::EXIST) => return Err(changed(about)),
+                outcome => outcome,
+            },
+            Precondition::IfMatch(expected) => {
+                if tree::etag(&self.look(about)?) != *expected {
+                    return Err(changed(about));
+                }
+                self.tree.place(unfinished, place.split())
+            }
+        }
+        .map_err(|error| refused(about, error))?;
+        Ok(stored(etag))
+    }
+
+    /// Removes a file that did not get its name.
+    fn discard_unless<T>(&self, outcome: Result<T>, unfinished: &Unfinished) -> Result<T> {
+        if outcome.is_err() {
+            // What stays is swept a day later.
+            let _ = self.tree.discard(unfinished);
+        }
+        outcome
+    }
+}
+
+fn to_be_taken(about: &About) -> Result<Place> {
+    Place::of(&about.key).ok_or_else(|| {
+        let why = "no file can have this name";
+        about.error(StorageErrorKind::Refused, why)
+    })
+}
+
+fn changed(about: &About) -> StorageError {
+    about.error(StorageErrorKind::Precondition, "another version is there")
+}
+
+const fn stored(etag: ETag) -> Stored {
+    Stored {
+        etag,
+        checksum: None,
+        version_id: None,
+    }
+}
