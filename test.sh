@@ -99,6 +99,7 @@ everything() {
   step 'their own features' cargo check --locked --release --workspace
   step 'pages' python -B tests/console/run.py --binary target/release/portcullis
   step 'real clients' python tests/clients/run.py --binary target/release/portcullis
+  step 'kill -9' python -B tests/clients/killed.py --binary target/release/portcullis
   step attacks python -B tests/attacks/run.py --binary target/release/portcullis
   step chart chart
   step 'dependency rules' deny
@@ -110,6 +111,7 @@ long() {
   step 'a minute without S3' cargo test --locked --release --test it -- --ignored faults::storms
   step 'memory of 2,000 connections' cargo test --locked --release --test connection_memory -- --ignored
   step 'memory under load' cargo test --locked --release --test load_memory -- --ignored --test-threads 1
+  step 'kill -9, 100 times' python -B tests/clients/killed.py --rounds 100 --binary target/release/portcullis
   step 'attacks, long' python -B tests/attacks/run.py --long --binary target/release/portcullis
 }
 
