@@ -100,6 +100,7 @@ pub enum Change {
     DirectoryRemoved,
     Renamed,
     TimeSet,
+    Copied,
 }
 
 impl Change {
@@ -111,6 +112,8 @@ impl Change {
             Self::DirectoryRemoved => "RMDIR",
             Self::Renamed => "RENAME",
             Self::TimeSet => "SETSTAT",
+            // Of our own: Transfer Family copies nothing.
+            Self::Copied => "COPY",
         }
     }
 
@@ -121,6 +124,7 @@ impl Change {
             Self::DirectoryRemoved => "directory removed",
             Self::Renamed => "renamed",
             Self::TimeSet => "modification time set",
+            Self::Copied => "copied",
         }
     }
 }
@@ -153,7 +157,7 @@ impl Confirmed {
     }
 }
 
-/// A name was changed, made or removed; `to` is the new one of a rename.
+/// A name was changed, made or removed; `to` is the new one of a rename or a copy.
 pub fn changed(
     change: Change,
     name: &Name<'_>,

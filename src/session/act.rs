@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use crate::audit::Confirmed;
 use crate::sftp::{Attributes, HandleId, OpenMode, Pending, Reply, Status};
-use crate::storage::{Location, Nonce, ObjectMeta, Precondition};
+use crate::storage::{ETag, Location, Nonce, ObjectMeta, Precondition};
 use crate::transfer::write_file::Base;
 use crate::vfs::{Access, Ending, HomeDirectory, VirtualPath, WrittenPath};
 
@@ -34,8 +34,24 @@ pub(crate) enum Act {
         to: WrittenPath,
         replace: bool,
     },
+    /// `copy-data` of a whole file into an empty one.
+    Copy(Box<WholeCopy>),
     /// A writer's CLOSE: here the name changes what it stands for.
     Close(HandleId),
+}
+
+/// A version of a file that is copied to where an open file is to be, of which nothing was written.
+#[derive(Debug, Clone)]
+pub(crate) struct WholeCopy {
+    pub(crate) source: Location,
+    pub(crate) etag: ETag,
+    pub(crate) to: VirtualPath,
+    /// The open file.
+    pub(crate) handle: HandleId,
+    /// Nothing may be there that it would replace.
+    pub(crate) exclusive: bool,
+    /// The time that the client gave the open file.
+    pub(crate) modified: Option<u32>,
 }
 
 /// What a request is like.
@@ -62,6 +78,7 @@ impl Act {
             // A size is set by a file that is opened and closed for it.
             Self::SetStat(attrs) => (Need::Write, true, false, attrs.size.is_some()),
             Self::Remove | Self::RmDir | Self::Rename { .. } => (Need::Write, true, true, false),
+            Self::Copy(_) => (Need::Read, true, true, false),
             // What is there already is told before what may not be made.
             Self::MkDir => (Need::Look, true, true, false),
             Self::Close(_) => (Need::Look, true, false, false),
@@ -90,6 +107,7 @@ impl Act {
             | Self::MkDir
             | Self::RmDir
             | Self::Rename { .. }
+            | Self::Copy(_)
             | Self::Close(_) => Attributes::default(),
         }
     }
@@ -99,10 +117,11 @@ impl Act {
         matches!(self, Self::SetStat(attrs) if attrs.size.is_none() && attrs.times.is_some())
     }
 
-    /// Returns the second name of a rename.
-    pub(crate) const fn new_name(&self) -> Option<&VirtualPath> {
+    /// Returns the second name of a rename or a copy.
+    pub(crate) fn new_name(&self) -> Option<&VirtualPath> {
         match self {
             Self::Rename { to, .. } => Some(&to.path),
+            Self::Copy(copy) => Some(&copy.to),
             Self::Stat
             | Self::SetStat(_)
             | Self::StatVfs
@@ -163,7 +182,7 @@ impl PathRequest {
 #[derive(Debug)]
 pub(crate) struct Planned {
     pub(crate) target: Target,
-    /// The second one of a rename.
+    /// The second one of a rename or a copy.
     pub(crate) to: Option<Target>,
 }
 
@@ -185,6 +204,12 @@ pub(crate) enum PathAnswer {
     Listed(Attributes),
     /// Done, and what S3 said of it.
     Changed(Box<Confirmed>),
+    /// A file was copied to where an open file is to be.
+    Copied {
+        confirmed: Box<Confirmed>,
+        /// The source.
+        found: Box<ObjectMeta>,
+    },
     Refused(Refusal),
     Directory {
         listing: Box<Listing>,

@@ -31,7 +31,9 @@ impl OfDirectory<'_> {
             // The name of a new directory may end in a slash, and that of one that goes.
             Act::MkDir | Act::RmDir if slash => return Ok(None),
             // They look at what they need by themselves.
-            Act::OpenDirectory | Act::Rename { .. } | Act::Close(_) => return Ok(None),
+            Act::OpenDirectory | Act::Rename { .. } | Act::Copy(_) | Act::Close(_) => {
+                return Ok(None);
+            }
             Act::Open { mode, .. } if mode.create && slash => {
                 if let Target::Object { parent, .. } = target {
                     self.require_parent(parent).await?;
@@ -57,7 +59,9 @@ impl OfDirectory<'_> {
             Act::MkDir => EXISTS,
             Act::RmDir if request.ending == Ending::DotDot => NOT_EMPTY,
             Act::RmDir => NOT_BY_DOT,
-            Act::Rename { .. } | Act::OpenDirectory | Act::Close(_) => return Ok(None),
+            Act::Rename { .. } | Act::OpenDirectory | Act::Copy(_) | Act::Close(_) => {
+                return Ok(None);
+            }
         };
         if status == Status::OK {
             Ok(Some(PathAnswer::Reply(Reply::Status(status))))

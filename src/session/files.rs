@@ -32,7 +32,7 @@ use super::writing::{Place, Writing};
 /// Handles by their numbers, which are never used twice in a session.
 #[derive(Debug)]
 pub(crate) struct Files {
-    open: BTreeMap<HandleId, Handle>,
+    pub(super) open: BTreeMap<HandleId, Handle>,
     next: u32,
     metrics: Arc<Metrics>,
     /// When idle readers were looked for.
@@ -43,7 +43,7 @@ pub(crate) struct Files {
 
 /// What a handle stands for.
 #[derive(Debug)]
-enum Handle {
+pub(super) enum Handle {
     Directory(Directory),
     File(Box<OpenFile>),
 }
@@ -80,7 +80,7 @@ impl Files {
     }
 
     /// Returns a handle whose CLOSE did not come yet.
-    fn usable(&mut self, id: HandleId) -> Option<&mut Handle> {
+    pub(super) fn usable(&mut self, id: HandleId) -> Option<&mut Handle> {
         self.open.get_mut(&id).filter(|handle| match handle {
             Handle::File(file) => !file.is_close_asked(),
             Handle::Directory(_) => true,
@@ -694,4 +694,4 @@ fn awaited(uploads: &Share) -> Awaited {
     }
 }
 
-const NOT_FOR_WRITING: Status = Status::denied("The file is not open for writing");
+pub(super) const NOT_FOR_WRITING: Status = Status::denied("The file is not open for writing");

@@ -10,6 +10,7 @@ mod channel;
 mod checksums;
 mod commit;
 mod copied;
+mod copy_data;
 mod copying;
 mod deletion;
 mod described;

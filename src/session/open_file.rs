@@ -8,7 +8,7 @@ use crate::sftp::{Attributes, Pending, Status};
 use crate::storage::ObjectMeta;
 use crate::transfer::WriteFile;
 use crate::transfer::read_file::ReadHeard;
-use crate::transfer::write_file::{Source, source};
+use crate::transfer::write_file::{NOT_HERE, Source, source};
 
 use super::names::attributes_of;
 use super::order::Ticket;
@@ -103,6 +103,10 @@ impl OpenFile {
                 Err(NOT_FOR_READING)
             };
             match source {
+                // It was copied to where the file is, and its first READ would open it.
+                Ok(Source::Base) if self.reading.is_none() => {
+                    return shell.answers.status(pending, NOT_HERE);
+                }
                 Ok(Source::Base) => {}
                 Ok(Source::Here(bytes)) => {
                     return shell.answers.data_without_memory(pending, bytes);
@@ -155,4 +159,4 @@ impl OpenFile {
     }
 }
 
-const NOT_FOR_READING: Status = Status::denied("The file is not open for reading");
+pub(super) const NOT_FOR_READING: Status = Status::denied("The file is not open for reading");

@@ -16,6 +16,7 @@ use crate::storage::Location;
 use crate::vfs::{Access, Ending, EntryType, HomeDirectory, VirtualPath};
 
 use super::act::{Act, ForWriting, PathAnswer, PathRequest, Planned, Running};
+use super::copy_data;
 use super::endings::OfDirectory;
 use super::events::Event;
 use super::files::Files;
@@ -274,6 +275,7 @@ impl Paths {
             | Act::MkDir
             | Act::RmDir
             | Act::Rename { .. }
+            | Act::Copy(_)
             | Act::Close(_) => Ok(None),
         }
     }
@@ -322,6 +324,11 @@ impl Paths {
         let clock = Arc::clone(&shell.environment.clock);
         let now = shell.now();
         let lately = self.lately(request, target, now);
+        let doing = if matches!(request.act, Act::Copy(_)) {
+            "copying"
+        } else {
+            "moving"
+        };
         let shown = self.known.shown(&request.path, now);
         Work {
             store: shell.store(),
@@ -346,7 +353,7 @@ impl Paths {
             seen: self.known.is_directory(&request.path),
             kept: shell.environment.kept.clone(),
             markers_refused: Arc::clone(&self.markers_refused),
-            progress: Progress::new(request.path.clone(), out, clock),
+            progress: Progress::new(doing, request.path.clone(), out, clock),
         }
     }
 
@@ -432,6 +439,11 @@ impl Paths {
                 self.note_change(shell, files, &request, &confirmed);
                 shell.answers.status(request.pending, Status::OK);
             }
+            PathAnswer::Copied { confirmed, found } => {
+                copy_data::copied(shell, files, &request, Ok((&confirmed, &found)));
+                self.note_change(shell, files, &request, &confirmed);
+                shell.answers.status(request.pending, Status::OK);
+            }
             PathAnswer::Reply(reply) => {
                 if replaces_version(shell, &request.act) {
                     files.stayed(shell, &request.path);
@@ -456,6 +468,7 @@ impl Paths {
                 if replaces_version(shell, &request.act) {
                     files.stayed(shell, &request.path);
                 }
+                copy_data::copied(shell, files, &request, Err(&refusal));
                 refuse(shell, request, &refusal);
             }
             PathAnswer::Directory { listing } => {
@@ -536,6 +549,7 @@ impl Paths {
             | Act::OpenDirectory
             | Act::Remove
             | Act::RmDir
+            | Act::Copy(_)
             | Act::Close(_) => false,
         };
         if !makes {

@@ -8,6 +8,7 @@ use crate::vfs::{Ending, PathError, VirtualPath, WrittenPath};
 
 use super::act::{Act, PathRequest};
 use super::actor::Session;
+use super::copy_data;
 use super::front::Front;
 use super::status::{INVALID_HANDLE, NO_LINKS};
 
@@ -113,6 +114,11 @@ impl<F: Front> Session<F> {
                     self.shell.answers.reply(pending, &Reply::Path(home));
                 } else {
                     self.refuse(pending, Status::NO_SUCH_FILE);
+                }
+            }
+            Extension::CopyData(asked) => {
+                if let Some(request) = copy_data::ask(shell, files, pending, asked) {
+                    self.ask(request);
                 }
             }
             Extension::Unknown { name } => {

@@ -136,6 +136,7 @@ impl Work {
                 let moved = rename::rename(&self.scene(), self.keeper(), names).await?;
                 Ok(PathAnswer::changed(moved))
             }
+            Act::Copy(copy) => self.copy_whole(copy, to).await,
             Act::Close(_) => Err(Status::FAILURE.into()),
         }
     }

@@ -11,7 +11,9 @@ use crate::clock::sleep_until;
 use crate::limits;
 use crate::metrics::{AfterDisconnect, TransferEnd};
 use crate::sftp::{Attributes, HandleId};
-use crate::storage::{Checksum, ETag, Location, NewObject, Nonce, Precondition, Stored};
+use crate::storage::{
+    Checksum, ETag, Location, NewObject, Nonce, ObjectMeta, Precondition, Stored,
+};
 use crate::transfer::WriteFile;
 use crate::transfer::write_file::{Completing, Effect, Heard, KeptPartial, Opening, RateMin};
 use crate::vfs::{Access, VirtualPath};
@@ -117,6 +119,18 @@ impl Writing {
     /// Says whether something is kept if the client vanishes before CLOSE.
     pub(crate) const fn keeps_partial(&self) -> bool {
         self.keeping.is_some()
+    }
+
+    /// Says whether nothing may be there that the file would replace.
+    pub(super) fn replaces_nothing(&self) -> bool {
+        self.replaces == Some(false) || self.file.mode().exclusive
+    }
+
+    /// Notes that the file goes over a copy of an object from now on.
+    pub(super) fn goes_over(&mut self, shell: &Shell, place: &Place, copied: &ObjectMeta) {
+        let nonce = self.described.object.nonce;
+        self.described = Described::over(&place.location, copied, nonce, shell.failures());
+        self.replaces = Some(true);
     }
 
     pub(crate) const fn file(&self) -> &WriteFile {

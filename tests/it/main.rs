@@ -49,6 +49,7 @@ mod session_buckets;
 mod session_calls;
 mod session_commits;
 mod session_copies;
+mod session_copy_data;
 mod session_directories;
 mod session_edits;
 mod session_lines;

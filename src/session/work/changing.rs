@@ -6,7 +6,8 @@ use crate::storage::{Location, Precondition, Stored};
 use crate::transfer::write_file::Base;
 use crate::vfs::{Access, PartialUploads, VirtualPath};
 
-use super::super::act::{ForWriting, Keeping, PathAnswer, PathRequest};
+use super::super::act::{ForWriting, Keeping, PathAnswer, PathRequest, WholeCopy};
+use super::super::copy_data;
 use super::super::events::Event;
 use super::super::known::Lately;
 use super::super::looking;
@@ -150,6 +151,20 @@ impl Work {
             writing: Box::new(writing),
             location,
             size,
+        })
+    }
+
+    /// Copies a whole file to where an open one is to be.
+    pub(super) async fn copy_whole(
+        &self,
+        copy: &WholeCopy,
+        to: Option<Target>,
+    ) -> Result<PathAnswer, Refusal> {
+        let (target, _) = file_target(to.ok_or(Status::FAILURE)?)?;
+        let (stored, found) = copy_data::copy(&self.scene(), copy, &target).await?;
+        Ok(PathAnswer::Copied {
+            confirmed: Box::new(Confirmed::stored(stored)),
+            found: Box::new(found),
         })
     }
 

@@ -18,6 +18,7 @@ mod overlay;
 mod parked;
 mod partial;
 mod rate;
+mod state;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -25,7 +26,7 @@ mod words;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use self::closing::Fill;
 pub use self::overlay::{Composed, Source, composed, source};
@@ -33,17 +34,20 @@ use self::parked::{Parked, Queue, Writer};
 use self::partial::Stage;
 use self::rate::Rate;
 pub use self::rate::RateMin;
-pub use self::status::OVER_LIMIT;
-use self::status::{
-    COPIED, GAP, MEMORY, NOT_HERE, TOO_LARGE, TOO_LARGE_TO_CHANGE, TOO_SCATTERED, status_of,
+use self::state::{
+    HOLD_LOOKS_AFTER, Hold, Multipart, NO_MEMORY_LEFT, PartsMemory, Phase, SLOTS_FILLING_MAX,
 };
+use self::status::{
+    COPIED, COPYING, GAP, MEMORY, TOO_LARGE, TOO_LARGE_TO_CHANGE, TOO_SCATTERED, status_of,
+};
+pub use self::status::{NOT_HERE, OVER_LIMIT};
 pub use self::words::{
     Awaited, Base, Completing, Effect, Failure, Heard, KeptPartial, Opening, PartCopy,
 };
 use super::upload::{Upload, WriteStep, as_u64};
-use crate::budget::{Charge, Purpose};
+use crate::budget::Purpose;
 use crate::sftp::{OpenMode, Payload, Pending, Status};
-use crate::storage::{Checksum, CompletedPart, PartNumber, Precondition, UploadId};
+use crate::storage::{Checksum, CompletedPart, PartNumber, Precondition};
 
 /// The state of one file that is written.
 #[derive(Debug)]
@@ -74,6 +78,8 @@ pub struct WriteFile {
     modified_late: Option<u32>,
     /// No byte comes here: the store copies all of the base.
     copies: bool,
+    /// The store copies another object to where this file is to be.
+    taking: bool,
     append_at: u64,
     hold: Hold,
     /// When it was looked whether others wait for what is held.
@@ -84,42 +90,6 @@ pub struct WriteFile {
     partial: Stage,
     rate: Rate,
     effects: VecDeque<Effect>,
-}
-
-/// Which full parts stay here, to be read and written again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Hold {
-    /// No WRITE came, beside empty ones.
-    Undecided,
-    Nothing,
-    First,
-    All,
-}
-
-/// Memory for what is kept of parts that the store copies.
-#[derive(Debug)]
-enum PartsMemory {
-    None,
-    Asked,
-    Here(#[expect(dead_code, reason = "gives itself back")] Charge),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Open,
-    /// CLOSE came, and is not at its turn.
-    CloseAsked,
-    Closing,
-    Committing,
-    Over,
-}
-
-/// How far the multipart upload is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Multipart {
-    None,
-    Creating,
-    Open(UploadId),
 }
 
 impl WriteFile {
@@ -147,6 +117,7 @@ impl WriteFile {
             modified: None,
             modified_late: None,
             copies: false,
+            taking: false,
             hold: Hold::Undecided,
             looked: now,
             received: 0,
@@ -191,6 +162,8 @@ impl WriteFile {
                     self.fail(status, status.sentence);
                 }
             }
+            Heard::CopyBegun => self.taking = true,
+            Heard::Copied(outcome) => self.copied(outcome),
             Heard::CloseAsked => {
                 if self.phase == Phase::Open {
                     self.phase = Phase::CloseAsked;
@@ -286,6 +259,9 @@ impl WriteFile {
             offset
         };
         let end = offset.checked_add(length).ok_or(TOO_LARGE)?;
+        if self.taking {
+            return Err(COPYING);
+        }
         if self.opening.file_bytes_max.is_some_and(|max| end > max) {
             // A cut file must not be taken for the whole one.
             self.fail(OVER_LIMIT, "more than the user may store in one file");
@@ -314,12 +290,12 @@ impl WriteFile {
         let base = self.opening.base.as_ref().map(|base| base.size);
         let reads = self.opening.mode.read;
         let appends = base.is_some_and(|base| offset >= base) && !reads;
-        self.hold = match base {
-            Some(_) if appends => Hold::Nothing,
-            Some(_) if offset > 0 || reads => Hold::All,
-            None if reads => Hold::All,
-            Some(_) | None if self.opening.keep_first_part => Hold::First,
-            Some(_) | None => Hold::Nothing,
+        let edits = base.is_some() && offset > 0 && !appends;
+        self.hold = match (appends, edits || reads) {
+            (true, _) => Hold::Nothing,
+            (false, true) => Hold::All,
+            (false, false) if self.opening.keep_first_part => Hold::First,
+            (false, false) => Hold::Nothing,
         };
         self.lay_parts(appends);
     }
@@ -327,6 +303,7 @@ impl WriteFile {
     fn set_attributes(&mut self, size: Option<u64>, modified: Option<u32>) -> Result<(), Status> {
         let max = self.opening.file_bytes_max;
         match size {
+            Some(_) if self.taking => return Err(COPYING),
             Some(size) if max.is_some_and(|max| size > max) => return Err(OVER_LIMIT),
             Some(size) => self.set_size(size)?,
             None => {}
@@ -341,6 +318,20 @@ impl WriteFile {
             self.modified = modified.or(self.modified);
         } else {
             self.modified_late = modified.or(self.modified_late);
+        }
+    }
+
+    /// Takes what became of a copy of another object: the file goes over it from now on.
+    fn copied(&mut self, outcome: Result<Base, Failure>) {
+        self.taking = false;
+        match outcome {
+            Ok(base) => {
+                self.append_at = base.size;
+                self.opening.go_over(base);
+                // The copy has the time.
+                (self.size_set, self.modified) = (None, None);
+            }
+            Err(failure) => self.fail(failure.status, &failure.reason),
         }
     }
 
@@ -654,6 +645,22 @@ impl WriteFile {
         self.hold != Hold::Undecided || self.size_set.is_some()
     }
 
+    /// Says whether another object can become the file as it is, from this offset on: it is empty,
+    /// and nothing was written to it.
+    #[must_use]
+    pub fn is_empty_from(&self, offset: u64) -> bool {
+        let empty = self.opening.base.is_none() && self.size() == 0;
+        let untouched = empty && self.hold == Hold::Undecided && self.parked.is_empty();
+        let begins = offset == 0 || self.opening.mode.append;
+        untouched && begins && self.phase == Phase::Open && self.will_appear() && !self.taking
+    }
+
+    /// Returns the time that the client gave the file.
+    #[must_use]
+    pub const fn modified(&self) -> Option<u32> {
+        self.modified
+    }
+
     /// Says whether it ends as what came in sequence before its client vanished.
     #[must_use]
     pub const fn is_partial(&self) -> bool {
@@ -690,10 +697,3 @@ impl WriteFile {
         self.bytes.slots_filling() > 0
     }
 }
-
-/// Why a file is given up that keeps what it waits for.
-const NO_MEMORY_LEFT: &str = "its started parts leave no memory for another one";
-/// Parts that one file may fill at once, beside those on their way.
-const SLOTS_FILLING_MAX: usize = 2;
-/// How soon others get what is held here for its client alone.
-const HOLD_LOOKS_AFTER: Duration = Duration::from_secs(5);

@@ -45,6 +45,17 @@ pub struct Opening {
     pub share: Share,
 }
 
+impl Opening {
+    /// Has the file go over an object that was put where it is to be.
+    pub(super) fn go_over(&mut self, base: Base) {
+        self.condition = Precondition::IfMatch(base.etag.clone());
+        if self.alone.is_some() {
+            self.alone = Some(self.condition.clone());
+        }
+        self.base = Some(base);
+    }
+}
+
 /// What may be kept of a file whose client vanishes before CLOSE: what came in sequence. Over a base
 /// nothing but what was appended to it: bytes that were changed in its middle would be a mix of two
 /// versions.
@@ -76,6 +87,11 @@ pub enum Heard {
         /// Seconds since 1970.
         modified: Option<u32>,
     },
+    /// The store copies another object to where the file is to be: it is empty, and stays so until
+    /// [`Heard::Copied`].
+    CopyBegun,
+    /// What is there now.
+    Copied(Result<Base, Failure>),
     /// The size is set; whether that worked, CLOSE tells.
     Resize(u64),
     /// CLOSE came: nothing more can be asked of the file.
