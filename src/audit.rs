@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing::field;
 
-use crate::storage::{Bucket, Checksum, Digest, Location, ObjectMeta, Removed, Stored};
+use crate::storage::{Bucket, ByteRange, Checksum, Digest, Location, ObjectMeta, Removed, Stored};
 use crate::vfs::VirtualPath;
 
 /// A file of which a line tells: what the client calls it, and where it is.
@@ -60,6 +60,15 @@ pub fn partial_kept(file: File<'_>, written: Written<'_>, took: Duration) {
         bucket = location.bucket.as_str(), key = location.key.as_str(),
         bytes_in = written.received, size = written.size, etag = written.etag, checksum,
         version_id = written.version_id, duration_ms = millis(took), "partial upload kept"
+    );
+}
+
+/// A range of a file is written to another, which is open.
+pub fn copying_range(from: &VirtualPath, to: &VirtualPath, range: ByteRange, at: u64) {
+    let ByteRange { start, end } = range;
+    tracing::info!(
+        target: TARGET, activity = "COPY", path = %from, %to, offset = start,
+        bytes = end.saturating_sub(start), at, "copying a range"
     );
 }
 
@@ -123,7 +132,7 @@ impl Change {
             Self::DirectoryMade => "directory made",
             Self::DirectoryRemoved => "directory removed",
             Self::Renamed => "renamed",
-            Self::TimeSet => "modification time set",
+            Self::TimeSet => "attributes set",
             Self::Copied => "copied",
         }
     }

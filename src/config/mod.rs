@@ -35,8 +35,8 @@ pub use self::proof::{Signing, Token};
 pub use self::ssh::Ssh;
 pub use self::value_file::ValueFile;
 pub use self::words::{
-    Algorithms, Encryption, Event, ListTimes, LogFormat, Methods, Mtime, PartialUploads, PathHomes,
-    Provider, ProxyProtocol, Roles, SetStat, Sign, StatTimes, UserNames,
+    Algorithms, Encryption, Event, ListTimes, LogFormat, Methods, Modes, Mtime, PartialUploads,
+    PathHomes, Provider, ProxyProtocol, Roles, SetStat, Sign, StatTimes, UserNames,
 };
 
 /// What the operator decided.
@@ -265,6 +265,7 @@ pub struct Sftp {
     pub partial_uploads: PartialUploads,
     pub setstat: SetStat,
     pub mtime: Mtime,
+    pub modes: Modes,
     /// Directories that empty themselves stay.
     pub keep_empty_directories: bool,
     pub names_fresh_for: Duration,
@@ -355,6 +356,7 @@ impl Config {
         let problems: Vec<_> = known.iter().chain(more).cloned().collect();
         config.limits.object_bytes_max = config.storage.largest_object();
         config.limits.keep_times = config.sftp.mtime == Mtime::Copy;
+        config.limits.keep_modes = config.sftp.modes == Modes::Keep;
         if sources.place("sftp.setstat") != Place::Nowhere {
             config.warnings.push(SETSTAT_WRITTEN);
         }
@@ -393,8 +395,7 @@ pub fn without_colour() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
-const SETSTAT_WRITTEN: &str =
-    "sftp.setstat has one value and no effect, since modes cannot be kept; leave it out";
+const SETSTAT_WRITTEN: &str = "sftp.setstat has one value and no effect: sftp.modes decides what becomes of modes; leave it out";
 
 /// No setting: the probe has no configuration.
 pub(crate) const PROBE_PASSWORD_FILE: &str = "PORTCULLIS_PROBE_PASSWORD_FILE";
@@ -549,6 +550,7 @@ impl Default for Sftp {
             partial_uploads: PartialUploads::default(),
             setstat: SetStat::default(),
             mtime: Mtime::default(),
+            modes: Modes::default(),
             keep_empty_directories: true,
             names_fresh_for: Duration::from_secs(2),
             stat_times: StatTimes::default(),

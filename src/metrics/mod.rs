@@ -643,7 +643,7 @@ impl Default for Metrics {
             times: all.counters(
                 "modification_times",
                 "outcome",
-                "Modification times set after an upload began, with sftp.mtime = \"copy\": kept, skipped because the store does not allow it, or failed",
+                "Modification times and modes set after an upload began, with sftp.mtime = \"copy\" or sftp.modes = \"keep\": kept, skipped because the store does not allow it, or failed",
             ),
             admin: AdminConnections::new(&mut all),
             log: Log::new(&mut all),

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use crate::audit::Confirmed;
-use crate::sftp::{Attributes, HandleId, OpenMode, Pending, Reply, Status};
+use crate::sftp::{Attributes, Given, HandleId, OpenMode, Pending, Reply, Status};
 use crate::storage::{ETag, Location, Nonce, ObjectMeta, Precondition};
 use crate::transfer::write_file::Base;
 use crate::vfs::{Access, Ending, HomeDirectory, VirtualPath, WrittenPath};
@@ -50,8 +50,8 @@ pub(crate) struct WholeCopy {
     pub(crate) handle: HandleId,
     /// Nothing may be there that it would replace.
     pub(crate) exclusive: bool,
-    /// The time that the client gave the open file.
-    pub(crate) modified: Option<u32>,
+    /// What the client said of the open file.
+    pub(crate) given: Given,
 }
 
 /// What a request is like.
@@ -112,9 +112,23 @@ impl Act {
         }
     }
 
-    /// Says whether it gives a file a time, and not a size.
-    pub(crate) const fn sets_time(&self) -> bool {
-        matches!(self, Self::SetStat(attrs) if attrs.size.is_none() && attrs.times.is_some())
+    /// Returns what it says of a file, if it is not about a size.
+    pub(crate) fn given(&self) -> Option<Given> {
+        match self {
+            Self::SetStat(attrs) if attrs.size.is_none() => Some(attrs.given()),
+            Self::SetStat(_)
+            | Self::Stat
+            | Self::StatVfs
+            | Self::ReadLink
+            | Self::OpenDirectory
+            | Self::Open { .. }
+            | Self::Remove
+            | Self::MkDir
+            | Self::RmDir
+            | Self::Rename { .. }
+            | Self::Copy(_)
+            | Self::Close(_) => None,
+        }
     }
 
     /// Returns the second name of a rename or a copy.

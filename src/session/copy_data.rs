@@ -4,24 +4,26 @@
 //! RENAME, and no byte of it comes here. The copy is there when the request is answered: OpenSSH's
 //! `cp` does not look at the answer to its CLOSE, and a script that removes the source next would
 //! not hear of a copy that failed. What is written to the handle afterwards goes over the copy.
+//!
+//! A range, or what goes into a file that was written to, is read by the gateway and written as if
+//! the client had sent it, a piece at a time, no faster than the user may send.
 
-use crate::audit::Confirmed;
+use crate::audit::{self, Confirmed};
 use crate::sftp::{CopyData, HandleId, Pending, Status};
-use crate::storage::{ETag, Location, NewObject, ObjectMeta, StorageErrorKind, Stored};
+use crate::storage::{ByteRange, ETag, Location, NewObject, ObjectMeta, StorageErrorKind, Stored};
 use crate::transfer::WriteFile;
-use crate::transfer::write_file::{Base, Failure, Heard, OVER_LIMIT};
+use crate::transfer::write_file::{Base, Bringing, Failure, Heard, OVER_LIMIT};
 use crate::vfs::{Ending, VirtualPath};
 
 use super::act::{Act, PathRequest, WholeCopy};
 use super::copying::{self, Copying, Onto};
-use super::described::set_modified;
 use super::files::{Files, Handle, NOT_FOR_WRITING};
 use super::names::{self, Found};
 use super::open_file::NOT_FOR_READING;
 use super::scene::Scene;
 use super::shell::Shell;
 use super::status::{CHANGED, EXISTS, INVALID_HANDLE, Refusal};
-use super::stored_time::MTIME;
+use super::stored_time::{MTIME, store_with};
 
 /// Answers a `copy-data`, or returns the request on names that it comes to.
 pub(super) fn ask(
@@ -42,6 +44,10 @@ pub(super) fn ask(
                 act: Act::Copy(Box::new(copy)),
             });
         }
+        Ok(Plan::Range { path, to, bringing }) => {
+            audit::copying_range(&path, &to, bringing.range, bringing.at);
+            files.hear_write(shell, asked.to, Heard::Bring(pending, bringing));
+        }
         Ok(Plan::Nothing) => shell.answers.status(pending, Status::OK),
         Err(Refused::Here(status)) => shell.refuse(pending, None, None, status),
         Err(Refused::File(status)) => {
@@ -56,6 +62,12 @@ pub(super) fn ask(
 enum Plan {
     /// The source's path, and its version that is copied.
     Whole { path: VirtualPath, copy: WholeCopy },
+    /// A range is brought here and written as if the client had sent it.
+    Range {
+        path: VirtualPath,
+        to: VirtualPath,
+        bringing: Bringing,
+    },
     /// There is nothing to be copied.
     Nothing,
 }
@@ -117,7 +129,7 @@ fn plan(files: &mut Files, asked: &CopyData, file_bytes_max: Option<u64>) -> Res
             to: file.place.path.clone(),
             handle: asked.to,
             exclusive: writing.replaces_nothing(),
-            modified: own.modified(),
+            given: own.given(),
         };
         let path = source.path;
         return Ok(Plan::Whole { path, copy });
@@ -125,7 +137,20 @@ fn plan(files: &mut Files, asked: &CopyData, file_bytes_max: Option<u64>) -> Res
     if asked.offset >= end {
         return Ok(Plan::Nothing);
     }
-    Err(Refused::Here(RANGES))
+    let bringing = Bringing {
+        source: Base {
+            location: source.location,
+            etag: source.etag,
+            size: source.size,
+        },
+        range: ByteRange {
+            start: asked.offset,
+            end,
+        },
+        at: asked.at,
+    };
+    let (path, to) = (source.path, file.place.path.clone());
+    Ok(Plan::Range { path, to, bringing })
 }
 
 fn source(files: &mut Files, handle: HandleId) -> Result<Source, Status> {
@@ -214,9 +239,7 @@ async fn copy_version(
     let mut object = NewObject::like(&found, scene.nonces.next()?, clock.wall());
     // The copy is new, unless the client says otherwise.
     object.metadata.retain(|(name, _)| &**name != MTIME);
-    if let Some(modified) = copy.modified {
-        set_modified(&mut object, modified);
-    }
+    store_with(&mut object, copy.given);
     let _room = copying::room(scene, found.size).await?;
     let kept = scene.store.capabilities();
     if copy.exclusive
@@ -244,5 +267,3 @@ async fn copy_version(
 const SAME_FILE: Status = Status::failure("A file cannot be copied onto itself");
 const SOURCE_WRITTEN: Status =
     Status::unsupported("The file was changed by this handle; close it before it is copied");
-const RANGES: Status =
-    Status::unsupported("Only a whole file can be copied, and only into an empty one");

@@ -387,7 +387,7 @@ impl<'a> Ranged<'a> {
         let reaper = self.scene.reaper;
         let calls = self.calls.clone();
         match effect {
-            Effect::Create { modified: _ } => {
+            Effect::Create { given: _ } => {
                 calls.create(reaper, Described::whole(self.object.clone()));
             }
             Effect::CopyPart(copy) => {
@@ -424,7 +424,7 @@ impl<'a> Ranged<'a> {
             | Effect::Zeros(_)
             | Effect::Look { .. }
             | Effect::Put { .. }
-            | Effect::SetTime { .. }
+            | Effect::SetGiven { .. }
             | Effect::Answer(..) => {
                 self.fail(StorageErrorKind::Refused, "a copy asked for bytes");
                 calls.tell(Heard::SessionOver);

@@ -22,7 +22,7 @@ use super::listing::Directory;
 use super::open_file::OpenFile;
 use super::opening::OpenedObject;
 use super::order::Ticket;
-use super::plan::{Need, Target, directory_attributes, plan};
+use super::plan::{Need, Target, plan};
 use super::reading::{RENAMED, ReadPlace, Reading};
 use super::shell::Shell;
 use super::status::INVALID_HANDLE;
@@ -618,8 +618,8 @@ impl Files {
     pub(crate) fn fstat(&mut self, shell: &mut Shell, pending: Pending, handle: HandleId) {
         let now = unix_seconds(shell.environment.clock.wall());
         let attrs = self.usable(handle).and_then(|handle| match handle {
-            Handle::Directory(directory) => Some(directory_attributes(directory.access())),
-            Handle::File(file) => file.attributes(now, shell.environment.stat_times),
+            Handle::Directory(directory) => Some(directory.attributes()),
+            Handle::File(file) => file.attributes(now, shell.shows()),
         });
         match attrs {
             Some(attrs) => shell.answers.reply(pending, &Reply::Attrs(attrs)),
@@ -656,7 +656,7 @@ impl Files {
         let heard = Heard::Attributes {
             pending,
             size: attrs.size,
-            modified: attrs.times.map(|(_, modified)| modified),
+            given: attrs.given(),
         };
         // Attributes answer no CLOSE.
         self.hear_write(shell, handle, heard);

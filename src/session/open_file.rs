@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use crate::config::StatTimes;
 use crate::limits;
 use crate::sftp::{Attributes, Pending, Status};
 use crate::storage::ObjectMeta;
@@ -16,6 +15,7 @@ use super::plan::file_attributes;
 use super::reading::{ReadPlace, Reading};
 use super::shell::Shell;
 use super::status::INVALID_HANDLE;
+use super::stored_time::Shows;
 use super::writing::{Place, Writing};
 
 /// A file opened for both has both halves.
@@ -150,10 +150,10 @@ impl OpenFile {
     }
 
     /// Returns what FSTAT shows.
-    pub(super) fn attributes(&self, now: u32, times: StatTimes) -> Option<Attributes> {
+    pub(super) fn attributes(&self, now: u32, shows: Shows) -> Option<Attributes> {
         match (self.own(), &self.reading) {
             (Some(own), _) => Some(file_attributes(self.place.access, own.size(), now)),
-            (None, Some(reading)) => Some(attributes_of(reading.meta(), self.place.access, times)),
+            (None, Some(reading)) => Some(attributes_of(reading.meta(), self.place.access, shows)),
             (None, None) => None,
         }
     }

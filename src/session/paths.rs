@@ -29,6 +29,7 @@ use super::progress::Progress;
 use super::scene::Bounds;
 use super::shell::Shell;
 use super::status::{BUCKET_LEVEL, EXISTS, IN_VIRTUAL, NOT_EMPTY, Refusal, TOO_MANY_HANDLES};
+use super::times::worth_a_copy;
 use super::work::Work;
 
 /// The path requests that are not done.
@@ -344,7 +345,7 @@ impl Paths {
             lately,
             shown,
             foreseen: self.foreseen(request, shown, now),
-            times: shell.environment.stat_times,
+            shows: shell.shows(),
             listed_times: shell.environment.listed_times.clone(),
             hasher: self.known.hasher().clone(),
             partial_uploads: shell.environment.partial_uploads,
@@ -500,7 +501,11 @@ impl Paths {
         {
             self.known.directory(parent);
         }
-        let attrs = act.opening_attributes();
+        let mut attrs = act.opening_attributes();
+        if writing.as_ref().is_some_and(|found| found.base.is_some()) {
+            // A mode is that of a new file.
+            (attrs.permissions, attrs.owner) = (None, None);
+        }
         let object = object.map(|object| *object);
         let writing = writing.map(|found| (*found, attrs));
         let handle = files.open_file(shell, path, location, object, writing);
@@ -585,11 +590,12 @@ async fn outcome(
 
 /// Says whether the session itself puts another version in the place of what it may be reading.
 fn replaces_version(shell: &Shell, act: &Act) -> bool {
-    let keeps_time = act.sets_time() && shell.environment.limits.keep_times;
-    keeps_time || matches!(act, Act::Rename { .. })
+    let given = act.given();
+    let kept = given.and_then(|given| worth_a_copy(given, &shell.environment.limits));
+    kept.is_some() || matches!(act, Act::Rename { .. })
 }
 
-/// Gives a size or a time that is set by name to a file that is written under it; what is not
+/// Gives a size, a time or a mode that is set by name to a file that is written under it; what is not
 /// about one comes back.
 fn set_of_open_file(
     shell: &mut Shell,
@@ -597,7 +603,7 @@ fn set_of_open_file(
     request: PathRequest,
 ) -> Option<PathRequest> {
     if let Act::SetStat(attrs) = &request.act
-        && (attrs.size.is_some() || attrs.times.is_some())
+        && (attrs.size.is_some() || attrs.given().is_something())
         && request.ending == Ending::Name
         && let Some(handle) = files.written_at(&request.path)
     {

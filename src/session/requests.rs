@@ -19,7 +19,10 @@ impl<F: Front> Session<F> {
         // Of a client that is gone only what completes an upload is of use.
         let completes = matches!(
             request,
-            Request::Write { .. } | Request::FSetStat { .. } | Request::Close { .. }
+            Request::Write { .. }
+                | Request::FSetStat { .. }
+                | Request::Extended(Extension::CopyData(_))
+                | Request::Close { .. }
         );
         if self.client_gone && !completes {
             return shell.answers.status(pending, Status::FAILURE);
@@ -49,7 +52,10 @@ impl<F: Front> Session<F> {
                 }
             }
             Request::FStat { handle } => files.fstat(shell, pending, handle),
-            Request::FSetStat { handle, attrs } => files.fsetstat(shell, pending, handle, &attrs),
+            Request::FSetStat { handle, attrs } => {
+                let attrs = shell.kept(attrs);
+                files.fsetstat(shell, pending, handle, &attrs);
+            }
             Request::ReadDir { handle } => files.readdir(shell, pending, handle),
             Request::RealPath { path } => self.realpath(pending, &path),
             Request::Open {
@@ -57,13 +63,19 @@ impl<F: Front> Session<F> {
                 pflags,
                 attrs,
             } => match OpenMode::from_pflags(pflags) {
-                Some(mode) => self.path(pending, &path, Act::Open { mode, attrs }),
+                Some(mode) => {
+                    let attrs = shell.kept(attrs);
+                    self.path(pending, &path, Act::Open { mode, attrs });
+                }
                 None => shell.answers.status(pending, NO_MODE),
             },
             Request::Stat { path } | Request::LStat { path } => {
                 self.path(pending, &path, Act::Stat);
             }
-            Request::SetStat { path, attrs } => self.path(pending, &path, Act::SetStat(attrs)),
+            Request::SetStat { path, attrs } => {
+                let attrs = shell.kept(attrs);
+                self.path(pending, &path, Act::SetStat(attrs));
+            }
             Request::OpenDir { path } => self.path(pending, &path, Act::OpenDirectory),
             Request::Remove { path } => self.path(pending, &path, Act::Remove),
             Request::MkDir { path } => self.path(pending, &path, Act::MkDir),
@@ -99,7 +111,10 @@ impl<F: Front> Session<F> {
                 }
             }
             Extension::FSync { handle } => files.fsync(shell, pending, handle),
-            Extension::LSetStat { path, attrs } => self.path(pending, &path, Act::SetStat(attrs)),
+            Extension::LSetStat { path, attrs } => {
+                let attrs = shell.kept(attrs);
+                self.path(pending, &path, Act::SetStat(attrs));
+            }
             Extension::ExpandPath { path } => {
                 let path = expand_tilde(&path, self.home(), self.shell.user.login_name());
                 match path {

@@ -7,7 +7,7 @@
 
 #![warn(clippy::arithmetic_side_effects)]
 
-pub use self::attributes::{Attributes, FileType};
+pub use self::attributes::{Attributes, FileType, Given};
 pub use self::frame::{Frame, FrameError, Frames};
 pub use self::open_mode::OpenMode;
 pub use self::pending::Pending;

@@ -14,6 +14,7 @@
 
 mod closing;
 mod combined;
+mod fill;
 mod overlay;
 mod parked;
 mod partial;
@@ -28,7 +29,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use self::closing::Fill;
+use self::fill::Fill;
 pub use self::overlay::{Composed, Source, composed, source};
 use self::parked::{Parked, Queue, Writer};
 use self::partial::Stage;
@@ -42,11 +43,11 @@ use self::status::{
 };
 pub use self::status::{NOT_HERE, OVER_LIMIT};
 pub use self::words::{
-    Awaited, Base, Completing, Effect, Failure, Heard, KeptPartial, Opening, PartCopy,
+    Awaited, Base, Bringing, Completing, Effect, Failure, Heard, KeptPartial, Opening, PartCopy,
 };
 use super::upload::{Upload, WriteStep, as_u64};
 use crate::budget::Purpose;
-use crate::sftp::{OpenMode, Payload, Pending, Status};
+use crate::sftp::{Given, OpenMode, Payload, Pending, Status};
 use crate::storage::{Checksum, CompletedPart, PartNumber, Precondition};
 
 /// The state of one file that is written.
@@ -71,11 +72,13 @@ pub struct WriteFile {
     wanted: BTreeMap<PartNumber, (u64, Purpose)>,
     parked: Queue,
     fill: Option<Fill>,
+    /// Who has bytes of another object brought.
+    bringing: Option<Pending>,
     /// The size that the client set: what is not written below it is zeros.
     size_set: Option<u64>,
-    modified: Option<u32>,
+    given: Given,
     /// The same when the upload had begun.
-    modified_late: Option<u32>,
+    given_late: Given,
     /// No byte comes here: the store copies all of the base.
     copies: bool,
     /// The store copies another object to where this file is to be.
@@ -113,9 +116,10 @@ impl WriteFile {
             wanted: BTreeMap::new(),
             parked: Queue::default(),
             fill: None,
+            bringing: None,
             size_set: None,
-            modified: None,
-            modified_late: None,
+            given: Given::default(),
+            given_late: Given::default(),
             copies: false,
             taking: false,
             hold: Hold::Undecided,
@@ -152,17 +156,18 @@ impl WriteFile {
             Heard::Attributes {
                 pending,
                 size,
-                modified,
+                given,
             } => {
-                let status = self.set_attributes(size, modified);
+                let status = self.set_attributes(size, given);
                 self.answer(pending, status.err().unwrap_or(Status::OK));
             }
             Heard::Resize(size) => {
-                if let Err(status) = self.set_attributes(Some(size), None) {
+                if let Err(status) = self.set_attributes(Some(size), Given::default()) {
                     self.fail(status, status.sentence);
                 }
             }
             Heard::CopyBegun => self.taking = true,
+            Heard::Bring(pending, bringing) => self.bring(pending, bringing, now),
             Heard::Copied(outcome) => self.copied(outcome),
             Heard::CloseAsked => {
                 if self.phase == Phase::Open {
@@ -191,7 +196,7 @@ impl WriteFile {
             Heard::Base(bytes) => self.base_came(bytes),
             Heard::BaseEnded(outcome) => self.base_ended(outcome),
             Heard::ZerosDue => self.zeros_due(),
-            Heard::TimeSet => self.over(Status::OK),
+            Heard::GivenSet => self.over(Status::OK),
             Heard::Committed(outcome) => self.committed(outcome),
             Heard::Time {
                 awaited,
@@ -300,24 +305,24 @@ impl WriteFile {
         self.lay_parts(appends);
     }
 
-    fn set_attributes(&mut self, size: Option<u64>, modified: Option<u32>) -> Result<(), Status> {
+    fn set_attributes(&mut self, size: Option<u64>, given: Given) -> Result<(), Status> {
         let max = self.opening.file_bytes_max;
         match size {
-            Some(_) if self.taking => return Err(COPYING),
+            Some(_) if self.taking || self.is_bringing() => return Err(COPYING),
             Some(size) if max.is_some_and(|max| size > max) => return Err(OVER_LIMIT),
             Some(size) => self.set_size(size)?,
             None => {}
         }
-        self.set_modified(modified);
+        self.set_given(given);
         Ok(())
     }
 
-    /// Takes the time that the client gives the file: sent with its upload, or too late for it.
-    pub fn set_modified(&mut self, modified: Option<u32>) {
+    /// Takes what the client says of the file: sent with its upload, or too late for it.
+    pub fn set_given(&mut self, given: Given) {
         if self.multipart == Multipart::None {
-            self.modified = modified.or(self.modified);
+            self.given = given.or(self.given);
         } else {
-            self.modified_late = modified.or(self.modified_late);
+            self.given_late = given.or(self.given_late);
         }
     }
 
@@ -328,8 +333,8 @@ impl WriteFile {
             Ok(base) => {
                 self.append_at = base.size;
                 self.opening.go_over(base);
-                // The copy has the time.
-                (self.size_set, self.modified) = (None, None);
+                // The copy has it.
+                (self.size_set, self.given) = (None, Given::default());
             }
             Err(failure) => self.fail(failure.status, &failure.reason),
         }
@@ -645,20 +650,16 @@ impl WriteFile {
         self.hold != Hold::Undecided || self.size_set.is_some()
     }
 
-    /// Says whether another object can become the file as it is, from this offset on: it is empty,
-    /// and nothing was written to it.
+    /// Says whether bytes of another object are on their way.
     #[must_use]
-    pub fn is_empty_from(&self, offset: u64) -> bool {
-        let empty = self.opening.base.is_none() && self.size() == 0;
-        let untouched = empty && self.hold == Hold::Undecided && self.parked.is_empty();
-        let begins = offset == 0 || self.opening.mode.append;
-        untouched && begins && self.phase == Phase::Open && self.will_appear() && !self.taking
+    pub const fn is_bringing(&self) -> bool {
+        self.bringing.is_some()
     }
 
-    /// Returns the time that the client gave the file.
+    /// Returns what the client said of the file.
     #[must_use]
-    pub const fn modified(&self) -> Option<u32> {
-        self.modified
+    pub const fn given(&self) -> Given {
+        self.given
     }
 
     /// Says whether it ends as what came in sequence before its client vanished.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::budget::Charge;
-use crate::storage::UploadId;
+use crate::storage::{ByteRange, UploadId};
 
 /// Which full parts stay here, to be read and written again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,19 @@ pub(super) enum Multipart {
     None,
     Creating,
     Open(UploadId),
+}
+
+/// What CLOSE has to do next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Finish {
+    /// The file stays as it was.
+    Nothing,
+    /// Bytes of the base are missing.
+    Base(ByteRange),
+    /// Bytes are missing that nobody wrote, below the size that the client set.
+    Zeros(ByteRange),
+    /// Every byte is there.
+    Commit { size: u64 },
 }
 
 /// Why a file is given up that keeps what it waits for.

@@ -33,7 +33,7 @@ impl World {
         self.hear(Heard::Attributes {
             pending,
             size: Some(size),
-            modified: None,
+            given: Given::default(),
         });
         self.answers[&id]
     }
