@@ -10,7 +10,7 @@ mod channel;
 mod checksums;
 mod commit;
 mod copied;
-mod copy_data;
+mod copy_request;
 mod copying;
 mod deletion;
 mod described;

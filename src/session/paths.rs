@@ -16,7 +16,7 @@ use crate::storage::Location;
 use crate::vfs::{Access, Ending, EntryType, HomeDirectory, VirtualPath};
 
 use super::act::{Act, ForWriting, PathAnswer, PathRequest, Planned, Running};
-use super::copy_data;
+use super::copy_request;
 use super::endings::OfDirectory;
 use super::events::Event;
 use super::files::Files;
@@ -441,7 +441,7 @@ impl Paths {
                 shell.answers.status(request.pending, Status::OK);
             }
             PathAnswer::Copied { confirmed, found } => {
-                copy_data::copied(shell, files, &request, Ok((&confirmed, &found)));
+                copy_request::copied(shell, files, &request, Ok((&confirmed, &found)));
                 self.note_change(shell, files, &request, &confirmed);
                 shell.answers.status(request.pending, Status::OK);
             }
@@ -469,7 +469,7 @@ impl Paths {
                 if replaces_version(shell, &request.act) {
                     files.stayed(shell, &request.path);
                 }
-                copy_data::copied(shell, files, &request, Err(&refusal));
+                copy_request::copied(shell, files, &request, Err(&refusal));
                 refuse(shell, request, &refusal);
             }
             PathAnswer::Directory { listing } => {

@@ -8,7 +8,7 @@ use crate::vfs::{Ending, PathError, VirtualPath, WrittenPath};
 
 use super::act::{Act, PathRequest};
 use super::actor::Session;
-use super::copy_data;
+use super::copy_request;
 use super::front::Front;
 use super::status::{INVALID_HANDLE, NO_LINKS};
 
@@ -21,7 +21,7 @@ impl<F: Front> Session<F> {
             request,
             Request::Write { .. }
                 | Request::FSetStat { .. }
-                | Request::Extended(Extension::CopyData(_))
+                | Request::Extended(Extension::Copy(_))
                 | Request::Close { .. }
         );
         if self.client_gone && !completes {
@@ -131,8 +131,8 @@ impl<F: Front> Session<F> {
                     self.refuse(pending, Status::NO_SUCH_FILE);
                 }
             }
-            Extension::CopyData(asked) => {
-                if let Some(request) = copy_data::ask(shell, files, pending, asked) {
+            Extension::Copy(asked) => {
+                if let Some(request) = copy_request::ask(shell, files, pending, asked) {
                     self.ask(request);
                 }
             }

@@ -13,7 +13,7 @@ pub use self::open_mode::OpenMode;
 pub use self::pending::Pending;
 pub use self::reply::{EXTENSIONS, Name, Replies, Reply};
 pub use self::request::{
-    CopyData, DecodeError, Extension, HandleId, Message, Payload, Request, RequestId, decode,
+    CopyRequest, DecodeError, Extension, HandleId, Message, Payload, Request, RequestId, decode,
 };
 pub use self::status::{Status, StatusCode};
 

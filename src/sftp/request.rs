@@ -131,13 +131,13 @@ pub enum Extension {
     LSetStat { path: Bytes, attrs: Attributes },
     ExpandPath { path: Bytes },
     HomeDirectory { user: Bytes },
-    CopyData(CopyData),
+    Copy(CopyRequest),
     Unknown { name: Bytes },
 }
 
 /// What `copy-data` asks for (draft-ietf-secsh-filexfer-extensions-00 §7, OpenSSH PROTOCOL §4.10).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CopyData {
+pub struct CopyRequest {
     pub from: HandleId,
     pub offset: u64,
     /// 0: up to the end.
@@ -186,7 +186,7 @@ impl Extension {
             Self::LSetStat { .. } => "lsetstat",
             Self::ExpandPath { .. } => "expand-path",
             Self::HomeDirectory { .. } => "home-directory",
-            Self::CopyData(_) => "copy-data",
+            Self::Copy(_) => "copy-data",
             Self::Unknown { .. } => "extended",
         }
     }
@@ -335,7 +335,7 @@ impl Fields<'_> {
             b"home-directory" => Extension::HomeDirectory {
                 user: self.bytes()?,
             },
-            b"copy-data" => Extension::CopyData(CopyData {
+            b"copy-data" => Extension::Copy(CopyRequest {
                 from: self.handle()?,
                 offset: self.reader.u64()?,
                 length: self.reader.u64()?,

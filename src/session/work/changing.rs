@@ -7,7 +7,7 @@ use crate::transfer::write_file::Base;
 use crate::vfs::{Access, PartialUploads, VirtualPath};
 
 use super::super::act::{ForWriting, Keeping, PathAnswer, PathRequest, WholeCopy};
-use super::super::copy_data;
+use super::super::copy_request;
 use super::super::events::Event;
 use super::super::known::Lately;
 use super::super::looking;
@@ -161,7 +161,7 @@ impl Work {
         to: Option<Target>,
     ) -> Result<PathAnswer, Refusal> {
         let (target, _) = file_target(to.ok_or(Status::FAILURE)?)?;
-        let (stored, found) = copy_data::copy(&self.scene(), copy, &target).await?;
+        let (stored, found) = copy_request::copy(&self.scene(), copy, &target).await?;
         Ok(PathAnswer::Copied {
             confirmed: Box::new(Confirmed::stored(stored)),
             found: Box::new(found),

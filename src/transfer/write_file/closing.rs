@@ -514,6 +514,9 @@ impl WriteFile {
         if !self.may_be_kept() {
             return self.session_over();
         }
+        // What is on its way of another file is not waited for.
+        self.fill = None;
+        self.brought(Status::FAILURE);
         self.phase = Phase::Closing;
         self.partial = Stage::Placing;
         self.release();

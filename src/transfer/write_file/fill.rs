@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 
-use super::as_u64;
 use crate::storage::ByteRange;
+use crate::transfer::upload::as_u64;
 
 /// Bytes on their way.
 #[derive(Debug)]

@@ -5,8 +5,10 @@
 
 mod edits;
 mod partial;
+mod ranges;
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -16,7 +18,7 @@ use crate::budget::{Budget, Share};
 use crate::clock::{Clock as _, SystemClock};
 use crate::limits::{Limits, OBJECT_BYTES_MAX, PART_BYTES_MIN};
 use crate::sftp::RequestId;
-use crate::storage::{Bucket, ETag, Key, Location, PartLayout, Stored};
+use crate::storage::{Bucket, ByteRange, ETag, Key, Location, PartLayout, Stored, UploadId};
 
 const PART: u64 = PART_BYTES_MIN;
 /// Of a copy: parts are as many as steps of a test.

@@ -28,7 +28,7 @@ impl World {
         })
     }
 
-    fn set_size(&mut self, size: u64) -> Status {
+    pub(super) fn set_size(&mut self, size: u64) -> Status {
         let (id, pending) = self.pending();
         self.hear(Heard::Attributes {
             pending,

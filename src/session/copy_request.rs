@@ -9,7 +9,7 @@
 //! the client had sent it, a piece at a time, no faster than the user may send.
 
 use crate::audit::{self, Confirmed};
-use crate::sftp::{CopyData, HandleId, Pending, Status};
+use crate::sftp::{CopyRequest, HandleId, Pending, Status};
 use crate::storage::{ByteRange, ETag, Location, NewObject, ObjectMeta, StorageErrorKind, Stored};
 use crate::transfer::WriteFile;
 use crate::transfer::write_file::{Base, Bringing, Failure, Heard, OVER_LIMIT};
@@ -30,7 +30,7 @@ pub(super) fn ask(
     shell: &mut Shell,
     files: &mut Files,
     pending: Pending,
-    asked: CopyData,
+    asked: CopyRequest,
 ) -> Option<PathRequest> {
     let max = shell.user.config().limits.file_bytes;
     match plan(files, &asked, max) {
@@ -88,7 +88,11 @@ struct Source {
     size: u64,
 }
 
-fn plan(files: &mut Files, asked: &CopyData, file_bytes_max: Option<u64>) -> Result<Plan, Refused> {
+fn plan(
+    files: &mut Files,
+    asked: &CopyRequest,
+    file_bytes_max: Option<u64>,
+) -> Result<Plan, Refused> {
     let source = source(files, asked.from).map_err(Refused::Here)?;
     let Some(Handle::File(file)) = files.usable(asked.to) else {
         return Err(Refused::Here(INVALID_HANDLE));
