@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing::field;
 
-use crate::storage::{Bucket, Checksum, Digest, Location, ObjectMeta, Removed, Stored};
+use crate::storage::{Bucket, ByteRange, Checksum, Digest, Location, ObjectMeta, Removed, Stored};
 use crate::vfs::VirtualPath;
 
 /// A file of which a line tells: what the client calls it, and where it is.
@@ -63,6 +63,15 @@ pub fn partial_kept(file: File<'_>, written: Written<'_>, took: Duration) {
     );
 }
 
+/// A range of a file is written to another, which is open.
+pub fn copying_range(from: &VirtualPath, to: &VirtualPath, range: ByteRange, at: u64) {
+    let ByteRange { start, end } = range;
+    tracing::info!(
+        target: TARGET, activity = "COPY", path = %from, %to, offset = start,
+        bytes = end.saturating_sub(start), at, "copying a range"
+    );
+}
+
 /// A file that was being written did not make it into S3.
 pub fn upload_failed(file: File<'_>, bytes: u64, reason: &str) {
     let File { path, location } = file;
@@ -109,6 +118,7 @@ pub enum Change {
     DirectoryRemoved,
     Renamed,
     TimeSet,
+    Copied,
 }
 
 impl Change {
@@ -120,6 +130,8 @@ impl Change {
             Self::DirectoryRemoved => "RMDIR",
             Self::Renamed => "RENAME",
             Self::TimeSet => "SETSTAT",
+            // Of our own: Transfer Family copies nothing.
+            Self::Copied => "COPY",
         }
     }
 
@@ -129,7 +141,8 @@ impl Change {
             Self::DirectoryMade => "directory made",
             Self::DirectoryRemoved => "directory removed",
             Self::Renamed => "renamed",
-            Self::TimeSet => "modification time set",
+            Self::TimeSet => "attributes set",
+            Self::Copied => "copied",
         }
     }
 }
@@ -162,7 +175,7 @@ impl Confirmed {
     }
 }
 
-/// A name was changed, made or removed; `to` is the new one of a rename.
+/// A name was changed, made or removed; `to` is the new one of a rename or a copy.
 pub fn changed(
     change: Change,
     name: &Name<'_>,

@@ -233,7 +233,7 @@ impl Gateway {
             kept: Kept::new(sftp.keep_empty_directories),
             names_fresh_for: sftp.names_fresh_for,
             stat_times: sftp.stat_times,
-            listed_times: ListedTimes::new(sftp.list_times == ListTimes::Kept),
+            listed_times: listed_times(sftp.list_times, &limits),
             partial_uploads: partial_uploads(sftp.partial_uploads),
             unsettled: Unsettled::default(),
             exec: sftp.exec,
@@ -346,6 +346,11 @@ impl Gateway {
             cache.drain().await;
         }
     }
+}
+
+/// Says where listings take times and modes from.
+fn listed_times(wanted: ListTimes, limits: &Limits) -> ListedTimes {
+    ListedTimes::new(wanted == ListTimes::Kept).with_modes(limits.keep_modes)
 }
 
 /// Says what becomes of files whose client disconnects before CLOSE, unless an answer does.

@@ -297,6 +297,8 @@ pub struct Limits {
     pub keep_first_part: bool,
     /// Times that come when the object is there are kept by a copy.
     pub keep_times: bool,
+    /// Modes and owners are kept, those that come when the object is there by a copy.
+    pub keep_modes: bool,
     /// Read-ahead of one file.
     pub read_ahead_per_handle_bytes_max: u64,
     /// While others wait for memory, an upload whose client sends less per second fails.
@@ -344,6 +346,7 @@ impl Default for Limits {
             edit_bytes_max: 16 * 1024 * 1024,
             keep_first_part: false,
             keep_times: false,
+            keep_modes: false,
             read_ahead_per_handle_bytes_max: 16 * 1024 * 1024,
             slot_idle_timeout: seconds(30),
             upload_rate_bytes_min: 2 * 1024,

@@ -35,9 +35,9 @@ pub use self::proof::{Signing, Token};
 pub use self::ssh::Ssh;
 pub use self::value_file::ValueFile;
 pub use self::words::{
-    Algorithms, Encryption, Event, Exec, ListTimes, LogFormat, Methods, Mtime, PartialUploads,
-    PathHomes, Provider, ProxyProtocol, Roles, SetStat, Sign, StatTimes, StoreKind, StoreRoles,
-    UserNames,
+    Algorithms, Encryption, Event, Exec, ListTimes, LogFormat, Methods, Modes, Mtime,
+    PartialUploads, PathHomes, Provider, ProxyProtocol, Roles, SetStat, Sign, StatTimes, StoreKind,
+    StoreRoles, UserNames,
 };
 
 /// What the operator decided.
@@ -302,6 +302,7 @@ pub struct Sftp {
     pub partial_uploads: PartialUploads,
     pub setstat: SetStat,
     pub mtime: Mtime,
+    pub modes: Modes,
     /// Directories that empty themselves stay.
     pub keep_empty_directories: bool,
     pub names_fresh_for: Duration,
@@ -420,6 +421,7 @@ impl Config {
         let problems: Vec<_> = known.iter().chain(more).cloned().collect();
         config.limits.object_bytes_max = config.largest_object();
         config.limits.keep_times = config.sftp.mtime == Mtime::Copy;
+        config.limits.keep_modes = config.sftp.modes == Modes::Keep;
         let roles = config.identity.roles != Roles::Gateway;
         let mut tables = config.stores.iter().map(|named| &named.table);
         if roles && tables.any(|table| table.roles == StoreRoles::Refuse) {
@@ -463,8 +465,7 @@ pub fn without_colour() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
-const SETSTAT_WRITTEN: &str =
-    "sftp.setstat has one value and no effect, since modes cannot be kept; leave it out";
+const SETSTAT_WRITTEN: &str = "sftp.setstat has one value and no effect: sftp.modes decides what becomes of modes; leave it out";
 
 const STORE_REFUSES: &str = "a [store.NAME] without roles = \"gateway\" is of no use with identity.roles = \"map\" or \
      \"assume\": logins with a mapping into it are refused";
@@ -624,6 +625,7 @@ impl Default for Sftp {
             partial_uploads: PartialUploads::default(),
             setstat: SetStat::default(),
             mtime: Mtime::default(),
+            modes: Modes::default(),
             keep_empty_directories: true,
             names_fresh_for: Duration::from_secs(2),
             stat_times: StatTimes::default(),

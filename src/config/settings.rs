@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::{
-    Algorithms, Config, Encryption, Event, Exec, ListTimes, LogFormat, Methods, Mtime,
+    Algorithms, Config, Encryption, Event, Exec, ListTimes, LogFormat, Methods, Modes, Mtime,
     PartialUploads, PathHomes, Provider, ProxyProtocol, Roles, SetStat, Sign, StatTimes, StoreKind,
     StoreRoles, UserNames,
 };
@@ -329,8 +329,9 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("ssh", "rekey_bytes", K::Bytes(64 * MIB..=64 * GIB, |c| &mut c.ssh.rekey_bytes), "Bytes in one direction after which the gateway starts a new key exchange, as OpenSSH's server does; at most 1 GiB if the client chose ChaCha20. Time alone starts none: several clients cannot handle a key exchange that the server starts"),
 
     S::new("sftp", "partial_uploads", word!(PartialUploads, sftp.partial_uploads), "What happens to a file if the client disconnects without CLOSE: `discard` leaves nothing of it, `keep` stores what arrived in sequence, marked as partial, unless a whole file is there (docs/semantics.md); an answer's `partialUploads` overrides it"),
-    S::new("sftp", "setstat", word!(SetStat, sftp.setstat), "Without effect, and a warning if it is set: modes and owners cannot be stored yet, and a client that sets them gets success"),
+    S::new("sftp", "setstat", word!(SetStat, sftp.setstat), "Without effect, and a warning if it is set: `sftp.modes` decides what becomes of modes and owners, and a client that sets them gets success"),
     S::new("sftp", "mtime", word!(Mtime, sftp.mtime), "What happens to a modification time that a client sets when the upload has begun or is complete: `skip` keeps the time of the upload; `copy` copies the object onto itself with the new time, which causes one more event and, in a versioned bucket, one more version (docs/semantics.md)"),
+    S::new("sftp", "modes", word!(Modes, sftp.modes), "What happens to modes and owners that a client sets: `ignore` shows the same mode for all files; `keep` stores them with the file as s3fs does (`x-amz-meta-mode`, `uid`, `gid`) and shows them in STAT and, with `list_times = \"kept\"`, in listings. A mode that a client sets when the upload has begun or is complete (`chmod`) is set by a copy of the object onto itself, as with `mtime = \"copy\"` (docs/semantics.md). The gateway never enforces modes. Not with `stat_times = \"store\"`"),
     S::new("sftp", "keep_empty_directories", K::Flag(|c| &mut c.sftp.keep_empty_directories), "Writes a marker object for a directory that would vanish with its last file; without it such a directory is gone from S3, as with other tools"),
     S::new("sftp", "names_fresh_seconds", K::Seconds(0..=60, |c| &mut c.sftp.names_fresh_for), "How long a session relies on the names that STAT or a listing showed, instead of calling S3 again, when it puts a file or makes a directory; its own changes count at once; 0 = not at all"),
     S::new("sftp", "stat_times", word!(StatTimes, sftp.stat_times), "Which modification time STAT and FSTAT show: `kept` shows the one that a client or another program stored with the file (`x-amz-meta-mtime`), and S3's own if there is none; `store` always shows S3's own, as listings do. With `store`, STAT of a file that the session listed within `names_fresh_seconds` needs no call to S3. Not with `mtime = \"copy\"`"),

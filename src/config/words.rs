@@ -196,6 +196,17 @@ words!(
 );
 
 words!(
+    /// Whether modes and owners that clients set are kept.
+    Modes {
+        /// Clients hear that they are set.
+        #[default]
+        Ignore = "ignore",
+        /// With the object, also by a copy of it onto itself.
+        Keep = "keep",
+    }
+);
+
+words!(
     /// Whether modification times that clients set are kept.
     Mtime {
         /// Only when it costs no call of its own.

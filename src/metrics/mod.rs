@@ -95,6 +95,7 @@ pub struct Metrics {
     session_memory_refused: Counter,
     uploads_aborted: Family<Labels<1>, Counter>,
     moves: Family<Labels<1>, Counter>,
+    copies: Family<Labels<1>, Counter>,
     times: Family<Labels<1>, Counter>,
     admin: AdminConnections,
     log: Log,
@@ -317,13 +318,14 @@ impl Metrics {
 
     /// Counts one move of a directory, or of a file that is copied in parts.
     pub fn move_ended(&self, end: MoveEnd) {
-        let outcome = match end {
-            MoveEnd::Done => "done",
-            MoveEnd::Failed => "failed",
-            MoveEnd::Stopped => "stopped",
-        };
-        let labels = [("outcome", outcome)];
+        let labels = [("outcome", end.as_str())];
         let _ = self.moves.get_or_create(&labels).inc();
+    }
+
+    /// Counts one copy that a client asked for.
+    pub fn copy_ended(&self, end: MoveEnd) {
+        let labels = [("outcome", end.as_str())];
+        let _ = self.copies.get_or_create(&labels).inc();
     }
 
     /// Takes over how often connections ended for each reason.
@@ -432,7 +434,8 @@ impl Metrics {
         let sts = series::OF_STS.map(Reason::as_str);
         series::of_words(&self.sts_calls, "outcome", sts.into_iter().chain(["done"]));
         series::of_words(&self.uploads_aborted, "outcome", ["done", "given-up"]);
-        series::of_words(&self.moves, "outcome", ["done", "failed", "stopped"]);
+        series::of_words(&self.moves, "outcome", MoveEnd::ALL.map(MoveEnd::as_str));
+        series::of_words(&self.copies, "outcome", MoveEnd::ALL.map(MoveEnd::as_str));
         series::of_words(&self.times, "outcome", ["kept", "skipped", "failed"]);
         for method in METHODS {
             for reason in series::UNASKED {
@@ -650,10 +653,15 @@ impl Default for Metrics {
                 "outcome",
                 "Finished moves of directories, and of files over 5 GiB: done, failed, or stopped because the user's access ended",
             ),
+            copies: all.counters(
+                "copies",
+                "outcome",
+                "Finished copies of files that clients asked for (copy-data): done, failed, or stopped because the user's access ended",
+            ),
             times: all.counters(
                 "modification_times",
                 "outcome",
-                "Modification times set after an upload began, with sftp.mtime = \"copy\": kept, skipped because the store does not allow it, or failed",
+                "Modification times and modes set after an upload began, with sftp.mtime = \"copy\" or sftp.modes = \"keep\": kept, skipped because the store does not allow it, or failed",
             ),
             admin: AdminConnections::new(&mut all),
             log: Log::new(&mut all),

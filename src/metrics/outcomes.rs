@@ -92,6 +92,18 @@ impl TransferEnd {
     }
 }
 
+impl MoveEnd {
+    pub(super) const ALL: [Self; 3] = [Self::Done, Self::Failed, Self::Stopped];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
 impl AfterDisconnect {
     pub(super) const fn as_str(self) -> &'static str {
         match self {

@@ -3,8 +3,8 @@
 use std::time::SystemTime;
 
 use crate::audit::Confirmed;
-use crate::sftp::{Attributes, HandleId, OpenMode, Pending, Reply, Status};
-use crate::storage::{Location, Nonce, ObjectMeta, Precondition};
+use crate::sftp::{Attributes, Given, HandleId, OpenMode, Pending, Reply, Status};
+use crate::storage::{ETag, Location, Nonce, ObjectMeta, Precondition};
 use crate::transfer::write_file::Base;
 use crate::vfs::{Access, Ending, HomeDirectory, VirtualPath, WrittenPath};
 
@@ -34,8 +34,24 @@ pub(crate) enum Act {
         to: WrittenPath,
         replace: bool,
     },
+    /// `copy-data` of a whole file into an empty one.
+    Copy(Box<WholeCopy>),
     /// A writer's CLOSE: here the name changes what it stands for.
     Close(HandleId),
+}
+
+/// A version of a file that is copied to where an open file is to be, of which nothing was written.
+#[derive(Debug, Clone)]
+pub(crate) struct WholeCopy {
+    pub(crate) source: Location,
+    pub(crate) etag: ETag,
+    pub(crate) to: VirtualPath,
+    /// The open file.
+    pub(crate) handle: HandleId,
+    /// Nothing may be there that it would replace.
+    pub(crate) exclusive: bool,
+    /// What the client said of the open file.
+    pub(crate) given: Given,
 }
 
 /// What a request is like.
@@ -62,6 +78,7 @@ impl Act {
             // A size is set by a file that is opened and closed for it.
             Self::SetStat(attrs) => (Need::Write, true, false, attrs.size.is_some()),
             Self::Remove | Self::RmDir | Self::Rename { .. } => (Need::Write, true, true, false),
+            Self::Copy(_) => (Need::Read, true, true, false),
             // What is there already is told before what may not be made.
             Self::MkDir => (Need::Look, true, true, false),
             Self::Close(_) => (Need::Look, true, false, false),
@@ -90,19 +107,35 @@ impl Act {
             | Self::MkDir
             | Self::RmDir
             | Self::Rename { .. }
+            | Self::Copy(_)
             | Self::Close(_) => Attributes::default(),
         }
     }
 
-    /// Says whether it gives a file a time, and not a size.
-    pub(crate) const fn sets_time(&self) -> bool {
-        matches!(self, Self::SetStat(attrs) if attrs.size.is_none() && attrs.times.is_some())
+    /// Returns what it says of a file, if it is not about a size.
+    pub(crate) fn given(&self) -> Option<Given> {
+        match self {
+            Self::SetStat(attrs) if attrs.size.is_none() => Some(attrs.given()),
+            Self::SetStat(_)
+            | Self::Stat
+            | Self::StatVfs
+            | Self::ReadLink
+            | Self::OpenDirectory
+            | Self::Open { .. }
+            | Self::Remove
+            | Self::MkDir
+            | Self::RmDir
+            | Self::Rename { .. }
+            | Self::Copy(_)
+            | Self::Close(_) => None,
+        }
     }
 
-    /// Returns the second name of a rename.
-    pub(crate) const fn new_name(&self) -> Option<&VirtualPath> {
+    /// Returns the second name of a rename or a copy.
+    pub(crate) fn new_name(&self) -> Option<&VirtualPath> {
         match self {
             Self::Rename { to, .. } => Some(&to.path),
+            Self::Copy(copy) => Some(&copy.to),
             Self::Stat
             | Self::SetStat(_)
             | Self::StatVfs
@@ -163,7 +196,7 @@ impl PathRequest {
 #[derive(Debug)]
 pub(crate) struct Planned {
     pub(crate) target: Target,
-    /// The second one of a rename.
+    /// The second one of a rename or a copy.
     pub(crate) to: Option<Target>,
 }
 
@@ -185,6 +218,12 @@ pub(crate) enum PathAnswer {
     Listed(Attributes),
     /// Done, and what S3 said of it.
     Changed(Box<Confirmed>),
+    /// A file was copied to where an open file is to be.
+    Copied {
+        confirmed: Box<Confirmed>,
+        /// The source.
+        found: Box<ObjectMeta>,
+    },
     Refused(Refusal),
     Directory {
         listing: Box<Listing>,

@@ -14,6 +14,7 @@ pub(super) fn log_change(shell: &Shell, request: &PathRequest, confirmed: &Confi
         Act::RmDir => Change::DirectoryRemoved,
         Act::Rename { .. } => Change::Renamed,
         Act::SetStat(_) => Change::TimeSet,
+        Act::Copy(_) => Change::Copied,
         Act::Stat
         | Act::StatVfs
         | Act::ReadLink

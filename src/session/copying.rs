@@ -481,7 +481,7 @@ impl<'a> Ranged<'a> {
         let reaper = self.scene.reaper;
         let calls = self.calls.clone();
         match effect {
-            Effect::Create { modified: _ } => {
+            Effect::Create { given: _ } => {
                 calls.create(reaper, Described::whole(self.object.clone()));
             }
             Effect::CopyPart(copy) => {
@@ -528,7 +528,7 @@ impl<'a> Ranged<'a> {
             | Effect::Zeros(_)
             | Effect::Look { .. }
             | Effect::Put { .. }
-            | Effect::SetTime { .. }
+            | Effect::SetGiven { .. }
             | Effect::Answer(..) => {
                 self.fail(StorageErrorKind::Refused, "a copy asked for bytes");
                 calls.tell(Heard::SessionOver);

@@ -136,10 +136,3 @@ impl Described {
         true
     }
 }
-
-/// Sets the time that the client gives a file, in seconds since 1970.
-pub(crate) fn set_modified(object: &mut NewObject, modified: u32) {
-    let metadata = &mut object.metadata;
-    metadata.retain(|(name, _)| &**name != MTIME);
-    metadata.push((MTIME.into(), modified.to_string().into()));
-}

@@ -2,11 +2,12 @@
 //!
 //! A file of that name is not what they mean, and nothing is made or changed under it.
 
+use crate::clock::unix_seconds;
 use crate::sftp::{Attributes, Reply, Status, StatusCode};
 use crate::vfs::Ending;
 
 use super::act::{Act, PathAnswer, PathRequest};
-use super::names;
+use super::names::{self, Below};
 use super::plan::{Folder, Parent, Target, directory_attributes};
 use super::status::{EXISTS, IS_DIRECTORY, NOT_EMPTY, Refusal};
 use super::work::Work;
@@ -31,7 +32,9 @@ impl OfDirectory<'_> {
             // The name of a new directory may end in a slash, and that of one that goes.
             Act::MkDir | Act::RmDir if slash => return Ok(None),
             // They look at what they need by themselves.
-            Act::OpenDirectory | Act::Rename { .. } | Act::Close(_) => return Ok(None),
+            Act::OpenDirectory | Act::Rename { .. } | Act::Copy(_) | Act::Close(_) => {
+                return Ok(None);
+            }
             Act::Open { mode, .. } if mode.create && slash => {
                 if let Target::Object { parent, .. } = target {
                     self.require_parent(parent).await?;
@@ -57,7 +60,9 @@ impl OfDirectory<'_> {
             Act::MkDir => EXISTS,
             Act::RmDir if request.ending == Ending::DotDot => NOT_EMPTY,
             Act::RmDir => NOT_BY_DOT,
-            Act::Rename { .. } | Act::OpenDirectory | Act::Close(_) => return Ok(None),
+            Act::Rename { .. } | Act::OpenDirectory | Act::Copy(_) | Act::Close(_) => {
+                return Ok(None);
+            }
         };
         if status == Status::OK {
             Ok(Some(PathAnswer::Reply(Reply::Status(status))))
@@ -70,15 +75,18 @@ impl OfDirectory<'_> {
     async fn require_directory(&self, target: &Target) -> Result<Attributes, Refusal> {
         match target {
             Target::Virtual | Target::Buckets | Target::Bucket { .. } => self.0.stat(target).await,
-            Target::Root { access, .. } => Ok(directory_attributes(Some(*access))),
+            Target::Root { access, .. } => Ok(directory_attributes(Some(*access), None)),
             Target::Object {
                 location, access, ..
             } => {
-                let folder = Folder::of(location);
-                if self.0.seen || names::is_directory(&*self.0.store, &folder).await? {
-                    Ok(directory_attributes(Some(*access)))
-                } else {
-                    Err(Status::NO_SUCH_FILE.into())
+                match names::look_below(&*self.0.store, &Folder::of(location)).await? {
+                    Below::Names { marker } => {
+                        let modified = marker.map(unix_seconds);
+                        Ok(directory_attributes(Some(*access), modified))
+                    }
+                    // A directory that the session has seen is there until it is removed.
+                    Below::Nothing if self.0.seen => Ok(directory_attributes(Some(*access), None)),
+                    Below::Nothing => Err(Status::NO_SUCH_FILE.into()),
                 }
             }
             Target::MappedFile { .. } | Target::Nowhere => Err(Status::NO_SUCH_FILE.into()),

@@ -22,7 +22,7 @@ use super::listing::Directory;
 use super::open_file::OpenFile;
 use super::opening::OpenedObject;
 use super::order::Ticket;
-use super::plan::{Need, Target, directory_attributes, plan};
+use super::plan::{Need, Target, plan};
 use super::reading::{RENAMED, ReadPlace, Reading};
 use super::shell::Shell;
 use super::status::INVALID_HANDLE;
@@ -32,7 +32,7 @@ use super::writing::{Place, Writing};
 /// Handles by their numbers, which are never used twice in a session.
 #[derive(Debug)]
 pub(crate) struct Files {
-    open: BTreeMap<HandleId, Handle>,
+    pub(super) open: BTreeMap<HandleId, Handle>,
     next: u32,
     metrics: Arc<Metrics>,
     /// When idle readers were looked for.
@@ -43,7 +43,7 @@ pub(crate) struct Files {
 
 /// What a handle stands for.
 #[derive(Debug)]
-enum Handle {
+pub(super) enum Handle {
     Directory(Directory),
     File(Box<OpenFile>),
 }
@@ -80,7 +80,7 @@ impl Files {
     }
 
     /// Returns a handle whose CLOSE did not come yet.
-    fn usable(&mut self, id: HandleId) -> Option<&mut Handle> {
+    pub(super) fn usable(&mut self, id: HandleId) -> Option<&mut Handle> {
         self.open.get_mut(&id).filter(|handle| match handle {
             Handle::File(file) => !file.is_close_asked(),
             Handle::Directory(_) => true,
@@ -618,8 +618,8 @@ impl Files {
     pub(crate) fn fstat(&mut self, shell: &mut Shell, pending: Pending, handle: HandleId) {
         let now = unix_seconds(shell.environment.clock.wall());
         let attrs = self.usable(handle).and_then(|handle| match handle {
-            Handle::Directory(directory) => Some(directory_attributes(directory.access())),
-            Handle::File(file) => file.attributes(now, shell.environment.stat_times),
+            Handle::Directory(directory) => Some(directory.attributes()),
+            Handle::File(file) => file.attributes(now, shell.shows()),
         });
         match attrs {
             Some(attrs) => shell.answers.reply(pending, &Reply::Attrs(attrs)),
@@ -656,7 +656,7 @@ impl Files {
         let heard = Heard::Attributes {
             pending,
             size: attrs.size,
-            modified: attrs.times.map(|(_, modified)| modified),
+            given: attrs.given(),
         };
         // Attributes answer no CLOSE.
         self.hear_write(shell, handle, heard);
@@ -694,4 +694,4 @@ fn awaited(uploads: &Share) -> Awaited {
     }
 }
 
-const NOT_FOR_WRITING: Status = Status::denied("The file is not open for writing");
+pub(super) const NOT_FOR_WRITING: Status = Status::denied("The file is not open for writing");

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::budget::Charge;
 use crate::clock::unix_seconds;
 use crate::limits;
-use crate::sftp::{Attributes, Name, Pending, Reply, Status};
+use crate::sftp::{Attributes, Given, Name, Pending, Reply, Status};
 use crate::storage::{ListCursor, ListPage, ListQuery};
 use crate::vfs::{Access, VirtualPath};
 
@@ -20,6 +20,7 @@ use super::gathered::Gathered;
 use super::guessed::{Guessed, Joined, PageRow, PageRows};
 use super::listed::Listed;
 use super::plan::{directory_attributes, file_attributes};
+use super::stored_time::Shows;
 
 /// The state of one open directory.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(crate) struct Listing {
     pub(crate) path: VirtualPath,
     /// `None` for a virtual directory: all its names were known at once.
     source: Option<(Listed, Access)>,
+    /// When its marker was written, in seconds since 1970.
+    modified: Option<u32>,
     names: VecDeque<Name>,
     /// What the names take.
     name_bytes: usize,
@@ -117,7 +120,7 @@ pub(crate) struct FirstPage {
 impl Listing {
     /// Opens a directory without storage.
     pub(crate) fn of_virtual(path: VirtualPath, children: Vec<Name>, charge: Charge) -> Self {
-        let mut listing = Self::new(path, None, Access::Read, Some(charge));
+        let mut listing = Self::new(path, (None, Access::Read), None, Some(charge));
         children.into_iter().for_each(|name| listing.queue(name));
         listing.next = Next::End;
         listing
@@ -134,7 +137,9 @@ impl Listing {
             gathered,
             charge,
         } = first;
-        let mut listing = Self::new(path, Some(listed), access, charge);
+        let marker = page.as_ref().and_then(|page| page.object(listed.prefix()));
+        let modified = marker.map(|marker| unix_seconds(marker.modified));
+        let mut listing = Self::new(path, (Some(listed), access), modified, charge);
         listing.uploading = uploading;
         listing.always = always.map(Bytes::from);
         listing.gathered = gathered;
@@ -147,20 +152,21 @@ impl Listing {
 
     fn new(
         path: VirtualPath,
-        listed: Option<Listed>,
-        access: Access,
+        (listed, access): (Option<Listed>, Access),
+        modified: Option<u32>,
         charge: Option<Charge>,
     ) -> Self {
-        let dot = |name: &'static [u8]| Name {
+        let dot = |name: &'static [u8], modified| Name {
             name: Bytes::from_static(name),
-            attrs: directory_attributes(listed.as_ref().map(|_| access)),
+            attrs: directory_attributes(listed.as_ref().map(|_| access), modified),
         };
-        let dots = [dot(b"."), dot(b"..")];
+        let dots = [dot(b".", modified), dot(b"..", None)];
         let mut listing = Self {
             path,
             names: VecDeque::new(),
             name_bytes: 0,
             source: listed.map(|listed| (listed, access)),
+            modified,
             next: Next::Page(None),
             page_max: limits::LIST_FIRST_PAGE_MAX,
             pending: VecDeque::new(),
@@ -185,8 +191,12 @@ impl Listing {
         matches!(self.source, Some((Listed::Buckets(_), _)))
     }
 
-    /// Returns what the session may do here; `None` for a virtual directory.
-    pub(crate) fn access(&self) -> Option<Access> {
+    /// Returns what FSTAT shows.
+    pub(crate) fn attributes(&self) -> Attributes {
+        directory_attributes(self.access(), self.modified)
+    }
+
+    fn access(&self) -> Option<Access> {
         self.source.as_ref().map(|(_, access)| *access)
     }
 
@@ -400,8 +410,20 @@ impl Listing {
             let inside = key.starts_with(prefix.as_bytes());
             inside.then(|| key.slice(prefix.len()..))
         };
+        let stored = Shows {
+            modes: true,
+            ..Shows::default()
+        };
         let files = page.objects.into_iter().filter_map(|object| {
             let attrs = file_attributes(*access, object.size, unix_seconds(object.modified));
+            let attrs = stored.with(
+                attrs,
+                Given {
+                    modified: None,
+                    mode: object.mode,
+                    owner: object.owner,
+                },
+            );
             Some((below(object.key)?, Some(attrs)))
         });
         let directories = page.prefixes.into_iter();
@@ -433,7 +455,7 @@ impl Listing {
                         .strip_suffix(b"/")
                         .map_or_else(|| name.clone(), |short| name.slice(..short.len()));
                     if !self.files.contains(&name) {
-                        self.push(name, directory_attributes(Some(access)));
+                        self.push(name, directory_attributes(Some(access), None));
                     }
                 }
             }
@@ -447,7 +469,7 @@ impl Listing {
             self.files = Vec::new();
             self.push_uploading(access);
             if let Some(name) = self.always.take() {
-                let attrs = directory_attributes(Some(access));
+                let attrs = directory_attributes(Some(access), None);
                 self.queue(Name { name, attrs });
             }
         }

@@ -1,5 +1,5 @@
-//! The times that listings show of files. S3 lists its own; one that was stored with a file is told
-//! by a HEAD of that file, and remembered for its version.
+//! The times that listings show of files, and their modes. S3 lists its own times; what was stored
+//! with a file is told by a HEAD of that file, and remembered for its version.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,39 +13,50 @@ use tokio::sync::Semaphore;
 use crate::clock::Clock;
 use crate::idp::UserConfig;
 use crate::limits::{LISTED_HEADS_PER_USER_MAX, LISTED_TIMES_MAX};
+use crate::sftp::Given;
 use crate::storage::{
     Bucket, Key, ListPage, ListQuery, ListedObject, Location, ObjectStore, Result, StorageErrorKind,
 };
 
 use super::listed::Listed;
-use super::stored_time::stored_time;
+use super::stored_time::stored_with;
 
-/// The stored times that the process remembers, or that it shows S3's own.
+/// What the process remembers of stored times and modes, or that it shows S3's own times.
 #[derive(Debug, Clone)]
-pub struct ListedTimes(Option<Arc<Mutex<Remembered>>>);
+pub struct ListedTimes {
+    remembered: Option<Arc<Mutex<Remembered>>>,
+    modes: bool,
+}
 
 /// Versions of objects by their hash, in two generations: the older one goes when the younger one
 /// is full.
 #[derive(Debug, Default)]
 struct Remembered {
-    young: HashMap<Hash, Stored>,
-    old: HashMap<Hash, Stored>,
+    young: HashMap<Hash, Given>,
+    old: HashMap<Hash, Given>,
 }
 
 type Hash = [u8; 16];
-/// In seconds since 1970; `None`: none was stored.
-type Stored = Option<u32>;
 
 impl ListedTimes {
     /// `stored`: those that were stored with files, where there are any.
     #[must_use]
     pub fn new(stored: bool) -> Self {
-        Self(stored.then(Arc::default))
+        Self {
+            remembered: stored.then(Arc::default),
+            modes: false,
+        }
+    }
+
+    /// The same, with the modes and owners that were stored.
+    #[must_use]
+    pub fn with_modes(self, modes: bool) -> Self {
+        Self { modes, ..self }
     }
 
     /// Says whether each file that is listed may cost a call.
     pub(crate) const fn asks(&self) -> bool {
-        self.0.is_some()
+        self.remembered.is_some()
     }
 
     /// Fetches a page, with the times that were stored with its files.
@@ -60,13 +71,14 @@ impl ListedTimes {
         (store, clock, user, turns): With<'_>,
     ) -> Result<ListPage> {
         let mut page = listed.fetch(store, query).await?;
-        if let (Some(remembered), Listed::Folder(folder)) = (&self.0, listed) {
+        if let (Some(remembered), Listed::Folder(folder)) = (&self.remembered, listed) {
             let asker = Asker {
                 store,
                 clock,
                 user,
                 turns,
                 remembered,
+                modes: self.modes,
                 bucket: &folder.bucket,
             };
             asker.put_into(&mut page).await?;
@@ -91,6 +103,7 @@ struct Asker<'a> {
     user: &'a UserConfig,
     turns: &'a Semaphore,
     remembered: &'a Mutex<Remembered>,
+    modes: bool,
     bucket: &'a Bucket,
 }
 
@@ -101,7 +114,7 @@ impl Asker<'_> {
         for object in &mut page.objects {
             // A directory's marker is shown as `.`, if at all.
             if !object.key.ends_with('/') {
-                asked.push(self.put_time(object).boxed());
+                asked.push(self.put_stored(object).boxed());
             }
         }
         let mut asked = stream::iter(asked).buffer_unordered(LISTED_HEADS_PER_USER_MAX);
@@ -111,14 +124,18 @@ impl Asker<'_> {
         Ok(())
     }
 
-    async fn put_time(self, object: &mut ListedObject) -> Result<()> {
-        if let Some(time) = self.stored(object).await? {
+    async fn put_stored(self, object: &mut ListedObject) -> Result<()> {
+        let stored = self.stored(object).await?;
+        if let Some(time) = stored.modified {
             object.modified = UNIX_EPOCH + Duration::from_secs(time.into());
+        }
+        if self.modes {
+            (object.mode, object.owner) = (stored.mode, stored.owner);
         }
         Ok(())
     }
 
-    async fn stored(self, object: &ListedObject) -> Result<Stored> {
+    async fn stored(self, object: &ListedObject) -> Result<Given> {
         let hash = hash(self.user, self.bucket, object);
         let known = held(self.remembered).get(&hash);
         if let Some(stored) = known {
@@ -127,7 +144,7 @@ impl Asker<'_> {
         // Nobody closes it.
         let _turn = self.turns.acquire().await.ok();
         let Some(stored) = ask(self.store, self.bucket, object).await? else {
-            return Ok(None);
+            return Ok(Given::default());
         };
         if is_settled(object, self.clock) {
             held(self.remembered).add(hash, stored);
@@ -136,13 +153,13 @@ impl Asker<'_> {
     }
 }
 
-/// Asks for the time that was stored with an object; `None`: nobody says, or it is another version
+/// Asks for what was stored with an object; `None`: nobody says, or it is another version
 /// by now.
 async fn ask(
     store: &dyn ObjectStore,
     bucket: &Bucket,
     object: &ListedObject,
-) -> Result<Option<Stored>> {
+) -> Result<Option<Given>> {
     let Ok(key) = Key::parse(&object.key) else {
         return Ok(None);
     };
@@ -151,7 +168,7 @@ async fn ask(
         key,
     };
     match store.head(&location).await {
-        Ok(meta) if meta.etag == object.etag => Ok(Some(stored_time(&meta))),
+        Ok(meta) if meta.etag == object.etag => Ok(Some(stored_with(&meta))),
         Ok(_) => Ok(None),
         Err(error) => match error.kind {
             // The user may list it, or it is gone: S3's own time is all there is.
@@ -207,12 +224,12 @@ fn hash(user: &UserConfig, bucket: &Bucket, object: &ListedObject) -> Hash {
 }
 
 impl Remembered {
-    fn get(&self, hash: &Hash) -> Option<Stored> {
+    fn get(&self, hash: &Hash) -> Option<Given> {
         let found = self.young.get(hash).or_else(|| self.old.get(hash));
         found.copied()
     }
 
-    fn add(&mut self, hash: Hash, stored: Stored) {
+    fn add(&mut self, hash: Hash, stored: Given) {
         if self.young.len() >= LISTED_TIMES_MAX / 2 {
             self.old = std::mem::take(&mut self.young);
         }
@@ -237,8 +254,12 @@ mod tests {
         for number in 0..3 * u32::try_from(LISTED_TIMES_MAX).unwrap() {
             let mut hash = Hash::default();
             hash[..4].copy_from_slice(&number.to_be_bytes());
-            remembered.add(hash, Some(number));
-            assert_eq!(remembered.get(&hash), Some(Some(number)));
+            let stored = Given {
+                modified: Some(number),
+                ..Given::default()
+            };
+            remembered.add(hash, stored);
+            assert_eq!(remembered.get(&hash), Some(stored));
         }
         let all = remembered.young.len() + remembered.old.len();
         assert!(all <= LISTED_TIMES_MAX, "{all}");

@@ -7,9 +7,8 @@ use tokio::task::AbortHandle;
 use crate::budget::Charge;
 use crate::clock::unix_seconds;
 use crate::limits;
-use crate::sftp::{HandleId, Pending, Reply, Status};
+use crate::sftp::{Attributes, HandleId, Pending, Reply, Status};
 use crate::storage::{ListCursor, ListPage, ListQuery};
-use crate::vfs::Access;
 
 use super::events::Event;
 use super::list::{ListEffect, Listing};
@@ -36,8 +35,8 @@ impl Directory {
         }
     }
 
-    pub(crate) fn access(&self) -> Option<Access> {
-        self.listing.access()
+    pub(crate) fn attributes(&self) -> Attributes {
+        self.listing.attributes()
     }
 
     /// Takes a READDIR.

@@ -11,6 +11,7 @@ mod channel;
 mod checksums;
 mod commit;
 mod copied;
+mod copy_request;
 mod copying;
 mod deletion;
 mod described;

@@ -1,9 +1,8 @@
 //! Requests on names: what is there, make it, remove it.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::clock::{Clock, unix_seconds, within};
-use crate::config::StatTimes;
 use crate::sftp::{Attributes, Status};
 use crate::storage::{
     Bucket, ListPage, ListQuery, ListedObject, Location, NewObject, Nonce, Nonces, ObjectMeta,
@@ -17,7 +16,7 @@ use super::fresh::Shown;
 use super::listed::is_bucket;
 use super::plan::{Folder, Parent, Target, directory_attributes, file_attributes};
 use super::status::{BUCKET_LEVEL, EXISTS, IN_VIRTUAL, READ_ONLY, Refusal};
-use super::stored_time::stored_time;
+use super::stored_time::{Shows, stored_with};
 use super::sums::VersionSums;
 
 /// What stands under a name.
@@ -30,6 +29,9 @@ pub(crate) enum Found {
     Nothing,
 }
 
+/// What stands under a name, and when a directory's marker was written, if it was seen.
+type Dated = (Found, Option<SystemTime>);
+
 /// Looks for an object and, unless that is answered at once, for a directory of that name at the
 /// same time; an object that is there settles it.
 pub(crate) async fn find(
@@ -37,9 +39,18 @@ pub(crate) async fn find(
     clock: &dyn Clock,
     location: &Location,
 ) -> Result<Found, Refusal> {
+    let (found, _) = find_dated(store, clock, location).await?;
+    Ok(found)
+}
+
+async fn find_dated(
+    store: &dyn ObjectStore,
+    clock: &dyn Clock,
+    location: &Location,
+) -> Result<Dated, Refusal> {
     let folder = Folder::of(location);
     let head = store.head(location);
-    let below = is_directory(store, &folder);
+    let below = look_below(store, &folder);
     tokio::pin!(head, below);
     // A store that is near answers before a second question is worth asking.
     let first = within(clock, HEAD_START, &mut head).await;
@@ -54,15 +65,11 @@ pub(crate) async fn find(
     if let Some(found) = under_key(store, location, object).await? {
         return Ok(found);
     }
-    let directory = match directory {
-        Some(directory) => directory?,
+    let below = match directory {
+        Some(below) => below?,
         None => below.await?,
     };
-    Ok(if directory {
-        Found::Directory
-    } else {
-        Found::Nothing
-    })
+    Ok(below.dated())
 }
 
 /// Reads the answer to a HEAD. A key that may not be read is looked for in listings; `None`: there
@@ -71,9 +78,9 @@ async fn under_key(
     store: &dyn ObjectStore,
     location: &Location,
     head: Result<ObjectMeta, StorageError>,
-) -> Result<Option<Found>, Refusal> {
+) -> Result<Option<Dated>, Refusal> {
     match head {
-        Ok(meta) => Ok(Some(Found::File(meta))),
+        Ok(meta) => Ok(Some((Found::File(meta), None))),
         Err(error) if error.kind == StorageErrorKind::NotFound => Ok(None),
         // A HEAD has no body: what is wrong with the bucket's name is told by a listing.
         Err(error)
@@ -82,7 +89,7 @@ async fn under_key(
                 StorageErrorKind::Denied | StorageErrorKind::RefusedBare
             ) =>
         {
-            find_in_listings(store, location, error).await.map(Some)
+            dated_in_listings(store, location, error).await.map(Some)
         }
         Err(error) => Err(error.into()),
     }
@@ -95,16 +102,25 @@ pub(super) async fn find_in_listings(
     location: &Location,
     denied: StorageError,
 ) -> Result<Found, Refusal> {
+    let (found, _) = dated_in_listings(store, location, denied).await?;
+    Ok(found)
+}
+
+async fn dated_in_listings(
+    store: &dyn ObjectStore,
+    location: &Location,
+    denied: StorageError,
+) -> Result<Dated, Refusal> {
     match list_one(store, location).await {
-        Ok(Some(object)) => return Ok(Found::Shown(object)),
+        Ok(Some(object)) => return Ok((Found::Shown(object), None)),
         Ok(None) => {}
         Err(error) if error.kind == StorageErrorKind::Denied => {}
         Err(error) => return Err(error.into()),
     }
-    if is_directory(store, &Folder::of(location)).await? {
-        return Ok(Found::Directory);
+    match look_below(store, &Folder::of(location)).await? {
+        Below::Nothing => Err(denied.into()),
+        below @ Below::Names { .. } => Ok(below.dated()),
     }
-    Err(denied.into())
 }
 
 /// The same, one after the other: for those who expect a file, and would pay for a look at the
@@ -114,15 +130,11 @@ pub(crate) async fn find_file_first(
     location: &Location,
 ) -> Result<Found, Refusal> {
     let object = store.head(location).await;
-    if let Some(found) = under_key(store, location, object).await? {
-        return Ok(found);
-    }
-    let directory = is_directory(store, &Folder::of(location)).await?;
-    Ok(if directory {
-        Found::Directory
-    } else {
-        Found::Nothing
-    })
+    let (found, _) = match under_key(store, location, object).await? {
+        Some(found) => found,
+        None => look_below(store, &Folder::of(location)).await?.dated(),
+    };
+    Ok(found)
 }
 
 /// Looks for an object and for nothing beside it.
@@ -142,12 +154,40 @@ pub(crate) async fn is_directory(
     store: &dyn ObjectStore,
     folder: &Folder,
 ) -> Result<bool, Refusal> {
+    Ok(look_below(store, folder).await? != Below::Nothing)
+}
+
+/// What stands below a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Below {
+    Nothing,
+    /// The name is a directory's, whose marker was written then, if there is one.
+    Names {
+        marker: Option<SystemTime>,
+    },
+}
+
+impl Below {
+    const fn dated(self) -> Dated {
+        match self {
+            Self::Nothing => (Found::Nothing, None),
+            Self::Names { marker } => (Found::Directory, marker),
+        }
+    }
+}
+
+/// Looks for the first key in a folder: the marker is that, if there is one.
+pub(super) async fn look_below(store: &dyn ObjectStore, folder: &Folder) -> Result<Below, Refusal> {
     // No object can be below a name that fills the key.
     if folder.prefix.len() > crate::limits::KEY_BYTES_MAX {
-        return Ok(false);
+        return Ok(Below::Nothing);
     }
     let page = store.list(&folder.bucket, &query(folder, 1)).await?;
-    Ok(!page.objects.is_empty() || !page.prefixes.is_empty())
+    if page.objects.is_empty() && page.prefixes.is_empty() {
+        return Ok(Below::Nothing);
+    }
+    let marker = page.object(&folder.prefix).map(|marker| marker.modified);
+    Ok(Below::Names { marker })
 }
 
 /// Returns enough of a folder to tell whether anything but a marker is in it.
@@ -171,13 +211,13 @@ async fn find_shown(
     store: &dyn ObjectStore,
     location: &Location,
     shown: Shown,
-) -> Result<Found, Refusal> {
+) -> Result<Dated, Refusal> {
     if shown == Shown::Directory {
-        return Ok(Found::Directory);
+        return Ok((Found::Directory, None));
     }
     let object = store.head(location).await;
     let found = under_key(store, location, object).await?;
-    Ok(found.unwrap_or(Found::Nothing))
+    Ok(found.unwrap_or((Found::Nothing, None)))
 }
 
 /// What STAT found under a path.
@@ -189,16 +229,16 @@ pub(crate) struct Stated {
 }
 
 impl Stated {
-    pub(super) fn directory(access: Option<Access>) -> Self {
+    pub(super) fn directory(access: Option<Access>, marker: Option<SystemTime>) -> Self {
         Self {
-            attrs: directory_attributes(access),
+            attrs: directory_attributes(access, marker.map(unix_seconds)),
             sums: None,
         }
     }
 
-    fn file(meta: &ObjectMeta, access: Access, times: StatTimes) -> Self {
+    fn file(meta: &ObjectMeta, access: Access, shows: Shows) -> Self {
         Self {
-            attrs: attributes_of(meta, access, times),
+            attrs: attributes_of(meta, access, shows),
             sums: Some(VersionSums::of(meta)),
         }
     }
@@ -210,50 +250,46 @@ pub(crate) async fn stat(
     clock: &dyn Clock,
     target: &Target,
     shown: Option<Shown>,
-    times: StatTimes,
+    shows: Shows,
 ) -> Result<Stated, Refusal> {
     match target {
-        Target::Virtual | Target::Buckets => Ok(Stated::directory(None)),
+        Target::Virtual | Target::Buckets => Ok(Stated::directory(None, None)),
         Target::Bucket { folder, access } if is_bucket(store, folder).await? => {
-            Ok(Stated::directory(Some(*access)))
+            Ok(Stated::directory(Some(*access), None))
         }
         Target::Bucket { .. } => Err(Status::NO_SUCH_FILE.into()),
-        Target::Root { access, .. } => Ok(Stated::directory(Some(*access))),
+        Target::Root { access, .. } => Ok(Stated::directory(Some(*access), None)),
         Target::Nowhere => Err(Status::NO_SUCH_FILE.into()),
         Target::MappedFile { location, access } => {
             let meta = store.head(location).await?;
-            Ok(Stated::file(&meta, *access, times))
+            Ok(Stated::file(&meta, *access, shows))
         }
         Target::Object {
             location, access, ..
         } => match match shown {
             Some(shown) => find_shown(store, location, shown).await?,
-            None => find(store, clock, location).await?,
+            None => find_dated(store, clock, location).await?,
         } {
-            Found::File(meta) => Ok(Stated::file(&meta, *access, times)),
-            Found::Shown(object) => {
+            (Found::File(meta), _) => Ok(Stated::file(&meta, *access, shows)),
+            (Found::Shown(object), _) => {
                 let modified = unix_seconds(object.modified);
                 Ok(Stated {
                     attrs: file_attributes(*access, object.size, modified),
                     sums: None,
                 })
             }
-            Found::Directory => Ok(Stated::directory(Some(*access))),
-            Found::Nothing => Err(Status::NO_SUCH_FILE.into()),
+            (Found::Directory, marker) => Ok(Stated::directory(Some(*access), marker)),
+            (Found::Nothing, _) => Err(Status::NO_SUCH_FILE.into()),
         },
     }
 }
 
-/// Returns a file's attributes, with the time that was stored with it or with S3's own.
-pub(crate) fn attributes_of(meta: &ObjectMeta, access: Access, times: StatTimes) -> Attributes {
-    let stored = match times {
-        StatTimes::Kept => stored_time(meta),
-        StatTimes::Store => None,
-    };
-    file_attributes(
-        access,
-        meta.size,
-        stored.unwrap_or_else(|| unix_seconds(meta.modified)),
+/// Returns a file's attributes, with what was stored with it and, without a time, with S3's own.
+pub(crate) fn attributes_of(meta: &ObjectMeta, access: Access, shows: Shows) -> Attributes {
+    let modified = unix_seconds(meta.modified);
+    shows.with(
+        file_attributes(access, meta.size, modified),
+        stored_with(meta),
     )
 }
 
@@ -279,8 +315,8 @@ pub(crate) async fn mkdir(
             return Err(EXISTS.into());
         }
         Target::Bucket { .. } => {
-            let times = StatTimes::default();
-            return Err(match stat(store, stop.clock(), target, None, times).await {
+            let shows = Shows::default();
+            return Err(match stat(store, stop.clock(), target, None, shows).await {
                 Ok(_) => EXISTS,
                 // Whatever is there, none is made.
                 Err(_) => BUCKET_LEVEL,

@@ -2,13 +2,12 @@
 
 use std::time::Instant;
 
-use crate::config::StatTimes;
 use crate::limits;
 use crate::sftp::{Attributes, Pending, Status};
 use crate::storage::ObjectMeta;
 use crate::transfer::WriteFile;
 use crate::transfer::read_file::ReadHeard;
-use crate::transfer::write_file::{Source, source};
+use crate::transfer::write_file::{NOT_HERE, Source, source};
 
 use super::names::attributes_of;
 use super::order::Ticket;
@@ -16,6 +15,7 @@ use super::plan::file_attributes;
 use super::reading::{ReadPlace, Reading};
 use super::shell::Shell;
 use super::status::INVALID_HANDLE;
+use super::stored_time::Shows;
 use super::writing::{Place, Writing};
 
 /// A file opened for both has both halves.
@@ -103,6 +103,10 @@ impl OpenFile {
                 Err(NOT_FOR_READING)
             };
             match source {
+                // It was copied to where the file is, and its first READ would open it.
+                Ok(Source::Base) if self.reading.is_none() => {
+                    return shell.answers.status(pending, NOT_HERE);
+                }
                 Ok(Source::Base) => {}
                 Ok(Source::Here(bytes)) => {
                     return shell.answers.data_without_memory(pending, bytes);
@@ -146,13 +150,13 @@ impl OpenFile {
     }
 
     /// Returns what FSTAT shows.
-    pub(super) fn attributes(&self, now: u32, times: StatTimes) -> Option<Attributes> {
+    pub(super) fn attributes(&self, now: u32, shows: Shows) -> Option<Attributes> {
         match (self.own(), &self.reading) {
             (Some(own), _) => Some(file_attributes(self.place.access, own.size(), now)),
-            (None, Some(reading)) => Some(attributes_of(reading.meta(), self.place.access, times)),
+            (None, Some(reading)) => Some(attributes_of(reading.meta(), self.place.access, shows)),
             (None, None) => None,
         }
     }
 }
 
-const NOT_FOR_READING: Status = Status::denied("The file is not open for reading");
+pub(super) const NOT_FOR_READING: Status = Status::denied("The file is not open for reading");

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::clock::within;
 use crate::metrics::AfterDisconnect;
-use crate::sftp::Status;
+use crate::sftp::{Given, Status};
 use crate::storage::retry;
 use crate::storage::{
     Digest, NewObject, Nonce, ObjectMeta, Precondition, Result, StorageError, StorageErrorKind,
@@ -21,10 +21,10 @@ use super::act::Keeping;
 use super::calls::Calls;
 use super::copying::{self, Copying, Onto};
 use super::deletion::{Deletion, Sight, What};
-use super::described::set_modified;
 use super::scene::OwnScene;
 use super::shell::Shell;
 use super::status::{CHANGED, EXISTS};
+use super::stored_time::store_with;
 
 /// What is to be kept.
 #[derive(Debug, Clone, Copy)]
@@ -109,7 +109,7 @@ struct Completed {
     nonce: Nonce,
     /// Nothing was there before.
     is_new: bool,
-    modified_late: Option<u32>,
+    given_late: Given,
 }
 
 impl Marking {
@@ -127,7 +127,7 @@ impl Marking {
             parts,
             checksum,
             condition,
-            modified_late,
+            given_late,
             partial: _,
         } = completing;
         let commit = calls.commit(&object, &condition);
@@ -143,7 +143,7 @@ impl Marking {
                     stored,
                     nonce: object.nonce,
                     is_new: condition == Precondition::IfNoneMatch,
-                    modified_late,
+                    given_late,
                 };
                 self.mark(&calls, completed).await
             }
@@ -258,9 +258,7 @@ impl Marking {
         }
         let mut object = NewObject::like(&found, nonce, self.own.bounds.clock().wall());
         object.mark_partial();
-        if let Some(modified) = completed.modified_late {
-            set_modified(&mut object, modified);
-        }
+        store_with(&mut object, completed.given_late);
         let bytes = copying::parts_bytes(&self.own.bounds.limits, found.size, false);
         let account = &self.own.bounds.shares.account;
         let timeout = self.own.bounds.limits.gate_timeout;

@@ -16,6 +16,7 @@ use crate::storage::Location;
 use crate::vfs::{Access, Ending, EntryType, HomeDirectory, VirtualPath};
 
 use super::act::{Act, ForWriting, PathAnswer, PathRequest, Planned, Running};
+use super::copy_request;
 use super::endings::OfDirectory;
 use super::events::Event;
 use super::files::Files;
@@ -28,6 +29,7 @@ use super::progress::Progress;
 use super::scene::Bounds;
 use super::shell::Shell;
 use super::status::{BUCKET_LEVEL, EXISTS, IN_VIRTUAL, NOT_EMPTY, Refusal, TOO_MANY_HANDLES};
+use super::times::worth_a_copy;
 use super::work::Work;
 
 /// The path requests that are not done.
@@ -277,6 +279,7 @@ impl Paths {
             | Act::MkDir
             | Act::RmDir
             | Act::Rename { .. }
+            | Act::Copy(_)
             | Act::Close(_) => Ok(None),
         }
     }
@@ -325,6 +328,11 @@ impl Paths {
         let clock = Arc::clone(&shell.environment.clock);
         let now = shell.now();
         let lately = self.lately(request, target, now);
+        let doing = if matches!(request.act, Act::Copy(_)) {
+            "copying"
+        } else {
+            "moving"
+        };
         let shown = self.known.shown(&request.path, now);
         Work {
             store: shell.store(),
@@ -340,7 +348,7 @@ impl Paths {
             lately,
             shown,
             foreseen: self.foreseen(request, shown, now),
-            times: shell.environment.stat_times,
+            shows: shell.shows(),
             listed_times: shell.environment.listed_times.clone(),
             hasher: self.known.hasher().clone(),
             partial_uploads: shell.environment.partial_uploads,
@@ -349,7 +357,7 @@ impl Paths {
             seen: self.known.is_directory(&request.path),
             kept: shell.environment.kept.clone(),
             markers_refused: Arc::clone(&self.markers_refused),
-            progress: Progress::new(request.path.clone(), out, clock),
+            progress: Progress::new(doing, request.path.clone(), out, clock),
         }
     }
 
@@ -435,6 +443,11 @@ impl Paths {
                 self.note_change(shell, files, &request, &confirmed);
                 shell.answers.status(request.pending, Status::OK);
             }
+            PathAnswer::Copied { confirmed, found } => {
+                copy_request::copied(shell, files, &request, Ok((&confirmed, &found)));
+                self.note_change(shell, files, &request, &confirmed);
+                shell.answers.status(request.pending, Status::OK);
+            }
             PathAnswer::Reply(reply) => {
                 if replaces_version(shell, &request.act) {
                     files.stayed(shell, &request.path);
@@ -459,6 +472,7 @@ impl Paths {
                 if replaces_version(shell, &request.act) {
                     files.stayed(shell, &request.path);
                 }
+                copy_request::copied(shell, files, &request, Err(&refusal));
                 refuse(shell, request, &refusal);
             }
             PathAnswer::Directory { listing } => {
@@ -490,7 +504,11 @@ impl Paths {
         {
             self.known.directory(parent);
         }
-        let attrs = act.opening_attributes();
+        let mut attrs = act.opening_attributes();
+        if writing.as_ref().is_some_and(|found| found.base.is_some()) {
+            // A mode is that of a new file.
+            (attrs.permissions, attrs.owner) = (None, None);
+        }
         let object = object.map(|object| *object);
         if let (Some((opened, _)), None) = (&object, &writing) {
             self.opens_small_files = opened.meta.size <= limits::OPENING_GET_BYTES;
@@ -542,6 +560,7 @@ impl Paths {
             | Act::OpenDirectory
             | Act::Remove
             | Act::RmDir
+            | Act::Copy(_)
             | Act::Close(_) => false,
         };
         if !makes {
@@ -577,11 +596,12 @@ async fn outcome(
 
 /// Says whether the session itself puts another version in the place of what it may be reading.
 fn replaces_version(shell: &Shell, act: &Act) -> bool {
-    let keeps_time = act.sets_time() && shell.environment.limits.keep_times;
-    keeps_time || matches!(act, Act::Rename { .. })
+    let given = act.given();
+    let kept = given.and_then(|given| worth_a_copy(given, &shell.environment.limits));
+    kept.is_some() || matches!(act, Act::Rename { .. })
 }
 
-/// Gives a size or a time that is set by name to a file that is written under it; what is not
+/// Gives a size, a time or a mode that is set by name to a file that is written under it; what is not
 /// about one comes back.
 fn set_of_open_file(
     shell: &mut Shell,
@@ -589,7 +609,7 @@ fn set_of_open_file(
     request: PathRequest,
 ) -> Option<PathRequest> {
     if let Act::SetStat(attrs) = &request.act
-        && (attrs.size.is_some() || attrs.times.is_some())
+        && (attrs.size.is_some() || attrs.given().is_something())
         && request.ending == Ending::Name
         && let Some(handle) = files.written_at(&request.path)
     {

@@ -191,14 +191,14 @@ impl Folder {
     }
 }
 
-/// Returns the attributes of a directory.
-pub(crate) fn directory_attributes(access: Option<Access>) -> Attributes {
+/// Returns the attributes of a directory. Without a marker it has no time.
+pub(crate) fn directory_attributes(access: Option<Access>, modified: Option<u32>) -> Attributes {
     let mode = match access {
         Some(Access::ReadWrite) => 0o755,
         Some(Access::Write) => 0o333,
         Some(Access::Read) | None => 0o555,
     };
-    Attributes::of(FileType::Directory, 0, mode, 0)
+    Attributes::of(FileType::Directory, 0, mode, modified.unwrap_or(0))
 }
 
 /// Returns the attributes of a file.

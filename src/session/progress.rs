@@ -13,6 +13,8 @@ use super::shell::Unlogged;
 /// Speaks of the progress of one request.
 #[derive(Debug)]
 pub(super) struct Progress {
+    /// What is done: "moving".
+    doing: &'static str,
     path: VirtualPath,
     out: Arc<Out>,
     clock: Arc<dyn Clock>,
@@ -20,9 +22,15 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(path: VirtualPath, out: Arc<Out>, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(
+        doing: &'static str,
+        path: VirtualPath,
+        out: Arc<Out>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let said_at = Mutex::new(clock.now());
         Self {
+            doing,
             path,
             out,
             clock,
@@ -32,10 +40,10 @@ impl Progress {
 
     /// Says that the move waits for others of the same user.
     pub(super) fn waits(&self, unlogged: Unlogged) {
-        let path = &self.path;
+        let Self { doing, path, .. } = self;
         tracing::info!(%path, unlogged, "a move waits: the user has reached the limit");
         self.out.stderr(format!(
-            "moving {path}: waiting until another of your moves ends\n"
+            "{doing} {path}: waiting until another of your moves ends\n"
         ));
     }
 
@@ -113,7 +121,7 @@ mod tests {
         let out = Arc::new(Out::new(budget.user().account));
         let clock = Arc::new(Ticking(Mutex::new(SystemClock.now())));
         let path = VirtualPath::parse("/in/old").unwrap();
-        let progress = Progress::new(path, Arc::clone(&out), clock);
+        let progress = Progress::new("moving", path, Arc::clone(&out), clock);
         for files in 1..=7 {
             progress.passed(Step::Copied, files * 8, 100);
         }

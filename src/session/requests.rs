@@ -8,6 +8,7 @@ use crate::vfs::{Ending, PathError, VirtualPath, WrittenPath};
 
 use super::act::{Act, PathRequest};
 use super::actor::Session;
+use super::copy_request;
 use super::front::Front;
 use super::status::{INVALID_HANDLE, NO_LINKS};
 
@@ -18,7 +19,10 @@ impl<F: Front> Session<F> {
         // Of a client that is gone only what completes an upload is of use.
         let completes = matches!(
             request,
-            Request::Write { .. } | Request::FSetStat { .. } | Request::Close { .. }
+            Request::Write { .. }
+                | Request::FSetStat { .. }
+                | Request::Extended(Extension::Copy(_))
+                | Request::Close { .. }
         );
         if self.client_gone && !completes {
             return shell.answers.status(pending, Status::FAILURE);
@@ -48,7 +52,10 @@ impl<F: Front> Session<F> {
                 }
             }
             Request::FStat { handle } => files.fstat(shell, pending, handle),
-            Request::FSetStat { handle, attrs } => files.fsetstat(shell, pending, handle, &attrs),
+            Request::FSetStat { handle, attrs } => {
+                let attrs = shell.kept(attrs);
+                files.fsetstat(shell, pending, handle, &attrs);
+            }
             Request::ReadDir { handle } => files.readdir(shell, pending, handle),
             Request::RealPath { path } => self.realpath(pending, &path),
             Request::Open {
@@ -56,13 +63,19 @@ impl<F: Front> Session<F> {
                 pflags,
                 attrs,
             } => match OpenMode::from_pflags(pflags) {
-                Some(mode) => self.path(pending, &path, Act::Open { mode, attrs }),
+                Some(mode) => {
+                    let attrs = shell.kept(attrs);
+                    self.path(pending, &path, Act::Open { mode, attrs });
+                }
                 None => shell.answers.status(pending, NO_MODE),
             },
             Request::Stat { path } | Request::LStat { path } => {
                 self.path(pending, &path, Act::Stat);
             }
-            Request::SetStat { path, attrs } => self.path(pending, &path, Act::SetStat(attrs)),
+            Request::SetStat { path, attrs } => {
+                let attrs = shell.kept(attrs);
+                self.path(pending, &path, Act::SetStat(attrs));
+            }
             Request::OpenDir { path } => self.path(pending, &path, Act::OpenDirectory),
             Request::Remove { path } => self.path(pending, &path, Act::Remove),
             Request::MkDir { path } => self.path(pending, &path, Act::MkDir),
@@ -98,7 +111,10 @@ impl<F: Front> Session<F> {
                 }
             }
             Extension::FSync { handle } => files.fsync(shell, pending, handle),
-            Extension::LSetStat { path, attrs } => self.path(pending, &path, Act::SetStat(attrs)),
+            Extension::LSetStat { path, attrs } => {
+                let attrs = shell.kept(attrs);
+                self.path(pending, &path, Act::SetStat(attrs));
+            }
             Extension::ExpandPath { path } => {
                 let path = expand_tilde(&path, self.home(), self.shell.user.login_name());
                 match path {
@@ -113,6 +129,11 @@ impl<F: Front> Session<F> {
                     self.shell.answers.reply(pending, &Reply::Path(home));
                 } else {
                     self.refuse(pending, Status::NO_SUCH_FILE);
+                }
+            }
+            Extension::Copy(asked) => {
+                if let Some(request) = copy_request::ask(shell, files, pending, asked) {
+                    self.ask(request);
                 }
             }
             Extension::Unknown { name } => {

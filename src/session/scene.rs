@@ -53,7 +53,7 @@ impl OwnScene {
             nonces: environment.nonces,
             metrics: Arc::clone(&environment.metrics),
             bounds: Bounds::of(shell),
-            progress: Progress::new(path.clone(), Arc::clone(out), Arc::clone(clock)),
+            progress: Progress::new("copying", path.clone(), Arc::clone(out), Arc::clone(clock)),
         }
     }
 
@@ -204,11 +204,19 @@ impl Scene<'_> {
     }
 
     pub(super) fn move_ended(&self, done: bool) {
-        self.metrics
-            .move_ended(match (done, self.bounds.stop.check()) {
-                (true, _) => MoveEnd::Done,
-                (false, Ok(())) => MoveEnd::Failed,
-                (false, Err(_)) => MoveEnd::Stopped,
-            });
+        self.metrics.move_ended(self.end(done));
+    }
+
+    /// Counts a copy that a client asked for.
+    pub(super) fn copy_ended(&self, done: bool) {
+        self.metrics.copy_ended(self.end(done));
+    }
+
+    fn end(&self, done: bool) -> MoveEnd {
+        match (done, self.bounds.stop.check()) {
+            (true, _) => MoveEnd::Done,
+            (false, Ok(())) => MoveEnd::Failed,
+            (false, Err(_)) => MoveEnd::Stopped,
+        }
     }
 }

@@ -12,7 +12,7 @@ use crate::auth::AuthenticatedUser;
 use crate::clock::Clock;
 use crate::limits::LOG_INTERVAL;
 use crate::seldom::Seldom;
-use crate::sftp::{Pending, Status};
+use crate::sftp::{Attributes, Pending, Status};
 use crate::storage::SharedStore;
 use crate::tasks;
 use crate::vfs::VirtualPath;
@@ -22,6 +22,7 @@ use super::environment::Environment;
 use super::events::Events;
 use super::expiry::Stop;
 use super::status::refused_because;
+use super::stored_time::Shows;
 use super::untold::Untold;
 use super::user_sessions::UserSession;
 
@@ -66,6 +67,26 @@ impl Shell {
 
     pub(crate) fn store(&self) -> SharedStore {
         self.user.store().clone()
+    }
+
+    /// Says what clients are shown of what is stored with files.
+    pub(crate) fn shows(&self) -> Shows {
+        Shows {
+            times: self.environment.stat_times,
+            modes: self.environment.limits.keep_modes,
+        }
+    }
+
+    /// Leaves out of what a client says of a file what the operator does not want to be kept.
+    pub(crate) fn kept(&self, attrs: Attributes) -> Attributes {
+        if self.environment.limits.keep_modes {
+            return attrs;
+        }
+        Attributes {
+            permissions: None,
+            owner: None,
+            ..attrs
+        }
     }
 
     /// Begins a task that ends with the session, and whose lines in the log name it.

@@ -1,31 +1,39 @@
-//! Times that a client gives a file which is there already.
+//! Times, modes and owners that a client gives a file which is there already.
 //!
 //! S3 keeps what describes an object only together with its bytes. So the object is copied onto
 //! itself, on condition that it is still the version that was found, with everything else that
-//! belongs to it. Where that cannot be done without changing more than the time, the time is left
-//! as it is: a time is worth less than a class, a key or a lock.
+//! belongs to it. Where that cannot be done without changing more, the file is left as it is: a time
+//! or a mode is worth less than a class, a key or a lock.
 
+use crate::limits::Limits;
 use crate::metrics::TimeEnd;
+use crate::sftp::Given;
 use crate::storage::{ETag, Location, NewObject, ObjectMeta, StorageErrorKind, Stored};
 use crate::vfs::VirtualPath;
 
 use super::calls::Then;
 use super::copying::{self, Copying, Onto};
-use super::described::set_modified;
 use super::scene::{OwnScene, Scene};
 use super::shell::Shell;
 use super::status::Refusal;
-use super::stored_time::stored_time;
+use super::stored_time::{store_with, stored_with};
 
-/// Gives an object that was found a time, in seconds since 1970, and returns what was stored for
-/// it. Where it cannot be kept that is no failure.
+/// Returns what the object is copied onto itself for; a time alone only where the operator wants it.
+pub(super) fn worth_a_copy(given: Given, limits: &Limits) -> Option<Given> {
+    let time = given.modified.is_some() && limits.keep_times;
+    let worth = time || given.mode.is_some() || given.owner.is_some();
+    worth.then_some(given)
+}
+
+/// Gives an object that was found what a client says of it, and returns what was stored for that.
+/// Where it cannot be kept that is no failure.
 pub(super) async fn keep(
     scene: &Scene<'_>,
     location: &Location,
     found: &ObjectMeta,
-    modified: u32,
+    given: Given,
 ) -> Result<Option<Stored>, Refusal> {
-    if stored_time(found) == Some(modified) {
+    if !given.without(stored_with(found)).is_something() {
         return Ok(None);
     }
     if found.properties.as_deref().is_some_and(|p| p.is_archived()) {
@@ -34,7 +42,7 @@ pub(super) async fn keep(
     }
     let clock = scene.bounds.clock();
     let mut object = NewObject::like(found, scene.nonces.next()?, clock.wall());
-    set_modified(&mut object, modified);
+    store_with(&mut object, given);
     let copying = Copying {
         source: location,
         found,
@@ -60,11 +68,11 @@ pub(super) async fn keep(
     }
 }
 
-/// Says that a file keeps the time that it has.
+/// Says that a file keeps the time and mode that it has.
 pub(super) fn leave(scene: &Scene<'_>, location: &Location, why: &str) {
     scene.metrics.time_ended(TimeEnd::Skipped);
     if let Some(unlogged) = scene.bounds.failures.line_due() {
-        tracing::info!(%location, why, unlogged, "modification time not kept");
+        tracing::info!(%location, why, unlogged, "modification time or mode not kept");
     }
 }
 
@@ -76,17 +84,17 @@ const fn is_left(kind: StorageErrorKind) -> bool {
     )
 }
 
-/// A time that came for a file after its upload had begun: kept when the file is there.
+/// What came for a file after its upload had begun: kept when the file is there.
 #[derive(Debug)]
-pub(super) struct LateTime {
-    modified: u32,
+pub(super) struct Late {
+    given: Given,
     own: OwnScene,
 }
 
-impl LateTime {
-    pub(super) fn new(shell: &Shell, path: &VirtualPath, modified: u32) -> Self {
+impl Late {
+    pub(super) fn new(shell: &Shell, path: &VirtualPath, given: Given) -> Self {
         Self {
-            modified,
+            given,
             own: OwnScene::new(shell, path),
         }
     }
@@ -99,11 +107,11 @@ impl LateTime {
     }
 
     /// Keeps it for one version, whose upload is a success either way.
-    async fn keep(&self, location: &Location, stored: &ETag) -> Option<Stored> {
+    async fn keep(&self, location: &Location, version: &ETag) -> Option<Stored> {
         let scene = self.own.scene();
         let refusal = match scene.store.head(location).await {
-            Ok(found) if found.etag == *stored => {
-                match keep(&scene, location, &found, self.modified).await {
+            Ok(found) if found.etag == *version => {
+                match keep(&scene, location, &found, self.given).await {
                     Ok(stored) => return stored,
                     // It was counted.
                     Err(refusal) => refusal,
@@ -120,7 +128,7 @@ impl LateTime {
         };
         if let Some(unlogged) = scene.bounds.failures.line_due() {
             let error = refusal.detail.as_deref().unwrap_or(refusal.status.sentence);
-            tracing::warn!(%location, error, unlogged, "modification time not kept");
+            tracing::warn!(%location, error, unlogged, "modification time or mode not kept");
         }
         None
     }

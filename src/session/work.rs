@@ -5,7 +5,6 @@ use std::sync::atomic::AtomicBool;
 
 use crate::audit::Confirmed;
 use crate::budget::{Charge, UserMemory};
-use crate::config::StatTimes;
 use crate::idp::UserConfig;
 use crate::limits;
 use crate::metrics::Metrics;
@@ -31,6 +30,7 @@ use super::removing::{self, Keeper};
 use super::rename::{self, Names};
 use super::scene::{Bounds, Scene};
 use super::status::{BUCKET_LEVEL, IS_DIRECTORY, NO_BUCKETS, Refusal};
+use super::stored_time::Shows;
 use super::unsettled::Unsettled;
 
 mod changing;
@@ -58,7 +58,7 @@ pub(super) struct Work {
     pub(super) shown: Option<Shown>,
     /// For an OPEN that reads.
     pub(super) foreseen: Foreseen,
-    pub(super) times: StatTimes,
+    pub(super) shows: Shows,
     pub(super) listed_times: ListedTimes,
     /// What becomes of files whose client vanishes, unless the answer says it.
     pub(super) partial_uploads: PartialUploads,
@@ -136,6 +136,7 @@ impl Work {
                 let moved = rename::rename(&self.scene(), self.keeper(), names).await?;
                 Ok(PathAnswer::changed(moved))
             }
+            Act::Copy(copy) => self.copy_whole(copy, to).await,
             Act::Close(_) => Err(Status::FAILURE.into()),
         }
     }
@@ -147,12 +148,12 @@ impl Work {
     /// A directory that the session has seen is there until it is removed.
     async fn look(&self, target: &Target) -> Result<Stated, Refusal> {
         let (store, clock) = (&*self.store, self.bounds.clock());
-        let outcome = names::stat(store, clock, target, self.shown, self.times).await;
+        let outcome = names::stat(store, clock, target, self.shown, self.shows).await;
         match (outcome, target) {
             (Err(refusal), Target::Object { access, .. })
                 if self.seen && refusal.status == Status::NO_SUCH_FILE =>
             {
-                Ok(Stated::directory(Some(*access)))
+                Ok(Stated::directory(Some(*access), None))
             }
             (outcome, _) => outcome,
         }
@@ -396,7 +397,7 @@ impl Work {
             };
             let target = plan(&self.config.home, &child, Need::Look)?;
             let (store, clock) = (&*self.store, self.bounds.clock());
-            match names::stat(store, clock, &target, None, self.times).await {
+            match names::stat(store, clock, &target, None, self.shows).await {
                 Ok(Stated { attrs, .. }) => {
                     let name = bytes::Bytes::copy_from_slice(name.as_bytes());
                     children.push(crate::sftp::Name { name, attrs });

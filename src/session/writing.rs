@@ -9,19 +9,22 @@ use tokio::task::AbortHandle;
 use crate::audit::{self, Written};
 use crate::clock::sleep_until;
 use crate::limits;
-use crate::metrics::{AfterDisconnect, TransferEnd};
-use crate::sftp::{Attributes, HandleId};
-use crate::storage::{Checksum, ETag, Location, NewObject, Nonce, Precondition, Stored};
+use crate::metrics::{AfterDisconnect, MoveEnd, TransferEnd};
+use crate::sftp::{Attributes, Given, HandleId};
+use crate::storage::{
+    Checksum, ETag, Location, NewObject, Nonce, ObjectMeta, Precondition, Stored,
+};
 use crate::transfer::WriteFile;
 use crate::transfer::write_file::{Completing, Effect, Heard, KeptPartial, Opening, RateMin};
 use crate::vfs::{Access, VirtualPath};
 
 use super::act::{ForWriting, Keeping};
 use super::calls::{Calls, Completion, Listener, Then};
-use super::described::{Described, set_modified};
+use super::described::Described;
 use super::partial::{Marking, Remains, look};
 use super::shell::Shell;
-use super::times::LateTime;
+use super::stored_time::store_with;
+use super::times::{Late, worth_a_copy};
 
 /// Where an open file stands.
 #[derive(Debug, Clone)]
@@ -100,7 +103,7 @@ impl Writing {
         };
         let mut file = WriteFile::new(opening, now);
         // A size in OPEN's attributes is what the client expects, not what it sets.
-        file.set_modified(attrs.times.map(|(_, modified)| modified));
+        file.set_given(attrs.given());
         Self {
             file,
             described,
@@ -119,6 +122,18 @@ impl Writing {
         self.keeping.is_some()
     }
 
+    /// Says whether nothing may be there that the file would replace.
+    pub(super) fn replaces_nothing(&self) -> bool {
+        self.replaces == Some(false) || self.file.mode().exclusive
+    }
+
+    /// Notes that the file goes over a copy of an object from now on.
+    pub(super) fn goes_over(&mut self, shell: &Shell, place: &Place, copied: &ObjectMeta) {
+        let nonce = self.described.object.nonce;
+        self.described = Described::over(&place.location, copied, nonce, shell.failures());
+        self.replaces = Some(true);
+    }
+
     pub(crate) const fn file(&self) -> &WriteFile {
         &self.file
     }
@@ -130,6 +145,9 @@ impl Writing {
             self.checksum = stored.checksum.or(self.checksum);
         }
         let (now, before) = (shell.now(), self.file.received());
+        if self.file.is_bringing() {
+            note_brought(shell, &heard);
+        }
         self.file.hear(heard, now);
         let came = self.file.received().saturating_sub(before);
         if came > 0 {
@@ -160,8 +178,8 @@ impl Writing {
                 let timeout = shell.environment.limits.gate_timeout;
                 self.spawn(shell, calls.wait_for_parts(memory, parts, timeout));
             }
-            Effect::Create { modified } => {
-                let described = self.described_with(modified);
+            Effect::Create { given } => {
+                let described = self.described_with(given);
                 calls.create(&shell.environment.reaper, described);
             }
             Effect::SendPart {
@@ -179,23 +197,23 @@ impl Writing {
                 let read_on = Arc::clone(&self.read_on);
                 self.spawn(shell, calls.base(base, range, memory, read_on));
             }
-            Effect::ReadOn => self.read_on.notify_one(),
+            Effect::ReadOn => self.read_more(shell),
             Effect::Zeros(bytes) => self.make_zeros(shell, calls, bytes),
             Effect::Look { size, parts } => self.look(shell, calls, Remains { size, parts }),
             Effect::Put {
                 payload,
                 condition,
-                modified,
+                given,
                 partial,
             } => {
-                let mut described = self.described_with(modified);
+                let mut described = self.described_with(given);
                 described.mark(partial);
                 let put = calls.put(payload, described, condition);
                 let what = format!("upload of {}", place.location);
                 shell.environment.reaper.outlive(what, put);
             }
             Effect::Complete(completing) => self.complete(shell, place, completing),
-            Effect::SetTime { etag, modified } => set_time(shell, place, etag, modified),
+            Effect::SetGiven { etag, given } => set_given(shell, place, etag, given),
             Effect::Abort(upload) => {
                 let (store, location) = (shell.store(), place.location.clone());
                 shell.environment.reaper.abort(store, location, upload);
@@ -226,7 +244,7 @@ impl Writing {
         let completion = Completion {
             checksum: completing.checksum,
             object: self.described.object.clone(),
-            then: after_commit(shell, place, completing.modified_late),
+            then: after_commit(shell, place, completing.given_late),
             completing,
         };
         let reaper = &shell.environment.reaper;
@@ -290,10 +308,25 @@ impl Writing {
         }
     }
 
-    fn described_with(&mut self, modified: Option<u32>) -> Described {
-        if let Some(modified) = modified {
-            set_modified(&mut self.described.object, modified);
+    /// Lets the next bytes of the base come; those of another file no faster than the user may
+    /// send.
+    fn read_more(&mut self, shell: &mut Shell) {
+        let now = shell.now();
+        let due = shell.user_session.receives_again_at(now);
+        match due.filter(|_| self.file.is_bringing()) {
+            None => self.read_on.notify_one(),
+            Some(at) => {
+                let (read_on, stop) = (Arc::clone(&self.read_on), shell.stop.clone());
+                self.spawn(shell, async move {
+                    sleep_until(stop.clock(), at).await;
+                    read_on.notify_one();
+                });
+            }
         }
+    }
+
+    fn described_with(&mut self, given: Given) -> Described {
+        store_with(&mut self.described.object, given);
         self.described.clone()
     }
 
@@ -315,27 +348,67 @@ impl Drop for Writing {
     }
 }
 
-/// Gives a file over which nothing was written the time that came by its handle.
-fn set_time(shell: &Shell, place: &Place, etag: ETag, modified: u32) {
+/// Counts what is brought of another file: its bytes are like those that the client sends.
+fn note_brought(shell: &Shell, heard: &Heard) {
+    match heard {
+        Heard::Base(bytes) => {
+            let bytes = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+            shell.user_session.received(bytes, shell.now());
+        }
+        Heard::BaseEnded(outcome) => {
+            let end = if outcome.is_ok() {
+                MoveEnd::Done
+            } else {
+                MoveEnd::Failed
+            };
+            shell.environment.metrics.copy_ended(end);
+        }
+        Heard::Write { .. }
+        | Heard::Attributes { .. }
+        | Heard::Resize(_)
+        | Heard::CopyBegun
+        | Heard::Copied(_)
+        | Heard::Bring(..)
+        | Heard::CloseAsked
+        | Heard::Close(_)
+        | Heard::ClientGone
+        | Heard::Unlinked
+        | Heard::Withdrawn
+        | Heard::Vanished
+        | Heard::Looked(_)
+        | Heard::SessionOver
+        | Heard::Memory(..)
+        | Heard::PartsMemory(_)
+        | Heard::Created(_)
+        | Heard::PartEnded { .. }
+        | Heard::ZerosDue
+        | Heard::GivenSet
+        | Heard::Committed(_)
+        | Heard::Time { .. } => {}
+    }
+}
+
+/// Gives a file over which nothing was written what was said of it by its handle.
+fn set_given(shell: &Shell, place: &Place, etag: ETag, given: Given) {
     let (calls, location) = (calls_for(shell, place), place.location.clone());
-    match after_commit(shell, place, Some(modified)) {
+    match after_commit(shell, place, given) {
         Some(keep) => {
-            let what = format!("modification time of {location}");
+            let what = format!("attributes of {location}");
             shell.environment.reaper.outlive(what, async move {
                 keep(location, etag).await;
-                calls.tell(Heard::TimeSet);
+                calls.tell(Heard::GivenSet);
             });
         }
         None => {
-            calls.tell(Heard::TimeSet);
+            calls.tell(Heard::GivenSet);
         }
     }
 }
 
-/// Returns what is done when the file is there: a time that came too late for its upload is kept.
-fn after_commit(shell: &Shell, place: &Place, modified_late: Option<u32>) -> Option<Then> {
-    let late = modified_late.filter(|_| shell.environment.limits.keep_times)?;
-    Some(LateTime::new(shell, &place.path, late).after_commit())
+/// Returns what is done when the file is there: what came too late for its upload is kept.
+fn after_commit(shell: &Shell, place: &Place, given_late: Given) -> Option<Then> {
+    let late = worth_a_copy(given_late, &shell.environment.limits)?;
+    Some(Late::new(shell, &place.path, late).after_commit())
 }
 
 fn calls_for(shell: &Shell, place: &Place) -> Calls {

@@ -15,6 +15,45 @@ pub struct Attributes {
     pub times: Option<(u32, u32)>,
 }
 
+/// What a client says of a file that can be kept with it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Given {
+    /// In seconds since 1970.
+    pub modified: Option<u32>,
+    /// POSIX's permission bits, without the type of the file.
+    pub mode: Option<u32>,
+    /// User and group.
+    pub owner: Option<(u32, u32)>,
+}
+
+impl Given {
+    /// Says whether there is something to be kept.
+    #[must_use]
+    pub fn is_something(self) -> bool {
+        self != Self::default()
+    }
+
+    /// Adds what was said before, where it was not said again.
+    #[must_use]
+    pub fn or(self, before: Self) -> Self {
+        Self {
+            modified: self.modified.or(before.modified),
+            mode: self.mode.or(before.mode),
+            owner: self.owner.or(before.owner),
+        }
+    }
+
+    /// Leaves out what is kept already.
+    #[must_use]
+    pub fn without(self, kept: Self) -> Self {
+        Self {
+            modified: self.modified.filter(|_| self.modified != kept.modified),
+            mode: self.mode.filter(|_| self.mode != kept.mode),
+            owner: self.owner.filter(|_| self.owner != kept.owner),
+        }
+    }
+}
+
 /// The two kinds of things there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FileType {
@@ -48,6 +87,16 @@ impl Attributes {
             owner: Some((0, 0)),
             permissions: Some(file_type.bits() | mode),
             times: Some((modified, modified)),
+        }
+    }
+
+    /// Returns what can be kept with the file.
+    #[must_use]
+    pub fn given(&self) -> Given {
+        Given {
+            modified: self.times.map(|(_, modified)| modified),
+            mode: self.permissions.map(|bits| bits & 0o7777),
+            owner: self.owner,
         }
     }
 

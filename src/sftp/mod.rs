@@ -7,14 +7,14 @@
 
 #![warn(clippy::arithmetic_side_effects)]
 
-pub use self::attributes::{Attributes, FileType};
+pub use self::attributes::{Attributes, FileType, Given};
 pub use self::frame::{Frame, FrameError, Frames};
 pub use self::longname::longname;
 pub use self::open_mode::OpenMode;
 pub use self::pending::Pending;
 pub use self::reply::{EXTENSIONS, Name, Replies, Reply};
 pub use self::request::{
-    DecodeError, Extension, HandleId, Message, Payload, Request, RequestId, decode,
+    CopyRequest, DecodeError, Extension, HandleId, Message, Payload, Request, RequestId, decode,
 };
 pub use self::status::{Status, StatusCode};
 

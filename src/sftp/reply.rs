@@ -9,7 +9,7 @@ use super::status::Status;
 use crate::limits;
 
 /// The extensions that VERSION names: only what works.
-pub const EXTENSIONS: [(&str, &str); 8] = [
+pub const EXTENSIONS: [(&str, &str); 9] = [
     ("posix-rename@openssh.com", "1"),
     ("statvfs@openssh.com", "2"),
     ("fstatvfs@openssh.com", "2"),
@@ -18,6 +18,7 @@ pub const EXTENSIONS: [(&str, &str); 8] = [
     ("limits@openssh.com", "1"),
     ("expand-path@openssh.com", "1"),
     ("home-directory", "1"),
+    ("copy-data", "1"),
 ];
 
 /// One row of a NAME reply.

@@ -131,7 +131,20 @@ pub enum Extension {
     LSetStat { path: Bytes, attrs: Attributes },
     ExpandPath { path: Bytes },
     HomeDirectory { user: Bytes },
+    Copy(CopyRequest),
     Unknown { name: Bytes },
+}
+
+/// What `copy-data` asks for (draft-ietf-secsh-filexfer-extensions-00 §7, OpenSSH PROTOCOL §4.10).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CopyRequest {
+    pub from: HandleId,
+    pub offset: u64,
+    /// 0: up to the end.
+    pub length: u64,
+    pub to: HandleId,
+    /// Where the bytes belong.
+    pub at: u64,
 }
 
 impl Request {
@@ -173,6 +186,7 @@ impl Extension {
             Self::LSetStat { .. } => "lsetstat",
             Self::ExpandPath { .. } => "expand-path",
             Self::HomeDirectory { .. } => "home-directory",
+            Self::Copy(_) => "copy-data",
             Self::Unknown { .. } => "extended",
         }
     }
@@ -321,6 +335,13 @@ impl Fields<'_> {
             b"home-directory" => Extension::HomeDirectory {
                 user: self.bytes()?,
             },
+            b"copy-data" => Extension::Copy(CopyRequest {
+                from: self.handle()?,
+                offset: self.reader.u64()?,
+                length: self.reader.u64()?,
+                to: self.handle()?,
+                at: self.reader.u64()?,
+            }),
             _ => Extension::Unknown { name },
         })
     }

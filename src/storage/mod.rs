@@ -415,6 +415,14 @@ pub struct ListPage {
     pub next: Option<String>,
 }
 
+impl ListPage {
+    /// Returns an object by its whole key.
+    #[must_use]
+    pub fn object(&self, key: &str) -> Option<&ListedObject> {
+        self.objects.iter().find(|object| object.key == key)
+    }
+}
+
 /// One page of names of buckets: stores that know of no pages send all at once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BucketPage {
@@ -429,6 +437,10 @@ pub struct ListedObject {
     pub size: u64,
     pub etag: ETag,
     pub modified: SystemTime,
+    /// POSIX's permission bits, where they are stored with it and were asked for.
+    pub mode: Option<u32>,
+    /// User and group, in the same way.
+    pub owner: Option<(u32, u32)>,
 }
 
 /// Which conditions a store honours; declared per endpoint.

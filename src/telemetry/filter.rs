@@ -124,7 +124,7 @@ const LIBRARIES: [&str; 9] = [
 ];
 
 /// Our own, at the top, and the targets that are no modules.
-const MODULES: [&str; 24] = [
+const MODULES: [&str; 25] = [
     "admin",
     "audit",
     "auth",
@@ -132,6 +132,7 @@ const MODULES: [&str; 24] = [
     "cli",
     "clock",
     "config",
+    "exec",
     "fatal",
     "gateway",
     "idp",

@@ -171,6 +171,20 @@ def times(setup, _):
     expect_equal((folder / "back").stat().st_mtime, 1_600_000_000, "its time")
 
 
+@case("sftp: cp has S3 copy a file")
+def cp(setup, material):
+    folder = setup.folder("sftp-cp")
+    body = os.urandom(3_000_000)
+    (folder / "file").write_bytes(body)
+    far = f"{setup.root}/cp-file"
+    sftp(setup, [f"put {folder / 'file'} {far}", f"cp {far} {far}-copy"])
+    expect(setup.object("cp-file-copy").read() == body, "the copy has other bytes")
+    expect(setup.object("cp-file").read() == body, "the source has other bytes")
+    ran = sftp(setup, [f"cp {far} {far}", f"rm {far}"], succeed=False)
+    expect("Couldn't copy file" in ran.errors, ran.errors)
+    expect(setup.object("cp-file").read() == body, "a copy onto itself changed the file")
+
+
 @case("sftp: ls of many names")
 def many(setup, material):
     count = material.listing // 3 if setup.seaweed else material.listing

@@ -169,6 +169,31 @@ def names(setup, _):
         refused(lambda: sftp.rmdir(setup.root))
 
 
+@case("paramiko: copy-data of ranges and of a whole file")
+def copies(setup, _):
+    body = os.urandom(700_000)
+    setup.put("copy-source", body)
+    number = paramiko.sftp.int64
+
+    def copy(sftp, source, offset, length, target, at):
+        extended, name = paramiko.sftp.CMD_EXTENDED, "copy-data"
+        fields = [source.handle, number(offset), number(length), target.handle, number(at)]
+        sftp._request(extended, name, *fields)
+
+    with connected(setup) as sftp:
+        with sftp.open(f"{setup.root}/copy-source") as source:
+            with sftp.open(f"{setup.root}/copy-ranges", "w") as target:
+                copy(sftp, source, 100_000, 300_000, target, 0)
+                copy(sftp, source, 600_000, 0, target, 300_000)
+            with sftp.open(f"{setup.root}/copy-whole", "w") as target:
+                copy(sftp, source, 0, 0, target, 0)
+                # Before CLOSE, unlike what is written.
+                expect(setup.object("copy-whole").read() == body, "the copy has other bytes")
+                refused(lambda: copy(sftp, target, 0, 0, source, 0))
+    ranges = body[100_000:400_000] + body[600_000:]
+    expect(setup.object("copy-ranges").read() == ranges, "the ranges have other bytes")
+
+
 @case("paramiko: awkward names")
 def awkward(setup, _):
     names = awkward_names(not setup.seaweed)

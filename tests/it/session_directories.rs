@@ -2,18 +2,20 @@
 //! their names may not be asked about.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use portcullis::limits::Limits;
 use portcullis::session::Kept;
 use portcullis::storage::failing::{Failing, Fault, Gate};
 use portcullis::storage::memory::MemoryStore;
-use portcullis::storage::{Bucket, Operation, StorageErrorKind};
+use portcullis::storage::{Bucket, ObjectStore as _, Operation, StorageErrorKind};
 use portcullis::vfs::{Access, EntryType, HomeDirectory, Mapping, VirtualPath};
 use russh_sftp::protocol::{FileAttributes, OpenFlags, StatusCode};
 
 use crate::common::raw::{self, Raw};
 use crate::common::sftp::{Talk, begin_in, code, user, whole_bucket};
 use crate::session::{at, failing, plant, store};
+use crate::session_moves::Noting;
 
 fn keys(store: &MemoryStore) -> Vec<String> {
     store.keys(&Bucket::parse("b").unwrap())
@@ -284,4 +286,51 @@ async fn an_empty_directory_that_a_move_could_not_replace_is_still_there() {
     ));
     assert_eq!(keys(&store), ["d/", "d/1", "e/"]);
     assert_eq!(store.object(&at("d/1")).as_deref(), Some(&b""[..]));
+}
+
+#[tokio::test]
+async fn a_directory_shows_when_its_marker_was_written() {
+    let (failing, store) = failing();
+    plant(&store, "made/", b"").await;
+    plant(&store, "made/below/x", b"x").await;
+    let noting = Noting::over(failing.clone());
+    let talk = Talk::start(noting.clone()).await;
+    let written = store.head(&at("made/")).await.unwrap().modified;
+    let written = written.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let written = u32::try_from(written.as_secs()).unwrap();
+    let time = async |path: &str| {
+        let attrs = talk.client.stat(path).await.unwrap().attrs;
+        attrs.mtime.unwrap()
+    };
+    for path in ["/made", "/made/"] {
+        assert_eq!(time(path).await, written, "{path}");
+    }
+    // Without a marker there is none, and the mapping's own directory is not looked for.
+    for path in ["/made/below", "/made/below/", "/"] {
+        assert_eq!(time(path).await, 0, "{path}");
+    }
+    let heads = noting.keys(Operation::Head).len();
+    let lists = noting.keys(Operation::List).len();
+    let handle = talk.client.opendir("/made").await.unwrap().handle;
+    let shown = talk.client.fstat(&handle).await.unwrap().attrs;
+    assert_eq!(shown.mtime, Some(written));
+    let page = talk.client.readdir(&handle).await.unwrap().files;
+    let times = page
+        .iter()
+        .map(|file| (&*file.filename, file.attrs.mtime.unwrap()));
+    let times: Vec<_> = times.collect();
+    assert_eq!(times, [(".", written), ("..", 0), ("below", 0)]);
+    assert_eq!(noting.keys(Operation::Head).len(), heads);
+    assert_eq!(noting.keys(Operation::List).len(), lists + 1);
+    talk.close(&handle).await.unwrap();
+}
+
+#[tokio::test]
+async fn where_a_name_is_denied_its_directory_shows_its_time_all_the_same() {
+    let (failing, store) = failing();
+    plant(&store, "made/", b"").await;
+    failing.spoil(Operation::Head, 1, Fault::Fail(StorageErrorKind::Denied));
+    let talk = Talk::start(failing).await;
+    let attrs = talk.client.stat("/made").await.unwrap().attrs;
+    assert!(attrs.mtime.unwrap() > 1_000_000_000);
 }

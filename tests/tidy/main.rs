@@ -129,11 +129,6 @@ const CIRCLES: &[&[&str]] = &[
         "src/transfer/read_file/held.rs",
         "src/transfer/read_file/mod.rs",
     ],
-    &[
-        "src/transfer/write_file/closing.rs",
-        "src/transfer/write_file/mod.rs",
-        "src/transfer/write_file/parked.rs",
-    ],
 ];
 
 /// In how many files a type may have methods of its own.

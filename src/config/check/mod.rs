@@ -6,7 +6,7 @@ use super::problem::{Place, Problem};
 use super::settings::{PROVIDERS, join};
 use super::source::Sources;
 use super::value::show_size;
-use super::{Config, ListTimes, Mtime, NextKey, Purpose, StatTimes};
+use super::{Config, ListTimes, Modes, Mtime, NextKey, Purpose, StatTimes};
 use crate::endpoint::{EndpointError, UrlParts, is_loopback};
 use crate::limits::BANNER_BYTES_MAX;
 
@@ -77,6 +77,10 @@ pub(super) fn combinations(
     }
     if config.sftp.mtime == Mtime::Copy && config.sftp.stat_times == StatTimes::Store {
         let message = "allowed: kept, unless mtime = \"skip\": STAT would not show the times that mtime = \"copy\" keeps";
+        refuse("sftp.stat_times", message.to_owned());
+    }
+    if config.sftp.modes == Modes::Keep && config.sftp.stat_times == StatTimes::Store {
+        let message = "allowed: kept, unless modes = \"ignore\": STAT would not show the modes that modes = \"keep\" stores";
         refuse("sftp.stat_times", message.to_owned());
     }
 }

@@ -315,6 +315,10 @@ fn what_cannot_work_together_is_refused() {
             "sftp.stat_times: found \"store\"; allowed: kept",
         ),
         (
+            "[sftp]\nmodes = \"keep\"\nstat_times = \"store\"",
+            "sftp.stat_times: found \"store\"; allowed: kept, unless modes",
+        ),
+        (
             "[storage]\nencryption = \"kms\"",
             "storage.kms_key_id: missing",
         ),

@@ -50,6 +50,8 @@ fn page(keys: &[String], query: &ListQuery) -> ListPage {
         size: 1,
         etag: ETag("e".into()),
         modified: SystemClock.wall(),
+        mode: None,
+        owner: None,
     };
     ListPage {
         objects: keys[after..until].iter().map(object).collect(),

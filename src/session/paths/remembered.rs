@@ -51,6 +51,7 @@ impl Paths {
             | Act::ReadLink
             | Act::OpenDirectory
             | Act::Open { .. }
+            | Act::Copy(_)
             | Act::Close(_) => {}
         }
         log_change(shell, request, confirmed);
@@ -97,6 +98,7 @@ impl Paths {
             | Act::MkDir
             | Act::RmDir
             | Act::Rename { .. }
+            | Act::Copy(_)
             | Act::Close(_) => self.known.lately(&request.path, now),
         }
     }

@@ -1,12 +1,13 @@
 //! What a request does that writes over a file, or changes its size or time.
 
 use crate::audit::Confirmed;
-use crate::sftp::{Attributes, OpenMode, Reply, Status};
+use crate::sftp::{Attributes, Given, OpenMode, Reply, Status};
 use crate::storage::{Bucket, Location, Precondition, Stored};
 use crate::transfer::write_file::Base;
 use crate::vfs::{Access, PartialUploads, VirtualPath};
 
-use super::super::act::{ForWriting, Keeping, PathAnswer, PathRequest};
+use super::super::act::{ForWriting, Keeping, PathAnswer, PathRequest, WholeCopy};
+use super::super::copy_request;
 use super::super::events::Event;
 use super::super::known::Lately;
 use super::super::looking;
@@ -81,8 +82,7 @@ impl Work {
         })
     }
 
-    /// Sets the attributes of a name that nobody has open for writing: modes and owners are not
-    /// kept.
+    /// Sets the attributes of a name that nobody has open for writing.
     pub(super) async fn set_attributes(
         &self,
         target: Target,
@@ -98,12 +98,13 @@ impl Work {
             }
         }
         let ok = PathAnswer::Reply(Reply::Status(Status::OK));
-        match attrs.times {
-            Some((_, modified)) if self.bounds.limits.keep_times && target.may_be_file() => {
-                let kept = self.set_time(target, modified).await?;
+        let given = times::worth_a_copy(attrs.given(), &self.bounds.limits);
+        match given.filter(|_| target.may_be_file()) {
+            Some(given) => {
+                let kept = self.set_given(target, given).await?;
                 Ok(kept.map_or(ok, |stored| PathAnswer::changed(Confirmed::stored(stored))))
             }
-            Some(_) | None => {
+            None => {
                 if attrs.size.is_none() {
                     self.stat(&target).await?;
                 }
@@ -112,13 +113,13 @@ impl Work {
         }
     }
 
-    /// Gives a file a time. A directory has none of its own.
-    async fn set_time(&self, target: Target, modified: u32) -> Result<Option<Stored>, Refusal> {
+    /// Gives a file a time, a mode or an owner. A directory has none of its own.
+    async fn set_given(&self, target: Target, given: Given) -> Result<Option<Stored>, Refusal> {
         let may_be_directory = target.may_be_directory();
         let (location, _) = file_target(target)?;
         let found = self.existing(&location, CHANGING, may_be_directory, self.lately);
         match found.await? {
-            Found::File(meta) => times::keep(&self.scene(), &location, &meta, modified).await,
+            Found::File(meta) => times::keep(&self.scene(), &location, &meta, given).await,
             Found::Shown(_) => {
                 times::leave(&self.scene(), &location, "the object may not be read");
                 Ok(None)
@@ -150,6 +151,20 @@ impl Work {
             writing: Box::new(writing),
             location,
             size,
+        })
+    }
+
+    /// Copies a whole file to where an open one is to be.
+    pub(super) async fn copy_whole(
+        &self,
+        copy: &WholeCopy,
+        to: Option<Target>,
+    ) -> Result<PathAnswer, Refusal> {
+        let (target, _) = file_target(to.ok_or(Status::FAILURE)?)?;
+        let (stored, found) = copy_request::copy(&self.scene(), copy, &target).await?;
+        Ok(PathAnswer::Copied {
+            confirmed: Box::new(Confirmed::stored(stored)),
+            found: Box::new(found),
         })
     }
 

@@ -229,6 +229,8 @@ impl<'a> Walk<'a> {
                 size: tree::size(&found),
                 etag: tree::etag(&found),
                 modified: tree::modified(&found),
+                mode: None,
+                owner: None,
             });
         }
         Ok(())

@@ -39,6 +39,8 @@ pub(super) fn page(objects: &BTreeMap<String, Object>, query: &ListQuery) -> Lis
                     size: object.meta.size,
                     etag: object.meta.etag.clone(),
                     modified: object.meta.modified,
+                    mode: None,
+                    owner: None,
                 });
             }
         }

@@ -405,6 +405,8 @@ fn listed(answer: &ListObjectsV2Output, honest: bool) -> std::result::Result<Lis
             size: convert::size_from(object.size())?,
             etag: convert::etag_from(object.e_tag())?,
             modified: convert::time_from(object.last_modified()),
+            mode: None,
+            owner: None,
         })
     });
     let prefixes = answer.common_prefixes().iter();

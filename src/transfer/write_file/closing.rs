@@ -2,49 +2,26 @@
 //! does for it until then.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::combined::combined;
+use super::fill::{Fill, NextZeros};
 use super::parked::{Parked, Writer};
 use super::partial::{Stage, in_sequence};
+use super::state::Finish;
 use super::{
-    Base, Completing, Effect, Failure, GAP, MEMORY, Multipart, PartCopy, PartsMemory, Phase,
-    TOO_LARGE_TO_CHANGE, WriteFile, as_u64, status_of,
+    Base, Bringing, COPYING, Completing, Effect, Failure, GAP, Hold, MEMORY, Multipart, PartCopy,
+    PartsMemory, Phase, TOO_LARGE_TO_CHANGE, WriteFile, as_u64, status_of,
 };
 use crate::budget::Charge;
 use crate::limits;
-use crate::sftp::{Payload, Status};
+use crate::sftp::{Payload, Pending, Status};
 use crate::storage::{
     ByteRange, Checksum, CompletedPart, PartNumber, Precondition, Stored, UploadId,
 };
 use crate::transfer::upload::{ReadyPart, Upload};
-
-/// Bytes that the client left as they were, on their way.
-#[derive(Debug)]
-pub(super) enum Fill {
-    /// Bytes of the base; the next ones belong to the range's start.
-    Base(ByteRange),
-    /// Zeros; those before `due` may be made.
-    Zeros {
-        range: ByteRange,
-        due: u64,
-        announced: bool,
-    },
-}
-
-/// What CLOSE has to do next.
-#[derive(Debug, PartialEq, Eq)]
-enum Finish {
-    /// The file stays as it was.
-    Nothing,
-    /// Bytes of the base are missing.
-    Base(ByteRange),
-    /// Bytes are missing that nobody wrote, below the size that the client set.
-    Zeros(ByteRange),
-    /// Every byte is there.
-    Commit { size: u64 },
-}
 
 impl WriteFile {
     /// Goes on with a CLOSE as far as it gets.
@@ -85,11 +62,7 @@ impl WriteFile {
                 Ok(Finish::Nothing) => self.nothing(),
                 Ok(Finish::Base(range)) => self.fill_from_base(range),
                 Ok(Finish::Zeros(range)) => {
-                    self.fill = Some(Fill::Zeros {
-                        range,
-                        due: range.start,
-                        announced: false,
-                    });
+                    self.fill = Some(Fill::zeros(range));
                     true
                 }
                 Ok(Finish::Commit { size }) => self.commit(size),
@@ -162,13 +135,14 @@ impl WriteFile {
     fn nothing(&mut self) -> bool {
         if self.multipart != Multipart::Creating && self.parts_ended() {
             let base = self.opening.base.as_ref().filter(|_| !self.unlinked);
-            match (base, self.modified_late.or(self.modified)) {
-                (Some(base), Some(modified)) => {
+            let given = self.given_late.or(self.given);
+            match base.filter(|_| given.is_something()) {
+                Some(base) => {
                     self.phase = Phase::Committing;
                     let etag = base.etag.clone();
-                    self.effects.push_back(Effect::SetTime { etag, modified });
+                    self.effects.push_back(Effect::SetGiven { etag, given });
                 }
-                (Some(_), None) | (None, _) => self.over(Status::OK),
+                None => self.over(Status::OK),
             }
         }
         false
@@ -292,13 +266,10 @@ impl WriteFile {
     }
 
     pub(super) fn base_came(&mut self, bytes: Bytes) {
-        let Some(Fill::Base(range)) = &mut self.fill else {
+        let Some((at, length)) = self.fill.as_mut().and_then(|fill| fill.take(&bytes)) else {
             return;
         };
-        let at = range.start;
-        let room = usize::try_from(range.end.saturating_sub(at)).unwrap_or(usize::MAX);
-        let length = bytes.len().min(room);
-        range.start = at.saturating_add(as_u64(length));
+        self.rate.moved(as_u64(length));
         let payload = Payload {
             slices: Vec::from([bytes]),
             length,
@@ -313,48 +284,34 @@ impl WriteFile {
         let complete = range.start >= range.end;
         self.fill = None;
         match outcome {
-            Ok(()) if complete => {}
+            Ok(()) if complete => self.brought(Status::OK),
             Ok(()) => self.fail(Status::FAILURE, "the old file ended early"),
             Err(failure) => self.fail(failure.status, &failure.reason),
         }
     }
 
     pub(super) fn zeros_due(&mut self) {
-        if let Some(Fill::Zeros {
-            range,
-            due,
-            announced,
-        }) = &mut self.fill
-        {
-            *due = due.saturating_add(ZEROS_STEP_BYTES).min(range.end);
-            *announced = false;
+        if let Some(fill) = &mut self.fill {
+            fill.zeros_due();
         }
     }
 
     /// Makes the zeros that are due; `true`: nothing is left to be filled here.
     fn make_zeros(&mut self) -> bool {
         static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
-        while let Some(Fill::Zeros {
-            range,
-            due,
-            announced,
-        }) = &mut self.fill
-        {
-            let (at, left) = (range.start, range.end.saturating_sub(range.start));
-            if left == 0 {
-                self.fill = None;
-                return true;
-            }
-            if at >= *due {
-                if !std::mem::replace(announced, true) {
-                    let next = left.min(ZEROS_STEP_BYTES);
-                    self.effects.push_back(Effect::Zeros(next));
+        while let Some(fill) = &mut self.fill {
+            let (at, length) = match fill.next_zeros(ZEROS.len()) {
+                NextZeros::Piece(at, length) => (at, length),
+                NextZeros::Announce(bytes) => {
+                    self.effects.push_back(Effect::Zeros(bytes));
+                    return false;
                 }
-                return false;
-            }
-            let length = usize::try_from(due.saturating_sub(at)).unwrap_or(usize::MAX);
-            let length = length.min(ZEROS.len());
-            range.start = at.saturating_add(as_u64(length));
+                NextZeros::Wait => return false,
+                NextZeros::Done => {
+                    self.fill = None;
+                    return true;
+                }
+            };
             let payload = Payload {
                 slices: Vec::from([Bytes::from_static(&ZEROS)]),
                 length,
@@ -371,6 +328,51 @@ impl WriteFile {
         false
     }
 
+    // ---- bytes of another file ----
+
+    /// Says whether another object can become the file as it is, from this offset on: it is empty,
+    /// and nothing was written to it.
+    #[must_use]
+    pub fn is_empty_from(&self, offset: u64) -> bool {
+        let empty = self.opening.base.is_none() && self.size() == 0;
+        let untouched = empty && self.hold == Hold::Undecided && self.parked.is_empty();
+        let begins = offset == 0 || self.opening.mode.append;
+        untouched && begins && self.phase == Phase::Open && self.will_appear() && !self.taking
+    }
+
+    /// Has a range of another object brought here, to where it is written from `at` on.
+    pub(super) fn bring(&mut self, pending: Pending, bringing: Bringing, now: Instant) {
+        let Bringing { source, range, at } = bringing;
+        let (length, received) = (range.end.saturating_sub(range.start), self.received);
+        let admitted = match self.failed {
+            Some(status) => Err(status),
+            None if self.fill.is_some() => Err(COPYING),
+            None => self.admit(at, length),
+        };
+        // The client sends nothing of it.
+        self.received = received;
+        if self.bytes.slots_filling() == 0 {
+            self.rate.begin(now);
+        }
+        match admitted {
+            Err(status) => self.answer(pending, status),
+            Ok(start) => {
+                let end = start.saturating_add(length);
+                self.fill = Some(Fill::Base(ByteRange { start, end }));
+                self.bringing = Some(pending);
+                let base = source;
+                self.effects.push_back(Effect::ReadBase { base, range });
+            }
+        }
+    }
+
+    /// Answers the one who had bytes brought.
+    fn brought(&mut self, status: Status) {
+        if let Some(pending) = self.bringing.take() {
+            self.answer(pending, status);
+        }
+    }
+
     // ---- what the store does ----
 
     /// Returns the multipart upload, or begins it.
@@ -380,8 +382,8 @@ impl WriteFile {
             Multipart::Creating => None,
             Multipart::None => {
                 self.multipart = Multipart::Creating;
-                let modified = self.modified;
-                self.effects.push_back(Effect::Create { modified });
+                let given = self.given;
+                self.effects.push_back(Effect::Create { given });
                 None
             }
         }
@@ -423,6 +425,7 @@ impl WriteFile {
         self.parts_memory = PartsMemory::None;
         self.wanted.clear();
         self.fill = None;
+        self.brought(status);
         self.partial.give_up();
         // The memory goes back at once.
         self.bytes = Upload::new(Arc::clone(&self.opening.budget), self.opening.layout);
@@ -511,6 +514,9 @@ impl WriteFile {
         if !self.may_be_kept() {
             return self.session_over();
         }
+        // What is on its way of another file is not waited for.
+        self.fill = None;
+        self.brought(Status::FAILURE);
         self.phase = Phase::Closing;
         self.partial = Stage::Placing;
         self.release();
@@ -652,7 +658,7 @@ impl WriteFile {
             parts: self.parts.values().map(|(part, _)| part.clone()).collect(),
             checksum: combined(self.parts.values()),
             condition: self.opening.condition.clone(),
-            modified_late: self.modified_late,
+            given_late: self.given_late.without(self.given),
         };
         self.effects.push_back(Effect::Complete(completing));
         false
@@ -671,7 +677,7 @@ impl WriteFile {
         self.effects.push_back(Effect::Put {
             payload,
             condition: self.opening.condition.clone(),
-            modified: self.modified,
+            given: self.given,
             partial: self.is_partial(),
         });
         false
@@ -692,5 +698,3 @@ impl WriteFile {
 
 /// Why a file is given up that its parts cannot hold.
 const TOO_MANY_PARTS: &str = "what is there is larger than its parts can hold";
-/// Zeros that are made at once.
-const ZEROS_STEP_BYTES: u64 = 1024 * 1024;

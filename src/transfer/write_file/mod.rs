@@ -14,10 +14,12 @@
 
 mod closing;
 mod combined;
+mod fill;
 mod overlay;
 mod parked;
 mod partial;
 mod rate;
+mod state;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -25,25 +27,28 @@ mod words;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use self::closing::Fill;
+use self::fill::Fill;
 pub use self::overlay::{Composed, Source, composed, source};
 use self::parked::{Parked, Queue, Writer};
 use self::partial::Stage;
 use self::rate::Rate;
 pub use self::rate::RateMin;
-pub use self::status::OVER_LIMIT;
-use self::status::{
-    COPIED, GAP, MEMORY, NOT_HERE, TOO_LARGE, TOO_LARGE_TO_CHANGE, TOO_SCATTERED, status_of,
+use self::state::{
+    HOLD_LOOKS_AFTER, Hold, Multipart, NO_MEMORY_LEFT, PartsMemory, Phase, SLOTS_FILLING_MAX,
 };
+use self::status::{
+    COPIED, COPYING, GAP, MEMORY, TOO_LARGE, TOO_LARGE_TO_CHANGE, TOO_SCATTERED, status_of,
+};
+pub use self::status::{NOT_HERE, OVER_LIMIT};
 pub use self::words::{
-    Awaited, Base, Completing, Effect, Failure, Heard, KeptPartial, Opening, PartCopy,
+    Awaited, Base, Bringing, Completing, Effect, Failure, Heard, KeptPartial, Opening, PartCopy,
 };
 use super::upload::{Upload, WriteStep, as_u64};
-use crate::budget::{Charge, Purpose};
-use crate::sftp::{OpenMode, Payload, Pending, Status};
-use crate::storage::{Checksum, CompletedPart, PartNumber, Precondition, UploadId};
+use crate::budget::Purpose;
+use crate::sftp::{Given, OpenMode, Payload, Pending, Status};
+use crate::storage::{Checksum, CompletedPart, PartNumber, Precondition};
 
 /// The state of one file that is written.
 #[derive(Debug)]
@@ -67,13 +72,17 @@ pub struct WriteFile {
     wanted: BTreeMap<PartNumber, (u64, Purpose)>,
     parked: Queue,
     fill: Option<Fill>,
+    /// Who has bytes of another object brought.
+    bringing: Option<Pending>,
     /// The size that the client set: what is not written below it is zeros.
     size_set: Option<u64>,
-    modified: Option<u32>,
+    given: Given,
     /// The same when the upload had begun.
-    modified_late: Option<u32>,
+    given_late: Given,
     /// No byte comes here: the store copies all of the base.
     copies: bool,
+    /// The store copies another object to where this file is to be.
+    taking: bool,
     append_at: u64,
     hold: Hold,
     /// When it was looked whether others wait for what is held.
@@ -84,42 +93,6 @@ pub struct WriteFile {
     partial: Stage,
     rate: Rate,
     effects: VecDeque<Effect>,
-}
-
-/// Which full parts stay here, to be read and written again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Hold {
-    /// No WRITE came, beside empty ones.
-    Undecided,
-    Nothing,
-    First,
-    All,
-}
-
-/// Memory for what is kept of parts that the store copies.
-#[derive(Debug)]
-enum PartsMemory {
-    None,
-    Asked,
-    Here(#[expect(dead_code, reason = "gives itself back")] Charge),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Open,
-    /// CLOSE came, and is not at its turn.
-    CloseAsked,
-    Closing,
-    Committing,
-    Over,
-}
-
-/// How far the multipart upload is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Multipart {
-    None,
-    Creating,
-    Open(UploadId),
 }
 
 impl WriteFile {
@@ -143,10 +116,12 @@ impl WriteFile {
             wanted: BTreeMap::new(),
             parked: Queue::default(),
             fill: None,
+            bringing: None,
             size_set: None,
-            modified: None,
-            modified_late: None,
+            given: Given::default(),
+            given_late: Given::default(),
             copies: false,
+            taking: false,
             hold: Hold::Undecided,
             looked: now,
             received: 0,
@@ -181,16 +156,19 @@ impl WriteFile {
             Heard::Attributes {
                 pending,
                 size,
-                modified,
+                given,
             } => {
-                let status = self.set_attributes(size, modified);
+                let status = self.set_attributes(size, given);
                 self.answer(pending, status.err().unwrap_or(Status::OK));
             }
             Heard::Resize(size) => {
-                if let Err(status) = self.set_attributes(Some(size), None) {
+                if let Err(status) = self.set_attributes(Some(size), Given::default()) {
                     self.fail(status, status.sentence);
                 }
             }
+            Heard::CopyBegun => self.taking = true,
+            Heard::Bring(pending, bringing) => self.bring(pending, bringing, now),
+            Heard::Copied(outcome) => self.copied(outcome),
             Heard::CloseAsked => {
                 if self.phase == Phase::Open {
                     self.phase = Phase::CloseAsked;
@@ -219,7 +197,7 @@ impl WriteFile {
             Heard::Base(bytes) => self.base_came(bytes),
             Heard::BaseEnded(outcome) => self.base_ended(outcome),
             Heard::ZerosDue => self.zeros_due(),
-            Heard::TimeSet => self.over(Status::OK),
+            Heard::GivenSet => self.over(Status::OK),
             Heard::Committed(outcome) => self.committed(outcome),
             Heard::Time {
                 awaited,
@@ -287,6 +265,9 @@ impl WriteFile {
             offset
         };
         let end = offset.checked_add(length).ok_or(TOO_LARGE)?;
+        if self.taking {
+            return Err(COPYING);
+        }
         if self.opening.file_bytes_max.is_some_and(|max| end > max) {
             // A cut file must not be taken for the whole one.
             self.fail(OVER_LIMIT, "more than the user may store in one file");
@@ -315,33 +296,48 @@ impl WriteFile {
         let base = self.opening.base.as_ref().map(|base| base.size);
         let reads = self.opening.mode.read;
         let appends = base.is_some_and(|base| offset >= base) && !reads;
-        self.hold = match base {
-            Some(_) if appends => Hold::Nothing,
-            Some(_) if offset > 0 || reads => Hold::All,
-            None if reads => Hold::All,
-            Some(_) | None if self.opening.keep_first_part => Hold::First,
-            Some(_) | None => Hold::Nothing,
+        let edits = base.is_some() && offset > 0 && !appends;
+        self.hold = match (appends, edits || reads) {
+            (true, _) => Hold::Nothing,
+            (false, true) => Hold::All,
+            (false, false) if self.opening.keep_first_part => Hold::First,
+            (false, false) => Hold::Nothing,
         };
         self.lay_parts(appends);
     }
 
-    fn set_attributes(&mut self, size: Option<u64>, modified: Option<u32>) -> Result<(), Status> {
+    fn set_attributes(&mut self, size: Option<u64>, given: Given) -> Result<(), Status> {
         let max = self.opening.file_bytes_max;
         match size {
+            Some(_) if self.taking || self.is_bringing() => return Err(COPYING),
             Some(size) if max.is_some_and(|max| size > max) => return Err(OVER_LIMIT),
             Some(size) => self.set_size(size)?,
             None => {}
         }
-        self.set_modified(modified);
+        self.set_given(given);
         Ok(())
     }
 
-    /// Takes the time that the client gives the file: sent with its upload, or too late for it.
-    pub fn set_modified(&mut self, modified: Option<u32>) {
+    /// Takes what the client says of the file: sent with its upload, or too late for it.
+    pub fn set_given(&mut self, given: Given) {
         if self.multipart == Multipart::None {
-            self.modified = modified.or(self.modified);
+            self.given = given.or(self.given);
         } else {
-            self.modified_late = modified.or(self.modified_late);
+            self.given_late = given.or(self.given_late);
+        }
+    }
+
+    /// Takes what became of a copy of another object: the file goes over it from now on.
+    fn copied(&mut self, outcome: Result<Base, Failure>) {
+        self.taking = false;
+        match outcome {
+            Ok(base) => {
+                self.append_at = base.size;
+                self.opening.go_over(base);
+                // The copy has it.
+                (self.size_set, self.given) = (None, Given::default());
+            }
+            Err(failure) => self.fail(failure.status, &failure.reason),
         }
     }
 
@@ -655,6 +651,18 @@ impl WriteFile {
         self.hold != Hold::Undecided || self.size_set.is_some()
     }
 
+    /// Says whether bytes of another object are on their way.
+    #[must_use]
+    pub const fn is_bringing(&self) -> bool {
+        self.bringing.is_some()
+    }
+
+    /// Returns what the client said of the file.
+    #[must_use]
+    pub const fn given(&self) -> Given {
+        self.given
+    }
+
     /// Says whether it ends as what came in sequence before its client vanished.
     #[must_use]
     pub const fn is_partial(&self) -> bool {
@@ -691,10 +699,3 @@ impl WriteFile {
         self.bytes.slots_filling() > 0
     }
 }
-
-/// Why a file is given up that keeps what it waits for.
-const NO_MEMORY_LEFT: &str = "its started parts leave no memory for another one";
-/// Parts that one file may fill at once, beside those on their way.
-const SLOTS_FILLING_MAX: usize = 2;
-/// How soon others get what is held here for its client alone.
-const HOLD_LOOKS_AFTER: Duration = Duration::from_secs(5);

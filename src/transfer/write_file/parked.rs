@@ -4,9 +4,8 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-use super::as_u64;
 use crate::sftp::{Payload, Pending};
-use crate::transfer::upload::{Upload, UploadError, WriteStep};
+use crate::transfer::upload::{Upload, UploadError, WriteStep, as_u64};
 
 /// Bytes on their way to their slots.
 #[derive(Debug)]

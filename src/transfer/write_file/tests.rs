@@ -5,8 +5,10 @@
 
 mod edits;
 mod partial;
+mod ranges;
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -16,7 +18,7 @@ use crate::budget::{Budget, Share};
 use crate::clock::{Clock as _, SystemClock};
 use crate::limits::{Limits, OBJECT_BYTES_MAX, PART_BYTES_MIN};
 use crate::sftp::RequestId;
-use crate::storage::{Bucket, ETag, Key, Location, PartLayout, Stored};
+use crate::storage::{Bucket, ByteRange, ETag, Key, Location, PartLayout, Stored, UploadId};
 
 const PART: u64 = PART_BYTES_MIN;
 /// Of a copy: parts are as many as steps of a test.
@@ -215,7 +217,7 @@ impl World {
                 let (upload, checksum) = (completing.upload, completing.checksum);
                 self.tasks.push(Task::Complete(upload, numbers, checksum));
             }
-            Effect::SetTime { .. } => self.tasks.push(Task::Time),
+            Effect::SetGiven { .. } => self.tasks.push(Task::Time),
             Effect::Abort(upload) => assert!(self.uploads.remove(&upload).is_some()),
             Effect::Stop => self.tasks.retain(|task| matches!(task, Task::Create)),
             Effect::Answer(pending, status) => {
@@ -287,7 +289,7 @@ impl World {
             Task::Zeros => self.hear(Heard::ZerosDue),
             Task::Look if fails => self.hear(Heard::Looked(Err(failure()))),
             Task::Look => self.hear(Heard::Looked(Ok(Precondition::IfNoneMatch))),
-            Task::Time => self.hear(Heard::TimeSet),
+            Task::Time => self.hear(Heard::GivenSet),
             Task::Put(bytes) => self.commit(bytes, fails),
             Task::Complete(upload, numbers, checksum) => {
                 self.complete(&upload, &numbers, checksum, fails);
@@ -519,7 +521,7 @@ fn a_part_that_was_full_and_is_cut_keeps_nobody_waiting() {
     world.hear(Heard::Attributes {
         pending,
         size: Some(1),
-        modified: None,
+        given: Given::default(),
     });
     let close = world.close();
     world.settle();
@@ -609,7 +611,7 @@ proptest! {
                 }
                 Step::SetSize(size) => {
                     let (id, pending) = world.pending();
-                    world.hear(Heard::Attributes { pending, size: Some(size), modified: None });
+                    world.hear(Heard::Attributes { pending, size: Some(size), given: Given::default() });
                     if world.answers[&id] == Status::OK {
                         expected.resize(at(size), 0);
                     }

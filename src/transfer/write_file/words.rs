@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::RateMin;
 use crate::budget::{Budget, Charge, Purpose, Share};
-use crate::sftp::{OpenMode, Payload, Pending, Status};
+use crate::sftp::{Given, OpenMode, Payload, Pending, Status};
 use crate::storage::{
     ByteRange, Checksum, CompletedPart, ETag, Location, PartLayout, PartNumber, Precondition,
     Stored, UploadId,
@@ -45,6 +45,17 @@ pub struct Opening {
     pub share: Share,
 }
 
+impl Opening {
+    /// Has the file go over an object that was put where it is to be.
+    pub(super) fn go_over(&mut self, base: Base) {
+        self.condition = Precondition::IfMatch(base.etag.clone());
+        if self.alone.is_some() {
+            self.alone = Some(self.condition.clone());
+        }
+        self.base = Some(base);
+    }
+}
+
 /// What may be kept of a file whose client vanishes before CLOSE: what came in sequence. Over a base
 /// nothing but what was appended to it: bytes that were changed in its middle would be a mix of two
 /// versions.
@@ -62,6 +73,14 @@ pub struct Base {
     pub size: u64,
 }
 
+/// A range of another object that is written to the file, from an offset on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bringing {
+    pub source: Base,
+    pub range: ByteRange,
+    pub at: u64,
+}
+
 /// What happened to a file.
 #[derive(Debug)]
 pub enum Heard {
@@ -73,9 +92,15 @@ pub enum Heard {
     Attributes {
         pending: Pending,
         size: Option<u64>,
-        /// Seconds since 1970.
-        modified: Option<u32>,
+        given: Given,
     },
+    /// The client has bytes of another object brought here.
+    Bring(Pending, Bringing),
+    /// The store copies another object to where the file is to be: it is empty, and stays so until
+    /// [`Heard::Copied`].
+    CopyBegun,
+    /// What is there now.
+    Copied(Result<Base, Failure>),
     /// The size is set; whether that worked, CLOSE tells.
     Resize(u64),
     /// CLOSE came: nothing more can be asked of the file.
@@ -111,8 +136,8 @@ pub enum Heard {
     BaseEnded(Result<(), Failure>),
     /// The zeros that were announced may be made.
     ZerosDue,
-    /// The time of the file is set, or left.
-    TimeSet,
+    /// What the client said of the file is kept, or left.
+    GivenSet,
     Committed(Result<Stored, Failure>),
     /// The time of [`WriteFile::deadline`](super::WriteFile::deadline) has come.
     Time {
@@ -140,8 +165,8 @@ pub struct Completing {
     pub parts: Vec<CompletedPart>,
     pub checksum: Option<Checksum>,
     pub condition: Precondition,
-    /// A time that came when the upload had begun.
-    pub modified_late: Option<u32>,
+    /// What the client said of the file when the upload had begun, and not before.
+    pub given_late: Given,
     /// It is marked as partial.
     pub partial: bool,
 }
@@ -177,7 +202,7 @@ pub enum Effect {
     WaitForParts(u32),
     /// Begins the multipart upload.
     Create {
-        modified: Option<u32>,
+        given: Given,
     },
     SendPart {
         upload: UploadId,
@@ -206,16 +231,16 @@ pub enum Effect {
     Put {
         payload: Bytes,
         condition: Precondition,
-        modified: Option<u32>,
+        given: Given,
         /// It is marked as partial.
         partial: bool,
     },
     /// Makes the file visible out of its parts.
     Complete(Completing),
-    /// Gives the file that is there the time that the client set: nothing was written over it.
-    SetTime {
+    /// Gives the file that is there what the client said of it: nothing was written over it.
+    SetGiven {
         etag: ETag,
-        modified: u32,
+        given: Given,
     },
     /// Ends the multipart upload.
     Abort(UploadId),

@@ -240,6 +240,8 @@ fn listed(key: String, size: u64) -> ListedObject {
         size,
         etag: etag(),
         modified: SystemTime::UNIX_EPOCH,
+        mode: None,
+        owner: None,
     }
 }
 

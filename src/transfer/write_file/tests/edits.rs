@@ -28,12 +28,12 @@ impl World {
         })
     }
 
-    fn set_size(&mut self, size: u64) -> Status {
+    pub(super) fn set_size(&mut self, size: u64) -> Status {
         let (id, pending) = self.pending();
         self.hear(Heard::Attributes {
             pending,
             size: Some(size),
-            modified: None,
+            given: Given::default(),
         });
         self.answers[&id]
     }

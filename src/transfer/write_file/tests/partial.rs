@@ -107,11 +107,11 @@ fn nothing_is_kept_of_what_is_no_beginning() {
     over(Some(100), |world| {
         world.write(100, b"a");
         let (_, pending) = world.pending();
-        let (size, modified) = (Some(50), None);
+        let (size, given) = (Some(50), Given::default());
         world.hear(Heard::Attributes {
             pending,
             size,
-            modified,
+            given,
         });
     });
 }
@@ -182,7 +182,7 @@ proptest! {
                 }
                 Step::SetSize(size) => {
                     let (id, pending) = world.pending();
-                    world.hear(Heard::Attributes { pending, size: Some(size), modified: None });
+                    world.hear(Heard::Attributes { pending, size: Some(size), given: Given::default() });
                     if world.answers[&id] == Status::OK {
                         came.push(Came::Size(size));
                     }
