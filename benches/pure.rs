@@ -64,6 +64,7 @@ fn parse(body: &str) -> Arc<UserConfig> {
         method: AuthMethod::Password,
         accept_keys_with_password: false,
         path_homes: portcullis::idp::PathHomes::default(),
+        fs_ids: &[],
         transport: Transport::Http,
         function_error: false,
     };

@@ -5,7 +5,6 @@ pub mod bundled_webhook;
 mod check_config;
 mod completions;
 mod contract;
-mod demo_files;
 mod explain;
 mod hash_password;
 mod host_keys;

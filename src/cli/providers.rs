@@ -446,6 +446,7 @@ pub(super) fn webhook(config: &Config, identity: &Identity) -> WebhookSettings {
         plaintext: identity.plaintext,
         accept_keys_with_password: identity.accept_keys_with_password,
         path_homes: path_homes(config),
+        fs_ids: fs_ids(config),
         send_session_id: identity.send_session_id,
         look_up_password: match identity.function.omit_blank_password {
             true => LookUpPassword::Absent,
@@ -473,6 +474,7 @@ fn api_gateway(config: &Config, identity: &Identity) -> ApiGatewaySettings {
         plaintext: identity.plaintext,
         accept_keys_with_password: identity.accept_keys_with_password,
         path_homes: path_homes(config),
+        fs_ids: fs_ids(config),
     }
 }
 
@@ -491,6 +493,7 @@ fn lambda(config: &Config, identity: &Identity) -> LambdaSettings {
         plaintext: identity.plaintext,
         accept_keys_with_password: identity.accept_keys_with_password,
         path_homes: path_homes(config),
+        fs_ids: fs_ids(config),
         omit_blank_password: identity.function.omit_blank_password,
     }
 }
@@ -541,6 +544,12 @@ fn token(identity: &Identity) -> TokenSettings {
         role: token.role.clone(),
         policy: token.policy.clone(),
     }
+}
+
+/// Returns the ids of the file systems that are stores.
+fn fs_ids(config: &Config) -> Arc<[Box<str>]> {
+    let stores = config.stores.iter().map(|named| &named.table.fs_ids);
+    stores.flatten().map(|id| id.as_str().into()).collect()
 }
 
 pub(super) const fn path_homes(config: &Config) -> PathHomes {

@@ -13,8 +13,8 @@ use embedded_s3::EmbeddedS3;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use self::demo_files::DemoFiles;
 use super::bundled_webhook::BundledWebhook;
-use super::demo_files::{self, DemoFiles};
 use super::{Failure, output, signals};
 use crate::auth::{AuthSettings, ThrottleSettings};
 use crate::clock::SystemClock;
@@ -31,6 +31,8 @@ use crate::storage::SharedStore;
 use crate::storage::credentials::Own;
 use crate::storage::metered::Meter;
 use crate::telemetry::{self, Format};
+
+mod demo_files;
 
 /// Options of `quickstart`.
 #[derive(Debug, Clone, Args)]
@@ -187,7 +189,7 @@ fn bucket_line(s3: &EmbeddedS3) -> String {
 /// Starts what keeps the files.
 async fn start_files(data: Option<&str>) -> anyhow::Result<DemoFiles> {
     match data {
-        Some(root) => DemoFiles::in_directory(root, &BUCKETS, RATES).await,
+        Some(root) => DemoFiles::in_directory(root, &BUCKETS, RATES),
         None => {
             let secret_key = format!("{:016x}{:016x}", random()?, random()?);
             DemoFiles::in_memory(secret_key, &BUCKETS, RATES).await

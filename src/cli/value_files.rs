@@ -111,7 +111,7 @@ impl Followed for FollowedValues {
 /// Says whether a value is used for the whole life of the process: all connections to S3 have
 /// the certificate authorities that they began with.
 fn needs_restart(setting: &str) -> bool {
-    setting == "storage.ca_file"
+    setting == "storage.ca_file" || (setting.starts_with("store.") && setting.ends_with(".ca_file"))
 }
 
 /// `check-config` says them all.

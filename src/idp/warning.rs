@@ -47,7 +47,7 @@ oddities! {
         "`HomeDirectory` repeats a `Target` of `HomeDirectoryDetails`: the user lands in `/`",
         "with `LOGICAL` leave `HomeDirectory` out, or name an `Entry`";
     EfsTargetSkipped "efs-target-skipped"
-        "the gateway skipped mappings with a target on EFS (`/fs-…`)",
+        "the gateway skipped mappings with a target on an EFS file system (`/fs-…`) that no store serves",
         "leave them out of answers for this `serverId`";
     PolicyNotStringified "policy-not-stringified"
         "`Policy` is an object and was read as one",

@@ -77,6 +77,8 @@ pub struct WebhookSettings {
     /// Takes a password answer that lists keys.
     pub accept_keys_with_password: bool,
     pub path_homes: PathHomes,
+    /// File systems that are served, by their ids.
+    pub fs_ids: Arc<[Box<str>]>,
     /// Adds `sessionId` to the plain question.
     pub send_session_id: bool,
     pub look_up_password: LookUpPassword,
@@ -102,6 +104,7 @@ impl WebhookSettings {
             plaintext: false,
             accept_keys_with_password: false,
             path_homes: PathHomes::default(),
+            fs_ids: Arc::default(),
             send_session_id: false,
             look_up_password: LookUpPassword::default(),
         }
@@ -258,6 +261,7 @@ impl Webhook {
             method: question.credential.method(),
             accept_keys_with_password: self.settings.accept_keys_with_password,
             path_homes: self.settings.path_homes,
+            fs_ids: &self.settings.fs_ids,
             transport: Transport::Http,
             function_error: false,
         };

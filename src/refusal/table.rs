@@ -336,8 +336,9 @@ reasons! {
         "`HomeDirectoryType` is unknown",
         "write `PATH` or `LOGICAL`";
     EfsTarget "efs-target" Invalid Nothing Uncached Answered
-        "the target is on EFS, not on S3",
-        "map to a bucket";
+        "the target is on an EFS file system that no store serves",
+        "map to a bucket, or name the file system in `fs_ids` of a `[store.NAME]` \
+         (docs/stores.md)";
     DetailsMissing "details-missing" Invalid Nothing Uncached Answered
         "the answer has `LOGICAL` but no `HomeDirectoryDetails`",
         "add the mappings, or use `PATH`";

@@ -35,6 +35,7 @@ pub(crate) fn answer(input: &[u8]) {
         },
         accept_keys_with_password: flag(1),
         path_homes: portcullis::idp::PathHomes::default(),
+        fs_ids: &[],
         transport: if flag(2) {
             Transport::Lambda
         } else {

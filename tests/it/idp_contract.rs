@@ -21,6 +21,7 @@ fn asked(username: &str, method: AuthMethod) -> Asked<'_> {
         method,
         accept_keys_with_password: false,
         path_homes: portcullis::idp::PathHomes::default(),
+        fs_ids: &[],
         transport: Transport::Http,
         function_error: false,
     }
@@ -67,6 +68,33 @@ fn a_missing_home_directory_is_told_by_what_its_root_shows() {
         let told = config.warnings[0].to_string();
         assert!(told.contains(shows), "{told}");
     }
+}
+
+#[test]
+fn a_target_on_a_file_system_that_a_store_serves_is_kept() {
+    let served = ["fs-0123456789abcdef0".into()];
+    let row = |entry: &str, id: &str| json!({"Entry": entry, "Target": format!("/{id}/ann")});
+    let rows = [
+        row("/served", "fs-0123456789abcdef0"),
+        row("/foreign", "fs-01234567"),
+        row("/s3", "bucket"),
+    ];
+    let details = json!(rows).to_string();
+    let body = json!({
+        "Role": "r", "HomeDirectoryType": "LOGICAL", "HomeDirectoryDetails": details
+    });
+    let asked = Asked {
+        fs_ids: &served,
+        ..asked("ann", AuthMethod::Password)
+    };
+    let config = wire::parse(asked, 200, body.to_string().as_bytes()).unwrap();
+    let mappings = config.home.mappings();
+    let mut buckets: Vec<_> = mappings.iter().map(|row| row.bucket.as_str()).collect();
+    buckets.sort_unstable();
+    assert_eq!(buckets, ["bucket", "fs-0123456789abcdef0"]);
+    assert_eq!(words(&config.warnings), ["efs-target-skipped"]);
+    let home = json!({"Role": "r", "HomeDirectory": "/fs-0123456789abcdef0/ann"});
+    assert!(wire::parse(asked, 200, home.to_string().as_bytes()).is_ok());
 }
 
 pub(crate) fn verdict(judged: &Judged) -> (&'static str, Option<&'static str>) {

@@ -121,6 +121,7 @@ fn judge(body: &str, method: AuthMethod) -> Judged {
         method,
         accept_keys_with_password: false,
         path_homes: portcullis::idp::PathHomes::default(),
+        fs_ids: &[],
         transport: Transport::Http,
         function_error: false,
     };

@@ -69,6 +69,7 @@ async fn exchange(bench: &Bench<'_>, webhook: &WebhookSettings) -> std::io::Resu
         method: AuthMethod::Password,
         accept_keys_with_password: webhook.accept_keys_with_password,
         path_homes: webhook.path_homes,
+        fs_ids: &webhook.fs_ids,
         transport: Transport::Http,
         function_error: false,
     };

@@ -114,6 +114,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
         method: AuthMethod::Password,
         accept_keys_with_password: true,
         path_homes: options.path_homes.into(),
+        fs_ids: &[],
         transport: Transport::Http,
         function_error: false,
     };

@@ -4,6 +4,7 @@
 //! password in headers. Their names must arrive letter by letter, which HTTP libraries do not
 //! promise: hence a client of our own ([`http1`]).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -46,6 +47,8 @@ pub struct ApiGatewaySettings {
     /// Takes a password answer that lists keys.
     pub accept_keys_with_password: bool,
     pub path_homes: PathHomes,
+    /// File systems that are served, by their ids.
+    pub fs_ids: Arc<[Box<str>]>,
 }
 
 /// As whom questions are signed.
@@ -71,6 +74,7 @@ impl ApiGatewaySettings {
             plaintext: false,
             accept_keys_with_password: false,
             path_homes: PathHomes::default(),
+            fs_ids: Arc::default(),
         }
     }
 }
@@ -175,6 +179,7 @@ impl ApiGateway {
             method: question.credential.method(),
             accept_keys_with_password: self.settings.accept_keys_with_password && !encoded_alone,
             path_homes: self.settings.path_homes,
+            fs_ids: &self.settings.fs_ids,
             transport: Transport::Http,
             function_error: false,
         };

@@ -5,6 +5,7 @@
 //! the event that are out of reach of wiping; ours are wiped.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -54,6 +55,8 @@ pub struct LambdaSettings {
     /// Takes a password answer that lists keys.
     pub accept_keys_with_password: bool,
     pub path_homes: PathHomes,
+    /// File systems that are served, by their ids.
+    pub fs_ids: Arc<[Box<str>]>,
     /// Leaves `password` out of a look-up instead of sending it empty.
     pub omit_blank_password: bool,
 }
@@ -75,6 +78,7 @@ impl LambdaSettings {
             plaintext: false,
             accept_keys_with_password: false,
             path_homes: PathHomes::default(),
+            fs_ids: Arc::default(),
             omit_blank_password: false,
         }
     }
@@ -240,6 +244,7 @@ impl Lambda {
             method: question.credential.method(),
             accept_keys_with_password: self.settings.accept_keys_with_password,
             path_homes: self.settings.path_homes,
+            fs_ids: &self.settings.fs_ids,
             transport: Transport::Lambda,
             function_error: answer.function_error,
         };

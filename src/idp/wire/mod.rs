@@ -33,6 +33,8 @@ pub struct Asked<'a> {
     /// Takes a password answer that lists keys, for functions that always return them.
     pub accept_keys_with_password: bool,
     pub path_homes: PathHomes,
+    /// File systems that are served, by their ids: targets on others are passed over.
+    pub fs_ids: &'a [Box<str>],
     pub transport: Transport,
     /// The function ended in an error (Lambda's `X-Amz-Function-Error`).
     pub function_error: bool,

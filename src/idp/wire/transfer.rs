@@ -97,7 +97,7 @@ impl ProviderAnswer {
         let details = self.take("HomeDirectoryDetails");
         match home_type {
             HomeType::Logical => {
-                let mappings = mappings(details, user, warnings)?;
+                let mappings = mappings(details, asked, warnings)?;
                 let landing = match home {
                     None => VirtualPath::root(),
                     Some(home) => landing(&with_slash(home, warnings), &mappings, user, warnings)?,
@@ -123,7 +123,7 @@ impl ProviderAnswer {
                     warnings.push(Oddity::HomeDirectoryMissing.because(shows));
                     "/".to_owned()
                 };
-                if is_efs(&home) {
+                if is_foreign_efs(&home, asked.fs_ids) {
                     return Err(
                         Reason::EfsTarget.because("the home directory is on EFS, not on S3")
                     );
@@ -277,11 +277,11 @@ fn bad_home(home: &str, error: &MappingError) -> Refusal {
 
 fn mappings(
     details: Option<Json>,
-    user: &str,
+    asked: Asked<'_>,
     warnings: &mut Vec<Warning>,
 ) -> Result<Vec<Mapping>, Refusal> {
     let missing = || Reason::DetailsMissing.because("LOGICAL without HomeDirectoryDetails");
-    let mut read = Rows::of(user);
+    let mut read = Rows::of(asked);
     let other = match details {
         None => return Err(missing()),
         Some(Json::Text(text)) if text.trim().is_empty() => return Err(missing()),
@@ -334,15 +334,15 @@ fn mappings(
 
 /// The rows so far. One that breaks a rule ends nothing yet: what is no JSON at all is said first.
 struct Rows<'a> {
-    user: &'a str,
+    asked: Asked<'a>,
     count: usize,
     mappings: Result<Vec<Mapping>, Refusal>,
 }
 
 impl<'a> Rows<'a> {
-    const fn of(user: &'a str) -> Self {
+    const fn of(asked: Asked<'a>) -> Self {
         Self {
-            user,
+            asked,
             count: 0,
             mappings: Ok(Vec::new()),
         }
@@ -350,7 +350,7 @@ impl<'a> Rows<'a> {
 
     /// Forgets the rows of a text that turned out to be written in another way.
     fn restart(&mut self) {
-        *self = Self::of(self.user);
+        *self = Self::of(self.asked);
     }
 
     fn take(&mut self, row: Row<4>) {
@@ -358,7 +358,7 @@ impl<'a> Rows<'a> {
         let Ok(mappings) = &mut self.mappings else {
             return;
         };
-        match mapping(row, self.user) {
+        match mapping(row, self.asked) {
             Ok(mapping) => mappings.extend(mapping),
             Err(error) => self.mappings = Err(error),
         }
@@ -366,7 +366,7 @@ impl<'a> Rows<'a> {
 }
 
 /// Reads one row; `None` for one on EFS, which one function may list for another server.
-fn mapping(row: Row<4>, user: &str) -> Result<Option<Mapping>, Refusal> {
+fn mapping(row: Row<4>, asked: Asked<'_>) -> Result<Option<Mapping>, Refusal> {
     let wrong = |other| wrong_type("HomeDirectoryDetails", "an array of objects", &other);
     let [entry, target, entry_type, partial] = row.map_err(wrong)?;
     let (entry, target) = (text("Entry", entry)?, text("Target", target)?);
@@ -382,20 +382,22 @@ fn mapping(row: Row<4>, user: &str) -> Result<Option<Mapping>, Refusal> {
         }
     };
     let partial = partial_uploads(text(PARTIAL_UPLOADS, partial)?)?;
-    if is_efs(&target) {
+    if is_foreign_efs(&target, asked.fs_ids) {
         return Ok(None);
     }
-    let target = substitute::target(&target, user)?;
+    let target = substitute::target(&target, asked.username)?;
     let mapping = Mapping::parse(&entry, &target, entry_type, Access::ReadWrite);
     let mapping = mapping.map_err(|error| broken(&error))?;
     Ok(Some(mapping.with_partial_uploads(partial)))
 }
 
-/// Says whether a target begins with the id of an EFS file system: 8 or 17 digits.
-fn is_efs(target: &str) -> bool {
+/// Says whether a target begins with the id of an EFS file system, 8 or 17 digits, that no store
+/// serves.
+fn is_foreign_efs(target: &str, served: &[Box<str>]) -> bool {
     let Some(rest) = target.strip_prefix("/fs-") else {
         return false;
     };
     let id = rest.split('/').next().unwrap_or_default();
-    matches!(id.len(), 8 | 17) && id.bytes().all(|b| b.is_ascii_hexdigit())
+    let is_id = matches!(id.len(), 8 | 17) && id.bytes().all(|b| b.is_ascii_hexdigit());
+    is_id && !served.iter().any(|one| one.strip_prefix("fs-") == Some(id))
 }

@@ -114,6 +114,7 @@ impl IdentityProvider for RecordingProvider {
             method: question.credential.method(),
             accept_keys_with_password: false,
             path_homes: portcullis::idp::PathHomes::default(),
+            fs_ids: &[],
             transport: Transport::Http,
             function_error: false,
         };
