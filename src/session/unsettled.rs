@@ -10,9 +10,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::storage::Location;
 
-/// The files of the process whose outcome is open.
+/// The files of the process whose outcome is open, and those that live clients write.
 #[derive(Debug, Clone, Default)]
-pub struct Unsettled(Arc<Mutex<HashMap<Location, Row>>>);
+pub struct Unsettled(Arc<Files>);
+
+#[derive(Debug, Default)]
+struct Files {
+    unsettled: Mutex<HashMap<Location, Row>>,
+    written: Mutex<HashMap<Location, usize>>,
+}
 
 #[derive(Debug, Default)]
 struct Row {
@@ -27,7 +33,35 @@ pub(crate) struct Settling {
     location: Location,
 }
 
+/// A file that a client writes; it is gone when this is dropped.
+#[derive(Debug)]
+pub(crate) struct LiveWriter {
+    all: Unsettled,
+    location: Location,
+}
+
 impl Unsettled {
+    /// Notes that a client writes a file.
+    pub(crate) fn writes(&self, location: &Location) -> LiveWriter {
+        let mut written = self.written();
+        let writers = written.entry(location.clone()).or_default();
+        *writers = writers.saturating_add(1);
+        LiveWriter {
+            all: self.clone(),
+            location: location.clone(),
+        }
+    }
+
+    /// Says whether a client that is there writes a file.
+    pub(crate) fn is_written(&self, location: &Location) -> bool {
+        self.written().contains_key(location)
+    }
+
+    fn written(&self) -> MutexGuard<'_, HashMap<Location, usize>> {
+        let written = &self.0.written;
+        written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Notes that the outcome of a file is open.
     pub(crate) fn begin(&self, location: &Location) -> Settling {
         let mut rows = self.rows();
@@ -52,7 +86,20 @@ impl Unsettled {
     }
 
     fn rows(&self) -> MutexGuard<'_, HashMap<Location, Row>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let rows = &self.0.unsettled;
+        rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for LiveWriter {
+    fn drop(&mut self) {
+        let mut written = self.all.written();
+        if let Some(writers) = written.get_mut(&self.location) {
+            *writers = writers.saturating_sub(1);
+            if *writers == 0 {
+                let _ = written.remove(&self.location);
+            }
+        }
     }
 }
 
@@ -79,12 +126,29 @@ mod tests {
     use crate::storage::{Bucket, Key};
 
     #[test]
-    fn whoever_asks_waits_until_the_last_outcome_is_known() {
+    fn a_file_is_written_as_long_as_a_client_is_there() {
         let unsettled = Unsettled::default();
-        let [one, other] = ["a", "b"].map(|key| Location {
+        let [one, other] = ["a", "b"].map(at);
+        let (first, second) = (unsettled.writes(&one), unsettled.writes(&one));
+        assert!(unsettled.is_written(&one) && !unsettled.is_written(&other));
+        drop(first);
+        assert!(unsettled.is_written(&one));
+        drop(second);
+        assert!(!unsettled.is_written(&one));
+        assert!(unsettled.written().is_empty());
+    }
+
+    fn at(key: &str) -> Location {
+        Location {
             bucket: Bucket::parse("bucket").unwrap(),
             key: Key::parse(key).unwrap(),
-        });
+        }
+    }
+
+    #[test]
+    fn whoever_asks_waits_until_the_last_outcome_is_known() {
+        let unsettled = Unsettled::default();
+        let [one, other] = ["a", "b"].map(at);
         let (first, second) = (unsettled.begin(&one), unsettled.begin(&one));
         assert!(unsettled.settled(&other).now_or_never().is_some());
         drop(first);

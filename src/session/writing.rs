@@ -15,7 +15,9 @@ use crate::storage::{
     Checksum, ETag, Location, NewObject, Nonce, ObjectMeta, Precondition, Stored,
 };
 use crate::transfer::WriteFile;
-use crate::transfer::write_file::{Completing, Effect, Heard, KeptPartial, Opening, RateMin};
+use crate::transfer::write_file::{
+    Completing, Effect, Failure, Heard, KeptPartial, Opening, RateMin,
+};
 use crate::vfs::{Access, VirtualPath};
 
 use super::act::{ForWriting, Keeping};
@@ -23,8 +25,10 @@ use super::calls::{Calls, Completion, Listener, Then};
 use super::described::Described;
 use super::partial::{Marking, Remains, look};
 use super::shell::Shell;
+use super::status::CHANGED;
 use super::stored_time::store_with;
 use super::times::{Late, worth_a_copy};
+use super::unsettled::{LiveWriter, Unsettled};
 
 /// Where an open file stands.
 #[derive(Debug, Clone)]
@@ -50,6 +54,9 @@ pub(crate) struct Writing {
     replaces: Option<bool>,
     /// What is kept if the client vanishes before CLOSE.
     keeping: Option<Keeping>,
+    /// As long as the client is there, nothing of others is kept in its file's place.
+    live: Option<LiveWriter>,
+    unsettled: Unsettled,
     client_gone: bool,
 }
 
@@ -104,6 +111,7 @@ impl Writing {
         let mut file = WriteFile::new(opening, now);
         // A size in OPEN's attributes is what the client expects, not what it sets.
         file.set_given(attrs.given());
+        let unsettled = &shell.environment.unsettled;
         Self {
             file,
             described,
@@ -113,6 +121,11 @@ impl Writing {
             checksum: None,
             replaces,
             keeping: found.keeping,
+            live: found
+                .keeping
+                .is_some()
+                .then(|| unsettled.writes(&place.location)),
+            unsettled: unsettled.clone(),
             client_gone: false,
         }
     }
@@ -140,7 +153,10 @@ impl Writing {
 
     /// Tells the file what happened, and does what it asks for; `true`: nothing is left to do.
     pub(crate) fn hear(&mut self, shell: &mut Shell, place: &Place, heard: Heard) -> bool {
-        self.client_gone |= matches!(heard, Heard::ClientGone);
+        if let Heard::ClientGone = heard {
+            self.client_gone = true;
+            self.live = None;
+        }
         if let Heard::Committed(Ok(stored)) = &heard {
             self.checksum = stored.checksum.or(self.checksum);
         }
@@ -226,10 +242,21 @@ impl Writing {
         }
     }
 
+    /// Looks on what it depends that something is kept. A client that came back and writes the
+    /// file is not to lose it to what is left of the connection that it lost.
     fn look(&mut self, shell: &mut Shell, calls: Calls, remains: Remains) {
-        if let Some(keeping) = self.keeping {
-            self.spawn(shell, look(calls, keeping, remains));
+        let Some(keeping) = self.keeping else {
+            return;
+        };
+        if self.unsettled.is_written(&calls.location) {
+            let failure = Failure {
+                status: CHANGED,
+                reason: "another session writes the file".into(),
+            };
+            calls.tell(Heard::Looked(Err(failure)));
+            return;
         }
+        self.spawn(shell, look(calls, keeping, remains));
     }
 
     fn complete(&mut self, shell: &Shell, place: &Place, completing: Completing) {

@@ -139,10 +139,14 @@ impl Process {
     }
 
     async fn assert_partial(&self, content: &[u8]) {
-        assert!(self.store.object(&at("f")).unwrap() == content);
-        assert!(self.is_partial().await);
+        self.assert_partial_object(content).await;
         assert_eq!(self.store.unfinished_uploads(), []);
         assert_eq!(self.budget.taken_bytes(), (0, 0));
+    }
+
+    async fn assert_partial_object(&self, content: &[u8]) {
+        assert!(self.store.object(&at("f")).unwrap() == content);
+        assert!(self.is_partial().await);
     }
 
     fn assert_nothing(&self) {
@@ -315,6 +319,29 @@ async fn of_two_partial_uploads_the_longer_one_is_kept() {
     // Bytes in the middle are no beginning.
     process.vanish(RESUME, 2, &[b'x'; 40]).await;
     process.assert_partial(&stored).await;
+}
+
+#[tokio::test]
+async fn nothing_is_kept_of_a_lost_session_while_another_writes_the_file() {
+    let process = Process::new();
+    process
+        .vanish(OpenFlags::WRITE | OpenFlags::CREATE, 0, b"beg")
+        .await;
+    process.assert_partial(b"beg").await;
+    // The first one goes on, and loses its connection; nobody notices yet.
+    let lost = process.session().await;
+    let handle = lost.open("/f", OpenFlags::WRITE).await.unwrap();
+    send(&lost, &handle, 3, b"inning").await;
+    let back = process.session().await;
+    let handle = back.open("/f", OpenFlags::WRITE).await.unwrap();
+    send(&back, &handle, 3, b"inning and").await;
+    process.lost(lost).await;
+    process.assert_partial_object(b"beg").await;
+    send(&back, &handle, 13, b" end").await;
+    back.close(&handle).await.unwrap();
+    assert!(process.store.object(&at("f")).unwrap() == &b"beginning and end"[..]);
+    assert!(!process.is_partial().await);
+    assert_eq!(process.counted("no", "failed"), 1);
 }
 
 #[tokio::test]
