@@ -479,7 +479,7 @@ impl Files {
             };
             let own = file.own().filter(|_| !only_partial || file.keeps_partial());
             let closed = own.is_some_and(WriteFile::may_end_alone);
-            let partial = own.is_some_and(WriteFile::may_be_kept);
+            let partial = own.is_some_and(WriteFile::may_be_kept) && !file.is_written_elsewhere();
             let turn = Arc::clone(turns).try_acquire_owned();
             match turn.ok().filter(|_| closed || partial) {
                 Some(turn) => {

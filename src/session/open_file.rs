@@ -45,6 +45,12 @@ impl OpenFile {
         self.writing.as_ref().is_some_and(Writing::keeps_partial)
     }
 
+    /// Says whether another session writes the file, whose client is there.
+    pub(super) fn is_written_elsewhere(&self) -> bool {
+        let writing = self.writing.as_ref();
+        writing.is_some_and(|writing| writing.is_written_elsewhere(&self.place))
+    }
+
     /// Returns when it wants to hear of the time; `rest`: when readers do that may be idle.
     pub(super) fn deadline(&self, rest: Option<Instant>) -> Option<Instant> {
         let writing = self.own().and_then(WriteFile::deadline);

@@ -15,9 +15,7 @@ use crate::storage::{
     Checksum, ETag, Location, NewObject, Nonce, ObjectMeta, Precondition, Stored,
 };
 use crate::transfer::WriteFile;
-use crate::transfer::write_file::{
-    Completing, Effect, Failure, Heard, KeptPartial, Opening, RateMin,
-};
+use crate::transfer::write_file::{Completing, Effect, Heard, KeptPartial, Opening, RateMin};
 use crate::vfs::{Access, VirtualPath};
 
 use super::act::{ForWriting, Keeping};
@@ -25,7 +23,6 @@ use super::calls::{Calls, Completion, Listener, Then};
 use super::described::Described;
 use super::partial::{Marking, Remains, look};
 use super::shell::Shell;
-use super::status::CHANGED;
 use super::stored_time::store_with;
 use super::times::{Late, worth_a_copy};
 use super::unsettled::{LiveWriter, Unsettled};
@@ -54,7 +51,7 @@ pub(crate) struct Writing {
     replaces: Option<bool>,
     /// What is kept if the client vanishes before CLOSE.
     keeping: Option<Keeping>,
-    /// As long as the client is there, nothing of others is kept in its file's place.
+    /// As long as the client is there nothing is kept of lost sessions that wrote the same file.
     live: Option<LiveWriter>,
     unsettled: Unsettled,
     client_gone: bool,
@@ -133,6 +130,12 @@ impl Writing {
     /// Says whether something is kept if the client vanishes before CLOSE.
     pub(crate) const fn keeps_partial(&self) -> bool {
         self.keeping.is_some()
+    }
+
+    /// Says whether a client that is there writes the file: one that came back is not to lose it to
+    /// what is left of the connection that it lost.
+    pub(super) fn is_written_elsewhere(&self, place: &Place) -> bool {
+        self.live.is_none() && self.unsettled.is_written(&place.location)
     }
 
     /// Says whether nothing may be there that the file would replace.
@@ -242,21 +245,10 @@ impl Writing {
         }
     }
 
-    /// Looks on what it depends that something is kept. A client that came back and writes the
-    /// file is not to lose it to what is left of the connection that it lost.
     fn look(&mut self, shell: &mut Shell, calls: Calls, remains: Remains) {
-        let Some(keeping) = self.keeping else {
-            return;
-        };
-        if self.unsettled.is_written(&calls.location) {
-            let failure = Failure {
-                status: CHANGED,
-                reason: "another session writes the file".into(),
-            };
-            calls.tell(Heard::Looked(Err(failure)));
-            return;
+        if let Some(keeping) = self.keeping {
+            self.spawn(shell, look(calls, keeping, remains));
         }
-        self.spawn(shell, look(calls, keeping, remains));
     }
 
     fn complete(&mut self, shell: &Shell, place: &Place, completing: Completing) {
