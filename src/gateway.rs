@@ -200,6 +200,41 @@ impl AttemptObserver for LoginCount {
     }
 }
 
+/// What all sessions of the process share.
+struct Process<'a> {
+    budget: &'a Arc<Budget>,
+    reaper: &'a Reaper,
+    limits: &'a Arc<Limits>,
+    metrics: &'a Arc<Metrics>,
+    clock: &'a Arc<dyn Clock>,
+    drain: &'a CancellationToken,
+}
+
+impl Process<'_> {
+    /// Returns what it lends to each session.
+    fn lends(&self, sftp: &Sftp) -> Environment {
+        let (limits, budget) = (self.limits, self.budget);
+        Environment {
+            budget: Arc::clone(budget),
+            reaper: self.reaper.clone(),
+            limits: Arc::clone(limits),
+            metrics: Arc::clone(self.metrics),
+            clock: Arc::clone(self.clock),
+            user_sessions: UserSessions::new(limits.sessions_per_user_max, Arc::clone(budget)),
+            nonces: Nonces::default(),
+            kept: Kept::new(sftp.keep_empty_directories),
+            names_fresh_for: sftp.names_fresh_for,
+            stat_times: sftp.stat_times,
+            listed_times: listed_times(sftp.list_times, limits),
+            partial_uploads: partial_uploads(sftp.partial_uploads),
+            unsettled: Unsettled::default(),
+            exec: sftp.exec,
+            summing: summing(),
+            drain: self.drain.clone(),
+        }
+    }
+}
+
 impl Gateway {
     /// Puts the parts together and begins to receive clients.
     ///
@@ -222,24 +257,15 @@ impl Gateway {
         let (clock, limits): (Arc<dyn Clock>, _) = (Arc::new(SystemClock), Arc::new(limits));
         let reaper = Reaper::new(Arc::clone(&metrics), Arc::clone(&clock));
         let (budget, drain) = (Budget::new(&limits), CancellationToken::new());
-        let environment = Environment {
-            budget: Arc::clone(&budget),
-            reaper: reaper.clone(),
-            limits: Arc::clone(&limits),
-            metrics: Arc::clone(&metrics),
-            clock: Arc::clone(&clock),
-            user_sessions: UserSessions::new(limits.sessions_per_user_max, Arc::clone(&budget)),
-            nonces: Nonces::default(),
-            kept: Kept::new(sftp.keep_empty_directories),
-            names_fresh_for: sftp.names_fresh_for,
-            stat_times: sftp.stat_times,
-            listed_times: listed_times(sftp.list_times, &limits),
-            partial_uploads: partial_uploads(sftp.partial_uploads),
-            unsettled: Unsettled::default(),
-            exec: sftp.exec,
-            summing: summing(),
-            drain: drain.clone(),
+        let process = Process {
+            budget: &budget,
+            reaper: &reaper,
+            limits: &limits,
+            metrics: &metrics,
+            clock: &clock,
+            drain: &drain,
         };
+        let environment = process.lends(&sftp);
         let ssh = SshServer::new(SshServerParts {
             transport: parts.transport,
             channels: Arc::new(environment),

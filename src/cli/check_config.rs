@@ -108,7 +108,7 @@ fn root_is_there(named: &config::NamedStore) -> Result<(), Failure> {
     let why = match std::fs::metadata(root) {
         Ok(found) if found.is_dir() => return Ok(()),
         Ok(_) => "not a directory".to_owned(),
-        Err(error) => causes::system(&error).to_string(),
+        Err(error) => causes::system(&error),
     };
     let name = &named.name;
     Err(Failure::Setting(format!(
