@@ -30,6 +30,10 @@ pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
 pub const KEY_BYTES_MAX: usize = 1_024;
 /// Calls of one directory that is a store under way at once, each on a thread.
 pub const DIRECTORY_CALLS_MAX: usize = 16;
+/// Of all such directories together: a quarter of the threads that may block.
+pub const ALL_DIRECTORIES_CALLS_MAX: usize = 128;
+/// Uploads in parts that are under way in such directories: each holds a file open.
+pub const DIRECTORY_UPLOADS_MAX: usize = 4_096;
 /// Unfinished files in such a directory that nobody works on are removed when they are this old.
 pub const UNFINISHED_FILES_KEPT_FOR: Duration = Duration::from_secs(24 * 3_600);
 /// How often they are looked for, while files are written.

@@ -182,6 +182,7 @@ impl Attempt {
     /// Opens S3 for whom the provider let in, and writes the login down: who cannot have S3 is not
     /// let in.
     pub(super) async fn enter(self, config: Arc<UserConfig>) -> Result<AuthenticatedUser, Refused> {
+        let config = super::with_one_name_each(config, &*self.authenticator.stores);
         let gone = self.client.gone.clone();
         let refused = |reason: Reason| Refusal::new(reason).of_provider(&config.provider);
         if gone.is_cancelled() {

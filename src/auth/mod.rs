@@ -136,6 +136,18 @@ pub async fn would_enter(
     stores.open(grant(config, session_id)).await.map(drop)
 }
 
+/// Gives every bucket of a home the one name under which all reach it: by that it is told whether
+/// two paths mean the same file.
+fn with_one_name_each(config: Arc<UserConfig>, stores: &dyn Stores) -> Arc<UserConfig> {
+    match config.home.with_names(&|bucket| stores.name_of(bucket)) {
+        Some(home) => Arc::new(UserConfig {
+            home,
+            ..(*config).clone()
+        }),
+        None => config,
+    }
+}
+
 /// Returns what a user's answer says about storage.
 #[must_use]
 pub fn grant<'a>(config: &'a UserConfig, session_id: &'a str) -> Grant<'a> {

@@ -81,24 +81,55 @@ async fn beside(
     }
     let without_roles = config.identity.roles == config::Roles::Gateway;
     let mut all = Vec::with_capacity(config.stores.len());
+    let mut directories = Vec::new();
     for (named, keys) in config.stores.iter().zip(&keys.stores) {
         let section = format!("store.{}", named.name);
         let meter = meter.of_store(&named.name);
-        let store = match named.table.kind {
+        let (store, bucket) = match named.table.kind {
             StoreKind::S3 => {
                 let store = connect(&section, &named.storage, keys).await?;
                 let next = (keys.next.as_ref(), &*section);
-                Own::rotating(store, next, meter, Arc::clone(clock)).into_store()
+                let own = Own::rotating(store, next, meter, Arc::clone(clock));
+                (own.into_store(), None)
             }
-            StoreKind::Directory => meter.over(Arc::new(directory(named)?)),
+            StoreKind::Directory => {
+                let store = directory(named)?;
+                let bucket = Bucket::parse(&named.name).ok();
+                apart(&named.name, &store, &mut directories)?;
+                (meter.over(Arc::new(store)), bucket)
+            }
         };
         all.push(NamedStore {
             name: named.name.as_str().into(),
             store,
             by_mappings: without_roles || named.table.roles == StoreRoles::Gateway,
+            bucket,
         });
     }
     Ok(Arc::new(Several::new(main, all, routes(&config.stores)?)))
+}
+
+/// Refuses a directory that is in another one: what is written to the one would be seen half in the
+/// other.
+fn apart<'c>(
+    name: &'c str,
+    store: &DirectoryStore,
+    others: &mut Vec<(&'c str, DirectoryStore)>,
+) -> anyhow::Result<()> {
+    for (other, there) in &*others {
+        let nested = store
+            .is_within(there)
+            .and_then(|within| Ok(within || there.is_within(store)?));
+        let place = || format!("[store.{name}] and [store.{other}] cannot be compared");
+        if nested.with_context(place)? {
+            anyhow::bail!(
+                "the roots of [store.{name}] and [store.{other}] are the same directory, or one \
+                 is in the other; allowed: directories beside each other"
+            );
+        }
+    }
+    others.push((name, store.clone()));
+    Ok(())
 }
 
 /// Opens a directory that is a store.

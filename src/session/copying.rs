@@ -104,6 +104,10 @@ pub(super) async fn copy_exactly(scene: &Scene<'_>, copying: Copying<'_>) -> Res
     }
     let may_be_whole = copying.found.size <= limits::COPY_BYTES_MAX;
     let capabilities = scene.store.capabilities(&copying.target.bucket);
+    if copying.onto == Onto::Itself && capabilities.directories {
+        // No byte is copied.
+        return copying.as_a_whole(scene).await;
+    }
     // Only a copy as a whole can be made where nothing is, and nowhere else.
     let only_whole = capabilities.conditional_copy && !capabilities.conditional_complete;
     if may_be_whole && copying.onto != Onto::Anything && only_whole {

@@ -5,6 +5,8 @@
 //! What the second listing shows is deleted only if it was copied, as the version that was copied:
 //! what was written meanwhile stays. A copy that fails takes the others back, in the same way.
 
+use std::collections::VecDeque;
+
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 
@@ -20,6 +22,7 @@ use crate::storage::{
 use super::commit::Commit;
 use super::copied::{Copied, Row};
 use super::copying::{self, Copying, Onto};
+use super::names::is_directory;
 use super::plan::Folder;
 use super::progress::Step;
 use super::scene::Scene;
@@ -278,14 +281,8 @@ impl Moving<'_> {
         let passes_max = self.total / usize::from(limits::LIST_PAGE_MAX);
         for pass in 0.. {
             let markers = self.delete_files(&mut deleted).await?;
-            for marker in markers.last.iter().rev() {
-                if deleted.is_outage() {
-                    break;
-                }
-                let location = at(&self.from, &marker.name)?;
-                let outcome = self.scene.deletion(&location, &marker.etag).run().await;
-                deleted.note(outcome.map(drop));
-            }
+            let (from, last) = (&self.from, &markers.last);
+            self.delete_markers(from, last, &mut deleted).await?;
             // What could not be deleted would come again.
             if !markers.are_more || deleted.outcome.is_err() || pass > passes_max {
                 break;
@@ -294,6 +291,24 @@ impl Moving<'_> {
         deleted.outcome?;
         if deleted.changed {
             return Err(CHANGED.into());
+        }
+        Ok(())
+    }
+
+    /// Deletes markers, the deepest first.
+    async fn delete_markers(
+        &self,
+        folder: &Folder,
+        markers: &VecDeque<Below>,
+        deleted: &mut Deleted,
+    ) -> Result<(), Refusal> {
+        for marker in markers.iter().rev() {
+            if deleted.is_outage() {
+                break;
+            }
+            let location = at(folder, &marker.name)?;
+            let outcome = self.scene.deletion(&location, &marker.etag).run().await;
+            deleted.note(outcome.map(drop));
         }
         Ok(())
     }
@@ -357,7 +372,7 @@ impl Moving<'_> {
         Ok(())
     }
 
-    /// Deletes the copies that are still what they were.
+    /// Deletes the copies that are still what they were, and directories that came with them.
     async fn take_back(&mut self, why: &Refusal) {
         let reason = why.status.sentence;
         let copies = self.copied.len();
@@ -392,25 +407,59 @@ impl Moving<'_> {
         }
     }
 
+    /// The same: what a directory is to go after goes first.
     async fn take_back_listed(&mut self, deleted: &mut Deleted) -> Result<(), Refusal> {
         let copies = self.copied.len();
-        if copies == 0 {
+        let store = &**self.scene.store;
+        let by_itself = store.capabilities(&self.to.bucket).directories;
+        if copies == 0 && !by_itself {
             return Ok(());
         }
+        let passes_max = copies / usize::from(limits::LIST_PAGE_MAX);
+        for pass in 0.. {
+            let markers = self.take_back_files(by_itself, deleted).await?;
+            let (to, last) = (&self.to, &markers.last);
+            self.delete_markers(to, last, deleted).await?;
+            if !markers.are_more || deleted.outcome.is_err() || pass > passes_max {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes all copies but the markers, and returns the last of these.
+    async fn take_back_files(
+        &mut self,
+        by_itself: bool,
+        deleted: &mut Deleted,
+    ) -> Result<Markers, Refusal> {
+        let copies = self.copied.len();
+        let mut markers = Markers::default();
         let mut walk = Walk::new(self.scene, &self.to);
         while let Some(page) = walk.next().await? {
             let mut ours = Vec::with_capacity(page.len());
             for object in page {
                 let row = self.copied.find(&object.name);
                 if row.is_some_and(|row| row.is_copy(&object.etag)) {
-                    ours.push(object);
+                    if object.is_marker() {
+                        markers.add(object);
+                    } else {
+                        ours.push(object);
+                    }
+                } else if row.is_none() && by_itself && object.is_marker() {
+                    // It came with the first file in it, where the source has a directory as well.
+                    let below = format!("{}{}", self.from.prefix, object.name);
+                    let source = Folder::new(&self.from.bucket, below.trim_end_matches('/'));
+                    if is_directory(&**self.scene.store, &source).await? {
+                        markers.add(object);
+                    }
                 }
             }
             self.delete_each(&self.to, &ours, deleted).await?;
             let files = deleted.files;
             self.scene.progress.passed(Step::TakenBack, files, copies);
         }
-        Ok(())
+        Ok(markers)
     }
 }
 
@@ -463,7 +512,7 @@ impl Deleted {
 /// The last markers of a listing, in its order.
 #[derive(Default)]
 struct Markers {
-    last: std::collections::VecDeque<Below>,
+    last: VecDeque<Below>,
     are_more: bool,
 }
 

@@ -249,5 +249,17 @@ pub(super) async fn rmdir(
         found: Sight::listed(marker),
         what: What::Version,
     };
-    Ok(deletion.run().await?)
+    let error = match deletion.run().await {
+        Ok(removed) => return Ok(removed),
+        Err(error) => error,
+    };
+    let by_itself = keeper.store.capabilities(&folder.bucket).directories;
+    if by_itself && error.kind == StorageErrorKind::Precondition {
+        // Something came into it, or is in it that no listing shows.
+        return Err(Refusal {
+            status: NOT_EMPTY,
+            detail: Some(error.to_string().into()),
+        });
+    }
+    Err(error.into())
 }

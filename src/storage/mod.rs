@@ -460,6 +460,9 @@ pub struct Capabilities {
     pub is_truncated: bool,
     /// Metadata stays with an object.
     pub metadata: bool,
+    /// A directory is there by itself: a file makes those above it, and none goes before all that is
+    /// in it.
+    pub directories: bool,
     /// Which of the configured stores it is: a store copies objects only within itself.
     pub store: u16,
 }
@@ -476,6 +479,7 @@ impl Capabilities {
             checksums: true,
             is_truncated: true,
             metadata: true,
+            directories: false,
             store: 0,
         }
     }

@@ -41,6 +41,20 @@ impl MappedTree {
         Ok(tree)
     }
 
+    /// Puts other names in place of buckets; `None`: each has the name that it is to have.
+    pub(super) fn renamed(&self, name: &dyn Fn(&Bucket) -> Option<Bucket>) -> Option<Self> {
+        let mut renamed = self.clone();
+        let mut any = false;
+        for mapping in &mut renamed.mappings {
+            if let Some(bucket) = name(&mapping.bucket) {
+                mapping.bucket = bucket;
+                any = true;
+            }
+        }
+        share_buckets(&mut renamed.mappings);
+        any.then_some(renamed)
+    }
+
     pub(super) fn mappings(&self) -> &[Mapping] {
         &self.mappings
     }

@@ -5,8 +5,8 @@ use super::mapping::{Access, EntryType, HomeType, Mapping, MappingError, Partial
 use super::path::VirtualPath;
 use super::place::Place;
 use super::role::RoleTree;
-use crate::storage::NameError;
 use crate::storage::addressing::Buckets;
+use crate::storage::{Bucket, NameError};
 
 /// What a session can name, and where it lands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +95,20 @@ impl HomeDirectory {
         match &self.tree {
             Tree::Mapped(tree) => tree.mappings(),
             Tree::Role(tree) => tree.home(),
+        }
+    }
+
+    /// Returns the same home with one name for each bucket, where `name` knows a better one;
+    /// `None`: it is so already.
+    #[must_use]
+    pub fn with_names(&self, name: &dyn Fn(&Bucket) -> Option<Bucket>) -> Option<Self> {
+        match &self.tree {
+            Tree::Mapped(tree) => Some(Self {
+                tree: Tree::Mapped(tree.renamed(name)?),
+                ..self.clone()
+            }),
+            // It reaches no store whose buckets have several names.
+            Tree::Role(_) => None,
         }
     }
 

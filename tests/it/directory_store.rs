@@ -20,17 +20,17 @@ use crate::common::stores::{checksum, collect, new_object};
 use crate::session::{MIB, pattern};
 
 /// A root, and a store over it.
-struct Shelf {
-    root: TempDir,
-    store: Arc<DirectoryStore>,
+pub(crate) struct Shelf {
+    pub(crate) root: TempDir,
+    pub(crate) store: Arc<DirectoryStore>,
 }
 
 impl Shelf {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::over(tempfile::tempdir().unwrap())
     }
 
-    fn over(root: TempDir) -> Self {
+    pub(crate) fn over(root: TempDir) -> Self {
         let path = root.path().display().to_string();
         let store = DirectoryStore::open(&path, &[bucket()]).unwrap();
         Self {
@@ -39,11 +39,11 @@ impl Shelf {
         }
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         format!("{}/{name}", self.root.path().display())
     }
 
-    fn write(&self, name: &str, content: &[u8]) {
+    pub(crate) fn write(&self, name: &str, content: &[u8]) {
         let path = self.path(name);
         if let Some((above, _)) = path.rsplit_once('/') {
             fs::create_dir_all(above).unwrap();
@@ -51,17 +51,17 @@ impl Shelf {
         fs::write(path, content).unwrap();
     }
 
-    fn read(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn read(&self, name: &str) -> Vec<u8> {
         fs::read(self.path(name)).unwrap()
     }
 
-    fn unfinished(&self) -> usize {
+    pub(crate) fn unfinished(&self) -> usize {
         fs::read_dir(self.path(".portcullis-uploads"))
             .unwrap()
             .count()
     }
 
-    async fn talk(&self) -> Talk {
+    pub(crate) async fn talk(&self) -> Talk {
         let all = Mapping::parse("/", "/data", EntryType::Directory, Access::ReadWrite).unwrap();
         let home = HomeDirectory::logical(vec![all], VirtualPath::root()).unwrap();
         Talk::with(self.store.clone(), home, Limits::default()).await
@@ -101,11 +101,11 @@ impl Shelf {
     }
 }
 
-fn bucket() -> Bucket {
+pub(crate) fn bucket() -> Bucket {
     Bucket::parse("data").unwrap()
 }
 
-fn at(key: &str) -> Location {
+pub(crate) fn at(key: &str) -> Location {
     Location {
         bucket: bucket(),
         key: Key::parse(key).unwrap(),

@@ -18,6 +18,7 @@ mod auth_cut;
 mod auth_log;
 mod auth_throttle;
 mod common;
+mod directory_safety;
 mod directory_store;
 mod exec;
 mod explain;

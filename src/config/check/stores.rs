@@ -30,6 +30,31 @@ pub(super) fn check(config: &Config, refuse: Refuse<'_>) {
         }
         patterns(named, &section, &mut served, refuse);
     }
+    roots(&config.stores, refuse);
+}
+
+/// Refuses a root in another one, as far as their paths tell; the start compares the directories.
+fn roots(stores: &[NamedStore], refuse: Refuse<'_>) {
+    let of = |named: &NamedStore| {
+        let root = named.table.root.as_deref()?;
+        Some(std::path::PathBuf::from(root)).filter(|root| root.is_absolute())
+    };
+    let mut seen: Vec<(&str, std::path::PathBuf)> = Vec::new();
+    for named in stores {
+        let Some(root) = of(named) else {
+            continue;
+        };
+        for (other, there) in &seen {
+            if root.starts_with(there) || there.starts_with(&root) {
+                let message = format!(
+                    "{root:?} is the root of [store.{other}], in it or around it; allowed: \
+                     directories beside each other"
+                );
+                refuse(&join(&join(STORES.table, &named.name), "root"), message);
+            }
+        }
+        seen.push((&named.name, root));
+    }
 }
 
 fn of_s3(named: &NamedStore, section: &str, refuse: Refuse<'_>) {

@@ -130,6 +130,19 @@ fn a_directory_needs_a_root_and_is_known_by_its_name() {
         assert!(errors.contains(place) && errors.contains(said), "{errors}");
         assert_eq!(errors.lines().count(), 1, "{errors}");
     }
+    for (one, other, refused) in [
+        ("/srv/a", "/srv/a/", true),
+        ("/srv/a", "/srv/a/b", true),
+        ("/srv/a/b", "/srv/a", true),
+        ("/srv/a", "/srv/ab", false),
+    ] {
+        let table =
+            |name, root| format!("[store.{name}]\nkind = \"directory\"\nroot = \"{root}\"\n");
+        let both = [table("one", one), table("two", other)].concat();
+        let errors = read(&with(&both), &[]).err().map(|error| error.to_string());
+        let told = errors.is_some_and(|errors| errors.contains("store.two.root"));
+        assert_eq!(told, refused, "{one} {other}");
+    }
     let of_s3 = "[store.a]\nbuckets = [\"b\"]\nroot = \"/x\"\n";
     let errors = read(&with(of_s3), &[]).unwrap_err().to_string();
     assert!(errors.contains("kind = \"directory\""), "{errors}");

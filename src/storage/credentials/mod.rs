@@ -60,6 +60,12 @@ impl Grant<'_> {
 pub trait Stores: Debug + Send + Sync + 'static {
     /// Opens the store. What comes back works, as far as can be known without a call to S3.
     async fn open(&self, grant: Grant<'_>) -> Result<Opened, Refusal>;
+
+    /// Returns the name under which everybody reaches a bucket that has several; `None`: it is
+    /// this one.
+    fn name_of(&self, _: &Bucket) -> Option<Bucket> {
+        None
+    }
 }
 
 /// A store, and how it came about.

@@ -19,6 +19,9 @@ pub struct NamedStore {
     pub store: SharedStore,
     /// Sessions may use it although nothing but their mappings confines them there.
     pub by_mappings: bool,
+    /// It is one bucket, which has this name beside others: two names of a file would be taken
+    /// for two files.
+    pub bucket: Option<Bucket>,
 }
 
 /// Opens for each login what its mappings lead to.
@@ -94,6 +97,11 @@ impl Stores for Several {
             role,
         })
     }
+
+    fn name_of(&self, bucket: &Bucket) -> Option<Bucket> {
+        let name = self.named(bucket)?.bucket.as_ref()?;
+        (name != bucket).then(|| name.clone())
+    }
 }
 
 #[cfg(test)]
@@ -112,6 +120,7 @@ mod tests {
             name: "archive".into(),
             store: Arc::new(MemoryStore::new(&[&far])),
             by_mappings,
+            bucket: None,
         };
         let main = Own::new(Arc::new(MemoryStore::new(&[&near])));
         Several::new(Arc::new(main), vec![named], routes)
@@ -145,6 +154,26 @@ mod tests {
         let store = stores.open(one).await.unwrap().store;
         let denied = store.list(&bucket("near"), &query).await.unwrap_err();
         assert_eq!(denied.kind, StorageErrorKind::Denied);
+    }
+
+    #[test]
+    fn a_bucket_of_several_names_has_one() {
+        let mut routes = Routes::default();
+        for name in ["data", "fs-01"] {
+            routes.add(Pattern::parse(name).unwrap(), 1);
+        }
+        let named = NamedStore {
+            name: "data".into(),
+            store: Arc::new(MemoryStore::new(&[])),
+            by_mappings: true,
+            bucket: Some(bucket("data")),
+        };
+        let main = Own::new(Arc::new(MemoryStore::new(&[&bucket("near")])));
+        let stores = Several::new(Arc::new(main), vec![named], routes);
+        assert_eq!(stores.name_of(&bucket("fs-01")), Some(bucket("data")));
+        for own in ["data", "near"] {
+            assert_eq!(stores.name_of(&bucket(own)), None, "{own}");
+        }
     }
 
     #[tokio::test]

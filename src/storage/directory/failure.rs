@@ -2,6 +2,7 @@
 
 use rustix::io::Errno;
 
+use super::tree::Unplaced;
 use crate::storage::{Bucket, Location, Operation, StorageError, StorageErrorKind};
 
 /// Which call it is.
@@ -64,6 +65,18 @@ pub(super) fn refused(about: &About, error: Errno) -> StorageError {
     about.error(kind, why)
 }
 
+/// The same for a name that may have been taken all the same.
+pub(super) fn unplaced(about: &About, unplaced: Unplaced) -> StorageError {
+    match unplaced {
+        Unplaced::Not(error) => refused(about, error),
+        Unplaced::Unknown(error) => {
+            let why = std::io::Error::from(error);
+            let why = format!("whether it is there, and stays, is not known: {why}");
+            about.error(StorageErrorKind::OutcomeUnknown, &why)
+        }
+    }
+}
+
 /// The table of errors: what is not named is a failure that may pass, such as of a network file
 /// system.
 const fn kind(error: Errno) -> StorageErrorKind {
@@ -80,7 +93,11 @@ const fn kind(error: Errno) -> StorageErrorKind {
         | Errno::ISDIR
         | Errno::NOTEMPTY
         | Errno::EXIST
-        | Errno::MLINK => StorageErrorKind::Refused,
+        | Errno::MLINK
+        // Another file system is mounted there.
+        | Errno::BUSY
+        // The kernel is older than 5.6, or something forbids the call.
+        | Errno::NOSYS => StorageErrorKind::Refused,
         _ => StorageErrorKind::Unavailable,
     }
 }

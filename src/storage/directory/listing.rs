@@ -1,15 +1,15 @@
 //! Listings as S3 gives them: keys in the order of their bytes, a directory as the key of its name
 //! with a slash.
 //!
-//! A directory is read to its end for each page, and only the entries that come next are kept, in
-//! windows that are the smaller the deeper the directory is.
+//! A directory is read to its end for each page, and only the entries that come next are kept, as
+//! many as the page takes; where it is only asked whether there is any, up to the first one.
 
 use std::collections::BTreeMap;
 
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use super::place::{HIDDEN, Place, is_name};
+use super::place::{Place, is_name};
 use super::tree::{self, Outcome, Tree};
 use crate::limits;
 use crate::storage::{ListCursor, ListPage, ListQuery, ListedObject};
@@ -22,7 +22,7 @@ pub(super) fn page(tree: &Tree, query: &ListQuery) -> Outcome<ListPage> {
         None => ("", &*query.prefix),
     };
     if is_there(tree, directory)? {
-        walk.visit(directory, name, 0)?;
+        walk.visit(directory, name)?;
     }
     Ok(walk.page)
 }
@@ -61,6 +61,8 @@ struct Walk<'a> {
     entries: u16,
     last: Option<String>,
     is_full: bool,
+    /// Entries of the directories above that are kept.
+    kept: usize,
 }
 
 impl<'a> Walk<'a> {
@@ -85,19 +87,29 @@ impl<'a> Walk<'a> {
             entries: 0,
             last: None,
             is_full: false,
+            kept: 0,
         }
     }
 
     /// Shows what is in a directory, itself first. `prefix` is empty or ends with a slash.
-    fn visit(&mut self, prefix: &str, begins: &str, depth: u32) -> Outcome<()> {
+    fn visit(&mut self, prefix: &str, begins: &str) -> Outcome<()> {
         if begins.is_empty() && !prefix.is_empty() && prefix > &*self.after {
             self.show_object(prefix)?;
         }
-        let most = self.window_max(depth);
+        let most = self.window_max();
         let mut from = String::new();
         while !self.is_full {
             let window = self.window((prefix, begins), &from, most)?;
+            if self.wants_no_more() {
+                // In whatever order: it is only asked whether there is any.
+                if !window.is_empty() {
+                    self.is_full = true;
+                    self.page.next = self.last.take();
+                }
+                return Ok(());
+            }
             let is_last = window.len() < most;
+            self.kept = self.kept.saturating_add(window.len());
             for (name, is_directory) in &window {
                 let key = format!("{prefix}{name}");
                 if !is_directory {
@@ -105,12 +117,13 @@ impl<'a> Walk<'a> {
                 } else if self.delimited {
                     self.show_group(&key)?;
                 } else {
-                    self.visit(&key, "", depth.saturating_add(1))?;
+                    self.visit(&key, "")?;
                 }
                 if self.is_full {
                     return Ok(());
                 }
             }
+            self.kept = self.kept.saturating_sub(window.len());
             match window.into_iter().next_back() {
                 Some((name, _)) if !is_last => from = name,
                 Some(_) | None => break,
@@ -119,12 +132,18 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn window_max(&self, depth: u32) -> usize {
-        match depth {
-            // One more tells that there is more.
-            0 => usize::from(self.max).saturating_add(1),
-            _ => (WINDOW_BELOW >> depth.min(16)).max(WINDOW_LEAST),
-        }
+    /// Returns how many entries of a directory are kept at once: all that the page takes, as long as
+    /// the directories above it leave room for them.
+    fn window_max(&self) -> usize {
+        // One more tells that there is more.
+        let wanted = usize::from(self.max.saturating_sub(self.entries)).saturating_add(1);
+        let room = KEPT_MAX.saturating_sub(self.kept) / 2;
+        wanted.min(room.max(WINDOW_LEAST))
+    }
+
+    /// The page is full, if there is anything more.
+    const fn wants_no_more(&self) -> bool {
+        self.entries >= self.max
     }
 
     /// Returns the first entries that come next, directories with a slash at their end.
@@ -148,7 +167,7 @@ impl<'a> Walk<'a> {
             let Ok(name) = entry.file_name().to_str() else {
                 continue;
             };
-            if !is_name(name) || (prefix.is_empty() && name == HIDDEN) {
+            if !is_name(name) {
                 continue;
             }
             let Some(is_directory) = self.is_directory(prefix, name, entry.file_type())? else {
@@ -167,6 +186,9 @@ impl<'a> Walk<'a> {
                 continue;
             }
             let _ = window.insert(name, is_directory);
+            if self.wants_no_more() {
+                return Ok(window);
+            }
             if window.len() > most {
                 drop(window.pop_last());
             }
@@ -259,6 +281,6 @@ impl<'a> Walk<'a> {
 const GROUP: char = 'p';
 const OBJECT: char = 'o';
 
-/// Entries that are kept of a directory below the one that is listed, half of it one further down.
-const WINDOW_BELOW: usize = 256;
-const WINDOW_LEAST: usize = 8;
+/// Entries that are kept at once of all directories on the way down, less the least of each.
+const KEPT_MAX: usize = 8_192;
+const WINDOW_LEAST: usize = 16;

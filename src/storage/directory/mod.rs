@@ -4,7 +4,7 @@
 //! A file is written where nobody sees it, and gets its name when it is whole and on the disk.
 //! Conditions hold among the sessions of this process, by a lock for each name; other programs that
 //! change the same files are noticed by inode, time and size. Of what S3 keeps with an object only
-//! the modification time is kept.
+//! the modification time is kept, and the permission bits.
 //!
 //! The system's calls block: each runs on a thread of the pool, so many of one store at once.
 
@@ -32,7 +32,10 @@ use super::{
     StorageErrorKind, Stored, Tags, UploadId, UploadPart, UploadPartCopy, Version,
 };
 use crate::clock::{Clock, SystemClock};
-use crate::limits::{self, DIRECTORY_CALLS_MAX, UNFINISHED_FILES_KEPT_FOR, UNFINISHED_SWEPT_EVERY};
+use crate::limits::{
+    self, ALL_DIRECTORIES_CALLS_MAX, DIRECTORY_CALLS_MAX, UNFINISHED_FILES_KEPT_FOR,
+    UNFINISHED_SWEPT_EVERY,
+};
 
 mod commit;
 mod failure;
@@ -63,7 +66,7 @@ impl DirectoryStore {
     /// Opens a root, and removes the unfinished files that nobody works on any more.
     ///
     /// # Errors
-    /// It is no directory, or may not be written to.
+    /// It is no directory, may not be written to, or is on a file system that lacks something.
     pub fn open(root: &str, buckets: &[Bucket]) -> std::io::Result<Self> {
         let disk = Disk {
             tree: Tree::open(root)?,
@@ -72,11 +75,21 @@ impl DirectoryStore {
             swept: Mutex::default(),
         };
         disk.sweep();
+        let trial = Nonce::new().map_err(std::io::Error::other)?;
+        disk.tree.try_out(&trial.to_string())?;
         Ok(Self {
             buckets: buckets.into(),
             disk: Arc::new(disk),
             turns: Arc::new(Semaphore::new(DIRECTORY_CALLS_MAX)),
         })
+    }
+
+    /// Says whether its root is another one's, or somewhere in it.
+    ///
+    /// # Errors
+    /// A directory above the root cannot be looked at.
+    pub fn is_within(&self, other: &Self) -> std::io::Result<bool> {
+        Ok(self.disk.tree.is_within(&other.disk.tree)?)
     }
 
     /// Runs a call on a thread that may block.
@@ -91,9 +104,11 @@ impl DirectoryStore {
         }
         let turn = Arc::clone(&self.turns).acquire_owned().await;
         let turn = turn.map_err(|_| lost())?;
+        // Slow directories must not take the threads that logins need.
+        let thread = ALL_CALLS.acquire().await.map_err(|_| lost())?;
         let disk = Arc::clone(&self.disk);
         let ended = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
+            let _turns = (turn, thread);
             work(&disk)
         });
         ended.await.unwrap_or_else(|_| Err(lost()))
@@ -328,8 +343,15 @@ impl ObjectStore for DirectoryStore {
     async fn check_bucket(&self, bucket: &Bucket) -> Result<()> {
         let about = About::of_bucket(Operation::CheckBucket, bucket, "");
         self.run(&about.clone(), move |disk| {
-            let found = disk.tree.look("").map_err(|error| failure(&about, error));
-            found.map(drop)
+            match disk.tree.is_at_its_path() {
+                Ok(true) => Ok(()),
+                Ok(false) => {
+                    let why = "the root's path names another directory now, such as one that was \
+                               mounted since: the gateway has to be started again";
+                    Err(about.error(StorageErrorKind::Unavailable, why))
+                }
+                Err(error) => Err(failure(&about, error)),
+            }
         })
         .await
     }
@@ -351,6 +373,7 @@ impl ObjectStore for DirectoryStore {
             // Nothing keeps them.
             checksums: false,
             metadata: false,
+            directories: true,
             ..Capabilities::all()
         }
     }
@@ -363,10 +386,15 @@ struct Kept {
 }
 
 impl Kept {
-    /// Tags are asked for by those who rely on them: they are refused.
+    /// Tags, retention and legal hold are asked for by those who rely on them: they are refused.
     fn of(about: &About, object: &NewObject) -> Result<Self> {
         if !object.tags.is_empty() {
             return Err(about.error(StorageErrorKind::Refused, "files have no tags"));
+        }
+        let properties = object.properties.as_deref();
+        if properties.is_some_and(|kept| kept.legal_hold || kept.retention.is_some()) {
+            let why = "files have neither retention nor legal hold";
+            return Err(about.error(StorageErrorKind::Refused, why));
         }
         let time = object
             .metadata
@@ -399,6 +427,19 @@ impl Disk {
         } else {
             Err(about.missing())
         }
+    }
+
+    /// The same for what a condition depends on: a network file system asks its server what is there
+    /// only when a file is opened.
+    fn look_closely(&self, about: &About) -> Result<Metadata> {
+        let place = Place::of(&about.key).ok_or_else(|| about.missing())?;
+        if !place.is_directory
+            && let Ok((_, found)) = self.tree.read(place.path())
+        {
+            return Ok(found);
+        }
+        // It may not be read, or is none.
+        self.look(about)
     }
 
     /// Opens an object for reading; of a directory there is nothing to be read.
@@ -507,3 +548,5 @@ impl Disk {
 /// About what arrives at once from a socket.
 const FRAME_BYTES: usize = 128 * 1024;
 const LOCKS: usize = 64;
+/// Of all directories of the process.
+static ALL_CALLS: Semaphore = Semaphore::const_new(ALL_DIRECTORIES_CALLS_MAX);

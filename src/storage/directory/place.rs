@@ -18,9 +18,7 @@ impl Place {
             Some(path) => (path, true),
             None => (key, false),
         };
-        let mut names = path.split('/');
-        let is_hidden = path.split('/').next() == Some(HIDDEN);
-        (names.all(is_name) && !is_hidden).then(|| Self {
+        path.split('/').all(is_name).then(|| Self {
             path: path.to_owned(),
             is_directory,
         })
@@ -38,7 +36,16 @@ impl Place {
 
 /// Says whether a file can have this name in its directory.
 pub(super) fn is_name(name: &str) -> bool {
-    !matches!(name, "" | "." | "..") && name.len() <= NAME_BYTES_MAX && !name.contains('\0')
+    !matches!(name, "" | "." | "..")
+        && name.len() <= NAME_BYTES_MAX
+        && !name.contains('\0')
+        && !is_hidden(name)
+}
+
+/// In another root too, which may be around this one, and as others write it, where the file system
+/// does not tell them apart.
+fn is_hidden(name: &str) -> bool {
+    name.eq_ignore_ascii_case(HIDDEN)
 }
 
 /// Where unfinished files are, directly below the root.
@@ -58,7 +65,6 @@ mod tests {
             ("a/b.txt", ("a", "b.txt"), false),
             ("a/b/", ("a", "b"), true),
             ("..name", ("", "..name"), false),
-            ("a/.portcullis-uploads", ("a", ".portcullis-uploads"), false),
         ] {
             let place = Place::of(key).unwrap();
             assert_eq!((place.split(), place.is_directory), (parts, is_directory));
@@ -76,6 +82,8 @@ mod tests {
             "a\0",
             ".portcullis-uploads",
             ".portcullis-uploads/x",
+            "a/.portcullis-uploads/x",
+            ".Portcullis-UPLOADS/x",
             &long,
         ] {
             assert_eq!(Place::of(key), None, "{key:?}");

@@ -2,12 +2,13 @@
 //! link on the way.
 
 use std::fs::{File, Metadata};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, RenameFlags, ResolveFlags};
-use rustix::fs::{Timespec, Timestamps, UTIME_OMIT};
+use rustix::fs::{Stat, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
 use super::place::HIDDEN;
@@ -16,9 +17,19 @@ use crate::storage::{ETag, ObjectMeta};
 /// What a system call ended in.
 pub(super) type Outcome<T> = Result<T, Errno>;
 
+/// Why a name was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unplaced {
+    /// Nothing was done.
+    Not(Errno),
+    /// It may be there, now or after the machine's next start.
+    Unknown(Errno),
+}
+
 /// A directory that everything is below.
 #[derive(Debug)]
 pub(super) struct Tree {
+    path: Box<str>,
     root: OwnedFd,
     /// Where unfinished files are.
     hidden: OwnedFd,
@@ -29,6 +40,11 @@ pub(super) struct Tree {
 pub(super) struct Unfinished {
     pub(super) file: File,
     name: Box<str>,
+    /// Permission bits that a file gets by the process's mask, or its directory's list.
+    fresh_mode: u32,
+    /// Bytes of it, or its name, were not kept by the disk. The kernel says so once: whoever asks
+    /// again hears that all is well.
+    is_spoilt: AtomicBool,
 }
 
 /// A modification time, in seconds since 1970 and nanoseconds.
@@ -42,6 +58,7 @@ impl Tree {
     /// Opens the root, and makes the directory of unfinished files.
     pub(super) fn open(root: &str) -> Outcome<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let path = root.into();
         let root = rustix::fs::open(root, flags, Mode::empty())?;
         match rustix::fs::mkdirat(&root, HIDDEN, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
@@ -49,7 +66,62 @@ impl Tree {
         }
         let flags = flags | OFlags::NOFOLLOW;
         let hidden = rustix::fs::openat(&root, HIDDEN, flags, Mode::empty())?;
-        Ok(Self { root, hidden })
+        // A file gets its permissions with its name; until then nobody else is to reach it.
+        if mode(&rustix::fs::fstat(&hidden)?) != OWN_DIRECTORY {
+            rustix::fs::fchmod(&hidden, Mode::RWXU)?;
+        }
+        Ok(Self { path, root, hidden })
+    }
+
+    /// Does once what every file needs, so that a file system that cannot do it is found out before
+    /// anybody depends on it.
+    pub(super) fn try_out(&self, name: &str) -> Outcome<()> {
+        drop(self.look("")?);
+        let trial = self.begin(name)?;
+        let second = format!("{name}-2");
+        let tried = trial
+            .file
+            .write_all_at(b"trial", 0)
+            .and_then(|()| trial.file.sync_all())
+            .map_err(of_std)
+            .and_then(|()| self.try_to_name(name, &second))
+            .and_then(|()| rustix::fs::fsync(&self.hidden));
+        let removed = [name, &second].map(|name| self.drop_name(name));
+        removed.into_iter().fold(tried, Outcome::and)
+    }
+
+    /// An exclusive create is a link, or a rename that replaces nothing.
+    fn try_to_name(&self, from: &str, to: &str) -> Outcome<()> {
+        let hidden = &self.hidden;
+        match rustix::fs::linkat(hidden, from, hidden, to, AtFlags::empty()) {
+            Err(Errno::PERM | Errno::OPNOTSUPP) => {
+                rustix::fs::renameat_with(hidden, from, hidden, to, RenameFlags::NOREPLACE)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Says whether the root is another one's, or somewhere in it.
+    pub(super) fn is_within(&self, other: &Self) -> Outcome<bool> {
+        let wanted = identity(&other.root)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let mut at = rustix::fs::openat(&self.root, ".", flags, Mode::empty())?;
+        loop {
+            let here = identity(&at)?;
+            if here == wanted {
+                return Ok(true);
+            }
+            at = rustix::fs::openat(&at, "..", flags, Mode::empty())?;
+            if identity(&at)? == here {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Says whether the root's path still names it: another file system may have been mounted there.
+    pub(super) fn is_at_its_path(&self) -> Outcome<bool> {
+        let found = rustix::fs::stat(&*self.path)?;
+        Ok((found.st_dev, found.st_ino) == identity(&self.root)?)
     }
 
     /// Opens what a path below the root names; the empty path is the root.
@@ -111,43 +183,85 @@ impl Tree {
     }
 
     /// Makes a directory; says whether it is new.
-    pub(super) fn make_directory(&self, (above, name): (&str, &str)) -> Outcome<bool> {
-        let above = self.directory(above)?;
-        make(&above, name)
+    pub(super) fn make_directory(&self, (above, name): (&str, &str)) -> Result<bool, Unplaced> {
+        let above = self.directory(above).map_err(Unplaced::Not)?;
+        let is_new = make_only(&above, name).map_err(Unplaced::Not)?;
+        if is_new {
+            rustix::fs::fsync(&above).map_err(Unplaced::Unknown)?;
+        }
+        Ok(is_new)
     }
 
     /// Begins a file that nobody sees.
     pub(super) fn begin(&self, name: &str) -> Outcome<Unfinished> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.hidden, name, flags, Mode::from_raw_mode(0o666))?;
-        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        let locked = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
+        let fresh = locked.and_then(|()| rustix::fs::fstat(&file));
+        let fresh = fresh.inspect_err(|_| {
+            // What stays is swept a day later.
+            let _ = self.drop_name(name);
+        })?;
         Ok(Unfinished {
             file: File::from(file),
             name: name.into(),
+            fresh_mode: mode(&fresh),
+            is_spoilt: AtomicBool::new(false),
         })
     }
 
     /// Puts a file in its place, whatever is there.
-    pub(super) fn place(&self, done: &Unfinished, (above, name): (&str, &str)) -> Outcome<()> {
-        let above = self.directory(above)?;
-        rustix::fs::renameat(&self.hidden, &*done.name, &above, name)?;
-        rustix::fs::fsync(&above)
+    pub(super) fn place(
+        &self,
+        done: &Unfinished,
+        (above, name): (&str, &str),
+    ) -> Result<(), Unplaced> {
+        let above = self.directory(above).map_err(Unplaced::Not)?;
+        let renamed = rustix::fs::renameat(&self.hidden, &*done.name, &above, name);
+        self.placed(done, (&above, name), renamed)
     }
 
     /// Puts a file in its place if nothing is there.
-    pub(super) fn place_new(&self, done: &Unfinished, (above, name): (&str, &str)) -> Outcome<()> {
-        let above = self.directory(above)?;
+    pub(super) fn place_new(
+        &self,
+        done: &Unfinished,
+        (above, name): (&str, &str),
+    ) -> Result<(), Unplaced> {
+        let above = self.directory(above).map_err(Unplaced::Not)?;
         let (hidden, from) = (&self.hidden, &*done.name);
-        match rustix::fs::linkat(hidden, from, &above, name, AtFlags::empty()) {
-            Ok(()) => self.drop_name(from)?,
+        let linked = match rustix::fs::linkat(hidden, from, &above, name, AtFlags::empty()) {
             // Where the file system has no links.
             Err(Errno::PERM | Errno::OPNOTSUPP) => {
                 let flags = RenameFlags::NOREPLACE;
-                rustix::fs::renameat_with(hidden, from, &above, name, flags)?;
+                rustix::fs::renameat_with(hidden, from, &above, name, flags)
             }
-            Err(error) => return Err(error),
+            outcome => outcome,
+        };
+        self.placed(done, (&above, name), linked)?;
+        // It has its name: another one that stays is swept a day later.
+        let _ = self.drop_name(from);
+        Ok(())
+    }
+
+    /// Looks what became of a file that was to get its name: over a network the answer to what was
+    /// done may be an error.
+    fn placed(
+        &self,
+        done: &Unfinished,
+        (above, name): (&OwnedFd, &str),
+        outcome: Outcome<()>,
+    ) -> Result<(), Unplaced> {
+        if let Err(error) = outcome
+            && !done.is_at(above, name).unwrap_or(false)
+        {
+            let unnamed = done.is_at(&self.hidden, &done.name);
+            return Err(match unnamed {
+                Ok(true) => Unplaced::Not(error),
+                Ok(false) | Err(_) => Unplaced::Unknown(error),
+            });
         }
-        rustix::fs::fsync(&above)
+        let synced = rustix::fs::fsync(above);
+        synced.map_err(Unplaced::Unknown)
     }
 
     /// Removes an unfinished file; one that is gone is a success.
@@ -175,11 +289,11 @@ impl Tree {
     }
 
     /// Sets a file's modification time.
-    pub(super) fn set_time(&self, path: &str, modified: Modified) -> Outcome<Metadata> {
-        let (file, _) = self.read(path)?;
-        modified.set(&file)?;
-        rustix::fs::fsync(&file)?;
-        file.metadata().map_err(of_std)
+    pub(super) fn set_time(&self, path: &str, modified: Modified) -> Result<Metadata, Unplaced> {
+        let (file, _) = self.read(path).map_err(Unplaced::Not)?;
+        modified.set(&file).map_err(Unplaced::Not)?;
+        rustix::fs::fsync(&file).map_err(Unplaced::Unknown)?;
+        file.metadata().map_err(of_std).map_err(Unplaced::Unknown)
     }
 
     /// Removes unfinished files that were last written before `then` and that nobody works on, in
@@ -207,9 +321,17 @@ impl Tree {
     }
 }
 
-fn make(above: &OwnedFd, name: &str) -> Outcome<bool> {
+fn make(above: &OwnedFd, name: &str) -> Outcome<()> {
+    if make_only(above, name)? {
+        rustix::fs::fsync(above)?;
+    }
+    Ok(())
+}
+
+/// The same, without waiting for the disk; says whether it is new.
+fn make_only(above: &OwnedFd, name: &str) -> Outcome<bool> {
     match rustix::fs::mkdirat(above, name, Mode::from_raw_mode(0o777)) {
-        Ok(()) => rustix::fs::fsync(above).map(|()| true),
+        Ok(()) => Ok(true),
         Err(Errno::EXIST) => Ok(false),
         Err(error) => Err(error),
     }
@@ -253,6 +375,59 @@ fn copy_by_hand(
         left = left.saturating_sub(done);
     }
     Ok(())
+}
+
+impl Unfinished {
+    /// Has all of it on the disk.
+    pub(super) fn sync(&self) -> Outcome<()> {
+        if self.is_spoilt() {
+            return Err(Errno::IO);
+        }
+        let synced = self.file.sync_all().map_err(of_std);
+        synced.inspect_err(|_| self.spoil())
+    }
+
+    pub(super) fn spoil(&self) {
+        self.is_spoilt.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_spoilt(&self) -> bool {
+        self.is_spoilt.load(Ordering::Relaxed)
+    }
+
+    /// Sets the permission bits that it is to have under its name: those of files that are not
+    /// others' to read stay so.
+    pub(super) fn permit(&self, like: Option<u32>) -> Outcome<()> {
+        let wanted = like.unwrap_or(self.fresh_mode);
+        // Not every file system can change them.
+        if mode(&rustix::fs::fstat(&self.file)?) == wanted {
+            return Ok(());
+        }
+        rustix::fs::fchmod(&self.file, Mode::from_raw_mode(wanted))
+    }
+
+    fn is_at(&self, above: &OwnedFd, name: &str) -> Outcome<bool> {
+        match rustix::fs::statat(above, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(found) => Ok((found.st_dev, found.st_ino) == identity(&self.file)?),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Tells one file or directory from all others.
+fn identity(file: &impl AsFd) -> Outcome<(u64, u64)> {
+    let found = rustix::fs::fstat(file)?;
+    Ok((found.st_dev, found.st_ino))
+}
+
+fn mode(found: &Stat) -> u32 {
+    found.st_mode & PERMISSIONS
+}
+
+/// Returns the permission bits of a file.
+pub(super) fn permissions(found: &Metadata) -> u32 {
+    found.mode() & PERMISSIONS
 }
 
 impl Modified {
@@ -351,6 +526,8 @@ pub(super) const MTIME: &str = "mtime";
 const COPIED_AT_ONCE: u64 = 64 * 1024 * 1024;
 const PIECE_BYTES: usize = 256 * 1024;
 const RESOLVED_AGAIN_MAX: u32 = 128;
+const PERMISSIONS: u32 = 0o777;
+const OWN_DIRECTORY: u32 = 0o700;
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::{Semaphore, SemaphorePermit};
+
 use super::tree::{self, Modified, Outcome, Unfinished};
 use crate::limits;
 use crate::storage::{Checksum, CompletedPart, ETag, PartNumber, StorageErrorKind, UploadId};
@@ -21,10 +23,16 @@ pub(super) struct Upload {
     pub(super) key: Box<str>,
     pub(super) unfinished: Unfinished,
     pub(super) modified: Option<Modified>,
+    /// Permission bits that every file allows of which bytes were copied into it.
+    permissions: Mutex<Option<u32>>,
     pieces: Mutex<Pieces>,
     /// Held while it is completed.
     pub(super) completing: Mutex<()>,
+    _room: Room,
 }
+
+/// The room of one upload among those of all directories.
+pub(super) type Room = SemaphorePermit<'static>;
 
 #[derive(Debug, Default)]
 struct Pieces {
@@ -62,11 +70,18 @@ impl Uploads {
 }
 
 impl Upload {
-    pub(super) fn new(key: &str, unfinished: Unfinished, modified: Option<Modified>) -> Self {
+    pub(super) fn new(
+        key: &str,
+        unfinished: Unfinished,
+        modified: Option<Modified>,
+        room: Room,
+    ) -> Self {
         Self {
+            _room: room,
             key: key.into(),
             unfinished,
             modified,
+            permissions: Mutex::default(),
             pieces: Mutex::default(),
             completing: Mutex::default(),
         }
@@ -88,8 +103,23 @@ impl Upload {
 
     /// Copies a part from elsewhere.
     pub(super) fn copy(&self, at: u64, from: (&File, u64), bytes: u64) -> Outcome<Checksum> {
+        let source = from.0.metadata().map_err(tree::of_std)?;
+        let source = tree::permissions(&source);
+        let mut kept = self.kept_permissions();
+        *kept = Some(kept.map_or(source, |others| others & source));
+        drop(kept);
         tree::copy(from, (&self.unfinished.file, at), bytes)?;
         self.checksum(at, bytes)
+    }
+
+    pub(super) fn permissions(&self) -> Option<u32> {
+        *self.kept_permissions()
+    }
+
+    fn kept_permissions(&self) -> std::sync::MutexGuard<'_, Option<u32>> {
+        self.permissions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn checksum(&self, mut at: u64, bytes: u64) -> Outcome<Checksum> {
@@ -163,6 +193,11 @@ impl Upload {
     }
 }
 
+/// Takes room for one more upload; `None`: too many hold files open.
+pub(super) fn room() -> Option<Room> {
+    ALL_UPLOADS.try_acquire().ok()
+}
+
 /// Returns how long the file of these pieces is, if they are in order and without gaps.
 pub(super) fn in_order(pieces: &[Piece]) -> Option<u64> {
     pieces.iter().try_fold(0_u64, |end, piece| {
@@ -195,3 +230,4 @@ fn etag(checksum: Checksum) -> ETag {
 
 const ALGORITHM: crc_fast::CrcAlgorithm = crc_fast::CrcAlgorithm::Crc64Nvme;
 const PIECE_BYTES: usize = 256 * 1024;
+static ALL_UPLOADS: Semaphore = Semaphore::const_new(limits::DIRECTORY_UPLOADS_MAX);

@@ -139,6 +139,10 @@ impl Stores for Persistent {
         let store = Arc::new(Retrying::new(store, self.retries.clone()));
         Ok(Opened { store, role })
     }
+
+    fn name_of(&self, bucket: &Bucket) -> Option<Bucket> {
+        self.stores.name_of(bucket)
+    }
 }
 
 #[cfg(test)]

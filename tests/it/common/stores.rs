@@ -106,6 +106,7 @@ impl Subject {
                 checksums: honours("checksums"),
                 is_truncated: honours("is-truncated"),
                 metadata: true,
+                directories: false,
                 store: 0,
             },
             ..s3_settings(
