@@ -93,12 +93,19 @@ pub fn downloaded(file: File<'_>, meta: &ObjectMeta, bytes: u64, whole: bool, to
     );
 }
 
-/// A command is over: how many files it was about, their bytes, and what of it failed.
-pub fn command_ended(command: &str, outcome: &str, totals: (u64, u64, u64), took: Duration) {
+/// A command is over: how many files it was about, their bytes, and what of it failed; `unlogged`: as
+/// many lines about the user were left out before.
+pub fn command_ended(
+    command: &str,
+    outcome: &str,
+    totals: (u64, u64, u64),
+    took: Duration,
+    unlogged: Option<u64>,
+) {
     let (files, bytes, failures) = totals;
     tracing::info!(
         target: TARGET, activity = "EXEC", command, outcome, files, bytes, failures,
-        duration_ms = millis(took), "command finished"
+        duration_ms = millis(took), unlogged, "command finished"
     );
 }
 

@@ -120,6 +120,17 @@ pub const EXPANDED_PATHS_MAX: usize = 10_000;
 /// session keeps of a file for a client that does not read ([`REPLY_BYTES_QUEUED_MAX`]).
 pub const EXEC_READS_AT_ONCE: usize = 2;
 pub const EXEC_READ_BYTES: u32 = 128 * 1024;
+/// What a client sends to a command that does not take it: from there on the connection waits. It is
+/// counted with the channel's window.
+pub const EXEC_INPUT_BYTES_MAX: usize = 1024 * 1024;
+/// Words of one command line.
+pub const COMMAND_WORDS_MAX: usize = 1_000;
+/// Longest command line, with what it takes in memory, that is not on the account.
+pub const COMMAND_BYTES_KEPT: usize = 4 * 1024;
+/// Letters and members of classes in one component of a path with wildcards.
+pub const WILDCARD_PARTS_MAX: usize = 256;
+/// What is summed up of what a client sends.
+pub const SUM_INPUT_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// WRITEs of one command under way at once, each what one channel packet brought.
 pub const EXEC_WRITES_AT_ONCE: usize = 64;
 

@@ -5,7 +5,7 @@
 use super::sum::Algorithm;
 use super::words::{Uncut, Word, words};
 use crate::config::Exec;
-use crate::limits::COMMAND_BYTES_MAX;
+use crate::limits::{COMMAND_BYTES_MAX, COMMAND_WORDS_MAX};
 
 /// A command that is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,17 @@ pub(super) enum Act {
     List(List),
     /// What rclone asks to find out which shell it talks to.
     ShellProbe,
+}
+
+/// What a command expects of its client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Input {
+    /// Nothing.
+    Unwanted,
+    /// Short answers to what it is sent.
+    Answers,
+    /// As many bytes as it likes to send.
+    Data,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,6 +155,9 @@ impl Command {
         if words.is_empty() {
             return Err(NotRun::Unknown { sums });
         }
+        if words.len() > COMMAND_WORDS_MAX {
+            return Err(NotRun::TooLong);
+        }
         let arguments = words.split_off(1);
         let act = match (program, algorithm) {
             (_, Some(algorithm)) => self::sums(algorithm, arguments)?,
@@ -165,6 +179,32 @@ impl Command {
             Act::List(_) => "ls",
             Act::ShellProbe => "echo",
         }
+    }
+
+    /// Returns what it expects of its client.
+    pub(super) fn input(&self) -> Input {
+        match &self.0 {
+            Act::Receive(_) => Input::Data,
+            Act::Send(_) => Input::Answers,
+            Act::Sums(sums) if sums.paths.is_empty() => Input::Data,
+            Act::Sums(sums) if sums.paths.iter().any(Word::is_dash) => Input::Data,
+            Act::Sums(_) | Act::WorkingDirectory | Act::List(_) | Act::ShellProbe => {
+                Input::Unwanted
+            }
+        }
+    }
+
+    /// Returns what its words take in memory, also as paths.
+    pub(super) fn bytes(&self) -> usize {
+        let words: &[Word] = match &self.0 {
+            Act::Receive(receive) => std::slice::from_ref(&receive.target),
+            Act::Send(send) => &send.paths,
+            Act::Sums(sums) => &sums.paths,
+            Act::List(list) => &list.paths,
+            Act::WorkingDirectory | Act::ShellProbe => &[],
+        };
+        let bytes = words.iter().map(Word::bytes);
+        bytes.fold(0, usize::saturating_add)
     }
 }
 
@@ -298,6 +338,8 @@ mod tests {
         }
         let long = format!("scp -f {}", "x".repeat(COMMAND_BYTES_MAX));
         assert_eq!(parse(&long), Err(NotRun::TooLong));
+        let many = format!("scp -f{}", " x".repeat(COMMAND_WORDS_MAX));
+        assert_eq!(parse(&many), Err(NotRun::TooLong));
     }
 
     #[test]

@@ -9,19 +9,17 @@ use super::peer::Peer;
 use super::record::sentence;
 use super::remote::Remote;
 use super::tally::Tally;
-use crate::session::{Inbound, Outbound};
+use crate::session::Outbound;
 use crate::sftp::{Attributes, longname};
 
 /// Serves `echo ${ShellId}%ComSpec%`: a POSIX shell leaves the end as it is.
-pub(super) async fn shell_probe<I: Inbound, O: Outbound>(
-    peer: &mut Peer<I, O>,
-) -> Result<(), Fault> {
+pub(super) async fn shell_probe<O: Outbound>(peer: &mut Peer<O>) -> Result<(), Fault> {
     peer.send(&b"%ComSpec%\n"[..]).await
 }
 
 /// Serves `pwd`.
-pub(super) async fn working_directory<I: Inbound, O: Outbound>(
-    peer: &mut Peer<I, O>,
+pub(super) async fn working_directory<O: Outbound>(
+    peer: &mut Peer<O>,
     remote: &mut Remote,
     tally: &mut Tally,
 ) -> Result<(), Fault> {
@@ -35,14 +33,14 @@ pub(super) async fn working_directory<I: Inbound, O: Outbound>(
 }
 
 /// Serves `ls`, in the order in which the store lists names.
-pub(super) async fn list<I: Inbound, O: Outbound>(
-    peer: &mut Peer<I, O>,
+pub(super) async fn list<O: Outbound>(
+    peer: &mut Peer<O>,
     remote: &mut Remote,
     command: List,
     tally: &mut Tally,
 ) -> Result<(), Fault> {
     let first = command.paths.first().map(|word| word.text.clone());
-    let paths = match expand(remote, command.paths).await? {
+    let paths = match expand(peer, remote, command.paths).await? {
         Ok(expanded) => expanded,
         Err(status) => {
             tally.failed();
@@ -77,7 +75,10 @@ pub(super) async fn list<I: Inbound, O: Outbound>(
             continue;
         }
         if named.len() > 1 {
-            peer.send([path, &b":\n"[..]].concat()).await?;
+            let mut header = path.clone();
+            clean(&mut header);
+            header.extend_from_slice(b":\n");
+            peer.send(header).await?;
         }
         lines.directory(peer, remote, path, tally).await?;
     }
@@ -98,18 +99,13 @@ impl Lines {
         } else {
             lines.extend_from_slice(name);
         }
-        // A line is one name, whatever is in it.
-        for byte in lines.iter_mut().skip(from) {
-            if byte.is_ascii_control() {
-                *byte = b'?';
-            }
-        }
+        clean(lines.get_mut(from..).unwrap_or_default());
         lines.extend_from_slice(b"\n");
     }
 
-    async fn directory<I: Inbound, O: Outbound>(
+    async fn directory<O: Outbound>(
         &self,
-        peer: &mut Peer<I, O>,
+        peer: &mut Peer<O>,
         remote: &mut Remote,
         path: &[u8],
         tally: &mut Tally,
@@ -122,8 +118,10 @@ impl Lines {
             }
         };
         loop {
-            let (names, now) = match remote.names(handle).await? {
-                Ok(Some(names)) => names,
+            let names = remote.names(handle).await?;
+            peer.is_under_way();
+            let page = match names {
+                Ok(Some(page)) => page,
                 Ok(None) => break,
                 Err(status) => {
                     tally.failed();
@@ -132,13 +130,22 @@ impl Lines {
                 }
             };
             let mut lines = BytesMut::new();
-            for name in names {
+            for name in &page.names {
                 if self.with_hidden || !name.name.starts_with(b".") {
-                    self.line(&mut lines, &name.name, &name.attrs, now);
+                    self.line(&mut lines, &name.name, &name.attrs, page.now);
                 }
             }
             peer.send(lines.freeze()).await?;
         }
         Ok(remote.close(handle).await?.unwrap_or_default())
+    }
+}
+
+/// Makes one line of a name, whatever is in it.
+fn clean(name: &mut [u8]) {
+    for byte in name {
+        if byte.is_ascii_control() {
+            *byte = b'?';
+        }
     }
 }

@@ -7,6 +7,7 @@
 //! what the client sends goes on to the session, which takes it as fast as it has memory, and what
 //! it receives is asked for as fast as it takes it.
 
+mod arrived;
 mod command;
 mod expand;
 mod fault;
@@ -31,14 +32,16 @@ use tokio_util::sync::CancellationToken;
 use crate::audit;
 use crate::auth::AuthenticatedUser;
 use crate::budget::Gate;
+use crate::limits::{COMMAND_BYTES_KEPT, LOG_INTERVAL};
 use crate::session::{self, Environment, Inbound, Outbound};
 
 pub use self::command::{Command, NotRun};
 
+use self::arrived::Arrived;
 use self::command::Act;
 use self::fault::Fault;
 use self::peer::Peer;
-use self::remote::Remote;
+use self::remote::{NO_MEMORY, Remote};
 use self::tally::Tally;
 
 /// Runs a command on one channel to its end, and returns its exit status.
@@ -58,7 +61,9 @@ pub async fn serve<I: Inbound, O: Outbound>(
     );
     let (name, began) = (command.name(), clock.now());
     let of_process = Arc::clone(&environment.summing);
-    let (admitted, serving) = match session::admitted(environment, user, gate, inbound.gone()) {
+    let gone = inbound.gone();
+    let admitted = session::admitted(environment, user, Arc::clone(&gate), gone.clone());
+    let (admitted, serving) = match admitted {
         Ok(admitted) => admitted,
         Err(sentence) => {
             metrics.command(name, "refused");
@@ -69,20 +74,29 @@ pub async fn serve<I: Inbound, O: Outbound>(
         }
     };
     let over = CancellationToken::new();
-    let mut peer = Peer::new(inbound, outbound, over.clone());
+    let arrived = Arc::new(Arrived::new(command.input()));
+    let taking = arrived::take(Arc::clone(&arrived), inbound, gate);
+    let now = Arc::clone(&clock);
+    let mut peer = Peer::new(arrived, outbound, clock, gone, over.clone());
     let running = async move {
         let mut tally = Tally::default();
+        let lines = Arc::clone(&admitted.lines);
         let mut remote = Remote::new(admitted);
         let done = run(&mut peer, &mut remote, command, of_process, &mut tally).await;
         let outcome = end(&mut peer, &mut remote, done, tally).await;
-        let took = clock.now().saturating_duration_since(began);
+        let took = now.now().saturating_duration_since(began);
         metrics.command(name, outcome);
-        let Tally {
-            files,
-            bytes,
-            failures,
-        } = tally;
-        audit::command_ended(name, outcome, (files, bytes, failures), took);
+        let totals = (tally.files, tally.bytes, tally.failures);
+        // Any number of commands that do nothing can be run.
+        let unlogged = if tally.files == 0 && tally.bytes == 0 {
+            lines.due(now.now(), LOG_INTERVAL)
+        } else {
+            Some(0)
+        };
+        if let Some(unlogged) = unlogged {
+            let unlogged = (unlogged > 0).then_some(unlogged);
+            audit::command_ended(name, outcome, totals, took, unlogged);
+        }
         if outcome == DONE { 0 } else { FAILED }
     };
     let serving = async move {
@@ -90,12 +104,42 @@ pub async fn serve<I: Inbound, O: Outbound>(
         over.cancel();
     };
     // The session ends when nobody asks it any more.
-    let (exit_status, ()) = tokio::join!(running, Box::pin(serving));
-    exit_status
+    let both = async { tokio::join!(running, Box::pin(serving)) };
+    tokio::select! {
+        biased;
+        (exit_status, ()) = both => exit_status,
+        never = taking => match never {},
+    }
 }
 
-async fn run<I: Inbound, O: Outbound>(
-    peer: &mut Peer<I, O>,
+async fn run<O: Outbound>(
+    peer: &mut Peer<O>,
+    remote: &mut Remote,
+    command: Command,
+    of_process: Arc<Semaphore>,
+    tally: &mut Tally,
+) -> Result<(), Fault> {
+    let mut held = remote.held();
+    let bytes = command.bytes();
+    if bytes > COMMAND_BYTES_KEPT && !held.hold(bytes) {
+        tally.failed();
+        let line = format!("{}: {}\n", command.name(), NO_MEMORY.sentence);
+        return peer.say(line.into_bytes()).await;
+    }
+    if let Act::Receive(_) = &command.0 {
+        // Its end is that of its bytes: what came before is stored.
+        return act(peer, remote, command, of_process, tally).await;
+    }
+    let gone = peer.gone().clone();
+    tokio::select! {
+        biased;
+        done = act(peer, remote, command, of_process, tally) => done,
+        () = gone.cancelled() => Err(Fault::Gone),
+    }
+}
+
+async fn act<O: Outbound>(
+    peer: &mut Peer<O>,
     remote: &mut Remote,
     command: Command,
     of_process: Arc<Semaphore>,
@@ -112,8 +156,8 @@ async fn run<I: Inbound, O: Outbound>(
 }
 
 /// Tells the client what there is to be told at the end; returns the outcome for the log.
-async fn end<I: Inbound, O: Outbound>(
-    peer: &mut Peer<I, O>,
+async fn end<O: Outbound>(
+    peer: &mut Peer<O>,
     remote: &mut Remote,
     done: Result<(), Fault>,
     tally: Tally,
@@ -126,6 +170,8 @@ async fn end<I: Inbound, O: Outbound>(
         Ok(()) | Err(Fault::Abandoned) => "failed",
         // Nobody may be there to hear it.
         Err(Fault::Gone) => "disconnected",
+        // The session saw it first.
+        Err(Fault::Ended) if peer.gone().is_cancelled() => "disconnected",
         Err(Fault::Ended) => {
             let told = peer.say(&b"The session ended\n"[..]).await;
             told.unwrap_or_default();

@@ -1,21 +1,31 @@
 //! The client at the other end of a command's channel.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use bytes::{Buf as _, Bytes};
 use tokio_util::sync::CancellationToken;
 
+use super::arrived::Arrived;
 use super::fault::Fault;
+use crate::clock::{Clock, within};
 use crate::limits::SCP_LINE_BYTES_MAX;
-use crate::session::{Gone, Inbound, Outbound};
+use crate::session::{Gone, Outbound, Withdrawal};
 
 /// Reads what the client sends, and writes to it.
 #[derive(Debug)]
-pub(super) struct Peer<I, O> {
-    inbound: I,
+pub(super) struct Peer<O> {
+    arrived: Arc<Arrived>,
     outbound: O,
+    clock: Arc<dyn Clock>,
+    /// Cancelled when the client is gone.
+    gone: CancellationToken,
     /// What came and was not looked at.
     buffer: Bytes,
     /// Cancelled when the session has ended.
     over: CancellationToken,
+    /// When the client is not heard any more, once that was seen.
+    last_words_at: Option<Instant>,
 }
 
 /// What a client says of what it was sent.
@@ -26,14 +36,28 @@ pub(super) enum Word {
     Fatal,
 }
 
-impl<I: Inbound, O: Outbound> Peer<I, O> {
-    pub(super) const fn new(inbound: I, outbound: O, over: CancellationToken) -> Self {
+impl<O: Outbound> Peer<O> {
+    pub(super) const fn new(
+        arrived: Arc<Arrived>,
+        outbound: O,
+        clock: Arc<dyn Clock>,
+        gone: CancellationToken,
+        over: CancellationToken,
+    ) -> Self {
         Self {
-            inbound,
+            arrived,
             outbound,
+            clock,
+            gone,
             buffer: Bytes::new(),
             over,
+            last_words_at: None,
         }
+    }
+
+    /// Is cancelled when the client is gone.
+    pub(super) const fn gone(&self) -> &CancellationToken {
+        &self.gone
     }
 
     /// Waits until something is there; `false`: the client sends no more.
@@ -41,8 +65,8 @@ impl<I: Inbound, O: Outbound> Peer<I, O> {
         while self.buffer.is_empty() {
             let bytes = tokio::select! {
                 biased;
-                bytes = self.inbound.next() => bytes,
-                () = self.over.cancelled() => return Err(Fault::Ended),
+                () = self.over.cancelled() => self.last_words().await?,
+                bytes = self.arrived.next() => bytes,
             };
             match bytes {
                 Some(bytes) => self.buffer = bytes,
@@ -50,6 +74,35 @@ impl<I: Inbound, O: Outbound> Peer<I, O> {
             }
         }
         Ok(true)
+    }
+
+    /// Waits for more though the session is over: where every file is done, as in a drain, the
+    /// client has to say only that it has all, or that it ends.
+    async fn last_words(&mut self) -> Result<Option<Bytes>, Fault> {
+        let now = self.clock.now();
+        let latest = now.checked_add(LAST_WORDS_FOR).unwrap_or(now);
+        let until = *self.last_words_at.get_or_insert(latest);
+        let left = until.saturating_duration_since(now);
+        if left.is_zero() {
+            return Err(Fault::Ended);
+        }
+        let next = within(&*self.clock, left, self.arrived.next()).await;
+        next.ok_or(Fault::Ended)
+    }
+
+    /// Withdraws a file of which so many bytes are due as soon as the client says that they are not
+    /// the file's, whatever it does then.
+    pub(super) fn watch_verdict(&self, due: u64, withdrawal: Withdrawal) {
+        let here = u64::try_from(self.buffer.len()).unwrap_or(u64::MAX);
+        match due.checked_sub(here) {
+            Some(due) => self.arrived.watch_verdict(due, withdrawal),
+            None => {
+                let at = usize::try_from(due).unwrap_or(usize::MAX);
+                if self.buffer.get(at) != Some(&0) {
+                    withdrawal.withdraw();
+                }
+            }
+        }
     }
 
     /// Returns the next bytes, as they came, but no more than `most`; `None`: there are no more.
@@ -102,10 +155,10 @@ impl<I: Inbound, O: Outbound> Peer<I, O> {
     }
 
     pub(super) async fn send(&mut self, bytes: impl Into<Bytes>) -> Result<(), Fault> {
-        self.outbound
-            .send(bytes.into())
-            .await
-            .map_err(|Gone| Fault::Gone)
+        self.arrived.sends(true);
+        let sent = self.outbound.send(bytes.into()).await;
+        self.arrived.sends(false);
+        sent.map_err(|Gone| Fault::Gone)
     }
 
     /// Says that all is well, as the protocol of `scp` does.
@@ -115,10 +168,10 @@ impl<I: Inbound, O: Outbound> Peer<I, O> {
 
     /// Writes to the person at the other end.
     pub(super) async fn say(&mut self, text: impl Into<Bytes>) -> Result<(), Fault> {
-        self.outbound
-            .send_stderr(text.into())
-            .await
-            .map_err(|Gone| Fault::Gone)
+        self.arrived.sends(true);
+        let sent = self.outbound.send_stderr(text.into()).await;
+        self.arrived.sends(false);
+        sent.map_err(|Gone| Fault::Gone)
     }
 
     /// Notes that a command makes progress though nothing is sent.
@@ -126,3 +179,6 @@ impl<I: Inbound, O: Outbound> Peer<I, O> {
         self.outbound.is_under_way();
     }
 }
+
+/// How long a client is heard after its session: a round trip or two.
+const LAST_WORDS_FOR: Duration = Duration::from_secs(5);

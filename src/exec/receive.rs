@@ -11,12 +11,12 @@ use super::record::{Record, complaint, parse, sentence};
 use super::remote::{Remote, Upload};
 use super::tally::Tally;
 use crate::limits::SCP_SKIPPED_BYTES_MAX;
-use crate::session::{Inbound, Outbound};
-use crate::sftp::Status;
+use crate::session::Outbound;
+use crate::sftp::{Status, StatusCode};
 
 /// What is received, and where it goes.
-struct Receiving<'a, I, O> {
-    peer: &'a mut Peer<I, O>,
+struct Receiving<'a, O> {
+    peer: &'a mut Peer<O>,
     remote: &'a mut Remote,
     tally: &'a mut Tally,
     is_recursive: bool,
@@ -31,26 +31,31 @@ struct Receiving<'a, I, O> {
 }
 
 /// Serves `scp -t`.
-pub(super) async fn receive<I: Inbound, O: Outbound>(
-    peer: &mut Peer<I, O>,
+pub(super) async fn receive<O: Outbound>(
+    peer: &mut Peer<O>,
     remote: &mut Remote,
     command: Receive,
     tally: &mut Tally,
 ) -> Result<(), Fault> {
     let shown = command.target.text.clone();
-    let target = match expand(remote, vec![command.target]).await? {
+    let target = match expand(peer, remote, vec![command.target]).await? {
         Ok(expanded) => expanded.paths,
         Err(status) => return refuse(peer, tally, &shown, status.sentence).await,
     };
     let [target] = &*target else {
         return refuse(peer, tally, &shown, "ambiguous target").await;
     };
-    let attrs = remote.stat(target).await?;
-    let is_directory = attrs.is_ok_and(|attrs| attrs.names_directory());
-    if command.into_directory && !is_directory {
-        let reason = attrs.map_or_else(|status| status.sentence, |_| NOT_A_DIRECTORY);
-        return refuse(peer, tally, target, reason).await;
-    }
+    let is_directory = match remote.stat(target).await? {
+        Ok(attrs) if attrs.names_directory() => true,
+        Ok(_) if command.into_directory => {
+            return refuse(peer, tally, target, NOT_A_DIRECTORY).await;
+        }
+        Ok(_) => false,
+        // Only then it is known that no directory is there: otherwise what comes would go to a
+        // place that the client does not mean.
+        Err(status) if is_missing(status) && !command.into_directory => false,
+        Err(status) => return refuse(peer, tally, target, status.sentence).await,
+    };
     peer.confirm().await?;
     let mut receiving = Receiving {
         is_recursive: command.is_recursive,
@@ -66,8 +71,8 @@ pub(super) async fn receive<I: Inbound, O: Outbound>(
 }
 
 /// Refuses everything: the client goes on with nothing.
-async fn refuse<I: Inbound, O: Outbound>(
-    peer: &mut Peer<I, O>,
+async fn refuse<O: Outbound>(
+    peer: &mut Peer<O>,
     tally: &mut Tally,
     path: &[u8],
     reason: &str,
@@ -76,7 +81,7 @@ async fn refuse<I: Inbound, O: Outbound>(
     peer.send(complaint(path, reason)).await
 }
 
-impl<I: Inbound, O: Outbound> Receiving<'_, I, O> {
+impl<O: Outbound> Receiving<'_, O> {
     async fn all(&mut self) -> Result<(), Fault> {
         while let Some(line) = self.peer.line().await? {
             let record = parse(&line).map_err(|bad| Fault::Protocol(bad.sentence()))?;
@@ -136,6 +141,7 @@ impl<I: Inbound, O: Outbound> Receiving<'_, I, O> {
         let refused = match self.remote.stat(&self.path).await? {
             Ok(attrs) if attrs.names_directory() => None,
             Ok(_) => Some(NOT_A_DIRECTORY),
+            Err(status) if !is_missing(status) => Some(status.sentence),
             Err(_) => {
                 let made = self.remote.make_directory(&self.path).await?;
                 made.err().map(|status| status.sentence)
@@ -164,6 +170,8 @@ impl<I: Inbound, O: Outbound> Receiving<'_, I, O> {
 
     /// Takes the bytes of a file, and what the client says of them.
     async fn contents(&mut self, mut upload: Upload, size: u64) -> Result<(), Fault> {
+        let withdrawal = self.remote.withdrawal(&upload);
+        self.peer.watch_verdict(size, withdrawal);
         self.peer.confirm().await?;
         let mut left = size;
         while left > 0 {
@@ -213,6 +221,10 @@ impl<I: Inbound, O: Outbound> Receiving<'_, I, O> {
         self.peer.say(line).await?;
         Err(Fault::Abandoned)
     }
+}
+
+fn is_missing(status: Status) -> bool {
+    status.code == StatusCode::NoSuchFile
 }
 
 const NOT_A_DIRECTORY: &str = "Not a directory";

@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use super::fault::Fault;
 use crate::budget::{Charge, Share};
 use crate::limits::{EXEC_READ_BYTES, EXEC_READS_AT_ONCE, EXEC_WRITES_AT_ONCE};
-use crate::session::{Admitted, ENDED, Said, TypedSession};
+use crate::session::{Admitted, ENDED, Said, TypedSession, Withdrawal};
 use crate::sftp::{
     Attributes, HandleId, Name, Payload, Reply, Request, RequestId, Status, StatusCode,
 };
@@ -54,6 +54,15 @@ pub(super) struct Upload {
     pub(super) failed: Option<Status>,
 }
 
+/// Names of a directory, with the memory that they take.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub(super) names: Vec<Name>,
+    /// What times are compared with.
+    pub(super) now: u32,
+    pub(super) held: Held,
+}
+
 /// Memory of a command, on the account.
 #[derive(Debug)]
 pub(super) struct Held {
@@ -88,6 +97,7 @@ impl Remote {
             session,
             account,
             sums,
+            ..
         } = admitted;
         Self {
             session,
@@ -150,7 +160,7 @@ impl Remote {
 
     /// Returns the next names of a directory, without the two that every one has; `None`: that was
     /// all.
-    pub(super) async fn names(&mut self, handle: HandleId) -> Answer<Option<(Vec<Name>, u32)>> {
+    pub(super) async fn names(&mut self, handle: HandleId) -> Answer<Option<Page>> {
         let said = match self.ask(Request::ReadDir { handle }).await? {
             Err(Status {
                 code: StatusCode::Eof,
@@ -161,7 +171,12 @@ impl Remote {
         Ok(said.and_then(|said| match said {
             Said::Reply(_, Reply::Names { mut names, now }) => {
                 names.retain(|name| !matches!(&*name.name, b"." | b".."));
-                Ok(Some((names, now)))
+                let bytes = names.iter().map(Name::bytes_max);
+                let mut held = self.held();
+                if !held.hold(bytes.fold(0, usize::saturating_add)) {
+                    return Err(NO_MEMORY);
+                }
+                Ok(Some(Page { names, now, held }))
             }
             Said::Reply(..) | Said::Data(..) | Said::Sentence(_) => Err(Status::FAILURE),
         }))
@@ -328,7 +343,13 @@ impl Remote {
             self.hear_write(&mut file).await?;
         }
         let closed = self.close(file.handle).await?;
+        self.withdrawal(&file).forget();
         Ok(file.failed.map_or(closed, Err))
+    }
+
+    /// Returns a way to withdraw a file at once.
+    pub(super) fn withdrawal(&self, file: &Upload) -> Withdrawal {
+        self.session.withdrawal(file.handle)
     }
 
     /// Closes a file of which nothing is to be seen.
@@ -367,6 +388,8 @@ fn attributes(said: Said) -> Result<Attributes, Status> {
     }
 }
 
+pub(super) const NO_MEMORY: Status =
+    Status::failure("The server is short of memory; try again later");
 const SHORTER: Status = Status::failure("The file was changed by somebody else");
 /// In what steps the account is asked.
 const STEP_BYTES: u64 = 16 * 1024;

@@ -4,19 +4,19 @@
 //! its place, and the client sees that it has less than was announced.
 
 use super::command::Send;
-use super::expand::{NO_MEMORY, expand};
+use super::expand::expand;
 use super::fault::Fault;
 use super::peer::{Peer, Word};
 use super::record::{self, complaint, is_name, sentence};
-use super::remote::{Download, Held, Remote};
+use super::remote::{Download, Held, Page, Remote};
 use super::tally::Tally;
 use crate::limits::SCP_DEPTH_MAX;
-use crate::session::{Inbound, Outbound};
+use crate::session::Outbound;
 use crate::sftp::{Attributes, HandleId, Name};
 
 /// What is sent.
-struct Sending<'a, I, O> {
-    peer: &'a mut Peer<I, O>,
+struct Sending<'a, O> {
+    peer: &'a mut Peer<O>,
     remote: &'a mut Remote,
     tally: &'a mut Tally,
     with_times: bool,
@@ -38,8 +38,8 @@ struct Level {
 }
 
 /// Serves `scp -f`.
-pub(super) async fn send<I: Inbound, O: Outbound>(
-    peer: &mut Peer<I, O>,
+pub(super) async fn send<O: Outbound>(
+    peer: &mut Peer<O>,
     remote: &mut Remote,
     command: Send,
     tally: &mut Tally,
@@ -49,7 +49,7 @@ pub(super) async fn send<I: Inbound, O: Outbound>(
         return Err(Fault::Gone);
     }
     let first = command.paths.first().map(|word| word.text.clone());
-    let expanded = match expand(remote, command.paths).await? {
+    let expanded = match expand(peer, remote, command.paths).await? {
         Ok(expanded) => expanded,
         Err(status) => {
             tally.failed();
@@ -72,7 +72,7 @@ pub(super) async fn send<I: Inbound, O: Outbound>(
     Ok(())
 }
 
-impl<I: Inbound, O: Outbound> Sending<'_, I, O> {
+impl<O: Outbound> Sending<'_, O> {
     async fn complain(&mut self, reason: &str) -> Result<(), Fault> {
         self.tally.failed();
         self.peer.send(complaint(&self.path, reason)).await
@@ -156,20 +156,16 @@ impl<I: Inbound, O: Outbound> Sending<'_, I, O> {
 
     /// Reads more names of the innermost directory; `false`: that was all.
     async fn more_names(&mut self, handle: HandleId) -> Result<bool, Fault> {
-        let mut held = self.remote.held();
-        let names = match self.remote.names(handle).await? {
-            Ok(Some((names, _))) => names,
+        let names = self.remote.names(handle).await?;
+        self.peer.is_under_way();
+        let Page { names, held, .. } = match names {
+            Ok(Some(page)) => page,
             Ok(None) => return Ok(false),
             Err(status) => {
                 self.complain(status.sentence).await?;
                 return Ok(false);
             }
         };
-        let bytes = names.iter().map(Name::bytes_max);
-        if !held.hold(bytes.fold(0, usize::saturating_add)) {
-            self.complain(NO_MEMORY.sentence).await?;
-            return Ok(false);
-        }
         if let Some(level) = self.levels.last_mut() {
             level.names = names.into_iter();
             level._held = Some(held);

@@ -16,7 +16,10 @@ use super::record::sentence;
 use super::remote::{Answer, Remote};
 use super::sum::{Sum, line};
 use super::tally::Tally;
-use crate::session::{Inbound, Outbound};
+use super::words::Word;
+use crate::limits::SUM_INPUT_BYTES_MAX;
+use crate::session::Outbound;
+use crate::sftp::Status;
 
 /// Whose turn it is to compute.
 struct Turns {
@@ -37,11 +40,11 @@ impl Turns {
 }
 
 /// Serves `md5sum` and its kin.
-pub(super) async fn sums<I: Inbound, O: Outbound>(
-    peer: &mut Peer<I, O>,
+pub(super) async fn sums<O: Outbound>(
+    peer: &mut Peer<O>,
     remote: &mut Remote,
     of_process: Arc<Semaphore>,
-    command: Sums,
+    mut command: Sums,
     tally: &mut Tally,
 ) -> Result<(), Fault> {
     let turns = Turns {
@@ -50,17 +53,11 @@ pub(super) async fn sums<I: Inbound, O: Outbound>(
     };
     let (algorithm, is_binary) = (command.algorithm, command.is_binary);
     if command.paths.is_empty() {
-        let mut sum = algorithm.begin();
-        while let Some(bytes) = peer.bytes(u64::MAX).await? {
-            turns.add(&mut sum, &bytes).await;
-            tally.moved(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-        }
-        tally.file();
-        return peer.send(line(&sum.finish(), is_binary, b"-")).await;
+        command.paths.push(Word::dash());
     }
     let first = command.paths.first().map(|word| word.text.clone());
     let program = algorithm.program();
-    let expanded = match expand(remote, command.paths).await? {
+    let expanded = match expand(peer, remote, command.paths).await? {
         Ok(expanded) => expanded,
         Err(status) => {
             tally.failed();
@@ -70,7 +67,12 @@ pub(super) async fn sums<I: Inbound, O: Outbound>(
     };
     for path in &expanded.paths {
         let sum = algorithm.begin();
-        match of_file(peer, remote, &turns, path, sum, tally).await? {
+        let summed = if path == b"-" {
+            of_input(peer, &turns, sum, tally).await?
+        } else {
+            of_file(peer, remote, &turns, path, sum, tally).await?
+        };
+        match summed {
             Ok(digits) => {
                 tally.file();
                 peer.send(line(&digits, is_binary, path)).await?;
@@ -84,8 +86,28 @@ pub(super) async fn sums<I: Inbound, O: Outbound>(
     Ok(())
 }
 
-async fn of_file<I: Inbound, O: Outbound>(
-    peer: &Peer<I, O>,
+/// Sums up what the client sends: a little, since it is nowhere counted or slowed down as a file is.
+async fn of_input<O: Outbound>(
+    peer: &mut Peer<O>,
+    turns: &Turns,
+    mut sum: Sum,
+    tally: &mut Tally,
+) -> Answer<String> {
+    let mut left = SUM_INPUT_BYTES_MAX;
+    while let Some(bytes) = peer.bytes(u64::MAX).await? {
+        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let Some(rest) = left.checked_sub(length) else {
+            return Ok(Err(TOO_MUCH));
+        };
+        left = rest;
+        turns.add(&mut sum, &bytes).await;
+        tally.moved(length);
+    }
+    Ok(Ok(sum.finish()))
+}
+
+async fn of_file<O: Outbound>(
+    peer: &Peer<O>,
     remote: &mut Remote,
     turns: &Turns,
     path: &[u8],
@@ -113,5 +135,7 @@ async fn of_file<I: Inbound, O: Outbound>(
     Ok(outcome.and_then(|digits| closed.map(|()| digits)))
 }
 
+const TOO_MUCH: Status =
+    Status::failure("More than 4 MiB: upload it as a file, and name that instead");
 /// What is summed up without a pause: a fraction of a millisecond.
 const PIECE_BYTES_MAX: usize = 64 * 1024;

@@ -2,6 +2,8 @@
 
 #![warn(clippy::arithmetic_side_effects)]
 
+use crate::limits::WILDCARD_PARTS_MAX;
+
 /// What a name is compared with.
 #[derive(Debug, Clone)]
 pub(super) struct Pattern(Vec<Token>);
@@ -27,10 +29,19 @@ enum Item {
     Kind(fn(&char) -> bool),
 }
 
+/// Why a component is not compared with names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unfit {
+    /// It is not text, as no name is then.
+    NotText,
+    /// To compare it would take long.
+    TooLong,
+}
+
 impl Pattern {
-    /// Understands a component; `None`: it is not text, as no name is then.
-    pub(super) fn parse(component: &[u8]) -> Option<Self> {
-        let mut rest = std::str::from_utf8(component).ok()?;
+    /// Understands a component.
+    pub(super) fn parse(component: &[u8]) -> Result<Self, Unfit> {
+        let mut rest = std::str::from_utf8(component).map_err(|_| Unfit::NotText)?;
         let mut tokens = Vec::new();
         while let Some((letter, after)) = split(rest) {
             rest = after;
@@ -57,7 +68,20 @@ impl Pattern {
                 tokens.push(token);
             }
         }
-        Some(Self(tokens))
+        let pattern = Self(tokens);
+        if pattern.parts() > WILDCARD_PARTS_MAX && pattern.literal().is_none() {
+            return Err(Unfit::TooLong);
+        }
+        Ok(pattern)
+    }
+
+    /// Returns how many comparisons a name may cost at each of its letters.
+    fn parts(&self) -> usize {
+        let parts = self.0.iter().map(|token| match token {
+            Token::Any | Token::One | Token::Letter(_) => 1,
+            Token::Class { items, .. } => items.len().saturating_add(1),
+        });
+        parts.fold(0, usize::saturating_add)
     }
 
     /// Returns the one name that it stands for, if it has no wildcards.
@@ -227,7 +251,24 @@ mod tests {
         let literal = |pattern: &str| Pattern::parse(pattern.as_bytes()).unwrap().literal();
         assert_eq!(literal("a\\*[").as_deref(), Some("a*["));
         assert_eq!(literal("a?"), None);
-        assert!(Pattern::parse(b"\xff*").is_none());
+        assert_eq!(Pattern::parse(b"\xff*").unwrap_err(), Unfit::NotText);
+    }
+
+    #[test]
+    fn a_pattern_that_takes_long_is_none() {
+        let parts = WILDCARD_PARTS_MAX;
+        for (pattern, fits) in [
+            ("*".to_owned() + &"a".repeat(parts - 1), true),
+            ("*".to_owned() + &"a".repeat(parts), false),
+            ("*".repeat(10_000), true),
+            (format!("*[{}]", "ab".repeat(parts / 2 - 1)), true),
+            (format!("*[{}]", "b".repeat(16_000)), false),
+            // One name is not compared with others.
+            ("a".repeat(10_000), true),
+        ] {
+            let parsed = Pattern::parse(pattern.as_bytes());
+            assert_eq!(parsed.is_ok(), fits, "{}", pattern.len());
+        }
     }
 
     #[test]

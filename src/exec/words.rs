@@ -15,6 +15,33 @@ pub(super) struct Word {
     pub(super) pattern: Option<Vec<u8>>,
 }
 
+impl Word {
+    /// Returns the word that stands for what the client sends.
+    pub(super) fn dash() -> Self {
+        Self {
+            text: b"-".to_vec(),
+            pattern: None,
+        }
+    }
+
+    /// Says whether it stands for what the client sends.
+    pub(super) fn is_dash(&self) -> bool {
+        self.text == b"-"
+    }
+
+    /// Returns what it takes in memory, with its place in lists.
+    pub(super) fn bytes(&self) -> usize {
+        let pattern = self.pattern.as_ref().map_or(0, Vec::capacity);
+        self.text
+            .capacity()
+            .saturating_add(pattern)
+            .saturating_add(WORD_BYTES)
+    }
+}
+
+/// What a word takes beside its bytes.
+const WORD_BYTES: usize = 96;
+
 /// Why a line cannot be cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Uncut {

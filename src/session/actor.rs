@@ -226,16 +226,18 @@ impl<F: Front> Session<F> {
                     let pending = self.shell.answers.arrive(id, operation);
                     self.shell.refuse(pending, None, None, status);
                 }
-                Some(Incoming::Withdrawn(handle)) => {
-                    let closed = self
-                        .files
-                        .hear_write(&mut self.shell, handle, Heard::Withdrawn);
-                    self.paths.done(&mut self.shell, &mut self.files, closed);
-                }
+                Some(Incoming::Withdrawn(handle)) => self.withdraw(handle),
                 None => self.has_more = false,
             }
         }
         Ok(())
+    }
+
+    fn withdraw(&mut self, handle: HandleId) {
+        let closed = self
+            .files
+            .hear_write(&mut self.shell, handle, Heard::Withdrawn);
+        self.paths.done(&mut self.shell, &mut self.files, closed);
     }
 
     fn handle(&mut self, event: Event) {
@@ -306,6 +308,10 @@ impl<F: Front> Session<F> {
     /// as long as the user has access. While the gateway drains, only where partial uploads are
     /// kept: a restart is what cuts most connections.
     async fn keep(&mut self, happened: &mut mpsc::UnboundedReceiver<Event>, end: &End) {
+        // That may stand behind requests which nobody will hear.
+        if let Some(handle) = self.front.withdrawn() {
+            self.withdraw(handle);
+        }
         let stop = self.shell.stop.clone();
         let drain = self.shell.environment.drain.clone();
         let partial = self.files.keeps_partial();

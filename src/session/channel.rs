@@ -11,6 +11,23 @@ pub trait Inbound: Send + 'static {
     /// Is cancelled when the channel or its connection is gone, also while nothing is taken from
     /// it.
     fn gone(&self) -> CancellationToken;
+
+    /// Returns the next bytes like [`Self::next`]; the client gets no credit for them yet.
+    fn early(&mut self) -> impl Future<Output = Option<Bytes>> + Send {
+        self.next()
+    }
+
+    /// Gives the client credit for so many of the bytes that came early.
+    fn used(&mut self, _bytes: usize) {}
+
+    /// Notes that so many of them are thrown away. The client gets no credit for those.
+    fn dropped(&mut self, _bytes: usize) {}
+
+    /// Throws away what comes after the last bytes, until the client is gone.
+    fn rest(&mut self) -> impl Future<Output = ()> + Send {
+        let gone = self.gone();
+        async move { gone.cancelled().await }
+    }
 }
 
 /// What goes to the client.

@@ -1,6 +1,8 @@
 //! The fronts of a session: how requests come to it. SFTP packets on a channel are one, requests
 //! that are typed already are the other; a protocol that is served over a session is one more.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +22,12 @@ pub(crate) trait Front: Send {
 
     /// Is cancelled when the client is gone, also while nothing is taken from it.
     fn gone(&self) -> CancellationToken;
+
+    /// Returns the file of which the client said that it is not to be seen, whatever comes before
+    /// that among its requests.
+    fn withdrawn(&self) -> Option<HandleId> {
+        None
+    }
 }
 
 /// One message, understood as far as possible.
@@ -106,14 +114,23 @@ pub(crate) struct TypedFront {
     next: Option<Incoming>,
     /// Of whoever is asked for.
     gone: CancellationToken,
+    withdrawn: Withdrawn,
 }
 
+/// Where a conversation says which file is withdrawn.
+pub(crate) type Withdrawn = Arc<Mutex<Option<HandleId>>>;
+
 impl TypedFront {
-    pub(crate) const fn new(asked: mpsc::Receiver<Incoming>, gone: CancellationToken) -> Self {
+    pub(crate) const fn new(
+        asked: mpsc::Receiver<Incoming>,
+        gone: CancellationToken,
+        withdrawn: Withdrawn,
+    ) -> Self {
         Self {
             asked,
             next: None,
             gone,
+            withdrawn,
         }
     }
 }
@@ -135,5 +152,12 @@ impl Front for TypedFront {
 
     fn gone(&self) -> CancellationToken {
         self.gone.clone()
+    }
+
+    fn withdrawn(&self) -> Option<HandleId> {
+        *self
+            .withdrawn
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }

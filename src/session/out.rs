@@ -174,6 +174,10 @@ impl Out {
     /// Returns how many bytes of a reply may be made now; 0: none, the client has to take some of
     /// what is there first.
     pub(crate) fn room_bytes(&self, wanted: usize) -> usize {
+        // What is heard at once does not wait here; who hears it asks for one at a time.
+        if self.hearer.is_some() {
+            return wanted;
+        }
         let mut queue = self.queue();
         if queue.queued >= limits::REPLY_BYTES_QUEUED_MAX {
             return 0;
@@ -536,6 +540,20 @@ mod tests {
         drop(hogged);
         out.reply(RequestId(1), &Reply::Status(status));
         assert!(!out.is_crowded());
+    }
+
+    #[test]
+    fn what_is_heard_typed_leaves_nothing_on_the_account() {
+        let (budget, user) = memory(1024 * 1024);
+        let (hearer, mut hears) = mpsc::unbounded_channel();
+        let out = Out::typed(user.account, hearer);
+        for id in 0..100 {
+            let wanted = limits::NAME_REPLY_BYTES_MAX;
+            assert_eq!(out.room_bytes(wanted), wanted);
+            out.reply(RequestId(id), &some_names(70, 300));
+            assert!(hears.try_recv().is_ok());
+        }
+        assert_eq!(budget.account().taken_bytes(), 0);
     }
 
     #[test]

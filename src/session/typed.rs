@@ -1,6 +1,6 @@
 //! A session without a protocol around it: requests in, replies out, both as typed values.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use futures_util::FutureExt as _;
 use tokio::sync::{Semaphore, mpsc};
@@ -9,11 +9,12 @@ use tokio_util::sync::CancellationToken;
 use super::actor;
 use super::admission::admit;
 use super::environment::Environment;
-use super::front::{Incoming, TypedFront};
+use super::front::{Incoming, TypedFront, Withdrawn};
 use super::out::{Out, Said};
 use super::user_sessions::UserSession;
 use crate::auth::AuthenticatedUser;
 use crate::budget::{Gate, Share};
+use crate::seldom::Seldom;
 use crate::sftp::{HandleId, Reply, Request, RequestId, Status};
 
 /// One end of a conversation with a session, which ends when it is dropped.
@@ -24,12 +25,21 @@ pub struct TypedSession {
     next: u32,
     /// For the person, and not shown yet.
     sentences: Vec<String>,
+    withdrawn: Withdrawn,
+}
+
+/// The way to withdraw one file at once, also while requests wait.
+#[derive(Debug, Clone)]
+pub struct Withdrawal {
+    handle: HandleId,
+    withdrawn: Withdrawn,
 }
 
 /// The other end.
 struct Ends {
     asked: mpsc::Receiver<Incoming>,
     says: mpsc::UnboundedSender<Said>,
+    withdrawn: Withdrawn,
 }
 
 /// A session for somebody who is served over it.
@@ -40,6 +50,8 @@ pub struct Admitted {
     pub account: Share,
     /// The turns of the user's checksums.
     pub sums: Arc<Semaphore>,
+    /// Bounds the user's lines in the log.
+    pub(crate) lines: Arc<Seldom>,
 }
 
 /// Begins a session for a user of this process. The future serves it.
@@ -76,6 +88,7 @@ pub fn admitted(
         session,
         account: user_session.memory().account.clone(),
         sums: Arc::clone(user_session.sums()),
+        lines: Arc::clone(user_session.failures()),
     };
     let serving = serve(environment, user, user_session, gate, gone, ends);
     Ok((admitted, serving))
@@ -84,13 +97,20 @@ pub fn admitted(
 fn ends() -> (TypedSession, Ends) {
     let (asks, asked) = mpsc::channel(1);
     let (says, said) = mpsc::unbounded_channel();
+    let withdrawn = Withdrawn::default();
     let session = TypedSession {
         asks,
         said,
         next: 0,
         sentences: Vec::new(),
+        withdrawn: Arc::clone(&withdrawn),
     };
-    (session, Ends { asked, says })
+    let ends = Ends {
+        asked,
+        says,
+        withdrawn,
+    };
+    (session, ends)
 }
 
 async fn serve(
@@ -104,7 +124,7 @@ async fn serve(
     let out = Arc::new(Out::typed(user_session.memory().account.clone(), ends.says));
     let finished = Arc::clone(&out);
     let writing = async move { finished.is_finished().await };
-    let front = TypedFront::new(ends.asked, gone);
+    let front = TypedFront::new(ends.asked, gone, ends.withdrawn);
     actor::run(environment, user, user_session, gate, front, out, writing).await;
 }
 
@@ -126,7 +146,18 @@ impl TypedSession {
     /// # Errors
     /// [`ENDED`].
     pub async fn withdraw(&mut self, handle: HandleId) -> Result<(), Status> {
+        self.withdrawal(handle).withdraw();
         self.put(Incoming::Withdrawn(handle)).await
+    }
+
+    /// Returns a way to withdraw a file without waiting. It holds if the client is gone before the
+    /// session hears more of the file.
+    #[must_use]
+    pub fn withdrawal(&self, handle: HandleId) -> Withdrawal {
+        Withdrawal {
+            handle,
+            withdrawn: Arc::clone(&self.withdrawn),
+        }
     }
 
     async fn put(&mut self, incoming: Incoming) -> Result<(), Status> {
@@ -186,6 +217,40 @@ impl TypedSession {
             Said::Reply(_, Reply::Handle(handle)) => Ok(handle),
             Said::Reply(..) | Said::Data(..) | Said::Sentence(_) => Err(Status::FAILURE),
         }
+    }
+}
+
+impl Withdrawal {
+    /// Begins with a file of no session, for tests.
+    #[cfg(test)]
+    pub(crate) fn of(handle: HandleId) -> Self {
+        let withdrawn = Withdrawn::default();
+        Self { handle, withdrawn }
+    }
+
+    /// Says that the file is not to be seen.
+    pub fn withdraw(&self) {
+        *self.cell() = Some(self.handle);
+    }
+
+    /// Forgets that it was withdrawn: the handle stands for nothing any more.
+    pub fn forget(&self) {
+        let mut withdrawn = self.cell();
+        if *withdrawn == Some(self.handle) {
+            *withdrawn = None;
+        }
+    }
+
+    /// Returns the file that was withdrawn, for tests.
+    #[cfg(test)]
+    pub(crate) fn withdrawn(&self) -> Option<HandleId> {
+        *self.cell()
+    }
+
+    fn cell(&self) -> MutexGuard<'_, Option<HandleId>> {
+        self.withdrawn
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::state::{ConnectionState, EndReason, OpenChannel};
+use super::window::Windows;
 use crate::auth::AuthenticatedUser;
 use crate::budget::Gate;
 use crate::exec::{self, Command, NotRun};
@@ -125,15 +126,19 @@ pub struct ChannelInbound {
     closed: CancellationToken,
 }
 
-impl Inbound for ChannelInbound {
-    async fn next(&mut self) -> Option<Bytes> {
+impl ChannelInbound {
+    async fn message(&mut self) -> Option<ChannelMsg> {
+        tokio::select! {
+            biased;
+            message = self.half.wait() => message,
+            () = self.closed.cancelled() => None,
+        }
+    }
+
+    /// Returns the next bytes, and counts their message.
+    async fn receive(&mut self, count: impl Fn(&Credit, usize)) -> Option<Bytes> {
         loop {
-            let message = tokio::select! {
-                biased;
-                message = self.half.wait() => message?,
-                () = self.closed.cancelled() => return None,
-            };
-            self.credit.taken(&message);
+            let message = self.message().await?;
             #[expect(
                 clippy::wildcard_enum_match_arm,
                 reason = "non-exhaustive; channel requests are answered by the callbacks"
@@ -141,12 +146,39 @@ impl Inbound for ChannelInbound {
             match message {
                 ChannelMsg::Data { data } => {
                     self.state.touch();
+                    count(&self.credit, data.len());
                     return Some(data);
                 }
                 ChannelMsg::Eof | ChannelMsg::Close => return None,
-                _ => {}
+                other => self.credit.discarded(&other),
             }
         }
+    }
+}
+
+impl Inbound for ChannelInbound {
+    async fn next(&mut self) -> Option<Bytes> {
+        self.receive(Credit::taken).await
+    }
+
+    async fn early(&mut self) -> Option<Bytes> {
+        self.receive(|credit, _| credit.set_aside()).await
+    }
+
+    fn used(&mut self, bytes: usize) {
+        self.credit.used(bytes);
+    }
+
+    fn dropped(&mut self, bytes: usize) {
+        self.credit.dropped(bytes);
+    }
+
+    async fn rest(&mut self) {
+        while let Some(message) = self.message().await {
+            self.credit.discarded(&message);
+        }
+        // The library may let go of a channel before that is known.
+        self.closed.cancelled().await;
     }
 
     fn gone(&self) -> CancellationToken {
@@ -228,18 +260,46 @@ impl Credit {
     }
 
     /// Gives the client credit for what is taken from the channel's queue.
-    fn taken(&self, message: &ChannelMsg) {
+    fn discarded(&self, message: &ChannelMsg) {
         let (ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. }) = message else {
             return;
         };
+        self.taken(data.len());
+    }
+
+    /// Gives the client credit for a message of so many bytes.
+    fn taken(&self, bytes: usize) {
+        self.grow(bytes, |windows| windows.set_aside(self.channel.into()));
+    }
+
+    /// Counts a message that was taken, and whose bytes are kept without credit.
+    fn set_aside(&self) {
+        let id = self.channel.into();
+        self.state.change_windows(|windows| windows.set_aside(id));
+    }
+
+    /// Gives the client credit for bytes that were kept.
+    fn used(&self, bytes: usize) {
+        self.grow(bytes, |_| {});
+    }
+
+    fn grow(&self, bytes: usize, first: impl FnOnce(&mut Windows)) {
         let id = self.channel.into();
         let now = self.state.now();
         let more = self.state.change_windows(|windows| {
-            windows.taken(id, data.len(), || self.state.memory.window_bytes(), now)
+            first(windows);
+            windows.taken(id, bytes, || self.state.memory.window_bytes(), now)
         });
         if let Some(more) = more {
             self.handle.grow_window(self.channel, more);
         }
+    }
+
+    /// Forgets bytes that were kept, without credit.
+    fn dropped(&self, bytes: usize) {
+        let id = self.channel.into();
+        self.state
+            .change_windows(|windows| windows.dropped(id, bytes));
     }
 }
 
@@ -263,7 +323,7 @@ impl WaitingChannel {
     /// Throws away what has arrived: unread, it would stop the whole connection.
     pub(super) fn discard_unread(&mut self) {
         while let Some(Some(message)) = self.read.wait().now_or_never() {
-            self.credit.taken(&message);
+            self.credit.discarded(&message);
         }
     }
 }

@@ -147,6 +147,21 @@ impl Windows {
         Ok(())
     }
 
+    /// Notes that a message is no longer queued, whose bytes are not taken yet.
+    pub(super) fn set_aside(&mut self, channel: u32) {
+        if let Some(window) = self.channels.get_mut(&channel) {
+            window.messages = window.messages.saturating_sub(1);
+        }
+    }
+
+    /// Counts bytes that are thrown away: the window does not grow for them.
+    pub(super) fn dropped(&mut self, channel: u32, bytes: usize) {
+        if let Some(window) = self.channels.get_mut(&channel) {
+            let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+            window.waiting = window.waiting.saturating_sub(bytes);
+        }
+    }
+
     /// Counts bytes that a session took; returns by how much the channel's window grows.
     /// `allowed` says what there is memory for just now, for all channels.
     pub(super) fn taken(
@@ -159,7 +174,6 @@ impl Windows {
         let window = self.channels.get_mut(&channel)?;
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         window.waiting = window.waiting.saturating_sub(bytes);
-        window.messages = window.messages.saturating_sub(1);
         let (held, size) = (window.held(), window.size);
         if held > size / 2 {
             return None;
@@ -331,8 +345,16 @@ mod tests {
             windows.arrived(2, 1, *NOW).unwrap();
         }
         assert_eq!(windows.waiting_cost(), 4 * (1 + MESSAGE_COST_BYTES));
+        windows.set_aside(2);
+        assert_eq!(windows.waiting_cost(), 4 + 3 * MESSAGE_COST_BYTES);
         windows.taken(2, 1, || u32::MAX, *NOW);
         assert_eq!(windows.waiting_cost(), 3 * (1 + MESSAGE_COST_BYTES));
+        // What is thrown away costs nothing, and brings no window.
+        let granted = windows.channels[&2].granted;
+        windows.set_aside(2);
+        windows.dropped(2, 1);
+        assert_eq!(windows.waiting_cost(), 2 * (1 + MESSAGE_COST_BYTES));
+        assert_eq!(windows.channels[&2].granted, granted);
         windows.close(2);
         assert_eq!(windows.waiting_cost(), 0);
     }

@@ -242,6 +242,10 @@ async fn a_client_that_lies_or_vanishes_leaves_nothing() {
             None,
         ),
         ("scp -t /in", "C0644 5 a\nhello\x02it ends\n", None),
+        // It says so and is gone before it says why.
+        ("scp -t /in", "C0644 5 a\nhe\0\0\0\x01", None),
+        ("scp -t /in", "C0644 5 a\nhello\x01scp: a: I/O", None),
+        ("scp -t /in", "C0644 5 a\nhello\x02", None),
     ] {
         for partial in [PartialUploads::Discard, PartialUploads::Keep] {
             let store = Store::new();
@@ -456,6 +460,76 @@ async fn wildcards_are_resolved_by_the_gateway() {
 }
 
 #[tokio::test]
+async fn a_tree_of_many_directories_takes_little_memory() {
+    let store = Store::new();
+    for at in 0..2_000 {
+        store.put(&format!("t/d{at:04}/x"), "");
+    }
+    let mut scp = store.run("scp -r -f /t");
+    // One word for the tree and one to begin with, and four for each directory in it.
+    scp.send(vec![0; 2 + 4 * 1_500]).await;
+    let mut directories = 0;
+    while directories < 1_500 {
+        let line = scp.line().await;
+        directories += usize::from(line.contains("D0755 0 d"));
+    }
+    let taken = scp.budget.account().taken_bytes();
+    assert!(taken <= 512 * 1024, "{taken}");
+    scp.send(vec![0; 10_000]).await;
+    let said = scp.ended().await;
+    assert_eq!((said.status, &*said.stderr), (0, ""));
+    let sums = store.run("md5sum /t/d0*/x").ended().await;
+    assert_eq!((sums.status, sums.stdout.lines().count()), (0, 1_000));
+}
+
+#[tokio::test]
+async fn what_a_command_line_takes_is_on_the_account() {
+    let store = Store::new();
+    let mut scp = store.run(&format!("scp -f {}", "/none ".repeat(900)));
+    while scp.budget.account().taken_bytes() < 50_000 {
+        tokio::task::yield_now().await;
+    }
+    scp.send([0]).await;
+    let said = scp.ended().await;
+    assert_eq!(said.stdout.matches("/none: No such file").count(), 900);
+
+    for at in 0..500 {
+        store.put(&format!("t/{at}/x"), "");
+    }
+    let limits = || Limits {
+        session_memory_bytes_max: 1024 * 1024,
+        ..Limits::default()
+    };
+    // What follows a wildcard is held once for each path.
+    let long = format!("scp -f /t/*/{}", "a/".repeat(1_500));
+    let mut scp = Running::start_in(store.user(), limits(), |_| {}, &long);
+    scp.send([0]).await;
+    let said = scp.ended().await;
+    assert!(said.stdout.contains("short of memory"), "{}", said.stdout);
+    // What is longer than a path may be is nowhere, and takes nothing.
+    let longer = format!("scp -f /t/*/{}", "x".repeat(5_000));
+    let mut scp = Running::start_in(store.user(), limits(), |_| {}, &longer);
+    scp.send([0]).await;
+    let said = scp.ended().await;
+    assert_eq!(said.status, 1);
+    assert!(!said.stdout.contains("short of memory"), "{}", said.stdout);
+}
+
+#[tokio::test]
+async fn a_pattern_that_takes_long_is_refused() {
+    let store = Store::new();
+    store.put("bbbb", "");
+    let class = "b".repeat(3_000);
+    let ran = store.run(&format!("ls *[{class}]")).ended().await;
+    assert_eq!((ran.status, &*ran.stdout), (1, ""));
+    assert!(
+        ran.stderr.contains("The pattern is too long"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[tokio::test]
 async fn a_client_may_not_want_a_file() {
     let store = Store::new();
     store.put("t/a", "1");
@@ -532,6 +606,7 @@ async fn sums_are_those_of_coreutils() {
         ("sha1sum a*", format!("{sha1}  a\n")),
         ("sha256sum -- a", format!("{sha256}  a\n")),
         ("md5sum", format!("{empty}  -\n")),
+        ("md5sum - a", format!("{empty}  -\n{md5}  a\n")),
     ] {
         let ran = store.run(line).ended().await;
         assert_eq!(ran, ended(0, &expected, ""), "{line}");
@@ -546,6 +621,12 @@ async fn sums_are_those_of_coreutils() {
         ran.stderr
             .starts_with("md5sum: none: No such file\nmd5sum: .: ")
     );
+    // What is not a file is summed up as long as it is short.
+    let mut sum = store.run("md5sum");
+    sum.send(bytes(5_000_000)).await;
+    let ran = sum.ended().await;
+    assert_eq!((ran.status, &*ran.stdout), (1, ""));
+    assert!(ran.stderr.contains("More than 4 MiB"), "{}", ran.stderr);
     let ran = store.run("sha512sum large").ended().await;
     use sha2::Digest as _;
     let expected = sha2::Sha512::digest(bytes(3_000_000));
@@ -585,6 +666,9 @@ async fn other_programs_find_what_they_look_for() {
     let long = store.run("ls -l /d").ended().await.stdout;
     assert!(lines(&long)[0].starts_with("-rw-r--r-- "), "{long}");
     assert!(lines(&long)[1].starts_with("drwxr-xr-x "), "{long}");
+    store.put("d/e\nf/x", "1");
+    let several = store.run("ls 'd/e\nf' d/e").ended().await.stdout;
+    assert_eq!(several, "d/e?f:\nx\nd/e:\nx\n");
     let missing = store.run("ls none").ended().await;
     assert_eq!(missing, ended(1, "", "ls: none: No such file\n"));
 }
@@ -615,10 +699,36 @@ async fn a_drain_lets_a_command_finish_its_file() {
     scp.send("y\0").await;
     scp.confirmed().await;
     assert_eq!(store.object("a").unwrap(), b"xy");
+    assert_eq!(scp.ended().await, ended(0, "", ""));
+
+    // Where the client receives, the last word is its own.
+    let mut drain = None;
+    let note = |environment: &mut portcullis::session::Environment| {
+        drain = Some(environment.drain.clone());
+    };
+    let mut scp = Running::start_in(store.user(), Limits::default(), note, "scp -f /a");
+    scp.send([0]).await;
+    assert_eq!(scp.line().await, "C0644 2 a");
+    drain.unwrap().cancel();
+    scp.send([0]).await;
+    assert_eq!(scp.read(3).await, b"xy\0");
+    scp.send([0]).await;
+    assert_eq!(scp.ended().await, ended(0, "", ""));
+
     // And it begins no other.
+    let mut drain = None;
+    let note = |environment: &mut portcullis::session::Environment| {
+        drain = Some(environment.drain.clone());
+    };
+    let mut scp = Running::start_in(store.user(), Limits::default(), note, "scp -d -t /");
+    scp.send("C0644 1 b\n").await;
+    scp.confirmed().await;
+    scp.confirmed().await;
+    drain.unwrap().cancel();
+    scp.send("x\0").await;
+    scp.confirmed().await;
+    scp.send("C0644 1 c\n").await;
     let Ended { status, stderr, .. } = scp.ended().await;
-    assert!(
-        status == 1 && stderr == "The session ended\n" || status == 0,
-        "{stderr}"
-    );
+    assert_eq!((status, &*stderr), (1, "The session ended\n"));
+    assert_eq!(store.keys(), ["a", "b"]);
 }

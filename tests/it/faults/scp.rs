@@ -291,6 +291,87 @@ async fn by_default_scp_alone_is_run() {
     stage.end().await;
 }
 
+/// Returns what a command says to its end.
+async fn rest(mut channel: russh::Channel<russh::client::Msg>) -> String {
+    let mut said = Vec::new();
+    while let Some(message) = within(channel.wait()).await {
+        if let russh::ChannelMsg::Data { data } = message {
+            said.extend_from_slice(&data);
+        }
+    }
+    String::from_utf8(said).unwrap()
+}
+
+/// The SSH library queues 64 messages for a channel, and then waits with all of the connection.
+#[tokio::test]
+async fn a_command_that_waits_holds_up_no_other_channel() {
+    let stage = Stage::commands().await;
+    stage.s3.put(BUCKET, "in/large", "x");
+    for operation in ["HeadObject", "ListObjectsV2", "GetObject"] {
+        let hang = Fault::on(operation, Action::Hang);
+        stage.s3.script(hang.times(u32::MAX));
+    }
+    let config = russh::client::Config::default();
+    let ssh = client::login(stage.gateway.address(), PASSWORD, config).await;
+    let ssh = ssh.unwrap();
+    let open = async || within(ssh.channel_open_session()).await.unwrap();
+    let mut waiting = Vec::new();
+    for (line, input) in [
+        ("md5sum /in/large", ""),
+        ("ls /in", ""),
+        ("scp -f /in/large", "\0\0"),
+        ("scp -t /in/new", "C0644 5 a\nx"),
+    ] {
+        let channel = open().await;
+        channel.exec(true, line).await.unwrap();
+        channel.data_bytes(input).await.unwrap();
+        waiting.push(channel);
+    }
+    for channel in &waiting {
+        for _ in 0..500 {
+            within(channel.set_env(false, "LANG", "C")).await.unwrap();
+        }
+        // As long as it has window.
+        within(channel.data_bytes(vec![0; 100])).await.unwrap();
+    }
+    let other = open().await;
+    other.exec(true, "pwd").await.unwrap();
+    assert_eq!(rest(other).await, "/\n");
+    // Their end is noticed though the store does not answer.
+    for channel in &waiting {
+        channel.close().await.unwrap();
+    }
+    for command in ["md5sum", "ls", "scp -f", "scp -t"] {
+        let line =
+            format!(r#"portcullis_commands_total{{command="{command}",outcome="disconnected"}} 1"#);
+        until(|| stage.admin_status.metrics().contains(&line)).await;
+    }
+    stage.s3.clear_faults();
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn where_the_target_cannot_be_looked_at_nothing_is_stored() {
+    let stage = Stage::commands().await;
+    stage.s3.put(BUCKET, "in/old/x", "x");
+    stage.write("tree/a", b"a");
+    let arguments = ["-r", &*stage.path("tree"), &*stage.far("/in/old")];
+    for operation in ["HeadObject", "ListObjectsV2"] {
+        stage.refuse(operation, 503, "ServiceUnavailable", u32::MAX);
+    }
+    let seen = stage.scp(&arguments).await;
+    assert_eq!(seen.exit, 1, "{seen:?}");
+    assert!(
+        seen.stderr.contains("scp: /in/old: The storage "),
+        "{seen:?}"
+    );
+    assert_eq!(stage.s3.keys(BUCKET), ["in/old/x"]);
+    stage.s3.clear_faults();
+    silent(&stage.scp(&arguments).await);
+    assert!(stage.object("in/old/tree/a").is_some());
+    stage.end().await;
+}
+
 #[tokio::test]
 async fn a_revoked_user_is_out_in_the_middle_of_a_file() {
     let stage = Stage::commands().await;
