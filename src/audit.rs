@@ -63,13 +63,34 @@ pub fn partial_kept(file: File<'_>, written: Written<'_>, took: Duration) {
     );
 }
 
-/// A range of a file is written to another, which is open.
-pub fn copying_range(from: &VirtualPath, to: &VirtualPath, range: ByteRange, at: u64) {
-    let ByteRange { start, end } = range;
-    tracing::info!(
-        target: TARGET, activity = "COPY", path = %from, %to, offset = start,
-        bytes = end.saturating_sub(start), at, "copying a range"
-    );
+/// A range of one file, and where it was to be written in another one.
+#[derive(Debug, Clone, Copy)]
+pub struct Range<'a> {
+    pub from: &'a VirtualPath,
+    pub to: &'a VirtualPath,
+    pub range: ByteRange,
+    pub at: u64,
+}
+
+/// A range of a file was written to another, which is open, or was not; `failed`: why.
+pub fn range_copied(copied: Range<'_>, failed: Option<&str>) {
+    let Range {
+        from,
+        to,
+        range: ByteRange { start, end },
+        at,
+    } = copied;
+    let bytes = end.saturating_sub(start);
+    match failed {
+        None => tracing::info!(
+            target: TARGET, activity = "COPY", path = %from, %to, offset = start, bytes, at,
+            "range copied"
+        ),
+        Some(reason) => tracing::warn!(
+            target: TARGET, activity = "COPY", path = %from, %to, offset = start, bytes, at,
+            reason, "range not copied"
+        ),
+    }
 }
 
 /// A file that was being written did not make it into S3.

@@ -25,7 +25,7 @@ use super::expiry::expiry;
 use super::files::Files;
 use super::front::{Broken, Front, Incoming};
 use super::out::Out;
-use super::paths::Paths;
+use super::paths::{Paths, answered_too_late};
 use super::pressure::Regulator;
 use super::shell::Shell;
 use super::unsettled::{Settling, Unsettled};
@@ -424,6 +424,9 @@ impl<F: Front> Session<F> {
             .into_iter()
             .chain(std::iter::from_fn(|| happened.try_recv().ok()))
         {
+            if let Event::Answered { running, answer } = &event {
+                answered_too_late(&self.shell, running, answer);
+            }
             if let Event::Write { handle, heard } = event
                 && matches!(*heard, Heard::Created(_) | Heard::Committed(_))
             {

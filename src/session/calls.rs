@@ -19,7 +19,7 @@ use crate::storage::{
     Operation, PartNumber, Precondition, SharedStore, StorageError, StorageErrorKind, Stored,
     UploadId, UploadPart, UploadPartCopy, Version,
 };
-use crate::transfer::write_file::{Base, Completing, Failure, Heard, PartCopy};
+use crate::transfer::write_file::{Base, BaseRead, Completing, Failure, Heard, PartCopy};
 
 use super::carrying;
 use super::commit::Commit;
@@ -27,6 +27,7 @@ use super::described::Described;
 use super::events::Events;
 use super::expiry::Stop;
 use super::status::{CHANGED, of_storage};
+use super::user_sessions::Incoming;
 
 /// Calls for one file, which tell it how they ended.
 #[derive(Debug, Clone)]
@@ -208,8 +209,9 @@ impl Calls {
     }
 
     /// Brings a part from another store.
-    pub(crate) async fn part_carried(self, uploads: Share, copy: PartCopy) {
-        let carried = carrying::part(&self.store, &self.stop, &uploads, &copy, &self.location);
+    pub(crate) async fn part_carried(self, incoming: Incoming, uploads: Share, copy: PartCopy) {
+        let (stop, to) = (&self.stop, &self.location);
+        let carried = carrying::part(&self.store, stop, (&incoming, &uploads), &copy, to);
         let (outcome, checksum) = match carried.await {
             Ok((part, checksum)) => (Ok(part), Some(checksum)),
             Err(error) => (Err(self.failure(&error)), None),
@@ -242,21 +244,20 @@ impl Calls {
     /// Brings a range of the base, one piece after the other has its place.
     pub(crate) async fn base(
         self,
-        base: Base,
-        range: ByteRange,
+        (read, base, range): (BaseRead, Base, ByteRange),
         memory: Share,
         read_on: Arc<Notify>,
     ) {
         // One piece at a time is ours; it leaves for a slot before the next one comes.
         let _charge = memory.take(BASE_PIECE_BYTES).await;
-        let outcome = self.pieces(&base, range, &read_on).await;
-        self.tell(Heard::BaseEnded(
-            outcome.map_err(|error| self.failure(&error)),
-        ));
+        let outcome = self.pieces(read, &base, range, &read_on).await;
+        let outcome = outcome.map_err(|error| self.failure(&error));
+        self.tell(Heard::BaseEnded(read, outcome));
     }
 
     async fn pieces(
         &self,
+        read: BaseRead,
         base: &Base,
         range: ByteRange,
         read_on: &Notify,
@@ -271,7 +272,7 @@ impl Calls {
                 etag: Some(&base.etag),
             };
             let outcome = match store.get(&base.location, get).await {
-                Ok(body) => self.pass_on(body, &mut left, read_on).await,
+                Ok(body) => self.pass_on(read, body, &mut left, read_on).await,
                 // It was repeated for as long as it may be.
                 Err(error) => return Err(error),
             };
@@ -290,6 +291,7 @@ impl Calls {
     /// Passes the bytes of a body on, until it ends or is cut.
     async fn pass_on(
         &self,
+        read: BaseRead,
         mut body: ObjectBody,
         left: &mut ByteRange,
         read_on: &Notify,
@@ -307,7 +309,7 @@ impl Calls {
             left.start = left.start.saturating_add(bytes);
             while !frame.is_empty() {
                 let piece = frame.split_to(frame.len().min(piece_bytes));
-                self.tell(Heard::Base(piece));
+                self.tell(Heard::Base(read, piece));
                 read_on.notified().await;
             }
         }

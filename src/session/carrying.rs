@@ -20,6 +20,7 @@ use crate::transfer::write_file::PartCopy;
 use super::commit::Commit;
 use super::expiry::Stop;
 use super::scene::Scene;
+use super::user_sessions::Incoming;
 
 /// An object that fits into one part, and where it belongs.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +52,7 @@ impl Whole<'_> {
     /// Reads the object and writes it.
     pub(super) async fn carry(self, scene: &Scene<'_>) -> Result<Stored> {
         let (stop, store) = (&scene.bounds.stop, scene.store);
+        paced(stop, &scene.bounds.incoming, self.size).await?;
         let _memory = memory(stop, &scene.bounds.shares.uploads, self.size).await?;
         let range = ByteRange {
             start: 0,
@@ -79,11 +81,12 @@ impl Whole<'_> {
 pub(super) async fn part(
     store: &SharedStore,
     stop: &Stop,
-    uploads: &Share,
+    (incoming, uploads): (&Incoming, &Share),
     copy: &PartCopy,
     target: &Location,
 ) -> Result<(CompletedPart, Checksum)> {
     let bytes = copy.range.end.saturating_sub(copy.range.start);
+    paced(stop, incoming, bytes).await?;
     let _memory = memory(stop, uploads, bytes).await?;
     let source = Version {
         location: &copy.source,
@@ -107,6 +110,16 @@ pub(super) async fn part(
 pub(super) fn damaged(location: &Location) -> StorageError {
     let detail = format!("{location}: the bytes do not have their checksum");
     StorageError::new(StorageErrorKind::ChecksumMismatch, detail)
+}
+
+/// Waits until the user may send so many bytes, as long as they may change anything: before there
+/// is memory for them, which others would wait for.
+async fn paced(stop: &Stop, incoming: &Incoming, bytes: u64) -> Result<()> {
+    tokio::select! {
+        biased;
+        refusal = stop.over() => Err((&refusal).into()),
+        () = incoming.wait_for(stop.clock(), bytes) => Ok(()),
+    }
 }
 
 /// Waits for upload memory as long as the user may change anything.

@@ -1,13 +1,43 @@
 //! The line of record about what a session changed.
 
-use crate::audit::{self, Change, Confirmed, Name};
-use crate::vfs::Place;
+use std::time::Instant;
 
-use super::act::{Act, PathRequest};
-use super::shell::Shell;
+use crate::audit::{self, Change, Confirmed, Name};
+use crate::vfs::{HomeDirectory, Place};
+
+use super::act::{Act, PathAnswer, PathRequest};
+
+/// Writes what a request came to that ended after its session.
+pub(super) fn log_unheard(
+    home: &HomeDirectory,
+    now: Instant,
+    request: &PathRequest,
+    answer: &PathAnswer,
+) {
+    let done = match answer {
+        PathAnswer::Changed(confirmed) | PathAnswer::Copied { confirmed, .. } => {
+            log_change(home, now, request, confirmed);
+            true
+        }
+        PathAnswer::Refused(_) => false,
+        PathAnswer::Reply(_)
+        | PathAnswer::Stated(_)
+        | PathAnswer::Listed(_)
+        | PathAnswer::Directory { .. }
+        | PathAnswer::Opened { .. }
+        | PathAnswer::Resized { .. } => true,
+    };
+    let (operation, path) = (request.pending.operation(), &request.path);
+    tracing::warn!(operation, %path, done, "change ended after its session");
+}
 
 /// Writes what was changed, where, and what S3 said of it.
-pub(super) fn log_change(shell: &Shell, request: &PathRequest, confirmed: &Confirmed) {
+pub(super) fn log_change(
+    home: &HomeDirectory,
+    now: Instant,
+    request: &PathRequest,
+    confirmed: &Confirmed,
+) {
     let change = match &request.act {
         Act::Remove => Change::Removed,
         Act::MkDir => Change::DirectoryMade,
@@ -22,7 +52,6 @@ pub(super) fn log_change(shell: &Shell, request: &PathRequest, confirmed: &Confi
         | Act::Open { .. }
         | Act::Close(_) => return,
     };
-    let home = &shell.user.config().home;
     let is_directory = matches!(request.act, Act::MkDir | Act::RmDir);
     let name = |path| Name {
         path,
@@ -38,9 +67,7 @@ pub(super) fn log_change(shell: &Shell, request: &PathRequest, confirmed: &Confi
             | Place::Nowhere => None,
         }),
     };
-    let took = shell
-        .now()
-        .saturating_duration_since(request.pending.asked());
+    let took = now.saturating_duration_since(request.pending.asked());
     let to = request.act.new_name().map(name);
     audit::changed(change, &name(&request.path), to.as_ref(), confirmed, took);
 }

@@ -8,11 +8,11 @@
 //! A range, or what goes into a file that was written to, is read by the gateway and written as if
 //! the client had sent it, a piece at a time, no faster than the user may send.
 
-use crate::audit::{self, Confirmed};
+use crate::audit::Confirmed;
 use crate::sftp::{CopyRequest, HandleId, Pending, Status};
 use crate::storage::{ByteRange, ETag, Location, NewObject, ObjectMeta, StorageErrorKind, Stored};
 use crate::transfer::WriteFile;
-use crate::transfer::write_file::{Base, Bringing, Failure, Heard, OVER_LIMIT};
+use crate::transfer::write_file::{Base, Bringing, COPYING, Failure, Heard, NOT_HERE, OVER_LIMIT};
 use crate::vfs::{Ending, VirtualPath};
 
 use super::act::{Act, PathRequest, WholeCopy};
@@ -44,8 +44,8 @@ pub(super) fn ask(
                 act: Act::Copy(Box::new(copy)),
             });
         }
-        Ok(Plan::Range { path, to, bringing }) => {
-            audit::copying_range(&path, &to, bringing.range, bringing.at);
+        Ok(Plan::Range(bringing)) => {
+            // When the range has come, or has not, a line says so.
             files.hear_write(shell, asked.to, Heard::Bring(pending, bringing));
         }
         Ok(Plan::Nothing) => shell.answers.status(pending, Status::OK),
@@ -63,11 +63,7 @@ enum Plan {
     /// The source's path, and its version that is copied.
     Whole { path: VirtualPath, copy: WholeCopy },
     /// A range is brought here and written as if the client had sent it.
-    Range {
-        path: VirtualPath,
-        to: VirtualPath,
-        bringing: Bringing,
-    },
+    Range(Bringing),
     /// There is nothing to be copied.
     Nothing,
 }
@@ -103,6 +99,9 @@ fn plan(
     let own = writing.file();
     if let Some(status) = own.failed() {
         return Err(Refused::Here(status));
+    }
+    if own.is_copied_into() {
+        return Err(Refused::Here(COPYING));
     }
     if file.place.location == source.location {
         // A file that is opened with TRUNC would be stored empty.
@@ -141,7 +140,8 @@ fn plan(
     if asked.offset >= end {
         return Ok(Plan::Nothing);
     }
-    let bringing = Bringing {
+    Ok(Plan::Range(Bringing {
+        path: source.path,
         source: Base {
             location: source.location,
             etag: source.etag,
@@ -152,19 +152,24 @@ fn plan(
             end,
         },
         at: asked.at,
-    };
-    let (path, to) = (source.path, file.place.path.clone());
-    Ok(Plan::Range { path, to, bringing })
+    }))
 }
 
 fn source(files: &mut Files, handle: HandleId) -> Result<Source, Status> {
     let Some(Handle::File(file)) = files.usable(handle) else {
         return Err(INVALID_HANDLE);
     };
+    let own = file.own();
     let Some(reading) = &file.reading else {
-        return Err(NOT_FOR_READING);
+        // What it reads came by a copy, or it was not there when it was opened.
+        let reads = own.is_some_and(|own| own.mode().read);
+        return Err(if reads {
+            SOURCE_WRITTEN
+        } else {
+            NOT_FOR_READING
+        });
     };
-    if file.own().is_some_and(WriteFile::is_written) {
+    if own.is_some_and(WriteFile::is_written) {
         return Err(SOURCE_WRITTEN);
     }
     let meta = reading.meta();
@@ -195,6 +200,9 @@ pub(super) fn copied(
     else {
         return;
     };
+    // It reads a version that the copy has replaced.
+    file.stop_reading(shell, NOT_HERE);
+    file.reading = None;
     let place = &file.place;
     let base = Base {
         location: place.location.clone(),
@@ -202,9 +210,25 @@ pub(super) fn copied(
         size: found.size,
     };
     if let Some(writing) = &mut file.writing {
-        writing.goes_over(shell, place, found);
+        writing.goes_over(shell, place, (&copy.source, found), copy.given);
     }
-    files.hear_write(shell, handle, Heard::Copied(Ok(base)));
+    files.hear_write(shell, handle, Heard::Copied(Ok((base, copy.given))));
+}
+
+/// Looks once more at the file that is to be copied into, at the copy's turn: what came before it
+/// on the same name may have removed the file, or failed.
+pub(super) fn check(files: &Files, handle: HandleId) -> Result<(), Status> {
+    let Some(Handle::File(file)) = files.open.get(&handle) else {
+        return Err(INVALID_HANDLE);
+    };
+    let Some(own) = file.own() else {
+        return Err(NOT_FOR_WRITING);
+    };
+    match own.failed() {
+        Some(status) => Err(status),
+        None if own.will_appear() => Ok(()),
+        None => Err(REMOVED),
+    }
 }
 
 fn fail(shell: &mut Shell, files: &mut Files, handle: HandleId, refusal: &Refusal) {
@@ -270,5 +294,7 @@ async fn copy_version(
 }
 
 const SAME_FILE: Status = Status::failure("A file cannot be copied onto itself");
+const REMOVED: Status =
+    Status::failure("The file was removed while it was open; nothing is copied into it");
 const SOURCE_WRITTEN: Status =
     Status::unsupported("The file was changed by this handle; close it before it is copied");

@@ -14,8 +14,8 @@ use crate::budget::Charge;
 use crate::limits::{self, Limits};
 use crate::sftp::{OpenMode, Status};
 use crate::storage::{
-    Checksum, Digest, Location, NewObject, ObjectMeta, PartLayout, Precondition, Properties,
-    Result, StorageError, StorageErrorKind, Stored, Tags, Version,
+    Bucket, Checksum, Digest, Location, NewObject, ObjectMeta, ObjectStore, PartLayout,
+    Precondition, Properties, Result, StorageError, StorageErrorKind, Stored, Tags, Version,
 };
 use crate::tasks;
 use crate::transfer::WriteFile;
@@ -26,7 +26,7 @@ use super::carrying;
 use super::commit::Commit;
 use super::described::Described;
 use super::names::copy_exclusive;
-use super::scene::{Scene, Turn};
+use super::scene::{Scene, Turn, are_apart};
 use super::status::Refusal;
 
 /// An object as it was found, and where a copy of it belongs.
@@ -57,12 +57,8 @@ pub(super) enum Onto {
 /// bucket, the lock last.
 pub(super) async fn copy(scene: &Scene<'_>, copying: Copying<'_>) -> Result<Stored> {
     let mut object = copying.object.clone();
-    if copying.is_apart(scene) {
-        // Keys and classes of one store are nothing to another.
-        object.leave(Properties::leave_key_and_class);
-    } else if copying.source.bucket != copying.target.bucket {
-        object.leave(Properties::leave_key);
-    }
+    let (from, to) = (&copying.source.bucket, &copying.target.bucket);
+    leave_to_bucket(&**scene.store, &mut object, from, to);
     let mut error = match copy_exactly(scene, copying.with(&object)).await {
         Ok(stored) => return Ok(stored),
         Err(error) => error,
@@ -92,6 +88,21 @@ pub(super) async fn copy(scene: &Scene<'_>, copying: Copying<'_>) -> Result<Stor
         };
     }
     Err(error)
+}
+
+/// Leaves to another bucket what an object has from its own.
+pub(super) fn leave_to_bucket(
+    store: &dyn ObjectStore,
+    object: &mut NewObject,
+    from: &Bucket,
+    to: &Bucket,
+) {
+    if are_apart(store, from, to) {
+        // Keys and classes of one store are nothing to another.
+        object.leave(Properties::leave_key_and_class);
+    } else if from != to {
+        object.leave(Properties::leave_key);
+    }
 }
 
 /// Copies an object with all that the copy is to carry, or not at all.
@@ -490,10 +501,12 @@ impl<'a> Ranged<'a> {
             }
             Effect::CopyPart(copy) => {
                 self.begun = true;
-                let shares = &self.scene.bounds.shares;
+                let bounds = self.scene.bounds;
+                let shares = &bounds.shares;
                 if self.apart {
-                    let uploads = shares.uploads.clone();
-                    tasks::spawn(&mut self.tasks, calls.part_carried(uploads, copy));
+                    let (incoming, uploads) = (bounds.incoming.clone(), shares.uploads.clone());
+                    let part = calls.part_carried(incoming, uploads, copy);
+                    tasks::spawn(&mut self.tasks, part);
                 } else {
                     let turns = shares.range_copies.clone();
                     tasks::spawn(&mut self.tasks, calls.part_copy(turns, copy));
@@ -529,6 +542,8 @@ impl<'a> Ranged<'a> {
             | Effect::SendPart { .. }
             | Effect::ReadBase { .. }
             | Effect::ReadOn
+            | Effect::LeaveBase
+            | Effect::Brought { .. }
             | Effect::Zeros(_)
             | Effect::Look { .. }
             | Effect::Put { .. }

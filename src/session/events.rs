@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::SendError};
 
 use crate::budget::Charge;
 use crate::sftp::{HandleId, Status};
@@ -69,6 +69,20 @@ impl Events {
     /// Sends an event; `false`: the session is gone.
     pub(crate) fn send(&self, event: Event) -> bool {
         self.0.send(event).is_ok()
+    }
+
+    /// Sends what a request came to; an error: it comes back, for the session is gone.
+    pub(crate) fn answer(
+        &self,
+        running: Box<Running>,
+        answer: PathAnswer,
+    ) -> Result<(), Box<(Running, PathAnswer)>> {
+        match self.0.send(Event::Answered { running, answer }) {
+            Err(SendError(Event::Answered { running, answer })) => {
+                Err(Box::new((*running, answer)))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// Waits until the session is gone.

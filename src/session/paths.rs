@@ -16,9 +16,9 @@ use crate::storage::Location;
 use crate::vfs::{Access, Ending, EntryType, HomeDirectory, VirtualPath};
 
 use super::act::{Act, ForWriting, PathAnswer, PathRequest, Planned, Running};
+use super::changed::log_unheard;
 use super::copy_request;
 use super::endings::OfDirectory;
-use super::events::Event;
 use super::files::Files;
 use super::known::Known;
 use super::listed::BucketsShown;
@@ -239,6 +239,7 @@ impl Paths {
             Target::Virtual | Target::Buckets | Target::Root { .. }
         );
         match &request.act {
+            Act::Copy(copy) => copy_request::check(files, copy.handle).map(|()| None),
             Act::StatVfs if always || upload.is_some() => {
                 Ok(Some(PathAnswer::Reply(Reply::StatVfs)))
             }
@@ -279,7 +280,6 @@ impl Paths {
             | Act::MkDir
             | Act::RmDir
             | Act::Rename { .. }
-            | Act::Copy(_)
             | Act::Close(_) => Ok(None),
         }
     }
@@ -392,13 +392,12 @@ impl Paths {
                 Ok(answer) => answer,
                 Err(refusal) => PathAnswer::Refused(refusal),
             };
-            let done = !matches!(answer, PathAnswer::Refused(_));
-            let operation = running.request.pending.operation();
-            let path = running.request.path.clone();
-            let running = Box::new(running);
-            let heard = events.send(Event::Answered { running, answer });
-            if outlives && !heard {
-                tracing::warn!(operation, %path, done, "change ended after its session");
+            if let Err(unheard) = events.answer(Box::new(running), answer)
+                && outlives
+            {
+                let (running, answer) = *unheard;
+                let (home, now) = (&work.config.home, work.bounds.clock().now());
+                log_unheard(home, now, &running.request, &answer);
             }
         };
         match what {
@@ -591,6 +590,15 @@ async fn outcome(
         work.change(request, planned).await
     } else {
         work.run(request, planned).await
+    }
+}
+
+/// Writes the line of what was done when its session was over already.
+pub(crate) fn answered_too_late(shell: &Shell, running: &Running, answer: &PathAnswer) {
+    let act = &running.request.act;
+    if act.traits().outlives || replaces_version(shell, act) {
+        let home = &shell.user.config().home;
+        log_unheard(home, shell.now(), &running.request, answer);
     }
 }
 

@@ -10,7 +10,7 @@ use crate::limits::Limits;
 use crate::metrics::{Metrics, MoveEnd};
 use crate::reaper::Reaper;
 use crate::sftp::Status;
-use crate::storage::{Bucket, ETag, Location, Nonces, SharedStore};
+use crate::storage::{Bucket, ETag, Location, Nonces, ObjectStore, SharedStore};
 use crate::vfs::VirtualPath;
 
 use super::deletion::{Deletion, Sight, What};
@@ -19,6 +19,7 @@ use super::expiry::Stop;
 use super::progress::Progress;
 use super::shell::{Failures, Shell, Unlogged};
 use super::status::Refusal;
+use super::user_sessions::Incoming;
 
 /// What a move works with.
 #[derive(Debug, Clone, Copy)]
@@ -76,6 +77,8 @@ pub(crate) struct Bounds {
     pub(super) limits: Arc<Limits>,
     /// What the user has of the process's memory.
     pub(super) shares: UserMemory,
+    /// How fast bytes come that pass through the gateway.
+    pub(super) incoming: Incoming,
     turns: Arc<Semaphore>,
     changes: Arc<Semaphore>,
     pub(super) listed_heads: Arc<Semaphore>,
@@ -94,6 +97,7 @@ impl Bounds {
             budget: Arc::clone(&shell.environment.budget),
             limits: Arc::clone(&shell.environment.limits),
             shares: shell.user_session.memory().clone(),
+            incoming: shell.user_session.incoming(),
             turns: Arc::clone(shell.user_session.moves()),
             changes: Arc::clone(shell.user_session.changes()),
             listed_heads: Arc::clone(shell.user_session.listed_heads()),
@@ -178,6 +182,12 @@ pub(super) struct Turn {
     _permit: OwnedSemaphorePermit,
 }
 
+/// Says whether two buckets are in different stores.
+pub(super) fn are_apart(store: &dyn ObjectStore, one: &Bucket, other: &Bucket) -> bool {
+    let store = |bucket| store.capabilities(bucket).store;
+    one != other && store(one) != store(other)
+}
+
 impl Scene<'_> {
     /// Waits until the user's other long moves leave room for one more.
     pub(super) async fn turn(&self) -> Result<Turn, Refusal> {
@@ -187,8 +197,7 @@ impl Scene<'_> {
 
     /// Says whether two buckets are in different stores: none of them copies from the other.
     pub(super) fn are_apart(&self, one: &Bucket, other: &Bucket) -> bool {
-        let store = |bucket| self.store.capabilities(bucket).store;
-        one != other && store(one) != store(other)
+        are_apart(&**self.store, one, other)
     }
 
     /// The deletion of one version of what was copied, or of a copy that is taken back: begun, it

@@ -33,8 +33,20 @@ pub(super) async fn keep(
     found: &ObjectMeta,
     given: Given,
 ) -> Result<Option<Stored>, Refusal> {
-    if !given.without(stored_with(found)).is_something() {
+    let news = given.without(stored_with(found));
+    let Some(mut news) = worth_a_copy(news, &scene.bounds.limits) else {
         return Ok(None);
+    };
+    if !scene.store.capabilities(&location.bucket).metadata {
+        // Only the time of a file is kept in another way.
+        let asked = news;
+        (news.mode, news.owner) = (None, None);
+        if asked != news {
+            leave(scene, location, "the store keeps no modes and owners");
+        }
+        if worth_a_copy(news, &scene.bounds.limits).is_none() {
+            return Ok(None);
+        }
     }
     if found.properties.as_deref().is_some_and(|p| p.is_archived()) {
         leave(scene, location, "the object is archived");
@@ -42,7 +54,7 @@ pub(super) async fn keep(
     }
     let clock = scene.bounds.clock();
     let mut object = NewObject::like(found, scene.nonces.next()?, clock.wall());
-    store_with(&mut object, given);
+    store_with(&mut object, news);
     let copying = Copying {
         source: location,
         found,

@@ -7,6 +7,7 @@ use std::time::Instant;
 use tokio::sync::Semaphore;
 
 use crate::budget::{Budget, UserMemory};
+use crate::clock::{Clock, sleep_until};
 use crate::idp::{UserConfig, UserLimits, folded};
 use crate::limits::{
     CHANGES_PER_USER_MAX, CLOSES_KEPT_PER_USER_MAX, LISTED_HEADS_PER_USER_MAX,
@@ -171,6 +172,32 @@ impl SharedPace {
     }
 }
 
+/// How fast bytes of a user come; `None`: as fast as they can.
+#[derive(Debug, Clone)]
+pub(crate) struct Incoming(Option<Arc<Mutex<Pace>>>);
+
+impl Incoming {
+    /// Waits until so many bytes may have come, in small steps: others of the user wait no longer
+    /// than for one of them.
+    pub(crate) async fn wait_for(&self, clock: &dyn Clock, bytes: u64) {
+        let Some(pace) = &self.0 else {
+            return;
+        };
+        let mut left = bytes;
+        while left > 0 {
+            let now = clock.now();
+            let again_at = held(pace).again_at(now);
+            if let Some(at) = again_at {
+                sleep_until(clock, at).await;
+                continue;
+            }
+            let step = left.min(PACED_BYTES);
+            held(pace).moved(step, now);
+            left = left.saturating_sub(step);
+        }
+    }
+}
+
 impl UserSession {
     /// Returns what bounds the lines about what fails for this user.
     pub(crate) const fn failures(&self) -> &Arc<Seldom> {
@@ -205,6 +232,12 @@ impl UserSession {
     /// Returns the user's shares of the process's memory.
     pub(crate) const fn memory(&self) -> &UserMemory {
         &self.shared.memory
+    }
+
+    /// Returns how fast bytes come, for work that goes on without the session.
+    pub(crate) fn incoming(&self) -> Incoming {
+        let pace = self.shared.pace.as_ref();
+        Incoming(pace.map(|pace| Arc::clone(&pace.received)))
     }
 
     /// Notes file bytes that came.
@@ -246,18 +279,43 @@ impl Drop for UserSession {
     }
 }
 
+/// As much as a packet brings.
+const PACED_BYTES: u64 = 32 * 1024;
+
 fn held(pace: &Mutex<Pace>) -> MutexGuard<'_, Pace> {
     pace.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, SystemTime};
+
+    use futures_util::FutureExt as _;
+    use futures_util::future::{BoxFuture, ready};
 
     use super::*;
-    use crate::clock::{Clock as _, SystemClock};
+    use crate::clock::SystemClock;
     use crate::limits::Limits;
     use crate::vfs::{Access, HomeDirectory};
+
+    /// A clock on which no time passes but what is slept.
+    #[derive(Debug)]
+    struct Skipping(Mutex<Instant>);
+
+    impl Clock for Skipping {
+        fn now(&self) -> Instant {
+            *self.0.lock().unwrap()
+        }
+
+        fn wall(&self) -> SystemTime {
+            SystemTime::UNIX_EPOCH
+        }
+
+        fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+            *self.0.lock().unwrap() += duration;
+            ready(()).boxed()
+        }
+    }
 
     fn user_sessions(per_user_max: usize) -> UserSessions {
         UserSessions::new(per_user_max, Budget::new(&Limits::default()))
@@ -321,6 +379,23 @@ mod tests {
         }
         assert!(other.receives_again_at(now).is_some() && other.sends_again_at(now).is_none());
         assert!(bob.receives_again_at(now).is_none());
+    }
+
+    #[tokio::test]
+    async fn what_passes_through_comes_no_faster_than_its_user_may_send() {
+        let (user_sessions, start) = (user_sessions(9), SystemClock.now());
+        let start = start + Duration::from_secs(10);
+        for (rate, seconds) in [(Some(64 * 1024), 15..17), (None, 0..1)] {
+            let clock = Skipping(Mutex::new(start));
+            let name = format!("{rate:?}");
+            let session = user_sessions.take(&user(&name, None, rate), start).unwrap();
+            session.incoming().wait_for(&clock, 1024 * 1024).await;
+            let took = clock.now().duration_since(start);
+            assert!(seconds.contains(&took.as_secs()), "{rate:?} {took:?}");
+            // What others of the user wait for is one step.
+            let owed = session.receives_again_at(clock.now());
+            assert!(owed.is_none_or(|at| at <= clock.now() + Duration::from_secs(1)));
+        }
     }
 
     #[test]

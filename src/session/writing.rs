@@ -6,20 +6,23 @@ use std::time::Instant;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use crate::audit::{self, Written};
+use crate::audit::{self, Range, Written};
 use crate::clock::sleep_until;
 use crate::limits;
 use crate::metrics::{AfterDisconnect, MoveEnd, TransferEnd};
-use crate::sftp::{Attributes, Given, HandleId};
+use crate::sftp::{Attributes, Given, HandleId, Status};
 use crate::storage::{
     Checksum, ETag, Location, NewObject, Nonce, ObjectMeta, Precondition, Stored,
 };
 use crate::transfer::WriteFile;
-use crate::transfer::write_file::{Completing, Effect, Heard, KeptPartial, Opening, RateMin};
+use crate::transfer::write_file::{
+    Bringing, Completing, Effect, Failure, Heard, KeptPartial, Opening, RateMin,
+};
 use crate::vfs::{Access, VirtualPath};
 
 use super::act::{ForWriting, Keeping};
 use super::calls::{Calls, Completion, Listener, Then};
+use super::copying::leave_to_bucket;
 use super::described::Described;
 use super::partial::{Marking, Remains, look};
 use super::shell::Shell;
@@ -42,7 +45,8 @@ pub(crate) struct Writing {
     file: WriteFile,
     described: Described,
     tasks: Vec<AbortHandle>,
-    /// Wakes the one that reads the base.
+    /// What reads the base, and wakes that.
+    reader: Option<AbortHandle>,
     read_on: Arc<Notify>,
     opened: Instant,
     /// What S3 confirmed, or was given.
@@ -113,6 +117,7 @@ impl Writing {
             file,
             described,
             tasks: Vec::new(),
+            reader: None,
             read_on: Arc::default(),
             opened: now,
             checksum: None,
@@ -143,10 +148,19 @@ impl Writing {
         self.replaces == Some(false) || self.file.mode().exclusive
     }
 
-    /// Notes that the file goes over a copy of an object from now on.
-    pub(super) fn goes_over(&mut self, shell: &Shell, place: &Place, copied: &ObjectMeta) {
+    /// Notes that the file goes over a copy from now on, which has what the client said of it.
+    pub(super) fn goes_over(
+        &mut self,
+        shell: &Shell,
+        place: &Place,
+        (source, copied): (&Location, &ObjectMeta),
+        given: Given,
+    ) {
         let nonce = self.described.object.nonce;
         self.described = Described::over(&place.location, copied, nonce, shell.failures());
+        let (from, to) = (&source.bucket, &place.location.bucket);
+        leave_to_bucket(&*shell.store(), &mut self.described.object, from, to);
+        store_with(&mut self.described.object, given);
         self.replaces = Some(true);
     }
 
@@ -164,8 +178,12 @@ impl Writing {
             self.checksum = stored.checksum.or(self.checksum);
         }
         let (now, before) = (shell.now(), self.file.received());
-        if self.file.is_bringing() {
-            note_brought(shell, &heard);
+        if let Heard::Base(_, bytes) = &heard
+            && self.file.is_bringing()
+        {
+            // They are like those that the client sends.
+            let bytes = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+            shell.user_session.received(bytes, now);
         }
         self.file.hear(heard, now);
         let came = self.file.received().saturating_sub(before);
@@ -206,17 +224,26 @@ impl Writing {
                 number,
                 payload,
                 ..
-            } => self.spawn(shell, calls.part(upload, number, payload)),
+            } => drop(self.spawn(shell, calls.part(upload, number, payload))),
             Effect::CopyPart(copy) => {
                 let turns = shell.user_session.memory().range_copies.clone();
                 self.spawn(shell, calls.part_copy(turns, copy));
             }
-            Effect::ReadBase { base, range } => {
+            Effect::ReadBase { read, base, range } => {
                 let memory = shell.user_session.memory().account.clone();
+                // One that is not wanted any more does not wake the next one.
+                self.read_on = Arc::default();
                 let read_on = Arc::clone(&self.read_on);
-                self.spawn(shell, calls.base(base, range, memory, read_on));
+                let reader = calls.base((read, base, range), memory, read_on);
+                self.reader = Some(self.spawn(shell, reader));
             }
             Effect::ReadOn => self.read_more(shell),
+            Effect::LeaveBase => {
+                if let Some(reader) = self.reader.take() {
+                    reader.abort();
+                }
+            }
+            Effect::Brought { bringing, status } => brought(shell, place, &bringing, status),
             Effect::Zeros(bytes) => self.make_zeros(shell, calls, bytes),
             Effect::Look { size, parts } => self.look(shell, calls, Remains { size, parts }),
             Effect::Put {
@@ -320,10 +347,12 @@ impl Writing {
             None => {
                 calls.tell(Heard::ZerosDue);
             }
-            Some(at) => self.spawn(shell, async move {
-                sleep_until(calls.stop.clock(), at).await;
-                calls.tell(Heard::ZerosDue);
-            }),
+            Some(at) => {
+                self.spawn(shell, async move {
+                    sleep_until(calls.stop.clock(), at).await;
+                    calls.tell(Heard::ZerosDue);
+                });
+            }
         }
     }
 
@@ -349,9 +378,15 @@ impl Writing {
         self.described.clone()
     }
 
-    fn spawn(&mut self, shell: &mut Shell, task: impl Future<Output = ()> + Send + 'static) {
+    fn spawn(
+        &mut self,
+        shell: &mut Shell,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> AbortHandle {
         self.tasks.retain(|task| !task.is_finished());
-        self.tasks.push(shell.spawn(task));
+        let handle = shell.spawn(task);
+        self.tasks.push(handle.clone());
+        handle
     }
 
     fn stop(&mut self) {
@@ -367,44 +402,22 @@ impl Drop for Writing {
     }
 }
 
-/// Counts what is brought of another file: its bytes are like those that the client sends.
-fn note_brought(shell: &Shell, heard: &Heard) {
-    match heard {
-        Heard::Base(bytes) => {
-            let bytes = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-            shell.user_session.received(bytes, shell.now());
-        }
-        Heard::BaseEnded(outcome) => {
-            let end = if outcome.is_ok() {
-                MoveEnd::Done
-            } else {
-                MoveEnd::Failed
-            };
-            shell.environment.metrics.copy_ended(end);
-        }
-        Heard::Write { .. }
-        | Heard::Attributes { .. }
-        | Heard::Resize(_)
-        | Heard::CopyBegun
-        | Heard::Copied(_)
-        | Heard::Bring(..)
-        | Heard::CloseAsked
-        | Heard::Close(_)
-        | Heard::ClientGone
-        | Heard::Unlinked
-        | Heard::Withdrawn
-        | Heard::Vanished
-        | Heard::Looked(_)
-        | Heard::SessionOver
-        | Heard::Memory(..)
-        | Heard::PartsMemory(_)
-        | Heard::Created(_)
-        | Heard::PartEnded { .. }
-        | Heard::ZerosDue
-        | Heard::GivenSet
-        | Heard::Committed(_)
-        | Heard::Time { .. } => {}
-    }
+/// Counts a range that was brought of another file, and writes what became of it.
+fn brought(shell: &Shell, place: &Place, bringing: &Bringing, status: Status) {
+    let end = match (status == Status::OK, shell.stop.check()) {
+        (true, _) => MoveEnd::Done,
+        (false, Ok(())) => MoveEnd::Failed,
+        (false, Err(_)) => MoveEnd::Stopped,
+    };
+    shell.environment.metrics.copy_ended(end);
+    let range = Range {
+        from: &bringing.path,
+        to: &place.path,
+        range: bringing.range,
+        at: bringing.at,
+    };
+    let failed = (status != Status::OK).then_some(status.sentence);
+    audit::range_copied(range, failed);
 }
 
 /// Gives a file over which nothing was written what was said of it by its handle.

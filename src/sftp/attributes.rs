@@ -72,6 +72,10 @@ impl FileType {
     }
 }
 
+/// Permissions and the sticky bit. A client sets owners as it likes: with set-user-ID or
+/// set-group-ID a file would run as anybody, wherever the bucket is mounted.
+const MODE_KEPT: u32 = 0o1777;
+
 impl Attributes {
     const SIZE: u32 = 0x0000_0001;
     const OWNER: u32 = 0x0000_0002;
@@ -95,7 +99,7 @@ impl Attributes {
     pub fn given(&self) -> Given {
         Given {
             modified: self.times.map(|(_, modified)| modified),
-            mode: self.permissions.map(|bits| bits & 0o7777),
+            mode: self.permissions.map(|bits| bits & MODE_KEPT),
             owner: self.owner,
         }
     }

@@ -53,6 +53,7 @@ mod session_calls;
 mod session_commits;
 mod session_copies;
 mod session_copy_data;
+mod session_copy_ends;
 mod session_copy_ranges;
 mod session_directories;
 mod session_edits;

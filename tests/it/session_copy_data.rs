@@ -199,6 +199,16 @@ async fn a_copy_is_the_same_object_at_a_time_of_its_own() {
         assert_eq!(found.properties, Some(properties));
         assert_eq!(copier.store.tags(&there).await.unwrap(), object.tags);
         assert!(copier.store.object(&there).unwrap() == content);
+        // Nor has what is written over the copy.
+        let (source, target) = copier.both("/b/f", &to).await;
+        copy_data(&copier.talk, (&source, 0, 0), (&target, 0))
+            .await
+            .unwrap();
+        copier.talk.write(&target, 0, b"x").await.unwrap();
+        copier.talk.close(&target).await.unwrap();
+        let over = copier.store.head(&there).await.unwrap();
+        assert_eq!(over.properties, found.properties);
+        assert_eq!(over.metadata("author"), Some("ann"));
     }
 }
 
@@ -245,6 +255,56 @@ async fn a_copy_gets_the_time_that_the_client_gave_its_handle() {
     let attrs = copier.talk.client.stat("/g").await.unwrap().attrs;
     assert_eq!(attrs.mtime, Some(1_000_000_000));
     assert_eq!(copier.copies(), [1, 0, 0, 0]);
+}
+
+#[tokio::test]
+async fn what_is_written_over_a_copy_has_what_the_client_said_of_its_handle() {
+    let copier = Copier::open().await;
+    plant(&copier.store, "f", b"content").await;
+    let (source, target) = copier.both("/f", "/g").await;
+    let timed = FileAttributes {
+        atime: Some(1_000_000_000),
+        mtime: Some(1_000_000_000),
+        ..FileAttributes::empty()
+    };
+    copier.talk.client.fsetstat(&target, timed).await.unwrap();
+    copy_data(&copier.talk, (&source, 0, 0), (&target, 0))
+        .await
+        .unwrap();
+    copier.talk.write(&target, 7, b" and more").await.unwrap();
+    copier.talk.close(&target).await.unwrap();
+    let attrs = copier.talk.client.stat("/g").await.unwrap().attrs;
+    assert_eq!(attrs.mtime, Some(1_000_000_000));
+    assert_eq!(copier.object("g"), b"content and more");
+    assert_eq!(copier.copies(), [1, 0, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_handle_reads_nothing_of_what_a_copy_has_replaced() {
+    let copier = Copier::open().await;
+    plant(&copier.store, "f", b"content").await;
+    plant(&copier.store, "g", b"what was there before").await;
+    let talk = &copier.talk;
+    let source = talk.open("/f", OpenFlags::READ).await.unwrap();
+    let both = OpenFlags::READ | OpenFlags::WRITE;
+    let target = talk.open("/g", both).await.unwrap();
+    let read = talk.client.read(&target, 0, 4).await.unwrap();
+    assert_eq!(read.data, b"what");
+    let empty = FileAttributes {
+        size: Some(0),
+        ..FileAttributes::empty()
+    };
+    talk.client.fsetstat(&target, empty).await.unwrap();
+    assert_eq!(copy_data(talk, (&source, 0, 0), (&target, 0)).await, Ok(()));
+    let read = talk.client.read(&target, 0, 100).await;
+    assert_eq!(read.map_err(code).unwrap_err(), StatusCode::OpUnsupported);
+    let other = talk.open("/h", NEW).await.unwrap();
+    let again = copy_data(talk, (&target, 0, 0), (&other, 0)).await;
+    assert_eq!(again, Err(StatusCode::OpUnsupported));
+    talk.close(&other).await.unwrap();
+    talk.close(&target).await.unwrap();
+    assert_eq!(copier.object("g"), b"content");
+    assert_eq!(copier.object("h"), b"");
 }
 
 #[tokio::test]
@@ -444,38 +504,6 @@ async fn both_files_may_be_closed_before_their_copy_is_answered() {
 }
 
 #[tokio::test]
-async fn a_copy_whose_client_goes_at_once_is_whole() {
-    let (failing, store) = crate::session::failing();
-    plant(&store, "f", b"content").await;
-    plant(&store, "g", b"old").await;
-    let mut raw = Raw::start(failing).await;
-    let source = raw.open("/f", 1).await;
-    let target = raw.open("/g", 0x1a).await;
-    let fields = [
-        &raw::string("copy-data")[..],
-        &raw::string(&source),
-        &[0; 16],
-        &raw::string(&target),
-        &[0; 8],
-    ];
-    let asked = [
-        raw::packet(raw::EXTENDED, 1, &fields),
-        raw::on_handle(raw::CLOSE, 2, &target),
-    ];
-    raw.send(&asked.concat()).await;
-    let Raw { pipe, running } = raw;
-    running.gone.cancel();
-    drop(pipe);
-    running.end().await.drain().await;
-    // The request was heard or not: the file is whole either way.
-    let found = store.object(&at("g")).unwrap();
-    assert!(
-        found == &b"content"[..] || found == &b"old"[..],
-        "{found:?}"
-    );
-}
-
-#[tokio::test]
 async fn what_a_handle_may_not_do_no_copy_does() {
     let copier = Copier::open().await;
     plant(&copier.store, "f", b"content").await;
@@ -555,27 +583,6 @@ async fn a_copy_stops_when_its_user_is_revoked() {
     reaper.drain().await;
     assert_eq!(store.keys(&at("x").bucket), ["f"]);
     assert_eq!(store.unfinished_uploads(), []);
-}
-
-#[tokio::test]
-async fn a_copy_that_was_begun_comes_to_its_end_without_its_client() {
-    let copier = Copier::open().await;
-    let content = pattern(5 * MIB);
-    plant(&copier.store, "f", &content).await;
-    let (source, target) = copier.both("/f", "/g").await;
-    let gate = Gate::closed();
-    copier
-        .failing
-        .spoil(Operation::PartCopy, 3, Fault::Hold(gate.clone()));
-    tokio::select! {
-        copied = copy_data(&copier.talk, (&source, 0, 0), (&target, 0)) => panic!("{copied:?}"),
-        () = gate.reached(1) => {}
-    }
-    let reaper = copier.talk.abandon().await;
-    gate.open();
-    reaper.drain().await;
-    assert!(copier.store.object(&at("g")).unwrap() == content);
-    assert_eq!(copier.store.unfinished_uploads(), []);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use portcullis::storage::Operation;
 use portcullis::storage::failing::{Fault, Gate};
 use russh_sftp::protocol::{OpenFlags, StatusCode};
 
+use crate::auth_log::logged;
 use crate::common::raw::{self, OK, Raw};
 use crate::session::{MIB, at, pattern, plant};
 use crate::session_copy_data::{Copier, copy_data};
@@ -117,6 +118,68 @@ async fn a_close_waits_for_a_range_that_is_on_its_way() {
         [OK, raw::FAILURE, OK]
     );
     assert_eq!(store.object(&at("g")).unwrap(), &b"23456"[..]);
+}
+
+#[tokio::test]
+async fn what_is_written_while_a_range_is_copied_is_refused() {
+    let copier = Copier::open().await;
+    plant(&copier.store, "f", b"0123456789").await;
+    let (source, target) = copier.both("/f", "/g").await;
+    let talk = &copier.talk;
+    let gate = Gate::closed();
+    copier
+        .failing
+        .spoil(Operation::Get, 1, Fault::Hold(gate.clone()));
+    let meanwhile = async {
+        gate.reached(1).await;
+        // What comes of the range would be written over it.
+        let refused = talk.write(&target, 0, b"x").await;
+        assert_eq!(refused, Err(StatusCode::Failure));
+        gate.open();
+    };
+    let copied = copy_data(talk, (&source, 2, 5), (&target, 0));
+    let (copied, ()) = tokio::join!(copied, meanwhile);
+    assert_eq!(copied, Ok(()));
+    talk.write(&target, 1, b"yz").await.unwrap();
+    talk.close(&target).await.unwrap();
+    talk.close(&source).await.unwrap();
+    assert_eq!(copier.object("g"), b"2yz56");
+    copier.assert_settled();
+}
+
+#[tokio::test]
+async fn a_line_of_record_says_what_became_of_a_range() {
+    let ((), log) = logged(async {
+        let copier = Copier::open().await;
+        plant(&copier.store, "f", b"0123456789").await;
+        let talk = &copier.talk;
+        let (source, target) = copier.both("/f", "/g").await;
+        assert_eq!(copy_data(talk, (&source, 2, 5), (&target, 1)).await, Ok(()));
+        plant(&copier.store, "f", b"another one").await;
+        let failed = copy_data(talk, (&source, 2, 5), (&target, 6)).await;
+        assert_eq!(failed, Err(StatusCode::Failure));
+        // Refused at once: nothing was begun.
+        for _ in 0..3 {
+            let refused = copy_data(talk, (&source, 2, 5), (&target, 6)).await;
+            assert_eq!(refused, Err(StatusCode::Failure));
+        }
+    })
+    .await;
+    let lines: Vec<serde_json::Value> = log
+        .lines()
+        .filter(|line| line.contains("\"COPY\""))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let messages = lines.iter().map(|line| line["fields"]["message"].as_str());
+    let messages: Vec<_> = messages.map(Option::unwrap).collect();
+    assert_eq!(messages, ["range copied", "range not copied"]);
+    let fields = &lines[0]["fields"];
+    assert_eq!([&fields["path"], &fields["to"]], ["/f", "/g"]);
+    assert_eq!(
+        [&fields["offset"], &fields["bytes"], &fields["at"]],
+        [2, 5, 1]
+    );
+    assert!(lines[1]["fields"]["reason"].is_string());
 }
 
 #[tokio::test]

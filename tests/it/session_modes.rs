@@ -8,8 +8,8 @@ use portcullis::session::ListedTimes;
 use portcullis::storage::failing::{Failing, Fault};
 use portcullis::storage::memory::MemoryStore;
 use portcullis::storage::{
-    Bucket, Checksum, NewObject, Nonce, ObjectStore as _, Operation, Precondition, PutObject,
-    StorageErrorKind,
+    Bucket, Capabilities, Checksum, NewObject, Nonce, ObjectStore as _, Operation, Precondition,
+    PutObject, StorageErrorKind,
 };
 use russh_sftp::protocol::{FileAttributes, OpenFlags, StatusCode};
 
@@ -36,7 +36,12 @@ impl Keeper {
     }
 
     async fn of(keep_modes: bool) -> Self {
+        Self::over(keep_modes, Capabilities::all()).await
+    }
+
+    async fn over(keep_modes: bool, capabilities: Capabilities) -> Self {
         let store = MemoryStore::new(&[&Bucket::parse("b").unwrap()]);
+        let store = store.with_capabilities(capabilities);
         let store = Arc::new(store.with_part_bytes_min(MIB as u64));
         let failing = Arc::new(Failing::new(store.clone()));
         let noting = Noting::over(failing.clone());
@@ -275,4 +280,44 @@ async fn modes_of_other_programs_are_shown_also_in_listings() {
         assert_eq!(file.attrs.permissions, Some(shown), "{stored}");
         keeper.talk.close(&handle).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_time_beside_the_mode_that_a_file_has_costs_no_copy() {
+    let keeper = Keeper::open().await;
+    keeper.plant(&[("mode", "33152"), ("mtime", "5")]).await;
+    let both = FileAttributes {
+        atime: Some(THEN),
+        mtime: Some(THEN),
+        ..mode(0o600)
+    };
+    assert_eq!(keeper.set(both).await, Ok(()));
+    assert_eq!(keeper.stored("mtime").await.as_deref(), Some("5"));
+    assert_eq!(keeper.count(Operation::Copy), 0);
+}
+
+#[tokio::test]
+async fn where_a_store_keeps_no_metadata_nothing_is_copied_for_a_mode() {
+    let bare = Capabilities {
+        metadata: false,
+        ..Capabilities::all()
+    };
+    let keeper = Keeper::over(true, bare).await;
+    keeper.plant(&[]).await;
+    for bits in [0o600, 0o640] {
+        assert_eq!(keeper.set(mode(bits)).await, Ok(()));
+    }
+    assert_eq!(keeper.count(Operation::Copy), 0);
+}
+
+#[tokio::test]
+async fn no_file_is_stored_that_would_run_as_its_owner() {
+    let keeper = Keeper::open().await;
+    let handle = keeper.put(mode(0o104_755), b"content").await;
+    keeper.talk.close(&handle).await.unwrap();
+    assert_eq!(keeper.shown().await, [0o100_755, 0, 0]);
+    assert_eq!(keeper.set(mode(0o106_711)).await, Ok(()));
+    assert_eq!(keeper.stored("mode").await.as_deref(), Some("33225"));
+    assert_eq!(keeper.set(mode(0o101_777)).await, Ok(()));
+    assert_eq!(keeper.shown().await, [0o101_777, 0, 0]);
 }

@@ -54,7 +54,8 @@ impl Paths {
             | Act::Copy(_)
             | Act::Close(_) => {}
         }
-        log_change(shell, request, confirmed);
+        let home = &shell.user.config().home;
+        log_change(home, shell.now(), request, confirmed);
     }
 
     /// Notes what an answer shows that needed no look of its own.

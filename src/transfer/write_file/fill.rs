@@ -6,11 +6,21 @@ use bytes::Bytes;
 use crate::storage::ByteRange;
 use crate::transfer::upload::as_u64;
 
+/// One reading of an object's bytes. What comes of another one than the last is not wanted any more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BaseRead(u64);
+
+impl BaseRead {
+    pub(super) const fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
+    }
+}
+
 /// Bytes on their way.
 #[derive(Debug)]
 pub(super) enum Fill {
     /// Those of an object; the next ones belong to the range's start.
-    Base(ByteRange),
+    Base { read: BaseRead, range: ByteRange },
     /// Zeros; those before `due` may be made.
     Zeros {
         range: ByteRange,
@@ -40,11 +50,17 @@ impl Fill {
         }
     }
 
+    /// Returns what is left of an object that is read, if this is how it is read.
+    pub(super) fn left(&mut self, by: BaseRead) -> Option<&mut ByteRange> {
+        match self {
+            Self::Base { read, range } if *read == by => Some(range),
+            Self::Base { .. } | Self::Zeros { .. } => None,
+        }
+    }
+
     /// Takes bytes of the object; returns where they belong, and how many are wanted.
-    pub(super) fn take(&mut self, bytes: &Bytes) -> Option<(u64, usize)> {
-        let Self::Base(range) = self else {
-            return None;
-        };
+    pub(super) fn take(&mut self, read: BaseRead, bytes: &Bytes) -> Option<(u64, usize)> {
+        let range = self.left(read)?;
         let at = range.start;
         let room = usize::try_from(range.end.saturating_sub(at)).unwrap_or(usize::MAX);
         let length = bytes.len().min(room);

@@ -12,6 +12,7 @@
 //! hears of gets one [`Effect::Answer`]; every upload that it hears was created is completed or
 //! gets one [`Effect::Abort`].
 
+mod bringing;
 mod closing;
 mod combined;
 mod fill;
@@ -23,12 +24,14 @@ mod state;
 mod status;
 #[cfg(test)]
 mod tests;
+mod vanished;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+pub use self::fill::BaseRead;
 use self::fill::Fill;
 pub use self::overlay::{Composed, Source, composed, source};
 use self::parked::{Parked, Queue, Writer};
@@ -38,10 +41,8 @@ pub use self::rate::RateMin;
 use self::state::{
     HOLD_LOOKS_AFTER, Hold, Multipart, NO_MEMORY_LEFT, PartsMemory, Phase, SLOTS_FILLING_MAX,
 };
-use self::status::{
-    COPIED, COPYING, GAP, MEMORY, TOO_LARGE, TOO_LARGE_TO_CHANGE, TOO_SCATTERED, status_of,
-};
-pub use self::status::{NOT_HERE, OVER_LIMIT};
+use self::status::{COPIED, GAP, MEMORY, TOO_LARGE, TOO_LARGE_TO_CHANGE, TOO_SCATTERED, status_of};
+pub use self::status::{COPYING, NOT_HERE, OVER_LIMIT};
 pub use self::words::{
     Awaited, Base, Bringing, Completing, Effect, Failure, Heard, KeptPartial, Opening, PartCopy,
 };
@@ -72,8 +73,10 @@ pub struct WriteFile {
     wanted: BTreeMap<PartNumber, (u64, Purpose)>,
     parked: Queue,
     fill: Option<Fill>,
-    /// Who has bytes of another object brought.
-    bringing: Option<Pending>,
+    /// How an object was read last.
+    read: BaseRead,
+    /// Who has bytes of another object brought, and which.
+    bringing: Option<(Pending, Bringing)>,
     /// The size that the client set: what is not written below it is zeros.
     size_set: Option<u64>,
     given: Given,
@@ -83,6 +86,8 @@ pub struct WriteFile {
     copies: bool,
     /// The store copies another object to where this file is to be.
     taking: bool,
+    /// It did, and the file stands over its copy.
+    taken: bool,
     append_at: u64,
     hold: Hold,
     /// When it was looked whether others wait for what is held.
@@ -116,12 +121,14 @@ impl WriteFile {
             wanted: BTreeMap::new(),
             parked: Queue::default(),
             fill: None,
+            read: BaseRead::default(),
             bringing: None,
             size_set: None,
             given: Given::default(),
             given_late: Given::default(),
             copies: false,
             taking: false,
+            taken: false,
             hold: Hold::Undecided,
             looked: now,
             received: 0,
@@ -194,8 +201,8 @@ impl WriteFile {
                 outcome,
                 checksum,
             } => self.part_ended(number, outcome, checksum),
-            Heard::Base(bytes) => self.base_came(bytes),
-            Heard::BaseEnded(outcome) => self.base_ended(outcome),
+            Heard::Base(read, bytes) => self.base_came(read, bytes),
+            Heard::BaseEnded(read, outcome) => self.base_ended(read, outcome),
             Heard::ZerosDue => self.zeros_due(),
             Heard::GivenSet => self.over(Status::OK),
             Heard::Committed(outcome) => self.committed(outcome),
@@ -265,7 +272,8 @@ impl WriteFile {
             offset
         };
         let end = offset.checked_add(length).ok_or(TOO_LARGE)?;
-        if self.taking {
+        if self.is_copied_into() {
+            // What comes of the other file would be written over it.
             return Err(COPYING);
         }
         if self.opening.file_bytes_max.is_some_and(|max| end > max) {
@@ -309,7 +317,7 @@ impl WriteFile {
     fn set_attributes(&mut self, size: Option<u64>, given: Given) -> Result<(), Status> {
         let max = self.opening.file_bytes_max;
         match size {
-            Some(_) if self.taking || self.is_bringing() => return Err(COPYING),
+            Some(_) if self.is_copied_into() => return Err(COPYING),
             Some(size) if max.is_some_and(|max| size > max) => return Err(OVER_LIMIT),
             Some(size) => self.set_size(size)?,
             None => {}
@@ -324,20 +332,6 @@ impl WriteFile {
             self.given = given.or(self.given);
         } else {
             self.given_late = given.or(self.given_late);
-        }
-    }
-
-    /// Takes what became of a copy of another object: the file goes over it from now on.
-    fn copied(&mut self, outcome: Result<Base, Failure>) {
-        self.taking = false;
-        match outcome {
-            Ok(base) => {
-                self.append_at = base.size;
-                self.opening.go_over(base);
-                // The copy has it.
-                (self.size_set, self.given) = (None, Given::default());
-            }
-            Err(failure) => self.fail(failure.status, &failure.reason),
         }
     }
 
@@ -461,8 +455,13 @@ impl WriteFile {
             Writer::Client(pending) => {
                 self.answer(pending, self.failed.unwrap_or(Status::OK));
             }
-            Writer::Base if self.failed.is_none() => self.effects.push_back(Effect::ReadOn),
-            Writer::Base | Writer::Zeros => {}
+            Writer::Base(read) => {
+                let fill = self.fill.as_mut().filter(|_| self.failed.is_none());
+                if fill.and_then(|fill| fill.left(read)).is_some() {
+                    self.effects.push_back(Effect::ReadOn);
+                }
+            }
+            Writer::Zeros => {}
         }
     }
 
@@ -649,12 +648,6 @@ impl WriteFile {
     #[must_use]
     pub fn is_written(&self) -> bool {
         self.hold != Hold::Undecided || self.size_set.is_some()
-    }
-
-    /// Says whether bytes of another object are on their way.
-    #[must_use]
-    pub const fn is_bringing(&self) -> bool {
-        self.bringing.is_some()
     }
 
     /// Returns what the client said of the file.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
+use super::fill::BaseRead;
 use crate::sftp::{Payload, Pending};
 use crate::transfer::upload::{Upload, UploadError, WriteStep, as_u64};
 
@@ -23,8 +24,8 @@ pub(super) struct Parked {
 pub(super) enum Writer {
     /// Its STATUS is withheld.
     Client(Pending),
-    /// What the client left as it was.
-    Base,
+    /// What the client left as it was, or has brought of another file.
+    Base(BaseRead),
     /// What the client left out below the size that it set.
     Zeros,
 }

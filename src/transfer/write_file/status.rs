@@ -25,7 +25,7 @@ pub(super) const MEMORY: Status =
 pub(super) const COPIED: Status = Status::unsupported(
     "Bytes were appended to the file; others can be changed only when it is closed",
 );
-pub(super) const COPYING: Status =
+pub const COPYING: Status =
     Status::failure("Another file is copied into this one; wait for the answer");
 pub const NOT_HERE: Status =
     Status::unsupported("These bytes can only be read after the file is closed");

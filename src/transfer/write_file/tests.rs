@@ -52,8 +52,8 @@ enum Task {
     Parts,
     Create,
     Part(UploadId, PartNumber, Vec<u8>, Option<Checksum>),
-    /// The base from here to there.
-    Base(u64, u64),
+    /// The base, or the other file, from here to there.
+    Base(BaseRead, ETag, u64, u64),
     Zeros,
     Look,
     Time,
@@ -68,6 +68,8 @@ struct World {
     share: Share,
     now: Instant,
     base: Vec<u8>,
+    /// What is copied from.
+    source: Vec<u8>,
     tasks: Vec<Task>,
     uploads: HashMap<UploadId, HashMap<PartNumber, Vec<u8>>>,
     visible: Option<Vec<u8>>,
@@ -140,6 +142,7 @@ impl World {
             share,
             now,
             base: base.unwrap_or_default(),
+            source: Vec::new(),
             tasks: Vec::new(),
             uploads: HashMap::new(),
             visible: None,
@@ -207,8 +210,12 @@ impl World {
                 let bytes = self.base[at(range.start)..at(range.end)].to_vec();
                 self.tasks.push(Task::Part(upload, number, bytes, None));
             }
-            Effect::ReadBase { range, .. } => self.tasks.push(Task::Base(range.start, range.end)),
-            Effect::ReadOn => {}
+            Effect::ReadBase { read, base, range } => {
+                let task = Task::Base(read, base.etag, range.start, range.end);
+                self.tasks.push(task);
+            }
+            // What is left may be on its way all the same.
+            Effect::ReadOn | Effect::LeaveBase | Effect::Brought { .. } => {}
             Effect::Zeros(_) => self.tasks.push(Task::Zeros),
             Effect::Look { .. } => self.tasks.push(Task::Look),
             Effect::Put { payload, .. } => self.tasks.push(Task::Put(payload.to_vec())),
@@ -273,18 +280,17 @@ impl World {
                     checksum,
                 });
             }
-            Task::Base(start, end) => {
-                if fails {
-                    return self.hear(Heard::BaseEnded(Err(failure())));
-                }
+            Task::Base(read, ..) if fails => self.hear(Heard::BaseEnded(read, Err(failure()))),
+            Task::Base(read, etag, start, end) => {
                 let next = end.min(start + 700_000);
-                if start < next {
-                    self.tasks.push(Task::Base(next, end));
-                    let bytes = Bytes::copy_from_slice(&self.base[at(start)..at(next)]);
-                    self.hear(Heard::Base(bytes));
-                } else {
-                    self.hear(Heard::BaseEnded(Ok(())));
+                if start == next {
+                    return self.hear(Heard::BaseEnded(read, Ok(())));
                 }
+                let of_base = &*etag.0 == "\"base\"";
+                let from = if of_base { &self.base } else { &self.source };
+                let bytes = Bytes::copy_from_slice(&from[at(start)..at(next)]);
+                self.tasks.push(Task::Base(read, etag, next, end));
+                self.hear(Heard::Base(read, bytes));
             }
             Task::Zeros => self.hear(Heard::ZerosDue),
             Task::Look if fails => self.hear(Heard::Looked(Err(failure()))),

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::RateMin;
+use super::fill::BaseRead;
 use crate::budget::{Budget, Charge, Purpose, Share};
 use crate::sftp::{Given, OpenMode, Payload, Pending, Status};
 use crate::storage::{
     ByteRange, Checksum, CompletedPart, ETag, Location, PartLayout, PartNumber, Precondition,
     Stored, UploadId,
 };
+use crate::vfs::VirtualPath;
 
 /// What a file that is written begins with.
 #[derive(Debug)]
@@ -76,6 +78,8 @@ pub struct Base {
 /// A range of another object that is written to the file, from an offset on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bringing {
+    /// What the client calls the other object.
+    pub path: VirtualPath,
     pub source: Base,
     pub range: ByteRange,
     pub at: u64,
@@ -99,8 +103,8 @@ pub enum Heard {
     /// The store copies another object to where the file is to be: it is empty, and stays so until
     /// [`Heard::Copied`].
     CopyBegun,
-    /// What is there now.
-    Copied(Result<Base, Failure>),
+    /// What is there now, and what of the client's words it has.
+    Copied(Result<(Base, Given), Failure>),
     /// The size is set; whether that worked, CLOSE tells.
     Resize(u64),
     /// CLOSE came: nothing more can be asked of the file.
@@ -132,8 +136,8 @@ pub enum Heard {
         checksum: Option<Checksum>,
     },
     /// Bytes of the base that were asked for.
-    Base(Bytes),
-    BaseEnded(Result<(), Failure>),
+    Base(BaseRead, Bytes),
+    BaseEnded(BaseRead, Result<(), Failure>),
     /// The zeros that were announced may be made.
     ZerosDue,
     /// What the client said of the file is kept, or left.
@@ -213,11 +217,19 @@ pub enum Effect {
     CopyPart(PartCopy),
     /// Reads the base, one [`Heard::Base`] at a time.
     ReadBase {
+        read: BaseRead,
         base: Base,
         range: ByteRange,
     },
     /// The next bytes of the base may come.
     ReadOn,
+    /// What is being read is not wanted any more.
+    LeaveBase,
+    /// A range of another object was brought here, or was not.
+    Brought {
+        bringing: Box<Bringing>,
+        status: Status,
+    },
     /// So many zeros are about to be made: they count like bytes that the client sends.
     Zeros(u64),
     /// Looks at what stands under the key, before what came in sequence is kept; [`Heard::Looked`]

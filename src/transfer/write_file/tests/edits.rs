@@ -54,7 +54,7 @@ fn what_is_appended_to_a_small_file_makes_one_object_at_once() {
     let mut world = World::new(Some(base.clone()), 64 << 20);
     let write = world.write(1_000, b"more");
     let close = world.close();
-    assert!(matches!(world.tasks[..], [Task::Base(0, 1_000)]));
+    assert!(matches!(world.tasks[..], [Task::Base(_, _, 0, 1_000)]));
     world.settle();
     let both = (world.answers[&write], world.answers[&close]);
     assert_eq!(both, (Status::OK, Status::OK));
