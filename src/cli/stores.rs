@@ -10,9 +10,10 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
 use crate::metrics::Metrics;
 use crate::secret::Secret;
+use crate::storage::SharedStore;
 use crate::storage::credentials::{Assumed, Keyring, Own, RoleKeys, Stores, StsSettings, Tag};
 use crate::storage::metered::Meter;
-use crate::storage::retry::{Persistent, Retries};
+use crate::storage::retry::{Persistent, Retries, Retrying};
 use crate::storage::s3::{S3Store, Settings};
 
 /// Sets S3 up, and STS where roles are assumed; neither is asked yet.
@@ -55,6 +56,41 @@ pub(super) async fn open(
         }
     };
     Ok(Arc::new(Persistent::new(stores, retries)))
+}
+
+/// Gives the providers that keep their users in a bucket the gateway's own view of S3.
+///
+/// # Errors
+/// A setting, or a file that it names, cannot be used.
+pub(super) async fn connect_users(
+    config: &Config,
+    opened: &[providers::Opened<'_>],
+    keys: &HeldKeys,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<()> {
+    let mut buckets = opened
+        .iter()
+        .filter_map(providers::Opened::users_bucket)
+        .peekable();
+    if buckets.peek().is_none() {
+        return Ok(());
+    }
+    let mut settings: Settings = serve::storage(&config.storage);
+    if let Some(key) = &keys.own.first {
+        settings.credentials = Credentials::Static(key.clone());
+    }
+    let store = S3Store::connect(settings).await;
+    let store = store.context("[storage] cannot be used")?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let meter = Meter::new(Arc::clone(&clock), Arc::<Metrics>::clone(metrics));
+    let observer = Arc::<Metrics>::clone(metrics);
+    let retries = Retries::new(config.storage.retries.clone(), Arc::clone(&clock), observer);
+    let own = Own::rotating(store, keys.own.next.as_ref(), meter, clock);
+    let store: SharedStore = Arc::new(Retrying::new(own.store(), retries));
+    for bucket in buckets {
+        bucket.connect(store.clone());
+    }
+    Ok(())
 }
 
 /// The access keys of the configuration, in the hands of those who sign with them.

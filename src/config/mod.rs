@@ -152,6 +152,7 @@ pub struct Identity {
     pub more_urls: Vec<String>,
     /// The users of [`Provider::Static`].
     pub users_file: Option<String>,
+    pub users: UsersStore,
     pub event: Event,
     pub function: Function,
     pub sign: Sign,
@@ -182,6 +183,15 @@ pub struct Identity {
     /// For answers that name none.
     pub default_role: Option<String>,
     pub cache: Cache,
+}
+
+/// The users of [`Provider::ServiceManaged`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsersStore {
+    /// A directory or `s3://bucket/prefix`; `None` = a directory of the state.
+    pub place: Option<String>,
+    pub cached_for: Duration,
+    pub stale_for: Duration,
 }
 
 /// The function of [`Provider::Lambda`], and how it likes to be asked, also behind a webhook.
@@ -438,6 +448,7 @@ impl Default for Identity {
             url: String::new(),
             more_urls: Vec::new(),
             users_file: None,
+            users: UsersStore::default(),
             event: Event::default(),
             function: Function::default(),
             sign: Sign::default(),
@@ -463,6 +474,16 @@ impl Default for Identity {
             path_homes: PathHomes::default(),
             default_role: None,
             cache: Cache::default(),
+        }
+    }
+}
+
+impl Default for UsersStore {
+    fn default() -> Self {
+        Self {
+            place: None,
+            cached_for: Duration::from_secs(2),
+            stale_for: Duration::from_secs(3_600),
         }
     }
 }

@@ -47,6 +47,8 @@ words!(
         Static = "static",
         /// Nobody is asked: the password is a token.
         Token = "token",
+        /// Users that the gateway keeps, changed through AWS's API.
+        ServiceManaged = "service-managed",
     }
 );
 

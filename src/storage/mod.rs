@@ -32,6 +32,7 @@ mod aws;
 mod calls;
 pub mod credentials;
 mod digest;
+pub mod document;
 mod error;
 pub mod failing;
 pub mod layer;

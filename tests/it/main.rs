@@ -44,6 +44,7 @@ mod probe;
 mod roles_external;
 mod secret_files;
 mod seeded;
+mod service_managed;
 mod session;
 mod session_buckets;
 mod session_calls;
