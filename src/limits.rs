@@ -388,6 +388,10 @@ pub const DRAIN_REST_MAX: Duration = Duration::from_secs(10);
 
 /// Longest body that the operator's port takes.
 pub const ADMIN_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Longest body of a request of AWS's API: 2,000 mappings, and the rest.
+pub const AWS_BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// Such bodies beyond [`ADMIN_BODY_BYTES_MAX`] that are read and worked on at once.
+pub const AWS_BODIES_LARGE_MAX: usize = 4;
 /// How far the clock of a signed request may be from ours, as at AWS.
 pub const SIGNATURE_AGE_MAX: Duration = Duration::from_secs(300);
 

@@ -35,8 +35,8 @@ pub use self::proof::{Signing, Token};
 pub use self::ssh::Ssh;
 pub use self::value_file::ValueFile;
 pub use self::words::{
-    Algorithms, Encryption, Event, ListTimes, LogFormat, Methods, Mtime, PartialUploads, PathHomes,
-    Provider, ProxyProtocol, Roles, SetStat, Sign, StatTimes, UserNames,
+    Algorithms, ApiScope, Encryption, Event, ListTimes, LogFormat, Methods, Mtime, PartialUploads,
+    PathHomes, Provider, ProxyProtocol, Roles, SetStat, Sign, StatTimes, UserNames,
 };
 
 /// What the operator decided.
@@ -64,6 +64,10 @@ pub struct Config {
     pub limits: Limits,
     pub login: Login,
     pub admin: Admin,
+    /// The tables `[api_key.NAME]`.
+    pub api_keys: Vec<ApiKey>,
+    /// Room for one such table while it is read.
+    api_key: ApiKey,
     pub log: Log,
     /// What was written and is taken, but should be written otherwise.
     pub warnings: Vec<&'static str>,
@@ -105,6 +109,16 @@ pub struct Admin {
     /// The keys with which requests of AWS's tools are signed.
     pub access_key_id: Option<String>,
     pub secret_access_key: Option<Secret>,
+}
+
+/// `[api_key.NAME]`: a key with which AWS's tools sign.
+#[derive(Debug, Clone, Default)]
+pub struct ApiKey {
+    /// Of the table.
+    pub name: String,
+    pub access_key_id: String,
+    pub secret_access_key: Option<Secret>,
+    pub scope: ApiScope,
 }
 
 /// `[provider.NAME]`: one provider of several.
@@ -352,6 +366,10 @@ impl Config {
             let role = member(&settings::ROLES, &name, &mut config).role;
             config.roles.push(RoleKeys { name, ..role });
         }
+        for name in sources.names(&settings::API_KEYS) {
+            let key = member(&settings::API_KEYS, &name, &mut config).api_key;
+            config.api_keys.push(ApiKey { name, ..key });
+        }
         let order = config.identity.providers.clone();
         let place = |named: &NamedProvider| order.iter().position(|name| *name == named.name);
         config.providers.sort_by_key(place);
@@ -428,6 +446,8 @@ impl Default for Config {
             limits: Limits::default(),
             login: Login::default(),
             admin: Admin::default(),
+            api_keys: Vec::new(),
+            api_key: ApiKey::default(),
             log: Log::default(),
             warnings: Vec::new(),
             files: Vec::new(),

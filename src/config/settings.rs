@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::{
-    Algorithms, Config, Encryption, Event, ListTimes, LogFormat, Methods, Mtime, PartialUploads,
-    PathHomes, Provider, ProxyProtocol, Roles, SetStat, Sign, StatTimes, UserNames,
+    Algorithms, ApiScope, Config, Encryption, Event, ListTimes, LogFormat, Methods, Mtime,
+    PartialUploads, PathHomes, Provider, ProxyProtocol, Roles, SetStat, Sign, StatTimes, UserNames,
 };
 use crate::limits::{OBJECT_BYTES_MAX, PART_BYTES_MAX, PART_BYTES_MIN};
 use crate::secret::Secret;
@@ -137,7 +137,13 @@ pub(super) const ROLES: Family = Family {
     shared: &[],
 };
 
-pub(super) const FAMILIES: [&Family; 2] = [&PROVIDERS, &ROLES];
+pub(super) const API_KEYS: Family = Family {
+    table: "api_key",
+    section: "api_key",
+    shared: &[],
+};
+
+pub(super) const FAMILIES: [&Family; 3] = [&PROVIDERS, &ROLES, &API_KEYS];
 
 impl Family {
     /// Returns the settings that each of its tables takes.
@@ -359,6 +365,10 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("admin", "access_key_id", K::OptionalText(|c| &mut c.admin.access_key_id), "Access key with which AWS's own tools may call `TestIdentityProvider` on the admin port; without it the call is refused"),
     S::new("admin", "token_next", K::Secret(|c| &mut c.admin.token_next), "Second accepted token while `admin.token` is being changed"),
     S::new("admin", "secret_access_key", K::Secret(|c| &mut c.admin.secret_access_key), "Secret of `admin.access_key_id`"),
+
+    S::new("api_key", "access_key_id", K::Text(|c| &mut c.api_key.access_key_id), "Access key of the caller"),
+    S::new("api_key", "secret_access_key", K::Secret(|c| &mut c.api_key.secret_access_key), "Secret of `access_key_id`"),
+    S::new("api_key", "scope", word!(ApiScope, api_key.scope), "What the key may do: `test`: call `TestIdentityProvider`; `read`: describe and list servers and users; `users`: also change service-managed users; `all`: everything"),
 
     S::new("log", "format", word!(LogFormat, log.format), "Format of log lines"),
     S::new("log", "filter", K::Text(|c| &mut c.log.filter), "Log level, or `info,portcullis::session=debug`"),

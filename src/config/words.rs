@@ -66,6 +66,19 @@ words!(
 );
 
 words!(
+    /// What an access key may ask of AWS's API.
+    ApiScope {
+        /// Try logins.
+        #[default]
+        Test = "test",
+        Read = "read",
+        /// Read, and change users.
+        Users = "users",
+        All = "all",
+    }
+);
+
+words!(
     /// Whether questions to an API are signed.
     Sign {
         #[default]

@@ -17,6 +17,7 @@ mod auth;
 mod auth_cut;
 mod auth_log;
 mod auth_throttle;
+mod aws_api;
 mod common;
 mod explain;
 mod faults;

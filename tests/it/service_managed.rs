@@ -12,22 +12,25 @@ use portcullis::clock::SystemClock;
 use portcullis::idp::router::{Route, Router};
 use portcullis::idp::service_managed::{
     Directory, Document, Documents, Failure, Fault, Fields, HomeDirectoryType, InBucket, MapEntry,
-    Names, ServiceManaged, Users, UsersSettings, Version,
+    Names, ServiceManaged, User, Users, UsersSettings, Version,
 };
 use portcullis::idp::warning::words;
+use portcullis::idp::wire::{self, Asked, Transport};
 use portcullis::idp::{
-    Asking, Credential, IdentityProvider, Judged, PathHomes, Question, UserNameRule,
+    Asking, AuthMethod, Credential, IdentityProvider, Judged, PathHomes, Question, UserNameRule,
 };
 use portcullis::refusal::Verdict;
 use portcullis::secret::Secret;
 use portcullis::storage::failing::{Failing, Fault as Spoiled};
 use portcullis::storage::memory::MemoryStore;
 use portcullis::storage::{Bucket, Key, Location, Operation, StorageErrorKind};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::common::clock::FakeClock;
 use crate::common::login::{LISTED_LINE, allowed};
 use crate::common::provider::RecordingProvider;
+use crate::idp_contract::FIXTURES;
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/sftp-user";
 const CACHED: Duration = Duration::from_secs(2);
@@ -184,7 +187,11 @@ async fn a_user_logs_in_with_keys_and_without_passwords() {
         assert!(matches!(again, Fault::Exists { .. }), "{again}");
         let keyless = one.users.create("bob", home("/bucket/b"), vec![], None);
         assert_eq!(keyless.await.unwrap(), None);
-        refused(&one.ask("bob").await, Verdict::Denied, "no-usable-public-key");
+        refused(
+            &one.ask("bob").await,
+            Verdict::Denied,
+            "no-usable-public-key",
+        );
         one.users.delete("ann").await.unwrap();
         refused(&one.ask("ann").await, Verdict::Denied, "unknown-user");
         let gone = one.users.delete("ann").await.unwrap_err();
@@ -212,7 +219,11 @@ async fn every_replica_sees_a_change_when_its_answer_is_no_longer_fresh() {
             .change("ann", |user| user.update(moved.clone()))
             .await
             .unwrap();
-        assert_eq!(one.landing("ann").await, "/in", "its own change counts at once");
+        assert_eq!(
+            one.landing("ann").await,
+            "/in",
+            "its own change counts at once"
+        );
         assert_eq!(other.landing("ann").await, "/bucket/home");
         other.clock.advance(CACHED + Duration::from_millis(1));
         assert_eq!(other.landing("ann").await, "/in");
@@ -386,7 +397,11 @@ async fn users_are_listed_page_by_page() {
         loop {
             let page = one.users.list(after.as_deref(), 2).await.unwrap();
             assert!(page.users.len() <= 2);
-            seen.extend(page.users.into_iter().map(|user| (user.user_name, user.keys)));
+            seen.extend(
+                page.users
+                    .into_iter()
+                    .map(|user| (user.user_name, user.keys)),
+            );
             match page.next {
                 Some(next) => after = Some(next),
                 None => break,
@@ -469,4 +484,70 @@ async fn other_users_are_answered_by_other_providers() {
     assert!(router.ask(&question("bob", password())).await.is_ok());
     let asked: Vec<_> = webhook.calls().into_iter().map(|c| c.username).collect();
     assert_eq!(asked, ["bob", "bob"]);
+}
+
+/// Every answer of Transfer Family's form that can be a document means the same as one.
+#[test]
+fn a_document_means_what_the_answer_of_a_function_means() {
+    let fixtures: Value = serde_json::from_str(FIXTURES).unwrap();
+    let mut compared = 0;
+    for case in fixtures["cases"].as_array().unwrap() {
+        let (name, username) = (&case["name"], case["username"].as_str().unwrap());
+        let body = &case["body"];
+        let Some(document) = document(username, body) else {
+            continue;
+        };
+        let Ok(user) = User::read(username, document.to_string().as_bytes()) else {
+            continue;
+        };
+        let mut answer = body.clone();
+        answer["PublicKeys"] = json!([LISTED_LINE]);
+        let asked = Asked {
+            username,
+            method: AuthMethod::PublicKey,
+            accept_keys_with_password: false,
+            path_homes: PathHomes::Confined,
+            transport: Transport::Http,
+            function_error: false,
+        };
+        let expected = wire::parse(asked, 200, answer.to_string().as_bytes());
+        let found = user.judged(PathHomes::Confined);
+        match (found, expected) {
+            (Ok(found), Ok(expected)) => {
+                assert_eq!(found.home, expected.home, "{name}");
+                assert_eq!(found.role, expected.role, "{name}");
+                assert_eq!(found.policy, expected.policy, "{name}");
+                assert_eq!(found.public_keys, expected.public_keys, "{name}");
+            }
+            (Err(found), Err(expected)) => assert_eq!(found.reason, expected.reason, "{name}"),
+            (found, expected) => panic!("{name}: {found:?} and {expected:?}"),
+        }
+        compared += 1;
+    }
+    assert!(compared >= 15, "{compared}");
+}
+
+/// Writes an answer as a document; `None`: a document has no room for what it says.
+fn document(username: &str, answer: &Value) -> Option<Value> {
+    let role = answer["Role"].as_str().filter(|role| !role.is_empty())?;
+    if answer.get("allow").is_some() {
+        return None;
+    }
+    let mut document = json!({"UserName": username, "Role": role, "SshPublicKeys": [
+        {"SshPublicKeyId": "key-1", "SshPublicKeyBody": LISTED_LINE, "DateImported": ""}]});
+    for key in ["Policy", "HomeDirectoryType", "HomeDirectory"] {
+        match &answer[key] {
+            Value::Null => {}
+            Value::String(text) => document[key] = json!(text),
+            _other => return None,
+        }
+    }
+    match &answer["HomeDirectoryDetails"] {
+        Value::Null => {}
+        Value::String(text) => {
+            document["HomeDirectoryMappings"] = serde_json::from_str(text).ok()?;
+        }
+        _other => return None,
+    }
+    Some(document)
 }

@@ -1,5 +1,6 @@
 //! Providers: each complete in itself, and none in another's way.
 
+use self::users::Kept;
 use super::Url;
 use crate::config::settings::{PROVIDERS, join, variable};
 use crate::config::{
@@ -174,7 +175,15 @@ fn provider(config: &Config, section: &str, identity: &Identity, refuse: Refuse<
             identity.users_file.is_some(),
             &mut refuse,
         ),
-        Provider::ServiceManaged => users::check(config, identity, &mut refuse),
+        Provider::ServiceManaged => {
+            let kept = Kept {
+                place: identity.users.place.as_deref(),
+                methods: identity.methods,
+                has_state_directory: config.state_directory.is_some(),
+                has_conditional_put: config.storage.capabilities.conditional_put,
+            };
+            kept.check(&mut refuse);
+        }
         Provider::Token => {
             token::check(section, identity, &mut refuse);
             times(config, identity, &mut refuse);

@@ -401,7 +401,7 @@ mod tests {
             refused(fields, why);
         }
         refused(Fields::default(), "Role is required");
-        for (policy, why) in [("{", "not JSON"), ("[]", "an array")] {
+        for (policy, why) in [("not a policy", "not JSON"), ("[]", "an array")] {
             let fields = Fields {
                 policy: Some(policy.to_owned()),
                 ..role()

@@ -75,7 +75,7 @@ impl Seen {
         if let Some(older) = book.users.insert(name.into(), sight) {
             book.bytes = book.bytes.saturating_sub(older.bytes);
         }
-        if book.bytes > USERS_SEEN_BYTES_MAX {
+        while book.bytes > USERS_SEEN_BYTES_MAX && !book.users.is_empty() {
             book.shrink();
         }
     }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::TryStreamExt as _;
+use futures_util::stream::FuturesOrdered;
 use tokio::sync::Semaphore;
 
 use super::super::{Judged, Oddity, PathHomes, UserConfig};
@@ -281,9 +282,11 @@ impl Users {
     pub async fn list(&self, after: Option<&str>, max: u16) -> Result<Page, Fault> {
         let names = self.documents.list(after, max).await.map_err(fault)?;
         let next = names.names.last().filter(|_| names.more).cloned();
-        let reading = names.names.iter().map(|name| self.listed(name));
-        let read = stream::iter(reading).buffered(USERS_READ_AT_ONCE);
-        let users: Vec<Option<Listed>> = read.try_collect().await?;
+        let mut reading = FuturesOrdered::new();
+        for name in &names.names {
+            reading.push_back(self.listed(name));
+        }
+        let users: Vec<Option<Listed>> = reading.try_collect().await?;
         let users = users.into_iter().flatten().collect();
         Ok(Page { users, next })
     }
