@@ -2,6 +2,7 @@
 //!
 //! The span around a session carries `session_id`, `user` and `connection_id`.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tracing::field;
@@ -28,6 +29,35 @@ pub struct Written<'a> {
     pub checksum: Option<Checksum>,
     /// Whether there was a file before; `None`: S3 was not asked.
     pub replaced: Option<bool>,
+}
+
+/// What AWS's API did to a user that the gateway keeps.
+#[derive(Debug, Clone, Copy)]
+pub struct UserChange<'a> {
+    /// In AWS's word.
+    pub operation: &'static str,
+    pub of_server: &'a str,
+    pub user: &'a str,
+    pub ssh_public_key_id: Option<&'a str>,
+    /// Of the caller.
+    pub access_key_id: &'a str,
+    pub source_ip: IpAddr,
+}
+
+/// A user that the gateway keeps was made, changed or taken away.
+pub fn user_changed(change: UserChange<'_>) {
+    let UserChange {
+        operation,
+        of_server,
+        user,
+        ssh_public_key_id,
+        access_key_id,
+        source_ip,
+    } = change;
+    tracing::info!(
+        target: TARGET, operation, of_server, user, ssh_public_key_id, access_key_id, %source_ip,
+        "service-managed user changed"
+    );
 }
 
 /// A file is in S3.

@@ -229,6 +229,38 @@ pub const IDLE_CONNECTIONS_MAX: usize = 8;
 pub const ANSWER_DEPTH_MAX: usize = 32;
 /// Keys that one answer may list.
 pub const PUBLIC_KEYS_MAX: usize = 1_000;
+/// AWS's bound on the entries of a service-managed user.
+pub const SERVICE_MANAGED_MAPPINGS_MAX: usize = 2_000;
+/// AWS's bound on the keys of a service-managed user.
+pub const SSH_KEYS_PER_USER_MAX: usize = 50;
+/// AWS's bound on the line of such a key, in characters.
+pub const SSH_KEY_BODY_CHARS_MAX: usize = 2_048;
+/// AWS's bound on the tags of a service-managed user.
+pub const TAGS_MAX: usize = 50;
+/// AWS's bound on the key of such a tag, in characters.
+pub const TAG_KEY_CHARS_MAX: usize = 128;
+/// AWS's bound on the value of such a tag, in characters.
+pub const TAG_VALUE_CHARS_MAX: usize = 256;
+/// AWS's shortest ARN of a role, in characters.
+pub const ROLE_CHARS_MIN: usize = 20;
+/// Largest document of a service-managed user: its mappings and keys, and the rest.
+pub const USER_DOCUMENT_BYTES_MAX: u64 = 3 * 1024 * 1024;
+/// Memory for answers to look-ups of service-managed users.
+pub const USERS_SEEN_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// What such an answer takes beside its texts.
+pub const USER_SEEN_BYTES: usize = 1_024;
+/// Documents of users that listings read at once, whoever asks.
+pub const USERS_READ_AT_ONCE: usize = 8;
+/// Users that are counted for a description of their server.
+pub const USERS_COUNTED_MAX: usize = 10_000;
+/// How often a change is applied to what others left meanwhile, before it is refused.
+pub const USER_CHANGE_TRIES: u32 = 20;
+/// How long the store of users, once it did not answer, is not asked about users that are known.
+pub const USERS_AWAY_FOR: Duration = Duration::from_secs(2);
+/// How often a small object of the gateway's own is put, while the store does not do it.
+pub const DOCUMENT_PUT_TRIES: u32 = 4;
+/// The pause between two of these.
+pub const DOCUMENT_PUT_PAUSE: Duration = Duration::from_millis(200);
 /// Longest public key, base64.
 pub const PUBLIC_KEY_BYTES_MAX: usize = 16 * 1024;
 
@@ -407,6 +439,10 @@ pub const DRAIN_REST_MAX: Duration = Duration::from_secs(10);
 
 /// Longest body that the operator's port takes.
 pub const ADMIN_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Longest body of a request of AWS's API: 2,000 mappings, and the rest.
+pub const AWS_BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// Such bodies beyond [`ADMIN_BODY_BYTES_MAX`] that are read and worked on at once.
+pub const AWS_BODIES_LARGE_MAX: usize = 4;
 /// How far the clock of a signed request may be from ours, as at AWS.
 pub const SIGNATURE_AGE_MAX: Duration = Duration::from_secs(300);
 

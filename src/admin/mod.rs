@@ -1,5 +1,5 @@
 //! The operator's port, over plain HTTP: `/livez`, `/readyz`, `/metrics` and the keys of signed
-//! questions, commands, and the one call of AWS's tools that is understood.
+//! questions, commands, and the calls of AWS's tools that are understood.
 //!
 //! It is bound before the ports for clients, answers once they are open, and stops last, so that a
 //! draining gateway can be watched. It trusts nobody: the head of a request has a
@@ -22,7 +22,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use self::aws::{Aws, AwsKey, Server};
+pub use self::aws::{Aws, AwsKey, Operation, Scope, Server, Servers};
 use self::commands::Commands;
 pub use self::commands::{AdminActions, AdminTokens, Revoked};
 use self::places::Place;
@@ -220,16 +220,19 @@ impl Operator {
         if !self.takes(head.uri.path()) {
             return only("GET, HEAD");
         }
-        let reading = Limited::new(body, limits::ADMIN_BODY_BYTES_MAX).collect();
+        let aws = self.aws.as_ref().filter(|_| head.uri.path() == "/");
+        let room = match aws {
+            Some(aws) => aws.room_for(&head).await,
+            None => None,
+        };
+        let longest = match &room {
+            Some(_) => limits::AWS_BODY_BYTES_MAX,
+            None => limits::ADMIN_BODY_BYTES_MAX,
+        };
+        let reading = Limited::new(body, longest).collect();
         let body = match tokio::time::timeout(self.body_timeout, reading).await {
             Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(_)) => {
-                return response(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    TEXT,
-                    "a body is not accepted\n",
-                );
-            }
+            Ok(Err(_)) => return too_large(aws, peer),
             Err(_elapsed) => return response(StatusCode::REQUEST_TIMEOUT, TEXT, "too slow\n"),
         };
         // A body that came slowly kept its place from nobody; now the command does.
@@ -306,6 +309,15 @@ fn probe(admin_status: &dyn AdminStatus, path: &str) -> Option<Answer> {
         }
         _ => None,
     }
+}
+
+fn too_large(aws: Option<&Arc<Aws>>, peer: SocketAddr) -> Answer {
+    let Some(aws) = aws else {
+        let status = StatusCode::PAYLOAD_TOO_LARGE;
+        return response(status, TEXT, "a body is not accepted\n");
+    };
+    let (status, body) = aws.too_large(peer.ip());
+    response(status, aws::CONTENT_TYPE, body)
 }
 
 fn not_there(words: &'static str) -> Answer {

@@ -27,6 +27,18 @@ pub struct AuthSettings {
     pub password_bytes_max: usize,
 }
 
+impl AuthSettings {
+    /// Offers no password where `none` is true: no provider could take one.
+    #[must_use]
+    pub fn without_passwords(self, none: bool) -> Self {
+        let methods = match self.methods {
+            Methods::KeyOrPassword if none => Methods::Key,
+            methods => methods,
+        };
+        Self { methods, ..self }
+    }
+}
+
 impl Default for AuthSettings {
     fn default() -> Self {
         Self {

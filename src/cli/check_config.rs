@@ -165,6 +165,9 @@ fn providers(config: &Config) -> Result<String, Failure> {
                 let place = keys.map_or_else(|| "of a file".to_owned(), origin);
                 format!("token, keys: {place}")
             }
+            (None, Provider::ServiceManaged) => {
+                format!("service-managed, users in {}", opened.users_place())
+            }
             (None, Provider::Webhook | Provider::Static) => origin(&identity.url),
         };
         match opened.name {

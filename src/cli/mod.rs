@@ -20,6 +20,7 @@ mod signals;
 mod store_probe;
 mod stores;
 pub mod test_identity_provider;
+mod users;
 mod value_files;
 
 use std::process::ExitCode;

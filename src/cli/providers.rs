@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::users::{self, KeptUsers};
 use super::{Failure, proxies};
 use crate::auth::{AuthSettings, Methods, Roles, ThrottleSettings, UserNameRule};
 use crate::aws::AccessKey;
@@ -20,6 +21,7 @@ use crate::idp::metered::Metered;
 use crate::idp::places::{Bounded, PlacesSettings};
 use crate::idp::replaceable::Replaceable;
 use crate::idp::router::{Route, Router};
+use crate::idp::service_managed::{InBucket, ServiceManaged};
 use crate::idp::signature::{Keys, Signing};
 use crate::idp::static_file::StaticFile;
 use crate::idp::switched::Switched;
@@ -40,6 +42,8 @@ pub(super) struct Opened<'c> {
     pub(super) file: Option<Arc<StaticFile>>,
     /// What its questions are signed with.
     pub(super) keys: Option<Arc<Keys>>,
+    /// Users that the gateway keeps.
+    pub(super) kept_users: Option<KeptUsers>,
     /// What comes from files that may change.
     followed: Option<Arc<dyn Followed>>,
     reopened: Option<Reopened>,
@@ -62,6 +66,16 @@ pub(super) struct Reopening {
 }
 
 impl Opened<'_> {
+    /// Returns the bucket of the provider's users, if they are in one.
+    pub(super) fn users_bucket(&self) -> Option<&InBucket> {
+        self.kept_users.as_ref()?.bucket.as_deref()
+    }
+
+    /// Says where the provider keeps its users.
+    pub(super) fn users_place(&self) -> &str {
+        self.kept_users.as_ref().map_or("", |kept| &kept.place)
+    }
+
     /// Returns everything that follows its files.
     pub(super) fn followed(&self) -> impl Iterator<Item = Arc<dyn Followed>> {
         let keys = self.keys.clone().map(|keys| -> Arc<dyn Followed> { keys });
@@ -153,6 +167,7 @@ fn open_one<'c>(
         provider,
         file: None,
         keys: None,
+        kept_users: None,
         followed: None,
         reopened: None,
     };
@@ -172,6 +187,15 @@ fn open_one<'c>(
             followed: has_file.then(|| -> Arc<dyn Followed> { token.clone() }),
             reopened: (!has_file).then(|| Reopened::Token(Arc::clone(&token))),
             ..opened(token)
+        });
+    }
+    if identity.provider == config::Provider::ServiceManaged {
+        let kept = users::open(config, identity, server_id(config, identity))
+            .map_err(|why| unusable(name, &*anyhow::Error::msg(why)))?;
+        let provider = Arc::new(ServiceManaged::new(Arc::clone(&kept.users)));
+        return Ok(Opened {
+            kept_users: Some(kept),
+            ..opened(provider)
         });
     }
     // The configuration refuses a static provider without a file.
@@ -201,7 +225,9 @@ fn asked_over_the_network(
             let provider = Lambda::new(lambda(config, identity));
             Arc::new(provider.map_err(|error| unusable(name, &error))?)
         }
-        config::Provider::Static | config::Provider::Token => return Ok(None),
+        config::Provider::Static | config::Provider::Token | config::Provider::ServiceManaged => {
+            return Ok(None);
+        }
     }))
 }
 
@@ -287,7 +313,7 @@ pub(super) fn gathered(config: &Config, asked: &[Asked<'_, '_>]) -> Vec<Port> {
         [(only, provider)] if only.name.is_empty() => vec![Port {
             address: config.listen,
             provider: Arc::clone(provider),
-            auth: auth(only.identity),
+            auth: auth(only.identity).without_passwords(has_keys_only(only.identity)),
         }],
         several => routed(config, several),
     }
@@ -296,6 +322,11 @@ pub(super) fn gathered(config: &Config, asked: &[Asked<'_, '_>]) -> Vec<Port> {
 /// Gathers the providers of each port.
 fn routed(config: &Config, asked: &[Asked<'_, '_>]) -> Vec<Port> {
     let mut ports: Vec<(SocketAddr, &Identity, Vec<Route>)> = Vec::new();
+    // A port whose providers all have keys alone asks nobody for a password.
+    let keys_only = |address| {
+        let mut there = asked.iter().map(|(opened, _)| opened.identity);
+        there.all(|one| one.listen.unwrap_or(config.listen) != address || has_keys_only(one))
+    };
     for (opened, provider) in asked {
         let identity = opened.identity;
         let route = Route {
@@ -330,7 +361,7 @@ fn routed(config: &Config, asked: &[Asked<'_, '_>]) -> Vec<Port> {
                 // Each provider has a rule and a bound of its own.
                 user_names: UserNameRule::Open,
                 password_bytes_max: longest,
-                ..auth(identity)
+                ..auth(identity).without_passwords(keys_only(address))
             },
         })
         .collect()
@@ -357,7 +388,7 @@ fn remembered(
     ));
     let identity = opened.identity;
     // Nobody is asked about a file: it does not fail, and is as quick as the cache.
-    let is_file = opened.file.is_some();
+    let is_file = opened.file.is_some() || opened.kept_users.is_some();
     let guarded: Arc<dyn IdentityProvider> = if is_file {
         counted
     } else {
@@ -372,7 +403,7 @@ fn remembered(
     };
     let places = PlacesSettings {
         questions_max: identity.questions_max,
-        total_timeout: if is_file {
+        total_timeout: if opened.file.is_some() {
             Duration::ZERO
         } else {
             identity.total_timeout
@@ -578,13 +609,18 @@ pub(super) fn auth(identity: &Identity) -> AuthSettings {
     }
 }
 
+fn has_keys_only(identity: &Identity) -> bool {
+    identity.provider == config::Provider::ServiceManaged
+}
+
 pub(super) const fn password_bytes_max(identity: &Identity) -> usize {
     match identity.provider {
         config::Provider::Token => limits::TOKEN_BYTES_MAX,
         config::Provider::Webhook
         | config::Provider::ApiGateway
         | config::Provider::Lambda
-        | config::Provider::Static => limits::PASSWORD_BYTES_MAX,
+        | config::Provider::Static
+        | config::Provider::ServiceManaged => limits::PASSWORD_BYTES_MAX,
     }
 }
 
@@ -596,9 +632,12 @@ pub(super) const fn user_names(identity: &Identity) -> UserNameRule {
             config::Provider::Webhook | config::Provider::Static | config::Provider::Token,
         ) => UserNameRule::Open,
         (config::UserNames::Aws, _)
-        | (config::UserNames::Auto, config::Provider::ApiGateway | config::Provider::Lambda) => {
-            UserNameRule::Aws
-        }
+        | (
+            config::UserNames::Auto,
+            config::Provider::ApiGateway
+            | config::Provider::Lambda
+            | config::Provider::ServiceManaged,
+        ) => UserNameRule::Aws,
     }
 }
 

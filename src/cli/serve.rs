@@ -14,7 +14,9 @@ use super::providers::{self, Commit, Opened, Port, Reopening};
 use super::stores::{self, HeldKeys};
 use super::value_files::FollowedValues;
 use super::{Failure, memory, proxies, signals};
-use crate::admin::{Admin, AdminLimits, AdminServices, AdminTokens, Aws, AwsKey, Server};
+use crate::admin::{
+    Admin, AdminLimits, AdminServices, AdminTokens, Aws, AwsKey, Scope, Server, Servers,
+};
 use crate::auth::ThrottleSettings;
 use crate::aws::{AccessKey, Credentials};
 use crate::clock::{Clock as _, SystemClock, written};
@@ -66,6 +68,7 @@ async fn serve(
     let metrics = Arc::new(Metrics::default());
     let held_keys = HeldKeys::of(config);
     let stores = stores::open(config, &held_keys, &metrics).await?;
+    stores::connect_users(config, &opened, &held_keys, &metrics).await?;
     let mut following = JoinSet::new();
     for followed in opened.iter().flat_map(Opened::followed) {
         begin_following(&mut following, followed, &metrics)?;
@@ -75,7 +78,7 @@ async fn serve(
     let (ports, caches) = providers::ports(config, &opened, &history, &blocks, &metrics)?;
     let admin_ports = AdminPorts::bind(&config.admin).await?;
     let entrances = entrances(ports, &proxies).await?;
-    let aws = aws(config, &opened, &stores, &blocks);
+    let aws = aws(config, &opened, &stores, &blocks, &metrics);
     let gateway = Gateway::start(GatewayParts {
         entrances,
         caches,
@@ -152,8 +155,8 @@ impl HeldValues {
             }
             all.keys.replace(&config);
             all.tokens.replace(tokens(&config.admin));
-            if let (Some(aws), Some(secret)) = (&all.aws, config.admin.secret_access_key) {
-                aws.replace_secret(secret);
+            if let Some(aws) = &all.aws {
+                aws.replace_keys(aws_keys(&config));
             }
         }))
     }
@@ -278,24 +281,63 @@ fn aws(
     opened: &[Opened<'_>],
     stores: &Arc<dyn Stores>,
     blocks: &Arc<Blocks>,
+    metrics: &Arc<Metrics>,
 ) -> Option<Arc<Aws>> {
-    let admin = &config.admin;
-    let key = AwsKey {
-        access_key_id: admin.access_key_id.as_deref()?.into(),
-        secret_access_key: admin.secret_access_key.clone()?,
-    };
+    let keys = aws_keys(config);
+    if keys.is_empty() {
+        return None;
+    }
     let server = |opened: &Opened<'_>| Server {
         id: providers::server_id(config, opened.identity).into(),
         name: opened.name.into(),
         provider: Arc::clone(&opened.provider),
+        provider_type: match opened.identity.provider {
+            config::Provider::Webhook | config::Provider::ApiGateway => Some("API_GATEWAY"),
+            config::Provider::Lambda => Some("AWS_LAMBDA"),
+            config::Provider::ServiceManaged => Some("SERVICE_MANAGED"),
+            config::Provider::Static | config::Provider::Token => None,
+        },
+        users: opened
+            .kept_users
+            .as_ref()
+            .map(|kept| Arc::clone(&kept.users)),
         auth: providers::auth(opened.identity),
         user_prefix: opened.identity.user_prefix.as_deref().map(Into::into),
         user_suffix: opened.identity.user_suffix.as_deref().map(Into::into),
     };
-    let servers = opened.iter().map(server).collect();
-    let (stores, blocks) = (Arc::clone(stores), Arc::clone(blocks));
-    let clock = Arc::new(SystemClock);
-    Some(Arc::new(Aws::new(key, servers, stores, blocks, clock)))
+    let servers = Servers {
+        all: opened.iter().map(server).collect(),
+        stores: Arc::clone(stores),
+        blocks: Arc::clone(blocks),
+        clock: Arc::new(SystemClock),
+    };
+    Some(Arc::new(Aws::new(keys, servers, Arc::clone(metrics))))
+}
+
+/// Returns the keys with which requests of AWS's tools may be signed.
+fn aws_keys(config: &Config) -> Vec<AwsKey> {
+    let admin = &config.admin;
+    let first = admin
+        .access_key_id
+        .as_deref()
+        .zip(admin.secret_access_key.clone());
+    let first = first.map(|(id, secret)| (id, secret, Scope::Test));
+    let others = config.api_keys.iter().filter_map(|key| {
+        let scope = match key.scope {
+            config::ApiScope::Test => Scope::Test,
+            config::ApiScope::Read => Scope::Read,
+            config::ApiScope::Users => Scope::Users,
+            config::ApiScope::All => Scope::All,
+        };
+        Some((&*key.access_key_id, key.secret_access_key.clone()?, scope))
+    });
+    let keys = first.into_iter().chain(others);
+    keys.map(|(id, secret, scope)| AwsKey {
+        access_key_id: id.into(),
+        secret_access_key: secret,
+        scope,
+    })
+    .collect()
 }
 
 /// Returns what the configuration says about S3.

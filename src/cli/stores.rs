@@ -10,15 +10,15 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, Storage, StoreKind, StoreRoles};
 use crate::metrics::Metrics;
 use crate::secret::Secret;
-use crate::storage::Bucket;
 use crate::storage::credentials::{
     Assumed, Keyring, NamedStore, Own, RoleKeys, Several, Stores, StsSettings, Tag,
 };
 use crate::storage::directory::DirectoryStore;
 use crate::storage::metered::Meter;
-use crate::storage::retry::{Persistent, Retries};
+use crate::storage::retry::{Persistent, Retries, Retrying};
 use crate::storage::routes::{Pattern, Routes};
 use crate::storage::s3::{S3Store, Settings};
+use crate::storage::{Bucket, SharedStore};
 
 /// Sets S3 up, and STS where roles are assumed; neither is asked yet.
 ///
@@ -168,6 +168,37 @@ pub(super) fn of_bucket<'c>(
 ) -> anyhow::Result<Option<&'c config::NamedStore>> {
     let number = usize::from(routes(&config.stores)?.of(bucket));
     Ok(number.checked_sub(1).and_then(|at| config.stores.get(at)))
+}
+
+/// Gives the providers that keep their users in a bucket the gateway's own view of S3.
+///
+/// # Errors
+/// A setting, or a file that it names, cannot be used.
+pub(super) async fn connect_users(
+    config: &Config,
+    opened: &[providers::Opened<'_>],
+    keys: &HeldKeys,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<()> {
+    let mut buckets = opened
+        .iter()
+        .filter_map(providers::Opened::users_bucket)
+        .peekable();
+    if buckets.peek().is_none() {
+        return Ok(());
+    }
+    let store = connect("storage", &config.storage, &keys.own).await?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let meter = Meter::new(Arc::clone(&clock), Arc::<Metrics>::clone(metrics));
+    let observer = Arc::<Metrics>::clone(metrics);
+    let retries = Retries::new(config.storage.retries.clone(), Arc::clone(&clock), observer);
+    let next = (keys.own.next.as_ref(), "storage");
+    let own = Own::rotating(store, next, meter, clock);
+    let store: SharedStore = Arc::new(Retrying::new(own.store(), retries));
+    for bucket in buckets {
+        bucket.connect(store.clone());
+    }
+    Ok(())
 }
 
 /// The access keys of the configuration, in the hands of those who sign with them.

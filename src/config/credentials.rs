@@ -22,7 +22,7 @@ fn asks_aws(identity: &Identity) -> bool {
     let signed = match identity.provider {
         Provider::Lambda => true,
         Provider::ApiGateway => identity.sign != Sign::None,
-        Provider::Webhook | Provider::Token | Provider::Static => false,
+        Provider::Webhook | Provider::Token | Provider::Static | Provider::ServiceManaged => false,
     };
     signed && identity.aws.access_key_id.is_none()
 }

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use super::Config;
-use super::settings::{Kind, PROVIDERS, ROLES, SETTINGS, STORES, Setting, is_repeated, variable};
+use super::settings::{
+    API_KEYS, Kind, PROVIDERS, ROLES, SETTINGS, STORES, Setting, is_repeated, variable,
+};
 
 /// Returns docs/configuration.md.
 #[must_use]
@@ -143,6 +145,10 @@ fn about(section: &str) -> String {
             variable(&format!("{}.NAME.endpoint", STORES.table)),
             table = STORES.table,
         )
+    } else if section == API_KEYS.section {
+        "One table for each access key with which AWS's own tools may call the gateway's part of \
+         AWS's API on the admin port ([the commands](service-managed-users.md#the-commands)).\n\n"
+            .to_owned()
     } else if section == "sts" {
         "With `identity.roles = \"assume\"`: how the gateway assumes roles ([security](security.md)). It \
          calls STS with the credentials of `[storage]`.\n\n"

@@ -35,7 +35,7 @@ pub use self::proof::{Signing, Token};
 pub use self::ssh::Ssh;
 pub use self::value_file::ValueFile;
 pub use self::words::{
-    Algorithms, Encryption, Event, Exec, ListTimes, LogFormat, Methods, Modes, Mtime,
+    Algorithms, ApiScope, Encryption, Event, Exec, ListTimes, LogFormat, Methods, Modes, Mtime,
     PartialUploads, PathHomes, Provider, ProxyProtocol, Roles, SetStat, Sign, StatTimes, StoreKind,
     StoreRoles, UserNames,
 };
@@ -69,6 +69,10 @@ pub struct Config {
     pub limits: Limits,
     pub login: Login,
     pub admin: Admin,
+    /// The tables `[api_key.NAME]`.
+    pub api_keys: Vec<ApiKey>,
+    /// Room for one such table while it is read.
+    api_key: ApiKey,
     pub log: Log,
     /// What was written and is taken, but should be written otherwise.
     pub warnings: Vec<&'static str>,
@@ -110,6 +114,16 @@ pub struct Admin {
     /// The keys with which requests of AWS's tools are signed.
     pub access_key_id: Option<String>,
     pub secret_access_key: Option<Secret>,
+}
+
+/// `[api_key.NAME]`: a key with which AWS's tools sign.
+#[derive(Debug, Clone, Default)]
+pub struct ApiKey {
+    /// Of the table.
+    pub name: String,
+    pub access_key_id: String,
+    pub secret_access_key: Option<Secret>,
+    pub scope: ApiScope,
 }
 
 /// `[provider.NAME]`: one provider of several.
@@ -189,6 +203,7 @@ pub struct Identity {
     pub more_urls: Vec<String>,
     /// The users of [`Provider::Static`].
     pub users_file: Option<String>,
+    pub users: UsersStore,
     pub event: Event,
     pub function: Function,
     pub sign: Sign,
@@ -219,6 +234,15 @@ pub struct Identity {
     /// For answers that name none.
     pub default_role: Option<String>,
     pub cache: Cache,
+}
+
+/// The users of [`Provider::ServiceManaged`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsersStore {
+    /// A directory or `s3://bucket/prefix`; `None` = a directory of the state.
+    pub place: Option<String>,
+    pub cached_for: Duration,
+    pub stale_for: Duration,
 }
 
 /// The function of [`Provider::Lambda`], and how it likes to be asked, also behind a webhook.
@@ -408,6 +432,10 @@ impl Config {
                 storage: member.storage,
             });
         }
+        for name in sources.names(&settings::API_KEYS) {
+            let key = member(&settings::API_KEYS, &name, &mut config).api_key;
+            config.api_keys.push(ApiKey { name, ..key });
+        }
         let order = config.identity.providers.clone();
         let place = |named: &NamedProvider| order.iter().position(|name| *name == named.name);
         config.providers.sort_by_key(place);
@@ -494,6 +522,8 @@ impl Default for Config {
             limits: Limits::default(),
             login: Login::default(),
             admin: Admin::default(),
+            api_keys: Vec::new(),
+            api_key: ApiKey::default(),
             log: Log::default(),
             warnings: Vec::new(),
             files: Vec::new(),
@@ -514,6 +544,7 @@ impl Default for Identity {
             url: String::new(),
             more_urls: Vec::new(),
             users_file: None,
+            users: UsersStore::default(),
             event: Event::default(),
             function: Function::default(),
             sign: Sign::default(),
@@ -539,6 +570,16 @@ impl Default for Identity {
             path_homes: PathHomes::default(),
             default_role: None,
             cache: Cache::default(),
+        }
+    }
+}
+
+impl Default for UsersStore {
+    fn default() -> Self {
+        Self {
+            place: None,
+            cached_for: Duration::from_secs(2),
+            stale_for: Duration::from_secs(3_600),
         }
     }
 }

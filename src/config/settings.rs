@@ -5,9 +5,9 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::{
-    Algorithms, Config, Encryption, Event, Exec, ListTimes, LogFormat, Methods, Modes, Mtime,
-    PartialUploads, PathHomes, Provider, ProxyProtocol, Roles, SetStat, Sign, StatTimes, StoreKind,
-    StoreRoles, UserNames,
+    Algorithms, ApiScope, Config, Encryption, Event, Exec, ListTimes, LogFormat, Methods, Modes,
+    Mtime, PartialUploads, PathHomes, Provider, ProxyProtocol, Roles, SetStat, Sign, StatTimes,
+    StoreKind, StoreRoles, UserNames,
 };
 use crate::limits::{OBJECT_BYTES_MAX, PART_BYTES_MAX, PART_BYTES_MIN};
 use crate::secret::Secret;
@@ -154,7 +154,14 @@ pub(super) const STORES: Family = Family {
     ],
 };
 
-pub(super) const FAMILIES: [&Family; 3] = [&PROVIDERS, &ROLES, &STORES];
+pub(super) const API_KEYS: Family = Family {
+    table: "api_key",
+    section: "api_key",
+    own: "",
+    shared: &[],
+};
+
+pub(super) const FAMILIES: [&Family; 4] = [&PROVIDERS, &ROLES, &STORES, &API_KEYS];
 
 impl Family {
     /// Returns the settings that each of its tables takes.
@@ -215,7 +222,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("", "server_id", K::Text(|c| &mut c.server_id), "Name of this gateway in requests to the identity provider, and in logs"),
 
     S::new("identity", "providers", K::Texts(|c| &mut c.identity.providers), "Names of the `[provider.NAME]` tables, in the order in which they are used; if empty, `[identity]` itself is the only provider"),
-    S::new("identity", "provider", word!(Provider, identity.provider), "Kind of provider: a `webhook`, AWS Transfer Family's providers `api-gateway` and `lambda` (docs/transfer-family.md), a `static` users file (docs/static-users.md); `token`: no service is asked, the password is a JWT (docs/token.md)"),
+    S::new("identity", "provider", word!(Provider, identity.provider), "Kind of provider: a `webhook`, AWS Transfer Family's providers `api-gateway` and `lambda` (docs/transfer-family.md), a `static` users file (docs/static-users.md), `service-managed` users that AWS's API changes (docs/service-managed-users.md); `token`: no service is asked, the password is a JWT (docs/token.md)"),
     S::new("identity", "server_id", K::OptionalText(|c| &mut c.identity.server_id), "Server name in requests to this provider; default: the gateway's own `server_id`"),
     S::new("identity", "listen", K::AddressOrOff(|c| &mut c.identity.listen), "In `[provider.NAME]`: an additional address and port for SSH, for this provider only"),
     S::new("identity", "proxy_protocol", word!(ProxyProtocol, identity.proxy.protocol), "In `[provider.NAME]`: PROXY protocol on its `listen`"),
@@ -225,6 +232,9 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("identity", "url", K::Text(|c| &mut c.identity.url), "URL of the service; required by `webhook` (POST) and by `api-gateway` (the invoke URL with its stage)"),
     S::new("identity", "urls", K::Texts(|c| &mut c.identity.more_urls), "Further URLs of the same service, tried in order when no connection to `url` can be made; for key look-ups also when it does not answer"),
     S::new("identity", "users_file", K::OptionalText(|c| &mut c.identity.users_file), "The TOML file with the users of the `static` provider; it is reloaded when it changes"),
+    S::new("identity", "users_store", K::OptionalText(|c| &mut c.identity.users.place), "Where the `service-managed` provider keeps its users, below its `server_id`: a directory, or `s3://bucket/prefix` for several replicas, with the credentials of `[storage]`; default: `users` in `state_directory` (docs/service-managed-users.md)"),
+    S::new("identity", "users_cached_seconds", K::Seconds(0..=60, |c| &mut c.identity.users.cached_for), "How long logins use a service-managed user that was read; changes by other replicas count after that"),
+    S::new("identity", "users_stale_seconds", K::Seconds(0..=604_800, |c| &mut c.identity.users.stale_for), "While `users_store` cannot be read, users that were read within this time still log in"),
     S::new("identity", "event", word!(Event, identity.event), "Form of requests to the `webhook`: the gateway's own, or exactly AWS Transfer Family's five fields"),
     S::new("identity", "function", K::OptionalText(|c| &mut c.identity.function.name), "Function of the `lambda` provider: its name, ARN or partial ARN"),
     S::new("identity", "qualifier", K::OptionalText(|c| &mut c.identity.function.qualifier), "A version or an alias of the function"),
@@ -382,6 +392,10 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("admin", "access_key_id", K::OptionalText(|c| &mut c.admin.access_key_id), "Access key with which AWS's own tools may call `TestIdentityProvider` on the admin port; without it the call is refused"),
     S::new("admin", "token_next", K::Secret(|c| &mut c.admin.token_next), "Second accepted token while `admin.token` is being changed"),
     S::new("admin", "secret_access_key", K::Secret(|c| &mut c.admin.secret_access_key), "Secret of `admin.access_key_id`"),
+
+    S::new("api_key", "access_key_id", K::Text(|c| &mut c.api_key.access_key_id), "Access key of the caller"),
+    S::new("api_key", "secret_access_key", K::Secret(|c| &mut c.api_key.secret_access_key), "Secret of `access_key_id`"),
+    S::new("api_key", "scope", word!(ApiScope, api_key.scope), "What the key may do: `test`: call `TestIdentityProvider`; `read`: describe and list servers and users; `users`: also change service-managed users; `all`: everything"),
 
     S::new("log", "format", word!(LogFormat, log.format), "Format of log lines"),
     S::new("log", "filter", K::Text(|c| &mut c.log.filter), "Log level, or `info,portcullis::session=debug`"),

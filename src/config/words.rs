@@ -47,6 +47,8 @@ words!(
         Static = "static",
         /// Nobody is asked: the password is a token.
         Token = "token",
+        /// Users that the gateway keeps, changed through AWS's API.
+        ServiceManaged = "service-managed",
     }
 );
 
@@ -80,6 +82,19 @@ words!(
         Refuse = "refuse",
         /// They use the gateway's own credentials there.
         Gateway = "gateway",
+    }
+);
+
+words!(
+    /// What an access key may ask of AWS's API.
+    ApiScope {
+        /// Try logins.
+        #[default]
+        Test = "test",
+        Read = "read",
+        /// Read, and change users.
+        Users = "users",
+        All = "all",
     }
 );
 

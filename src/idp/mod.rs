@@ -38,6 +38,7 @@ mod network;
 pub mod places;
 pub mod replaceable;
 pub mod router;
+pub mod service_managed;
 pub mod signature;
 pub mod static_file;
 mod status_only;

@@ -4,14 +4,15 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
-use super::Metrics;
 use super::registrar::{Labels, Named, Registrar};
+use super::{Metrics, series};
 
 /// The series of both ports.
 #[derive(Debug)]
 pub(super) struct AdminConnections {
     open: Family<Named<1>, Gauge>,
     over_limit: Family<Labels<2>, Counter>,
+    api: Family<Labels<2>, Counter>,
 }
 
 /// What became of a connection to one of the operator's ports when there were too many.
@@ -56,6 +57,11 @@ impl AdminConnections {
                 "port, outcome",
                 "Connections over the limit of these ports: idle ones closed for new ones (evicted), or refused",
             ),
+            api: all.counters(
+                "api_requests",
+                "operation, outcome",
+                "Requests of AWS's tools on the admin port: done, refused, or failed because the store of users did; `operation` is `other` if none of those that are supported is named",
+            ),
         }
     }
 }
@@ -68,6 +74,24 @@ impl Metrics {
         let gauge = self.admin.open.get_or_create_owned(&labels);
         let _ = gauge.inc();
         AdminConnection(gauge)
+    }
+
+    /// Has the series of AWS's operations at 0.
+    pub fn expect_api(&self, operations: impl Iterator<Item = &'static str>) {
+        let operations: Vec<_> = operations.chain(["other"]).collect();
+        let outcomes = ["done", "refused", "failed"];
+        series::of_pairs(
+            &self.admin.api,
+            ["operation", "outcome"],
+            &operations,
+            &outcomes,
+        );
+    }
+
+    /// Counts one request of AWS's tools.
+    pub fn api_request(&self, operation: &'static str, outcome: &'static str) {
+        let labels = [("operation", operation), ("outcome", outcome)];
+        let _ = self.admin.api.get_or_create(&labels).inc();
     }
 
     /// Counts one connection to the operator's ports that was one too many.

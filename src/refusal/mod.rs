@@ -139,7 +139,11 @@ impl Reason {
     pub const fn is_of_a_stranger(self) -> bool {
         matches!(
             self,
-            Self::UnknownUser | Self::NoProviderForName | Self::TokenMalformed | Self::TokenOnly
+            Self::UnknownUser
+                | Self::NoProviderForName
+                | Self::TokenMalformed
+                | Self::TokenOnly
+                | Self::KeysOnly
         )
     }
 

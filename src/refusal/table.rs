@@ -9,8 +9,9 @@ use super::{Caching, Counts, Health, Row, Verdict};
 reasons! {
     // The provider that reads a file, and the choice among providers.
     UnknownUser "unknown-user" Denied PairAndSource Cached Answered
-        "the users file has no such user",
-        "check the name against `[users.NAME]` in `identity.users_file`";
+        "the users file, or the store of service-managed users, has no such user",
+        "check the name against `[users.NAME]` in `identity.users_file`, or against \
+         `aws transfer list-users`";
     NoProviderForName "no-provider-for-name" Denied PairAndSource Uncached Nothing
         "no provider is configured for this user name on this port",
         "check `listen`, `user_suffix` and `user_prefix` of the providers (docs/providers.md)";
@@ -23,6 +24,17 @@ reasons! {
     PasswordCheck "password-check" Unavailable Nothing Uncached Nothing
         "the password hash could not be computed",
         "see `detail` in the log; the machine may be short of memory";
+    // Users that the gateway keeps.
+    KeysOnly "keys-only" Denied PairAndSource Cached Nothing
+        "service-managed users have keys and no passwords",
+        "log in with a key (`aws transfer import-ssh-public-key`)";
+    UserDocument "user-document" Invalid Nothing Uncached Answered
+        "the document of a service-managed user cannot be read",
+        "`detail` says what is wrong; see docs/service-managed-users.md";
+    UsersStore "users-store" Unavailable Nothing Uncached Nothing
+        "the store of service-managed users cannot be read",
+        "check `identity.users_store` and what the gateway may do there; `detail` says what went \
+         wrong";
     // Before anybody is asked.
     UserName "user-name" Denied PairAndSource Uncached Nothing
         "the user name is not allowed by `identity.user_names`",

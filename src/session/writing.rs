@@ -16,7 +16,7 @@ use crate::storage::{
 };
 use crate::transfer::WriteFile;
 use crate::transfer::write_file::{
-    Bringing, Completing, Effect, Failure, Heard, KeptPartial, Opening, RateMin,
+    Bringing, Completing, Effect, Heard, KeptPartial, Opening, RateMin,
 };
 use crate::vfs::{Access, VirtualPath};
 

@@ -33,6 +33,7 @@ mod calls;
 pub mod credentials;
 mod digest;
 pub mod directory;
+pub mod document;
 mod error;
 pub mod failing;
 pub mod layer;

@@ -83,12 +83,30 @@ def errors(setup, _):
         ("UnrecognizedClientException", transfer(setup, key="AKIDANOTHER"), known),
     ):
         expect_equal(refused(asked, **request), error, f"{request}")
+    for call, code in (
+        (client.list_connectors, "UnknownOperationException"),
+        # The key of the set-up may test logins and nothing else.
+        (client.list_servers, "AccessDeniedException"),
+    ):
+        try:
+            call()
+        except botocore.exceptions.ClientError as error:
+            expect_equal(error.response["Error"]["Code"], code, f"{call}")
+        else:
+            raise AssertionError(f"{call} was answered")
+
+
+@case("botocore: the model of AWS's API is the one that the tests compare with")
+def model(_setup, _):
+    folder = pathlib.Path(__file__).parent.parent / "fixtures/aws"
+    sys.path.insert(0, str(folder))
     try:
-        client.list_servers()
-    except botocore.exceptions.ClientError as error:
-        expect_equal(error.response["Error"]["Code"], "UnknownOperationException", "ListServers")
-    else:
-        raise AssertionError("ListServers was answered")
+        from excerpt import excerpt
+    finally:
+        sys.path.remove(str(folder))
+    kept = (folder / "transfer-model.json").read_text()
+    remedy = "AWS changed its API: python tests/fixtures/aws/excerpt.py > transfer-model.json"
+    expect(excerpt() == kept, remedy)
 
 
 @case("portcullis admin: revoke, forget, unlock, and blocks")

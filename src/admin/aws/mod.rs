@@ -1,5 +1,5 @@
-//! AWS's JSON protocol 1.1, as far as AWS's own tools ask a Transfer Family server about its
-//! identity provider.
+//! AWS's JSON protocol 1.1, as far as AWS's own tools ask a Transfer Family server about its users
+//! and its identity provider.
 //!
 //! One table of operations; a request is verified before it is read.
 
@@ -7,143 +7,232 @@ use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use hyper::StatusCode;
-use hyper::http::request;
+use hyper::header::CONTENT_LENGTH;
+use hyper::http::request::Parts;
 use serde_json::{Value, json};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
+pub use self::operation::{Operation, Scope};
+use self::refusal::Refusal;
+use self::request::{Request, Unique};
+pub use self::server::{Server, Servers};
 pub use self::signature::AwsKey;
-use crate::auth::AuthSettings;
-use crate::clock::Clock;
-use crate::idp::Examined;
-use crate::idp::blocks::Blocks;
-use crate::limits::LOG_INTERVAL;
-use crate::secret::Secret;
+use self::signature::{Caller, claimed, verified};
+use self::users::Done;
+use crate::audit::{self, UserChange};
+use crate::limits::{ADMIN_BODY_BYTES_MAX, AWS_BODIES_LARGE_MAX, LOG_INTERVAL};
+use crate::metrics::Metrics;
 use crate::seldom::Seldom;
-use crate::storage::credentials::Stores;
 
+mod arn;
+mod descriptions;
+mod operation;
+mod refusal;
+mod request;
+mod server;
 mod signature;
 mod test_identity_provider;
+mod users;
 
 /// The content type of every answer.
 pub(super) const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
 
-/// A Transfer Family server, as AWS's tools see it: one id, and who is asked in its name.
-#[derive(Debug, Clone)]
-pub struct Server {
-    pub id: Box<str>,
-    /// Of the provider; empty for the only one.
-    pub name: Box<str>,
-    pub provider: Arc<dyn Examined>,
-    /// What a login has to keep to.
-    pub auth: AuthSettings,
-    /// The names that are this provider's alone.
-    pub user_prefix: Option<Box<str>>,
-    pub user_suffix: Option<Box<str>>,
-}
-
 /// Answers AWS's tools.
 #[derive(Debug)]
 pub struct Aws {
-    key: RwLock<AwsKey>,
-    /// Several may have one id: they are asked in order.
-    servers: Vec<Server>,
-    stores: Arc<dyn Stores>,
-    /// Whom the operator keeps out.
-    blocks: Arc<Blocks>,
-    clock: Arc<dyn Clock>,
+    keys: RwLock<Arc<[AwsKey]>>,
+    servers: Servers,
+    metrics: Arc<Metrics>,
+    /// Bodies that are larger than a command's.
+    large: Semaphore,
     refusals: Seldom,
 }
 
-/// An error in AWS's words.
-#[derive(Debug, PartialEq, Eq)]
-struct Refusal {
-    kind: &'static str,
-    message: String,
+/// What is known of a request, for the log and the metric.
+#[derive(Debug, Default)]
+struct Asked {
+    operation: Option<Operation>,
+    access_key_id: Option<Box<str>>,
 }
 
-impl Refusal {
-    fn new(kind: &'static str, message: &str) -> Self {
-        let message = message.to_owned();
-        Self { kind, message }
-    }
-
-    fn invalid(message: &str) -> Self {
-        Self::new("InvalidRequestException", message)
+impl Asked {
+    fn word(&self) -> &'static str {
+        self.operation.map_or("other", Operation::as_str)
     }
 }
 
 impl Aws {
     #[must_use]
-    pub fn new(
-        key: AwsKey,
-        servers: Vec<Server>,
-        stores: Arc<dyn Stores>,
-        blocks: Arc<Blocks>,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
+    pub fn new(keys: Vec<AwsKey>, servers: Servers, metrics: Arc<Metrics>) -> Self {
+        metrics.expect_api(Operation::ALL.iter().map(|one| one.as_str()));
         Self {
-            key: RwLock::new(key),
+            keys: RwLock::new(keys.into()),
             servers,
-            stores,
-            blocks,
-            clock,
+            metrics,
+            large: Semaphore::new(AWS_BODIES_LARGE_MAX),
             refusals: Seldom::default(),
         }
     }
 
-    /// Asks for signatures with another secret from the next request on.
-    pub fn replace_secret(&self, secret: Secret) {
-        let mut key = self.key.write().unwrap_or_else(PoisonError::into_inner);
-        key.secret_access_key = secret;
+    /// Asks for signatures with other secrets from the next request on.
+    pub fn replace_keys(&self, keys: Vec<AwsKey>) {
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys.into();
+    }
+
+    fn keys(&self) -> Arc<[AwsKey]> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&keys)
+    }
+
+    /// Waits for room for a body that is larger than a command's; `None`: it has none, since it is
+    /// small, or since its sender names none of the keys.
+    pub(super) async fn room_for(&self, head: &Parts) -> Option<SemaphorePermit<'_>> {
+        let length = head.headers.get(CONTENT_LENGTH);
+        let length = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        let is_small = length.is_some_and(|length| length <= ADMIN_BODY_BYTES_MAX);
+        if is_small || !claimed(&self.keys(), head) {
+            return None;
+        }
+        self.large.acquire().await.ok()
     }
 
     /// Answers one request.
     pub(super) async fn answer(
         &self,
-        head: &request::Parts,
+        head: &Parts,
         body: &[u8],
         peer: IpAddr,
     ) -> (StatusCode, String) {
-        match self.perform(head, body, peer).await {
-            Ok(answer) => (StatusCode::OK, answer.to_string()),
-            Err(Refusal { kind, message }) => {
-                if let Some(unlogged) = self.refusals.due(self.clock.now(), LOG_INTERVAL) {
-                    tracing::info!(source_ip = %peer, kind, unlogged, "request of an AWS tool refused");
-                }
-                let body = json!({"__type": kind, "message": message});
-                (StatusCode::BAD_REQUEST, body.to_string())
+        let mut asked = Asked::default();
+        match self.perform(head, body, peer, &mut asked).await {
+            Ok(answer) => {
+                self.metrics.api_request(asked.word(), "done");
+                (StatusCode::OK, answer.to_string())
             }
+            Err(refusal) => self.refuse(&refusal, refusal.status(), &asked, peer),
         }
+    }
+
+    /// Refuses a body that was not read to its end.
+    pub(super) fn too_large(&self, peer: IpAddr) -> (StatusCode, String) {
+        let refusal = Refusal::new("RequestEntityTooLarge", "the body is too large");
+        let status = StatusCode::PAYLOAD_TOO_LARGE;
+        self.refuse(&refusal, status, &Asked::default(), peer)
+    }
+
+    fn refuse(
+        &self,
+        refusal: &Refusal,
+        status: StatusCode,
+        asked: &Asked,
+        peer: IpAddr,
+    ) -> (StatusCode, String) {
+        let outcome = if status.is_server_error() {
+            "failed"
+        } else {
+            "refused"
+        };
+        let operation = asked.word();
+        self.metrics.api_request(operation, outcome);
+        if let Some(unlogged) = self.refusals.due(self.servers.clock.now(), LOG_INTERVAL) {
+            let (kind, access_key_id) = (refusal.kind, asked.access_key_id.as_deref());
+            tracing::info!(
+                source_ip = %peer, kind, operation, access_key_id, unlogged,
+                "request of an AWS tool refused"
+            );
+        }
+        (status, refusal.body().to_string())
     }
 
     async fn perform(
         &self,
-        head: &request::Parts,
+        head: &Parts,
         body: &[u8],
         peer: IpAddr,
+        asked: &mut Asked,
     ) -> Result<Value, Refusal> {
-        let key = self
-            .key
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        key.verify(head, body, self.clock.wall())?;
-        let target = head.headers.get("x-amz-target");
-        let target = target.and_then(|value| value.to_str().ok()).unwrap_or("");
-        let operation = target.strip_prefix("TransferService.");
-        let unreadable = || Refusal::new("SerializationException", "the body is not JSON");
-        let body: Value = serde_json::from_slice(body).map_err(|_| unreadable())?;
-        match operation {
-            Some("TestIdentityProvider") => {
-                test_identity_provider::perform(self, &body, peer).await
-            }
-            Some(other) => Err(Refusal::new(
-                "UnknownOperationException",
-                &format!("{other} is not supported; only TestIdentityProvider is"),
-            )),
-            None => Err(Refusal::new(
-                "UnknownOperationException",
-                "X-Amz-Target must begin with TransferService.",
-            )),
+        let caller = verified(&self.keys(), head, body, self.servers.clock.wall())?;
+        asked.access_key_id = Some(caller.access_key_id.clone());
+        let unreadable = |_| {
+            Refusal::new(
+                "SerializationException",
+                "the body is not JSON, or says a thing twice",
+            )
+        };
+        let Unique(body) = serde_json::from_slice(body).map_err(unreadable)?;
+        let operation = named(head)?;
+        asked.operation = Some(operation);
+        let need = operation.need();
+        if !caller.scope.allows(need) {
+            let message = format!(
+                "the access key may not call {}: it needs the scope {}",
+                operation.as_str(),
+                need.scopes()
+            );
+            return Err(Refusal::new("AccessDeniedException", &message));
         }
+        self.run(operation, &body, &caller, peer).await
     }
+
+    async fn run(
+        &self,
+        operation: Operation,
+        body: &Value,
+        caller: &Caller,
+        peer: IpAddr,
+    ) -> Result<Value, Refusal> {
+        let (servers, region) = (&self.servers, &*caller.region);
+        let request = Request::of(operation, body)?;
+        let done = match operation {
+            Operation::TestIdentityProvider => {
+                return test_identity_provider::perform(servers, body, peer).await;
+            }
+            Operation::DescribeUser => return users::describe(servers, request, region).await,
+            Operation::ListUsers => return users::list(servers, request, region).await,
+            Operation::ListTagsForResource => return users::list_tags(servers, request).await,
+            Operation::DescribeServer => {
+                return descriptions::describe(servers, request, region).await;
+            }
+            Operation::ListServers => return descriptions::list(servers, request, region).await,
+            Operation::CreateUser => users::create(servers, request).await?,
+            Operation::UpdateUser => users::update(servers, request).await?,
+            Operation::DeleteUser => users::delete(servers, request).await?,
+            Operation::ImportSshPublicKey => users::import_key(servers, request).await?,
+            Operation::DeleteSshPublicKey => users::delete_key(servers, request).await?,
+            Operation::TagResource => users::tag(servers, request).await?,
+            Operation::UntagResource => users::untag(servers, request).await?,
+        };
+        Ok(told(operation, caller, peer, done))
+    }
+}
+
+/// Writes the line of record of a change.
+fn told(operation: Operation, caller: &Caller, source_ip: IpAddr, done: Done) -> Value {
+    audit::user_changed(UserChange {
+        operation: operation.as_str(),
+        of_server: &done.server_id,
+        user: &done.user,
+        ssh_public_key_id: done.key_id.as_deref(),
+        access_key_id: &caller.access_key_id,
+        source_ip,
+    });
+    match done.answer {
+        Value::Null => json!({}),
+        answer => answer,
+    }
+}
+
+/// Returns the operation that a request names.
+fn named(head: &Parts) -> Result<Operation, Refusal> {
+    let unknown = |message: &str| Refusal::new("UnknownOperationException", message);
+    let target = head.headers.get("x-amz-target");
+    let target = target.and_then(|value| value.to_str().ok()).unwrap_or("");
+    let Some(word) = target.strip_prefix("TransferService.") else {
+        return Err(unknown("X-Amz-Target must begin with TransferService."));
+    };
+    Operation::from_word(word).ok_or_else(|| {
+        unknown(&format!(
+            "{word} is not supported; docs/transfer-family.md of Portcullis lists what is"
+        ))
+    })
 }

@@ -9,7 +9,8 @@ use hyper::http::request;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::Refusal;
+use super::operation::Scope;
+use super::refusal::Refusal;
 use crate::idp::wire::timestamp;
 use crate::limits;
 use crate::secret::Secret;
@@ -17,11 +18,86 @@ use crate::secret::Secret;
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const SERVICE: &str = "transfer";
 
-/// The key with which requests have to be signed.
+/// A key with which requests can be signed.
 #[derive(Debug, Clone)]
 pub struct AwsKey {
     pub access_key_id: Box<str>,
     pub secret_access_key: Secret,
+    pub scope: Scope,
+}
+
+/// Who signed a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Caller {
+    pub(super) access_key_id: Box<str>,
+    pub(super) scope: Scope,
+    /// As the caller takes it to be.
+    pub(super) region: Box<str>,
+}
+
+/// Checks that the sender of the request knows the secret of one of the keys, and sent it just now.
+pub(super) fn verified(
+    keys: &[AwsKey],
+    head: &request::Parts,
+    body: &[u8],
+    now: SystemTime,
+) -> Result<Caller, Refusal> {
+    let (authorization, time) = bound(head, now)?;
+    let mut keys = keys.iter();
+    let key = keys.find(|key| *key.access_key_id == *authorization.access_key_id);
+    let key = key.ok_or_else(|| {
+        let message = "The security token included in the request is invalid";
+        Refusal::new("UnrecognizedClientException", message)
+    })?;
+    key.verify(head, body, &authorization, time)?;
+    Ok(Caller {
+        access_key_id: key.access_key_id.clone(),
+        scope: key.scope,
+        region: authorization.region.into(),
+    })
+}
+
+/// Says whether the request names one of the keys; that its sender has it is not proved.
+pub(super) fn claimed(keys: &[AwsKey], head: &request::Parts) -> bool {
+    let header = head.headers.get("authorization");
+    let header = header.and_then(|value| value.to_str().ok());
+    let Some(authorization) = header.and_then(Authorization::parse) else {
+        return false;
+    };
+    let mut keys = keys.iter();
+    keys.any(|key| *key.access_key_id == *authorization.access_key_id)
+}
+
+/// Reads who signed, and checks that the signature is of this moment and of this request.
+fn bound(head: &request::Parts, now: SystemTime) -> Result<(Authorization<'_>, &str), Refusal> {
+    let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
+    let authorization = header("authorization").ok_or_else(missing)?;
+    let authorization = Authorization::parse(authorization).ok_or_else(incomplete)?;
+    let time = header("x-amz-date").ok_or_else(incomplete)?;
+    let sent = moment(time).ok_or_else(incomplete)?;
+    let signed: Vec<&str> = authorization.signed_headers.split(';').collect();
+    // What is not signed could be another request's.
+    let mut bound = ["host", "x-amz-date", "x-amz-target"].iter();
+    // Each once, in lower case and in order: a header that is listed or sent twice could mean
+    // one thing here and another to who signed it.
+    let unordered = !signed.is_sorted_by(|before, after| before < after);
+    let unlike = unordered || authorization.signed_headers.contains(char::is_uppercase);
+    if unlike
+        || !bound.all(|name| signed.contains(name))
+        || !time.starts_with(authorization.date)
+        || head.uri.query().is_some()
+        || head.uri.path() != "/"
+    {
+        return Err(incomplete());
+    }
+    let age = now
+        .duration_since(sent)
+        .unwrap_or_else(|ahead| ahead.duration());
+    if age > limits::SIGNATURE_AGE_MAX {
+        let message = "Signature expired: the clocks are more than 5 minutes apart";
+        return Err(Refusal::new("InvalidSignatureException", message));
+    }
+    Ok((authorization, time))
 }
 
 /// The parts of an `Authorization` header.
@@ -35,46 +111,16 @@ struct Authorization<'h> {
 }
 
 impl AwsKey {
-    /// Checks that the sender of the request knows the secret, and sent it just now.
-    pub(super) fn verify(
+    /// Checks the signature.
+    fn verify(
         &self,
         head: &request::Parts,
         body: &[u8],
-        now: SystemTime,
+        authorization: &Authorization<'_>,
+        time: &str,
     ) -> Result<(), Refusal> {
-        let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
-        let authorization = header("authorization").ok_or_else(missing)?;
-        let authorization = Authorization::parse(authorization).ok_or_else(incomplete)?;
-        let time = header("x-amz-date").ok_or_else(incomplete)?;
-        let sent = moment(time).ok_or_else(incomplete)?;
-        let signed: Vec<&str> = authorization.signed_headers.split(';').collect();
-        // What is not signed could be another request's.
-        let mut bound = ["host", "x-amz-date", "x-amz-target"].iter();
-        // Each once, in lower case and in order: a header that is listed or sent twice could mean
-        // one thing here and another to who signed it.
-        let unordered = !signed.is_sorted_by(|before, after| before < after);
-        let unlike = unordered || authorization.signed_headers.contains(char::is_uppercase);
-        if unlike
-            || !bound.all(|name| signed.contains(name))
-            || !time.starts_with(authorization.date)
-            || head.uri.query().is_some()
-            || head.uri.path() != "/"
-        {
-            return Err(incomplete());
-        }
-        let age = now
-            .duration_since(sent)
-            .unwrap_or_else(|ahead| ahead.duration());
-        if age > limits::SIGNATURE_AGE_MAX {
-            let message = "Signature expired: the clocks are more than 5 minutes apart";
-            return Err(Refusal::new("InvalidSignatureException", message));
-        }
-        if *authorization.access_key_id != *self.access_key_id {
-            let message = "The security token included in the request is invalid";
-            return Err(Refusal::new("UnrecognizedClientException", message));
-        }
         let mut headers = String::new();
-        for name in signed {
+        for name in authorization.signed_headers.split(';') {
             let mut values = head.headers.get_all(name).iter();
             let (Some(value), None) = (values.next(), values.next()) else {
                 return Err(incomplete());
@@ -88,7 +134,7 @@ impl AwsKey {
             hex::encode(Sha256::digest(body)),
         );
         let canonical = format!("POST\n/\n\n{headers}\n{names}\n{payload}");
-        let expected = self.signature(&authorization, time, &canonical);
+        let expected = self.signature(authorization, time, &canonical);
         if !bool::from(
             expected
                 .as_bytes()
@@ -180,6 +226,7 @@ mod tests {
         AwsKey {
             access_key_id: "AKIDEXAMPLE".into(),
             secret_access_key: Secret::new("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".to_owned()),
+            scope: Scope::Users,
         }
     }
 
@@ -201,10 +248,8 @@ mod tests {
 
     fn refused(head: &request::Parts, body: &[u8], seconds_later: u64) -> Option<&'static str> {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_689_885 + seconds_later);
-        key()
-            .verify(head, body, now)
-            .err()
-            .map(|refusal| refusal.kind)
+        let judged = verified(&[key()], head, body, now);
+        judged.err().map(|refusal| refusal.kind)
     }
 
     #[test]
@@ -237,8 +282,11 @@ mod tests {
         let mut other = key();
         other.access_key_id = "AKIDOTHER".into();
         let now = moment("20261126T104445Z").unwrap();
-        let unknown = other.verify(&request(), BODY, now).unwrap_err();
+        assert!(!claimed(&[other.clone()], &request()));
+        let unknown = verified(&[other.clone()], &request(), BODY, now).unwrap_err();
         assert_eq!(unknown.kind, "UnrecognizedClientException");
+        let caller = verified(&[other, key()], &request(), BODY, now).unwrap();
+        assert_eq!((&*caller.region, caller.scope), ("us-east-1", Scope::Users));
     }
 
     #[test]

@@ -4,14 +4,15 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
-use super::{Aws, Refusal, Server};
+use super::refusal::Refusal;
+use super::server::{Server, Servers};
 use crate::auth::{OfferedKey, password_fault, would_enter};
 use crate::idp::router::{Mark, candidates};
 use crate::idp::{Asking, Credential, Exchange, Question, UserConfig};
 use crate::refusal::{self, Reason, Verdict};
 use crate::secret::Secret;
 
-pub(super) async fn perform(aws: &Aws, body: &Value, peer: IpAddr) -> Result<Value, Refusal> {
+pub(super) async fn perform(aws: &Servers, body: &Value, peer: IpAddr) -> Result<Value, Refusal> {
     let server_id = required(body, "ServerId")?;
     let username = required(body, "UserName")?;
     match text(body, "ServerProtocol")?.unwrap_or("SFTP") {
@@ -27,11 +28,7 @@ pub(super) async fn perform(aws: &Aws, body: &Value, peer: IpAddr) -> Result<Val
             .map_err(|_| Refusal::invalid("SourceIp is not an IP address"))?,
         None => peer,
     };
-    let servers = aws.servers.iter().filter(|server| *server.id == *server_id);
-    let servers: Vec<_> = servers.collect();
-    if servers.is_empty() {
-        return Err(Refusal::new("ResourceNotFoundException", "Unknown server"));
-    }
+    let servers = aws.of(server_id)?;
     let longest = servers
         .iter()
         .map(|server| server.auth.password_bytes_max)
@@ -62,7 +59,7 @@ pub(super) async fn perform(aws: &Aws, body: &Value, peer: IpAddr) -> Result<Val
 
 /// Asks the providers of one server id as a login would: those whose name it is, in order, until
 /// one does not deny.
-async fn ask(aws: &Aws, servers: &[&Server], question: &Question) -> Option<Asked> {
+async fn ask(aws: &Servers, servers: &[&Server], question: &Question) -> Option<Asked> {
     let mut last = None;
     let servers = servers.iter().copied();
     for (server, name) in candidates(servers, Server::mark, &question.username) {
@@ -102,7 +99,7 @@ async fn ask(aws: &Aws, servers: &[&Server], question: &Question) -> Option<Aske
 
 /// Says whether the gateway lets in whom the provider lets in.
 async fn enters(
-    aws: &Aws,
+    aws: &Servers,
     server: &Server,
     question: &Question,
     config: &UserConfig,
@@ -212,7 +209,6 @@ mod tests {
     use async_trait::async_trait;
 
     use super::*;
-    use crate::admin::aws::AwsKey;
     use crate::auth::{AuthSettings, Methods};
     use crate::clock::{Clock, SystemClock};
     use crate::idp::blocks::{Blocked, Blocks};
@@ -299,6 +295,8 @@ mod tests {
             id: "s-1".into(),
             name: "staff".into(),
             provider,
+            provider_type: None,
+            users: None,
             auth: AuthSettings {
                 user_names: UserNameRule::Open,
                 ..AuthSettings::default()
@@ -308,14 +306,14 @@ mod tests {
         }
     }
 
-    fn aws(servers: Vec<Server>) -> Aws {
-        let key = AwsKey {
-            access_key_id: "AKIDEXAMPLE".into(),
-            secret_access_key: Secret::new("x".to_owned()),
-        };
+    fn aws(all: Vec<Server>) -> Servers {
         let blocks = Blocks::default().with_providers(["staff".into()]);
-        let (stores, clock) = (Arc::new(Roles), Arc::new(SystemClock));
-        Aws::new(key, servers, stores, Arc::new(blocks), clock)
+        Servers {
+            all,
+            stores: Arc::new(Roles),
+            blocks: Arc::new(blocks),
+            clock: Arc::new(SystemClock),
+        }
     }
 
     const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));

@@ -19,7 +19,6 @@ use crate::config::{Purpose, read_text};
 use crate::idp::wire::{self, Asked, Transport};
 use crate::idp::{AuthMethod, PathHomes, UserConfig};
 use crate::limits;
-use crate::metrics::Metrics;
 use crate::refusal::Refusal;
 use crate::storage::Location;
 use crate::vfs::{Mapping, Place, VirtualPath};
@@ -143,12 +142,9 @@ fn ask(options: &Options) -> Result<Exit, Failure> {
     let config = load(&options.source, Purpose::Login)?;
     let opened = providers::open(&config)?;
     let explained = async {
-        let stores = stores::open(
-            &config,
-            &stores::HeldKeys::of(&config),
-            &Arc::new(Metrics::default()),
-        )
-        .await?;
+        let (keys, metrics) = (stores::HeldKeys::of(&config), Arc::default());
+        let stores = stores::open(&config, &keys, &metrics).await?;
+        stores::connect_users(&config, &opened, &keys, &metrics).await?;
         let judged =
             test_identity_provider::judge(&config, &opened, &stores, options.listen, &login);
         let findings = Box::pin(judged).await;

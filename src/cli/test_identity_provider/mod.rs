@@ -17,7 +17,6 @@ use super::{ConfigSource, Exit, Failure, load, output, secrets, signals, stores}
 use crate::auth::{self, OfferedKey, UserNameRule};
 use crate::config::{Config, Provider, Purpose};
 use crate::idp::webhook::{Event, Webhook, WebhookSettings};
-use crate::metrics::Metrics;
 use crate::refusal::{Refusal, Verdict};
 use crate::storage::credentials::Stores;
 
@@ -94,12 +93,9 @@ pub fn run(options: &Options) -> Result<Exit, Failure> {
     let config = load(&options.source, Purpose::Login)?;
     let opened = providers::open(&config)?;
     signals::run(|stop| async {
-        let stores = stores::open(
-            &config,
-            &stores::HeldKeys::of(&config),
-            &Arc::new(Metrics::default()),
-        )
-        .await?;
+        let (keys, metrics) = (stores::HeldKeys::of(&config), Arc::default());
+        let stores = stores::open(&config, &keys, &metrics).await?;
+        stores::connect_users(&config, &opened, &keys, &metrics).await?;
         let test = Box::pin(test(&config, &opened, &stores, &login, options));
         signals::until(stop, async { Ok(test.await) }).await
     })
@@ -158,7 +154,7 @@ fn tried(options: &Options, url: Option<&str>) -> Result<Tried, Failure> {
             user_names,
             total_timeout: one.identity.total_timeout,
         }),
-        Provider::Static | Provider::Token => Err(wrong(
+        Provider::Static | Provider::Token | Provider::ServiceManaged => Err(wrong(
             "this provider has no service to test; allowed: a webhook, an API gateway or a \
              function",
         )),

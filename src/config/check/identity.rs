@@ -1,5 +1,6 @@
 //! Providers: each complete in itself, and none in another's way.
 
+use self::users::Kept;
 use super::Url;
 use crate::config::settings::{PROVIDERS, join, variable};
 use crate::config::{
@@ -7,6 +8,7 @@ use crate::config::{
 };
 
 mod token;
+mod users;
 
 type Refuse<'r> = &'r mut dyn FnMut(&str, String);
 
@@ -173,6 +175,15 @@ fn provider(config: &Config, section: &str, identity: &Identity, refuse: Refuse<
             identity.users_file.is_some(),
             &mut refuse,
         ),
+        Provider::ServiceManaged => {
+            let kept = Kept {
+                place: identity.users.place.as_deref(),
+                methods: identity.methods,
+                has_state_directory: config.state_directory.is_some(),
+                has_conditional_put: config.storage.capabilities.conditional_put,
+            };
+            kept.check(&mut refuse);
+        }
         Provider::Token => {
             token::check(section, identity, &mut refuse);
             times(config, identity, &mut refuse);
@@ -196,13 +207,16 @@ const fn particular(
 }
 
 const PARTICULAR: &[Particular] = {
-    use Provider::{ApiGateway, Lambda, Static, Token, Webhook};
+    use Provider::{ApiGateway, Lambda, ServiceManaged, Static, Token, Webhook};
     const HTTP: &[Provider] = &[Webhook, ApiGateway];
     const NETWORK: &[Provider] = &[Webhook, ApiGateway, Lambda];
     const REMOTE: &[Provider] = &[Webhook, ApiGateway, Lambda, Token];
     const AWS: &[Provider] = &[Lambda, ApiGateway];
     &[
         particular("users_file", &[Static], |i| i.users_file.is_some()),
+        particular("users_store", &[ServiceManaged], |i| {
+            i.users.place.is_some()
+        }),
         particular("url", HTTP, |i| !i.url.is_empty()),
         particular("urls", &[Webhook], |i| !i.more_urls.is_empty()),
         particular("headers", HTTP, |i| !i.headers.is_empty()),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::problem::{Place, Problem};
-use super::settings::{PROVIDERS, join};
+use super::settings::{API_KEYS, PROVIDERS, join};
 use super::source::Sources;
 use super::value::show_size;
 use super::{Config, ListTimes, Modes, Mtime, NextKey, Purpose, StatTimes};
@@ -64,6 +64,7 @@ pub(super) fn combinations(
     roles::check(config, &mut refuse);
     stores::check(config, &mut refuse);
     admin(config, &mut refuse);
+    api_keys(config, &mut refuse);
     if config.sftp.list_times == ListTimes::Kept && config.sftp.stat_times == StatTimes::Store {
         let message = "allowed: \"store\" with sftp.stat_times = \"store\": STAT and listings \
                        would show different times";
@@ -141,6 +142,29 @@ fn admin(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
     };
     let message = "missing: access_key_id and secret_access_key belong together".to_owned();
     refuse(&format!("admin.{half}"), message);
+}
+
+/// Each key is whole, and tells its caller from all others.
+fn api_keys(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
+    let mut seen: Vec<&str> = config.admin.access_key_id.as_deref().into_iter().collect();
+    for key in &config.api_keys {
+        let section = join(API_KEYS.table, &key.name);
+        if key.access_key_id.is_empty() {
+            refuse(&join(&section, "access_key_id"), "missing".to_owned());
+        } else if seen.contains(&&*key.access_key_id) {
+            let message = "allowed: one that no other table, and not admin.access_key_id, has";
+            refuse(&join(&section, "access_key_id"), message.to_owned());
+        }
+        seen.push(&key.access_key_id);
+        if key.secret_access_key.is_none() {
+            let message = "missing (or secret_access_key_file)".to_owned();
+            refuse(&join(&section, "secret_access_key"), message);
+        }
+        if config.admin.listen.is_none() {
+            let message = "has no effect with admin.listen = \"off\"".to_owned();
+            refuse(&section, message);
+        }
+    }
 }
 
 /// Holds bounds against each other: one that nobody set gives way, another is refused.

@@ -243,3 +243,83 @@ fn what_proves_a_question_is_complete_and_never_shown() {
         assert!(message.contains(&format!("identity.{said}:")), "{message}");
     }
 }
+
+#[test]
+fn users_that_the_gateway_keeps_have_a_place_and_keys() {
+    let kept = "[identity]\nprovider = \"service-managed\"\n";
+    let state = "state_directory = \"state\"\n";
+    let config = read(&format!("{state}{kept}"), &[]).unwrap();
+    assert_eq!(config.identity.users.place, None);
+    let in_bucket = format!("host_key_files = [\"k\"]\n{kept}users_store = \"s3://b/p\"\n");
+    assert!(read(&in_bucket, &[]).is_ok());
+    for (text, expected) in [
+        (
+            format!("host_key_files = [\"k\"]\n{kept}"),
+            "identity.users_store: missing: a directory",
+        ),
+        (
+            format!("{state}{kept}users_store = \"s3:///p\""),
+            "identity.users_store: found \"s3:///p\"",
+        ),
+        (
+            format!("{in_bucket}[storage]\nconditional_put = false"),
+            "identity.users_store: needs conditions on PutObject",
+        ),
+        (
+            format!("{state}{kept}methods = \"key-and-password\""),
+            "identity.methods: found \"key-and-password\"; allowed: \"key\"",
+        ),
+        (
+            format!("{state}[identity]\nurl = \"https://a.example.com\"\nusers_store = \"/x\""),
+            "identity.users_store: has no effect; set provider = \"service-managed\"",
+        ),
+        (
+            format!("{state}{kept}url = \"https://a.example.com\""),
+            "identity.url: has no effect with provider = \"service-managed\"",
+        ),
+    ] {
+        let errors = refused(&text, &[]);
+        assert!(errors.contains(expected), "{expected}\n{errors}");
+    }
+}
+
+#[test]
+fn keys_of_the_api_are_whole_and_told_apart() {
+    let state = "state_directory = \"state\"\n[identity]\nprovider = \"service-managed\"\n";
+    let key = |name: &str, id: &str| {
+        format!("[api_key.{name}]\naccess_key_id = \"{id}\"\nsecret_access_key = \"s\"\n")
+    };
+    let good = format!(
+        "{state}{}scope = \"users\"\n{}",
+        key("a", "A"),
+        key("b", "B")
+    );
+    let config = read(&good, &[("PORTCULLIS_API_KEY_B_SCOPE", "all")]).unwrap();
+    let scopes: Vec<_> = config
+        .api_keys
+        .iter()
+        .map(|key| key.scope.as_str())
+        .collect();
+    assert_eq!(scopes, ["users", "all"]);
+    for (text, expected) in [
+        (
+            format!("{state}{}{}", key("a", "A"), key("b", "A")),
+            "api_key.b.access_key_id: found \"A\"; allowed: one that no other table",
+        ),
+        (
+            format!("{state}[api_key.a]\nscope = \"most\"\n"),
+            "api_key.a.scope: found \"most\"; allowed: \"test\" or \"read\"",
+        ),
+        (
+            format!("{state}[api_key.a]\n"),
+            "api_key.a.secret_access_key: missing",
+        ),
+        (
+            format!("{state}[admin]\nlisten = \"off\"\n{}", key("a", "A")),
+            "api_key.a: has no effect with admin.listen",
+        ),
+    ] {
+        let errors = refused(&text, &[]);
+        assert!(errors.contains(expected), "{expected}\n{errors}");
+    }
+}

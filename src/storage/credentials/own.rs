@@ -25,6 +25,12 @@ impl Own {
         Self(store)
     }
 
+    /// Returns the store that everybody gets.
+    #[must_use]
+    pub fn store(&self) -> SharedStore {
+        self.0.clone()
+    }
+
     /// Gives everybody the gateway's view of S3. Credentials of the AWS chain are requested again
     /// when S3 says that they have expired before their time; static ones cannot be.
     #[must_use]
