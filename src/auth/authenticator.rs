@@ -33,7 +33,10 @@ impl AuthSettings {
     pub fn without_passwords(self, none: bool) -> Self {
         let methods = match self.methods {
             Methods::KeyOrPassword if none => Methods::Key,
-            methods => methods,
+            methods @ (Methods::KeyOrPassword
+            | Methods::Password
+            | Methods::Key
+            | Methods::KeyAndPassword) => methods,
         };
         Self { methods, ..self }
     }

@@ -82,10 +82,8 @@ async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> 
     let host_keys = host_keys(options.state.as_deref())?;
     let known_hosts = known_hosts(options.state.as_deref(), &host_keys, address)?;
     // The first one is the one that almost every client takes.
-    let fingerprint = host_keys
-        .first()
-        .map(HostKey::fingerprint)
-        .unwrap_or_default();
+    let fingerprint = host_keys.first().map(HostKey::fingerprint);
+    let fingerprint = fingerprint.unwrap_or_default();
     let settings = WebhookSettings::new(&webhook, SERVER_ID);
     let provider = Webhook::new(settings).context("--webhook cannot be used")?;
     let (metrics, clock) = (Arc::new(Metrics::default()), Arc::new(SystemClock));

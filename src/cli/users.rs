@@ -32,7 +32,8 @@ pub(super) fn open(
             let (bucket, prefix) = place.map_err(|error| format!("users_store: {error}"))?;
             let bucket = InBucket::of(bucket, prefix, server_id, Arc::clone(&clock));
             let bucket = Arc::new(bucket);
-            (Arc::clone(&bucket) as _, Some(bucket))
+            let documents: Arc<dyn Documents> = Arc::<InBucket>::clone(&bucket);
+            (documents, Some(bucket))
         }
         None => {
             let of_state = || format!("{}/users", config.state_directory.as_deref().unwrap_or("."));

@@ -137,7 +137,8 @@ impl Lines {
             }
             peer.send(lines.freeze()).await?;
         }
-        Ok(remote.close(handle).await?.unwrap_or_default())
+        remote.close(handle).await?.unwrap_or_default();
+        Ok(())
     }
 }
 

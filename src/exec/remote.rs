@@ -134,7 +134,7 @@ impl Remote {
     pub(super) async fn stat(&mut self, path: &[u8]) -> Answer<Attributes> {
         let path = Bytes::copy_from_slice(path);
         let said = self.ask(Request::Stat { path }).await?;
-        Ok(said.and_then(attributes))
+        Ok(said.and_then(|said| attributes(&said)))
     }
 
     /// Returns a path in full.
@@ -155,7 +155,7 @@ impl Remote {
     pub(super) async fn open_directory(&mut self, path: &[u8]) -> Answer<HandleId> {
         let path = Bytes::copy_from_slice(path);
         let said = self.ask(Request::OpenDir { path }).await?;
-        Ok(said.and_then(handle))
+        Ok(said.and_then(|said| handle(&said)))
     }
 
     /// Returns the next names of a directory, without the two that every one has; `None`: that was
@@ -194,12 +194,12 @@ impl Remote {
             pflags: READ,
             attrs: Attributes::default(),
         };
-        let handle = match self.ask(open).await?.and_then(handle) {
+        let handle = match self.ask(open).await?.and_then(|said| handle(&said)) {
             Ok(handle) => handle,
             Err(status) => return Ok(Err(status)),
         };
         let attrs = self.ask(Request::FStat { handle }).await?;
-        match attrs.and_then(attributes) {
+        match attrs.and_then(|said| attributes(&said)) {
             Ok(attrs) => Ok(Ok(Download {
                 handle,
                 attrs,
@@ -297,7 +297,7 @@ impl Remote {
                 ..Attributes::default()
             },
         };
-        let opened = self.ask(open).await?.and_then(handle);
+        let opened = self.ask(open).await?.and_then(|said| handle(&said));
         Ok(opened.map(|handle| Upload {
             handle,
             offset: 0,
@@ -374,15 +374,15 @@ impl Upload {
     }
 }
 
-fn handle(said: Said) -> Result<HandleId, Status> {
-    match said {
+fn handle(said: &Said) -> Result<HandleId, Status> {
+    match *said {
         Said::Reply(_, Reply::Handle(handle)) => Ok(handle),
         Said::Reply(..) | Said::Data(..) | Said::Sentence(_) => Err(Status::FAILURE),
     }
 }
 
-fn attributes(said: Said) -> Result<Attributes, Status> {
-    match said {
+fn attributes(said: &Said) -> Result<Attributes, Status> {
+    match *said {
         Said::Reply(_, Reply::Attrs(attrs)) => Ok(attrs),
         Said::Reply(..) | Said::Data(..) | Said::Sentence(_) => Err(Status::FAILURE),
     }

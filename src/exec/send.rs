@@ -237,7 +237,8 @@ impl<O: Outbound> Sending<'_, O> {
         let attrs = file.attrs;
         let head = record::file(&attrs, attrs.size.unwrap_or(0), name);
         if !self.head(&attrs, head).await? {
-            return Ok(self.remote.close_read(file).await?.unwrap_or_default());
+            self.remote.close_read(file).await?.unwrap_or_default();
+            return Ok(());
         }
         self.contents(file).await
     }

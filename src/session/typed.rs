@@ -145,7 +145,7 @@ impl TypedSession {
     ///
     /// # Errors
     /// [`ENDED`].
-    pub async fn withdraw(&mut self, handle: HandleId) -> Result<(), Status> {
+    pub async fn withdraw(&self, handle: HandleId) -> Result<(), Status> {
         self.withdrawal(handle).withdraw();
         self.put(Incoming::Withdrawn(handle)).await
     }
@@ -160,7 +160,7 @@ impl TypedSession {
         }
     }
 
-    async fn put(&mut self, incoming: Incoming) -> Result<(), Status> {
+    async fn put(&self, incoming: Incoming) -> Result<(), Status> {
         self.asks.send(incoming).await.map_err(|_| ENDED)
     }
 

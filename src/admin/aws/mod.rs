@@ -216,10 +216,10 @@ fn told(operation: Operation, caller: &Caller, source_ip: IpAddr, done: Done) ->
         access_key_id: &caller.access_key_id,
         source_ip,
     });
-    match done.answer {
-        Value::Null => json!({}),
-        answer => answer,
+    if done.answer.is_null() {
+        return json!({});
     }
+    done.answer
 }
 
 /// Returns the operation that a request names.

@@ -35,17 +35,15 @@ pub(super) fn check(config: &Config, refuse: Refuse<'_>) {
 
 /// Refuses a root in another one, as far as their paths tell; the start compares the directories.
 fn roots(stores: &[NamedStore], refuse: Refuse<'_>) {
-    let of = |named: &NamedStore| {
-        let root = named.table.root.as_deref()?;
-        Some(std::path::PathBuf::from(root)).filter(|root| root.is_absolute())
-    };
-    let mut seen: Vec<(&str, std::path::PathBuf)> = Vec::new();
+    let mut seen: Vec<(&str, &str)> = Vec::new();
     for named in stores {
-        let Some(root) = of(named) else {
+        let root = named.table.root.as_deref();
+        let Some(root) = root.and_then(|root| root.strip_prefix('/')) else {
             continue;
         };
+        let root = root.trim_end_matches('/');
         for (other, there) in &seen {
-            if root.starts_with(there) || there.starts_with(&root) {
+            if is_within(root, there) || is_within(there, root) {
                 let message = format!(
                     "{root:?} is the root of [store.{other}], in it or around it; allowed: \
                      directories beside each other"
@@ -55,6 +53,11 @@ fn roots(stores: &[NamedStore], refuse: Refuse<'_>) {
         }
         seen.push((&named.name, root));
     }
+}
+
+fn is_within(path: &str, above: &str) -> bool {
+    let rest = path.strip_prefix(above);
+    rest.is_some_and(|rest| above.is_empty() || rest.is_empty() || rest.starts_with('/'))
 }
 
 fn of_s3(named: &NamedStore, section: &str, refuse: Refuse<'_>) {

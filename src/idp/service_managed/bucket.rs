@@ -77,12 +77,12 @@ impl InBucket {
         let written = document::write(store, &location, text, &condition, &*self.clock).await;
         written
             .map(|etag| Version((*etag.0).into()))
-            .map_err(changed)
+            .map_err(|error| changed(&error))
     }
 }
 
 /// Under a condition, what is not there is another version.
-fn changed(error: StorageError) -> Failure {
+fn changed(error: &StorageError) -> Failure {
     match error.kind {
         StorageErrorKind::Precondition | StorageErrorKind::NotFound => Failure::Changed,
         StorageErrorKind::NoSuchBucket
@@ -96,7 +96,7 @@ fn changed(error: StorageError) -> Failure {
         | StorageErrorKind::OutcomeUnknown
         | StorageErrorKind::ChecksumMismatch
         | StorageErrorKind::Refused
-        | StorageErrorKind::RefusedBare => away(&error),
+        | StorageErrorKind::RefusedBare => away(error),
     }
 }
 
@@ -142,7 +142,7 @@ impl Documents for InBucket {
         let base = ETag((*base.0).into());
         let location = self.location(name)?;
         let removed = self.store()?.delete(&location, Some(&base)).await;
-        removed.map(drop).map_err(changed)
+        removed.map(drop).map_err(|error| changed(&error))
     }
 
     async fn list(&self, after: Option<&str>, max: u16) -> Result<Names, Failure> {

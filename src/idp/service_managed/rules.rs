@@ -298,19 +298,19 @@ mod tests {
         }
     }
 
-    fn rows(rows: &[(&str, &str)]) -> Option<Vec<MapEntry>> {
+    fn rows(rows: &[(&str, &str)]) -> Vec<MapEntry> {
         let row = |(entry, target): &(&str, &str)| MapEntry {
             entry: (*entry).to_owned(),
             target: (*target).to_owned(),
             map_type: None,
         };
-        Some(rows.iter().map(row).collect())
+        rows.iter().map(row).collect()
     }
 
     fn logical(mappings: &[(&str, &str)], home: Option<&str>) -> Fields {
         Fields {
             home_directory_type: Some(HomeDirectoryType::Logical),
-            home_directory_mappings: rows(mappings),
+            home_directory_mappings: Some(rows(mappings)),
             home_directory: home.map(str::to_owned),
             ..role()
         }
@@ -385,7 +385,7 @@ mod tests {
             refused(logical(&one, Some(home)), why);
         }
         let path = Fields {
-            home_directory_mappings: rows(&one),
+            home_directory_mappings: Some(rows(&one)),
             ..role()
         };
         refused(path, "needs HomeDirectoryType LOGICAL");

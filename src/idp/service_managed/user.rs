@@ -144,10 +144,10 @@ impl User {
 
     /// Returns what everything but the keys comes to.
     pub(super) fn without_keys(&self) -> Judged {
-        self.parsed(AuthMethod::Password, Value::Null, PathHomes::Confined)
+        self.parsed(AuthMethod::Password, &Value::Null, PathHomes::Confined)
     }
 
-    fn parsed(&self, method: AuthMethod, keys: Value, path_homes: PathHomes) -> Judged {
+    fn parsed(&self, method: AuthMethod, keys: &Value, path_homes: PathHomes) -> Judged {
         let asked = Asked {
             // Targets on EFS are refused.
             fs_ids: &[],
@@ -162,7 +162,7 @@ impl User {
     }
 
     /// Returns Transfer Family's answer.
-    fn answer(&self, keys: Value) -> Value {
+    fn answer(&self, keys: &Value) -> Value {
         // Mappings that were read or made here are JSON.
         let details = |mappings| serde_json::to_string(mappings).unwrap_or_default();
         let mappings = &self.home_directory_mappings;

@@ -115,7 +115,7 @@ impl<'a> Walk<'a> {
                 if !is_directory {
                     self.show_object(&key)?;
                 } else if self.delimited {
-                    self.show_group(&key)?;
+                    self.show_group(&key);
                 } else {
                     self.visit(&key, "")?;
                 }
@@ -258,12 +258,11 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn show_group(&mut self, prefix: &str) -> Outcome<()> {
+    fn show_group(&mut self, prefix: &str) {
         if self.has_room() {
             self.last = Some(format!("{GROUP}{prefix}"));
             self.page.prefixes.push(prefix.to_owned());
         }
-        Ok(())
     }
 
     /// Counts one entry more, if the page takes it.

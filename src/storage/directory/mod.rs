@@ -31,7 +31,7 @@ use super::{
     ObjectMeta, ObjectStore, Operation, PartNumber, PartSize, PutObject, Removed, Result,
     StorageErrorKind, Stored, Tags, UploadId, UploadPart, UploadPartCopy, Version,
 };
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock as _, SystemClock};
 use crate::limits::{
     self, ALL_DIRECTORIES_CALLS_MAX, DIRECTORY_CALLS_MAX, UNFINISHED_FILES_KEPT_FOR,
     UNFINISHED_SWEPT_EVERY,

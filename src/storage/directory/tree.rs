@@ -76,7 +76,7 @@ impl Tree {
     /// Does once what every file needs, so that a file system that cannot do it is found out before
     /// anybody depends on it.
     pub(super) fn try_out(&self, name: &str) -> Outcome<()> {
-        drop(self.look("")?);
+        self.look("").map(|_| ())?;
         let trial = self.begin(name)?;
         let second = format!("{name}-2");
         let tried = trial
@@ -515,6 +515,7 @@ pub(super) fn meta(found: &Metadata) -> ObjectMeta {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 pub(super) fn of_std(error: std::io::Error) -> Errno {
     Errno::from_io_error(&error).unwrap_or(Errno::IO)
 }

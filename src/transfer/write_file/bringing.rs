@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::fill::{BaseRead, Fill};
 use super::parked::{Parked, Writer};
-use super::{Base, Bringing, COPYING, Effect, Failure, Hold, Phase, WriteFile, as_u64};
+use super::{Base, Bringing, COPYING, Effect, Failure, Hold, Phase, Taking, WriteFile, as_u64};
 use crate::sftp::{Given, Payload, Pending, Status};
 use crate::storage::ByteRange;
 
@@ -65,7 +65,7 @@ impl WriteFile {
     /// Says whether another object, or a range of one, is on its way here.
     #[must_use]
     pub const fn is_copied_into(&self) -> bool {
-        self.taking || self.is_bringing()
+        matches!(self.taking, Taking::UnderWay) || self.is_bringing()
     }
 
     /// Says whether bytes of another object are on their way.
@@ -76,16 +76,20 @@ impl WriteFile {
 
     /// Says whether it is a copy of another object, or becomes one, and nothing else.
     pub(super) fn is_only_copied(&self) -> bool {
-        let copied = self.taking || (self.taken && !self.is_written());
+        let copied = match self.taking {
+            Taking::No => false,
+            Taking::UnderWay => true,
+            Taking::Done => !self.is_written(),
+        };
         copied && self.will_appear()
     }
 
     /// Takes what became of a copy of another object: the file goes over it from now on.
     pub(super) fn copied(&mut self, outcome: Result<(Base, Given), Failure>) {
-        self.taking = false;
+        self.taking = Taking::No;
         match outcome {
             Ok((base, given)) => {
-                self.taken = true;
+                self.taking = Taking::Done;
                 self.append_at = base.size;
                 self.opening.go_over(base);
                 self.size_set = None;

@@ -40,6 +40,7 @@ use self::rate::Rate;
 pub use self::rate::RateMin;
 use self::state::{
     HOLD_LOOKS_AFTER, Hold, Multipart, NO_MEMORY_LEFT, PartsMemory, Phase, SLOTS_FILLING_MAX,
+    Taking,
 };
 use self::status::{COPIED, GAP, MEMORY, TOO_LARGE, TOO_LARGE_TO_CHANGE, TOO_SCATTERED, status_of};
 pub use self::status::{COPYING, NOT_HERE, OVER_LIMIT};
@@ -84,10 +85,7 @@ pub struct WriteFile {
     given_late: Given,
     /// No byte comes here: the store copies all of the base.
     copies: bool,
-    /// The store copies another object to where this file is to be.
-    taking: bool,
-    /// It did, and the file stands over its copy.
-    taken: bool,
+    taking: Taking,
     append_at: u64,
     hold: Hold,
     /// When it was looked whether others wait for what is held.
@@ -127,8 +125,7 @@ impl WriteFile {
             given: Given::default(),
             given_late: Given::default(),
             copies: false,
-            taking: false,
-            taken: false,
+            taking: Taking::No,
             hold: Hold::Undecided,
             looked: now,
             received: 0,
@@ -173,7 +170,7 @@ impl WriteFile {
                     self.fail(status, status.sentence);
                 }
             }
-            Heard::CopyBegun => self.taking = true,
+            Heard::CopyBegun => self.taking = Taking::UnderWay,
             Heard::Bring(pending, bringing) => self.bring(pending, bringing, now),
             Heard::Copied(outcome) => self.copied(outcome),
             Heard::CloseAsked => {
