@@ -178,8 +178,8 @@ async fn a_user_logs_in_with_keys_and_without_passwords() {
         assert_eq!(config.role.as_deref(), Some(ROLE));
         assert_eq!(config.home.landing().as_str(), "/bucket/home");
         let password = Credential::Password(Secret::new("tidal-fern-41".to_owned()));
-        let refused = one.provider.ask(&question("ann", password)).await;
-        refused(&refused, Verdict::Denied, "keys-only");
+        let judged = one.provider.ask(&question("ann", password)).await;
+        refused(&judged, Verdict::Denied, "keys-only");
         for other in ["ANN", "a/b", "..", "an", "ann.json"] {
             refused(&one.ask(other).await, Verdict::Denied, "unknown-user");
         }
@@ -444,7 +444,7 @@ impl Documents for Contended {
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn contention_without_end_is_told() {
     let directory = tempfile::tempdir().unwrap();
     let files = Directory::of(&directory.path().display().to_string(), "s-1");

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{BANNED_WORDS, FOREIGN_TO_A_REPOSITORY, IMPURE, LINES_MAX, Text};
+use super::{BANNED_WORDS, FOREIGN_TO_A_REPOSITORY, IMPURE, LINES_MAX, NAMES_OF_AWS, Text};
 
 pub(crate) fn broken_imports(
     sources: &[Text],
@@ -210,7 +210,11 @@ pub(crate) fn empty_names(texts: &[Text]) -> Vec<String> {
             let name = name
                 .split(|c: char| !c.is_alphanumeric() && c != '_')
                 .next();
-            let parts = name_words(name.unwrap_or_default());
+            let name = name.unwrap_or_default();
+            if NAMES_OF_AWS.contains(&name) {
+                continue;
+            }
+            let parts = name_words(name);
             if let Some(word) = parts
                 .iter()
                 .find(|word| BANNED_WORDS.contains(&word.as_str()))

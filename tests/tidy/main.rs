@@ -304,6 +304,9 @@ const BANNED_WORDS: &[&str] = &[
     "Misc",
 ];
 
+/// What AWS calls a thing is what it is called here.
+const NAMES_OF_AWS: &[&str] = &["ServiceManaged", "service_managed"];
+
 /// What says where the text was written rather than what it is about.
 const FOREIGN_TO_A_REPOSITORY: &[&str] = &[
     concat!("/wo", "rk/"),
