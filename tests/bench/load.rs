@@ -18,7 +18,6 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
-    clippy::cast_precision_loss,
     reason = "a program that measures: it reads the clock and stops when something is wrong"
 )]
 

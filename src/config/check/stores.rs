@@ -44,8 +44,9 @@ fn roots(stores: &[NamedStore], refuse: Refuse<'_>) {
         let root = root.trim_end_matches('/');
         for (other, there) in &seen {
             if is_within(root, there) || is_within(there, root) {
+                let found = format!("/{root}");
                 let message = format!(
-                    "{root:?} is the root of [store.{other}], in it or around it; allowed: \
+                    "{found:?} is the root of [store.{other}], in it or around it; allowed: \
                      directories beside each other"
                 );
                 refuse(&join(&join(STORES.table, &named.name), "root"), message);

@@ -139,7 +139,7 @@ impl User {
     pub fn judged(&self, path_homes: PathHomes) -> Judged {
         let keys = self.ssh_public_keys.iter();
         let keys: Vec<_> = keys.map(|key| key.ssh_public_key_body.as_str()).collect();
-        self.parsed(AuthMethod::PublicKey, json!(keys), path_homes)
+        self.parsed(AuthMethod::PublicKey, &json!(keys), path_homes)
     }
 
     /// Returns what everything but the keys comes to.
