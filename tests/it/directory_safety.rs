@@ -203,11 +203,10 @@ fn a_root_in_another_one_is_told() {
     }
     let alias = around.path().join("alias");
     symlink(&inner, &alias).unwrap();
-    let open = |path: &std::path::Path| {
-        DirectoryStore::open(&path.display().to_string(), &[bucket()]).unwrap()
-    };
-    let (outer, inner, alias) = (open(around.path()), open(&inner), open(&alias));
-    let beside = open(&beside);
+    let [outer, inner, alias, beside] = [around.path(), &inner, &alias, &beside].map(|path| {
+        let root = path.display().to_string();
+        DirectoryStore::open(&root, &[bucket()]).unwrap()
+    });
     for (one, other, within) in [
         (&inner, &outer, true),
         (&outer, &inner, false),

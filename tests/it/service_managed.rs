@@ -503,6 +503,7 @@ fn a_document_means_what_the_answer_of_a_function_means() {
         let mut answer = body.clone();
         answer["PublicKeys"] = json!([LISTED_LINE]);
         let asked = Asked {
+            fs_ids: &[],
             username,
             method: AuthMethod::PublicKey,
             accept_keys_with_password: false,

@@ -60,10 +60,7 @@ async fn a_copy_whose_client_goes_at_once_is_whole() {
     running.end().await.drain().await;
     // The request was heard or not: the file is whole either way.
     let found = store.object(&at("g")).unwrap();
-    assert!(
-        found == &b"content"[..] || found == &b"old"[..],
-        "{found:?}"
-    );
+    assert!(found == b"content"[..] || found == b"old"[..], "{found:?}");
 }
 
 #[tokio::test]

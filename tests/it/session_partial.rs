@@ -340,7 +340,7 @@ async fn nothing_is_kept_of_a_lost_session_while_another_writes_the_file() {
     process.assert_partial_object(b"beg").await;
     send(&back, &handle, 13, b" end").await;
     back.close(&handle).await.unwrap();
-    assert!(process.store.object(&at("f")).unwrap() == &b"beginning and end"[..]);
+    assert!(process.store.object(&at("f")).unwrap() == b"beginning and end"[..]);
     assert!(!process.is_partial().await);
     assert_eq!(process.counted("no", "failed"), 1);
 }

@@ -194,25 +194,16 @@ impl Stage {
         let store = S3Store::connect(settings).await.unwrap();
         let observer = Arc::<Metrics>::clone(&metrics);
         let retries = Retries::new(set.retries, Arc::new(SystemClock), observer);
+        let next = set.next.as_ref();
         let stores: Arc<dyn Stores> = match set.sts {
             None if !set.keys.is_empty() => {
                 Arc::new(Keyring::new(&store, set.keys, None, &meter, &clock))
             }
-            None => Arc::new(Own::rotating(
-                store,
-                (set.next.as_ref(), "storage"),
-                meter,
-                clock,
-            )),
+            None => Arc::new(Own::rotating(store, (next, "storage"), meter, clock)),
             Some(sts) => {
-                let next = set.next.as_ref();
                 let assumed = Assumed::rotating(store, next, sts, meter, clock);
                 Arc::new(assumed.unwrap())
             }
-        };
-        let auth = AuthSettings {
-            roles: set.roles,
-            ..AuthSettings::default()
         };
         let gateway = Gateway::start(GatewayParts {
             entrances: vec![Entrance {
@@ -220,7 +211,10 @@ impl Stage {
                     .await
                     .unwrap(),
                 provider: Arc::new(Webhook::new(asking).unwrap()),
-                auth,
+                auth: AuthSettings {
+                    roles: set.roles,
+                    ..AuthSettings::default()
+                },
             }],
             caches: Vec::new(),
             throttle: ThrottleSettings::default(),

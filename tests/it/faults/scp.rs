@@ -24,10 +24,6 @@ impl Stage {
         .await
     }
 
-    fn far(&self, path: &str) -> String {
-        format!("{USER}@127.0.0.1:{path}")
-    }
-
     /// Runs one of OpenSSH's programs.
     async fn openssh(&self, program: &str, port: &str, arguments: &[&str]) -> Seen {
         let script = format!("#!/bin/sh\necho '{PASSWORD}'\n");
@@ -77,6 +73,11 @@ impl Stage {
     }
 }
 
+/// How `scp` names what is on the gateway.
+fn far(path: &str) -> String {
+    format!("{USER}@127.0.0.1:{path}")
+}
+
 fn silent(seen: &Seen) {
     assert_eq!((seen.exit, &*seen.stderr), (0, ""), "{seen:?}");
 }
@@ -87,13 +88,9 @@ async fn files_go_up_and_come_back() {
     let large = bytes(3 * PART + 7);
     for (name, content) in [("small", &b"hello"[..]), ("large", &large), ("none", b"")] {
         let local = stage.write(name, content);
-        silent(&stage.scp(&[&local, &stage.far("/in/file")]).await);
+        silent(&stage.scp(&[&local, &far("/in/file")]).await);
         assert!(stage.object("in/file").unwrap() == content, "{name}");
-        silent(
-            &stage
-                .scp(&[&stage.far("/in/file"), &stage.path("back")])
-                .await,
-        );
+        silent(&stage.scp(&[&far("/in/file"), &stage.path("back")]).await);
         assert!(stage.file("back") == content, "{name}");
     }
     // One GET at a time goes on where the last one ended: nothing is read twice.
@@ -132,7 +129,7 @@ async fn trees_times_and_awkward_names() {
     plain.set_modified(old).unwrap();
     silent(
         &stage
-            .scp(&["-r", "-p", &stage.path("tree"), &stage.far("/in")])
+            .scp(&["-r", "-p", &stage.path("tree"), &far("/in")])
             .await,
     );
     for name in names {
@@ -141,7 +138,7 @@ async fn trees_times_and_awkward_names() {
     }
     silent(
         &stage
-            .scp(&["-rp", &stage.far("/in/tree"), &stage.path("back")])
+            .scp(&["-rp", &far("/in/tree"), &stage.path("back")])
             .await,
     );
     for name in names {
@@ -152,11 +149,7 @@ async fn trees_times_and_awkward_names() {
     // As a person quotes for the shell that there is not; the client itself understands only the
     // first way, and compares names otherwise.
     for quoted in ["/in/tree/a\\ b", "'/in/tree/a b'", "\"/in/tree/a b\""] {
-        silent(
-            &stage
-                .scp(&["-T", &stage.far(quoted), &stage.path("one")])
-                .await,
-        );
+        silent(&stage.scp(&["-T", &far(quoted), &stage.path("one")]).await);
         assert_eq!(stage.file("one"), b"a b");
     }
     stage.end().await;
@@ -168,17 +161,17 @@ async fn several_files_and_wildcards() {
     let locals: Vec<_> = ["a1", "a2", "b1"]
         .map(|name| stage.write(name, name.as_bytes()))
         .into();
-    let far = stage.far("/in");
-    let arguments: Vec<_> = locals.iter().map(|local| &**local).chain([&*far]).collect();
+    let there = far("/in");
+    let arguments: Vec<_> = locals
+        .iter()
+        .map(|local| &**local)
+        .chain([&*there])
+        .collect();
     silent(&stage.scp(&arguments).await);
     std::fs::create_dir(stage.path("back")).unwrap();
     silent(
         &stage
-            .scp(&[
-                &stage.far("/in/a*"),
-                &stage.far("/in/[b]1"),
-                &stage.path("back"),
-            ])
+            .scp(&[&far("/in/a*"), &far("/in/[b]1"), &stage.path("back")])
             .await,
     );
     for name in ["a1", "a2", "b1"] {
@@ -194,20 +187,20 @@ async fn what_fails_is_said() {
     let local = stage.write("local", b"hello");
     for (arguments, said) in [
         (
-            [&*stage.far("/in/none"), &*stage.path("x")],
+            [&*far("/in/none"), &*stage.path("x")],
             "/in/none: No such file",
         ),
         (
-            [&*stage.far("/out"), &*stage.path("x")],
+            [&*far("/out"), &*stage.path("x")],
             "/out: not a regular file",
         ),
         (
-            [&*local, &*stage.far("/out/y")],
+            [&*local, &*far("/out/y")],
             "/out/y: This directory is read-only",
         ),
-        ([&*local, &*stage.far("/in/no/such/")], "/in/no/such/"),
+        ([&*local, &*far("/in/no/such/")], "/in/no/such/"),
         (
-            [&*stage.far("/in/$(id)"), &*stage.path("x")],
+            [&*far("/in/$(id)"), &*stage.path("x")],
             "This server has no shell",
         ),
     ] {
@@ -217,7 +210,7 @@ async fn what_fails_is_said() {
     }
     assert_eq!(stage.s3.keys(BUCKET), ["out/x"]);
     stage.refuse("PutObject", 503, "ServiceUnavailable", u32::MAX);
-    let seen = stage.scp(&[&local, &stage.far("/in/file")]).await;
+    let seen = stage.scp(&[&local, &far("/in/file")]).await;
     assert_eq!(seen.exit, 1);
     assert!(
         seen.stderr.contains("scp: /in/file: The storage "),
@@ -226,7 +219,7 @@ async fn what_fails_is_said() {
     assert_eq!(stage.object("in/file"), None);
     // And again, when the store is well.
     stage.s3.clear_faults();
-    silent(&stage.scp(&[&local, &stage.far("/in/file")]).await);
+    silent(&stage.scp(&[&local, &far("/in/file")]).await);
     let log = stage.end().await;
     let refused = log.all("operation refused");
     assert!(
@@ -271,7 +264,7 @@ async fn commands_are_answered_and_others_are_not() {
 async fn by_default_scp_alone_is_run() {
     let stage = Stage::start().await;
     let local = stage.write("local", b"hello");
-    silent(&stage.scp(&[&local, &stage.far("/in/a")]).await);
+    silent(&stage.scp(&[&local, &far("/in/a")]).await);
     assert_eq!(stage.ssh("md5sum /in/a").await.exit, 127);
     stage.end().await;
     let off = Sftp {
@@ -283,7 +276,7 @@ async fn by_default_scp_alone_is_run() {
         ..Set::default()
     })
     .await;
-    let seen = stage.scp(&["/etc/hostname", &stage.far("/in/a")]).await;
+    let seen = stage.scp(&["/etc/hostname", &far("/in/a")]).await;
     assert!(
         seen.exit != 0 && seen.stderr.contains("use scp without -O"),
         "{seen:?}"
@@ -355,7 +348,7 @@ async fn where_the_target_cannot_be_looked_at_nothing_is_stored() {
     let stage = Stage::commands().await;
     stage.s3.put(BUCKET, "in/old/x", "x");
     stage.write("tree/a", b"a");
-    let arguments = ["-r", &*stage.path("tree"), &*stage.far("/in/old")];
+    let arguments = ["-r", &*stage.path("tree"), &*far("/in/old")];
     for operation in ["HeadObject", "ListObjectsV2"] {
         stage.refuse(operation, 503, "ServiceUnavailable", u32::MAX);
     }
@@ -377,8 +370,8 @@ async fn a_revoked_user_is_out_in_the_middle_of_a_file() {
     let stage = Stage::commands().await;
     let local = stage.write("large", &bytes(8 * PART));
     // Slow enough to be in the middle.
-    let far = stage.far("/in/large");
-    let arguments = ["-l", "40000", &*local, &*far];
+    let large = far("/in/large");
+    let arguments = ["-l", "40000", &*local, &*large];
     let revoke = async {
         until(|| !stage.s3.uploads(BUCKET).is_empty()).await;
         assert_eq!(stage.gateway.actions().revoke(USER).await.connections, 1);
