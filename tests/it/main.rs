@@ -20,6 +20,7 @@ mod auth_throttle;
 mod common;
 mod directory_store;
 mod exec;
+mod exec_memory;
 mod explain;
 mod faults;
 #[path = "../fuzz/bodies.rs"]
