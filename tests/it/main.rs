@@ -22,6 +22,7 @@ mod common;
 mod directory_safety;
 mod directory_store;
 mod exec;
+mod exec_memory;
 mod explain;
 mod faults;
 #[path = "../fuzz/bodies.rs"]

@@ -337,7 +337,18 @@ async fn a_command_that_waits_holds_up_no_other_channel() {
     for command in ["md5sum", "ls", "scp -f", "scp -t"] {
         let line =
             format!(r#"portcullis_commands_total{{command="{command}",outcome="disconnected"}} 1"#);
-        until(|| stage.admin_status.metrics().contains(&line)).await;
+        let counted = until(|| stage.admin_status.metrics().contains(&line));
+        let counted = timeout(Duration::from_secs(15), counted).await;
+        let metrics = stage.admin_status.metrics();
+        let lines = metrics
+            .lines()
+            .filter(|line| line.contains("commands_total{"));
+        let lines: Vec<_> = lines.collect();
+        assert!(
+            counted.is_ok(),
+            "{command}: {lines:#?}\n{}",
+            stage.log.text()
+        );
     }
     stage.s3.clear_faults();
     stage.end().await;
