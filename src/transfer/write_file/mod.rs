@@ -7,10 +7,9 @@
 //! before CLOSE, and CLOSE is answered when the store has confirmed. A copy of an object by ranges
 //! is such a file, of which nothing is written ([`WriteFile::copy`]).
 //!
-//! Whoever owns a [`WriteFile`] tells it what happened ([`WriteFile::hear`]) and then does what it
-//! asks for, in order, until it asks for nothing more ([`WriteFile::next_effect`]). Every request that it
-//! hears of gets one [`Effect::Answer`]; every upload that it hears was created is completed or
-//! gets one [`Effect::Abort`].
+//! Whoever owns a [`WriteFile`] tells it what happened ([`WriteFile::hear`]) and does what it asks
+//! for, in order ([`WriteFile::next_effect`]). Every request that it hears of gets one
+//! [`Effect::Answer`]; every upload that it hears was created is completed or aborted.
 
 mod bringing;
 mod closing;
