@@ -10,6 +10,15 @@ use super::*;
 
 impl Stage {
     async fn commands() -> Self {
+        Self::commands_with(Set::default()).await
+    }
+
+    /// Gives up after a while on a store that fails again and again.
+    async fn resigned_commands() -> Self {
+        Self::commands_with(Set::resigned_after(Duration::from_secs(5))).await
+    }
+
+    async fn commands_with(set: Set) -> Self {
         Self::with(Set {
             sftp: Sftp {
                 exec: Exec::All,
@@ -19,7 +28,7 @@ impl Stage {
                 {"entry": "/in", "target": "/bucket/in"},
                 {"entry": "/out", "target": "/bucket/out", "access": "read"},
             ]}),
-            ..Set::resigned()
+            ..set
         })
         .await
     }
@@ -182,7 +191,7 @@ async fn several_files_and_wildcards() {
 
 #[tokio::test]
 async fn what_fails_is_said() {
-    let stage = Stage::commands().await;
+    let stage = Stage::resigned_commands().await;
     stage.s3.put(BUCKET, "out/x", "x");
     let local = stage.write("local", b"hello");
     for (arguments, said) in [
@@ -337,18 +346,7 @@ async fn a_command_that_waits_holds_up_no_other_channel() {
     for command in ["md5sum", "ls", "scp -f", "scp -t"] {
         let line =
             format!(r#"portcullis_commands_total{{command="{command}",outcome="disconnected"}} 1"#);
-        let counted = until(|| stage.admin_status.metrics().contains(&line));
-        let counted = timeout(Duration::from_secs(15), counted).await;
-        let metrics = stage.admin_status.metrics();
-        let lines = metrics
-            .lines()
-            .filter(|line| line.contains("commands_total{"));
-        let lines: Vec<_> = lines.collect();
-        assert!(
-            counted.is_ok(),
-            "{command}: {lines:#?}\n{}",
-            stage.log.text()
-        );
+        until(|| stage.admin_status.metrics().contains(&line)).await;
     }
     stage.s3.clear_faults();
     stage.end().await;
@@ -356,7 +354,7 @@ async fn a_command_that_waits_holds_up_no_other_channel() {
 
 #[tokio::test]
 async fn where_the_target_cannot_be_looked_at_nothing_is_stored() {
-    let stage = Stage::commands().await;
+    let stage = Stage::resigned_commands().await;
     stage.s3.put(BUCKET, "in/old/x", "x");
     stage.write("tree/a", b"a");
     let arguments = ["-r", &*stage.path("tree"), &*far("/in/old")];
