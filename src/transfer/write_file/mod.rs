@@ -7,10 +7,9 @@
 //! before CLOSE, and CLOSE is answered when the store has confirmed. A copy of an object by ranges
 //! is such a file, of which nothing is written ([`WriteFile::copy`]).
 //!
-//! Whoever owns a [`WriteFile`] tells it what happened ([`WriteFile::hear`]) and then does what it
-//! asks for, in order, until it asks for nothing more ([`WriteFile::next_effect`]). Every request that it
-//! hears of gets one [`Effect::Answer`]; every upload that it hears was created is completed or
-//! gets one [`Effect::Abort`].
+//! Whoever owns a [`WriteFile`] tells it what happened ([`WriteFile::hear`]) and does what it asks
+//! for, in order ([`WriteFile::next_effect`]). Every request that it hears of gets one
+//! [`Effect::Answer`]; every upload that it hears was created is completed or aborted.
 
 mod bringing;
 mod closing;
@@ -24,7 +23,6 @@ mod state;
 mod status;
 #[cfg(test)]
 mod tests;
-mod vanished;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -40,6 +38,7 @@ use self::rate::Rate;
 pub use self::rate::RateMin;
 use self::state::{
     HOLD_LOOKS_AFTER, Hold, Multipart, NO_MEMORY_LEFT, PartsMemory, Phase, SLOTS_FILLING_MAX,
+    Taking,
 };
 use self::status::{COPIED, GAP, MEMORY, TOO_LARGE, TOO_LARGE_TO_CHANGE, TOO_SCATTERED, status_of};
 pub use self::status::{COPYING, NOT_HERE, OVER_LIMIT};
@@ -84,10 +83,7 @@ pub struct WriteFile {
     given_late: Given,
     /// No byte comes here: the store copies all of the base.
     copies: bool,
-    /// The store copies another object to where this file is to be.
-    taking: bool,
-    /// It did, and the file stands over its copy.
-    taken: bool,
+    taking: Taking,
     append_at: u64,
     hold: Hold,
     /// When it was looked whether others wait for what is held.
@@ -127,8 +123,7 @@ impl WriteFile {
             given: Given::default(),
             given_late: Given::default(),
             copies: false,
-            taking: false,
-            taken: false,
+            taking: Taking::No,
             hold: Hold::Undecided,
             looked: now,
             received: 0,
@@ -173,9 +168,9 @@ impl WriteFile {
                     self.fail(status, status.sentence);
                 }
             }
-            Heard::CopyBegun => self.taking = true,
-            Heard::Bring(pending, bringing) => self.bring(pending, bringing, now),
-            Heard::Copied(outcome) => self.copied(outcome),
+            Heard::CopyBegun => self.taking = Taking::UnderWay,
+            Heard::Bring(pending, what) => bringing::bring(self, pending, what, now),
+            Heard::Copied(outcome) => bringing::copied(self, outcome),
             Heard::CloseAsked => {
                 if self.phase == Phase::Open {
                     self.phase = Phase::CloseAsked;
@@ -201,8 +196,8 @@ impl WriteFile {
                 outcome,
                 checksum,
             } => self.part_ended(number, outcome, checksum),
-            Heard::Base(read, bytes) => self.base_came(read, bytes),
-            Heard::BaseEnded(read, outcome) => self.base_ended(read, outcome),
+            Heard::Base(read, bytes) => bringing::came(self, read, bytes),
+            Heard::BaseEnded(read, outcome) => bringing::ended(self, read, outcome),
             Heard::ZerosDue => self.zeros_due(),
             Heard::GivenSet => self.over(Status::OK),
             Heard::Committed(outcome) => self.committed(outcome),

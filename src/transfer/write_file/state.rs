@@ -15,6 +15,15 @@ pub(super) enum Hold {
     All,
 }
 
+/// Whether the store copies another object to where this file is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taking {
+    No,
+    UnderWay,
+    /// The file stands over the copy.
+    Done,
+}
+
 /// Memory for what is kept of parts that the store copies.
 #[derive(Debug)]
 pub(super) enum PartsMemory {
