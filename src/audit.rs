@@ -96,7 +96,7 @@ pub fn partial_kept(file: File<'_>, written: Written<'_>, took: Duration) {
 /// A range of one file, and where it was to be written in another one.
 #[derive(Debug, Clone, Copy)]
 pub struct Range<'a> {
-    pub from: &'a VirtualPath,
+    pub from: &'a str,
     pub to: &'a VirtualPath,
     pub range: ByteRange,
     pub at: u64,
@@ -113,11 +113,11 @@ pub fn range_copied(copied: Range<'_>, failed: Option<&str>) {
     let bytes = end.saturating_sub(start);
     match failed {
         None => tracing::info!(
-            target: TARGET, activity = "COPY", path = %from, %to, offset = start, bytes, at,
+            target: TARGET, activity = "COPY", path = from, %to, offset = start, bytes, at,
             "range copied"
         ),
         Some(reason) => tracing::warn!(
-            target: TARGET, activity = "COPY", path = %from, %to, offset = start, bytes, at,
+            target: TARGET, activity = "COPY", path = from, %to, offset = start, bytes, at,
             reason, "range not copied"
         ),
     }

@@ -141,7 +141,7 @@ fn plan(
         return Ok(Plan::Nothing);
     }
     Ok(Plan::Range(Bringing {
-        path: source.path,
+        path: source.path.as_str().into(),
         source: Base {
             location: source.location,
             etag: source.etag,

@@ -5,18 +5,22 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::bringing::{brought, is_only_copied, read_base};
 use super::combined::combined;
 use super::fill::{Fill, NextZeros};
 use super::parked::{Parked, Writer};
+use super::partial::{Stage, in_sequence};
 use super::state::Finish;
 use super::{
-    Base, Completing, Effect, Failure, GAP, MEMORY, Multipart, PartCopy, PartsMemory, Phase,
-    TOO_LARGE_TO_CHANGE, WriteFile, status_of,
+    Base, Completing, Effect, Failure, GAP, Hold, MEMORY, Multipart, PartCopy, PartsMemory, Phase,
+    TOO_LARGE_TO_CHANGE, Taking, WriteFile, status_of,
 };
 use crate::budget::Charge;
 use crate::limits;
 use crate::sftp::{Payload, Status};
-use crate::storage::{ByteRange, Checksum, CompletedPart, PartNumber, Stored, UploadId};
+use crate::storage::{
+    ByteRange, Checksum, CompletedPart, PartNumber, Precondition, Stored, UploadId,
+};
 use crate::transfer::upload::{ReadyPart, Upload};
 
 impl WriteFile {
@@ -91,7 +95,7 @@ impl WriteFile {
         came && known && self.will_appear()
     }
 
-    pub(super) fn is_under_way(&self) -> bool {
+    fn is_under_way(&self) -> bool {
         !self.wanted.is_empty()
             || !self.parts_ended()
             || self.multipart == Multipart::Creating
@@ -181,7 +185,7 @@ impl WriteFile {
             end,
         };
         if !whole || alone {
-            self.read_base(base, range, range);
+            read_base(self, base, range, range);
             return false;
         }
         self.copy_part(place.number, base, range) || self.failed.is_some()
@@ -298,6 +302,31 @@ impl WriteFile {
         false
     }
 
+    // ---- bytes of another file ----
+
+    /// Says whether another object can become the file as it is, from this offset on: it is empty,
+    /// and nothing was written to it.
+    #[must_use]
+    pub fn is_empty_from(&self, offset: u64) -> bool {
+        let empty = self.opening.base.is_none() && self.size() == 0;
+        let untouched = empty && self.hold == Hold::Undecided && self.parked.is_empty();
+        let begins = offset == 0 || self.opening.mode.append;
+        let free = self.phase == Phase::Open && !self.is_copied_into();
+        untouched && begins && free && self.will_appear()
+    }
+
+    /// Says whether another object, or a range of one, is on its way here.
+    #[must_use]
+    pub const fn is_copied_into(&self) -> bool {
+        matches!(self.taking, Taking::UnderWay) || self.is_bringing()
+    }
+
+    /// Says whether bytes of another object are on their way.
+    #[must_use]
+    pub const fn is_bringing(&self) -> bool {
+        self.bringing.is_some()
+    }
+
     // ---- what the store does ----
 
     /// Returns the multipart upload, or begins it.
@@ -350,7 +379,7 @@ impl WriteFile {
         self.parts_memory = PartsMemory::None;
         self.wanted.clear();
         self.fill = None;
-        self.brought(status);
+        brought(self, status);
         self.partial.give_up();
         // The memory goes back at once.
         self.bytes = Upload::new(Arc::clone(&self.opening.budget), self.opening.layout);
@@ -361,7 +390,7 @@ impl WriteFile {
             // What was sent is seen to its end by whoever sent it.
             Phase::Committing | Phase::Over => {}
             // Nothing of it is lost: the copy is there, or comes to its end by itself.
-            Phase::Open | Phase::CloseAsked if self.is_only_copied() => self.over(Status::FAILURE),
+            Phase::Open | Phase::CloseAsked if is_only_copied(self) => self.over(Status::FAILURE),
             Phase::Open | Phase::CloseAsked | Phase::Closing => {
                 self.fail(Status::FAILURE, "the session ended before CLOSE");
             }
@@ -419,6 +448,120 @@ impl WriteFile {
                 self.fail(failure.status, &failure.reason);
             }
         }
+    }
+
+    // ---- what is kept of a file whose client vanished before CLOSE ----
+
+    /// Says whether anything could be kept of it, if its client vanishes before CLOSE.
+    #[must_use]
+    pub fn may_be_kept(&self) -> bool {
+        let Some(kept) = self.opening.partial else {
+            return false;
+        };
+        let over = match &self.opening.base {
+            None => true,
+            // Nothing of it may be cut off or written over.
+            Some(base) => kept.over_base && self.size_set.is_none() && self.lowest >= base.size,
+        };
+        over && self.phase == Phase::Open && self.will_appear() && self.received > 0
+    }
+
+    pub(super) fn vanished(&mut self) {
+        if !self.may_be_kept() {
+            return self.session_over();
+        }
+        // What is on its way of another file is not waited for.
+        if self.fill.take().is_some() {
+            self.effects.push_back(Effect::LeaveBase);
+        }
+        brought(self, Status::FAILURE);
+        self.phase = Phase::Closing;
+        self.partial = Stage::Placing;
+        self.release();
+    }
+
+    /// Lets go what waits for memory, which may not come: it is not waited for.
+    fn drops_parked(&mut self) -> bool {
+        let waits_for_slots = self.wanted.is_empty() && self.is_under_way();
+        if self.partial != Stage::Placing || waits_for_slots {
+            return false;
+        }
+        self.wanted.clear();
+        for parked in self.parked.take() {
+            // Nothing else is parked before it is known what is kept.
+            if let Writer::Client(pending) = parked.into_writer() {
+                self.answer(pending, Status::FAILURE);
+            }
+        }
+        true
+    }
+
+    /// Finds out how much is kept, and on what condition; `false`: it waits.
+    fn decided(&mut self) -> bool {
+        match self.partial {
+            Stage::No | Stage::Decided(_) | Stage::GivenUp => return true,
+            Stage::Looking(_) | Stage::Closed => return false,
+            Stage::Placing => {}
+        }
+        let base = self.opening.base.as_ref();
+        let before = base.map_or(0, |base| base.size);
+        let size = in_sequence(&self.bytes, before);
+        if size <= before || self.unlinked {
+            self.session_over();
+            return true;
+        }
+        self.bytes.cut(size);
+        if let Some(base) = base {
+            self.opening.condition = Precondition::IfMatch(base.etag.clone());
+            self.partial = Stage::Decided(size);
+            return true;
+        }
+        self.partial = Stage::Looking(size);
+        let parts = self.multipart != Multipart::None;
+        self.effects.push_back(Effect::Look { size, parts });
+        false
+    }
+
+    /// Asks what a file would replace whose CLOSE came, where OPEN did not look; `false`: nobody
+    /// can tell.
+    fn asks(&mut self) -> bool {
+        let asks = self.may_ask();
+        if asks {
+            self.partial = Stage::Closed;
+            // It is whole: a partial upload of any size makes way for it.
+            let (size, parts) = (u64::MAX, false);
+            self.effects.push_back(Effect::Look { size, parts });
+        }
+        asks
+    }
+
+    const fn may_ask(&self) -> bool {
+        self.opening.partial.is_some() && self.opening.base.is_none()
+    }
+
+    /// Takes the condition on which the file is kept.
+    pub(super) fn looked(&mut self, outcome: Result<Precondition, Failure>) {
+        match (self.partial, outcome) {
+            (Stage::Looking(size), Ok(condition)) => {
+                self.opening.condition = condition;
+                self.partial = Stage::Decided(size);
+            }
+            (Stage::Closed, Ok(condition)) => {
+                self.opening.alone = Some(condition);
+                self.partial = Stage::No;
+            }
+            (Stage::Looking(_) | Stage::Closed, Err(failure)) => {
+                self.fail(failure.status, &failure.reason);
+            }
+            (Stage::No | Stage::Placing | Stage::Decided(_) | Stage::GivenUp, _) => {}
+        }
+    }
+
+    /// Says whether a part stands behind what is kept.
+    fn is_cut_off(&self, number: PartNumber) -> bool {
+        let last = self.partial.size().and_then(|size| size.checked_sub(1));
+        let last = last.and_then(|at| self.bytes.place_at(at));
+        last.is_some_and(|last| number > last.number)
     }
 
     // ---- the commit ----

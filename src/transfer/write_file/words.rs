@@ -12,7 +12,6 @@ use crate::storage::{
     ByteRange, Checksum, CompletedPart, ETag, Location, PartLayout, PartNumber, Precondition,
     Stored, UploadId,
 };
-use crate::vfs::VirtualPath;
 
 /// What a file that is written begins with.
 #[derive(Debug)]
@@ -79,7 +78,7 @@ pub struct Base {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bringing {
     /// What the client calls the other object.
-    pub path: VirtualPath,
+    pub path: Box<str>,
     pub source: Base,
     pub range: ByteRange,
     pub at: u64,

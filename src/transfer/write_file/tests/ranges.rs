@@ -1,7 +1,6 @@
 //! Ranges of another file that are written like what the client sends.
 
 use super::*;
-use crate::vfs::VirtualPath;
 
 /// A new file, and what is copied from.
 fn world(source: &[u8], memory: u64) -> World {
@@ -19,7 +18,7 @@ fn bring(world: &mut World, start: u64, end: u64, offset: u64) -> u32 {
     };
     let range = ByteRange { start, end };
     let bringing = Bringing {
-        path: VirtualPath::root(),
+        path: "/f".into(),
         source,
         range,
         at: offset,
