@@ -2,22 +2,23 @@
 //! does for it until then.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::bringing::{brought, is_only_copied, read_base};
+use super::bringing::{self, brought, is_only_copied, read_base};
 use super::combined::combined;
-use super::fill::{Fill, NextZeros};
+use super::fill::{BaseRead, Fill, NextZeros};
 use super::parked::{Parked, Writer};
 use super::partial::{Stage, in_sequence};
 use super::state::Finish;
 use super::{
-    Base, Completing, Effect, Failure, GAP, Hold, MEMORY, Multipart, PartCopy, PartsMemory, Phase,
-    TOO_LARGE_TO_CHANGE, Taking, WriteFile, status_of,
+    Base, Bringing, Completing, Effect, Failure, GAP, Hold, MEMORY, Multipart, PartCopy,
+    PartsMemory, Phase, TOO_LARGE_TO_CHANGE, Taking, WriteFile, status_of,
 };
 use crate::budget::Charge;
 use crate::limits;
-use crate::sftp::{Payload, Status};
+use crate::sftp::{Given, Payload, Pending, Status};
 use crate::storage::{
     ByteRange, Checksum, CompletedPart, PartNumber, Precondition, Stored, UploadId,
 };
@@ -325,6 +326,22 @@ impl WriteFile {
     #[must_use]
     pub const fn is_bringing(&self) -> bool {
         self.bringing.is_some()
+    }
+
+    pub(super) fn bring(&mut self, pending: Pending, what: Bringing, now: Instant) {
+        bringing::bring(self, pending, what, now);
+    }
+
+    pub(super) fn copied(&mut self, outcome: Result<(Base, Given), Failure>) {
+        bringing::copied(self, outcome);
+    }
+
+    pub(super) fn base_came(&mut self, read: BaseRead, bytes: Bytes) {
+        bringing::came(self, read, bytes);
+    }
+
+    pub(super) fn base_ended(&mut self, read: BaseRead, outcome: Result<(), Failure>) {
+        bringing::ended(self, read, outcome);
     }
 
     // ---- what the store does ----

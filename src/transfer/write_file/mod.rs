@@ -169,8 +169,8 @@ impl WriteFile {
                 }
             }
             Heard::CopyBegun => self.taking = Taking::UnderWay,
-            Heard::Bring(pending, what) => bringing::bring(self, pending, what, now),
-            Heard::Copied(outcome) => bringing::copied(self, outcome),
+            Heard::Bring(pending, what) => self.bring(pending, what, now),
+            Heard::Copied(outcome) => self.copied(outcome),
             Heard::CloseAsked => {
                 if self.phase == Phase::Open {
                     self.phase = Phase::CloseAsked;
@@ -196,8 +196,8 @@ impl WriteFile {
                 outcome,
                 checksum,
             } => self.part_ended(number, outcome, checksum),
-            Heard::Base(read, bytes) => bringing::came(self, read, bytes),
-            Heard::BaseEnded(read, outcome) => bringing::ended(self, read, outcome),
+            Heard::Base(read, bytes) => self.base_came(read, bytes),
+            Heard::BaseEnded(read, outcome) => self.base_ended(read, outcome),
             Heard::ZerosDue => self.zeros_due(),
             Heard::GivenSet => self.over(Status::OK),
             Heard::Committed(outcome) => self.committed(outcome),
