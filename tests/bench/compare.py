@@ -97,8 +97,9 @@ def measure(options, every, servers, local):
             for server in servers[row.on]:
                 cpu, begun = cpu_seconds(server.pid), time.monotonic()
                 with Peak(server.pid) as peak:
-                    done = row.measure(server) or {
-                        "units": row.units, "seconds": time.monotonic() - begun}
+                    done = row.measure(server)
+                if not isinstance(done, dict):
+                    done = {"units": row.units, "seconds": time.monotonic() - begun}
                 used = cpu_seconds(server.pid) - cpu
                 shown = [done[name] for name in row.shows] or [done["units"] / done["seconds"]]
                 results.setdefault(row, {}).setdefault(server.name, []).append(
