@@ -67,8 +67,7 @@ async fn serve(
     let host_keys = host_key_files.read()?;
     let metrics = Arc::new(Metrics::default());
     let held_keys = HeldKeys::of(config);
-    let stores = stores::open(config, &held_keys, &metrics).await?;
-    stores::connect_users(config, &opened, &held_keys, &metrics).await?;
+    let stores = stores::open(config, &opened, &held_keys, &metrics).await?;
     let mut following = JoinSet::new();
     for followed in opened.iter().flat_map(Opened::followed) {
         begin_following(&mut following, followed, &metrics)?;

@@ -20,12 +20,14 @@ use crate::storage::routes::{Pattern, Routes};
 use crate::storage::s3::{S3Store, Settings};
 use crate::storage::{Bucket, SharedStore};
 
-/// Sets S3 up, and STS where roles are assumed; neither is asked yet.
+/// Sets S3 up, also for the providers that keep their users there, and STS where roles are assumed;
+/// neither is asked yet. All of it repeats calls within one bound.
 ///
 /// # Errors
 /// A setting, or a file that it names, cannot be used.
 pub(super) async fn open(
     config: &Config,
+    opened: &[providers::Opened<'_>],
     keys: &HeldKeys,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<Arc<dyn Stores>> {
@@ -35,11 +37,12 @@ pub(super) async fn open(
     let default_role = config.identity.default_role.as_deref().map(Into::into);
     let observer = Arc::<Metrics>::clone(metrics);
     let retries = Retries::new(config.storage.retries.clone(), Arc::clone(&clock), observer);
+    let next = keys.own.next.as_ref();
+    let (first, second) = (store.clone(), (next, "storage"));
+    let own = Own::rotating(first, second, meter.clone(), clock.clone());
+    connect_users(opened, &own, &retries);
     let stores: Arc<dyn Stores> = match config.identity.roles {
-        config::Roles::Gateway => {
-            let next = (keys.own.next.as_ref(), "storage");
-            Arc::new(Own::rotating(store, next, meter.clone(), clock.clone()))
-        }
+        config::Roles::Gateway => Arc::new(own),
         config::Roles::Map => {
             let roles = config.roles.iter().zip(&keys.roles);
             let roles = roles.filter_map(|(role, keys)| role_keys(role, keys));
@@ -50,7 +53,6 @@ pub(super) async fn open(
                 default_role,
                 ..sts(config)
             };
-            let next = keys.own.next.as_ref();
             let assumed = Assumed::rotating(store, next, settings, meter.clone(), clock.clone());
             Arc::new(assumed.context("[sts] cannot be used")?)
         }
@@ -90,7 +92,7 @@ async fn beside(
                 let store = connect(&section, &named.storage, keys).await?;
                 let next = (keys.next.as_ref(), &*section);
                 let own = Own::rotating(store, next, meter, Arc::clone(clock));
-                (own.into_store(), None)
+                (own.store(), None)
             }
             StoreKind::Directory => {
                 let store = directory(named)?;
@@ -171,34 +173,11 @@ pub(super) fn of_bucket<'c>(
 }
 
 /// Gives the providers that keep their users in a bucket the gateway's own view of S3.
-///
-/// # Errors
-/// A setting, or a file that it names, cannot be used.
-pub(super) async fn connect_users(
-    config: &Config,
-    opened: &[providers::Opened<'_>],
-    keys: &HeldKeys,
-    metrics: &Arc<Metrics>,
-) -> anyhow::Result<()> {
-    let mut buckets = opened
-        .iter()
-        .filter_map(providers::Opened::users_bucket)
-        .peekable();
-    if buckets.peek().is_none() {
-        return Ok(());
-    }
-    let store = connect("storage", &config.storage, &keys.own).await?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let meter = Meter::new(Arc::clone(&clock), Arc::<Metrics>::clone(metrics));
-    let observer = Arc::<Metrics>::clone(metrics);
-    let retries = Retries::new(config.storage.retries.clone(), Arc::clone(&clock), observer);
-    let next = (keys.own.next.as_ref(), "storage");
-    let own = Own::rotating(store, next, meter, clock);
-    let store: SharedStore = Arc::new(Retrying::new(own.store(), retries));
-    for bucket in buckets {
+fn connect_users(opened: &[providers::Opened<'_>], own: &Own, retries: &Retries) {
+    let store: SharedStore = Arc::new(Retrying::new(own.store(), retries.clone()));
+    for bucket in opened.iter().filter_map(providers::Opened::users_bucket) {
         bucket.connect(store.clone());
     }
-    Ok(())
 }
 
 /// The access keys of the configuration, in the hands of those who sign with them.

@@ -94,8 +94,7 @@ pub fn run(options: &Options) -> Result<Exit, Failure> {
     let opened = providers::open(&config)?;
     signals::run(|stop| async {
         let (keys, metrics) = (stores::HeldKeys::of(&config), Arc::default());
-        let stores = stores::open(&config, &keys, &metrics).await?;
-        stores::connect_users(&config, &opened, &keys, &metrics).await?;
+        let stores = stores::open(&config, &opened, &keys, &metrics).await?;
         let test = Box::pin(test(&config, &opened, &stores, &login, options));
         signals::until(stop, async { Ok(test.await) }).await
     })

@@ -60,14 +60,6 @@ impl Own {
     }
 }
 
-impl Own {
-    /// Returns the store that everybody gets.
-    #[must_use]
-    pub fn into_store(self) -> SharedStore {
-        self.0
-    }
-}
-
 #[async_trait]
 impl Stores for Own {
     async fn open(&self, grant: Grant<'_>) -> Result<Opened, Refusal> {
