@@ -8,9 +8,9 @@ use tokio::sync::Semaphore;
 use super::fault::Fault;
 use crate::budget::{Charge, Share};
 use crate::limits::{EXEC_READ_BYTES, EXEC_READS_AT_ONCE, EXEC_WRITES_AT_ONCE};
-use crate::session::{Admitted, ENDED, Said, TypedSession, Withdrawal};
+use crate::session::{Admitted, CHANGED, ENDED, Said, TypedSession, Withdrawal};
 use crate::sftp::{
-    Attributes, HandleId, Name, Payload, Reply, Request, RequestId, Status, StatusCode,
+    Attributes, HandleId, Name, OpenMode, Payload, Reply, Request, RequestId, Status, StatusCode,
 };
 
 /// What is answered: the inner refusal is about one file, the outer ends the command.
@@ -191,7 +191,7 @@ impl Remote {
     pub(super) async fn open_to_read(&mut self, path: &[u8]) -> Answer<Download> {
         let open = Request::Open {
             path: Bytes::copy_from_slice(path),
-            pflags: READ,
+            pflags: OpenMode::READ,
             attrs: Attributes::default(),
         };
         let handle = match self.ask(open).await?.and_then(|said| handle(&said)) {
@@ -235,7 +235,7 @@ impl Remote {
                 let (offset, left) = (first.offset, first.length.saturating_sub(came));
                 file.pieces.pop_front();
                 if came == 0 {
-                    return Ok(Err(SHORTER));
+                    return Ok(Err(CHANGED));
                 }
                 if left > 0 {
                     let offset = offset.saturating_add(came.into());
@@ -255,7 +255,7 @@ impl Remote {
                     if file.pieces.iter().any(|piece| piece.id == id) =>
                 {
                     let ended = status.code == StatusCode::Eof;
-                    return Ok(Err(if ended { SHORTER } else { status }));
+                    return Ok(Err(if ended { CHANGED } else { status }));
                 }
                 Said::Reply(..) | Said::Sentence(_) => {}
             }
@@ -291,7 +291,7 @@ impl Remote {
     ) -> Answer<Upload> {
         let open = Request::Open {
             path: Bytes::copy_from_slice(path),
-            pflags: WRITE | CREATE | TRUNCATE,
+            pflags: OpenMode::WRITE | OpenMode::CREATE | OpenMode::TRUNCATE,
             attrs: Attributes {
                 times,
                 ..Attributes::default()
@@ -390,12 +390,5 @@ fn attributes(said: &Said) -> Result<Attributes, Status> {
 
 pub(super) const NO_MEMORY: Status =
     Status::failure("The server is short of memory; try again later");
-const SHORTER: Status = Status::failure("The file was changed by somebody else");
 /// In what steps the account is asked.
 const STEP_BYTES: u64 = 16 * 1024;
-
-// draft-ietf-secsh-filexfer-02, §6.3.
-const READ: u32 = 1;
-const WRITE: u32 = 2;
-const CREATE: u32 = 8;
-const TRUNCATE: u32 = 16;

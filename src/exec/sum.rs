@@ -2,8 +2,6 @@
 
 #![warn(clippy::arithmetic_side_effects)]
 
-use std::fmt::Write as _;
-
 use md5::Md5;
 use sha1::{Digest as _, Sha1};
 use sha2::{Digest as _, Sha256, Sha512};
@@ -66,21 +64,12 @@ impl Sum {
     /// Returns it as hexadecimal digits.
     pub(super) fn finish(self) -> String {
         match self {
-            Self::Md5(sum) => hex(&sum.finalize()),
-            Self::Sha1(sum) => hex(&sum.finalize()),
-            Self::Sha256(sum) => hex(&sum.finalize()),
-            Self::Sha512(sum) => hex(&sum.finalize()),
+            Self::Md5(sum) => hex::encode(sum.finalize()),
+            Self::Sha1(sum) => hex::encode(sum.finalize()),
+            Self::Sha256(sum) => hex::encode(sum.finalize()),
+            Self::Sha512(sum) => hex::encode(sum.finalize()),
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut digits = String::with_capacity(bytes.len().saturating_mul(2));
-    for byte in bytes {
-        // Writing to memory cannot fail.
-        let _ = write!(digits, "{byte:02x}");
-    }
-    digits
 }
 
 /// Makes the line of a file, as GNU's coreutils do: where a name would break the line, a backslash

@@ -4,15 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Network, folded};
+use super::{Network, folded, whole_file};
 use crate::limits::BLOCKS_MAX;
 use crate::refusal::Reason;
 
@@ -222,13 +221,7 @@ impl Blocks {
         let text = serde_json::to_vec_pretty(&rows).map_err(io::Error::other)?;
         std::fs::create_dir_all(directory)?;
         let file = file(directory);
-        let new = format!("{file}.new");
-        let mut options = std::fs::OpenOptions::new();
-        let options = options.write(true).create(true).truncate(true).mode(0o600);
-        let mut written = options.open(&new)?;
-        written.write_all(&text)?;
-        written.sync_all()?;
-        std::fs::rename(&new, file)
+        whole_file::replace(&file, &format!("{file}.new"), &text).map(drop)
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {

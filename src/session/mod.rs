@@ -72,6 +72,7 @@ pub use self::environment::{Environment, summing};
 pub use self::kept::Kept;
 pub use self::listed_times::ListedTimes;
 pub use self::out::Said;
+pub(crate) use self::status::CHANGED;
 pub use self::typed::{Admitted, ENDED, TypedSession, Withdrawal, admitted, open};
 pub use self::unsettled::Unsettled;
 pub use self::user_sessions::UserSessions;

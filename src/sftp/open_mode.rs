@@ -16,12 +16,12 @@ pub struct OpenMode {
 }
 
 impl OpenMode {
-    const READ: u32 = 0x01;
-    const WRITE: u32 = 0x02;
-    const APPEND: u32 = 0x04;
-    const CREATE: u32 = 0x08;
-    const TRUNCATE: u32 = 0x10;
-    const EXCLUSIVE: u32 = 0x20;
+    pub const READ: u32 = 0x01;
+    pub const WRITE: u32 = 0x02;
+    pub const APPEND: u32 = 0x04;
+    pub const CREATE: u32 = 0x08;
+    pub const TRUNCATE: u32 = 0x10;
+    pub const EXCLUSIVE: u32 = 0x20;
 
     /// Says whether a new file is put there, whatever was there before.
     #[must_use]

@@ -21,7 +21,7 @@ use crate::reaper::Reaper;
 use crate::session::{
     self, Environment, Kept, ListedTimes, TypedSession, Unsettled, UserSessions, summing,
 };
-use crate::sftp::{Attributes, HandleId, Payload, Request, Status};
+use crate::sftp::{Attributes, HandleId, OpenMode, Payload, Request, Status};
 use crate::storage::memory::MemoryStore;
 use crate::storage::{Bucket, Key, Location, Nonces, SharedStore};
 use crate::vfs::{PartialUploads, Place, VirtualPath};
@@ -148,7 +148,7 @@ async fn talk(
         Act::Get => {
             let open = Request::Open {
                 path,
-                pflags: READ,
+                pflags: OpenMode::READ,
                 attrs,
             };
             with_handle(&mut conversation, open, |handle| Request::Read {
@@ -161,7 +161,7 @@ async fn talk(
         Act::Put => {
             let open = Request::Open {
                 path,
-                pflags: WRITE | CREATE | TRUNCATE,
+                pflags: OpenMode::WRITE | OpenMode::CREATE | OpenMode::TRUNCATE,
                 attrs,
             };
             let payload = Payload {
@@ -213,9 +213,3 @@ async fn with_handle(
     }
     conversation.ask(Request::Close { handle }).await.map(drop)
 }
-
-// draft-ietf-secsh-filexfer-02, §6.3.
-const READ: u32 = 1;
-const WRITE: u32 = 2;
-const CREATE: u32 = 8;
-const TRUNCATE: u32 = 16;

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use bytes::Bytes;
 
 use super::documents::{Document, Documents, Failure, Names, Version};
 use super::file_name::{encoded, of_user, user_of};
+use crate::idp::whole_file::{self, FILE_MODE};
 use crate::limits::USER_DOCUMENT_BYTES_MAX;
 
 /// Keeps each user in a file.
@@ -107,15 +108,7 @@ impl Directory {
     fn put(&self, name: &str, text: &[u8]) -> Result<Version, Failure> {
         let (new, file) = (format!("{}/.new", self.0), self.file(name));
         let written = || {
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(FILE_MODE)
-                .open(&new)?;
-            file.write_all(text)?;
-            file.sync_all()?;
-            fs::rename(&new, self.file(name))?;
+            let file = whole_file::replace(&file, &new, text)?;
             self.sync()?;
             Ok::<_, io::Error>(version(&file.metadata()?))
         };
@@ -228,7 +221,6 @@ fn version(metadata: &fs::Metadata) -> Version {
 
 /// Roles and policies are nobody else's business.
 const DIRECTORY_MODE: u32 = 0o700;
-const FILE_MODE: u32 = 0o600;
 
 #[cfg(test)]
 mod tests {
