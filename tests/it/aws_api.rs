@@ -9,9 +9,11 @@ use portcullis::clock::{Clock as _, SystemClock, written};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::process::{Child, ChildStderr, Command};
+use tokio::process::Command;
+
+use super::common::serving::Serving;
 
 const SERVER: &str = "s-0123456789abcdef0";
 const ROLE: &str = "arn:aws:iam::123456789012:role/sftp-user";
@@ -27,8 +29,7 @@ const KEYS: [(&str, &str, &str, &str); 4] = [
 
 /// The binary, its log and everything that it reads.
 struct Gateway {
-    _child: Child,
-    log: Lines<BufReader<ChildStderr>>,
+    serving: Serving,
     ssh: String,
     admin: String,
     directory: TempDir,
@@ -67,41 +68,16 @@ impl Gateway {
             keys.concat(),
         );
         std::fs::write(format!("{root}/portcullis.toml"), config).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
-            .args(["serve", "--config", &format!("{root}/portcullis.toml")])
-            .env_clear()
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut gateway = Self {
-            _child: child,
-            log,
-            ssh: String::new(),
-            admin: String::new(),
+        let mut serving = Serving::start(&format!("{root}/portcullis.toml"));
+        let ssh = serving.port("\"listening\"").await;
+        let admin = serving.port("admin listening").await;
+        Self {
+            serving,
+            ssh,
+            admin,
             directory,
             s3,
-        };
-        gateway.ssh = gateway.port("\"listening\"").await;
-        gateway.admin = gateway.port("admin listening").await;
-        gateway
-    }
-
-    async fn port(&mut self, words: &str) -> String {
-        let line = self.logged(words).await;
-        let (_, rest) = line.split_once("127.0.0.1:").unwrap();
-        rest.chars().take_while(char::is_ascii_digit).collect()
-    }
-
-    /// Waits for a line with these words.
-    async fn logged(&mut self, words: &str) -> String {
-        while let Some(line) = self.log.next_line().await.unwrap() {
-            if line.contains(words) {
-                return line;
-            }
         }
-        panic!("the gateway ended without saying {words}")
     }
 
     /// Calls an operation with a key; returns the status and the answer.
@@ -336,7 +312,7 @@ async fn a_user_who_was_created_logs_in_and_finds_the_folders() {
         );
         gateway.done("DeleteUser", user("nikkiwolf")).await;
         assert!(!gateway.sftp("nikkiwolf", "ls\n").await.status.success());
-        let line = gateway.logged("\"DeleteUser\"").await;
+        let line = gateway.serving.logged("\"DeleteUser\"").await;
         for part in ["portcullis::audit", "AKIDUSERS", "nikkiwolf", "127.0.0.1"] {
             assert!(line.contains(part), "{line}");
         }

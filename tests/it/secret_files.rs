@@ -1,6 +1,5 @@
 //! Secrets in files that change while the gateway serves.
 
-use std::process::Stdio;
 use std::sync::Arc;
 
 use embedded_s3::EmbeddedS3;
@@ -11,11 +10,11 @@ use russh_sftp::client::SftpSession;
 use serde_json::json;
 use sha2::Sha256;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::process::{Child, ChildStderr, Command};
 
 use super::common::fake_idp::{Asked, FakeIdp, Reply};
+use super::common::serving::{Serving, port_in};
 
 const PASSWORD: &str = "tidal-fern-41";
 
@@ -39,8 +38,7 @@ token_file = "FOLDER/token"
 "#;
 
 struct Gateway {
-    child: Child,
-    log: Lines<BufReader<ChildStderr>>,
+    serving: Serving,
     port: u16,
     admin: u16,
     folder: TempDir,
@@ -76,31 +74,27 @@ impl Gateway {
         ] {
             std::fs::write(folder.path().join(name), text).unwrap();
         }
-        let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
-            .args(["serve", "--config", &format!("{path}/portcullis.toml")])
-            .env_clear()
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap()).lines();
+        let serving = Serving::start(&format!("{path}/portcullis.toml"));
         let mut gateway = Self {
-            child,
-            log,
+            serving,
             port: 0,
             admin: 0,
             folder,
             idp,
             s3,
         };
-        gateway.port = port_in(&gateway.logged("\"listening\"").await);
-        gateway.admin = port_in(&gateway.logged("\"admin listening\"").await);
+        gateway.port = port_in(&gateway.logged("\"listening\"").await)
+            .parse()
+            .unwrap();
+        gateway.admin = port_in(&gateway.logged("\"admin listening\"").await)
+            .parse()
+            .unwrap();
         gateway
     }
 
     /// Waits for a line with these words.
     async fn logged(&mut self, words: &str) -> String {
-        while let Some(line) = self.log.next_line().await.unwrap() {
+        while let Some(line) = self.serving.line().await {
             for secret in ["basalt-12", "jasper-8", "cobalt-6", "onyx-44"] {
                 assert!(!line.contains(secret), "{line}");
             }
@@ -129,12 +123,6 @@ impl Gateway {
         );
         std::fs::write(&new, text).unwrap();
         std::fs::rename(new, old).unwrap();
-    }
-
-    async fn hang_up(&self) {
-        let pid = self.child.id().unwrap().to_string();
-        let sent = Command::new("kill").args(["-HUP", &pid]).status().await;
-        assert!(sent.unwrap().success());
     }
 
     /// Logs in and returns the question that the provider was asked.
@@ -174,12 +162,6 @@ impl Gateway {
         let count = lines.find_map(|line| line.strip_prefix(&name));
         count.unwrap().parse().unwrap()
     }
-}
-
-fn port_in(line: &str) -> u16 {
-    let (_, rest) = line.split_once("127.0.0.1:").unwrap();
-    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-    digits.parse().unwrap()
 }
 
 /// Says whether a question is signed with a secret.
@@ -228,7 +210,7 @@ async fn secrets_in_files_change_while_the_gateway_serves() {
     // The next secret comes to stand beside the first one.
     gateway.replace("hmac_next", "basalt-12\n");
     gateway.replace("headers", "X-Gateway: onyx-44\n");
-    gateway.hang_up().await;
+    gateway.serving.hang_up().await;
     let line = gateway.logged("secrets reloaded").await;
     let settings = "identity.headers, identity.hmac_secret_next";
     assert!(line.contains(settings), "{line}");
@@ -247,7 +229,7 @@ async fn secrets_in_files_change_while_the_gateway_serves() {
     }
     // A signal without a change changes nothing, and says so.
     let done = gateway.reloads("done").await;
-    gateway.hang_up().await;
+    gateway.serving.hang_up().await;
     let line = gateway.logged("nothing changed").await;
     assert!(line.contains("\"secrets\""), "{line}");
     assert_eq!(gateway.reloads("done").await, done);
@@ -270,7 +252,7 @@ async fn a_file_that_cannot_be_used_changes_nothing() {
         gateway.replace(name, text);
         // What is good beside it does not come into use either.
         gateway.replace("s3", &format!("jasper-8{round}"));
-        gateway.hang_up().await;
+        gateway.serving.hang_up().await;
         let line = gateway.complained(setting).await;
         assert!(line.contains("ERROR"), "{line}");
         let (asked, _client) = gateway.log_in().await;
@@ -279,11 +261,11 @@ async fn a_file_that_cannot_be_used_changes_nothing() {
         assert_eq!(gateway.command("cobalt-5").await, "200");
         assert_eq!(gateway.command("").await, "401");
         gateway.replace(name, &before);
-        gateway.hang_up().await;
+        gateway.serving.hang_up().await;
         gateway.logged("secrets reloaded").await;
     }
     std::fs::remove_file(gateway.folder.path().join("hmac")).unwrap();
-    gateway.hang_up().await;
+    gateway.serving.hang_up().await;
     gateway
         .complained("identity.hmac_secret: cannot read")
         .await;
@@ -302,7 +284,7 @@ async fn the_secret_of_s3_and_the_token_of_commands_change_for_who_is_there_alre
     assert!(sftp.read_dir("/").await.is_err());
     gateway.replace("s3", gateway.s3.secret_key());
     gateway.replace("token", "cobalt-6");
-    gateway.hang_up().await;
+    gateway.serving.hang_up().await;
     let line = gateway.logged("secrets reloaded").await;
     assert!(line.contains("storage.secret_access_key"), "{line}");
     assert!(line.contains("admin.token"), "{line}");
@@ -316,7 +298,7 @@ async fn the_secret_of_s3_and_the_token_of_commands_change_for_who_is_there_alre
         "portcullis.toml",
         &format!("{text}token_next = \"onyx-44\"\n"),
     );
-    gateway.hang_up().await;
+    gateway.serving.hang_up().await;
     gateway.logged("restart to apply it").await;
     assert_eq!(gateway.command("onyx-44").await, "401");
 }

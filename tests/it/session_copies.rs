@@ -27,7 +27,7 @@ use crate::common::sftp::{Talk, as_answered, begin_in, code, user, whole_bucket}
 use crate::common::stores::{checksum, repeated, s3_settings};
 use crate::common::vast::Vast;
 use crate::session::{MIB, at, pattern, plant};
-use crate::session_moves::{Noting, rename};
+use crate::session_moves::{Noting, rename, spied};
 
 /// Ranges of 1 MiB, from 4 MiB on.
 fn small_ranges() -> Limits {
@@ -52,11 +52,7 @@ impl Yard {
     }
 
     async fn of(capabilities: Capabilities) -> Self {
-        let store = MemoryStore::new(&[&Bucket::parse("b").unwrap()]);
-        let store = store.with_capabilities(capabilities);
-        let store = Arc::new(store.with_part_bytes_min(MIB as u64));
-        let failing = Arc::new(Failing::new(store.clone()));
-        let noting = Noting::over(failing.clone());
+        let (store, failing, noting) = spied(capabilities);
         let talk = Talk::with(noting.clone(), whole_bucket(), small_ranges()).await;
         Self {
             store,

@@ -18,7 +18,8 @@ use crate::auth_log::logged;
 use crate::common::raw::{self, OK, Raw};
 use crate::common::sftp::{Talk, as_answered, begin_as, code, user, whole_bucket};
 use crate::session::{MIB, at, pattern, plant};
-use crate::session_moves::Noting;
+use crate::session_moves::{Noting, spied};
+use crate::session_times::timed;
 
 /// As `cp` opens what it writes.
 pub(crate) const NEW: OpenFlags = OpenFlags::WRITE
@@ -43,12 +44,7 @@ impl Copier {
     }
 
     async fn for_user(capabilities: Capabilities, config: UserConfig) -> Self {
-        let buckets = ["b", "other"].map(|name| Bucket::parse(name).unwrap());
-        let store = MemoryStore::new(&buckets.each_ref());
-        let store = store.with_capabilities(capabilities);
-        let store = Arc::new(store.with_part_bytes_min(MIB as u64));
-        let failing = Arc::new(Failing::new(store.clone()));
-        let noting = Noting::over(failing.clone());
+        let (store, failing, noting) = spied(capabilities);
         let limits = Limits {
             range_copy_bytes_min: 4 * MIB as u64,
             range_bytes_min: MIB as u64,
@@ -242,11 +238,7 @@ async fn a_copy_gets_the_time_that_the_client_gave_its_handle() {
     let copier = Copier::open().await;
     plant(&copier.store, "f", b"content").await;
     let (source, target) = copier.both("/f", "/g").await;
-    let timed = FileAttributes {
-        atime: Some(1_000_000_000),
-        mtime: Some(1_000_000_000),
-        ..FileAttributes::empty()
-    };
+    let timed = timed(1_000_000_000);
     copier.talk.client.fsetstat(&target, timed).await.unwrap();
     copy_data(&copier.talk, (&source, 0, 0), (&target, 0))
         .await
@@ -262,11 +254,7 @@ async fn what_is_written_over_a_copy_has_what_the_client_said_of_its_handle() {
     let copier = Copier::open().await;
     plant(&copier.store, "f", b"content").await;
     let (source, target) = copier.both("/f", "/g").await;
-    let timed = FileAttributes {
-        atime: Some(1_000_000_000),
-        mtime: Some(1_000_000_000),
-        ..FileAttributes::empty()
-    };
+    let timed = timed(1_000_000_000);
     copier.talk.client.fsetstat(&target, timed).await.unwrap();
     copy_data(&copier.talk, (&source, 0, 0), (&target, 0))
         .await
@@ -476,23 +464,13 @@ async fn an_exclusive_file_is_not_copied_over_what_came_meanwhile() {
 
 #[tokio::test]
 async fn both_files_may_be_closed_before_their_copy_is_answered() {
-    let (store, failing) = {
-        let (failing, store) = crate::session::failing();
-        (store, failing)
-    };
+    let (failing, store) = crate::session::failing();
     plant(&store, "f", b"content").await;
     let mut raw = Raw::start(failing).await;
     let source = raw.open("/f", 1).await;
     let target = raw.open("/g", 0x1a).await;
-    let fields = [
-        &raw::string("copy-data")[..],
-        &raw::string(&source),
-        &[0; 16],
-        &raw::string(&target),
-        &[0; 8],
-    ];
     let asked = [
-        raw::packet(raw::EXTENDED, 1, &fields),
+        raw::copy_data(1, (&source, 0, 0), (&target, 0)),
         raw::on_handle(raw::CLOSE, 2, &source),
         raw::on_handle(raw::CLOSE, 3, &target),
         raw::named(raw::STAT, 4, "/g"),

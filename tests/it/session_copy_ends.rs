@@ -16,16 +16,9 @@ async fn a_file_that_was_removed_before_its_turn_stays_removed() {
     let mut raw = Raw::start(failing).await;
     let source = raw.open("/f", 1).await;
     let target = raw.open("/g", 0x1a).await;
-    let fields = [
-        &raw::string("copy-data")[..],
-        &raw::string(&source),
-        &[0; 16],
-        &raw::string(&target),
-        &[0; 8],
-    ];
     let asked = [
         raw::named(raw::REMOVE, 1, "/g"),
-        raw::packet(raw::EXTENDED, 2, &fields),
+        raw::copy_data(2, (&source, 0, 0), (&target, 0)),
         raw::on_handle(raw::CLOSE, 3, &target),
     ];
     let answers = raw.exchange(asked.concat(), 3).await;
@@ -42,15 +35,8 @@ async fn a_copy_whose_client_goes_at_once_is_whole() {
     let mut raw = Raw::start(failing).await;
     let source = raw.open("/f", 1).await;
     let target = raw.open("/g", 0x1a).await;
-    let fields = [
-        &raw::string("copy-data")[..],
-        &raw::string(&source),
-        &[0; 16],
-        &raw::string(&target),
-        &[0; 8],
-    ];
     let asked = [
-        raw::packet(raw::EXTENDED, 1, &fields),
+        raw::copy_data(1, (&source, 0, 0), (&target, 0)),
         raw::on_handle(raw::CLOSE, 2, &target),
     ];
     raw.send(&asked.concat()).await;

@@ -94,18 +94,7 @@ async fn a_close_waits_for_a_range_that_is_on_its_way() {
     let mut raw = Raw::start(failing).await;
     let source = raw.open("/f", 1).await;
     let target = raw.open("/g", 0x1a).await;
-    let (start, length) = (2_u64.to_be_bytes(), 5_u64.to_be_bytes());
-    let range = |id, at: u64| {
-        let fields = [
-            &raw::string("copy-data")[..],
-            &raw::string(&source),
-            &start,
-            &length,
-            &raw::string(&target),
-            &at.to_be_bytes(),
-        ];
-        raw::packet(raw::EXTENDED, id, &fields)
-    };
+    let range = |id, at| raw::copy_data(id, (&source, 2, 5), (&target, at));
     // Of two at once the second one is refused, and the file is not lost.
     let asked = [
         range(1, 0),

@@ -8,14 +8,14 @@ use portcullis::session::ListedTimes;
 use portcullis::storage::failing::{Failing, Fault};
 use portcullis::storage::memory::MemoryStore;
 use portcullis::storage::{
-    Bucket, Capabilities, Checksum, NewObject, Nonce, ObjectStore as _, Operation, Precondition,
-    PutObject, StorageErrorKind,
+    Capabilities, Checksum, NewObject, Nonce, ObjectStore as _, Operation, Precondition, PutObject,
+    StorageErrorKind,
 };
 use russh_sftp::protocol::{FileAttributes, OpenFlags, StatusCode};
 
 use crate::common::sftp::{Talk, begin_in, code, user, whole_bucket};
 use crate::session::{MIB, at, pattern};
-use crate::session_moves::Noting;
+use crate::session_moves::{Noting, spied};
 
 const NEW: OpenFlags = OpenFlags::WRITE
     .union(OpenFlags::CREATE)
@@ -40,11 +40,7 @@ impl Keeper {
     }
 
     async fn over(keep_modes: bool, capabilities: Capabilities) -> Self {
-        let store = MemoryStore::new(&[&Bucket::parse("b").unwrap()]);
-        let store = store.with_capabilities(capabilities);
-        let store = Arc::new(store.with_part_bytes_min(MIB as u64));
-        let failing = Arc::new(Failing::new(store.clone()));
-        let noting = Noting::over(failing.clone());
+        let (store, failing, noting) = spied(capabilities);
         let limits = Limits {
             keep_modes,
             ..Limits::default()
@@ -68,13 +64,7 @@ impl Keeper {
 
     async fn put(&self, attrs: FileAttributes, content: &[u8]) -> String {
         let opened = self.talk.client.open("/f", NEW, attrs).await.unwrap();
-        for (nth, piece) in content.chunks(128 * 1024).enumerate() {
-            let offset = (nth * 128 * 1024) as u64;
-            self.talk
-                .write(&opened.handle, offset, piece)
-                .await
-                .unwrap();
-        }
+        self.talk.send(&opened.handle, 0, content).await;
         opened.handle
     }
 

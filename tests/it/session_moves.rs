@@ -15,7 +15,19 @@ use russh_sftp::protocol::StatusCode;
 use crate::common::clock::FakeClock;
 use crate::common::sftp::{Talk, begin_in, code, user, whole_bucket};
 use crate::common::vast::Vast;
-use crate::session::{at, failing, plant, store};
+use crate::session::{MIB, at, failing, plant, store};
+
+/// A store of the buckets `b` and `other` that takes parts of 1 MiB, what spoils its calls, and what
+/// notes them.
+pub(crate) fn spied(capabilities: Capabilities) -> (Arc<MemoryStore>, Arc<Failing>, Arc<Noting>) {
+    let buckets = ["b", "other"].map(|name| Bucket::parse(name).unwrap());
+    let store = MemoryStore::new(&buckets.each_ref());
+    let store = store.with_capabilities(capabilities);
+    let store = Arc::new(store.with_part_bytes_min(MIB as u64));
+    let failing = Arc::new(Failing::new(store.clone()));
+    let noting = Noting::over(failing.clone());
+    (store, failing, noting)
+}
 
 /// Notes the keys of each operation's calls, in their order.
 #[derive(Debug)]

@@ -124,7 +124,7 @@ impl Process {
     async fn vanish(&self, flags: OpenFlags, offset: usize, bytes: &[u8]) {
         let talk = self.session().await;
         let handle = talk.open("/f", flags).await.unwrap();
-        send(&talk, &handle, offset, bytes).await;
+        talk.send(&handle, offset, bytes).await;
         self.lost(talk).await;
     }
 
@@ -169,13 +169,6 @@ impl Process {
     }
 }
 
-async fn send(talk: &Talk, handle: &str, offset: usize, bytes: &[u8]) {
-    for (nth, piece) in bytes.chunks(PIECE).enumerate() {
-        let offset = (offset + nth * PIECE) as u64;
-        talk.write(handle, offset, piece).await.unwrap();
-    }
-}
-
 fn mapped(word: PartialUploads) -> HomeDirectory {
     let all = Mapping::parse("/", "/b", EntryType::Directory, Access::ReadWrite).unwrap();
     let all = all.with_partial_uploads(Some(word));
@@ -212,8 +205,8 @@ async fn nothing_behind_a_gap_is_kept() {
     let content = pattern(26 * MIB);
     let talk = process.session().await;
     let handle = talk.open("/f", CREATE).await.unwrap();
-    send(&talk, &handle, 0, &content[..9 * MIB]).await;
-    send(&talk, &handle, 10 * MIB, &content[10 * MIB..]).await;
+    talk.send(&handle, 0, &content[..9 * MIB]).await;
+    talk.send(&handle, 10 * MIB, &content[10 * MIB..]).await;
     process.lost(talk).await;
     process.assert_partial(&content[..9 * MIB]).await;
     // Nothing stands at the beginning.
@@ -240,7 +233,7 @@ async fn an_upload_goes_on_from_what_was_kept_and_ends_without_the_mark() {
             let talk = process.session().await;
             assert_eq!(talk.size("/f").await, Ok(Some(thirds[1] as u64)));
             let handle = talk.open("/f", flags).await.unwrap();
-            send(&talk, &handle, thirds[1], &content[thirds[1]..]).await;
+            talk.send(&handle, thirds[1], &content[thirds[1]..]).await;
             talk.close(&handle).await.unwrap();
             assert!(process.store.object(&at("f")).unwrap() == content);
             assert!(!process.is_partial().await);
@@ -332,13 +325,13 @@ async fn nothing_is_kept_of_a_lost_session_while_another_writes_the_file() {
     // The first one goes on, and loses its connection; nobody notices yet.
     let lost = process.session().await;
     let handle = lost.open("/f", OpenFlags::WRITE).await.unwrap();
-    send(&lost, &handle, 3, b"inning").await;
+    lost.send(&handle, 3, b"inning").await;
     let back = process.session().await;
     let handle = back.open("/f", OpenFlags::WRITE).await.unwrap();
-    send(&back, &handle, 3, b"inning and").await;
+    back.send(&handle, 3, b"inning and").await;
     process.lost(lost).await;
     process.assert_partial_object(b"beg").await;
-    send(&back, &handle, 13, b" end").await;
+    back.send(&handle, 13, b" end").await;
     back.close(&handle).await.unwrap();
     assert!(process.store.object(&at("f")).unwrap() == b"beginning and end"[..]);
     assert!(!process.is_partial().await);
@@ -374,7 +367,7 @@ async fn whoever_asks_for_a_file_whose_session_ends_waits_for_its_outcome() {
         let other = process.session().await;
         let talk = process.session().await;
         let handle = talk.open("/f", CREATE).await.unwrap();
-        send(&talk, &handle, 0, &content[..length]).await;
+        talk.send(&handle, 0, &content[..length]).await;
         let asked = async {
             gate.reached(1).await;
             let size = other.size("/f");
@@ -400,7 +393,7 @@ async fn a_revoked_or_expired_user_leaves_nothing() {
         let process = Process::new();
         let (talk, revoked) = process.revocable().await;
         let handle = talk.open("/f", CREATE).await.unwrap();
-        send(&talk, &handle, 0, &content[..length]).await;
+        talk.send(&handle, 0, &content[..length]).await;
         revoked.cancel();
         process.lost(talk).await;
         process.assert_nothing();
@@ -411,7 +404,7 @@ async fn a_revoked_or_expired_user_leaves_nothing() {
             .spoil(Operation::Head, 1, Fault::Hold(gate.clone()));
         let (talk, revoked) = process.revocable().await;
         let handle = talk.open("/f", CREATE).await.unwrap();
-        send(&talk, &handle, 0, &content[..length]).await;
+        talk.send(&handle, 0, &content[..length]).await;
         let revokes = async {
             gate.reached(1).await;
             revoked.cancel();
@@ -428,7 +421,7 @@ async fn a_revoked_or_expired_user_leaves_nothing() {
         .spoil(Operation::Complete, 1, Fault::Hold(gate.clone()));
     let (talk, revoked) = process.revocable().await;
     let handle = talk.open("/f", CREATE).await.unwrap();
-    send(&talk, &handle, 0, &content).await;
+    talk.send(&handle, 0, &content).await;
     let revokes = async {
         gate.reached(1).await;
         revoked.cancel();
@@ -453,7 +446,7 @@ async fn a_drain_keeps_what_arrived() {
     let content = pattern(9 * MIB);
     let talk = process.session().await;
     let handle = talk.open("/f", CREATE).await.unwrap();
-    send(&talk, &handle, 0, &content).await;
+    talk.send(&handle, 0, &content).await;
     process.drain.cancel();
     process.lost(talk).await;
     process.assert_partial(&content).await;
@@ -643,7 +636,7 @@ async fn a_close_that_was_kept_is_counted() {
         .failing
         .spoil(Operation::Part, 1, Fault::Hold(gate.clone()));
     let content = pattern(9 * MIB);
-    send(&talk, &handle, 0, &content).await;
+    talk.send(&handle, 0, &content).await;
     let early = tokio::time::timeout(Duration::from_millis(50), talk.close(&handle)).await;
     assert!(early.is_err(), "not held: {early:?}");
     gone.cancel();
@@ -674,7 +667,7 @@ async fn a_close_that_came_is_kept_where_partial_uploads_are() {
         process
             .failing
             .spoil(Operation::Part, 1, Fault::Hold(gate.clone()));
-        send(&talk, &handle, 0, &content).await;
+        talk.send(&handle, 0, &content).await;
         let early = tokio::time::timeout(Duration::from_millis(50), talk.close(&handle)).await;
         assert!(early.is_err(), "not held: {early:?}");
         gone.cancel();

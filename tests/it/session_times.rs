@@ -8,14 +8,14 @@ use portcullis::session::ListedTimes;
 use portcullis::storage::failing::{Failing, Fault, Gate};
 use portcullis::storage::memory::MemoryStore;
 use portcullis::storage::{
-    Bucket, Capabilities, Checksum, NewObject, Nonce, ObjectStore as _, Operation, Precondition,
+    Capabilities, Checksum, NewObject, Nonce, ObjectStore as _, Operation, Precondition,
     Properties, PutObject, StorageErrorKind,
 };
 use russh_sftp::protocol::{FileAttributes, OpenFlags, StatusCode};
 
 use crate::common::sftp::{Talk, begin_in, code, user, whole_bucket};
 use crate::session::{MIB, at, pattern, plant};
-use crate::session_moves::Noting;
+use crate::session_moves::{Noting, spied};
 
 const THEN: u32 = 1_000_000_000;
 
@@ -33,11 +33,7 @@ impl Clerk {
     }
 
     async fn of(capabilities: Capabilities, keep_times: bool) -> Self {
-        let store = MemoryStore::new(&[&Bucket::parse("b").unwrap()]);
-        let store = store.with_capabilities(capabilities);
-        let store = Arc::new(store.with_part_bytes_min(MIB as u64));
-        let failing = Arc::new(Failing::new(store.clone()));
-        let noting = Noting::over(failing.clone());
+        let (store, failing, noting) = spied(capabilities);
         let limits = Limits {
             range_copy_bytes_min: 4 * MIB as u64,
             range_bytes_min: MIB as u64,
@@ -55,13 +51,6 @@ impl Clerk {
 
     fn count(&self, operation: Operation) -> usize {
         self.noting.keys(operation).len()
-    }
-
-    async fn send(&self, handle: &str, content: &[u8]) {
-        for (nth, piece) in content.chunks(128 * 1024).enumerate() {
-            let offset = (nth * 128 * 1024) as u64;
-            self.talk.write(handle, offset, piece).await.unwrap();
-        }
     }
 
     async fn touch(&self, path: &str, time: u32) -> Result<(), StatusCode> {
@@ -109,7 +98,7 @@ impl Clerk {
     }
 }
 
-fn timed(time: u32) -> FileAttributes {
+pub(crate) fn timed(time: u32) -> FileAttributes {
     FileAttributes {
         atime: Some(time),
         mtime: Some(time),
@@ -156,7 +145,7 @@ async fn a_time_that_comes_while_a_large_file_is_sent_is_kept_when_it_is_closed(
         let clerk = Clerk::open().await;
         let content = pattern(17 * MIB);
         let handle = clerk.talk.create("/f").await.unwrap();
-        clerk.send(&handle, &content).await;
+        clerk.talk.send(&handle, 0, &content).await;
         if by_name {
             clerk.touch("/f", THEN).await.unwrap();
         } else {
@@ -303,7 +292,7 @@ async fn an_upload_is_a_success_even_if_its_time_cannot_be_kept() {
     let clerk = Clerk::open().await;
     let content = pattern(17 * MIB);
     let handle = clerk.talk.create("/f").await.unwrap();
-    clerk.send(&handle, &content).await;
+    clerk.talk.send(&handle, 0, &content).await;
     clerk
         .talk
         .client

@@ -9,8 +9,10 @@ use portcullis::idp::{Asking, Credential, IdentityProvider as _, Judged, Questio
 use portcullis::refusal::Verdict;
 use portcullis::secret::Secret;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStderr, Command};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+use super::common::serving::Serving;
 
 const PASSWORD: &str = "tidal-fern-41";
 const KEY: &str = "ssh-ed25519 \
@@ -187,8 +189,7 @@ async fn a_file_that_is_wrong_or_gone_changes_nothing() {
 
 /// The binary, its log and everything that it reads.
 struct Gateway {
-    child: Child,
-    log: Lines<BufReader<ChildStderr>>,
+    serving: Serving,
     port: String,
     directory: TempDir,
     _s3: embedded_s3::EmbeddedS3,
@@ -214,35 +215,14 @@ impl Gateway {
         );
         std::fs::write(format!("{root}/portcullis.toml"), config).unwrap();
         std::fs::write(format!("{root}/users.toml"), users).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
-            .args(["serve", "--config", &format!("{root}/portcullis.toml")])
-            .env_clear()
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut gateway = Self {
-            child,
-            log,
-            port: String::new(),
+        let mut serving = Serving::start(&format!("{root}/portcullis.toml"));
+        let port = serving.port("\"listening\"").await;
+        Self {
+            serving,
+            port,
             directory,
             _s3: s3,
-        };
-        let line = gateway.logged("\"listening\"").await;
-        let (_, rest) = line.split_once("127.0.0.1:").unwrap();
-        gateway.port = rest.chars().take_while(char::is_ascii_digit).collect();
-        gateway
-    }
-
-    /// Waits for a line with these words.
-    async fn logged(&mut self, words: &str) -> String {
-        while let Some(line) = self.log.next_line().await.unwrap() {
-            if line.contains(words) {
-                return line;
-            }
         }
-        panic!("the gateway ended without saying {words}")
     }
 
     /// Writes another file of users and says so.
@@ -251,9 +231,7 @@ impl Gateway {
         let new = format!("{users}.new");
         std::fs::write(&new, text).unwrap();
         std::fs::rename(new, users).unwrap();
-        let pid = self.child.id().unwrap().to_string();
-        let hangup = Command::new("kill").args(["-HUP", &pid]).status().await;
-        assert!(hangup.unwrap().success());
+        self.serving.hang_up().await;
     }
 
     /// Starts OpenSSH's client as a user.
@@ -297,14 +275,14 @@ async fn users_change_while_sessions_go_on() {
         panic!("the session ended without saying {words}")
     };
     says(b"pwd\n", "Remote working directory: /").await;
-    gateway.logged("login allowed").await;
+    gateway.serving.logged("login allowed").await;
     gateway.change_users(&user("bob", PASSWORD)).await;
-    gateway.logged("users reloaded").await;
+    gateway.serving.logged("users reloaded").await;
     // The old session works on; a new one of its user does not begin.
     says(b"mkdir here\nls -1\n", "here").await;
     let refused = gateway.sftp("ann").wait_with_output().await.unwrap();
     assert!(!refused.status.success());
-    gateway.logged("unknown-user").await;
+    gateway.serving.logged("unknown-user").await;
     let mut bob = gateway.sftp("bob");
     drop(bob.stdin.take());
     assert!(bob.wait_with_output().await.unwrap().status.success());
@@ -312,7 +290,10 @@ async fn users_change_while_sessions_go_on() {
     gateway
         .change_users("[users.bob]\npassword_hash = \"walnut-39\"\n")
         .await;
-    let line = gateway.logged("the users file cannot be used").await;
+    let line = gateway
+        .serving
+        .logged("the users file cannot be used")
+        .await;
     assert!(
         line.contains("ERROR") && line.contains("users.toml:2: "),
         "{line}"

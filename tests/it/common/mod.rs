@@ -10,6 +10,7 @@ pub(crate) mod login;
 pub(crate) mod provider;
 pub(crate) mod raw;
 pub(crate) mod refusals;
+pub(crate) mod serving;
 pub(crate) mod sftp;
 pub(crate) mod stores;
 pub(crate) mod suite_log;

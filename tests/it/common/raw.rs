@@ -173,6 +173,23 @@ pub(crate) fn write(id: u32, handle: &[u8], offset: u64, bytes: &[u8]) -> Vec<u8
     packet(WRITE, id, &fields)
 }
 
+/// Has `length` bytes of one handle copied to another; 0: all of them.
+pub(crate) fn copy_data(
+    id: u32,
+    (source, start, length): (&[u8], u64, u64),
+    (target, at): (&[u8], u64),
+) -> Vec<u8> {
+    let fields = [
+        &string("copy-data")[..],
+        &string(source),
+        &start.to_be_bytes(),
+        &length.to_be_bytes(),
+        &string(target),
+        &at.to_be_bytes(),
+    ];
+    packet(EXTENDED, id, &fields)
+}
+
 pub(crate) fn set_size(id: u32, handle: &[u8], size: u64) -> Vec<u8> {
     let fields = [
         &string(handle)[..],

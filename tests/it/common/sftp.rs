@@ -254,6 +254,14 @@ impl Talk {
         written.map(drop).map_err(code)
     }
 
+    /// Writes one piece after the other.
+    pub(crate) async fn send(&self, handle: &str, offset: usize, bytes: &[u8]) {
+        for (nth, piece) in bytes.chunks(PIECE_BYTES).enumerate() {
+            let offset = (offset + nth * PIECE_BYTES) as u64;
+            self.write(handle, offset, piece).await.unwrap();
+        }
+    }
+
     pub(crate) async fn close(&self, handle: &str) -> Result<(), StatusCode> {
         self.client.close(handle).await.map(drop).map_err(code)
     }
@@ -338,3 +346,6 @@ pub(crate) fn code(error: Error) -> StatusCode {
         other => panic!("no status: {other:?}"),
     }
 }
+
+/// How much one WRITE carries where many are sent.
+const PIECE_BYTES: usize = 128 * 1024;
