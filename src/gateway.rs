@@ -25,7 +25,7 @@ use crate::idp::signature::{self, Keys};
 use crate::limits::{self, Limits};
 use crate::metrics::{Metrics, Readings};
 use crate::reaper::Reaper;
-use crate::session::{Environment, Kept, ListedTimes, Unsettled, UserSessions, summing};
+use crate::session::{Changes, Environment, Kept, ListedTimes, Unsettled, UserSessions, summing};
 use crate::ssh::{Listener, SshServer, SshServerParts, Transport};
 use crate::storage::Nonces;
 use crate::storage::credentials::Stores;
@@ -228,6 +228,7 @@ impl Process<'_> {
             listed_times: listed_times(sftp.list_times, limits),
             partial_uploads: partial_uploads(sftp.partial_uploads),
             unsettled: Unsettled::default(),
+            changes: Changes::default(),
             exec: sftp.exec,
             summing: summing(),
             drain: self.drain.clone(),

@@ -8,6 +8,7 @@ use crate::storage::{ETag, Location, Nonce, ObjectMeta, Precondition};
 use crate::transfer::write_file::Base;
 use crate::vfs::{Access, Ending, HomeDirectory, VirtualPath, WrittenPath};
 
+use super::changes::ChangesMade;
 use super::list::Listing;
 use super::names::Stated;
 use super::opening::OpenedObject;
@@ -207,6 +208,8 @@ pub(crate) struct Running {
     pub(crate) ticket: Ticket,
     /// It went by what a listing showed, and says nothing that is newer.
     pub(crate) by_listing: bool,
+    /// When it began.
+    pub(crate) made: ChangesMade,
 }
 
 /// What the storage made of it.

@@ -68,6 +68,12 @@ impl Commit<'_> {
 
     /// Sends a commit until it is known what became of it, or nobody can tell.
     async fn send(self, change: Change<'_>) -> Result<Stored> {
+        let outcome = self.sent(change).await;
+        self.stop.changes().note(self.location);
+        outcome
+    }
+
+    async fn sent(self, change: Change<'_>) -> Result<Stored> {
         let clock = self.stop.clock();
         let mut sending = Sending {
             tries: retry::tries(self.store, change.operation(), clock),

@@ -86,6 +86,12 @@ pub(super) enum What {
 impl Deletion<'_> {
     /// Deletes it, once. Of a DELETE whose answer was lost it is not known what was said.
     pub(super) async fn run(self) -> Result<Removed> {
+        let outcome = self.sent().await;
+        self.stop.changes().note(self.location);
+        outcome
+    }
+
+    async fn sent(self) -> Result<Removed> {
         let clock = self.stop.clock();
         let mut tries = retry::tries(self.store, Operation::Delete, clock);
         let mut condition = match self.what {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::changes::Changes;
 use super::kept::Kept;
 use super::listed_times::ListedTimes;
 use super::unsettled::Unsettled;
@@ -39,6 +40,8 @@ pub struct Environment {
     pub nonces: Nonces,
     /// What is known of directories that may empty themselves.
     pub kept: Kept,
+    /// What its sessions changed.
+    pub changes: Changes,
     /// How long a session goes by what a listing or a STAT showed.
     pub names_fresh_for: Duration,
     /// Which times STAT shows.

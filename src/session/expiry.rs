@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::changes::Changes;
 use super::status::{EXPIRED, REVOKED, Refusal};
 use crate::auth::AuthenticatedUser;
 use crate::clock::Clock;
@@ -25,13 +26,15 @@ pub(super) struct Stop {
     /// `None`: for what clears up after something that was stopped.
     user: Option<Arc<AuthenticatedUser>>,
     clock: Arc<dyn Clock>,
+    changes: Changes,
 }
 
 impl Stop {
-    pub(super) fn new(user: AuthenticatedUser, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(user: AuthenticatedUser, clock: Arc<dyn Clock>, changes: Changes) -> Self {
         Self {
             user: Some(Arc::new(user)),
             clock,
+            changes,
         }
     }
 
@@ -40,7 +43,13 @@ impl Stop {
         Self {
             user: None,
             clock: Arc::clone(&self.clock),
+            changes: self.changes.clone(),
         }
+    }
+
+    /// Returns where it is noted what was changed.
+    pub(super) const fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     /// Returns the clock that it goes by.

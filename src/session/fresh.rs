@@ -248,33 +248,63 @@ impl FreshListings {
     /// Notes that a name is of interest, and says whether to list its directory: another one was
     /// a moment ago, its names are not known, and it is not known to be large.
     pub(crate) fn looks_again(&mut self, path: &VirtualPath, now: Instant) -> bool {
-        let Some(parent) = path.parent() else {
+        let again = self.is_looked_into(path, now);
+        self.looked(path, now);
+        let Some(parent) = path.parent().filter(|_| again) else {
             return false;
+        };
+        let fresh_for = self.fresh_for;
+        let mut known = self.directories.iter();
+        if known.any(|one| one.path == parent && one.holds(fresh_for, now)) {
+            return false;
+        }
+        let directory = self.hash_of(&parent);
+        let mut looks = self.looks.iter_mut();
+        let Some(look) = looks.find(|look| look.directory == directory) else {
+            return false;
+        };
+        let listed = look.listed.replace(now);
+        let is_fresh = |at: Instant| now.saturating_duration_since(at) < fresh_for;
+        if listed.is_some_and(is_fresh) {
+            look.listed = listed;
+            return false;
+        }
+        true
+    }
+
+    /// Notes that a name is of interest.
+    pub(crate) fn looked(&mut self, path: &VirtualPath, now: Instant) {
+        let Some(parent) = path.parent() else {
+            return;
         };
         let fresh_for = self.fresh_for;
         let is_fresh = |at: Instant| now.saturating_duration_since(at) < fresh_for;
         self.looks.retain(|look| is_fresh(look.last));
         let directory = self.hash_of(&parent);
-        let looks = &mut self.looks;
-        let Some(look) = looks.iter_mut().find(|look| look.directory == directory) else {
-            if looks.len() >= LOOKS_MAX {
-                looks.pop_front();
-            }
-            looks.push_back(Look {
-                directory,
-                last: now,
-                listed: None,
-            });
+        let mut looks = self.looks.iter_mut();
+        if let Some(look) = looks.find(|look| look.directory == directory) {
+            look.last = now;
+            return;
+        }
+        if self.looks.len() >= LOOKS_MAX {
+            self.looks.pop_front();
+        }
+        self.looks.push_back(Look {
+            directory,
+            last: now,
+            listed: None,
+        });
+    }
+
+    /// Says whether a name of the same directory was of interest a moment ago.
+    pub(crate) fn is_looked_into(&self, path: &VirtualPath, now: Instant) -> bool {
+        let Some(parent) = path.parent() else {
             return false;
         };
-        look.last = now;
-        let mut known = self.directories.iter();
-        let is_known = known.any(|one| one.path == parent && one.holds(fresh_for, now));
-        if is_known || look.listed.is_some_and(is_fresh) {
-            return false;
-        }
-        look.listed = Some(now);
-        true
+        let directory = self.hash_of(&parent);
+        let is_fresh = |at: Instant| now.saturating_duration_since(at) < self.fresh_for;
+        let mut looks = self.looks.iter();
+        looks.any(|look| look.directory == directory && is_fresh(look.last))
     }
 
     /// Notes that the session changed what stands under a name, or below it. A directory above may

@@ -7,8 +7,12 @@ use std::time::{Duration, Instant};
 
 use crate::budget::{Charge, Share};
 use crate::limits::KNOWN_BYTES_KEPT;
-use crate::vfs::VirtualPath;
+use crate::sftp::Attributes;
+use crate::storage::Location;
+use crate::vfs::{Ending, VirtualPath};
 
+use super::act::PathRequest;
+use super::changes::{Changes, ChangesMade};
 use super::fresh::{FreshListings, NameHasher, Names as ListedNames, Shown};
 use super::seen_sums::SeenSums;
 use super::sums::VersionSums;
@@ -25,6 +29,7 @@ pub(crate) struct Known {
     looked: VecDeque<Looked>,
     looked_bytes: usize,
     sums: SeenSums,
+    just_stated: Option<JustStated>,
     listed: FreshListings,
     account: Share,
     charge: Option<Charge>,
@@ -43,6 +48,18 @@ struct Looked {
     path: VirtualPath,
     asked: Instant,
     nothing: bool,
+}
+
+/// What a STAT was told of a file just now.
+#[derive(Debug)]
+pub(crate) struct JustStated {
+    pub(crate) path: VirtualPath,
+    /// STAT or LSTAT.
+    pub(crate) operation: &'static str,
+    pub(crate) asked: Instant,
+    /// Before S3 was asked.
+    pub(crate) made: ChangesMade,
+    pub(crate) attrs: Attributes,
 }
 
 /// What a STAT or a listing found under a name just now.
@@ -66,6 +83,7 @@ impl Known {
             looked: VecDeque::new(),
             looked_bytes: 0,
             sums: SeenSums::default(),
+            just_stated: None,
             listed: FreshListings::new(fresh_for),
             account,
             charge: None,
@@ -161,14 +179,59 @@ impl Known {
     /// The same for an OPEN that puts something there. Where names of a directory are opened one
     /// after the other it is worth while to list it.
     pub(crate) fn before_open(&mut self, path: &VirtualPath, now: Instant) -> Lately {
-        let again = self.listed.looks_again(path, now);
-        match self.lately(path, now) {
-            Lately::Unknown if again => Lately::Worthwhile,
-            lately @ (Lately::Unknown
-            | Lately::Worthwhile
-            | Lately::NoDirectory
-            | Lately::Nothing) => lately,
+        let lately = self.lately(path, now);
+        if lately != Lately::Unknown {
+            self.listed.looked(path, now);
+            return lately;
         }
+        if self.listed.looks_again(path, now) {
+            Lately::Worthwhile
+        } else {
+            Lately::Unknown
+        }
+    }
+
+    /// The same for a STAT: its directory is listed where one of its names was missing a moment ago.
+    pub(crate) fn before_stat(&mut self, path: &VirtualPath, now: Instant) -> Lately {
+        if !self.listed.is_looked_into(path, now) {
+            return self.lately(path, now);
+        }
+        self.before_open(path, now)
+    }
+
+    /// Notes that a STAT found nothing.
+    pub(crate) fn missed(&mut self, path: &VirtualPath, now: Instant) {
+        self.listed.looked(path, now);
+    }
+
+    /// Notes what a STAT or an LSTAT was told.
+    pub(crate) fn stated(&mut self, stated: JustStated) {
+        if !self.listed.fresh_for().is_zero() {
+            self.just_stated = Some(stated);
+        }
+    }
+
+    /// Returns what an LSTAT was told of a file for the STAT that follows it, or the other way
+    /// around: clients ask both before they read. It is told once.
+    pub(crate) fn stated_again(
+        &mut self,
+        request: &PathRequest,
+        changes: &Changes,
+        location: &Location,
+    ) -> Option<Attributes> {
+        let just = self.just_stated.take()?;
+        let asked = request.pending.asked();
+        let is_other = just.operation != request.pending.operation();
+        let fresh_for = self.listed.fresh_for().min(STATED_FOR);
+        let is_fresh = asked.saturating_duration_since(just.asked) < fresh_for;
+        let is_same = just.path == request.path && request.ending == Ending::Name;
+        let holds = is_same && is_other && is_fresh && !changes.since(just.made, location);
+        holds.then_some(just.attrs)
+    }
+
+    /// Forgets what the last STAT was told.
+    pub(crate) fn asked_otherwise(&mut self) {
+        self.just_stated = None;
     }
 
     /// Says what a listing of the directory showed there just now.
@@ -215,6 +278,7 @@ impl Known {
     /// Forgets what was seen where a name changed.
     pub(crate) fn changed(&mut self, name: &VirtualPath, now: Instant) {
         self.listed.changed(name, now);
+        self.just_stated = None;
         self.sums.forget(name);
         if !self.has_room(0) {
             self.listed.forget_all(now);
@@ -292,6 +356,8 @@ fn cost(path: &VirtualPath) -> usize {
 
 const DIRECTORIES_MAX: usize = 1_000;
 const LOOKED_MAX: usize = 64;
+/// How long an answer to LSTAT serves the STAT that follows it.
+const STATED_FOR: Duration = Duration::from_secs(1);
 /// What a path takes beside its text.
 const PATH_BYTES: usize = 96;
 const STEP_BYTES: usize = 8 * 1024;

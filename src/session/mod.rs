@@ -7,6 +7,7 @@ mod answers;
 mod calls;
 mod carrying;
 mod changed;
+mod changes;
 mod channel;
 mod checksums;
 mod commit;
@@ -67,6 +68,7 @@ use bytes::Bytes;
 use crate::auth::AuthenticatedUser;
 use crate::budget::Gate;
 
+pub use self::changes::Changes;
 pub use self::channel::{Gone, Inbound, Outbound};
 pub use self::environment::{Environment, summing};
 pub use self::kept::Kept;

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use futures_util::future::BoxFuture;
+
 use crate::clock::{Clock, unix_seconds, within};
 use crate::sftp::{Attributes, Status};
 use crate::storage::{
@@ -39,18 +41,20 @@ pub(crate) async fn find(
     clock: &dyn Clock,
     location: &Location,
 ) -> Result<Found, Refusal> {
-    let (found, _) = find_dated(store, clock, location).await?;
+    let folder = Folder::of(location);
+    let below = look_below(store, &folder);
+    let (found, _) = find_dated(store, clock, location, below).await?;
     Ok(found)
 }
 
+/// The same, with a look at the directory of one's own.
 async fn find_dated(
     store: &dyn ObjectStore,
     clock: &dyn Clock,
     location: &Location,
+    below: impl Future<Output = Result<Below, Refusal>>,
 ) -> Result<Dated, Refusal> {
-    let folder = Folder::of(location);
     let head = store.head(location);
-    let below = look_below(store, &folder);
     tokio::pin!(head, below);
     // A store that is near answers before a second question is worth asking.
     let first = within(clock, HEAD_START, &mut head).await;
@@ -129,12 +133,16 @@ pub(crate) async fn find_file_first(
     store: &dyn ObjectStore,
     location: &Location,
 ) -> Result<Found, Refusal> {
-    let object = store.head(location).await;
-    let (found, _) = match under_key(store, location, object).await? {
-        Some(found) => found,
-        None => look_below(store, &Folder::of(location)).await?.dated(),
-    };
+    let (found, _) = dated_file_first(store, location).await?;
     Ok(found)
+}
+
+async fn dated_file_first(store: &dyn ObjectStore, location: &Location) -> Result<Dated, Refusal> {
+    let object = store.head(location).await;
+    match under_key(store, location, object).await? {
+        Some(found) => Ok(found),
+        None => Ok(look_below(store, &Folder::of(location)).await?.dated()),
+    }
 }
 
 /// Looks for an object and for nothing beside it.
@@ -159,7 +167,7 @@ pub(crate) async fn is_directory(
 
 /// What stands below a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Below {
+pub(crate) enum Below {
     Nothing,
     /// The name is a directory's, whose marker was written then, if there is one.
     Names {
@@ -244,12 +252,23 @@ impl Stated {
     }
 }
 
-/// Looks for what a path names; `shown` is what a listing showed there.
+/// How STAT looks for what an object's path names.
+pub(crate) enum Looks<'a> {
+    /// A listing showed this there a moment ago.
+    Shown(Shown),
+    /// A file is expected.
+    FileFirst,
+    /// For a file, and by this look for a directory at the same time.
+    Beside(BoxFuture<'a, Result<Below, Refusal>>),
+    Both,
+}
+
+/// Looks for what a path names.
 pub(crate) async fn stat(
     store: &dyn ObjectStore,
     clock: &dyn Clock,
     target: &Target,
-    shown: Option<Shown>,
+    looks: Looks<'_>,
     shows: Shows,
 ) -> Result<Stated, Refusal> {
     match target {
@@ -266,9 +285,15 @@ pub(crate) async fn stat(
         }
         Target::Object {
             location, access, ..
-        } => match match shown {
-            Some(shown) => find_shown(store, location, shown).await?,
-            None => find_dated(store, clock, location).await?,
+        } => match match looks {
+            Looks::Shown(shown) => find_shown(store, location, shown).await?,
+            Looks::FileFirst => dated_file_first(store, location).await?,
+            Looks::Beside(below) => find_dated(store, clock, location, below).await?,
+            Looks::Both => {
+                let folder = Folder::of(location);
+                let below = look_below(store, &folder);
+                find_dated(store, clock, location, below).await?
+            }
         } {
             (Found::File(meta), _) => Ok(Stated::file(&meta, *access, shows)),
             (Found::Shown(object), _) => {
@@ -316,12 +341,14 @@ pub(crate) async fn mkdir(
         }
         Target::Bucket { .. } => {
             let shows = Shows::default();
-            return Err(match stat(store, stop.clock(), target, None, shows).await {
-                Ok(_) => EXISTS,
-                // Whatever is there, none is made.
-                Err(_) => BUCKET_LEVEL,
-            }
-            .into());
+            return Err(
+                match stat(store, stop.clock(), target, Looks::Both, shows).await {
+                    Ok(_) => EXISTS,
+                    // Whatever is there, none is made.
+                    Err(_) => BUCKET_LEVEL,
+                }
+                .into(),
+            );
         }
         Target::Nowhere => return Err(IN_VIRTUAL.into()),
         Target::Object {

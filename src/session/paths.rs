@@ -17,6 +17,7 @@ use crate::vfs::{Access, Ending, EntryType, HomeDirectory, VirtualPath};
 
 use super::act::{Act, ForWriting, PathAnswer, PathRequest, Planned, Running};
 use super::changed::log_unheard;
+use super::changes::ChangesMade;
 use super::copy_request;
 use super::endings::OfDirectory;
 use super::files::Files;
@@ -50,6 +51,8 @@ pub(crate) struct Paths {
     buckets: BucketsShown,
     /// The file that was opened last to be read was small: the next one may be alike.
     opens_small_files: bool,
+    /// What STAT asked S3 for last was a file: the next name may be one.
+    expects_files: bool,
     /// Sentences for people that were sent to the channel's stderr.
     explanations: u32,
 }
@@ -68,6 +71,7 @@ impl Paths {
             markers_refused: Arc::default(),
             buckets: BucketsShown::default(),
             opens_small_files: false,
+            expects_files: false,
             explanations: 0,
         }
     }
@@ -154,6 +158,7 @@ impl Paths {
                 request,
                 ticket,
                 by_listing,
+                made: shell.environment.changes.made(),
             };
             self.running = self.running.saturating_add(1);
             match self.begin(shell, files, &running.request) {
@@ -185,6 +190,7 @@ impl Paths {
                 request,
                 ticket,
                 by_listing: false,
+                made: ChangesMade::default(),
             });
         }
         let calls_max = shell.environment.limits.storage_calls_per_session_max;
@@ -211,6 +217,9 @@ impl Paths {
         }
         let config = Arc::clone(shell.user.config());
         let planned = request.plan(&config.home)?;
+        if !matches!(request.act, Act::Stat) {
+            self.known.asked_otherwise();
+        }
         if let Some(answer) = self.answer_at_once(shell, files, request, &planned)? {
             return Ok(Begun::Answered(answer));
         }
@@ -286,7 +295,7 @@ impl Paths {
 
     /// Answers a STAT of the session's own upload, and of what a listing showed just now.
     fn stat_at_once(
-        &self,
+        &mut self,
         shell: &Shell,
         request: &PathRequest,
         target: &Target,
@@ -298,14 +307,23 @@ impl Paths {
                 let attrs = file_attributes(*access, size, now);
                 Some(PathAnswer::Reply(Reply::Attrs(attrs)))
             }
-            (Target::Object { access, .. }, None) => {
-                let file = self.listed_file(shell, request)?;
+            (
+                Target::Object {
+                    location, access, ..
+                },
+                None,
+            ) => {
+                let Some(file) = self.listed_file(shell, request) else {
+                    return self.stated_again(shell, request, location);
+                };
                 let attrs = file_attributes(*access, file.size, file.modified);
                 Some(PathAnswer::Listed(attrs))
             }
+            (Target::MappedFile { location, .. }, None) => {
+                self.stated_again(shell, request, location)
+            }
             (
-                Target::MappedFile { .. }
-                | Target::Virtual
+                Target::Virtual
                 | Target::Root { .. }
                 | Target::Buckets
                 | Target::Bucket { .. }
@@ -347,6 +365,7 @@ impl Paths {
             buckets: self.buckets.clone(),
             lately,
             shown,
+            expects_file: self.expects_files,
             foreseen: self.foreseen(request, shown, now),
             shows: shell.shows(),
             listed_times: shell.environment.listed_times.clone(),
@@ -414,7 +433,7 @@ impl Paths {
         answer: PathAnswer,
     ) {
         let by_listing = running.by_listing;
-        let (request, ticket) = (running.request, running.ticket);
+        let (request, ticket, made) = (running.request, running.ticket, running.made);
         let traits = request.act.traits();
         self.running = self.running.saturating_sub(1);
         if traits.opens {
@@ -456,7 +475,7 @@ impl Paths {
             }
             PathAnswer::Stated(stated) => {
                 let attrs = stated.attrs;
-                self.note_stat(&request, stated, by_listing);
+                self.note_stat(shell, &request, (stated, made), by_listing);
                 shell.answers.reply(request.pending, &Reply::Attrs(attrs));
             }
             PathAnswer::Listed(attrs) => {
@@ -467,6 +486,10 @@ impl Paths {
                     // That no directory is there says nothing of a file.
                     let nothing = request.ending == Ending::Name;
                     self.note_look(&request, nothing, by_listing);
+                    if nothing && matches!(request.act, Act::Stat) {
+                        self.expects_files = false;
+                        self.known.missed(&request.path, shell.now());
+                    }
                 }
                 if replaces_version(shell, &request.act) {
                     files.stayed(shell, &request.path);

@@ -50,7 +50,11 @@ impl Shell {
         events: Events,
     ) -> Self {
         Self {
-            stop: Stop::new(user.clone(), Arc::clone(&environment.clock)),
+            stop: Stop::new(
+                user.clone(),
+                Arc::clone(&environment.clock),
+                environment.changes.clone(),
+            ),
             environment,
             user,
             user_session,

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use futures_util::FutureExt as _;
+
 use crate::audit::Confirmed;
 use crate::budget::{Charge, UserMemory};
 use crate::idp::UserConfig;
@@ -22,7 +24,7 @@ use super::known::Lately;
 use super::list::{self, FirstPage, Listing};
 use super::listed::{BucketsShown, Listed, Told, buckets, no_buckets};
 use super::listed_times::ListedTimes;
-use super::names::{self, Stated};
+use super::names::{self, Below, Looks, Stated};
 use super::opening::{Foreseen, Opening};
 use super::plan::{Folder, Need, Target, plan};
 use super::progress::Progress;
@@ -56,6 +58,8 @@ pub(super) struct Work {
     pub(super) lately: Lately,
     /// What a listing of its directory showed under it.
     pub(super) shown: Option<Shown>,
+    /// The last STAT of the session found a file.
+    pub(super) expects_file: bool,
     /// For an OPEN that reads.
     pub(super) foreseen: Foreseen,
     pub(super) shows: Shows,
@@ -94,7 +98,10 @@ impl Work {
             }
         }
         match &request.act {
-            Act::Stat => self.look(&target).await.map(PathAnswer::Stated),
+            Act::Stat => {
+                let looks = self.looks(request, &target);
+                self.look(&target, looks).await.map(PathAnswer::Stated)
+            }
             Act::SetStat(attrs) => self.set_attributes(target, attrs).await,
             Act::StatVfs => {
                 self.stat(&target).await?;
@@ -142,13 +149,42 @@ impl Work {
     }
 
     pub(super) async fn stat(&self, target: &Target) -> Result<Attributes, Refusal> {
-        self.look(target).await.map(|stated| stated.attrs)
+        let looks = self.shown.map_or(Looks::Both, Looks::Shown);
+        let stated = self.look(target, looks).await?;
+        Ok(stated.attrs)
+    }
+
+    /// Chooses how STAT looks. Where the last names were files nobody looks for a directory beside
+    /// one; where they were missing their directory is listed, for the names that come next.
+    fn looks<'a>(&'a self, request: &'a PathRequest, target: &'a Target) -> Looks<'a> {
+        match (self.shown, target) {
+            (Some(shown), _) => Looks::Shown(shown),
+            (None, Target::Object { location, .. }) if self.lately == Lately::Worthwhile => {
+                Looks::Beside(self.look_beside(request, location).boxed())
+            }
+            (None, _) if self.expects_file => Looks::FileFirst,
+            (None, _) => Looks::Both,
+        }
+    }
+
+    /// Looks for a directory by listing the one that it would be in.
+    async fn look_beside(
+        &self,
+        request: &PathRequest,
+        location: &Location,
+    ) -> Result<Below, Refusal> {
+        match self.look_around(request, location).await {
+            Lately::Nothing | Lately::NoDirectory => Ok(Below::Nothing),
+            Lately::Unknown | Lately::Worthwhile => {
+                names::look_below(&*self.store, &Folder::of(location)).await
+            }
+        }
     }
 
     /// A directory that the session has seen is there until it is removed.
-    async fn look(&self, target: &Target) -> Result<Stated, Refusal> {
+    async fn look(&self, target: &Target, looks: Looks<'_>) -> Result<Stated, Refusal> {
         let (store, clock) = (&*self.store, self.bounds.clock());
-        let outcome = names::stat(store, clock, target, self.shown, self.shows).await;
+        let outcome = names::stat(store, clock, target, looks, self.shows).await;
         match (outcome, target) {
             (Err(refusal), Target::Object { access, .. })
                 if self.seen && refusal.status == Status::NO_SUCH_FILE =>
@@ -397,7 +433,7 @@ impl Work {
             };
             let target = plan(&self.config.home, &child, Need::Look)?;
             let (store, clock) = (&*self.store, self.bounds.clock());
-            match names::stat(store, clock, &target, None, self.shows).await {
+            match names::stat(store, clock, &target, Looks::Both, self.shows).await {
                 Ok(Stated { attrs, .. }) => {
                     let name = bytes::Bytes::copy_from_slice(name.as_bytes());
                     children.push(crate::sftp::Name { name, attrs });

@@ -11,7 +11,7 @@ class Skipped(Exception):
 
 @dataclasses.dataclass
 class Material:
-    """What all cases share, made once."""
+    """What all cases of a set-up share, made once."""
 
     tree: object
     big: object
@@ -30,7 +30,7 @@ CASES = []
 
 
 def case(name, *, big=False):
-    """Registers a case; a big one moves a gibibyte and is left out of a quick run."""
+    """Registers a case; a big one moves a large file and is left out of a quick run."""
 
     def register(body):
         CASES.append(Case(name, body, big))

@@ -9,7 +9,6 @@ import sysconfig
 from processes import Failed
 
 FILE_BYTES_MAX = 256 * 1024
-BIG_BYTES = 1024 * 1024 * 1024
 NAMES = [
     "two words",
     "trailing space ",
@@ -71,11 +70,11 @@ def awkward_names(backslash):
     return NAMES + ([BACKSLASH] if backslash else [])
 
 
-def big(path):
+def big(path, mib):
     """A file of random bytes; returns its SHA-256."""
     digest = hashlib.sha256()
     with open(path, "wb") as file:
-        for _ in range(BIG_BYTES // (16 * 1024 * 1024)):
+        for _ in range(mib // 16):
             block = os.urandom(16 * 1024 * 1024)
             digest.update(block)
             file.write(block)

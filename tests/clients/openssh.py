@@ -68,7 +68,7 @@ def tree(setup, material):
     same_trees(material.tree, back / "sftp-tree")
 
 
-@case("sftp: 1 GiB up and back", big=True)
+@case("sftp: a large file up and back", big=True)
 def big(setup, material):
     back = setup.folder("sftp-big") / "big"
     remote = f"{setup.root}/sftp-big"

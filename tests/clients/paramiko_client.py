@@ -46,7 +46,7 @@ def refused(action, *, number=None, says=""):
     raise Failed("nothing was refused")
 
 
-@case("paramiko: 1 GiB up with putfo and back with prefetch", big=True)
+@case("paramiko: a large file up with putfo and back with prefetch", big=True)
 def big(setup, material):
     folder = setup.folder("paramiko-big")
     path = f"{setup.root}/paramiko-big"
@@ -54,7 +54,7 @@ def big(setup, material):
         with open(material.big, "rb") as source:
             sftp.putfo(source, path, file_size=material.big.stat().st_size)
         expect_equal(sha256(setup.object("paramiko-big")), material.big_sha256, "SHA-256 in S3")
-        # Asks for the whole file at once: 32,768 requests.
+        # Asks for the whole file at once: 32,768 requests for a gibibyte.
         sftp.get(path, str(folder / "back"))
         sftp.remove(path)
     with open(folder / "back", "rb") as file:

@@ -179,7 +179,7 @@ def check(setup, _):
     expect_equal(sorted(found.output.splitlines()), ["* different", "= same"], "check")
 
 
-@case("rclone: 1 GiB up and back", big=True)
+@case("rclone: a large file up and back", big=True)
 def big(setup, material):
     back = setup.folder("rclone-big") / "big"
     rclone(setup, "copyto", material.big, far(setup, "rclone-big"))

@@ -3,7 +3,7 @@
 
     pip install -r tests/clients/requirements.txt
     python3 tests/clients/run.py                 # everything
-    python3 tests/clients/run.py --quick         # no file of 1 GiB, a smaller tree
+    python3 tests/clients/run.py --quick         # no large file, a smaller tree
     python3 tests/clients/run.py --only 'scp'    # the cases whose name holds the text
 
 Every case runs against `quickstart` and against `serve` over SeaweedFS with the Python identity
@@ -49,9 +49,10 @@ def main():
         directory = pathlib.Path(tempfile.mkdtemp(prefix="portcullis-clients-"))
         if not options.keep:
             stack.callback(shutil.rmtree, directory, ignore_errors=True)
-        shared = prepare(directory / "material", options)
+        rclone.PROGRAM = program("rclone")
         for name, start in setups(options).items():
             if options.setup in (None, name):
+                shared = prepare(directory / f"material-{name}", name, options)
                 failures += run_setup(name, start, directory / name, shared, options)
         if options.keep:
             print(f"kept: {directory}")
@@ -63,7 +64,7 @@ def main():
 def parse():
     parser = argparse.ArgumentParser(description="Real clients against the gateway")
     parser.add_argument("--binary", default=gateway.REPOSITORY / "target/release/portcullis")
-    parser.add_argument("--quick", action="store_true", help="no file of 1 GiB, a smaller tree")
+    parser.add_argument("--quick", action="store_true", help="no large file, a smaller tree")
     parser.add_argument("--only", default="", help="cases whose name holds this text")
     parser.add_argument("--setup", choices=["quickstart", "serve"], help="one of the set-ups")
     parser.add_argument("--keep", action="store_true", help="keep the directory with the logs")
@@ -91,17 +92,18 @@ def program(name):
     return found
 
 
-def prepare(directory, options):
+def prepare(directory, setup, options):
+    """Makes the files; SeaweedFS, which writes to a disk, gets fewer and smaller ones."""
     directory.mkdir()
-    rclone.PROGRAM = program("rclone")
+    files, mib = (1_000, 256) if setup == "serve" else (2_000, 1_024)
     tree = directory / "tree"
     tree.mkdir()
-    material.tree(tree, 300 if options.quick else 2_000)
+    material.tree(tree, 300 if options.quick else files)
     big = directory / "big.bin"
     return Material(
         tree=tree,
         big=big,
-        big_sha256="" if options.quick else material.big(big),
+        big_sha256="" if options.quick else material.big(big, mib),
         listing=1_500 if options.quick else 10_000,
     )
 

@@ -7,14 +7,14 @@ use std::time::Duration;
 use portcullis::clock::SystemClock;
 use portcullis::config::StatTimes;
 use portcullis::limits::Limits;
-use portcullis::session::Environment;
+use portcullis::session::{Changes, Environment};
 use portcullis::storage::failing::{Failing, Fault, Gate};
 use portcullis::storage::memory::MemoryStore;
 use portcullis::storage::metered::{CallObserver, Metered, Outcome};
 use portcullis::storage::{Operation, SharedStore};
 use russh_sftp::protocol::{FileAttributes, OpenFlags, StatusCode};
 
-use crate::common::sftp::{Talk, begin_in, user, whole_bucket};
+use crate::common::sftp::{Talk, begin_in, code, user, whole_bucket};
 use crate::session::{MIB, at, failing, pattern, plant};
 
 #[derive(Debug, Default)]
@@ -75,13 +75,8 @@ const PUT: &str = "PutObject";
 const COPY: &str = "CopyObject";
 const DELETE: &str = "DeleteObject";
 
-#[tokio::test]
-async fn looking_costs_a_head_and_a_listing_at_most() {
-    let shop = Shop::open().await;
-    plant(&shop.store, "f", b"x").await;
-    plant(&shop.store, "d/f", b"x").await;
-    shop.talk.size("/f").await.unwrap();
-    shop.paid("stat of a file that is answered at once", &[(HEAD, 1)]);
+/// Keeps S3 from answering until both a HEAD and a LIST are under way.
+async fn size_from_afar(shop: &Shop, path: &str) -> Result<Option<u64>, StatusCode> {
     let gate = Gate::closed();
     let held = Fault::Hold(gate.clone());
     shop.failing.spoil(Operation::Head, 1, held.clone());
@@ -91,18 +86,133 @@ async fn looking_costs_a_head_and_a_listing_at_most() {
         gate.reached(2).await;
         gate.open();
     };
-    let (size, ()) = tokio::join!(shop.talk.size("/f"), open);
-    assert_eq!(size, Ok(Some(1)));
+    tokio::join!(shop.talk.size(path), open).0
+}
+
+#[tokio::test]
+async fn looking_costs_a_head_and_a_listing_at_most() {
+    let shop = Shop::open().await;
+    plant(&shop.store, "f", b"x").await;
+    plant(&shop.store, "d/f", b"x").await;
+    assert_eq!(size_from_afar(&shop, "/f").await, Ok(Some(1)));
     shop.paid(
         "stat of a file of a store that is far",
         &[(HEAD, 1), (LIST, 1)],
     );
+    shop.talk.size("/f").await.unwrap();
+    shop.paid("stat of a file that is answered at once", &[(HEAD, 1)]);
     shop.talk.size("/d").await.unwrap();
     shop.paid("stat of a directory", &[(HEAD, 1), (LIST, 1)]);
     shop.talk.size("/").await.unwrap();
     shop.paid("stat of a mapping", &[]);
     shop.talk.size("/none").await.unwrap_err();
     shop.paid("stat of nothing", &[(HEAD, 1), (LIST, 1)]);
+}
+
+#[tokio::test]
+async fn a_name_after_a_file_is_expected_to_be_a_file() {
+    let shop = Shop::open().await;
+    for name in ["f", "g", "d/f"] {
+        plant(&shop.store, name, b"x").await;
+    }
+    assert_eq!(size_from_afar(&shop, "/f").await, Ok(Some(1)));
+    shop.paid("the first", &[(HEAD, 1), (LIST, 1)]);
+    // The HEAD takes as long as it takes, and nothing is asked beside it.
+    let gate = Gate::closed();
+    let held = Fault::Hold(gate.clone());
+    shop.failing.spoil(Operation::Head, 1, held);
+    let open = async {
+        gate.reached(1).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        gate.open();
+    };
+    let (size, ()) = tokio::join!(shop.talk.size("/g"), open);
+    assert_eq!(size, Ok(Some(1)));
+    shop.paid("the next file", &[(HEAD, 1)]);
+    let attrs = shop.talk.client.stat("/d").await.unwrap().attrs;
+    assert!(attrs.is_dir());
+    shop.paid("a directory after it", &[(HEAD, 1), (LIST, 1)]);
+    assert_eq!(size_from_afar(&shop, "/f").await, Ok(Some(1)));
+    shop.paid("a file after a directory", &[(HEAD, 1), (LIST, 1)]);
+}
+
+/// OpenSSH's client asks for a name before it puts a file there.
+#[tokio::test]
+async fn names_that_are_missing_are_looked_for_in_their_directory() {
+    let shop = Shop::open().await;
+    plant(&shop.store, "d/old", b"x").await;
+    let look_and_put = async |name: &str| {
+        let path = format!("/d/{name}");
+        assert_eq!(shop.talk.size(&path).await, Err(StatusCode::NoSuchFile));
+        shop.talk.put(&path, b"abc").await.unwrap();
+    };
+    look_and_put("first").await;
+    shop.paid("the first", &[(HEAD, 1), (LIST, 2), (PUT, 1)]);
+    look_and_put("second").await;
+    shop.paid("the second", &[(HEAD, 1), (LIST, 1), (PUT, 1)]);
+    for number in 0..20 {
+        look_and_put(&number.to_string()).await;
+    }
+    shop.paid("the others", &[(HEAD, 20), (PUT, 20)]);
+    // What somebody else put there is there.
+    plant(&shop.store, "d/theirs", b"xyz").await;
+    assert_eq!(shop.talk.size("/d/theirs").await, Ok(Some(3)));
+    assert_eq!(shop.talk.size("/d/old").await, Ok(Some(1)));
+    shop.paid("files there", &[(HEAD, 2)]);
+    // A directory that is asked for in place of a file that was missing.
+    plant(&shop.store, "e/below/x", b"x").await;
+    shop.talk.size("/e/none").await.unwrap_err();
+    let attrs = shop.talk.client.stat("/e/below").await.unwrap().attrs;
+    assert!(attrs.is_dir());
+}
+
+/// OpenSSH's client asks for both before it gets a file.
+#[tokio::test]
+async fn an_lstat_answers_the_stat_that_follows_it() {
+    let changes = Changes::default();
+    let shop = Shop::open_in(|environment| environment.changes = changes.clone()).await;
+    let client = &shop.talk.client;
+    plant(&shop.store, "f", b"x").await;
+    plant(&shop.store, "g", b"xy").await;
+    let lstat = async |path: &str| client.lstat(path).await.unwrap().attrs.size;
+    let stat = async |path: &str| client.stat(path).await.unwrap().attrs.size;
+    assert_eq!((lstat("/f").await, stat("/f").await), (Some(1), Some(1)));
+    assert_eq!(shop.talk.get("/f").await.unwrap(), b"x");
+    shop.paid("a get of OpenSSH's", &[(HEAD, 1), (GET, 1)]);
+    // One answer serves one more request.
+    stat("/f").await;
+    stat("/f").await;
+    lstat("/f").await;
+    lstat("/f").await;
+    shop.paid("stat twice, lstat twice", &[(HEAD, 3)]);
+    lstat("/f").await;
+    assert_eq!(stat("/g").await, Some(2));
+    assert_eq!(stat("/f").await, Some(1));
+    shop.paid("of another file between", &[(HEAD, 3)]);
+    // What any session of the process changed counts.
+    let user = user(whole_bucket(), shop.store.clone());
+    let (theirs, running) = begin_in(user, Limits::default(), |environment| {
+        environment.changes = changes.clone();
+    });
+    let other = Talk::over(theirs, running).await;
+    assert_eq!(lstat("/g").await, Some(2));
+    other.put("/g", b"longer").await.unwrap();
+    assert_eq!(stat("/g").await, Some(6));
+    lstat("/g").await;
+    shop.talk.put("/g", b"own").await.unwrap();
+    assert_eq!(stat("/g").await, Some(3));
+    lstat("/g").await;
+    other.client.remove("/g").await.unwrap();
+    assert_eq!(
+        client.stat("/g").await.map_err(code).err(),
+        Some(StatusCode::NoSuchFile)
+    );
+    lstat("/f").await;
+    other.client.rename("/f", "/moved").await.unwrap();
+    assert_eq!(
+        client.stat("/f").await.map_err(code).err(),
+        Some(StatusCode::NoSuchFile)
+    );
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::reaper::Reaper;
 use crate::session::{
-    self, Environment, Kept, ListedTimes, TypedSession, Unsettled, UserSessions, summing,
+    self, Changes, Environment, Kept, ListedTimes, TypedSession, Unsettled, UserSessions, summing,
 };
 use crate::sftp::{Attributes, HandleId, OpenMode, Payload, Request, Status};
 use crate::storage::memory::MemoryStore;
@@ -123,6 +123,7 @@ fn open(
         listed_times: ListedTimes::new(false),
         partial_uploads: PartialUploads::Discard,
         unsettled: Unsettled::default(),
+        changes: Changes::default(),
         exec: Exec::Off,
         summing: summing(),
         drain: CancellationToken::new(),

@@ -5,13 +5,15 @@ use std::time::Instant;
 use crate::audit::Confirmed;
 use crate::config::StatTimes;
 use crate::sftp::Reply;
+use crate::storage::Location;
 use crate::vfs::{Ending, PartialUploads, VirtualPath};
 
-use super::super::act::{Act, PathRequest};
+use super::super::act::{Act, PathAnswer, PathRequest};
 use super::super::changed::log_change;
+use super::super::changes::ChangesMade;
 use super::super::files::Files;
 use super::super::fresh::{ListedFile, Names, Shown};
-use super::super::known::Lately;
+use super::super::known::{JustStated, Lately};
 use super::super::names::Stated;
 use super::super::opening::Foreseen;
 use super::super::order::Ticket;
@@ -89,6 +91,11 @@ impl Paths {
             {
                 self.known.before_open(&request.path, now)
             }
+            Act::Stat
+                if request.ending == Ending::Name && matches!(target, Target::Object { .. }) =>
+            {
+                self.known.before_stat(&request.path, now)
+            }
             Act::Open { .. }
             | Act::Stat
             | Act::SetStat(_)
@@ -116,16 +123,45 @@ impl Paths {
         self.known.listed(directory, asked, names);
     }
 
-    pub(super) fn note_stat(&mut self, request: &PathRequest, stated: Stated, by_listing: bool) {
+    pub(super) fn note_stat(
+        &mut self,
+        shell: &Shell,
+        request: &PathRequest,
+        (stated, made): (Stated, ChangesMade),
+        by_listing: bool,
+    ) {
         let path = &request.path;
-        if stated.attrs.names_directory() {
+        self.expects_files = !stated.attrs.names_directory();
+        if !self.expects_files {
             return self.known.directory(path.clone());
+        }
+        // Whoever goes on with an upload has to hear what is there now.
+        if !may_be_partial(shell, path) {
+            self.known.stated(JustStated {
+                path: path.clone(),
+                operation: request.pending.operation(),
+                asked: request.pending.asked(),
+                made,
+                attrs: stated.attrs,
+            });
         }
         self.note_look(request, false, by_listing);
         if let Some(sums) = stated.sums {
             let asked = request.pending.asked();
             self.known.saw_sums(path.clone(), asked, sums);
         }
+    }
+
+    /// Answers a STAT that asks what the LSTAT before it was told.
+    pub(super) fn stated_again(
+        &mut self,
+        shell: &Shell,
+        request: &PathRequest,
+        location: &Location,
+    ) -> Option<PathAnswer> {
+        let changes = &shell.environment.changes;
+        let attrs = self.known.stated_again(request, changes, location)?;
+        Some(PathAnswer::Listed(attrs))
     }
 
     /// Returns what a listing showed just now of a file, where STAT shows the same.

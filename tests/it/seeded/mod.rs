@@ -22,7 +22,7 @@ use portcullis::idp::UserConfig;
 use portcullis::limits::Limits;
 use portcullis::metrics::Metrics;
 use portcullis::reaper::Reaper;
-use portcullis::session::{Environment, Kept, ListedTimes, Unsettled, UserSessions};
+use portcullis::session::{Changes, Environment, Kept, ListedTimes, Unsettled, UserSessions};
 use portcullis::storage::memory::MemoryStore;
 use portcullis::storage::{Bucket, Nonces, SharedStore};
 use portcullis::vfs::PartialUploads;
@@ -70,6 +70,7 @@ impl World {
             listed_times: ListedTimes::new(false),
             partial_uploads: PartialUploads::Discard,
             unsettled: Unsettled::default(),
+            changes: Changes::default(),
             exec: portcullis::config::Exec::All,
             summing: portcullis::session::summing(),
             drain: CancellationToken::new(),
