@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::FutureExt as _;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::auth::AuthenticatedUser;
@@ -20,7 +20,7 @@ use crate::transfer::write_file::Heard;
 
 use super::answers::Answers;
 use super::environment::Environment;
-use super::events::{Event, Events};
+use super::events::{Event, Events, Happened};
 use super::expiry::expiry;
 use super::files::Files;
 use super::front::{Broken, Front, Incoming};
@@ -43,7 +43,7 @@ pub(crate) struct Session<F> {
     has_more: bool,
     pub(crate) client_gone: bool,
     /// What happened together with the session's end.
-    last: Option<Event>,
+    last: Option<Box<Event>>,
 }
 
 /// Why the loop ended.
@@ -60,7 +60,7 @@ enum End {
 
 /// What a turn of the loop is about.
 enum Turn {
-    Happened(Event),
+    Happened(Box<Event>),
     /// The client took output.
     Drained,
     /// The client sent something, or nothing any more.
@@ -117,11 +117,7 @@ pub(super) async fn run<F: Front>(
 }
 
 impl<F: Front> Session<F> {
-    async fn serve(
-        &mut self,
-        happened: &mut mpsc::UnboundedReceiver<Event>,
-        writer: &mut JoinSet<()>,
-    ) -> End {
+    async fn serve(&mut self, happened: &mut Happened, writer: &mut JoinSet<()>) -> End {
         let drain = self.shell.environment.drain.clone();
         let revoked = self.shell.user.revoked().clone();
         let gone = self.front.gone();
@@ -171,13 +167,13 @@ impl<F: Front> Session<F> {
             }
             match turn {
                 Turn::Happened(event) => {
-                    self.handle(event);
+                    self.handle(*event);
                     // What is there already is handled in one turn.
                     for _ in 0..EVENTS_PER_TURN_MAX {
                         let Ok(event) = happened.try_recv() else {
                             break;
                         };
-                        self.handle(event);
+                        self.handle(*event);
                     }
                 }
                 Turn::Drained => self.files.answer_more(&mut self.shell),
@@ -307,7 +303,7 @@ impl<F: Front> Session<F> {
     /// Finishes the uploads whose CLOSE came before their client went, and what is kept of others:
     /// as long as the user has access. While the gateway drains, only where partial uploads are
     /// kept: a restart is what cuts most connections.
-    async fn keep(&mut self, happened: &mut mpsc::UnboundedReceiver<Event>, end: &End) {
+    async fn keep(&mut self, happened: &mut Happened, end: &End) {
         // That may stand behind requests which nobody will hear.
         if let Some(handle) = self.front.withdrawn() {
             self.withdraw(handle);
@@ -351,11 +347,7 @@ impl<F: Front> Session<F> {
     }
 
     /// Takes what the client had sent before it went, and finishes what it closed and what is kept.
-    async fn finish(
-        &mut self,
-        happened: &mut mpsc::UnboundedReceiver<Event>,
-        mut unsettled: Vec<(HandleId, Settling)>,
-    ) {
+    async fn finish(&mut self, happened: &mut Happened, mut unsettled: Vec<(HandleId, Settling)>) {
         let clock = Arc::clone(&self.shell.environment.clock);
         let rest = self.take_rest(happened);
         // Where memory is short for longer, a CLOSE may be behind what waits for it, or none.
@@ -386,11 +378,11 @@ impl<F: Front> Session<F> {
     }
 
     /// Lets what is under way go on by one event.
-    async fn wait_on(&mut self, happened: &mut mpsc::UnboundedReceiver<Event>) {
+    async fn wait_on(&mut self, happened: &mut Happened) {
         let clock = Arc::clone(&self.shell.environment.clock);
         tokio::select! {
             biased;
-            Some(event) = happened.recv() => self.handle(event),
+            Some(event) = happened.recv() => self.handle(*event),
             () = until(&*clock, self.deadline()) => self.time(),
         }
         self.shell.reap();
@@ -398,7 +390,7 @@ impl<F: Front> Session<F> {
     }
 
     /// Takes what is there, and waits for nothing but memory for it.
-    async fn take_rest(&mut self, happened: &mut mpsc::UnboundedReceiver<Event>) {
+    async fn take_rest(&mut self, happened: &mut Happened) {
         while self.take().is_ok() {
             self.regulate();
             if !self.regulator.hears() {
@@ -415,7 +407,7 @@ impl<F: Front> Session<F> {
     }
 
     /// Ends what the client left open: nothing of it becomes visible.
-    fn give_up(&mut self, happened: &mut mpsc::UnboundedReceiver<Event>) {
+    fn give_up(&mut self, happened: &mut Happened) {
         happened.close();
         self.files.session_over(&mut self.shell);
         // An upload that was created just now is known only to its event.
@@ -424,10 +416,10 @@ impl<F: Front> Session<F> {
             .into_iter()
             .chain(std::iter::from_fn(|| happened.try_recv().ok()))
         {
-            if let Event::Answered { running, answer } = &event {
+            if let Event::Answered { running, answer } = &*event {
                 answered_too_late(&self.shell, running, answer);
             }
-            if let Event::Write { handle, heard } = event
+            if let Event::Write { handle, heard } = *event
                 && matches!(*heard, Heard::Created(_) | Heard::Committed(_))
             {
                 self.files.hear_write(&mut self.shell, handle, *heard);

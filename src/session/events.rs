@@ -55,20 +55,24 @@ pub(crate) enum Event {
     Room(Charge),
 }
 
+/// What happened, on its way to a session. A box each: the queue keeps 32 places as long as the
+/// session lives.
+pub(crate) type Happened = mpsc::UnboundedReceiver<Box<Event>>;
+
 /// Where tasks send what happened. What waits here is bounded by what was asked for: frames by
 /// the memory that their GETs took, everything else by the calls under way.
 #[derive(Debug, Clone)]
-pub(crate) struct Events(mpsc::UnboundedSender<Event>);
+pub(crate) struct Events(mpsc::UnboundedSender<Box<Event>>);
 
 impl Events {
-    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Event>) {
+    pub(crate) fn new() -> (Self, Happened) {
         let (sender, receiver) = mpsc::unbounded_channel();
         (Self(sender), receiver)
     }
 
     /// Sends an event; `false`: the session is gone.
     pub(crate) fn send(&self, event: Event) -> bool {
-        self.0.send(event).is_ok()
+        self.0.send(Box::new(event)).is_ok()
     }
 
     /// Sends what a request came to; an error: it comes back, for the session is gone.
@@ -77,12 +81,13 @@ impl Events {
         running: Box<Running>,
         answer: PathAnswer,
     ) -> Result<(), Box<(Running, PathAnswer)>> {
-        match self.0.send(Event::Answered { running, answer }) {
-            Err(SendError(Event::Answered { running, answer })) => {
-                Err(Box::new((*running, answer)))
-            }
-            Ok(()) | Err(_) => Ok(()),
+        let event = Box::new(Event::Answered { running, answer });
+        if let Err(SendError(event)) = self.0.send(event)
+            && let Event::Answered { running, answer } = *event
+        {
+            return Err(Box::new((*running, answer)));
         }
+        Ok(())
     }
 
     /// Waits until the session is gone.
