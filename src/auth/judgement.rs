@@ -189,8 +189,8 @@ impl Attempt {
             return Err(self.refuse(refused(Reason::ClientGone)));
         }
         let authenticator = Arc::clone(&self.authenticator);
-        let grant = super::grant(&config, &self.session_id);
-        let opened = match authenticator.stores.open(grant).await {
+        let (stores, clock) = (&*authenticator.stores, &authenticator.clock);
+        let opened = match super::open(&config, &self.session_id, stores, clock).await {
             Ok(opened) => opened,
             Err(refusal) => return Err(self.refuse(refusal.of_provider(&config.provider))),
         };

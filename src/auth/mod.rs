@@ -18,11 +18,13 @@ pub use self::keys::OfferedKey;
 pub use self::logged_in::LoggedIn;
 use self::logged_in::LoginEntry;
 pub use self::throttle::{Lockout, Throttle, ThrottleSettings};
+use crate::clock::{Clock, SystemClock};
 use crate::idp::UserConfig;
 pub use crate::idp::{AuthMethod, UserNameRule, host_of};
 use crate::refusal::{Reason, Refusal};
 use crate::storage::SharedStore;
 use crate::storage::credentials::{AssumedRole, Grant, Opened, Stores};
+use crate::storage::with_settings::WithSettings;
 
 mod admission;
 mod attempt;
@@ -108,6 +110,8 @@ impl AuthenticatedUser {
     ) -> Self {
         let login_name = config.user.clone();
         let method = AuthMethod::Password;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let opened = with_settings(&config, Opened { store, role: None }, &clock);
         Self {
             config,
             login_name,
@@ -115,8 +119,44 @@ impl AuthenticatedUser {
             source_ip,
             session_id: session_id.into(),
             entry: LoginEntry::outside(),
-            opened: Opened { store, role: None },
+            opened,
         }
+    }
+}
+
+/// Opens S3 for a user, whose new objects carry what the answer asks for.
+async fn open(
+    config: &Arc<UserConfig>,
+    session_id: &str,
+    stores: &dyn Stores,
+    clock: &Arc<dyn Clock>,
+) -> Result<Opened, Refusal> {
+    let opened = stores.open(grant(config, session_id)).await?;
+    refuse_unkept(config, &opened)?;
+    Ok(with_settings(config, opened, clock))
+}
+
+/// Refuses a login that asks for what the store of a mapping would silently leave out: whoever asks
+/// for a key or a lock relies on it.
+fn refuse_unkept(config: &UserConfig, opened: &Opened) -> Result<(), Refusal> {
+    for bucket in config.object_settings().filter_map(|(bucket, _)| bucket) {
+        if opened.store.capabilities(bucket).directories {
+            let detail = format!("bucket {bucket} is a directory");
+            return Err(Reason::StoreWithoutObjectSettings.because(&detail));
+        }
+    }
+    Ok(())
+}
+
+fn with_settings(config: &Arc<UserConfig>, opened: Opened, clock: &Arc<dyn Clock>) -> Opened {
+    if config.object_settings().next().is_none() {
+        return opened;
+    }
+    let settings = Arc::<UserConfig>::clone(config);
+    let store = WithSettings::new(opened.store, settings, Arc::clone(clock));
+    Opened {
+        store: Arc::new(store),
+        ..opened
     }
 }
 
@@ -133,7 +173,8 @@ pub async fn would_enter(
     now: SystemTime,
 ) -> Result<(), Refusal> {
     admission::admit(config, settings.roles, source_ip, now)?;
-    stores.open(grant(config, session_id)).await.map(drop)
+    let opened = stores.open(grant(config, session_id)).await?;
+    refuse_unkept(config, &opened)
 }
 
 /// Gives every bucket of a home the one name under which all reach it: by that it is told whether

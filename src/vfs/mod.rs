@@ -12,4 +12,5 @@ mod mapping;
 mod path;
 mod place;
 mod role;
+mod targets;
 mod tree;

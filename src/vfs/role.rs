@@ -82,6 +82,7 @@ impl RoleTree {
             entry_type: EntryType::Directory,
             access: self.access,
             partial_uploads: None,
+            objects: None,
         })
     }
 
@@ -94,6 +95,7 @@ impl RoleTree {
             entry_type: EntryType::Directory,
             access: self.access,
             partial_uploads: None,
+            objects: None,
         })
     }
 }

@@ -1,12 +1,14 @@
 //! A session's whole world: what its home directory shows, and where it lands.
 
+use std::sync::Arc;
+
 use super::mapped::MappedTree;
 use super::mapping::{Access, EntryType, HomeType, Mapping, MappingError, PartialUploads};
 use super::path::VirtualPath;
 use super::place::Place;
 use super::role::RoleTree;
 use crate::storage::addressing::Buckets;
-use crate::storage::{Bucket, NameError};
+use crate::storage::{Bucket, Location, NameError, ObjectSettings};
 
 /// What a session can name, and where it lands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,6 +155,16 @@ impl HomeDirectory {
             }
             Place::File { mapping, .. } => mapping.partial_uploads,
             Place::Virtual | Place::Buckets | Place::Bucket { .. } | Place::Nowhere => None,
+        }
+    }
+
+    /// Returns what the mapping with the longest target says of an object there; `None`: it says
+    /// nothing.
+    #[must_use]
+    pub fn objects_at(&self, location: &Location) -> Option<&Arc<ObjectSettings>> {
+        match &self.tree {
+            Tree::Mapped(tree) => tree.objects_at(location),
+            Tree::Role(_) => None,
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{ChecksumMode, EncodingType, MetadataDirective};
+use aws_sdk_s3::types::{ChecksumMode, EncodingType, MetadataDirective, TaggingDirective};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
@@ -272,6 +272,11 @@ impl S3Store {
             .set_if_match(if_match)
             .set_if_none_match(if_none_match)
             .metadata_directive(MetadataDirective::Replace);
+        // Without a directive the source's tags are copied.
+        let tagging = carried::tagging(&object.tags);
+        let request = request
+            .set_tagging_directive(tagging.as_ref().map(|_| TaggingDirective::Replace))
+            .set_tagging(tagging);
         let answer = carry!(request, Carried::of(self, object))
             .customize()
             .mutate_request(carried::expires(object))
