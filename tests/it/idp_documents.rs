@@ -173,10 +173,13 @@ fn schema_and_parser_agree_on_what_is_answered_in_the_field() {
 
 /// Everything that an answer may hold.
 fn full(allow: bool) -> Value {
+    let objects = json!({"storageClass": "STANDARD_IA", "encryption": "aws:kms", "kmsKeyId": "k",
+        "bucketKey": true, "tags": {"a": "b"}, "retention": {"mode": "COMPLIANCE", "days": 7},
+        "legalHold": true});
     json!({"allow": allow, "reason": "x", "user": "ann", "publicKeys": [crate::common::login::LISTED_LINE],
         "mappings": [{"entry": "/in", "target": "/bucket/in", "type": "file", "access": "write",
-            "partialUploads": "replace"}],
-        "partialUploads": "keep", "home": "/", "role": "r", "policy": {"Version": "1"}, "networks": ["192.0.2.0/24"],
+            "partialUploads": "replace", "objects": objects}],
+        "partialUploads": "keep", "objects": objects, "home": "/", "role": "r", "policy": {"Version": "1"}, "networks": ["192.0.2.0/24"],
         "limits": {"sessions": 4, "fileBytes": 1, "bytesPerSecond": 1},
         "expiresAt": "2036-12-31T00:00:00Z", "cacheSeconds": 30})
 }

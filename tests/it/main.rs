@@ -63,6 +63,7 @@ mod session_edits;
 mod session_lines;
 mod session_modes;
 mod session_moves;
+mod session_object_settings;
 mod session_partial;
 mod session_paths;
 mod session_pipelined;

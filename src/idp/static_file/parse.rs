@@ -511,4 +511,36 @@ mod tests {
         assert!(problem("").contains("users: missing; allowed: [users.NAME]"));
         assert!(Users::parse("[users]\n").unwrap().by_name.is_empty());
     }
+
+    #[test]
+    fn a_mapping_says_what_its_objects_carry() {
+        let mapping = |objects: &str| {
+            user(&format!(
+                "mappings = [{{ entry = \"/\", target = \"/b\", objects = {objects} }}]"
+            ))
+        };
+        let text = mapping(
+            "{ storage_class = \"OURS\", encryption = \"AES256\", tags = { a = \"1\" }, \
+             retention = { mode = \"COMPLIANCE\", days = 7 }, legal_hold = true }",
+        );
+        let users = Users::parse(&text).unwrap();
+        let config = &users.by_name["ann"].config;
+        let objects = config.home.mappings()[0].objects.as_deref().unwrap();
+        assert_eq!(objects.storage_class.as_deref(), Some("OURS"));
+        assert_eq!(objects.retention.as_ref().unwrap().days, 7);
+        assert!(objects.legal_hold);
+        assert_eq!(config.warnings.len(), 1);
+        for (wrong, said) in [
+            (
+                "{ class = \"GLACIER\" }",
+                "unknown key; allowed: storage_class",
+            ),
+            ("{ legal_hold = \"yes\" }", "true or false"),
+            ("{ retention = { mode = \"GOVERNANCE\" } }", "either days"),
+            ("\"GLACIER\"", "a table"),
+        ] {
+            let problem = problem(&mapping(wrong));
+            assert!(problem.contains(said), "{problem}");
+        }
+    }
 }
