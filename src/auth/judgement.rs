@@ -183,6 +183,7 @@ impl Attempt {
     /// let in.
     pub(super) async fn enter(self, config: Arc<UserConfig>) -> Result<AuthenticatedUser, Refused> {
         let config = super::with_one_name_each(config, &*self.authenticator.stores);
+        let config = super::with_history(config, self.authenticator.settings.history);
         let gone = self.client.gone.clone();
         let refused = |reason: Reason| Refusal::new(reason).of_provider(&config.provider);
         if gone.is_cancelled() {

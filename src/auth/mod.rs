@@ -24,6 +24,7 @@ pub use crate::idp::{AuthMethod, UserNameRule, host_of};
 use crate::refusal::{Reason, Refusal};
 use crate::storage::SharedStore;
 use crate::storage::credentials::{AssumedRole, Grant, Opened, Stores};
+use crate::storage::history::History;
 use crate::storage::with_settings::WithSettings;
 
 mod admission;
@@ -124,7 +125,8 @@ impl AuthenticatedUser {
     }
 }
 
-/// Opens S3 for a user, whose new objects carry what the answer asks for.
+/// Opens S3 for a user: new objects carry what the answer asks for, and old versions are shown where
+/// the home has a history.
 async fn open(
     config: &Arc<UserConfig>,
     session_id: &str,
@@ -149,15 +151,15 @@ fn refuse_unkept(config: &UserConfig, opened: &Opened) -> Result<(), Refusal> {
 }
 
 fn with_settings(config: &Arc<UserConfig>, opened: Opened, clock: &Arc<dyn Clock>) -> Opened {
-    if config.object_settings().next().is_none() {
-        return opened;
+    let mut store = opened.store;
+    if config.object_settings().next().is_some() {
+        let settings = Arc::<UserConfig>::clone(config);
+        store = Arc::new(WithSettings::new(store, settings, Arc::clone(clock)));
     }
-    let settings = Arc::<UserConfig>::clone(config);
-    let store = WithSettings::new(opened.store, settings, Arc::clone(clock));
-    Opened {
-        store: Arc::new(store),
-        ..opened
+    if config.home.has_history() {
+        store = Arc::new(History::new(store));
     }
+    Opened { store, ..opened }
 }
 
 /// Says whether the gateway would let in whom a provider's answer describes, as at a login: by
@@ -175,6 +177,17 @@ pub async fn would_enter(
     admission::admit(config, settings.roles, source_ip, now)?;
     let opened = stores.open(grant(config, session_id)).await?;
     refuse_unkept(config, &opened)
+}
+
+/// Lets `/.history` of a home show what its files were, if that is wanted.
+fn with_history(config: Arc<UserConfig>, wanted: bool) -> Arc<UserConfig> {
+    if !wanted {
+        return config;
+    }
+    Arc::new(UserConfig {
+        home: config.home.clone().with_history(),
+        ..(*config).clone()
+    })
 }
 
 /// Gives every bucket of a home the one name under which all reach it: by that it is told whether

@@ -11,7 +11,7 @@ use super::{
     Bucket, BucketPage, Capabilities, CompleteUpload, CompletedPart, CopyObject, ETag, GetObject,
     ListPage, ListQuery, Location, NewObject, ObjectBody, ObjectMeta, ObjectStore, Operation,
     PartNumber, PartSize, PutObject, Removed, Result, SharedStore, Stored, Tags, UploadId,
-    UploadPart, UploadPartCopy, Version,
+    UploadPart, UploadPartCopy, Version, VersionPage, VersionQuery,
 };
 
 /// Which call it is.
@@ -136,6 +136,17 @@ impl<L: Layer> ObjectStore for L {
             source: None,
         };
         let run = |store: SharedStore| async move { store.list(bucket, query).await };
+        self.around(about, run).await
+    }
+
+    async fn versions(&self, bucket: &Bucket, query: &VersionQuery) -> Result<VersionPage> {
+        let about = About {
+            operation: Operation::ListVersions,
+            bucket: Some(bucket),
+            key: &query.prefix,
+            source: None,
+        };
+        let run = |store: SharedStore| async move { store.versions(bucket, query).await };
         self.around(about, run).await
     }
 

@@ -30,6 +30,7 @@ pub use self::operation::Operation;
 pub use self::part_layout::{PartLayout, PartPlace};
 pub use self::properties::{Kms, Properties, Retention, Tags};
 use self::retry::Tries;
+pub use self::versions::{ListedVersion, VersionCursor, VersionPage, VersionQuery};
 
 pub mod addressing;
 mod aws;
@@ -40,6 +41,7 @@ pub mod directory;
 pub mod document;
 mod error;
 pub mod failing;
+pub mod history;
 pub mod layer;
 mod location;
 pub mod memory;
@@ -57,6 +59,7 @@ pub mod retry;
 pub mod routed;
 pub mod routes;
 pub mod s3;
+mod versions;
 pub mod with_settings;
 
 pub type Result<T> = std::result::Result<T, StorageError>;
@@ -83,6 +86,12 @@ pub trait ObjectStore: Debug + Send + Sync + 'static {
 
     /// Returns one page of names below `prefix`, in UTF-8 byte order where the store keeps it.
     async fn list(&self, bucket: &Bucket, query: &ListQuery) -> Result<ListPage>;
+
+    /// Returns one page of versions and deletions of keys below `prefix`.
+    async fn versions(&self, bucket: &Bucket, _: &VersionQuery) -> Result<VersionPage> {
+        let detail = format!("{bucket}: the store keeps no versions");
+        Err(StorageError::new(StorageErrorKind::NotFound, detail))
+    }
 
     /// Writes a whole object at once. A commit: sent once.
     async fn put(&self, location: &Location, payload: Bytes, put: PutObject<'_>) -> Result<Stored>;

@@ -87,7 +87,10 @@ impl MappedTree {
     }
 
     /// Returns the names in a virtual directory, with what stands under each.
-    pub(super) fn children(&self, path: &VirtualPath) -> impl Iterator<Item = (&str, EntryType)> {
+    pub(super) fn children<'a>(
+        &'a self,
+        path: &VirtualPath,
+    ) -> impl Iterator<Item = (&'a str, EntryType)> + use<'a> {
         let mut last = None;
         let below = self.below(path);
         // The entry `/` is above nothing but itself.
@@ -103,7 +106,10 @@ impl MappedTree {
     }
 
     /// Returns the mappings whose entries stand below a path, and how each goes on from there.
-    fn below(&self, path: &VirtualPath) -> impl Iterator<Item = (&Mapping, &str)> {
+    fn below<'a>(
+        &'a self,
+        path: &VirtualPath,
+    ) -> impl Iterator<Item = (&'a Mapping, &'a str)> + use<'a> {
         let prefix = if path.is_root() {
             "/".to_owned()
         } else {

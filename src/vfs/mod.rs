@@ -9,6 +9,7 @@ pub use self::tree::HomeDirectory;
 
 mod mapped;
 mod mapping;
+mod past;
 mod path;
 mod place;
 mod role;

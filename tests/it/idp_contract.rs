@@ -528,7 +528,7 @@ fn both_forms_say_what_objects_carry() {
         let all = config.objects.as_deref().unwrap();
         assert_eq!(all.storage_class.as_deref(), Some("MY-CLASS"));
         // A class of another maker is taken, and told.
-        let words = portcullis::idp::warning::words(&config.warnings);
+        let words = words(&config.warnings);
         assert_eq!(
             words
                 .iter()

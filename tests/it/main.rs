@@ -60,6 +60,7 @@ mod session_copy_ends;
 mod session_copy_ranges;
 mod session_directories;
 mod session_edits;
+mod session_history;
 mod session_lines;
 mod session_modes;
 mod session_moves;

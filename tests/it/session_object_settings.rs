@@ -156,7 +156,7 @@ async fn whatever_is_stored_below_a_mapping_carries_what_it_says() {
     talk.write(&handle, 10, b"edited").await.unwrap();
     talk.close(&handle).await.unwrap();
     talk.client
-        .setstthere("/kept/empty", timed(1_000_000_000))
+        .setstat("/kept/empty", timed(1_000_000_000))
         .await
         .unwrap();
     rename(&talk, "/kept/large", "/kept/renamed").await.unwrap();

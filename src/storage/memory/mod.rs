@@ -223,7 +223,9 @@ impl State {
                 StorageErrorKind::NoSuchBucket,
             ));
         };
-        let object = objects.get(location.key.as_str());
+        // It keeps no versions.
+        let is_present = location.key.version().is_none();
+        let object = objects.get(location.key.as_str()).filter(|_| is_present);
         object.ok_or_else(|| refusal((operation, location), StorageErrorKind::NotFound))
     }
 

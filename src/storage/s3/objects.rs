@@ -31,6 +31,7 @@ impl S3Store {
             .head_object()
             .bucket(location.bucket.as_str())
             .key(location.key.as_str())
+            .set_version_id(location.key.version().map(str::to_owned))
             .set_checksum_mode(self.capabilities.checksums.then_some(ChecksumMode::Enabled))
             .send()
             .await
@@ -63,6 +64,7 @@ impl S3Store {
             .head_object()
             .bucket(version.location.bucket.as_str())
             .key(version.location.key.as_str())
+            .set_version_id(version.location.key.version().map(str::to_owned))
             .if_match(&*version.etag.0)
             .set_part_number(number)
             .send()
@@ -85,6 +87,7 @@ impl S3Store {
             .get_object_tagging()
             .bucket(location.bucket.as_str())
             .key(location.key.as_str())
+            .set_version_id(location.key.version().map(str::to_owned))
             .send()
             .await
             .map_err(|error| call.failed(&error))?;
@@ -106,6 +109,7 @@ impl S3Store {
             .get_object()
             .bucket(location.bucket.as_str())
             .key(location.key.as_str())
+            .set_version_id(location.key.version().map(str::to_owned))
             .set_range(range.map(convert::range_text))
             .set_if_match(etag.map(|etag| etag.0.to_string()))
             .customize();
