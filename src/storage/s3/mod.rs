@@ -224,7 +224,8 @@ impl ObjectStore for S3Store {
     }
 
     async fn versions(&self, bucket: &Bucket, query: &VersionQuery) -> Result<VersionPage> {
-        versions::list(self, bucket, query).await
+        let honest = self.capabilities.is_truncated;
+        versions::list((&self.client, honest), bucket, query).await
     }
 
     async fn put(&self, location: &Location, payload: Bytes, put: PutObject<'_>) -> Result<Stored> {

@@ -1,18 +1,19 @@
 //! `ListObjectVersions`.
 
+use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::list_object_versions::ListObjectVersionsOutput;
 use aws_sdk_s3::types::EncodingType;
 
+use super::convert::{self, Fault};
 use super::errors::Call;
-use super::{S3Store, convert};
-use crate::storage::s3::convert::Fault;
 use crate::storage::{
     Bucket, ETag, ListedVersion, Operation, Result, StorageErrorKind, VersionCursor, VersionPage,
     VersionQuery,
 };
 
+/// Lists one page; an `honest` store says of every page whether it is the last one.
 pub(super) async fn list(
-    store: &S3Store,
+    (client, honest): (&Client, bool),
     bucket: &Bucket,
     query: &VersionQuery,
 ) -> Result<VersionPage> {
@@ -22,8 +23,7 @@ pub(super) async fn list(
         key: None,
     };
     let after = query.after.as_ref();
-    let answer = store
-        .client
+    let answer = client
         .list_object_versions()
         .bucket(bucket.as_str())
         .prefix(&query.prefix)
@@ -36,8 +36,7 @@ pub(super) async fn list(
         .send()
         .await
         .map_err(|error| call.failed(&error))?;
-    listed(&answer, store.capabilities.is_truncated)
-        .map_err(|cause| call.error(StorageErrorKind::Unavailable, cause))
+    listed(&answer, honest).map_err(|cause| call.error(StorageErrorKind::Unavailable, cause))
 }
 
 fn listed(
