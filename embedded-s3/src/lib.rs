@@ -6,7 +6,7 @@
 //! everything is lost when the value is dropped.
 //!
 //! Differences from Amazon's S3: one pair of keys may do everything, a session token is ignored;
-//! no versions, access lists or lifecycle; by part number objects are looked at and not read; the `ETag` of a body above 16 KiB is not its MD5.
+//! no access lists or lifecycle; versions are kept where `PutBucketVersioning` says so; by part number objects are looked at and not read; the `ETag` of a body above 16 KiB is not its MD5.
 
 mod alteration;
 mod blocks;
@@ -26,6 +26,7 @@ mod s3;
 mod server;
 mod store;
 mod upload_listing;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -239,6 +240,11 @@ impl EmbeddedS3 {
         drop(self.store.create(bucket));
     }
 
+    /// Keeps the versions of a bucket's objects from now on, as `PutBucketVersioning` does.
+    pub fn keep_versions(&self, bucket: &str) {
+        self.store.bucket_or_new(bucket).lock().keep_versions(true);
+    }
+
     /// Returns the uploads of a bucket that are neither completed nor aborted, by key.
     pub fn uploads(&self, bucket: &str) -> Vec<OpenUpload> {
         let Ok(bucket) = self.store.bucket(bucket) else {
@@ -288,6 +294,7 @@ impl EmbeddedS3 {
             properties: properties::Properties::default(),
             checksum,
             part_sizes: Vec::new(),
+            version_id: None,
         };
         self.keep(bucket, key, object)
     }
@@ -319,24 +326,30 @@ impl EmbeddedS3 {
             properties: properties::Properties::default(),
             checksum: checksum::Checksum::of_parts(&sums, true),
             part_sizes: parts.iter().map(|part| part.len() as u64).collect(),
+            version_id: None,
         };
         self.keep(bucket, key, object)
     }
 
     fn keep(&self, bucket: &str, key: &str, object: Object) -> String {
         let etag = format!("\"{}\"", object.etag);
+        let serial = self.store.next_serial();
         self.store
             .bucket_or_new(bucket)
             .lock()
-            .objects
-            .insert(key.to_owned(), Arc::new(object));
+            .place(key.to_owned(), object, serial);
         etag
     }
 
     /// Deletes an object past HTTP and returns whether it existed.
     pub fn delete(&self, bucket: &str, key: &str) -> bool {
-        let bucket = self.store.bucket(bucket);
-        bucket.is_ok_and(|bucket| bucket.lock().objects.remove(key).is_some())
+        let Ok(bucket) = self.store.bucket(bucket) else {
+            return false;
+        };
+        let mut contents = bucket.lock();
+        let existed = contents.objects.contains_key(key);
+        contents.take_away(key, self.store.next_serial());
+        existed
     }
 }
 

@@ -211,26 +211,30 @@ impl Store {
         let place = (input.key, input.upload_id);
         let bucket = self.bucket(&input.bucket)?;
         let mut contents = bucket.lock();
-        let Contents { objects, uploads } = &mut *contents;
+        let Contents {
+            objects, uploads, ..
+        } = &mut *contents;
         let upload = uploads.get(&place).ok_or_else(|| s3_error!(NoSuchUpload))?;
         let parts = upload.chosen(&listed)?;
         conditions.check(objects.get(&place.0).map(Arc::as_ref))?;
 
         let (body, checksum) = upload.assemble(&parts);
         claims.check(&body, checksum.as_ref())?;
-        let object = Arc::new(Object {
+        let object = Object {
             body,
             etag: format!("{:032x}-{}", self.next_serial(), parts.len()),
             modified: now(),
             properties: upload.properties.clone(),
             checksum,
             part_sizes: parts.iter().map(|part| part.body.len()).collect(),
-        });
+            version_id: None,
+        };
         uploads.remove(&place);
-        objects.insert(place.0.clone(), Arc::clone(&object));
+        let object = contents.place(place.0.clone(), object, self.next_serial());
         drop(contents);
 
         let mut output = CompleteMultipartUploadOutput {
+            version_id: object.version_id.clone(),
             location: Some(format!(
                 "/{}/{}",
                 input.bucket,

@@ -17,6 +17,7 @@ use crate::conditions::{ReadConditions, WriteConditions, now};
 use crate::properties::{Properties, describe, properties};
 use crate::receive::Incoming;
 use crate::store::{Object, Store};
+use crate::versions::Deletion;
 
 impl Store {
     pub(crate) async fn put_object(
@@ -42,21 +43,23 @@ impl Store {
         let received = incoming.receive(self, None).await?;
 
         let bucket = self.bucket(&input.bucket)?;
-        let object = Arc::new(Object {
+        let object = Object {
             body: received.body,
             etag: received.etag,
             modified: now(),
             properties,
             checksum: received.checksums.into_iter().next(),
             part_sizes: Vec::new(),
-        });
-        {
+            version_id: None,
+        };
+        let object = {
             let mut contents = bucket.lock();
             conditions.check(contents.objects.get(&input.key).map(Arc::as_ref))?;
-            contents.objects.insert(input.key, Arc::clone(&object));
-        }
+            contents.place(input.key, object, self.next_serial())
+        };
 
         let mut output = PutObjectOutput {
+            version_id: object.version_id.clone(),
             bucket_key_enabled: object.properties.bucket_key_enabled,
             checksum_type: object.checksum.as_ref().map(|sum| sum.kind_name()),
             e_tag: Some(ETag::Strong(object.etag.clone())),
@@ -69,7 +72,8 @@ impl Store {
     }
 
     pub(crate) fn get_object(&self, input: GetObjectInput) -> S3Result<GetObjectOutput> {
-        let object = self.bucket(&input.bucket)?.object(&input.key)?;
+        let bucket = self.bucket(&input.bucket)?;
+        let object = bucket.version(&input.key, input.version_id.as_deref())?;
         ReadConditions {
             if_match: input.if_match,
             if_none_match: input.if_none_match,
@@ -92,7 +96,8 @@ impl Store {
     }
 
     pub(crate) fn head_object(&self, input: HeadObjectInput) -> S3Result<HeadObjectOutput> {
-        let object = self.bucket(&input.bucket)?.object(&input.key)?;
+        let bucket = self.bucket(&input.bucket)?;
+        let object = bucket.version(&input.key, input.version_id.as_deref())?;
         ReadConditions {
             if_match: input.if_match,
             if_none_match: input.if_none_match,
@@ -122,17 +127,32 @@ impl Store {
         &self,
         input: GetObjectTaggingInput,
     ) -> S3Result<GetObjectTaggingOutput> {
-        let GetObjectTaggingInput { bucket, key, .. } = input;
-        let object = self.bucket(&bucket)?.object(&key)?;
+        let bucket = self.bucket(&input.bucket)?;
+        let object = bucket.version(&input.key, input.version_id.as_deref())?;
         Ok(GetObjectTaggingOutput {
+            version_id: object.version_id.clone(),
             tag_set: object.properties.tags(),
             ..Default::default()
         })
     }
 
     pub(crate) fn delete_object(&self, input: DeleteObjectInput) -> S3Result<DeleteObjectOutput> {
-        self.delete(&input.bucket, &input.key, input.if_match)?;
-        Ok(DeleteObjectOutput::default())
+        let DeleteObjectInput {
+            bucket,
+            key,
+            version_id,
+            if_match,
+            ..
+        } = input;
+        let deletion = match version_id {
+            Some(id) => self.bucket(&bucket)?.lock().remove_version(&key, &id),
+            None => self.delete(&bucket, &key, if_match)?,
+        };
+        Ok(DeleteObjectOutput {
+            version_id: deletion.version_id,
+            delete_marker: deletion.delete_marker,
+            ..Default::default()
+        })
     }
 
     pub(crate) fn delete_objects(
@@ -150,7 +170,7 @@ impl Store {
                 &object.key,
                 object.e_tag.map(ETagCondition::ETag),
             ) {
-                Ok(()) => deleted.push(DeletedObject {
+                Ok(_) => deleted.push(DeletedObject {
                     key: Some(object.key),
                     ..Default::default()
                 }),
@@ -214,20 +234,21 @@ impl Store {
         } else {
             source.etag.clone()
         };
-        let object = Arc::new(Object {
+        let object = Object {
             body: source.body.clone(),
             etag,
             modified: now(),
             properties,
             checksum: source.checksum.clone(),
             part_sizes: Vec::new(),
-        });
+            version_id: None,
+        };
         let bucket = self.bucket(&input.bucket)?;
-        {
+        let object = {
             let mut contents = bucket.lock();
             conditions.check(contents.objects.get(&input.key).map(Arc::as_ref))?;
-            contents.objects.insert(input.key, Arc::clone(&object));
-        }
+            contents.place(input.key, object, self.next_serial())
+        };
 
         let mut result = CopyObjectResult {
             e_tag: Some(ETag::Strong(object.etag.clone())),
@@ -237,6 +258,8 @@ impl Store {
         };
         set_checksum!(result, &object.checksum);
         Ok(CopyObjectOutput {
+            version_id: object.version_id.clone(),
+            copy_source_version_id: source.version_id.clone(),
             copy_object_result: Some(result),
             server_side_encryption: object.properties.server_side_encryption.clone(),
             ssekms_key_id: object.properties.ssekms_key_id.clone(),
@@ -253,7 +276,7 @@ impl Store {
         let CopySource::Bucket {
             bucket,
             key,
-            version_id: None,
+            version_id,
         } = source
         else {
             return Err(s3_error!(
@@ -261,12 +284,17 @@ impl Store {
                 "A copy source is a bucket and a key."
             ));
         };
-        let object = self.bucket(bucket)?.object(key)?;
+        let object = self.bucket(bucket)?.version(key, version_id.as_deref())?;
         conditions.check_source(&object)?;
         Ok(object)
     }
 
-    fn delete(&self, bucket: &str, key: &str, if_match: Option<ETagCondition>) -> S3Result<()> {
+    fn delete(
+        &self,
+        bucket: &str,
+        key: &str,
+        if_match: Option<ETagCondition>,
+    ) -> S3Result<Deletion> {
         let bucket = self.bucket(bucket)?;
         let mut contents = bucket.lock();
         let conditions = WriteConditions {
@@ -274,8 +302,7 @@ impl Store {
             if_none_match: None,
         };
         conditions.check(contents.objects.get(key).map(Arc::as_ref))?;
-        contents.objects.remove(key);
-        Ok(())
+        Ok(contents.take_away(key, self.next_serial()))
     }
 }
 

@@ -43,6 +43,9 @@ fn operation(request: &Parts, query: &str, bucket: bool, key: bool) -> &'static 
         (&Method::GET, false, _) => "ListBuckets",
         (&Method::GET, true, false) if has("uploads") => "ListMultipartUploads",
         (&Method::GET, true, false) if has("location") => "GetBucketLocation",
+        (&Method::GET, true, false) if has("versions") => "ListObjectVersions",
+        (&Method::GET, true, false) if has("versioning") => "GetBucketVersioning",
+        (&Method::PUT, true, false) if has("versioning") => "PutBucketVersioning",
         (&Method::GET, true, false) if parameter(query, "list-type") == Some("2") => {
             "ListObjectsV2"
         }

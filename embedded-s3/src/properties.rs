@@ -134,6 +134,7 @@ macro_rules! describe {
             ssekms_key_id: properties.ssekms_key_id,
             // As S3, which leaves the header out for the standard class.
             storage_class: properties.storage_class.filter(|class| !standard(class)),
+            version_id: $object.version_id.clone(),
             website_redirect_location: properties.website_redirect_location,
             ..Default::default()
         }

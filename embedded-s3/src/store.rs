@@ -13,6 +13,7 @@ use crate::checksum::Checksum;
 use crate::conditions::now;
 use crate::multipart::Upload;
 use crate::properties::Properties;
+use crate::versions::Versions;
 
 /// All buckets of one server.
 #[derive(Debug, Default)]
@@ -105,6 +106,7 @@ pub(crate) struct Contents {
     pub(crate) objects: BTreeMap<String, Arc<Object>>,
     /// By key and upload id.
     pub(crate) uploads: BTreeMap<(String, String), Upload>,
+    pub(crate) versions: Versions,
 }
 
 /// An object, immutable once written: a reader keeps what it began to read.
@@ -117,4 +119,6 @@ pub(crate) struct Object {
     pub(crate) checksum: Option<Checksum>,
     /// Of the parts that it was made of; empty for an object that came in one.
     pub(crate) part_sizes: Vec<u64>,
+    /// None where the bucket keeps no versions.
+    pub(crate) version_id: Option<String>,
 }

@@ -25,6 +25,8 @@ pub struct AuthSettings {
     pub roles: Roles,
     /// Tokens are longer than passwords.
     pub password_bytes_max: usize,
+    /// `/.history` shows the versions of files.
+    pub history: bool,
 }
 
 impl AuthSettings {
@@ -49,6 +51,7 @@ impl Default for AuthSettings {
             user_names: UserNameRule::default(),
             roles: Roles::default(),
             password_bytes_max: limits::PASSWORD_BYTES_MAX,
+            history: false,
         }
     }
 }

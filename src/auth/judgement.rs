@@ -183,14 +183,15 @@ impl Attempt {
     /// let in.
     pub(super) async fn enter(self, config: Arc<UserConfig>) -> Result<AuthenticatedUser, Refused> {
         let config = super::with_one_name_each(config, &*self.authenticator.stores);
+        let config = super::with_history(config, self.authenticator.settings.history);
         let gone = self.client.gone.clone();
         let refused = |reason: Reason| Refusal::new(reason).of_provider(&config.provider);
         if gone.is_cancelled() {
             return Err(self.refuse(refused(Reason::ClientGone)));
         }
         let authenticator = Arc::clone(&self.authenticator);
-        let grant = super::grant(&config, &self.session_id);
-        let opened = match authenticator.stores.open(grant).await {
+        let (stores, clock) = (&*authenticator.stores, &authenticator.clock);
+        let opened = match super::open(&config, &self.session_id, stores, clock).await {
             Ok(opened) => opened,
             Err(refusal) => return Err(self.refuse(refusal.of_provider(&config.provider))),
         };

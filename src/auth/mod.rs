@@ -18,11 +18,14 @@ pub use self::keys::OfferedKey;
 pub use self::logged_in::LoggedIn;
 use self::logged_in::LoginEntry;
 pub use self::throttle::{Lockout, Throttle, ThrottleSettings};
+use crate::clock::{Clock, SystemClock};
 use crate::idp::UserConfig;
 pub use crate::idp::{AuthMethod, UserNameRule, host_of};
 use crate::refusal::{Reason, Refusal};
 use crate::storage::SharedStore;
 use crate::storage::credentials::{AssumedRole, Grant, Opened, Stores};
+use crate::storage::history::History;
+use crate::storage::with_settings::WithSettings;
 
 mod admission;
 mod attempt;
@@ -108,6 +111,8 @@ impl AuthenticatedUser {
     ) -> Self {
         let login_name = config.user.clone();
         let method = AuthMethod::Password;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let opened = with_settings(&config, Opened { store, role: None }, &clock);
         Self {
             config,
             login_name,
@@ -115,9 +120,46 @@ impl AuthenticatedUser {
             source_ip,
             session_id: session_id.into(),
             entry: LoginEntry::outside(),
-            opened: Opened { store, role: None },
+            opened,
         }
     }
+}
+
+/// Opens S3 for a user: new objects carry what the answer asks for, and old versions are shown where
+/// the home has a history.
+async fn open(
+    config: &Arc<UserConfig>,
+    session_id: &str,
+    stores: &dyn Stores,
+    clock: &Arc<dyn Clock>,
+) -> Result<Opened, Refusal> {
+    let opened = stores.open(grant(config, session_id)).await?;
+    refuse_unkept(config, &opened)?;
+    Ok(with_settings(config, opened, clock))
+}
+
+/// Refuses a login that asks for what the store of a mapping would silently leave out: whoever asks
+/// for a key or a lock relies on it.
+fn refuse_unkept(config: &UserConfig, opened: &Opened) -> Result<(), Refusal> {
+    for bucket in config.object_settings().filter_map(|(bucket, _)| bucket) {
+        if opened.store.capabilities(bucket).directories {
+            let detail = format!("bucket {bucket} is a directory");
+            return Err(Reason::StoreWithoutObjectSettings.because(&detail));
+        }
+    }
+    Ok(())
+}
+
+fn with_settings(config: &Arc<UserConfig>, opened: Opened, clock: &Arc<dyn Clock>) -> Opened {
+    let mut store = opened.store;
+    if config.object_settings().next().is_some() {
+        let settings = Arc::<UserConfig>::clone(config);
+        store = Arc::new(WithSettings::new(store, settings, Arc::clone(clock)));
+    }
+    if config.home.has_history() {
+        store = Arc::new(History::new(store));
+    }
+    Opened { store, ..opened }
 }
 
 /// Says whether the gateway would let in whom a provider's answer describes, as at a login: by
@@ -133,7 +175,19 @@ pub async fn would_enter(
     now: SystemTime,
 ) -> Result<(), Refusal> {
     admission::admit(config, settings.roles, source_ip, now)?;
-    stores.open(grant(config, session_id)).await.map(drop)
+    let opened = stores.open(grant(config, session_id)).await?;
+    refuse_unkept(config, &opened)
+}
+
+/// Lets `/.history` of a home show what its files were, if that is wanted.
+fn with_history(config: Arc<UserConfig>, wanted: bool) -> Arc<UserConfig> {
+    if !wanted {
+        return config;
+    }
+    Arc::new(UserConfig {
+        home: config.home.clone().with_history(),
+        ..(*config).clone()
+    })
 }
 
 /// Gives every bucket of a home the one name under which all reach it: by that it is told whether

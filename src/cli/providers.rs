@@ -361,6 +361,7 @@ fn routed(config: &Config, asked: &[Asked<'_, '_>]) -> Vec<Port> {
                 // Each provider has a rule and a bound of its own.
                 user_names: UserNameRule::Open,
                 password_bytes_max: longest,
+                history: config.sftp.history,
                 ..auth(identity).without_passwords(keys_only(address))
             },
         })
@@ -606,6 +607,7 @@ pub(super) fn auth(identity: &Identity) -> AuthSettings {
             config::Roles::Assume => Roles::Assume,
         },
         password_bytes_max: password_bytes_max(identity),
+        history: false,
     }
 }
 

@@ -332,6 +332,8 @@ pub struct Sftp {
     pub names_fresh_for: Duration,
     pub stat_times: StatTimes,
     pub list_times: ListTimes,
+    /// `/.history` shows the versions of files.
+    pub history: bool,
     /// Commands that clients can run.
     pub exec: Exec,
     /// Shown before login.
@@ -671,6 +673,7 @@ impl Default for Sftp {
             names_fresh_for: Duration::from_secs(2),
             stat_times: StatTimes::default(),
             list_times: ListTimes::default(),
+            history: false,
             exec: Exec::default(),
             banner: None,
         }

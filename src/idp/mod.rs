@@ -17,6 +17,7 @@ pub(crate) use self::wire::keys::{RSA, type_of};
 pub use crate::aws::Credentials as AwsCredentials;
 use crate::refusal::Refusal;
 use crate::secret::Secret;
+use crate::storage::{Bucket, Location, ObjectSettings, SettingsAt};
 use crate::vfs::{HomeDirectory, PartialUploads, VirtualPath};
 
 pub mod api_gateway;
@@ -150,6 +151,8 @@ pub struct UserConfig {
     pub limits: UserLimits,
     /// For mappings that do not say it themselves; `None`: as configured.
     pub partial_uploads: Option<PartialUploads>,
+    /// What objects carry below mappings that do not say it themselves.
+    pub objects: Option<Arc<ObjectSettings>>,
     pub expires_at: Option<SystemTime>,
     pub cache_for: Option<Duration>,
     /// What was odd and taken all the same.
@@ -182,10 +185,31 @@ impl UserConfig {
             networks: Vec::new(),
             limits: UserLimits::default(),
             partial_uploads: None,
+            objects: None,
             expires_at: None,
             cache_for: None,
             warnings: Vec::new(),
         }
+    }
+}
+
+impl UserConfig {
+    /// Returns every setting for objects that the answer has, with the bucket that it is for;
+    /// `None`: for all.
+    pub fn object_settings(&self) -> impl Iterator<Item = (Option<&Bucket>, &ObjectSettings)> {
+        let mapped = self.home.mappings().iter().filter_map(|mapping| {
+            let objects = mapping.objects.as_deref().or(self.objects.as_deref())?;
+            Some((Some(&mapping.bucket), objects))
+        });
+        let all = self.objects.as_deref().map(|objects| (None, objects));
+        mapped.chain(all)
+    }
+}
+
+impl SettingsAt for UserConfig {
+    fn settings_at(&self, location: &Location) -> Option<Arc<ObjectSettings>> {
+        let own = self.home.objects_at(location).or(self.objects.as_ref());
+        own.map(Arc::clone)
     }
 }
 

@@ -61,6 +61,10 @@ oddities! {
     PublicKeysOnPassword "public-keys-on-password"
         "the answer to a password lists blank public keys, which the gateway ignored",
         "leave `PublicKeys` out of answers to passwords";
+    StorageClassUnknown "storage-class-unknown"
+        "`objects` names a storage class that AWS S3 does not have: the store refuses every upload \
+         unless it has a class of that name",
+        "check its spelling: `STANDARD_IA`, `INTELLIGENT_TIERING`, `GLACIER_IR`";
     AnswersDiffer "answers-differ"
         "the answers to the key and to the password differ in home, role or policy; the gateway \
          used the password's",

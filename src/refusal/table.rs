@@ -296,6 +296,15 @@ reasons! {
     PartialUploads "partial-uploads" Invalid Nothing Uncached Answered
         "`partialUploads` of the answer or of a mapping is unknown",
         "write `discard`, `keep` or `replace`";
+    ObjectSettings "object-settings" Invalid Nothing Uncached Answered
+        "`objects` of the answer or of a mapping has an unknown key or a value that no store \
+         takes, or two mappings with one target differ in it",
+        "write it as docs/identity-provider.md shows; `detail` names what was found and what is \
+         allowed";
+    StoreWithoutObjectSettings "store-without-object-settings" Invalid Nothing Uncached Answered
+        "`objects` asks for a class, encryption, tags or a lock in a store that is a directory, \
+         which keeps none of them",
+        "leave `objects` out of that mapping, or map to a bucket of S3";
     MappingTooLong "mapping-too-long" Invalid Nothing Uncached Answered
         "an entry or a target is too long",
         "shorten it to 1024 characters";

@@ -13,7 +13,7 @@ use super::list::Listing;
 use super::names::Stated;
 use super::opening::OpenedObject;
 use super::order::Ticket;
-use super::plan::{Need, Target, plan, refuse_disclosure};
+use super::plan::{Need, Target, plan, plan_moved, refuse_disclosure};
 use super::status::Refusal;
 
 /// What is to be done with a path.
@@ -180,7 +180,20 @@ impl PathRequest {
     /// # Errors
     /// The status that the client gets.
     pub(crate) fn plan(&self, home: &HomeDirectory) -> Result<Planned, Status> {
-        let target = plan(home, &self.path, self.act.traits().need)?;
+        let target = match &self.act {
+            Act::Rename { .. } => plan_moved(home, &self.path)?,
+            act @ (Act::Stat
+            | Act::SetStat(_)
+            | Act::StatVfs
+            | Act::ReadLink
+            | Act::OpenDirectory
+            | Act::Open { .. }
+            | Act::Remove
+            | Act::MkDir
+            | Act::RmDir
+            | Act::Copy(_)
+            | Act::Close(_)) => plan(home, &self.path, act.traits().need)?,
+        };
         let Some(to) = self.act.new_name() else {
             return Ok(Planned { target, to: None });
         };

@@ -100,7 +100,7 @@ pub(super) fn leave_to_bucket(
     if are_apart(store, from, to) {
         // Keys and classes of one store are nothing to another.
         object.leave(Properties::leave_key_and_class);
-    } else if from != to {
+    } else if from.present() != to.present() {
         object.leave(Properties::leave_key);
     }
 }

@@ -280,7 +280,8 @@ impl Listing {
             let query = listed.query(Some(ListCursor::StartAfter(key)), limits::LIST_PAGE_MAX);
             return Some(ListEffect::FetchGuess { listed, query });
         }
-        let is_folder = !self.is_of_buckets();
+        // Nor does a history begin anywhere.
+        let is_folder = matches!(listed, Listed::Folder(folder) if !folder.bucket.is_history());
         if !is_folder || self.next == Next::End || !self.reads_on() {
             return None;
         }

@@ -112,6 +112,19 @@ pub(crate) fn plan(home: &HomeDirectory, path: &VirtualPath, need: Need) -> Resu
     }
 }
 
+/// The same for what is moved: a version of a file is copied, and stays.
+///
+/// # Errors
+/// The status that the client gets.
+pub(crate) fn plan_moved(home: &HomeDirectory, path: &VirtualPath) -> Result<Target, Status> {
+    let target = plan(home, path, Need::Look)?;
+    if target.is_past() {
+        Ok(target)
+    } else {
+        plan(home, path, Need::Write)
+    }
+}
+
 /// Refuses to move what may not be read to where it may be.
 ///
 /// # Errors
@@ -148,6 +161,15 @@ impl Target {
             | Self::Buckets
             | Self::Bucket { .. }
             | Self::Nowhere => false,
+        }
+    }
+
+    /// Says whether it is a version of a file, or a directory of versions.
+    pub(crate) const fn is_past(&self) -> bool {
+        match self {
+            Self::Object { location, .. } => location.bucket.is_history(),
+            Self::Root { folder, .. } | Self::Bucket { folder, .. } => folder.bucket.is_history(),
+            Self::MappedFile { .. } | Self::Virtual | Self::Buckets | Self::Nowhere => false,
         }
     }
 

@@ -17,7 +17,7 @@ use super::plan::{Folder, Parent, Target};
 use super::removing::Keeper;
 use super::scene::Scene;
 use super::status::{
-    BUCKET_LEVEL, CHANGED, EXISTS, IN_VIRTUAL, IS_DIRECTORY, NOT_EMPTY, Refusal, VIRTUAL,
+    BUCKET_LEVEL, CHANGED, EXISTS, IN_VIRTUAL, IS_DIRECTORY, NOT_EMPTY, READ_ONLY, Refusal, VIRTUAL,
 };
 
 /// The two names of a move, and what is known of them.
@@ -60,6 +60,8 @@ pub(crate) async fn rename(
     let occupied_by_file = matches!(occupied, Found::File(_) | Found::Shown(_));
     match (found, occupied) {
         (Found::Nothing, _) => Err(Status::NO_SUCH_FILE.into()),
+        // One version at a time.
+        (Found::Directory, _) if names.from.is_past() => Err(READ_ONLY.into()),
         (Found::File(_), Found::Directory) => Err(IS_DIRECTORY.into()),
         // Its metadata cannot be read, and would be lost.
         (Found::Shown(_), _) => Err(Status::PERMISSION_DENIED.into()),
@@ -225,7 +227,12 @@ async fn rename_file(
             return Err(EXISTS.into());
         }
     }
-    let _visit = keeper.before_move(names.from, false, target).await?;
+    let stays = names.from.is_past();
+    let _visit = if stays {
+        None
+    } else {
+        keeper.before_move(names.from, false, target).await?
+    };
     scene.bounds.stop.check()?;
     // Without `replace` nothing was there.
     let onto = if names.replace {
@@ -238,6 +245,9 @@ async fn rename_file(
         scene.move_ended(copied.is_ok());
     }
     let stored = copied?;
+    if stays {
+        return Ok(stored);
+    }
     // Nothing is taken back: what was copied is complete.
     let deletion = scene.deletion(source, &meta.etag);
     match deletion.run().await {

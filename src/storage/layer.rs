@@ -11,7 +11,7 @@ use super::{
     Bucket, BucketPage, Capabilities, CompleteUpload, CompletedPart, CopyObject, ETag, GetObject,
     ListPage, ListQuery, Location, NewObject, ObjectBody, ObjectMeta, ObjectStore, Operation,
     PartNumber, PartSize, PutObject, Removed, Result, SharedStore, Stored, Tags, UploadId,
-    UploadPart, UploadPartCopy, Version,
+    UploadPart, UploadPartCopy, Version, VersionPage, VersionQuery,
 };
 
 /// Which call it is.
@@ -77,6 +77,17 @@ pub trait Layer: Debug + Send + Sync + 'static {
         self.around(about, run)
     }
 
+    /// Returns what a new object is to carry instead of what was said; of a copy with its source.
+    /// `None`: what was said.
+    fn described(
+        &self,
+        _at: &Location,
+        _object: &NewObject,
+        _source: Option<&Location>,
+    ) -> impl Future<Output = Result<Option<NewObject>>> + Send {
+        std::future::ready(Ok(None))
+    }
+
     /// See [`ObjectStore::capabilities`].
     fn capabilities(&self, bucket: &Bucket) -> Capabilities;
 
@@ -128,7 +139,21 @@ impl<L: Layer> ObjectStore for L {
         self.around(about, run).await
     }
 
+    async fn versions(&self, bucket: &Bucket, query: &VersionQuery) -> Result<VersionPage> {
+        let about = About {
+            operation: Operation::ListVersions,
+            bucket: Some(bucket),
+            key: &query.prefix,
+            source: None,
+        };
+        let run = |store: SharedStore| async move { store.versions(bucket, query).await };
+        self.around(about, run).await
+    }
+
     async fn put(&self, location: &Location, payload: Bytes, put: PutObject<'_>) -> Result<Stored> {
+        let own = self.described(location, put.object, None).await?;
+        let object = own.as_ref().unwrap_or(put.object);
+        let put = PutObject { object, ..put };
         let run = |store: SharedStore| {
             let payload = payload.clone();
             async move { store.put(location, payload, put).await }
@@ -137,6 +162,10 @@ impl<L: Layer> ObjectStore for L {
     }
 
     async fn copy(&self, target: &Location, copy: CopyObject<'_>) -> Result<Stored> {
+        let source = Some(copy.source.location);
+        let own = self.described(target, copy.object, source).await?;
+        let object = own.as_ref().unwrap_or(copy.object);
+        let copy = CopyObject { object, ..copy };
         let run = |store: SharedStore| async move { store.copy(target, copy).await };
         let about = About::copy(Operation::Copy, target, copy.source.location);
         self.around(about, run).await
@@ -149,6 +178,8 @@ impl<L: Layer> ObjectStore for L {
     }
 
     async fn create(&self, location: &Location, object: &NewObject) -> Result<UploadId> {
+        let own = self.described(location, object, None).await?;
+        let object = own.as_ref().unwrap_or(object);
         let run = |store: SharedStore| async move { store.create(location, object).await };
         self.around(About::new(Operation::Create, location), run)
             .await

@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use crate::limits;
 
-/// An S3 bucket name (or access-point alias).
+/// An S3 bucket name (or access-point alias), or the history of a directory in the bucket.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Bucket(Arc<str>);
+pub struct Bucket {
+    name: Arc<str>,
+    history: Option<Arc<str>>,
+}
 
 impl Bucket {
     /// Accepts 1 to 255 visible ASCII characters that cannot change the meaning of a URL.
@@ -25,18 +28,54 @@ impl Bucket {
         if !text.chars().all(allowed) || text == "." || text == ".." {
             return Err(NameError::BucketCharacter);
         }
-        Ok(Self(text.into()))
+        Ok(Self {
+            name: text.into(),
+            history: None,
+        })
     }
 
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.name
+    }
+
+    /// Returns what the files below a directory of the bucket were, as a bucket of its own. The
+    /// directory has no slash at either end; empty for the whole bucket.
+    #[must_use]
+    pub fn history(&self, directory: &str) -> Self {
+        Self {
+            history: Some(directory.into()),
+            ..self.clone()
+        }
+    }
+
+    /// Returns the directory that it is the history of.
+    #[must_use]
+    pub fn history_root(&self) -> Option<&str> {
+        self.history.as_deref()
+    }
+
+    #[must_use]
+    pub const fn is_history(&self) -> bool {
+        self.history.is_some()
+    }
+
+    /// Returns the bucket itself.
+    #[must_use]
+    pub fn present(&self) -> Self {
+        Self {
+            history: None,
+            ..self.clone()
+        }
     }
 }
 
-/// An S3 key: 1 to 1,024 bytes of UTF-8.
+/// An S3 key: 1 to 1,024 bytes of UTF-8. Of a bucket with versions it may be one of them.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(Arc<str>);
+pub struct Key {
+    text: Arc<str>,
+    version: Option<Arc<str>>,
+}
 
 impl Key {
     /// Accepts what S3 accepts as a key, less NUL.
@@ -50,12 +89,30 @@ impl Key {
         if text.contains('\0') {
             return Err(NameError::KeyCharacter);
         }
-        Ok(Self(text.into()))
+        Ok(Self {
+            text: text.into(),
+            version: None,
+        })
     }
 
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// Returns one version of it.
+    #[must_use]
+    pub fn at_version(&self, id: &str) -> Self {
+        Self {
+            version: Some(id.into()),
+            ..self.clone()
+        }
+    }
+
+    /// Returns the id of the version; `None`: what is there now.
+    #[must_use]
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
     }
 }
 
@@ -83,12 +140,12 @@ macro_rules! shows_its_text {
     ($($name:ident),*) => {$(
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.write_str(self.as_str())
             }
         }
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Debug::fmt(&*self.0, f)
+                fmt::Debug::fmt(self.as_str(), f)
             }
         }
     )*};
@@ -97,7 +154,14 @@ shows_its_text!(Bucket, Key);
 
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "s3://{}/{}", self.bucket, self.key)
+        if self.bucket.is_history() {
+            f.write_str("history of ")?;
+        }
+        write!(f, "s3://{}/{}", self.bucket, self.key)?;
+        match self.key.version() {
+            Some(version) => write!(f, "?versionId={version}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -22,10 +22,15 @@ pub use self::digest::{Composite, Digest, Digester, Expectation};
 pub use self::error::{StorageError, StorageErrorKind};
 pub use self::location::{Bucket, Key, Location, NameError};
 pub use self::nonce::{NoRandomness, Nonce, Nonces};
+pub use self::object_settings::{
+    ObjectSettings, RetentionPeriod, SettingsAt, SettingsError, Sse, WrittenRetention,
+    WrittenSettings,
+};
 pub use self::operation::Operation;
 pub use self::part_layout::{PartLayout, PartPlace};
 pub use self::properties::{Kms, Properties, Retention, Tags};
 use self::retry::Tries;
+pub use self::versions::{ListedVersion, VersionCursor, VersionPage, VersionQuery};
 
 pub mod addressing;
 mod aws;
@@ -36,11 +41,13 @@ pub mod directory;
 pub mod document;
 mod error;
 pub mod failing;
+pub mod history;
 pub mod layer;
 mod location;
 pub mod memory;
 pub mod metered;
 mod nonce;
+mod object_settings;
 mod operation;
 mod part_layout;
 pub mod probe;
@@ -52,6 +59,8 @@ pub mod retry;
 pub mod routed;
 pub mod routes;
 pub mod s3;
+mod versions;
+pub mod with_settings;
 
 pub type Result<T> = std::result::Result<T, StorageError>;
 
@@ -77,6 +86,12 @@ pub trait ObjectStore: Debug + Send + Sync + 'static {
 
     /// Returns one page of names below `prefix`, in UTF-8 byte order where the store keeps it.
     async fn list(&self, bucket: &Bucket, query: &ListQuery) -> Result<ListPage>;
+
+    /// Returns one page of versions and deletions of keys below `prefix`.
+    async fn versions(&self, bucket: &Bucket, _: &VersionQuery) -> Result<VersionPage> {
+        let detail = format!("{bucket}: the store keeps no versions");
+        Err(StorageError::new(StorageErrorKind::NotFound, detail))
+    }
 
     /// Writes a whole object at once. A commit: sent once.
     async fn put(&self, location: &Location, payload: Bytes, put: PutObject<'_>) -> Result<Stored>;
@@ -251,16 +266,18 @@ impl Debug for ObjectBody {
     }
 }
 
-/// What a new object is to carry. What the store's settings say of class and encryption comes
-/// before its properties.
+/// What a new object is to carry. What is asked for at its place comes first, then what the store's
+/// settings say of class and encryption, then its properties.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewObject {
     pub content_type: Option<Box<str>>,
     /// Beside the nonce.
     pub metadata: Vec<(Box<str>, Box<str>)>,
     pub properties: Option<Box<Properties>>,
-    /// A copy has those of its source.
+    /// A copy has those of its source, unless there are some here.
     pub tags: Tags,
+    /// Class and encryption of its mapping.
+    pub asked: Option<Arc<ObjectSettings>>,
     /// Tells this write from every other, once it is stored.
     pub nonce: Nonce,
 }
@@ -273,6 +290,7 @@ impl NewObject {
             metadata: Vec::new(),
             properties: None,
             tags: Vec::new(),
+            asked: None,
             nonce,
         }
     }
@@ -290,8 +308,30 @@ impl NewObject {
                 .as_deref()
                 .map(|found| found.of_copy(now).into()),
             tags: Vec::new(),
+            asked: None,
             nonce,
         }
+    }
+
+    /// Adds what its place asks for. The marker of a directory has no content that a class or a lock
+    /// would be for.
+    fn ask(&mut self, settings: Arc<ObjectSettings>, at: &Location, now: SystemTime) {
+        let is_marker = at.key.as_str().ends_with('/');
+        self.tags = settings.tag(&self.tags);
+        if !is_marker {
+            let properties = self.properties.get_or_insert_default();
+            settings.lock(properties, now);
+        }
+        let settings = if is_marker && settings.storage_class.is_some() {
+            let encryption = settings.encryption.clone();
+            Arc::new(ObjectSettings {
+                encryption,
+                ..ObjectSettings::default()
+            })
+        } else {
+            settings
+        };
+        self.asked = Some(settings);
     }
 
     /// Marks it as what came of a file before its client disconnected.

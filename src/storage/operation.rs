@@ -7,6 +7,7 @@ pub enum Operation {
     Tags,
     Get,
     List,
+    ListVersions,
     Put,
     Copy,
     Delete,
@@ -21,11 +22,12 @@ pub enum Operation {
 }
 
 impl Operation {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Head,
         Self::Tags,
         Self::Get,
         Self::List,
+        Self::ListVersions,
         Self::Put,
         Self::Copy,
         Self::Delete,
@@ -47,6 +49,7 @@ impl Operation {
             Self::Tags => "GetObjectTagging",
             Self::Get => "GetObject",
             Self::List => "ListObjectsV2",
+            Self::ListVersions => "ListObjectVersions",
             Self::Put => "PutObject",
             Self::Copy => "CopyObject",
             Self::Delete => "DeleteObject",
@@ -70,6 +73,7 @@ impl Operation {
             | Self::Tags
             | Self::Get
             | Self::List
+            | Self::ListVersions
             | Self::Delete
             | Self::Create
             | Self::Part
@@ -90,6 +94,7 @@ impl Operation {
             Self::Tags
             | Self::Get
             | Self::List
+            | Self::ListVersions
             | Self::Put
             | Self::Copy
             | Self::Delete

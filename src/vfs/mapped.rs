@@ -1,12 +1,14 @@
 //! The tree that mappings make: directories above their entries, and what stands below them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::mapping::{EntryType, Mapping, MappingError};
 use super::path::VirtualPath;
 use super::place::Place;
+use super::targets::Targets;
 use crate::limits;
-use crate::storage::{Bucket, NameError};
+use crate::storage::{Bucket, Location, NameError, ObjectSettings};
 
 /// Mappings whose entries do not overlap.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -16,6 +18,7 @@ pub(super) struct MappedTree {
     /// stands side by side. Directories that exist only because an entry stands below them are
     /// found like this as well. This keeps thousands of mappings small.
     order: Vec<u32>,
+    targets: Targets,
 }
 
 impl MappedTree {
@@ -32,9 +35,11 @@ impl MappedTree {
             ));
         }
         share_buckets(&mut mappings);
+        share_objects(&mut mappings);
         mappings.shrink_to_fit();
         let tree = Self {
             order: ordered(&mappings),
+            targets: Targets::of(&mappings)?,
             mappings,
         };
         tree.check_overlaps()?;
@@ -52,7 +57,18 @@ impl MappedTree {
             }
         }
         share_buckets(&mut renamed.mappings);
+        if let Ok(targets) = Targets::of(&renamed.mappings) {
+            renamed.targets = targets;
+        }
         any.then_some(renamed)
+    }
+
+    /// Returns the settings of the mapping that a place is below, by its target.
+    pub(super) fn objects_at(&self, location: &Location) -> Option<&Arc<ObjectSettings>> {
+        self.targets
+            .mapping_of(&self.mappings, location)?
+            .objects
+            .as_ref()
     }
 
     pub(super) fn mappings(&self) -> &[Mapping] {
@@ -71,7 +87,10 @@ impl MappedTree {
     }
 
     /// Returns the names in a virtual directory, with what stands under each.
-    pub(super) fn children(&self, path: &VirtualPath) -> impl Iterator<Item = (&str, EntryType)> {
+    pub(super) fn children<'a>(
+        &'a self,
+        path: &VirtualPath,
+    ) -> impl Iterator<Item = (&'a str, EntryType)> + use<'a> {
         let mut last = None;
         let below = self.below(path);
         // The entry `/` is above nothing but itself.
@@ -87,7 +106,10 @@ impl MappedTree {
     }
 
     /// Returns the mappings whose entries stand below a path, and how each goes on from there.
-    fn below(&self, path: &VirtualPath) -> impl Iterator<Item = (&Mapping, &str)> {
+    fn below<'a>(
+        &'a self,
+        path: &VirtualPath,
+    ) -> impl Iterator<Item = (&'a Mapping, &'a str)> + use<'a> {
         let prefix = if path.is_root() {
             "/".to_owned()
         } else {
@@ -164,6 +186,18 @@ fn share_buckets(mappings: &mut [Mapping]) {
             mapping.bucket = bucket.clone();
         } else {
             known.insert(mapping.bucket.clone());
+        }
+    }
+}
+
+/// Keeps equal settings once.
+fn share_objects(mappings: &mut [Mapping]) {
+    let mut known: BTreeSet<Arc<ObjectSettings>> = BTreeSet::new();
+    for objects in mappings.iter_mut().filter_map(|one| one.objects.as_mut()) {
+        if let Some(same) = known.get(objects) {
+            *objects = Arc::clone(same);
+        } else {
+            known.insert(Arc::clone(objects));
         }
     }
 }

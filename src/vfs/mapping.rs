@@ -1,9 +1,11 @@
 //! One row of a home directory: what the client sees and where it is kept.
 
+use std::sync::Arc;
+
 use super::path::{PathError, VirtualPath};
 use crate::limits;
 use crate::refusal::Reason;
-use crate::storage::{Bucket, NameError};
+use crate::storage::{Bucket, NameError, ObjectSettings};
 
 /// What a session may do below a mapping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -92,6 +94,8 @@ pub struct Mapping {
     pub access: Access,
     /// `None`: as the user's, or as configured.
     pub partial_uploads: Option<PartialUploads>,
+    /// What objects below it carry; `None`: as the user's.
+    pub objects: Option<Arc<ObjectSettings>>,
 }
 
 impl Mapping {
@@ -147,6 +151,7 @@ impl Mapping {
                 entry_type,
                 access,
                 partial_uploads: None,
+                objects: None,
             }),
         }
     }
@@ -158,6 +163,12 @@ impl Mapping {
             partial_uploads,
             ..self
         }
+    }
+
+    /// Says what objects below it carry.
+    #[must_use]
+    pub fn with_objects(self, objects: Option<Arc<ObjectSettings>>) -> Self {
+        Self { objects, ..self }
     }
 }
 
@@ -195,6 +206,8 @@ pub enum MappingError {
     TooMany(usize),
     #[error("no mappings")]
     None,
+    #[error("the entries {0:?} and {1:?} have one target, but not the same `objects`")]
+    ObjectsDiffer(Box<str>, Box<str>),
     #[error("home directory {0:?} is neither an entry, nor below or above one")]
     HomeElsewhere(Box<str>),
 }
@@ -218,6 +231,7 @@ impl MappingError {
             Self::RootBesideOthers(_) => Reason::EntriesOverlap,
             Self::TooMany(_) => Reason::TooManyMappings,
             Self::None => Reason::MappingsMissing,
+            Self::ObjectsDiffer(..) => Reason::ObjectSettings,
             Self::HomeElsewhere(_) => Reason::HomeNotInMappings,
         }
     }

@@ -9,7 +9,9 @@ pub use self::tree::HomeDirectory;
 
 mod mapped;
 mod mapping;
+mod past;
 mod path;
 mod place;
 mod role;
+mod targets;
 mod tree;

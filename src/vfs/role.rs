@@ -60,7 +60,7 @@ impl RoleTree {
     }
 
     /// Returns the name that a directory above the home has whatever S3 shows there.
-    pub(super) fn child(&self, path: &VirtualPath) -> Option<&str> {
+    pub(super) fn child<'a>(&'a self, path: &VirtualPath) -> Option<&'a str> {
         let rest = self.home.as_deref()?.entry.below(path)?;
         let (name, _) = rest.split_once('/').unwrap_or((rest, ""));
         Some(name).filter(|name| !name.is_empty())
@@ -82,6 +82,7 @@ impl RoleTree {
             entry_type: EntryType::Directory,
             access: self.access,
             partial_uploads: None,
+            objects: None,
         })
     }
 
@@ -94,6 +95,7 @@ impl RoleTree {
             entry_type: EntryType::Directory,
             access: self.access,
             partial_uploads: None,
+            objects: None,
         })
     }
 }

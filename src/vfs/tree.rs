@@ -1,19 +1,25 @@
 //! A session's whole world: what its home directory shows, and where it lands.
 
+use std::sync::Arc;
+
 use super::mapped::MappedTree;
 use super::mapping::{Access, EntryType, HomeType, Mapping, MappingError, PartialUploads};
+use super::past;
 use super::path::VirtualPath;
 use super::place::Place;
 use super::role::RoleTree;
 use crate::storage::addressing::Buckets;
-use crate::storage::{Bucket, NameError};
+use crate::storage::{Bucket, Location, NameError, ObjectSettings};
 
 /// What a session can name, and where it lands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HomeDirectory {
     home_type: HomeType,
     landing: VirtualPath,
-    tree: Tree,
+    /// Shared by the sessions of one answer.
+    tree: Arc<Tree>,
+    /// `/.history` shows what the files were.
+    history: bool,
 }
 
 /// What confines a session.
@@ -43,7 +49,8 @@ impl HomeDirectory {
         Ok(Self {
             home_type: HomeType::Logical,
             landing,
-            tree: Tree::Mapped(tree),
+            tree: Arc::new(Tree::Mapped(tree)),
+            history: false,
         })
     }
 
@@ -60,7 +67,8 @@ impl HomeDirectory {
         Ok(Self {
             home_type: HomeType::Path,
             landing,
-            tree: Tree::Mapped(tree),
+            tree: Arc::new(Tree::Mapped(tree)),
+            history: false,
         })
     }
 
@@ -75,7 +83,8 @@ impl HomeDirectory {
         Ok(Self {
             home_type: HomeType::Path,
             landing: landing.unwrap_or_else(VirtualPath::root),
-            tree: Tree::Role(RoleTree::new(home, access)),
+            tree: Arc::new(Tree::Role(RoleTree::new(home, access))),
+            history: false,
         })
     }
 
@@ -92,7 +101,7 @@ impl HomeDirectory {
     /// Returns the directories that are there whatever is in them.
     #[must_use]
     pub fn mappings(&self) -> &[Mapping] {
-        match &self.tree {
+        match &*self.tree {
             Tree::Mapped(tree) => tree.mappings(),
             Tree::Role(tree) => tree.home(),
         }
@@ -102,9 +111,9 @@ impl HomeDirectory {
     /// `None`: it is so already.
     #[must_use]
     pub fn with_names(&self, name: &dyn Fn(&Bucket) -> Option<Bucket>) -> Option<Self> {
-        match &self.tree {
+        match &*self.tree {
             Tree::Mapped(tree) => Some(Self {
-                tree: Tree::Mapped(tree.renamed(name)?),
+                tree: Arc::new(Tree::Mapped(tree.renamed(name)?)),
                 ..self.clone()
             }),
             // It reaches no store whose buckets have several names.
@@ -114,8 +123,8 @@ impl HomeDirectory {
 
     /// Says whether the role alone confines the session.
     #[must_use]
-    pub const fn is_of_role(&self) -> bool {
-        match self.tree {
+    pub fn is_of_role(&self) -> bool {
+        match *self.tree {
             Tree::Mapped(_) => false,
             Tree::Role(_) => true,
         }
@@ -124,7 +133,7 @@ impl HomeDirectory {
     /// Says who chooses the buckets that are asked for.
     #[must_use]
     pub fn buckets(&self) -> Buckets {
-        match &self.tree {
+        match &*self.tree {
             Tree::Mapped(_) => Buckets::OfMappings,
             Tree::Role(tree) => Buckets::OfRole {
                 home: tree.home().first().map(|home| home.bucket.clone()),
@@ -137,7 +146,40 @@ impl HomeDirectory {
     /// # Errors
     /// The name would make a key that S3 does not take.
     pub fn place(&self, path: &VirtualPath) -> Result<Place<'_>, NameError> {
-        match &self.tree {
+        match self.present_of(path) {
+            Some(present) => self.present_place(&present).map(past::of),
+            None => self.present_place(path),
+        }
+    }
+
+    /// Returns the same home, in which `/.history` shows what the files were.
+    #[must_use]
+    pub fn with_history(self) -> Self {
+        Self {
+            history: true,
+            ..self
+        }
+    }
+
+    /// Says whether `/.history` shows what the files were.
+    #[must_use]
+    pub const fn has_history(&self) -> bool {
+        self.history
+    }
+
+    /// Says whether a path stands for what a file was.
+    #[must_use]
+    pub fn is_past(&self, path: &VirtualPath) -> bool {
+        self.present_of(path).is_some()
+    }
+
+    /// Returns what a path of the history is about; `None`: it is none.
+    fn present_of(&self, path: &VirtualPath) -> Option<VirtualPath> {
+        past::present(path).filter(|_| self.history)
+    }
+
+    fn present_place(&self, path: &VirtualPath) -> Result<Place<'_>, NameError> {
+        match &*self.tree {
             Tree::Mapped(tree) => tree.place(path),
             Tree::Role(tree) => tree.place(path),
         }
@@ -156,10 +198,25 @@ impl HomeDirectory {
         }
     }
 
+    /// Returns what the mapping with the longest target says of an object there; `None`: it says
+    /// nothing.
+    #[must_use]
+    pub fn objects_at(&self, location: &Location) -> Option<&Arc<ObjectSettings>> {
+        match &*self.tree {
+            Tree::Mapped(tree) => tree.objects_at(location),
+            Tree::Role(_) => None,
+        }
+    }
+
     /// Returns the names that a directory above a mapping has whatever S3 shows there, with what
     /// stands under each.
-    pub fn children(&self, path: &VirtualPath) -> impl Iterator<Item = (&str, EntryType)> {
-        let (mapped, above) = match &self.tree {
+    pub fn children<'a>(
+        &'a self,
+        path: &VirtualPath,
+    ) -> impl Iterator<Item = (&'a str, EntryType)> + use<'a> {
+        let present = self.present_of(path);
+        let path = present.as_ref().unwrap_or(path);
+        let (mapped, above) = match &*self.tree {
             Tree::Mapped(tree) => (Some(tree.children(path)), None),
             Tree::Role(tree) => (None, tree.child(path)),
         };

@@ -395,6 +395,22 @@ async fn names_outside_the_rule_are_not_asked_about() {
     assert_eq!(bench.calls(), 0);
 }
 
+#[tokio::test]
+async fn a_login_has_a_history_where_the_setting_says_so() {
+    for history in [false, true] {
+        let settings = AuthSettings {
+            history,
+            ..AuthSettings::default()
+        };
+        let bench = Bench::with(allowed(), settings, Limits::default());
+        let outcome = try_password(&mut bench.connect(), "ann", "right").await;
+        let Outcome::Accepted(user) = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!(user.config().home.has_history(), history);
+    }
+}
+
 fn methods(methods: Methods) -> Bench {
     let settings = AuthSettings {
         methods,

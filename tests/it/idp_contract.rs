@@ -260,6 +260,34 @@ fn the_plain_form_is_strict() {
         ),
         ("partialUploads", json!("yes"), "partial-uploads"),
         ("partialUploads", json!(true), "wrong-type"),
+        ("objects", json!("STANDARD_IA"), "wrong-type"),
+        (
+            "objects",
+            json!({"storageclass": "GLACIER"}),
+            "object-settings",
+        ),
+        (
+            "objects",
+            json!({"retention": {"mode": "COMPLIANCE", "days": "30"}}),
+            "wrong-type",
+        ),
+        (
+            "objects",
+            json!({"retention": {"mode": "COMPLIANCE"}}),
+            "object-settings",
+        ),
+        ("objects", json!({"tags": {"a": 1}}), "wrong-type"),
+        (
+            "mappings",
+            json!([{"entry": "/", "target": "/b", "objects": {"encryption": "kms"}}]),
+            "object-settings",
+        ),
+        (
+            "mappings",
+            json!([{"entry": "/a", "target": "/b/x", "objects": {"legalHold": true}},
+                {"entry": "/c", "target": "/b/x"}]),
+            "object-settings",
+        ),
         (
             "mappings",
             json!([{"entry": "/", "target": "/b", "type": "FILE"}]),
@@ -459,5 +487,54 @@ proptest! {
             let (found, _) = by_password("ann", &answer);
             prop_assert_eq!(found, "invalid", "{}", answer);
         }
+    }
+}
+
+#[test]
+fn both_forms_say_what_objects_carry() {
+    let objects = json!({"storageClass": "STANDARD_IA", "encryption": "aws:kms", "kmsKeyId": "alias/ann",
+        "bucketKey": true, "tags": {"cost": "7"}, "retention": {"mode": "GOVERNANCE", "years": 1},
+        "legalHold": true});
+    let class = |class: &str| json!({"storageClass": class});
+    let rows = |entry: &str, target: &str| {
+        json!([{entry: "/in", target: "/b/in", "objects": objects},
+            {entry: "/out", target: "/b/out"}])
+    };
+    let plain =
+        json!({"allow": true, "mappings": rows("entry", "target"), "objects": class("MY-CLASS")});
+    let details = rows("Entry", "Target");
+    let transfer = |details: Value| {
+        json!({"Role": "r", "HomeDirectoryType": "LOGICAL", "HomeDirectoryDetails": details,
+            "objects": class("MY-CLASS")})
+    };
+    for answer in [
+        plain,
+        transfer(details.to_string().into()),
+        transfer(details),
+    ] {
+        let asked = asked("ann", AuthMethod::Password);
+        let config = wire::parse(asked, 200, answer.to_string().as_bytes()).unwrap();
+        let [first, second] = config.home.mappings() else {
+            panic!("{answer}")
+        };
+        let settings = first.objects.as_deref().unwrap();
+        let sse = settings.encryption.as_ref().unwrap();
+        assert_eq!(&*sse.algorithm, "aws:kms");
+        assert_eq!(sse.kms_key_id.as_deref(), Some("alias/ann"));
+        assert!(sse.bucket_key && settings.legal_hold);
+        assert_eq!(settings.tags, [("cost".into(), "7".into())]);
+        assert_eq!(settings.retention.as_ref().unwrap().days, 366);
+        assert_eq!(second.objects, None);
+        let all = config.objects.as_deref().unwrap();
+        assert_eq!(all.storage_class.as_deref(), Some("MY-CLASS"));
+        // A class of another maker is taken, and told.
+        let words = words(&config.warnings);
+        assert_eq!(
+            words
+                .iter()
+                .filter(|word| **word == "storage-class-unknown")
+                .count(),
+            1
+        );
     }
 }

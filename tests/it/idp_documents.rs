@@ -43,7 +43,24 @@ fn accepts(definition: &str, value: &Value) -> bool {
 fn fits(root: &Value, schema: &Value, value: &Value) -> bool {
     let words = schema.as_object().unwrap();
     words.iter().all(|(word, says)| match word.as_str() {
-        "title" | "description" | "format" | "then" | "additionalProperties" => true,
+        "title" | "description" | "format" | "then" => true,
+        "additionalProperties" => value.as_object().is_none_or(|object| {
+            let other = |key: &String| schema["properties"].get(key).is_none();
+            let mut others = object.iter().filter(|(key, _)| other(key));
+            !says.is_object() || others.all(|(_, value)| fits(root, says, value))
+        }),
+        "propertyNames" => value.as_object().is_none_or(|object| {
+            let mut names = object.keys().map(|name| json!(name));
+            names.all(|name| fits(root, says, &name))
+        }),
+        "maxProperties" => {
+            let properties = value.as_object().map(serde_json::Map::len);
+            count(properties).is_none_or(|n| n <= number(says))
+        }
+        "oneOf" => {
+            let schemas = says.as_array().unwrap().iter();
+            schemas.filter(|s| fits(root, s, value)).count() == 1
+        }
         "$ref" => {
             let path = says.as_str().unwrap().strip_prefix('#').unwrap();
             fits(root, root.pointer(path).unwrap(), value)
@@ -173,10 +190,13 @@ fn schema_and_parser_agree_on_what_is_answered_in_the_field() {
 
 /// Everything that an answer may hold.
 fn full(allow: bool) -> Value {
+    let objects = json!({"storageClass": "STANDARD_IA", "encryption": "aws:kms", "kmsKeyId": "k",
+        "bucketKey": true, "tags": {"a": "b"}, "retention": {"mode": "COMPLIANCE", "days": 7},
+        "legalHold": true});
     json!({"allow": allow, "reason": "x", "user": "ann", "publicKeys": [crate::common::login::LISTED_LINE],
         "mappings": [{"entry": "/in", "target": "/bucket/in", "type": "file", "access": "write",
-            "partialUploads": "replace"}],
-        "partialUploads": "keep", "home": "/", "role": "r", "policy": {"Version": "1"}, "networks": ["192.0.2.0/24"],
+            "partialUploads": "replace", "objects": objects}],
+        "partialUploads": "keep", "objects": objects, "home": "/", "role": "r", "policy": {"Version": "1"}, "networks": ["192.0.2.0/24"],
         "limits": {"sessions": 4, "fileBytes": 1, "bytesPerSecond": 1},
         "expiresAt": "2036-12-31T00:00:00Z", "cacheSeconds": 30})
 }
@@ -334,13 +354,16 @@ fn examples_on_the_page_are_what_they_say() {
     let blocks: Vec<&str> = blocks
         .map(|rest| rest.split("```").next().unwrap())
         .collect();
-    let [question, yes, no] = &blocks[..] else {
+    let [question, yes, no, objects] = &blocks[..] else {
         panic!("{} blocks", blocks.len())
     };
     let value = |text: &str| serde_json::from_str::<Value>(text).unwrap();
     assert!(accepts("question", &value(question)));
     assert!(accepts("plainAnswer", &value(yes)) && accepts("plainAnswer", &value(no)));
     assert!(judge(yes, AuthMethod::Password).is_ok());
+    let described = judge(objects, AuthMethod::Password).unwrap();
+    let settings = described.home.mappings()[0].objects.as_ref().unwrap();
+    assert!(accepts("plainAnswer", &value(objects)) && settings.retention.is_some());
     assert!(refusals::is(
         &judge(no, AuthMethod::Password),
         Verdict::Denied

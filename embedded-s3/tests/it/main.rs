@@ -10,6 +10,7 @@ mod faults;
 mod listing;
 mod multipart;
 mod objects;
+mod versions;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::http::HttpResponse;

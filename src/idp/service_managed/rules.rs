@@ -223,6 +223,7 @@ const fn is_refused(oddity: Oddity) -> bool {
         | Oddity::KeysUnreadable
         | Oddity::KeysNotInLines
         | Oddity::PublicKeysOnPassword
+        | Oddity::StorageClassUnknown
         | Oddity::AnswersDiffer
         | Oddity::StaleAnswer => false,
     }

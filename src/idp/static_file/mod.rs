@@ -22,6 +22,7 @@ use crate::refusal::{Reason, Refusal};
 use crate::secret::Secret;
 
 mod field;
+mod objects;
 mod parse;
 mod password;
 

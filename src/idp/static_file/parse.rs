@@ -12,6 +12,7 @@ use std::time::SystemTime;
 use toml::de::{DeTable, DeValue};
 
 use super::field::{Field, Lines, fields};
+use super::objects;
 use super::password::PasswordHash;
 use crate::config::{ConfigErrors, Place, Problem};
 use crate::idp::wire::keys::{self, KEY_TYPES};
@@ -80,7 +81,7 @@ fn read_user(lines: &Lines, user: &Field<'_, '_>, problems: &mut Vec<Problem>) -
     keep(user_name(user), problems);
     let (mut password, mut public_keys, mut landing) = (None, None, None);
     let (mut mappings, mut networks, mut user_limits, mut expires_at) = (None, None, None, None);
-    let (mut role, mut policy, mut partial) = (None, None, None);
+    let (mut role, mut policy, mut partial, mut stored) = (None, None, None, None);
     for field in keep(user.table(lines), problems)? {
         let f = &field;
         match field.name {
@@ -101,6 +102,7 @@ fn read_user(lines: &Lines, user: &Field<'_, '_>, problems: &mut Vec<Problem>) -
             "networks" => networks = keep(f.list(lines, "networks", network), problems),
             "limits" => user_limits = keep(limits_of(lines, f), problems),
             "partial_uploads" => partial = keep(partial_uploads(f), problems),
+            "objects" => stored = keep(objects::read(lines, f), problems).flatten(),
             "expires_at" => expires_at = keep(time(f), problems),
             _ => problems.push(field.unknown(USER_KEYS)),
         }
@@ -114,16 +116,18 @@ fn read_user(lines: &Lines, user: &Field<'_, '_>, problems: &mut Vec<Problem>) -
             HomeDirectory::logical(mappings, landing)
                 .map_err(|error| user.refuse(format!("mappings: {error}")))
         });
-    let config = UserConfig {
+    let mut config = UserConfig {
         public_keys: public_keys.unwrap_or_default(),
         networks: networks.unwrap_or_default(),
         limits: user_limits.unwrap_or_default(),
         partial_uploads: partial,
+        objects: stored,
         expires_at,
         role,
         policy,
         ..UserConfig::new(user.name, keep(home, problems)?)
     };
+    config.warnings.extend(wire::unknown_class(&config));
     let without_keys = UserConfig {
         public_keys: Vec::new(),
         ..config.clone()
@@ -193,7 +197,7 @@ fn home(field: &Field<'_, '_>) -> Result<VirtualPath, Problem> {
 fn mapping(lines: &Lines, row: &Field<'_, '_>, user: &str) -> Result<Mapping, Problem> {
     let (mut entry, mut target) = (None, None);
     let (mut entry_type, mut access) = (EntryType::Directory, Access::ReadWrite);
-    let mut partial = None;
+    let (mut partial, mut stored) = (None, None);
     for field in row.table(lines)? {
         match field.name {
             "entry" => entry = Some(field.text()?),
@@ -217,7 +221,11 @@ fn mapping(lines: &Lines, row: &Field<'_, '_>, user: &str) -> Result<Mapping, Pr
                 }
             }
             "partial_uploads" => partial = Some(partial_uploads(&field)?),
-            _ => return Err(field.unknown("entry, target, type, access, partial_uploads")),
+            "objects" => stored = objects::read(lines, &field)?,
+            _ => {
+                let allowed = "entry, target, type, access, partial_uploads, objects";
+                return Err(field.unknown(allowed));
+            }
         }
     }
     let (Some(entry), Some(target)) = (entry, target) else {
@@ -226,7 +234,7 @@ fn mapping(lines: &Lines, row: &Field<'_, '_>, user: &str) -> Result<Mapping, Pr
     let target = substitute::target(target, user).map_err(|error| row.refuse(error.to_string()))?;
     let mapping = Mapping::parse(entry, &target, entry_type, access);
     let mapping = mapping.map_err(|error| row.refuse(error.to_string()))?;
-    Ok(mapping.with_partial_uploads(partial))
+    Ok(mapping.with_partial_uploads(partial).with_objects(stored))
 }
 
 fn partial_uploads(field: &Field<'_, '_>) -> Result<PartialUploads, Problem> {
@@ -290,7 +298,7 @@ fn keep<T>(result: Result<T, Problem>, problems: &mut Vec<Problem>) -> Option<T>
 }
 
 const USER_KEYS: &str = "password_hash, public_keys, home, mappings, role, policy, networks, limits, \
-    partial_uploads, expires_at";
+    partial_uploads, objects, expires_at";
 
 #[cfg(test)]
 mod tests {
@@ -502,5 +510,37 @@ mod tests {
     fn a_file_without_users_lets_nobody_in() {
         assert!(problem("").contains("users: missing; allowed: [users.NAME]"));
         assert!(Users::parse("[users]\n").unwrap().by_name.is_empty());
+    }
+
+    #[test]
+    fn a_mapping_says_what_its_objects_carry() {
+        let mapping = |objects: &str| {
+            user(&format!(
+                "mappings = [{{ entry = \"/\", target = \"/b\", objects = {objects} }}]"
+            ))
+        };
+        let text = mapping(
+            "{ storage_class = \"OURS\", encryption = \"AES256\", tags = { a = \"1\" }, \
+             retention = { mode = \"COMPLIANCE\", days = 7 }, legal_hold = true }",
+        );
+        let users = Users::parse(&text).unwrap();
+        let config = &users.by_name["ann"].config;
+        let objects = config.home.mappings()[0].objects.as_deref().unwrap();
+        assert_eq!(objects.storage_class.as_deref(), Some("OURS"));
+        assert_eq!(objects.retention.as_ref().unwrap().days, 7);
+        assert!(objects.legal_hold);
+        assert_eq!(config.warnings.len(), 1);
+        for (wrong, said) in [
+            (
+                "{ class = \"GLACIER\" }",
+                "unknown key; allowed: storage_class",
+            ),
+            ("{ legal_hold = \"yes\" }", "true or false"),
+            ("{ retention = { mode = \"GOVERNANCE\" } }", "either days"),
+            ("\"GLACIER\"", "a table"),
+        ] {
+            let problem = problem(&mapping(wrong));
+            assert!(problem.contains(said), "{problem}");
+        }
     }
 }

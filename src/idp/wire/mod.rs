@@ -10,13 +10,14 @@ use self::json::{Json, Object};
 use self::keys::Keys;
 use self::substitute::PolicyValues;
 use super::failure::by_status;
-use super::{AuthMethod, Judged, Oddity, PathHomes, UserConfig};
+use super::{AuthMethod, Judged, Oddity, PathHomes, UserConfig, Warning};
 use crate::limits;
 use crate::refusal::{Reason, Refusal};
 use crate::vfs::{MappingError, PartialUploads};
 
 pub(super) mod json;
 pub(super) mod keys;
+mod objects;
 mod pem;
 mod plain;
 mod python;
@@ -156,7 +157,18 @@ fn conclude(asked: Asked<'_>, mut config: UserConfig, listed: Keys) -> Judged {
         }
         AuthMethod::Password => {}
     }
+    let warning = unknown_class(&config);
+    config.warnings.extend(warning);
     Ok(config.into())
+}
+
+/// Warns of the first storage class that AWS does not have.
+pub(super) fn unknown_class(config: &UserConfig) -> Option<Warning> {
+    let settings = config.object_settings().map(|(_, settings)| settings);
+    let class = settings
+        .filter(|settings| !settings.has_class_of_aws())
+        .find_map(|settings| settings.storage_class.as_deref())?;
+    Some(Oddity::StorageClassUnknown.because(&format!("{class:?}")))
 }
 
 /// Names the keys that cannot be read, as many as have room in a line.

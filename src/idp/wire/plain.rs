@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::json::{Json, Object};
 use super::keys::{self, Given};
+use super::objects::{self, OBJECTS};
 use super::substitute;
 use super::{
     Asked, PARTIAL_UPLOADS, broken, conclude, excerpt, partial_uploads, timestamp, wrong_type,
@@ -32,6 +33,7 @@ pub(super) fn read(asked: Asked<'_>, answer: Object) -> Judged {
     let networks = fields.networks()?;
     let limits = fields.limits()?;
     let partial = partial_uploads(fields.text(PARTIAL_UPLOADS)?)?;
+    let objects = objects::read(fields.0.remove(OBJECTS))?;
     let expires_at = fields.expires_at()?;
     let cache_for = fields.integer("cacheSeconds")?.map(Duration::from_secs);
     fields.end()?;
@@ -51,6 +53,7 @@ pub(super) fn read(asked: Asked<'_>, answer: Object) -> Judged {
         networks,
         limits,
         partial_uploads: partial,
+        objects,
         expires_at,
         cache_for,
         ..UserConfig::new(&user, home)
@@ -230,6 +233,7 @@ fn mapping(row: Json, user: &str) -> Result<Mapping, Refusal> {
         }
     };
     let partial = partial_uploads(row.text(PARTIAL_UPLOADS)?)?;
+    let objects = objects::read(row.0.remove(OBJECTS))?;
     row.end()?;
     let (Some(entry), Some(target)) = (entry, target) else {
         return Err(Reason::MappingIncomplete.because("a row without \"entry\" or \"target\""));
@@ -237,5 +241,5 @@ fn mapping(row: Json, user: &str) -> Result<Mapping, Refusal> {
     let target = substitute::target(&target, user)?;
     let mapping = Mapping::parse(&entry, &target, entry_type, access);
     let mapping = mapping.map_err(|error| broken(&error))?;
-    Ok(mapping.with_partial_uploads(partial))
+    Ok(mapping.with_partial_uploads(partial).with_objects(objects))
 }

@@ -2,6 +2,7 @@
 
 use super::json::{self, Json, Object};
 use super::keys::{self, Given, Keys};
+use super::objects::{self, OBJECTS};
 use super::python;
 use super::rows::{self, Row};
 use super::substitute::{self, PolicyValues};
@@ -26,10 +27,12 @@ pub(super) fn read(asked: Asked<'_>, answer: Object) -> Judged {
     };
     let policy = answer.policy(values, &mut warnings)?;
     let partial = partial_uploads(answer.text(PARTIAL_UPLOADS)?)?;
+    let objects = objects::read(answer.take(OBJECTS))?;
     let config = UserConfig {
         role: Some(role),
         policy,
         partial_uploads: partial,
+        objects,
         warnings,
         ..UserConfig::new(asked.username, home)
     };
@@ -157,7 +160,7 @@ impl ProviderAnswer {
 }
 
 /// The keys of a mapping.
-const ROW_KEYS: [&str; 4] = ["Entry", "Target", "Type", PARTIAL_UPLOADS];
+const ROW_KEYS: [&str; 5] = ["Entry", "Target", "Type", PARTIAL_UPLOADS, OBJECTS];
 
 /// Returns a text; a blank one, and `null`, are the same as nothing.
 fn text(key: &str, value: Option<Json>) -> Result<Option<String>, Refusal> {
@@ -270,6 +273,7 @@ fn bad_home(home: &str, error: &MappingError) -> Refusal {
         | MappingError::RootBesideOthers(_)
         | MappingError::TooMany(_)
         | MappingError::None
+        | MappingError::ObjectsDiffer(..)
         | MappingError::HomeElsewhere(_) => (error.reason(), error.to_string()),
     };
     reason.because(&format!("HomeDirectory {home:?}: {why}"))
@@ -353,7 +357,7 @@ impl<'a> Rows<'a> {
         *self = Self::of(self.asked);
     }
 
-    fn take(&mut self, row: Row<4>) {
+    fn take(&mut self, row: Row<5>) {
         self.count = self.count.saturating_add(1);
         let Ok(mappings) = &mut self.mappings else {
             return;
@@ -366,9 +370,9 @@ impl<'a> Rows<'a> {
 }
 
 /// Reads one row; `None` for one on EFS, which one function may list for another server.
-fn mapping(row: Row<4>, asked: Asked<'_>) -> Result<Option<Mapping>, Refusal> {
+fn mapping(row: Row<5>, asked: Asked<'_>) -> Result<Option<Mapping>, Refusal> {
     let wrong = |other| wrong_type("HomeDirectoryDetails", "an array of objects", &other);
-    let [entry, target, entry_type, partial] = row.map_err(wrong)?;
+    let [entry, target, entry_type, partial, objects] = row.map_err(wrong)?;
     let (entry, target) = (text("Entry", entry)?, text("Target", target)?);
     let (Some(entry), Some(target)) = (entry, target) else {
         return Err(Reason::MappingIncomplete.because("a row without Entry or Target"));
@@ -382,13 +386,16 @@ fn mapping(row: Row<4>, asked: Asked<'_>) -> Result<Option<Mapping>, Refusal> {
         }
     };
     let partial = partial_uploads(text(PARTIAL_UPLOADS, partial)?)?;
+    let objects = objects::read(objects)?;
     if is_foreign_efs(&target, asked.fs_ids) {
         return Ok(None);
     }
     let target = substitute::target(&target, asked.username)?;
     let mapping = Mapping::parse(&entry, &target, entry_type, Access::ReadWrite);
     let mapping = mapping.map_err(|error| broken(&error))?;
-    Ok(Some(mapping.with_partial_uploads(partial)))
+    Ok(Some(
+        mapping.with_partial_uploads(partial).with_objects(objects),
+    ))
 }
 
 /// Says whether a target begins with the id of an EFS file system, 8 or 17 digits, that no store

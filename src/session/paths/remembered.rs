@@ -31,6 +31,13 @@ impl Paths {
     ) {
         let path = &request.path;
         match &request.act {
+            // The version stays.
+            Act::Rename { to, .. } if shell.user.config().home.is_past(path) => {
+                if let Some(parent) = to.path.parent() {
+                    self.known.directory(parent);
+                }
+                files.moved(shell, &to.path, &to.path);
+            }
             Act::Rename { to, .. } => {
                 self.known.forget(path);
                 let parents = [path.parent(), to.path.parent()];

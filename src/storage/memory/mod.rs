@@ -15,7 +15,7 @@ use futures_util::stream;
 
 use super::{
     Bucket, BucketPage, ByteRange, Capabilities, Checksum, CompleteUpload, CompletedPart,
-    CopyObject, Digest, ETag, GetObject, ListPage, ListQuery, Location, NewObject, ObjectBody,
+    CopyObject, Digest, ETag, GetObject, Kms, ListPage, ListQuery, Location, NewObject, ObjectBody,
     ObjectMeta, ObjectStore, Operation, PartNumber, PartSize, Precondition, Properties, PutObject,
     Removed, Result, StorageError, StorageErrorKind, Stored, Tags, UploadId, UploadPart,
     UploadPartCopy, Version,
@@ -163,7 +163,7 @@ impl MemoryStore {
             .map(|(name, value)| (name.to_ascii_lowercase().into(), value))
             .collect();
         stored.meta.metadata.sort_unstable();
-        stored.meta.properties = object.properties.clone();
+        stored.meta.properties = described(object);
         stored.tags = object.tags.clone();
         stored
     }
@@ -223,7 +223,9 @@ impl State {
                 StorageErrorKind::NoSuchBucket,
             ));
         };
-        let object = objects.get(location.key.as_str());
+        // It keeps no versions.
+        let is_present = location.key.version().is_none();
+        let object = objects.get(location.key.as_str()).filter(|_| is_present);
         object.ok_or_else(|| refusal((operation, location), StorageErrorKind::NotFound))
     }
 
@@ -272,6 +274,25 @@ impl State {
         }
         Ok(stored)
     }
+}
+
+/// Returns the properties that an object is stored with: class and key of its mapping come first.
+fn described(object: &NewObject) -> Option<Box<Properties>> {
+    let Some(asked) = &object.asked else {
+        return object.properties.clone();
+    };
+    let mut properties = object.properties.clone().unwrap_or_default();
+    if asked.storage_class.is_some() {
+        properties.storage_class.clone_from(&asked.storage_class);
+    }
+    if let Some(sse) = &asked.encryption {
+        properties.kms = sse.kms_key_id.clone().map(|key_id| Kms {
+            algorithm: sse.algorithm.clone(),
+            key_id,
+            bucket_key: sse.bucket_key,
+        });
+    }
+    (*properties != Properties::default()).then_some(properties)
 }
 
 #[async_trait]
@@ -344,7 +365,9 @@ impl ObjectStore for MemoryStore {
         }
         let etag = etag_of(&payload);
         let mut object = self.new_object(payload, etag, copy.object);
-        object.tags = tags;
+        if object.tags.is_empty() {
+            object.tags = tags;
+        }
         let condition = honoured(self.capabilities.conditional_copy, copy.condition);
         state.place(call, object, condition)
     }

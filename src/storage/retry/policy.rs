@@ -52,6 +52,7 @@ impl Patience {
             | Operation::Parts
             | Operation::Abort
             | Operation::CheckBucket
+            | Operation::ListVersions
             | Operation::ListBuckets => Some(Self::Look),
             Operation::Create | Operation::Part | Operation::PartCopy => Some(Self::UnderWay),
             Operation::Put | Operation::Copy | Operation::Delete | Operation::Complete => None,

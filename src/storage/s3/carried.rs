@@ -13,8 +13,8 @@ use aws_sdk_s3::types::{
 use super::{S3Store, convert};
 use crate::storage::{Kms, NewObject, Properties, Retention, Tags};
 
-/// The parameters that make a new object what it is to be: what the operator says of class and
-/// encryption, else what the object says itself.
+/// The parameters that make a new object what it is to be: what its mapping says of class and
+/// encryption, else what the store's settings say, else what the object says itself.
 pub(super) struct Carried {
     pub(super) content_type: Option<String>,
     pub(super) metadata: HashMap<String, String>,
@@ -36,8 +36,10 @@ impl Carried {
         let none = Properties::default();
         let own = object.properties.as_deref().unwrap_or(&none);
         let text = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
+        let asked = object.asked.as_deref();
+        let asked_class = asked.and_then(|asked| asked.storage_class.as_deref());
         let class = own.storage_class.as_deref().map(StorageClass::from);
-        let kms = own.kms.as_ref().filter(|_| store.encryption.is_none());
+        let (encryption, kms_key_id, bucket_key) = encrypted(store, object);
         let retention = own.retention.as_ref();
         Self {
             content_type: text(&object.content_type),
@@ -46,18 +48,42 @@ impl Carried {
             content_disposition: text(&own.content_disposition),
             content_encoding: text(&own.content_encoding),
             content_language: text(&own.content_language),
-            storage_class: store.storage_class.clone().or(class),
-            encryption: kms
-                .map(|kms| ServerSideEncryption::from(&*kms.algorithm))
-                .or_else(|| store.encryption.clone()),
-            kms_key_id: kms
-                .map(|kms| kms.key_id.to_string())
-                .or_else(|| store.kms_key_id.clone()),
-            bucket_key: kms.filter(|kms| kms.bucket_key).map(|_| true),
+            storage_class: asked_class
+                .map(StorageClass::from)
+                .or_else(|| store.storage_class.clone())
+                .or(class),
+            encryption,
+            kms_key_id,
+            bucket_key,
             lock_mode: retention.map(|lock| ObjectLockMode::from(&*lock.mode)),
             lock_until: retention.map(|lock| DateTime::from(lock.until)),
             legal_hold: own.legal_hold.then_some(ObjectLockLegalHoldStatus::On),
         }
+    }
+}
+
+/// Returns algorithm, key and whether a bucket key is asked for.
+fn encrypted(
+    store: &S3Store,
+    object: &NewObject,
+) -> (Option<ServerSideEncryption>, Option<String>, Option<bool>) {
+    let asked = object.asked.as_deref();
+    if let Some(sse) = asked.and_then(|asked| asked.encryption.as_ref()) {
+        let key = sse.kms_key_id.as_deref().map(str::to_owned);
+        let algorithm = ServerSideEncryption::from(&*sse.algorithm);
+        return (Some(algorithm), key, sse.bucket_key.then_some(true));
+    }
+    if store.encryption.is_some() {
+        return (store.encryption.clone(), store.kms_key_id.clone(), None);
+    }
+    let own = object.properties.as_deref();
+    match own.and_then(|own| own.kms.as_ref()) {
+        Some(kms) => (
+            Some(ServerSideEncryption::from(&*kms.algorithm)),
+            Some(kms.key_id.to_string()),
+            kms.bucket_key.then_some(true),
+        ),
+        None => (None, None, None),
     }
 }
 

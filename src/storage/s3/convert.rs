@@ -270,14 +270,22 @@ pub(super) const RANGE_IGNORED: Fault = "the store ignored the range and sent th
 /// percent-encoded.
 pub(super) fn copy_source(source: &Location) -> String {
     let mut text = format!("{}/", source.bucket);
-    for byte in source.key.as_str().bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'/') {
-            text.push(char::from(byte));
-        } else {
-            write!(text, "%{byte:02X}").expect("a String takes what is written");
-        }
+    encode(source.key.as_str(), &mut text);
+    if let Some(version) = source.key.version() {
+        text.push_str("?versionId=");
+        encode(version, &mut text);
     }
     text
+}
+
+fn encode(plain: &str, onto: &mut String) {
+    for byte in plain.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'/') {
+            onto.push(char::from(byte));
+        } else {
+            write!(onto, "%{byte:02X}").expect("a String takes what is written");
+        }
+    }
 }
 
 /// Undoes `encoding-type=url`, S3's form encoding, where a space is `+`. A text that is not such

@@ -35,7 +35,7 @@ use super::{
     Bucket, BucketPage, Capabilities, CompleteUpload, CompletedPart, CopyObject, ETag, GetObject,
     Key, ListPage, ListQuery, Location, NewObject, ObjectBody, ObjectMeta, ObjectStore, Operation,
     PartNumber, PartSize, PutObject, Removed, Result, StorageError, StorageErrorKind, Stored, Tags,
-    UploadId, UploadPart, UploadPartCopy, Version,
+    UploadId, UploadPart, UploadPartCopy, Version, VersionPage, VersionQuery,
 };
 use crate::aws::{AccessKey, ConnectError};
 use crate::tasks::spawn_tracked;
@@ -48,6 +48,7 @@ mod loan;
 mod objects;
 mod settings;
 mod uploads;
+mod versions;
 mod whole;
 
 /// An S3 endpoint, seen with one set of credentials. Clones share everything.
@@ -220,6 +221,11 @@ impl ObjectStore for S3Store {
                 error.to_string(),
             ))
         })
+    }
+
+    async fn versions(&self, bucket: &Bucket, query: &VersionQuery) -> Result<VersionPage> {
+        let honest = self.capabilities.is_truncated;
+        versions::list((&self.client, honest), bucket, query).await
     }
 
     async fn put(&self, location: &Location, payload: Bytes, put: PutObject<'_>) -> Result<Stored> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{ChecksumMode, EncodingType, MetadataDirective};
+use aws_sdk_s3::types::{ChecksumMode, EncodingType, MetadataDirective, TaggingDirective};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
@@ -31,6 +31,7 @@ impl S3Store {
             .head_object()
             .bucket(location.bucket.as_str())
             .key(location.key.as_str())
+            .set_version_id(location.key.version().map(str::to_owned))
             .set_checksum_mode(self.capabilities.checksums.then_some(ChecksumMode::Enabled))
             .send()
             .await
@@ -63,6 +64,7 @@ impl S3Store {
             .head_object()
             .bucket(version.location.bucket.as_str())
             .key(version.location.key.as_str())
+            .set_version_id(version.location.key.version().map(str::to_owned))
             .if_match(&*version.etag.0)
             .set_part_number(number)
             .send()
@@ -85,6 +87,7 @@ impl S3Store {
             .get_object_tagging()
             .bucket(location.bucket.as_str())
             .key(location.key.as_str())
+            .set_version_id(location.key.version().map(str::to_owned))
             .send()
             .await
             .map_err(|error| call.failed(&error))?;
@@ -106,6 +109,7 @@ impl S3Store {
             .get_object()
             .bucket(location.bucket.as_str())
             .key(location.key.as_str())
+            .set_version_id(location.key.version().map(str::to_owned))
             .set_range(range.map(convert::range_text))
             .set_if_match(etag.map(|etag| etag.0.to_string()))
             .customize();
@@ -272,6 +276,11 @@ impl S3Store {
             .set_if_match(if_match)
             .set_if_none_match(if_none_match)
             .metadata_directive(MetadataDirective::Replace);
+        // Without a directive the source's tags are copied.
+        let tagging = carried::tagging(&object.tags);
+        let request = request
+            .set_tagging_directive(tagging.as_ref().map(|_| TaggingDirective::Replace))
+            .set_tagging(tagging);
         let answer = carry!(request, Carried::of(self, object))
             .customize()
             .mutate_request(carried::expires(object))
