@@ -7,6 +7,7 @@
 mod check;
 pub mod credentials;
 mod document;
+mod listener;
 mod origin;
 mod problem;
 mod proof;
@@ -29,6 +30,7 @@ use crate::storage::Capabilities;
 use crate::storage::retry::RetrySettings;
 
 pub use self::document::{MINIMAL, document, example};
+pub use self::listener::{Listener, ListenerTable};
 pub use self::origin::Origin;
 pub use self::problem::{ConfigErrors, Place, Problem};
 pub use self::proof::{Signing, Token};
@@ -45,6 +47,10 @@ pub use self::words::{
 pub struct Config {
     pub listen: SocketAddr,
     pub proxy: Proxy,
+    /// Every address at which clients are received, the main one first.
+    pub listeners: Vec<Listener>,
+    /// Room for what is only in one `[listener.NAME]` while it is read.
+    listener: ListenerTable,
     /// Where the gateway keeps what must outlive it, such as a generated host key.
     pub state_directory: Option<String>,
     /// Private host keys, as paths.
@@ -436,9 +442,17 @@ impl Config {
             let key = member(&settings::API_KEYS, &name, &mut config).api_key;
             config.api_keys.push(ApiKey { name, ..key });
         }
+        let tables = sources.names(&settings::LISTENERS).into_iter();
+        let tables: Vec<_> = tables
+            .map(|name| listener::Written {
+                merged: member(&settings::LISTENERS, &name, &mut config),
+                name,
+            })
+            .collect();
         let order = config.identity.providers.clone();
         let place = |named: &NamedProvider| order.iter().position(|name| *name == named.name);
         config.providers.sort_by_key(place);
+        config.listeners = listener::all(&config, &tables, &sources);
         let unread = problems.len();
         check::combinations(&mut config, &sources, purpose, &mut problems);
         // What could not be read is not missing besides.
@@ -506,6 +520,8 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 2222)),
             proxy: Proxy::default(),
+            listeners: Vec::new(),
+            listener: ListenerTable::default(),
             state_directory: None,
             host_key_files: Vec::new(),
             server_id: "portcullis".to_owned(),

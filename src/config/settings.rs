@@ -161,7 +161,14 @@ pub(super) const API_KEYS: Family = Family {
     shared: &[],
 };
 
-pub(super) const FAMILIES: [&Family; 4] = [&PROVIDERS, &ROLES, &STORES, &API_KEYS];
+pub(super) const LISTENERS: Family = Family {
+    table: "listener",
+    section: "listener",
+    own: "",
+    shared: &[],
+};
+
+pub(super) const FAMILIES: [&Family; 5] = [&LISTENERS, &PROVIDERS, &ROLES, &STORES, &API_KEYS];
 
 impl Family {
     /// Returns the settings that each of its tables takes.
@@ -220,6 +227,15 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("", "state_directory", K::OptionalText(|c| &mut c.state_directory), "Directory for generated host keys and for blocks; required if `host_key_files` is empty"),
     S::new("", "host_key_files", K::Texts(|c| &mut c.host_key_files), "Private host keys: ed25519, ECDSA, or RSA from 2048 bits on; in OpenSSH's form, PKCS#8 or PKCS#1. Changed files are reloaded, for new connections"),
     S::new("", "server_id", K::Text(|c| &mut c.server_id), "Name of this gateway in requests to the identity provider, and in logs"),
+
+    S::new("listener", "listen", K::AddressOrOff(|c| &mut c.listener.listen), "Address and port for SSH; `off`: the listener does not start"),
+    S::new("listener", "providers", K::Texts(|c| &mut c.listener.providers), "Names of the `[provider.NAME]` tables that decide about its logins, in the order in which they are used; default: all, in the order of `identity.providers`"),
+    S::new("listener", "proxy_protocol", word!(ProxyProtocol, proxy.protocol), "PROXY protocol on its `listen`, as `proxy_protocol` at the top of the file"),
+    S::new("listener", "trusted_networks", K::Texts(|c| &mut c.proxy.trusted_networks), "The load balancers that may send a header with its `proxy_protocol`"),
+    S::new("listener", "host_key_files", K::Texts(|c| &mut c.host_key_files), "Private host keys of this listener. Changed files are reloaded, for new connections"),
+    S::new("listener", "host_key_next_files", K::Texts(|c| &mut c.ssh.host_key_next_files), "Private host keys that it announces and does not use yet, as `ssh.host_key_next_files`; none by default if `host_key_files` is set here"),
+    S::new("listener", "algorithms", word!(Algorithms, ssh.algorithms), "Key exchanges, as `ssh.algorithms`"),
+    S::new("listener", "banner", K::OptionalText(|c| &mut c.sftp.banner), "Text shown before login, as `sftp.banner`"),
 
     S::new("identity", "providers", K::Texts(|c| &mut c.identity.providers), "Names of the `[provider.NAME]` tables, in the order in which they are used; if empty, `[identity]` itself is the only provider"),
     S::new("identity", "provider", word!(Provider, identity.provider), "Kind of provider: a `webhook`, AWS Transfer Family's providers `api-gateway` and `lambda` (docs/transfer-family.md), a `static` users file (docs/static-users.md), `service-managed` users that AWS's API changes (docs/service-managed-users.md); `token`: no service is asked, the password is a JWT (docs/token.md)"),

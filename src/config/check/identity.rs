@@ -21,8 +21,8 @@ pub(super) fn check(config: &Config, refuse: Refuse<'_>) {
     order(config, refuse);
     for NamedProvider { name, identity } in &config.providers {
         provider(config, &join(PROVIDERS.table, name), identity, refuse);
+        proxies(config, name, identity, refuse);
     }
-    listeners(config, refuse);
 }
 
 /// The only provider answers for every name on the one port.
@@ -70,32 +70,6 @@ fn order(config: &Config, refuse: Refuse<'_>) {
                                    they are used"
             );
             refuse("identity.providers", message);
-        }
-    }
-}
-
-/// What is advertised on a port before the user is known is the same for all of its providers.
-fn listeners(config: &Config, refuse: Refuse<'_>) {
-    for NamedProvider { name, identity } in &config.providers {
-        proxies(config, name, identity, refuse);
-        if identity.listen == Some(config.listen) {
-            let message = "this is the main port (listen); allowed: another one".to_owned();
-            refuse(&format!("provider.{name}.listen"), message);
-        }
-        let first = config
-            .providers
-            .iter()
-            .find(|other| other.identity.listen == identity.listen);
-        let methods = match identity.listen {
-            None => config.identity.methods,
-            Some(_) => first.map_or(identity.methods, |first| first.identity.methods),
-        };
-        if identity.methods != methods {
-            let message = format!(
-                "allowed: {:?}, as for the other providers on the same port",
-                methods.as_str()
-            );
-            refuse(&format!("provider.{name}.methods"), message);
         }
     }
 }

@@ -6,11 +6,11 @@ use super::problem::{Place, Problem};
 use super::settings::{API_KEYS, PROVIDERS, join};
 use super::source::Sources;
 use super::value::show_size;
-use super::{Config, ListTimes, Modes, Mtime, NextKey, Purpose, StatTimes};
+use super::{Config, ListTimes, Listener, Modes, Mtime, NextKey, Purpose, StatTimes};
 use crate::endpoint::{EndpointError, UrlParts, is_loopback};
-use crate::limits::BANNER_BYTES_MAX;
 
 mod identity;
+mod listeners;
 mod roles;
 mod stores;
 
@@ -60,6 +60,7 @@ pub(super) fn combinations(
         Purpose::Login => {}
     }
     identity::check(config, &mut refuse);
+    listeners::check(config, sources, &mut refuse);
     identity::proxy("", &config.proxy, &mut refuse);
     roles::check(config, &mut refuse);
     stores::check(config, &mut refuse);
@@ -69,12 +70,6 @@ pub(super) fn combinations(
         let message = "allowed: \"store\" with sftp.stat_times = \"store\": STAT and listings \
                        would show different times";
         refuse("sftp.list_times", message.to_owned());
-    }
-    let banner = config.sftp.banner.as_deref().unwrap_or_default();
-    if banner.len() > BANNER_BYTES_MAX {
-        let found = banner.len();
-        let message = format!("found {found} bytes; allowed: up to {BANNER_BYTES_MAX}");
-        refuse("sftp.banner", message);
     }
     if config.sftp.mtime == Mtime::Copy && config.sftp.stat_times == StatTimes::Store {
         let message = "allowed: kept, unless mtime = \"skip\": STAT would not show the times that mtime = \"copy\" keeps";
@@ -99,7 +94,9 @@ fn refused(sources: &Sources, path: &str, message: String) -> Problem {
 }
 
 fn host_keys(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
-    if config.host_key_files.is_empty() && config.state_directory.is_none() {
+    let none = |listener: &Listener| listener.host_key_files.is_empty();
+    let any_without = config.listeners.iter().any(none);
+    if any_without && config.state_directory.is_none() {
         let message = "no host key: clients need the same one after a restart. Set host_key_files \
                        = [\"host_key\"] (make one: ssh-keygen -t ed25519 -N '' -f host_key), or \
                        state_directory for a key that the gateway generates and keeps";

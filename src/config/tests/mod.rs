@@ -1,6 +1,7 @@
 use super::*;
 
 mod identity;
+mod listeners;
 mod stores;
 
 const GOOD: &str = "state_directory = \"state\"\n[identity]\nurl = \"https://idp.example.com/\"\n";

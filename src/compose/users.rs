@@ -9,18 +9,18 @@ use crate::idp::service_managed::{Directory, Documents, InBucket, Users, UsersSe
 
 /// Users, and the bucket that waits for credentials, if they are in one.
 #[derive(Debug, Clone)]
-pub(super) struct KeptUsers {
-    pub(super) users: Arc<Users>,
-    pub(super) bucket: Option<Arc<InBucket>>,
+pub(crate) struct KeptUsers {
+    pub(crate) users: Arc<Users>,
+    pub(crate) bucket: Option<Arc<InBucket>>,
     /// For people.
-    pub(super) place: Box<str>,
+    pub(crate) place: Box<str>,
 }
 
 /// Opens the users of one server; nothing is read yet.
 ///
 /// # Errors
 /// The place cannot be one.
-pub(super) fn open(
+pub(crate) fn open(
     config: &Config,
     identity: &Identity,
     server_id: &str,

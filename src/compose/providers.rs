@@ -1,12 +1,11 @@
-//! The providers that a configuration names: each opened, behind its cache, at its port.
+//! The providers that a configuration names: each opened, behind its cache, and asked at listeners.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::unusable::Unusable;
 use super::users::{self, KeptUsers};
-use super::{Failure, proxies};
-use crate::auth::{AuthSettings, Methods, Roles, ThrottleSettings, UserNameRule};
+use crate::auth::{AuthSettings, Methods, Roles, UserNameRule};
 use crate::aws::AccessKey;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, Identity};
@@ -34,16 +33,16 @@ use crate::secret::Secret;
 
 /// A provider that has been opened and not been asked yet.
 #[derive(Debug)]
-pub(super) struct Opened<'c> {
+pub(crate) struct Opened<'c> {
     /// Empty for the only provider.
-    pub(super) name: &'c str,
-    pub(super) identity: &'c Identity,
-    pub(super) provider: Arc<dyn Examined>,
-    pub(super) file: Option<Arc<StaticFile>>,
+    pub(crate) name: &'c str,
+    pub(crate) identity: &'c Identity,
+    pub(crate) provider: Arc<dyn Examined>,
+    pub(crate) file: Option<Arc<StaticFile>>,
     /// What its questions are signed with.
-    pub(super) keys: Option<Arc<Keys>>,
+    pub(crate) keys: Option<Arc<Keys>>,
     /// Users that the gateway keeps.
-    pub(super) kept_users: Option<KeptUsers>,
+    pub(crate) kept_users: Option<KeptUsers>,
     /// What comes from files that may change.
     followed: Option<Arc<dyn Followed>>,
     reopened: Option<Reopened>,
@@ -59,7 +58,7 @@ enum Reopened {
 
 /// A provider whose settings may have values from files.
 #[derive(Debug)]
-pub(super) struct Reopening {
+pub(crate) struct Reopening {
     name: String,
     keys: Option<Arc<Keys>>,
     reopened: Reopened,
@@ -67,23 +66,23 @@ pub(super) struct Reopening {
 
 impl Opened<'_> {
     /// Returns the bucket of the provider's users, if they are in one.
-    pub(super) fn users_bucket(&self) -> Option<&InBucket> {
+    pub(crate) fn users_bucket(&self) -> Option<&InBucket> {
         self.kept_users.as_ref()?.bucket.as_deref()
     }
 
     /// Says where the provider keeps its users.
-    pub(super) fn users_place(&self) -> &str {
+    pub(crate) fn users_place(&self) -> &str {
         self.kept_users.as_ref().map_or("", |kept| &kept.place)
     }
 
     /// Returns everything that follows its files.
-    pub(super) fn followed(&self) -> impl Iterator<Item = Arc<dyn Followed>> {
+    pub(crate) fn followed(&self) -> impl Iterator<Item = Arc<dyn Followed>> {
         let keys = self.keys.clone().map(|keys| -> Arc<dyn Followed> { keys });
         self.followed.clone().into_iter().chain(keys)
     }
 
     /// Returns what takes new values of its settings.
-    pub(super) fn reopening(&self) -> Option<Reopening> {
+    pub(crate) fn reopening(&self) -> Option<Reopening> {
         Some(Reopening {
             name: self.name.to_owned(),
             keys: self.keys.clone(),
@@ -98,7 +97,7 @@ impl Reopening {
     ///
     /// # Errors
     /// A value cannot be used.
-    pub(super) fn prepare(&self, config: &Config, held: &Config) -> Result<Commit, Failure> {
+    pub(crate) fn prepare(&self, config: &Config, held: &Config) -> Result<Commit, Unusable> {
         let nothing: Commit = Box::new(|| {});
         let Some(identity) = identity_of(config, &self.name) else {
             return Ok(nothing);
@@ -132,21 +131,13 @@ fn identity_of<'c>(config: &'c Config, name: &str) -> Option<&'c Identity> {
 }
 
 /// Puts what was prepared in use.
-pub(super) type Commit = Box<dyn FnOnce() + Send>;
-
-/// A port, and who decides there about logins.
-#[derive(Debug)]
-pub(super) struct Port {
-    pub(super) address: SocketAddr,
-    pub(super) provider: Arc<dyn IdentityProvider>,
-    pub(super) auth: AuthSettings,
-}
+pub(crate) type Commit = Box<dyn FnOnce() + Send>;
 
 /// Opens every provider, in the order of asking.
 ///
 /// # Errors
 /// A setting, or a file that it names, cannot be used.
-pub(super) fn open(config: &Config) -> Result<Vec<Opened<'_>>, Failure> {
+pub(crate) fn open(config: &Config) -> Result<Vec<Opened<'_>>, Unusable> {
     if config.providers.is_empty() {
         return Ok(vec![open_one(config, "", &config.identity)?]);
     }
@@ -160,7 +151,7 @@ fn open_one<'c>(
     config: &Config,
     name: &'c str,
     identity: &'c Identity,
-) -> Result<Opened<'c>, Failure> {
+) -> Result<Opened<'c>, Unusable> {
     let opened = |provider| Opened {
         name,
         identity,
@@ -214,7 +205,7 @@ fn asked_over_the_network(
     name: &str,
     identity: &Identity,
     keys: Option<Arc<Keys>>,
-) -> Result<Option<Arc<dyn Examined>>, Failure> {
+) -> Result<Option<Arc<dyn Examined>>, Unusable> {
     Ok(Some(match identity.provider {
         config::Provider::Webhook => Arc::new(open_webhook(config, name, identity, keys)?),
         config::Provider::ApiGateway => {
@@ -231,12 +222,12 @@ fn asked_over_the_network(
     }))
 }
 
-fn open_token(name: &str, identity: &Identity) -> Result<Token, Failure> {
+fn open_token(name: &str, identity: &Identity) -> Result<Token, Unusable> {
     let token = Token::new(&token(identity), Arc::new(SystemClock));
     token.map_err(|error| unusable(name, &error))
 }
 
-fn open_keys(name: &str, identity: &Identity) -> Result<Option<Arc<Keys>>, Failure> {
+fn open_keys(name: &str, identity: &Identity) -> Result<Option<Arc<Keys>>, Unusable> {
     let files = &identity.signing.key_files;
     if files.is_empty() {
         return Ok(None);
@@ -250,13 +241,13 @@ fn open_webhook(
     name: &str,
     identity: &Identity,
     keys: Option<Arc<Keys>>,
-) -> Result<Webhook, Failure> {
+) -> Result<Webhook, Unusable> {
     let settings = signed_webhook(config, identity, keys);
     Webhook::new(settings).map_err(|error| unusable(name, &error))
 }
 
 /// Returns what the configuration says about a webhook, with the keys that sign its questions.
-pub(super) fn signed_webhook(
+pub(crate) fn signed_webhook(
     config: &Config,
     identity: &Identity,
     keys: Option<Arc<Keys>>,
@@ -274,25 +265,25 @@ pub(super) fn signed_webhook(
     settings
 }
 
-fn unusable(name: &str, error: &dyn std::error::Error) -> Failure {
+fn unusable(name: &str, error: &dyn std::error::Error) -> Unusable {
     let section = match name {
         "" => "identity".to_owned(),
         name => format!("provider.{name}"),
     };
-    Failure::Setting(format!("[{section}] cannot be used: {error}"))
+    Unusable::Setting(format!("[{section}] cannot be used: {error}"))
 }
 
-/// Puts each provider behind its cache, and where there are several, a router before them.
+/// Puts each provider behind its cache.
 ///
 /// # Errors
 /// The system gives no randomness.
-pub(super) fn ports(
+pub(crate) fn ask<'a, 'c>(
     config: &Config,
-    opened: &[Opened<'_>],
+    opened: &'a [Opened<'c>],
     history: &Arc<LoginHistory>,
     blocks: &Arc<Blocks>,
     metrics: &Arc<Metrics>,
-) -> std::io::Result<(Vec<Port>, Vec<Arc<Cached>>)> {
+) -> std::io::Result<(Vec<Asked<'a, 'c>>, Vec<Arc<Cached>>)> {
     let (mut caches, mut asked) = (Vec::new(), Vec::new());
     for opened in opened {
         let (provider, cache) = remembered(config, opened, history, metrics)?;
@@ -301,70 +292,56 @@ pub(super) fn ports(
         caches.extend(cache);
         asked.push((opened, Arc::new(provider) as Arc<dyn IdentityProvider>));
     }
-    Ok((gathered(config, &asked), caches))
+    Ok((asked, caches))
 }
 
 /// A provider and what stands before it.
-pub(super) type Asked<'a, 'c> = (&'a Opened<'c>, Arc<dyn IdentityProvider>);
+pub(crate) type Asked<'a, 'c> = (&'a Opened<'c>, Arc<dyn IdentityProvider>);
 
-/// Returns the ports, the main one first.
-pub(super) fn gathered(config: &Config, asked: &[Asked<'_, '_>]) -> Vec<Port> {
-    match asked {
-        [(only, provider)] if only.name.is_empty() => vec![Port {
-            address: config.listen,
-            provider: Arc::clone(provider),
-            auth: auth(only.identity).without_passwords(has_keys_only(only.identity)),
-        }],
-        several => routed(config, several),
+/// Returns who decides about logins at a listener, and how: where it has several providers, a
+/// router stands before them.
+pub(crate) fn at(
+    listener: &config::Listener,
+    asked: &[Asked<'_, '_>],
+) -> (Arc<dyn IdentityProvider>, AuthSettings) {
+    let mut there: Vec<&Asked<'_, '_>> = Vec::new();
+    if let [only] = asked
+        && only.0.name.is_empty()
+    {
+        let (opened, provider) = only;
+        let identity = opened.identity;
+        let auth = auth(identity).without_passwords(has_keys_only(identity));
+        return (Arc::clone(provider), auth);
     }
+    for name in &listener.providers {
+        there.extend(asked.iter().find(|(opened, _)| opened.name == name));
+    }
+    let routes: Vec<Route> = there.iter().map(|asked| route(asked)).collect();
+    let longest = routes.iter().map(|route| route.password_bytes_max).max();
+    // A listener whose providers all have keys alone asks nobody for a password.
+    let keys_only = there
+        .iter()
+        .all(|(opened, _)| has_keys_only(opened.identity));
+    // The configuration refuses a listener without providers, and methods that differ.
+    let first = there.first().map(|(opened, _)| auth(opened.identity));
+    let auth = AuthSettings {
+        // Each provider has a rule and a bound of its own.
+        user_names: UserNameRule::Open,
+        password_bytes_max: longest.unwrap_or_default(),
+        ..first.unwrap_or_default().without_passwords(keys_only)
+    };
+    (Arc::new(Router::new(routes)), auth)
 }
 
-/// Gathers the providers of each port.
-fn routed(config: &Config, asked: &[Asked<'_, '_>]) -> Vec<Port> {
-    let mut ports: Vec<(SocketAddr, &Identity, Vec<Route>)> = Vec::new();
-    // A port whose providers all have keys alone asks nobody for a password.
-    let keys_only = |address| {
-        let mut there = asked.iter().map(|(opened, _)| opened.identity);
-        there.all(|one| one.listen.unwrap_or(config.listen) != address || has_keys_only(one))
-    };
-    for (opened, provider) in asked {
-        let identity = opened.identity;
-        let route = Route {
-            provider: Arc::clone(provider),
-            user_names: user_names(identity),
-            suffix: identity.user_suffix.as_deref().map(Into::into),
-            prefix: identity.user_prefix.as_deref().map(Into::into),
-            password_bytes_max: password_bytes_max(identity),
-        };
-        let address = identity.listen.unwrap_or(config.listen);
-        match ports.iter_mut().find(|(other, ..)| *other == address) {
-            Some((_, _, routes)) => routes.push(route),
-            None if address == config.listen => {
-                ports.push((address, &config.identity, vec![route]));
-            }
-            None => ports.push((address, identity, vec![route])),
-        }
+fn route((opened, provider): &Asked<'_, '_>) -> Route {
+    let identity = opened.identity;
+    Route {
+        provider: Arc::clone(provider),
+        user_names: user_names(identity),
+        suffix: identity.user_suffix.as_deref().map(Into::into),
+        prefix: identity.user_prefix.as_deref().map(Into::into),
+        password_bytes_max: password_bytes_max(identity),
     }
-    // The main port is named first, whatever its providers.
-    ports.sort_by_key(|(address, ..)| *address != config.listen);
-    let longest = |routes: &[Route]| routes.iter().map(|route| route.password_bytes_max).max();
-    ports
-        .into_iter()
-        .map(|(address, identity, routes)| {
-            let longest = longest(&routes).unwrap_or_default();
-            (address, identity, routes, longest)
-        })
-        .map(|(address, identity, routes, longest)| Port {
-            address,
-            provider: Arc::new(Router::new(routes)),
-            auth: AuthSettings {
-                // Each provider has a rule and a bound of its own.
-                user_names: UserNameRule::Open,
-                password_bytes_max: longest,
-                ..auth(identity).without_passwords(keys_only(address))
-            },
-        })
-        .collect()
 }
 
 /// Counts what a provider is asked, names its answers, and remembers them if that was set.
@@ -434,29 +411,13 @@ fn remembered(
     Ok((cached.clone(), Some(cached)))
 }
 
-/// Returns what the configuration says about throttling.
-///
-/// # Errors
-/// A network cannot be parsed.
-pub(super) fn throttle(login: &config::Login) -> Result<ThrottleSettings, Failure> {
-    let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    Ok(ThrottleSettings {
-        failures_max: count(login.failures_max),
-        failures_per_source_max: count(login.failures_per_source_max),
-        names_per_source_max: login.names_per_source_max,
-        window: login.failure_window,
-        lockout: login.lockout,
-        unthrottled: proxies::networks("login.unthrottled_networks", &login.unthrottled_networks)?,
-    })
-}
-
 /// Returns the name of the server that a provider is asked for.
-pub(super) fn server_id<'c>(config: &'c Config, identity: &'c Identity) -> &'c str {
+pub(crate) fn server_id<'c>(config: &'c Config, identity: &'c Identity) -> &'c str {
     identity.server_id.as_deref().unwrap_or(&config.server_id)
 }
 
 /// Returns what the configuration says about a webhook.
-pub(super) fn webhook(config: &Config, identity: &Identity) -> WebhookSettings {
+pub(crate) fn webhook(config: &Config, identity: &Identity) -> WebhookSettings {
     WebhookSettings {
         url: identity.url.clone(),
         more_urls: identity.more_urls.clone(),
@@ -583,7 +544,7 @@ fn fs_ids(config: &Config) -> Arc<[Box<str>]> {
     stores.flatten().map(|id| id.as_str().into()).collect()
 }
 
-pub(super) const fn path_homes(config: &Config) -> PathHomes {
+pub(crate) const fn path_homes(config: &Config) -> PathHomes {
     match config.identity.path_homes {
         config::PathHomes::Confined => PathHomes::Confined,
         config::PathHomes::Role => PathHomes::Role,
@@ -591,7 +552,7 @@ pub(super) const fn path_homes(config: &Config) -> PathHomes {
 }
 
 /// Returns what the configuration says about logging in.
-pub(super) fn auth(identity: &Identity) -> AuthSettings {
+pub(crate) fn auth(identity: &Identity) -> AuthSettings {
     AuthSettings {
         methods: match identity.methods {
             config::Methods::KeyOrPassword => Methods::KeyOrPassword,
@@ -613,7 +574,7 @@ fn has_keys_only(identity: &Identity) -> bool {
     identity.provider == config::Provider::ServiceManaged
 }
 
-pub(super) const fn password_bytes_max(identity: &Identity) -> usize {
+pub(crate) const fn password_bytes_max(identity: &Identity) -> usize {
     match identity.provider {
         config::Provider::Token => limits::TOKEN_BYTES_MAX,
         config::Provider::Webhook
@@ -624,7 +585,7 @@ pub(super) const fn password_bytes_max(identity: &Identity) -> usize {
     }
 }
 
-pub(super) const fn user_names(identity: &Identity) -> UserNameRule {
+pub(crate) const fn user_names(identity: &Identity) -> UserNameRule {
     match (identity.user_names, identity.provider) {
         (config::UserNames::Open, _)
         | (
