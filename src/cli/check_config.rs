@@ -8,7 +8,7 @@ use super::{ConfigSource, Failure, load, output};
 use crate::causes;
 use crate::compose::{Composition, stores};
 use crate::config::{
-    self, Config, Identity, Listener, Provider, ProxyProtocol, Purpose, StoreKind,
+    self, Config, KeySource, Listener, ProviderSettings, ProxyProtocol, Purpose, StoreKind,
 };
 use crate::limits::Limits;
 use crate::ssh::HostKey;
@@ -204,19 +204,24 @@ fn listeners(listeners: &[Listener]) -> String {
 fn providers(composition: &Composition<'_>) -> String {
     let described = composition.opened.iter().map(|opened| {
         let identity = opened.identity;
-        let place = match (&opened.file, identity.provider) {
-            (Some(users), _) => format!("static, users: {}", users.users()),
-            (None, Provider::Lambda) => function(identity, opened.provider.place()),
-            (None, Provider::ApiGateway) => format!("api-gateway at {}", origin(&identity.url)),
-            (None, Provider::Token) => {
-                let keys = identity.token.jwks_url.as_deref();
-                let place = keys.map_or_else(|| "of a file".to_owned(), origin);
+        let place = match &identity.settings {
+            ProviderSettings::Static(_) => {
+                let users = opened.file.as_ref().map_or(0, |file| file.users());
+                format!("static, users: {users}")
+            }
+            ProviderSettings::Lambda(lambda) => function(lambda, opened.provider.place()),
+            ProviderSettings::ApiGateway(api) => format!("api-gateway at {}", origin(&api.url)),
+            ProviderSettings::Token(token) => {
+                let place = match &token.keys {
+                    KeySource::Url { url, .. } => origin(url),
+                    KeySource::File(_) => "of a file".to_owned(),
+                };
                 format!("token, keys: {place}")
             }
-            (None, Provider::ServiceManaged) => {
+            ProviderSettings::ServiceManaged(_) => {
                 format!("service-managed, users in {}", opened.users_place())
             }
-            (None, Provider::Webhook | Provider::Static) => origin(&identity.url),
+            ProviderSettings::Webhook(webhook) => origin(&webhook.url),
         };
         match opened.name {
             "" => place,
@@ -227,11 +232,10 @@ fn providers(composition: &Composition<'_>) -> String {
 }
 
 /// Names a function and where it is asked.
-fn function(identity: &Identity, place: Option<(String, u16)>) -> String {
-    let function = &identity.function;
-    let name = function.name.as_deref().unwrap_or_default();
-    let qualifier = function.qualifier.iter().map(|q| format!(":{q}"));
-    let name: String = std::iter::once(name.to_owned()).chain(qualifier).collect();
+fn function(lambda: &config::Lambda, place: Option<(String, u16)>) -> String {
+    let qualifier = lambda.qualifier.iter().map(|q| format!(":{q}"));
+    let name = std::iter::once(lambda.function.clone());
+    let name: String = name.chain(qualifier).collect();
     let host = place.map_or_else(String::new, |(host, _)| format!(" at {host}"));
     format!("lambda {name}{host}")
 }

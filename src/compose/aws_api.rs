@@ -26,7 +26,7 @@ pub(super) fn aws(
         id: providers::server_id(config, opened.identity).into(),
         name: opened.name.into(),
         provider: Arc::clone(&opened.provider),
-        provider_type: match opened.identity.provider {
+        provider_type: match opened.identity.provider() {
             config::Provider::Webhook | config::Provider::ApiGateway => Some("API_GATEWAY"),
             config::Provider::Lambda => Some("AWS_LAMBDA"),
             config::Provider::ServiceManaged => Some("SERVICE_MANAGED"),

@@ -8,7 +8,7 @@ use super::users::{self, KeptUsers};
 use crate::auth::{AuthSettings, Methods, Roles, UserNameRule};
 use crate::aws::AccessKey;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Config, Identity};
+use crate::config::{self, Config, Identity, ProviderSettings};
 use crate::idp::api_gateway::{self, ApiGateway, ApiGatewaySettings};
 use crate::idp::blocks::Blocks;
 use crate::idp::breaker::Guarded;
@@ -105,19 +105,34 @@ impl Reopening {
         if identity_of(held, &self.name).is_some_and(|held| identity.has_values_of(held)) {
             return Ok(nothing);
         }
+        let keys = || self.keys.clone();
+        let name = &self.name;
+        let next = match &identity.settings {
+            ProviderSettings::Webhook(webhook) => {
+                open_webhook(config, name, identity, webhook, keys())?
+            }
+            ProviderSettings::ApiGateway(api) => open_api_gateway(config, name, identity, api)?,
+            ProviderSettings::Lambda(lambda) => open_lambda(config, name, identity, lambda)?,
+            ProviderSettings::Token(settings) => {
+                let next = open_token(name, identity, settings)?;
+                return Ok(match &self.reopened {
+                    Reopened::Token(token) => {
+                        let token = Arc::clone(token);
+                        Box::new(move || token.take_connection_of(&next))
+                    }
+                    Reopened::Provider(_) => nothing,
+                });
+            }
+            ProviderSettings::Static(_) | ProviderSettings::ServiceManaged(_) => {
+                return Ok(nothing);
+            }
+        };
         Ok(match &self.reopened {
             Reopened::Provider(provider) => {
-                let next = asked_over_the_network(config, &self.name, identity, self.keys.clone())?;
                 let provider = Arc::clone(provider);
-                match next {
-                    Some(next) => Box::new(move || provider.replace(next)),
-                    None => nothing,
-                }
+                Box::new(move || provider.replace(next))
             }
-            Reopened::Token(token) => {
-                let (token, next) = (Arc::clone(token), open_token(&self.name, identity)?);
-                Box::new(move || token.take_connection_of(&next))
-            }
+            Reopened::Token(_) => nothing,
         })
     }
 }
@@ -162,73 +177,88 @@ fn open_one<'c>(
         followed: None,
         reopened: None,
     };
-    let keys = open_keys(name, identity)?;
-    if let Some(first) = asked_over_the_network(config, name, identity, keys.clone())? {
+    let remote = |first, keys| {
         let provider = Arc::new(Replaceable::new(first));
-        return Ok(Opened {
+        Opened {
             keys,
             reopened: Some(Reopened::Provider(Arc::clone(&provider))),
             ..opened(provider)
-        });
-    }
-    if identity.provider == config::Provider::Token {
-        let token = Arc::new(open_token(name, identity)?);
-        let has_file = identity.token.jwks_url.is_none();
-        return Ok(Opened {
-            followed: has_file.then(|| -> Arc<dyn Followed> { token.clone() }),
-            reopened: (!has_file).then(|| Reopened::Token(Arc::clone(&token))),
-            ..opened(token)
-        });
-    }
-    if identity.provider == config::Provider::ServiceManaged {
-        let kept = users::open(config, identity, server_id(config, identity))
-            .map_err(|why| unusable(name, &*anyhow::Error::msg(why)))?;
-        let provider = Arc::new(ServiceManaged::new(Arc::clone(&kept.users)));
-        return Ok(Opened {
-            kept_users: Some(kept),
-            ..opened(provider)
-        });
-    }
-    // The configuration refuses a static provider without a file.
-    let path = identity.users_file.as_deref().unwrap_or_default();
-    let file = Arc::new(StaticFile::open(path)?);
-    Ok(Opened {
-        file: Some(Arc::clone(&file)),
-        followed: Some(file.clone()),
-        ..opened(file)
+        }
+    };
+    Ok(match &identity.settings {
+        ProviderSettings::Webhook(webhook) => {
+            let keys = open_keys(name, &webhook.signing.key_files)?;
+            let first = open_webhook(config, name, identity, webhook, keys.clone())?;
+            remote(first, keys)
+        }
+        ProviderSettings::ApiGateway(api) => {
+            remote(open_api_gateway(config, name, identity, api)?, None)
+        }
+        ProviderSettings::Lambda(lambda) => {
+            remote(open_lambda(config, name, identity, lambda)?, None)
+        }
+        ProviderSettings::Token(settings) => {
+            let token = Arc::new(open_token(name, identity, settings)?);
+            let has_file = matches!(settings.keys, config::KeySource::File(_));
+            Opened {
+                followed: has_file.then(|| -> Arc<dyn Followed> { token.clone() }),
+                reopened: (!has_file).then(|| Reopened::Token(Arc::clone(&token))),
+                ..opened(token)
+            }
+        }
+        ProviderSettings::ServiceManaged(settings) => {
+            let kept = users::open(config, identity, settings, server_id(config, identity))
+                .map_err(|why| unusable(name, &*anyhow::Error::msg(why)))?;
+            let provider = Arc::new(ServiceManaged::new(Arc::clone(&kept.users)));
+            Opened {
+                kept_users: Some(kept),
+                ..opened(provider)
+            }
+        }
+        ProviderSettings::Static(settings) => {
+            let file = Arc::new(StaticFile::open(&settings.users_file)?);
+            Opened {
+                file: Some(Arc::clone(&file)),
+                followed: Some(file.clone()),
+                ..opened(file)
+            }
+        }
     })
 }
 
-/// Opens a provider that is asked over the network; `None`: it is none.
-fn asked_over_the_network(
+fn open_webhook(
     config: &Config,
     name: &str,
     identity: &Identity,
+    settings: &config::Webhook,
     keys: Option<Arc<Keys>>,
-) -> Result<Option<Arc<dyn Examined>>, Unusable> {
-    Ok(Some(match identity.provider {
-        config::Provider::Webhook => Arc::new(open_webhook(config, name, identity, keys)?),
-        config::Provider::ApiGateway => {
-            let provider = ApiGateway::new(api_gateway(config, identity));
-            Arc::new(provider.map_err(|error| unusable(name, &error))?)
-        }
-        config::Provider::Lambda => {
-            let provider = Lambda::new(lambda(config, identity));
-            Arc::new(provider.map_err(|error| unusable(name, &error))?)
-        }
-        config::Provider::Static | config::Provider::Token | config::Provider::ServiceManaged => {
-            return Ok(None);
-        }
-    }))
+) -> Result<Arc<dyn Examined>, Unusable> {
+    let webhook = Webhook::new(signed_webhook(config, identity, settings, keys));
+    Ok(Arc::new(webhook.map_err(|error| unusable(name, &error))?))
 }
 
-fn open_token(name: &str, identity: &Identity) -> Result<Token, Unusable> {
-    let token = Token::new(&token(identity), Arc::new(SystemClock));
-    token.map_err(|error| unusable(name, &error))
+fn open_api_gateway(
+    config: &Config,
+    name: &str,
+    identity: &Identity,
+    settings: &config::ApiGateway,
+) -> Result<Arc<dyn Examined>, Unusable> {
+    let provider = ApiGateway::new(api_gateway(config, identity, settings));
+    Ok(Arc::new(provider.map_err(|error| unusable(name, &error))?))
 }
 
-fn open_keys(name: &str, identity: &Identity) -> Result<Option<Arc<Keys>>, Unusable> {
-    let files = &identity.signing.key_files;
+fn open_lambda(
+    config: &Config,
+    name: &str,
+    identity: &Identity,
+    settings: &config::Lambda,
+) -> Result<Arc<dyn Examined>, Unusable> {
+    let provider = Lambda::new(lambda(config, identity, settings));
+    Ok(Arc::new(provider.map_err(|error| unusable(name, &error))?))
+}
+
+/// Opens the keys that questions are signed with.
+fn open_keys(name: &str, files: &[String]) -> Result<Option<Arc<Keys>>, Unusable> {
     if files.is_empty() {
         return Ok(None);
     }
@@ -236,33 +266,34 @@ fn open_keys(name: &str, identity: &Identity) -> Result<Option<Arc<Keys>>, Unusa
     Ok(Some(Arc::new(keys)))
 }
 
-fn open_webhook(
-    config: &Config,
+fn open_token(
     name: &str,
     identity: &Identity,
-    keys: Option<Arc<Keys>>,
-) -> Result<Webhook, Unusable> {
-    let settings = signed_webhook(config, identity, keys);
-    Webhook::new(settings).map_err(|error| unusable(name, &error))
+    settings: &config::Token,
+) -> Result<Token, Unusable> {
+    let token = Token::new(&token(identity, settings), Arc::new(SystemClock));
+    token.map_err(|error| unusable(name, &error))
 }
 
 /// Returns what the configuration says about a webhook, with the keys that sign its questions.
 pub(crate) fn signed_webhook(
     config: &Config,
     identity: &Identity,
+    settings: &config::Webhook,
     keys: Option<Arc<Keys>>,
 ) -> WebhookSettings {
-    let mut settings = webhook(config, identity);
-    settings.signing = keys.map(|keys| Signing {
+    let mut asked = webhook(config, identity, settings);
+    let signing = &settings.signing;
+    asked.signing = keys.map(|keys| Signing {
         keys,
-        issuer: match &identity.signing.issuer {
+        issuer: match &signing.issuer {
             Some(issuer) => issuer.as_str().into(),
-            None => settings.server_id.clone(),
+            None => asked.server_id.clone(),
         },
-        audience: identity.signing.audience.as_deref().map(Into::into),
-        lifetime: identity.signing.lifetime,
+        audience: signing.audience.as_deref().map(Into::into),
+        lifetime: signing.lifetime,
     });
-    settings
+    asked
 }
 
 fn unusable(name: &str, error: &dyn std::error::Error) -> Unusable {
@@ -417,76 +448,76 @@ pub(crate) fn server_id<'c>(config: &'c Config, identity: &'c Identity) -> &'c s
 }
 
 /// Returns what the configuration says about a webhook.
-pub(crate) fn webhook(config: &Config, identity: &Identity) -> WebhookSettings {
+fn webhook(config: &Config, identity: &Identity, settings: &config::Webhook) -> WebhookSettings {
     WebhookSettings {
-        url: identity.url.clone(),
-        more_urls: identity.more_urls.clone(),
+        url: settings.url.clone(),
+        more_urls: settings.more_urls.clone(),
         server_id: server_id(config, identity).into(),
-        event: match identity.event {
+        event: match settings.event {
             config::Event::Plain => Event::Plain,
             config::Event::TransferFamily => Event::TransferFamily,
         },
-        headers: identity.headers.clone(),
+        headers: settings.headers.clone(),
         connect_timeout: identity.connect_timeout,
         total_timeout: identity.total_timeout,
-        ca_pem: identity.ca_pem.clone().map(String::into_bytes),
-        identity_pem: client_identity(identity),
+        ca_pem: settings.ca_pem.clone().map(String::into_bytes),
+        identity_pem: settings.client_certificate.as_ref().map(client_identity),
         // The keys are opened by themselves.
         signing: None,
-        hmac_secret: identity.hmac_secret.clone(),
-        hmac_secret_next: identity.hmac_secret_next.clone(),
-        plaintext: identity.plaintext,
-        accept_keys_with_password: identity.accept_keys_with_password,
+        hmac_secret: settings.hmac_secret.clone(),
+        hmac_secret_next: settings.hmac_secret_next.clone(),
+        plaintext: settings.plaintext,
+        accept_keys_with_password: settings.accept_keys_with_password,
         path_homes: path_homes(config),
         fs_ids: fs_ids(config),
-        send_session_id: identity.send_session_id,
-        look_up_password: match identity.function.omit_blank_password {
+        send_session_id: settings.send_session_id,
+        look_up_password: match settings.omit_blank_password {
             true => LookUpPassword::Absent,
             false => LookUpPassword::Empty,
         },
     }
 }
 
-fn api_gateway(config: &Config, identity: &Identity) -> ApiGatewaySettings {
-    let signing = || api_gateway::Signing {
-        region: identity.aws.region.clone(),
-        credentials: credentials(&identity.aws),
-    };
+fn api_gateway(
+    config: &Config,
+    identity: &Identity,
+    settings: &config::ApiGateway,
+) -> ApiGatewaySettings {
+    let signing = settings.sign.as_ref().map(|aws| api_gateway::Signing {
+        region: aws.region.clone(),
+        credentials: credentials(aws),
+    });
     ApiGatewaySettings {
-        url: identity.url.clone(),
+        url: settings.url.clone(),
         server_id: server_id(config, identity).into(),
-        headers: identity.headers.clone(),
-        signing: match identity.sign {
-            config::Sign::None => None,
-            config::Sign::Aws => Some(signing()),
-        },
+        headers: settings.headers.clone(),
+        signing,
         connect_timeout: identity.connect_timeout,
         total_timeout: identity.total_timeout,
-        ca_pem: identity.ca_pem.clone().map(String::into_bytes),
-        plaintext: identity.plaintext,
-        accept_keys_with_password: identity.accept_keys_with_password,
+        ca_pem: settings.ca_pem.clone().map(String::into_bytes),
+        plaintext: settings.plaintext,
+        accept_keys_with_password: settings.accept_keys_with_password,
         path_homes: path_homes(config),
         fs_ids: fs_ids(config),
     }
 }
 
-fn lambda(config: &Config, identity: &Identity) -> LambdaSettings {
+fn lambda(config: &Config, identity: &Identity, settings: &config::Lambda) -> LambdaSettings {
     LambdaSettings {
-        // The configuration refuses a provider of this kind without a function.
-        function: identity.function.name.clone().unwrap_or_default(),
-        qualifier: identity.function.qualifier.clone(),
+        function: settings.function.clone(),
+        qualifier: settings.qualifier.clone(),
         server_id: server_id(config, identity).into(),
-        region: identity.aws.region.clone(),
-        endpoint: identity.aws.endpoint.clone(),
-        credentials: credentials(&identity.aws),
-        ca_pem: identity.ca_pem.clone().map(String::into_bytes),
+        region: settings.aws.region.clone(),
+        endpoint: settings.aws.endpoint.clone(),
+        credentials: credentials(&settings.aws),
+        ca_pem: settings.ca_pem.clone().map(String::into_bytes),
         connect_timeout: identity.connect_timeout,
         total_timeout: identity.total_timeout,
-        plaintext: identity.plaintext,
-        accept_keys_with_password: identity.accept_keys_with_password,
+        plaintext: settings.plaintext,
+        accept_keys_with_password: settings.accept_keys_with_password,
         path_homes: path_homes(config),
         fs_ids: fs_ids(config),
-        omit_blank_password: identity.function.omit_blank_password,
+        omit_blank_password: settings.omit_blank_password,
     }
 }
 
@@ -500,41 +531,44 @@ fn credentials(aws: &config::Aws) -> AwsCredentials {
 }
 
 /// Puts the gateway's certificate and its key into one text.
-fn client_identity(identity: &Identity) -> Option<Secret> {
-    let certificate = identity.client_certificate_pem.as_deref()?;
-    let key = identity.client_key_pem.as_ref()?.expose();
-    Some(Secret::new(format!("{certificate}\n{key}\n")))
+fn client_identity(pair: &config::ClientCertificate) -> Secret {
+    let (certificate, key) = (&pair.certificate_pem, pair.key_pem.expose());
+    Secret::new(format!("{certificate}\n{key}\n"))
 }
 
 /// Returns what the configuration says about tokens.
-fn token(identity: &Identity) -> TokenSettings {
-    let token = &identity.token;
-    let keys = match (&token.jwks_url, &token.jwks_file) {
-        (Some(url), _) => KeySource::Url {
+fn token(identity: &Identity, settings: &config::Token) -> TokenSettings {
+    let keys = match &settings.keys {
+        config::KeySource::Url {
+            url,
+            fresh_for,
+            stale_for,
+            refetch_after,
+            ca_pem,
+        } => KeySource::Url {
             url: url.clone(),
             connect_timeout: identity.connect_timeout,
             total_timeout: identity.total_timeout,
-            ca_pem: identity.ca_pem.clone().map(String::into_bytes),
+            ca_pem: ca_pem.clone().map(String::into_bytes),
             times: KeyTimes {
-                fresh_for: token.jwks_fresh_for,
-                stale_for: token.jwks_stale_for,
-                refetch_after: token.jwks_refetch_after,
+                fresh_for: *fresh_for,
+                stale_for: *stale_for,
+                refetch_after: *refetch_after,
             },
         },
-        // The configuration refuses a token provider without keys.
-        (None, file) => KeySource::File(file.clone().unwrap_or_default()),
+        config::KeySource::File(file) => KeySource::File(file.clone()),
     };
     TokenSettings {
         keys,
-        issuer: token.issuer.clone().unwrap_or_default(),
-        audience: token.audience.clone().unwrap_or_default(),
-        algorithms: token.algorithms.clone(),
-        clock_skew: token.clock_skew,
-        user_claim: token.user_claim.clone(),
-        mappings: token.mappings.clone(),
-        home: token.home.clone(),
-        role: token.role.clone(),
-        policy: token.policy.clone(),
+        issuer: settings.issuer.clone(),
+        audience: settings.audience.clone(),
+        algorithms: settings.algorithms.clone(),
+        clock_skew: settings.clock_skew,
+        user_claim: settings.user_claim.clone(),
+        mappings: settings.mappings.clone(),
+        home: settings.home.clone(),
+        role: settings.role.clone(),
+        policy: settings.policy.clone(),
     }
 }
 
@@ -571,11 +605,11 @@ pub(crate) fn auth(identity: &Identity) -> AuthSettings {
 }
 
 fn has_keys_only(identity: &Identity) -> bool {
-    identity.provider == config::Provider::ServiceManaged
+    identity.provider() == config::Provider::ServiceManaged
 }
 
 pub(crate) const fn password_bytes_max(identity: &Identity) -> usize {
-    match identity.provider {
+    match identity.provider() {
         config::Provider::Token => limits::TOKEN_BYTES_MAX,
         config::Provider::Webhook
         | config::Provider::ApiGateway
@@ -586,7 +620,7 @@ pub(crate) const fn password_bytes_max(identity: &Identity) -> usize {
 }
 
 pub(crate) const fn user_names(identity: &Identity) -> UserNameRule {
-    match (identity.user_names, identity.provider) {
+    match (identity.user_names, identity.provider()) {
         (config::UserNames::Open, _)
         | (
             config::UserNames::Auto,

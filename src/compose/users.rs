@@ -23,10 +23,11 @@ pub(crate) struct KeptUsers {
 pub(crate) fn open(
     config: &Config,
     identity: &Identity,
+    kept: &config::ServiceManaged,
     server_id: &str,
 ) -> Result<KeptUsers, String> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let place = identity.users.place.as_deref();
+    let place = kept.place.as_deref();
     let (documents, bucket): (Arc<dyn Documents>, _) = match place.and_then(InBucket::place) {
         Some(place) => {
             let (bucket, prefix) = place.map_err(|error| format!("users_store: {error}"))?;
@@ -49,8 +50,8 @@ pub(crate) fn open(
             config::PathHomes::Confined => PathHomes::Confined,
             config::PathHomes::Role => PathHomes::Role,
         },
-        cached_for: identity.users.cached_for,
-        stale_for: identity.users.stale_for,
+        cached_for: kept.cached_for,
+        stale_for: kept.stale_for,
         // Half of what a login has is left for what comes after.
         read_timeout: identity.total_timeout / 2,
     };

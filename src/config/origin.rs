@@ -126,6 +126,7 @@ fn values(identity: &Identity) -> (Vec<Option<&str>>, Vec<(&str, &str)>) {
     fn exposed(secret: Option<&Secret>) -> Option<&str> {
         secret.map(Secret::expose)
     }
+    let identity = &identity.table;
     let headers = identity.headers.iter();
     (
         vec![

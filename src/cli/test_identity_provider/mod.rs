@@ -17,7 +17,7 @@ use super::{ConfigSource, Exit, Failure, load, output, secrets, signals};
 use crate::auth::{self, OfferedKey, UserNameRule};
 use crate::compose::Composition;
 use crate::compose::providers::{self, Opened};
-use crate::config::{Provider, Purpose};
+use crate::config::{ProviderSettings, Purpose};
 use crate::idp::webhook::{Event, Webhook, WebhookSettings};
 use crate::refusal::{Refusal, Verdict};
 use crate::storage::credentials::Stores;
@@ -136,29 +136,33 @@ fn tried(options: &Options, url: Option<&str>) -> Result<Tried, Failure> {
     let Composition { opened, .. } = Composition::of(&config)?;
     let one = chosen(&opened, options).map_err(|why| wrong(&why))?;
     let user_names = Some(providers::user_names(one.identity));
-    match one.identity.provider {
-        Provider::Webhook => {
+    match &one.identity.settings {
+        ProviderSettings::Webhook(webhook) => {
             let keys = one.keys.clone();
-            let mut settings = providers::signed_webhook(&config, one.identity, keys);
+            let mut settings = providers::signed_webhook(&config, one.identity, webhook, keys);
             if let Some(url) = url {
                 url.clone_into(&mut settings.url);
                 settings.more_urls.clear();
             }
             at(settings, user_names, options)
         }
-        Provider::ApiGateway | Provider::Lambda if url.is_some() || options.transfer_family => {
+        ProviderSettings::ApiGateway(_) | ProviderSettings::Lambda(_)
+            if url.is_some() || options.transfer_family =>
+        {
             Err(wrong(
                 "a URL and --transfer-family are for webhooks only; the configured provider is \
                  another kind",
             ))
         }
-        Provider::ApiGateway | Provider::Lambda => Ok(Tried {
+        ProviderSettings::ApiGateway(_) | ProviderSettings::Lambda(_) => Ok(Tried {
             provider: Arc::clone(&one.provider),
             webhook: None,
             user_names,
             total_timeout: one.identity.total_timeout,
         }),
-        Provider::Static | Provider::Token | Provider::ServiceManaged => Err(wrong(
+        ProviderSettings::Static(_)
+        | ProviderSettings::Token(_)
+        | ProviderSettings::ServiceManaged(_) => Err(wrong(
             "this provider has no service to test; allowed: a webhook, an API gateway or a \
              function",
         )),

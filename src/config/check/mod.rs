@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::problem::{Place, Problem};
+use super::provider::{Around, Finishing, ProviderSettings};
 use super::settings::{API_KEYS, PROVIDERS, join};
 use super::source::Sources;
 use super::value::show_size;
-use super::{Config, ListTimes, Listener, Modes, Mtime, NextKey, Purpose, StatTimes};
+use super::{Config, Identity, ListTimes, Listener, Modes, Mtime, NextKey, Purpose, StatTimes};
 use crate::endpoint::{EndpointError, UrlParts, is_loopback};
 
 mod identity;
@@ -44,6 +45,34 @@ fn fit_identities(config: &mut Config, sources: &Sources) {
     at_most(unset("sts.timeout_ms"), &mut config.sts.timeout, left);
 }
 
+/// Takes of each provider what its kind has.
+fn finish_providers(config: &mut Config, sources: &Sources, problems: &mut Vec<Problem>) {
+    let has_state_directory = config.state_directory.is_some();
+    let has_conditional_put = config.storage.capabilities.conditional_put;
+    let mut finish = |section: &str, identity: &mut Identity| {
+        let mut finishing = Finishing {
+            section,
+            around: Around {
+                methods: identity.methods,
+                has_state_directory,
+                has_conditional_put,
+            },
+            refuse: &mut |key, message| {
+                problems.push(refused(sources, &join(section, key), message));
+            },
+        };
+        if let Some(settings) = ProviderSettings::finish(&identity.table, &mut finishing) {
+            identity.settings = settings;
+        }
+    };
+    if config.providers.is_empty() {
+        finish(PROVIDERS.section, &mut config.identity);
+    }
+    for named in &mut config.providers {
+        finish(&join(PROVIDERS.table, &named.name), &mut named.identity);
+    }
+}
+
 /// Finds everything that cannot work together, or is missing.
 pub(super) fn combinations(
     config: &mut Config,
@@ -53,13 +82,14 @@ pub(super) fn combinations(
 ) {
     limits(config, sources, problems);
     fit_identities(config, sources);
+    finish_providers(config, sources, problems);
     let config = &*config;
     let mut refuse = |path: &str, message: String| problems.push(refused(sources, path, message));
     match purpose {
         Purpose::Serve => host_keys(config, &mut refuse),
         Purpose::Login => {}
     }
-    identity::check(config, &mut refuse);
+    identity::check(config, sources, &mut refuse);
     listeners::check(config, sources, &mut refuse);
     identity::proxy("", &config.proxy, &mut refuse);
     roles::check(config, &mut refuse);
@@ -273,14 +303,14 @@ fn is_unset(sources: &Sources, path: &str) -> bool {
 }
 
 /// As much of a URL as the checks need.
-struct Url<'a> {
+pub(super) struct Url<'a> {
     encrypted: bool,
-    host: &'a str,
+    pub(super) host: &'a str,
 }
 
 impl<'a> Url<'a> {
     /// Takes `http://` and `https://`; what it refuses it does not quote, since it may be a secret.
-    fn parse(text: &'a str) -> Result<Self, &'static str> {
+    pub(super) fn parse(text: &'a str) -> Result<Self, &'static str> {
         let parts = UrlParts::of(text).map_err(|error| match error {
             EndpointError::Scheme => {
                 "does not begin with https:// or http://; allowed: such as \
@@ -309,8 +339,9 @@ impl<'a> Url<'a> {
         Ok(Self { encrypted, host })
     }
 
-    fn is_loopback(&self) -> bool {
-        is_loopback(self.host)
+    /// Says whether nobody on the way can read along.
+    pub(super) fn is_private(&self) -> bool {
+        self.encrypted || is_loopback(self.host)
     }
 }
 
