@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::Proxy;
+use super::listener::Proxy;
 use super::provider::{ProviderSettings, ProviderTable};
 use super::words::{Methods, PathHomes, Provider, Roles, UserNames};
 

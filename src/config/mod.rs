@@ -10,11 +10,13 @@ mod document;
 mod identity;
 mod listener;
 mod origin;
+mod path;
 mod problem;
 mod provider;
 mod settings;
 mod source;
 mod ssh;
+mod url;
 mod value;
 mod value_file;
 mod words;
@@ -32,7 +34,7 @@ use crate::storage::retry::RetrySettings;
 
 pub use self::document::{MINIMAL, document, example};
 pub use self::identity::{Cache, Identity, NamedProvider};
-pub use self::listener::{Listener, ListenerTable};
+pub use self::listener::{Listener, ListenerTable, Proxy};
 pub use self::origin::Origin;
 pub use self::problem::{ConfigErrors, Place, Problem};
 pub use self::provider::{
@@ -89,14 +91,6 @@ pub struct Config {
     pub warnings: Vec<&'static str>,
     /// Files whose text is the value of a setting.
     pub files: Vec<ValueFile>,
-}
-
-/// How a port learns whose connection a load balancer passes on.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Proxy {
-    pub protocol: ProxyProtocol,
-    /// Who may say so, as text.
-    pub trusted_networks: Vec<String>,
 }
 
 /// `[login]`: throttling and lock-outs.
@@ -349,7 +343,7 @@ impl Config {
         }
         let tables = sources.names(&settings::LISTENERS).into_iter();
         let tables: Vec<_> = tables
-            .map(|name| listener::Written {
+            .map(|name| check::listeners::Written {
                 merged: member(&settings::LISTENERS, &name, &mut config),
                 name,
             })
@@ -357,7 +351,7 @@ impl Config {
         let order = config.identity.providers.clone();
         let place = |named: &NamedProvider| order.iter().position(|name| *name == named.name);
         config.providers.sort_by_key(place);
-        config.listeners = listener::all(&config, &tables, &sources);
+        config.listeners = check::listeners::all(&config, &tables, &sources);
         let unread = problems.len();
         check::combinations(&mut config, &sources, purpose, &mut problems);
         // What could not be read is not missing besides.

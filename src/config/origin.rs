@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 
+use super::path::ENVIRONMENT_PREFIX;
 use super::problem::{ConfigErrors, Place, Problem};
-use super::source::ENVIRONMENT_PREFIX;
 use super::value_file::ValueFile;
 use super::{Config, Identity, PROBE_PASSWORD_FILE, Purpose, read_text};
 use crate::causes;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+pub(super) use super::path::{join, variable};
 use super::{
     Algorithms, ApiScope, Config, Encryption, Event, Exec, ListTimes, LogFormat, Methods, Modes,
     Mtime, PartialUploads, PathHomes, Provider, ProxyProtocol, Roles, SetStat, Sign, StatTimes,
@@ -100,21 +101,6 @@ impl Setting {
             | Kind::FileText(_) => None,
         }
     }
-}
-
-/// Returns `section.key`, or the key alone at the top of the file.
-pub(super) fn join(section: &str, key: &str) -> String {
-    if section.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{section}.{key}")
-    }
-}
-
-/// Returns the variable of a path such as `identity.url`.
-pub(super) fn variable(path: &str) -> String {
-    let name = path.replace('.', "_").to_ascii_uppercase();
-    format!("{}{name}", super::source::ENVIRONMENT_PREFIX)
 }
 
 /// A table of tables: each, under a name of its own, takes the settings of one section.

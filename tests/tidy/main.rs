@@ -85,12 +85,10 @@ const CIRCLES: &[&[&str]] = &[
     ],
     &[
         "src/config/check/identity.rs",
-        "src/config/check/identity/token.rs",
         "src/config/check/listeners.rs",
         "src/config/check/mod.rs",
         "src/config/check/roles.rs",
         "src/config/check/stores.rs",
-        "src/config/listener.rs",
         "src/config/mod.rs",
         "src/config/settings.rs",
         "src/config/source.rs",

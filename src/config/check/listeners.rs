@@ -1,22 +1,135 @@
-//! Listeners: each complete in itself, and none in another's way.
+//! Listeners: what tables and short forms come to; each complete in itself, and none in another's
+//! way.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use super::identity::proxy;
 use crate::config::listener::MAIN;
 use crate::config::problem::Place;
-use crate::config::settings::{LISTENERS, join, variable};
+use crate::config::settings::{LISTENERS, PROVIDERS, join, variable};
 use crate::config::source::Sources;
-use crate::config::{Config, Listener};
+use crate::config::{Config, Listener, ProxyProtocol};
 use crate::limits::BANNER_BYTES_MAX;
 
 type Refuse<'r> = &'r mut dyn FnMut(&str, String);
+
+/// A table with everything that it takes from the top of the file.
+pub(in crate::config) struct Written {
+    pub(in crate::config) name: String,
+    pub(in crate::config) merged: Config,
+}
+
+/// Returns every listener, the main one first. It has the providers that no other listener names,
+/// and beside tables it is there only where `listen` is written.
+pub(in crate::config) fn all(
+    config: &Config,
+    tables: &[Written],
+    sources: &Sources,
+) -> Vec<Listener> {
+    let names: Vec<String> = config
+        .providers
+        .iter()
+        .map(|named| named.name.clone())
+        .collect();
+    let tabled = tables
+        .iter()
+        .filter(|table| table.merged.listener.listen.is_some())
+        .flat_map(|table| &table.merged.listener.providers);
+    let tabled: BTreeSet<&String> = tabled.collect();
+    let mut listeners = Vec::new();
+    let mut own: Vec<Listener> = Vec::new();
+    let mut main = short(config, MAIN, String::new(), config.listen);
+    for named in &config.providers {
+        let Some(listen) = named.identity.listen else {
+            if !tabled.contains(&named.name) {
+                main.providers.push(named.name.clone());
+            }
+            continue;
+        };
+        // Providers with the same address share a listener, which has the name of the first.
+        if let Some(listener) = own.iter_mut().find(|other| other.listen == listen) {
+            listener.providers.push(named.name.clone());
+            continue;
+        }
+        let section = join(PROVIDERS.table, &named.name);
+        own.push(Listener {
+            proxy: named.identity.proxy.clone(),
+            providers: vec![named.name.clone()],
+            ..short(config, &named.name, section, listen)
+        });
+    }
+    let is_asked = tables.is_empty() || sources.place("listen") != Place::Nowhere;
+    if is_asked && main.providers.is_empty() == names.is_empty() {
+        listeners.push(main);
+    }
+    listeners.append(&mut own);
+    let tables = tables.iter();
+    listeners.extend(tables.filter_map(|table| of_table(table, &names, sources)));
+    listeners
+}
+
+/// Takes a table, whose other values come from the top of the file. Values that go together
+/// are not mixed: with host keys of its own it announces none of the others.
+fn of_table(written: &Written, all: &[String], sources: &Sources) -> Option<Listener> {
+    let (name, merged) = (&written.name, &written.merged);
+    let section = join(LISTENERS.table, name);
+    let is_written = |key: &str| sources.place(&join(&section, key)) != Place::Nowhere;
+    let mut proxy = merged.proxy.clone();
+    let trusts = proxy.protocol == ProxyProtocol::Required;
+    if !trusts && !is_written("trusted_networks") {
+        proxy.trusted_networks.clear();
+    }
+    let mut host_key_next_files = merged.ssh.host_key_next_files.clone();
+    if is_written("host_key_files") && !is_written("host_key_next_files") {
+        host_key_next_files.clear();
+    }
+    let providers = match &*merged.listener.providers {
+        [] => all,
+        own => own,
+    };
+    Some(Listener {
+        name: name.clone(),
+        listen: merged.listener.listen?,
+        providers: providers.to_vec(),
+        proxy,
+        host_key_files: merged.host_key_files.clone(),
+        host_key_next_files,
+        algorithms: merged.ssh.algorithms,
+        banner: merged.sftp.banner.clone(),
+        section,
+    })
+}
+
+/// Takes one of the short forms, with everything else from the top of the file.
+fn short(config: &Config, name: &str, section: String, listen: SocketAddr) -> Listener {
+    Listener {
+        name: name.to_owned(),
+        section,
+        listen,
+        providers: Vec::new(),
+        proxy: config.proxy.clone(),
+        host_key_files: config.host_key_files.clone(),
+        host_key_next_files: config.ssh.host_key_next_files.clone(),
+        algorithms: config.ssh.algorithms,
+        banner: config.sftp.banner.clone(),
+    }
+}
 
 pub(super) fn check(config: &Config, sources: &Sources, refuse: Refuse<'_>) {
     banner("sftp", config.sftp.banner.as_deref(), refuse);
     tables(config, sources, refuse);
     let is_written = |path: &str| sources.place(path) != Place::Nowhere;
+    let main_is_asked = sources.names(&LISTENERS).is_empty() || is_written("listen");
+    let has_main = config.listeners.iter().any(|one| one.section.is_empty());
     for (at, listener) in config.listeners.iter().enumerate() {
         let before = config.listeners.split_at(at).0;
         apart(listener, before, refuse);
+        // Also where the main one has no provider.
+        let is_short = listener.section.starts_with(PROVIDERS.table);
+        if is_short && main_is_asked && !has_main && listener.listen == config.listen {
+            refuse(&listener.setting(), IS_MAIN.to_owned());
+        }
         providers(config, listener, refuse);
         methods(config, listener, refuse);
         let section = &listener.section;
@@ -77,7 +190,7 @@ fn apart(listener: &Listener, before: &[Listener], refuse: Refuse<'_>) {
         return;
     };
     let message = if other.name == MAIN && other.section.is_empty() {
-        "this is the main port (listen); allowed: another one".to_owned()
+        IS_MAIN.to_owned()
     } else {
         format!("this is {} as well; allowed: another one", other.setting())
     };
@@ -132,3 +245,5 @@ fn banner(section: &str, banner: Option<&str>, refuse: Refuse<'_>) {
         refuse(&join(section, "banner"), message);
     }
 }
+
+const IS_MAIN: &str = "this is the main port (listen); allowed: another one";

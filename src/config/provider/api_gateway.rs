@@ -1,7 +1,8 @@
 //! `provider = "api-gateway"`: AWS Transfer Family's GET, in its exact form.
 
 use super::super::words::Sign;
-use super::{Aws, Finishing, ProviderTable};
+use super::finishing::Finishing;
+use super::table::{Aws, ProviderTable};
 use crate::secret::Secret;
 
 /// An API at AWS.

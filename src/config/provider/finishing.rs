@@ -1,8 +1,9 @@
 //! What settings of one provider are checked against, and how it is said what is wrong.
 
-use super::super::check::Url;
-use super::super::settings::{join, variable};
-use super::{Aws, Methods};
+use super::super::path::{join, variable};
+use super::super::url::Url;
+use super::super::words::Methods;
+use super::table::Aws;
 use crate::secret::Secret;
 
 /// What a provider depends on elsewhere in the configuration.

@@ -1,6 +1,7 @@
 //! `provider = "lambda"`: AWS Transfer Family's event, given to a function.
 
-use super::{Aws, Finishing, ProviderTable};
+use super::finishing::Finishing;
+use super::table::{Aws, ProviderTable};
 
 /// A function at AWS.
 #[derive(Debug, Clone)]

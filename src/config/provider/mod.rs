@@ -4,16 +4,14 @@
 //! what it does not set. So what is written is read as one [`ProviderTable`], of which each kind
 //! takes its part ([`ProviderSettings`]). A key that a kind does not take is unknown there.
 
-use std::time::Duration;
-
-use super::words::{Event, Methods, Provider, Sign};
-use crate::secret::Secret;
+use super::words::Provider;
 
 mod api_gateway;
 mod finishing;
 mod lambda;
 mod service_managed;
 mod static_users;
+mod table;
 mod token;
 mod webhook;
 
@@ -22,6 +20,8 @@ pub(super) use self::finishing::{Around, Finishing};
 pub use self::lambda::Lambda;
 pub use self::service_managed::ServiceManaged;
 pub use self::static_users::Static;
+pub(super) use self::table::ProviderTable;
+pub use self::table::{Aws, Signing};
 pub use self::token::{KeySource, Token};
 pub use self::webhook::{ClientCertificate, Webhook};
 
@@ -69,102 +69,6 @@ impl ProviderSettings {
 impl Default for ProviderSettings {
     fn default() -> Self {
         Self::Webhook(Webhook::of(&ProviderTable::default()))
-    }
-}
-
-/// Who the gateway is to AWS when it asks a provider there.
-#[derive(Debug, Clone, Default)]
-pub struct Aws {
-    /// `None` = the one that stands in the function's ARN or the url.
-    pub region: Option<String>,
-    /// `None` = AWS's own.
-    pub endpoint: Option<String>,
-    /// `None` = the AWS chain.
-    pub access_key_id: Option<String>,
-    pub secret_access_key: Option<Secret>,
-    pub session_token: Option<Secret>,
-}
-
-/// How questions are signed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Signing {
-    /// Private keys, as paths: the first one signs, all are published.
-    pub key_files: Vec<String>,
-    /// `None` = the server id.
-    pub issuer: Option<String>,
-    /// `None` = the origin of the URL.
-    pub audience: Option<String>,
-    pub lifetime: Duration,
-}
-
-impl Default for Signing {
-    fn default() -> Self {
-        Self {
-            key_files: Vec::new(),
-            issuer: None,
-            audience: None,
-            lifetime: Duration::from_secs(60),
-        }
-    }
-}
-
-/// Everything that may be written for one kind of provider or another.
-#[derive(Debug, Clone)]
-pub(super) struct ProviderTable {
-    pub(super) kind: Provider,
-    pub(super) url: String,
-    pub(super) more_urls: Vec<String>,
-    pub(super) users_file: Option<String>,
-    pub(super) users_place: Option<String>,
-    pub(super) users_cached_for: Duration,
-    pub(super) users_stale_for: Duration,
-    pub(super) event: Event,
-    pub(super) function: Option<String>,
-    pub(super) qualifier: Option<String>,
-    pub(super) omit_blank_password: bool,
-    pub(super) sign: Sign,
-    pub(super) aws: Aws,
-    pub(super) headers: Vec<(String, Secret)>,
-    pub(super) ca_pem: Option<String>,
-    pub(super) client_certificate_pem: Option<String>,
-    pub(super) client_key_pem: Option<Secret>,
-    pub(super) signing: Signing,
-    pub(super) hmac_secret: Option<Secret>,
-    pub(super) hmac_secret_next: Option<Secret>,
-    pub(super) token: token::Written,
-    pub(super) plaintext: bool,
-    pub(super) accept_keys_with_password: bool,
-    pub(super) send_session_id: bool,
-}
-
-impl Default for ProviderTable {
-    fn default() -> Self {
-        Self {
-            kind: Provider::default(),
-            url: String::new(),
-            more_urls: Vec::new(),
-            users_file: None,
-            users_place: None,
-            users_cached_for: Duration::from_secs(2),
-            users_stale_for: Duration::from_secs(3_600),
-            event: Event::default(),
-            function: None,
-            qualifier: None,
-            omit_blank_password: false,
-            sign: Sign::default(),
-            aws: Aws::default(),
-            headers: Vec::new(),
-            ca_pem: None,
-            client_certificate_pem: None,
-            client_key_pem: None,
-            signing: Signing::default(),
-            hmac_secret: None,
-            hmac_secret_next: None,
-            token: token::Written::default(),
-            plaintext: false,
-            accept_keys_with_password: false,
-            send_session_id: false,
-        }
     }
 }
 

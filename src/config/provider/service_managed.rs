@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Finishing, Methods, ProviderTable};
+use super::super::words::Methods;
+use super::finishing::Finishing;
+use super::table::ProviderTable;
 use crate::storage::Bucket;
 
 /// Where the gateway keeps users.

@@ -1,6 +1,7 @@
 //! `provider = "static"`: a file of users.
 
-use super::{Finishing, ProviderTable};
+use super::finishing::Finishing;
+use super::table::ProviderTable;
 
 /// A file of users.
 #[derive(Debug, Clone, PartialEq, Eq)]

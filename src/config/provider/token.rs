@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use super::super::check::Url;
-use super::{Finishing, Methods, ProviderTable};
+use super::super::url::Url;
+use super::super::words::Methods;
+use super::finishing::Finishing;
+use super::table::ProviderTable;
 
 /// What is taken for a password, and what is made of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,46 +34,6 @@ pub enum KeySource {
         refetch_after: Duration,
         ca_pem: Option<String>,
     },
-}
-
-/// The same as it is written.
-#[derive(Debug, Clone)]
-pub(in crate::config) struct Written {
-    pub(in crate::config) jwks_url: Option<String>,
-    pub(in crate::config) jwks_file: Option<String>,
-    pub(in crate::config) jwks_fresh_for: Duration,
-    pub(in crate::config) jwks_stale_for: Duration,
-    pub(in crate::config) jwks_refetch_after: Duration,
-    pub(in crate::config) issuer: Option<String>,
-    pub(in crate::config) audience: Option<String>,
-    pub(in crate::config) algorithms: Vec<String>,
-    pub(in crate::config) clock_skew: Duration,
-    pub(in crate::config) user_claim: String,
-    pub(in crate::config) mappings: Vec<String>,
-    pub(in crate::config) home: Option<String>,
-    pub(in crate::config) role: Option<String>,
-    pub(in crate::config) policy: Option<String>,
-}
-
-impl Default for Written {
-    fn default() -> Self {
-        Self {
-            jwks_url: None,
-            jwks_file: None,
-            jwks_fresh_for: Duration::from_secs(300),
-            jwks_stale_for: Duration::from_secs(3_600),
-            jwks_refetch_after: Duration::from_secs(30),
-            issuer: None,
-            audience: None,
-            algorithms: ["RS256", "ES256", "EdDSA"].map(str::to_owned).to_vec(),
-            clock_skew: Duration::from_secs(30),
-            user_claim: "preferred_username".to_owned(),
-            mappings: Vec::new(),
-            home: None,
-            role: None,
-            policy: None,
-        }
-    }
 }
 
 pub(super) const KEYS: &[&str] = &[

@@ -1,7 +1,8 @@
 //! `provider = "webhook"`: a POST to a URL.
 
 use super::super::words::Event;
-use super::{Finishing, ProviderTable, Signing};
+use super::finishing::Finishing;
+use super::table::{ProviderTable, Signing};
 use crate::secret::Secret;
 
 /// A service of the operator's own.

@@ -311,7 +311,7 @@ fn every_problem_is_reported_at_once_with_its_place_and_remedy() {
             allowed: 1 to 600000 milliseconds",
         "configuration:6: identity.event: found \"aws\"; allowed: \"plain\" or \"transfer-family\"",
         "configuration:8: limits.part_bytes: found \"1MiB\"; allowed: 5MiB to 5GiB",
-        "configuration:9: [nosuch]: unknown section; allowed: [admin], [api_key], [identity], [limits], [log], \
+        "configuration:9: [nosuch]: unknown section; allowed: [admin], [api_key], [identity], [limits], [listener], [log], \
             [login], [provider], [role], [sftp], [ssh], [storage], [store], [sts]",
         "PORTCULLIS_LOG_FROMAT (PORTCULLIS_LOG_FROMAT): unknown setting; \
             did you mean PORTCULLIS_LOG_FORMAT?",
