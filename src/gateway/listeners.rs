@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -122,8 +123,8 @@ struct Run {
     entrance: Arc<Entrance>,
     /// Cancelled when it is to end.
     stop: CancellationToken,
-    /// Cancelled when it accepts no more, whatever the cause.
-    deaf: CancellationToken,
+    /// Cancelled when it is so, whatever the cause.
+    accepts_no_more: CancellationToken,
     /// Cancelled when its last connection has ended.
     over: CancellationToken,
 }
@@ -133,7 +134,10 @@ impl Run {
         ListenerStatus {
             name: self.name.clone(),
             address: self.address,
-            state: match (self.stop.is_cancelled(), self.deaf.is_cancelled()) {
+            state: match (
+                self.stop.is_cancelled(),
+                self.accepts_no_more.is_cancelled(),
+            ) {
                 (true, _) => ListenerState::Stopping,
                 (false, true) => ListenerState::Failed,
                 (false, false) => ListenerState::Listening,
@@ -159,6 +163,7 @@ impl Listeners {
     pub fn start(&self, parts: ListenerParts) -> Result<SocketAddr, StartError> {
         let address = parts.listener.local_addr()?;
         let mut running = self.running();
+        running.forget_ended();
         if running.closed {
             return Err(StartError::Draining);
         }
@@ -168,7 +173,8 @@ impl Listeners {
         let (listener, run) = self.run(parts, address);
         running.all.push(Arc::clone(&run));
         drop(running);
-        drop(spawn_tracked(&self.tasks, serve(listener, run)));
+        let accepting = spawn_tracked(&self.tasks, listener.serve(Arc::clone(&run.entrance)));
+        drop(spawn_tracked(&self.tasks, until_over(accepting, run)));
         Ok(address)
     }
 
@@ -214,7 +220,7 @@ impl Listeners {
             address,
             entrance,
             stop,
-            deaf: CancellationToken::new(),
+            accepts_no_more: CancellationToken::new(),
             over: CancellationToken::new(),
         });
         (parts.listener, run)
@@ -229,7 +235,7 @@ impl Listeners {
         };
         run.stop.cancel();
         run.over.cancelled().await;
-        self.running().all.retain(|other| !Arc::ptr_eq(other, &run));
+        self.running().forget_ended();
         true
     }
 
@@ -242,7 +248,9 @@ impl Listeners {
     /// Returns all of them, in the order of their start.
     #[must_use]
     pub fn all(&self) -> Vec<ListenerStatus> {
-        self.running().all.iter().map(|run| run.status()).collect()
+        let mut running = self.running();
+        running.forget_ended();
+        running.all.iter().map(|run| run.status()).collect()
     }
 
     /// Shows new connections of one listener other host keys; `false`: there is none of that name.
@@ -272,21 +280,24 @@ impl Listeners {
 
     /// Ends all of them at once, and lets none start any more.
     pub(super) async fn drain(&self) {
-        let mut running = self.running();
-        running.closed = true;
-        for run in &running.all {
-            run.stop.cancel();
-        }
-        drop(running);
+        self.close();
         self.tasks.close();
         self.tasks.wait().await;
         self.shared.ssh.sum_up_rest();
     }
 
+    /// The same without waiting.
+    pub(super) fn close(&self) {
+        let mut running = self.running();
+        running.closed = true;
+        for run in &running.all {
+            run.stop.cancel();
+        }
+    }
+
     fn find(&self, name: &str) -> Option<Arc<Run>> {
         let mut running = self.running();
-        // Those that ended while nobody waited.
-        running.all.retain(|run| !run.over.is_cancelled());
+        running.forget_ended();
         let found = running.all.iter().find(|run| *run.name == *name);
         found.cloned()
     }
@@ -296,13 +307,69 @@ impl Listeners {
     }
 }
 
-/// Receives clients until the listener is stopped, and ends with its last connection.
-async fn serve(listener: Listener, run: Arc<Run>) {
-    {
-        // Also by a panic.
-        let _deaf = run.deaf.clone().drop_guard();
-        listener.serve(Arc::clone(&run.entrance)).await;
+impl Running {
+    /// Leaves out those that came to the end that was asked of them.
+    fn forget_ended(&mut self) {
+        self.all.retain(|run| !run.over.is_cancelled());
     }
-    let _over = run.over.clone().drop_guard();
+}
+
+/// Waits until a listener is stopped, and ends with its last connection. One that accepts no more
+/// without having been stopped, as after a panic, stays to be seen until then.
+async fn until_over(accepting: JoinHandle<()>, run: Arc<Run>) {
+    if accepting.await.is_err() {
+        tracing::error!(
+            listener = &*run.name,
+            "the listener failed: restart the gateway"
+        );
+    }
+    run.accepts_no_more.cancel();
+    run.stop.cancelled().await;
     run.entrance.drain().await;
+    run.over.cancel();
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::gateway::{Gateway, GatewayParts};
+    use crate::idp::{Judged, Question};
+    use crate::refusal::{Reason, Refusal};
+    use crate::ssh::HostKey;
+    use crate::storage::credentials::Own;
+    use crate::storage::memory::MemoryStore;
+
+    #[derive(Debug)]
+    struct Nobody;
+
+    #[async_trait]
+    impl IdentityProvider for Nobody {
+        async fn ask(&self, _question: &Question) -> Judged {
+            Err(Refusal::new(Reason::UnknownUser))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_panicked_is_seen_until_it_is_stopped() {
+        let stores = Arc::new(Own::new(Arc::new(MemoryStore::new(&[]))));
+        let gateway = Gateway::new(GatewayParts::new(stores, Arc::default()));
+        let listeners = gateway.listeners();
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await;
+        let host_keys = HostKeys::new(vec![HostKey::generate().unwrap()]).unwrap();
+        let parts = ListenerParts::new(listener.unwrap(), Arc::new(Nobody), host_keys);
+        let (_, run) = listeners.run(parts, ([127, 0, 0, 1], 1).into());
+        listeners.running().all.push(Arc::clone(&run));
+        let panics = async { panic!("as a listener might") };
+        let panics = spawn_tracked(&listeners.tasks, panics);
+        drop(spawn_tracked(&listeners.tasks, until_over(panics, run)));
+        while !listeners.any_failed() {
+            tokio::task::yield_now().await;
+        }
+        assert!(!gateway.admin_status().readiness().is_ready());
+        assert!(listeners.stop("").await);
+        assert!(listeners.all().is_empty());
+        assert!(gateway.admin_status().readiness().is_ready());
+    }
 }

@@ -281,6 +281,13 @@ impl Gateway {
     }
 }
 
+/// One that was not drained receives nobody any more.
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.listeners.close();
+    }
+}
+
 /// Says where listings take times and modes from.
 fn listed_times(wanted: ListTimes, limits: &Limits) -> ListedTimes {
     ListedTimes::new(wanted == ListTimes::Kept).with_modes(limits.keep_modes)

@@ -15,18 +15,14 @@ use crate::limits::BANNER_BYTES_MAX;
 type Refuse<'r> = &'r mut dyn FnMut(&str, String);
 
 /// A table with everything that it takes from the top of the file.
-pub(in crate::config) struct Written {
-    pub(in crate::config) name: String,
-    pub(in crate::config) merged: Config,
+pub(crate) struct Written {
+    pub(crate) name: String,
+    pub(crate) merged: Config,
 }
 
 /// Returns every listener, the main one first. It has the providers that no other listener names,
 /// and beside tables it is there only where `listen` is written.
-pub(in crate::config) fn all(
-    config: &Config,
-    tables: &[Written],
-    sources: &Sources,
-) -> Vec<Listener> {
+pub(crate) fn all(config: &Config, tables: &[Written], sources: &Sources) -> Vec<Listener> {
     let names: Vec<String> = config
         .providers
         .iter()

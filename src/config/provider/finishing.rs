@@ -8,18 +8,18 @@ use crate::secret::Secret;
 
 /// What a provider depends on elsewhere in the configuration.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::config) struct Around {
-    pub(in crate::config) methods: Methods,
-    pub(in crate::config) has_state_directory: bool,
-    pub(in crate::config) has_conditional_put: bool,
+pub(crate) struct Around {
+    pub(crate) methods: Methods,
+    pub(crate) has_state_directory: bool,
+    pub(crate) has_conditional_put: bool,
 }
 
 /// One provider while its settings are taken.
-pub(in crate::config) struct Finishing<'f> {
+pub(crate) struct Finishing<'f> {
     /// Such as `provider.staff`.
-    pub(in crate::config) section: &'f str,
-    pub(in crate::config) around: Around,
-    pub(in crate::config) refuse: &'f mut dyn FnMut(&str, String),
+    pub(crate) section: &'f str,
+    pub(crate) around: Around,
+    pub(crate) refuse: &'f mut dyn FnMut(&str, String),
 }
 
 impl Finishing<'_> {

@@ -43,31 +43,31 @@ impl Default for Signing {
 
 /// Everything that may be written for one kind of provider or another.
 #[derive(Debug, Clone)]
-pub(in crate::config) struct ProviderTable {
-    pub(in crate::config) kind: Provider,
-    pub(in crate::config) url: String,
-    pub(in crate::config) more_urls: Vec<String>,
-    pub(in crate::config) users_file: Option<String>,
-    pub(in crate::config) users_place: Option<String>,
-    pub(in crate::config) users_cached_for: Duration,
-    pub(in crate::config) users_stale_for: Duration,
-    pub(in crate::config) event: Event,
-    pub(in crate::config) function: Option<String>,
-    pub(in crate::config) qualifier: Option<String>,
-    pub(in crate::config) omit_blank_password: bool,
-    pub(in crate::config) sign: Sign,
-    pub(in crate::config) aws: Aws,
-    pub(in crate::config) headers: Vec<(String, Secret)>,
-    pub(in crate::config) ca_pem: Option<String>,
-    pub(in crate::config) client_certificate_pem: Option<String>,
-    pub(in crate::config) client_key_pem: Option<Secret>,
-    pub(in crate::config) signing: Signing,
-    pub(in crate::config) hmac_secret: Option<Secret>,
-    pub(in crate::config) hmac_secret_next: Option<Secret>,
-    pub(in crate::config) token: TokenTable,
-    pub(in crate::config) plaintext: bool,
-    pub(in crate::config) accept_keys_with_password: bool,
-    pub(in crate::config) send_session_id: bool,
+pub(crate) struct ProviderTable {
+    pub(crate) kind: Provider,
+    pub(crate) url: String,
+    pub(crate) more_urls: Vec<String>,
+    pub(crate) users_file: Option<String>,
+    pub(crate) users_place: Option<String>,
+    pub(crate) users_cached_for: Duration,
+    pub(crate) users_stale_for: Duration,
+    pub(crate) event: Event,
+    pub(crate) function: Option<String>,
+    pub(crate) qualifier: Option<String>,
+    pub(crate) omit_blank_password: bool,
+    pub(crate) sign: Sign,
+    pub(crate) aws: Aws,
+    pub(crate) headers: Vec<(String, Secret)>,
+    pub(crate) ca_pem: Option<String>,
+    pub(crate) client_certificate_pem: Option<String>,
+    pub(crate) client_key_pem: Option<Secret>,
+    pub(crate) signing: Signing,
+    pub(crate) hmac_secret: Option<Secret>,
+    pub(crate) hmac_secret_next: Option<Secret>,
+    pub(crate) token: TokenTable,
+    pub(crate) plaintext: bool,
+    pub(crate) accept_keys_with_password: bool,
+    pub(crate) send_session_id: bool,
 }
 
 impl Default for ProviderTable {
@@ -103,21 +103,21 @@ impl Default for ProviderTable {
 
 /// What is written about tokens.
 #[derive(Debug, Clone)]
-pub(in crate::config) struct TokenTable {
-    pub(in crate::config) jwks_url: Option<String>,
-    pub(in crate::config) jwks_file: Option<String>,
-    pub(in crate::config) jwks_fresh_for: Duration,
-    pub(in crate::config) jwks_stale_for: Duration,
-    pub(in crate::config) jwks_refetch_after: Duration,
-    pub(in crate::config) issuer: Option<String>,
-    pub(in crate::config) audience: Option<String>,
-    pub(in crate::config) algorithms: Vec<String>,
-    pub(in crate::config) clock_skew: Duration,
-    pub(in crate::config) user_claim: String,
-    pub(in crate::config) mappings: Vec<String>,
-    pub(in crate::config) home: Option<String>,
-    pub(in crate::config) role: Option<String>,
-    pub(in crate::config) policy: Option<String>,
+pub(crate) struct TokenTable {
+    pub(crate) jwks_url: Option<String>,
+    pub(crate) jwks_file: Option<String>,
+    pub(crate) jwks_fresh_for: Duration,
+    pub(crate) jwks_stale_for: Duration,
+    pub(crate) jwks_refetch_after: Duration,
+    pub(crate) issuer: Option<String>,
+    pub(crate) audience: Option<String>,
+    pub(crate) algorithms: Vec<String>,
+    pub(crate) clock_skew: Duration,
+    pub(crate) user_claim: String,
+    pub(crate) mappings: Vec<String>,
+    pub(crate) home: Option<String>,
+    pub(crate) role: Option<String>,
+    pub(crate) policy: Option<String>,
 }
 
 impl Default for TokenTable {
