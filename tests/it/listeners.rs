@@ -301,8 +301,10 @@ async fn an_address_that_is_taken_is_told_with_its_listener_and_nothing_stays_op
     let folder = Folder::new().await;
     let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = held.local_addr().unwrap().port();
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let free = free.local_addr().unwrap();
+    let free = {
+        let closed_again = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        closed_again.local_addr().unwrap()
+    };
     let text = CONFIGURATION
         .replacen("127.0.0.1:0", &free.to_string(), 1)
         .replacen("127.0.0.1:0", &format!("127.0.0.1:{taken}"), 1);
