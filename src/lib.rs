@@ -17,6 +17,9 @@
 //! (`ARCHITECTURE.md`, checked by `tests/tidy/`).
 
 pub mod cli;
+
+pub mod compose;
+
 pub mod gateway;
 
 pub mod admin;

@@ -4,9 +4,12 @@ use clap::Args;
 
 use super::memory::{self, Limit, ReceiveBuffer};
 use super::store_probe::{self, NO_CREDENTIALS, Place};
-use super::{ConfigSource, Failure, load, output, providers, proxies, stores};
+use super::{ConfigSource, Failure, load, output};
 use crate::causes;
-use crate::config::{self, Config, Identity, Provider, Purpose, StoreKind};
+use crate::compose::{Composition, stores};
+use crate::config::{
+    self, Config, KeySource, Listener, ProviderSettings, ProxyProtocol, Purpose, StoreKind,
+};
 use crate::limits::Limits;
 use crate::ssh::HostKey;
 use crate::storage::PartLayout;
@@ -43,39 +46,24 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         return Ok(());
     }
     let config = load(&options.source, Purpose::Serve)?;
-    if let (true, Some(state)) = (config.host_key_files.is_empty(), &config.state_directory) {
+    let has_none = |listener: &Listener| listener.host_key_files.is_empty();
+    let generates = config.listeners.iter().any(has_none);
+    if let (true, Some(state)) = (generates, &config.state_directory) {
         HostKey::may_be_kept_in(state)
             .map_err(|why| Failure::Setting(format!("state_directory: {state:?}: {why}")))?;
     }
     for warning in &config.warnings {
         output::warning(warning);
     }
-    for path in config
-        .host_key_files
-        .iter()
-        .chain(&config.ssh.host_key_next_files)
-    {
-        let key = HostKey::load(path).map_err(|source| Failure::HostKey {
-            path: path.clone(),
-            source,
-        })?;
-        if HostKey::is_readable_by_everybody(path) {
-            output::warning(&format!(
-                "host key {path:?} can be read by everybody: chmod 600 {path:?}"
-            ));
-        }
-        let (algorithm, fingerprint) = (key.algorithm(), key.fingerprint());
-        output::print(&format!("host key {algorithm} {fingerprint}\n"));
-    }
+    host_keys(&config)?;
     if let Some(limit) = Limit::read("") {
         limit.check(&config.limits).map_err(Failure::Setting)?;
     }
     for named in &config.stores {
         root_is_there(named)?;
     }
-    drop(providers::throttle(&config.login)?);
-    drop(proxies::proxies(&config)?);
-    let providers = providers(&config)?;
+    let composition = Composition::of(&config)?;
+    let providers = providers(&composition);
     let admin = config
         .admin
         .listen
@@ -84,8 +72,9 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let probes = probes.map_or_else(String::new, |address| format!(" · health checks {address}"));
     output::print(&format!(
         "configuration is good · ssh on {} · admin {admin}{probes} · identity provider {providers}\n",
-        config.listen,
+        addresses(&config.listeners),
     ));
+    output::print(&listeners(&config.listeners));
     output::print(&format!("memory: {}\n", memory::sum(&config.limits)));
     output::print(&format!("files: {}\n", largest_file(&config.limits)));
     if let Some(buffer) = ReceiveBuffer::read("") {
@@ -152,38 +141,101 @@ fn largest_file(limits: &Limits) -> String {
     format!("up to {size} GiB: {why}")
 }
 
-/// Opens every provider and says where it is.
-fn providers(config: &Config) -> Result<String, Failure> {
-    let described = providers::open(config)?.into_iter().map(|opened| {
+/// Reads the keys of every listener, and shows each file's once.
+fn host_keys(config: &Config) -> Result<(), Failure> {
+    let mut seen = Vec::new();
+    let all = config.listeners.iter();
+    let all = all.flat_map(|one| one.host_key_files.iter().chain(&one.host_key_next_files));
+    for path in all {
+        if seen.contains(&path) {
+            continue;
+        }
+        let key = HostKey::load(path).map_err(|source| Failure::HostKey {
+            path: path.clone(),
+            source,
+        })?;
+        if HostKey::is_readable_by_everybody(path) {
+            output::warning(&format!(
+                "host key {path:?} can be read by everybody: chmod 600 {path:?}"
+            ));
+        }
+        let (algorithm, fingerprint) = (key.algorithm(), key.fingerprint());
+        output::print(&format!("host key {algorithm} {fingerprint}\n"));
+        seen.push(path);
+    }
+    Ok(())
+}
+
+fn addresses(listeners: &[Listener]) -> String {
+    let addresses = listeners.iter().map(|listener| listener.listen.to_string());
+    addresses.collect::<Vec<_>>().join(", ")
+}
+
+/// Says of each listener what it does otherwise than others; nothing of the only one.
+fn listeners(listeners: &[Listener]) -> String {
+    if let [_] = listeners {
+        return String::new();
+    }
+    let described = listeners.iter().map(|listener| {
+        let Listener { name, listen, .. } = listener;
+        let providers = match &*listener.providers {
+            [] => String::new(),
+            names => format!(" · providers {}", names.join(", ")),
+        };
+        let algorithms = listener.algorithms.as_str();
+        let keys = match &*listener.host_key_files {
+            [] => "of state_directory".to_owned(),
+            files => files.join(", "),
+        };
+        let proxy = match listener.proxy.protocol {
+            ProxyProtocol::Off => String::new(),
+            mode @ (ProxyProtocol::Ignore | ProxyProtocol::Required) => {
+                format!(" · PROXY header {}", mode.as_str())
+            }
+        };
+        format!(
+            "listener {name}: {listen}{providers} · {algorithms} algorithms · host keys {keys}{proxy}\n"
+        )
+    });
+    described.collect()
+}
+
+/// Says where every provider is.
+fn providers(composition: &Composition<'_>) -> String {
+    let described = composition.opened.iter().map(|opened| {
         let identity = opened.identity;
-        let place = match (&opened.file, identity.provider) {
-            (Some(users), _) => format!("static, users: {}", users.users()),
-            (None, Provider::Lambda) => function(identity, opened.provider.place()),
-            (None, Provider::ApiGateway) => format!("api-gateway at {}", origin(&identity.url)),
-            (None, Provider::Token) => {
-                let keys = identity.token.jwks_url.as_deref();
-                let place = keys.map_or_else(|| "of a file".to_owned(), origin);
+        let place = match &identity.settings {
+            ProviderSettings::Static(_) => {
+                let users = opened.file.as_ref().map_or(0, |file| file.users());
+                format!("static, users: {users}")
+            }
+            ProviderSettings::Lambda(lambda) => function(lambda, opened.provider.place()),
+            ProviderSettings::ApiGateway(api) => format!("api-gateway at {}", origin(&api.url)),
+            ProviderSettings::Token(token) => {
+                let place = match &token.keys {
+                    KeySource::Url { url, .. } => origin(url),
+                    KeySource::File(_) => "of a file".to_owned(),
+                };
                 format!("token, keys: {place}")
             }
-            (None, Provider::ServiceManaged) => {
+            ProviderSettings::ServiceManaged(_) => {
                 format!("service-managed, users in {}", opened.users_place())
             }
-            (None, Provider::Webhook | Provider::Static) => origin(&identity.url),
+            ProviderSettings::Webhook(webhook) => origin(&webhook.url),
         };
         match opened.name {
             "" => place,
             name => format!("{name} ({place})"),
         }
     });
-    Ok(described.collect::<Vec<_>>().join(", "))
+    described.collect::<Vec<_>>().join(", ")
 }
 
 /// Names a function and where it is asked.
-fn function(identity: &Identity, place: Option<(String, u16)>) -> String {
-    let function = &identity.function;
-    let name = function.name.as_deref().unwrap_or_default();
-    let qualifier = function.qualifier.iter().map(|q| format!(":{q}"));
-    let name: String = std::iter::once(name.to_owned()).chain(qualifier).collect();
+fn function(lambda: &config::Lambda, place: Option<(String, u16)>) -> String {
+    let qualifier = lambda.qualifier.iter().map(|q| format!(":{q}"));
+    let name = std::iter::once(lambda.function.clone());
+    let name: String = name.chain(qualifier).collect();
     let host = place.map_or_else(String::new, |(host, _)| format!(" at {host}"));
     format!("lambda {name}{host}")
 }

@@ -3,30 +3,26 @@
 mod admin;
 pub mod bundled_webhook;
 mod check_config;
+mod chosen_listener;
 mod completions;
 mod contract;
 mod explain;
 mod hash_password;
-mod host_keys;
 mod memory;
 pub mod output;
 pub mod probe;
-mod providers;
-mod proxies;
 pub mod quickstart;
 mod secrets;
 pub mod serve;
 mod signals;
 mod store_probe;
-mod stores;
 pub mod test_identity_provider;
-mod users;
-mod value_files;
 
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::compose::Unusable;
 use crate::config::{Config, ConfigErrors, Origin, Purpose};
 use crate::ssh::HostKeyError;
 use crate::telemetry;
@@ -155,6 +151,15 @@ impl From<Exit> for ExitCode {
             Exit::Usage => 64,
             Exit::Configuration => 78,
         })
+    }
+}
+
+impl From<Unusable> for Failure {
+    fn from(unusable: Unusable) -> Self {
+        match unusable {
+            Unusable::Configuration(errors) => Self::Configuration(errors),
+            Unusable::Setting(why) => Self::Setting(why),
+        }
     }
 }
 

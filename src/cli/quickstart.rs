@@ -16,14 +16,12 @@ use tokio_util::sync::CancellationToken;
 use self::demo_files::DemoFiles;
 use super::bundled_webhook::BundledWebhook;
 use super::{Failure, output, signals};
-use crate::auth::{AuthSettings, ThrottleSettings};
 use crate::clock::SystemClock;
 use crate::config;
-use crate::gateway::{Entrance, Gateway, GatewayParts};
-use crate::idp::history::LoginHistory;
+use crate::gateway::{Gateway, GatewayParts, ListenerParts};
 use crate::idp::webhook::{Webhook, WebhookSettings};
 use crate::idp::{IdentityProvider, Judged, Question};
-use crate::limits::{self, Limits};
+use crate::limits;
 use crate::metrics::Metrics;
 use crate::secret::Secret;
 use crate::ssh::{HostKey, HostKeys, Listener};
@@ -87,29 +85,16 @@ async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> 
     let settings = WebhookSettings::new(&webhook, SERVER_ID);
     let provider = Webhook::new(settings).context("--webhook cannot be used")?;
     let (metrics, clock) = (Arc::new(Metrics::default()), Arc::new(SystemClock));
-    let throttle = ThrottleSettings::default();
-    let history = Arc::new(LoginHistory::new(throttle.window));
     let meter = Meter::new(clock.clone(), Arc::<Metrics>::clone(&metrics));
-    let gateway = Gateway::start(GatewayParts {
-        entrances: vec![Entrance {
-            listener,
-            provider: Arc::new(WithBuckets {
-                provider,
-                files: files.clone(),
-            }),
-            auth: AuthSettings::default(),
-        }],
-        caches: Vec::new(),
-        throttle,
-        history,
-        blocks: Arc::default(),
-        transport: HostKeys::new(host_keys)?.into(),
-        stores: Arc::new(own(&files, meter, clock).await?),
-        limits: Limits::default(),
-        metrics,
-        sftp: config::Sftp::default(),
-        signing_keys: Vec::new(),
-    })?;
+    let stores = Arc::new(own(&files, meter, clock).await?);
+    let provider = Arc::new(WithBuckets {
+        provider,
+        files: files.clone(),
+    });
+    let gateway = Gateway::start(
+        GatewayParts::new(stores, metrics),
+        ListenerParts::new(listener, provider, HostKeys::new(host_keys)?),
+    )?;
     if options.json {
         let line = json!({
             "address": address.to_string(),

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, output, serve, signals};
+use super::{Failure, output, signals};
 use crate::causes::NO_TLS;
 use crate::clock::SystemClock;
+use crate::compose::stores;
 use crate::config;
 use crate::metrics::Metrics;
 use crate::storage::probe::{Finding, Probe, Subject};
@@ -72,7 +73,7 @@ async fn probe(
     place: &Place,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let store = S3Store::connect(serve::storage(storage)).await;
+    let store = S3Store::connect(stores::settings(storage)).await;
     let store = store.context("[storage] cannot be used")?;
     let Place { bucket, prefix } = place;
     let store = in_its_region(store, bucket, storage).await?;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{Config, Identity, Provider, Roles, Sign};
+use super::{Config, Identity, ProviderSettings, Roles};
 
 /// Says whether somebody needs credentials from AWS's chain, and none of its links is there.
 #[must_use]
@@ -19,12 +19,15 @@ fn need_the_chain(config: &Config) -> bool {
 }
 
 fn asks_aws(identity: &Identity) -> bool {
-    let signed = match identity.provider {
-        Provider::Lambda => true,
-        Provider::ApiGateway => identity.sign != Sign::None,
-        Provider::Webhook | Provider::Token | Provider::Static | Provider::ServiceManaged => false,
+    let aws = match &identity.settings {
+        ProviderSettings::Lambda(lambda) => Some(&lambda.aws),
+        ProviderSettings::ApiGateway(api) => api.sign.as_ref(),
+        ProviderSettings::Webhook(_)
+        | ProviderSettings::Token(_)
+        | ProviderSettings::Static(_)
+        | ProviderSettings::ServiceManaged(_) => None,
     };
-    signed && identity.aws.access_key_id.is_none()
+    aws.is_some_and(|aws| aws.access_key_id.is_none())
 }
 
 /// Looks for what the chain looks at, in its order. Whether this is a machine of EC2 says the name
@@ -67,6 +70,7 @@ const FILES: [&str; 2] = ["credentials", "config"];
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{ApiGateway, Aws};
 
     #[test]
     fn only_who_asks_aws_without_keys_needs_the_chain() {
@@ -74,11 +78,24 @@ mod tests {
         assert!(need_the_chain(&config));
         config.storage.access_key_id = Some("AKIAEXAMPLE".to_owned());
         assert!(!need_the_chain(&config));
-        config.identity.provider = Provider::ApiGateway;
+        let mut api = ApiGateway {
+            url: "https://a.example.com".to_owned(),
+            headers: Vec::new(),
+            sign: None,
+            ca_pem: None,
+            plaintext: false,
+            accept_keys_with_password: false,
+        };
+        config.identity.settings = ProviderSettings::ApiGateway(api.clone());
         assert!(!need_the_chain(&config));
-        config.identity.sign = Sign::Aws;
+        api.sign = Some(Aws::default());
+        config.identity.settings = ProviderSettings::ApiGateway(api.clone());
         assert!(need_the_chain(&config));
-        config.identity.aws.access_key_id = Some("AKIAEXAMPLE".to_owned());
+        api.sign = Some(Aws {
+            access_key_id: Some("AKIAEXAMPLE".to_owned()),
+            ..Aws::default()
+        });
+        config.identity.settings = ProviderSettings::ApiGateway(api);
         assert!(!need_the_chain(&config));
     }
 

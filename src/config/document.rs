@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::Config;
 use super::settings::{
-    API_KEYS, Kind, PROVIDERS, ROLES, SETTINGS, STORES, Setting, is_repeated, variable,
+    API_KEYS, Kind, LISTENERS, PROVIDERS, ROLES, SETTINGS, STORES, Setting, is_repeated, variable,
 };
 
 /// Returns docs/configuration.md.
@@ -86,9 +86,11 @@ fn row(text: &mut String, setting: &Setting, defaults: &mut Config) {
         setting.path()
     };
     let variable = variable(&path);
-    let default = kind
+    // What a listener does not set it has from elsewhere.
+    let own = kind
         .show(defaults)
-        .map_or_else(|| "–".to_owned(), |value| format!("`{value}`"));
+        .filter(|_| setting.section != LISTENERS.section);
+    let default = own.map_or_else(|| "–".to_owned(), |value| format!("`{value}`"));
     let allowed = if matches!(kind, Kind::Word(_)) {
         kind.allowed().replace(" or ", ", ")
     } else {
@@ -116,7 +118,15 @@ fn title(section: &str) -> String {
 
 /// Says what holds for a section as a whole.
 fn about(section: &str) -> String {
-    if section == PROVIDERS.section {
+    if section == LISTENERS.section {
+        "Several addresses for SSH, each with its own providers, host keys and algorithms: a table for each, \
+         with a name of lower-case letters and digits. What a table does not set comes from the top \
+         of the file, `[ssh]` and `[sftp]`. `listen` at the top is the listener `main`, for the \
+         providers that no other listener names; beside these tables it is open only if it is set. \
+         `listen` in `[provider.NAME]` is a listener of that name. All limits hold for all listeners \
+         together.\n\n"
+            .to_owned()
+    } else if section == PROVIDERS.section {
         let table = PROVIDERS.table;
         let shared: Vec<_> = PROVIDERS
             .shared

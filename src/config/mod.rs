@@ -7,12 +7,16 @@
 mod check;
 pub mod credentials;
 mod document;
+mod identity;
+mod listener;
 mod origin;
+mod path;
 mod problem;
-mod proof;
+mod provider;
 mod settings;
 mod source;
 mod ssh;
+mod url;
 mod value;
 mod value_file;
 mod words;
@@ -29,9 +33,14 @@ use crate::storage::Capabilities;
 use crate::storage::retry::RetrySettings;
 
 pub use self::document::{MINIMAL, document, example};
+pub use self::identity::{Cache, Identity, NamedProvider};
+pub use self::listener::{Listener, ListenerTable, Proxy};
 pub use self::origin::Origin;
 pub use self::problem::{ConfigErrors, Place, Problem};
-pub use self::proof::{Signing, Token};
+pub use self::provider::{
+    ApiGateway, Aws, ClientCertificate, KeySource, Lambda, ProviderSettings, ServiceManaged,
+    Signing, Static, Token, Webhook,
+};
 pub use self::ssh::Ssh;
 pub use self::value_file::ValueFile;
 pub use self::words::{
@@ -45,6 +54,10 @@ pub use self::words::{
 pub struct Config {
     pub listen: SocketAddr,
     pub proxy: Proxy,
+    /// Every address at which clients are received, the main one first.
+    pub listeners: Vec<Listener>,
+    /// Room for what is only in one `[listener.NAME]` while it is read.
+    listener: ListenerTable,
     /// Where the gateway keeps what must outlive it, such as a generated host key.
     pub state_directory: Option<String>,
     /// Private host keys, as paths.
@@ -78,14 +91,6 @@ pub struct Config {
     pub warnings: Vec<&'static str>,
     /// Files whose text is the value of a setting.
     pub files: Vec<ValueFile>,
-}
-
-/// How a port learns whose connection a load balancer passes on.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Proxy {
-    pub protocol: ProxyProtocol,
-    /// Who may say so, as text.
-    pub trusted_networks: Vec<String>,
 }
 
 /// `[login]`: throttling and lock-outs.
@@ -124,13 +129,6 @@ pub struct ApiKey {
     pub access_key_id: String,
     pub secret_access_key: Option<Secret>,
     pub scope: ApiScope,
-}
-
-/// `[provider.NAME]`: one provider of several.
-#[derive(Debug, Clone)]
-pub struct NamedProvider {
-    pub name: String,
-    pub identity: Identity,
 }
 
 /// `[role.NAME]`: the keys that stand for a role, for `roles = "map"`.
@@ -182,99 +180,6 @@ pub struct StoreTable {
 pub struct NextKey {
     pub access_key_id: Option<String>,
     pub secret_access_key: Option<Secret>,
-}
-
-/// `[identity]`: whom to ask and how.
-#[derive(Debug, Clone)]
-pub struct Identity {
-    /// Names of the providers in the order in which they are asked; none = this one alone.
-    pub providers: Vec<String>,
-    pub provider: Provider,
-    /// `None` = the gateway's.
-    pub server_id: Option<String>,
-    /// A port of its own.
-    pub listen: Option<SocketAddr>,
-    /// Of that port.
-    pub proxy: Proxy,
-    pub user_suffix: Option<String>,
-    pub user_prefix: Option<String>,
-    pub url: String,
-    /// Asked in order when `url` cannot be reached.
-    pub more_urls: Vec<String>,
-    /// The users of [`Provider::Static`].
-    pub users_file: Option<String>,
-    pub users: UsersStore,
-    pub event: Event,
-    pub function: Function,
-    pub sign: Sign,
-    pub aws: Aws,
-    /// Sent with every question.
-    pub headers: Vec<(String, Secret)>,
-    /// The only roots to trust, in PEM; `None` = the system's.
-    pub ca_pem: Option<String>,
-    /// The gateway's own certificate for TLS, and its private key, in PEM.
-    pub client_certificate_pem: Option<String>,
-    pub client_key_pem: Option<Secret>,
-    pub signing: Signing,
-    pub hmac_secret: Option<Secret>,
-    pub hmac_secret_next: Option<Secret>,
-    /// Unanswered questions in a row after which a provider is left alone; 0 = never.
-    pub breaker_failures: usize,
-    pub questions_max: usize,
-    pub token: Token,
-    pub connect_timeout: Duration,
-    pub total_timeout: Duration,
-    pub plaintext: bool,
-    pub accept_keys_with_password: bool,
-    pub send_session_id: bool,
-    pub methods: Methods,
-    pub user_names: UserNames,
-    pub roles: Roles,
-    pub path_homes: PathHomes,
-    /// For answers that name none.
-    pub default_role: Option<String>,
-    pub cache: Cache,
-}
-
-/// The users of [`Provider::ServiceManaged`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UsersStore {
-    /// A directory or `s3://bucket/prefix`; `None` = a directory of the state.
-    pub place: Option<String>,
-    pub cached_for: Duration,
-    pub stale_for: Duration,
-}
-
-/// The function of [`Provider::Lambda`], and how it likes to be asked, also behind a webhook.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Function {
-    /// Or its ARN, or a part of that.
-    pub name: Option<String>,
-    pub qualifier: Option<String>,
-    pub omit_blank_password: bool,
-}
-
-/// Who the gateway is to AWS when it asks a provider there.
-#[derive(Debug, Clone, Default)]
-pub struct Aws {
-    /// `None` = the one that stands in the function's ARN or the url.
-    pub region: Option<String>,
-    /// `None` = AWS's own.
-    pub endpoint: Option<String>,
-    /// `None` = the AWS chain.
-    pub access_key_id: Option<String>,
-    pub secret_access_key: Option<Secret>,
-    pub session_token: Option<Secret>,
-}
-
-/// How long answers are remembered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cache {
-    /// Also the longest that an answer may ask for; zero = not at all.
-    pub allowed_for: Duration,
-    pub denied_for: Duration,
-    pub stale_for: Duration,
-    pub bytes_max: u64,
 }
 
 /// `[storage]`: S3 and how to speak to it.
@@ -438,9 +343,17 @@ impl Config {
             let key = member(&settings::API_KEYS, &name, &mut config).api_key;
             config.api_keys.push(ApiKey { name, ..key });
         }
+        let tables = sources.names(&settings::LISTENERS).into_iter();
+        let tables: Vec<_> = tables
+            .map(|name| check::listeners::Written {
+                merged: member(&settings::LISTENERS, &name, &mut config),
+                name,
+            })
+            .collect();
         let order = config.identity.providers.clone();
         let place = |named: &NamedProvider| order.iter().position(|name| *name == named.name);
         config.providers.sort_by_key(place);
+        config.listeners = check::listeners::all(&config, &tables, &sources);
         let unread = problems.len();
         check::combinations(&mut config, &sources, purpose, &mut problems);
         // What could not be read is not missing besides.
@@ -508,6 +421,8 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 2222)),
             proxy: Proxy::default(),
+            listeners: Vec::new(),
+            listener: ListenerTable::default(),
             state_directory: None,
             host_key_files: Vec::new(),
             server_id: "portcullis".to_owned(),
@@ -529,59 +444,6 @@ impl Default for Config {
             log: Log::default(),
             warnings: Vec::new(),
             files: Vec::new(),
-        }
-    }
-}
-
-impl Default for Identity {
-    fn default() -> Self {
-        Self {
-            providers: Vec::new(),
-            provider: Provider::default(),
-            server_id: None,
-            listen: None,
-            proxy: Proxy::default(),
-            user_suffix: None,
-            user_prefix: None,
-            url: String::new(),
-            more_urls: Vec::new(),
-            users_file: None,
-            users: UsersStore::default(),
-            event: Event::default(),
-            function: Function::default(),
-            sign: Sign::default(),
-            aws: Aws::default(),
-            headers: Vec::new(),
-            ca_pem: None,
-            client_certificate_pem: None,
-            client_key_pem: None,
-            signing: Signing::default(),
-            hmac_secret: None,
-            hmac_secret_next: None,
-            breaker_failures: 5,
-            questions_max: 64,
-            token: Token::default(),
-            connect_timeout: Duration::from_secs(3),
-            total_timeout: Duration::from_secs(8),
-            plaintext: false,
-            accept_keys_with_password: false,
-            send_session_id: false,
-            methods: Methods::default(),
-            user_names: UserNames::default(),
-            roles: Roles::default(),
-            path_homes: PathHomes::default(),
-            default_role: None,
-            cache: Cache::default(),
-        }
-    }
-}
-
-impl Default for UsersStore {
-    fn default() -> Self {
-        Self {
-            place: None,
-            cached_for: Duration::from_secs(2),
-            stale_for: Duration::from_secs(3_600),
         }
     }
 }
@@ -608,17 +470,6 @@ impl Default for Admin {
             token_next: None,
             access_key_id: None,
             secret_access_key: None,
-        }
-    }
-}
-
-impl Default for Cache {
-    fn default() -> Self {
-        Self {
-            allowed_for: Duration::ZERO,
-            denied_for: Duration::ZERO,
-            stale_for: Duration::ZERO,
-            bytes_max: 64 * 1024 * 1024,
         }
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 
+use super::path::ENVIRONMENT_PREFIX;
 use super::problem::{ConfigErrors, Place, Problem};
-use super::source::ENVIRONMENT_PREFIX;
 use super::value_file::ValueFile;
 use super::{Config, Identity, PROBE_PASSWORD_FILE, Purpose, read_text};
 use crate::causes;
@@ -126,6 +126,7 @@ fn values(identity: &Identity) -> (Vec<Option<&str>>, Vec<(&str, &str)>) {
     fn exposed(secret: Option<&Secret>) -> Option<&str> {
         secret.map(Secret::expose)
     }
+    let identity = &identity.table;
     let headers = identity.headers.iter();
     (
         vec![

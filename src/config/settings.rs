@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+pub(super) use super::path::{join, variable};
 use super::{
     Algorithms, ApiScope, Config, Encryption, Event, Exec, ListTimes, LogFormat, Methods, Modes,
     Mtime, PartialUploads, PathHomes, Provider, ProxyProtocol, Roles, SetStat, Sign, StatTimes,
@@ -102,21 +103,6 @@ impl Setting {
     }
 }
 
-/// Returns `section.key`, or the key alone at the top of the file.
-pub(super) fn join(section: &str, key: &str) -> String {
-    if section.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{section}.{key}")
-    }
-}
-
-/// Returns the variable of a path such as `identity.url`.
-pub(super) fn variable(path: &str) -> String {
-    let name = path.replace('.', "_").to_ascii_uppercase();
-    format!("{}{name}", super::source::ENVIRONMENT_PREFIX)
-}
-
 /// A table of tables: each, under a name of its own, takes the settings of one section.
 #[derive(Debug)]
 pub(super) struct Family {
@@ -161,7 +147,14 @@ pub(super) const API_KEYS: Family = Family {
     shared: &[],
 };
 
-pub(super) const FAMILIES: [&Family; 4] = [&PROVIDERS, &ROLES, &STORES, &API_KEYS];
+pub(super) const LISTENERS: Family = Family {
+    table: "listener",
+    section: "listener",
+    own: "",
+    shared: &[],
+};
+
+pub(super) const FAMILIES: [&Family; 5] = [&LISTENERS, &PROVIDERS, &ROLES, &STORES, &API_KEYS];
 
 impl Family {
     /// Returns the settings that each of its tables takes.
@@ -221,61 +214,70 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("", "host_key_files", K::Texts(|c| &mut c.host_key_files), "Private host keys: ed25519, ECDSA, or RSA from 2048 bits on; in OpenSSH's form, PKCS#8 or PKCS#1. Changed files are reloaded, for new connections"),
     S::new("", "server_id", K::Text(|c| &mut c.server_id), "Name of this gateway in requests to the identity provider, and in logs"),
 
+    S::new("listener", "listen", K::AddressOrOff(|c| &mut c.listener.listen), "Address and port for SSH; `off`: the listener does not start"),
+    S::new("listener", "providers", K::Texts(|c| &mut c.listener.providers), "Names of the `[provider.NAME]` tables that decide about its logins, in the order in which they are used; default: all, in the order of `identity.providers`"),
+    S::new("listener", "proxy_protocol", word!(ProxyProtocol, proxy.protocol), "PROXY protocol on its `listen`, as `proxy_protocol` at the top of the file"),
+    S::new("listener", "trusted_networks", K::Texts(|c| &mut c.proxy.trusted_networks), "The load balancers that may send a header with its `proxy_protocol`"),
+    S::new("listener", "host_key_files", K::Texts(|c| &mut c.host_key_files), "Private host keys of this listener. Changed files are reloaded, for new connections"),
+    S::new("listener", "host_key_next_files", K::Texts(|c| &mut c.ssh.host_key_next_files), "Private host keys that it announces and does not use yet, as `ssh.host_key_next_files`; none by default if `host_key_files` is set here"),
+    S::new("listener", "algorithms", word!(Algorithms, ssh.algorithms), "Key exchanges, as `ssh.algorithms`"),
+    S::new("listener", "banner", K::OptionalText(|c| &mut c.sftp.banner), "Text shown before login, as `sftp.banner`"),
+
     S::new("identity", "providers", K::Texts(|c| &mut c.identity.providers), "Names of the `[provider.NAME]` tables, in the order in which they are used; if empty, `[identity]` itself is the only provider"),
-    S::new("identity", "provider", word!(Provider, identity.provider), "Kind of provider: a `webhook`, AWS Transfer Family's providers `api-gateway` and `lambda` (docs/transfer-family.md), a `static` users file (docs/static-users.md), `service-managed` users that AWS's API changes (docs/service-managed-users.md); `token`: no service is asked, the password is a JWT (docs/token.md)"),
+    S::new("identity", "provider", word!(Provider, identity.table.kind), "Kind of provider: a `webhook`, AWS Transfer Family's providers `api-gateway` and `lambda` (docs/transfer-family.md), a `static` users file (docs/static-users.md), `service-managed` users that AWS's API changes (docs/service-managed-users.md); `token`: no service is asked, the password is a JWT (docs/token.md)"),
     S::new("identity", "server_id", K::OptionalText(|c| &mut c.identity.server_id), "Server name in requests to this provider; default: the gateway's own `server_id`"),
     S::new("identity", "listen", K::AddressOrOff(|c| &mut c.identity.listen), "In `[provider.NAME]`: an additional address and port for SSH, for this provider only"),
     S::new("identity", "proxy_protocol", word!(ProxyProtocol, identity.proxy.protocol), "In `[provider.NAME]`: PROXY protocol on its `listen`"),
     S::new("identity", "trusted_networks", K::Texts(|c| &mut c.identity.proxy.trusted_networks), "In `[provider.NAME]`: the load balancers that may send a header with its `proxy_protocol`"),
     S::new("identity", "user_suffix", K::OptionalText(|c| &mut c.identity.user_suffix), "In `[provider.NAME]`: suffix of user names that belong to this provider only, such as `@@partners`; requests to the provider omit it"),
     S::new("identity", "user_prefix", K::OptionalText(|c| &mut c.identity.user_prefix), "The same for a prefix of user names"),
-    S::new("identity", "url", K::Text(|c| &mut c.identity.url), "URL of the service; required by `webhook` (POST) and by `api-gateway` (the invoke URL with its stage)"),
-    S::new("identity", "urls", K::Texts(|c| &mut c.identity.more_urls), "Further URLs of the same service, tried in order when no connection to `url` can be made; for key look-ups also when it does not answer"),
-    S::new("identity", "users_file", K::OptionalText(|c| &mut c.identity.users_file), "The TOML file with the users of the `static` provider; it is reloaded when it changes"),
-    S::new("identity", "users_store", K::OptionalText(|c| &mut c.identity.users.place), "Where the `service-managed` provider keeps its users, below its `server_id`: a directory, or `s3://bucket/prefix` for several replicas, with the credentials of `[storage]`; default: `users` in `state_directory` (docs/service-managed-users.md)"),
-    S::new("identity", "users_cached_seconds", K::Seconds(0..=60, |c| &mut c.identity.users.cached_for), "How long logins use a service-managed user that was read; changes by other replicas count after that"),
-    S::new("identity", "users_stale_seconds", K::Seconds(0..=604_800, |c| &mut c.identity.users.stale_for), "While `users_store` cannot be read, users that were read within this time still log in"),
-    S::new("identity", "event", word!(Event, identity.event), "Form of requests to the `webhook`: the gateway's own, or exactly AWS Transfer Family's five fields"),
-    S::new("identity", "function", K::OptionalText(|c| &mut c.identity.function.name), "Function of the `lambda` provider: its name, ARN or partial ARN"),
-    S::new("identity", "qualifier", K::OptionalText(|c| &mut c.identity.function.qualifier), "A version or an alias of the function"),
-    S::new("identity", "omit_blank_password", K::Flag(|c| &mut c.identity.function.omit_blank_password), "Leaves `password` out of Transfer Family's event for a key look-up, instead of sending it empty: for `lambda`, and for a `webhook` with `event = \"transfer-family\"`"),
-    S::new("identity", "sign", word!(Sign, identity.sign), "`aws` signs requests to `api-gateway`, for an API method with the authorization `AWS_IAM`"),
-    S::new("identity", "aws_region", K::OptionalText(|c| &mut c.identity.aws.region), "Region of the function or the API; default: the one in the function's ARN or the API's host name"),
-    S::new("identity", "aws_endpoint", K::OptionalText(|c| &mut c.identity.aws.endpoint), "URL of Lambda; default: AWS's own"),
-    S::new("identity", "aws_access_key_id", K::OptionalText(|c| &mut c.identity.aws.access_key_id), "Access key for `lambda` and `sign`; default: the AWS chain (environment, profile, web identity, ECS, EC2)"),
-    S::new("identity", "aws_secret_access_key", K::Secret(|c| &mut c.identity.aws.secret_access_key), "Its secret key"),
-    S::new("identity", "aws_session_token", K::Secret(|c| &mut c.identity.aws.session_token), "Its session token"),
-    S::new("identity", "headers", K::Headers(|c| &mut c.identity.headers), "HTTP headers of every request, such as `Authorization`; in the environment and in a file: one `Name: value` per line"),
-    S::new("identity", "ca_file", K::FileText(|c| &mut c.identity.ca_pem), "Certificate authorities (PEM) to trust instead of the system's"),
-    S::new("identity", "client_certificate_file", K::FileText(|c| &mut c.identity.client_certificate_pem), "Client certificate (PEM, with its chain) for TLS to the provider"),
-    S::new("identity", "client_key", K::Secret(|c| &mut c.identity.client_key_pem), "Private key (PEM) of `client_certificate_file`"),
-    S::new("identity", "signing_key_files", K::Texts(|c| &mut c.identity.signing.key_files), "Private keys (PKCS#8 PEM, P-256 or Ed25519): the first one signs every request as a JWT in `Authorization`, all are published at `/.well-known/jwks.json` of the admin port; changed files are reloaded"),
-    S::new("identity", "signing_issuer", K::OptionalText(|c| &mut c.identity.signing.issuer), "`iss` of signed requests; default: the server id"),
-    S::new("identity", "signing_audience", K::OptionalText(|c| &mut c.identity.signing.audience), "`aud` of signed requests; default: the origin of the URL"),
-    S::new("identity", "signing_lifetime_seconds", K::Seconds(1..=3_600, |c| &mut c.identity.signing.lifetime), "How long the signature of a request is valid"),
-    S::new("identity", "hmac_secret", K::Secret(|c| &mut c.identity.hmac_secret), "Signs every request with HMAC-SHA256 in `X-Portcullis-Signature`"),
-    S::new("identity", "hmac_secret_next", K::Secret(|c| &mut c.identity.hmac_secret_next), "Second secret while `hmac_secret` is being changed: signs every request too, in `X-Portcullis-Signature-Next`"),
+    S::new("identity", "url", K::Text(|c| &mut c.identity.table.url), "URL of the service; required by `webhook` (POST) and by `api-gateway` (the invoke URL with its stage)"),
+    S::new("identity", "urls", K::Texts(|c| &mut c.identity.table.more_urls), "Further URLs of the same service, tried in order when no connection to `url` can be made; for key look-ups also when it does not answer"),
+    S::new("identity", "users_file", K::OptionalText(|c| &mut c.identity.table.users_file), "The TOML file with the users of the `static` provider; it is reloaded when it changes"),
+    S::new("identity", "users_store", K::OptionalText(|c| &mut c.identity.table.users_place), "Where the `service-managed` provider keeps its users, below its `server_id`: a directory, or `s3://bucket/prefix` for several replicas, with the credentials of `[storage]`; default: `users` in `state_directory` (docs/service-managed-users.md)"),
+    S::new("identity", "users_cached_seconds", K::Seconds(0..=60, |c| &mut c.identity.table.users_cached_for), "How long logins use a service-managed user that was read; changes by other replicas count after that"),
+    S::new("identity", "users_stale_seconds", K::Seconds(0..=604_800, |c| &mut c.identity.table.users_stale_for), "While `users_store` cannot be read, users that were read within this time still log in"),
+    S::new("identity", "event", word!(Event, identity.table.event), "Form of requests to the `webhook`: the gateway's own, or exactly AWS Transfer Family's five fields"),
+    S::new("identity", "function", K::OptionalText(|c| &mut c.identity.table.function), "Function of the `lambda` provider: its name, ARN or partial ARN"),
+    S::new("identity", "qualifier", K::OptionalText(|c| &mut c.identity.table.qualifier), "A version or an alias of the function"),
+    S::new("identity", "omit_blank_password", K::Flag(|c| &mut c.identity.table.omit_blank_password), "Leaves `password` out of Transfer Family's event for a key look-up, instead of sending it empty: for `lambda`, and for a `webhook` with `event = \"transfer-family\"`"),
+    S::new("identity", "sign", word!(Sign, identity.table.sign), "`aws` signs requests to `api-gateway`, for an API method with the authorization `AWS_IAM`"),
+    S::new("identity", "aws_region", K::OptionalText(|c| &mut c.identity.table.aws.region), "Region of the function or the API; default: the one in the function's ARN or the API's host name"),
+    S::new("identity", "aws_endpoint", K::OptionalText(|c| &mut c.identity.table.aws.endpoint), "URL of Lambda; default: AWS's own"),
+    S::new("identity", "aws_access_key_id", K::OptionalText(|c| &mut c.identity.table.aws.access_key_id), "Access key for `lambda` and `sign`; default: the AWS chain (environment, profile, web identity, ECS, EC2)"),
+    S::new("identity", "aws_secret_access_key", K::Secret(|c| &mut c.identity.table.aws.secret_access_key), "Its secret key"),
+    S::new("identity", "aws_session_token", K::Secret(|c| &mut c.identity.table.aws.session_token), "Its session token"),
+    S::new("identity", "headers", K::Headers(|c| &mut c.identity.table.headers), "HTTP headers of every request, such as `Authorization`; in the environment and in a file: one `Name: value` per line"),
+    S::new("identity", "ca_file", K::FileText(|c| &mut c.identity.table.ca_pem), "Certificate authorities (PEM) to trust instead of the system's"),
+    S::new("identity", "client_certificate_file", K::FileText(|c| &mut c.identity.table.client_certificate_pem), "Client certificate (PEM, with its chain) for TLS to the provider"),
+    S::new("identity", "client_key", K::Secret(|c| &mut c.identity.table.client_key_pem), "Private key (PEM) of `client_certificate_file`"),
+    S::new("identity", "signing_key_files", K::Texts(|c| &mut c.identity.table.signing.key_files), "Private keys (PKCS#8 PEM, P-256 or Ed25519): the first one signs every request as a JWT in `Authorization`, all are published at `/.well-known/jwks.json` of the admin port; changed files are reloaded"),
+    S::new("identity", "signing_issuer", K::OptionalText(|c| &mut c.identity.table.signing.issuer), "`iss` of signed requests; default: the server id"),
+    S::new("identity", "signing_audience", K::OptionalText(|c| &mut c.identity.table.signing.audience), "`aud` of signed requests; default: the origin of the URL"),
+    S::new("identity", "signing_lifetime_seconds", K::Seconds(1..=3_600, |c| &mut c.identity.table.signing.lifetime), "How long the signature of a request is valid"),
+    S::new("identity", "hmac_secret", K::Secret(|c| &mut c.identity.table.hmac_secret), "Signs every request with HMAC-SHA256 in `X-Portcullis-Signature`"),
+    S::new("identity", "hmac_secret_next", K::Secret(|c| &mut c.identity.table.hmac_secret_next), "Second secret while `hmac_secret` is being changed: signs every request too, in `X-Portcullis-Signature-Next`"),
     S::new("identity", "breaker_failures", K::Count(0..=1_000, |c| &mut c.identity.breaker_failures), "Consecutive unanswered requests of one kind (password or key) that open the circuit breaker for 1 to 30 seconds: failed connections, and time-outs and errors of three different users who logged in before; 0 = never"),
     S::new("identity", "questions_max", K::Count(2..=10_000, |c| &mut c.identity.questions_max), "Concurrent requests to the provider; half of them are reserved for users who logged in before, and one source has eight at most"),
-    S::new("identity", "token_jwks_url", K::OptionalText(|c| &mut c.identity.token.jwks_url), "URL of the public keys of tokens (JWKS); `https://`, or `http://` to this host"),
-    S::new("identity", "token_jwks_file", K::OptionalText(|c| &mut c.identity.token.jwks_file), "The same as a file; it is reloaded when it changes"),
-    S::new("identity", "token_jwks_fresh_seconds", K::Seconds(10..=86_400, |c| &mut c.identity.token.jwks_fresh_for), "How long keys from `token_jwks_url` are used before they are fetched again"),
-    S::new("identity", "token_jwks_stale_seconds", K::Seconds(0..=86_400, |c| &mut c.identity.token.jwks_stale_for), "How much longer they are used if they cannot be fetched"),
-    S::new("identity", "token_jwks_refetch_seconds", K::Seconds(1..=3_600, |c| &mut c.identity.token.jwks_refetch_after), "A token with an unknown `kid` causes a fetch of the keys at the earliest this long after the last one"),
-    S::new("identity", "token_issuer", K::OptionalText(|c| &mut c.identity.token.issuer), "Required `iss` of tokens"),
-    S::new("identity", "token_audience", K::OptionalText(|c| &mut c.identity.token.audience), "Required `aud` of tokens, alone or among others"),
-    S::new("identity", "token_algorithms", K::Texts(|c| &mut c.identity.token.algorithms), "Accepted signature algorithms, out of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 and EdDSA"),
-    S::new("identity", "token_clock_skew_seconds", K::Seconds(0..=300, |c| &mut c.identity.token.clock_skew), "Largest allowed difference between the clocks of gateway and issuer"),
-    S::new("identity", "token_user_claim", K::Text(|c| &mut c.identity.token.user_claim), "The claim that must equal the user name"),
-    S::new("identity", "token_mappings", K::Texts(|c| &mut c.identity.token.mappings), "Mappings of the user: rows of `entry=target:access`, such as `/in=/bucket/{tenant}/in:write`; a name in braces stands for a claim"),
-    S::new("identity", "token_home", K::OptionalText(|c| &mut c.identity.token.home), "First directory of the session; may contain claims"),
-    S::new("identity", "token_role", K::OptionalText(|c| &mut c.identity.token.role), "Role of the session; may contain claims"),
-    S::new("identity", "token_policy", K::OptionalText(|c| &mut c.identity.token.policy), "Session policy (JSON); its strings may contain claims"),
+    S::new("identity", "token_jwks_url", K::OptionalText(|c| &mut c.identity.table.token.jwks_url), "URL of the public keys of tokens (JWKS); `https://`, or `http://` to this host"),
+    S::new("identity", "token_jwks_file", K::OptionalText(|c| &mut c.identity.table.token.jwks_file), "The same as a file; it is reloaded when it changes"),
+    S::new("identity", "token_jwks_fresh_seconds", K::Seconds(10..=86_400, |c| &mut c.identity.table.token.jwks_fresh_for), "How long keys from `token_jwks_url` are used before they are fetched again"),
+    S::new("identity", "token_jwks_stale_seconds", K::Seconds(0..=86_400, |c| &mut c.identity.table.token.jwks_stale_for), "How much longer they are used if they cannot be fetched"),
+    S::new("identity", "token_jwks_refetch_seconds", K::Seconds(1..=3_600, |c| &mut c.identity.table.token.jwks_refetch_after), "A token with an unknown `kid` causes a fetch of the keys at the earliest this long after the last one"),
+    S::new("identity", "token_issuer", K::OptionalText(|c| &mut c.identity.table.token.issuer), "Required `iss` of tokens"),
+    S::new("identity", "token_audience", K::OptionalText(|c| &mut c.identity.table.token.audience), "Required `aud` of tokens, alone or among others"),
+    S::new("identity", "token_algorithms", K::Texts(|c| &mut c.identity.table.token.algorithms), "Accepted signature algorithms, out of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 and EdDSA"),
+    S::new("identity", "token_clock_skew_seconds", K::Seconds(0..=300, |c| &mut c.identity.table.token.clock_skew), "Largest allowed difference between the clocks of gateway and issuer"),
+    S::new("identity", "token_user_claim", K::Text(|c| &mut c.identity.table.token.user_claim), "The claim that must equal the user name"),
+    S::new("identity", "token_mappings", K::Texts(|c| &mut c.identity.table.token.mappings), "Mappings of the user: rows of `entry=target:access`, such as `/in=/bucket/{tenant}/in:write`; a name in braces stands for a claim"),
+    S::new("identity", "token_home", K::OptionalText(|c| &mut c.identity.table.token.home), "First directory of the session; may contain claims"),
+    S::new("identity", "token_role", K::OptionalText(|c| &mut c.identity.table.token.role), "Role of the session; may contain claims"),
+    S::new("identity", "token_policy", K::OptionalText(|c| &mut c.identity.table.token.policy), "Session policy (JSON); its strings may contain claims"),
     S::new("identity", "connect_timeout_ms", K::Milliseconds(MILLISECONDS, |c| &mut c.identity.connect_timeout), "Time-out for a connection to the provider"),
     S::new("identity", "total_timeout_ms", K::Milliseconds(MILLISECONDS, |c| &mut c.identity.total_timeout), "Time-out for a whole request to the provider and its answer"),
-    S::new("identity", "plaintext", K::Flag(|c| &mut c.identity.plaintext), "Allows passwords over `http://` to hosts other than this one"),
-    S::new("identity", "accept_keys_with_password", K::Flag(|c| &mut c.identity.accept_keys_with_password), "Accepts an answer to a password that also lists keys; otherwise it is invalid, because it may be the answer to a key look-up"),
-    S::new("identity", "send_session_id", K::Flag(|c| &mut c.identity.send_session_id), "Adds `sessionId` to the gateway's own request"),
+    S::new("identity", "plaintext", K::Flag(|c| &mut c.identity.table.plaintext), "Allows passwords over `http://` to hosts other than this one"),
+    S::new("identity", "accept_keys_with_password", K::Flag(|c| &mut c.identity.table.accept_keys_with_password), "Accepts an answer to a password that also lists keys; otherwise it is invalid, because it may be the answer to a key look-up"),
+    S::new("identity", "send_session_id", K::Flag(|c| &mut c.identity.table.send_session_id), "Adds `sessionId` to the gateway's own request"),
     S::new("identity", "methods", word!(Methods, identity.methods), "Allowed ways to log in"),
     S::new("identity", "user_names", word!(UserNames, identity.user_names), "Allowed user names: `auto` is `aws` for providers in AWS's form and `open` for the others, `aws` is Transfer Family's rule, without `root`, `open` is any text up to 100 characters without `/`, control and invisible format characters"),
     S::new("identity", "roles", word!(Roles, identity.roles), "S3 credentials of a session: the gateway's own, those of the table `[role.NAME]` with the answer's role, or those of the assumed role (`[sts]`). Only the last supports session policies: with the others, an answer that has one is refused"),

@@ -7,6 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::Config;
+use super::path::ENVIRONMENT_PREFIX;
 use super::problem::{Place, Problem};
 use super::settings::{FAMILIES, Family, Kind, SETTINGS, Setting, is_repeated, join, variable};
 use super::value::Raw;
@@ -14,9 +15,6 @@ use super::value_file::ValueFile;
 use crate::causes;
 use crate::secret::Secret;
 use crate::spelling::nearest;
-
-/// What every variable of ours begins with.
-pub(super) const ENVIRONMENT_PREFIX: &str = "PORTCULLIS_";
 
 /// Everything that was written, by `section.key`.
 #[derive(Default)]

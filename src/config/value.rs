@@ -246,6 +246,26 @@ impl Kind {
         }
     }
 
+    /// Says whether a value is the default; a secret has none.
+    pub(super) fn is_default(&self, config: &mut Config, defaults: &mut Config) -> bool {
+        match self {
+            Self::Secret(field) => field(config).is_none(),
+            Self::FileText(field) => field(config).is_none(),
+            Self::Headers(field) => field(config).is_empty(),
+            Self::Text(_)
+            | Self::OptionalText(_)
+            | Self::Texts(_)
+            | Self::Flag(_)
+            | Self::Word(_)
+            | Self::Address(_)
+            | Self::AddressOrOff(_)
+            | Self::Count(..)
+            | Self::Bytes(..)
+            | Self::Seconds(..)
+            | Self::Milliseconds(..) => self.show(config) == self.show(defaults),
+        }
+    }
+
     /// Writes the field's value as the file would have it; `None` where nothing is set.
     pub(super) fn show(&self, config: &mut Config) -> Option<String> {
         let quoted = |text: &str| format!("\"{text}\"");

@@ -6,6 +6,7 @@
 mod admin;
 mod exposition;
 mod labels;
+mod listeners;
 mod log;
 mod outcomes;
 mod process;
@@ -29,6 +30,8 @@ use self::admin::AdminConnections;
 pub use self::admin::{AdminConnection, AdminEnd};
 pub use self::exposition::{prometheus_text, takes_open_metrics};
 use self::labels::{METHODS, by_lookup, by_provider, by_verdict, by_warning, login_labels};
+use self::listeners::ByListener;
+pub use self::listeners::ListenerReading;
 use self::log::Log;
 pub use self::outcomes::{Abort, AfterDisconnect, Lookup, MoveEnd, TimeEnd, TransferEnd, UnderWay};
 use self::process::Process;
@@ -97,6 +100,7 @@ pub struct Metrics {
     moves: Family<Labels<1>, Counter>,
     copies: Family<Labels<1>, Counter>,
     times: Family<Labels<1>, Counter>,
+    by_listener: ByListener,
     admin: AdminConnections,
     log: Log,
     reloads: Reloads,
@@ -334,6 +338,21 @@ impl Metrics {
             let labels = [("reason", *reason)];
             raise(&self.connections_ended.get_or_create_owned(&labels), *total);
         }
+    }
+
+    /// Has the series of a listener with a name at 0.
+    pub fn expect_listener(&self, listener: &str) {
+        self.by_listener.expect(listener);
+    }
+
+    /// Counts a connection that a listener with a name accepted.
+    pub fn accepted_by(&self, listener: &str) {
+        self.by_listener.accepted(listener);
+    }
+
+    /// Takes over how many connections each listener has.
+    pub fn listeners(&self, readings: &[ListenerReading]) {
+        self.by_listener.observe(readings);
     }
 
     /// Takes over what others count for themselves.
@@ -663,6 +682,7 @@ impl Default for Metrics {
                 "outcome",
                 "Modification times and modes set after an upload began, with sftp.mtime = \"copy\" or sftp.modes = \"keep\": kept, skipped because the store does not allow it, or failed",
             ),
+            by_listener: ByListener::new(&mut all),
             admin: AdminConnections::new(&mut all),
             log: Log::new(&mut all),
             reloads: Reloads::new(&mut all),

@@ -15,11 +15,11 @@ use russh::{Channel, ChannelId, ChannelOpenFailure, Disconnect, MethodKind, Pty}
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
+use super::entrance::Entrance;
 use super::error::ConnectionError;
 use super::hello;
 use super::login::{self, Login};
 use super::refused::{self, Asked, Because, SFTP_ONLY};
-use super::server::SshServer;
 use super::state::{ConnectionState, EndReason};
 use super::subsystem::{self, Credit, NOT_RUN, STDERR, WaitingChannel};
 use crate::auth::ConnectionAuth;
@@ -28,7 +28,7 @@ use crate::tasks::spawn_tracked;
 
 /// Answers for one connection.
 pub(super) struct Callbacks {
-    server: Arc<SshServer>,
+    entrance: Arc<Entrance>,
     state: Arc<ConnectionState>,
     span: Span,
     login: Login,
@@ -45,14 +45,19 @@ struct SessionChannel {
 
 impl Callbacks {
     pub(super) fn new(
-        server: Arc<SshServer>,
+        entrance: Arc<Entrance>,
         state: Arc<ConnectionState>,
         auth: ConnectionAuth,
         span: Span,
     ) -> Self {
         Self {
-            login: Login::new(Arc::clone(&server), Arc::clone(&state), auth, span.clone()),
-            server,
+            login: Login::new(
+                Arc::clone(entrance.server()),
+                Arc::clone(&state),
+                auth,
+                span.clone(),
+            ),
+            entrance,
             state,
             span,
             channels: HashMap::new(),
@@ -81,7 +86,7 @@ impl Callbacks {
     /// Writes down, in the connection's span, what is refused.
     fn note_refusal(&self, asked: Asked, because: Because, what: Option<&str>) {
         self.span
-            .in_scope(|| refused::note(&self.server, asked, because, what));
+            .in_scope(|| refused::note(self.entrance.server(), asked, because, what));
     }
 
     /// Answers what only a shell could do with a sentence and an exit status: a client that is told
@@ -132,7 +137,7 @@ impl Callbacks {
         };
         waiting.discard_unread();
         let session = subsystem::run(
-            Arc::clone(self.server.channels()),
+            Arc::clone(self.entrance.channels()),
             asked,
             user.clone(),
             Arc::clone(&self.state),
@@ -140,7 +145,7 @@ impl Callbacks {
             waiting,
         );
         let session = session.instrument(self.span.clone());
-        drop(spawn_tracked(self.server.tasks(), session));
+        drop(spawn_tracked(self.entrance.sessions(), session));
         true
     }
 
@@ -204,7 +209,7 @@ impl Handler for Callbacks {
     /// Is asked for when the client asks to log in, which it can after the key exchange alone.
     async fn authentication_banner(&mut self) -> Result<Option<String>, Self::Error> {
         self.state.keys_exchanged();
-        Ok(self.server.banner().map(str::to_owned))
+        Ok(self.entrance.banner().map(str::to_owned))
     }
 
     async fn auth_none(&mut self, _user: &str) -> Result<Auth, Self::Error> {
@@ -350,7 +355,7 @@ impl Handler for Callbacks {
         session: &mut Session,
     ) -> Result<(), Self::Error> {
         let because = self.because(channel);
-        let not_run = match self.server.channels().command(command) {
+        let not_run = match self.entrance.channels().command(command) {
             Ok(command) => {
                 if self.start_session(channel, subsystem::Asked::Command(command)) {
                     return Ok(session.channel_success(channel)?);

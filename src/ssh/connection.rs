@@ -18,6 +18,7 @@ use tracing::{Instrument as _, Span, field};
 use super::algorithms;
 use super::callbacks::Callbacks;
 use super::caps::Admitted;
+use super::entrance::Entrance;
 use super::error::ConnectionError;
 use super::greeting::{self, Greeting};
 use super::hello::{self, CipherOffer};
@@ -26,7 +27,7 @@ use super::proxy::{Named, ProxyProtocol, Version};
 use super::server::{Often, SshServer};
 use super::state::{CLIENT_CLOSED, ConnectionState, Due, EndReason, LINGER, PROTOCOL_ERROR, due};
 use super::stream::Stream;
-use crate::auth::{Authenticator, ConnectionAuth};
+use crate::auth::ConnectionAuth;
 
 /// What a client whose user was revoked has to hear so, and again to close its side.
 const REVOKED_PATIENCE: Duration = Duration::from_millis(500);
@@ -36,19 +37,16 @@ const REVOKED_PATIENCE: Duration = Duration::from_millis(500);
 pub(super) struct Accepted {
     pub(super) tcp: TcpStream,
     pub(super) peer: SocketAddr,
-    pub(super) proxy: Arc<ProxyProtocol>,
-    pub(super) authenticator: Arc<Authenticator>,
     pub(super) admitted: Admitted,
     pub(super) session_id: Box<str>,
 }
 
 /// Serves one connection to its end.
-pub(super) async fn run(server: Arc<SshServer>, accepted: Accepted) {
+pub(super) async fn run(entrance: Arc<Entrance>, accepted: Accepted) {
+    let server = entrance.server();
     let Accepted {
         tcp,
         peer,
-        proxy,
-        authenticator,
         admitted,
         session_id,
     } = accepted;
@@ -57,6 +55,7 @@ pub(super) async fn run(server: Arc<SshServer>, accepted: Accepted) {
         "connection",
         connection_id = server.next_connection_id(),
         session_id = &*session_id,
+        listener = entrance.label(),
         user = field::Empty,
         source_ip = field::Empty,
         client = field::Empty,
@@ -71,7 +70,8 @@ pub(super) async fn run(server: Arc<SshServer>, accepted: Accepted) {
     ));
     let _gone_at_last = state.gone.clone().drop_guard();
     let arrival = Arrival {
-        server: &server,
+        entrance: &entrance,
+        server,
         state: &state,
         greeting: Greeting::new(tcp),
         until: Instant::now() + server.limits().hello_timeout,
@@ -80,10 +80,8 @@ pub(super) async fn run(server: Arc<SshServer>, accepted: Accepted) {
     };
     async {
         let mut source_ip = peer;
-        let result = arrival
-            .converse(&proxy, authenticator, session_id, &mut source_ip)
-            .await;
-        server.count_end(log_end(&server, &state, &result, source_ip));
+        let result = arrival.converse(session_id, &mut source_ip).await;
+        server.count_end(log_end(server, &state, &result, source_ip));
     }
     .instrument(span)
     .await;
@@ -91,6 +89,7 @@ pub(super) async fn run(server: Arc<SshServer>, accepted: Accepted) {
 
 /// A connection until the SSH library has it.
 struct Arrival<'a> {
+    entrance: &'a Arc<Entrance>,
     server: &'a Arc<SshServer>,
     state: &'a Arc<ConnectionState>,
     greeting: Greeting,
@@ -103,13 +102,12 @@ struct Arrival<'a> {
 impl Arrival<'_> {
     async fn converse(
         mut self,
-        proxy: &ProxyProtocol,
-        authenticator: Arc<Authenticator>,
         session_id: Box<str>,
         source_ip: &mut IpAddr,
     ) -> Result<(), ConnectionError> {
+        let proxy = self.entrance.proxy();
         if let ProxyProtocol::Required { .. } = proxy {
-            let Some(source) = self.named(&authenticator).await? else {
+            let Some(source) = self.named().await? else {
                 return Ok(());
             };
             *source_ip = source;
@@ -119,6 +117,7 @@ impl Arrival<'_> {
             return Ok(());
         };
         let Self {
+            entrance,
             server,
             state,
             greeting,
@@ -126,25 +125,26 @@ impl Arrival<'_> {
             ..
         } = self;
         let auth = ConnectionAuth::new(
-            authenticator,
+            Arc::clone(entrance.authenticator()),
             *source_ip,
             session_id,
             self.state.accepted_at(),
         );
-        let callbacks = Callbacks::new(Arc::clone(server), Arc::clone(state), auth, span);
-        let config = server.offers().choose(offer);
+        let callbacks = Callbacks::new(Arc::clone(entrance), Arc::clone(state), auth, span);
+        let config = entrance.offers().choose(offer);
         let Greeting { tcp, received } = greeting;
         state.found(algorithms::found(&config, &received));
         let stream = Stream::new(tcp, Arc::clone(state), received, Greeting::BYTES_SENT);
         // Boxed: what only the beginning needs is given back, and an idle connection stays small.
         let session = Box::pin(run_stream(config, stream, callbacks)).await?;
-        watch(server, state, session).await
+        watch((entrance, server), state, session).await
     }
 
     /// Learns from a balancer whose connection this is; `None` if it was cut.
-    async fn named(&mut self, who: &Authenticator) -> Result<Option<IpAddr>, ConnectionError> {
+    async fn named(&mut self) -> Result<Option<IpAddr>, ConnectionError> {
+        let who = self.entrance.authenticator();
         let header = Box::pin(self.greeting.header());
-        let header = waited(self.server, self.state, self.until, header).await;
+        let header = waited(self.entrance, self.state, self.until, header).await;
         self.state.count_in(self.greeting.received.len());
         let (named, version) = match header {
             None => return Ok(None),
@@ -190,7 +190,7 @@ impl Arrival<'_> {
             }
             greeting.offer().await
         });
-        let offer = waited(self.server, self.state, self.until, greeted).await;
+        let offer = waited(self.entrance, self.state, self.until, greeted).await;
         if let Some(client) = hello::software(&self.greeting.received) {
             self.span.record("client", client);
         }
@@ -229,7 +229,7 @@ impl Arrival<'_> {
 
 /// Waits for what a client has to send, no longer than it may have; `None` if it was cut.
 async fn waited<T>(
-    server: &SshServer,
+    entrance: &Entrance,
     state: &ConnectionState,
     until: Instant,
     sent: impl Future<Output = T>,
@@ -239,7 +239,7 @@ async fn waited<T>(
             Ok(sent) => return Some(sent),
             Err(_elapsed) => EndReason::HelloTimeout,
         },
-        () = server.draining().cancelled() => EndReason::Draining,
+        () = entrance.draining().cancelled() => EndReason::Draining,
         () = state.displaced() => EndReason::Displaced,
     };
     state.cut(reason);
@@ -247,7 +247,7 @@ async fn waited<T>(
 }
 
 async fn watch(
-    server: &SshServer,
+    (entrance, server): (&Entrance, &SshServer),
     state: &ConnectionState,
     mut session: RunningSession<Callbacks>,
 ) -> Result<(), ConnectionError> {
@@ -270,9 +270,9 @@ async fn watch(
                 return session.await;
             }
         };
-        if server.cutting().is_cancelled() {
+        if entrance.cutting().is_cancelled() {
             state.conclude(EndReason::DrainTimeout);
-        } else if server.draining().is_cancelled() && state.channels_open() == 0 {
+        } else if entrance.draining().is_cancelled() && state.channels_open() == 0 {
             state.conclude(EndReason::Draining);
         }
         if let Some(reason) = state.end().filter(|_| !said_goodbye) {
@@ -299,8 +299,8 @@ async fn watch(
             () = sleep(pause) => {}
             () = state.revoked(), if !revoked => state.conclude(EndReason::Revoked),
             () = state.changed.notified() => {}
-            () = server.draining().cancelled(), if !server.draining().is_cancelled() => {}
-            () = server.cutting().cancelled(), if !server.cutting().is_cancelled() => {}
+            () = entrance.draining().cancelled(), if !entrance.draining().is_cancelled() => {}
+            () = entrance.cutting().cancelled(), if !entrance.cutting().is_cancelled() => {}
         }
     }
 }

@@ -8,13 +8,12 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
 use super::connection::{self, Accepted};
+use super::entrance::Entrance;
 use super::places::Source;
 use super::proxy::ProxyProtocol;
-use super::server::{Often, SshServer};
-use crate::auth::Authenticator;
+use super::server::Often;
 use crate::limits::{Limits, SOCKET_UNSENT_BYTES_MAX};
 use crate::tasks::spawn_tracked;
 
@@ -29,7 +28,6 @@ const KEEPALIVE_RETRIES: u32 = 4;
 #[derive(Debug)]
 pub struct Listener {
     tcp: TcpListener,
-    proxy: Arc<ProxyProtocol>,
 }
 
 impl Listener {
@@ -37,15 +35,7 @@ impl Listener {
     pub async fn bind(address: SocketAddr) -> io::Result<Self> {
         Ok(Self {
             tcp: TcpListener::bind(address).await?,
-            proxy: Arc::default(),
         })
-    }
-
-    /// Expects what a load balancer sends before the client's own bytes.
-    #[must_use]
-    pub fn with_proxy(mut self, proxy: ProxyProtocol) -> Self {
-        self.proxy = Arc::new(proxy);
-        self
     }
 
     /// Returns where clients are received, with the port the system chose.
@@ -53,23 +43,19 @@ impl Listener {
         self.tcp.local_addr()
     }
 
-    /// Receives clients, whose logins `authenticator` judges, until `stop`.
-    pub async fn serve(
-        self,
-        server: Arc<SshServer>,
-        authenticator: Arc<Authenticator>,
-        stop: CancellationToken,
-    ) {
+    /// Receives clients at an entrance, until that drains.
+    pub async fn serve(self, entrance: Arc<Entrance>) {
         loop {
             let accepted = tokio::select! {
                 accepted = self.tcp.accept() => accepted,
-                () = stop.cancelled() => break,
+                () = entrance.draining().cancelled() => break,
             };
             match accepted {
-                Ok((tcp, peer)) => receive(&server, tcp, peer, &self.proxy, &authenticator),
+                Ok((tcp, peer)) => receive(&entrance, tcp, peer),
                 Err(error) => {
-                    if let Some(unlogged) = server.line_due(Often::AcceptError) {
-                        tracing::warn!(%error, unlogged, "failed to accept a connection");
+                    if let Some(unlogged) = entrance.server().line_due(Often::AcceptError) {
+                        let listener = entrance.label();
+                        tracing::warn!(%error, listener, unlogged, "failed to accept a connection");
                     }
                     sleep(ACCEPT_PAUSE).await;
                 }
@@ -80,15 +66,10 @@ impl Listener {
 
 /// Begins a connection, or closes it if a cap is reached or it comes from elsewhere than a
 /// balancer that has to be trusted.
-fn receive(
-    server: &Arc<SshServer>,
-    tcp: TcpStream,
-    peer: SocketAddr,
-    proxy: &Arc<ProxyProtocol>,
-    who: &Arc<Authenticator>,
-) {
+fn receive(entrance: &Arc<Entrance>, tcp: TcpStream, peer: SocketAddr) {
+    let (server, who) = (entrance.server(), entrance.authenticator());
     let address = peer.ip();
-    let source = match &**proxy {
+    let source = match entrance.proxy() {
         ProxyProtocol::Off | ProxyProtocol::Ignore => Some(Source {
             address,
             exempt: who.is_unthrottled(address),
@@ -102,7 +83,8 @@ fn receive(
             if let Some(unlogged) = server.line_due(Often::Stranger) {
                 let reason = "proxy-untrusted";
                 let source_ip = address.to_canonical();
-                tracing::warn!(reason, %source_ip, unlogged, "connection refused");
+                let listener = entrance.label();
+                tracing::warn!(reason, %source_ip, listener, unlogged, "connection refused");
             }
             return;
         }
@@ -133,13 +115,14 @@ fn receive(
     let accepted = Accepted {
         tcp,
         peer,
-        proxy: Arc::clone(proxy),
-        authenticator: Arc::clone(who),
         admitted,
         session_id,
     };
-    let connection = connection::run(Arc::clone(server), accepted);
-    drop(spawn_tracked(server.tasks(), connection));
+    if let Some(listener) = entrance.label() {
+        server.metrics().accepted_by(listener);
+    }
+    let connection = connection::run(Arc::clone(entrance), accepted);
+    drop(spawn_tracked(entrance.connections(), connection));
 }
 
 fn prepare(tcp: &TcpStream, limits: &Limits) -> io::Result<()> {

@@ -14,6 +14,7 @@
 
 pub use self::algorithms::Transport;
 pub use self::caps::Tally;
+pub use self::entrance::{Entrance, EntranceParts};
 pub use self::host_keys::{HostKey, HostKeyError, HostKeys};
 pub use self::listener::Listener;
 pub use self::proxy::ProxyProtocol;
@@ -26,6 +27,7 @@ mod caps;
 mod connection;
 mod early;
 mod ended;
+mod entrance;
 mod error;
 mod greeting;
 mod hello;

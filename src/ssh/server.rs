@@ -1,51 +1,33 @@
-//! What all connections share: caps, the counts of users, every task, and the drain.
+//! What all connections of the process share, at whichever listener: caps, the counts of users, and
+//! the bounds of log lines.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::field;
 
-use super::algorithms::{Offers, Transport};
 use super::caps::{Caps, Tally};
 use super::early::{Early, Sum};
 use super::ended::Ended;
-use super::host_keys::HostKeys;
 use super::per_user::{PerUser, UserConnection};
 use super::places::OverCap;
-use super::state::{CLIENT_CLOSED, EndReason, LINGER, PROTOCOL_ERROR};
-use super::subsystem::ServeChannel;
+use super::state::{CLIENT_CLOSED, EndReason, PROTOCOL_ERROR};
 use crate::budget::Pool;
 use crate::clock::Clock;
 use crate::idp::UserConfig;
-use crate::limits::{BANNER_BYTES_MAX, LOG_INTERVAL, LOG_REFUSED_MAX, Limits};
+use crate::limits::{LOG_INTERVAL, LOG_REFUSED_MAX, Limits};
 use crate::metrics::Metrics;
 use crate::seldom::Seldom;
-
-/// What sessions have after the cut to put their own affairs in order.
-const CUT_GRACE: Duration = Duration::from_secs(5);
 
 /// What all connections share.
 #[derive(Debug)]
 pub struct SshServer {
-    channels: Arc<dyn ServeChannel>,
     limits: Arc<Limits>,
     clock: Arc<dyn Clock>,
-    banner: Option<Box<str>>,
-    /// As it was at the start: host keys may have changed.
-    transport: Transport,
-    offers: RwLock<Arc<Offers>>,
     caps: Arc<Caps>,
     per_user: PerUser,
     connection_ids: AtomicU64,
-    /// Connections and sessions alike.
-    tasks: TaskTracker,
-    draining: CancellationToken,
-    cutting: CancellationToken,
     refusals: Seldom,
     displacements: Seldom,
     headers: Seldom,
@@ -62,16 +44,11 @@ pub struct SshServer {
 /// What a [`SshServer`] is made of.
 #[derive(Debug)]
 pub struct SshServerParts {
-    pub transport: Transport,
-    /// Serves the `sftp` channels of those who are in.
-    pub channels: Arc<dyn ServeChannel>,
     /// Lends connections memory for what they move.
     pub account: Arc<Pool>,
     pub limits: Arc<Limits>,
     pub clock: Arc<dyn Clock>,
     pub metrics: Arc<Metrics>,
-    /// Shown before login; cut to 4 KiB.
-    pub banner: Option<Box<str>>,
 }
 
 impl SshServer {
@@ -79,28 +56,17 @@ impl SshServer {
     #[must_use]
     pub fn new(parts: SshServerParts) -> Arc<Self> {
         let SshServerParts {
-            transport,
-            channels,
             account,
             limits,
             clock,
             metrics,
-            banner,
         } = parts;
-        let offers = Offers::new(&transport, &limits);
         Arc::new(Self {
-            channels,
-            transport,
             clock,
-            banner: banner.map(|text| shortened(&text).into()),
-            offers: RwLock::new(Arc::new(offers)),
             caps: Caps::new(&limits),
             per_user: PerUser::new(account),
             limits,
             connection_ids: AtomicU64::new(1),
-            tasks: TaskTracker::new(),
-            draining: CancellationToken::new(),
-            cutting: CancellationToken::new(),
             refusals: Seldom::default(),
             displacements: Seldom::default(),
             headers: Seldom::default(),
@@ -112,14 +78,6 @@ impl SshServer {
             ended: Ended::with(end_reasons()),
             metrics,
         })
-    }
-
-    /// Shows new connections other host keys; those that are open keep theirs.
-    pub fn set_host_keys(&self, host_keys: HostKeys) {
-        let mut transport = self.transport.clone();
-        transport.host_keys = host_keys;
-        let offers = Offers::new(&transport, &self.limits);
-        *self.offers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(offers);
     }
 
     /// Returns the counts of connections.
@@ -154,52 +112,9 @@ impl SshServer {
         self.ended.count(reason);
     }
 
-    /// Returns how long a drain may take.
-    #[must_use]
-    pub fn drain_timeout(&self) -> Duration {
-        self.limits.drain_timeout
-    }
-
-    /// Returns how many connections and sessions still run.
-    #[must_use]
-    pub fn tasks_running(&self) -> usize {
-        self.tasks.len()
-    }
-
-    /// Ends every connection: at once where nothing runs, when its sessions are done elsewhere,
-    /// and at the drain timeout whatever is left.
-    pub async fn drain(&self) {
-        self.drain_connections().await;
+    /// Writes all that is left to be summed up, when no connection comes any more.
+    pub fn sum_up_rest(&self) {
         log_sums(self.early(Early::take));
-    }
-
-    async fn drain_connections(&self) {
-        self.draining.cancel();
-        self.tasks.close();
-        if timeout(self.limits.drain_timeout, self.tasks.wait())
-            .await
-            .is_ok()
-        {
-            return;
-        }
-        tracing::warn!(
-            tasks = self.tasks.len(),
-            "drain time-out: disconnecting the remaining clients"
-        );
-        self.cutting.cancel();
-        if timeout(LINGER + CUT_GRACE, self.tasks.wait())
-            .await
-            .is_err()
-        {
-            tracing::error!(
-                tasks = self.tasks.len(),
-                "sessions are still open after the drain"
-            );
-        }
-    }
-
-    pub(super) fn channels(&self) -> &Arc<dyn ServeChannel> {
-        &self.channels
     }
 
     pub(super) const fn limits(&self) -> &Arc<Limits> {
@@ -208,14 +123,6 @@ impl SshServer {
 
     pub(super) fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
-    }
-
-    pub(super) fn banner(&self) -> Option<&str> {
-        self.banner.as_deref()
-    }
-
-    pub(super) fn offers(&self) -> Arc<Offers> {
-        Arc::clone(&self.offers.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) fn metrics(&self) -> &Metrics {
@@ -264,18 +171,6 @@ impl SshServer {
     pub(super) fn next_connection_id(&self) -> u64 {
         self.connection_ids.fetch_add(1, Ordering::Relaxed)
     }
-
-    pub(super) const fn tasks(&self) -> &TaskTracker {
-        &self.tasks
-    }
-
-    pub(super) const fn draining(&self) -> &CancellationToken {
-        &self.draining
-    }
-
-    pub(super) const fn cutting(&self) -> &CancellationToken {
-        &self.cutting
-    }
 }
 
 /// Lines that strangers can cause by thousands.
@@ -308,12 +203,4 @@ fn log_sums(sums: Vec<Sum>) {
             "more connections closed before login"
         );
     }
-}
-
-fn shortened(banner: &str) -> &str {
-    let mut end = banner.len().min(BANNER_BYTES_MAX);
-    while !banner.is_char_boundary(end) {
-        end -= 1;
-    }
-    banner.get(..end).unwrap_or_default()
 }

@@ -124,13 +124,14 @@ const LIBRARIES: [&str; 9] = [
 ];
 
 /// Our own, at the top, and the targets that are no modules.
-const MODULES: [&str; 24] = [
+const MODULES: [&str; 25] = [
     "admin",
     "audit",
     "auth",
     "budget",
     "cli",
     "clock",
+    "compose",
     "config",
     "fatal",
     "gateway",

@@ -44,6 +44,7 @@ mod idp_warnings;
 mod idp_webhook;
 mod idp_webhook_proof;
 mod idp_webhook_urls;
+mod listeners;
 mod model;
 mod probe;
 mod roles_external;

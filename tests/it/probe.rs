@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use embedded_s3::EmbeddedS3;
-use portcullis::auth::{AuthSettings, ThrottleSettings};
-use portcullis::gateway::{Entrance, Gateway, GatewayParts};
-use portcullis::idp::history::LoginHistory;
+use portcullis::gateway::{Gateway, GatewayParts, ListenerParts};
 use portcullis::limits::Limits;
 use portcullis::metrics::Metrics;
 use portcullis::ssh::{HostKey, HostKeys, Listener};
@@ -55,30 +53,24 @@ impl Bench {
         let provider =
             json!({"allow": true, "mappings": [mapping], "home": "/in", "publicKeys": keys});
         let host_key = HostKey::generate().unwrap();
-        let gateway = Gateway::start(GatewayParts {
-            entrances: vec![Entrance {
-                listener: Listener::bind("127.0.0.1:0".parse().unwrap())
-                    .await
-                    .unwrap(),
-                provider: RecordingProvider::new(provider),
-                auth: AuthSettings::default(),
-            }],
-            caches: Vec::new(),
-            throttle: ThrottleSettings::default(),
-            history: Arc::new(LoginHistory::new(Duration::from_secs(900))),
-            blocks: Arc::default(),
-            transport: HostKeys::new(vec![host_key.clone()]).unwrap().into(),
-            stores: Arc::new(Own::new(Arc::new(
-                S3Store::connect(settings).await.unwrap(),
-            ))),
-            limits: Limits {
-                refusal_delay: Duration::ZERO,
-                ..Limits::default()
+        let store = S3Store::connect(settings).await.unwrap();
+        let stores = Arc::new(Own::new(Arc::new(store)));
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await;
+        let host_keys = HostKeys::new(vec![host_key.clone()]).unwrap();
+        let gateway = Gateway::start(
+            GatewayParts {
+                limits: Limits {
+                    refusal_delay: Duration::ZERO,
+                    ..Limits::default()
+                },
+                ..GatewayParts::new(stores, Arc::new(Metrics::default()))
             },
-            metrics: Arc::new(Metrics::default()),
-            sftp: portcullis::config::Sftp::default(),
-            signing_keys: Vec::new(),
-        })
+            ListenerParts::new(
+                listener.unwrap(),
+                RecordingProvider::new(provider),
+                host_keys,
+            ),
+        )
         .unwrap();
         Self {
             gateway,

@@ -6,15 +6,17 @@ mod rehearsal;
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use self::rehearsal::Rehearsed;
+use super::chosen_listener::ChosenListener;
 use super::test_identity_provider::{self, Login, row};
-use super::{ConfigSource, Exit, Failure, load, output, providers, secrets, signals, stores};
+use super::{ConfigSource, Exit, Failure, load, output, secrets, signals};
+use crate::compose::Composition;
 use crate::config::{Purpose, read_text};
 use crate::idp::wire::{self, Asked, Transport};
 use crate::idp::{AuthMethod, PathHomes, UserConfig};
@@ -60,9 +62,8 @@ pub(super) struct Options {
     /// Client address to report.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     source_ip: IpAddr,
-    /// Port that the client connects to, for providers with a separate port.
-    #[arg(long, value_name = "ADDRESS")]
-    listen: Option<SocketAddr>,
+    #[command(flatten)]
+    listener: ChosenListener,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -140,12 +141,11 @@ fn ask(options: &Options) -> Result<Exit, Failure> {
         source_ip: options.source_ip,
     };
     let config = load(&options.source, Purpose::Login)?;
-    let opened = providers::open(&config)?;
+    let composition = Composition::of(&config)?;
+    let place = options.listener.of(&config)?;
     let explained = async {
-        let (keys, metrics) = (stores::HeldKeys::of(&config), Arc::default());
-        let stores = stores::open(&config, &opened, &keys, &metrics).await?;
-        let judged =
-            test_identity_provider::judge(&config, &opened, &stores, options.listen, &login);
+        let stores = composition.stores(&Arc::default()).await?;
+        let judged = test_identity_provider::judge(&composition, &stores, place, &login);
         let findings = Box::pin(judged).await;
         match (&findings.user, &findings.refusal) {
             (Some(user), _) => explain(options, user).await.map_err(Into::into),

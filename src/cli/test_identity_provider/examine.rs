@@ -12,9 +12,9 @@ use crate::auth::{
     AttemptObserver, AttemptRecord, Authenticator, ConnectionAuth, Lockout, OfferedKey, Outcome,
     Shared, ThrottleSettings,
 };
-use crate::cli::providers::{self, Opened};
 use crate::clock::{Clock as _, SystemClock};
-use crate::config::Config;
+use crate::compose::{Composition, providers};
+use crate::config::Listener;
 use crate::idp::history::LoginHistory;
 use crate::idp::metered::Metered;
 use crate::idp::{
@@ -68,12 +68,16 @@ pub(in crate::cli) struct BucketCheck {
 
 /// Logs in as a client would, without one.
 pub(in crate::cli) async fn judge(
-    config: &Config,
-    opened: &[Opened<'_>],
+    composition: &Composition<'_>,
     stores: &Arc<dyn Stores>,
-    listen: Option<SocketAddr>,
+    place: Result<&Listener, SocketAddr>,
     login: &Login,
 ) -> Findings {
+    let Composition { config, opened, .. } = composition;
+    let listener = match place {
+        Ok(listener) => listener,
+        Err(address) => return nobody_at(address),
+    };
     let seen = Arc::new(Seen::default());
     let asked: Vec<_> = opened
         .iter()
@@ -89,23 +93,19 @@ pub(in crate::cli) async fn judge(
             (one, named)
         })
         .collect();
-    let wanted = listen.unwrap_or(config.listen);
-    let ports = providers::gathered(config, &asked);
-    let Some(port) = ports.into_iter().find(|port| port.address == wanted) else {
-        return nobody_at(wanted);
-    };
+    let (provider, auth) = providers::at(listener, &asked);
     let attempts = Arc::new(Attempts::default());
     let limits = Limits {
         refusal_delay: Duration::ZERO,
         ..config.limits.clone()
     };
     let (limits, clock) = (Arc::new(limits), Arc::new(SystemClock));
-    let (asked, stores) = (Arc::clone(&port.provider), Arc::clone(stores));
+    let (asked, stores) = (Arc::clone(&provider), Arc::clone(stores));
     let throttle = ThrottleSettings::default();
     let history = Arc::new(LoginHistory::new(throttle.window));
     let shared = Shared::new(throttle, history, attempts.clone());
     let accepted = clock.now();
-    let authenticator = Authenticator::new(asked, stores, port.auth, shared, limits, clock);
+    let authenticator = Authenticator::new(asked, stores, auth, shared, limits, clock);
     let id = format!("test-{:08x}", getrandom::u32().unwrap_or_default());
     let mut connection = ConnectionAuth::new(
         Arc::new(authenticator),
@@ -113,7 +113,7 @@ pub(in crate::cli) async fn judge(
         id.into(),
         accepted,
     );
-    let outcome = try_in(&mut connection, &*port.provider, login).await;
+    let outcome = try_in(&mut connection, &*provider, login).await;
     // What became of keys that were offered is told when the connection ends.
     drop(connection);
     let record = held(&attempts.0).pop();

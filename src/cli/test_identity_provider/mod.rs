@@ -4,18 +4,20 @@ mod examine;
 mod report;
 mod route;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use clap::Args;
 
 pub(super) use self::examine::{Findings, Login, judge};
 pub(super) use self::report::{path_homes, row};
+use super::chosen_listener::ChosenListener;
 use super::contract::{self, Subject, Tried};
-use super::providers::{self, Opened};
-use super::{ConfigSource, Exit, Failure, load, output, secrets, signals, stores};
+use super::{ConfigSource, Exit, Failure, load, output, secrets, signals};
 use crate::auth::{self, OfferedKey, UserNameRule};
-use crate::config::{Config, Provider, Purpose};
+use crate::compose::Composition;
+use crate::compose::providers::{self, Opened};
+use crate::config::{ProviderSettings, Purpose};
 use crate::idp::webhook::{Event, Webhook, WebhookSettings};
 use crate::refusal::{Refusal, Verdict};
 use crate::storage::credentials::Stores;
@@ -40,9 +42,8 @@ pub struct Options {
     /// Client address to report.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     source_ip: IpAddr,
-    /// Port that the client connects to, for providers with a separate port.
-    #[arg(long, value_name = "ADDRESS")]
-    listen: Option<SocketAddr>,
+    #[command(flatten)]
+    listener: ChosenListener,
     /// Print AWS's four fields and everything else as one JSON object.
     #[arg(long)]
     json: bool,
@@ -53,7 +54,7 @@ pub struct Options {
     /// answer: the service at this URL, with --config as the gateway would call it; without a URL
     /// the configured one.
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "",
-          conflicts_with_all = ["json", "brief", "listen"], requires = "password_stdin")]
+          conflicts_with_all = ["json", "brief", "listen", "listener"], requires = "password_stdin")]
     contract: Option<String>,
     /// With --contract and several providers: the one to test.
     #[arg(long, value_name = "NAME", requires = "contract")]
@@ -91,11 +92,15 @@ pub fn run(options: &Options) -> Result<Exit, Failure> {
         return judge_service(options, url, login);
     }
     let config = load(&options.source, Purpose::Login)?;
-    let opened = providers::open(&config)?;
+    let composition = Composition::of(&config)?;
+    let place = options.listener.of(&config)?;
     signals::run(|stop| async {
-        let (keys, metrics) = (stores::HeldKeys::of(&config), Arc::default());
-        let stores = stores::open(&config, &opened, &keys, &metrics).await?;
-        let test = Box::pin(test(&config, &opened, &stores, &login, options));
+        let stores = composition.stores(&Arc::default()).await?;
+        let test = async {
+            let findings = judge(&composition, &stores, place, &login).await;
+            test(&composition, findings, &stores, &login, options).await
+        };
+        let test = Box::pin(test);
         signals::until(stop, async { Ok(test.await) }).await
     })
 }
@@ -128,32 +133,36 @@ fn tried(options: &Options, url: Option<&str>) -> Result<Tried, Failure> {
         (url, _) => url,
     };
     let config = load(&options.source, Purpose::Login)?;
-    let opened = providers::open(&config)?;
+    let Composition { opened, .. } = Composition::of(&config)?;
     let one = chosen(&opened, options).map_err(|why| wrong(&why))?;
     let user_names = Some(providers::user_names(one.identity));
-    match one.identity.provider {
-        Provider::Webhook => {
+    match &one.identity.settings {
+        ProviderSettings::Webhook(webhook) => {
             let keys = one.keys.clone();
-            let mut settings = providers::signed_webhook(&config, one.identity, keys);
+            let mut settings = providers::signed_webhook(&config, one.identity, webhook, keys);
             if let Some(url) = url {
                 url.clone_into(&mut settings.url);
                 settings.more_urls.clear();
             }
             at(settings, user_names, options)
         }
-        Provider::ApiGateway | Provider::Lambda if url.is_some() || options.transfer_family => {
+        ProviderSettings::ApiGateway(_) | ProviderSettings::Lambda(_)
+            if url.is_some() || options.transfer_family =>
+        {
             Err(wrong(
                 "a URL and --transfer-family are for webhooks only; the configured provider is \
                  another kind",
             ))
         }
-        Provider::ApiGateway | Provider::Lambda => Ok(Tried {
+        ProviderSettings::ApiGateway(_) | ProviderSettings::Lambda(_) => Ok(Tried {
             provider: Arc::clone(&one.provider),
             webhook: None,
             user_names,
             total_timeout: one.identity.total_timeout,
         }),
-        Provider::Static | Provider::Token | Provider::ServiceManaged => Err(wrong(
+        ProviderSettings::Static(_)
+        | ProviderSettings::Token(_)
+        | ProviderSettings::ServiceManaged(_) => Err(wrong(
             "this provider has no service to test; allowed: a webhook, an API gateway or a \
              function",
         )),
@@ -197,17 +206,15 @@ fn chosen<'o, 'c>(opened: &'o [Opened<'c>], options: &Options) -> Result<&'o Ope
 }
 
 async fn test(
-    config: &Config,
-    opened: &[Opened<'_>],
+    composition: &Composition<'_>,
+    mut findings: Findings,
     stores: &Arc<dyn Stores>,
     login: &Login,
     options: &Options,
 ) -> Exit {
-    let mut findings = judge(config, opened, stores, options.listen, login).await;
+    let patience = composition.config.identity.connect_timeout;
     let route = match findings.place.take() {
-        Some((host, port)) => {
-            Some(route::measure(&host, port, config.identity.connect_timeout).await)
-        }
+        Some((host, port)) => Some(route::measure(&host, port, patience).await),
         None => None,
     };
     if let Some(user) = &findings.user {

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use super::problem::{Place, Problem};
+use super::provider::{Around, Finishing, ProviderSettings};
 use super::settings::{API_KEYS, PROVIDERS, join};
 use super::source::Sources;
+use super::url::Url;
 use super::value::show_size;
-use super::{Config, ListTimes, Modes, Mtime, NextKey, Purpose, StatTimes};
-use crate::endpoint::{EndpointError, UrlParts, is_loopback};
-use crate::limits::BANNER_BYTES_MAX;
+use super::{Config, Identity, ListTimes, Listener, Modes, Mtime, NextKey, Purpose, StatTimes};
 
 mod identity;
+pub(super) mod listeners;
 mod roles;
 mod stores;
 
@@ -44,6 +45,34 @@ fn fit_identities(config: &mut Config, sources: &Sources) {
     at_most(unset("sts.timeout_ms"), &mut config.sts.timeout, left);
 }
 
+/// Takes of each provider what its kind has.
+fn finish_providers(config: &mut Config, sources: &Sources, problems: &mut Vec<Problem>) {
+    let has_state_directory = config.state_directory.is_some();
+    let has_conditional_put = config.storage.capabilities.conditional_put;
+    let mut finish = |section: &str, identity: &mut Identity| {
+        let mut finishing = Finishing {
+            section,
+            around: Around {
+                methods: identity.methods,
+                has_state_directory,
+                has_conditional_put,
+            },
+            refuse: &mut |key, message| {
+                problems.push(refused(sources, &join(section, key), message));
+            },
+        };
+        if let Some(settings) = ProviderSettings::finish(&identity.table, &mut finishing) {
+            identity.settings = settings;
+        }
+    };
+    if config.providers.is_empty() {
+        finish(PROVIDERS.section, &mut config.identity);
+    }
+    for named in &mut config.providers {
+        finish(&join(PROVIDERS.table, &named.name), &mut named.identity);
+    }
+}
+
 /// Finds everything that cannot work together, or is missing.
 pub(super) fn combinations(
     config: &mut Config,
@@ -53,13 +82,15 @@ pub(super) fn combinations(
 ) {
     limits(config, sources, problems);
     fit_identities(config, sources);
+    finish_providers(config, sources, problems);
     let config = &*config;
     let mut refuse = |path: &str, message: String| problems.push(refused(sources, path, message));
     match purpose {
         Purpose::Serve => host_keys(config, &mut refuse),
         Purpose::Login => {}
     }
-    identity::check(config, &mut refuse);
+    identity::check(config, sources, &mut refuse);
+    listeners::check(config, sources, &mut refuse);
     identity::proxy("", &config.proxy, &mut refuse);
     roles::check(config, &mut refuse);
     stores::check(config, &mut refuse);
@@ -69,12 +100,6 @@ pub(super) fn combinations(
         let message = "allowed: \"store\" with sftp.stat_times = \"store\": STAT and listings \
                        would show different times";
         refuse("sftp.list_times", message.to_owned());
-    }
-    let banner = config.sftp.banner.as_deref().unwrap_or_default();
-    if banner.len() > BANNER_BYTES_MAX {
-        let found = banner.len();
-        let message = format!("found {found} bytes; allowed: up to {BANNER_BYTES_MAX}");
-        refuse("sftp.banner", message);
     }
     if config.sftp.mtime == Mtime::Copy && config.sftp.stat_times == StatTimes::Store {
         let message = "allowed: kept, unless mtime = \"skip\": STAT would not show the times that mtime = \"copy\" keeps";
@@ -99,7 +124,9 @@ fn refused(sources: &Sources, path: &str, message: String) -> Problem {
 }
 
 fn host_keys(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
-    if config.host_key_files.is_empty() && config.state_directory.is_none() {
+    let none = |listener: &Listener| listener.host_key_files.is_empty();
+    let any_without = config.listeners.iter().any(none);
+    if any_without && config.state_directory.is_none() {
         let message = "no host key: clients need the same one after a restart. Set host_key_files \
                        = [\"host_key\"] (make one: ssh-keygen -t ed25519 -N '' -f host_key), or \
                        state_directory for a key that the gateway generates and keeps";
@@ -275,55 +302,11 @@ fn is_unset(sources: &Sources, path: &str) -> bool {
     sources.place(path) == Place::Nowhere
 }
 
-/// As much of a URL as the checks need.
-struct Url<'a> {
-    encrypted: bool,
-    host: &'a str,
-}
-
-impl<'a> Url<'a> {
-    /// Takes `http://` and `https://`; what it refuses it does not quote, since it may be a secret.
-    fn parse(text: &'a str) -> Result<Self, &'static str> {
-        let parts = UrlParts::of(text).map_err(|error| match error {
-            EndpointError::Scheme => {
-                "does not begin with https:// or http://; allowed: such as \
-                https://host.example.com"
-            }
-            EndpointError::Credentials => {
-                "has a user or password in it; leave them out, and set headers"
-            }
-            EndpointError::Host
-            | EndpointError::Port
-            | EndpointError::Path
-            | EndpointError::Plaintext(_) => NO_HOST,
-        })?;
-        let UrlParts {
-            encrypted,
-            authority,
-            ..
-        } = parts;
-        let host = match authority.strip_prefix('[') {
-            Some(rest) => rest.split(']').next().unwrap_or_default(),
-            None => authority.split(':').next().unwrap_or_default(),
-        };
-        if host.is_empty() || host.contains(char::is_whitespace) {
-            return Err(NO_HOST);
-        }
-        Ok(Self { encrypted, host })
-    }
-
-    fn is_loopback(&self) -> bool {
-        is_loopback(self.host)
-    }
-}
-
 fn at_most<T: Ord + Copy>(unset: bool, bound: &mut T, most: T) {
     if unset {
         *bound = most.min(*bound);
     }
 }
-
-const NO_HOST: &str = "has no host; allowed: such as https://host.example.com";
 
 /// What a login has left when its provider has taken all of its time.
 const AFTER_AN_ANSWER: Duration = Duration::from_secs(2);

@@ -79,7 +79,7 @@ fn sts(config: &Config, refuse: Refuse<'_>) {
     let sts = &config.sts;
     match sts.endpoint.as_deref().map(Url::parse) {
         Some(Err(message)) => refuse("sts.endpoint", message.to_owned()),
-        Some(Ok(url)) if !url.encrypted && !url.is_loopback() && !plain_storage(config) => {
+        Some(Ok(url)) if !url.is_private() && !plain_storage(config) => {
             let message = "keys would be sent unencrypted; allowed: https://, or a \
                            storage.endpoint that is http:// as well";
             refuse("sts.endpoint", message.to_owned());

@@ -1,7 +1,7 @@
 //! Several providers, roles, tokens, and what proves a question.
 
 use super::{GOOD, read, refused};
-use crate::config::PathHomes;
+use crate::config::{PathHomes, ProviderSettings};
 
 #[test]
 fn a_provider_takes_from_identity_what_its_table_does_not_set() {
@@ -15,10 +15,16 @@ fn a_provider_takes_from_identity_what_its_table_does_not_set() {
         panic!("{:?}", config.providers)
     };
     assert_eq!((&*a.name, &*b.name), ("a", "b"));
-    assert_eq!(a.identity.url, "https://a.example.com");
+    let ProviderSettings::Webhook(webhook) = &a.identity.settings else {
+        panic!("{a:?}")
+    };
+    assert_eq!(webhook.url, "https://a.example.com");
     assert_eq!(a.identity.server_id.as_deref(), Some("s-a"));
     assert_eq!(a.identity.total_timeout.as_millis(), 4321);
-    assert_eq!(b.identity.users_file.as_deref(), Some("users.toml"));
+    let ProviderSettings::Static(users) = &b.identity.settings else {
+        panic!("{b:?}")
+    };
+    assert_eq!(users.users_file, "users.toml");
 }
 
 #[test]
@@ -186,10 +192,10 @@ fn a_token_provider_names_issuer_audience_and_keys_and_no_symmetric_algorithm() 
     let good = "token_jwks_url = \"https://login/keys\"\ntoken_issuer = \"https://login\"\n\
         token_audience = \"sftp\"\ntoken_mappings = [\"/=/b/{tenant}\"]\n";
     let config = with(good).unwrap();
-    assert_eq!(
-        config.identity.token.algorithms,
-        ["RS256", "ES256", "EdDSA"]
-    );
+    let ProviderSettings::Token(token) = &config.identity.settings else {
+        panic!("{config:?}")
+    };
+    assert_eq!(token.algorithms, ["RS256", "ES256", "EdDSA"]);
     let message = with("").unwrap_err();
     for key in ["jwks_url", "issuer", "audience", "mappings"] {
         assert!(message.contains(&format!("set token_{key}")), "{message}");
@@ -249,7 +255,10 @@ fn users_that_the_gateway_keeps_have_a_place_and_keys() {
     let kept = "[identity]\nprovider = \"service-managed\"\n";
     let state = "state_directory = \"state\"\n";
     let config = read(&format!("{state}{kept}"), &[]).unwrap();
-    assert_eq!(config.identity.users.place, None);
+    let ProviderSettings::ServiceManaged(users) = &config.identity.settings else {
+        panic!("{config:?}")
+    };
+    assert_eq!(users.place, None);
     let in_bucket = format!("host_key_files = [\"k\"]\n{kept}users_store = \"s3://b/p\"\n");
     assert!(read(&in_bucket, &[]).is_ok());
     for (text, expected) in [
@@ -271,11 +280,11 @@ fn users_that_the_gateway_keeps_have_a_place_and_keys() {
         ),
         (
             format!("{state}[identity]\nurl = \"https://a.example.com\"\nusers_store = \"/x\""),
-            "identity.users_store: has no effect; set provider = \"service-managed\"",
+            "identity.users_store: unknown with provider = \"webhook\"; it belongs to",
         ),
         (
             format!("{state}{kept}url = \"https://a.example.com\""),
-            "identity.url: has no effect with provider = \"service-managed\"",
+            "identity.url: unknown with provider = \"service-managed\"; it belongs to",
         ),
     ] {
         let errors = refused(&text, &[]);
@@ -321,5 +330,47 @@ fn keys_of_the_api_are_whole_and_told_apart() {
     ] {
         let errors = refused(&text, &[]);
         assert!(errors.contains(expected), "{expected}\n{errors}");
+    }
+}
+
+#[test]
+fn each_key_has_the_kinds_that_take_it_and_a_default_that_is_written_is_no_mistake() {
+    use crate::config::provider::takers;
+    use crate::config::settings::PROVIDERS;
+    let common = [
+        "server_id",
+        "provider",
+        "listen",
+        "proxy_protocol",
+        "trusted_networks",
+        "user_suffix",
+        "user_prefix",
+        "methods",
+        "user_names",
+        "questions_max",
+    ];
+    let all = PROVIDERS.settings().map(|setting| setting.key);
+    let of_all: Vec<_> = all.filter(|key| takers(key).len() == 6).collect();
+    for key in &of_all {
+        assert!(common.contains(key), "{key}: name its kinds");
+    }
+    assert_eq!(of_all.len(), common.len());
+    let with = |more: &str| read(&format!("{GOOD}{more}\n"), &[]);
+    with("token_clock_skew_seconds = 30\nsign = \"none\"\nusers_cached_seconds = 2").unwrap();
+    for (more, owner) in [
+        ("token_issuer = \"x\"", "\"token\""),
+        ("token_role = \"x\"", "\"token\""),
+        ("token_clock_skew_seconds = 31", "\"token\""),
+        ("users_cached_seconds = 3", "\"service-managed\""),
+        (
+            "aws_secret_access_key_file = \"secret.txt\"",
+            "\"api-gateway\" or \"lambda\"",
+        ),
+    ] {
+        let message = with(more).unwrap_err().to_string();
+        let expected =
+            format!("unknown with provider = \"webhook\"; it belongs to provider = {owner}");
+        assert!(message.contains(&expected), "{more}\n{message}");
+        assert!(!message.contains("from-a-file"));
     }
 }

@@ -1,6 +1,7 @@
 use super::*;
 
 mod identity;
+mod listeners;
 mod stores;
 
 const GOOD: &str = "state_directory = \"state\"\n[identity]\nurl = \"https://idp.example.com/\"\n";
@@ -72,7 +73,10 @@ fn the_environment_wins_over_the_file() {
     assert_eq!(config.admin.listen, None);
     assert_eq!(config.host_key_files, ["a", "b"]);
     assert!(config.storage.path_style);
-    assert_eq!(config.identity.event, Event::TransferFamily);
+    let ProviderSettings::Webhook(webhook) = &config.identity.settings else {
+        panic!("{config:?}")
+    };
+    assert_eq!(webhook.event, Event::TransferFamily);
 }
 
 #[test]
@@ -98,8 +102,11 @@ fn each_provider_has_its_own_settings() {
     };
     let file = "provider = \"static\"\nusers_file = \"users.toml\"\n";
     let config = with(file).unwrap();
-    assert_eq!(config.identity.provider, Provider::Static);
-    assert_eq!(config.identity.users_file.as_deref(), Some("users.toml"));
+    assert_eq!(config.identity.provider(), Provider::Static);
+    let ProviderSettings::Static(settings) = &config.identity.settings else {
+        panic!("{config:?}")
+    };
+    assert_eq!(settings.users_file, "users.toml");
     for (more, key) in [
         ("url = \"https://idp/\"", "identity.url"),
         ("headers = { a = \"b\" }", "identity.headers"),
@@ -107,12 +114,15 @@ fn each_provider_has_its_own_settings() {
         ("cache_seconds = 5", "identity.cache_seconds"),
     ] {
         let message = with(&format!("{file}{more}\n")).unwrap_err();
-        let expected = format!("configuration:5: {key}: has no effect with provider = \"static\"");
+        let expected = format!("configuration:5: {key}: unknown with provider = \"static\"");
         assert!(message.starts_with(&expected), "{message}");
     }
     let message = with("users_file = \"u\"\nurl = \"https://idp/\"\n").unwrap_err();
     assert!(
-        message.contains("set provider = \"static\" as well"),
+        message.contains(
+            "identity.users_file: unknown with provider = \"webhook\"; it belongs to provider = \
+             \"static\""
+        ),
         "{message}"
     );
     let message = with("provider = \"static\"\n").unwrap_err();
@@ -131,14 +141,16 @@ fn a_blank_password_can_be_left_out_of_transfer_familys_event_alone() {
         read(&text, &[]).map_err(|errors| errors.to_string())
     };
     assert!(with("event = \"transfer-family\"").is_ok());
-    let key = "identity.omit_blank_password: has no effect";
+    let key = "identity.omit_blank_password";
     let message = with("").unwrap_err();
-    assert!(
-        message.contains(&format!("{key}; set event = \"transfer-family\"")),
-        "{message}"
-    );
+    let expected = format!("{key}: has no effect; set event = \"transfer-family\"");
+    assert!(message.contains(&expected), "{message}");
     let message = with("provider = \"api-gateway\"").unwrap_err();
-    assert!(message.contains(key), "{message}");
+    let expected = format!(
+        "{key}: unknown with provider = \"api-gateway\"; it belongs to provider = \"webhook\" or \
+         \"lambda\""
+    );
+    assert!(message.contains(&expected), "{message}");
 }
 
 #[test]
@@ -151,7 +163,7 @@ fn providers_of_aws_need_what_they_need_and_nothing_else() {
     let lambda = format!("provider = \"lambda\"\nfunction = \"{arn}\"\n");
     let api = "provider = \"api-gateway\"\nurl = \"https://a/prod\"\n";
     let config = with(&lambda).unwrap();
-    assert_eq!(config.identity.provider, Provider::Lambda);
+    assert_eq!(config.identity.provider(), Provider::Lambda);
     assert!(with(api).is_ok());
     let keys = "aws_access_key_id = \"AK\"\naws_secret_access_key = \"S\"\n";
     assert!(with(&format!("{lambda}{keys}ca_file = \"ca.pem\"")).is_ok());
@@ -165,15 +177,15 @@ fn providers_of_aws_need_what_they_need_and_nothing_else() {
         ),
         (
             &format!("{lambda}url = \"https://a/\""),
-            "identity.url: has no effect",
+            "identity.url: unknown with provider = \"lambda\"",
         ),
         (
             &format!("{lambda}sign = \"aws\""),
-            "identity.sign: has no effect",
+            "identity.sign: unknown with provider = \"lambda\"",
         ),
         (
             &format!("{lambda}headers = {{ a = \"b\" }}"),
-            "identity.headers: has no effect",
+            "identity.headers: unknown with provider = \"lambda\"",
         ),
         (
             &format!("{lambda}{clear}"),
@@ -190,12 +202,12 @@ fn providers_of_aws_need_what_they_need_and_nothing_else() {
         ("provider = \"api-gateway\"", "identity.url: missing"),
         (
             &format!("{api}function = \"idp\""),
-            "identity.function: has no effect",
+            "identity.function: unknown with provider = \"api-gateway\"",
         ),
         (&format!("{api}{keys}"), "set sign = \"aws\" as well"),
         (
             &format!("{api}event = \"transfer-family\""),
-            "identity.event: has no effect",
+            "identity.event: unknown with provider = \"api-gateway\"",
         ),
         (
             "provider = \"api-gateway\"\nurl = \"http://a/\"",
@@ -203,11 +215,11 @@ fn providers_of_aws_need_what_they_need_and_nothing_else() {
         ),
         (
             "url = \"https://a/\"\nqualifier = \"x\"",
-            "set provider = \"lambda\" as well",
+            "it belongs to provider = \"lambda\"",
         ),
         (
             "url = \"https://a/\"\nsign = \"aws\"",
-            "set provider = \"api-gateway\" as well",
+            "it belongs to provider = \"api-gateway\"",
         ),
     ] {
         let message = with(text).unwrap_err();
@@ -223,7 +235,13 @@ fn what_all_providers_share_may_be_of_use_to_some() {
         [provider.b]\nurl = \"https://b/\"\n";
     assert!(read(text, &[]).is_ok());
     let message = refused(&format!("{text}qualifier = \"live\"\n"), &[]);
-    let expected = "provider.b.qualifier: has no effect; set provider = \"lambda\" as well";
+    let expected = "provider.b.qualifier: unknown with provider = \"webhook\"; it belongs to \
+                    provider = \"lambda\"";
+    assert!(message.contains(expected), "{message}");
+    let text = text.replace("[provider.a]", "token_issuer = \"https://i\"\n[provider.a]");
+    let message = refused(&text, &[]);
+    let expected = "identity.token_issuer: no [provider.NAME] takes it; it belongs to provider = \
+                    \"token\"";
     assert!(message.contains(expected), "{message}");
 }
 
@@ -236,19 +254,15 @@ fn secrets_come_from_files_and_are_never_shown() {
     let config = read(&text, &[]).unwrap();
     let secret = config.storage.secret_access_key.as_ref().unwrap();
     assert_eq!(secret.expose(), "from-a-file");
-    let (name, value) = config.identity.headers.first().unwrap();
+    let ProviderSettings::Webhook(webhook) = &config.identity.settings else {
+        panic!("{config:?}")
+    };
+    let (name, value) = webhook.headers.first().unwrap();
     assert_eq!(
         (name.as_str(), value.expose()),
         ("Authorization", "Bearer tok")
     );
-    assert!(
-        config
-            .identity
-            .ca_pem
-            .as_deref()
-            .unwrap()
-            .starts_with("-----BEGIN")
-    );
+    assert!(webhook.ca_pem.as_deref().unwrap().starts_with("-----BEGIN"));
     let shown = format!("{config:?}");
     assert!(
         !shown.contains("from-a-file") && !shown.contains("tok\""),
@@ -297,7 +311,7 @@ fn every_problem_is_reported_at_once_with_its_place_and_remedy() {
             allowed: 1 to 600000 milliseconds",
         "configuration:6: identity.event: found \"aws\"; allowed: \"plain\" or \"transfer-family\"",
         "configuration:8: limits.part_bytes: found \"1MiB\"; allowed: 5MiB to 5GiB",
-        "configuration:9: [nosuch]: unknown section; allowed: [admin], [api_key], [identity], [limits], [log], \
+        "configuration:9: [nosuch]: unknown section; allowed: [admin], [api_key], [identity], [limits], [listener], [log], \
             [login], [provider], [role], [sftp], [ssh], [storage], [store], [sts]",
         "PORTCULLIS_LOG_FROMAT (PORTCULLIS_LOG_FROMAT): unknown setting; \
             did you mean PORTCULLIS_LOG_FORMAT?",

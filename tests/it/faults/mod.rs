@@ -8,14 +8,13 @@ use std::time::Duration;
 
 use embedded_s3::{Action, Alteration, EmbeddedS3, Fault};
 use portcullis::admin::AdminStatus;
-use portcullis::auth::{AuthSettings, Roles, ThrottleSettings};
+use portcullis::auth::{AuthSettings, Roles};
 use portcullis::aws::AccessKey;
 use portcullis::cli::bundled_webhook::BundledWebhook;
 use portcullis::clock::{Clock, SystemClock};
-use portcullis::config::{Algorithms, Sftp, Ssh};
-use portcullis::gateway::{Entrance, Gateway, GatewayParts};
+use portcullis::config::{Sftp, Ssh};
+use portcullis::gateway::{Gateway, GatewayParts, ListenerParts};
 use portcullis::idp::PathHomes;
-use portcullis::idp::history::LoginHistory;
 use portcullis::idp::webhook::{Webhook, WebhookSettings};
 use portcullis::limits::Limits;
 use portcullis::metrics::Metrics;
@@ -205,32 +204,29 @@ impl Stage {
                 Arc::new(assumed.unwrap())
             }
         };
-        let gateway = Gateway::start(GatewayParts {
-            entrances: vec![Entrance {
-                listener: Listener::bind("127.0.0.1:0".parse().unwrap())
-                    .await
-                    .unwrap(),
-                provider: Arc::new(Webhook::new(asking).unwrap()),
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await;
+        let provider = Arc::new(Webhook::new(asking).unwrap());
+        let host_keys = HostKeys::new(vec![HostKey::generate().unwrap()]).unwrap();
+        let mut transport = Transport::from(host_keys.clone());
+        transport.rekey_bytes = set.rekey_bytes;
+        let stores = Arc::new(Persistent::new(stores, retries));
+        let banner = set.sftp.banner.clone();
+        let gateway = Gateway::start(
+            GatewayParts {
+                limits: set.limits,
+                sftp: set.sftp,
+                ..GatewayParts::new(stores, metrics)
+            },
+            ListenerParts {
                 auth: AuthSettings {
                     roles: set.roles,
                     ..AuthSettings::default()
                 },
-            }],
-            caches: Vec::new(),
-            throttle: ThrottleSettings::default(),
-            history: Arc::new(LoginHistory::new(Duration::from_secs(900))),
-            blocks: Arc::default(),
-            transport: Transport {
-                host_keys: HostKeys::new(vec![HostKey::generate().unwrap()]).unwrap(),
-                algorithms: Algorithms::default(),
-                rekey_bytes: set.rekey_bytes,
+                transport,
+                banner: banner.map(Into::into),
+                ..ListenerParts::new(listener.unwrap(), provider, host_keys)
             },
-            stores: Arc::new(Persistent::new(stores, retries)),
-            limits: set.limits,
-            metrics,
-            sftp: set.sftp,
-            signing_keys: Vec::new(),
-        })
+        )
         .unwrap();
         Self {
             s3,

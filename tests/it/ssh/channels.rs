@@ -201,13 +201,13 @@ async fn a_connection_that_is_cut_leaves_nothing_behind() {
 async fn a_closed_channel_ends_a_session_that_waits_for_window() {
     let server = Server::start().await;
     let client = server.user().await;
-    let before = server.ssh.tasks_running();
+    let before = server.entrance.tasks_running();
     let mut channel = sftp(&client).await;
     channel.data_bytes("flood").await.unwrap();
     while !matches!(within(channel.wait()).await, Some(ChannelMsg::Data { .. })) {}
     channel.close().await.unwrap();
     within(async {
-        while server.ssh.tasks_running() > before {
+        while server.entrance.tasks_running() > before {
             drop(timeout(Duration::from_millis(2), channel.wait()).await);
         }
     })

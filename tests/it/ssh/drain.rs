@@ -30,7 +30,7 @@ async fn running_sessions_finish_and_nobody_new_enters() {
     assert_eq!(server.farewell().await, "the gateway is restarting");
     drop(within(busy).await);
     server.drained().await;
-    assert_eq!(server.ssh.tasks_running(), 0);
+    assert_eq!(server.entrance.tasks_running(), 0);
 }
 
 #[tokio::test]
@@ -43,6 +43,6 @@ async fn what_does_not_finish_is_cut() {
     server.stop.cancel();
     assert_eq!(server.farewell().await, "the gateway is restarting");
     server.drained().await;
-    assert_eq!(server.ssh.tasks_running(), 0);
+    assert_eq!(server.entrance.tasks_running(), 0);
     drop(within(user).await);
 }

@@ -99,7 +99,7 @@ async fn a_client_learns_the_next_host_key() {
     // The change that the announcement was for: nobody who was here sees a warning.
     let known = known.join("\n") + "\n";
     server
-        .ssh
+        .entrance
         .set_host_keys(HostKeys::new(next.clone()).unwrap());
     let (entered, known) = visit(&server, &update, &known).await;
     assert!(entered);

@@ -239,13 +239,13 @@ async fn every_line_of_a_user_names_the_clients_software() {
 #[tokio::test]
 async fn a_scanner_leaves_a_line_and_a_sum() {
     let (log, _guard) = Log::begin();
-    let server = Server::start().await;
+    let mut server = Server::start().await;
     for _ in 0..30 {
         silent_after(&server, b"GET /\r\n").await;
     }
     assert_eq!(log.lines("closed before login").len(), 1);
     server.stop.cancel();
-    within(server.ssh.drain()).await;
+    server.drained().await;
     let lines = log.lines("more connections closed before login");
     let [line] = &*lines else {
         panic!("{lines:?}");

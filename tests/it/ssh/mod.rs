@@ -19,8 +19,8 @@ use portcullis::metrics::Metrics;
 use portcullis::refusal::Reason;
 use portcullis::session::{Inbound as _, Outbound as _};
 use portcullis::ssh::{
-    ChannelInbound, ChannelOutbound, HostKey, HostKeys, Listener, ProxyProtocol, ServeChannel,
-    SshServer, SshServerParts, Transport,
+    ChannelInbound, ChannelOutbound, Entrance, EntranceParts, HostKey, HostKeys, Listener,
+    ProxyProtocol, ServeChannel, SshServer, SshServerParts, Transport,
 };
 use portcullis::vfs::{Access, HomeDirectory};
 use russh::client;
@@ -57,6 +57,7 @@ const PASSWORD: &str = "correct horse";
 struct Server {
     address: SocketAddr,
     ssh: Arc<SshServer>,
+    entrance: Arc<Entrance>,
     metrics: Arc<Metrics>,
     host_key: HostKey,
     provider: Arc<Provider>,
@@ -144,6 +145,16 @@ impl Server {
         let host_key = HostKey::generate().unwrap();
         let metrics = Arc::new(Metrics::default());
         let ssh = SshServer::new(SshServerParts {
+            account: Arc::clone(Budget::new(&limits).account()),
+            limits,
+            clock,
+            metrics: Arc::clone(&metrics),
+        });
+        let stop = CancellationToken::new();
+        let parts = EntranceParts {
+            name: Box::default(),
+            authenticator,
+            channels: Arc::new(Echo),
             transport: Transport {
                 host_keys: setup
                     .host_keys
@@ -151,30 +162,28 @@ impl Server {
                 algorithms: setup.algorithms,
                 rekey_bytes: setup.rekey_bytes,
             },
-            channels: Arc::new(Echo),
-            account: Arc::clone(Budget::new(&limits).account()),
-            limits,
-            clock,
-            metrics: Arc::clone(&metrics),
+            proxy: setup.proxy,
             banner: None,
-        });
+            draining: stop.clone(),
+        };
+        let entrance = Entrance::new(Arc::clone(&ssh), parts);
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap())
             .await
             .unwrap();
         let address = listener.local_addr().unwrap();
-        let stop = CancellationToken::new();
         let mut serving = JoinSet::new();
-        let listener = listener.with_proxy(setup.proxy);
-        let receiving = listener.serve(Arc::clone(&ssh), authenticator, stop.clone());
-        let draining = Arc::clone(&ssh);
+        let receiving = listener.serve(Arc::clone(&entrance));
+        let (draining, summing) = (Arc::clone(&entrance), Arc::clone(&ssh));
         serving.spawn(async move {
             receiving.await;
             draining.drain().await;
+            summing.sum_up_rest();
         });
         let (farewell, farewells) = unbounded_channel();
         Self {
             address,
             ssh,
+            entrance,
             metrics,
             host_key,
             provider,
@@ -291,7 +300,7 @@ impl Server {
     /// Waits until no connection and no session runs.
     async fn idle(&self) {
         within(async {
-            while self.ssh.tasks_running() > 0 {
+            while self.entrance.tasks_running() > 0 {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         })

@@ -158,7 +158,7 @@ async fn the_host_key_is_known_by_our_line() {
     assert_eq!(text(&output.stdout), "hello", "{}", text(&output.stderr));
 
     let other = HostKeys::new(vec![HostKey::generate().unwrap()]).unwrap();
-    server.ssh.set_host_keys(other);
+    server.entrance.set_host_keys(other);
     let output = server.echo(&strict, b"hello").await;
     assert!(!output.status.success(), "new connections see the new key");
 }

@@ -83,7 +83,7 @@ async fn four_addresses_that_hold_every_place_keep_nobody_out() {
     assert!(unauthenticated(&server) <= places);
     attack.shutdown().await;
     drop(users);
-    until(|| server.ssh.tasks_running() == 0).await;
+    until(|| server.entrance.tasks_running() == 0).await;
     assert_eq!(server.ssh.tally().connections, 0);
 }
 

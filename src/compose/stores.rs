@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::{providers, serve};
+use super::providers;
 use crate::aws::{AccessKey, Credentials};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, Storage, StoreKind, StoreRoles};
@@ -17,7 +17,7 @@ use crate::storage::directory::DirectoryStore;
 use crate::storage::metered::Meter;
 use crate::storage::retry::{Persistent, Retries, Retrying};
 use crate::storage::routes::{Pattern, Routes};
-use crate::storage::s3::{S3Store, Settings};
+use crate::storage::s3::{Encryption, S3Store, Settings, Timeouts};
 use crate::storage::{Bucket, SharedStore};
 
 /// Sets S3 up, also for the providers that keep their users there, and STS where roles are assumed;
@@ -25,7 +25,7 @@ use crate::storage::{Bucket, SharedStore};
 ///
 /// # Errors
 /// A setting, or a file that it names, cannot be used.
-pub(super) async fn open(
+pub(crate) async fn open(
     config: &Config,
     opened: &[providers::Opened<'_>],
     keys: &HeldKeys,
@@ -63,12 +63,46 @@ pub(super) async fn open(
 
 /// Sets one S3 store up.
 async fn connect(section: &str, storage: &Storage, keys: &Pair) -> anyhow::Result<S3Store> {
-    let mut settings: Settings = serve::storage(storage);
+    let mut settings = settings(storage);
     if let Some(key) = &keys.first {
         settings.credentials = Credentials::Static(key.clone());
     }
     let store = S3Store::connect(settings).await;
     store.with_context(|| format!("[{section}] cannot be used"))
+}
+
+/// Returns what the configuration says about S3.
+pub(crate) fn settings(storage: &Storage) -> Settings {
+    let credentials = match (&storage.access_key_id, &storage.secret_access_key) {
+        (Some(id), Some(secret)) => {
+            Credentials::Static(AccessKey::new(id, secret, storage.session_token.as_ref()))
+        }
+        // Half a pair is refused by the configuration.
+        (Some(_) | None, _) => Credentials::DefaultChain,
+    };
+    Settings {
+        region: storage.region.clone(),
+        endpoint: storage.endpoint.clone(),
+        follow_regions: storage.endpoint.is_none(),
+        path_style: storage.path_style,
+        storage_class: storage.storage_class.clone(),
+        encryption: match storage.encryption {
+            config::Encryption::None => Encryption::None,
+            config::Encryption::S3 => Encryption::S3,
+            config::Encryption::Kms => Encryption::Kms {
+                key_id: storage.kms_key_id.clone().unwrap_or_default(),
+            },
+        },
+        capabilities: storage.capabilities,
+        credentials,
+        ca_pem: storage.ca_pem.clone().map(String::into_bytes),
+        timeouts: Timeouts {
+            connect: storage.connect_timeout,
+            call: storage.call_timeout,
+            store_work: storage.work_timeout,
+            ..Timeouts::default()
+        },
+    }
 }
 
 /// Puts the stores of `[store.NAME]` beside the main one.
@@ -138,7 +172,7 @@ fn apart<'c>(
 ///
 /// # Errors
 /// It cannot be used as one.
-pub(super) fn directory(named: &config::NamedStore) -> anyhow::Result<DirectoryStore> {
+pub(crate) fn directory(named: &config::NamedStore) -> anyhow::Result<DirectoryStore> {
     let root = named.table.root.as_deref().unwrap_or_default();
     let buckets = named.patterns().map(Bucket::parse);
     let buckets = buckets.collect::<Result<Vec<_>, _>>();
@@ -164,7 +198,7 @@ fn routes(stores: &[config::NamedStore]) -> anyhow::Result<Routes> {
 ///
 /// # Errors
 /// A pattern cannot be used.
-pub(super) fn of_bucket<'c>(
+pub(crate) fn of_bucket<'c>(
     config: &'c Config,
     bucket: &Bucket,
 ) -> anyhow::Result<Option<&'c config::NamedStore>> {
@@ -182,7 +216,7 @@ fn connect_users(opened: &[providers::Opened<'_>], own: &Own, retries: &Retries)
 
 /// The access keys of the configuration, in the hands of those who sign with them.
 #[derive(Debug)]
-pub(super) struct HeldKeys {
+pub(crate) struct HeldKeys {
     own: Pair,
     /// In the order of the tables.
     roles: Vec<Pair>,
@@ -201,7 +235,7 @@ struct Pair {
 type Written<'c> = [(Option<&'c str>, Option<&'c Secret>, Option<&'c Secret>); 2];
 
 impl HeldKeys {
-    pub(super) fn of(config: &Config) -> Self {
+    pub(crate) fn of(config: &Config) -> Self {
         Self {
             own: Pair::of(of_storage(&config.storage)),
             roles: config
@@ -218,7 +252,7 @@ impl HeldKeys {
     }
 
     /// Signs with the secrets of another configuration, whose keys are the same.
-    pub(super) fn replace(&self, config: &Config) {
+    pub(crate) fn replace(&self, config: &Config) {
         self.own.replace(of_storage(&config.storage));
         for (pair, named) in self.stores.iter().zip(&config.stores) {
             pair.replace(of_storage(&named.storage));

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 
-use crate::config::Config;
+use crate::config::Listener;
+use crate::gateway::Listeners;
 use crate::idp::follow::{Followed, Reloaded, Seen};
 use crate::metrics::Holding;
-use crate::ssh::{HostKey, HostKeys, SshServer};
+use crate::ssh::{HostKey, HostKeys};
 
 /// Where the host keys are.
 #[derive(Debug)]
-pub(super) struct HostKeyFiles {
+pub(crate) struct HostKeyFiles {
     used: Vec<String>,
     next: Vec<String>,
     /// As they were before they were first read.
@@ -20,52 +21,60 @@ pub(super) struct HostKeyFiles {
 
 impl HostKeyFiles {
     /// Finds the files; with a state directory and none configured, keys are made and kept there.
-    pub(super) fn of(config: &Config) -> anyhow::Result<Self> {
-        let mut used = config.host_key_files.clone();
+    pub(crate) fn of(listener: &Listener, state: Option<&str>) -> anyhow::Result<Self> {
+        let mut used = listener.host_key_files.clone();
         if used.is_empty() {
-            let Some(state) = &config.state_directory else {
+            let Some(state) = state else {
                 bail!("no host key: set host_key_files, or state_directory to generate one");
             };
             used = HostKey::kept_in(state)?;
         }
-        let next = config.ssh.host_key_next_files.clone();
+        let next = listener.host_key_next_files.clone();
         let seen = Seen::now(&[&*used, &*next].concat());
         Ok(Self { used, next, seen })
     }
 
-    /// Reads all of them and says so in the log.
-    pub(super) fn read(&self) -> anyhow::Result<HostKeys> {
+    /// Says whether these are the same files.
+    pub(crate) fn are(&self, other: &Self) -> bool {
+        self.used == other.used && self.next == other.next
+    }
+
+    /// Reads all of them and says so in the log; a listener without a name is not named.
+    pub(crate) fn read(&self, listener: &str) -> anyhow::Result<HostKeys> {
+        let listener = Some(listener).filter(|name| !name.is_empty());
         let load = |path: &String| HostKey::load(path).with_context(|| format!("host key {path}"));
         let used = self.used.iter().map(load).collect::<Result<_, _>>()?;
         let next = self.next.iter().map(load).collect::<Result<_, _>>()?;
         let keys = HostKeys::new(used)?.with_next(next);
         for key in keys.iter() {
             let (algorithm, fingerprint) = (key.algorithm(), key.fingerprint());
-            tracing::info!(algorithm, fingerprint, "host key");
+            tracing::info!(algorithm, fingerprint, listener, "host key");
         }
         for key in keys.next_keys() {
             let (algorithm, fingerprint) = (key.algorithm(), key.fingerprint());
-            tracing::info!(algorithm, fingerprint, "next host key");
+            tracing::info!(algorithm, fingerprint, listener, "next host key");
         }
         Ok(keys)
     }
 
-    /// Gives what changes to new connections.
-    pub(super) fn followed(self, ssh: Arc<SshServer>) -> FollowedHostKeys {
+    /// Gives what changes to new connections of the listeners of these names.
+    pub(crate) fn followed(self, names: &[&str], listeners: Arc<Listeners>) -> FollowedHostKeys {
         FollowedHostKeys {
             paths: [&*self.used, &*self.next].concat(),
             files: self,
-            ssh,
+            names: names.iter().map(|name| (*name).into()).collect(),
+            listeners,
         }
     }
 }
 
 /// Host keys that new connections are shown.
 #[derive(Debug)]
-pub(super) struct FollowedHostKeys {
+pub(crate) struct FollowedHostKeys {
     files: HostKeyFiles,
     paths: Vec<String>,
-    ssh: Arc<SshServer>,
+    names: Vec<Box<str>>,
+    listeners: Arc<Listeners>,
 }
 
 impl Followed for FollowedHostKeys {
@@ -78,9 +87,13 @@ impl Followed for FollowedHostKeys {
     }
 
     fn reload(&self) -> Reloaded {
-        match self.files.read() {
+        let listener = self.names.first().map_or("", |name| name);
+        match self.files.read(listener) {
             Ok(keys) => {
-                self.ssh.set_host_keys(keys);
+                for name in &self.names {
+                    // One that was stopped has no new connections.
+                    let _ = self.listeners.set_host_keys(name, keys.clone());
+                }
                 Reloaded::Done
             }
             Err(error) => {

@@ -18,7 +18,7 @@ type Commit = Box<dyn FnOnce() + Send>;
 type Prepare = dyn Fn(&Config, &Config) -> Result<Commit, String> + Send + Sync;
 
 /// The files, and who has their values.
-pub(super) struct FollowedValues {
+pub(crate) struct FollowedValues {
     origin: Origin,
     paths: Vec<String>,
     seen: Seen,
@@ -28,7 +28,7 @@ pub(super) struct FollowedValues {
 
 impl FollowedValues {
     /// Follows the files of a configuration, whose values are in use.
-    pub(super) fn new<E: fmt::Display>(
+    pub(crate) fn new<E: fmt::Display>(
         origin: Origin,
         config: &Config,
         prepare: impl Fn(&Config, &Config) -> Result<Commit, E> + Send + Sync + 'static,

@@ -1,50 +1,42 @@
 //! The composition root: puts the parts together, runs them, and takes them down in order.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{AdminActions, AdminStatus, Readiness, Revoked};
+pub use self::listeners::{ListenerParts, ListenerState, ListenerStatus, Listeners, StartError};
+
+use self::listeners::ListenerShared;
+use self::view::View;
+use crate::admin::{AdminActions, AdminStatus};
 use crate::allocator;
-use crate::auth::{
-    AttemptObserver, AttemptRecord, AuthSettings, Authenticator, Lockout, Shared, ThrottleSettings,
-};
+use crate::auth::{AttemptObserver, AttemptRecord, Lockout, Shared, ThrottleSettings};
 use crate::budget::Budget;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, ListTimes, Sftp};
-use crate::idp::IdentityProvider;
-use crate::idp::blocks::{Blocked, Blocks};
+use crate::idp::blocks::Blocks;
 use crate::idp::cache::Cached;
 use crate::idp::history::LoginHistory;
-use crate::idp::signature::{self, Keys};
+use crate::idp::signature::Keys;
 use crate::limits::{self, Limits};
-use crate::metrics::{Metrics, Readings};
+use crate::metrics::Metrics;
 use crate::reaper::Reaper;
 use crate::session::{Changes, Environment, Kept, ListedTimes, Unsettled, UserSessions, summing};
-use crate::ssh::{Listener, SshServer, SshServerParts, Transport};
+use crate::ssh::{SshServer, SshServerParts};
 use crate::storage::Nonces;
 use crate::storage::credentials::Stores;
+use crate::tasks;
 use crate::vfs::PartialUploads;
-use crate::{tasks, telemetry};
 
-/// One port, and who decides there about logins.
-#[derive(Debug)]
-pub struct Entrance {
-    pub listener: Listener,
-    pub provider: Arc<dyn IdentityProvider>,
-    pub auth: AuthSettings,
-}
+mod listeners;
+mod view;
 
-/// What a gateway is made of.
+/// What a gateway is made of, beside its listeners.
 #[derive(Debug)]
 pub struct GatewayParts {
-    /// The main one first.
-    pub entrances: Vec<Entrance>,
     /// Every memory of answers, to be cleared when the operator says so.
     pub caches: Vec<Arc<Cached>>,
     pub throttle: ThrottleSettings,
@@ -52,7 +44,6 @@ pub struct GatewayParts {
     pub history: Arc<LoginHistory>,
     /// Asked of logins and providers, changed by the operator.
     pub blocks: Arc<Blocks>,
-    pub transport: Transport,
     /// Whose credentials sessions have at S3.
     pub stores: Arc<dyn Stores>,
     pub limits: Limits,
@@ -62,123 +53,35 @@ pub struct GatewayParts {
     pub signing_keys: Vec<Arc<Keys>>,
 }
 
+impl GatewayParts {
+    /// Makes parts with the defaults of all but the stores.
+    #[must_use]
+    pub fn new(stores: Arc<dyn Stores>, metrics: Arc<Metrics>) -> Self {
+        let throttle = ThrottleSettings::default();
+        Self {
+            caches: Vec::new(),
+            history: Arc::new(LoginHistory::new(throttle.window)),
+            throttle,
+            blocks: Arc::default(),
+            stores,
+            limits: Limits::default(),
+            metrics,
+            sftp: Sftp::default(),
+            signing_keys: Vec::new(),
+        }
+    }
+}
+
 /// A gateway that receives clients.
 #[derive(Debug)]
 pub struct Gateway {
-    addresses: Vec<SocketAddr>,
+    listeners: Arc<Listeners>,
     ssh: Arc<SshServer>,
     reaper: Reaper,
     drain: CancellationToken,
-    listeners: JoinSet<()>,
     /// Ends with this value.
     _tending: JoinSet<()>,
     view: Arc<View>,
-}
-
-/// What the operator's port shows of a gateway.
-#[derive(Debug)]
-struct View {
-    ssh: Arc<SshServer>,
-    budget: Arc<Budget>,
-    metrics: Arc<Metrics>,
-    drain: CancellationToken,
-    /// Cancelled when any listener ends, also by a panic.
-    listener_ended: CancellationToken,
-    caches: Vec<Arc<Cached>>,
-    shared: Shared,
-    signing_keys: Vec<Arc<Keys>>,
-}
-
-#[async_trait]
-impl AdminActions for View {
-    async fn revoke(&self, user: &str) -> Revoked {
-        // Forgotten first: nobody comes back in with an answer from before.
-        let answers = self.forget(Some(user)).await;
-        // Whoever was thrown out is no witness of an outage.
-        self.shared.history.known().forget(user);
-        let connections = self.shared.logged_in.revoke(user);
-        Revoked {
-            connections,
-            answers,
-        }
-    }
-
-    async fn forget(&self, user: Option<&str>) -> usize {
-        let mut answers = 0_usize;
-        for cache in &self.caches {
-            answers = answers.saturating_add(match user {
-                Some(user) => cache.flush_user(user).await,
-                None => cache.flush_all(),
-            });
-        }
-        answers
-    }
-
-    fn blocks(&self) -> Arc<Blocks> {
-        Arc::clone(&self.shared.blocks)
-    }
-
-    async fn end_blocked(&self, blocked: &Blocked) -> usize {
-        match blocked {
-            Blocked::User(user) => self.revoke(user).await.connections,
-            Blocked::Network(network) => self.shared.logged_in.revoke_from(network),
-            // Whoever is in stays: their provider has answered.
-            Blocked::Provider(_) => 0,
-        }
-    }
-
-    fn unlock(&self, user: Option<&str>, source: Option<IpAddr>) -> usize {
-        self.shared.throttle.unlock(user, source)
-    }
-}
-
-impl AdminStatus for View {
-    fn readiness(&self) -> Readiness {
-        let draining = self.drain.is_cancelled();
-        Readiness {
-            listening: !self.listener_ended.is_cancelled(),
-            draining,
-        }
-    }
-
-    fn metrics(&self) -> String {
-        let tally = self.ssh.tally();
-        let (uploads, read_ahead) = self.budget.taken_bytes();
-        let (uploads_max, read_ahead_max) = self.budget.limit_bytes();
-        self.metrics.observe(&Readings {
-            connections_open: tally.connections,
-            connections_before_login: tally.unauthenticated,
-            connections_accepted: tally.accepted_total,
-            connections_refused: [
-                ("limit", tally.refused_total),
-                ("displaced", tally.displaced_total),
-                ("user-limit", tally.over_user_limit_total),
-                ("blocked", tally.blocked_total),
-                ("proxy-untrusted", tally.untrusted_total),
-                ("proxy-header", tally.without_proxy_header_total),
-            ],
-            connections_without_data: tally.without_data_total,
-            upload_memory_taken_bytes: uploads,
-            upload_memory_limit_bytes: uploads_max,
-            uploads_waiting: self.budget.uploads().waiting(),
-            upload_memory_is_strict: self.budget.uploads().is_strict(),
-            read_ahead_taken_bytes: read_ahead,
-            read_ahead_limit_bytes: read_ahead_max,
-            session_memory_taken_bytes: self.budget.account().taken_bytes(),
-            session_memory_limit_bytes: self.budget.account().limit_bytes(),
-            session_memory_waiting: self.budget.account().waiting(),
-            session_memory_refused: self.budget.account().refused(),
-            blocks: self.shared.blocks.list(SystemClock.wall()).len(),
-            log_lines_lost: telemetry::lost_lines(),
-            log_waiting_bytes: telemetry::waiting_bytes(),
-        });
-        self.metrics.connections_ended(&self.ssh.ended());
-        self.metrics.encode()
-    }
-
-    fn jwks(&self) -> Option<String> {
-        signature::published(&self.signing_keys)
-    }
 }
 
 /// Counts what the login rules report.
@@ -237,13 +140,11 @@ impl Process<'_> {
 }
 
 impl Gateway {
-    /// Puts the parts together and begins to receive clients.
-    ///
-    /// # Errors
-    /// A listener's address cannot be told.
-    pub fn start(parts: GatewayParts) -> io::Result<Self> {
+    /// Puts the parts together. Clients are received by the listeners that are
+    /// [started](Listeners::start).
+    #[must_use]
+    pub fn new(parts: GatewayParts) -> Self {
         let GatewayParts {
-            entrances,
             caches,
             throttle,
             history,
@@ -252,9 +153,8 @@ impl Gateway {
             limits,
             metrics,
             sftp,
-            ..
+            signing_keys,
         } = parts;
-        let addresses = addresses_of(&entrances)?;
         let (clock, limits): (Arc<dyn Clock>, _) = (Arc::new(SystemClock), Arc::new(limits));
         let reaper = Reaper::new(Arc::clone(&metrics), Arc::clone(&clock));
         let (budget, drain) = (Budget::new(&limits), CancellationToken::new());
@@ -268,58 +168,66 @@ impl Gateway {
         };
         let environment = process.lends(&sftp);
         let ssh = SshServer::new(SshServerParts {
-            transport: parts.transport,
-            channels: Arc::new(environment),
             account: Arc::clone(budget.account()),
             limits: Arc::clone(&limits),
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
-            banner: sftp.banner.map(Into::into),
         });
         let logins = LoginCount(Arc::clone(&metrics));
         let shared = Shared::new(throttle, history, Arc::new(logins)).with_blocks(blocks);
-        let (mut listeners, listener_ended) = (JoinSet::new(), CancellationToken::new());
-        for entrance in entrances {
-            let (stores, limits, clock) = (stores.clone(), limits.clone(), clock.clone());
-            let (listener, provider, auth) = (entrance.listener, entrance.provider, entrance.auth);
-            let judge = Authenticator::new(provider, stores, auth, shared.clone(), limits, clock);
-            let serving = listener.serve(Arc::clone(&ssh), Arc::new(judge), drain.clone());
-            tasks::spawn(&mut listeners, until_ended(serving, listener_ended.clone()));
-        }
+        let listeners = Arc::new(Listeners::new(ListenerShared {
+            ssh: Arc::clone(&ssh),
+            environment,
+            stores,
+            logins: shared.clone(),
+            limits,
+            clock,
+            metrics: Arc::clone(&metrics),
+        }));
         let view = Arc::new(View {
             ssh: Arc::clone(&ssh),
+            listeners: Arc::clone(&listeners),
             budget: Arc::clone(&budget),
             metrics,
             drain: drain.clone(),
-            listener_ended,
             caches,
             shared,
-            signing_keys: parts.signing_keys,
+            signing_keys,
         });
-        Ok(Self {
-            addresses,
+        Self {
+            listeners,
             reaper,
             drain,
-            listeners,
             _tending: tended(budget, Arc::clone(&ssh)),
             ssh,
             view,
-        })
+        }
     }
 
-    /// Returns where clients are received, in the order of the entrances.
+    /// Puts the parts together and starts one listener.
+    ///
+    /// # Errors
+    /// Its address cannot be told.
+    pub fn start(parts: GatewayParts, listener: ListenerParts) -> Result<Self, StartError> {
+        let gateway = Self::new(parts);
+        gateway.listeners.start(listener)?;
+        Ok(gateway)
+    }
+
+    /// Returns the listeners, which start and stop while the gateway runs.
     #[must_use]
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    pub const fn listeners(&self) -> &Arc<Listeners> {
+        &self.listeners
     }
 
-    /// Returns the main entrance's address.
+    /// Returns the address of the listener that was started first.
     ///
     /// # Panics
-    /// The gateway was made without an entrance.
+    /// No listener runs.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        *self.addresses.first().expect("a gateway has an entrance")
+        let all = self.listeners.all();
+        all.first().expect("a listener runs").address
     }
 
     /// Returns what the operator's port shows.
@@ -336,7 +244,7 @@ impl Gateway {
         view
     }
 
-    /// Returns what all connections share, to count them or to change host keys.
+    /// Returns what all connections share, to count them.
     #[must_use]
     pub const fn ssh(&self) -> &Arc<SshServer> {
         &self.ssh
@@ -344,10 +252,9 @@ impl Gateway {
 
     /// Stops accepting, lets transfers finish within the drain timeout, cuts what is left, and
     /// waits a moment for the commits and aborts that outlive their sessions.
-    pub async fn drain(mut self) {
+    pub async fn drain(self) {
         self.drain.cancel();
-        while self.listeners.join_next().await.is_some() {}
-        self.ssh.drain().await;
+        self.listeners.drain().await;
         let (judged, cleaned_up) = tokio::join!(
             timeout(limits::DRAIN_REST_MAX, self.questions_end()),
             timeout(limits::DRAIN_REST_MAX, self.reaper.drain()),
@@ -375,6 +282,13 @@ impl Gateway {
     }
 }
 
+/// One that was not drained receives nobody any more.
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.listeners.close();
+    }
+}
+
 /// Says where listings take times and modes from.
 fn listed_times(wanted: ListTimes, limits: &Limits) -> ListedTimes {
     ListedTimes::new(wanted == ListTimes::Kept).with_modes(limits.keep_modes)
@@ -386,11 +300,6 @@ const fn partial_uploads(configured: config::PartialUploads) -> PartialUploads {
         config::PartialUploads::Discard => PartialUploads::Discard,
         config::PartialUploads::Keep => PartialUploads::Keep,
     }
-}
-
-fn addresses_of(entrances: &[Entrance]) -> io::Result<Vec<SocketAddr>> {
-    let listeners = entrances.iter().map(|one| &one.listener);
-    listeners.map(Listener::local_addr).collect()
 }
 
 /// Has memory given back that nobody uses any more, and sums written, until the set is dropped.
@@ -406,32 +315,4 @@ fn tended(budget: Arc<Budget>, ssh: Arc<SshServer>) -> JoinSet<()> {
         }
     });
     set
-}
-
-/// Serves, and tells when that ends, also by a panic.
-async fn until_ended(serving: impl Future<Output = ()>, listener_ended: CancellationToken) {
-    let _marks_end = listener_ended.drop_guard();
-    serving.await;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_listener_that_panicked_is_told() {
-        let (listener_ended, mut set) = (CancellationToken::new(), JoinSet::new());
-        tasks::spawn(
-            &mut set,
-            until_ended(std::future::pending(), listener_ended.clone()),
-        );
-        tokio::task::yield_now().await;
-        assert!(!listener_ended.is_cancelled());
-        let panics = until_ended(
-            async { panic!("as a listener might") },
-            listener_ended.clone(),
-        );
-        tasks::spawn(&mut set, panics);
-        listener_ended.cancelled().await;
-    }
 }

@@ -9,24 +9,25 @@ use crate::idp::service_managed::{Directory, Documents, InBucket, Users, UsersSe
 
 /// Users, and the bucket that waits for credentials, if they are in one.
 #[derive(Debug, Clone)]
-pub(super) struct KeptUsers {
-    pub(super) users: Arc<Users>,
-    pub(super) bucket: Option<Arc<InBucket>>,
+pub(crate) struct KeptUsers {
+    pub(crate) users: Arc<Users>,
+    pub(crate) bucket: Option<Arc<InBucket>>,
     /// For people.
-    pub(super) place: Box<str>,
+    pub(crate) place: Box<str>,
 }
 
 /// Opens the users of one server; nothing is read yet.
 ///
 /// # Errors
 /// The place cannot be one.
-pub(super) fn open(
+pub(crate) fn open(
     config: &Config,
     identity: &Identity,
+    kept: &config::ServiceManaged,
     server_id: &str,
 ) -> Result<KeptUsers, String> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let place = identity.users.place.as_deref();
+    let place = kept.place.as_deref();
     let (documents, bucket): (Arc<dyn Documents>, _) = match place.and_then(InBucket::place) {
         Some(place) => {
             let (bucket, prefix) = place.map_err(|error| format!("users_store: {error}"))?;
@@ -49,8 +50,8 @@ pub(super) fn open(
             config::PathHomes::Confined => PathHomes::Confined,
             config::PathHomes::Role => PathHomes::Role,
         },
-        cached_for: identity.users.cached_for,
-        stale_for: identity.users.stale_for,
+        cached_for: kept.cached_for,
+        stale_for: kept.stale_for,
         // Half of what a login has is left for what comes after.
         read_timeout: identity.total_timeout / 2,
     };

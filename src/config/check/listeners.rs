@@ -1,0 +1,245 @@
+//! Listeners: what tables and short forms come to; each complete in itself, and none in another's
+//! way.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use super::identity::proxy;
+use crate::config::listener::MAIN;
+use crate::config::problem::Place;
+use crate::config::settings::{LISTENERS, PROVIDERS, join, variable};
+use crate::config::source::Sources;
+use crate::config::{Config, Listener, ProxyProtocol};
+use crate::limits::BANNER_BYTES_MAX;
+
+type Refuse<'r> = &'r mut dyn FnMut(&str, String);
+
+/// A table with everything that it takes from the top of the file.
+pub(crate) struct Written {
+    pub(crate) name: String,
+    pub(crate) merged: Config,
+}
+
+/// Returns every listener, the main one first. It has the providers that no other listener names,
+/// and beside tables it is there only where `listen` is written.
+pub(crate) fn all(config: &Config, tables: &[Written], sources: &Sources) -> Vec<Listener> {
+    let names: Vec<String> = config
+        .providers
+        .iter()
+        .map(|named| named.name.clone())
+        .collect();
+    let tabled = tables
+        .iter()
+        .filter(|table| table.merged.listener.listen.is_some())
+        .flat_map(|table| &table.merged.listener.providers);
+    let tabled: BTreeSet<&String> = tabled.collect();
+    let mut listeners = Vec::new();
+    let mut own: Vec<Listener> = Vec::new();
+    let mut main = short(config, MAIN, String::new(), config.listen);
+    for named in &config.providers {
+        let Some(listen) = named.identity.listen else {
+            if !tabled.contains(&named.name) {
+                main.providers.push(named.name.clone());
+            }
+            continue;
+        };
+        // Providers with the same address share a listener, which has the name of the first.
+        if let Some(listener) = own.iter_mut().find(|other| other.listen == listen) {
+            listener.providers.push(named.name.clone());
+            continue;
+        }
+        let section = join(PROVIDERS.table, &named.name);
+        own.push(Listener {
+            proxy: named.identity.proxy.clone(),
+            providers: vec![named.name.clone()],
+            ..short(config, &named.name, section, listen)
+        });
+    }
+    let is_asked = tables.is_empty() || sources.place("listen") != Place::Nowhere;
+    if is_asked && main.providers.is_empty() == names.is_empty() {
+        listeners.push(main);
+    }
+    listeners.append(&mut own);
+    let tables = tables.iter();
+    listeners.extend(tables.filter_map(|table| of_table(table, &names, sources)));
+    listeners
+}
+
+/// Takes a table, whose other values come from the top of the file. Values that go together
+/// are not mixed: with host keys of its own it announces none of the others.
+fn of_table(written: &Written, all: &[String], sources: &Sources) -> Option<Listener> {
+    let (name, merged) = (&written.name, &written.merged);
+    let section = join(LISTENERS.table, name);
+    let is_written = |key: &str| sources.place(&join(&section, key)) != Place::Nowhere;
+    let mut proxy = merged.proxy.clone();
+    let trusts = proxy.protocol == ProxyProtocol::Required;
+    if !trusts && !is_written("trusted_networks") {
+        proxy.trusted_networks.clear();
+    }
+    let mut host_key_next_files = merged.ssh.host_key_next_files.clone();
+    if is_written("host_key_files") && !is_written("host_key_next_files") {
+        host_key_next_files.clear();
+    }
+    let providers = match &*merged.listener.providers {
+        [] => all,
+        own => own,
+    };
+    Some(Listener {
+        name: name.clone(),
+        listen: merged.listener.listen?,
+        providers: providers.to_vec(),
+        proxy,
+        host_key_files: merged.host_key_files.clone(),
+        host_key_next_files,
+        algorithms: merged.ssh.algorithms,
+        banner: merged.sftp.banner.clone(),
+        section,
+    })
+}
+
+/// Takes one of the short forms, with everything else from the top of the file.
+fn short(config: &Config, name: &str, section: String, listen: SocketAddr) -> Listener {
+    Listener {
+        name: name.to_owned(),
+        section,
+        listen,
+        providers: Vec::new(),
+        proxy: config.proxy.clone(),
+        host_key_files: config.host_key_files.clone(),
+        host_key_next_files: config.ssh.host_key_next_files.clone(),
+        algorithms: config.ssh.algorithms,
+        banner: config.sftp.banner.clone(),
+    }
+}
+
+pub(super) fn check(config: &Config, sources: &Sources, refuse: Refuse<'_>) {
+    banner("sftp", config.sftp.banner.as_deref(), refuse);
+    tables(config, sources, refuse);
+    let is_written = |path: &str| sources.place(path) != Place::Nowhere;
+    let main_is_asked = sources.names(&LISTENERS).is_empty() || is_written("listen");
+    let has_main = config.listeners.iter().any(|one| one.section.is_empty());
+    for (at, listener) in config.listeners.iter().enumerate() {
+        let before = config.listeners.split_at(at).0;
+        apart(listener, before, refuse);
+        // Also where the main one has no provider.
+        let is_short = listener.section.starts_with(PROVIDERS.table);
+        if is_short && main_is_asked && !has_main && listener.listen == config.listen {
+            refuse(&listener.setting(), IS_MAIN.to_owned());
+        }
+        providers(config, listener, refuse);
+        methods(config, listener, refuse);
+        let section = &listener.section;
+        if !section.starts_with(LISTENERS.table) {
+            continue;
+        }
+        let own = ["proxy_protocol", "trusted_networks"];
+        if own.iter().any(|key| is_written(&join(section, key))) {
+            proxy(section, &listener.proxy, refuse);
+        }
+        if is_written(&join(section, "banner")) {
+            banner(section, listener.banner.as_deref(), refuse);
+        }
+    }
+    if config.listeners.is_empty() {
+        let message = "missing: nobody could log in: set it, or listen under a [listener.NAME]";
+        refuse("listen", message.to_owned());
+    }
+    for named in &config.providers {
+        let is_named = |listener: &Listener| listener.providers.contains(&named.name);
+        if !config.listeners.is_empty() && !config.listeners.iter().any(is_named) {
+            let name = &named.name;
+            let message = format!(
+                "no listener has this provider; add {name:?} to the providers of a \
+                 [listener.NAME], or set listen at the top"
+            );
+            refuse(&format!("provider.{name}"), message);
+        }
+    }
+}
+
+/// Every table has an address.
+fn tables(config: &Config, sources: &Sources, refuse: Refuse<'_>) {
+    for name in sources.names(&LISTENERS) {
+        let section = join(LISTENERS.table, &name);
+        let path = join(&section, "listen");
+        if sources.place(&path) == Place::Nowhere {
+            let variable = variable(&path);
+            let message = format!("missing: set listen under [{section}], or {variable}");
+            refuse(&path, message);
+        }
+        let mut others = config.listeners.iter();
+        if let Some(other) =
+            others.find(|other| other.name == name && !other.section.starts_with(LISTENERS.table))
+        {
+            let setting = other.setting();
+            let message = format!("allowed: another name: {setting} is the listener {name:?}");
+            refuse(&section, message);
+        }
+    }
+}
+
+/// No other listener has the address; port 0 is a free one each time.
+fn apart(listener: &Listener, before: &[Listener], refuse: Refuse<'_>) {
+    let mut before = before.iter();
+    let taken = before.find(|other| other.listen == listener.listen && other.listen.port() != 0);
+    let Some(other) = taken else {
+        return;
+    };
+    let message = if other.name == MAIN && other.section.is_empty() {
+        IS_MAIN.to_owned()
+    } else {
+        format!("this is {} as well; allowed: another one", other.setting())
+    };
+    refuse(&listener.setting(), message);
+}
+
+/// Every provider is there, once.
+fn providers(config: &Config, listener: &Listener, refuse: Refuse<'_>) {
+    let path = join(&listener.section, "providers");
+    for name in &listener.providers {
+        if !config.providers.iter().any(|named| named.name == *name) {
+            refuse(&path, format!("{name:?} has no table [provider.{name}]"));
+        } else if listener
+            .providers
+            .iter()
+            .filter(|other| *other == name)
+            .count()
+            > 1
+        {
+            refuse(&path, format!("{name:?} occurs twice"));
+        }
+    }
+}
+
+/// What is advertised at a listener before the user is known is the same for all of its providers.
+fn methods(config: &Config, listener: &Listener, refuse: Refuse<'_>) {
+    let identity = |name: &String| {
+        let mut all = config.providers.iter();
+        all.find(|named| named.name == *name)
+            .map(|named| &named.identity)
+    };
+    let first = listener.providers.first().and_then(identity);
+    let methods = match first {
+        Some(first) if !listener.section.is_empty() => first.methods,
+        Some(_) | None => config.identity.methods,
+    };
+    for name in &listener.providers {
+        if identity(name).is_some_and(|identity| identity.methods != methods) {
+            let message = format!(
+                "allowed: {:?}, as for the other providers on the same port",
+                methods.as_str()
+            );
+            refuse(&format!("provider.{name}.methods"), message);
+        }
+    }
+}
+
+fn banner(section: &str, banner: Option<&str>, refuse: Refuse<'_>) {
+    let found = banner.unwrap_or_default().len();
+    if found > BANNER_BYTES_MAX {
+        let message = format!("found {found} bytes; allowed: up to {BANNER_BYTES_MAX}");
+        refuse(&join(section, "banner"), message);
+    }
+}
+
+const IS_MAIN: &str = "this is the main port (listen); allowed: another one";
