@@ -20,6 +20,8 @@ pub mod cli;
 pub mod gateway;
 
 pub mod admin;
+pub mod migrate;
+pub mod rehearse;
 
 pub mod ssh;
 

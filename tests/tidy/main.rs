@@ -20,7 +20,7 @@ type Text = (String, String);
 const LEVELS: &[&[&str]] = &[
     &["main"],
     &["cli"],
-    &["gateway", "admin"],
+    &["gateway", "admin", "migrate", "rehearse"],
     &["ssh"],
     &["exec"],
     &["session", "auth"],
@@ -68,6 +68,10 @@ const CIRCLES: &[&[&str]] = &[
         "src/cli/explain/mod.rs",
         "src/cli/explain/rehearsal.rs",
         "src/cli/hash_password.rs",
+        "src/cli/migrate/configured.rs",
+        "src/cli/migrate/files.rs",
+        "src/cli/migrate/mod.rs",
+        "src/cli/migrate/written.rs",
         "src/cli/mod.rs",
         "src/cli/probe/file.rs",
         "src/cli/probe/login.rs",
@@ -75,6 +79,8 @@ const CIRCLES: &[&[&str]] = &[
         "src/cli/providers.rs",
         "src/cli/proxies.rs",
         "src/cli/quickstart.rs",
+        "src/cli/rehearse/asking.rs",
+        "src/cli/rehearse/mod.rs",
         "src/cli/secrets.rs",
         "src/cli/serve.rs",
         "src/cli/signals.rs",
@@ -215,6 +221,8 @@ const HOMES: &[(&str, &[&str])] = &[
 ];
 
 const PURE: &[&str] = &[
+    "src/migrate/",
+    "src/rehearse/",
     "src/auth/admission.rs",
     "src/budget/line.rs",
     "src/exec/command.rs",
