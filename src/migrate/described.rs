@@ -4,11 +4,13 @@
 //! `Role`. One file may hold several texts, one after the other.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
 
 use super::input::{InputError, Node, kind};
 use super::terraform;
+use crate::clock::written;
 use crate::idp::service_managed::{HomeDirectoryType, MapEntry, MapType, PosixProfile, Tag};
 use crate::limits;
 
@@ -106,6 +108,8 @@ impl Descriptions {
     /// It is no JSON, no description that is known, or a member is not as it should be.
     pub fn read(&mut self, file: &str, text: &str) -> Result<(), InputError> {
         let mut found = false;
+        // Some shells write a mark at the beginning.
+        let text = text.trim_start_matches('\u{feff}');
         let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
         while let Some(value) = values.next() {
             let value = value.map_err(|error| InputError {
@@ -268,8 +272,7 @@ fn user_of(user: &Node<'_>) -> Result<DescribedUser, InputError> {
         Ok(DescribedKey {
             id: key.filled("SshPublicKeyId")?,
             body: key.need("SshPublicKeyBody")?,
-            // The first version of AWS's command line prints seconds.
-            imported: key.text("DateImported").unwrap_or_default(),
+            imported: time_of(key, "DateImported"),
         })
     };
     let mappings = user.nodes("HomeDirectoryMappings")?;
@@ -341,6 +344,20 @@ fn host_key_of(key: &Node<'_>, fingerprint: &str) -> Result<HostKey, InputError>
         fingerprint: plain_fingerprint(&key.need(fingerprint)?),
         description: key.filled("Description")?,
     })
+}
+
+/// Returns a time as text; the first version of AWS's command line prints seconds.
+fn time_of(node: &Node<'_>, name: &str) -> Option<String> {
+    match node.value(name)? {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => {
+            let text = number.to_string();
+            let seconds = text.split('.').next()?.parse().ok()?;
+            let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
+            time.map(written)
+        }
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
 }
 
 /// Returns a fingerprint as OpenSSH prints it: AWS ends some with `=`.

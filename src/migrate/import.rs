@@ -139,17 +139,15 @@ impl<'s> Kind<'s> {
                 quoted(url)
             ),
         };
+        // In a table as well: it would have those of [identity] otherwise.
         let methods = match (self, server.methods.as_deref()) {
-            (Self::ServiceManaged, _) => Some("key"),
-            (_, Some("PASSWORD")) => Some("password"),
-            (_, Some("PUBLIC_KEY")) => Some("key"),
-            (_, Some("PUBLIC_KEY_AND_PASSWORD")) => Some("key-and-password"),
-            (Self::Lambda { .. } | Self::ApiGateway { .. }, _) => None,
+            (Self::ServiceManaged, _) | (_, Some("PUBLIC_KEY")) => "key",
+            (_, Some("PASSWORD")) => "password",
+            (_, Some("PUBLIC_KEY_AND_PASSWORD")) => "key-and-password",
+            (Self::Lambda { .. } | Self::ApiGateway { .. }, _) => "key-or-password",
         };
-        if let Some(methods) = methods {
-            // Writing to a string does not fail.
-            let _ = writeln!(text, "methods = \"{methods}\"");
-        }
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "methods = \"{methods}\"");
         text
     }
 }

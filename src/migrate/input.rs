@@ -64,6 +64,11 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// Says whether a member is `true`.
+    pub(super) fn is_true(&self, name: &str) -> bool {
+        self.members.get(name) == Some(&Value::Bool(true))
+    }
+
     /// Returns an object; none where there is no member, or `null`.
     pub(super) fn node(&self, name: &str) -> Result<Option<Self>, InputError> {
         match self.members.get(name) {

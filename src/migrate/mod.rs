@@ -11,7 +11,7 @@ pub use self::check::{Configured, Gateway, KeptUsers, check};
 pub use self::described::{DescribedKey, DescribedUser, Descriptions, HostKey, IamRole, Server};
 pub use self::import::{Imported, Places, import};
 pub use self::input::InputError;
-pub use self::report::{Finding, Report, State, Topic};
+pub use self::report::{Finding, Report, State, Topic, plain};
 pub use self::sftpgo::{Sftpgo, SftpgoPlaces};
 pub use self::trust::{Principal, PrincipalError};
 

@@ -169,11 +169,11 @@ impl Report {
                 "{:<9} {:<12} {}{}",
                 finding.state.as_str(),
                 finding.topic.as_str(),
-                finding.text,
+                plain(&finding.text),
                 number.unwrap_or_default(),
             );
             if let Some(change) = &finding.change {
-                let _ = writeln!(text, "{:<9} change: {change}", "");
+                let _ = writeln!(text, "{:<9} change: {}", "", plain(change));
             }
             if let Some(document) = &finding.document {
                 for line in format!("{document:#}").lines() {
@@ -208,6 +208,14 @@ impl Report {
         });
         format!("{told:#}\n")
     }
+}
+
+/// Returns a text without what a terminal could take for a command: names come from elsewhere.
+#[must_use]
+pub fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
 }
 
 /// Lists names, the first ones by themselves.

@@ -180,6 +180,22 @@ impl Assuming<'_> {
     }
 }
 
+/// Says whether a role is one that Transfer Family may assume.
+pub(super) fn trusts_transfer(policy: &Value) -> bool {
+    let statements = match policy.get("Statement") {
+        Some(Value::Array(statements)) => statements.as_slice(),
+        Some(one) => std::slice::from_ref(one),
+        None => &[],
+    };
+    statements.iter().any(|statement| {
+        let principal = statement.get("Principal");
+        let named = texts(principal.and_then(|principal| principal.get("Service")));
+        named
+            .iter()
+            .any(|name| name.starts_with("transfer.amazonaws.com"))
+    })
+}
+
 /// Returns a text, or those of a list.
 fn texts(value: Option<&Value>) -> Vec<String> {
     match value {

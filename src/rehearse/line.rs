@@ -21,7 +21,7 @@ pub(super) enum Line {
 
 /// Reads one line.
 pub(super) fn read(line: &str) -> Line {
-    let line = line.trim();
+    let line = line.trim_start_matches('\u{feff}').trim();
     if line.is_empty() {
         return Line::Frame;
     }

@@ -251,3 +251,49 @@ fn directory(path: &str) -> &str {
 /// Mappings and keys of the users that are kept, and the users themselves.
 const WEIGHT_MAX: usize = 500_000;
 const SESSIONS_MAX: usize = 100_000;
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::super::judge::PathChange;
+    use super::*;
+    use crate::auth::Methods;
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let mut sessions = Sessions::default();
+        for at in 0..=SESSIONS_MAX {
+            sessions.begin(&at.to_string(), "ann");
+            if at % 2 == 0 {
+                sessions.end(&at.to_string());
+            }
+        }
+        assert!(sessions.order.len() <= SESSIONS_MAX);
+        assert!(sessions.users.len() <= SESSIONS_MAX);
+        assert!(sessions.users.contains_key("99999"));
+        let rules = Rules {
+            methods: Methods::default(),
+            key_exchanges: Vec::new(),
+            ciphers: Vec::new(),
+            now: SystemTime::UNIX_EPOCH,
+        };
+        let mut replay = Replay::new(rules);
+        for at in 0..12_000 {
+            let subject = Subject {
+                change: Change::Path(PathChange::Outside),
+                user: format!("user{at}"),
+                act: Some(Act::Read),
+                about: "/".to_owned(),
+            };
+            replay.tally.changes(subject, "/bucket/key");
+        }
+        let told: serde_json::Value = serde_json::from_str(&replay.tally.json()).unwrap();
+        assert_eq!(told["groups"].as_array().unwrap().len(), 10_000);
+        assert_eq!(told["notGrouped"]["outside-of-mappings"], 2_000);
+        for at in 0..WEIGHT_MAX + 10 {
+            replay.know(at.to_string(), Known::NotAsked);
+        }
+        assert!(replay.users.len() <= WEIGHT_MAX);
+    }
+}

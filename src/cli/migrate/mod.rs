@@ -151,7 +151,7 @@ fn import(options: &ImportOptions) -> Result<Exit, Failure> {
         output::print(&written.text(&imported));
     }
     for left_out in &imported.left_out {
-        output::warning(&format!("left out: {left_out}"));
+        output::warning(&format!("left out: {}", migrate::plain(left_out)));
     }
     Ok(if imported.left_out.is_empty() {
         Exit::Done

@@ -12,7 +12,7 @@ use crate::causes;
 use crate::config::read_text;
 use crate::idp::service_managed::{Directory, Document, Documents as _};
 use crate::limits::DESCRIPTION_BYTES_MAX;
-use crate::migrate::Imported;
+use crate::migrate::{Imported, plain};
 
 /// What became of each file.
 #[derive(Debug, Default)]
@@ -140,7 +140,7 @@ impl Written {
             let _ = writeln!(text, "configuration: {configuration}");
         }
         for note in &imported.notes {
-            let _ = writeln!(text, "note: {note}");
+            let _ = writeln!(text, "note: {}", plain(note));
         }
         text
     }

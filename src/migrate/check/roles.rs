@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::described::Descriptions;
 use super::super::report::{Finding, Topic, listed};
-use super::super::trust::{Assuming, Trust};
+use super::super::trust::{Assuming, Trust, trusts_transfer};
 use super::Gateway;
 use crate::config::Roles;
 
@@ -79,6 +79,10 @@ pub(super) fn trust(found: &Descriptions, gateway: &Gateway, out: &mut Vec<Findi
         if own.contains(&arn) && !users.contains_key(arn.as_str()) {
             let text = format!("{arn}: a role of the service itself, not needed here");
             out.push(Finding::note(Topic::Trust, text));
+            continue;
+        }
+        // A state of Terraform has the roles of everything else as well.
+        if !users.contains_key(arn.as_str()) && !trusts_transfer(&role.trust) {
             continue;
         }
         let name = arn.rsplit('/').next().unwrap_or(arn);

@@ -62,6 +62,7 @@ impl Filesystem {
                     store: Store {
                         endpoint: s3.filled("endpoint")?,
                         region: s3.filled("region")?,
+                        path_style: s3.is_true("force_path_style"),
                     },
                 }
             }

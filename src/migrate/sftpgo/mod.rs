@@ -43,6 +43,7 @@ pub struct SftpgoPlaces<'a> {
 struct Store {
     endpoint: Option<String>,
     region: Option<String>,
+    path_style: bool,
 }
 
 impl Sftpgo {
@@ -61,10 +62,11 @@ impl Sftpgo {
             place,
             why,
         };
-        let value: Value = serde_json::from_str(text).map_err(|error| {
-            let why = format!("not JSON (column {})", error.column());
-            fault(format!("line {}", error.line()), why)
-        })?;
+        let value: Value =
+            serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|error| {
+                let why = format!("not JSON (column {})", error.column());
+                fault(format!("line {}", error.line()), why)
+            })?;
         let Value::Object(members) = &value else {
             let why = format!("expected a dump of SFTPGo, found {}", kind(&value));
             return Err(fault("top level".to_owned(), why));
@@ -205,7 +207,7 @@ fn configuration(
     let _ = writeln!(text, "region = {}", quoted(region));
     if let Some(endpoint) = &first.endpoint {
         let _ = writeln!(text, "endpoint = {}", quoted(endpoint));
-        text += "path_style = true\n";
+        let _ = writeln!(text, "path_style = {}", first.path_style);
     }
     text += &comment("Keys are encrypted in a dump: set access_key_id and secret_access_key_file.");
     for (store, uses) in by_use {

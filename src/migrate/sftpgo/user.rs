@@ -151,7 +151,7 @@ impl Moved {
             }
         }
         if let Some(totp) = filters.node("totp_config")?
-            && totp.value("enabled").is_some_and(|enabled| enabled == true)
+            && totp.is_true("enabled")
         {
             hindered.push("a second factor (TOTP) has no counterpart".to_owned());
         }

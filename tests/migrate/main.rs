@@ -10,6 +10,9 @@ use std::time::Duration;
 use embedded_s3::EmbeddedS3;
 use serde_json::{Value, json};
 
+mod rehearse;
+mod sftpgo;
+
 const AWS: &str = "tests/fixtures/transfer-family/aws";
 const STATE: &str = "tests/fixtures/transfer-family/terraform.tfstate";
 const GATEWAY: &str = "arn:aws:iam::123456789012:role/portcullis";
@@ -281,87 +284,6 @@ fn input_that_cannot_be_used_names_its_place() {
     assert_eq!(run(&role).status.code(), Some(64));
 }
 
-#[test]
-fn users_of_sftpgo_become_static_users() {
-    let place = tempfile::tempdir().unwrap();
-    let into = place.path().to_str().unwrap();
-    let dump = format!("{LOGS}/sftpgo.json");
-    let import = [
-        "migrate", "import", "--from", "sftpgo", "--into", into, &dump,
-    ];
-    let imported = run(&import);
-    assert_eq!(imported.status.code(), Some(1), "{}", stderr(&imported));
-    let left_out = stderr(&imported);
-    assert!(
-        left_out.contains("user carol: /: would also permit overwrite"),
-        "{left_out}"
-    );
-    let notes = stdout(&imported);
-    assert!(
-        notes.contains("user carol: the password does not move"),
-        "{notes}"
-    );
-    assert!(
-        !notes.contains("R5J62") && !left_out.contains("R5J62"),
-        "{notes}"
-    );
-    let users = read(&format!("{into}/users.toml"));
-    assert!(users.contains("entry = \"/shared\", target = \"/inbox/shared\", access = \"read\""));
-    assert!(
-        users.contains("entry = \"/home\", target = \"/inbox/users/ann\""),
-        "{users}"
-    );
-    assert!(
-        users.contains("entry = \"/\", target = \"/inbox/users/bob\""),
-        "{users}"
-    );
-    assert!(
-        users.contains("limits = { sessions = 4, bytes_per_second = 1048576 }"),
-        "{users}"
-    );
-    assert!(
-        users.contains("expires_at = 2030-01-01T00:00:00Z"),
-        "{users}"
-    );
-    assert!(!users.contains("carol"), "{users}");
-    let config = format!("{into}/portcullis.toml");
-    let good = run(&["check-config", "--config", &config]);
-    assert_eq!(good.status.code(), Some(0), "{}", stderr(&good));
-    assert!(
-        stdout(&good).contains("static, users: 2"),
-        "{}",
-        stdout(&good)
-    );
-
-    let refused = run(&[&import[..], &["--widen"]].concat());
-    assert!(
-        stderr(&refused).contains("users.toml are there already"),
-        "{}",
-        stderr(&refused)
-    );
-    let widened = run(&[&import[..], &["--widen", "--replace"]].concat());
-    assert_eq!(widened.status.code(), Some(0), "{}", stderr(&widened));
-    let notes = stdout(&widened);
-    assert!(
-        notes.contains("user carol: /: would also permit overwrite"),
-        "{notes}"
-    );
-    let users = read(&format!("{into}/users.toml"));
-    let carol = users.split("[users.\"carol\"]").nth(1).unwrap();
-    assert!(
-        carol.contains("access = \"write\"") && !carol.contains("password"),
-        "{carol}"
-    );
-
-    let wrong = run(&["migrate", "import", "--from", "sftpgo", "--into", into, AWS]);
-    assert_eq!(wrong.status.code(), Some(64));
-    assert!(
-        stderr(&wrong).contains("expected a dump of SFTPGo"),
-        "{}",
-        stderr(&wrong)
-    );
-}
-
 const LOGS: &str = "tests/fixtures/transfer-family";
 
 /// Imports what was recorded, and returns the configuration.
@@ -373,158 +295,34 @@ fn imported(place: &tempfile::TempDir) -> String {
 }
 
 #[test]
-fn a_log_is_rehearsed_and_what_changes_is_named() {
+fn roles_of_other_services_are_none_of_the_move() {
     let place = tempfile::tempdir().unwrap();
-    let config = imported(&place);
-    let log = format!("{LOGS}/log.json");
-    let (code, told) = checked(&["rehearse", "--json", "--config", &config, &log]);
-    assert_eq!(code, Some(1), "{told:#}");
-    assert_eq!(
-        told["logins"],
-        json!({"same": 2, "changed": 1, "notAsked": 0})
+    let into = place.path().to_str().unwrap();
+    let state = read(STATE).replacen(
+        "\"instances\": [",
+        "\"instances\": [{\"attributes\": {\"arn\": \"arn:aws:iam::123456789012:role/other\",
+            \"assume_role_policy\": \"{\\\"Statement\\\": []}\"}}, ",
+        2,
     );
-    assert_eq!(
-        told["operations"],
-        json!({"same": 4, "changed": 0, "notAsked": 0})
-    );
-    let groups = told["groups"].as_array().unwrap();
-    let carol = json!([
-        "carol",
-        "key-exchange-not-offered",
-        "diffie-hellman-group18-sha512"
-    ]);
-    let group = &groups[0];
-    assert_eq!(
-        json!([group["user"], group["change"], group["about"]]),
-        carol,
-        "{told:#}"
-    );
-    assert_eq!(told["unreadable"], 0, "{told:#}");
-
-    let config_text = read(&config).replace("path_homes = \"role\"\n", "");
-    std::fs::write(&config, config_text).unwrap();
-    let log = format!("{LOGS}/log-old.txt");
-    let (code, told) = checked(&["rehearse", "--json", "--config", &config, &log]);
-    assert_eq!(code, Some(1), "{told:#}");
-    let groups = told["groups"].as_array().unwrap();
-    let found = |change: &str| groups.iter().find(|one| one["change"] == change);
-    let outside = found("outside-of-mappings").unwrap_or_else(|| panic!("{told:#}"));
-    assert_eq!(outside["operation"], "remove");
-    assert_eq!(outside["example"], "/inbox/elsewhere/old report.csv");
-    let allowed = found("allowed-now").unwrap_or_else(|| panic!("{told:#}"));
-    assert_eq!(allowed["user"], "bob");
-}
-
-#[test]
-fn a_log_whose_outcomes_stay_ends_with_0() {
-    let place = tempfile::tempdir().unwrap();
-    let config = imported(&place);
-    let log = read(&format!("{LOGS}/log.json"));
-    let mut log: Value = serde_json::from_str(&log).unwrap();
-    let events = log["events"].as_array_mut().unwrap();
-    events.truncate(9);
-    let lines: Vec<_> = events.iter().map(Value::to_string).collect();
-    let path = place.path().join("log.jsonl");
-    std::fs::write(&path, lines.join("\n")).unwrap();
-    let output = run(&["rehearse", "--config", &config, path.to_str().unwrap()]);
-    assert_eq!(
-        output.status.code(),
-        Some(0),
-        "{}{}",
-        stdout(&output),
-        stderr(&output)
-    );
-    // A log of something else, and a user of a provider that is not asked.
-    std::fs::write(&path, "hello\n\n{}\n").unwrap();
-    let output = run(&["rehearse", "--config", &config, path.to_str().unwrap()]);
-    assert_eq!(output.status.code(), Some(64), "{}", stdout(&output));
-    let other = place.path().join("other.toml");
-    std::fs::write(&other, "[identity]\nurl = \"https://idp.example.com/\"\n").unwrap();
-    std::fs::write(&path, lines.join("\n")).unwrap();
-    let other = other.to_str().unwrap();
-    let (code, told) = checked(&[
-        "rehearse",
+    let path = format!("{into}/x.tfstate");
+    std::fs::write(&path, state).unwrap();
+    drop(run(&["migrate", "import", "--into", into, &path]));
+    let config = format!("{into}/portcullis.toml");
+    let check = [
+        "migrate",
+        "check",
         "--json",
         "--config",
-        other,
-        path.to_str().unwrap(),
-    ]);
-    assert_eq!(code, Some(2), "{told:#}");
-    assert_eq!(told["logins"]["notAsked"], 2, "{told:#}");
-    assert_eq!(told["operations"]["notAsked"], 4, "{told:#}");
-}
-
-#[test]
-fn static_users_and_our_own_log_are_rehearsed() {
-    let place = tempfile::tempdir().unwrap();
-    let at = |name: &str| place.path().join(name).to_str().unwrap().to_owned();
-    let users = "[users.ann]\npassword_hash = \"$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW\"\n\
-        networks = [\"192.0.2.0/24\"]\n\
-        mappings = [{ entry = \"/in\", target = \"/inbox/ann\", access = \"read\" }]\n";
-    std::fs::write(at("users.toml"), users).unwrap();
-    let config = format!(
-        "[identity]\nprovider = \"static\"\nusers_file = {:?}\n",
-        at("users.toml")
-    );
-    std::fs::write(at("portcullis.toml"), config).unwrap();
-    let line = |fields: Value| {
-        let mut line =
-            json!({"timestamp": "t", "level": "INFO", "session_id": "7f", "user": "ann"});
-        let members = fields.as_object().unwrap().clone();
-        line.as_object_mut().unwrap().extend(members);
-        line.to_string()
-    };
-    let login = |ip: &str, method: &str| {
-        line(json!({"message": "login allowed", "source_ip": ip, "method": method}))
-    };
-    let uploaded = |path: &str| {
-        line(json!({"message": "uploaded", "activity": "CLOSE", "path": path, "bytes_in": 1}))
-    };
-    let read_elsewhere = line(
-        json!({"message": "downloaded", "activity": "CLOSE", "bytes_out": 1,
-        "path": "/in/x", "bucket": "inbox", "key": "bob/x"}),
-    );
-    let read_there = line(
-        json!({"message": "downloaded", "activity": "CLOSE", "bytes_out": 1,
-        "path": "/in/x", "bucket": "inbox", "key": "ann/x"}),
-    );
-    let log = [
-        login("192.0.2.7", "password"),
-        login("198.51.100.1", "password"),
-        login("192.0.2.7", "publickey"),
-        uploaded("/in/a"),
-        uploaded("/elsewhere/a"),
-        read_elsewhere,
-        read_there,
-        "x".repeat(3 << 20),
+        &config,
+        "--gateway-role",
+        GATEWAY,
     ];
-    std::fs::write(at("log"), log.join("\n")).unwrap();
-    let arguments = [
-        "rehearse",
-        "--json",
-        "--config",
-        &at("portcullis.toml"),
-        &at("log"),
-    ];
-    let (code, told) = checked(&arguments);
-    assert_eq!(code, Some(1), "{told:#}");
-    assert_eq!(told["tooLong"], 1);
-    let groups = told["groups"].as_array().unwrap();
-    let mut changes: Vec<_> = groups
-        .iter()
-        .map(|one| one["change"].as_str().unwrap())
-        .collect();
-    changes.sort_unstable();
-    let expected = [
-        "mapping-is-read-only",
-        "other-object",
-        "outside-of-mappings",
-        "source-not-in-networks",
-    ];
-    assert_eq!(changes.len(), 5, "{told:#}");
-    assert!(expected.iter().all(|one| changes.contains(one)), "{told:#}");
-    assert_eq!(told["logins"]["same"], 1, "{told:#}");
-    assert_eq!(told["operations"]["same"], 1, "{told:#}");
+    let (_, report) = checked(&[&check[..], &[&path]].concat());
+    let trust = texts(&report, "trust", "open");
+    assert!(
+        trust.len() == 1 && trust[0].contains("sftp-users"),
+        "{trust:?}"
+    );
 }
 
 /// A gateway that serves what was imported, over an S3 in memory.
