@@ -1,8 +1,8 @@
 //! Moving here from another server (pure): from descriptions that its tools print to what is still
 //! to be done, and to users and a configuration.
 //!
-//! `input` recognises a description by its members, `described` and `terraform` read what AWS and
-//! Terraform write into the same types. `check` holds those against the gateway's configuration;
+//! `reading` recognises a description by its members, `aws` and `terraform` read what those tools
+//! write into the same types (`described`). `check` holds those against the gateway's configuration;
 //! `import` writes service-managed users and a configuration, `sftpgo` a file of static users.
 
 #![warn(clippy::arithmetic_side_effects)]
@@ -16,10 +16,12 @@ pub use self::sftpgo::{Sftpgo, SftpgoPlaces};
 pub use self::trust::{Principal, PrincipalError};
 
 mod algorithms;
+mod aws;
 mod check;
 mod described;
 mod import;
 mod input;
+mod reading;
 mod report;
 mod sftpgo;
 mod terraform;

@@ -121,3 +121,33 @@ impl Place {
         }
     }
 }
+
+/// Returns the method that a word of a log names.
+pub(super) fn method_of(word: &str) -> Option<AuthMethod> {
+    match word {
+        "publickey" => Some(AuthMethod::PublicKey),
+        "password" => Some(AuthMethod::Password),
+        _ => None,
+    }
+}
+
+/// Returns what an activity does; those of a file that is open already do nothing new.
+pub(super) fn act_of(activity: &str, mode: &str) -> Option<Act> {
+    Some(match activity {
+        "OPEN" => {
+            let has = |word: &str| mode.split('|').any(|part| part == word);
+            match (has("READ"), has("WRITE") || has("APPEND") || has("CREATE")) {
+                (true, true) => Act::ReadWrite,
+                (false, true) => Act::Write,
+                (true | false, false) => Act::Read,
+            }
+        }
+        "DELETE" => Act::Remove,
+        "MKDIR" => Act::MakeDirectory,
+        "RMDIR" => Act::RemoveDirectory,
+        "RENAME" => Act::Rename,
+        "SETSTAT" => Act::SetAttributes,
+        "CREATE_SYMLINK" => Act::Link,
+        _ => return None,
+    })
+}

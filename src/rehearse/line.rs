@@ -6,48 +6,46 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::event::{Act, Event, Login, Place};
+use super::event::{Act, Event, Login, Place, act_of, method_of};
 use super::old_text;
 use crate::idp::AuthMethod;
 
-/// What a line came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Line {
-    Event(Event),
-    /// It holds the pieces of a document together, or is empty.
-    Frame,
-    Unreadable,
-}
+/// What a line came to; nothing: it holds the pieces of a document together, or is empty.
+pub(super) type Line = Result<Option<Event>, Unreadable>;
+
+/// It is no line of a log that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unreadable;
 
 /// Reads one line.
 pub(super) fn read(line: &str) -> Line {
     let line = line.trim_start_matches('\u{feff}').trim();
     if line.is_empty() {
-        return Line::Frame;
+        return Ok(None);
     }
     // What `aws logs filter-log-events` prints: one member a line.
     if let Some(value) = line.strip_prefix("\"message\":") {
         let value = value.trim().trim_end_matches(',');
         return match serde_json::from_str::<String>(value) {
             Ok(message) => message_of(&message),
-            Err(_) => Line::Unreadable,
+            Err(_) => Err(Unreadable),
         };
     }
     if is_frame(line) {
-        return Line::Frame;
+        return Ok(None);
     }
     if let Some(columns) = line.strip_prefix("EVENTS\t") {
         let mut columns = columns.split('\t').map(message_of);
         return columns
-            .find(|read| matches!(read, Line::Event(_)))
-            .unwrap_or(Line::Unreadable);
+            .find(|read| matches!(read, Ok(Some(_))))
+            .unwrap_or(Err(Unreadable));
     }
     if !line.starts_with('{') {
         return message_of(line);
     }
     match serde_json::from_str::<Members<'_>>(line) {
         Ok(members) => object(&members),
-        Err(_) => Line::Unreadable,
+        Err(_) => Err(Unreadable),
     }
 }
 
@@ -71,7 +69,7 @@ fn message_of(text: &str) -> Line {
     {
         return object(&members);
     }
-    old_text::read(text).map_or(Line::Unreadable, Line::Event)
+    old_text::read(text).map(Some).ok_or(Unreadable)
 }
 
 /// The members of all forms; others are passed over.
@@ -130,10 +128,10 @@ fn object(members: &Members<'_>) -> Line {
     let message = members.message.as_ref().or(members.at_message.as_ref());
     let text = message.and_then(Value::as_str);
     if let Some(activity) = &members.activity_type {
-        return Line::Event(structured(activity, members, text));
+        return Ok(Some(structured(activity, members, text)));
     }
     if members.level.is_some() {
-        return Line::Event(own(text.unwrap_or_default(), members));
+        return Ok(Some(own(text.unwrap_or_default(), members)));
     }
     // An export wraps each line; some wrap the object itself.
     match message {
@@ -142,11 +140,11 @@ fn object(members: &Members<'_>) -> Line {
             let inner = inner.to_string();
             match serde_json::from_str::<Members<'_>>(&inner) {
                 Ok(inner) if inner.activity_type.is_some() => object(&inner),
-                Ok(_) | Err(_) => Line::Unreadable,
+                Ok(_) | Err(_) => Err(Unreadable),
             }
         }
         Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_)) | None => {
-            Line::Unreadable
+            Err(Unreadable)
         }
     }
 }
@@ -169,14 +167,6 @@ fn login(members: &Members<'_>) -> Login {
         kex: owned(members.kex.as_ref()),
         ciphers: ciphers.unwrap_or_default(),
         role: owned(members.role.as_ref()),
-    }
-}
-
-pub(super) fn method_of(word: &str) -> Option<AuthMethod> {
-    match word {
-        "publickey" => Some(AuthMethod::PublicKey),
-        "password" => Some(AuthMethod::Password),
-        _ => None,
     }
 }
 
@@ -270,34 +260,13 @@ fn did(act: Act, place: Option<Place>, to: Option<Place>, members: &Members<'_>)
     }
 }
 
-/// Returns what an activity does; those of a file that is open already do nothing new.
-pub(super) fn act_of(activity: &str, mode: &str) -> Option<Act> {
-    Some(match activity {
-        "OPEN" => {
-            let has = |word: &str| mode.split('|').any(|part| part == word);
-            match (has("READ"), has("WRITE") || has("APPEND") || has("CREATE")) {
-                (true, true) => Act::ReadWrite,
-                (false, true) => Act::Write,
-                (true | false, false) => Act::Read,
-            }
-        }
-        "DELETE" => Act::Remove,
-        "MKDIR" => Act::MakeDirectory,
-        "RMDIR" => Act::RemoveDirectory,
-        "RENAME" => Act::Rename,
-        "SETSTAT" => Act::SetAttributes,
-        "CREATE_SYMLINK" => Act::Link,
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn event(line: &str) -> Event {
         match read(line) {
-            Line::Event(event) => event,
+            Ok(Some(event)) => event,
             other => panic!("{line}: {other:?}"),
         }
     }
@@ -333,10 +302,10 @@ mod tests {
             "",
             "]}",
         ] {
-            assert_eq!(read(frame), Line::Frame, "{frame}");
+            assert_eq!(read(frame), Ok(None), "{frame}");
         }
         for other in ["hello", "{\"a\": ", "{\"a\": 1}", "[1, 2] x"] {
-            assert_eq!(read(other), Line::Unreadable, "{other}");
+            assert_eq!(read(other), Err(Unreadable), "{other}");
         }
     }
 

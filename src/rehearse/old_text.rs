@@ -4,8 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::event::{Event, Login, Place};
-use super::line::{act_of, method_of};
+use super::event::{Event, Login, Place, act_of, method_of};
 use crate::idp::AuthMethod;
 
 /// Reads one line; none: it is not of this form.
@@ -92,10 +91,9 @@ fn values_of(text: &str) -> BTreeMap<&'static str, &str> {
     for ((_, begin, key), end) in starts.into_iter().zip(ends) {
         let value = text.get(begin..end).unwrap_or_default().trim();
         let value = value.strip_prefix('"').unwrap_or(value);
+        let value = value.strip_suffix('"').unwrap_or(value);
         // What a path says of another key belongs to the path.
-        values
-            .entry(key)
-            .or_insert(value.strip_suffix('"').unwrap_or(value));
+        values.entry(key).or_insert(value);
     }
     values
 }

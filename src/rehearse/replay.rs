@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::event::{Act, Event, Login, Place};
 use super::judge::{self, Change, Known, Rules};
-use super::line::{self, Line};
+use super::line::{self, Unreadable};
 use super::tally::{Subject, Tally};
 use crate::idp::AuthMethod;
 
@@ -42,12 +42,12 @@ impl Replay {
     pub fn read(&mut self, text: &str) -> Option<Event> {
         self.tally.lines = self.tally.lines.saturating_add(1);
         match line::read(text) {
-            Line::Event(event) => {
+            Ok(Some(event)) => {
                 self.tally.events = self.tally.events.saturating_add(1);
                 Some(event)
             }
-            Line::Frame => None,
-            Line::Unreadable => {
+            Ok(None) => None,
+            Err(Unreadable) => {
                 self.tally.unreadable = self.tally.unreadable.saturating_add(1);
                 None
             }

@@ -131,11 +131,9 @@ async fn a_live_provider_is_asked_for_keys_and_never_with_a_password() {
         "{text}"
     );
     let (code, told) = checked(&["rehearse", "--json", "--config", &config, &log]);
-    assert_eq!(
-        (code, &told["logins"]["notAsked"]),
-        (Some(2), &json!(3)),
-        "{told:#}"
-    );
+    // No provider is asked for a name that none can have.
+    let logins = json!({"same": 0, "changed": 1, "notAsked": 2});
+    assert_eq!((code, &told["logins"]), (Some(1), &logins), "{told:#}");
 }
 
 #[test]
@@ -194,19 +192,20 @@ fn static_users_and_our_own_log_are_rehearsed() {
     assert_eq!(code, Some(1), "{told:#}");
     assert_eq!(told["tooLong"], 1);
     let groups = told["groups"].as_array().unwrap();
-    let mut changes: Vec<_> = groups
-        .iter()
-        .map(|one| one["change"].as_str().unwrap())
-        .collect();
-    changes.sort_unstable();
-    let expected = [
+    let changes: Vec<_> = groups.iter().map(|one| &one["change"]).collect();
+    assert_eq!(changes.len(), 5, "{told:#}");
+    for change in [
         "mapping-is-read-only",
+        "no-usable-public-key",
         "other-object",
         "outside-of-mappings",
         "source-not-in-networks",
-    ];
-    assert_eq!(changes.len(), 5, "{told:#}");
-    assert!(expected.iter().all(|one| changes.contains(one)), "{told:#}");
+    ] {
+        assert!(
+            changes.iter().any(|one| *one == change),
+            "{change}: {told:#}"
+        );
+    }
     assert_eq!(told["logins"]["same"], 1, "{told:#}");
     assert_eq!(told["operations"]["same"], 1, "{told:#}");
 }

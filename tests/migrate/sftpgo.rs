@@ -53,7 +53,17 @@ fn users_of_sftpgo_become_static_users() {
         "{}",
         stdout(&good)
     );
+}
 
+#[test]
+fn permissions_become_wider_only_if_somebody_says_so() {
+    let place = tempfile::tempdir().unwrap();
+    let into = place.path().to_str().unwrap();
+    let dump = format!("{LOGS}/sftpgo.json");
+    let import = [
+        "migrate", "import", "--from", "sftpgo", "--into", into, &dump,
+    ];
+    drop(run(&import));
     let refused = run(&[&import[..], &["--widen"]].concat());
     assert!(
         stderr(&refused).contains("users.toml are there already"),

@@ -71,7 +71,6 @@ const CIRCLES: &[&[&str]] = &[
         "src/cli/migrate/configured.rs",
         "src/cli/migrate/files.rs",
         "src/cli/migrate/mod.rs",
-        "src/cli/migrate/written.rs",
         "src/cli/mod.rs",
         "src/cli/probe/file.rs",
         "src/cli/probe/login.rs",

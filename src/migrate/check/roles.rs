@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::described::Descriptions;
+use super::super::described::{Descriptions, IamRole};
 use super::super::report::{Finding, Topic, listed};
 use super::super::trust::{Assuming, Trust, trusts_transfer};
 use super::Gateway;
@@ -85,27 +85,32 @@ pub(super) fn trust(found: &Descriptions, gateway: &Gateway, out: &mut Vec<Findi
         if !users.contains_key(arn.as_str()) && !trusts_transfer(&role.trust) {
             continue;
         }
-        let name = arn.rsplit('/').next().unwrap_or(arn);
-        let finding = match assuming.trusted_by(&role.trust) {
-            Trust::Given => Finding::ok(Topic::Trust, format!("{arn}: trusts the gateway")),
-            Trust::Conditional(why) => Finding::open(
-                Topic::Trust,
-                format!("{arn}: trusts the gateway {why}"),
-                "look at the statement, or --accept trust",
-            ),
-            Trust::Unreadable(why) => Finding::open(
-                Topic::Trust,
-                format!("{arn}: {why}"),
-                "look at the trust policy of the role",
-            ),
-            Trust::Missing(document) => Finding::open(
-                Topic::Trust,
-                format!("{arn}: does not trust {}", principal.arn()),
-                format!("aws iam update-assume-role-policy --role-name {name} --policy-document:"),
-            )
-            .with_document(document),
-        };
-        out.push(finding);
+        out.push(of_role(role, &assuming));
+    }
+}
+
+/// Says whether a role trusts the gateway.
+fn of_role(role: &IamRole, assuming: &Assuming<'_>) -> Finding {
+    let arn = &role.arn;
+    let name = arn.rsplit('/').next().unwrap_or(arn);
+    match assuming.trusted_by(&role.trust) {
+        Trust::Given => Finding::ok(Topic::Trust, format!("{arn}: trusts the gateway")),
+        Trust::Conditional(why) => Finding::open(
+            Topic::Trust,
+            format!("{arn}: trusts the gateway {why}"),
+            "look at the statement, or --accept trust",
+        ),
+        Trust::Unreadable(why) => Finding::open(
+            Topic::Trust,
+            format!("{arn}: {why}"),
+            "look at the trust policy of the role",
+        ),
+        Trust::Missing(document) => Finding::open(
+            Topic::Trust,
+            format!("{arn}: does not trust {}", assuming.principal.arn()),
+            format!("aws iam update-assume-role-policy --role-name {name} --policy-document:"),
+        )
+        .with_document(document),
     }
 }
 

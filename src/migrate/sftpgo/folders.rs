@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use super::super::input::{InputError, Node};
-use super::Store;
 
 /// Virtual folders by their names.
 #[derive(Debug, Default)]
@@ -20,6 +19,14 @@ enum Filesystem {
     Local(String),
     /// One that the gateway does not have.
     Other(&'static str),
+}
+
+/// An S3 that users are on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Store {
+    pub(super) endpoint: Option<String>,
+    pub(super) region: Option<String>,
+    pub(super) path_style: bool,
 }
 
 /// One mapping of a user.

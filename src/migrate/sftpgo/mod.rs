@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use self::folders::{Folders, mappings};
+use self::folders::{Folders, Store, mappings};
 use self::user::Moved;
 use super::import::Imported;
 use super::input::{InputError, Node, kind};
@@ -36,14 +36,6 @@ pub struct SftpgoPlaces<'a> {
     pub port: u16,
     /// Permissions that cannot be expressed become wider instead of leaving the user out.
     pub may_widen: bool,
-}
-
-/// An S3 that users are on.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct Store {
-    endpoint: Option<String>,
-    region: Option<String>,
-    path_style: bool,
 }
 
 impl Sftpgo {
