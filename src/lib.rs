@@ -23,6 +23,8 @@ pub mod compose;
 pub mod gateway;
 
 pub mod admin;
+pub mod migrate;
+pub mod rehearse;
 
 pub mod ssh;
 

@@ -251,6 +251,15 @@ pub const USERS_SEEN_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const USER_SEEN_BYTES: usize = 1_024;
 /// Documents of users that listings read at once, whoever asks.
 pub const USERS_READ_AT_ONCE: usize = 8;
+/// Users of another server that one command moves.
+pub const MOVED_USERS_MAX: usize = 200_000;
+/// Largest description that such a command reads.
+pub const DESCRIPTION_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Descriptions, and bytes of all of them together.
+pub const DESCRIPTIONS_MAX: usize = 300_000;
+pub const DESCRIPTIONS_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// Longest line of a log that is rehearsed: CloudWatch's are shorter.
+pub const LOG_LINE_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Users that are counted for a description of their server.
 pub const USERS_COUNTED_MAX: usize = 10_000;
 /// How often a change is applied to what others left meanwhile, before it is refused.

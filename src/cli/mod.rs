@@ -9,9 +9,11 @@ mod contract;
 mod explain;
 mod hash_password;
 mod memory;
+mod migrate;
 pub mod output;
 pub mod probe;
 pub mod quickstart;
+mod rehearse;
 mod secrets;
 pub mod serve;
 mod signals;
@@ -55,6 +57,10 @@ enum Command {
     Explain(explain::Options),
     /// Send a command to the admin port: revoke, forget, unlock, block.
     Admin(admin::Options),
+    /// Move here from another server: check what is left to do, import its users.
+    Migrate(migrate::Options),
+    /// Replay a log of the past against a configuration: whose outcome would change?
+    Rehearse(rehearse::Options),
     /// Monitor a server: log in as a client, transfer a file both ways, clean up.
     Probe(probe::Options),
 }
@@ -123,6 +129,8 @@ pub fn run() -> Exit {
         Command::TestIdentityProvider(options) => test_identity_provider::run(&options),
         Command::Explain(options) => explain::run(&options),
         Command::Admin(options) => admin::run(options).map(done),
+        Command::Migrate(options) => migrate::run(&options),
+        Command::Rehearse(options) => rehearse::run(&options),
         Command::Probe(options) => probe::run(options),
     };
     let exit = match result {
@@ -214,6 +222,8 @@ Examples:
   portcullis completions bash > /etc/bash_completion.d/portcullis
   portcullis test-identity-provider --config portcullis.toml --user ann --password-stdin
   portcullis admin revoke --user ann
+  portcullis migrate check --config portcullis.toml aws/*.json
+  portcullis rehearse --config portcullis.toml log.json
   portcullis probe sftp://ann@sftp.example.com/in --identity key --known-hosts known_hosts
 
 Each command has its own examples: portcullis help check-config

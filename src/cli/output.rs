@@ -29,7 +29,7 @@ fn coloured(text: &str) -> String {
         let colour = match word {
             "ok" | "allowed" => "\x1b[32m",
             "advice" => "\x1b[33m",
-            "WRONG" | "denied" | "unavailable" | "invalid" => "\x1b[31m",
+            "WRONG" | "open" | "denied" | "unavailable" | "invalid" => "\x1b[31m",
             _ => return line.to_owned(),
         };
         let rest = line.strip_prefix(word).unwrap_or_default();

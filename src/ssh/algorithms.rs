@@ -47,6 +47,39 @@ const KEY_EXCHANGES_COMPATIBLE: &[kex::Name] = &[
     kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
 ];
 
+/// Returns the names of the key exchanges that are offered.
+#[must_use]
+pub fn key_exchanges(algorithms: Algorithms) -> Vec<&'static str> {
+    let all = match algorithms {
+        Algorithms::Modern => KEY_EXCHANGES,
+        Algorithms::Compatible => KEY_EXCHANGES_COMPATIBLE,
+    };
+    let names = all.iter().map(AsRef::as_ref);
+    names.filter(|name| !is_announcement(name)).collect()
+}
+
+/// Returns the names of the ciphers that are offered, to one client or another.
+#[must_use]
+pub fn ciphers() -> Vec<&'static str> {
+    CIPHERS_FULL.iter().map(AsRef::as_ref).collect()
+}
+
+/// Returns the names of the message authentication codes that are offered.
+#[must_use]
+pub fn macs() -> Vec<&'static str> {
+    MACS.iter().map(AsRef::as_ref).collect()
+}
+
+fn is_announcement(name: &str) -> bool {
+    let names = [
+        kex::EXTENSION_SUPPORT_AS_SERVER,
+        kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
+    ];
+    names
+        .iter()
+        .any(|other| AsRef::<str>::as_ref(other) == name)
+}
+
 /// For host keys and, as `server-sig-algs`, for what users may sign with.
 const SIGNATURES: &[Algorithm] = &[
     Algorithm::Ed25519,

@@ -165,9 +165,17 @@ impl HostKey {
                 Ok(path)
             };
         Ok(vec![
-            kept("host_key", Self::generate)?,
-            kept("host_key_ecdsa", Self::generate_ecdsa)?,
+            kept(KEPT[0], Self::generate)?,
+            kept(KEPT[1], Self::generate_ecdsa)?,
         ])
+    }
+
+    /// Returns those of them that are there, and makes none.
+    #[must_use]
+    pub fn found_in(directory: &str) -> Vec<String> {
+        let places = KEPT.map(|name| format!("{directory}/{name}"));
+        let is_there = |path: &String| std::fs::exists(path).unwrap_or_default();
+        places.into_iter().filter(is_there).collect()
     }
 
     /// Says why keys cannot be kept in a directory, without making it.
@@ -287,6 +295,9 @@ impl HostKeys {
         SigningKeys::new(keys).unwrap_or_default()
     }
 }
+
+/// The files of keys in a directory of state.
+const KEPT: [&str; 2] = ["host_key", "host_key_ecdsa"];
 
 #[cfg(test)]
 mod tests {

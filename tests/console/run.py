@@ -99,6 +99,7 @@ def read(page, options, tally):
         )
         stack.enter_context(terminal)
         shutil.copy(REPOSITORY / "README.md", terminal.folder)
+        shutil.copytree(REPOSITORY / MOVED, terminal.folder, dirs_exist_ok=True)
         for name, text in FILES.items():
             write(terminal.folder / name, text)
         place = page
@@ -187,6 +188,9 @@ def write(path, text):
     with open(path, "a", encoding="utf-8") as file:
         file.write(text)
 
+
+# What a reader recorded of another server.
+MOVED = "tests/fixtures/transfer-family"
 
 # Fewer than this were not found, or have become too few to say anything about the pages.
 RUN_MIN = 30

@@ -12,7 +12,9 @@ pub use self::directory::Directory;
 pub use self::documents::{Document, Documents, Failure, Names, Version};
 pub use self::fault::{Fault, Resource};
 pub use self::rules::Fields;
-pub use self::user::{HomeDirectoryType, MapEntry, MapType, PosixProfile, SshPublicKey, Tag, User};
+pub use self::user::{
+    HomeDirectoryType, MapEntry, MapType, PosixProfile, SshPublicKey, Tag, User, imported_at,
+};
 pub use self::users::{Listed, Page, Source, Users, UsersSettings};
 use super::{Credential, Examined, Exchange, IdentityProvider, Judged, Question, UserNameRule};
 use crate::clock::Clock;

@@ -6,11 +6,14 @@
 
 #![warn(clippy::arithmetic_side_effects)]
 
+use std::time::SystemTime;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::super::wire::{self, Asked, Transport};
 use super::super::{AuthMethod, Judged, PathHomes};
+use crate::clock::written;
 
 /// One user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,6 +179,14 @@ impl User {
             "PublicKeys": keys,
         })
     }
+}
+
+/// Returns when a key was imported, in the form of a document, from a time of RFC 3339; one that
+/// says nothing counts as the beginning of time.
+#[must_use]
+pub fn imported_at(text: Option<&str>) -> String {
+    let time = text.and_then(wire::timestamp::parse);
+    written(time.unwrap_or(SystemTime::UNIX_EPOCH))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use self::parse::{User, Users};
 pub use self::password::{HashError, PasswordHash};
 use super::follow::{Followed, Reloaded, Seen};
-use super::{Credential, Examined, Exchange, IdentityProvider, Judged, Question};
+use super::{Credential, Examined, Exchange, IdentityProvider, Judged, Question, UserConfig};
 use crate::clock::Clock;
 use crate::config::{self, ConfigErrors};
 use crate::limits;
@@ -69,6 +69,14 @@ impl StaticFile {
     #[must_use]
     pub fn users(&self) -> usize {
         self.snapshot().users.by_name.len()
+    }
+
+    /// Returns what a user is answered, and whether there is a password; nothing is checked.
+    #[must_use]
+    pub fn described(&self, name: &str) -> Option<(Arc<UserConfig>, bool)> {
+        let snapshot = self.snapshot();
+        let user = snapshot.users.by_name.get(name)?;
+        Some((Arc::clone(&user.config), user.password.is_some()))
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {
@@ -139,6 +147,14 @@ impl Followed for StaticFile {
             }
         }
     }
+}
+
+/// Checks the text of a file, and returns how many users it has.
+///
+/// # Errors
+/// Everything that is wrong in it.
+pub fn check(text: &str) -> Result<usize, ConfigErrors> {
+    Users::parse(text).map(|users| users.by_name.len())
 }
 
 #[async_trait]

@@ -1,0 +1,130 @@
+//! What of a configuration a move depends on: the only place of `migrate` that reads it.
+
+use std::collections::BTreeMap;
+
+use crate::cli::{ConfigSource, Failure, load, signals, users};
+use crate::config::{Algorithms, Config, Event, Identity, Provider, Purpose};
+use crate::idp::service_managed::{Fault, User, Users};
+use crate::migrate::{Configured, Descriptions, Gateway, KeptUsers, Principal};
+use crate::ssh::{self, HostKey, HostKeyError};
+
+/// Reads the configuration, its host keys and the users that were described.
+///
+/// # Errors
+/// The configuration is wrong, or a file that it names.
+pub(super) fn gateway(
+    source: &ConfigSource,
+    found: &Descriptions,
+    principal: Option<Principal>,
+) -> Result<Gateway, Failure> {
+    let config = load(source, Purpose::Serve)?;
+    let providers = if config.providers.is_empty() {
+        vec![configured(&config, &config.identity, found)?]
+    } else {
+        let named = config.providers.iter();
+        let each = named.map(|named| configured(&config, &named.identity, found));
+        each.collect::<Result<_, _>>()?
+    };
+    let algorithms = config.ssh.algorithms;
+    let fs_ids = config.stores.iter().flat_map(|named| &named.table.fs_ids);
+    Ok(Gateway {
+        providers,
+        roles: config.identity.roles,
+        path_homes: config.identity.path_homes,
+        external_id: config.sts.external_id.clone(),
+        has_session_tags: !config.sts.tags.is_empty(),
+        has_source_identity: config.sts.source_identity.is_some(),
+        banner: config.sftp.banner.clone(),
+        partial_uploads: config.sftp.partial_uploads,
+        host_keys: host_keys(&config)?,
+        is_compatible: algorithms == Algorithms::Compatible,
+        key_exchanges: ssh::key_exchanges(algorithms),
+        macs: ssh::macs(),
+        fs_ids: fs_ids.cloned().collect(),
+        principal,
+    })
+}
+
+/// Returns fingerprints; a directory of state whose keys are not made yet has none.
+fn host_keys(config: &Config) -> Result<Vec<String>, Failure> {
+    let mut paths = config.host_key_files.clone();
+    if paths.is_empty()
+        && let Some(state) = &config.state_directory
+    {
+        paths.extend(HostKey::found_in(state));
+    }
+    paths.extend(config.ssh.host_key_next_files.iter().cloned());
+    let fingerprint = |path: String| match HostKey::load(&path) {
+        Ok(key) => Ok(key.fingerprint()),
+        Err(source) => Err(unreadable(path, source)),
+    };
+    paths.into_iter().map(fingerprint).collect()
+}
+
+const fn unreadable(path: String, source: HostKeyError) -> Failure {
+    Failure::HostKey { path, source }
+}
+
+fn configured(
+    config: &Config,
+    identity: &Identity,
+    found: &Descriptions,
+) -> Result<Configured, Failure> {
+    let server_id = identity.server_id.as_ref().unwrap_or(&config.server_id);
+    let proxy = match identity.listen {
+        Some(_) => &identity.proxy,
+        None => &config.proxy,
+    };
+    Ok(Configured {
+        server_id: server_id.clone(),
+        provider: identity.provider,
+        asks_as_aws: identity.provider == Provider::Webhook
+            && identity.event == Event::TransferFamily,
+        function: identity.function.name.clone(),
+        url: identity.url.clone(),
+        methods: identity.methods,
+        port: identity.listen.unwrap_or(config.listen).port(),
+        proxy: proxy.protocol,
+        users: match identity.provider {
+            Provider::ServiceManaged => kept(config, identity, server_id, found)?,
+            Provider::Webhook
+            | Provider::ApiGateway
+            | Provider::Lambda
+            | Provider::Static
+            | Provider::Token => KeptUsers::None,
+        },
+    })
+}
+
+/// Reads the documents of the users that were described; those in a bucket are not asked for.
+fn kept(
+    config: &Config,
+    identity: &Identity,
+    server_id: &str,
+    found: &Descriptions,
+) -> Result<KeptUsers, Failure> {
+    let open = users::open(config, identity, server_id);
+    let open = open.map_err(Failure::Setting)?;
+    if open.bucket.is_some() {
+        return Ok(KeptUsers::Elsewhere(open.place.into()));
+    }
+    let names: Vec<_> = found.users_of(server_id).map(|(name, _)| name).collect();
+    signals::run(|_| async { Ok(KeptUsers::Read(describe(&open.users, &names).await?)) })
+}
+
+async fn describe(
+    users: &Users,
+    names: &[&str],
+) -> anyhow::Result<BTreeMap<String, Result<User, String>>> {
+    let mut kept = BTreeMap::new();
+    for name in names {
+        let described = match users.describe(name).await {
+            Ok(user) => Ok(user),
+            Err(Fault::NotFound { .. }) => continue,
+            Err(Fault::Document { why, .. }) => Err(why),
+            Err(other) => return Err(anyhow::Error::msg(other.to_string())),
+        };
+        kept.insert((*name).to_owned(), described);
+    }
+    Ok(kept)
+}

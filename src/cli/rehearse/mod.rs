@@ -1,0 +1,122 @@
+//! `portcullis rehearse`: what a log of the past would come to with a configuration.
+
+mod asking;
+mod lines;
+
+use std::fs::File;
+use std::net::SocketAddr;
+
+use clap::Args;
+
+use self::asking::Asking;
+use self::lines::{LineRead, Lines};
+use super::{ConfigSource, Exit, Failure, load, output, providers, signals};
+use crate::causes;
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::Purpose;
+use crate::rehearse::{Event, Replay};
+
+/// Options of `rehearse`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Options {
+    #[command(flatten)]
+    source: ConfigSource,
+    /// Look up users at the configured identity providers, once each; never with a password.
+    #[arg(long)]
+    ask: bool,
+    /// Port that the clients connect to, for providers with a separate port.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+    /// Logs; `-` reads standard input.
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<String>,
+}
+
+/// Replays logs, and says with the exit status whether anything changes.
+///
+/// # Errors
+/// A log cannot be read, or the configuration is wrong.
+pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
+    let config = load(&options.source, Purpose::Login)?;
+    let opened = providers::open(&config)?;
+    let (config, opened) = (&config, &*opened);
+    for file in options.files.iter().filter(|file| *file != "-") {
+        let open = File::open(file).map(drop);
+        let unusable = |error| Failure::Usage(format!("{file}: {}", causes::system(&error)));
+        open.map_err(unusable)?;
+    }
+    let replay = signals::run(|stop| async move {
+        let asking = Asking::open(config, opened, options.ask, options.listen).await?;
+        let mut replay = Replay::new(asking.rules(config, SystemClock.wall()));
+        for file in &options.files {
+            let mut lines = Lines::open(file)?;
+            loop {
+                match lines.next()? {
+                    LineRead::Line(text) => {
+                        if let Some(event) = replay.read(text) {
+                            take(&mut replay, &asking, event).await;
+                        }
+                    }
+                    LineRead::TooLong => replay.too_long(),
+                    LineRead::End => break,
+                }
+                if replay.tally().lines.is_multiple_of(LINES_PER_TURN) {
+                    output::progress(&format!("{} lines", replay.tally().lines));
+                    tokio::task::yield_now().await;
+                    if stop.is_cancelled() {
+                        anyhow::bail!("stopped by a signal");
+                    }
+                }
+            }
+        }
+        output::progress("");
+        Ok(replay)
+    })?;
+    let tally = replay.tally();
+    if tally.events == 0 {
+        let message = "no line is one of Transfer Family's log or of the gateway's own";
+        return Err(Failure::Usage(message.to_owned()));
+    }
+    output::print(&if options.json {
+        tally.json()
+    } else {
+        tally.text()
+    });
+    Ok(match (tally.changed(), tally.not_asked()) {
+        (0, 0) => Exit::Done,
+        (0, _) => Exit::Unavailable,
+        (_, _) => Exit::Failed,
+    })
+}
+
+async fn take(replay: &mut Replay, asking: &Asking, event: Event) {
+    if let Some(user) = replay.wanted(&event) {
+        let source = match &event {
+            Event::Allowed(login) | Event::Refused(login) => login.source,
+            Event::NoAlgorithm | Event::Did { .. } | Event::Ended { .. } | Event::Other => None,
+        };
+        let known = asking.look_up(&user, source).await;
+        replay.know(user, known);
+    }
+    replay.judge(event);
+}
+
+const LINES_PER_TURN: u64 = 20_000;
+
+const EXAMPLES: &str = "\
+Examples:
+  aws logs filter-log-events --log-group-name /aws/transfer/s-0123456789abcdef0 > log.json
+  portcullis rehearse --config portcullis.toml log.json
+  zcat export/*.gz | portcullis rehearse --config portcullis.toml --ask -
+
+Reads Transfer Family's log in its structured and its older form, as CloudWatch exports it, and
+the gateway's own log in JSON. Without --ask nothing is asked: users of a file and service-managed
+users of a directory are known, those of other providers count as not asked. Passwords are never
+tried.
+
+Exit codes: 0 nothing changes, 1 something changes, 2 nothing that was asked changes, but not
+everything was asked, 64 a log cannot be used, 78 wrong configuration.";

@@ -1,0 +1,126 @@
+//! Roles: whose credentials sessions use, and which trust policies have to change.
+
+use std::collections::BTreeMap;
+
+use super::super::described::{Descriptions, IamRole};
+use super::super::report::{Finding, Topic, listed};
+use super::super::trust::{Assuming, Trust, trusts_transfer};
+use super::Gateway;
+use crate::config::Roles;
+
+/// Says what the roles of users mean with the configuration.
+pub(super) fn permissions(found: &Descriptions, gateway: &Gateway, out: &mut Vec<Finding>) {
+    let count = of_users(found).len().max(found.roles.len());
+    let finding = match gateway.roles {
+        Roles::Assume => {
+            let text = "sessions have the credentials of their roles (roles = \"assume\"), which \
+                        need two more S3 actions for uploads and two for tags";
+            Finding::note(Topic::Permissions, text).numbered(19)
+        }
+        Roles::Map => Finding::note(
+            Topic::Permissions,
+            "sessions have the keys of [role.NAME]: each role needs such a table",
+        ),
+        Roles::Gateway if count == 0 => return,
+        Roles::Gateway => Finding::open(
+            Topic::Permissions,
+            "sessions use the gateway's own credentials and are confined by their mappings only",
+            "set identity.roles = \"assume\", or --accept permissions",
+        )
+        .numbered(13),
+    };
+    out.push(finding);
+}
+
+/// Looks at the trust policy of each role that users have.
+pub(super) fn trust(found: &Descriptions, gateway: &Gateway, out: &mut Vec<Finding>) {
+    match gateway.roles {
+        Roles::Assume => {}
+        // Nobody assumes a role.
+        Roles::Map | Roles::Gateway => return,
+    }
+    let own: Vec<_> = found
+        .servers
+        .values()
+        .flat_map(|one| &one.own_roles)
+        .collect();
+    let users = of_users(found);
+    let undescribed = users
+        .iter()
+        .filter(|(role, _)| !found.roles.contains_key(**role));
+    for (role, names) in undescribed {
+        out.push(Finding::open(
+            Topic::Trust,
+            format!(
+                "{role}: not described; it is the role of {}",
+                listed(names.iter().copied())
+            ),
+            "add the output of aws iam get-role --role-name NAME",
+        ));
+    }
+    let Some(principal) = &gateway.principal else {
+        if !users.is_empty() || !found.roles.is_empty() {
+            out.push(Finding::open(
+                Topic::Trust,
+                "the trust policies were not compared",
+                "name the gateway's own role: --gateway-role ARN",
+            ));
+        }
+        return;
+    };
+    let assuming = Assuming {
+        principal,
+        external_id: gateway.external_id.as_deref(),
+        has_tags: gateway.has_session_tags,
+        has_source_identity: gateway.has_source_identity,
+    };
+    for role in found.roles.values() {
+        let arn = &role.arn;
+        if own.contains(&arn) && !users.contains_key(arn.as_str()) {
+            let text = format!("{arn}: a role of the service itself, not needed here");
+            out.push(Finding::note(Topic::Trust, text));
+            continue;
+        }
+        // A state of Terraform has the roles of everything else as well.
+        if !users.contains_key(arn.as_str()) && !trusts_transfer(&role.trust) {
+            continue;
+        }
+        out.push(of_role(role, &assuming));
+    }
+}
+
+/// Says whether a role trusts the gateway.
+fn of_role(role: &IamRole, assuming: &Assuming<'_>) -> Finding {
+    let arn = &role.arn;
+    let name = arn.rsplit('/').next().unwrap_or(arn);
+    match assuming.trusted_by(&role.trust) {
+        Trust::Given => Finding::ok(Topic::Trust, format!("{arn}: trusts the gateway")),
+        Trust::Conditional(why) => Finding::open(
+            Topic::Trust,
+            format!("{arn}: trusts the gateway {why}"),
+            "look at the statement, or --accept trust",
+        ),
+        Trust::Unreadable(why) => Finding::open(
+            Topic::Trust,
+            format!("{arn}: {why}"),
+            "look at the trust policy of the role",
+        ),
+        Trust::Missing(document) => Finding::open(
+            Topic::Trust,
+            format!("{arn}: does not trust {}", assuming.principal.arn()),
+            format!("aws iam update-assume-role-policy --role-name {name} --policy-document:"),
+        )
+        .with_document(document),
+    }
+}
+
+/// Returns the roles of users, each with the names of those who have it.
+fn of_users(found: &Descriptions) -> BTreeMap<&str, Vec<&str>> {
+    let mut roles: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for ((_, name), user) in &found.users {
+        if let Some(role) = &user.role {
+            roles.entry(role).or_default().push(name);
+        }
+    }
+    roles
+}
