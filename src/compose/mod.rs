@@ -14,7 +14,7 @@ pub(crate) mod providers;
 mod running;
 pub(crate) mod stores;
 mod unusable;
-mod users;
+pub(crate) mod users;
 mod value_files;
 
 use std::sync::Arc;

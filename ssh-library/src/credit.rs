@@ -17,7 +17,7 @@ impl Handle {
     pub fn grow_window(&self, channel: ChannelId, bytes: u32) {
         let message = Msg::Channel(channel, ChannelMsg::WindowAdjusted { new_size: bytes });
         // Where the session is gone there is no window.
-        drop(self.priority_sender.send(message));
+        drop(self.priority_sender.send(Box::new(message)));
     }
 }
 

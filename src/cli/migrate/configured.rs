@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::cli::{ConfigSource, Failure, load, signals, users};
-use crate::config::{Algorithms, Config, Event, Identity, Provider, Purpose};
+use crate::cli::{ConfigSource, Failure, load, signals};
+use crate::compose::users;
+use crate::config::{
+    Algorithms, Config, Event, Identity, ProviderSettings, Purpose, ServiceManaged,
+};
 use crate::idp::service_managed::{Fault, User, Users};
 use crate::migrate::{Configured, Descriptions, Gateway, KeptUsers, Principal};
 use crate::ssh::{self, HostKey, HostKeyError};
@@ -75,24 +78,30 @@ fn configured(
         Some(_) => &identity.proxy,
         None => &config.proxy,
     };
+    let (mut function, mut url) = (None, String::new());
+    let (mut asks_as_aws, mut users) = (false, KeptUsers::None);
+    match &identity.settings {
+        ProviderSettings::Webhook(webhook) => {
+            url.clone_from(&webhook.url);
+            asks_as_aws = webhook.event == Event::TransferFamily;
+        }
+        ProviderSettings::ApiGateway(api) => url.clone_from(&api.url),
+        ProviderSettings::Lambda(lambda) => function = Some(lambda.function.clone()),
+        ProviderSettings::ServiceManaged(of_users) => {
+            users = kept(config, identity, of_users, (server_id, found))?;
+        }
+        ProviderSettings::Static(_) | ProviderSettings::Token(_) => {}
+    }
     Ok(Configured {
         server_id: server_id.clone(),
-        provider: identity.provider,
-        asks_as_aws: identity.provider == Provider::Webhook
-            && identity.event == Event::TransferFamily,
-        function: identity.function.name.clone(),
-        url: identity.url.clone(),
+        provider: identity.provider(),
+        asks_as_aws,
+        function,
+        url,
         methods: identity.methods,
         port: identity.listen.unwrap_or(config.listen).port(),
         proxy: proxy.protocol,
-        users: match identity.provider {
-            Provider::ServiceManaged => kept(config, identity, server_id, found)?,
-            Provider::Webhook
-            | Provider::ApiGateway
-            | Provider::Lambda
-            | Provider::Static
-            | Provider::Token => KeptUsers::None,
-        },
+        users,
     })
 }
 
@@ -100,10 +109,10 @@ fn configured(
 fn kept(
     config: &Config,
     identity: &Identity,
-    server_id: &str,
-    found: &Descriptions,
+    of_users: &ServiceManaged,
+    (server_id, found): (&str, &Descriptions),
 ) -> Result<KeptUsers, Failure> {
-    let open = users::open(config, identity, server_id);
+    let open = users::open(config, identity, of_users, server_id);
     let open = open.map_err(Failure::Setting)?;
     if open.bucket.is_some() {
         return Ok(KeptUsers::Elsewhere(open.place.into()));

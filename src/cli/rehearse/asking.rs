@@ -1,16 +1,16 @@
 //! Users, looked up where the configuration has them: the only place of `rehearse` that knows
 //! providers.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use anyhow::bail;
 use async_trait::async_trait;
 
-use crate::cli::providers::{self, Opened};
-use crate::cli::stores;
-use crate::config::{Config, Provider};
+use crate::auth::AuthSettings;
+use crate::compose::Composition;
+use crate::compose::providers::{self, Opened};
+use crate::config::{Algorithms, Listener, Provider};
 use crate::idp::static_file::StaticFile;
 use crate::idp::{Asking as OfLogin, Credential, IdentityProvider, Judged, Question};
 use crate::refusal::{Reason, Verdict};
@@ -20,7 +20,9 @@ use crate::storage::credentials::Stores;
 
 /// Looks users up, as a login would, without a password.
 pub(super) struct Asking {
-    port: providers::Port,
+    provider: Arc<dyn IdentityProvider>,
+    auth: AuthSettings,
+    algorithms: Algorithms,
     met: Arc<Mutex<Met>>,
     /// S3, where users are kept in a bucket.
     _stores: Option<Arc<dyn Stores>>,
@@ -52,24 +54,23 @@ enum Means {
 }
 
 impl Asking {
-    /// Puts the providers in the order of the port.
+    /// Puts the providers in the order of the listener.
     ///
     /// # Errors
-    /// Nobody listens there, or S3 cannot be set up.
+    /// S3 cannot be set up.
     pub(super) async fn open(
-        config: &Config,
-        opened: &[Opened<'_>],
+        composition: &Composition<'_>,
+        listener: &Listener,
         asks: bool,
-        listen: Option<SocketAddr>,
     ) -> anyhow::Result<Self> {
         let stores = if asks {
-            let (keys, metrics) = (stores::HeldKeys::of(config), Arc::default());
-            Some(stores::open(config, opened, &keys, &metrics).await?)
+            Some(composition.stores(&Arc::default()).await?)
         } else {
             None
         };
         let met = Arc::<Mutex<Met>>::default();
-        let asked: Vec<_> = opened
+        let asked: Vec<_> = composition
+            .opened
             .iter()
             .map(|one| {
                 let rehearsed = Rehearsed {
@@ -79,22 +80,20 @@ impl Asking {
                 (one, Arc::new(rehearsed) as Arc<dyn IdentityProvider>)
             })
             .collect();
-        let wanted = listen.unwrap_or(config.listen);
-        let mut ports = providers::gathered(config, &asked).into_iter();
-        let Some(port) = ports.find(|port| port.address == wanted) else {
-            bail!("--listen {wanted}: no provider listens there");
-        };
+        let (provider, auth) = providers::at(listener, &asked);
         Ok(Self {
-            port,
+            provider,
+            auth,
+            algorithms: listener.algorithms,
             met,
             _stores: stores,
         })
     }
 
-    pub(super) fn rules(&self, config: &Config, now: SystemTime) -> Rules {
+    pub(super) fn rules(&self, now: SystemTime) -> Rules {
         Rules {
-            methods: self.port.auth.methods,
-            key_exchanges: ssh::key_exchanges(config.ssh.algorithms),
+            methods: self.auth.methods,
+            key_exchanges: ssh::key_exchanges(self.algorithms),
             ciphers: ssh::ciphers(),
             now,
         }
@@ -102,7 +101,7 @@ impl Asking {
 
     /// Looks a user up.
     pub(super) async fn look_up(&self, user: &str, source: Option<IpAddr>) -> Known {
-        if !self.port.auth.user_names.allows(user) {
+        if !self.auth.user_names.allows(user) {
             return Known::Refused {
                 reason: Reason::UserName,
                 only_keys: false,
@@ -117,7 +116,7 @@ impl Asking {
             asking: OfLogin::default(),
         };
         *self.met.lock().unwrap_or_else(PoisonError::into_inner) = Met::default();
-        let judged = self.port.provider.ask(&question).await;
+        let judged = self.provider.ask(&question).await;
         let met = *self.met.lock().unwrap_or_else(PoisonError::into_inner);
         match judged {
             Ok(config) => Known::found(config, met.has_password),
@@ -136,7 +135,7 @@ impl Asking {
 impl Means {
     fn of(opened: &Opened<'_>, asks: bool) -> Self {
         let provider: Arc<dyn IdentityProvider> = opened.provider.clone();
-        match (opened.identity.provider, &opened.file) {
+        match (opened.identity.provider(), &opened.file) {
             (_, Some(file)) => Self::File(Arc::clone(file)),
             (Provider::ServiceManaged, None) if asks || opened.users_bucket().is_none() => {
                 Self::Kept(provider)

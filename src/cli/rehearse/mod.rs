@@ -4,15 +4,16 @@ mod asking;
 mod lines;
 
 use std::fs::File;
-use std::net::SocketAddr;
 
 use clap::Args;
 
 use self::asking::Asking;
 use self::lines::{LineRead, Lines};
-use super::{ConfigSource, Exit, Failure, load, output, providers, signals};
+use super::chosen_listener::ChosenListener;
+use super::{ConfigSource, Exit, Failure, load, output, signals};
 use crate::causes;
 use crate::clock::{Clock as _, SystemClock};
+use crate::compose::Composition;
 use crate::config::Purpose;
 use crate::rehearse::{Event, Replay};
 
@@ -25,9 +26,8 @@ pub(super) struct Options {
     /// Look up users at the configured identity providers, once each; never with a password.
     #[arg(long)]
     ask: bool,
-    /// Port that the clients connect to, for providers with a separate port.
-    #[arg(long, value_name = "ADDRESS")]
-    listen: Option<SocketAddr>,
+    #[command(flatten)]
+    listener: ChosenListener,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -42,16 +42,19 @@ pub(super) struct Options {
 /// A log cannot be read, or the configuration is wrong.
 pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     let config = load(&options.source, Purpose::Login)?;
-    let opened = providers::open(&config)?;
-    let (config, opened) = (&config, &*opened);
+    let composition = Composition::of(&config)?;
+    let listener = options.listener.of(&config)?.map_err(|wanted| {
+        Failure::Usage(format!("--listen {wanted}: no provider listens there"))
+    })?;
+    let composition = &composition;
     for file in options.files.iter().filter(|file| *file != "-") {
         let open = File::open(file).map(drop);
         let unusable = |error| Failure::Usage(format!("{file}: {}", causes::system(&error)));
         open.map_err(unusable)?;
     }
     let replay = signals::run(|stop| async move {
-        let asking = Asking::open(config, opened, options.ask, options.listen).await?;
-        let mut replay = Replay::new(asking.rules(config, SystemClock.wall()));
+        let asking = Asking::open(composition, listener, options.ask).await?;
+        let mut replay = Replay::new(asking.rules(SystemClock.wall()));
         for file in &options.files {
             let mut lines = Lines::open(file)?;
             loop {
