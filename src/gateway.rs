@@ -25,7 +25,9 @@ use crate::idp::signature::{self, Keys};
 use crate::limits::{self, Limits};
 use crate::metrics::{Metrics, Readings};
 use crate::reaper::Reaper;
-use crate::session::{Environment, Kept, ListedTimes, Unsettled, UserSessions, summing};
+use crate::session::{
+    Environment, Kept, ListedTimes, Recovery, Unsettled, UploadRecords, UserSessions, summing,
+};
 use crate::ssh::{Listener, SshServer, SshServerParts, Transport};
 use crate::storage::Nonces;
 use crate::storage::credentials::Stores;
@@ -58,6 +60,8 @@ pub struct GatewayParts {
     pub limits: Limits,
     pub metrics: Arc<Metrics>,
     pub sftp: Sftp,
+    /// Where uploads are recorded.
+    pub upload_records: UploadRecords,
     /// What questions to identity providers are signed with.
     pub signing_keys: Vec<Arc<Keys>>,
 }
@@ -71,7 +75,7 @@ pub struct Gateway {
     drain: CancellationToken,
     listeners: JoinSet<()>,
     /// Ends with this value.
-    _tending: JoinSet<()>,
+    tending: JoinSet<()>,
     view: Arc<View>,
 }
 
@@ -86,6 +90,7 @@ struct View {
     listener_ended: CancellationToken,
     caches: Vec<Arc<Cached>>,
     shared: Shared,
+    upload_records: UploadRecords,
     signing_keys: Vec<Arc<Keys>>,
 }
 
@@ -97,6 +102,7 @@ impl AdminActions for View {
         // Whoever was thrown out is no witness of an outage.
         self.shared.history.known().forget(user);
         let connections = self.shared.logged_in.revoke(user);
+        self.upload_records.revoked(user, SystemClock.wall());
         Revoked {
             connections,
             answers,
@@ -212,7 +218,7 @@ struct Process<'a> {
 
 impl Process<'_> {
     /// Returns what it lends to each session.
-    fn lends(&self, sftp: &Sftp) -> Environment {
+    fn lends(&self, sftp: &Sftp, upload_records: UploadRecords) -> Environment {
         let (limits, budget) = (self.limits, self.budget);
         Environment {
             budget: Arc::clone(budget),
@@ -228,6 +234,7 @@ impl Process<'_> {
             listed_times: listed_times(sftp.list_times, limits),
             partial_uploads: partial_uploads(sftp.partial_uploads),
             unsettled: Unsettled::default(),
+            upload_records,
             exec: sftp.exec,
             summing: summing(),
             drain: self.drain.clone(),
@@ -251,6 +258,7 @@ impl Gateway {
             limits,
             metrics,
             sftp,
+            upload_records,
             ..
         } = parts;
         let addresses = addresses_of(&entrances)?;
@@ -265,7 +273,12 @@ impl Gateway {
             clock: &clock,
             drain: &drain,
         };
-        let environment = process.lends(&sftp);
+        let environment = process.lends(&sftp, upload_records.clone());
+        let recovery = Recovery::new(
+            environment.clone(),
+            Arc::clone(&stores),
+            Arc::clone(&blocks),
+        );
         let ssh = SshServer::new(SshServerParts {
             transport: parts.transport,
             channels: Arc::new(environment),
@@ -293,6 +306,7 @@ impl Gateway {
             listener_ended,
             caches,
             shared,
+            upload_records,
             signing_keys: parts.signing_keys,
         });
         Ok(Self {
@@ -300,7 +314,7 @@ impl Gateway {
             reaper,
             drain,
             listeners,
-            _tending: tended(budget, Arc::clone(&ssh)),
+            tending: tended(budget, Arc::clone(&ssh), recovery),
             ssh,
             view,
         })
@@ -361,6 +375,11 @@ impl Gateway {
                 "operations of closed sessions did not end in time"
             );
         }
+        self.tending.shutdown().await;
+        let leaves = self.view.upload_records.leave();
+        if timeout(limits::LEASE_LEFT_WITHIN, leaves).await.is_err() {
+            tracing::debug!("the lease on upload records is left to its end");
+        }
     }
 
     /// Waits for attempts that outlive their connections, and for what they ask.
@@ -392,9 +411,13 @@ fn addresses_of(entrances: &[Entrance]) -> io::Result<Vec<SocketAddr>> {
     listeners.map(Listener::local_addr).collect()
 }
 
-/// Has memory given back that nobody uses any more, and sums written, until the set is dropped.
-fn tended(budget: Arc<Budget>, ssh: Arc<SshServer>) -> JoinSet<()> {
+/// Has memory given back that nobody uses any more, sums written, and uploads of processes that are
+/// gone finished, until the set is dropped.
+fn tended(budget: Arc<Budget>, ssh: Arc<SshServer>, recovery: Option<Recovery>) -> JoinSet<()> {
     let mut set = JoinSet::new();
+    if let Some(recovery) = recovery {
+        tasks::spawn(&mut set, recovery.run());
+    }
     tasks::spawn(&mut set, async move {
         let mut often = tokio::time::interval(limits::GIVE_BACK_INTERVAL);
         loop {

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::memory::{self, Limit, ReceiveBuffer};
 use super::store_probe::{self, NO_CREDENTIALS, Place};
-use super::{ConfigSource, Failure, load, output, providers, proxies, stores};
+use super::{ConfigSource, Failure, load, output, partial_state, providers, proxies, stores};
 use crate::causes;
 use crate::config::{self, Config, Identity, Provider, Purpose, StoreKind};
 use crate::limits::Limits;
@@ -73,6 +73,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     for named in &config.stores {
         root_is_there(named)?;
     }
+    partial_state::check(&config)?;
     drop(providers::throttle(&config.login)?);
     drop(proxies::proxies(&config)?);
     let providers = providers(&config)?;
@@ -88,6 +89,9 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     ));
     output::print(&format!("memory: {}\n", memory::sum(&config.limits)));
     output::print(&format!("files: {}\n", largest_file(&config.limits)));
+    if let Some(place) = &config.sftp.partial_state {
+        output::print(&format!("partial uploads: recorded in {place}\n"));
+    }
     if let Some(buffer) = ReceiveBuffer::read("") {
         output::print(&format!("kernel: {}\n", buffer.describe()));
     }
@@ -96,6 +100,9 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     }
     for place in &options.probe {
         probe(&config, place)?;
+    }
+    if !options.probe.is_empty() {
+        partial_state::probe(&config)?;
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ mod hash_password;
 mod host_keys;
 mod memory;
 pub mod output;
+mod partial_state;
 pub mod probe;
 mod providers;
 mod proxies;

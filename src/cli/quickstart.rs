@@ -26,6 +26,7 @@ use crate::idp::{IdentityProvider, Judged, Question};
 use crate::limits::{self, Limits};
 use crate::metrics::Metrics;
 use crate::secret::Secret;
+use crate::session::UploadRecords;
 use crate::ssh::{HostKey, HostKeys, Listener};
 use crate::storage::SharedStore;
 use crate::storage::credentials::Own;
@@ -108,6 +109,7 @@ async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> 
         limits: Limits::default(),
         metrics,
         sftp: config::Sftp::default(),
+        upload_records: UploadRecords::default(),
         signing_keys: Vec::new(),
     })?;
     if options.json {

@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::host_keys::HostKeyFiles;
 use super::providers::{self, Commit, Opened, Port, Reopening};
-use super::stores::{self, HeldKeys};
+use super::stores::{self, HeldKeys, OpenStores};
 use super::value_files::FollowedValues;
-use super::{Failure, memory, proxies, signals};
+use super::{Failure, memory, partial_state, proxies, signals};
 use crate::admin::{
     Admin, AdminLimits, AdminServices, AdminTokens, Aws, AwsKey, Scope, Server, Servers,
 };
@@ -67,7 +67,8 @@ async fn serve(
     let host_keys = host_key_files.read()?;
     let metrics = Arc::new(Metrics::default());
     let held_keys = HeldKeys::of(config);
-    let stores = stores::open(config, &opened, &held_keys, &metrics).await?;
+    let OpenStores { stores, own } = stores::open(config, &opened, &held_keys, &metrics).await?;
+    let upload_records = partial_state::open(config, own, &metrics)?;
     let mut following = JoinSet::new();
     for followed in opened.iter().flat_map(Opened::followed) {
         begin_following(&mut following, followed, &metrics)?;
@@ -93,6 +94,7 @@ async fn serve(
         limits: config.limits.clone(),
         metrics: Arc::clone(&metrics),
         sftp: config.sftp.clone(),
+        upload_records,
         signing_keys: opened.iter().filter_map(|one| one.keys.clone()).collect(),
     })?;
     let followed = Arc::new(host_key_files.followed(Arc::clone(gateway.ssh())));

@@ -77,6 +77,7 @@ impl Bench {
             },
             metrics: Arc::new(Metrics::default()),
             sftp: portcullis::config::Sftp::default(),
+            upload_records: portcullis::session::UploadRecords::default(),
             signing_keys: Vec::new(),
         })
         .unwrap();

@@ -143,7 +143,9 @@ fn ask(options: &Options) -> Result<Exit, Failure> {
     let opened = providers::open(&config)?;
     let explained = async {
         let (keys, metrics) = (stores::HeldKeys::of(&config), Arc::default());
-        let stores = stores::open(&config, &opened, &keys, &metrics).await?;
+        let stores = stores::open(&config, &opened, &keys, &metrics)
+            .await?
+            .stores;
         let judged =
             test_identity_provider::judge(&config, &opened, &stores, options.listen, &login);
         let findings = Box::pin(judged).await;

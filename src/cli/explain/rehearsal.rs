@@ -19,7 +19,8 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::reaper::Reaper;
 use crate::session::{
-    self, Environment, Kept, ListedTimes, TypedSession, Unsettled, UserSessions, summing,
+    self, Environment, Kept, ListedTimes, TypedSession, Unsettled, UploadRecords, UserSessions,
+    summing,
 };
 use crate::sftp::{Attributes, HandleId, OpenMode, Payload, Request, Status};
 use crate::storage::memory::MemoryStore;
@@ -123,6 +124,7 @@ fn open(
         listed_times: ListedTimes::new(false),
         partial_uploads: PartialUploads::Discard,
         unsettled: Unsettled::default(),
+        upload_records: UploadRecords::default(),
         exec: Exec::Off,
         summing: summing(),
         drain: CancellationToken::new(),

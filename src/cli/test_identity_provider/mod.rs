@@ -94,7 +94,9 @@ pub fn run(options: &Options) -> Result<Exit, Failure> {
     let opened = providers::open(&config)?;
     signals::run(|stop| async {
         let (keys, metrics) = (stores::HeldKeys::of(&config), Arc::default());
-        let stores = stores::open(&config, &opened, &keys, &metrics).await?;
+        let stores = stores::open(&config, &opened, &keys, &metrics)
+            .await?
+            .stores;
         let test = Box::pin(test(&config, &opened, &stores, &login, options));
         signals::until(stop, async { Ok(test.await) }).await
     })

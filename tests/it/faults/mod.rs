@@ -229,6 +229,7 @@ impl Stage {
             limits: set.limits,
             metrics,
             sftp: set.sftp,
+            upload_records: portcullis::session::UploadRecords::default(),
             signing_keys: Vec::new(),
         })
         .unwrap();

@@ -1,0 +1,87 @@
+//! Where uploads are recorded, as `sftp.partial_state` says.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use super::Failure;
+use super::store_probe::{self, Place};
+use crate::clock::SystemClock;
+use crate::config::{self, Config};
+use crate::idp::service_managed::InBucket;
+use crate::metrics::Metrics;
+use crate::session::{RecordSettings, UploadRecords};
+use crate::storage::directory::DirectoryStore;
+use crate::storage::{Bucket, SharedStore};
+
+/// Opens the place where uploads are recorded; nothing is asked yet.
+///
+/// # Errors
+/// It cannot be one.
+pub(super) fn open(
+    config: &Config,
+    own: SharedStore,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<UploadRecords> {
+    let Some(place) = config.sftp.partial_state.as_deref() else {
+        return Ok(UploadRecords::default());
+    };
+    let settings = |store, bucket| RecordSettings {
+        store,
+        bucket,
+        own_credentials: config.identity.roles == config::Roles::Gateway,
+        metrics: Arc::clone(metrics),
+        clock: Arc::new(SystemClock),
+    };
+    let what = || format!("sftp.partial_state: {place:?} cannot be used");
+    if let Some(parsed) = InBucket::place(place) {
+        let (bucket, prefix) = parsed.with_context(what)?;
+        return Ok(UploadRecords::in_bucket(settings(own, bucket), prefix));
+    }
+    let mut builder = DirBuilder::new();
+    let made = builder.recursive(true).mode(0o700).create(place);
+    made.with_context(what)?;
+    let (store, bucket) = directory(place).with_context(what)?;
+    let settings = settings(Arc::new(store), bucket);
+    Ok(UploadRecords::in_directory(settings, place))
+}
+
+fn directory(place: &str) -> anyhow::Result<(DirectoryStore, Bucket)> {
+    let bucket = Bucket::parse(RECORDS)?;
+    let store = DirectoryStore::open(place, std::slice::from_ref(&bucket))?;
+    Ok((store, bucket))
+}
+
+/// Checks a directory that is there: one that is missing is made at the start.
+///
+/// # Errors
+/// It cannot be written to.
+pub(super) fn check(config: &Config) -> Result<(), Failure> {
+    let place = config.sftp.partial_state.as_deref();
+    match place.filter(|place| InBucket::place(place).is_none()) {
+        Some(place) if std::fs::exists(place).unwrap_or(true) => directory(place)
+            .map(drop)
+            .map_err(|error| Failure::Setting(format!("sftp.partial_state: {place:?}: {error:#}"))),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Tries out the bucket of the records, if they are in one.
+///
+/// # Errors
+/// The store cannot be used, or does less than the configuration claims.
+pub(super) fn probe(config: &Config) -> Result<(), Failure> {
+    let place = config.sftp.partial_state.as_deref();
+    let Some(place) = place.filter(|place| InBucket::place(place).is_some()) else {
+        return Ok(());
+    };
+    let place: Place = place
+        .parse()
+        .map_err(|why| Failure::Setting(format!("sftp.partial_state: {why}")))?;
+    store_probe::run("storage", &config.storage, &place)
+}
+
+/// What the directory is called as a bucket.
+const RECORDS: &str = "upload-records";
