@@ -67,6 +67,9 @@ pub struct Recovery {
     failures: Seldom,
 }
 
+/// What a round finds: the processes, what can be read, and of whom something cannot.
+type Found = (Vec<Ended>, Vec<Waiting>, BTreeSet<Box<str>>);
+
 /// An upload that is looked into; requests on its file wait.
 struct Waiting {
     process: Box<str>,
@@ -171,22 +174,20 @@ impl Recovery {
             }
         };
         self.read.cancel();
-        let (ended, waiting) = match found {
+        let (ended, waiting, mut left) = match found {
             Ok(found) => found,
             Err(error) => return self.says_that_it_failed(&error),
         };
-        let all: BTreeSet<Box<str>> = stream::iter(waiting)
+        let settled = stream::iter(waiting)
             .map(|waiting| self.settle(waiting))
-            .buffer_unordered(UPLOADS_RECOVERED_AT_ONCE)
-            .filter_map(async |left| left)
-            .collect()
-            .await;
+            .buffer_unordered(UPLOADS_RECOVERED_AT_ONCE);
+        let later: Vec<Option<Box<str>>> = settled.collect().await;
+        left.extend(later.into_iter().flatten());
         let Some(leases) = self.environment.upload_records.leases() else {
             return;
         };
         for process in ended {
-            let unread = self.has_unread(&process);
-            if !process.more && !unread && !all.contains(&process.name) {
+            if !process.more && !left.contains(&process.name) {
                 leases.leave(&process.name).await;
             }
         }
@@ -199,9 +200,9 @@ impl Recovery {
     }
 
     /// Finds the records of processes that are gone, and has requests on their files wait.
-    async fn find(&self) -> Result<(Vec<Ended>, Vec<Waiting>), StorageError> {
+    async fn find(&self) -> Result<Found, StorageError> {
         let Some(leases) = self.environment.upload_records.leases() else {
-            return Ok((Vec::new(), Vec::new()));
+            return Ok(Found::default());
         };
         let ended = leases.take_ended().await?;
         let records = ended.iter().flat_map(|process| {
@@ -209,31 +210,38 @@ impl Recovery {
             records.map(move |place| (process.name.clone(), place.clone()))
         });
         let records: Vec<_> = records.collect();
-        let waiting = stream::iter(records)
+        let mut read = stream::iter(records)
             .map(|(process, place)| self.read(process, place))
-            .buffer_unordered(UPLOAD_RECORDS_READ_AT_ONCE)
-            .filter_map(async |waiting| waiting)
-            .collect()
-            .await;
-        Ok((ended, waiting))
+            .buffer_unordered(UPLOAD_RECORDS_READ_AT_ONCE);
+        let (mut waiting, mut left) = (Vec::new(), BTreeSet::new());
+        while let Some(read) = read.next().await {
+            match read {
+                Ok(one) => waiting.extend(one),
+                Err(process) => {
+                    left.insert(process);
+                }
+            }
+        }
+        Ok((ended, waiting, left))
     }
 
-    async fn read(&self, process: Box<str>, place: Location) -> Option<Waiting> {
+    /// Reads one record; `Ok(None)`: it is gone; an error: it stays.
+    async fn read(&self, process: Box<str>, place: Location) -> Result<Option<Waiting>, Box<str>> {
         if self.unreadable().contains(place.key.as_str()) {
-            return None;
+            return Err(process);
         }
         let (records, reaper) = (&self.environment.upload_records, &self.environment.reaper);
         match records.take(&place, reaper).await {
-            Ok(taken) => taken.map(|taken| Waiting {
+            Ok(taken) => Ok(taken.map(|taken| Waiting {
                 settling: self.environment.unsettled.begin(&taken.record.location),
                 process,
                 taken,
-            }),
+            })),
             Err(Unread::Now(error)) => {
                 if let Some(unlogged) = self.line_due() {
                     tracing::warn!(%place, %error, unlogged, "an upload record cannot be read now");
                 }
-                None
+                Err(process)
             }
             Err(Unread::Never(why)) => {
                 let mut unreadable = self.unreadable();
@@ -244,15 +252,9 @@ impl Recovery {
                     self.environment.metrics.record_ended(RecordEnd::Unreadable);
                     tracing::warn!(%place, why, "an upload record is left alone: it cannot be read");
                 }
-                None
+                Err(process)
             }
         }
-    }
-
-    fn has_unread(&self, process: &Ended) -> bool {
-        let unreadable = self.unreadable();
-        let mut places = process.records.iter();
-        places.any(|place| unreadable.contains(place.key.as_str()))
     }
 
     /// Decides about one upload; returns the name of its process if its record stays.

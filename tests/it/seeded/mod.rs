@@ -70,6 +70,7 @@ impl World {
             listed_times: ListedTimes::new(false),
             partial_uploads: PartialUploads::Discard,
             unsettled: Unsettled::default(),
+            upload_records: portcullis::session::UploadRecords::default(),
             exec: portcullis::config::Exec::All,
             summing: portcullis::session::summing(),
             drain: CancellationToken::new(),
