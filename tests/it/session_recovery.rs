@@ -3,6 +3,7 @@
 //!
 //! A process that is killed is one here that says nothing any more: its lease ends.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,10 +15,11 @@ use portcullis::metrics::Metrics;
 use portcullis::reaper::Reaper;
 use portcullis::session::{Environment, RecordSettings, Recovery, UploadRecords};
 use portcullis::storage::credentials::Own;
+use portcullis::storage::directory::DirectoryStore;
 use portcullis::storage::failing::{Failing, Fault, Gate};
 use portcullis::storage::memory::MemoryStore;
 use portcullis::storage::{
-    Bucket, Capabilities, Key, Location, ObjectStore as _, Operation, StorageErrorKind,
+    Bucket, Capabilities, Key, Location, ObjectStore as _, Operation, SharedStore, StorageErrorKind,
 };
 use portcullis::vfs::{Access, EntryType, HomeDirectory, Mapping, PartialUploads, VirtualPath};
 use russh_sftp::protocol::OpenFlags;
@@ -82,16 +84,32 @@ impl Shared {
     /// Starts a process, which has its lease.
     async fn process(&self) -> Process {
         let metrics = Arc::new(Metrics::default());
-        let upload_records = UploadRecords::in_bucket(
-            RecordSettings {
-                store: self.records.clone(),
-                bucket: state(),
-                own_credentials: true,
-                metrics: Arc::clone(&metrics),
-                clock: self.clock.clone(),
-            },
-            "/uploads/",
-        );
+        let settings = self.settings(self.records.clone(), &metrics);
+        let records = UploadRecords::in_bucket(settings, "/uploads/");
+        self.with_records(records, metrics).await
+    }
+
+    /// The same with its records in a directory.
+    async fn process_in(&self, directory: &Path) -> Process {
+        let metrics = Arc::new(Metrics::default());
+        let directory = directory.to_str().unwrap();
+        let store = DirectoryStore::open(directory, &[state()]).unwrap();
+        let settings = self.settings(Arc::new(store), &metrics);
+        let records = UploadRecords::in_directory(settings, directory);
+        self.with_records(records, metrics).await
+    }
+
+    fn settings(&self, store: SharedStore, metrics: &Arc<Metrics>) -> RecordSettings {
+        RecordSettings {
+            store,
+            bucket: state(),
+            own_credentials: true,
+            metrics: Arc::clone(metrics),
+            clock: self.clock.clone(),
+        }
+    }
+
+    async fn with_records(&self, upload_records: UploadRecords, metrics: Arc<Metrics>) -> Process {
         let environment = Environment {
             reaper: Reaper::new(Arc::clone(&metrics), self.clock.clone()),
             metrics: Arc::clone(&metrics),
@@ -620,4 +638,45 @@ async fn nothing_is_recovered_of_a_file_that_its_client_writes_again() {
     assert_eq!(other.counted("discarded"), 1);
     let stored = shared.store.object(&at("f"));
     assert_eq!(stored.as_deref(), Some(&b"whole"[..]));
+}
+
+#[tokio::test]
+async fn one_process_at_a_time_has_a_directory_of_records() {
+    let shared = Shared::new();
+    let [here, there] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let (first, second) = (
+        shared.process_in(here.path()).await,
+        shared.process_in(here.path()).await,
+    );
+    let content = pattern(9 * MIB);
+    let lost = shared.sends(&first, CREATE, (0, &content), 1).await;
+    assert_eq!(first.counted("written"), 1);
+    // It takes nothing up, and records nothing, as long as the other has the lock.
+    shared.leases_end(&[]).await;
+    second.recovery.round().await;
+    assert_eq!(shared.store.object(&at("f")), None);
+    let records = || {
+        let names = std::fs::read_dir(here.path()).unwrap();
+        let names = names.map(|entry| entry.unwrap().path());
+        let is_record = |path: &std::path::PathBuf| path.extension().is_some_and(|e| e == "json");
+        names.filter(is_record).collect::<Vec<_>>()
+    };
+    let [record] = &records()[..] else {
+        panic!("{:?}", records())
+    };
+    let other = shared.session(&second).await;
+    let handle = other.open("/g", CREATE).await.unwrap();
+    other.send(&handle, 0, &content).await;
+    shared.parts_are_there(2).await;
+    assert_eq!((second.counted("unwritten"), records().len()), (1, 1));
+    other.close(&handle).await.unwrap();
+    // A process that starts after the first one's end need not wait: nobody has the lock.
+    std::fs::copy(record, there.path().join(record.file_name().unwrap())).unwrap();
+    let third = shared.process_in(there.path()).await;
+    shared.assert_kept(&content[..8 * MIB]).await;
+    assert_eq!(third.counted("kept"), 1);
+    third.settled().await;
+    drop(lost.cut().await);
+    first.settled().await;
+    assert_eq!(records(), Vec::<std::path::PathBuf>::new());
 }
