@@ -73,7 +73,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     for named in &config.stores {
         root_is_there(named)?;
     }
-    partial_state::check(&config)?;
+    partial_state::check(&config).map_err(Failure::Setting)?;
     drop(providers::throttle(&config.login)?);
     drop(proxies::proxies(&config)?);
     let providers = providers(&config)?;
@@ -89,12 +89,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     ));
     output::print(&format!("memory: {}\n", memory::sum(&config.limits)));
     output::print(&format!("files: {}\n", largest_file(&config.limits)));
-    if let Some(place) = &config.sftp.partial_state {
-        output::print(&format!("partial uploads: recorded in {place}\n"));
-    }
-    if let Some(buffer) = ReceiveBuffer::read("") {
-        output::print(&format!("kernel: {}\n", buffer.describe()));
-    }
+    places(&config);
     if options.probe.is_empty() && config::credentials::are_plainly_absent(&config) {
         output::warning(NO_CREDENTIALS);
     }
@@ -102,7 +97,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         probe(&config, place)?;
     }
     if !options.probe.is_empty() {
-        partial_state::probe(&config)?;
+        probe_records(&config)?;
     }
     Ok(())
 }
@@ -121,6 +116,26 @@ fn root_is_there(named: &config::NamedStore) -> Result<(), Failure> {
     Err(Failure::Setting(format!(
         "store.{name}.root: {root:?}: {why}"
     )))
+}
+
+/// Says where the configuration keeps what, and what the kernel has.
+fn places(config: &Config) {
+    if let Some(place) = &config.sftp.partial_state {
+        output::print(&format!("partial uploads: recorded in {place}\n"));
+    }
+    if let Some(buffer) = ReceiveBuffer::read("") {
+        output::print(&format!("kernel: {}\n", buffer.describe()));
+    }
+}
+
+/// Tries out the bucket in which uploads are recorded.
+fn probe_records(config: &Config) -> Result<(), Failure> {
+    let Some(place) = partial_state::in_bucket(config) else {
+        return Ok(());
+    };
+    let place: Result<Place, _> = place.parse();
+    let place = place.map_err(|why| Failure::Setting(format!("sftp.partial_state: {why}")))?;
+    store_probe::run("storage", &config.storage, &place)
 }
 
 /// Tries out the store that serves a bucket.

@@ -6,8 +6,6 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::Failure;
-use super::store_probe::{self, Place};
 use crate::clock::SystemClock;
 use crate::config::{self, Config};
 use crate::idp::service_managed::InBucket;
@@ -58,29 +56,20 @@ fn directory(place: &str) -> anyhow::Result<(DirectoryStore, Bucket)> {
 ///
 /// # Errors
 /// It cannot be written to.
-pub(super) fn check(config: &Config) -> Result<(), Failure> {
+pub(super) fn check(config: &Config) -> Result<(), String> {
     let place = config.sftp.partial_state.as_deref();
     match place.filter(|place| InBucket::place(place).is_none()) {
         Some(place) if std::fs::exists(place).unwrap_or(true) => directory(place)
             .map(drop)
-            .map_err(|error| Failure::Setting(format!("sftp.partial_state: {place:?}: {error:#}"))),
+            .map_err(|error| format!("sftp.partial_state: {place:?}: {error:#}")),
         Some(_) | None => Ok(()),
     }
 }
 
-/// Tries out the bucket of the records, if they are in one.
-///
-/// # Errors
-/// The store cannot be used, or does less than the configuration claims.
-pub(super) fn probe(config: &Config) -> Result<(), Failure> {
+/// Returns the bucket of the records and their prefix, if they are in one.
+pub(super) fn in_bucket(config: &Config) -> Option<&str> {
     let place = config.sftp.partial_state.as_deref();
-    let Some(place) = place.filter(|place| InBucket::place(place).is_some()) else {
-        return Ok(());
-    };
-    let place: Place = place
-        .parse()
-        .map_err(|why| Failure::Setting(format!("sftp.partial_state: {why}")))?;
-    store_probe::run("storage", &config.storage, &place)
+    place.filter(|place| InBucket::place(place).is_some())
 }
 
 /// What the directory is called as a bucket.

@@ -25,7 +25,7 @@ use crate::storage::{
 
 /// The leases of one place.
 #[derive(Debug)]
-pub(in crate::session) struct Leases {
+pub(crate) struct Leases {
     pub(super) store: SharedStore,
     bucket: Bucket,
     /// Ends with a slash, or is empty.
@@ -61,11 +61,11 @@ struct Lock {
 
 /// A process whose lease has ended, and which this one has taken the place of.
 #[derive(Debug)]
-pub(in crate::session) struct Ended {
-    pub(in crate::session) name: Box<str>,
-    pub(in crate::session) records: Vec<Location>,
+pub(crate) struct Ended {
+    pub(crate) name: Box<str>,
+    pub(crate) records: Vec<Location>,
     /// There are more than are taken at once.
-    pub(in crate::session) more: bool,
+    pub(crate) more: bool,
 }
 
 /// What a listing shows of one process.
@@ -119,7 +119,7 @@ impl Leases {
     }
 
     /// Says whether this process may act for one of these names, as far as it knows.
-    pub(in crate::session) fn holds(&self, name: &str) -> bool {
+    pub(crate) fn holds(&self, name: &str) -> bool {
         if let Some(lock) = &self.lock {
             return lock.is_held();
         }
@@ -132,7 +132,7 @@ impl Leases {
     ///
     /// # Errors
     /// A lease could not be renewed, and has not ended yet; or none could be begun.
-    pub(in crate::session) async fn renew(&self) -> Result<()> {
+    pub(crate) async fn renew(&self) -> Result<()> {
         if let Some(lock) = &self.lock {
             let is_held = lock.take().map_err(|error| {
                 let detail = format!("{}: {error}", lock.place);
@@ -205,7 +205,7 @@ impl Leases {
     ///
     /// # Errors
     /// They cannot be listed.
-    pub(in crate::session) async fn take_ended(&self) -> Result<Vec<Ended>> {
+    pub(crate) async fn take_ended(&self) -> Result<Vec<Ended>> {
         let (mut shown, now) = match self.shown().await? {
             (_, None) => return Ok(Vec::new()),
             (shown, Some(now)) => (shown, now),
@@ -269,7 +269,7 @@ impl Leases {
     }
 
     /// Gives a place up of which nothing is left.
-    pub(in crate::session) async fn leave(&self, name: &str) {
+    pub(crate) async fn leave(&self, name: &str) {
         let Some(lease) = self.held().leases.remove(name) else {
             return;
         };

@@ -13,43 +13,43 @@ use crate::vfs::VirtualPath;
 
 /// What is written of an upload before its first part is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::session) struct UploadRecord {
+pub(crate) struct UploadRecord {
     /// `None` until the store has given it one.
-    pub(in crate::session) upload: Option<UploadId>,
-    pub(in crate::session) location: Location,
-    pub(in crate::session) path: VirtualPath,
+    pub(crate) upload: Option<UploadId>,
+    pub(crate) location: Location,
+    pub(crate) path: VirtualPath,
     /// The provider's own name of the user.
-    pub(in crate::session) user: Box<str>,
-    pub(in crate::session) login_name: Box<str>,
-    pub(in crate::session) session_id: Box<str>,
-    pub(in crate::session) source_ip: IpAddr,
+    pub(crate) user: Box<str>,
+    pub(crate) login_name: Box<str>,
+    pub(crate) session_id: Box<str>,
+    pub(crate) source_ip: IpAddr,
     /// In the metadata of the object that the upload makes.
-    pub(in crate::session) nonce: Nonce,
-    pub(in crate::session) opened: SystemTime,
+    pub(crate) nonce: Nonce,
+    pub(crate) opened: SystemTime,
     /// When the user's access ends.
-    pub(in crate::session) expires_at: Option<SystemTime>,
+    pub(crate) expires_at: Option<SystemTime>,
     /// Any file may be replaced that was there before OPEN.
-    pub(in crate::session) replace: bool,
+    pub(crate) replace: bool,
     /// None may be there.
-    pub(in crate::session) exclusive: bool,
+    pub(crate) exclusive: bool,
     /// The file that is appended to.
-    pub(in crate::session) over: Option<OverBase>,
+    pub(crate) over: Option<OverBase>,
     /// Where parts begin and end.
-    pub(in crate::session) layout: PartLayout,
-    pub(in crate::session) stage: Stage,
+    pub(crate) layout: PartLayout,
+    pub(crate) stage: Stage,
 }
 
 /// The version of a file that is appended to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::session) struct OverBase {
-    pub(in crate::session) etag: ETag,
-    pub(in crate::session) size: u64,
+pub(crate) struct OverBase {
+    pub(crate) etag: ETag,
+    pub(crate) size: u64,
 }
 
 /// How far the upload is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(in crate::session) enum Stage {
+pub(crate) enum Stage {
     /// The client sends it: an object that it made is whole.
     Open,
     /// What arrived is about to become the object: one that is there already lacks its mark.
@@ -162,7 +162,7 @@ fn time(since_1970: Duration) -> Result<SystemTime, String> {
 
 /// Returns the parts that follow each other from the first one on, as they were planned, and how
 /// many bytes they have. A part that is not full is the last one.
-pub(in crate::session) fn in_sequence(
+pub(crate) fn in_sequence(
     layout: &PartLayout,
     listed: Vec<CompletedPart>,
 ) -> (Vec<CompletedPart>, u64) {

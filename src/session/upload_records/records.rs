@@ -84,7 +84,7 @@ impl UploadRecords {
     }
 
     /// Returns the leases; `None`: no records are kept.
-    pub(in crate::session) fn leases(&self) -> Option<&Leases> {
+    pub(crate) fn leases(&self) -> Option<&Leases> {
         self.0.as_deref().map(|kept| &kept.leases)
     }
 
@@ -122,7 +122,7 @@ impl UploadRecords {
     }
 
     /// Says whether a user was revoked after the upload had begun.
-    pub(in crate::session) fn is_revoked(&self, record: &UploadRecord) -> bool {
+    pub(crate) fn is_revoked(&self, record: &UploadRecord) -> bool {
         let Some(kept) = &self.0 else {
             return false;
         };
@@ -136,7 +136,7 @@ impl UploadRecords {
 
     /// Says whether an upload to a bucket can be finished without its user: with the gateway's own
     /// credentials, which its user has as well.
-    pub(in crate::session) fn serve(&self, store: &SharedStore, bucket: &Bucket) -> bool {
+    pub(crate) fn serve(&self, store: &SharedStore, bucket: &Bucket) -> bool {
         let Some(kept) = &self.0 else {
             return false;
         };
@@ -147,7 +147,7 @@ impl UploadRecords {
 
     /// Makes room for the record of an upload that is about to begin; `None`: there is none, and
     /// the upload goes on without.
-    pub(in crate::session) fn begin(
+    pub(crate) fn begin(
         &self,
         record: UploadRecord,
         reaper: &Reaper,
@@ -172,7 +172,7 @@ impl UploadRecords {
     }
 
     /// Reads a record of a process whose place this one has taken; `None`: it is gone.
-    pub(in crate::session) async fn take(
+    pub(crate) async fn take(
         &self,
         place: &Location,
         reaper: &Reaper,
@@ -210,7 +210,7 @@ impl UploadRecords {
 
 /// Why a record was not read.
 #[derive(Debug)]
-pub(in crate::session) enum Unread {
+pub(crate) enum Unread {
     Now(StorageError),
     /// It is none.
     Never(String),
@@ -218,9 +218,9 @@ pub(in crate::session) enum Unread {
 
 /// A record of another process.
 #[derive(Debug)]
-pub(in crate::session) struct Taken {
-    pub(in crate::session) record: UploadRecord,
-    pub(in crate::session) recorded: Arc<RecordedUpload>,
+pub(crate) struct Taken {
+    pub(crate) record: UploadRecord,
+    pub(crate) recorded: Arc<RecordedUpload>,
 }
 
 impl Kept {
@@ -238,7 +238,7 @@ impl Kept {
 
 /// An upload with its record, which goes when the upload has ended and this is dropped.
 #[derive(Debug)]
-pub(in crate::session) struct RecordedUpload {
+pub(crate) struct RecordedUpload {
     kept: Arc<Kept>,
     reaper: Reaper,
     /// Where the record is.
@@ -259,7 +259,7 @@ struct Written {
 
 impl RecordedUpload {
     /// Writes the record of an upload that the store has begun, or goes on without.
-    pub(in crate::session) async fn write(&self, upload: &UploadId) {
+    pub(crate) async fn write(&self, upload: &UploadId) {
         let mut written = self.written.lock().await;
         written.record.upload = Some(upload.clone());
         let location = written.record.location.clone();
@@ -279,7 +279,7 @@ impl RecordedUpload {
     ///
     /// # Errors
     /// That could not be written: somebody else may have the record.
-    pub(in crate::session) async fn keeps(&self) -> Result<()> {
+    pub(crate) async fn keeps(&self) -> Result<()> {
         let mut written = self.written.lock().await;
         let Some(etag) = written.etag.clone() else {
             // There is none.
@@ -307,7 +307,7 @@ impl RecordedUpload {
     }
 
     /// Has the record removed once this is dropped, or left there.
-    pub(in crate::session) fn stays(&self, stays: bool) {
+    pub(crate) fn stays(&self, stays: bool) {
         self.stays.store(stays, Ordering::Relaxed);
     }
 }
