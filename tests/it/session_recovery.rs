@@ -312,18 +312,14 @@ async fn a_record_goes_with_its_upload_however_that_ends() {
 #[tokio::test]
 async fn nothing_is_recorded_where_nothing_is_kept() {
     let content = pattern(9 * MIB);
-    // Nobody wants it, one PUT is enough, or the first part waits for its header.
-    for (word, bytes, keep_first_part, parts) in [
-        (PartialUploads::Discard, &content[..], false, 1),
-        (PartialUploads::Keep, &content[..MIB], false, 0),
+    // Nobody wants it, or one PUT is enough.
+    for (word, bytes, parts) in [
+        (PartialUploads::Discard, &content[..], 1),
+        (PartialUploads::Keep, &content[..MIB], 0),
     ] {
         let shared = Shared::new();
         let mut process = shared.process().await;
         process.environment.partial_uploads = word;
-        process.environment.limits = Arc::new(Limits {
-            keep_first_part,
-            ..Limits::default()
-        });
         let talk = shared.sends(&process, CREATE, (0, bytes), parts).await;
         assert_eq!(shared.record_keys(), <[String; 0]>::default());
         drop(talk.cut().await);
