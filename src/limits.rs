@@ -581,3 +581,25 @@ pub const MOVES_PER_USER_MAX: usize = 4;
 pub const CHANGES_PER_USER_MAX: usize = 256;
 /// Memory for one page of such a directory's names, at their longest.
 pub const MOVE_PAGE_BYTES: u64 = 1_280 * 1024;
+/// Records of uploads that a process keeps at once, and takes up from others in one round.
+pub const UPLOAD_RECORDS_MAX: usize = 1_000;
+/// One of them; the longest key and path are a few KiB.
+pub const UPLOAD_RECORD_BYTES_MAX: u64 = 32 * 1024;
+/// An upload goes on without its record when that is not written by then.
+pub const UPLOAD_RECORD_WRITTEN_WITHIN: Duration = Duration::from_secs(5);
+/// Records that are read, and uploads that are finished, at once.
+pub const UPLOAD_RECORDS_READ_AT_ONCE: usize = 16;
+pub const UPLOADS_RECOVERED_AT_ONCE: usize = 4;
+/// Pages of the listing of records that one round looks at.
+pub const RECORD_PAGES_MAX: usize = 10;
+/// How long a process is believed to be there after it said so, and how often it says so.
+pub const LEASE_FOR: Duration = Duration::from_secs(90);
+pub const LEASE_RENEWED_EVERY: Duration = Duration::from_secs(30);
+/// The end of the process waits no longer for it to be given up.
+pub const LEASE_LEFT_WITHIN: Duration = Duration::from_secs(2);
+/// How often it is looked for leases that ended; up to half of it more, at random.
+pub const RECOVERED_EVERY: Duration = Duration::from_secs(60);
+/// Requests on names wait so long at most until the first records were read.
+pub const RECORDS_AWAITED_FOR: Duration = Duration::from_secs(10);
+/// An upload that cannot be finished is given up when it is so old.
+pub const UPLOADS_RECOVERED_FOR: Duration = Duration::from_secs(7 * 24 * 3_600);

@@ -52,9 +52,21 @@ impl Reaper {
 
     /// Ends an upload.
     pub fn abort(&self, store: SharedStore, location: Location, upload: UploadId) {
+        self.abort_holding(store, location, upload, ());
+    }
+
+    /// The same; `held` is dropped when that is done, or given up.
+    pub fn abort_holding(
+        &self,
+        store: SharedStore,
+        location: Location,
+        upload: UploadId,
+        held: impl Send + 'static,
+    ) {
         let (metrics, clock) = (Arc::clone(&self.metrics), Arc::clone(&self.clock));
         let what = format!("abort of the upload {} to {location}", upload.0);
         self.outlive(what, async move {
+            let _held = held;
             let mut pause = FIRST_PAUSE;
             for attempt in 1..=ATTEMPTS_MAX {
                 if is_gone(&store, &location, &upload).await {

@@ -6,7 +6,7 @@ use super::memory::{self, Limit, ReceiveBuffer};
 use super::store_probe::{self, NO_CREDENTIALS, Place};
 use super::{ConfigSource, Failure, load, output};
 use crate::causes;
-use crate::compose::{Composition, stores};
+use crate::compose::{Composition, partial_state, stores};
 use crate::config::{
     self, Config, KeySource, Listener, ProviderSettings, ProxyProtocol, Purpose, StoreKind,
 };
@@ -62,6 +62,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     for named in &config.stores {
         root_is_there(named)?;
     }
+    partial_state::check(&config).map_err(Failure::Setting)?;
     let composition = Composition::of(&config)?;
     let providers = providers(&composition);
     let admin = config
@@ -77,14 +78,15 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     output::print(&listeners(&config.listeners));
     output::print(&format!("memory: {}\n", memory::sum(&config.limits)));
     output::print(&format!("files: {}\n", largest_file(&config.limits)));
-    if let Some(buffer) = ReceiveBuffer::read("") {
-        output::print(&format!("kernel: {}\n", buffer.describe()));
-    }
+    places(&config);
     if options.probe.is_empty() && config::credentials::are_plainly_absent(&config) {
         output::warning(NO_CREDENTIALS);
     }
     for place in &options.probe {
         probe(&config, place)?;
+    }
+    if !options.probe.is_empty() {
+        probe_records(&config)?;
     }
     Ok(())
 }
@@ -103,6 +105,26 @@ fn root_is_there(named: &config::NamedStore) -> Result<(), Failure> {
     Err(Failure::Setting(format!(
         "store.{name}.root: {root:?}: {why}"
     )))
+}
+
+/// Says where the configuration keeps what, and what the kernel has.
+fn places(config: &Config) {
+    if let Some(place) = &config.sftp.partial_state {
+        output::print(&format!("partial uploads: recorded in {place}\n"));
+    }
+    if let Some(buffer) = ReceiveBuffer::read("") {
+        output::print(&format!("kernel: {}\n", buffer.describe()));
+    }
+}
+
+/// Tries out the bucket in which uploads are recorded.
+fn probe_records(config: &Config) -> Result<(), Failure> {
+    let Some(place) = partial_state::in_bucket(config) else {
+        return Ok(());
+    };
+    let place: Result<Place, _> = place.parse();
+    let place = place.map_err(|why| Failure::Setting(format!("sftp.partial_state: {why}")))?;
+    store_probe::run("storage", &config.storage, &place)
 }
 
 /// Tries out the store that serves a bucket.

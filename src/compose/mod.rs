@@ -10,6 +10,7 @@
 mod aws_api;
 pub(crate) mod host_keys;
 pub(crate) mod listeners;
+pub(crate) mod partial_state;
 pub(crate) mod providers;
 mod running;
 pub(crate) mod stores;
@@ -20,7 +21,7 @@ mod value_files;
 use std::sync::Arc;
 
 use self::providers::Opened;
-use self::stores::HeldKeys;
+use self::stores::{HeldKeys, OpenStores};
 use crate::auth::ThrottleSettings;
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -60,14 +61,15 @@ impl<'c> Composition<'c> {
     /// # Errors
     /// A setting, or a file that it names, cannot be used.
     pub async fn stores(&self, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<dyn Stores>> {
-        self.stores_with(&HeldKeys::of(self.config), metrics).await
+        let open = self.stores_with(&HeldKeys::of(self.config), metrics);
+        Ok(open.await?.stores)
     }
 
     async fn stores_with(
         &self,
         keys: &HeldKeys,
         metrics: &Arc<Metrics>,
-    ) -> anyhow::Result<Arc<dyn Stores>> {
+    ) -> anyhow::Result<OpenStores> {
         stores::open(self.config, &self.opened, keys, metrics).await
     }
 }

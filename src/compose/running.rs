@@ -10,10 +10,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::providers::{self, Commit, Opened, Reopening};
-use super::stores::HeldKeys;
+use super::stores::{HeldKeys, OpenStores};
 use super::unusable::Unusable;
 use super::value_files::FollowedValues;
-use super::{Composition, aws_api, listeners};
+use super::{Composition, aws_api, listeners, partial_state};
 use crate::admin::{Admin, AdminLimits, AdminServices, AdminTokens, Aws};
 use crate::clock::{Clock as _, SystemClock, written};
 use crate::config::{self, Config, Origin};
@@ -52,7 +52,8 @@ impl Running {
         let (opening, host_keys) = listeners::open(config)?;
         let metrics = Arc::new(Metrics::default());
         let held_keys = HeldKeys::of(config);
-        let stores = composition.stores_with(&held_keys, &metrics).await?;
+        let OpenStores { stores, own } = composition.stores_with(&held_keys, &metrics).await?;
+        let upload_records = partial_state::open(config, own, &metrics)?;
         let mut following = JoinSet::new();
         for followed in opened.iter().flat_map(Opened::followed) {
             begin_following(&mut following, followed, &metrics)?;
@@ -75,6 +76,7 @@ impl Running {
             limits: config.limits.clone(),
             metrics: Arc::clone(&metrics),
             sftp: config.sftp.clone(),
+            upload_records,
             signing_keys: opened.iter().filter_map(|one| one.keys.clone()).collect(),
         });
         for listener in bound {

@@ -20,6 +20,13 @@ use crate::storage::routes::{Pattern, Routes};
 use crate::storage::s3::{Encryption, S3Store, Settings, Timeouts};
 use crate::storage::{Bucket, SharedStore};
 
+/// What was set up.
+pub(crate) struct OpenStores {
+    pub(crate) stores: Arc<dyn Stores>,
+    /// The main store with the gateway's own credentials.
+    pub(crate) own: SharedStore,
+}
+
 /// Sets S3 up, also for the providers that keep their users there, and STS where roles are assumed;
 /// neither is asked yet. All of it repeats calls within one bound.
 ///
@@ -30,7 +37,7 @@ pub(crate) async fn open(
     opened: &[providers::Opened<'_>],
     keys: &HeldKeys,
     metrics: &Arc<Metrics>,
-) -> anyhow::Result<Arc<dyn Stores>> {
+) -> anyhow::Result<OpenStores> {
     let store = connect("storage", &config.storage, &keys.own).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let meter = Meter::new(Arc::clone(&clock), Arc::<Metrics>::clone(metrics));
@@ -40,7 +47,8 @@ pub(crate) async fn open(
     let next = keys.own.next.as_ref();
     let (first, second) = (store.clone(), (next, "storage"));
     let own = Own::rotating(first, second, meter.clone(), clock.clone());
-    connect_users(opened, &own, &retries);
+    let own_store: SharedStore = Arc::new(Retrying::new(own.store(), retries.clone()));
+    connect_users(opened, &own_store);
     let stores: Arc<dyn Stores> = match config.identity.roles {
         config::Roles::Gateway => Arc::new(own),
         config::Roles::Map => {
@@ -58,7 +66,10 @@ pub(crate) async fn open(
         }
     };
     let stores = beside(config, stores, keys, (&meter, &clock)).await?;
-    Ok(Arc::new(Persistent::new(stores, retries)))
+    Ok(OpenStores {
+        stores: Arc::new(Persistent::new(stores, retries)),
+        own: own_store,
+    })
 }
 
 /// Sets one S3 store up.
@@ -207,10 +218,9 @@ pub(crate) fn of_bucket<'c>(
 }
 
 /// Gives the providers that keep their users in a bucket the gateway's own view of S3.
-fn connect_users(opened: &[providers::Opened<'_>], own: &Own, retries: &Retries) {
-    let store: SharedStore = Arc::new(Retrying::new(own.store(), retries.clone()));
+fn connect_users(opened: &[providers::Opened<'_>], own: &SharedStore) {
     for bucket in opened.iter().filter_map(providers::Opened::users_bucket) {
-        bucket.connect(store.clone());
+        bucket.connect(own.clone());
     }
 }
 

@@ -229,6 +229,8 @@ pub struct Sts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sftp {
     pub partial_uploads: PartialUploads,
+    /// Where uploads are recorded, so that they can be kept if the process is killed.
+    pub partial_state: Option<String>,
     pub setstat: SetStat,
     pub mtime: Mtime,
     pub modes: Modes,
@@ -517,6 +519,7 @@ impl Default for Sftp {
     fn default() -> Self {
         Self {
             partial_uploads: PartialUploads::default(),
+            partial_state: None,
             setstat: SetStat::default(),
             mtime: Mtime::default(),
             modes: Modes::default(),

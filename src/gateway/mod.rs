@@ -24,7 +24,10 @@ use crate::idp::signature::Keys;
 use crate::limits::{self, Limits};
 use crate::metrics::Metrics;
 use crate::reaper::Reaper;
-use crate::session::{Changes, Environment, Kept, ListedTimes, Unsettled, UserSessions, summing};
+use crate::session::{
+    Changes, Environment, Kept, ListedTimes, Recovery, Unsettled, UploadRecords, UserSessions,
+    summing,
+};
 use crate::ssh::{SshServer, SshServerParts};
 use crate::storage::Nonces;
 use crate::storage::credentials::Stores;
@@ -49,6 +52,8 @@ pub struct GatewayParts {
     pub limits: Limits,
     pub metrics: Arc<Metrics>,
     pub sftp: Sftp,
+    /// Where uploads are recorded.
+    pub upload_records: UploadRecords,
     /// What questions to identity providers are signed with.
     pub signing_keys: Vec<Arc<Keys>>,
 }
@@ -67,6 +72,7 @@ impl GatewayParts {
             limits: Limits::default(),
             metrics,
             sftp: Sftp::default(),
+            upload_records: UploadRecords::default(),
             signing_keys: Vec::new(),
         }
     }
@@ -80,7 +86,7 @@ pub struct Gateway {
     reaper: Reaper,
     drain: CancellationToken,
     /// Ends with this value.
-    _tending: JoinSet<()>,
+    tending: JoinSet<()>,
     view: Arc<View>,
 }
 
@@ -115,7 +121,7 @@ struct Process<'a> {
 
 impl Process<'_> {
     /// Returns what it lends to each session.
-    fn lends(&self, sftp: &Sftp) -> Environment {
+    fn lends(&self, sftp: &Sftp, upload_records: UploadRecords) -> Environment {
         let (limits, budget) = (self.limits, self.budget);
         Environment {
             budget: Arc::clone(budget),
@@ -132,6 +138,7 @@ impl Process<'_> {
             partial_uploads: partial_uploads(sftp.partial_uploads),
             unsettled: Unsettled::default(),
             changes: Changes::default(),
+            upload_records,
             exec: sftp.exec,
             summing: summing(),
             drain: self.drain.clone(),
@@ -153,6 +160,7 @@ impl Gateway {
             limits,
             metrics,
             sftp,
+            upload_records,
             signing_keys,
         } = parts;
         let (clock, limits): (Arc<dyn Clock>, _) = (Arc::new(SystemClock), Arc::new(limits));
@@ -166,7 +174,12 @@ impl Gateway {
             clock: &clock,
             drain: &drain,
         };
-        let environment = process.lends(&sftp);
+        let environment = process.lends(&sftp, upload_records.clone());
+        let recovery = Recovery::new(
+            environment.clone(),
+            Arc::clone(&stores),
+            Arc::clone(&blocks),
+        );
         let ssh = SshServer::new(SshServerParts {
             account: Arc::clone(budget.account()),
             limits: Arc::clone(&limits),
@@ -192,13 +205,14 @@ impl Gateway {
             drain: drain.clone(),
             caches,
             shared,
+            upload_records,
             signing_keys,
         });
         Self {
             listeners,
             reaper,
             drain,
-            _tending: tended(budget, Arc::clone(&ssh)),
+            tending: tended(budget, Arc::clone(&ssh), recovery),
             ssh,
             view,
         }
@@ -252,7 +266,7 @@ impl Gateway {
 
     /// Stops accepting, lets transfers finish within the drain timeout, cuts what is left, and
     /// waits a moment for the commits and aborts that outlive their sessions.
-    pub async fn drain(self) {
+    pub async fn drain(mut self) {
         self.drain.cancel();
         self.listeners.drain().await;
         let (judged, cleaned_up) = tokio::join!(
@@ -268,6 +282,11 @@ impl Gateway {
                 unfinished,
                 "operations of closed sessions did not end in time"
             );
+        }
+        self.tending.shutdown().await;
+        let leaves = self.view.upload_records.leave();
+        if timeout(limits::LEASE_LEFT_WITHIN, leaves).await.is_err() {
+            tracing::debug!("the lease on upload records is left to its end");
         }
     }
 
@@ -302,9 +321,13 @@ const fn partial_uploads(configured: config::PartialUploads) -> PartialUploads {
     }
 }
 
-/// Has memory given back that nobody uses any more, and sums written, until the set is dropped.
-fn tended(budget: Arc<Budget>, ssh: Arc<SshServer>) -> JoinSet<()> {
+/// Has memory given back that nobody uses any more, sums written, and uploads of processes that are
+/// gone finished, until the set is dropped.
+fn tended(budget: Arc<Budget>, ssh: Arc<SshServer>, recovery: Option<Recovery>) -> JoinSet<()> {
     let mut set = JoinSet::new();
+    if let Some(recovery) = recovery {
+        tasks::spawn(&mut set, recovery.run());
+    }
     tasks::spawn(&mut set, async move {
         let mut often = tokio::time::interval(limits::GIVE_BACK_INTERVAL);
         loop {

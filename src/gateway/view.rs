@@ -15,6 +15,7 @@ use crate::idp::blocks::{Blocked, Blocks};
 use crate::idp::cache::Cached;
 use crate::idp::signature::{self, Keys};
 use crate::metrics::{Metrics, Readings};
+use crate::session::UploadRecords;
 use crate::ssh::SshServer;
 use crate::telemetry;
 
@@ -28,6 +29,7 @@ pub(super) struct View {
     pub(super) drain: CancellationToken,
     pub(super) caches: Vec<Arc<Cached>>,
     pub(super) shared: Shared,
+    pub(super) upload_records: UploadRecords,
     pub(super) signing_keys: Vec<Arc<Keys>>,
 }
 
@@ -39,6 +41,7 @@ impl AdminActions for View {
         // Whoever was thrown out is no witness of an outage.
         self.shared.history.known().forget(user);
         let connections = self.shared.logged_in.revoke(user);
+        self.upload_records.revoked(user, SystemClock.wall());
         Revoked {
             connections,
             answers,

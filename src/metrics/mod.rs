@@ -10,6 +10,7 @@ mod listeners;
 mod log;
 mod outcomes;
 mod process;
+mod records;
 mod registrar;
 mod reloads;
 mod requests;
@@ -35,6 +36,8 @@ pub use self::listeners::ListenerReading;
 use self::log::Log;
 pub use self::outcomes::{Abort, AfterDisconnect, Lookup, MoveEnd, TimeEnd, TransferEnd, UnderWay};
 use self::process::Process;
+pub use self::records::RecordEnd;
+use self::records::UploadRecords;
 pub use self::registrar::Description;
 use self::registrar::{Labels, Named, OfStore, Registrar, raise};
 pub use self::reloads::Holding;
@@ -77,6 +80,7 @@ pub struct Metrics {
     handles_open: Gauge,
     uploads: Family<Labels<1>, Counter>,
     uploads_after_disconnect: Family<Labels<2>, Counter>,
+    upload_records: UploadRecords,
     downloads: Family<Labels<1>, Counter>,
     storage_calls: Family<OfStore<2>, Counter>,
     storage_call_seconds: Family<OfStore<1>, Histogram, fn() -> Histogram>,
@@ -292,6 +296,11 @@ impl Metrics {
         let closed = if closed { "yes" } else { "no" };
         let labels = [("closed", closed), ("outcome", end.as_str())];
         let _ = self.uploads_after_disconnect.get_or_create(&labels).inc();
+    }
+
+    /// Counts what became of the record of an upload.
+    pub fn record_ended(&self, end: RecordEnd) {
+        self.upload_records.count(end);
     }
 
     /// Counts one download that came to its end.
@@ -611,6 +620,7 @@ impl Default for Metrics {
                 "closed, outcome",
                 "Uploads whose client disconnected after CLOSE (`closed` is yes) or before it, with partial uploads kept (no): stored (kept) or not (failed); unmarked: stored without the mark of a partial upload, counted as kept as well",
             ),
+            upload_records: UploadRecords::new(&mut all),
             downloads: all.counters("downloads", "outcome", "Finished downloads, by outcome"),
             storage_calls: all.counters_of_store(
                 "s3_calls",

@@ -27,6 +27,7 @@ use super::described::Described;
 use super::events::Events;
 use super::expiry::Stop;
 use super::status::{CHANGED, of_storage};
+use super::upload_records::RecordedUpload;
 use super::user_sessions::Incoming;
 
 /// Calls for one file, which tell it how they ended.
@@ -46,6 +47,8 @@ pub(crate) struct Completion {
     pub(crate) object: NewObject,
     /// Done to the version that was stored before anybody hears of it.
     pub(crate) then: Option<Then>,
+    /// Goes when that is over.
+    pub(crate) recorded: Option<Arc<RecordedUpload>>,
 }
 
 /// What is done to the version that a commit stored; what it returns has taken its place.
@@ -122,7 +125,12 @@ impl Calls {
     }
 
     /// Begins the multipart upload. It outlives the session: its creator must end it.
-    pub(crate) fn create(self, reaper: &Reaper, mut described: Described) {
+    pub(crate) fn create(
+        self,
+        reaper: &Reaper,
+        mut described: Described,
+        recorded: Option<Arc<RecordedUpload>>,
+    ) {
         let what = format!("begin of an upload to {}", self.location);
         let aborts = reaper.clone();
         reaper.outlive(what, async move {
@@ -134,10 +142,14 @@ impl Calls {
                 tracing::warn!(%location, %error, "outcome of CreateMultipartUpload unknown: an orphaned multipart upload may remain");
             }
             let created = outcome.as_ref().ok().cloned();
+            // No part is sent before.
+            if let (Some(recorded), Some(upload)) = (&recorded, &created) {
+                recorded.write(upload).await;
+            }
             let outcome = outcome.map_err(|error| self.failure(&error));
             let heard = self.tell(Heard::Created(outcome));
             if let (false, Some(upload)) = (heard, created) {
-                aborts.abort(self.store, self.location, upload);
+                aborts.abort_holding(self.store, self.location, upload, recorded);
             }
         });
     }
@@ -342,6 +354,7 @@ impl Calls {
             checksum,
             object,
             then,
+            recorded,
         } = completion;
         let (upload, parts) = (completing.upload, completing.parts);
         let commit = self.commit(&object, &completing.condition);
@@ -353,7 +366,7 @@ impl Calls {
         }
         let failed = outcome.is_err();
         if !self.report(outcome) && failed {
-            reaper.abort(self.store, self.location, upload);
+            reaper.abort_holding(self.store, self.location, upload, recorded);
         }
     }
 

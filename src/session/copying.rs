@@ -497,7 +497,7 @@ impl<'a> Ranged<'a> {
         let calls = self.calls.clone();
         match effect {
             Effect::Create { given: _ } => {
-                calls.create(reaper, Described::whole(self.object.clone()));
+                calls.create(reaper, Described::whole(self.object.clone()), None);
             }
             Effect::CopyPart(copy) => {
                 self.begun = true;
@@ -521,6 +521,7 @@ impl<'a> Ranged<'a> {
                     checksum: self.checksum.or(completing.checksum),
                     object: self.object.clone(),
                     then: None,
+                    recorded: None,
                     completing,
                 };
                 let what = format!("copy to {}", calls.location);

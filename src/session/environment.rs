@@ -10,6 +10,7 @@ use super::changes::Changes;
 use super::kept::Kept;
 use super::listed_times::ListedTimes;
 use super::unsettled::Unsettled;
+use super::upload_records::UploadRecords;
 use super::user_sessions::UserSessions;
 use crate::budget::Budget;
 use crate::clock::Clock;
@@ -52,6 +53,8 @@ pub struct Environment {
     pub partial_uploads: PartialUploads,
     /// Files whose session has ended, and whose outcome is open.
     pub unsettled: Unsettled,
+    /// What another process needs to keep what arrived of uploads, if this one is killed.
+    pub upload_records: UploadRecords,
     /// Commands that clients can run.
     pub exec: Exec,
     /// Turns of checksums that clients ask for.

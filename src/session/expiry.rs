@@ -38,6 +38,11 @@ impl Stop {
         }
     }
 
+    /// Returns one that stops nothing: for what no user's session began.
+    pub(super) const fn of_process(clock: Arc<dyn Clock>) -> Self {
+        Self { user: None, clock }
+    }
+
     /// Returns one that stops nothing: for what must come to its end since it was begun.
     pub(super) fn lifted(&self) -> Self {
         Self {

@@ -4,6 +4,7 @@
 //! parts when the upload begins, before anybody knows how it ends: it is marked by a copy onto
 //! itself, at once. A new object that cannot be marked is removed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::within;
@@ -11,8 +12,8 @@ use crate::metrics::AfterDisconnect;
 use crate::sftp::{Given, Status};
 use crate::storage::retry;
 use crate::storage::{
-    Digest, NewObject, Nonce, ObjectMeta, Precondition, Result, StorageError, StorageErrorKind,
-    Stored,
+    Digest, Location, NewObject, Nonce, ObjectMeta, Precondition, Result, SharedStore,
+    StorageError, StorageErrorKind, Stored,
 };
 use crate::transfer::write_file::{Completing, Failure, Heard};
 use crate::vfs::VirtualPath;
@@ -25,6 +26,7 @@ use super::scene::OwnScene;
 use super::shell::Shell;
 use super::status::{CHANGED, EXISTS};
 use super::stored_time::store_with;
+use super::upload_records::RecordedUpload;
 
 /// What is to be kept.
 #[derive(Debug, Clone, Copy)]
@@ -36,10 +38,9 @@ pub(super) struct Remains {
 
 /// Looks at what stands under the key, and says on what it depends that something is kept.
 pub(super) async fn look(calls: Calls, keeping: Keeping, remains: Remains) {
-    let store = retry::patient(&calls.store);
-    let found = store.head(&calls.location).await;
+    let outcome = condition(&calls.store, &calls.location, keeping, remains).await;
     let outcome = match calls.stop.check() {
-        Ok(()) => decide(found, keeping, remains),
+        Ok(()) => outcome,
         Err(refusal) => Err(Unkept::Storage((&refusal).into())),
     };
     let outcome = outcome.map_err(|unkept| match unkept {
@@ -52,9 +53,20 @@ pub(super) async fn look(calls: Calls, keeping: Keeping, remains: Remains) {
     calls.tell(Heard::Looked(outcome));
 }
 
+/// Says on what it depends that something is kept, by what stands under the key.
+pub(super) async fn condition(
+    store: &SharedStore,
+    location: &Location,
+    keeping: Keeping,
+    remains: Remains,
+) -> std::result::Result<Precondition, Unkept> {
+    let found = retry::patient(store).head(location).await;
+    decide(found, keeping, remains)
+}
+
 /// Why nothing is kept.
 #[derive(Debug)]
-enum Unkept {
+pub(super) enum Unkept {
     Because(Status, &'static str),
     Storage(StorageError),
 }
@@ -114,14 +126,30 @@ struct Completed {
 
 impl Marking {
     pub(super) fn new(shell: &Shell, path: &VirtualPath) -> Self {
-        let mut own = OwnScene::new(shell, path);
+        Self::over(OwnScene::new(shell, path))
+    }
+
+    pub(super) fn over(mut own: OwnScene) -> Self {
         // What is there has to be marked, or removed.
         own.bounds.stop = own.bounds.clears_up.clone();
         Self { own }
     }
 
     /// Makes an object of parts, and marks it.
-    pub(super) async fn complete(self, calls: Calls, object: NewObject, completing: Completing) {
+    pub(super) async fn complete(
+        self,
+        calls: Calls,
+        object: NewObject,
+        completing: Completing,
+        recorded: Option<Arc<RecordedUpload>>,
+    ) {
+        if let Some(recorded) = &recorded
+            && let Err(error) = recorded.keeps().await
+        {
+            // Whoever finds the object without its mark takes it for a whole file.
+            let location = &calls.location;
+            tracing::debug!(%location, %error, "the record of an upload is not changed");
+        }
         let Completing {
             upload,
             parts,
@@ -154,7 +182,7 @@ impl Marking {
             self.own
                 .scene()
                 .reaper
-                .abort(calls.store, calls.location, upload);
+                .abort_holding(calls.store, calls.location, upload, recorded);
         }
     }
 
@@ -175,6 +203,19 @@ impl Marking {
                 None
             }
         }
+    }
+
+    /// Marks an object whose upload a process completed that is gone.
+    pub(super) async fn mark_found(&self, calls: &Calls, found: ObjectMeta) -> Result<Stored> {
+        let unmarked = || StorageError::new(StorageErrorKind::Refused, "it has no nonce");
+        let completed = Completed {
+            nonce: found.nonce().ok_or_else(unmarked)?,
+            stored: as_stored(found),
+            // Nobody knows what was there before.
+            is_new: false,
+            given_late: Given::default(),
+        };
+        self.mark(calls, completed).await
     }
 
     /// Marks what was stored just now. What is new and cannot be marked goes.

@@ -14,12 +14,14 @@ use crate::storage::{Bucket, ETag, Location, Nonces, ObjectStore, SharedStore};
 use crate::vfs::VirtualPath;
 
 use super::deletion::{Deletion, Sight, What};
+use super::environment::Environment;
 use super::events::Events;
 use super::expiry::Stop;
+use super::out::Out;
 use super::progress::Progress;
 use super::shell::{Failures, Shell, Unlogged};
 use super::status::Refusal;
-use super::user_sessions::Incoming;
+use super::user_sessions::{Incoming, UserSession};
 
 /// What a move works with.
 #[derive(Debug, Clone, Copy)]
@@ -46,14 +48,24 @@ pub(super) struct OwnScene {
 
 impl OwnScene {
     pub(super) fn new(shell: &Shell, path: &VirtualPath) -> Self {
-        let environment = &shell.environment;
-        let (out, clock) = (shell.answers.out(), &environment.clock);
+        let (bounds, out) = (Bounds::of(shell), shell.answers.out());
+        Self::of(&shell.environment, &shell.store(), bounds, (path, out))
+    }
+
+    /// The same for the work of no session.
+    pub(super) fn of(
+        environment: &Environment,
+        store: &SharedStore,
+        bounds: Bounds,
+        (path, out): (&VirtualPath, &Arc<Out>),
+    ) -> Self {
+        let clock = &environment.clock;
         Self {
-            store: shell.store(),
+            store: Arc::clone(store),
             reaper: environment.reaper.clone(),
             nonces: environment.nonces,
             metrics: Arc::clone(&environment.metrics),
-            bounds: Bounds::of(shell),
+            bounds,
             progress: Progress::new("copying", path.clone(), Arc::clone(out), Arc::clone(clock)),
         }
     }
@@ -93,18 +105,30 @@ pub(crate) struct Bounds {
 
 impl Bounds {
     pub(super) fn of(shell: &Shell) -> Self {
+        let (events, failures) = (shell.events.clone(), shell.failures());
+        let (environment, session) = (&shell.environment, &shell.user_session);
+        Self::new(environment, session, shell.stop.clone(), events, failures)
+    }
+
+    pub(super) fn new(
+        environment: &Environment,
+        session: &UserSession,
+        stop: Stop,
+        events: Events,
+        failures: Failures,
+    ) -> Self {
         Self {
-            budget: Arc::clone(&shell.environment.budget),
-            limits: Arc::clone(&shell.environment.limits),
-            shares: shell.user_session.memory().clone(),
-            incoming: shell.user_session.incoming(),
-            turns: Arc::clone(shell.user_session.moves()),
-            changes: Arc::clone(shell.user_session.changes()),
-            listed_heads: Arc::clone(shell.user_session.listed_heads()),
-            clears_up: shell.stop.lifted(),
-            stop: shell.stop.clone(),
-            events: shell.events.clone(),
-            failures: shell.failures(),
+            budget: Arc::clone(&environment.budget),
+            limits: Arc::clone(&environment.limits),
+            shares: session.memory().clone(),
+            incoming: session.incoming(),
+            turns: Arc::clone(session.moves()),
+            changes: Arc::clone(session.changes()),
+            listed_heads: Arc::clone(session.listed_heads()),
+            clears_up: stop.lifted(),
+            stop,
+            events,
+            failures,
         }
     }
 

@@ -172,6 +172,10 @@ pub(crate) struct Failures {
 }
 
 impl Failures {
+    pub(super) const fn new(seldom: Arc<Seldom>, clock: Arc<dyn Clock>) -> Self {
+        Self { seldom, clock }
+    }
+
     pub(crate) fn clock(&self) -> &dyn Clock {
         &*self.clock
     }

@@ -17,6 +17,8 @@ pub struct Unsettled(Arc<Files>);
 #[derive(Debug, Default)]
 struct Files {
     unsettled: Mutex<HashMap<Location, Row>>,
+    /// Until it is cancelled nobody knows which other files are.
+    unknown: Mutex<Option<CancellationToken>>,
     written: Mutex<HashMap<Location, usize>>,
 }
 
@@ -74,8 +76,25 @@ impl Unsettled {
         }
     }
 
+    /// Has everybody wait until the token is cancelled: the process does not know yet which files
+    /// others left behind.
+    pub(crate) fn hold_back(&self) -> CancellationToken {
+        let known = CancellationToken::new();
+        *self.unknown() = Some(known.clone());
+        known
+    }
+
+    fn unknown(&self) -> MutexGuard<'_, Option<CancellationToken>> {
+        let unknown = &self.0.unknown;
+        unknown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits until the outcome of what is written to a place is known.
     pub(crate) async fn settled(&self, location: &Location) {
+        let unknown = self.unknown().clone();
+        if let Some(known) = unknown {
+            known.cancelled().await;
+        }
         loop {
             let row = self.rows().get(location).map(|row| row.settled.clone());
             match row {

@@ -29,6 +29,7 @@ use super::shell::Shell;
 use super::stored_time::store_with;
 use super::times::{Late, worth_a_copy};
 use super::unsettled::{LiveWriter, Unsettled};
+use super::upload_records::{OverBase, RecordedUpload, Stage, UploadRecord};
 
 /// Where an open file stands.
 #[derive(Debug, Clone)]
@@ -57,6 +58,8 @@ pub(crate) struct Writing {
     keeping: Option<Keeping>,
     /// As long as the client is there nothing is kept of lost sessions that wrote the same file.
     live: Option<LiveWriter>,
+    /// What another process needs to keep the upload; it goes with the last that has it.
+    recorded: Option<Arc<RecordedUpload>>,
     unsettled: Unsettled,
     client_gone: bool,
 }
@@ -127,6 +130,7 @@ impl Writing {
                 .keeping
                 .is_some()
                 .then(|| unsettled.writes(&place.location)),
+            recorded: None,
             unsettled: unsettled.clone(),
             client_gone: false,
         }
@@ -174,6 +178,9 @@ impl Writing {
             self.client_gone = true;
             self.live = None;
         }
+        if let Heard::Unlinked = heard {
+            self.recorded = None;
+        }
         if let Heard::Committed(Ok(stored)) = &heard {
             self.checksum = stored.checksum.or(self.checksum);
         }
@@ -217,7 +224,9 @@ impl Writing {
             }
             Effect::Create { given } => {
                 let described = self.described_with(given);
-                calls.create(&shell.environment.reaper, described);
+                self.recorded = self.record(shell, place);
+                let recorded = self.recorded.clone();
+                calls.create(&shell.environment.reaper, described, recorded);
             }
             Effect::SendPart {
                 upload,
@@ -262,7 +271,8 @@ impl Writing {
             Effect::SetGiven { etag, given } => set_given(shell, place, etag, given),
             Effect::Abort(upload) => {
                 let (store, location) = (shell.store(), place.location.clone());
-                shell.environment.reaper.abort(store, location, upload);
+                let (reaper, recorded) = (&shell.environment.reaper, self.recorded.take());
+                reaper.abort_holding(store, location, upload, recorded);
             }
             Effect::Stop => self.stop(),
             Effect::Answer(pending, status) => shell.answers.status(pending, status),
@@ -284,19 +294,53 @@ impl Writing {
         if completing.partial {
             let object = self.described.object.clone();
             let what = format!("partial upload of {}", place.location);
-            let complete = Marking::new(shell, &place.path).complete(calls, object, completing);
+            let marking = Marking::new(shell, &place.path);
+            let complete = marking.complete(calls, object, completing, self.recorded.take());
             return shell.environment.reaper.outlive(what, complete);
         }
         let completion = Completion {
             checksum: completing.checksum,
             object: self.described.object.clone(),
             then: after_commit(shell, place, completing.given_late),
+            recorded: self.recorded.take(),
             completing,
         };
         let reaper = &shell.environment.reaper;
         let what = format!("upload of {}", place.location);
         let complete = calls.complete(reaper.clone(), completion);
         reaper.outlive(what, complete);
+    }
+
+    /// Has the upload recorded that is about to begin, where something of it is kept and the gateway
+    /// itself could finish it.
+    fn record(&self, shell: &Shell, place: &Place) -> Option<Arc<RecordedUpload>> {
+        let (keeping, records) = (self.keeping?, &shell.environment.upload_records);
+        if !records.serve(&shell.store(), &place.location.bucket) {
+            return None;
+        }
+        let user = &shell.user;
+        let (layout, base) = self.file.parts_to_record()?;
+        let record = UploadRecord {
+            upload: None,
+            location: place.location.clone(),
+            path: place.path.clone(),
+            user: user.config().user.clone(),
+            login_name: user.login_name().into(),
+            session_id: user.session_id().into(),
+            source_ip: user.source_ip(),
+            nonce: self.described.object.nonce,
+            opened: keeping.opened,
+            expires_at: user.config().expires_at,
+            replace: keeping.replace,
+            exclusive: keeping.exclusive,
+            over: base.map(|base| OverBase {
+                etag: base.etag.clone(),
+                size: base.size,
+            }),
+            layout,
+            stage: Stage::Open,
+        };
+        records.begin(record, &shell.environment.reaper)
     }
 
     fn stored(&self, shell: &Shell, place: &Place, size: u64, stored: &Stored) {

@@ -2,13 +2,15 @@
 
 #![warn(clippy::arithmetic_side_effects)]
 
+use serde::{Deserialize, Serialize};
+
 use super::PartNumber;
 use crate::limits::{self, Limits};
 
 /// The first parts are small, so that many files can be under way; the size doubles every
 /// [`PARTS_PER_SIZE`] parts, so that 10,000 of them hold 5 TiB. It stops growing where the upload
 /// memory could not hold a few of them. No part reaches beyond the store's largest object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartLayout {
     /// What stands before the schedule, in parts of one size that the store copies.
     lead_bytes: u64,

@@ -176,6 +176,12 @@ impl Upload {
         self.filling.is_empty() && self.shipped.is_empty()
     }
 
+    /// Returns where parts begin and end.
+    #[must_use]
+    pub const fn layout(&self) -> PartLayout {
+        self.layout
+    }
+
     /// Returns where the parts that the store copies end.
     #[must_use]
     pub const fn lead_bytes(&self) -> u64 {

@@ -5,7 +5,9 @@
 
 The S3 outlives it. After each death an object is what it was before or what it was to become, and
 the latter if CLOSE was answered; an upload of which the beginning may be kept is also allowed to
-be that, with its mark. Then a new gateway serves it, and the client goes on. Part of `./test.sh`;
+be that, with its mark. Then a new gateway serves it, which finishes what was recorded of uploads
+(`sftp.partial_state`), and the client goes on. In some rounds the gateway dies when parts of a large
+upload are in S3: there the beginning must be kept, and OpenSSH's `reput` completes it. Part of `./test.sh`;
 its long form has 100 rounds.
 """
 
@@ -53,6 +55,7 @@ class Gateway:
             f'[identity]\nprovider = "static"\nusers_file = "{directory}/users.toml"\n'
             f'[storage]\nendpoint = "http://127.0.0.1:{s3_port}"\npath_style = true\n'
             'access_key_id = "AK"\nsecret_access_key = "SK"\n[admin]\nlisten = "off"\n'
+            f'[sftp]\npartial_state = "{directory}/records"\n'
         )
         self.lives = 0
         self.server = None
@@ -76,6 +79,17 @@ class Gateway:
         client.connect("127.0.0.1", self.port, "ann", key_filename=str(self.key),
                        allow_agent=False, look_for_keys=False)
         return client
+
+    def sftp(self, command):
+        """Runs one command of OpenSSH's client."""
+        batch = self.directory / "batch"
+        batch.write_text(command + "\n")
+        run(["sftp", "-q", "-b", batch, "-P", self.port, "-i", self.key,
+             "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
+             "-o", "IdentitiesOnly=yes", "ann@127.0.0.1"])
+
+    def records(self):
+        return (self.directory / "records").glob("*.*.json")
 
     def kill(self):
         self.server.process.send_signal(signal.SIGKILL)
@@ -180,8 +194,66 @@ def round_of(gateway, s3, number, draw):
         size = None if body is None else len(body)
         raise Failed(f"{says}: {size} bytes are there, neither the old file nor the new one")
     gateway.start()
+    body = recovered(gateway, s3, key, (body, partial), new, says)
     again(gateway, s3, key, body)
     return operation.__name__, outcome[0].split(":")[0], body == new
+
+
+def recovered(gateway, s3, key, before, new, says):
+    """What stands there once the next gateway has looked at its records: the same, or more of it."""
+    client = gateway.client()
+    try:
+        client.open_sftp().stat(f"/{key}")
+    except FileNotFoundError:
+        pass
+    finally:
+        client.close()
+    body, partial = stored(s3, key)
+    if (body, partial) == before:
+        return body
+    longer = before[0] is None or (before[1] and len(body) > len(before[0]))
+    if not (key.startswith("kept/") and partial and longer and body == new[: len(body)]):
+        size = None if body is None else len(body)
+        raise Failed(f"{says}: {size} bytes are there after the restart, which are no beginning")
+    return body
+
+
+def resumed(gateway, s3, number, draw):
+    """The gateway dies in the middle of a large upload, and the client resumes it."""
+    key, body = f"kept/resumed-{number}", draw.randbytes(30_000_000)
+    sent = draw.randrange(9_000_000, 29_000_000)
+    client = gateway.client()
+    file = client.open_sftp().open(f"/{key}", "wb")
+    file.set_pipelined(True)
+    file.write(body[:sent])
+    parts = sent // 8_388_608
+    for _ in range(600):
+        uploads = s3.list_multipart_uploads(Bucket="killed").get("Uploads", [])
+        mine = [upload for upload in uploads if upload["Key"] == key]
+        if mine and parts_of(s3, key, mine[0]["UploadId"]) >= parts:
+            break
+        time.sleep(0.1)
+    else:
+        raise Failed(f"/{key}: {parts} parts were never stored")
+    gateway.kill()
+    client.close()
+    gateway.start()
+    kept = recovered(gateway, s3, key, (None, False), body, f"resumed round {number}")
+    if kept is None or len(kept) != parts * 8_388_608:
+        size = None if kept is None else len(kept)
+        raise Failed(f"/{key}: {parts} parts had arrived, and {size} bytes were kept")
+    if any(gateway.records()):
+        raise Failed(f"/{key}: a record is left: {list(gateway.records())}")
+    local = gateway.directory / "whole"
+    local.write_bytes(body)
+    gateway.sftp(f"reput {local} /{key}")
+    if stored(s3, key) != (body, False):
+        raise Failed(f"/{key}: it is not whole after reput, or still marked")
+
+
+def parts_of(s3, key, upload):
+    answer = s3.list_parts(Bucket="killed", Key=key, UploadId=upload)
+    return len(answer.get("Parts", []))
 
 
 def again(gateway, s3, key, body):
@@ -219,6 +291,8 @@ def main():
             gateway.start()
             try:
                 seen = [round_of(gateway, s3, number, draw) for number in range(options.rounds)]
+                for number in range(max(1, options.rounds // 12)):
+                    resumed(gateway, s3, number, draw)
             finally:
                 gateway.kill()
     died = sum(1 for _, outcome, _ in seen if outcome == "failed")

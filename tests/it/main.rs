@@ -70,6 +70,7 @@ mod session_partial;
 mod session_paths;
 mod session_pipelined;
 mod session_reads;
+mod session_recovery;
 mod session_stops;
 mod session_times;
 mod session_trips;

@@ -19,7 +19,8 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::reaper::Reaper;
 use crate::session::{
-    self, Changes, Environment, Kept, ListedTimes, TypedSession, Unsettled, UserSessions, summing,
+    self, Changes, Environment, Kept, ListedTimes, TypedSession, Unsettled, UploadRecords,
+    UserSessions, summing,
 };
 use crate::sftp::{Attributes, HandleId, OpenMode, Payload, Request, Status};
 use crate::storage::memory::MemoryStore;
@@ -124,6 +125,7 @@ fn open(
         partial_uploads: PartialUploads::Discard,
         unsettled: Unsettled::default(),
         changes: Changes::default(),
+        upload_records: UploadRecords::default(),
         exec: Exec::Off,
         summing: summing(),
         drain: CancellationToken::new(),

@@ -8,7 +8,11 @@ use super::settings::{API_KEYS, PROVIDERS, join};
 use super::source::Sources;
 use super::url::Url;
 use super::value::show_size;
-use super::{Config, Identity, ListTimes, Listener, Modes, Mtime, NextKey, Purpose, StatTimes};
+use super::{
+    Config, Identity, ListTimes, Listener, Modes, Mtime, NamedStore, NextKey, Purpose, Roles,
+    StatTimes, StoreRoles,
+};
+use crate::storage::Bucket;
 
 mod identity;
 pub(super) mod listeners;
@@ -101,6 +105,7 @@ pub(super) fn combinations(
                        would show different times";
         refuse("sftp.list_times", message.to_owned());
     }
+    partial_state(config, &mut refuse);
     if config.sftp.mtime == Mtime::Copy && config.sftp.stat_times == StatTimes::Store {
         let message = "allowed: kept, unless mtime = \"skip\": STAT would not show the times that mtime = \"copy\" keeps";
         refuse("sftp.stat_times", message.to_owned());
@@ -108,6 +113,38 @@ pub(super) fn combinations(
     if config.sftp.modes == Modes::Keep && config.sftp.stat_times == StatTimes::Store {
         let message = "allowed: kept, unless modes = \"ignore\": STAT would not show the modes that modes = \"keep\" stores";
         refuse("sftp.stat_times", message.to_owned());
+    }
+}
+
+/// Refuses a place where no records could be kept, or none would be.
+fn partial_state(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
+    let Some(place) = config.sftp.partial_state.as_deref() else {
+        return;
+    };
+    let mut refuse = |message: String| refuse("sftp.partial_state", message);
+    if place.is_empty() {
+        refuse("is empty; allowed: a directory, or s3://bucket/prefix".to_owned());
+    }
+    if let Some(rest) = place.strip_prefix("s3://") {
+        let bucket = rest.split('/').next().unwrap_or_default();
+        if let Err(error) = Bucket::parse(bucket) {
+            refuse(format!(
+                "found {place:?}: {error}; allowed: s3://bucket/prefix"
+            ));
+        }
+        if !config.storage.capabilities.conditional_put {
+            let message = "needs conditions on PutObject: two replicas could finish the same \
+                           upload. Set storage.conditional_put = true, if the store has them, or \
+                           use a directory";
+            refuse(message.to_owned());
+        }
+    }
+    let own = |named: &NamedStore| named.table.roles == StoreRoles::Gateway;
+    if config.identity.roles != Roles::Gateway && !config.stores.iter().any(own) {
+        let message = "has no effect: with identity.roles = \"map\" or \"assume\" the gateway has \
+                       no credentials with which it could finish an upload of a user who is not \
+                       there. A lifecycle rule (AbortIncompleteMultipartUpload) removes the parts";
+        refuse(message.to_owned());
     }
 }
 

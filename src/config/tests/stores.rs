@@ -147,3 +147,38 @@ fn a_directory_needs_a_root_and_is_known_by_its_name() {
     let errors = read(&with(of_s3), &[]).unwrap_err().to_string();
     assert!(errors.contains("kind = \"directory\""), "{errors}");
 }
+
+#[test]
+fn records_are_kept_where_they_can_be_finished() {
+    let with = |place: &str, more: &str| {
+        let more = with(more);
+        format!("{more}[sftp]\npartial_uploads = \"keep\"\npartial_state = \"{place}\"\n")
+    };
+    let gateway = "[store.a]\nbuckets = [\"a\"]\nroles = \"gateway\"\n";
+    for place in [
+        "/var/lib/portcullis/records",
+        "s3://state/records",
+        "s3://state",
+    ] {
+        let config = read(&with(place, ""), &[]).unwrap();
+        assert_eq!(config.sftp.partial_state.as_deref(), Some(place));
+        let assumed = [("PORTCULLIS_IDENTITY_ROLES", "assume")];
+        assert!(read(&with(place, gateway), &assumed).is_ok(), "{place}");
+        let error = read(&with(place, ""), &assumed).unwrap_err().to_string();
+        assert!(error.contains("sftp.partial_state"), "{error}");
+        assert!(error.contains("no credentials"), "{error}");
+    }
+    for (place, more, said) in [
+        ("s3://", "", "allowed: s3://bucket/prefix"),
+        (
+            "s3://state/x",
+            "conditional_put = false\n",
+            "needs conditions on PutObject",
+        ),
+    ] {
+        let error = refused(&with(place, more), &[]);
+        assert!(error.contains("sftp.partial_state"), "{error}");
+        assert!(error.contains(said), "{error}");
+    }
+    assert!(read(&with("/records", "conditional_put = false\n"), &[]).is_ok());
+}

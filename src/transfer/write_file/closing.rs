@@ -20,7 +20,7 @@ use crate::budget::Charge;
 use crate::limits;
 use crate::sftp::{Given, Payload, Pending, Status};
 use crate::storage::{
-    ByteRange, Checksum, CompletedPart, PartNumber, Precondition, Stored, UploadId,
+    ByteRange, Checksum, CompletedPart, PartLayout, PartNumber, Precondition, Stored, UploadId,
 };
 use crate::transfer::upload::{ReadyPart, Upload};
 
@@ -481,6 +481,15 @@ impl WriteFile {
             Some(base) => kept.over_base && self.size_set.is_none() && self.lowest >= base.size,
         };
         over && self.phase == Phase::Open && self.will_appear() && self.received > 0
+    }
+
+    /// Returns where its parts begin and end, if what arrived could be kept by them alone: it is new,
+    /// or they begin with what the store copies of the file that is appended to.
+    #[must_use]
+    pub fn parts_to_record(&self) -> Option<(PartLayout, Option<&Base>)> {
+        let base = self.opening.base.as_ref();
+        let by_parts = self.bytes.lead_bytes() == base.map_or(0, |base| base.size);
+        (by_parts && self.may_be_kept()).then(|| (self.bytes.layout(), base))
     }
 
     pub(super) fn vanished(&mut self) {

@@ -14,7 +14,8 @@ use portcullis::limits::Limits;
 use portcullis::metrics::Metrics;
 use portcullis::reaper::Reaper;
 use portcullis::session::{
-    self, Changes, Environment, Gone, Inbound, Kept, ListedTimes, Outbound, Unsettled, UserSessions,
+    self, Changes, Environment, Gone, Inbound, Kept, ListedTimes, Outbound, Unsettled,
+    UploadRecords, UserSessions,
 };
 use portcullis::storage::{Nonces, SharedStore};
 use portcullis::vfs::{Access, EntryType, HomeDirectory, Mapping, PartialUploads, VirtualPath};
@@ -148,6 +149,7 @@ pub(crate) fn process(limits: Limits) -> Environment {
         partial_uploads: PartialUploads::Discard,
         unsettled: Unsettled::default(),
         changes: Changes::default(),
+        upload_records: UploadRecords::default(),
         exec: Exec::All,
         summing: session::summing(),
         drain: CancellationToken::new(),

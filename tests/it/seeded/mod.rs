@@ -71,6 +71,7 @@ impl World {
             partial_uploads: PartialUploads::Discard,
             unsettled: Unsettled::default(),
             changes: Changes::default(),
+            upload_records: portcullis::session::UploadRecords::default(),
             exec: portcullis::config::Exec::All,
             summing: portcullis::session::summing(),
             drain: CancellationToken::new(),

@@ -1,0 +1,76 @@
+//! Where uploads are recorded, as `sftp.partial_state` says.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use crate::clock::SystemClock;
+use crate::config::{self, Config};
+use crate::idp::service_managed::InBucket;
+use crate::metrics::Metrics;
+use crate::session::{RecordSettings, UploadRecords};
+use crate::storage::directory::DirectoryStore;
+use crate::storage::{Bucket, SharedStore};
+
+/// Opens the place where uploads are recorded; nothing is asked yet.
+///
+/// # Errors
+/// It cannot be one.
+pub(crate) fn open(
+    config: &Config,
+    own: SharedStore,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<UploadRecords> {
+    let Some(place) = config.sftp.partial_state.as_deref() else {
+        return Ok(UploadRecords::default());
+    };
+    let settings = |store, bucket| RecordSettings {
+        store,
+        bucket,
+        own_credentials: config.identity.roles == config::Roles::Gateway,
+        metrics: Arc::clone(metrics),
+        clock: Arc::new(SystemClock),
+    };
+    let what = || format!("sftp.partial_state: {place:?} cannot be used");
+    if let Some(parsed) = InBucket::place(place) {
+        let (bucket, prefix) = parsed.with_context(what)?;
+        return Ok(UploadRecords::in_bucket(settings(own, bucket), prefix));
+    }
+    let mut builder = DirBuilder::new();
+    let made = builder.recursive(true).mode(0o700).create(place);
+    made.with_context(what)?;
+    let (store, bucket) = directory(place).with_context(what)?;
+    let settings = settings(Arc::new(store), bucket);
+    Ok(UploadRecords::in_directory(settings, place))
+}
+
+fn directory(place: &str) -> anyhow::Result<(DirectoryStore, Bucket)> {
+    let bucket = Bucket::parse(RECORDS)?;
+    let store = DirectoryStore::open(place, std::slice::from_ref(&bucket))?;
+    Ok((store, bucket))
+}
+
+/// Checks a directory that is there: one that is missing is made at the start.
+///
+/// # Errors
+/// It cannot be written to.
+pub(crate) fn check(config: &Config) -> Result<(), String> {
+    let place = config.sftp.partial_state.as_deref();
+    match place.filter(|place| InBucket::place(place).is_none()) {
+        Some(place) if std::fs::exists(place).unwrap_or(true) => directory(place)
+            .map(drop)
+            .map_err(|error| format!("sftp.partial_state: {place:?}: {error:#}")),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Returns the bucket of the records and their prefix, if they are in one.
+pub(crate) fn in_bucket(config: &Config) -> Option<&str> {
+    let place = config.sftp.partial_state.as_deref();
+    place.filter(|place| InBucket::place(place).is_some())
+}
+
+/// What the directory is called as a bucket.
+const RECORDS: &str = "upload-records";
