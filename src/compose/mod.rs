@@ -61,8 +61,8 @@ impl<'c> Composition<'c> {
     /// # Errors
     /// A setting, or a file that it names, cannot be used.
     pub async fn stores(&self, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<dyn Stores>> {
-        let open = self.stores_with(&HeldKeys::of(self.config), metrics);
-        Ok(open.await?.stores)
+        let keys = HeldKeys::of(self.config);
+        Ok(self.stores_with(&keys, metrics).await?.stores)
     }
 
     async fn stores_with(

@@ -39,8 +39,12 @@ impl Stop {
     }
 
     /// Returns one that stops nothing: for what no user's session began.
-    pub(super) const fn of_process(clock: Arc<dyn Clock>) -> Self {
-        Self { user: None, clock }
+    pub(super) const fn of_process(clock: Arc<dyn Clock>, changes: Changes) -> Self {
+        Self {
+            user: None,
+            clock,
+            changes,
+        }
     }
 
     /// Returns one that stops nothing: for what must come to its end since it was begun.

@@ -17,7 +17,7 @@ use tracing::Instrument as _;
 use super::act::Keeping;
 use super::calls::{Calls, FirstFailure, Listener};
 use super::environment::Environment;
-use super::events::{Event, Events};
+use super::events::{Events, Happened};
 use super::expiry::Stop;
 use super::out::Out;
 use super::partial::{Marking, Remains, Unkept, condition};
@@ -58,7 +58,7 @@ pub struct Recovery {
     shares: UserSession,
     events: Events,
     /// Nothing comes; as long as it is there the session of this work has not ended.
-    _happened: mpsc::UnboundedReceiver<Event>,
+    _happened: Happened,
     /// Cancelled once it is known which files may be recovered: requests on names wait for that.
     read: CancellationToken,
     _lifted: DropGuard,
@@ -545,7 +545,8 @@ impl Recovery {
     }
 
     fn stop(&self) -> Stop {
-        Stop::of_process(Arc::clone(&self.environment.clock))
+        let environment = &self.environment;
+        Stop::of_process(Arc::clone(&environment.clock), environment.changes.clone())
     }
 
     fn scene(&self, record: &UploadRecord, store: &SharedStore) -> OwnScene {
