@@ -78,7 +78,6 @@ const CIRCLES: &[&[&str]] = &[
         "src/cli/probe/login.rs",
         "src/cli/probe/mod.rs",
         "src/cli/quickstart.rs",
-        "src/cli/rehearse/asking.rs",
         "src/cli/rehearse/mod.rs",
         "src/cli/secrets.rs",
         "src/cli/serve.rs",
