@@ -128,11 +128,13 @@ impl Store {
         input: GetObjectTaggingInput,
     ) -> S3Result<GetObjectTaggingOutput> {
         let bucket = self.bucket(&input.bucket)?;
-        let object = bucket.version(&input.key, input.version_id.as_deref())?;
+        let GetObjectTaggingInput {
+            key, version_id, ..
+        } = input;
+        let object = bucket.version(&key, version_id.as_deref())?;
         Ok(GetObjectTaggingOutput {
             version_id: object.version_id.clone(),
             tag_set: object.properties.tags(),
-            ..Default::default()
         })
     }
 

@@ -217,11 +217,8 @@ impl Store {
                 continue;
             }
             let newest = kept.len();
-            let older = kept.iter().enumerate().take(from).rev();
-            if !older
-                .map(|(at, one)| page.version(key, one, at + 1 == newest))
-                .all(|fits| fits)
-            {
+            let mut older = kept.iter().enumerate().take(from).rev();
+            if !older.all(|(at, one)| page.version(key, one, at + 1 == newest)) {
                 break;
             }
         }

@@ -483,13 +483,7 @@ impl Paths {
             }
             PathAnswer::Refused(refusal) => {
                 if refusal.status == Status::NO_SUCH_FILE {
-                    // That no directory is there says nothing of a file.
-                    let nothing = request.ending == Ending::Name;
-                    self.note_look(&request, nothing, by_listing);
-                    if nothing && matches!(request.act, Act::Stat) {
-                        self.expects_files = false;
-                        self.known.missed(&request.path, shell.now());
-                    }
+                    self.note_missing(shell, &request, by_listing);
                 }
                 if replaces_version(shell, &request.act) {
                     files.stayed(shell, &request.path);

@@ -203,6 +203,17 @@ impl Paths {
         }
     }
 
+    /// Notes that nothing was found under a name.
+    pub(super) fn note_missing(&mut self, shell: &Shell, request: &PathRequest, by_listing: bool) {
+        // That no directory is there says nothing of a file.
+        let nothing = request.ending == Ending::Name;
+        self.note_look(request, nothing, by_listing);
+        if nothing && matches!(request.act, Act::Stat) {
+            self.expects_files = false;
+            self.known.missed(&request.path, shell.now());
+        }
+    }
+
     pub(super) fn note_look(&mut self, request: &PathRequest, nothing: bool, by_listing: bool) {
         if matches!(request.act, Act::Stat) && !by_listing {
             let asked = request.pending.asked();
