@@ -1,6 +1,6 @@
 //! Files of the gateway's own that are replaced as a whole or not at all.
 
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 
@@ -26,7 +26,7 @@ pub(crate) fn replace_like(
     let mut file = options.mode(FILE_MODE).open(beside)?;
     file.write_all(text)?;
     match std::fs::metadata(model) {
-        Ok(held) => take_over(&file, held.uid(), held.gid(), held.mode())?,
+        Ok(held) => take_over(&file, &held)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
@@ -37,10 +37,11 @@ pub(crate) fn replace_like(
 
 /// Gives a file an owner and a mode. The mode was meant for that owner and group: where they cannot
 /// be given, only the one who writes may read.
-fn take_over(file: &File, uid: u32, gid: u32, mode: u32) -> io::Result<()> {
+fn take_over(file: &File, held: &Metadata) -> io::Result<()> {
     let own = file.metadata()?;
-    if (own.uid(), own.gid()) != (uid, gid) && fchown(file, Some(uid), Some(gid)).is_err() {
+    let is_owned = (own.uid(), own.gid()) == (held.uid(), held.gid());
+    if !is_owned && fchown(file, Some(held.uid()), Some(held.gid())).is_err() {
         return Ok(());
     }
-    file.set_permissions(Permissions::from_mode(mode & 0o777))
+    file.set_permissions(Permissions::from_mode(held.mode() & 0o777))
 }

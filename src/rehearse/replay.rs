@@ -260,6 +260,27 @@ mod tests {
     use crate::auth::Methods;
 
     #[test]
+    fn only_a_refused_key_has_its_user_looked_up() {
+        let rules = Rules {
+            methods: Methods::default(),
+            key_exchanges: Vec::new(),
+            ciphers: Vec::new(),
+            now: SystemTime::UNIX_EPOCH,
+        };
+        let replay = Replay::new(rules);
+        let guess = Login {
+            user: "root".to_owned(),
+            ..Login::default()
+        };
+        assert_eq!(replay.wanted(&Event::Refused(guess.clone())), None);
+        let key = Login {
+            fingerprint: Some("SHA256:abc".to_owned()),
+            ..guess
+        };
+        assert_eq!(replay.wanted(&Event::Refused(key)).as_deref(), Some("root"));
+    }
+
+    #[test]
     fn what_is_kept_is_bounded() {
         let mut sessions = Sessions::default();
         for at in 0..=SESSIONS_MAX {
