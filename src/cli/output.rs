@@ -64,9 +64,18 @@ pub fn warning(text: &str) {
     complain(Severity::Warning, text);
 }
 
-/// Where there is a log, standard error is its own, and may be stuck.
+/// Where there is a log, standard error is its own, and may be stuck. Names of files and of users
+/// come from elsewhere: a terminal must not take them for commands.
 fn complain(severity: Severity, line: &str) {
-    if !telemetry::say(severity, line) {
+    let shown = |c: char| {
+        if c.is_control() && c != '\t' {
+            '\u{fffd}'
+        } else {
+            c
+        }
+    };
+    let line: String = line.chars().map(shown).collect();
+    if !telemetry::say(severity, &line) {
         let kind = severity.as_str();
         drop(writeln!(io::stderr().lock(), "{kind}: {line}"));
     }

@@ -47,7 +47,7 @@ pub mod switched;
 pub mod token;
 pub mod warning;
 pub mod webhook;
-mod whole_file;
+pub(crate) mod whole_file;
 pub mod wire;
 
 /// Answers one question about one login.

@@ -20,7 +20,7 @@ pub(super) fn take(found: &mut Descriptions, root: &Node<'_>) -> Result<bool, In
     } else if let Some(user) = root.node("User")? {
         let name = user.need("UserName")?;
         let server = server_id(root, &user, "user/")?;
-        found.users.insert((server, name), user_of(&user)?);
+        found.keep_user((server, name), user_of(&user)?, root)?;
     } else if root.has("Users") && root.has("ServerId") {
         let server = root.need("ServerId")?;
         for user in root.nodes("Users")? {
@@ -90,6 +90,10 @@ fn server_of(server: &Node<'_>) -> Result<Server, InputError> {
         logs: logging.is_some() || !structured.is_empty(),
         own_roles: logging.into_iter().chain(invocation).collect(),
         fingerprint: server.filled("HostKeyFingerprint")?,
+        user_count: match server.value("UserCount") {
+            Some(_) => Some(server.number("UserCount")?),
+            None => None,
+        },
     })
 }
 

@@ -2,6 +2,7 @@
 //! alike.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -15,6 +16,8 @@ pub struct Descriptions {
     pub servers: BTreeMap<String, Server>,
     /// By server and name.
     pub users: BTreeMap<(String, String), DescribedUser>,
+    /// Where each of them is described.
+    user_files: BTreeMap<(String, String), Arc<str>>,
     /// Users of a listing, with the number of their keys.
     pub listed: BTreeMap<(String, String), i64>,
     /// By server and fingerprint.
@@ -47,6 +50,8 @@ pub struct Server {
     /// Roles that the service itself uses.
     pub own_roles: Vec<String>,
     pub fingerprint: Option<String>,
+    /// How many users it keeps itself; a state of Terraform does not say so.
+    pub user_count: Option<i64>,
 }
 
 impl Server {
@@ -69,6 +74,33 @@ pub struct DescribedUser {
     pub posix: Option<PosixProfile>,
     pub tags: Vec<Tag>,
     pub keys: Vec<DescribedKey>,
+}
+
+impl DescribedUser {
+    /// Says whether another description is about the same user at the same time: AWS and Terraform
+    /// write a few things otherwise.
+    fn is_same(&self, other: &Self) -> bool {
+        fn parts(user: &DescribedUser) -> (Option<&str>, Vec<&Tag>, Vec<Vec<&str>>) {
+            // Terraform writes `/` for what is not set.
+            let is_logical = user.home_type == HomeDirectoryType::Logical;
+            let home = user.home.as_deref();
+            let home = home.filter(|home| !(is_logical && *home == "/"));
+            let mut tags: Vec<_> = user.tags.iter().collect();
+            tags.sort_by(|one, other| one.key.cmp(&other.key));
+            let keys = user.keys.iter();
+            let mut keys: Vec<Vec<_>> = keys
+                .map(|key| key.body.split_whitespace().take(2).collect())
+                .collect();
+            keys.sort();
+            (home, tags, keys)
+        }
+        self.role == other.role
+            && self.policy == other.policy
+            && self.home_type == other.home_type
+            && self.mappings == other.mappings
+            && self.posix == other.posix
+            && parts(self) == parts(other)
+    }
 }
 
 /// A key of a user.
@@ -110,6 +142,33 @@ impl Descriptions {
             move |((of, _), _)| *of == server
         });
         own.map(|((_, name), user)| (name.as_str(), user))
+    }
+
+    /// Keeps a user; a second description has to say the same.
+    pub(super) fn keep_user(
+        &mut self,
+        (server, name): (String, String),
+        user: DescribedUser,
+        root: &Node<'_>,
+    ) -> Result<(), InputError> {
+        let who = (server, name);
+        if let Some(held) = self.users.get(&who) {
+            if held.is_same(&user) {
+                return Ok(());
+            }
+            let before = self
+                .user_files
+                .get(&who)
+                .map_or("another file", |file| &**file);
+            let (server, name) = &who;
+            let why = format!(
+                "user {name} of {server} is described otherwise in {before}; leave one of them out"
+            );
+            return Err(root.fault("User", why));
+        }
+        self.user_files.insert(who.clone(), root.file().into());
+        self.users.insert(who, user);
+        Ok(())
     }
 
     pub(super) fn keep_host_key(&mut self, server: String, key: HostKey) {

@@ -2,9 +2,11 @@
 
 use serde_json::{Map, Value};
 
+use super::report::plain;
+
 /// A description that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{file}: {place}: {why}")]
+#[error("{}: {}: {}", plain(file), plain(place), plain(why))]
 pub struct InputError {
     pub file: String,
     /// `User.HomeDirectoryMappings[2].Entry`, or a line.
@@ -27,6 +29,11 @@ impl<'a> Node<'a> {
             place: String::new(),
             members,
         }
+    }
+
+    /// Returns the name of the text.
+    pub(super) const fn file(&self) -> &'a str {
+        self.file
     }
 
     pub(super) fn has(&self, name: &str) -> bool {

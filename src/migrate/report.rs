@@ -177,7 +177,7 @@ impl Report {
             }
             if let Some(document) = &finding.document {
                 for line in format!("{document:#}").lines() {
-                    let _ = writeln!(text, "{:<12} {line}", "");
+                    let _ = writeln!(text, "{:<12} {}", "", plain(line));
                 }
             }
         }

@@ -17,6 +17,7 @@ pub(super) fn take(found: &mut Descriptions, root: &Node<'_>) -> Result<(), Inpu
     if version != 4 {
         return Err(root.fault("version", format!("found {version}; allowed: 4")));
     }
+    let mut users: BTreeMap<(String, String), DescribedUser> = BTreeMap::new();
     let mut keys: BTreeMap<(String, String), Vec<DescribedKey>> = BTreeMap::new();
     for resource in root.nodes("resources")? {
         if resource.filled("mode")?.is_some_and(|mode| mode == "data") {
@@ -33,9 +34,7 @@ pub(super) fn take(found: &mut Descriptions, root: &Node<'_>) -> Result<(), Inpu
                     found.servers.insert(server.id.clone(), server);
                 }
                 "aws_transfer_user" => {
-                    let (server, name) = whose(&attributes)?;
-                    let user = user_of(&attributes)?;
-                    found.users.insert((server, name), user);
+                    users.insert(whose(&attributes)?, user_of(&attributes)?);
                 }
                 "aws_transfer_ssh_key" => {
                     let body = attributes.need("body")?;
@@ -68,7 +67,7 @@ pub(super) fn take(found: &mut Descriptions, root: &Node<'_>) -> Result<(), Inpu
         }
     }
     for (whose, own) in keys {
-        match found.users.get_mut(&whose) {
+        match users.get_mut(&whose) {
             Some(user) => user.keys = own,
             None => {
                 let (server, name) = whose;
@@ -76,6 +75,9 @@ pub(super) fn take(found: &mut Descriptions, root: &Node<'_>) -> Result<(), Inpu
                 return Err(root.fault("aws_transfer_ssh_key", why));
             }
         }
+    }
+    for (whose, user) in users {
+        found.keep_user(whose, user, root)?;
     }
     Ok(())
 }
@@ -129,6 +131,7 @@ fn server_of(server: &Node<'_>) -> Result<Server, InputError> {
         logs: logging.is_some() || !structured.is_empty(),
         own_roles: logging.into_iter().chain(invocation).collect(),
         fingerprint,
+        user_count: None,
     })
 }
 

@@ -47,6 +47,15 @@ pub enum Change {
     Path(PathChange),
 }
 
+/// What becomes of a login that was allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Same,
+    Changed(Change),
+    /// Nobody was asked, or the log does not show what decides.
+    NotKnown,
+}
+
 /// Why a login ends otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LoginChange {
@@ -148,10 +157,28 @@ impl Known {
 }
 
 impl Rules {
-    /// Judges a login that was allowed; none: it is allowed here as well.
+    /// Judges a login that was allowed.
     #[must_use]
-    pub fn login(&self, login: &Login, known: &Known) -> Option<Change> {
-        self.login_change(login, known).map(Change::Login)
+    pub fn login(&self, login: &Login, known: &Known) -> Outcome {
+        if let Some(change) = self.login_change(login, known) {
+            return Outcome::Changed(Change::Login(change));
+        }
+        match known {
+            Known::Found { .. } if self.is_shown_by(login) => Outcome::Same,
+            // What a look-up refuses and nobody judged is known to nobody.
+            Known::Found { .. } | Known::Refused { .. } | Known::NotAsked => Outcome::NotKnown,
+        }
+    }
+
+    /// Says whether a log shows everything that a login needs here: where both a key and a
+    /// password are needed, a line with one of them does not tell of the other.
+    fn is_shown_by(&self, login: &Login) -> bool {
+        match self.methods {
+            Methods::KeyAndPassword => {
+                login.fingerprint.is_some() && login.method == Some(AuthMethod::Password)
+            }
+            Methods::KeyOrPassword | Methods::Password | Methods::Key => true,
+        }
     }
 
     fn login_change(&self, login: &Login, known: &Known) -> Option<LoginChange> {
@@ -189,24 +216,22 @@ impl Rules {
             }
             Known::NotAsked => return None,
         };
-        match login.method {
-            Some(AuthMethod::PublicKey) => {
-                let key_type = login.key_type.as_deref();
-                if key_type.is_some_and(|name| type_of(name).is_none()) {
-                    return refused(Reason::KeyTypeUnsupported);
-                }
-                if fingerprints.is_empty() {
-                    return refused(Reason::NoUsablePublicKey);
-                }
-                let listed = |named: &String| fingerprints.iter().any(|key| **key == **named);
-                if !login.fingerprint.as_ref().is_none_or(listed) {
-                    return refused(Reason::KeyNotListed);
-                }
+        let (needs_key, needs_password) = self.needed(login.method);
+        if needs_key {
+            let key_type = login.key_type.as_deref();
+            if key_type.is_some_and(|name| type_of(name).is_none()) {
+                return refused(Reason::KeyTypeUnsupported);
             }
-            Some(AuthMethod::Password) if *has_password == Some(false) => {
-                return refused(Reason::NoPassword);
+            if fingerprints.is_empty() {
+                return refused(Reason::NoUsablePublicKey);
             }
-            Some(AuthMethod::Password) | None => {}
+            let listed = |named: &String| fingerprints.iter().any(|key| **key == **named);
+            if !login.fingerprint.as_ref().is_none_or(listed) {
+                return refused(Reason::KeyNotListed);
+            }
+        }
+        if needs_password && *has_password == Some(false) {
+            return refused(Reason::NoPassword);
         }
         if let Some(source) = login.source
             && !config.networks.is_empty()
@@ -223,6 +248,17 @@ impl Rules {
         }
     }
 
+    /// Says whether a login needs a key, and whether a password: what the log says it was, or what
+    /// the methods leave no choice about.
+    const fn needed(&self, method: Option<AuthMethod>) -> (bool, bool) {
+        match (self.methods, method) {
+            (Methods::KeyAndPassword, _) => (true, true),
+            (_, Some(AuthMethod::PublicKey)) | (Methods::Key, None) => (true, false),
+            (_, Some(AuthMethod::Password)) | (Methods::Password, None) => (false, true),
+            (Methods::KeyOrPassword, None) => (false, false),
+        }
+    }
+
     /// Judges a login that was refused: only a key that is listed here says that it is allowed.
     #[must_use]
     pub fn refused_login(&self, login: &Login, known: &Known) -> Option<Change> {
@@ -233,7 +269,7 @@ impl Rules {
         let is_listed = fingerprints.iter().any(|key| &**key == fingerprint);
         let mut same = login.clone();
         same.method = Some(AuthMethod::PublicKey);
-        (is_listed && self.login_change(&same, known).is_none())
+        (is_listed && self.login(&same, known) == Outcome::Same)
             .then_some(Change::Login(LoginChange::Allowed))
     }
 }

@@ -8,7 +8,7 @@
 #![warn(clippy::arithmetic_side_effects)]
 
 pub use self::event::{Act, Event, Login, Place};
-pub use self::judge::{Change, Known, LoginChange, PathChange, Rules};
+pub use self::judge::{Change, Known, LoginChange, Outcome, PathChange, Rules};
 pub use self::replay::Replay;
 pub use self::tally::{Count, Group, Subject, Tally};
 

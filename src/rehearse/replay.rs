@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::event::{Act, Event, Login, Place};
-use super::judge::{self, Change, Known, Rules};
+use super::judge::{self, Change, Known, Outcome, Rules};
 use super::line::{self, Unreadable};
 use super::tally::{Subject, Tally};
 use crate::idp::AuthMethod;
@@ -64,7 +64,9 @@ impl Replay {
     #[must_use]
     pub fn wanted(&self, event: &Event) -> Option<String> {
         let user = match event {
-            Event::Allowed(login) | Event::Refused(login) => Some(&login.user),
+            Event::Allowed(login) => Some(&login.user),
+            // Only a key says that such a login would be allowed; names of guesses are many.
+            Event::Refused(login) => login.fingerprint.as_ref().map(|_| &login.user),
             Event::Did { user, session, .. } => self.user_of(user.as_ref(), session.as_ref()),
             Event::NoAlgorithm | Event::Ended { .. } | Event::Other => None,
         };
@@ -128,15 +130,12 @@ impl Replay {
             self.sessions.begin(session, &login.user);
         }
         let known = self.users.get(&login.user).unwrap_or(&Known::NotAsked);
-        let change = self.rules.login(&login, known);
+        let outcome = self.rules.login(&login, known);
         let logins = &mut self.tally.logins;
-        match change {
-            // What a look-up refuses and nobody judged is known to nobody.
-            None if !matches!(known, Known::Found { .. }) => {
-                logins.not_asked = logins.not_asked.saturating_add(1);
-            }
-            None => logins.same = logins.same.saturating_add(1),
-            Some(change) => {
+        match outcome {
+            Outcome::NotKnown => logins.not_asked = logins.not_asked.saturating_add(1),
+            Outcome::Same => logins.same = logins.same.saturating_add(1),
+            Outcome::Changed(change) => {
                 logins.changed = logins.changed.saturating_add(1);
                 let example = described(&login);
                 self.tally.changes(of_login(change, login), &example);
@@ -259,6 +258,27 @@ mod tests {
     use super::super::judge::PathChange;
     use super::*;
     use crate::auth::Methods;
+
+    #[test]
+    fn only_a_refused_key_has_its_user_looked_up() {
+        let rules = Rules {
+            methods: Methods::default(),
+            key_exchanges: Vec::new(),
+            ciphers: Vec::new(),
+            now: SystemTime::UNIX_EPOCH,
+        };
+        let replay = Replay::new(rules);
+        let guess = Login {
+            user: "root".to_owned(),
+            ..Login::default()
+        };
+        assert_eq!(replay.wanted(&Event::Refused(guess.clone())), None);
+        let key = Login {
+            fingerprint: Some("SHA256:abc".to_owned()),
+            ..guess
+        };
+        assert_eq!(replay.wanted(&Event::Refused(key)).as_deref(), Some("root"));
+    }
 
     #[test]
     fn what_is_kept_is_bounded() {

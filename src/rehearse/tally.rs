@@ -51,7 +51,7 @@ pub struct Tally {
 pub struct Count {
     pub same: u64,
     pub changed: u64,
-    /// The provider was not asked, or did not answer.
+    /// The provider was not asked, or did not answer, or the log does not show what decides.
     pub not_asked: u64,
 }
 
@@ -83,11 +83,16 @@ impl Tally {
         self.logins.changed.saturating_add(self.operations.changed)
     }
 
+    /// Returns how much of the log was not judged: what was not asked, operations of unknown
+    /// sessions, and lines that were not read.
     #[must_use]
-    pub const fn not_asked(&self) -> u64 {
+    pub const fn not_judged(&self) -> u64 {
         self.logins
             .not_asked
             .saturating_add(self.operations.not_asked)
+            .saturating_add(self.unknown_sessions)
+            .saturating_add(self.unreadable)
+            .saturating_add(self.too_long)
     }
 
     fn ordered(&self) -> Vec<(&Subject, &Group)> {

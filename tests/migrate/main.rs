@@ -14,6 +14,7 @@ use std::time::Duration;
 use embedded_s3::EmbeddedS3;
 use serde_json::{Value, json};
 
+mod checks;
 mod rehearse;
 mod sftpgo;
 

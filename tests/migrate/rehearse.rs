@@ -68,6 +68,15 @@ fn a_log_whose_outcomes_stay_ends_with_0() {
         stdout(&output),
         stderr(&output)
     );
+    // What was not judged is no proof.
+    let other = r#"{"activity-type": "DELETE", "path": "/b/k", "session-id": "before"}"#;
+    for (line, member) in [("hello", "unreadable"), (other, "unknownSessions")] {
+        let text = format!("{}\n{line}\n", lines.join("\n"));
+        std::fs::write(&path, text).unwrap();
+        let log = path.to_str().unwrap();
+        let (code, told) = checked(&["rehearse", "--json", "--config", &config, log]);
+        assert_eq!((code, &told[member]), (Some(2), &json!(1)), "{told:#}");
+    }
     // A log of something else, and a user of a provider that is not asked.
     std::fs::write(&path, "hello\n\n{}\n").unwrap();
     let output = run(&["rehearse", "--config", &config, path.to_str().unwrap()]);
@@ -135,6 +144,56 @@ async fn a_live_provider_is_asked_for_keys_and_never_with_a_password() {
     let logins = json!({"same": 0, "changed": 1, "notAsked": 2});
     assert_eq!((code, &told["logins"]), (Some(1), &logins), "{told:#}");
 }
+
+#[test]
+fn a_login_that_needs_both_is_judged_by_both() {
+    let place = tempfile::tempdir().unwrap();
+    let at = |name: &str| place.path().join(name).to_str().unwrap().to_owned();
+    let key = "public_keys = [\"ssh-ed25519 \
+        AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsALAgJRNarH4TRpNePnAS\"]\n";
+    let password =
+        "password_hash = \"$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW\"\n";
+    let user = |name: &str, credentials: &[&str]| {
+        let mappings = "mappings = [{ entry = \"/in\", target = \"/inbox/ann\" }]\n";
+        format!("[users.{name}]\n{}{mappings}", credentials.concat())
+    };
+    let users = [
+        user("both", &[key, password]),
+        user("keyless", &[password]),
+        user("wordless", &[key]),
+    ];
+    std::fs::write(at("users.toml"), users.concat()).unwrap();
+    let config = format!(
+        "[identity]\nprovider = \"static\"\nmethods = \"key-and-password\"\nusers_file = {:?}\n",
+        at("users.toml")
+    );
+    std::fs::write(at("portcullis.toml"), config).unwrap();
+    let login = |user: &str, method: &str, key: Option<&str>| {
+        json!({"level": "INFO", "message": "login allowed", "session_id": user, "user": user,
+            "method": method, "fingerprint": key})
+        .to_string()
+    };
+    let fingerprint = Some(FINGERPRINT);
+    let log = [
+        login("both", "password", fingerprint),
+        login("both", "password", None),
+        login("both", "publickey", fingerprint),
+        login("keyless", "password", None),
+        login("wordless", "publickey", fingerprint),
+    ];
+    std::fs::write(at("log"), log.join("\n")).unwrap();
+    let (config, log) = (at("portcullis.toml"), at("log"));
+    let (code, told) = checked(&["rehearse", "--json", "--config", &config, &log]);
+    assert_eq!(code, Some(1), "{told:#}");
+    let logins = json!({"same": 1, "changed": 2, "notAsked": 2});
+    assert_eq!(told["logins"], logins, "{told:#}");
+    let groups = told["groups"].as_array().unwrap().iter();
+    let mut changes: Vec<_> = groups.map(|one| one["user"].as_str().unwrap()).collect();
+    changes.sort_unstable();
+    assert_eq!(changes, ["keyless", "wordless"], "{told:#}");
+}
+
+const FINGERPRINT: &str = "SHA256:qH8baHrA5X0qCBovKCZyM02Q7TFtK4GMqVgOo4TZJAE";
 
 #[test]
 fn static_users_and_our_own_log_are_rehearsed() {

@@ -1,14 +1,15 @@
 //! What of a configuration a move depends on: the only place of `migrate` that reads it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cli::{ConfigSource, Failure, load, signals};
 use crate::compose::users;
 use crate::config::{
-    Algorithms, Config, Event, Identity, ProviderSettings, Purpose, ServiceManaged,
+    Algorithms, Config, Event, Identity, Listener, ProviderSettings, Purpose, ServiceManaged,
 };
 use crate::idp::service_managed::{Fault, User, Users};
-use crate::migrate::{Configured, Descriptions, Gateway, KeptUsers, Principal};
+use crate::limits::MOVED_USERS_MAX;
+use crate::migrate::{Configured, Descriptions, Gateway, KeptUsers, Principal, Served};
 use crate::ssh::{self, HostKey, HostKeyError};
 
 /// Reads the configuration, its host keys and the users that were described.
@@ -22,13 +23,15 @@ pub(super) fn gateway(
 ) -> Result<Gateway, Failure> {
     let config = load(source, Purpose::Serve)?;
     let providers = if config.providers.is_empty() {
-        vec![configured(&config, &config.identity, found)?]
+        vec![configured(&config, (None, &config.identity), found)?]
     } else {
         let named = config.providers.iter();
-        let each = named.map(|named| configured(&config, &named.identity, found));
+        let each = named.map(|named| {
+            let named = (Some(&*named.name), &named.identity);
+            configured(&config, named, found)
+        });
         each.collect::<Result<_, _>>()?
     };
-    let algorithms = config.ssh.algorithms;
     let fs_ids = config.stores.iter().flat_map(|named| &named.table.fs_ids);
     Ok(Gateway {
         providers,
@@ -37,31 +40,50 @@ pub(super) fn gateway(
         external_id: config.sts.external_id.clone(),
         has_session_tags: !config.sts.tags.is_empty(),
         has_source_identity: config.sts.source_identity.is_some(),
-        banner: config.sftp.banner.clone(),
+        role_tables: config.roles.iter().map(|role| role.arn.clone()).collect(),
         partial_uploads: config.sftp.partial_uploads,
-        host_keys: host_keys(&config)?,
-        is_compatible: algorithms == Algorithms::Compatible,
-        key_exchanges: ssh::key_exchanges(algorithms),
+        main: served(&config, config.listeners.iter().take(1))?,
         macs: ssh::macs(),
         fs_ids: fs_ids.cloned().collect(),
         principal,
     })
 }
 
-/// Returns fingerprints; a directory of state whose keys are not made yet has none.
-fn host_keys(config: &Config) -> Result<Vec<String>, Failure> {
-    let mut paths = config.host_key_files.clone();
+/// Returns what clients meet at the first of the listeners.
+fn served<'c>(
+    config: &Config,
+    mut listeners: impl Iterator<Item = &'c Listener>,
+) -> Result<Served, Failure> {
+    let Some(listener) = listeners.next() else {
+        return Ok(Served::default());
+    };
+    let mut paths = listener.host_key_files.clone();
     if paths.is_empty()
         && let Some(state) = &config.state_directory
     {
         paths.extend(HostKey::found_in(state));
     }
-    paths.extend(config.ssh.host_key_next_files.iter().cloned());
-    let fingerprint = |path: String| match HostKey::load(&path) {
+    let named = |one: &Listener| format!("{} ({})", one.name, one.listen);
+    Ok(Served {
+        listener: named(listener),
+        others: listeners.map(named).collect(),
+        port: listener.listen.port(),
+        proxy: listener.proxy.protocol,
+        banner: listener.banner.clone(),
+        host_keys: fingerprints(&paths)?,
+        host_keys_next: fingerprints(&listener.host_key_next_files)?,
+        is_compatible: listener.algorithms == Algorithms::Compatible,
+        key_exchanges: ssh::key_exchanges(listener.algorithms),
+    })
+}
+
+/// Reads keys; a directory of state whose keys are not made yet has none.
+fn fingerprints(paths: &[String]) -> Result<Vec<String>, Failure> {
+    let fingerprint = |path: &String| match HostKey::load(path) {
         Ok(key) => Ok(key.fingerprint()),
-        Err(source) => Err(unreadable(path, source)),
+        Err(source) => Err(unreadable(path.clone(), source)),
     };
-    paths.into_iter().map(fingerprint).collect()
+    paths.iter().map(fingerprint).collect()
 }
 
 const fn unreadable(path: String, source: HostKeyError) -> Failure {
@@ -70,13 +92,13 @@ const fn unreadable(path: String, source: HostKeyError) -> Failure {
 
 fn configured(
     config: &Config,
-    identity: &Identity,
+    (name, identity): (Option<&str>, &Identity),
     found: &Descriptions,
 ) -> Result<Configured, Failure> {
     let server_id = identity.server_id.as_ref().unwrap_or(&config.server_id);
-    let proxy = match identity.listen {
-        Some(_) => &identity.proxy,
-        None => &config.proxy,
+    // The only provider has no name, and every listener has it.
+    let serves = |listener: &&Listener| {
+        name.is_none_or(|name| listener.providers.iter().any(|one| one == name))
     };
     let (mut function, mut url) = (None, String::new());
     let (mut asks_as_aws, mut users) = (false, KeptUsers::None);
@@ -99,13 +121,13 @@ fn configured(
         function,
         url,
         methods: identity.methods,
-        port: identity.listen.unwrap_or(config.listen).port(),
-        proxy: proxy.protocol,
+        served: served(config, config.listeners.iter().filter(serves))?,
         users,
     })
 }
 
-/// Reads the documents of the users that were described; those in a bucket are not asked for.
+/// Reads the documents of the users that were described, and the names of all; those in a bucket
+/// are not asked for.
 fn kept(
     config: &Config,
     identity: &Identity,
@@ -117,13 +139,19 @@ fn kept(
     if open.bucket.is_some() {
         return Ok(KeptUsers::Elsewhere(open.place.into()));
     }
-    let names: Vec<_> = found.users_of(server_id).map(|(name, _)| name).collect();
-    signals::run(|_| async { Ok(KeptUsers::Read(describe(&open.users, &names).await?)) })
+    let names: BTreeSet<_> = found.users_of(server_id).map(|(name, _)| name).collect();
+    signals::run(|_| async {
+        let users = describe(&open.users, &names).await?;
+        let all = open.users.names(MOVED_USERS_MAX).await;
+        let mut others = all.map_err(|fault| anyhow::Error::msg(fault.to_string()))?;
+        others.retain(|name| !names.contains(&**name));
+        Ok(KeptUsers::Read { users, others })
+    })
 }
 
 async fn describe(
     users: &Users,
-    names: &[&str],
+    names: &BTreeSet<&str>,
 ) -> anyhow::Result<BTreeMap<String, Result<User, String>>> {
     let mut kept = BTreeMap::new();
     for name in names {

@@ -60,7 +60,7 @@ struct ImportOptions {
     /// With `--from sftpgo`: give users whose permissions have no counterpart wider ones.
     #[arg(long)]
     widen: bool,
-    /// Replace files that are there and differ.
+    /// Replace users that are there and differ; a configuration is never replaced.
     #[arg(long)]
     replace: bool,
     /// Print one JSON object.
@@ -134,8 +134,7 @@ fn import(options: &ImportOptions) -> Result<Exit, Failure> {
                 let read = dump.read(file, text, places);
                 read.map_err(|error| Failure::Usage(error.to_string()))
             })?;
-            let moved = dump.users();
-            let (users, imported) = dump.import(places);
+            let (users, imported, moved) = dump.import(places);
             (Some(users), imported, moved)
         }
     };
@@ -198,7 +197,8 @@ Examples:
   portcullis migrate import --into /etc/portcullis --replace terraform.tfstate
   portcullis migrate import --from sftpgo --into /etc/portcullis sftpgo-backup.json
 
-Files that are there already and say the same stay; if one differs, nothing is written without
---replace. Check the result: portcullis check-config, then portcullis migrate check.
+Users that are there already and say the same stay; if one differs, nothing is written without
+--replace. A configuration that is there and differs stays in any case: the new one is written
+beside it as portcullis.toml.new. Check the result: portcullis check-config, then portcullis migrate check.
 
-Exit codes: 0 done, 1 something was left out, or a file differs; 64 a file cannot be used.";
+Exit codes: 0 done, 1 something was left out, or users differ; 64 a file cannot be used.";

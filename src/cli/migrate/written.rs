@@ -1,9 +1,8 @@
 //! What an import writes: documents of users, and a configuration, each whole or not at all.
 
 use std::fmt::Write as _;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io;
 
 use bytes::Bytes;
 use serde_json::json;
@@ -11,6 +10,7 @@ use serde_json::json;
 use crate::causes;
 use crate::config::read_text;
 use crate::idp::service_managed::{Directory, Document, Documents as _};
+use crate::idp::whole_file;
 use crate::limits::DESCRIPTION_BYTES_MAX;
 use crate::migrate::{Imported, plain};
 
@@ -18,6 +18,8 @@ use crate::migrate::{Imported, plain};
 #[derive(Debug, Default)]
 pub(super) struct Written {
     configuration: String,
+    /// Where the new configuration is, if another one is there already and stays.
+    kept: Option<String>,
     pub(super) new: usize,
     same: usize,
     replaced: usize,
@@ -31,6 +33,28 @@ struct Planned {
     held: Option<Document>,
 }
 
+/// A file that is to be written, and what is there.
+struct Place {
+    path: String,
+    held: Option<String>,
+}
+
+impl Place {
+    fn of(into: &str, name: &str) -> Result<Self, String> {
+        let path = format!("{into}/{name}");
+        let held = held(&path)?;
+        Ok(Self { path, held })
+    }
+
+    fn is_same(&self, text: &str) -> bool {
+        self.held.as_deref() == Some(text)
+    }
+
+    fn differs(&self, text: &str) -> bool {
+        self.held.is_some() && !self.is_same(text)
+    }
+}
+
 impl Planned {
     fn is_same(&self) -> bool {
         self.held
@@ -40,10 +64,11 @@ impl Planned {
 }
 
 impl Written {
-    /// Writes everything, or nothing if a file differs and may not be replaced.
+    /// Writes everything, or nothing if users differ and may not be replaced. A configuration that
+    /// differs has been changed by the operator: the new one is written beside it.
     ///
     /// # Errors
-    /// Which files differ, or what cannot be written.
+    /// Which users differ, or what cannot be written.
     pub(super) async fn write(
         imported: &Imported,
         users_file: Option<&str>,
@@ -51,28 +76,24 @@ impl Written {
         may_replace: bool,
     ) -> Result<Self, String> {
         let planned = plan(imported, into).await?;
-        let texts = [
-            ("users.toml", users_file),
-            ("portcullis.toml", imported.configuration.as_deref()),
-        ];
-        let mut files = Vec::new();
-        for (name, text) in texts {
-            if let Some(text) = text {
-                let path = format!("{into}/{name}");
-                let held = held(&path)?;
-                files.push((path, text, held));
-            }
-        }
+        let users_file = match users_file {
+            Some(text) => Some((text, Place::of(into, "users.toml")?)),
+            None => None,
+        };
+        let configuration = match imported.configuration.as_deref() {
+            Some(text) => Some((text, Place::of(into, "portcullis.toml")?)),
+            None => None,
+        };
         let differ = planned
             .iter()
             .filter(|one| one.held.is_some() && !one.is_same());
         let mut differ: Vec<_> = differ
             .map(|one| format!("{}/{}.json", one.users.path(), one.name))
             .collect();
-        for (path, text, held) in &files {
-            if held.as_ref().is_some_and(|held| held.as_str() != *text) {
-                differ.push(path.clone());
-            }
+        if let Some((text, place)) = &users_file
+            && place.differs(text)
+        {
+            differ.push(place.path.clone());
         }
         if !differ.is_empty() && !may_replace {
             let more = differ.len().saturating_sub(SHOWN);
@@ -92,12 +113,21 @@ impl Written {
         for one in planned {
             written.put(one).await?;
         }
-        for (path, text, held) in files {
-            if held.as_deref() != Some(text) {
-                put_file(into, &path, text)?;
+        if let Some((text, place)) = users_file
+            && !place.is_same(text)
+        {
+            put_file(into, &place.path, &place.path, text)?;
+        }
+        // The configuration is the last one.
+        if let Some((text, place)) = configuration {
+            if place.differs(text) {
+                let beside = format!("{}.new", place.path);
+                put_file(into, &place.path, &beside, text)?;
+                written.kept = Some(beside);
+            } else if !place.is_same(text) {
+                put_file(into, &place.path, &place.path, text)?;
             }
-            // The configuration is the last one.
-            written.configuration = path;
+            written.configuration = place.path;
         }
         Ok(written)
     }
@@ -126,6 +156,7 @@ impl Written {
         let mut text = String::new();
         let Self {
             configuration,
+            kept,
             new,
             same,
             replaced,
@@ -137,7 +168,14 @@ impl Written {
             imported.left_out.len()
         );
         if !configuration.is_empty() {
-            let _ = writeln!(text, "configuration: {configuration}");
+            let _ = match kept {
+                None => writeln!(text, "configuration: {configuration}"),
+                Some(new) => writeln!(
+                    text,
+                    "configuration: {configuration} is there already, differs, and stays; the new \
+                     one is {new}: compare them"
+                ),
+            };
         }
         for note in &imported.notes {
             let _ = writeln!(text, "note: {}", plain(note));
@@ -151,6 +189,7 @@ impl Written {
             "replaced": self.replaced,
             "unchanged": self.same,
             "configuration": self.configuration,
+            "newConfiguration": self.kept,
             "leftOut": imported.left_out,
             "notes": imported.notes,
         });
@@ -186,21 +225,15 @@ fn held(path: &str) -> Result<Option<String>, String> {
     }
 }
 
-/// Writes a file beside its place, and puts it there once it is whole.
-fn put_file(into: &str, path: &str, text: &str) -> Result<(), String> {
+/// Writes a file beside its place, and puts it there once it is whole; a users file has hashes in
+/// it, and is for whom the one before was (`model`).
+fn put_file(into: &str, model: &str, path: &str, text: &str) -> Result<(), String> {
     let put = || {
         fs::create_dir_all(into)?;
-        let new = format!("{path}.new");
-        let mut options = OpenOptions::new();
-        let options = options.write(true).create(true).truncate(true);
-        let mut file = options.mode(FILE_MODE).open(&new)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, path)
+        let beside = format!("{path}.writing");
+        whole_file::replace_like(model, path, &beside, text.as_bytes()).map(drop)
     };
     put().map_err(|error: io::Error| format!("{path}: {}", causes::system(&error)))
 }
 
-/// A users file has hashes in it.
-const FILE_MODE: u32 = 0o600;
 const SHOWN: usize = 5;

@@ -6,6 +6,7 @@ mod lines;
 use std::fs::File;
 
 use clap::Args;
+use tokio_util::sync::CancellationToken;
 
 use self::asking::Asking;
 use self::lines::{LineRead, Lines};
@@ -61,7 +62,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
                 match lines.next()? {
                     LineRead::Line(text) => {
                         if let Some(event) = replay.read(text) {
-                            take(&mut replay, &asking, event).await;
+                            take(&mut replay, &asking, event, &stop).await?;
                         }
                     }
                     LineRead::TooLong => replay.too_long(),
@@ -71,7 +72,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
                     output::progress(&format!("{} lines", replay.tally().lines));
                     tokio::task::yield_now().await;
                     if stop.is_cancelled() {
-                        anyhow::bail!("stopped by a signal");
+                        anyhow::bail!(STOPPED);
                     }
                 }
             }
@@ -89,25 +90,37 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     } else {
         tally.text()
     });
-    Ok(match (tally.changed(), tally.not_asked()) {
+    Ok(match (tally.changed(), tally.not_judged()) {
         (0, 0) => Exit::Done,
         (0, _) => Exit::Unavailable,
         (_, _) => Exit::Failed,
     })
 }
 
-async fn take(replay: &mut Replay, asking: &Asking, event: Event) {
+async fn take(
+    replay: &mut Replay,
+    asking: &Asking,
+    event: Event,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
     if let Some(user) = replay.wanted(&event) {
         let source = match &event {
             Event::Allowed(login) | Event::Refused(login) => login.source,
             Event::NoAlgorithm | Event::Did { .. } | Event::Ended { .. } | Event::Other => None,
         };
-        let known = asking.look_up(&user, source).await;
+        // Each may take as long as a login may.
+        let known = tokio::select! {
+            biased;
+            () = stop.cancelled() => anyhow::bail!(STOPPED),
+            known = asking.look_up(&user, source) => known,
+        };
         replay.know(user, known);
     }
     replay.judge(event);
+    Ok(())
 }
 
+const STOPPED: &str = "stopped by a signal";
 const LINES_PER_TURN: u64 = 20_000;
 
 const EXAMPLES: &str = "\
@@ -121,5 +134,8 @@ the gateway's own log in JSON. Without --ask nothing is asked: users of a file a
 users of a directory are known, those of other providers count as not asked. Passwords are never
 tried.
 
-Exit codes: 0 nothing changes, 1 something changes, 2 nothing that was asked changes, but not
-everything was asked, 64 a log cannot be used, 78 wrong configuration.";
+With identity.methods = \"key-and-password\" a login counts as not asked unless the log shows both.
+
+Exit codes: 0 nothing changes, 1 something changes, 2 nothing that was judged changes, but not
+everything was judged: a user was not asked, a session began before the log, or a line could not be
+read; 64 a log cannot be used, 78 wrong configuration.";

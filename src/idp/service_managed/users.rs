@@ -309,6 +309,27 @@ impl Users {
         }
     }
 
+    /// Returns the names of all users, up to a number of them; nothing is read.
+    ///
+    /// # Errors
+    /// What becomes of the place.
+    pub async fn names(&self, most: usize) -> Result<Vec<String>, Fault> {
+        let mut names: Vec<String> = Vec::new();
+        while names.len() < most {
+            let after = names.last().cloned();
+            let page = self
+                .documents
+                .list(after.as_deref(), crate::limits::LIST_PAGE_MAX);
+            let page = page.await.map_err(fault)?;
+            let is_last = !page.more || page.names.is_empty();
+            names.extend(page.names);
+            if is_last {
+                break;
+            }
+        }
+        Ok(names)
+    }
+
     /// Counts the users; `None` where there are more than anybody should wait for.
     ///
     /// # Errors

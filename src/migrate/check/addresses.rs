@@ -37,9 +37,9 @@ pub(super) fn addresses(
         out.push(Finding::note(Topic::Addresses, text));
     }
     if let Some(configured) = configured
-        && configured.port != SSH
+        && configured.served.port != SSH
     {
-        let port = configured.port;
+        let port = configured.served.port;
         let text = format!("{id}: the gateway listens on {port}; clients use 22: map it there");
         out.push(Finding::note(Topic::Addresses, text));
     }

@@ -3,17 +3,24 @@
 use super::super::algorithms::Policy;
 use super::super::described::{Descriptions, Server};
 use super::super::report::{Finding, Topic};
-use super::Gateway;
+use super::Served;
 
 /// Compares the server's security policy with what the gateway offers.
 pub(super) fn algorithms(
     described: &Server,
     found: &Descriptions,
-    gateway: &Gateway,
+    served: &Served,
+    macs: &[&str],
     out: &mut Vec<Finding>,
 ) {
     let id = &described.id;
     let Some(name) = &described.security_policy else {
+        let finding = Finding::open(
+            Topic::Algorithms,
+            format!("{id}: its description has no security policy; no algorithm was compared"),
+            "add the whole output of aws transfer describe-server, or --accept algorithms",
+        );
+        out.push(finding.numbered(2));
         return;
     };
     let Some(policy) = Policy::named(name) else {
@@ -25,13 +32,12 @@ pub(super) fn algorithms(
         out.push(finding.numbered(2));
         return;
     };
-    let lost = policy.lost(&gateway.key_exchanges, &gateway.macs);
+    let lost = policy.lost(&served.key_exchanges, macs);
     let mut is_whole = true;
     if !lost.kex.is_empty() {
         is_whole = false;
         let (gone, kept) = (lost.kex.join(", "), lost.kept.join(", "));
-        let change = if !gateway.is_compatible
-            && lost.kex.iter().any(|kex| COMPATIBLE.contains(kex))
+        let change = if !served.is_compatible && lost.kex.iter().any(|kex| COMPATIBLE.contains(kex))
         {
             "set ssh.algorithms = \"compatible\"; look for clients with portcullis rehearse; then \
              --accept algorithms"
@@ -90,7 +96,7 @@ fn has_rsa(id: &str, found: &Descriptions) -> bool {
 pub(super) fn host_keys(
     described: &Server,
     found: &Descriptions,
-    gateway: &Gateway,
+    served: &Served,
     out: &mut Vec<Finding>,
 ) {
     let id = &described.id;
@@ -119,11 +125,20 @@ pub(super) fn host_keys(
     }
     for (fingerprint, kind, key_id) in known {
         let about = format!("{id}: {kind} {fingerprint}");
-        if gateway.host_keys.contains(&fingerprint) {
+        if served.host_keys.contains(&fingerprint) {
             out.push(Finding::ok(Topic::HostKeys, about));
             continue;
         }
-        let export = key_id.unwrap_or_else(|| "HOST_KEY_ID".to_owned());
+        if served.host_keys_next.contains(&fingerprint) {
+            let text = format!("{about}: the gateway announces this key, and does not use it yet");
+            let change = "name its file in host_key_files instead of host_key_next_files";
+            out.push(Finding::open(Topic::HostKeys, text, change).numbered(1));
+            continue;
+        }
+        // The line is made to be pasted into a shell.
+        let is_id = |id: &String| id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+        let export = key_id.filter(is_id);
+        let export = export.unwrap_or_else(|| "HOST_KEY_ID".to_owned());
         out.push(
             Finding::open(
                 Topic::HostKeys,

@@ -1,6 +1,6 @@
 //! Descriptions held against the gateway's configuration: what moves, and what is still to be done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use self::addresses::addresses;
 use self::keys::{algorithms, host_keys};
@@ -28,12 +28,11 @@ pub struct Gateway {
     pub external_id: Option<String>,
     pub has_session_tags: bool,
     pub has_source_identity: bool,
-    pub banner: Option<String>,
+    /// Roles that have a table `[role.NAME]`, by their ARNs.
+    pub role_tables: BTreeSet<String>,
     pub partial_uploads: PartialUploads,
-    /// Fingerprints; those that are only announced as well.
-    pub host_keys: Vec<String>,
-    pub is_compatible: bool,
-    pub key_exchanges: Vec<&'static str>,
+    /// Where clients arrive whose server no provider has.
+    pub main: Served,
     pub macs: Vec<&'static str>,
     /// File systems that are served.
     pub fs_ids: Vec<String>,
@@ -51,9 +50,25 @@ pub struct Configured {
     pub function: Option<String>,
     pub url: String,
     pub methods: Methods,
+    pub served: Served,
+    pub users: KeptUsers,
+}
+
+/// What clients meet at the listener of a provider.
+#[derive(Debug, Clone, Default)]
+pub struct Served {
+    pub listener: String,
+    /// Further listeners with the same provider.
+    pub others: Vec<String>,
     pub port: u16,
     pub proxy: ProxyProtocol,
-    pub users: KeptUsers,
+    pub banner: Option<String>,
+    /// Fingerprints of the keys that are used.
+    pub host_keys: Vec<String>,
+    /// Fingerprints of the keys that are only announced.
+    pub host_keys_next: Vec<String>,
+    pub is_compatible: bool,
+    pub key_exchanges: Vec<&'static str>,
 }
 
 /// Users that the gateway keeps already.
@@ -63,8 +78,12 @@ pub enum KeptUsers {
     None,
     /// They are where this command does not look.
     Elsewhere(String),
-    /// Those that were described; a document may be unreadable.
-    Read(BTreeMap<String, Result<User, String>>),
+    Read {
+        /// Those that were described; a document may be unreadable.
+        users: BTreeMap<String, Result<User, String>>,
+        /// The names of those that were not.
+        others: Vec<String>,
+    },
 }
 
 /// Holds every description against the configuration.
@@ -79,14 +98,24 @@ pub fn check(found: &Descriptions, gateway: &Gateway) -> Report {
             "add the output of aws transfer describe-server",
         ));
     }
+    strays(found, out);
     for described in found.servers.values() {
         let id = &*described.id;
         let providers = &gateway.providers;
         let configured = providers.iter().find(|one| one.server_id == id);
+        let served = configured.map_or(&gateway.main, |one| &one.served);
         server(described, configured, gateway, out);
-        users(id, found, configured, gateway, out);
-        algorithms(described, found, gateway, out);
-        host_keys(described, found, gateway, out);
+        if !served.others.is_empty() {
+            let others = served.others.join(", ");
+            let text = format!(
+                "{id}: compared with the listener {}; also served, and not compared: {others}",
+                served.listener
+            );
+            out.push(Finding::note(Topic::Server, text));
+        }
+        users(described, found, configured, gateway, out);
+        algorithms(described, found, served, &gateway.macs, out);
+        host_keys(described, found, served, out);
         addresses(described, configured, out);
     }
     permissions(found, gateway, out);
@@ -99,6 +128,29 @@ pub fn check(found: &Descriptions, gateway: &Gateway) -> Report {
         out.push(Finding::note(Topic::Difference, *text).numbered(*number));
     }
     report
+}
+
+/// Names servers of which only users or keys are described: nothing of them is compared.
+fn strays(found: &Descriptions, out: &mut Vec<Finding>) {
+    let users = found.users.keys().chain(found.listed.keys());
+    let of_users: BTreeSet<_> = users.map(|(server, _)| server).collect();
+    let of_keys = found.host_keys.keys().map(|(server, _)| server).collect();
+    let groups: [(_, BTreeSet<&String>, _); 2] = [
+        (Topic::Users, of_users, "users"),
+        (Topic::HostKeys, of_keys, "host keys"),
+    ];
+    for (topic, servers, what) in groups {
+        let others = servers
+            .into_iter()
+            .filter(|id| !found.servers.contains_key(*id));
+        for id in others {
+            out.push(Finding::open(
+                topic,
+                format!("{id}: its {what} are described and were not compared: it is not itself"),
+                "add the output of aws transfer describe-server",
+            ));
+        }
+    }
 }
 
 /// Differences that no description shows.

@@ -2,6 +2,7 @@
 
 use super::super::described::Server;
 use super::super::report::{Finding, Topic};
+use super::super::toml_text::quoted;
 use super::{Configured, Gateway};
 use crate::config::{Methods, PartialUploads, Provider, ProxyProtocol, Roles};
 
@@ -18,7 +19,7 @@ pub(super) fn server(
         None => out.push(Finding::open(
             Topic::Server,
             format!("{id}: no provider of the configuration has this server_id"),
-            format!("set server_id = \"{id}\", also in [provider.NAME]"),
+            format!("set server_id = {}, also in [provider.NAME]", quoted(id)),
         )),
     }
     provider(described, configured, out);
@@ -26,7 +27,8 @@ pub(super) fn server(
         methods(described, configured, out);
         proxy(described, configured, out);
     }
-    banner(described, gateway, out);
+    let shown = configured.map_or(&gateway.main, |one| &one.served);
+    banner(described, shown.banner.as_deref(), out);
     absent(described, out);
     differences(described, gateway, out);
 }
@@ -69,7 +71,7 @@ fn provider(described: &Server, configured: Option<&Configured>, out: &mut Vec<F
             (Some(asked), Some(place)) if !same(asked, place) => Finding::open(
                 Topic::Provider,
                 format!("{id}: the gateway asks {asked}, the old server {place}"),
-                format!("set {setting} = \"{place}\""),
+                format!("set {setting} = {}", quoted(place)),
             ),
             _ => Finding::ok(Topic::Provider, format!("{id}: {word}")),
         }
@@ -135,7 +137,7 @@ fn proxy(described: &Server, configured: &Configured, out: &mut Vec<Finding>) {
             return;
         }
     };
-    if configured.proxy != wanted {
+    if configured.served.proxy != wanted {
         let finding = Finding::open(
             Topic::Difference,
             format!("{id}: its load balancer sends a PROXY header, which the gateway refuses"),
@@ -145,19 +147,19 @@ fn proxy(described: &Server, configured: &Configured, out: &mut Vec<Finding>) {
     }
 }
 
-fn banner(described: &Server, gateway: &Gateway, out: &mut Vec<Finding>) {
+fn banner(described: &Server, shown: Option<&str>, out: &mut Vec<Finding>) {
     let Some(banner) = &described.banner else {
         return;
     };
     let trimmed = |text: &str| text.trim().to_owned();
-    if gateway.banner.as_deref().map(trimmed) != Some(trimmed(banner)) {
+    if shown.map(trimmed) != Some(trimmed(banner)) {
         out.push(Finding::open(
             Topic::Server,
             format!(
                 "{}: sftp.banner is not its PreAuthenticationLoginBanner",
                 described.id
             ),
-            format!("set sftp.banner = {banner:?}"),
+            format!("set sftp.banner = {}", quoted(banner)),
         ));
     }
 }

@@ -1,6 +1,6 @@
 //! Users that the service kept: whether the gateway keeps the same.
 
-use super::super::described::{DescribedUser, Descriptions};
+use super::super::described::{DescribedUser, Descriptions, Server};
 use super::super::import::kept_as;
 use super::super::report::{Finding, Topic, listed};
 use super::{Configured, Gateway, KeptUsers};
@@ -9,14 +9,27 @@ use crate::idp::service_managed::{HomeDirectoryType, User};
 
 /// Compares the users of one server.
 pub(super) fn users(
-    id: &str,
+    server: &Server,
     found: &Descriptions,
     configured: Option<&Configured>,
     gateway: &Gateway,
     out: &mut Vec<Finding>,
 ) {
+    let id = &*server.id;
     undescribed(id, found, out);
+    uncounted(server, found, out);
     let described: Vec<_> = found.users_of(id).collect();
+    if let Some(KeptUsers::Read { others, .. }) = configured.map(|one| &one.users)
+        && !others.is_empty()
+    {
+        let names = listed(others.iter().map(String::as_str));
+        out.push(Finding::open(
+            Topic::Users,
+            format!("{id}: kept here, not described on the old server: {names}"),
+            "delete them here (aws transfer delete-user --endpoint-url) if they were deleted on \
+             AWS, or add their descriptions; then --accept users",
+        ));
+    }
     if described.is_empty() {
         return;
     }
@@ -54,6 +67,35 @@ fn undescribed(id: &str, found: &Descriptions, out: &mut Vec<Finding>) {
     }
 }
 
+/// A description of a server says how many users it keeps: nobody compared the others.
+fn uncounted(server: &Server, found: &Descriptions, out: &mut Vec<Finding>) {
+    let id = &*server.id;
+    if !matches!(
+        server.provider_type.as_deref(),
+        None | Some("SERVICE_MANAGED")
+    ) {
+        return;
+    }
+    let described = found.users_of(id).count();
+    let is_new = |(of, name): &&(String, String)| {
+        of == id && !found.users.contains_key(&(of.clone(), name.clone()))
+    };
+    // A listing names those that are missing.
+    let named = described.saturating_add(found.listed.keys().filter(is_new).count());
+    let text = match server.user_count {
+        Some(count) if i64::try_from(named).is_ok_and(|named| named < count) => {
+            format!("{id}: it has {count} users, of whom {described} are described")
+        }
+        None if named == 0 => format!("{id}: it keeps its users itself, and none is described"),
+        Some(_) | None => return,
+    };
+    out.push(Finding::open(
+        Topic::Users,
+        text,
+        "add the output of aws transfer list-users, and of describe-user for each",
+    ));
+}
+
 /// Users by what becomes of them.
 #[derive(Debug, Default)]
 struct Groups {
@@ -69,7 +111,7 @@ struct Groups {
 
 impl Groups {
     fn compare(&mut self, name: &str, wanted: &User, configured: Option<&Configured>) {
-        let Some(KeptUsers::Read(kept)) = configured.map(|one| &one.users) else {
+        let Some(KeptUsers::Read { users: kept, .. }) = configured.map(|one| &one.users) else {
             return;
         };
         match kept.get(name) {

@@ -15,6 +15,7 @@ enum Filesystem {
         bucket: String,
         prefix: String,
         store: Store,
+        path_style: bool,
     },
     Local(String),
     /// One that the gateway does not have.
@@ -24,9 +25,25 @@ enum Filesystem {
 /// An S3 that users are on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Store {
+    /// None: AWS.
     pub(super) endpoint: Option<String>,
-    pub(super) region: Option<String>,
+    pub(super) region: String,
+}
+
+/// A bucket of a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct At {
+    pub(super) store: Store,
+    pub(super) bucket: String,
     pub(super) path_style: bool,
+}
+
+impl Store {
+    /// Names the store for the operator.
+    pub(super) fn name(&self) -> String {
+        let endpoint = self.endpoint.as_deref().unwrap_or("AWS");
+        format!("{endpoint}, {}", self.region)
+    }
 }
 
 /// One mapping of a user.
@@ -36,7 +53,7 @@ pub(super) struct Row {
     /// Where permissions are looked up: SFTPGo's path.
     path: String,
     pub(super) target: String,
-    pub(super) store: Store,
+    pub(super) at: At,
 }
 
 impl Folders {
@@ -63,14 +80,17 @@ impl Filesystem {
                     return Err(filesystem.fault("s3config", "missing"));
                 };
                 let prefix = s3.filled("key_prefix")?.unwrap_or_default();
+                let endpoint = s3.filled("endpoint")?;
+                let endpoint = endpoint.map(|url| url.trim_end_matches('/').to_owned());
+                let region = s3.filled("region")?;
                 Self::S3 {
                     bucket: s3.need("bucket")?,
                     prefix: prefix.trim_matches('/').to_owned(),
                     store: Store {
-                        endpoint: s3.filled("endpoint")?,
-                        region: s3.filled("region")?,
-                        path_style: s3.is_true("force_path_style"),
+                        endpoint: endpoint.filter(|url| !url.is_empty()),
+                        region: region.unwrap_or_else(|| "us-east-1".to_owned()),
                     },
+                    path_style: s3.is_true("force_path_style"),
                 }
             }
             2 => Self::Other("Google Cloud Storage"),
@@ -88,6 +108,7 @@ impl Filesystem {
                 bucket,
                 prefix,
                 store,
+                path_style,
             } => Ok(Row {
                 entry: entry.to_owned(),
                 path: path.to_owned(),
@@ -95,7 +116,11 @@ impl Filesystem {
                     "" => format!("/{bucket}"),
                     prefix => format!("/{bucket}/{prefix}"),
                 },
-                store: store.clone(),
+                at: At {
+                    store: store.clone(),
+                    bucket: bucket.clone(),
+                    path_style: *path_style,
+                },
             }),
             Self::Local(place) => Err(format!(
                 "{path} is the local directory {place}: serve it as a store \
@@ -156,8 +181,9 @@ impl Row {
         user: &Node<'_>,
         entries: &[String],
     ) -> Result<(&'static str, Option<String>), InputError> {
+        // Nobody may do anything without permissions.
         let Some(permissions) = user.node("permissions")? else {
-            return Ok(("read-write", None));
+            return Ok(access_of(&[]));
         };
         let above = permissions.names().filter(|path| covers(path, &self.path));
         let given = match above.max_by_key(|path| path.len()) {
@@ -189,16 +215,38 @@ fn access_of(given: &[String]) -> (&'static str, Option<String>) {
             return ("read", Some(why.to_owned()));
         }
     };
+    // Whatever a mapping allows, its names are shown.
+    let mut missing = if has("list") { vec![] } else { vec!["list"] };
     if has("upload") {
-        let missing = CHANGES.iter().filter(|names| !is_given(names));
-        let missing: Vec<_> = missing.filter_map(|names| names.last().copied()).collect();
-        let wider =
-            (!missing.is_empty()).then(|| format!("would also permit {}", missing.join(", ")));
-        return (access, wider);
+        let changes = CHANGES.iter().filter(|names| !is_given(names));
+        missing.extend(changes.filter_map(|names| names.last().copied()));
+    }
+    if !missing.is_empty() {
+        let wider = format!("would also permit {}", missing.join(", "));
+        return (access, Some(wider));
+    }
+    if has("upload") {
+        return (access, None);
     }
     let changes = CHANGES.iter().any(|names| is_given(&names));
     let narrower = "would permit no change, where SFTPGo permits some without upload";
     (access, changes.then(|| narrower.to_owned()))
+}
+
+/// Says which permissions are about paths that a pattern stands for: no mapping is.
+pub(super) fn patterns(user: &Node<'_>, hindered: &mut Vec<String>) -> Result<(), InputError> {
+    let Some(permissions) = user.node("permissions")? else {
+        return Ok(());
+    };
+    let patterns = permissions
+        .names()
+        .filter(|path| path.contains(['*', '?', '[']));
+    for path in patterns {
+        hindered.push(format!(
+            "permissions of the pattern {path} have no counterpart"
+        ));
+    }
+    Ok(())
 }
 
 /// Says whether a path is another one, or above it.

@@ -3,20 +3,24 @@
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
+use serde_json::Value;
+
 use super::super::input::{InputError, Node};
 use super::super::toml_text::{list, quoted};
-use super::folders::Row;
+use super::folders::{At, Row};
 use crate::clock::written;
 use crate::idp::static_file;
 
 /// A user who moves.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Moved {
     name: String,
     password_hash: Option<String>,
     public_keys: Vec<String>,
     home: Option<String>,
     mappings: Vec<String>,
+    /// Of the mappings.
+    pub(super) places: Vec<At>,
     networks: Vec<String>,
     limits: Vec<String>,
     expires_at: Option<String>,
@@ -109,7 +113,13 @@ impl Moved {
                 notes.push("one rate limit holds both ways: the lower one".to_owned());
             }
         }
-        for quota in ["quota_size", "quota_files"] {
+        for quota in [
+            "quota_size",
+            "quota_files",
+            "total_data_transfer",
+            "upload_data_transfer",
+            "download_data_transfer",
+        ] {
             if user.number(quota)? > 0 {
                 notes.push(format!("{quota} does not move: the gateway has no quotas"));
             }
@@ -155,6 +165,22 @@ impl Moved {
         {
             hindered.push("a second factor (TOTP) has no counterpart".to_owned());
         }
+        let is_asked = |one: &String| one == "SSH";
+        if filters.texts("two_factor_protocols")?.iter().any(is_asked) {
+            hindered.push("a second factor is asked for over SSH".to_owned());
+        }
+        if filters
+            .filled("start_directory")?
+            .is_some_and(|path| path != "/")
+        {
+            hindered.push("start_directory has no counterpart".to_owned());
+        }
+        // Whatever else is set may be there to keep somebody out.
+        for name in filters.names().filter(|name| !FILTERS.contains(name)) {
+            if filters.value(name).is_some_and(says_something) {
+                hindered.push(format!("the filter {name} has no counterpart"));
+            }
+        }
         let largest = filters.number("max_upload_file_size")?;
         if largest > 0 {
             self.limits.push(format!("file_bytes = {largest}"));
@@ -167,6 +193,7 @@ impl Moved {
         if row.entry == "/home" {
             self.home = Some(row.entry.clone());
         }
+        self.places.push(row.at.clone());
         let (entry, target) = (quoted(&row.entry), quoted(&row.target));
         self.mappings.push(format!(
             "{{ entry = {entry}, target = {target}, access = \"{access}\" }}"
@@ -215,3 +242,45 @@ impl Moved {
         Some(why.to_owned())
     }
 }
+
+/// Says whether a member is set: an object is if one of its own is.
+fn says_something(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(is_true) => *is_true,
+        Value::Number(number) => number.as_i64() != Some(0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(members) => members.values().any(says_something),
+    }
+}
+
+/// Filters that are read, and those that are about FTP, WebDAV, the web client, the API, or hooks
+/// that the gateway does not call.
+const FILTERS: &[&str] = &[
+    "allowed_ip",
+    "denied_ip",
+    "denied_login_methods",
+    "denied_protocols",
+    "file_patterns",
+    "file_extensions",
+    "max_upload_file_size",
+    "start_directory",
+    "totp_config",
+    "two_factor_protocols",
+    "additional_emails",
+    "allow_api_key_auth",
+    "default_shares_expiration",
+    "disable_fs_checks",
+    "enforce_secure_algorithms",
+    "external_auth_cache_time",
+    "ftp_security",
+    "hooks",
+    "max_shares_expiration",
+    "password_strength",
+    "recovery_codes",
+    "tls_certs",
+    "tls_username",
+    "user_type",
+    "web_client",
+];
