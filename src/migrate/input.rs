@@ -94,9 +94,9 @@ impl<'a> Node<'a> {
 
     /// Returns the texts of a list; none where there is no member, or `null`.
     pub(super) fn texts(&self, name: &str) -> Result<Vec<String>, InputError> {
-        let text = |item: &Value| match item {
-            Value::String(text) => Ok(text.clone()),
-            other => Err(self.unlike(name, "a list of strings", other)),
+        let text = |item: &Value| match item.as_str() {
+            Some(text) => Ok(text.to_owned()),
+            None => Err(self.unlike(name, "a list of strings", item)),
         };
         self.items(name)?.iter().map(text).collect()
     }
@@ -131,16 +131,16 @@ impl<'a> Node<'a> {
     }
 
     fn within(&self, place: String, value: &'a Value) -> Result<Self, InputError> {
-        match value {
-            Value::Object(members) => Ok(Self {
+        match value.as_object() {
+            Some(members) => Ok(Self {
                 file: self.file,
                 place,
                 members,
             }),
-            other => Err(InputError {
+            None => Err(InputError {
                 file: self.file.to_owned(),
                 place,
-                why: format!("expected an object, found {}", kind(other)),
+                why: format!("expected an object, found {}", kind(value)),
             }),
         }
     }

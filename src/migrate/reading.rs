@@ -18,8 +18,8 @@ impl Descriptions {
         let mut found = false;
         // Some shells write a mark at the beginning.
         let text = text.trim_start_matches('\u{feff}');
-        let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
-        while let Some(value) = values.next() {
+        let values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
+        for value in values {
             let value = value.map_err(|error| InputError {
                 file: file.to_owned(),
                 place: format!("line {}", error.line()),

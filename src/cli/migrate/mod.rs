@@ -51,7 +51,7 @@ struct ImportOptions {
     /// What the files are.
     #[arg(long, value_name = "SERVER", value_enum, default_value_t)]
     from: Source,
-    /// Directory to write: portcullis.toml, and users/SERVER_ID/NAME.json or users.toml.
+    /// Directory to write: `portcullis.toml`, and `users/SERVER_ID/NAME.json` or `users.toml`.
     #[arg(long, value_name = "DIRECTORY")]
     into: String,
     /// Port of the first server; further servers get the ports after it.
