@@ -166,6 +166,8 @@ pub fn command_ended(
 pub struct Name<'a> {
     pub path: &'a VirtualPath,
     pub place: Option<(Bucket, String)>,
+    /// Of a version that is not what is there now.
+    pub version_id: Option<String>,
 }
 
 /// What was done to a name.
@@ -241,7 +243,12 @@ pub fn changed(
     confirmed: &Confirmed,
     took: Duration,
 ) {
-    let Name { path, place } = name;
+    let Name {
+        path,
+        place,
+        version_id: from_version_id,
+    } = name;
+    let from_version_id = from_version_id.as_deref();
     let (bucket, key) = words(place.as_ref());
     let (activity, past, duration_ms) = (change.activity(), change.past(), millis(took));
     let Confirmed {
@@ -263,11 +270,12 @@ pub fn changed(
         Some(Name {
             path: to,
             place: new,
+            version_id: _,
         }) => {
             let (to_bucket, to_key) = words(new.as_ref());
             tracing::info!(
-                target: TARGET, activity, %path, %to, bucket, key, to_bucket, to_key, etag,
-                checksum, version_id, replaced, duration_ms, "{past}"
+                target: TARGET, activity, %path, %to, bucket, key, from_version_id, to_bucket,
+                to_key, etag, checksum, version_id, replaced, duration_ms, "{past}"
             );
         }
         None => tracing::info!(

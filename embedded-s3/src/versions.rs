@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use hyper::HeaderMap;
+use hyper::header::{HeaderValue, LAST_MODIFIED};
 use s3s::dto::{
     BucketVersioningStatus, DeleteMarkerEntry, ETag, GetBucketVersioningInput,
     GetBucketVersioningOutput, ListObjectVersionsInput, ListObjectVersionsOutput, ObjectVersion,
-    PutBucketVersioningInput, PutBucketVersioningOutput,
+    PutBucketVersioningInput, PutBucketVersioningOutput, Timestamp, TimestampFormat,
 };
-use s3s::{S3Result, s3_error};
+use s3s::{S3Error, S3Result, s3_error};
 
 use crate::conditions::now;
 use crate::listing::{Encoding, Query, owner, page_size};
@@ -147,13 +149,27 @@ impl Bucket {
         let kept = kept.and_then(|kept| kept.iter().find(|one| one.id() == id));
         match (kept, contents.objects.get(key)) {
             (Some(Kept::Object(object)), _) => Ok(Arc::clone(object)),
-            (Some(Kept::Deleted { .. }), _) => Err(s3_error!(MethodNotAllowed)),
+            (Some(Kept::Deleted { at, .. }), _) => Err(deleted(*at)),
             (None, Some(object)) if id == NULL && object.version_id.is_none() => {
                 Ok(Arc::clone(object))
             }
             (None, _) => Err(s3_error!(NoSuchVersion)),
         }
     }
+}
+
+/// Says of a version that it is a deletion, as S3 does.
+fn deleted(at: SystemTime) -> S3Error {
+    let mut error = s3_error!(MethodNotAllowed);
+    let mut headers = HeaderMap::new();
+    headers.insert("x-amz-delete-marker", HeaderValue::from_static("true"));
+    let mut date = Vec::new();
+    let written = Timestamp::from(at).format(TimestampFormat::HttpDate, &mut date);
+    if let (Ok(()), Ok(date)) = (written, HeaderValue::from_bytes(&date)) {
+        headers.insert(LAST_MODIFIED, date);
+    }
+    error.set_headers(headers);
+    error
 }
 
 impl Store {

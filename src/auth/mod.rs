@@ -141,11 +141,19 @@ async fn open(
 /// Refuses a login that asks for what the store of a mapping would silently leave out: whoever asks
 /// for a key or a lock relies on it.
 fn refuse_unkept(config: &UserConfig, opened: &Opened) -> Result<(), Refusal> {
-    for bucket in config.object_settings().filter_map(|(bucket, _)| bucket) {
-        if opened.store.capabilities(bucket).directories {
-            let detail = format!("bucket {bucket} is a directory");
-            return Err(Reason::StoreWithoutObjectSettings.because(&detail));
-        }
+    for (bucket, settings) in config.object_settings() {
+        let Some(bucket) = bucket else {
+            continue;
+        };
+        let capabilities = opened.store.capabilities(bucket);
+        let detail = if capabilities.directories {
+            format!("bucket {bucket} is a directory")
+        } else if settings.is_lock() && !capabilities.checksums {
+            format!("bucket {bucket}: a lock needs storage.checksums")
+        } else {
+            continue;
+        };
+        return Err(Reason::StoreWithoutObjectSettings.because(&detail));
     }
     Ok(())
 }
@@ -184,20 +192,15 @@ fn with_history(config: Arc<UserConfig>, wanted: bool) -> Arc<UserConfig> {
     if !wanted {
         return config;
     }
-    Arc::new(UserConfig {
-        home: config.home.clone().with_history(),
-        ..(*config).clone()
-    })
+    let home = config.home.clone().with_history();
+    Arc::new(config.entered(home))
 }
 
 /// Gives every bucket of a home the one name under which all reach it: by that it is told whether
 /// two paths mean the same file.
 fn with_one_name_each(config: Arc<UserConfig>, stores: &dyn Stores) -> Arc<UserConfig> {
     match config.home.with_names(&|bucket| stores.name_of(bucket)) {
-        Some(home) => Arc::new(UserConfig {
-            home,
-            ..(*config).clone()
-        }),
+        Some(home) => Arc::new(config.entered(home)),
         None => config,
     }
 }

@@ -194,22 +194,46 @@ impl UserConfig {
 }
 
 impl UserConfig {
-    /// Returns every setting for objects that the answer has, with the bucket that it is for;
-    /// `None`: for all.
+    /// Returns what a session is built from, with another home: the keys have let the user in by
+    /// then, and are left out.
+    #[must_use]
+    pub fn entered(&self, home: HomeDirectory) -> Self {
+        Self {
+            provider: self.provider.clone(),
+            user: self.user.clone(),
+            home,
+            role: self.role.clone(),
+            policy: self.policy.clone(),
+            public_keys: Vec::new(),
+            networks: self.networks.clone(),
+            limits: self.limits,
+            partial_uploads: self.partial_uploads,
+            objects: self.objects.clone(),
+            expires_at: self.expires_at,
+            cache_for: self.cache_for,
+            warnings: self.warnings.clone(),
+        }
+    }
+
+    /// Returns every setting that asks for something of objects which may be written, with the
+    /// bucket that it is for; `None`: for all.
     pub fn object_settings(&self) -> impl Iterator<Item = (Option<&Bucket>, &ObjectSettings)> {
-        let mapped = self.home.mappings().iter().filter_map(|mapping| {
+        let written = self.home.mappings().iter();
+        let written = written.filter(|mapping| mapping.access.may_write());
+        let mapped = written.filter_map(|mapping| {
             let objects = mapping.objects.as_deref().or(self.objects.as_deref())?;
             Some((Some(&mapping.bucket), objects))
         });
         let all = self.objects.as_deref().map(|objects| (None, objects));
-        mapped.chain(all)
+        let found = mapped.chain(all);
+        found.filter(|(_, objects)| objects.ask())
     }
 }
 
 impl SettingsAt for UserConfig {
     fn settings_at(&self, location: &Location) -> Option<Arc<ObjectSettings>> {
         let own = self.home.objects_at(location).or(self.objects.as_ref());
-        own.map(Arc::clone)
+        own.filter(|objects| objects.ask()).map(Arc::clone)
     }
 }
 

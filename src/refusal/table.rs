@@ -303,8 +303,10 @@ reasons! {
          allowed";
     StoreWithoutObjectSettings "store-without-object-settings" Invalid Nothing Uncached Answered
         "`objects` asks for a class, encryption, tags or a lock in a store that is a directory, \
-         which keeps none of them",
-        "leave `objects` out of that mapping, or map to a bucket of S3";
+         which keeps none of them, or for a lock in one without checksums, which S3 asks for \
+         with a lock",
+        "leave `objects` out of that mapping, or map to a bucket of S3, with \
+         `storage.checksums = true` for a lock";
     MappingTooLong "mapping-too-long" Invalid Nothing Uncached Answered
         "an entry or a target is too long",
         "shorten it to 1024 characters";

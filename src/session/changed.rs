@@ -3,6 +3,8 @@
 use std::time::Instant;
 
 use crate::audit::{self, Change, Confirmed, Name};
+use crate::storage::Location;
+use crate::storage::history::version_at;
 use crate::vfs::{HomeDirectory, Place};
 
 use super::act::{Act, PathAnswer, PathRequest};
@@ -42,6 +44,8 @@ pub(super) fn log_change(
         Act::Remove => Change::Removed,
         Act::MkDir => Change::DirectoryMade,
         Act::RmDir => Change::DirectoryRemoved,
+        // A version stays in the history.
+        Act::Rename { .. } if home.is_past(&request.path) => Change::Copied,
         Act::Rename { .. } => Change::Renamed,
         Act::SetStat(_) => Change::TimeSet,
         Act::Copy(_) => Change::Copied,
@@ -53,19 +57,25 @@ pub(super) fn log_change(
         | Act::Close(_) => return,
     };
     let is_directory = matches!(request.act, Act::MkDir | Act::RmDir);
-    let name = |path| Name {
-        path,
-        place: home.place(path).ok().and_then(|place| match place {
-            Place::Inside { location, .. } | Place::File { location, .. } => {
-                let slash = if is_directory { "/" } else { "" };
-                Some((location.bucket, format!("{}{slash}", location.key.as_str())))
-            }
+    let name = |path| {
+        let location = home.place(path).ok().and_then(|place| match place {
+            Place::Inside { location, .. } | Place::File { location, .. } => Some(location),
             Place::MappingRoot { .. }
             | Place::Virtual
             | Place::Buckets
             | Place::Bucket { .. }
             | Place::Nowhere => None,
-        }),
+        });
+        let location = location.map(|location| version_at(&location).unwrap_or(location));
+        let version = location.as_ref().and_then(|at| at.key.version());
+        Name {
+            path,
+            version_id: version.map(str::to_owned),
+            place: location.map(|Location { bucket, key }| {
+                let slash = if is_directory { "/" } else { "" };
+                (bucket, format!("{key}{slash}"))
+            }),
+        }
     };
     let took = now.saturating_duration_since(request.pending.asked());
     let to = request.act.new_name().map(name);

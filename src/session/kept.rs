@@ -88,7 +88,9 @@ impl Kept {
     }
 
     fn visit(&self, folder: &Folder, name: Option<Hash>, now: Option<Instant>) -> Option<Visit> {
-        let shared = self.table.as_ref()?;
+        // Nothing is removed from a history, and its names are not those of the directory.
+        let is_present = !folder.bucket.is_history();
+        let shared = self.table.as_ref().filter(|_| is_present)?;
         let folder = hash(&[folder.bucket.as_str(), &folder.prefix]);
         let mut table = held(shared);
         if table.len() >= KEPT_DIRECTORIES_MAX && !table.contains_key(&folder) {
@@ -265,6 +267,15 @@ mod tests {
         assert!(three.saw(["d"], now));
         drop((one, three));
         assert!(!kept.remove(&folder(), "e", now).unwrap().is_kept());
+    }
+
+    #[test]
+    fn a_history_shows_no_name_that_keeps_a_directory() {
+        let (kept, now) = (Kept::new(true), SystemClock.now());
+        let past = Folder::new(&folder().bucket.history("in"), "in");
+        assert!(kept.look(&past).is_none());
+        let last = kept.remove(&folder(), "a", now).unwrap();
+        assert!(!last.is_kept());
     }
 
     #[test]

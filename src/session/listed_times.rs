@@ -112,8 +112,8 @@ impl Asker<'_> {
         // In boxes: the compiler cannot tell that futures of a closure may go to another thread.
         let mut asked: Vec<BoxFuture<'_, Result<()>>> = Vec::with_capacity(page.objects.len());
         for object in &mut page.objects {
-            // A directory's marker is shown as `.`, if at all.
-            if !object.key.ends_with('/') {
+            // A directory's marker is shown as `.`, if at all; nothing is stored with a deletion.
+            if !object.key.ends_with('/') && !object.etag.is_deletion() {
                 asked.push(self.put_stored(object).boxed());
             }
         }
@@ -208,6 +208,8 @@ fn hash(user: &UserConfig, bucket: &Bucket, object: &ListedObject) -> Hash {
         object.key.as_bytes(),
         object.etag.0.as_bytes(),
         &modified,
+        // The name of a version may be that of a file as well.
+        &[u8::from(bucket.is_history())],
     ];
     let mut hasher = Sha256::new();
     for part in parts {

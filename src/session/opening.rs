@@ -53,6 +53,12 @@ impl Opening<'_> {
             }
             None => store.head(location).await.map(looked_at),
         };
+        if found
+            .as_ref()
+            .is_ok_and(|found| found.meta.etag.is_deletion())
+        {
+            return Err(Status::PERMISSION_DENIED.into());
+        }
         match found {
             Ok(opened) => Ok(opened),
             // An empty object has no first byte.

@@ -46,27 +46,20 @@ impl History {
 
     /// Finds what a deletion's name stands for.
     async fn deletion(&self, named: &Named) -> Result<ObjectMeta> {
-        let (bucket, key) = (&named.at.bucket, named.at.key.as_str());
-        let mut after = None;
-        for _ in 0..PAGES_MAX {
-            let page = self
-                .versions_of(bucket, key, after.take(), PAGE_MAX)
-                .await?;
-            let mut own = page.versions.iter().filter(|one| one.key == key);
-            if let Some(found) = own.find(|one| *one.id == *named.id && one.content.is_none())
-                && time_of(found) == named.time
-            {
-                return Ok(deleted(found));
-            }
-            after = match page.next {
-                Some(next) if next.key == key => next.version,
-                Some(_) | None => None,
-            };
-            if after.is_none() {
-                break;
-            }
+        match self.inner.head(&named.at).await {
+            Ok(meta) if meta.etag.is_deletion() && named.is(&meta) => return Ok(meta),
+            Ok(_) => return Err(not_found(&named.at)),
+            // Not every store says what it is that cannot be read.
+            Err(error) if error.kind == StorageErrorKind::Refused => {}
+            Err(error) => return Err(no_version(error)),
         }
-        Err(not_found(&named.at))
+        let (bucket, key) = (&named.at.bucket, named.at.key.as_str());
+        let page = self.versions_of(bucket, key, None, LOOK_MAX).await?;
+        let mut own = page.versions.iter().filter(|one| one.key == key);
+        let found = own.find(|one| {
+            *one.id == *named.id && one.content.is_none() && time_of(one) == named.time
+        });
+        found.map(deleted).ok_or_else(|| not_found(&named.at))
     }
 
     /// Lists versions from those of one key on.
@@ -180,7 +173,7 @@ fn versions_page(folder: &str, file: &str, page: VersionPage) -> ListPage {
     let objects = own.map(|version| {
         let (size, etag) = match &version.content {
             Some((size, etag)) => (*size, etag.clone()),
-            None => (0, ETag(DELETED_ETAG.into())),
+            None => (0, ETag::of_deletion()),
         };
         ListedObject {
             key: format!("{folder}{}", name_of(version)),
@@ -239,7 +232,10 @@ impl Named {
             Some(name) => (name, true),
             None => (name, false),
         };
-        let (time, id) = name.split_at_checked(TIME_BYTES)?;
+        let (time, id) = name.split_at_checked(TIME_FORM.len())?;
+        if !is_time(time) {
+            return None;
+        }
         let id = decoded(id.strip_prefix('-')?)?;
         let key = Key::parse(file).ok()?;
         Some(Self {
@@ -259,10 +255,24 @@ impl Named {
     }
 }
 
+/// Returns the version that a place in a history stands for; `None`: it is no version.
+#[must_use]
+pub fn version_at(location: &Location) -> Option<Location> {
+    Named::of(location).map(|named| named.at)
+}
+
 /// Says whether a key is below the directory that a history is of.
 fn is_below(root: &str, key: &str) -> bool {
     let rest = key.strip_prefix(root);
     root.is_empty() || rest.is_some_and(|rest| rest.starts_with('/') && rest.len() > 1)
+}
+
+fn is_time(text: &str) -> bool {
+    let fits = |(byte, form): (u8, u8)| match form {
+        b'0' => byte.is_ascii_digit(),
+        sign => byte == sign,
+    };
+    text.len() == TIME_FORM.len() && text.bytes().zip(TIME_FORM.bytes()).all(fits)
 }
 
 fn decoded(text: &str) -> Option<String> {
@@ -285,7 +295,7 @@ fn decoded(text: &str) -> Option<String> {
 fn deleted(version: &ListedVersion) -> ObjectMeta {
     ObjectMeta {
         size: 0,
-        etag: ETag(DELETED_ETAG.into()),
+        etag: ETag::of_deletion(),
         version_id: Some(version.id.clone()),
         modified: version.modified,
         checksum: None,
@@ -299,6 +309,28 @@ fn deleted(version: &ListedVersion) -> ObjectMeta {
 fn not_found(location: &Location) -> StorageError {
     let detail = format!("{location}: there is no such version");
     StorageError::new(StorageErrorKind::NotFound, detail)
+}
+
+/// Takes a refusal for what it means where a name was made up: there is no version of that id.
+fn no_version(error: StorageError) -> StorageError {
+    match error.kind {
+        StorageErrorKind::Refused | StorageErrorKind::RefusedBare => StorageError {
+            kind: StorageErrorKind::NotFound,
+            ..error
+        },
+        StorageErrorKind::NotFound
+        | StorageErrorKind::NoSuchBucket
+        | StorageErrorKind::NoSuchUpload
+        | StorageErrorKind::Precondition
+        | StorageErrorKind::RangeNotSatisfiable
+        | StorageErrorKind::Denied
+        | StorageErrorKind::ClockSkew
+        | StorageErrorKind::Expired
+        | StorageErrorKind::Throttled
+        | StorageErrorKind::Unavailable
+        | StorageErrorKind::OutcomeUnknown
+        | StorageErrorKind::ChecksumMismatch => error,
+    }
 }
 
 /// Returns where the bytes of a place are: itself, or a version of a history.
@@ -335,8 +367,8 @@ impl ObjectStore for History {
         if named.is_deletion {
             return self.deletion(&named).await;
         }
-        let meta = self.inner.head(&named.at).await?;
-        if named.is(&meta) {
+        let meta = self.inner.head(&named.at).await.map_err(no_version)?;
+        if named.is(&meta) && !meta.etag.is_deletion() {
             Ok(meta)
         } else {
             Err(not_found(location))
@@ -357,10 +389,15 @@ impl ObjectStore for History {
     }
 
     async fn get(&self, location: &Location, get: GetObject<'_>) -> Result<ObjectBody> {
-        let body = self.inner.get(&content(location)?, get).await?;
-        match Named::of(location) {
-            Some(named) if !named.is(&body.meta) => Err(not_found(location)),
-            Some(_) | None => Ok(body),
+        let got = self.inner.get(&content(location)?, get).await;
+        let Some(named) = Named::of(location) else {
+            return got;
+        };
+        let body = got.map_err(no_version)?;
+        if named.is(&body.meta) {
+            Ok(body)
+        } else {
+            Err(not_found(location))
         }
     }
 
@@ -466,12 +503,12 @@ impl ObjectStore for History {
 /// Tokens of pages: versions of the file, after an id; names below it, after a key.
 const VERSIONS: &str = "v";
 const NAMES: &str = "n";
-/// What a deletion's name ends with, and its tag, which no object has.
+/// What a deletion's name ends with.
 const DELETED: &str = ".deleted";
-const DELETED_ETAG: &str = "\"deleted\"";
 /// As in `2026-11-29T10-15-02Z`.
-const TIME_BYTES: usize = 20;
-const PAGE_MAX: u16 = 1_000;
+const TIME_FORM: &str = "0000-00-00T00-00-00Z";
+/// Versions among which a deletion is looked for; nobody takes memory for them.
+const LOOK_MAX: u16 = 100;
 /// Calls that one look may make for what is passed over.
 const PAGES_MAX: usize = 10;
 
@@ -519,6 +556,8 @@ mod tests {
             "in/f/x",
             "in/f/2025-11-29T10-15-02Z-",
             "in/f/2025-11-29T10-15-02Z-%zz",
+            "in/f/2025-11-29T10:15:02Z-id",
+            "in/f/quarterly-report-of-2-copy.csv",
         ] {
             assert!(
                 Named::of(&place(no_version, "in")).is_none(),

@@ -164,7 +164,20 @@ impl ETag {
         let (_, parts) = self.0.trim_matches('"').rsplit_once('-')?;
         parts.parse().ok()
     }
+
+    /// Returns the tag that a deletion has among the versions of an object, and no object.
+    #[must_use]
+    pub fn of_deletion() -> Self {
+        Self(DELETED.into())
+    }
+
+    #[must_use]
+    pub fn is_deletion(&self) -> bool {
+        &*self.0 == DELETED
+    }
 }
+
+const DELETED: &str = "\"deleted\"";
 
 /// A multipart upload's id.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -47,6 +47,18 @@ pub trait SettingsAt: Debug + Send + Sync + 'static {
 }
 
 impl ObjectSettings {
+    /// Says whether they ask for anything.
+    #[must_use]
+    pub fn ask(&self) -> bool {
+        *self != Self::default()
+    }
+
+    /// Says whether they lock objects: S3 takes a lock only together with a checksum.
+    #[must_use]
+    pub const fn is_lock(&self) -> bool {
+        self.retention.is_some() || self.legal_hold
+    }
+
     /// Says whether the class is one of AWS S3. Other makers have classes of their own.
     #[must_use]
     pub fn has_class_of_aws(&self) -> bool {
@@ -162,11 +174,14 @@ fn sse(
     };
     let takes_key = match &*algorithm {
         "AES256" => false,
-        "aws:kms" | "aws:kms:dsse" => true,
+        "aws:kms" | DSSE => true,
         _ => return Err(SettingsError::Algorithm(algorithm.into())),
     };
     if !takes_key && (key.is_some() || bucket_key) {
         return Err(SettingsError::KeyWithoutKms);
+    }
+    if bucket_key && algorithm == DSSE {
+        return Err(SettingsError::BucketKeyWithDsse);
     }
     let fits = |key: &String| {
         (1..=KEY_ID_BYTES_MAX).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic())
@@ -218,6 +233,8 @@ pub enum SettingsError {
     KeyId(Box<str>),
     #[error("a KMS key id or a bucket key needs the encryption aws:kms or aws:kms:dsse")]
     KeyWithoutKms,
+    #[error("the encryption aws:kms:dsse has no bucket keys")]
+    BucketKeyWithDsse,
     #[error("{0} tags; allowed: at most {TAGS_MAX}")]
     TooManyTags(usize),
     #[error(
@@ -247,6 +264,7 @@ const CLASSES_OF_AWS: [&str; 12] = [
     "FSX_OPENZFS",
 ];
 
+const DSSE: &str = "aws:kms:dsse";
 const GOVERNANCE: &str = "GOVERNANCE";
 const COMPLIANCE: &str = "COMPLIANCE";
 const CLASS_BYTES_MAX: usize = 64;
@@ -310,6 +328,14 @@ mod tests {
                     ..none()
                 },
                 "needs the encryption",
+            ),
+            (
+                WrittenSettings {
+                    encryption: text("aws:kms:dsse"),
+                    bucket_key: true,
+                    ..none()
+                },
+                "no bucket keys",
             ),
             (
                 WrittenSettings {

@@ -38,11 +38,13 @@ impl WithSettings {
     async fn tags_of(&self, source: &Location) -> Result<Tags> {
         match self.inner.tags(source).await {
             Ok(tags) => Ok(tags),
-            // The store has no tags.
+            // The store has no tags, or the object has none; one that is gone fails to be copied.
             Err(error)
                 if matches!(
                     error.kind,
-                    StorageErrorKind::Refused | StorageErrorKind::RefusedBare
+                    StorageErrorKind::Refused
+                        | StorageErrorKind::RefusedBare
+                        | StorageErrorKind::NotFound
                 ) =>
             {
                 Ok(Tags::new())

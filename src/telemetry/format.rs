@@ -278,7 +278,7 @@ fn text_field(line: &mut String, name: &str, shown: &Shown, quoted: bool) {
 }
 
 /// Fields that matter to a log store and not to a newcomer.
-const NOISE: [&str; 11] = [
+const NOISE: [&str; 12] = [
     "session_id",
     "request_id",
     "fingerprint",
@@ -287,6 +287,7 @@ const NOISE: [&str; 11] = [
     "location",
     "bucket",
     "key",
+    "from_version_id",
     "to_bucket",
     "to_key",
     "checksum",

@@ -94,7 +94,8 @@ pub struct Mapping {
     pub access: Access,
     /// `None`: as the user's, or as configured.
     pub partial_uploads: Option<PartialUploads>,
-    /// What objects below it carry; `None`: as the user's.
+    /// What objects below it carry; `None`: as the user's. The default: nothing, whatever the user's
+    /// are.
     pub objects: Option<Arc<ObjectSettings>>,
 }
 
@@ -165,11 +166,32 @@ impl Mapping {
         }
     }
 
+    /// Returns what objects below it carry; `None`: it asks for nothing.
+    #[must_use]
+    pub fn asked_of_objects(&self) -> Option<&ObjectSettings> {
+        let objects = self.objects.as_deref();
+        objects.filter(|objects| objects.ask())
+    }
+
     /// Says what objects below it carry.
     #[must_use]
     pub fn with_objects(self, objects: Option<Arc<ObjectSettings>>) -> Self {
         Self { objects, ..self }
     }
+}
+
+/// Lets what an answer says of objects hold in the mappings that do not say it themselves.
+#[must_use]
+pub fn with_objects(
+    mut mappings: Vec<Mapping>,
+    objects: Option<&Arc<ObjectSettings>>,
+) -> Vec<Mapping> {
+    for mapping in &mut mappings {
+        if mapping.objects.is_none() {
+            mapping.objects = objects.cloned();
+        }
+    }
+    mappings
 }
 
 /// Says which rule a home directory breaks. [`MappingError::reason`] says it for the log.

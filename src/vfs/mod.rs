@@ -2,7 +2,9 @@
 
 #![warn(clippy::arithmetic_side_effects)]
 
-pub use self::mapping::{Access, EntryType, HomeType, Mapping, MappingError, PartialUploads};
+pub use self::mapping::{
+    Access, EntryType, HomeType, Mapping, MappingError, PartialUploads, with_objects,
+};
 pub use self::path::{Ending, PathError, VirtualPath, WrittenPath};
 pub use self::place::Place;
 pub use self::tree::HomeDirectory;

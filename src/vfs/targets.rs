@@ -26,7 +26,7 @@ impl Targets {
         for pair in targets.windows(2) {
             if let [(_, one), (_, other)] = pair
                 && compare(one, &other.bucket, &other.prefix, other.entry_type).is_eq()
-                && one.objects != other.objects
+                && one.asked_of_objects() != other.asked_of_objects()
             {
                 let entry = |mapping: &Mapping| mapping.entry.as_str().into();
                 return Err(MappingError::ObjectsDiffer(entry(one), entry(other)));
@@ -161,6 +161,10 @@ mod tests {
             panic!("{objects:?}")
         };
         assert!(Arc::ptr_eq(one, other));
+        // To ask for nothing is the same as to say nothing.
+        let nothing = mapping("/c", "/b/x", "").with_objects(Some(Arc::default()));
+        assert!(home(vec![mapping("/a", "/b/x", ""), nothing.clone()]).is_ok());
+        assert!(home(vec![mapping("/a", "/b/x", "A"), nothing]).is_err());
         // Nothing is written through one that is only read.
         let reads = Mapping::parse("/r", "/b/x", EntryType::Directory, Access::Read).unwrap();
         assert!(home(vec![mapping("/a", "/b/x", "A"), reads]).is_ok());

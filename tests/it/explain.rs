@@ -245,6 +245,27 @@ async fn without_a_file_the_provider_is_asked() {
 }
 
 #[tokio::test]
+async fn a_history_is_explained_where_the_configuration_has_one() {
+    let service = Service::start(with_password).await;
+    let path = "/.history/f/2026-11-29T10-15-02Z-id";
+    for (history, code, place) in [
+        (
+            "false",
+            0,
+            "s3://inbox/ann/.history/f/2026-11-29T10-15-02Z-id\n",
+        ),
+        ("true", 1, "s3://inbox/ann/f?versionId=id\n"),
+    ] {
+        let mut environment = environment(service.url());
+        environment.insert("PORTCULLIS_SFTP_HISTORY", history.to_owned());
+        let arguments = ["--op", "put", "--path", path, "--password-stdin"];
+        let (found, text) = explain(&environment, &arguments, PASSWORD).await;
+        assert_eq!(found, code, "{text}");
+        assert!(text.contains(place), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn a_home_that_follows_its_role_is_explained_bucket_by_bucket() {
     let answer = Answer::of(&json!({
         "Role": "arn:aws:iam::123456789012:role/partners",

@@ -4,6 +4,7 @@ use portcullis::idp::warning::words;
 use portcullis::idp::wire::{self, Asked, Transport};
 use portcullis::idp::{AuthMethod, Judged, UserConfig};
 use portcullis::refusal::verdict_word;
+use portcullis::storage::{Bucket, Key, Location, SettingsAt as _};
 use portcullis::vfs::{EntryType, HomeType, PartialUploads};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -498,7 +499,8 @@ fn both_forms_say_what_objects_carry() {
     let class = |class: &str| json!({"storageClass": class});
     let rows = |entry: &str, target: &str| {
         json!([{entry: "/in", target: "/b/in", "objects": objects},
-            {entry: "/out", target: "/b/out"}])
+            {entry: "/out", target: "/b/out"},
+            {entry: "/plain", target: "/b/in/plain", "objects": {"legalHold": false}}])
     };
     let plain =
         json!({"allow": true, "mappings": rows("entry", "target"), "objects": class("MY-CLASS")});
@@ -514,7 +516,7 @@ fn both_forms_say_what_objects_carry() {
     ] {
         let asked = asked("ann", AuthMethod::Password);
         let config = wire::parse(asked, 200, answer.to_string().as_bytes()).unwrap();
-        let [first, second] = config.home.mappings() else {
+        let [first, second, third] = config.home.mappings() else {
             panic!("{answer}")
         };
         let settings = first.objects.as_deref().unwrap();
@@ -524,9 +526,23 @@ fn both_forms_say_what_objects_carry() {
         assert!(sse.bucket_key && settings.legal_hold);
         assert_eq!(settings.tags, [("cost".into(), "7".into())]);
         assert_eq!(settings.retention.as_ref().unwrap().days, 366);
-        assert_eq!(second.objects, None);
-        let all = config.objects.as_deref().unwrap();
+        // One that says nothing has what the answer says.
+        let all = second.objects.as_deref().unwrap();
         assert_eq!(all.storage_class.as_deref(), Some("MY-CLASS"));
+        // And one that asks for nothing has nothing.
+        assert!(third.objects.as_deref().is_some_and(|asked| !asked.ask()));
+        let at = |key: &str| {
+            let location = Location {
+                bucket: Bucket::parse("b").unwrap(),
+                key: Key::parse(key).unwrap(),
+            };
+            config.settings_at(&location).is_some()
+        };
+        assert_eq!(
+            [at("in/f"), at("out/f"), at("in/plain/f")],
+            [true, true, false]
+        );
+        assert_eq!(config.object_settings().count(), 3);
         // A class of another maker is taken, and told.
         let words = words(&config.warnings);
         assert_eq!(
@@ -537,4 +553,38 @@ fn both_forms_say_what_objects_carry() {
             1
         );
     }
+}
+
+#[test]
+fn objects_in_another_case_are_refused_and_not_passed_over() {
+    let objects = json!({"legalHold": true});
+    let row = |key: &str| json!([{"Entry": "/", "Target": "/b", key: objects}]);
+    let answer = |key: &str, details: Value| {
+        json!({"Role": "r", "HomeDirectoryType": "LOGICAL", "HomeDirectoryDetails": details,
+            key: objects})
+    };
+    for (answer, is_right) in [
+        (answer("objects", row("objects")), true),
+        (answer("Objects", row("objects")), false),
+        (answer("objects", row("Objects")), false),
+        (answer("objects", row("OBJECTS").to_string().into()), false),
+        // Others are none of the gateway's business.
+        (answer("Other", row("entry")), true),
+    ] {
+        let asked = asked("ann", AuthMethod::Password);
+        let judged = wire::parse(asked, 200, answer.to_string().as_bytes());
+        let reason = judged.err().map(|refusal| refusal.reason.as_str());
+        let expected = (!is_right).then_some("object-settings");
+        assert_eq!(reason, expected, "{answer}");
+    }
+}
+
+#[test]
+fn nothing_is_asked_of_objects_that_cannot_be_written() {
+    let answer = json!({"allow": true, "mappings": [
+        {"entry": "/r", "target": "/b/r", "access": "read", "objects": {"legalHold": true}},
+        {"entry": "/w", "target": "/b/w", "objects": {}}]});
+    let asked = asked("ann", AuthMethod::Password);
+    let config = wire::parse(asked, 200, answer.to_string().as_bytes()).unwrap();
+    assert_eq!(config.object_settings().count(), 0);
 }

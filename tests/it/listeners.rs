@@ -296,6 +296,49 @@ async fn each_listener_has_its_own_providers_keys_algorithms_banner_and_proxy_mo
     assert!(TcpStream::connect(outer).await.is_err());
 }
 
+/// One provider, and one listener.
+const SINGLE: &str = r#"
+listen = "127.0.0.1:0"
+host_key_files = ["FOLDER/inner_key"]
+[identity]
+provider = "static"
+users_file = "FOLDER/staff.toml"
+[sftp]
+history = HISTORY
+[storage]
+endpoint = "S3"
+path_style = true
+access_key_id = "KEY"
+secret_access_key = "SECRET"
+[admin]
+listen = "off"
+"#;
+
+#[tokio::test]
+async fn a_gateway_shows_versions_where_its_file_says_so() {
+    let folder = Folder::new().await;
+    folder.s3.keep_versions("inbox");
+    folder.s3.put("inbox", "ann/f", "content");
+    for (text, history) in [
+        (SINGLE, true),
+        (SINGLE, false),
+        (CONFIGURATION, true),
+        (CONFIGURATION, false),
+    ] {
+        let said = format!("{text}\n[sftp]\nhistory = HISTORY\n");
+        let text = if text == SINGLE { text } else { &said };
+        folder.configure(&text.replace("HISTORY", &history.to_string()));
+        let running = folder.start().await.unwrap();
+        let all = running.gateway().listeners().all();
+        let inner = all.iter().find(|one| &*one.name == "inner");
+        let at = inner.unwrap_or(&all[0]).address;
+        let (ann, _) = log_in(at, b"", ("ann", ANNS)).await.unwrap();
+        let opened = sftp(&ann).await.opendir("/.history/f").await;
+        assert_eq!(opened.is_ok(), history, "{text}");
+        within(running.drain()).await;
+    }
+}
+
 #[tokio::test]
 async fn an_address_that_is_taken_is_told_with_its_listener_and_nothing_stays_open() {
     let folder = Folder::new().await;

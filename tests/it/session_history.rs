@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use embedded_s3::{Action, EmbeddedS3, Fault};
 use portcullis::limits::Limits;
+use portcullis::storage::history::History;
 use portcullis::storage::memory::MemoryStore;
 use portcullis::storage::s3::S3Store;
+use portcullis::storage::{Bucket, Key, Location, ObjectStore as _, StorageErrorKind};
 use portcullis::vfs::{Access, EntryType, HomeDirectory, Mapping, VirtualPath};
 use russh_sftp::protocol::{FileAttributes, OpenFlags, StatusCode};
 
+use crate::auth_log::logged;
 use crate::common::sftp::{Talk, code, whole_bucket};
 use crate::common::stores::{repeated, s3_settings};
 use crate::session::{MIB, pattern};
@@ -115,10 +118,94 @@ async fn versions_and_deletions_of_a_file_are_listed_and_read() {
     // Another session, which has seen no listing, finds the same.
     let other = session(&archive.server, home()).await;
     assert_eq!(other.size(&deletion).await.unwrap(), Some(0));
+    // Without memory for its bytes it cannot be opened either, nor under the name of a file.
+    assert_eq!(
+        other.get(&deletion).await,
+        Err(StatusCode::PermissionDenied)
+    );
+    let no_file = Err(StatusCode::NoSuchFile);
+    let alias = deletion.strip_suffix(".deleted").unwrap();
+    assert_eq!(other.size(alias).await, Err(StatusCode::NoSuchFile));
+    assert_eq!(other.get(alias).await, no_file);
+    let long_gone = deletion.replace("/20", "/19");
+    assert_eq!(other.size(&long_gone).await, Err(StatusCode::NoSuchFile));
     let first = archive.version("/.history/in/f", b"first").await;
     assert_eq!(other.get(&first).await.unwrap(), b"first");
     let long_ago = first.replace("/20", "/19");
-    assert_eq!(other.get(&long_ago).await, Err(StatusCode::NoSuchFile));
+    assert_eq!(other.get(&long_ago).await, no_file);
+}
+
+#[tokio::test]
+async fn a_deletion_costs_a_head_and_one_short_page_where_the_store_does_not_say_what_it_is() {
+    let archive = Archive::open().await;
+    archive.talk.put("/in/f", b"content").await.unwrap();
+    archive.talk.client.remove("/in/f").await.unwrap();
+    let names = archive.names("/.history/in/f").await.unwrap();
+    let deleted = names.iter().find(|name| name.ends_with(".deleted"));
+    let name = deleted.unwrap();
+    let (access, secret) = (archive.server.access_key(), archive.server.secret_key());
+    let settings = s3_settings(archive.server.endpoint(), access, secret);
+    let store = History::new(Arc::new(S3Store::connect(settings).await.unwrap()));
+    let at = |name: &str| Location {
+        bucket: Bucket::parse("bucket").unwrap().history("in"),
+        key: Key::parse(&format!("in/f/{name}")).unwrap(),
+    };
+    archive.server.clear_requests();
+    let told = store.head(&at(name)).await.unwrap();
+    let invented = name.replace("Z-", "Z-x");
+    for no_version in [&*invented, &name.replacen("20", "19", 1)] {
+        let error = store.head(&at(no_version)).await.unwrap_err();
+        assert_eq!(error.kind, StorageErrorKind::NotFound, "{no_version}");
+    }
+    assert_eq!(archive.server.count("ListObjectVersions"), 0);
+    let bare = Action::Status(405, "MethodNotAllowed".to_owned());
+    archive.server.script(Fault::on("HeadObject", bare));
+    assert_eq!(store.head(&at(name)).await.unwrap(), told);
+    assert_eq!(archive.server.count("ListObjectVersions"), 1);
+}
+
+#[tokio::test]
+async fn a_history_that_was_listed_keeps_no_directory() {
+    let archive = Archive::open().await;
+    let talk = &archive.talk;
+    for key in ["in/d/f", "in/d/g"] {
+        archive.server.put("bucket", key, "content");
+    }
+    talk.client.remove("/in/d/f").await.unwrap();
+    assert_eq!(archive.names("/.history/in/d").await.unwrap(), ["f", "g"]);
+    talk.client.remove("/in/d/g").await.unwrap();
+    let names = session(&archive.server, home()).await.names("/in").await;
+    assert!(names.unwrap().contains(&"d".to_owned()));
+    talk.client.stat("/in/d").await.unwrap();
+    // One that had nothing but its marker is shown, and has no past of its own.
+    let made = talk.client.mkdir("/in/m", FileAttributes::empty());
+    made.await.unwrap();
+    assert_eq!(archive.names("/.history/in").await.unwrap(), ["d", "m"]);
+    let marker = archive.names("/.history/in/m").await;
+    assert_eq!(marker, Err(StatusCode::NoSuchFile));
+}
+
+#[tokio::test]
+async fn a_line_of_record_names_the_version_that_was_brought_back() {
+    let (version, log) = logged(async {
+        let archive = Archive::open().await;
+        archive.talk.put("/in/f", b"content").await.unwrap();
+        let version = archive.version("/.history/in/f", b"content").await;
+        archive.rename(&version, "/in/g").await.unwrap();
+        version
+    })
+    .await;
+    let line = log
+        .lines()
+        .find(|line| line.contains("\"copied\""))
+        .unwrap();
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    let fields = &line["fields"];
+    assert_eq!([&fields["activity"], &fields["path"]], ["COPY", &*version]);
+    assert_eq!([&fields["key"], &fields["to_key"]], ["in/f", "in/g"]);
+    let id = fields["from_version_id"].as_str().unwrap();
+    assert!(version.ends_with(id), "{version} {id}");
+    assert!(!log.contains("\"renamed\""));
 }
 
 #[tokio::test]

@@ -348,3 +348,28 @@ async fn a_directory_that_could_not_keep_it_is_refused_at_login() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_lock_that_would_be_sent_without_a_checksum_is_refused_at_login() {
+    let bucket = Bucket::parse("b").unwrap();
+    let capabilities = Capabilities {
+        checksums: false,
+        ..Capabilities::all()
+    };
+    let store = MemoryStore::new(&[&bucket]).with_capabilities(capabilities);
+    let stores = Own::new(Arc::new(store));
+    let tags = settings(WrittenSettings {
+        tags: vec![("cost".to_owned(), "7".to_owned())],
+        ..WrittenSettings::default()
+    });
+    for (objects, reason) in [(all(), Some("store-without-object-settings")), (tags, None)] {
+        let mappings = vec![mapping("/", "/b", objects)];
+        let home = HomeDirectory::logical(mappings, VirtualPath::root()).unwrap();
+        let config = UserConfig::new("ann", home);
+        let from = (IpAddr::V4(Ipv4Addr::LOCALHOST), "1");
+        let auth = AuthSettings::default();
+        let entered = would_enter(&config, &auth, &stores, from, SystemTime::now()).await;
+        let refused = entered.err().map(|refusal| refusal.reason.as_str());
+        assert_eq!(refused, reason);
+    }
+}

@@ -23,6 +23,7 @@ use crate::idp::{AuthMethod, PathHomes, UserConfig};
 use crate::limits;
 use crate::refusal::Refusal;
 use crate::storage::Location;
+use crate::storage::history::version_at;
 use crate::vfs::{Mapping, Place, VirtualPath};
 
 /// Options of `explain`.
@@ -148,7 +149,16 @@ fn ask(options: &Options) -> Result<Exit, Failure> {
         let judged = test_identity_provider::judge(&composition, &stores, place, &login);
         let findings = Box::pin(judged).await;
         match (&findings.user, &findings.refusal) {
-            (Some(user), _) => explain(options, user).await.map_err(Into::into),
+            (Some(user), _) => {
+                let home = user.home.clone();
+                let home = if config.sftp.history {
+                    home.with_history()
+                } else {
+                    home
+                };
+                let user = Arc::new(user.entered(home));
+                explain(options, &user).await.map_err(Into::into)
+            }
             (None, Some(refusal)) => Ok(no_session(refusal)),
             (None, None) => Ok(test_identity_provider::exit(&findings)),
         }
@@ -305,7 +315,10 @@ impl Transcript<'_> {
 }
 
 fn shown(location: &Location) -> String {
-    format!("s3://{}/{}", location.bucket, location.key)
+    match version_at(location) {
+        Some(version) => version.to_string(),
+        None => format!("s3://{}/{}", location.bucket, location.key),
+    }
 }
 
 /// As much as an answer may have.
@@ -319,7 +332,8 @@ Examples:
 
 The calls are those of a real session of the gateway, over an in-memory store that has the file
 (of one byte) or directory that the operation needs. A larger file would need a multipart upload
-instead of PutObject. IAM decides whether S3 allows the calls.
+instead of PutObject. It keeps no versions: of those below /.history only the place is told, and
+what cannot be done there. IAM decides whether S3 allows the calls.
 
 Exit codes: 0 the gateway would allow it, 1 it would refuse it (or the login is denied), 2 the
 provider is unavailable, 3 its answer is invalid.";

@@ -8,11 +8,8 @@ use super::field::{Field, Lines};
 use crate::config::Problem;
 use crate::storage::{ObjectSettings, WrittenRetention, WrittenSettings};
 
-/// Reads the table.
-pub(super) fn read(
-    lines: &Lines,
-    table: &Field<'_, '_>,
-) -> Result<Option<Arc<ObjectSettings>>, Problem> {
+/// Reads the table; one that asks for nothing takes a mapping out of what the user's asks for.
+pub(super) fn read(lines: &Lines, table: &Field<'_, '_>) -> Result<Arc<ObjectSettings>, Problem> {
     let mut written = WrittenSettings::default();
     for field in table.table(lines)? {
         match field.name {
@@ -40,7 +37,7 @@ pub(super) fn read(
     let settings = written
         .checked()
         .map_err(|error| table.refuse(error.to_string()))?;
-    Ok((settings != ObjectSettings::default()).then(|| Arc::new(settings)))
+    Ok(Arc::new(settings))
 }
 
 fn retention(lines: &Lines, table: &Field<'_, '_>) -> Result<WrittenRetention, Problem> {

@@ -20,7 +20,9 @@ use crate::idp::wire::{self, substitute, timestamp};
 use crate::idp::{ListedKey, Network, NetworkError, UserConfig, UserLimits, is_unprintable};
 use crate::limits;
 use crate::refusal::Refusal;
-use crate::vfs::{Access, EntryType, HomeDirectory, Mapping, PartialUploads, VirtualPath};
+use crate::vfs::{
+    Access, EntryType, HomeDirectory, Mapping, PartialUploads, VirtualPath, with_objects,
+};
 
 /// Everybody who may enter.
 #[derive(Debug, Default)]
@@ -102,7 +104,7 @@ fn read_user(lines: &Lines, user: &Field<'_, '_>, problems: &mut Vec<Problem>) -
             "networks" => networks = keep(f.list(lines, "networks", network), problems),
             "limits" => user_limits = keep(limits_of(lines, f), problems),
             "partial_uploads" => partial = keep(partial_uploads(f), problems),
-            "objects" => stored = keep(objects::read(lines, f), problems).flatten(),
+            "objects" => stored = keep(objects::read(lines, f), problems),
             "expires_at" => expires_at = keep(time(f), problems),
             _ => problems.push(field.unknown(USER_KEYS)),
         }
@@ -113,6 +115,7 @@ fn read_user(lines: &Lines, user: &Field<'_, '_>, problems: &mut Vec<Problem>) -
     let landing = landing.unwrap_or_else(VirtualPath::root);
     let home =
         whole(user, password.as_ref(), public_keys.as_ref(), mappings).and_then(|mappings| {
+            let mappings = with_objects(mappings, stored.as_ref());
             HomeDirectory::logical(mappings, landing)
                 .map_err(|error| user.refuse(format!("mappings: {error}")))
         });
@@ -221,7 +224,7 @@ fn mapping(lines: &Lines, row: &Field<'_, '_>, user: &str) -> Result<Mapping, Pr
                 }
             }
             "partial_uploads" => partial = Some(partial_uploads(&field)?),
-            "objects" => stored = objects::read(lines, &field)?,
+            "objects" => stored = Some(objects::read(lines, &field)?),
             _ => {
                 let allowed = "entry, target, type, access, partial_uploads, objects";
                 return Err(field.unknown(allowed));
@@ -530,6 +533,15 @@ mod tests {
         assert_eq!(objects.retention.as_ref().unwrap().days, 7);
         assert!(objects.legal_hold);
         assert_eq!(config.warnings.len(), 1);
+        let text = user(
+            "objects = { legal_hold = true }\nmappings = [{ entry = \"/a\", target = \"/b/a\" }, \
+             { entry = \"/c\", target = \"/b/c\", objects = {} }]",
+        );
+        let users = Users::parse(&text).unwrap();
+        let mappings = users.by_name["ann"].config.home.mappings();
+        let locks = mappings.iter().map(|one| one.objects.as_deref().unwrap());
+        let locks: Vec<_> = locks.map(|objects| objects.legal_hold).collect();
+        assert_eq!(locks, [true, false]);
         for (wrong, said) in [
             (
                 "{ class = \"GLACIER\" }",

@@ -10,7 +10,8 @@ use crate::storage::{ObjectSettings, WrittenRetention, WrittenSettings};
 /// The key under which both forms say it.
 pub(super) const OBJECTS: &str = "objects";
 
-/// Reads the settings; `null` is the same as nothing.
+/// Reads the settings; `null` is the same as nothing. Those of a mapping that ask for nothing are
+/// some: the answer's do not hold there.
 pub(super) fn read(value: Option<Json>) -> Result<Option<Arc<ObjectSettings>>, Refusal> {
     let object = match value {
         None | Some(Json::Null) => return Ok(None),
@@ -33,7 +34,17 @@ pub(super) fn read(value: Option<Json>) -> Result<Option<Arc<ObjectSettings>>, R
         let text: String = error.to_string().chars().take(TEXT_CHARS_MAX).collect();
         Reason::ObjectSettings.because(&format!("{OBJECTS}: {text}"))
     })?;
-    Ok((settings != ObjectSettings::default()).then(|| Arc::new(settings)))
+    Ok(Some(Arc::new(settings)))
+}
+
+/// Says whether a key differs from [`OBJECTS`] in nothing but its case.
+pub(super) fn is_misspelt(key: &str) -> bool {
+    key != OBJECTS && key.eq_ignore_ascii_case(OBJECTS)
+}
+
+/// Refuses such a key.
+pub(super) fn misspelt(key: &str) -> Refusal {
+    Reason::ObjectSettings.because(&format!("{key:?} must be written {OBJECTS:?}"))
 }
 
 /// An object's keys; each is taken out once, and none may be left.

@@ -13,7 +13,7 @@ use super::{
 use crate::idp::{Judged, Network, UserConfig, UserLimits, is_unprintable};
 use crate::limits;
 use crate::refusal::{Reason, Refusal};
-use crate::vfs::{Access, EntryType, HomeDirectory, Mapping, VirtualPath};
+use crate::vfs::{Access, EntryType, HomeDirectory, Mapping, VirtualPath, with_objects};
 
 pub(super) fn read(asked: Asked<'_>, answer: Object) -> Judged {
     let mut fields = Fields(answer);
@@ -46,7 +46,9 @@ pub(super) fn read(asked: Asked<'_>, answer: Object) -> Judged {
     let Some(mappings) = mappings else {
         return Err(Reason::MappingsMissing.because("\"mappings\" is required"));
     };
-    let home = home(mappings, landing.as_deref(), &user)?;
+    let rows = mappings.into_iter().map(|row| mapping(row, &user));
+    let mappings = rows.collect::<Result<Vec<_>, _>>()?;
+    let home = home(with_objects(mappings, objects.as_ref()), landing.as_deref())?;
     let config = UserConfig {
         role: role.as_deref().map(super::role).transpose()?,
         policy,
@@ -197,9 +199,7 @@ fn canonical(user: String) -> Result<Box<str>, Refusal> {
     Ok(user.into())
 }
 
-fn home(rows: Vec<Json>, landing: Option<&str>, user: &str) -> Result<HomeDirectory, Refusal> {
-    let rows = rows.into_iter().map(|row| mapping(row, user));
-    let mappings = rows.collect::<Result<Vec<_>, _>>()?;
+fn home(mappings: Vec<Mapping>, landing: Option<&str>) -> Result<HomeDirectory, Refusal> {
     let landing = match landing {
         None => VirtualPath::root(),
         Some(home) => VirtualPath::parse(home).map_err(|error| {

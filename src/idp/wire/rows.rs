@@ -8,8 +8,16 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 
 use super::json::{self, Fault, Json, Level};
 
-/// The values of the keys that were asked for, or the element that is no object.
-pub(super) type Row<const N: usize> = Result<[Option<Json>; N], Json>;
+/// What was asked for of an element, or the element that is no object.
+pub(super) type Row<const N: usize> = Result<Values<N>, Json>;
+
+/// The values of the keys that were asked for.
+#[derive(Debug, PartialEq)]
+pub(super) struct Values<const N: usize> {
+    pub(super) values: [Option<Json>; N],
+    /// Other keys, which differ from one of these only in their case.
+    pub(super) near: Vec<String>,
+}
 
 /// Reads one JSON document, and hands over its rows one by one; returns the value that is no array.
 /// Other keys than `keys` are passed over, under the same bounds.
@@ -37,10 +45,17 @@ pub(super) fn parse<const N: usize>(
 /// Takes the wanted keys out of an element that was read as a whole.
 pub(super) fn row<const N: usize>(element: Json, keys: [&'static str; N]) -> Row<N> {
     if let Json::Object(mut object) = element {
-        Ok(keys.map(|key| object.remove(key)))
+        let values = keys.map(|key| object.remove(key));
+        let others = object.into_iter().map(|(key, _)| key);
+        let near = others.filter(|key| is_near(key, &keys)).collect();
+        Ok(Values { values, near })
     } else {
         Err(element)
     }
+}
+
+fn is_near(text: &str, keys: &[&str]) -> bool {
+    keys.iter().any(|key| key.eq_ignore_ascii_case(text))
 }
 
 /// Reads the elements of the array.
@@ -135,7 +150,9 @@ impl<'de, const N: usize> Visitor<'de> for Element<'_, N> {
                 }
             }
         }
-        Ok(Ok(values))
+        let near = others.into_iter();
+        let near = near.filter(|key| is_near(key, &self.keys)).collect();
+        Ok(Ok(Values { values, near }))
     }
 }
 
@@ -177,6 +194,7 @@ mod tests {
             r#"[{"a":1,"b":"x","c":[{}]},{},{"b":null},7,"t",[1],null,true,-1,1.5]"#,
             r#"{"a":1}"#,
             "7",
+            r#"[{"A":1,"a":2,"B":3,"C":4}]"#,
             r#"[{"a":1,"a":2}]"#,
             r#"[{"c":1,"c":2}]"#,
             r#"[{"a":{"x":1,"x":2}}]"#,

@@ -1,16 +1,21 @@
 //! Transfer Family's answer: JSON strings inside JSON, and what functions in the field make of it.
 
+use std::sync::Arc;
+
 use super::json::{self, Json, Object};
 use super::keys::{self, Given, Keys};
-use super::objects::{self, OBJECTS};
+use super::objects::{self, OBJECTS, is_misspelt, misspelt};
 use super::python;
-use super::rows::{self, Row};
+use super::rows::{self, Row, Values};
 use super::substitute::{self, PolicyValues};
 use super::{Asked, PARTIAL_UPLOADS, broken, conclude, partial_uploads, wrong_type};
 use crate::idp::{Judged, Oddity, PathHomes, UserConfig, Warning};
 use crate::limits;
 use crate::refusal::{Reason, Refusal};
-use crate::vfs::{Access, EntryType, HomeDirectory, HomeType, Mapping, MappingError, VirtualPath};
+use crate::storage::ObjectSettings;
+use crate::vfs::{
+    Access, EntryType, HomeDirectory, HomeType, Mapping, MappingError, VirtualPath, with_objects,
+};
 
 pub(super) fn read(asked: Asked<'_>, answer: Object) -> Judged {
     let mut answer = ProviderAnswer(answer);
@@ -20,14 +25,14 @@ pub(super) fn read(asked: Asked<'_>, answer: Object) -> Judged {
     let role = super::role(&role)?;
     let mut warnings = Vec::new();
     let listed = answer.public_keys()?;
-    let (home, home_text) = answer.home(asked, &mut warnings)?;
+    let objects = answer.objects()?;
+    let (home, home_text) = answer.home(asked, objects.as_ref(), &mut warnings)?;
     let values = PolicyValues {
         user: asked.username,
         home: home_text.as_deref(),
     };
     let policy = answer.policy(values, &mut warnings)?;
     let partial = partial_uploads(answer.text(PARTIAL_UPLOADS)?)?;
-    let objects = objects::read(answer.take(OBJECTS))?;
     let config = UserConfig {
         role: Some(role),
         policy,
@@ -81,10 +86,21 @@ impl ProviderAnswer {
         Ok(keys)
     }
 
+    /// Takes what stored objects carry. Other keys that nobody asked for are passed over; one that
+    /// differs from this one in its case was surely meant.
+    fn objects(&mut self) -> Result<Option<Arc<ObjectSettings>>, Refusal> {
+        let objects = objects::read(self.take(OBJECTS))?;
+        match self.0.keys().find(|key| is_misspelt(key)) {
+            Some(key) => Err(misspelt(key)),
+            None => Ok(objects),
+        }
+    }
+
     /// Returns the home and, for a PATH one, the text that a policy's variables refer to.
     fn home(
         &mut self,
         asked: Asked<'_>,
+        objects: Option<&Arc<ObjectSettings>>,
         warnings: &mut Vec<Warning>,
     ) -> Result<(HomeDirectory, Option<String>), Refusal> {
         let user = asked.username;
@@ -105,7 +121,7 @@ impl ProviderAnswer {
                     None => VirtualPath::root(),
                     Some(home) => landing(&with_slash(home, warnings), &mappings, user, warnings)?,
                 };
-                let built = HomeDirectory::logical(mappings, landing);
+                let built = HomeDirectory::logical(with_objects(mappings, objects), landing);
                 Ok((built.map_err(|error| broken(&error))?, None))
             }
             HomeType::Path => {
@@ -372,7 +388,11 @@ impl<'a> Rows<'a> {
 /// Reads one row; `None` for one on EFS, which one function may list for another server.
 fn mapping(row: Row<5>, asked: Asked<'_>) -> Result<Option<Mapping>, Refusal> {
     let wrong = |other| wrong_type("HomeDirectoryDetails", "an array of objects", &other);
-    let [entry, target, entry_type, partial, objects] = row.map_err(wrong)?;
+    let Values { values, near } = row.map_err(wrong)?;
+    if let Some(key) = near.iter().find(|key| is_misspelt(key)) {
+        return Err(misspelt(key));
+    }
+    let [entry, target, entry_type, partial, objects] = values;
     let (entry, target) = (text("Entry", entry)?, text("Target", target)?);
     let (Some(entry), Some(target)) = (entry, target) else {
         return Err(Reason::MappingIncomplete.because("a row without Entry or Target"));

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use aws_sdk_s3::config::http::HttpRequest;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
@@ -41,6 +42,15 @@ impl Carried {
         let class = own.storage_class.as_deref().map(StorageClass::from);
         let (encryption, kms_key_id, bucket_key) = encrypted(store, object);
         let retention = own.retention.as_ref();
+        // A period that begins now was counted by this machine's clock: by that of the store it
+        // must not be too short.
+        let begins_now = asked.is_some_and(|asked| asked.retention.is_some());
+        let ahead = if begins_now {
+            store.signing_times.ahead()
+        } else {
+            Duration::ZERO
+        };
+        let until = |lock: &Retention| lock.until.checked_add(ahead).unwrap_or(lock.until);
         Self {
             content_type: text(&object.content_type),
             metadata: convert::metadata_map(object),
@@ -56,7 +66,7 @@ impl Carried {
             kms_key_id,
             bucket_key,
             lock_mode: retention.map(|lock| ObjectLockMode::from(&*lock.mode)),
-            lock_until: retention.map(|lock| DateTime::from(lock.until)),
+            lock_until: retention.map(|lock| DateTime::from(until(lock))),
             legal_hold: own.legal_hold.then_some(ObjectLockLegalHoldStatus::On),
         }
     }

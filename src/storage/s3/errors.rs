@@ -5,6 +5,8 @@
 //! is the outcome unknown.
 
 use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use aws_sdk_s3::config::http::HttpResponse;
@@ -209,9 +211,22 @@ impl Storable for SignedAt {
     type Storer = StoreReplace<Self>;
 }
 
-/// Attaches to each answer how old the request's signature was by the store's clock.
-#[derive(Debug)]
-pub(super) struct SigningTimes;
+/// Attaches to each answer how old the request's signature was by the store's clock, and keeps how
+/// far that one is ahead of this machine's.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SigningTimes {
+    ahead_seconds: Arc<AtomicI64>,
+}
+
+impl SigningTimes {
+    /// Returns how far the store's clock is ahead, if it is known to be much.
+    pub(super) fn ahead(&self) -> Duration {
+        let seconds = self.ahead_seconds.load(Ordering::Relaxed);
+        let much = Some(seconds).filter(|seconds| *seconds > SKEW_SECONDS_MAX);
+        let much = much.and_then(|seconds| u64::try_from(seconds).ok());
+        Duration::from_secs(much.unwrap_or_default())
+    }
+}
 
 impl Intercept for SigningTimes {
     fn name(&self) -> &'static str {
@@ -237,6 +252,9 @@ impl Intercept for SigningTimes {
         _: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
+        if let Some(ahead) = store_ahead_seconds(context.response()) {
+            self.ahead_seconds.store(ahead, Ordering::Relaxed);
+        }
         let signed = config.load::<SignedAt>();
         if let (Some(signed), Some(answered)) = (signed, answered_at(context.response())) {
             let ago = SignedAgo(answered.saturating_sub(signed.0));

@@ -63,6 +63,7 @@ pub struct S3Store {
     follow_regions: bool,
     /// Listings on their way.
     lists: TaskTracker,
+    signing_times: SigningTimes,
     base: Arc<AwsBase>,
 }
 
@@ -79,11 +80,12 @@ impl S3Store {
             settings.credentials,
         )
         .await?;
+        let signing_times = SigningTimes::default();
         let mut config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .http_client(base.http.clone())
             .interceptor(WholeAnswers)
-            .interceptor(SigningTimes)
+            .interceptor(signing_times.clone())
             .region(base.region.clone())
             .force_path_style(settings.path_style)
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
@@ -111,6 +113,7 @@ impl S3Store {
             kms_key_id,
             follow_regions: settings.follow_regions,
             lists: TaskTracker::new(),
+            signing_times,
             base: Arc::new(base),
         })
     }

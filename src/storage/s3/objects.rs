@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
-use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::primitives::{ByteStream, DateTime, DateTimeFormat};
 use aws_sdk_s3::types::{ChecksumMode, EncodingType, MetadataDirective, TaggingDirective};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -26,7 +28,7 @@ use crate::storage::{
 impl S3Store {
     pub(super) async fn head_object(&self, location: &Location) -> Result<ObjectMeta> {
         let call = call_on(Operation::Head, location);
-        let answer = self
+        let answered = self
             .client
             .head_object()
             .bucket(location.bucket.as_str())
@@ -34,8 +36,16 @@ impl S3Store {
             .set_version_id(location.key.version().map(str::to_owned))
             .set_checksum_mode(self.capabilities.checksums.then_some(ChecksumMode::Enabled))
             .send()
-            .await
-            .map_err(|error| call.failed(&error))?;
+            .await;
+        let deletion = answered.as_ref().err().and_then(SdkError::raw_response);
+        let id = location.key.version();
+        if let Some(meta) = deletion
+            .zip(id)
+            .and_then(|(answer, id)| deleted(answer, id))
+        {
+            return Ok(meta);
+        }
+        let answer = answered.map_err(|error| call.failed(&error))?;
         let refused = |cause| call.error(StorageErrorKind::Unavailable, cause);
         let sums = sums_of!(answer);
         let etag = convert::etag_from(answer.e_tag()).map_err(refused)?;
@@ -346,6 +356,26 @@ pub(super) fn condition_if(
         Precondition::IfNoneMatch if honoured => (None, Some("*".to_owned())),
         Precondition::None | Precondition::IfMatch(_) | Precondition::IfNoneMatch => (None, None),
     }
+}
+
+/// Reads what S3 says where the version that was asked for is a deletion; `None`: it is none.
+fn deleted(answer: &HttpResponse, id: &str) -> Option<ObjectMeta> {
+    let header = |name| answer.headers().get(name);
+    let is_deletion =
+        answer.status().as_u16() == 405 && header("x-amz-delete-marker") == Some("true");
+    let at = header("last-modified").filter(|_| is_deletion)?;
+    let at = DateTime::from_str(at, DateTimeFormat::HttpDate).ok()?;
+    Some(ObjectMeta {
+        size: 0,
+        etag: ETag::of_deletion(),
+        version_id: Some(id.into()),
+        modified: convert::time_from(Some(&at)),
+        checksum: None,
+        composite: None,
+        content_type: None,
+        metadata: Vec::new(),
+        properties: None,
+    })
 }
 
 fn got_meta(

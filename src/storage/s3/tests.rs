@@ -1,5 +1,7 @@
 //! What goes over the wire, and what becomes of answers that are late, wrong or lost.
 
+use std::time::SystemTime;
+
 use embedded_s3::{Action, Alteration, EmbeddedS3, Fault};
 use futures_util::TryStreamExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -7,8 +9,11 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::aws::Credentials;
+use crate::clock::{Clock as _, SystemClock};
 use crate::secret::Secret;
-use crate::storage::{Checksum, Nonce, PartNumber, Precondition, Version};
+use crate::storage::{
+    Checksum, Nonce, PartNumber, Precondition, Version, WrittenRetention, WrittenSettings,
+};
 use StorageErrorKind as Kind;
 
 mod answers;
@@ -277,6 +282,32 @@ async fn a_refusal_for_the_clock_is_told_and_the_next_request_goes_by_the_clock_
     server.script(Fault::on("HeadObject", Action::ClockAhead(60)));
     let error = store.head(&place()).await.unwrap_err();
     assert_eq!(error.kind, Kind::Denied, "{error}");
+}
+
+#[tokio::test]
+async fn a_lock_is_counted_by_a_clock_of_the_store_that_is_far_ahead() {
+    let (server, store) = served().await;
+    let now = SystemClock.wall();
+    let day = Duration::from_secs(24 * 60 * 60);
+    let mut object = NewObject::new(Nonce::new().unwrap());
+    let written = WrittenSettings {
+        retention: Some(WrittenRetention {
+            mode: Some("GOVERNANCE".to_owned()),
+            days: Some(1),
+            years: None,
+        }),
+        ..WrittenSettings::default()
+    };
+    object.ask(Arc::new(written.checked().unwrap()), &place(), now);
+    let until = || {
+        let carried = carried::Carried::of(&store, &object);
+        SystemTime::try_from(carried.lock_until.unwrap()).unwrap()
+    };
+    assert_eq!(until(), now + day);
+    server.script(Fault::on("HeadObject", Action::ClockAhead(3_600)));
+    store.head(&place()).await.unwrap_err();
+    let later = until().duration_since(now + day).unwrap();
+    assert!((3_500..3_700).contains(&later.as_secs()), "{later:?}");
 }
 
 #[tokio::test]
