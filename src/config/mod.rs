@@ -291,6 +291,18 @@ impl Config {
         }
     }
 
+    /// Notes what is allowed, and hardly what was meant.
+    fn warn(&mut self, sources: &source::Sources) {
+        let roles = self.identity.roles != Roles::Gateway;
+        let mut tables = self.stores.iter().map(|named| &named.table);
+        if roles && tables.any(|table| table.roles == StoreRoles::Refuse) {
+            self.warnings.push(STORE_REFUSES);
+        }
+        if sources.place("sftp.setstat") != Place::Nowhere {
+            self.warnings.push(SETSTAT_WRITTEN);
+        }
+    }
+
     /// Builds the configuration from a file's text and the environment; the latter wins.
     ///
     /// # Errors
@@ -367,14 +379,7 @@ impl Config {
         config.limits.object_bytes_max = config.largest_object();
         config.limits.keep_times = config.sftp.mtime == Mtime::Copy;
         config.limits.keep_modes = config.sftp.modes == Modes::Keep;
-        let roles = config.identity.roles != Roles::Gateway;
-        let mut tables = config.stores.iter().map(|named| &named.table);
-        if roles && tables.any(|table| table.roles == StoreRoles::Refuse) {
-            config.warnings.push(STORE_REFUSES);
-        }
-        if sources.place("sftp.setstat") != Place::Nowhere {
-            config.warnings.push(SETSTAT_WRITTEN);
-        }
+        config.warn(&sources);
         if problems.is_empty() {
             Ok(config)
         } else {

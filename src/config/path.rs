@@ -15,5 +15,5 @@ pub(super) fn join(section: &str, key: &str) -> String {
 /// Returns the variable of a path such as `identity.url`.
 pub(super) fn variable(path: &str) -> String {
     let name = path.replace('.', "_").to_ascii_uppercase();
-    format!("{}{name}", ENVIRONMENT_PREFIX)
+    format!("{ENVIRONMENT_PREFIX}{name}")
 }

@@ -95,16 +95,16 @@ mod tests {
     use crate::storage::{Key, ObjectSettings};
     use crate::vfs::{Access, HomeDirectory, VirtualPath};
 
-    fn settings(class: &str) -> Option<Arc<ObjectSettings>> {
-        Some(Arc::new(ObjectSettings {
+    fn settings(class: &str) -> Arc<ObjectSettings> {
+        Arc::new(ObjectSettings {
             storage_class: Some(class.into()),
             ..ObjectSettings::default()
-        }))
+        })
     }
 
     fn mapping(entry: &str, target: &str, class: &str) -> Mapping {
         let mapping = Mapping::parse(entry, target, EntryType::Directory, Access::ReadWrite);
-        let objects = (!class.is_empty()).then(|| settings(class)).flatten();
+        let objects = (!class.is_empty()).then(|| settings(class));
         mapping.unwrap().with_objects(objects)
     }
 
@@ -121,7 +121,7 @@ mod tests {
             mapping("/plain", "/b/x/plain", ""),
             mapping("/deep", "/b/x/y/z", "DEEP"),
             mapping("/other", "/c", ""),
-            file.unwrap().with_objects(settings("FILE")),
+            file.unwrap().with_objects(Some(settings("FILE"))),
         ])
         .unwrap();
         for (bucket, key, class) in [

@@ -76,7 +76,7 @@ impl Default for ProviderSettings {
 pub(super) fn takers(key: &str) -> Vec<Provider> {
     let takers = ALL.iter().filter(|(_, keys)| {
         let mut keys = keys.iter().copied();
-        keys.any(|of| of.iter().any(|own| *own == key))
+        keys.any(|of| of.contains(&key))
     });
     let takers: Vec<Provider> = takers.map(|(kind, _)| *kind).collect();
     if takers.is_empty() {

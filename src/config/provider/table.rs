@@ -43,6 +43,7 @@ impl Default for Signing {
 
 /// Everything that may be written for one kind of provider or another.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "settings, each of its own")]
 pub(crate) struct ProviderTable {
     pub(crate) kind: Provider,
     pub(crate) url: String,

@@ -7,6 +7,7 @@ use crate::secret::Secret;
 
 /// A service of the operator's own.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "settings, each of its own")]
 pub struct Webhook {
     pub url: String,
     /// Asked in order when `url` cannot be reached.
