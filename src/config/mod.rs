@@ -67,6 +67,8 @@ pub struct Config {
     pub identity: Identity,
     /// In the order in which they are asked.
     pub providers: Vec<NamedProvider>,
+    /// Names of those that only listeners that are off have.
+    providers_off: Vec<String>,
     /// The tables `[role.NAME]`.
     pub roles: Vec<RoleKeys>,
     /// Room for one such table while it is read.
@@ -88,7 +90,7 @@ pub struct Config {
     api_key: ApiKey,
     pub log: Log,
     /// What was written and is taken, but should be written otherwise.
-    pub warnings: Vec<&'static str>,
+    pub warnings: Vec<String>,
     /// Files whose text is the value of a setting.
     pub files: Vec<ValueFile>,
 }
@@ -355,7 +357,7 @@ impl Config {
         let order = config.identity.providers.clone();
         let place = |named: &NamedProvider| order.iter().position(|name| *name == named.name);
         config.providers.sort_by_key(place);
-        config.listeners = check::listeners::all(&config, &tables, &sources);
+        check::listeners::put(&mut config, &tables, &sources);
         let unread = problems.len();
         check::combinations(&mut config, &sources, purpose, &mut problems);
         // What could not be read is not missing besides.
@@ -370,10 +372,10 @@ impl Config {
         let roles = config.identity.roles != Roles::Gateway;
         let mut tables = config.stores.iter().map(|named| &named.table);
         if roles && tables.any(|table| table.roles == StoreRoles::Refuse) {
-            config.warnings.push(STORE_REFUSES);
+            config.warnings.push(STORE_REFUSES.to_owned());
         }
         if sources.place("sftp.setstat") != Place::Nowhere {
-            config.warnings.push(SETSTAT_WRITTEN);
+            config.warnings.push(SETSTAT_WRITTEN.to_owned());
         }
         if problems.is_empty() {
             Ok(config)
@@ -430,6 +432,7 @@ impl Default for Config {
             server_id: "portcullis".to_owned(),
             identity: Identity::default(),
             providers: Vec::new(),
+            providers_off: Vec::new(),
             roles: Vec::new(),
             role: RoleKeys::default(),
             stores: Vec::new(),
