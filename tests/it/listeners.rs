@@ -326,7 +326,8 @@ async fn a_wrong_network_is_told_with_the_provider_whose_port_it_is_for() {
     let (_, below) = tables.split_once("[storage]").unwrap();
     let port = "listen = \"127.0.0.1:0\"\nproxy_protocol = \"required\"\n\
         trusted_networks = [\"10.0.0.0/33\"]\n";
-    folder.configure(&format!("{above}{port}[storage]{below}"));
+    let keys = "host_key_files = [\"FOLDER/inner_key\"]\n";
+    folder.configure(&format!("{keys}{above}{port}[storage]{below}"));
     let error = format!("{:#}", folder.start().await.unwrap_err());
     let expected = "provider.partners.trusted_networks: ";
     assert!(error.contains(expected), "{error}");
