@@ -1,5 +1,6 @@
 //! Host keys out of files, which are read again when they change.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
@@ -39,22 +40,12 @@ impl HostKeyFiles {
         self.used == other.used && self.next == other.next
     }
 
-    /// Reads all of them and says so in the log; a listener without a name is not named.
-    pub(crate) fn read(&self, listener: &str) -> anyhow::Result<HostKeys> {
-        let listener = Some(listener).filter(|name| !name.is_empty());
+    /// Reads all of them.
+    pub(crate) fn read(&self) -> anyhow::Result<HostKeys> {
         let load = |path: &String| HostKey::load(path).with_context(|| format!("host key {path}"));
         let used = self.used.iter().map(load).collect::<Result<_, _>>()?;
         let next = self.next.iter().map(load).collect::<Result<_, _>>()?;
-        let keys = HostKeys::new(used)?.with_next(next);
-        for key in keys.iter() {
-            let (algorithm, fingerprint) = (key.algorithm(), key.fingerprint());
-            tracing::info!(algorithm, fingerprint, listener, "host key");
-        }
-        for key in keys.next_keys() {
-            let (algorithm, fingerprint) = (key.algorithm(), key.fingerprint());
-            tracing::info!(algorithm, fingerprint, listener, "next host key");
-        }
-        Ok(keys)
+        Ok(HostKeys::new(used)?.with_next(next))
     }
 
     /// Gives what changes to new connections of the listeners of these names.
@@ -65,6 +56,21 @@ impl HostKeyFiles {
             names: names.iter().map(|name| (*name).into()).collect(),
             listeners,
         }
+    }
+}
+
+/// Writes host keys to the log, with all the listeners that show them; a listener without a name
+/// is not named.
+pub(crate) fn announce<L: Borrow<str>>(keys: &HostKeys, listeners: &[L]) {
+    let listeners = listeners.join(", ");
+    let listener = Some(&*listeners).filter(|names| !names.is_empty());
+    for key in keys.iter() {
+        let (algorithm, fingerprint) = (key.algorithm(), key.fingerprint());
+        tracing::info!(algorithm, fingerprint, listener, "host key");
+    }
+    for key in keys.next_keys() {
+        let (algorithm, fingerprint) = (key.algorithm(), key.fingerprint());
+        tracing::info!(algorithm, fingerprint, listener, "next host key");
     }
 }
 
@@ -87,9 +93,9 @@ impl Followed for FollowedHostKeys {
     }
 
     fn reload(&self) -> Reloaded {
-        let listener = self.names.first().map_or("", |name| name);
-        match self.files.read(listener) {
+        match self.files.read() {
             Ok(keys) => {
+                announce(&keys, &self.names);
                 for name in &self.names {
                     // One that was stopped has no new connections.
                     let _ = self.listeners.set_host_keys(name, keys.clone());

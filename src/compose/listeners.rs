@@ -3,7 +3,7 @@
 
 use anyhow::Context as _;
 
-use super::host_keys::HostKeyFiles;
+use super::host_keys::{self, HostKeyFiles};
 use super::providers::{self, Asked};
 use super::unusable::Unusable;
 use crate::auth::{AuthSettings, ThrottleSettings};
@@ -53,7 +53,7 @@ pub(crate) fn open(config: &Config) -> anyhow::Result<(Vec<Opening<'_>>, Vec<Sha
             keys.labels.push(label);
             read.clone()
         } else {
-            let read = files.read(label)?;
+            let read = files.read()?;
             let labels = vec![label];
             shared.push((SharedKeys { files, labels }, read.clone()));
             read
@@ -64,6 +64,9 @@ pub(crate) fn open(config: &Config) -> anyhow::Result<(Vec<Opening<'_>>, Vec<Sha
             proxy: proxy(listener)?,
             host_keys,
         });
+    }
+    for (keys, read) in &shared {
+        host_keys::announce(read, &keys.labels);
     }
     let shared = shared.into_iter().map(|(keys, _)| keys).collect();
     Ok((openings, shared))

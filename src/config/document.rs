@@ -123,8 +123,8 @@ fn about(section: &str) -> String {
          with a name of lower-case letters and digits. What a table does not set comes from the top \
          of the file, `[ssh]` and `[sftp]`. `listen` at the top is the listener `main`, for the \
          providers that no other listener names; beside these tables it is open only if it is set. \
-         `listen` in `[provider.NAME]` is a listener of that name. All limits hold for all listeners \
-         together.\n\n"
+         `listen` in `[provider.NAME]` is a listener of that name (of a provider called `main`: \
+         `provider.main`). All limits hold for all listeners together.\n\n"
             .to_owned()
     } else if section == PROVIDERS.section {
         let table = PROVIDERS.table;

@@ -17,7 +17,8 @@ pub struct Proxy {
 /// One address at which clients are received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
-    /// Of the table, or of the provider whose `listen` it is; `main` for `listen` at the top.
+    /// Of the table, or of the provider whose `listen` it is; `main` for `listen` at the top, and
+    /// `provider.main` for a provider called so. No two are the same.
     pub name: String,
     /// Where it is written, such as `listener.partners`; empty at the top.
     pub section: String,
@@ -39,7 +40,7 @@ pub struct Listener {
 pub struct ListenerTable {
     /// `None` = off.
     pub listen: Option<SocketAddr>,
-    /// Empty = all.
+    /// Not written = all without a `listen` of their own.
     pub providers: Vec<String>,
 }
 

@@ -67,6 +67,8 @@ pub struct Config {
     pub identity: Identity,
     /// In the order in which they are asked.
     pub providers: Vec<NamedProvider>,
+    /// Names of those that only listeners that are off have.
+    providers_off: Vec<String>,
     /// The tables `[role.NAME]`.
     pub roles: Vec<RoleKeys>,
     /// Room for one such table while it is read.
@@ -88,7 +90,7 @@ pub struct Config {
     api_key: ApiKey,
     pub log: Log,
     /// What was written and is taken, but should be written otherwise.
-    pub warnings: Vec<&'static str>,
+    pub warnings: Vec<String>,
     /// Files whose text is the value of a setting.
     pub files: Vec<ValueFile>,
 }
@@ -291,15 +293,62 @@ impl Config {
         }
     }
 
+    /// Reads the tables of which there may be several; returns those of listeners.
+    fn read_tables(
+        &mut self,
+        sources: &source::Sources,
+        read_file: &dyn Fn(&str) -> io::Result<String>,
+        problems: &mut Vec<Problem>,
+    ) -> Vec<check::listeners::Written> {
+        let mut member = |family: &settings::Family, name: &str, of: &mut Self| {
+            let (section, mut member) = (settings::join(family.table, name), of.clone());
+            member.files.clear();
+            for setting in family.settings() {
+                sources.apply(setting, &section, &mut member, read_file, problems);
+            }
+            of.files.append(&mut member.files);
+            member
+        };
+        for name in sources.names(&settings::PROVIDERS) {
+            let identity = member(&settings::PROVIDERS, &name, self).identity;
+            self.providers.push(NamedProvider { name, identity });
+        }
+        for name in sources.names(&settings::ROLES) {
+            let role = member(&settings::ROLES, &name, self).role;
+            self.roles.push(RoleKeys { name, ..role });
+        }
+        for name in sources.names(&settings::STORES) {
+            let of_all = std::mem::take(&mut self.storage);
+            let member = member(&settings::STORES, &name, self);
+            self.storage = of_all;
+            self.stores.push(NamedStore {
+                name,
+                table: member.store,
+                storage: member.storage,
+            });
+        }
+        for name in sources.names(&settings::API_KEYS) {
+            let key = member(&settings::API_KEYS, &name, self).api_key;
+            self.api_keys.push(ApiKey { name, ..key });
+        }
+        let tables = sources.names(&settings::LISTENERS).into_iter();
+        tables
+            .map(|name| check::listeners::Written {
+                merged: member(&settings::LISTENERS, &name, self),
+                name,
+            })
+            .collect()
+    }
+
     /// Notes what is allowed, and hardly what was meant.
     fn warn(&mut self, sources: &source::Sources) {
         let roles = self.identity.roles != Roles::Gateway;
         let mut tables = self.stores.iter().map(|named| &named.table);
         if roles && tables.any(|table| table.roles == StoreRoles::Refuse) {
-            self.warnings.push(STORE_REFUSES);
+            self.warnings.push(STORE_REFUSES.to_owned());
         }
         if sources.place("sftp.setstat") != Place::Nowhere {
-            self.warnings.push(SETSTAT_WRITTEN);
+            self.warnings.push(SETSTAT_WRITTEN.to_owned());
         }
     }
 
@@ -326,48 +375,11 @@ impl Config {
                 sources.apply(setting, section, &mut config, read_file, &mut problems);
             }
         }
-        let mut member = |family: &settings::Family, name: &str, of: &mut Self| {
-            let (section, mut member) = (settings::join(family.table, name), of.clone());
-            member.files.clear();
-            for setting in family.settings() {
-                sources.apply(setting, &section, &mut member, read_file, &mut problems);
-            }
-            of.files.append(&mut member.files);
-            member
-        };
-        for name in sources.names(&settings::PROVIDERS) {
-            let identity = member(&settings::PROVIDERS, &name, &mut config).identity;
-            config.providers.push(NamedProvider { name, identity });
-        }
-        for name in sources.names(&settings::ROLES) {
-            let role = member(&settings::ROLES, &name, &mut config).role;
-            config.roles.push(RoleKeys { name, ..role });
-        }
-        for name in sources.names(&settings::STORES) {
-            let of_all = std::mem::take(&mut config.storage);
-            let member = member(&settings::STORES, &name, &mut config);
-            config.storage = of_all;
-            config.stores.push(NamedStore {
-                name,
-                table: member.store,
-                storage: member.storage,
-            });
-        }
-        for name in sources.names(&settings::API_KEYS) {
-            let key = member(&settings::API_KEYS, &name, &mut config).api_key;
-            config.api_keys.push(ApiKey { name, ..key });
-        }
-        let tables = sources.names(&settings::LISTENERS).into_iter();
-        let tables: Vec<_> = tables
-            .map(|name| check::listeners::Written {
-                merged: member(&settings::LISTENERS, &name, &mut config),
-                name,
-            })
-            .collect();
+        let tables = config.read_tables(&sources, read_file, &mut problems);
         let order = config.identity.providers.clone();
         let place = |named: &NamedProvider| order.iter().position(|name| *name == named.name);
         config.providers.sort_by_key(place);
-        config.listeners = check::listeners::all(&config, &tables, &sources);
+        check::listeners::put(&mut config, &tables, &sources);
         let unread = problems.len();
         check::combinations(&mut config, &sources, purpose, &mut problems);
         // What could not be read is not missing besides.
@@ -435,6 +447,7 @@ impl Default for Config {
             server_id: "portcullis".to_owned(),
             identity: Identity::default(),
             providers: Vec::new(),
+            providers_off: Vec::new(),
             roles: Vec::new(),
             role: RoleKeys::default(),
             stores: Vec::new(),

@@ -215,7 +215,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     S::new("", "server_id", K::Text(|c| &mut c.server_id), "Name of this gateway in requests to the identity provider, and in logs"),
 
     S::new("listener", "listen", K::AddressOrOff(|c| &mut c.listener.listen), "Address and port for SSH; `off`: the listener does not start"),
-    S::new("listener", "providers", K::Texts(|c| &mut c.listener.providers), "Names of the `[provider.NAME]` tables that decide about its logins, in the order in which they are used; default: all, in the order of `identity.providers`"),
+    S::new("listener", "providers", K::Texts(|c| &mut c.listener.providers), "Names of the `[provider.NAME]` tables that decide about its logins, in the order in which they are used; default: all without a `listen` of their own, in the order of `identity.providers`"),
     S::new("listener", "proxy_protocol", word!(ProxyProtocol, proxy.protocol), "PROXY protocol on its `listen`, as `proxy_protocol` at the top of the file"),
     S::new("listener", "trusted_networks", K::Texts(|c| &mut c.proxy.trusted_networks), "The load balancers that may send a header with its `proxy_protocol`"),
     S::new("listener", "host_key_files", K::Texts(|c| &mut c.host_key_files), "Private host keys of this listener. Changed files are reloaded, for new connections"),

@@ -172,9 +172,10 @@ impl Listeners {
         }
         let (listener, run) = self.run(parts, address);
         running.all.push(Arc::clone(&run));
-        drop(running);
+        // Under the lock: a drain that begins now waits for its tasks.
         let accepting = spawn_tracked(&self.tasks, listener.serve(Arc::clone(&run.entrance)));
         drop(spawn_tracked(&self.tasks, until_over(accepting, run)));
+        drop(running);
         Ok(address)
     }
 

@@ -163,7 +163,8 @@ impl Arrival<'_> {
         let address = greeting::source(named, self.peer);
         if who.is_blocked(address) {
             self.state.cut(EndReason::Blocked);
-            self.server.blocked(address);
+            // The span names the listener.
+            self.server.blocked(address, None);
             return Ok(None);
         }
         let source = Source {
@@ -172,7 +173,7 @@ impl Arrival<'_> {
         };
         if let Err(over) = self.state.named(source) {
             self.state.cut(EndReason::SourceLimit);
-            self.server.refused(over, address);
+            self.server.refused(over, address, None);
             return Ok(None);
         }
         Ok(Some(address))
@@ -319,8 +320,9 @@ async fn say_goodbye(state: &ConnectionState, handle: &Handle, reason: EndReason
         ),
         EndReason::Idle => (Disconnect::ByApplication, "idle for too long"),
         EndReason::Revoked => (Disconnect::ByApplication, "access was revoked"),
+        // Of the whole gateway, or of this listener alone.
         EndReason::Draining | EndReason::DrainTimeout => {
-            (Disconnect::ByApplication, "the gateway is restarting")
+            (Disconnect::ByApplication, "the gateway is closing this port: connect again later")
         }
         // These are cut without a word; one that comes here was cut just now.
         EndReason::NotSsh

@@ -90,7 +90,7 @@ fn receive(entrance: &Arc<Entrance>, tcp: TcpStream, peer: SocketAddr) {
         }
     };
     if source.is_some() && who.is_blocked(address) {
-        server.blocked(address.to_canonical());
+        server.blocked(address.to_canonical(), entrance.label());
         return;
     }
     let now = server.clock().now();
@@ -98,7 +98,7 @@ fn receive(entrance: &Arc<Entrance>, tcp: TcpStream, peer: SocketAddr) {
         Ok(admitted) => admitted,
         Err(over) => {
             drop(tcp);
-            server.refused(over, address.to_canonical());
+            server.refused(over, address.to_canonical(), entrance.label());
             return;
         }
     };

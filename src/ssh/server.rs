@@ -153,18 +153,19 @@ impl SshServer {
     }
 
     /// Writes that a connection was refused because of a limit, now and then.
-    pub(super) fn refused(&self, over: OverCap, source_ip: IpAddr) {
+    pub(super) fn refused(&self, over: OverCap, source_ip: IpAddr, listener: Option<&str>) {
         if let Some(unlogged) = self.refusals.due(self.clock.now(), LOG_INTERVAL) {
-            tracing::warn!(reason = %over, %source_ip, unlogged, "connection refused");
+            let reason = field::display(over);
+            tracing::warn!(reason, %source_ip, listener, unlogged, "connection refused");
         }
     }
 
     /// Counts a connection of a network that the operator keeps out, and says so now and then.
-    pub(super) fn blocked(&self, source_ip: IpAddr) {
+    pub(super) fn blocked(&self, source_ip: IpAddr, listener: Option<&str>) {
         self.caps.blocked();
         if let Some(unlogged) = self.line_due(Often::Blocked) {
             let reason = "blocked";
-            tracing::warn!(reason, %source_ip, unlogged, "connection refused");
+            tracing::warn!(reason, %source_ip, listener, unlogged, "connection refused");
         }
     }
 

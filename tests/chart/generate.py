@@ -64,23 +64,28 @@ def readme():
 def settings():
     """Yields (section, name, is_secret, allowed, description) of docs/configuration.md. A section
     that may be there many times is called `role.NAME`."""
-    section, rows, shared = "", [], None
+    section, rows, shared = "", [], []
     for line in (ROOT / "docs/configuration.md").read_text().splitlines():
         if heading := re.match(r"## `\[(\w+(?:\.NAME)?)\]`", line):
             section = heading.group(1)
-        # The one section whose settings a table of tables takes as well.
-        if tables := re.match(r"For several providers, write a table `\[([\w.]+)\]`", line):
-            shared = section, tables.group(1), set(re.findall(r"`(\w+)`", line.split(" except ")[1]))
+        # The two sections whose settings a table of tables takes as well.
+        tables = re.match(r"(For several providers|Further stores).* a table `\[([\w.]+)\]`", line)
+        if tables:
+            takes, left_out = line.split(" except ")
+            original = re.search(r"takes every setting of `\[(\w+)\]`$", takes)
+            shared.append((original.group(1) if original else section, tables.group(2),
+                           set(re.findall(r"`(\w+)`", left_out))))
         cells = [cell.strip() for cell in line.strip("|").split(" | ")]
         if name := re.match(r"`(\w+)`(?: or `(\w+)`)?$", cells[0]) if len(cells) == 5 else None:
             rows.append((section, name.group(1), bool(name.group(2)), cells[3], cells[4]))
-    if not shared:
-        raise SystemExit("docs/configuration.md: no sentence says what [provider.NAME] takes")
-    original, copy, left_out = shared
+    if [copy for _, copy, _ in shared] != ["provider.NAME", "store.NAME"]:
+        raise SystemExit("docs/configuration.md: no sentence says what [provider.NAME] and "
+                         "[store.NAME] take")
     yield from rows
-    for section, name, *rest in rows:
-        if section == original and name not in left_out:
-            yield copy, name, *rest
+    for original, copy, left_out in shared:
+        for section, name, *rest in rows:
+            if section == original and name not in left_out:
+                yield copy, name, *rest
 
 
 def schema_of(allowed):

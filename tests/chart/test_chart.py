@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import tomllib
 import unittest
 from pathlib import Path
 
@@ -112,6 +113,16 @@ MATRIX = {
         "networkPolicy": {"enabled": True},
         "test": {**PROBE, "port": 8022},
     },
+    "tables of every kind": {
+        "config": {
+            "identity": {"providers": ["staff", "rest"]},
+            "provider": {"staff": {}, "rest": {}},
+            "listener": {"inside": {"listen": "0.0.0.0:2224", "providers": ["staff"]}},
+            "store": {"old": {"buckets": ["old"], "endpoint": "https://s3.example.com"}},
+            "api_key": {"reader": {"access_key_id": "AKIDEXAMPLE", "scope": "read"}},
+        },
+        "secrets": {"values": {"api_key.reader.secret_access_key": "secret"}},
+    },
     "other names": {"nameOverride": "sftp", "fullnameOverride": "f" * 80},
 }
 
@@ -161,6 +172,19 @@ class Chart(unittest.TestCase):
                         kubernetes_validate.validate(manifest, version, strict=True)
                         self.assertLessEqual(len(manifest["metadata"]["name"]), 63)
 
+    def test_the_configuration_is_toml_with_every_kind_of_table(self):
+        for name, values in MATRIX.items():
+            [configuration] = [text for (kind, _), one in render(merged(PLAIN, values)).items()
+                               if kind == "ConfigMap"
+                               for file, text in one["data"].items() if file.endswith(".toml")]
+            with self.subTest(name):
+                read = tomllib.loads(configuration)
+                for table in ["provider", "role", "listener", "store", "api_key"]:
+                    given = values.get("config", {}).get(table, {})
+                    self.assertEqual(set(read.get(table, {})), set(given))
+                    for one, settings in given.items():
+                        self.assertEqual(read[table][one] | settings, read[table][one])
+
     def test_the_schema_check_can_fail(self):
         manifest = render(PLAIN)["Deployment", "r-portcullis"]
         manifest["spec"]["replicaz"] = 2
@@ -188,6 +212,8 @@ class Chart(unittest.TestCase):
             ({"config": providers({"a": {"listen": "0.0.0.0:9090"}})}, "9090 is already"),
             ({"config": providers({"a": {"listen": "0.0.0.0:9091"}})}, "9091 is already"),
             ({"config": providers({"a": {"listen": "[::]:22"}})}, "port 22 of the Service"),
+            ({"config": {"listener": {"x": {"listen": "[::]:9090"}}}}, "listener.x.listen: 9090 is"),
+            ({"config": {"listener": {"x": {"listen": "[::]:9091"}}}}, "listener.x.listen: 9091 is"),
             ({"service": {"providerPorts": {"2223": {"port": 22}}}}, "providerPorts has 2223"),
         ]:
             with self.subTest(word):

@@ -363,20 +363,83 @@ async fn an_address_that_is_taken_is_told_with_its_listener_and_nothing_stays_op
 }
 
 #[tokio::test]
+async fn a_wrong_network_is_told_with_the_provider_whose_port_it_is_for() {
+    let folder = Folder::new().await;
+    let (above, tables) = CONFIGURATION.split_once("[listener.inner]").unwrap();
+    let (_, below) = tables.split_once("[storage]").unwrap();
+    let port = "listen = \"127.0.0.1:0\"\nproxy_protocol = \"required\"\n\
+        trusted_networks = [\"10.0.0.0/33\"]\n";
+    let keys = "host_key_files = [\"FOLDER/inner_key\"]\n";
+    folder.configure(&format!("{keys}{above}{port}[storage]{below}"));
+    let error = format!("{:#}", folder.start().await.unwrap_err());
+    let expected = "provider.partners.trusted_networks: ";
+    assert!(error.contains(expected), "{error}");
+}
+
+async fn listening(serving: &mut Serving, name: &str) -> SocketAddr {
+    loop {
+        let line = serving.logged("\"listening\"").await;
+        if line.contains(&format!("\"listener\":\"{name}\"")) {
+            return SocketAddr::from(([127, 0, 0, 1], port_in(&line).parse().unwrap()));
+        }
+    }
+}
+
+async fn shown(at: SocketAddr, first: &[u8]) -> String {
+    let (_client, seen) = reach(at, first, None).await.unwrap();
+    seen.notes().fingerprint
+}
+
+#[tokio::test]
+async fn a_changed_host_key_is_shown_by_all_listeners_that_share_it() {
+    let folder = Folder::new().await;
+    folder.configure(&CONFIGURATION.replace("outer_key", "inner_key"));
+    let mut serving = Serving::start(&folder.path("portcullis.toml"));
+    let line = serving.logged("\"host key\"").await;
+    assert!(line.contains("\"listener\":\"inner, outer\""), "{line}");
+    let inner = listening(&mut serving, "inner").await;
+    let outer = listening(&mut serving, "outer").await;
+    let new = folder.new_key("inner");
+    serving.hang_up().await;
+    let line = serving.logged(&new).await;
+    assert!(line.contains("\"listener\":\"inner, outer\""), "{line}");
+    for (at, first) in [(inner, &b""[..]), (outer, PROXY)] {
+        within(async {
+            while shown(at, first).await != new {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_told_with_its_listener() {
+    let folder = Folder::new().await;
+    for (name, first) in [("inner", &b""[..]), ("outer", PROXY)] {
+        // A process for each: such lines are bounded in rate.
+        let limits = "[limits]\nconnections_per_source_max = 1\n";
+        folder.configure(&format!("{CONFIGURATION}{limits}"));
+        let mut serving = Serving::start(&folder.path("portcullis.toml"));
+        let at = listening(&mut serving, name).await;
+        let _first = reach(at, first, None).await.unwrap();
+        assert!(reach(at, first, None).await.is_none());
+        let line = serving.logged("\"connection refused\"").await;
+        assert!(
+            line.contains("too many connections from one source"),
+            "{line}"
+        );
+        assert!(line.contains(&format!("\"listener\":\"{name}\"")), "{line}");
+        assert_eq!(line.matches("\"listener\"").count(), 1, "{line}");
+    }
+}
+
+#[tokio::test]
 async fn a_changed_host_key_is_shown_by_its_own_listener_alone() {
     let folder = Folder::new().await;
     let mut serving = Serving::start(&folder.path("portcullis.toml"));
-    let mut port = async |name: &str| loop {
-        let line = serving.logged("\"listening\"").await;
-        if line.contains(&format!("\"listener\":\"{name}\"")) {
-            break SocketAddr::from(([127, 0, 0, 1], port_in(&line).parse().unwrap()));
-        }
-    };
-    let (inner, outer) = (port("inner").await, port("outer").await);
-    let shown = async |at: SocketAddr, first: &[u8]| {
-        let (_client, seen) = reach(at, first, None).await.unwrap();
-        seen.notes().fingerprint
-    };
+    let inner = listening(&mut serving, "inner").await;
+    let outer = listening(&mut serving, "outer").await;
     let (old, new) = (folder.fingerprint("inner"), folder.new_key("outer"));
     serving.hang_up().await;
     let line = serving.logged(&new).await;
@@ -469,7 +532,8 @@ async fn a_listener_stops_and_starts_again_while_another_one_transfers() {
     let (_idle, seen) = stage.enters("two").await;
 
     assert!(within(listeners.stop("two")).await);
-    until(|| seen.notes().farewell == "the gateway is restarting").await;
+    until(|| seen.notes().farewell == "the gateway is closing this port: connect again later")
+        .await;
     assert!(TcpStream::connect(place).await.is_err());
     assert!(!listeners.stop("two").await, "it is gone");
     assert!(!listeners.begin_stop("three"));
@@ -553,7 +617,8 @@ async fn the_process_drains_all_listeners_and_starts_none_after_that() {
     let (provider, subject) = (stage.provider.clone(), stage.subject);
     let drain = stage.gateway.drain();
     let finish = async {
-        until(|| seen.notes().farewell == "the gateway is restarting").await;
+        until(|| seen.notes().farewell == "the gateway is closing this port: connect again later")
+            .await;
         assert!(!status.readiness().is_ready());
         for place in places {
             assert!(TcpStream::connect(place).await.is_err());

@@ -98,6 +98,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- fail (printf "config.provider.%s.listen: %s is already the main port, the admin port or the health check port; choose another one" $name $port) -}}
 {{- end -}}
 {{- end -}}
+{{- range $name, $listener := default dict .Values.config.listener -}}
+{{- $port := include "portcullis.portOf" $listener.listen -}}
+{{- if has $port (list "9090" "9091") -}}
+{{- fail (printf "config.listener.%s.listen: %s is already the admin port or the health check port; choose another one" $name $port) -}}
+{{- end -}}
+{{- end -}}
 {{- $ports := include "portcullis.providerPorts" . | fromJsonArray -}}
 {{- range $port, $_ := .Values.service.providerPorts -}}
 {{- if not (has $port $ports) -}}
@@ -156,7 +162,7 @@ such as config.provider, has one section for each of them.
 {{- range $section, $settings := .sections }}
 {{- if kindIs "map" $settings }}
 {{- $path := printf "%s%s" $prefix $section }}
-{{- if has $path (list "provider" "role") }}
+{{- if has $path (list "provider" "role" "listener" "store" "api_key") }}
 {{- include "portcullis.toml" (dict "prefix" (printf "%s." $path) "sections" $settings) }}
 {{- else }}
 [{{ $path }}]

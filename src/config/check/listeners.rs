@@ -20,17 +20,41 @@ pub(crate) struct Written {
     pub(crate) merged: Config,
 }
 
+/// Puts the listeners of a configuration into it, and what there is to warn of.
+pub(crate) fn put(config: &mut Config, tables: &[Written], sources: &Sources) {
+    config.listeners = all(config, tables, sources);
+    let has_no_effect = !config.listeners.is_empty()
+        && config.listeners.iter().all(|one| !one.section.is_empty())
+        && sources.place("listen") != Place::Nowhere;
+    if has_no_effect {
+        config.warnings.push(NO_EFFECT.to_owned());
+    }
+    for named in &config.providers {
+        let name = &named.name;
+        let has = |listener: &Listener| listener.providers.contains(name);
+        let names = |table: &&Written| table.merged.listener.providers.contains(name);
+        let off = tables.iter().find(names);
+        let Some(off) = off.filter(|_| !config.listeners.iter().any(has)) else {
+            continue;
+        };
+        config.warnings.push(format!(
+            "nobody can log in with [provider.{name}]: only [listener.{}] names it, which is off",
+            off.name
+        ));
+        config.providers_off.push(name.clone());
+    }
+}
+
 /// Returns every listener, the main one first. It has the providers that no other listener names,
-/// and beside tables it is there only where `listen` is written.
-pub(crate) fn all(config: &Config, tables: &[Written], sources: &Sources) -> Vec<Listener> {
-    let names: Vec<String> = config
+/// also none that is off, and beside tables it is there only where `listen` is written.
+fn all(config: &Config, tables: &[Written], sources: &Sources) -> Vec<Listener> {
+    let without_listen = config
         .providers
         .iter()
-        .map(|named| named.name.clone())
-        .collect();
+        .filter(|named| named.identity.listen.is_none());
+    let without_listen: Vec<String> = without_listen.map(|named| named.name.clone()).collect();
     let tabled = tables
         .iter()
-        .filter(|table| table.merged.listener.listen.is_some())
         .flat_map(|table| &table.merged.listener.providers);
     let tabled: BTreeSet<&String> = tabled.collect();
     let mut listeners = Vec::new();
@@ -49,25 +73,32 @@ pub(crate) fn all(config: &Config, tables: &[Written], sources: &Sources) -> Vec
             continue;
         }
         let section = join(PROVIDERS.table, &named.name);
+        // The main one has this name already; no table can have one with a dot.
+        let name = if named.name == MAIN {
+            &section
+        } else {
+            &named.name
+        };
         own.push(Listener {
             proxy: named.identity.proxy.clone(),
             providers: vec![named.name.clone()],
-            ..short(config, &named.name, section, listen)
+            ..short(config, name, section.clone(), listen)
         });
     }
     let is_asked = tables.is_empty() || sources.place("listen") != Place::Nowhere;
-    if is_asked && main.providers.is_empty() == names.is_empty() {
+    if is_asked && main.providers.is_empty() == config.providers.is_empty() {
         listeners.push(main);
     }
     listeners.append(&mut own);
     let tables = tables.iter();
-    listeners.extend(tables.filter_map(|table| of_table(table, &names, sources)));
+    listeners.extend(tables.filter_map(|table| of_table(table, &without_listen, sources)));
     listeners
 }
 
 /// Takes a table, whose other values come from the top of the file. Values that go together
-/// are not mixed: with host keys of its own it announces none of the others.
-fn of_table(written: &Written, all: &[String], sources: &Sources) -> Option<Listener> {
+/// are not mixed: with host keys of its own it announces none of the others. An empty list of
+/// providers stays empty, and is refused.
+fn of_table(written: &Written, by_default: &[String], sources: &Sources) -> Option<Listener> {
     let (name, merged) = (&written.name, &written.merged);
     let section = join(LISTENERS.table, name);
     let is_written = |key: &str| sources.place(&join(&section, key)) != Place::Nowhere;
@@ -80,9 +111,10 @@ fn of_table(written: &Written, all: &[String], sources: &Sources) -> Option<List
     if is_written("host_key_files") && !is_written("host_key_next_files") {
         host_key_next_files.clear();
     }
-    let providers = match &*merged.listener.providers {
-        [] => all,
-        own => own,
+    let providers = if is_written("providers") {
+        &merged.listener.providers
+    } else {
+        by_default
     };
     Some(Listener {
         name: name.clone(),
@@ -114,13 +146,14 @@ fn short(config: &Config, name: &str, section: String, listen: SocketAddr) -> Li
 
 pub(super) fn check(config: &Config, sources: &Sources, refuse: Refuse<'_>) {
     banner("sftp", config.sftp.banner.as_deref(), refuse);
-    tables(config, sources, refuse);
+    tables(sources, refuse);
     let is_written = |path: &str| sources.place(path) != Place::Nowhere;
     let main_is_asked = sources.names(&LISTENERS).is_empty() || is_written("listen");
     let has_main = config.listeners.iter().any(|one| one.section.is_empty());
     for (at, listener) in config.listeners.iter().enumerate() {
         let before = config.listeners.split_at(at).0;
         apart(listener, before, refuse);
+        other_name(listener, before, refuse);
         // Also where the main one has no provider.
         let is_short = listener.section.starts_with(PROVIDERS.table);
         if is_short && main_is_asked && !has_main && listener.listen == config.listen {
@@ -133,6 +166,7 @@ pub(super) fn check(config: &Config, sources: &Sources, refuse: Refuse<'_>) {
             continue;
         }
         let own = ["proxy_protocol", "trusted_networks"];
+        some_provider(config, section, listener, sources, refuse);
         if own.iter().any(|key| is_written(&join(section, key))) {
             proxy(section, &listener.proxy, refuse);
         }
@@ -141,12 +175,20 @@ pub(super) fn check(config: &Config, sources: &Sources, refuse: Refuse<'_>) {
         }
     }
     if config.listeners.is_empty() {
-        let message = "missing: nobody could log in: set it, or listen under a [listener.NAME]";
+        let message = if is_written("listen") {
+            "nobody could log in: every provider is one of a [listener.NAME] that is off"
+        } else {
+            "missing: nobody could log in: set it, or listen under a [listener.NAME]"
+        };
         refuse("listen", message.to_owned());
     }
-    for named in &config.providers {
+    // A listener without any is refused for that.
+    let is_known = !config.listeners.is_empty()
+        && config.listeners.iter().all(|one| !one.providers.is_empty());
+    for named in config.providers.iter().filter(|_| is_known) {
         let is_named = |listener: &Listener| listener.providers.contains(&named.name);
-        if !config.listeners.is_empty() && !config.listeners.iter().any(is_named) {
+        let is_off = config.providers_off.contains(&named.name);
+        if !is_off && !config.listeners.iter().any(is_named) {
             let name = &named.name;
             let message = format!(
                 "no listener has this provider; add {name:?} to the providers of a \
@@ -158,7 +200,7 @@ pub(super) fn check(config: &Config, sources: &Sources, refuse: Refuse<'_>) {
 }
 
 /// Every table has an address.
-fn tables(config: &Config, sources: &Sources, refuse: Refuse<'_>) {
+fn tables(sources: &Sources, refuse: Refuse<'_>) {
     for name in sources.names(&LISTENERS) {
         let section = join(LISTENERS.table, &name);
         let path = join(&section, "listen");
@@ -167,14 +209,37 @@ fn tables(config: &Config, sources: &Sources, refuse: Refuse<'_>) {
             let message = format!("missing: set listen under [{section}], or {variable}");
             refuse(&path, message);
         }
-        let mut others = config.listeners.iter();
-        if let Some(other) =
-            others.find(|other| other.name == name && !other.section.starts_with(LISTENERS.table))
-        {
-            let setting = other.setting();
-            let message = format!("allowed: another name: {setting} is the listener {name:?}");
-            refuse(&section, message);
-        }
+    }
+}
+
+/// A listener of a table has providers, where they have names.
+fn some_provider(
+    config: &Config,
+    section: &str,
+    listener: &Listener,
+    sources: &Sources,
+    refuse: Refuse<'_>,
+) {
+    let path = join(section, "providers");
+    let is_written = sources.place(&path) != Place::Nowhere;
+    if !listener.providers.is_empty() || (!is_written && config.providers.is_empty()) {
+        return;
+    }
+    let message = if is_written {
+        "found none; allowed: at least one name, or leave it out"
+    } else {
+        "missing: every provider has a listen of its own, so name those that this listener has"
+    };
+    refuse(&path, message.to_owned());
+}
+
+/// Log lines, metrics and commands tell listeners by their names.
+fn other_name(listener: &Listener, before: &[Listener], refuse: Refuse<'_>) {
+    let name = &listener.name;
+    if let Some(other) = before.iter().find(|other| other.name == *name) {
+        let setting = other.setting();
+        let message = format!("allowed: another name: {setting} is the listener {name:?}");
+        refuse(&listener.section, message);
     }
 }
 
@@ -241,5 +306,7 @@ fn banner(section: &str, banner: Option<&str>, refuse: Refuse<'_>) {
         refuse(&join(section, "banner"), message);
     }
 }
+
+const NO_EFFECT: &str = "listen has no effect: other listeners name every provider";
 
 const IS_MAIN: &str = "this is the main port (listen); allowed: another one";

@@ -52,6 +52,98 @@ fn beside_tables_the_main_one_is_there_if_it_is_written_with_what_no_table_names
 }
 
 #[test]
+fn no_two_listeners_have_the_same_name() {
+    let text = two("listen = \"[::]:22\"\n", "listen = \"[::]:23\"\n");
+    let text = text
+        .replace("\"b\"", "\"main\"")
+        .replace("[provider.b]", "[provider.main]");
+    let config = read(&text, &[]).unwrap();
+    assert_eq!(
+        shown(&config),
+        ["main [::]:22 a", "provider.main [::]:23 main"]
+    );
+    // Only one that the top of the file has is the main one.
+    let table = format!("{text}[listener.main]\nlisten = \"[::]:24\"\nproviders = [\"a\"]\n");
+    let config = read(&table.replace("listen = \"[::]:22\"\n", ""), &[]).unwrap();
+    assert_eq!(
+        shown(&config),
+        ["provider.main [::]:23 main", "main [::]:24 a"]
+    );
+}
+
+#[test]
+fn a_listener_that_is_off_keeps_its_providers_from_the_main_port() {
+    let top = "listen = \"[::]:22\"\n";
+    let off = "[listener.x]\nlisten = \"off\"\nproviders = [\"b\"]\n";
+    let config = read(&two(top, off), &[]).unwrap();
+    assert_eq!(shown(&config), ["main [::]:22 a"]);
+    assert_eq!(
+        config.warnings,
+        ["nobody can log in with [provider.b]: only [listener.x] names it, which is off"]
+    );
+    let other = format!("{off}[listener.y]\nlisten = \"[::]:23\"\nproviders = [\"a\"]\n");
+    let config = read(&two("", &other), &[]).unwrap();
+    assert_eq!(shown(&config), ["y [::]:23 a"]);
+    assert_eq!(config.warnings.len(), 1);
+    // One that another listener names as well is nowhere missing.
+    let shared = other.replace("[\"a\"]", "[\"a\", \"b\"]");
+    let config = read(&two("", &shared), &[]).unwrap();
+    assert_eq!(shown(&config), ["y [::]:23 a+b"]);
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    let all = off.replace("[\"b\"]", "[\"a\", \"b\"]");
+    let errors = refused(&two(top, &all), &[]);
+    assert!(
+        errors.contains("one of a [listener.NAME] that is off"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn a_table_without_providers_has_those_without_a_port_of_their_own() {
+    let own = "listen = \"[::]:23\"\n";
+    let table = "[listener.x]\nlisten = \"[::]:22\"\n";
+    let config = read(&two("", &format!("{own}{table}")), &[]).unwrap();
+    assert_eq!(shown(&config), ["b [::]:23 b", "x [::]:22 a"]);
+    let named = format!("{own}{table}providers = [\"b\"]\n[listener.y]\nlisten = \"[::]:24\"\n");
+    let config = read(&two("", &named), &[]).unwrap();
+    assert_eq!(
+        shown(&config),
+        ["b [::]:23 b", "x [::]:22 b", "y [::]:24 a"],
+        "named it is there as well"
+    );
+    let every = two("", &format!("{own}{table}"));
+    let every = every.replace("[provider.b]", "listen = \"[::]:23\"\n[provider.b]");
+    let errors = refused(&every, &[]);
+    let expected = "listener.x.providers: missing: every provider has a listen of its own";
+    assert!(errors.contains(expected), "{errors}");
+    let variables = [("PORTCULLIS_LISTENER_X_PROVIDERS", "")];
+    let errors = refused(&two("", table), &variables);
+    assert!(
+        errors.contains("found none; allowed: at least one name"),
+        "{errors}"
+    );
+    let errors = refused(&format!("{GOOD}{table}providers = []\n"), &[]);
+    assert!(
+        errors.contains("listener.x.providers: found none"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn a_main_port_that_has_no_provider_is_told() {
+    let top = "listen = \"[::]:22\"\n";
+    let table = "[listener.x]\nlisten = \"[::]:23\"\nproviders = [\"a\", \"b\"]\n";
+    let config = read(&two(top, table), &[]).unwrap();
+    assert_eq!(shown(&config), ["x [::]:23 a+b"]);
+    assert_eq!(
+        config.warnings,
+        ["listen has no effect: other listeners name every provider"]
+    );
+    let config = read(&two("", table), &[]).unwrap();
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+}
+
+#[test]
 fn what_a_table_does_not_set_comes_from_the_top_and_pairs_are_not_mixed() {
     let top = "host_key_files = [\"k\"]\nproxy_protocol = \"required\"\n\
         trusted_networks = [\"10.0.0.0/8\"]\n";

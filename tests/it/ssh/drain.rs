@@ -16,7 +16,10 @@ async fn running_sessions_finish_and_nobody_new_enters() {
     while !matches!(within(channel.wait()).await, Some(ChannelMsg::Data { .. })) {}
 
     server.stop.cancel();
-    assert_eq!(server.farewell().await, "the gateway is restarting");
+    assert_eq!(
+        server.farewell().await,
+        "the gateway is closing this port: connect again later"
+    );
     drop(within(idle).await);
     channel.data_bytes("after").await.unwrap();
     let Some(ChannelMsg::Data { data }) = within(channel.wait()).await else {
@@ -27,7 +30,10 @@ async fn running_sessions_finish_and_nobody_new_enters() {
 
     channel.eof().await.unwrap();
     while within(channel.wait()).await.is_some() {}
-    assert_eq!(server.farewell().await, "the gateway is restarting");
+    assert_eq!(
+        server.farewell().await,
+        "the gateway is closing this port: connect again later"
+    );
     drop(within(busy).await);
     server.drained().await;
     assert_eq!(server.entrance.tasks_running(), 0);
@@ -41,7 +47,10 @@ async fn what_does_not_finish_is_cut() {
     let channel = user.channel_open_session().await.unwrap();
     channel.request_subsystem(false, "sftp").await.unwrap();
     server.stop.cancel();
-    assert_eq!(server.farewell().await, "the gateway is restarting");
+    assert_eq!(
+        server.farewell().await,
+        "the gateway is closing this port: connect again later"
+    );
     server.drained().await;
     assert_eq!(server.entrance.tasks_running(), 0);
     drop(within(user).await);
