@@ -104,7 +104,7 @@ mod tests {
             listener: None,
         };
         assert_eq!(chosen(&options, &[main, x.clone()]), "main");
-        assert_eq!(chosen(&options, &[x.clone()]), "x");
+        assert_eq!(chosen(&options, std::slice::from_ref(&x)), "x");
         let both = [x, y];
         let none = chosen(&options, &both);
         assert!(none.contains("choose one with --listener: x, y"), "{none}");

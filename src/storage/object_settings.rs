@@ -294,12 +294,11 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_no_store_could_keep_is_refused() {
+    fn what_no_store_could_keep() -> Vec<(WrittenSettings, &'static str)> {
         let text = |text: &str| Some(text.to_owned());
         let tag = |name: &str| (name.to_owned(), "v".to_owned());
         let none = WrittenSettings::default;
-        for (settings, said) in [
+        vec![
             (
                 WrittenSettings {
                     storage_class: text("STANDARD IA"),
@@ -371,7 +370,12 @@ mod tests {
             (written("GOVERNANCE", None, None), "either days"),
             (written("COMPLIANCE", Some(0), None), "either days"),
             (written("COMPLIANCE", None, Some(u64::MAX)), "either days"),
-        ] {
+        ]
+    }
+
+    #[test]
+    fn what_no_store_could_keep_is_refused() {
+        for (settings, said) in what_no_store_could_keep() {
             let error = settings.checked().unwrap_err().to_string();
             assert!(error.contains(said), "{error}");
         }

@@ -169,77 +169,81 @@ fn what_a_table_does_not_set_comes_from_the_top_and_pairs_are_not_mixed() {
     assert_eq!(config.ssh.algorithms, Algorithms::Modern);
 }
 
+/// What is written at the top, what in tables, and what is said.
+const WRONG: &[(&str, &str, &str)] = &[
+    (
+        "",
+        "[listener.x]\n",
+        "listener.x.listen: missing: set listen under [listener.x], or \
+         PORTCULLIS_LISTENER_X_LISTEN",
+    ),
+    (
+        "",
+        "[listener.x]\nlisten = \"off\"\n",
+        "listen: missing: nobody could log in",
+    ),
+    (
+        "",
+        "[listener.x]\nlisten = \"127.0.0.1:22\"\nproviders = [\"a\", \"c\", \"a\"]\n",
+        "listener.x.providers: \"c\" has no table [provider.c]",
+    ),
+    (
+        "",
+        "[listener.x]\nlisten = \"127.0.0.1:22\"\nproviders = [\"b\", \"b\"]\n",
+        "listener.x.providers: \"b\" occurs twice",
+    ),
+    (
+        "",
+        "[listener.x]\nlisten = \"127.0.0.1:22\"\nproviders = [\"b\"]\n",
+        "provider.a: no listener has this provider",
+    ),
+    (
+        TOP,
+        "[listener.x]\nlisten = \"127.0.0.1:22\"\nproviders = [\"b\"]\n",
+        "listener.x.listen: this is the main port (listen); allowed: another one",
+    ),
+    (
+        "",
+        "[listener.x]\nlisten = \"[::]:22\"\n[listener.y]\nlisten = \"[::]:22\"\n",
+        "listener.y.listen: this is listener.x.listen as well",
+    ),
+    (
+        TOP,
+        "[listener.main]\nlisten = \"127.0.0.1:23\"\nproviders = [\"b\"]\n",
+        "listener.main: allowed: another name: listen is the listener \"main\"",
+    ),
+    (
+        "",
+        "listen = \"[::]:22\"\n[listener.b]\nlisten = \"[::]:23\"\n",
+        "listener.b: allowed: another name: provider.b.listen is the listener \"b\"",
+    ),
+    (
+        "",
+        "[listener.x]\nlisten = \"[::]:22\"\nproxy_protocol = \"required\"\n",
+        "listener.x.trusted_networks: missing",
+    ),
+    (
+        "",
+        "methods = \"key\"\n[listener.x]\nlisten = \"[::]:22\"\n",
+        "provider.b.methods: found \"key\"; allowed: \"key-or-password\", as for the other",
+    ),
+    (
+        "",
+        "[listener.x]\nlisten = \"[::]:22\"\nrekey_bytes = 1\n",
+        "listener.x.rekey_bytes: unknown setting here; it belongs under [ssh]",
+    ),
+    (
+        "",
+        "[listener.X-1]\nlisten = \"[::]:22\"\n",
+        "listener.X-1: allowed: a name of lower-case letters",
+    ),
+];
+
+const TOP: &str = "listen = \"127.0.0.1:22\"\n";
+
 #[test]
 fn what_is_wrong_with_a_listener_is_said_with_its_name() {
-    let top = "listen = \"127.0.0.1:22\"\n";
-    for (top, below, expected) in [
-        (
-            "",
-            "[listener.x]\n",
-            "listener.x.listen: missing: set listen under [listener.x], or \
-             PORTCULLIS_LISTENER_X_LISTEN",
-        ),
-        (
-            "",
-            "[listener.x]\nlisten = \"off\"\n",
-            "listen: missing: nobody could log in",
-        ),
-        (
-            "",
-            "[listener.x]\nlisten = \"127.0.0.1:22\"\nproviders = [\"a\", \"c\", \"a\"]\n",
-            "listener.x.providers: \"c\" has no table [provider.c]",
-        ),
-        (
-            "",
-            "[listener.x]\nlisten = \"127.0.0.1:22\"\nproviders = [\"b\", \"b\"]\n",
-            "listener.x.providers: \"b\" occurs twice",
-        ),
-        (
-            "",
-            "[listener.x]\nlisten = \"127.0.0.1:22\"\nproviders = [\"b\"]\n",
-            "provider.a: no listener has this provider",
-        ),
-        (
-            top,
-            "[listener.x]\nlisten = \"127.0.0.1:22\"\nproviders = [\"b\"]\n",
-            "listener.x.listen: this is the main port (listen); allowed: another one",
-        ),
-        (
-            "",
-            "[listener.x]\nlisten = \"[::]:22\"\n[listener.y]\nlisten = \"[::]:22\"\n",
-            "listener.y.listen: this is listener.x.listen as well",
-        ),
-        (
-            top,
-            "[listener.main]\nlisten = \"127.0.0.1:23\"\nproviders = [\"b\"]\n",
-            "listener.main: allowed: another name: listen is the listener \"main\"",
-        ),
-        (
-            "",
-            "listen = \"[::]:22\"\n[listener.b]\nlisten = \"[::]:23\"\n",
-            "listener.b: allowed: another name: provider.b.listen is the listener \"b\"",
-        ),
-        (
-            "",
-            "[listener.x]\nlisten = \"[::]:22\"\nproxy_protocol = \"required\"\n",
-            "listener.x.trusted_networks: missing",
-        ),
-        (
-            "",
-            "methods = \"key\"\n[listener.x]\nlisten = \"[::]:22\"\n",
-            "provider.b.methods: found \"key\"; allowed: \"key-or-password\", as for the other",
-        ),
-        (
-            "",
-            "[listener.x]\nlisten = \"[::]:22\"\nrekey_bytes = 1\n",
-            "listener.x.rekey_bytes: unknown setting here; it belongs under [ssh]",
-        ),
-        (
-            "",
-            "[listener.X-1]\nlisten = \"[::]:22\"\n",
-            "listener.X-1: allowed: a name of lower-case letters",
-        ),
-    ] {
+    for (top, below, expected) in WRONG {
         let errors = refused(&two(top, below), &[]);
         assert!(errors.contains(expected), "{expected}\n{errors}");
     }

@@ -46,7 +46,7 @@ pub(super) fn parse<const N: usize>(
 pub(super) fn row<const N: usize>(element: Json, keys: [&'static str; N]) -> Row<N> {
     if let Json::Object(mut object) = element {
         let values = keys.map(|key| object.remove(key));
-        let others = object.into_iter().map(|(key, _)| key);
+        let others = object.into_keys();
         let near = others.filter(|key| is_near(key, &keys)).collect();
         Ok(Values { values, near })
     } else {

@@ -255,7 +255,7 @@ fn says_something(value: &Value) -> bool {
     }
 }
 
-/// Filters that are read, and those that are about FTP, WebDAV, the web client, the API, or hooks
+/// Filters that are read, and those that are about FTP, `WebDAV`, the web client, the API, or hooks
 /// that the gateway does not call.
 const FILTERS: &[&str] = &[
     "allowed_ip",
