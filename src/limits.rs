@@ -595,10 +595,14 @@ pub const RECORD_PAGES_MAX: usize = 10;
 /// How long a process is believed to be there after it said so, and how often it says so.
 pub const LEASE_FOR: Duration = Duration::from_secs(90);
 pub const LEASE_RENEWED_EVERY: Duration = Duration::from_secs(30);
+/// Each renewal waits no longer for an answer.
+pub const LEASE_RENEWED_WITHIN: Duration = Duration::from_secs(10);
 /// The end of the process waits no longer for it to be given up.
 pub const LEASE_LEFT_WITHIN: Duration = Duration::from_secs(2);
 /// How often it is looked for leases that ended; up to half of it more, at random.
 pub const RECOVERED_EVERY: Duration = Duration::from_secs(60);
+/// Requests on a file wait so long at most until what a killed process left of it is finished.
+pub const RECOVERY_AWAITED_FOR: Duration = Duration::from_secs(60);
 /// Requests on names wait so long at most until the first records were read.
 pub const RECORDS_AWAITED_FOR: Duration = Duration::from_secs(10);
 /// An upload that cannot be finished is given up when it is so old.

@@ -41,6 +41,7 @@ pub(crate) fn open(
     let mut builder = DirBuilder::new();
     let made = builder.recursive(true).mode(0o700).create(place);
     made.with_context(what)?;
+    is_beside_roots(config, place).map_err(anyhow::Error::msg)?;
     let (store, bucket) = directory(place).with_context(what)?;
     let settings = settings(Arc::new(store), bucket);
     Ok(UploadRecords::in_directory(settings, place))
@@ -59,11 +60,35 @@ fn directory(place: &str) -> anyhow::Result<(DirectoryStore, Bucket)> {
 pub(crate) fn check(config: &Config) -> Result<(), String> {
     let place = config.sftp.partial_state.as_deref();
     match place.filter(|place| InBucket::place(place).is_none()) {
-        Some(place) if std::fs::exists(place).unwrap_or(true) => directory(place)
-            .map(drop)
-            .map_err(|error| format!("sftp.partial_state: {place:?}: {error:#}")),
+        Some(place) if std::fs::exists(place).unwrap_or(true) => {
+            is_beside_roots(config, place)?;
+            let opened = directory(place).map(drop);
+            opened.map_err(|error| format!("sftp.partial_state: {place:?}: {error:#}"))
+        }
         Some(_) | None => Ok(()),
     }
+}
+
+/// Compares the directories themselves: a path may lead elsewhere by a symbolic link.
+fn is_beside_roots(config: &Config, place: &str) -> Result<(), String> {
+    let Ok(there) = std::fs::canonicalize(place) else {
+        return Ok(());
+    };
+    for named in &config.stores {
+        // A root that is not there is refused elsewhere.
+        let root = named.table.root.as_deref().map(std::fs::canonicalize);
+        let Some(Ok(root)) = root else {
+            continue;
+        };
+        if there.starts_with(&root) || root.starts_with(&there) {
+            let name = &named.name;
+            return Err(format!(
+                "sftp.partial_state: {place:?} is the root of [store.{name}], in it or around it; \
+                 allowed: directories beside each other"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Returns the bucket of the records and their prefix, if they are in one.

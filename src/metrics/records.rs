@@ -20,10 +20,12 @@ pub enum RecordEnd {
     /// It is looked into again later.
     Later,
     Unreadable,
+    /// A round could not list all of them.
+    Unlisted,
 }
 
 impl RecordEnd {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Written,
         Self::Unwritten,
         Self::Kept,
@@ -31,6 +33,7 @@ impl RecordEnd {
         Self::Gone,
         Self::Later,
         Self::Unreadable,
+        Self::Unlisted,
     ];
 
     const fn as_str(self) -> &'static str {
@@ -42,6 +45,7 @@ impl RecordEnd {
             Self::Gone => "gone",
             Self::Later => "later",
             Self::Unreadable => "unreadable",
+            Self::Unlisted => "unlisted",
         }
     }
 }
@@ -55,7 +59,7 @@ impl UploadRecords {
         let records = all.counters(
             "upload_records",
             "outcome",
-            "Records of uploads (`sftp.partial_state`): written, or unwritten (the upload goes on without); and those of processes that ended, by what became of the upload: kept, discarded, gone (it had ended), later (looked into again), or unreadable",
+            "Records of uploads (`sftp.partial_state`): written, or unwritten (the upload goes on without); and those of processes that ended, by what became of the upload: kept, discarded, gone (it had ended), later (looked into again), or unreadable; and unlisted: rounds that could not list all of them",
         );
         series::of_words(&records, "outcome", RecordEnd::ALL.map(RecordEnd::as_str));
         Self(records)

@@ -54,11 +54,28 @@ impl Commit<'_> {
             upload,
             parts,
             checksum,
+            is_own: true,
         };
         match (self.send(change).await?, checksum) {
             (stored, Some(checksum)) => verified(stored, checksum),
             (stored, None) => Ok(stored),
         }
+    }
+
+    /// Makes an object out of the parts of an upload that another process began, and may have ended:
+    /// one that is gone counts as completed here only if an answer was lost.
+    pub(crate) async fn complete_found(
+        self,
+        upload: &UploadId,
+        parts: &[CompletedPart],
+    ) -> Result<Stored> {
+        let change = Change::Complete {
+            upload,
+            parts,
+            checksum: None,
+            is_own: false,
+        };
+        self.send(change).await
     }
 
     /// Copies one version of an object as a whole.
@@ -69,7 +86,7 @@ impl Commit<'_> {
     /// Sends a commit until it is known what became of it, or nobody can tell.
     async fn send(self, change: Change<'_>) -> Result<Stored> {
         let outcome = self.sent(change).await;
-        self.stop.changes().note(self.location);
+        self.stop.note(self.location);
         outcome
     }
 
@@ -146,6 +163,7 @@ impl Commit<'_> {
                 upload,
                 parts,
                 checksum,
+                is_own: _,
             } => {
                 let complete = CompleteUpload {
                     upload,
@@ -174,9 +192,12 @@ impl Commit<'_> {
         mut error: StorageError,
     ) -> Next {
         if may_have_met_itself(error.kind) {
+            if !change.is_own() && sending.lost.is_none() {
+                return Next::Failed(error);
+            }
             let patient = self.store.patient();
             let store = patient.as_deref().unwrap_or(self.store);
-            return match self.look(store).await {
+            return match self.look(store, change).await {
                 Ok(There::Ours(stored)) => Next::Known(stored),
                 Ok(There::Another(_) | There::Nothing) | Err(_) => Next::Failed(error),
             };
@@ -194,7 +215,7 @@ impl Commit<'_> {
                 return Next::SendAgain(self.condition.clone());
             }
             let location = self.location;
-            match self.look(self.store).await {
+            match self.look(self.store, change).await {
                 Ok(There::Ours(stored)) => return Next::Known(stored),
                 Ok(There::Another(meta)) if sending.is_newer(&meta) => {
                     tracing::info!(%location, %error, "commit is not retried: another object has been stored meanwhile");
@@ -217,15 +238,15 @@ impl Commit<'_> {
             }
         }
         // Too late to send it, and not to look once more.
-        if in_doubt && let Ok(There::Ours(stored)) = self.look(self.store).await {
+        if in_doubt && let Ok(There::Ours(stored)) = self.look(self.store, change).await {
             return Next::Known(stored);
         }
         Next::Failed(error)
     }
 
-    async fn look(self, store: &dyn ObjectStore) -> Result<There> {
+    async fn look(self, store: &dyn ObjectStore, change: &Change<'_>) -> Result<There> {
         match store.head(self.location).await {
-            Ok(meta) if meta.nonce() == Some(self.object.nonce) => {
+            Ok(meta) if meta.nonce() == Some(self.object.nonce) && change.makes(meta.size) => {
                 let location = self.location;
                 tracing::info!(target: "portcullis::audit", %location, "commit succeeded although its answer was lost");
                 Ok(There::Ours(Stored {
@@ -272,6 +293,8 @@ enum Change<'a> {
         upload: &'a UploadId,
         parts: &'a [CompletedPart],
         checksum: Option<Checksum>,
+        /// This process began the upload.
+        is_own: bool,
     },
     Copy {
         source: Version<'a>,
@@ -284,6 +307,22 @@ impl Change<'_> {
             Self::Put { .. } => Operation::Put,
             Self::Complete { .. } => Operation::Complete,
             Self::Copy { .. } => Operation::Copy,
+        }
+    }
+
+    const fn is_own(&self) -> bool {
+        match self {
+            Self::Put { .. } | Self::Copy { .. } => true,
+            Self::Complete { is_own, .. } => *is_own,
+        }
+    }
+
+    /// Says whether the object that it makes has so many bytes. Another process may have made one
+    /// of fewer parts of the same upload, which has its nonce.
+    fn makes(&self, size: u64) -> bool {
+        match self {
+            Self::Put { .. } | Self::Copy { .. } => true,
+            Self::Complete { parts, .. } => bytes_of(parts) == size,
         }
     }
 }
@@ -317,6 +356,12 @@ enum There {
     Ours(Stored),
     Another(ObjectMeta),
     Nothing,
+}
+
+/// Returns how many bytes an object of these parts has.
+pub(super) fn bytes_of(parts: &[CompletedPart]) -> u64 {
+    let sizes = parts.iter().map(|part| part.size);
+    sizes.fold(0, u64::saturating_add)
 }
 
 /// A commit that is sent again may meet its own first try.

@@ -87,7 +87,7 @@ impl Deletion<'_> {
     /// Deletes it, once. Of a DELETE whose answer was lost it is not known what was said.
     pub(super) async fn run(self) -> Result<Removed> {
         let outcome = self.sent().await;
-        self.stop.changes().note(self.location);
+        self.stop.note(self.location);
         outcome
     }
 

@@ -8,8 +8,8 @@ use super::status::{EXPIRED, REVOKED, Refusal};
 use crate::auth::AuthenticatedUser;
 use crate::clock::Clock;
 use crate::idp::UserConfig;
-use crate::storage::StorageError;
 use crate::storage::retry::Tries;
+use crate::storage::{Location, StorageError};
 
 /// The longest that a clock which was set forward goes unnoticed.
 const STEP: Duration = Duration::from_secs(30);
@@ -27,6 +27,8 @@ pub(super) struct Stop {
     user: Option<Arc<AuthenticatedUser>>,
     clock: Arc<dyn Clock>,
     changes: Changes,
+    /// Somebody's session began it.
+    is_session: bool,
 }
 
 impl Stop {
@@ -35,6 +37,7 @@ impl Stop {
             user: Some(Arc::new(user)),
             clock,
             changes,
+            is_session: true,
         }
     }
 
@@ -44,6 +47,7 @@ impl Stop {
             user: None,
             clock,
             changes,
+            is_session: false,
         }
     }
 
@@ -53,12 +57,16 @@ impl Stop {
             user: None,
             clock: Arc::clone(&self.clock),
             changes: self.changes.clone(),
+            is_session: self.is_session,
         }
     }
 
-    /// Returns where it is noted what was changed.
-    pub(super) const fn changes(&self) -> &Changes {
-        &self.changes
+    /// Notes a change, which the store has carried out or may have: before anybody is told of it.
+    pub(super) fn note(&self, location: &Location) {
+        self.changes.note(location);
+        if self.is_session {
+            self.changes.note_time(location, self.clock.wall());
+        }
     }
 
     /// Returns the clock that it goes by.

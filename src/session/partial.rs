@@ -12,7 +12,7 @@ use crate::metrics::AfterDisconnect;
 use crate::sftp::{Given, Status};
 use crate::storage::retry;
 use crate::storage::{
-    Digest, Location, NewObject, Nonce, ObjectMeta, Precondition, Result, SharedStore,
+    Digest, Location, NewObject, Nonce, ObjectMeta, ObjectStore, Precondition, Result, SharedStore,
     StorageError, StorageErrorKind, Stored,
 };
 use crate::transfer::write_file::{Completing, Failure, Heard};
@@ -20,6 +20,7 @@ use crate::vfs::VirtualPath;
 
 use super::act::Keeping;
 use super::calls::Calls;
+use super::commit::bytes_of;
 use super::copying::{self, Copying, Onto};
 use super::deletion::{Deletion, Sight, What};
 use super::scene::OwnScene;
@@ -38,7 +39,8 @@ pub(super) struct Remains {
 
 /// Looks at what stands under the key, and says on what it depends that something is kept.
 pub(super) async fn look(calls: Calls, keeping: Keeping, remains: Remains) {
-    let outcome = condition(&calls.store, &calls.location, keeping, remains).await;
+    let store = retry::patient(&calls.store);
+    let outcome = condition(&*store, &calls.location, keeping, remains).await;
     let outcome = match calls.stop.check() {
         Ok(()) => outcome,
         Err(refusal) => Err(Unkept::Storage((&refusal).into())),
@@ -55,12 +57,12 @@ pub(super) async fn look(calls: Calls, keeping: Keeping, remains: Remains) {
 
 /// Says on what it depends that something is kept, by what stands under the key.
 pub(super) async fn condition(
-    store: &SharedStore,
+    store: &dyn ObjectStore,
     location: &Location,
     keeping: Keeping,
     remains: Remains,
 ) -> std::result::Result<Precondition, Unkept> {
-    let found = retry::patient(store).head(location).await;
+    let found = store.head(location).await;
     decide(found, keeping, remains)
 }
 
@@ -112,6 +114,16 @@ fn decide(
 #[derive(Debug)]
 pub(super) struct Marking {
     own: OwnScene,
+    for_whom: ForWhom,
+}
+
+/// Whose upload it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ForWhom {
+    /// Of a session that has ended: there is no second try.
+    Session,
+    /// Of a process that is gone: its record stays until the object is marked.
+    Recovery,
 }
 
 /// An object of parts that was stored just now.
@@ -126,13 +138,26 @@ struct Completed {
 
 impl Marking {
     pub(super) fn new(shell: &Shell, path: &VirtualPath) -> Self {
-        Self::over(OwnScene::new(shell, path))
+        Self::of(OwnScene::new(shell, path), ForWhom::Session)
     }
 
-    pub(super) fn over(mut own: OwnScene) -> Self {
+    /// Returns what leaves to a later round what it cannot mark.
+    pub(super) fn recovering(own: OwnScene) -> Self {
+        Self::of(own, ForWhom::Recovery)
+    }
+
+    fn of(mut own: OwnScene, for_whom: ForWhom) -> Self {
         // What is there has to be marked, or removed.
         own.bounds.stop = own.bounds.clears_up.clone();
-        Self { own }
+        Self { own, for_whom }
+    }
+
+    /// Returns the store as it is asked what is there: recovery comes again, and others wait for it.
+    fn looks(&self, calls: &Calls) -> SharedStore {
+        match self.for_whom {
+            ForWhom::Session => retry::patient(&calls.store),
+            ForWhom::Recovery => Arc::clone(&calls.store),
+        }
     }
 
     /// Makes an object of parts, and marks it.
@@ -159,9 +184,14 @@ impl Marking {
             partial: _,
         } = completing;
         let commit = calls.commit(&object, &condition);
-        let completed = match commit.complete(&upload, &parts, checksum).await {
+        let completed = match self.for_whom {
+            ForWhom::Session => commit.complete(&upload, &parts, checksum).await,
+            ForWhom::Recovery => commit.complete_found(&upload, &parts).await,
+        };
+        let completed = match completed {
             Err(error) if may_have_landed(error.kind) => {
-                self.landed(&calls, object.nonce).await.ok_or(error)
+                let made = (object.nonce, bytes_of(&parts));
+                self.landed(&calls, made, error).await
             }
             completed => completed,
         };
@@ -186,23 +216,35 @@ impl Marking {
         }
     }
 
-    /// Looks whether an object is there although nobody said so; `None`: it is not, or nobody can
+    /// Looks whether an object is there although nobody said so. The error: it is not, or nobody can
     /// tell.
-    async fn landed(&self, calls: &Calls, nonce: Nonce) -> Option<Stored> {
-        let (store, location) = (retry::patient(&calls.store), &calls.location);
-        match store.head(location).await {
-            Ok(found) if found.nonce() == Some(nonce) => Some(as_stored(found)),
-            Ok(_) => None,
-            Err(error) if error.kind == StorageErrorKind::NotFound => None,
-            Err(error) => {
-                self.own
-                    .scene()
-                    .metrics
-                    .ended_after_disconnect(false, AfterDisconnect::Unmarked);
-                tracing::warn!(%location, %error, "a partial upload may be stored without its mark");
-                None
-            }
+    async fn landed(
+        &self,
+        calls: &Calls,
+        (nonce, size): (Nonce, u64),
+        error: StorageError,
+    ) -> Result<Stored> {
+        let location = &calls.location;
+        match self.looks(calls).head(location).await {
+            Ok(found) if found.nonce() == Some(nonce) && found.size == size => Ok(as_stored(found)),
+            Ok(_) => Err(error),
+            Err(looked) if looked.kind == StorageErrorKind::NotFound => Err(error),
+            Err(looked) => match self.for_whom {
+                ForWhom::Session => {
+                    self.counts_unmarked();
+                    tracing::warn!(%location, error = %looked, "a partial upload may be stored without its mark");
+                    Err(error)
+                }
+                ForWhom::Recovery => Err(not_yet(&looked)),
+            },
         }
+    }
+
+    fn counts_unmarked(&self) {
+        let scene = self.own.scene();
+        scene
+            .metrics
+            .ended_after_disconnect(false, AfterDisconnect::Unmarked);
     }
 
     /// Marks an object whose upload a process completed that is gone.
@@ -240,6 +282,9 @@ impl Marking {
         }
         let why = "it was not marked";
         let error = error.unwrap_or_else(|| StorageError::new(StorageErrorKind::Refused, why));
+        if self.for_whom == ForWhom::Recovery {
+            return Err(not_yet(&error));
+        }
         let location = &calls.location;
         if is_new {
             match self.removed(calls, completed.nonce).await {
@@ -252,10 +297,7 @@ impl Marking {
                 }
             }
         }
-        self.own
-            .scene()
-            .metrics
-            .ended_after_disconnect(false, AfterDisconnect::Unmarked);
+        self.counts_unmarked();
         tracing::warn!(%location, %error, "a partial upload is stored without its mark");
         Ok(completed.stored)
     }
@@ -287,7 +329,7 @@ impl Marking {
         completed: &Completed,
         nonce: Nonce,
     ) -> Result<Option<Stored>> {
-        let (store, location) = (retry::patient(&calls.store), &calls.location);
+        let (store, location) = (self.looks(calls), &calls.location);
         let found = store.head(location).await?;
         if found.nonce() == Some(nonce) {
             // The answer to an earlier try was lost.
@@ -316,6 +358,12 @@ impl Marking {
         };
         copying::copy(&self.own.scene(), copying).await.map(Some)
     }
+}
+
+/// Returns what a later round mends, whatever the store said.
+fn not_yet(error: &StorageError) -> StorageError {
+    let detail = format!("it may be stored without its mark: {error}");
+    StorageError::new(StorageErrorKind::Unavailable, detail)
 }
 
 /// Says whether an object may be there although its Complete failed.

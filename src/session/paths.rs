@@ -372,6 +372,7 @@ impl Paths {
             hasher: self.known.hasher().clone(),
             partial_uploads: shell.environment.partial_uploads,
             unsettled: shell.environment.unsettled.clone(),
+            upload_records: shell.environment.upload_records.clone(),
             events: shell.events.clone(),
             seen: self.known.is_directory(&request.path),
             kept: shell.environment.kept.clone(),

@@ -6,47 +6,36 @@
 //! under its own nonce and on the conditions that hold for a client that disconnects, so that two
 //! processes that finish the same upload, or an answer that is lost, make no other object.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use futures_util::{StreamExt as _, stream};
-use tokio::sync::mpsc;
+use futures_util::future::join_all;
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument as _;
 
-use super::act::Keeping;
-use super::calls::{Calls, FirstFailure, Listener};
 use super::environment::Environment;
 use super::events::{Events, Happened};
-use super::expiry::Stop;
-use super::out::Out;
-use super::partial::{Marking, Remains, Unkept, condition};
-use super::scene::{Bounds, OwnScene};
-use super::shell::Failures;
 use super::unsettled::Settling;
-use super::upload_records::{
-    Ended, RecordedUpload, Stage, Taken, Unread, UploadRecord, in_sequence,
-};
+use super::upload_records::{Ended, RecordedUpload, Taken, Unread, UploadRecord};
 use super::user_sessions::UserSession;
 use crate::audit::{self, Written};
-use crate::clock::within;
 use crate::idp::UserConfig;
 use crate::idp::blocks::Blocks;
 use crate::limits::{
-    LEASE_RENEWED_EVERY, LOG_INTERVAL, RECORDS_AWAITED_FOR, RECOVERED_EVERY, UPLOAD_RECORDS_MAX,
-    UPLOAD_RECORDS_READ_AT_ONCE, UPLOADS_RECOVERED_AT_ONCE, UPLOADS_RECOVERED_FOR,
+    LEASE_RENEWED_EVERY, LOG_INTERVAL, RECORDS_AWAITED_FOR, RECOVERED_EVERY, RECOVERY_AWAITED_FOR,
+    UPLOAD_RECORDS_MAX, UPLOAD_RECORDS_READ_AT_ONCE, UPLOADS_RECOVERED_AT_ONCE,
+    UPLOADS_RECOVERED_FOR,
 };
 use crate::metrics::{RecordEnd, TransferEnd};
 use crate::seldom::Seldom;
-use crate::sftp::Given;
 use crate::storage::addressing::Buckets;
 use crate::storage::credentials::{Grant, Stores};
-use crate::storage::retry;
-use crate::storage::{
-    Location, NewObject, Precondition, SharedStore, StorageError, StorageErrorKind, Stored,
-};
-use crate::transfer::write_file::{Completing, Heard};
+use crate::storage::{Location, SharedStore, StorageError, StorageErrorKind, Stored};
 use crate::vfs::{Access, HomeDirectory};
+
+mod finishing;
 
 /// Takes up the records of processes that are gone.
 #[derive(Debug)]
@@ -64,17 +53,45 @@ pub struct Recovery {
     _lifted: DropGuard,
     /// Records that cannot be read, whatever happens: they are left alone.
     unreadable: Mutex<BTreeSet<Box<str>>>,
+    /// Records whose uploads are being aborted, by their keys.
+    discarding: Mutex<BTreeMap<Box<str>, Weak<RecordedUpload>>>,
+    awaited: Mutex<Awaited>,
     failures: Seldom,
+}
+
+/// Files that requests wait for, for a while: by the keys of their records.
+#[derive(Debug, Default)]
+struct Awaited {
+    is_over: bool,
+    files: BTreeMap<Box<str>, Settling>,
+    /// Records that an earlier round left for later: nobody waits for them again.
+    later: BTreeSet<Box<str>>,
 }
 
 /// What a round finds: the processes, what can be read, and of whom something cannot.
 type Found = (Vec<Ended>, Vec<Waiting>, BTreeSet<Box<str>>);
 
-/// An upload that is looked into; requests on its file wait.
+/// An upload that is looked into.
 struct Waiting {
     process: Box<str>,
+    key: Box<str>,
     taken: Taken,
-    settling: Settling,
+}
+
+/// Its store, or why that cannot be used.
+type Opened = Result<SharedStore, Box<str>>;
+
+/// One that can be finished as far as its store goes.
+struct Ready {
+    waiting: Waiting,
+    store: Opened,
+}
+
+/// A record that stays.
+struct Left {
+    process: Box<str>,
+    key: Box<str>,
+    is_later: bool,
 }
 
 /// What became of an upload.
@@ -101,6 +118,7 @@ impl Recovery {
         blocks: Arc<Blocks>,
     ) -> Option<Self> {
         environment.upload_records.leases()?;
+        environment.changes.keep_times();
         let home = HomeDirectory::path("/nobody/nothing", Access::Read).ok()?;
         let nobody = UserConfig {
             // No provider is called so.
@@ -121,6 +139,8 @@ impl Recovery {
             _lifted: read.clone().drop_guard(),
             read,
             unreadable: Mutex::default(),
+            discarding: Mutex::default(),
+            awaited: Mutex::default(),
             failures: Seldom::default(),
         })
     }
@@ -129,26 +149,28 @@ impl Recovery {
     /// the first ones before requests on names are answered.
     pub async fn run(self) {
         let clock = Arc::clone(&self.environment.clock);
-        if within(&*clock, RECORDS_AWAITED_FOR, self.renew())
-            .await
-            .is_none()
-        {
-            self.read.cancel();
-        }
+        let (late, read) = (clock.sleep(RECORDS_AWAITED_FOR), self.read.clone());
+        let lifts = async move {
+            late.await;
+            read.cancel();
+        };
+        let begun = CancellationToken::new();
         let renewing = async {
             loop {
-                clock.sleep(LEASE_RENEWED_EVERY).await;
                 self.renew().await;
+                begun.cancel();
+                clock.sleep(LEASE_RENEWED_EVERY).await;
             }
         };
         let rounds = async {
+            begun.cancelled().await;
             loop {
                 self.round().await;
                 let spread = RECOVERED_EVERY.mul_f64(f64::from(random()) / 510.0);
                 clock.sleep(RECOVERED_EVERY.saturating_add(spread)).await;
             }
         };
-        tokio::join!(renewing, rounds);
+        tokio::join!(lifts, renewing, rounds);
     }
 
     async fn renew(&self) {
@@ -161,28 +183,50 @@ impl Recovery {
 
     /// Takes up what is there now.
     pub async fn round(&self) {
-        let clock = Arc::clone(&self.environment.clock);
-        let found = if self.read.is_cancelled() {
-            self.find().await
-        } else {
-            match within(&*clock, RECORDS_AWAITED_FOR, self.find()).await {
-                Some(found) => found,
-                None => {
-                    self.read.cancel();
-                    self.find().await
-                }
-            }
-        };
+        self.awaited().is_over = false;
+        let too_long = self.environment.clock.sleep(RECOVERY_AWAITED_FOR);
+        let works = self.take_up();
+        tokio::pin!(works);
+        tokio::select! {
+            biased;
+            () = &mut works => return self.let_go(),
+            () = too_long => self.let_go(),
+        }
+        works.await;
+    }
+
+    /// Lets requests go on that wait for files.
+    fn let_go(&self) {
+        let mut awaited = self.awaited();
+        awaited.is_over = true;
+        awaited.files.clear();
+    }
+
+    async fn take_up(&self) {
+        let found = self.find().await;
         self.read.cancel();
         let (ended, waiting, mut left) = match found {
             Ok(found) => found,
             Err(error) => return self.says_that_it_failed(&error),
         };
-        let settled = stream::iter(waiting)
-            .map(|waiting| self.settle(waiting))
-            .buffer_unordered(UPLOADS_RECOVERED_AT_ONCE);
-        let later: Vec<Option<Box<str>>> = settled.collect().await;
-        left.extend(later.into_iter().flatten());
+        // One store that does not answer holds up no other.
+        let mut stores = BTreeMap::<Option<u16>, Vec<Ready>>::new();
+        for waiting in waiting {
+            let record = &waiting.taken.record;
+            let store = self.store(record).await;
+            let bucket = &record.location.bucket;
+            let number = store.as_ref().ok();
+            let number = number.map(|store| store.capabilities(bucket).store);
+            stores
+                .entry(number)
+                .or_default()
+                .push(Ready { waiting, store });
+        }
+        let settled = stores.into_values().map(|all| self.settle_all(all).boxed());
+        let stays: Vec<_> = join_all(settled).await.into_iter().flatten().collect();
+        let later = stays.iter().filter(|one| one.is_later);
+        self.awaited().later = later.map(|one| one.key.clone()).collect();
+        left.extend(stays.into_iter().map(|one| one.process));
         let Some(leases) = self.environment.upload_records.leases() else {
             return;
         };
@@ -191,6 +235,14 @@ impl Recovery {
                 leases.leave(&process.name).await;
             }
         }
+    }
+
+    async fn settle_all(&self, all: Vec<Ready>) -> Vec<Left> {
+        let unanswered = AtomicUsize::new(0);
+        let settled = stream::iter(all)
+            .map(|ready| self.settle(ready, &unanswered))
+            .buffer_unordered(UPLOADS_RECOVERED_AT_ONCE);
+        settled.filter_map(std::future::ready).collect().await
     }
 
     fn says_that_it_failed(&self, error: &StorageError) {
@@ -204,7 +256,16 @@ impl Recovery {
         let Some(leases) = self.environment.upload_records.leases() else {
             return Ok(Found::default());
         };
-        let ended = leases.take_ended().await?;
+        self.discarding().retain(|_, held| held.strong_count() > 0);
+        let skipped = self.unreadable().clone();
+        let taking = leases.take_ended(&skipped).await?;
+        if taking.cut {
+            self.environment.metrics.record_ended(RecordEnd::Unlisted);
+            tracing::warn!(
+                "there are more upload records than one round lists: the next one goes on there"
+            );
+        }
+        let ended = taking.ended;
         let records = ended.iter().flat_map(|process| {
             let records = process.records.iter();
             records.map(move |place| (process.name.clone(), place.clone()))
@@ -227,15 +288,19 @@ impl Recovery {
 
     /// Reads one record; `Ok(None)`: it is gone; an error: it stays.
     async fn read(&self, process: Box<str>, place: Location) -> Result<Option<Waiting>, Box<str>> {
-        if self.unreadable().contains(place.key.as_str()) {
+        let key: Box<str> = place.key.as_str().into();
+        if self.unreadable().contains(&key) || self.discarding().contains_key(&key) {
             return Err(process);
         }
         let (records, reaper) = (&self.environment.upload_records, &self.environment.reaper);
         match records.take(&place, reaper).await {
-            Ok(taken) => Ok(taken.map(|taken| Waiting {
-                settling: self.environment.unsettled.begin(&taken.record.location),
-                process,
-                taken,
+            Ok(taken) => Ok(taken.map(|taken| {
+                self.await_file(&key, &taken.record.location);
+                Waiting {
+                    process,
+                    key,
+                    taken,
+                }
             })),
             Err(Unread::Now(error)) => {
                 if let Some(unlogged) = self.line_due() {
@@ -257,26 +322,51 @@ impl Recovery {
         }
     }
 
-    /// Decides about one upload; returns the name of its process if its record stays.
-    async fn settle(&self, waiting: Waiting) -> Option<Box<str>> {
+    /// Has requests on a file wait until its upload is settled, or until it takes too long.
+    fn await_file(&self, key: &str, location: &Location) {
+        let mut awaited = self.awaited();
+        if !awaited.is_over && !awaited.later.contains(key) {
+            let settling = self.environment.unsettled.begin(location);
+            awaited.files.insert(key.into(), settling);
+        }
+    }
+
+    /// Decides about one upload; returns what is left if its record stays.
+    async fn settle(&self, ready: Ready, unanswered: &AtomicUsize) -> Option<Left> {
+        let Ready { waiting, store } = ready;
         let Waiting {
             process,
+            key,
             taken,
-            settling,
         } = waiting;
         let Taken { record, recorded } = taken;
         let (user, session_id) = (&*record.user, &*record.session_id);
         let source_ip = record.source_ip;
         // As the lines of the session itself.
         let span = tracing::info_span!("recovery", %source_ip, user, session_id);
-        let outcome = self.outcome(&process, &record, &recorded);
-        let outcome = outcome.instrument(span.clone()).await;
+        let outcome = if unanswered.load(Ordering::Relaxed) >= UNANSWERED_MAX {
+            Outcome::Later("its store does not answer".into())
+        } else {
+            let outcome = self.outcome((&process, &record), &recorded, store, unanswered);
+            outcome.instrument(span.clone()).await
+        };
         let _entered = span.entered();
-        let stays = matches!(outcome, Outcome::Later(_));
-        recorded.stays(stays);
+        let is_later = matches!(outcome, Outcome::Later(_));
+        recorded.stays(is_later);
         self.says(&record, outcome);
+        let settling = self.awaited().files.remove(&key);
+        // Whoever aborts it has it too: until then nobody else takes it up.
+        let is_discarding = Arc::strong_count(&recorded) > 1;
+        if is_discarding {
+            let held = Arc::downgrade(&recorded);
+            self.discarding().insert(key.clone(), held);
+        }
         drop((recorded, settling));
-        stays.then_some(process)
+        (is_later || is_discarding).then_some(Left {
+            process,
+            key,
+            is_later,
+        })
     }
 
     fn says(&self, record: &UploadRecord, outcome: Outcome) {
@@ -325,11 +415,12 @@ impl Recovery {
 
     async fn outcome(
         &self,
-        process: &str,
-        record: &UploadRecord,
+        (process, record): (&str, &UploadRecord),
         recorded: &Arc<RecordedUpload>,
+        store: Opened,
+        unanswered: &AtomicUsize,
     ) -> Outcome {
-        let store = match self.store(record).await {
+        let store = match store {
             Ok(store) => store,
             Err(why) => return self.later(None, record, recorded, &why),
         };
@@ -337,9 +428,16 @@ impl Recovery {
             return self.discard(&store, record, recorded, why);
         }
         if self.environment.unsettled.is_written(&record.location) {
-            return Outcome::Later("its user has the file open for writing".into());
+            return Outcome::Later(WRITTEN.into());
         }
-        match self.finish(process, record, recorded, &store).await {
+        let finished = self.finish(process, record, recorded, &store).await;
+        match &finished {
+            Err(error) if error.kind == StorageErrorKind::Unavailable => {
+                unanswered.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(_) | Err(_) => unanswered.store(0, Ordering::Relaxed),
+        }
+        match finished {
             Ok(outcome) => outcome,
             Err(error) if is_final(error.kind) => {
                 self.discard(&store, record, recorded, &error.to_string())
@@ -349,7 +447,7 @@ impl Recovery {
     }
 
     /// Opens the store of an upload, which needs no role.
-    async fn store(&self, record: &UploadRecord) -> Result<SharedStore, Box<str>> {
+    async fn store(&self, record: &UploadRecord) -> Opened {
         let grant = Grant {
             user: &record.user,
             session_id: &record.session_id,
@@ -421,156 +519,18 @@ impl Recovery {
         Outcome::Discarded(why.into())
     }
 
-    async fn finish(
-        &self,
-        process: &str,
-        record: &UploadRecord,
-        recorded: &Arc<RecordedUpload>,
-        store: &SharedStore,
-    ) -> Result<Outcome, StorageError> {
-        let Some(upload) = record.upload.clone() else {
-            return Ok(Outcome::Gone);
-        };
-        let (location, patient) = (&record.location, retry::patient(store));
-        let listed = match patient.parts(location, &upload).await {
-            Ok(listed) => listed,
-            Err(error) if is_gone(error.kind) => return self.after_its_end(record, store).await,
-            Err(error) => return Err(error),
-        };
-        let (parts, size) = in_sequence(&record.layout, listed);
-        let before = record.over.as_ref().map_or(0, |base| base.size);
-        if size <= before {
-            let why = "none of its parts arrived in sequence";
-            return Ok(self.discard(store, record, recorded, why));
-        }
-        let keeping = Keeping {
-            over_base: record.over.is_some(),
-            replace: record.replace,
-            exclusive: record.exclusive,
-            opened: record.opened,
-        };
-        let condition = match &record.over {
-            Some(base) => Precondition::IfMatch(base.etag.clone()),
-            None => {
-                match condition(store, location, keeping, Remains { size, parts: true }).await {
-                    Ok(condition) => condition,
-                    Err(Unkept::Storage(error)) => return Err(error),
-                    Err(Unkept::Because(_, why)) => {
-                        return Ok(self.discard(store, record, recorded, why));
-                    }
-                }
-            }
-        };
-        let completing = Completing {
-            upload,
-            parts,
-            checksum: None,
-            condition,
-            given_late: Given::default(),
-            partial: true,
-        };
-        let leases = self.environment.upload_records.leases();
-        if !leases.is_some_and(|leases| leases.holds(process)) {
-            return Ok(Outcome::Later("the lease on its record has ended".into()));
-        }
-        if let Err(error) = recorded.keeps().await {
-            let why = format!("its record could not be changed: {error}");
-            return Ok(Outcome::Later(why.into()));
-        }
-        self.complete(record, store, completing)
-            .await
-            .map(|stored| Outcome::Kept { stored, size })
-    }
-
-    async fn complete(
-        &self,
-        record: &UploadRecord,
-        store: &SharedStore,
-        completing: Completing,
-    ) -> Result<Stored, StorageError> {
-        let (heard, mut ended) = mpsc::unbounded_channel();
-        let failed = FirstFailure::default();
-        let calls = self.calls(record, store, heard, failed.clone());
-        let object = NewObject::new(record.nonce);
-        let marking = Marking::over(self.scene(record, store));
-        marking.complete(calls, object, completing, None).await;
-        let unknown = || StorageError::new(StorageErrorKind::OutcomeUnknown, "nothing was heard");
-        match ended.try_recv() {
-            Ok(Heard::Committed(Ok(stored))) => Ok(stored),
-            Ok(_) | Err(_) => Err(failed.get().unwrap_or_else(unknown)),
-        }
-    }
-
-    /// Looks what became of an upload that is not there: its object may lack the mark.
-    async fn after_its_end(
-        &self,
-        record: &UploadRecord,
-        store: &SharedStore,
-    ) -> Result<Outcome, StorageError> {
-        if record.stage == Stage::Open {
-            return Ok(Outcome::Gone);
-        }
-        let found = match retry::patient(store).head(&record.location).await {
-            Ok(found) => found,
-            Err(error) if error.kind == StorageErrorKind::NotFound => return Ok(Outcome::Gone),
-            Err(error) => return Err(error),
-        };
-        if found.nonce() != Some(record.nonce) || found.is_partial() {
-            return Ok(Outcome::Gone);
-        }
-        let (heard, _) = mpsc::unbounded_channel();
-        let calls = self.calls(record, store, heard, FirstFailure::default());
-        let marking = Marking::over(self.scene(record, store));
-        let size = found.size;
-        let marked = marking.mark_found(&calls, found).await?;
-        Ok(Outcome::Kept {
-            stored: marked,
-            size,
-        })
-    }
-
-    fn calls(
-        &self,
-        record: &UploadRecord,
-        store: &SharedStore,
-        heard: mpsc::UnboundedSender<Heard>,
-        failed: FirstFailure,
-    ) -> Calls {
-        Calls {
-            store: Arc::clone(store),
-            location: record.location.clone(),
-            stop: self.stop(),
-            listener: Listener::Copy { heard, failed },
-        }
-    }
-
-    fn stop(&self) -> Stop {
-        let environment = &self.environment;
-        Stop::of_process(Arc::clone(&environment.clock), environment.changes.clone())
-    }
-
-    fn scene(&self, record: &UploadRecord, store: &SharedStore) -> OwnScene {
-        let failures = Failures::new(
-            Arc::clone(self.shares.failures()),
-            Arc::clone(&self.environment.clock),
-        );
-        let events = self.events.clone();
-        let bounds = Bounds::new(
-            &self.environment,
-            &self.shares,
-            self.stop(),
-            events,
-            failures,
-        );
-        // Nobody listens to it.
-        let out = Arc::new(Out::new(self.shares.memory().account.clone()));
-        out.nobody_listens();
-        OwnScene::of(&self.environment, store, bounds, (&record.path, &out))
-    }
-
-    fn unreadable(&self) -> std::sync::MutexGuard<'_, BTreeSet<Box<str>>> {
+    fn unreadable(&self) -> MutexGuard<'_, BTreeSet<Box<str>>> {
         let unreadable = self.unreadable.lock();
         unreadable.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn discarding(&self) -> MutexGuard<'_, BTreeMap<Box<str>, Weak<RecordedUpload>>> {
+        let discarding = self.discarding.lock();
+        discarding.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn awaited(&self) -> MutexGuard<'_, Awaited> {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn line_due(&self) -> Option<Option<u64>> {
@@ -579,14 +539,6 @@ impl Recovery {
             .due(self.environment.clock.now(), LOG_INTERVAL)?;
         Some((unlogged > 0).then_some(unlogged))
     }
-}
-
-/// Says whether an upload has ended, one way or the other.
-const fn is_gone(kind: StorageErrorKind) -> bool {
-    matches!(
-        kind,
-        StorageErrorKind::NoSuchUpload | StorageErrorKind::NotFound
-    )
 }
 
 /// Says whether a later round would end the same way.
@@ -608,6 +560,11 @@ const fn is_final(kind: StorageErrorKind) -> bool {
         | StorageErrorKind::OutcomeUnknown => false,
     }
 }
+
+const WRITTEN: &str = "its user has the file open for writing";
+/// After so many uploads in sequence that got no answer the others of their store wait for the next
+/// round.
+const UNANSWERED_MAX: usize = UPLOADS_RECOVERED_AT_ONCE;
 
 /// Without randomness processes look at the same time, and nothing else is lost.
 fn random() -> u8 {

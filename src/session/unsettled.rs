@@ -76,7 +76,7 @@ impl Unsettled {
         }
     }
 
-    /// Has everybody wait until the token is cancelled: the process does not know yet which files
+    /// Has those wait who ask for [`Self::known`], until the token is cancelled: the process does not know yet which files
     /// others left behind.
     pub(crate) fn hold_back(&self) -> CancellationToken {
         let known = CancellationToken::new();
@@ -89,12 +89,16 @@ impl Unsettled {
         unknown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until the outcome of what is written to a place is known.
-    pub(crate) async fn settled(&self, location: &Location) {
+    /// Waits until the process knows which files others left behind.
+    pub(crate) async fn known(&self) {
         let unknown = self.unknown().clone();
         if let Some(known) = unknown {
             known.cancelled().await;
         }
+    }
+
+    /// Waits until the outcome of what is written to a place is known.
+    pub(crate) async fn settled(&self, location: &Location) {
         loop {
             let row = self.rows().get(location).map(|row| row.settled.clone());
             match row {

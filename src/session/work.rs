@@ -34,6 +34,7 @@ use super::scene::{Bounds, Scene};
 use super::status::{BUCKET_LEVEL, IS_DIRECTORY, NO_BUCKETS, Refusal};
 use super::stored_time::Shows;
 use super::unsettled::Unsettled;
+use super::upload_records::UploadRecords;
 
 mod changing;
 
@@ -67,6 +68,8 @@ pub(super) struct Work {
     /// What becomes of files whose client vanishes, unless the answer says it.
     pub(super) partial_uploads: PartialUploads,
     pub(super) unsettled: Unsettled,
+    /// Says whose files others may have left behind.
+    pub(super) upload_records: UploadRecords,
     /// For directories that are listed.
     pub(super) hasher: NameHasher,
     pub(super) events: Events,
@@ -94,6 +97,9 @@ impl Work {
         let Planned { target, to } = planned;
         for target in [Some(&target), to.as_ref()].into_iter().flatten() {
             if let Target::Object { location, .. } | Target::MappedFile { location, .. } = target {
+                if self.upload_records.serve(&self.store, &location.bucket) {
+                    self.unsettled.known().await;
+                }
                 self.unsettled.settled(location).await;
             }
         }

@@ -3,6 +3,8 @@
 //! Users' files go through `session/commit.rs`. Here nobody's access can end in the middle, and
 //! nothing is ever put without a condition: sending a put again cannot undo what others did.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 
@@ -24,6 +26,19 @@ pub async fn read(
     location: &Location,
     bytes_max: u64,
 ) -> Result<Option<(Bytes, ETag)>> {
+    let read = read_dated(store, location, bytes_max).await?;
+    Ok(read.map(|(text, etag, _)| (text, etag)))
+}
+
+/// The same, with the time that the store gave it.
+///
+/// # Errors
+/// Those of the GET, and of its body.
+pub async fn read_dated(
+    store: &dyn ObjectStore,
+    location: &Location,
+    bytes_max: u64,
+) -> Result<Option<(Bytes, ETag, SystemTime)>> {
     let body = match store.get(location, GetObject::default()).await {
         Ok(body) => body,
         Err(error) if error.kind == StorageErrorKind::NotFound => return Ok(None),
@@ -37,7 +52,8 @@ pub async fn read(
         return Err(StorageError::new(StorageErrorKind::Refused, detail));
     }
     let frames: Vec<Bytes> = body.frames.try_collect().await?;
-    Ok(Some((frames.concat().into(), body.meta.etag)))
+    let text = frames.concat().into();
+    Ok(Some((text, body.meta.etag, body.meta.modified)))
 }
 
 /// Puts an object if the condition holds, and finds out what became of it where an answer is lost.

@@ -30,6 +30,8 @@ use crate::common::sftp::{Talk, as_answered, begin_in, process, whole_bucket};
 use crate::session::{MIB, at, pattern, plant};
 use crate::session_moves::Noting;
 
+mod outages;
+
 const CREATE: OpenFlags = OpenFlags::WRITE
     .union(OpenFlags::CREATE)
     .union(OpenFlags::TRUNCATE);
@@ -178,8 +180,11 @@ impl Shared {
         }
     }
 
-    /// Lets the leases of all processes end that do not renew theirs now.
+    /// Lets the leases of all processes end that do not renew theirs now, which the others see.
     async fn leases_end(&self, alive: &[&Process]) {
+        for process in alive {
+            process.recovery.round().await;
+        }
         for step in [LEASE_FOR / 2, LEASE_FOR / 2, Duration::from_secs(5)] {
             self.clock.advance(step);
             for process in alive {
@@ -231,6 +236,9 @@ async fn what_a_killed_gateway_received_is_kept_by_another() {
     assert_eq!(shared.record_keys().len(), 1);
     assert_eq!(killed.counted("written"), 1);
     // Its lease has not ended yet.
+    other.recovery.round().await;
+    shared.clock.advance(LEASE_FOR / 2);
+    other.environment.upload_records.renew().await.unwrap();
     other.recovery.round().await;
     assert_eq!(shared.store.object(&at("f")), None);
     shared.leases_end(&[&other]).await;
@@ -409,6 +417,9 @@ async fn whatever_call_of_a_recovery_fails_the_file_is_an_exact_beginning() {
             other.recovery.round().await;
             other.environment.upload_records.renew().await.unwrap_or(());
         }
+        // After a call that failed the lease of another is looked at anew.
+        shared.leases_end(&[&other]).await;
+        other.recovery.round().await;
         println!("{told}");
         shared.assert_kept(&content[..8 * MIB]).await;
         assert_eq!(other.counted("kept"), 1, "{told}");

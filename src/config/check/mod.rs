@@ -139,6 +139,23 @@ fn partial_state(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
             refuse(message.to_owned());
         }
     }
+    for named in &config.stores {
+        let root = named
+            .table
+            .root
+            .as_deref()
+            .map(|root| root.trim_end_matches('/'));
+        let there = place.trim_end_matches('/');
+        let overlaps =
+            |root: &str| stores::is_within(there, root) || stores::is_within(root, there);
+        if place.starts_with('/') && root.is_some_and(overlaps) {
+            let name = &named.name;
+            refuse(format!(
+                "{place:?} is the root of [store.{name}], in it or around it: clients would see \
+                 the records, or be seen in them; allowed: directories beside each other"
+            ));
+        }
+    }
     let own = |named: &NamedStore| named.table.roles == StoreRoles::Gateway;
     if config.identity.roles != Roles::Gateway && !config.stores.iter().any(own) {
         let message = "has no effect: with identity.roles = \"map\" or \"assume\" the gateway has \

@@ -56,7 +56,7 @@ fn roots(stores: &[NamedStore], refuse: Refuse<'_>) {
     }
 }
 
-fn is_within(path: &str, above: &str) -> bool {
+pub(super) fn is_within(path: &str, above: &str) -> bool {
     let rest = path.strip_prefix(above);
     rest.is_some_and(|rest| above.is_empty() || rest.is_empty() || rest.starts_with('/'))
 }

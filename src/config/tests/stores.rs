@@ -181,4 +181,15 @@ fn records_are_kept_where_they_can_be_finished() {
         assert!(error.contains(said), "{error}");
     }
     assert!(read(&with("/records", "conditional_put = false\n"), &[]).is_ok());
+    let served = "[store.a]\nkind = \"directory\"\nroot = \"/srv/data\"\n";
+    for (place, is_refused) in [
+        ("/srv/data", true),
+        ("/srv/data/records", true),
+        ("/srv/", true),
+        ("/srv/data2", false),
+    ] {
+        let error = read(&with(place, served), &[]).err();
+        let told = error.is_some_and(|error| error.to_string().contains("[store.a], in it"));
+        assert_eq!(told, is_refused, "{place}");
+    }
 }

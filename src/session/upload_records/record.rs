@@ -197,35 +197,37 @@ mod tests {
 
     const MIB: u64 = 1024 * 1024;
 
-    fn record() -> UploadRecord {
-        UploadRecord {
-            upload: Some(UploadId("up\"1".into())),
-            location: Location {
-                bucket: Bucket::parse("b").unwrap(),
-                key: Key::parse("in/line\nbreak").unwrap(),
-            },
-            path: VirtualPath::parse("/in/line\nbreak").unwrap(),
-            user: "ann".into(),
-            login_name: "Ann".into(),
-            session_id: "7f3a".into(),
-            source_ip: "192.0.2.7".parse().unwrap(),
-            nonce: Nonce::new().unwrap(),
-            opened: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
-            expires_at: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)),
-            replace: false,
-            exclusive: true,
-            over: Some(OverBase {
-                etag: ETag("\"e-2\"".into()),
-                size: 9 * MIB,
-            }),
-            layout: PartLayout::of(&Limits::default()),
-            stage: Stage::Keeping,
+    impl UploadRecord {
+        pub(in crate::session) fn for_tests() -> Self {
+            Self {
+                upload: Some(UploadId("up\"1".into())),
+                location: Location {
+                    bucket: Bucket::parse("b").unwrap(),
+                    key: Key::parse("in/line\nbreak").unwrap(),
+                },
+                path: VirtualPath::parse("/in/line\nbreak").unwrap(),
+                user: "ann".into(),
+                login_name: "Ann".into(),
+                session_id: "7f3a".into(),
+                source_ip: "192.0.2.7".parse().unwrap(),
+                nonce: Nonce::new().unwrap(),
+                opened: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
+                expires_at: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)),
+                replace: false,
+                exclusive: true,
+                over: Some(OverBase {
+                    etag: ETag("\"e-2\"".into()),
+                    size: 9 * MIB,
+                }),
+                layout: PartLayout::of(&Limits::default()),
+                stage: Stage::Keeping,
+            }
         }
     }
 
     #[test]
     fn what_was_written_is_read() {
-        let whole = record();
+        let whole = UploadRecord::for_tests();
         let text = whole.text().unwrap();
         assert_eq!(UploadRecord::parse(&text), Ok(whole.clone()));
         let plain = UploadRecord {
@@ -244,7 +246,7 @@ mod tests {
 
     #[test]
     fn what_is_no_record_is_refused() {
-        let text = String::from_utf8(record().text().unwrap().to_vec()).unwrap();
+        let text = String::from_utf8(UploadRecord::for_tests().text().unwrap().to_vec()).unwrap();
         for (from, to) in [
             ("\"version\": 1", "\"version\": 2"),
             ("\"bucket\": \"b\"", "\"bucket\": \"../b\""),

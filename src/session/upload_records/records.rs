@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -45,6 +45,8 @@ struct Kept {
     own_credentials: bool,
     /// How many more there may be.
     places: Arc<Semaphore>,
+    /// How many each user has.
+    users: Mutex<BTreeMap<Box<str>, usize>>,
     /// Users whose sessions were ended by the operator, and when.
     revoked: Mutex<BTreeMap<Box<str>, SystemTime>>,
     metrics: Arc<Metrics>,
@@ -76,6 +78,7 @@ impl UploadRecords {
             leases,
             own_credentials: settings.own_credentials,
             places: Arc::new(Semaphore::new(UPLOAD_RECORDS_MAX)),
+            users: Mutex::default(),
             revoked: Mutex::default(),
             metrics: settings.metrics,
             clock: settings.clock,
@@ -154,9 +157,10 @@ impl UploadRecords {
     ) -> Option<Arc<RecordedUpload>> {
         let kept = self.0.as_ref()?;
         let location = kept.leases.place(record.nonce);
+        let of_user = OfUser::take(kept, &record.user);
         let place = Arc::clone(&kept.places).try_acquire_owned().ok();
-        let (Some(location), Some(place)) = (location, place) else {
-            let why = "too many uploads are recorded, or this process has no lease";
+        let (Some(location), Some(of_user), Some(place)) = (location, of_user, place) else {
+            let why = "too many uploads are recorded, in all or of its user, or this process has no lease";
             kept.unwritten(&record.location, &why);
             return None;
         };
@@ -168,6 +172,7 @@ impl UploadRecords {
             was_sent: AtomicBool::new(false),
             stays: AtomicBool::new(false),
             _room: Some(place),
+            _of_user: Some(of_user),
         }))
     }
 
@@ -180,15 +185,17 @@ impl UploadRecords {
         let Some(kept) = &self.0 else {
             return Ok(None);
         };
-        let read = document::read(&*kept.leases.store, place, UPLOAD_RECORD_BYTES_MAX).await;
+        let read = document::read_dated(&*kept.leases.store, place, UPLOAD_RECORD_BYTES_MAX).await;
         let found = read.map_err(|error| match error.kind {
             StorageErrorKind::Refused => Unread::Never(error.to_string()),
             _ => Unread::Now(error),
         })?;
-        let Some((text, etag)) = found else {
+        let Some((text, etag, modified)) = found else {
             return Ok(None);
         };
-        let record = UploadRecord::parse(&text).map_err(Unread::Never)?;
+        let mut record = UploadRecord::parse(&text).map_err(Unread::Never)?;
+        // The clock of its process may have been ahead, and it was written after OPEN.
+        record.opened = record.opened.min(modified);
         let recorded = RecordedUpload {
             kept: Arc::clone(kept),
             reaper: reaper.clone(),
@@ -200,6 +207,7 @@ impl UploadRecords {
             was_sent: AtomicBool::new(true),
             stays: AtomicBool::new(true),
             _room: None,
+            _of_user: None,
         };
         Ok(Some(Taken {
             record,
@@ -224,6 +232,10 @@ pub(crate) struct Taken {
 }
 
 impl Kept {
+    fn users(&self) -> MutexGuard<'_, BTreeMap<Box<str>, usize>> {
+        self.users.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Counts an upload that goes on without a record, and writes a line now and then.
     fn unwritten(&self, location: &Location, why: &dyn std::fmt::Display) {
         self.metrics.record_ended(RecordEnd::Unwritten);
@@ -249,6 +261,45 @@ pub(crate) struct RecordedUpload {
     /// It is not removed: another process, or a later round, goes on with it.
     stays: AtomicBool,
     _room: Option<OwnedSemaphorePermit>,
+    _of_user: Option<OfUser>,
+}
+
+/// A place that a user has.
+#[derive(Debug)]
+struct OfUser {
+    kept: Arc<Kept>,
+    user: Box<str>,
+}
+
+impl OfUser {
+    /// Takes one: each user has at most half of what the others leave.
+    fn take(kept: &Arc<Kept>, user: &str) -> Option<Self> {
+        let free = kept.places.available_permits();
+        let mut users = kept.users();
+        let taken = users.get(user).copied().unwrap_or_default();
+        // As many may be free as it has then.
+        if taken >= free {
+            return None;
+        }
+        users.insert(user.into(), taken.saturating_add(1));
+        drop(users);
+        Some(Self {
+            kept: Arc::clone(kept),
+            user: user.into(),
+        })
+    }
+}
+
+impl Drop for OfUser {
+    fn drop(&mut self) {
+        let mut users = self.kept.users();
+        if let Some(taken) = users.get_mut(&self.user) {
+            *taken = taken.saturating_sub(1);
+            if *taken == 0 {
+                let _ = users.remove(&self.user);
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -329,5 +380,44 @@ impl Drop for RecordedUpload {
                 tracing::debug!(%place, %error, "an upload record is left: its upload has ended");
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::storage::memory::MemoryStore;
+
+    #[tokio::test]
+    async fn a_user_has_half_of_the_records_that_the_others_leave() {
+        let (bucket, metrics) = (Bucket::parse("state").unwrap(), Arc::<Metrics>::default());
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let settings = RecordSettings {
+            store: Arc::new(MemoryStore::new(&[&bucket])),
+            bucket,
+            own_credentials: true,
+            metrics: Arc::clone(&metrics),
+            clock: Arc::clone(&clock),
+        };
+        let (records, reaper) = (
+            UploadRecords::in_bucket(settings, ""),
+            Reaper::new(metrics, clock),
+        );
+        records.renew().await.unwrap();
+        let begin = |user: &str| {
+            let record = UploadRecord {
+                user: user.into(),
+                ..UploadRecord::for_tests()
+            };
+            records.begin(record, &reaper)
+        };
+        let all_of = |user: &str| std::iter::from_fn(|| begin(user)).collect::<Vec<_>>();
+        let ann = all_of("ann");
+        assert_eq!(ann.len(), UPLOAD_RECORDS_MAX / 2);
+        let bob = all_of("bob");
+        assert_eq!(bob.len(), UPLOAD_RECORDS_MAX / 4);
+        drop(ann);
+        assert!(begin("ann").is_some() && begin("bob").is_some());
     }
 }
