@@ -50,6 +50,15 @@ struct Looked {
     nothing: bool,
 }
 
+/// What the last STAT of a session found, and so what the next one may find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Expects {
+    File,
+    Nothing,
+    #[default]
+    Anything,
+}
+
 /// What a STAT was told of a file just now.
 #[derive(Debug)]
 pub(crate) struct JustStated {
@@ -189,19 +198,6 @@ impl Known {
         } else {
             Lately::Unknown
         }
-    }
-
-    /// The same for a STAT: its directory is listed where one of its names was missing a moment ago.
-    pub(crate) fn before_stat(&mut self, path: &VirtualPath, now: Instant) -> Lately {
-        if !self.listed.is_looked_into(path, now) {
-            return self.lately(path, now);
-        }
-        self.before_open(path, now)
-    }
-
-    /// Notes that a STAT found nothing.
-    pub(crate) fn missed(&mut self, path: &VirtualPath, now: Instant) {
-        self.listed.looked(path, now);
     }
 
     /// Notes what a STAT or an LSTAT was told.

@@ -2,8 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use futures_util::future::BoxFuture;
-
 use crate::clock::{Clock, unix_seconds, within};
 use crate::sftp::{Attributes, Status};
 use crate::storage::{
@@ -41,20 +39,18 @@ pub(crate) async fn find(
     clock: &dyn Clock,
     location: &Location,
 ) -> Result<Found, Refusal> {
-    let folder = Folder::of(location);
-    let below = look_below(store, &folder);
-    let (found, _) = find_dated(store, clock, location, below).await?;
+    let (found, _) = find_dated(store, clock, location).await?;
     Ok(found)
 }
 
-/// The same, with a look at the directory of one's own.
 async fn find_dated(
     store: &dyn ObjectStore,
     clock: &dyn Clock,
     location: &Location,
-    below: impl Future<Output = Result<Below, Refusal>>,
 ) -> Result<Dated, Refusal> {
+    let folder = Folder::of(location);
     let head = store.head(location);
+    let below = look_below(store, &folder);
     tokio::pin!(head, below);
     // A store that is near answers before a second question is worth asking.
     let first = within(clock, HEAD_START, &mut head).await;
@@ -167,7 +163,7 @@ pub(crate) async fn is_directory(
 
 /// What stands below a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Below {
+pub(super) enum Below {
     Nothing,
     /// The name is a directory's, whose marker was written then, if there is one.
     Names {
@@ -213,19 +209,26 @@ pub(super) async fn is_empty(store: &dyn ObjectStore, folder: &Folder) -> Result
     Ok(page.prefixes.is_empty() && page.objects.iter().all(|object| is_marker(&object.key)))
 }
 
-/// Looks for what a listing showed a moment ago, which says whether it is a directory: that much
-/// is believed, and S3 is asked about a file.
-async fn find_shown(
+/// The same for those who expect that nothing is there: one listing shows that neither a file nor a
+/// directory has the name, unless other names begin with it.
+async fn dated_nothing_first(
     store: &dyn ObjectStore,
+    clock: &dyn Clock,
     location: &Location,
-    shown: Shown,
 ) -> Result<Dated, Refusal> {
-    if shown == Shown::Directory {
-        return Ok((Found::Directory, None));
+    let query = ListQuery {
+        prefix: location.key.as_str().to_owned(),
+        delimited: false,
+        after: None,
+        max: 1,
+    };
+    match store.list(&location.bucket, &query).await {
+        Ok(page) if page.objects.is_empty() && page.prefixes.is_empty() => {
+            Ok((Found::Nothing, None))
+        }
+        // Who may not list may ask for the name.
+        Ok(_) | Err(_) => find_dated(store, clock, location).await,
     }
-    let object = store.head(location).await;
-    let found = under_key(store, location, object).await?;
-    Ok(found.unwrap_or((Found::Nothing, None)))
 }
 
 /// What STAT found under a path.
@@ -253,13 +256,14 @@ impl Stated {
 }
 
 /// How STAT looks for what an object's path names.
-pub(crate) enum Looks<'a> {
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Looks {
     /// A listing showed this there a moment ago.
     Shown(Shown),
     /// A file is expected.
     FileFirst,
-    /// For a file, and by this look for a directory at the same time.
-    Beside(BoxFuture<'a, Result<Below, Refusal>>),
+    /// Nothing is expected.
+    NothingFirst,
     Both,
 }
 
@@ -268,7 +272,7 @@ pub(crate) async fn stat(
     store: &dyn ObjectStore,
     clock: &dyn Clock,
     target: &Target,
-    looks: Looks<'_>,
+    looks: Looks,
     shows: Shows,
 ) -> Result<Stated, Refusal> {
     match target {
@@ -286,14 +290,14 @@ pub(crate) async fn stat(
         Target::Object {
             location, access, ..
         } => match match looks {
-            Looks::Shown(shown) => find_shown(store, location, shown).await?,
-            Looks::FileFirst => dated_file_first(store, location).await?,
-            Looks::Beside(below) => find_dated(store, clock, location, below).await?,
-            Looks::Both => {
-                let folder = Folder::of(location);
-                let below = look_below(store, &folder);
-                find_dated(store, clock, location, below).await?
+            Looks::Shown(Shown::Directory) => (Found::Directory, None),
+            Looks::Shown(Shown::File(_)) | Looks::FileFirst => {
+                dated_file_first(store, location).await?
             }
+            Looks::Shown(Shown::Nothing) | Looks::NothingFirst => {
+                dated_nothing_first(store, clock, location).await?
+            }
+            Looks::Both => find_dated(store, clock, location).await?,
         } {
             (Found::File(meta), _) => Ok(Stated::file(&meta, *access, shows)),
             (Found::Shown(object), _) => {

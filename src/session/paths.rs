@@ -21,7 +21,7 @@ use super::changes::ChangesMade;
 use super::copy_request;
 use super::endings::OfDirectory;
 use super::files::Files;
-use super::known::Known;
+use super::known::{Expects, Known};
 use super::listed::BucketsShown;
 use super::opening::OpenedObject;
 use super::order::{PathOrder, Ticket};
@@ -51,8 +51,7 @@ pub(crate) struct Paths {
     buckets: BucketsShown,
     /// The file that was opened last to be read was small: the next one may be alike.
     opens_small_files: bool,
-    /// What STAT asked S3 for last was a file: the next name may be one.
-    expects_files: bool,
+    expects: Expects,
     /// Sentences for people that were sent to the channel's stderr.
     explanations: u32,
 }
@@ -71,7 +70,7 @@ impl Paths {
             markers_refused: Arc::default(),
             buckets: BucketsShown::default(),
             opens_small_files: false,
-            expects_files: false,
+            expects: Expects::Anything,
             explanations: 0,
         }
     }
@@ -365,7 +364,7 @@ impl Paths {
             buckets: self.buckets.clone(),
             lately,
             shown,
-            expects_file: self.expects_files,
+            expects: self.expects,
             foreseen: self.foreseen(request, shown, now),
             shows: shell.shows(),
             listed_times: shell.environment.listed_times.clone(),
@@ -484,7 +483,7 @@ impl Paths {
             }
             PathAnswer::Refused(refusal) => {
                 if refusal.status == Status::NO_SUCH_FILE {
-                    self.note_missing(shell, &request, by_listing);
+                    self.note_missing(&request, by_listing);
                 }
                 if replaces_version(shell, &request.act) {
                     files.stayed(shell, &request.path);

@@ -17,6 +17,7 @@ use tracing::Instrument as _;
 
 use super::environment::Environment;
 use super::events::{Events, Happened};
+use super::shell::{Unlogged, due};
 use super::unsettled::Settling;
 use super::upload_records::{Ended, RecordedUpload, Taken, Unread, UploadRecord};
 use super::user_sessions::UserSession;
@@ -24,7 +25,7 @@ use crate::audit::{self, Written};
 use crate::idp::UserConfig;
 use crate::idp::blocks::Blocks;
 use crate::limits::{
-    LEASE_RENEWED_EVERY, LOG_INTERVAL, RECORDS_AWAITED_FOR, RECOVERED_EVERY, RECOVERY_AWAITED_FOR,
+    LEASE_RENEWED_EVERY, RECORDS_AWAITED_FOR, RECOVERED_EVERY, RECOVERY_AWAITED_FOR,
     UPLOAD_RECORDS_MAX, UPLOAD_RECORDS_READ_AT_ONCE, UPLOADS_RECOVERED_AT_ONCE,
     UPLOADS_RECOVERED_FOR,
 };
@@ -533,11 +534,8 @@ impl Recovery {
         self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn line_due(&self) -> Option<Option<u64>> {
-        let unlogged = self
-            .failures
-            .due(self.environment.clock.now(), LOG_INTERVAL)?;
-        Some((unlogged > 0).then_some(unlogged))
+    fn line_due(&self) -> Option<Unlogged> {
+        due(&self.failures, &*self.environment.clock)
     }
 }
 

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use futures_util::FutureExt as _;
-
 use crate::audit::Confirmed;
 use crate::budget::{Charge, UserMemory};
 use crate::idp::UserConfig;
@@ -20,11 +18,11 @@ use super::events::{Event, Events};
 use super::fresh::{NameHasher, Shown};
 use super::gathered::{Gathered, names_of};
 use super::kept::Kept;
-use super::known::Lately;
+use super::known::{Expects, Lately};
 use super::list::{self, FirstPage, Listing};
 use super::listed::{BucketsShown, Listed, Told, buckets, no_buckets};
 use super::listed_times::ListedTimes;
-use super::names::{self, Below, Looks, Stated};
+use super::names::{self, Looks, Stated};
 use super::opening::{Foreseen, Opening};
 use super::plan::{Folder, Need, Target, plan};
 use super::progress::Progress;
@@ -59,8 +57,7 @@ pub(super) struct Work {
     pub(super) lately: Lately,
     /// What a listing of its directory showed under it.
     pub(super) shown: Option<Shown>,
-    /// The last STAT of the session found a file.
-    pub(super) expects_file: bool,
+    pub(super) expects: Expects,
     /// For an OPEN that reads.
     pub(super) foreseen: Foreseen,
     pub(super) shows: Shows,
@@ -104,10 +101,10 @@ impl Work {
             }
         }
         match &request.act {
-            Act::Stat => {
-                let looks = self.looks(request, &target);
-                self.look(&target, looks).await.map(PathAnswer::Stated)
-            }
+            Act::Stat => self
+                .look(&target, self.looks())
+                .await
+                .map(PathAnswer::Stated),
             Act::SetStat(attrs) => self.set_attributes(target, attrs).await,
             Act::StatVfs => {
                 self.stat(&target).await?;
@@ -160,35 +157,18 @@ impl Work {
         Ok(stated.attrs)
     }
 
-    /// Chooses how STAT looks. Where the last names were files nobody looks for a directory beside
-    /// one; where they were missing their directory is listed, for the names that come next.
-    fn looks<'a>(&'a self, request: &'a PathRequest, target: &'a Target) -> Looks<'a> {
-        match (self.shown, target) {
+    /// Chooses how STAT looks: by what a listing showed, or as if this name were like the last one.
+    fn looks(&self) -> Looks {
+        match (self.shown, self.expects) {
             (Some(shown), _) => Looks::Shown(shown),
-            (None, Target::Object { location, .. }) if self.lately == Lately::Worthwhile => {
-                Looks::Beside(self.look_beside(request, location).boxed())
-            }
-            (None, _) if self.expects_file => Looks::FileFirst,
-            (None, _) => Looks::Both,
-        }
-    }
-
-    /// Looks for a directory by listing the one that it would be in.
-    async fn look_beside(
-        &self,
-        request: &PathRequest,
-        location: &Location,
-    ) -> Result<Below, Refusal> {
-        match self.look_around(request, location).await {
-            Lately::Nothing | Lately::NoDirectory => Ok(Below::Nothing),
-            Lately::Unknown | Lately::Worthwhile => {
-                names::look_below(&*self.store, &Folder::of(location)).await
-            }
+            (None, Expects::File) => Looks::FileFirst,
+            (None, Expects::Nothing) => Looks::NothingFirst,
+            (None, Expects::Anything) => Looks::Both,
         }
     }
 
     /// A directory that the session has seen is there until it is removed.
-    async fn look(&self, target: &Target, looks: Looks<'_>) -> Result<Stated, Refusal> {
+    async fn look(&self, target: &Target, looks: Looks) -> Result<Stated, Refusal> {
         let (store, clock) = (&*self.store, self.bounds.clock());
         let outcome = names::stat(store, clock, target, looks, self.shows).await;
         match (outcome, target) {

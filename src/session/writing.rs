@@ -263,9 +263,7 @@ impl Writing {
             } => {
                 let mut described = self.described_with(given);
                 described.mark(partial);
-                let put = calls.put(payload, described, condition);
-                let what = format!("upload of {}", place.location);
-                shell.environment.reaper.outlive(what, put);
+                put(shell, place, calls.put(payload, described, condition));
             }
             Effect::Complete(completing) => self.complete(shell, place, completing),
             Effect::SetGiven { etag, given } => set_given(shell, place, etag, given),
@@ -444,6 +442,12 @@ impl Drop for Writing {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// Has a whole object stored, whatever becomes of its session.
+fn put(shell: &Shell, place: &Place, put: impl Future<Output = ()> + Send + 'static) {
+    let what = format!("upload of {}", place.location);
+    shell.environment.reaper.outlive(what, put);
 }
 
 /// Counts a range that was brought of another file, and writes what became of it.

@@ -358,10 +358,17 @@ mod tests {
                 },
                 "tag \"AWS:x\"",
             ),
+        ]
+    }
+
+    #[test]
+    fn what_no_store_could_keep_is_refused() {
+        let tag = |name: &str| (name.to_owned(), "v".to_owned());
+        let more = [
             (
                 WrittenSettings {
                     tags: (0..11).map(|at| tag(&at.to_string())).collect(),
-                    ..none()
+                    ..WrittenSettings::default()
                 },
                 "11 tags",
             ),
@@ -370,12 +377,8 @@ mod tests {
             (written("GOVERNANCE", None, None), "either days"),
             (written("COMPLIANCE", Some(0), None), "either days"),
             (written("COMPLIANCE", None, Some(u64::MAX)), "either days"),
-        ]
-    }
-
-    #[test]
-    fn what_no_store_could_keep_is_refused() {
-        for (settings, said) in what_no_store_could_keep() {
+        ];
+        for (settings, said) in what_no_store_could_keep().into_iter().chain(more) {
             let error = settings.checked().unwrap_err().to_string();
             assert!(error.contains(said), "{error}");
         }

@@ -261,34 +261,6 @@ fn the_plain_form_is_strict() {
         ),
         ("partialUploads", json!("yes"), "partial-uploads"),
         ("partialUploads", json!(true), "wrong-type"),
-        ("objects", json!("STANDARD_IA"), "wrong-type"),
-        (
-            "objects",
-            json!({"storageclass": "GLACIER"}),
-            "object-settings",
-        ),
-        (
-            "objects",
-            json!({"retention": {"mode": "COMPLIANCE", "days": "30"}}),
-            "wrong-type",
-        ),
-        (
-            "objects",
-            json!({"retention": {"mode": "COMPLIANCE"}}),
-            "object-settings",
-        ),
-        ("objects", json!({"tags": {"a": 1}}), "wrong-type"),
-        (
-            "mappings",
-            json!([{"entry": "/", "target": "/b", "objects": {"encryption": "kms"}}]),
-            "object-settings",
-        ),
-        (
-            "mappings",
-            json!([{"entry": "/a", "target": "/b/x", "objects": {"legalHold": true}},
-                {"entry": "/c", "target": "/b/x"}]),
-            "object-settings",
-        ),
         (
             "mappings",
             json!([{"entry": "/", "target": "/b", "type": "FILE"}]),
@@ -319,6 +291,48 @@ fn the_plain_form_is_strict() {
             with(key, value.clone()),
             ("invalid", expected),
             "{key}: {value}"
+        );
+    }
+}
+
+#[test]
+fn what_the_plain_form_says_of_objects_is_strict() {
+    for (key, value, expected) in [
+        ("objects", json!("STANDARD_IA"), "wrong-type"),
+        (
+            "objects",
+            json!({"storageclass": "GLACIER"}),
+            "object-settings",
+        ),
+        (
+            "objects",
+            json!({"retention": {"mode": "COMPLIANCE", "days": "30"}}),
+            "wrong-type",
+        ),
+        (
+            "objects",
+            json!({"retention": {"mode": "COMPLIANCE"}}),
+            "object-settings",
+        ),
+        ("objects", json!({"tags": {"a": 1}}), "wrong-type"),
+        (
+            "mappings",
+            json!([{"entry": "/", "target": "/b", "objects": {"encryption": "kms"}}]),
+            "object-settings",
+        ),
+        (
+            "mappings",
+            json!([{"entry": "/a", "target": "/b/x", "objects": {"legalHold": true}},
+                {"entry": "/c", "target": "/b/x"}]),
+            "object-settings",
+        ),
+    ] {
+        let mut answer = json!({"allow": true, "mappings": [{"entry": "/", "target": "/b"}]});
+        answer[key] = value;
+        assert_eq!(
+            by_password("ann", &answer),
+            ("invalid", expected),
+            "{answer}"
         );
     }
 }

@@ -138,7 +138,7 @@ async fn a_name_after_a_file_is_expected_to_be_a_file() {
 
 /// OpenSSH's client asks for a name before it puts a file there.
 #[tokio::test]
-async fn names_that_are_missing_are_looked_for_in_their_directory() {
+async fn names_after_a_missing_one_are_expected_to_be_missing() {
     let shop = Shop::open().await;
     plant(&shop.store, "d/old", b"x").await;
     let look_and_put = async |name: &str| {
@@ -148,22 +148,39 @@ async fn names_that_are_missing_are_looked_for_in_their_directory() {
     };
     look_and_put("first").await;
     shop.paid("the first", &[(HEAD, 1), (LIST, 2), (PUT, 1)]);
-    look_and_put("second").await;
-    shop.paid("the second", &[(HEAD, 1), (LIST, 1), (PUT, 1)]);
     for number in 0..20 {
-        look_and_put(&number.to_string()).await;
+        look_and_put(&format!("{number:02}")).await;
     }
-    shop.paid("the others", &[(HEAD, 20), (PUT, 20)]);
-    // What somebody else put there is there.
+    shop.paid("the others", &[(LIST, 20), (PUT, 20)]);
+    // A name with which another one begins takes two more.
+    look_and_put("fir").await;
+    shop.paid("a beginning", &[(HEAD, 1), (LIST, 2), (PUT, 1)]);
+    // What somebody else made is there: a file, and a directory.
     plant(&shop.store, "d/theirs", b"xyz").await;
     assert_eq!(shop.talk.size("/d/theirs").await, Ok(Some(3)));
-    assert_eq!(shop.talk.size("/d/old").await, Ok(Some(1)));
-    shop.paid("files there", &[(HEAD, 2)]);
-    // A directory that is asked for in place of a file that was missing.
-    plant(&shop.store, "e/below/x", b"x").await;
-    shop.talk.size("/e/none").await.unwrap_err();
-    let attrs = shop.talk.client.stat("/e/below").await.unwrap().attrs;
+    shop.talk.size("/d/none").await.unwrap_err();
+    plant(&shop.store, "d/made/", b"").await;
+    let attrs = shop.talk.client.stat("/d/made").await.unwrap().attrs;
     assert!(attrs.is_dir());
+}
+
+/// rclone asks on one connection for a directory that it made on another.
+#[tokio::test]
+async fn a_directory_of_another_session_is_there_whatever_was_listed() {
+    let shop = Shop::open().await;
+    plant(&shop.store, "d/old", b"x").await;
+    let other = Talk::start(shop.store.clone()).await;
+    for (at, listed) in [("/d/one", true), ("/d/two", false)] {
+        if listed {
+            shop.talk.names("/d").await.unwrap();
+        } else {
+            shop.talk.size("/d/none").await.unwrap_err();
+        }
+        let made = other.client.mkdir(at, FileAttributes::empty());
+        made.await.unwrap();
+        let attrs = shop.talk.client.stat(at).await.unwrap().attrs;
+        assert!(attrs.is_dir(), "{at}");
+    }
 }
 
 /// OpenSSH's client asks for both before it gets a file.
@@ -233,7 +250,7 @@ async fn a_small_file_costs_its_put_and_a_look_at_its_name() {
     shop.talk.put("/d/e/f", b"abc").await.unwrap();
     shop.paid("put over a file that was listed", &[(PUT, 1)]);
     shop.talk.size("/d/e/looked").await.unwrap_err();
-    shop.paid("stat of nothing, where all names are known", &[(HEAD, 1)]);
+    shop.paid("stat of nothing, where all names are known", &[(LIST, 1)]);
     shop.talk.put("/d/e/looked", b"abc").await.unwrap();
     shop.paid("put after a look", &[(PUT, 1)]);
     shop.talk.get("/d/e/new").await.unwrap();

@@ -187,13 +187,13 @@ async fn a_history_that_was_listed_keeps_no_directory() {
 
 #[tokio::test]
 async fn a_line_of_record_names_the_version_that_was_brought_back() {
-    let (version, log) = logged(async {
+    let (version, log) = logged(Box::pin(async {
         let archive = Archive::open().await;
         archive.talk.put("/in/f", b"content").await.unwrap();
         let version = archive.version("/.history/in/f", b"content").await;
         archive.rename(&version, "/in/g").await.unwrap();
         version
-    })
+    }))
     .await;
     let line = log
         .lines()

@@ -29,12 +29,12 @@ use crate::session_times::timed;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-fn settings(written: WrittenSettings) -> Option<Arc<ObjectSettings>> {
-    Some(Arc::new(written.checked().unwrap()))
+fn settings(written: WrittenSettings) -> Arc<ObjectSettings> {
+    Arc::new(written.checked().unwrap())
 }
 
 /// Everything that a mapping can say.
-fn all() -> Option<Arc<ObjectSettings>> {
+fn all() -> Arc<ObjectSettings> {
     settings(WrittenSettings {
         storage_class: Some("STANDARD_IA".to_owned()),
         encryption: Some("aws:kms".to_owned()),
@@ -63,7 +63,7 @@ async fn rename(talk: &Talk, from: &str, to: &str) -> Result<(), StatusCode> {
 /// `/kept` has settings, `/plain` has none.
 fn home(bucket: &str) -> HomeDirectory {
     let mappings = vec![
-        mapping("/kept", &format!("/{bucket}/kept"), all()),
+        mapping("/kept", &format!("/{bucket}/kept"), Some(all())),
         mapping("/plain", &format!("/{bucket}/plain"), None),
     ];
     HomeDirectory::logical(mappings, VirtualPath::root()).unwrap()
@@ -302,7 +302,7 @@ async fn a_file_kept_of_a_lost_session_and_a_home_of_one_role_carry_it_too() {
     let (store, _, noting) = spied(Capabilities::all());
     let home = HomeDirectory::of_role("/b/home", Access::ReadWrite).unwrap();
     let config = UserConfig {
-        objects: all(),
+        objects: Some(all()),
         ..UserConfig::new("ann", home)
     };
     let (theirs, running) = begin_as(as_answered(config, noting), limits());
@@ -332,7 +332,7 @@ async fn a_directory_that_could_not_keep_it_is_refused_at_login() {
         for config in [
             UserConfig::new("ann", home("b")),
             UserConfig {
-                objects: all(),
+                objects: Some(all()),
                 ..UserConfig::new(
                     "ann",
                     HomeDirectory::path("/b/x", Access::ReadWrite).unwrap(),
@@ -363,7 +363,7 @@ async fn a_lock_that_would_be_sent_without_a_checksum_is_refused_at_login() {
         ..WrittenSettings::default()
     });
     for (objects, reason) in [(all(), Some("store-without-object-settings")), (tags, None)] {
-        let mappings = vec![mapping("/", "/b", objects)];
+        let mappings = vec![mapping("/", "/b", Some(objects))];
         let home = HomeDirectory::logical(mappings, VirtualPath::root()).unwrap();
         let config = UserConfig::new("ann", home);
         let from = (IpAddr::V4(Ipv4Addr::LOCALHOST), "1");

@@ -3,7 +3,6 @@
 //!
 //! A process that is killed is one here that says nothing any more: its lease ends.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,9 +91,9 @@ impl Shared {
     }
 
     /// The same with its records in a directory.
-    async fn process_in(&self, directory: &Path) -> Process {
+    async fn process_in(&self, directory: &tempfile::TempDir) -> Process {
         let metrics = Arc::new(Metrics::default());
-        let directory = directory.to_str().unwrap();
+        let directory = directory.path().to_str().unwrap();
         let store = DirectoryStore::open(directory, &[state()]).unwrap();
         let settings = self.settings(Arc::new(store), &metrics);
         let records = UploadRecords::in_directory(settings, directory);
@@ -652,8 +651,8 @@ async fn one_process_at_a_time_has_a_directory_of_records() {
     let shared = Shared::new();
     let [here, there] = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let (first, second) = (
-        shared.process_in(here.path()).await,
-        shared.process_in(here.path()).await,
+        shared.process_in(&here).await,
+        shared.process_in(&here).await,
     );
     let content = pattern(9 * MIB);
     let lost = shared.sends(&first, CREATE, (0, &content), 1).await;
@@ -664,9 +663,10 @@ async fn one_process_at_a_time_has_a_directory_of_records() {
     assert_eq!(shared.store.object(&at("f")), None);
     let records = || {
         let names = std::fs::read_dir(here.path()).unwrap();
-        let names = names.map(|entry| entry.unwrap().path());
-        let is_record = |path: &std::path::PathBuf| path.extension().is_some_and(|e| e == "json");
-        names.filter(is_record).collect::<Vec<_>>()
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names
+            .filter(|name| name.ends_with(".json"))
+            .collect::<Vec<_>>()
     };
     let [record] = &records()[..] else {
         panic!("{:?}", records())
@@ -678,12 +678,12 @@ async fn one_process_at_a_time_has_a_directory_of_records() {
     assert_eq!((second.counted("unwritten"), records().len()), (1, 1));
     other.close(&handle).await.unwrap();
     // A process that starts after the first one's end need not wait: nobody has the lock.
-    std::fs::copy(record, there.path().join(record.file_name().unwrap())).unwrap();
-    let third = shared.process_in(there.path()).await;
+    std::fs::copy(here.path().join(record), there.path().join(record)).unwrap();
+    let third = shared.process_in(&there).await;
     shared.assert_kept(&content[..8 * MIB]).await;
     assert_eq!(third.counted("kept"), 1);
     third.settled().await;
     drop(lost.cut().await);
     first.settled().await;
-    assert_eq!(records(), Vec::<std::path::PathBuf>::new());
+    assert_eq!(records(), Vec::<String>::new());
 }

@@ -114,14 +114,14 @@ fn user(name: &str, (endpoint, bucket): (&str, &str), members: &Value) -> Value 
 }
 
 /// Imports dumps into a directory, which they are written to as well.
-fn import(into: &std::path::Path, dumps: &[Value], options: &[&str]) -> Output {
+fn import(into: &tempfile::TempDir, dumps: &[Value], options: &[&str]) -> Output {
     let mut files = Vec::new();
     for (at, dump) in dumps.iter().enumerate() {
-        let file = into.join(format!("dump{at}.json"));
+        let file = into.path().join(format!("dump{at}.json"));
         std::fs::write(&file, dump.to_string()).unwrap();
         files.push(file.to_str().unwrap().to_owned());
     }
-    let into = into.to_str().unwrap();
+    let into = into.path().to_str().unwrap();
     let mut arguments = vec!["migrate", "import", "--from", "sftpgo", "--into", into];
     arguments.extend(options);
     arguments.extend(files.iter().map(String::as_str));
@@ -144,7 +144,7 @@ fn each_store_gets_the_buckets_of_its_users_only() {
         user("eve", (THERE, "both"), &none),
         user("fay", (THERE, "unused"), &disabled),
     ]});
-    let imported = import(place.path(), &[dump], &[]);
+    let imported = import(&place, &[dump], &[]);
     let left_out = stderr(&imported);
     for name in ["dan", "eve"] {
         let why = format!("user {name}: several stores have a bucket both");
@@ -178,7 +178,7 @@ fn whatever_keeps_somebody_out_is_named() {
             "web_client": ["shares-disabled"], "hooks": {"external_auth_disabled": true},
             "password_expiration": 0, "start_directory": "/"}})),
     ]});
-    let imported = import(place.path(), &[dump], &[]);
+    let imported = import(&place, &[dump], &[]);
     let left_out = stderr(&imported);
     for why in [
         "user blind: /: would also permit list",
@@ -201,9 +201,9 @@ fn whatever_keeps_somebody_out_is_named() {
 fn a_user_who_is_described_twice_is_the_same_or_an_error() {
     let place = tempfile::tempdir().unwrap();
     let dump = |bucket: &str| json!({"users": [user("ann", (HERE, bucket), &json!({}))]});
-    let same = import(place.path(), &[dump("inbox"), dump("inbox")], &[]);
+    let same = import(&place, &[dump("inbox"), dump("inbox")], &[]);
     assert_eq!(same.status.code(), Some(0), "{}", stderr(&same));
-    let other = import(place.path(), &[dump("inbox"), dump("outbox")], &[]);
+    let other = import(&place, &[dump("inbox"), dump("outbox")], &[]);
     assert_eq!(other.status.code(), Some(64));
     let said = stderr(&other);
     assert!(
@@ -216,14 +216,14 @@ fn a_user_who_is_described_twice_is_the_same_or_an_error() {
 fn a_configuration_stays_and_a_users_file_keeps_its_mode() {
     let place = tempfile::tempdir().unwrap();
     let dump = |bucket: &str| json!({"users": [user("ann", (HERE, bucket), &json!({}))]});
-    drop(import(place.path(), &[dump("inbox")], &[]));
+    drop(import(&place, &[dump("inbox")], &[]));
     let (config, users) = (
         place.path().join("portcullis.toml"),
         place.path().join("users.toml"),
     );
     std::fs::write(&config, "# mine\n").unwrap();
     std::fs::set_permissions(&users, std::fs::Permissions::from_mode(0o640)).unwrap();
-    let replaced = import(place.path(), &[dump("outbox")], &["--replace"]);
+    let replaced = import(&place, &[dump("outbox")], &["--replace"]);
     assert_eq!(replaced.status.code(), Some(0), "{}", stderr(&replaced));
     assert!(
         stdout(&replaced).contains("portcullis.toml.new"),
@@ -242,7 +242,7 @@ fn a_configuration_stays_and_a_users_file_keeps_its_mode() {
 fn no_name_is_a_command_for_the_terminal() {
     let place = tempfile::tempdir().unwrap();
     let dump = json!({"users": [{"username": "a", "permissions": {"/\u{1b}[31m\u{9b}": 7}}]});
-    let refused = import(place.path(), &[dump], &[]);
+    let refused = import(&place, &[dump], &[]);
     let said = stderr(&refused);
     assert!(!said.contains(['\u{1b}', '\u{9b}']), "{said}");
     let unknown = place.path().join("x\u{1b}[31m.json");

@@ -13,7 +13,7 @@ use super::super::changed::log_change;
 use super::super::changes::ChangesMade;
 use super::super::files::Files;
 use super::super::fresh::{ListedFile, Names, Shown};
-use super::super::known::{JustStated, Lately};
+use super::super::known::{Expects, JustStated, Lately};
 use super::super::names::Stated;
 use super::super::opening::Foreseen;
 use super::super::order::Ticket;
@@ -98,11 +98,6 @@ impl Paths {
             {
                 self.known.before_open(&request.path, now)
             }
-            Act::Stat
-                if request.ending == Ending::Name && matches!(target, Target::Object { .. }) =>
-            {
-                self.known.before_stat(&request.path, now)
-            }
             Act::Open { .. }
             | Act::Stat
             | Act::SetStat(_)
@@ -138,10 +133,11 @@ impl Paths {
         by_listing: bool,
     ) {
         let path = &request.path;
-        self.expects_files = !stated.attrs.names_directory();
-        if !self.expects_files {
+        if stated.attrs.names_directory() {
+            self.expects = Expects::Anything;
             return self.known.directory(path.clone());
         }
+        self.expects = Expects::File;
         // Whoever goes on with an upload has to hear what is there now.
         if !may_be_partial(shell, path) {
             self.known.stated(JustStated {
@@ -204,13 +200,12 @@ impl Paths {
     }
 
     /// Notes that nothing was found under a name.
-    pub(super) fn note_missing(&mut self, shell: &Shell, request: &PathRequest, by_listing: bool) {
+    pub(super) fn note_missing(&mut self, request: &PathRequest, by_listing: bool) {
         // That no directory is there says nothing of a file.
         let nothing = request.ending == Ending::Name;
         self.note_look(request, nothing, by_listing);
         if nothing && matches!(request.act, Act::Stat) {
-            self.expects_files = false;
-            self.known.missed(&request.path, shell.now());
+            self.expects = Expects::Nothing;
         }
     }
 

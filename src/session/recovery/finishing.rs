@@ -94,7 +94,9 @@ impl Recovery {
             StorageErrorKind::NoSuchUpload => self.after_its_end(record, store).await,
             StorageErrorKind::Precondition => match self.after_its_end(record, store).await? {
                 Outcome::Gone => Err(error),
-                outcome => Ok(outcome),
+                outcome @ (Outcome::Kept { .. } | Outcome::Discarded(_) | Outcome::Later(_)) => {
+                    Ok(outcome)
+                }
             },
             StorageErrorKind::NotFound
             | StorageErrorKind::NoSuchBucket

@@ -72,7 +72,7 @@ struct Lock {
     file: Mutex<Option<File>>,
 }
 
-/// What is written in a lease. Each version is another one: an ETag names bytes.
+/// What is written in a lease. Each version is another one: an `ETag` names bytes.
 #[derive(Debug, Serialize, Deserialize)]
 struct Row {
     version: u32,

@@ -190,6 +190,7 @@ pub(crate) fn in_sequence(
 const VERSION: u32 = 1;
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "times of a test")]
 mod tests {
     use super::*;
     use crate::limits::Limits;

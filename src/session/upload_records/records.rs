@@ -186,9 +186,12 @@ impl UploadRecords {
             return Ok(None);
         };
         let read = document::read_dated(&*kept.leases.store, place, UPLOAD_RECORD_BYTES_MAX).await;
-        let found = read.map_err(|error| match error.kind {
-            StorageErrorKind::Refused => Unread::Never(error.to_string()),
-            _ => Unread::Now(error),
+        let found = read.map_err(|error| {
+            if error.kind == StorageErrorKind::Refused {
+                Unread::Never(error.to_string())
+            } else {
+                Unread::Now(error)
+            }
         })?;
         let Some((text, etag, modified)) = found else {
             return Ok(None);

@@ -236,7 +236,7 @@ impl Work {
 
     /// Says what was seen under a name a moment ago. Where its directory is worth a look, that is
     /// listed, for the names that come next as well.
-    pub(super) async fn look_around(&self, request: &PathRequest, location: &Location) -> Lately {
+    async fn look_around(&self, request: &PathRequest, location: &Location) -> Lately {
         if self.lately != Lately::Worthwhile {
             return self.lately;
         }

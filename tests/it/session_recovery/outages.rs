@@ -171,9 +171,9 @@ async fn an_upload_that_is_being_aborted_is_left_to_who_aborts_it() {
 async fn whoever_has_a_lock_that_was_removed_has_none() {
     let shared = Shared::new();
     let here = tempfile::tempdir().unwrap();
-    let first = shared.process_in(here.path()).await;
+    let first = shared.process_in(&here).await;
     std::fs::remove_file(here.path().join("lock")).unwrap();
-    let second = shared.process_in(here.path()).await;
+    let second = shared.process_in(&here).await;
     let content = pattern(9 * MIB);
     first.environment.upload_records.renew().await.unwrap();
     // Each begins an upload of its own.

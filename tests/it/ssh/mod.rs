@@ -90,6 +90,17 @@ impl Default for Setup {
     }
 }
 
+impl Setup {
+    fn transport(self, host_key: &HostKey) -> Transport {
+        let own = || HostKeys::new(vec![host_key.clone()]).unwrap();
+        Transport {
+            host_keys: self.host_keys.unwrap_or_else(own),
+            algorithms: self.algorithms,
+            rekey_bytes: self.rekey_bytes,
+        }
+    }
+}
+
 impl Server {
     async fn start() -> Self {
         Self::start_with(|_| {}, AuthSettings::default()).await
@@ -138,7 +149,7 @@ impl Server {
             provider.clone(),
             no_stores(),
             settings,
-            alone(setup.throttle, Arc::new(Records::default())),
+            alone(setup.throttle.clone(), Arc::new(Records::default())),
             Arc::clone(&limits),
             clock.clone(),
         ));
@@ -155,14 +166,8 @@ impl Server {
             name: Box::default(),
             authenticator,
             channels: Arc::new(Echo),
-            transport: Transport {
-                host_keys: setup
-                    .host_keys
-                    .unwrap_or_else(|| HostKeys::new(vec![host_key.clone()]).unwrap()),
-                algorithms: setup.algorithms,
-                rekey_bytes: setup.rekey_bytes,
-            },
-            proxy: setup.proxy,
+            proxy: setup.proxy.clone(),
+            transport: setup.transport(&host_key),
             banner: None,
             draining: stop.clone(),
         };
