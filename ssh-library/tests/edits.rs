@@ -33,7 +33,7 @@ fn the_edits_are_few_and_short() {
 fn every_edit_has_a_test() {
     let mut sources = String::new();
     read(
-        &Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/it"),
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests"),
         &mut sources,
     );
     for edit in all() {

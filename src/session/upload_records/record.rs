@@ -190,8 +190,9 @@ pub(crate) fn in_sequence(
 const VERSION: u32 = 1;
 
 #[cfg(test)]
-#[expect(clippy::arithmetic_side_effects, reason = "times of a test")]
 mod tests {
+    #![expect(clippy::arithmetic_side_effects, reason = "times of a test")]
+
     use super::*;
     use crate::limits::Limits;
     use crate::storage::PartNumber;
