@@ -52,7 +52,7 @@ fn read(folder: &Path, sources: &mut String) {
         let path = entry.unwrap().path();
         if path.is_dir() {
             read(&path, sources);
-        } else {
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
             sources.push_str(&std::fs::read_to_string(path).unwrap());
         }
     }
