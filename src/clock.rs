@@ -36,6 +36,14 @@ pub fn written(time: SystemTime) -> String {
         .unwrap_or_else(|| "9999-12-31T23:59:59Z".to_owned())
 }
 
+/// Returns a random byte, to spread in time what would happen at once; `None`: there is no
+/// randomness, and nothing but the spread is lost.
+pub(crate) fn random_byte() -> Option<u8> {
+    let mut byte = [0];
+    let [byte] = getrandom::fill(&mut byte).map(|()| byte).ok()?;
+    Some(byte)
+}
+
 /// Waits until the clock shows a time.
 pub async fn sleep_until(clock: &dyn Clock, at: Instant) {
     clock.sleep(at.saturating_duration_since(clock.now())).await;

@@ -180,19 +180,10 @@ impl PathRequest {
     /// # Errors
     /// The status that the client gets.
     pub(crate) fn plan(&self, home: &HomeDirectory) -> Result<Planned, Status> {
-        let target = match &self.act {
-            Act::Rename { .. } => plan_moved(home, &self.path)?,
-            act @ (Act::Stat
-            | Act::SetStat(_)
-            | Act::StatVfs
-            | Act::ReadLink
-            | Act::OpenDirectory
-            | Act::Open { .. }
-            | Act::Remove
-            | Act::MkDir
-            | Act::RmDir
-            | Act::Copy(_)
-            | Act::Close(_)) => plan(home, &self.path, act.traits().need)?,
+        let target = if matches!(self.act, Act::Rename { .. }) {
+            plan_moved(home, &self.path)?
+        } else {
+            plan(home, &self.path, self.act.traits().need)?
         };
         let Some(to) = self.act.new_name() else {
             return Ok(Planned { target, to: None });

@@ -246,65 +246,36 @@ impl FreshListings {
     }
 
     /// Notes that a name is of interest, and says whether to list its directory: another one was
-    /// a moment ago, its names are not known, and it is not known to be large.
-    pub(crate) fn looks_again(&mut self, path: &VirtualPath, now: Instant) -> bool {
-        let again = self.is_looked_into(path, now);
-        self.looked(path, now);
-        let Some(parent) = path.parent().filter(|_| again) else {
-            return false;
-        };
-        let fresh_for = self.fresh_for;
-        let mut known = self.directories.iter();
-        if known.any(|one| one.path == parent && one.holds(fresh_for, now)) {
-            return false;
-        }
-        let directory = self.hash_of(&parent);
-        let mut looks = self.looks.iter_mut();
-        let Some(look) = looks.find(|look| look.directory == directory) else {
-            return false;
-        };
-        let listed = look.listed.replace(now);
-        let is_fresh = |at: Instant| now.saturating_duration_since(at) < fresh_for;
-        if listed.is_some_and(is_fresh) {
-            look.listed = listed;
-            return false;
-        }
-        true
-    }
-
-    /// Notes that a name is of interest.
-    pub(crate) fn looked(&mut self, path: &VirtualPath, now: Instant) {
+    /// a moment ago, its names are not known, and it is not known to be large. Nothing more has to
+    /// be known of one that `is_seen`.
+    pub(crate) fn looks_again(&mut self, path: &VirtualPath, is_seen: bool, now: Instant) -> bool {
         let Some(parent) = path.parent() else {
-            return;
+            return false;
         };
         let fresh_for = self.fresh_for;
         let is_fresh = |at: Instant| now.saturating_duration_since(at) < fresh_for;
         self.looks.retain(|look| is_fresh(look.last));
         let directory = self.hash_of(&parent);
-        let mut looks = self.looks.iter_mut();
-        if let Some(look) = looks.find(|look| look.directory == directory) {
-            look.last = now;
-            return;
-        }
-        if self.looks.len() >= LOOKS_MAX {
-            self.looks.pop_front();
-        }
-        self.looks.push_back(Look {
-            directory,
-            last: now,
-            listed: None,
-        });
-    }
-
-    /// Says whether a name of the same directory was of interest a moment ago.
-    pub(crate) fn is_looked_into(&self, path: &VirtualPath, now: Instant) -> bool {
-        let Some(parent) = path.parent() else {
+        let looks = &mut self.looks;
+        let Some(look) = looks.iter_mut().find(|look| look.directory == directory) else {
+            if looks.len() >= LOOKS_MAX {
+                looks.pop_front();
+            }
+            looks.push_back(Look {
+                directory,
+                last: now,
+                listed: None,
+            });
             return false;
         };
-        let directory = self.hash_of(&parent);
-        let is_fresh = |at: Instant| now.saturating_duration_since(at) < self.fresh_for;
-        let mut looks = self.looks.iter();
-        looks.any(|look| look.directory == directory && is_fresh(look.last))
+        look.last = now;
+        let mut known = self.directories.iter();
+        let is_known = known.any(|one| one.path == parent && one.holds(fresh_for, now));
+        if is_seen || is_known || look.listed.is_some_and(is_fresh) {
+            return false;
+        }
+        look.listed = Some(now);
+        true
     }
 
     /// Notes that the session changed what stands under a name, or below it. A directory above may
@@ -473,8 +444,8 @@ mod tests {
         let (mut listed, now) = (FreshListings::new(Duration::ZERO), SystemClock.now());
         seen(&mut listed, now);
         assert_eq!(listed.shown(&path("/in/file"), now), None);
-        assert!(!listed.looks_again(&path("/in/a"), now));
-        assert!(!listed.looks_again(&path("/in/a"), now));
+        assert!(!listed.looks_again(&path("/in/a"), false, now));
+        assert!(!listed.looks_again(&path("/in/a"), false, now));
     }
 
     #[test]
@@ -567,27 +538,33 @@ mod tests {
     #[test]
     fn the_second_look_into_a_directory_that_is_not_large_lists_it() {
         let (mut listed, now) = (FreshListings::new(FRESH), SystemClock.now());
-        assert!(!listed.looks_again(&path("/in/a"), now));
-        assert!(!listed.looks_again(&path("/out/a"), now));
-        assert!(listed.looks_again(&path("/in/b"), now));
-        assert!(!listed.looks_again(&path("/in/c"), now), "it is under way");
+        assert!(!listed.looks_again(&path("/in/a"), false, now));
+        assert!(!listed.looks_again(&path("/out/a"), false, now));
+        assert!(listed.looks_again(&path("/in/b"), false, now));
         assert!(
-            !listed.looks_again(&path("/out/b"), now + FRESH),
+            !listed.looks_again(&path("/in/c"), false, now),
+            "it is under way"
+        );
+        assert!(
+            !listed.looks_again(&path("/out/b"), false, now + FRESH),
             "too late"
         );
         let half = now + FRESH / 2;
         seen(&mut listed, now);
-        assert!(!listed.looks_again(&path("/in/d"), half), "it is known");
+        assert!(
+            !listed.looks_again(&path("/in/d"), false, half),
+            "it is known"
+        );
         let later = now + FRESH;
-        assert!(listed.looks_again(&path("/in/e"), later));
+        assert!(listed.looks_again(&path("/in/e"), false, later));
         listed.listed(path("/in"), later, Names::too_many());
         listed.forget_old(later + FRESH);
         for seconds in 1..60 {
             let later = later + Duration::from_secs(seconds);
-            assert!(!listed.looks_again(&path("/in/f"), later));
+            assert!(!listed.looks_again(&path("/in/f"), false, later));
             assert_eq!(listed.shown(&path("/in/f"), later), None);
         }
-        assert!(listed.looks_again(&path("/in/g"), later + LARGE_FOR));
+        assert!(listed.looks_again(&path("/in/g"), false, later + LARGE_FOR));
     }
 
     #[test]

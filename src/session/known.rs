@@ -50,15 +50,6 @@ struct Looked {
     nothing: bool,
 }
 
-/// What the last STAT of a session found, and so what the next one may find.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Expects {
-    File,
-    Nothing,
-    #[default]
-    Anything,
-}
-
 /// What a STAT was told of a file just now.
 #[derive(Debug)]
 pub(crate) struct JustStated {
@@ -189,15 +180,11 @@ impl Known {
     /// after the other it is worth while to list it.
     pub(crate) fn before_open(&mut self, path: &VirtualPath, now: Instant) -> Lately {
         let lately = self.lately(path, now);
-        if lately != Lately::Unknown {
-            self.listed.looked(path, now);
-            return lately;
+        let is_seen = lately != Lately::Unknown;
+        if self.listed.looks_again(path, is_seen, now) {
+            return Lately::Worthwhile;
         }
-        if self.listed.looks_again(path, now) {
-            Lately::Worthwhile
-        } else {
-            Lately::Unknown
-        }
+        lately
     }
 
     /// Notes what a STAT or an LSTAT was told.

@@ -186,7 +186,9 @@ pub(super) async fn look_below(store: &dyn ObjectStore, folder: &Folder) -> Resu
     if folder.prefix.len() > crate::limits::KEY_BYTES_MAX {
         return Ok(Below::Nothing);
     }
-    let page = store.list(&folder.bucket, &query(folder, 1)).await?;
+    let page = store
+        .list(&folder.bucket, &ListQuery::first(&folder.prefix))
+        .await?;
     if page.objects.is_empty() && page.prefixes.is_empty() {
         return Ok(Below::Nothing);
     }
@@ -199,7 +201,11 @@ pub(super) async fn look_into(
     store: &dyn ObjectStore,
     folder: &Folder,
 ) -> Result<ListPage, Refusal> {
-    Ok(store.list(&folder.bucket, &query(folder, 2)).await?)
+    let query = ListQuery {
+        max: 2,
+        ..ListQuery::first(&folder.prefix)
+    };
+    Ok(store.list(&folder.bucket, &query).await?)
 }
 
 /// Says whether nothing but a marker is in the folder.
@@ -216,12 +222,7 @@ async fn dated_nothing_first(
     clock: &dyn Clock,
     location: &Location,
 ) -> Result<Dated, Refusal> {
-    let query = ListQuery {
-        prefix: location.key.as_str().to_owned(),
-        delimited: false,
-        after: None,
-        max: 1,
-    };
+    let query = ListQuery::first(location.key.as_str());
     match store.list(&location.bucket, &query).await {
         Ok(page) if page.objects.is_empty() && page.prefixes.is_empty() => {
             Ok((Found::Nothing, None))
@@ -258,13 +259,24 @@ impl Stated {
 /// How STAT looks for what an object's path names.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Looks {
-    /// A listing showed this there a moment ago.
-    Shown(Shown),
+    /// Not at all: a listing showed a directory there a moment ago, and that is believed.
+    Directory,
     /// A file is expected.
     FileFirst,
     /// Nothing is expected.
     NothingFirst,
     Both,
+}
+
+impl Looks {
+    /// Goes by what a listing showed.
+    pub(super) const fn of(shown: Shown) -> Self {
+        match shown {
+            Shown::File(_) => Self::FileFirst,
+            Shown::Directory => Self::Directory,
+            Shown::Nothing => Self::NothingFirst,
+        }
+    }
 }
 
 /// Looks for what a path names.
@@ -290,13 +302,9 @@ pub(crate) async fn stat(
         Target::Object {
             location, access, ..
         } => match match looks {
-            Looks::Shown(Shown::Directory) => (Found::Directory, None),
-            Looks::Shown(Shown::File(_)) | Looks::FileFirst => {
-                dated_file_first(store, location).await?
-            }
-            Looks::Shown(Shown::Nothing) | Looks::NothingFirst => {
-                dated_nothing_first(store, clock, location).await?
-            }
+            Looks::Directory => (Found::Directory, None),
+            Looks::FileFirst => dated_file_first(store, location).await?,
+            Looks::NothingFirst => dated_nothing_first(store, clock, location).await?,
             Looks::Both => find_dated(store, clock, location).await?,
         } {
             (Found::File(meta), _) => Ok(Stated::file(&meta, *access, shows)),
@@ -456,15 +464,6 @@ pub(super) fn copy_exclusive(store: &dyn ObjectStore, bucket: &Bucket) -> Precon
         exclusive(store, bucket)
     } else {
         Precondition::None
-    }
-}
-
-fn query(folder: &Folder, max: u16) -> ListQuery {
-    ListQuery {
-        prefix: folder.prefix.clone(),
-        delimited: false,
-        after: None,
-        max,
     }
 }
 

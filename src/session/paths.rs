@@ -21,8 +21,9 @@ use super::changes::ChangesMade;
 use super::copy_request;
 use super::endings::OfDirectory;
 use super::files::Files;
-use super::known::{Expects, Known};
+use super::known::Known;
 use super::listed::BucketsShown;
+use super::names::Looks;
 use super::opening::OpenedObject;
 use super::order::{PathOrder, Ticket};
 use super::plan::{Target, file_attributes};
@@ -51,7 +52,8 @@ pub(crate) struct Paths {
     buckets: BucketsShown,
     /// The file that was opened last to be read was small: the next one may be alike.
     opens_small_files: bool,
-    expects: Expects,
+    /// How to look for a name like the one that STAT was asked about last.
+    expects: Looks,
     /// Sentences for people that were sent to the channel's stderr.
     explanations: u32,
 }
@@ -70,7 +72,7 @@ impl Paths {
             markers_refused: Arc::default(),
             buckets: BucketsShown::default(),
             opens_small_files: false,
-            expects: Expects::Anything,
+            expects: Looks::Both,
             explanations: 0,
         }
     }

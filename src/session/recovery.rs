@@ -22,6 +22,7 @@ use super::unsettled::Settling;
 use super::upload_records::{Ended, RecordedUpload, Taken, Unread, UploadRecord};
 use super::user_sessions::UserSession;
 use crate::audit::{self, Written};
+use crate::clock::random_byte;
 use crate::idp::UserConfig;
 use crate::idp::blocks::Blocks;
 use crate::limits::{
@@ -167,7 +168,8 @@ impl Recovery {
             begun.cancelled().await;
             loop {
                 self.round().await;
-                let spread = RECOVERED_EVERY.mul_f64(f64::from(random()) / 510.0);
+                let spread =
+                    RECOVERED_EVERY.mul_f64(f64::from(random_byte().unwrap_or_default()) / 510.0);
                 clock.sleep(RECOVERED_EVERY.saturating_add(spread)).await;
             }
         };
@@ -563,10 +565,3 @@ const WRITTEN: &str = "its user has the file open for writing";
 /// After so many uploads in sequence that got no answer the others of their store wait for the next
 /// round.
 const UNANSWERED_MAX: usize = UPLOADS_RECOVERED_AT_ONCE;
-
-/// Without randomness processes look at the same time, and nothing else is lost.
-fn random() -> u8 {
-    let mut byte = [0];
-    let [byte] = getrandom::fill(&mut byte).map_or([0], |()| byte);
-    byte
-}

@@ -76,8 +76,8 @@ impl Unsettled {
         }
     }
 
-    /// Has those wait who ask for [`Self::known`], until the token is cancelled: the process does not know yet which files
-    /// others left behind.
+    /// Has those wait who ask for [`Self::known`], until the token is cancelled: the process does not
+    /// know yet which files others left behind.
     pub(crate) fn hold_back(&self) -> CancellationToken {
         let known = CancellationToken::new();
         *self.unknown() = Some(known.clone());

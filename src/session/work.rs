@@ -18,7 +18,7 @@ use super::events::{Event, Events};
 use super::fresh::{NameHasher, Shown};
 use super::gathered::{Gathered, names_of};
 use super::kept::Kept;
-use super::known::{Expects, Lately};
+use super::known::Lately;
 use super::list::{self, FirstPage, Listing};
 use super::listed::{BucketsShown, Listed, Told, buckets, no_buckets};
 use super::listed_times::ListedTimes;
@@ -57,7 +57,8 @@ pub(super) struct Work {
     pub(super) lately: Lately,
     /// What a listing of its directory showed under it.
     pub(super) shown: Option<Shown>,
-    pub(super) expects: Expects,
+    /// How to look for a name like the one that STAT was asked about last.
+    pub(super) expects: Looks,
     /// For an OPEN that reads.
     pub(super) foreseen: Foreseen,
     pub(super) shows: Shows,
@@ -152,19 +153,14 @@ impl Work {
     }
 
     pub(super) async fn stat(&self, target: &Target) -> Result<Attributes, Refusal> {
-        let looks = self.shown.map_or(Looks::Both, Looks::Shown);
+        let looks = self.shown.map_or(Looks::Both, Looks::of);
         let stated = self.look(target, looks).await?;
         Ok(stated.attrs)
     }
 
     /// Chooses how STAT looks: by what a listing showed, or as if this name were like the last one.
     fn looks(&self) -> Looks {
-        match (self.shown, self.expects) {
-            (Some(shown), _) => Looks::Shown(shown),
-            (None, Expects::File) => Looks::FileFirst,
-            (None, Expects::Nothing) => Looks::NothingFirst,
-            (None, Expects::Anything) => Looks::Both,
-        }
+        self.shown.map_or(self.expects, Looks::of)
     }
 
     /// A directory that the session has seen is there until it is removed.

@@ -515,7 +515,8 @@ class Running(unittest.TestCase):
         # Chart and gateway make the same sum.
         limit = pod["containers"][0]["resources"]["limits"]["memory"]
         self.assertIn(f"memory: at least {limit.replace('Mi', ' MiB')}: ", output)
-        self.assertIn(f"ssh on 127.0.0.1:{node.ports[2222]} · admin 127.0.0.1:{node.ports[9090]}"
+        self.assertIn(f"ssh on 127.0.0.1:{node.ports[2222]}, 127.0.0.1:{node.ports[2223]}"
+                      f" · admin 127.0.0.1:{node.ports[9090]}"
                       f" · health checks 127.0.0.1:{node.ports[9091]}", output)
 
 

@@ -13,8 +13,8 @@ use super::super::changed::log_change;
 use super::super::changes::ChangesMade;
 use super::super::files::Files;
 use super::super::fresh::{ListedFile, Names, Shown};
-use super::super::known::{Expects, JustStated, Lately};
-use super::super::names::Stated;
+use super::super::known::{JustStated, Lately};
+use super::super::names::{Looks, Stated};
 use super::super::opening::Foreseen;
 use super::super::order::Ticket;
 use super::super::plan::Target;
@@ -134,10 +134,10 @@ impl Paths {
     ) {
         let path = &request.path;
         if stated.attrs.names_directory() {
-            self.expects = Expects::Anything;
+            self.expects = Looks::Both;
             return self.known.directory(path.clone());
         }
-        self.expects = Expects::File;
+        self.expects = Looks::FileFirst;
         // Whoever goes on with an upload has to hear what is there now.
         if !may_be_partial(shell, path) {
             self.known.stated(JustStated {
@@ -205,7 +205,7 @@ impl Paths {
         let nothing = request.ending == Ending::Name;
         self.note_look(request, nothing, by_listing);
         if nothing && matches!(request.act, Act::Stat) {
-            self.expects = Expects::Nothing;
+            self.expects = Looks::NothingFirst;
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, random_byte};
 use crate::limits::{RENEWAL_GUESS_PAUSE, RENEWAL_LEAD, RENEWAL_PAUSE};
 use crate::refreshing::{Refreshing, Schedule, Source};
 use crate::refusal::{Refusal, Verdict};
@@ -126,9 +126,7 @@ impl Layer for Renewed {
 
 impl Fresh {
     fn schedule(&self, now: Instant) -> Schedule {
-        let mut random = [0];
-        // Without randomness the spread is lost and nothing else.
-        let [random] = getrandom::fill(&mut random).map_or([0], |()| random);
+        let random = random_byte().unwrap_or_default();
         self.lifetime.map_or(Schedule::LASTING, |lifetime| {
             Schedule::after(now, renewed_after(lifetime, random), lifetime)
         })

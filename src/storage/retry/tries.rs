@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::policy::{Bucket, Patience, RetrySettings, Schedule};
-use crate::clock::Clock;
+use crate::clock::{Clock, random_byte};
 use crate::limits::LOG_INTERVAL;
 use crate::seldom::Seldom;
 use crate::storage::error::{StorageError, StorageErrorKind};
@@ -141,7 +141,10 @@ impl Tries {
         }
         loop {
             let now = clock.now();
-            let spread = self.retries.as_ref().map_or(u8::MAX, |_| random());
+            let spread = self
+                .retries
+                .as_ref()
+                .map_or(u8::MAX, |_| random_byte().unwrap_or(u8::MAX));
             let Some(pause) = self.schedule.pause(now, spread, retry_after.take()) else {
                 self.give_up(now, error);
                 return false;
@@ -167,13 +170,6 @@ impl Tries {
             retries.0.observer.given_up(self.operation);
         }
     }
-}
-
-/// Without randomness callers come back together, and nothing else is lost.
-fn random() -> u8 {
-    let mut byte = [0];
-    let [byte] = getrandom::fill(&mut byte).map_or([u8::MAX], |()| byte);
-    byte
 }
 
 const ALONE: Duration = Duration::from_secs(2);
