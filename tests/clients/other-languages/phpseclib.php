@@ -18,8 +18,11 @@ $sftp = new SFTP($host, (int) $port);
 done($sftp->login($user, $password), 'login');
 $there = "$directory/file";
 done($sftp->put($there, "$folder/half", SFTP::SOURCE_LOCAL_FILE), 'put');
-done($sftp->put($there, "$folder/whole", SFTP::SOURCE_LOCAL_FILE | SFTP::RESUME), 'put with RESUME: ' . $sftp->getLastSFTPError());
-done($sftp->put($there, "$folder/more", SFTP::SOURCE_LOCAL_FILE | SFTP::RESUME, -1, 0), 'append: ' . $sftp->getLastSFTPError());
+// RESUME writes from the remote size on; where to begin in the local file is another argument.
+$resumed = $sftp->put($there, "$folder/whole", SFTP::SOURCE_LOCAL_FILE | SFTP::RESUME, -1, filesize("$folder/half"));
+done($resumed, 'put with RESUME: ' . $sftp->getLastSFTPError());
+$appended = $sftp->put($there, "$folder/more", SFTP::SOURCE_LOCAL_FILE | SFTP::RESUME);
+done($appended, 'append: ' . $sftp->getLastSFTPError());
 $begun = filesize("$folder/back");
 $rest = $sftp->get($there, false, $begun);
 done($rest, 'get from an offset');

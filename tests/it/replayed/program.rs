@@ -173,11 +173,11 @@ fn draw(dice: &mut fastrand::Rng, open: Option<usize>) -> Op {
 
 /// Few names, so that operations meet.
 fn path(dice: &mut fastrand::Rng) -> String {
-    let mut name = || ["a", "b", "c", "d"][dice.usize(..4)];
-    match (name(), name()) {
-        (above @ ("a" | "b"), name) => format!("{above}/{name}"),
-        (name, _) => name.to_owned(),
-    }
+    let depth = [1, 1, 1, 2, 2, 2, 2, 3][dice.usize(..8)];
+    let mut name = |names: &[&'static str]| names[dice.usize(..names.len())];
+    let above = (1..depth).map(|_| name(&["a", "b"])).collect::<Vec<_>>();
+    let last = name(&["a", "b", "c", "d"]);
+    [above, vec![last]].concat().join("/")
 }
 
 /// Mostly few bytes; now and then so many that they take several parts.
