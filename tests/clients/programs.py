@@ -133,18 +133,18 @@ def git(setup, _):
             return run(["git", "-c", "safe.directory=*", *words], cwd=folder, environment=environment).output
 
         say("init", "-q", "-b", "main")
-        for number in range(3):
+        for number in range(2):
             (folder / "text").write_text(f"{number}\n" * 1_000)
             (folder / f"file-{number}").write_bytes(os.urandom(30_000))
             say("add", ".")
             say("commit", "-q", "-m", f"number {number}")
         say("branch", "other", "HEAD~1")
         say("checkout", "-q", "other")
-        expect_equal((folder / "text").read_text(), "1\n" * 1_000, "what was checked out")
+        expect_equal((folder / "text").read_text(), "0\n" * 1_000, "what was checked out")
         say("checkout", "-q", "main")
-        say("gc", "-q")
+        say("repack", "-adq")
         say("fsck", "--strict")
-        expect_equal(len(say("log", "--oneline").splitlines()), 3, "commits")
+        expect_equal(len(say("log", "--oneline").splitlines()), 2, "commits")
         expect_equal(say("status", "--porcelain"), "", "what git finds changed")
     # Somebody who has only the objects clones the same.
     expect(any(name.endswith(".pack") for name in setup.objects("fuse-git/.git/objects")), "no pack is stored")

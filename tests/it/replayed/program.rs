@@ -63,6 +63,33 @@ pub(super) enum Op {
 }
 
 impl Op {
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Self::Begin(_, How::Upload) => "OPEN for an upload",
+            Self::Begin(_, How::Append) => "OPEN for an append",
+            Self::Begin(_, How::Edit) => "OPEN for an edit",
+            Self::Begin(_, How::Read) => "OPEN for reading",
+            Self::Write(..) => "WRITE",
+            Self::Read(..) => "READ",
+            Self::Size(_) => "FSETSTAT",
+            Self::End => "CLOSE",
+            Self::Put(..) => "an upload",
+            Self::Get(_) => "a download",
+            Self::Grow(..) => "a resumed upload",
+            Self::Resize(..) => "SETSTAT",
+            Self::Stat(_) => "STAT",
+            Self::List(_) => "READDIR",
+            Self::MkDir(_) => "MKDIR",
+            Self::RmDir(_) => "RMDIR",
+            Self::Remove(_) => "REMOVE",
+            Self::Rename { replace: false, .. } => "RENAME",
+            Self::Rename { replace: true, .. } => "posix-rename",
+            Self::Vanish => "a disconnect",
+            Self::OutsidePut(..) => "a file of another program",
+            Self::OutsideRemove(_) => "a removal by another program",
+        }
+    }
+
     /// Returns the paths that it names.
     pub(super) fn paths(&self) -> Vec<&str> {
         match self {
