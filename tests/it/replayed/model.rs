@@ -93,7 +93,7 @@ impl Model {
             tree: BTreeMap::new(),
             contents: Vec::new(),
             handles: std::array::from_fn(|_| None),
-            gone: Default::default(),
+            gone: std::array::from_fn(|_| BTreeSet::new()),
             rows: BTreeSet::new(),
         }
     }
@@ -305,10 +305,10 @@ impl Model {
         let may_fail = self.server == Server::Gateway
             && handle.how != How::Upload
             && (self.is_stale(handle) || !handle.holes.is_empty());
-        match may_fail {
-            true => vec![DONE, FAILED],
-            false => vec![DONE],
+        if may_fail {
+            return vec![DONE, FAILED];
         }
+        vec![DONE]
     }
 
     fn write(&mut self, who: usize, at: usize, bytes: &[u8]) -> Vec<Seen> {
