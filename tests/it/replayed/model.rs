@@ -514,9 +514,10 @@ impl Model {
         let target = self.node(to);
         if source == Node::Directory && is_below(to, from) && (replace || target.is_none()) {
             self.rows.insert(INTO_ITSELF);
-            return match self.server {
-                Server::Gateway => FAILED,
-                Server::OpenSsh => Seen::Status(BAD_MESSAGE),
+            return match (self.server, target) {
+                (Server::Gateway, Some(Node::File(_))) => MISSING,
+                (Server::Gateway, Some(Node::Directory) | None) => FAILED,
+                (Server::OpenSsh, _) => Seen::Status(BAD_MESSAGE),
             };
         }
         match (source, target) {
