@@ -55,6 +55,20 @@ python_packages() {
   export PATH="$PWD/$venv/bin:$PATH"
 }
 
+# Libraries of other languages, where their package managers are: the cases without them are skipped.
+client_libraries() {
+  local folder=target/clients-libraries
+  mkdir -p "$folder"
+  if [[ ! -d $folder/node_modules/ssh2-sftp-client ]] && command -v npm >/dev/null; then
+    npm install --silent --no-audit --no-fund --no-package-lock --ignore-scripts --omit=optional \
+      --prefix "$folder" ssh2-sftp-client@12.0.1 || printf 'no ssh2-sftp-client\n'
+  fi
+  if ! compgen -G "$folder/jsch-*.jar" >/dev/null && command -v mvn >/dev/null; then
+    mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy \
+      -Dartifact=com.github.mwiede:jsch:0.2.21 -DoutputDirectory="$PWD/$folder" || printf 'no JSch\n'
+  fi
+}
+
 # In an environment of its own: half a gigabyte that only this step needs.
 chart() {
   environment "$chart_venv" tests/chart/requirements.txt
@@ -92,12 +106,13 @@ everything() {
   SUITE_LOG=$suite_log step tests cargo test --locked --release --workspace
   step 'no secret in what the tests logged' secrets
   step 'storage contract and roles on SeaweedFS' python tests/clients/with_seaweed.py \
-    cargo test --locked --release --test it -- storage_contract roles_external
+    cargo test --locked --release --test it -- storage_contract roles_external replayed::sessions
   # With all targets the packages have the features of the tests, and nothing is built again; that
   # the binaries need no more than their own is checked.
   step binaries cargo build --locked --release --workspace --all-targets
   step 'their own features' cargo check --locked --release --workspace
   step 'pages' python -B tests/console/run.py --binary target/release/portcullis
+  step 'client libraries' client_libraries
   step 'real clients' python tests/clients/run.py --binary target/release/portcullis
   step 'kill -9' python -B tests/clients/killed.py --binary target/release/portcullis
   step attacks python -B tests/attacks/run.py --binary target/release/portcullis
@@ -108,6 +123,8 @@ everything() {
 long() {
   everything
   step '5,000 seeds' env SEEDS=5000 cargo test --locked --release --test it -- whatever_a_seed
+  step '300 seeds over every store and OpenSSH' env SEEDS=300 python tests/clients/with_seaweed.py \
+    cargo test --locked --release --test it -- replayed
   step 'a minute without S3' cargo test --locked --release --test it -- --ignored faults::storms
   step 'memory of 2,000 connections' cargo test --locked --release --test connection_memory -- --ignored
   step 'memory under load' cargo test --locked --release --test load_memory -- --ignored --test-threads 1

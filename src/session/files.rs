@@ -7,7 +7,6 @@ use std::time::Instant;
 use crate::budget::{Charge, Share};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::clock::unix_seconds;
 use crate::metrics::Metrics;
 use crate::sftp::{Attributes, HandleId, Payload, Pending, Reply, Status};
 use crate::storage::{ListPage, ListQuery, Location, ObjectMeta};
@@ -119,11 +118,13 @@ impl Files {
         })
     }
 
-    /// Returns the size of the upload under a path, as STAT shows it.
-    pub(crate) fn upload_at(&self, path: &VirtualPath) -> Option<u64> {
-        let mut uploads = self.uploads();
-        let (_, size) = uploads.find(|(place, _)| place.path == *path)?;
-        Some(size)
+    /// Returns the file that is written under a path and will be seen, as STAT shows it.
+    pub(crate) fn upload_at(&self, shell: &Shell, path: &VirtualPath) -> Option<Attributes> {
+        let appears = |file: &&OpenFile| file.own().is_some_and(WriteFile::will_appear);
+        let mut files = self.files().filter(appears);
+        files
+            .find(|file| file.place.path == *path)?
+            .attributes(shell)
     }
 
     /// Returns a file that is written under a path and may be changed still.
@@ -616,10 +617,9 @@ impl Files {
     }
 
     pub(crate) fn fstat(&mut self, shell: &mut Shell, pending: Pending, handle: HandleId) {
-        let now = unix_seconds(shell.environment.clock.wall());
         let attrs = self.usable(handle).and_then(|handle| match handle {
             Handle::Directory(directory) => Some(directory.attributes()),
-            Handle::File(file) => file.attributes(now, shell.shows()),
+            Handle::File(file) => file.attributes(shell),
         });
         match attrs {
             Some(attrs) => shell.answers.reply(pending, &Reply::Attrs(attrs)),

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::clock::unix_seconds;
 use crate::limits;
 use crate::sftp::{Attributes, Pending, Status};
 use crate::storage::ObjectMeta;
@@ -15,7 +16,6 @@ use super::plan::file_attributes;
 use super::reading::{ReadPlace, Reading};
 use super::shell::Shell;
 use super::status::INVALID_HANDLE;
-use super::stored_time::Shows;
 use super::writing::{Place, Writing};
 
 /// A file opened for both has both halves.
@@ -155,11 +155,16 @@ impl OpenFile {
         )
     }
 
-    /// Returns what FSTAT shows.
-    pub(super) fn attributes(&self, now: u32, shows: Shows) -> Option<Attributes> {
+    /// Returns what FSTAT shows, and STAT of a file that is written.
+    pub(super) fn attributes(&self, shell: &Shell) -> Option<Attributes> {
+        let (access, shows) = (self.place.access, shell.shows());
         match (self.own(), &self.reading) {
-            (Some(own), _) => Some(file_attributes(self.place.access, own.size(), now)),
-            (None, Some(reading)) => Some(attributes_of(reading.meta(), self.place.access, shows)),
+            (Some(own), _) => {
+                let now = unix_seconds(shell.environment.clock.wall());
+                let attrs = file_attributes(access, own.size(), now);
+                Some(shows.with(attrs, shell.to_be_stored(own.given(), own.given_late())))
+            }
+            (None, Some(reading)) => Some(attributes_of(reading.meta(), access, shows)),
             (None, None) => None,
         }
     }

@@ -9,9 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::audit::Confirmed;
 use crate::budget::Share;
-use crate::clock::unix_seconds;
 use crate::limits;
-use crate::sftp::{Reply, Status};
+use crate::sftp::{Attributes, Reply, Status};
 use crate::storage::Location;
 use crate::vfs::{Access, Ending, EntryType, HomeDirectory, VirtualPath};
 
@@ -238,7 +237,7 @@ impl Paths {
         let path = &request.path;
         // A path that means a directory does not mean the file that is being written.
         let upload = files
-            .upload_at(path)
+            .upload_at(shell, path)
             .filter(|_| request.ending == Ending::Name);
         let is_written = |path| files.is_written_under(path);
         if let Some(status) = self.no_bucket(shell, request, planned) {
@@ -300,12 +299,10 @@ impl Paths {
         shell: &Shell,
         request: &PathRequest,
         target: &Target,
-        upload: Option<u64>,
+        upload: Option<Attributes>,
     ) -> Option<PathAnswer> {
         match (target, upload) {
-            (Target::Object { access, .. } | Target::MappedFile { access, .. }, Some(size)) => {
-                let now = unix_seconds(shell.environment.clock.wall());
-                let attrs = file_attributes(*access, size, now);
+            (Target::Object { .. } | Target::MappedFile { .. }, Some(attrs)) => {
                 Some(PathAnswer::Reply(Reply::Attrs(attrs)))
             }
             (
@@ -398,7 +395,7 @@ impl Paths {
         let request = &running.request;
         let uploaded_here = matches!(request.act, Act::Remove)
             && request.ending == Ending::Name
-            && files.upload_at(&request.path).is_some();
+            && files.upload_at(shell, &request.path).is_some();
         let act = &running.request.act;
         let outlives = act.traits().outlives || replaces_version(shell, act);
         let events = shell.events.clone();

@@ -12,7 +12,7 @@ use crate::auth::AuthenticatedUser;
 use crate::clock::Clock;
 use crate::limits::LOG_INTERVAL;
 use crate::seldom::Seldom;
-use crate::sftp::{Attributes, Pending, Status};
+use crate::sftp::{Attributes, Given, Pending, Status};
 use crate::storage::SharedStore;
 use crate::tasks;
 use crate::vfs::VirtualPath;
@@ -79,6 +79,17 @@ impl Shell {
             times: self.environment.stat_times,
             modes: self.environment.limits.keep_modes,
         }
+    }
+
+    /// Returns what is going to be stored with a file that is written, of what its client said in
+    /// time for the upload, and after that.
+    pub(crate) fn to_be_stored(&self, given: Given, late: Given) -> Given {
+        let keeps_times = self.environment.limits.keep_times;
+        let kept = Given {
+            modified: late.modified.filter(|_| keeps_times),
+            ..late
+        };
+        kept.or(given)
     }
 
     /// Leaves out of what a client says of a file what the operator does not want to be kept.

@@ -43,6 +43,9 @@ def curl(setup, _):
     (folder / "more").write_bytes(b"more")
     run([*call, "--append", "-T", folder / "more", place])
     expect(setup.object("curl-file").read() == body + b"more", "--append made another file")
+    back = folder / "half"
+    run([*call, "-C", "-", "-o", back, place])
+    expect(back.read_bytes() == body + b"more", "-C - downloaded another file")
 
 
 @case("lftp: put -c goes on with an upload")
@@ -55,13 +58,15 @@ def lftp(setup, _):
     script.write_text(
         f'set sftp:connect-program "ssh -a -x {options}"\n'
         "set cmd:fail-exit yes\n"
-        f"open -u {setup.user},{setup.password} sftp://127.0.0.1:{setup.port}\n"
+        f'open -u "{setup.user},{setup.password}" sftp://127.0.0.1:{setup.port}\n'
         f"cd {setup.root}\n"
         f"put {folder / 'half'} -o lftp-file\n"
         f"put -c {folder / 'whole'} -o lftp-file\n"
+        f"get -c lftp-file -o {folder / 'half'}\n"
     )
     run(["lftp", "--norc", "-f", script])
     expect(setup.object("lftp-file").read() == body, "put -c made another file")
+    expect((folder / "half").read_bytes() == body, "get -c made another file")
 
 
 @case("sshfs: programs append and change files in place")

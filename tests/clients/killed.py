@@ -30,6 +30,8 @@ from seaweed import s3_client
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 # Below and above what is rewritten as a whole, and several parts.
 SIZES = (1_000_000, 6_000_000, 21_000_000)
+# What is appended: into the last part, another part, several.
+MORE = (3_000, 7_000_000, 19_000_000)
 # From when the client is in: within its requests, its bytes, and what S3 is asked at the end.
 MOMENTS_MAX = (0.02, 0.1, 0.5)
 
@@ -107,7 +109,8 @@ def upload(sftp, path, old, draw):
 
 def append(sftp, path, old, draw):
     with sftp.open(path, "ab") as file:
-        file.write(draw.randbytes(draw.choice((3_000, 7_000_000))))
+        file.set_pipelined(True)
+        file.write(draw.randbytes(draw.choice(MORE)))
 
 
 def resume(sftp, path, old, draw):
@@ -117,12 +120,23 @@ def resume(sftp, path, old, draw):
 
 def edit(sftp, path, old, draw):
     with sftp.open(path, "r+b") as file:
-        file.seek(draw.randrange(max(len(old), 1)))
-        file.write(draw.randbytes(50_000))
+        file.set_pipelined(True)
+        for at, piece in pieces(old, draw):
+            file.seek(at)
+            file.write(piece)
+
+
+def pieces(old, draw):
+    """What an edit writes where: in one place, or in several parts."""
+    for _ in range(draw.choice((1, 3))):
+        yield draw.randrange(max(len(old), 1)), draw.randbytes(50_000)
 
 
 def cut(sftp, path, old, draw):
     sftp.truncate(path, draw.randrange(len(old) + 1))
+
+
+OPERATIONS = (upload, append, resume, edit, upload, cut)
 
 
 def expected(operation, old, draw):
@@ -130,11 +144,13 @@ def expected(operation, old, draw):
     if operation is upload:
         return draw.randbytes(draw.choice(SIZES))
     if operation in (append, resume):
-        return old + draw.randbytes(draw.choice((3_000, 7_000_000)))
+        return old + draw.randbytes(draw.choice(MORE))
     if operation is cut:
         return old[: draw.randrange(len(old) + 1)]
-    at = draw.randrange(max(len(old), 1))
-    return old[:at] + draw.randbytes(50_000) + old[at + 50_000 :]
+    new = bytearray(old)
+    for at, piece in pieces(old, draw):
+        new[at : at + len(piece)] = piece
+    return bytes(new)
 
 
 def stored(s3, key):
@@ -150,7 +166,7 @@ def stored(s3, key):
 
 def round_of(gateway, s3, number, draw):
     """One death; returns what the client and S3 say of it."""
-    operation = draw.choice((upload, upload, append, resume, edit, cut))
+    operation = OPERATIONS[number % len(OPERATIONS)]
     folder = "kept" if operation is resume else draw.choice(("whole", "kept"))
     marked = {"portcullis-partial": "1"} if operation is resume else {}
     key, old = f"{folder}/{number}", None

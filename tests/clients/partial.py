@@ -102,7 +102,7 @@ def lftp(setup, _):
         path.write_text(
             f'set sftp:connect-program "ssh -a -x {options}"\n'
             "set cmd:fail-exit yes\n"
-            f"open -u {setup.user},{setup.password} sftp://127.0.0.1:{setup.port}\n"
+            f'open -u "{setup.user},{setup.password}" sftp://127.0.0.1:{setup.port}\n'
             f"cd {ROOT}\n" + "".join(f"{line}\n" for line in lines)
         )
         return ["lftp", "--norc", "-f", path]

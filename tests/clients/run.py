@@ -37,6 +37,8 @@ import aws_tools  # noqa: F401
 import balanced  # noqa: F401
 import changes  # noqa: F401
 import partial  # noqa: F401
+import programs  # noqa: F401
+import libraries  # noqa: F401
 
 
 def main():

@@ -47,6 +47,7 @@ mod idp_webhook_urls;
 mod listeners;
 mod model;
 mod probe;
+mod replayed;
 mod roles_external;
 mod secret_files;
 mod seeded;

@@ -137,6 +137,13 @@ async fn without_the_setting_nothing_is_copied_and_the_client_hears_ok() {
     clerk.touch("/f", THEN).await.unwrap();
     assert_ne!(clerk.time("/f").await, THEN);
     assert_eq!(clerk.count(Operation::Copy), 0);
+    // A time that is not going to be kept is not shown before CLOSE either.
+    let handle = clerk.talk.create("/g").await.unwrap();
+    clerk.talk.send(&handle, 0, &pattern(17 * MIB)).await;
+    clerk.touch("/g", THEN).await.unwrap();
+    assert_ne!(clerk.time("/g").await, THEN);
+    clerk.talk.close(&handle).await.unwrap();
+    assert_ne!(clerk.time("/g").await, THEN);
 }
 
 #[tokio::test]
@@ -152,6 +159,8 @@ async fn a_time_that_comes_while_a_large_file_is_sent_is_kept_when_it_is_closed(
             let set = clerk.talk.client.fsetstat(&handle, timed(THEN)).await;
             set.unwrap();
         }
+        // It is shown before CLOSE as well: sshfs looks at a file before it closes it.
+        assert_eq!(clerk.time("/f").await, THEN);
         clerk.talk.close(&handle).await.unwrap();
         clerk.assert_kept(&content).await;
         // Its size makes it a copy in ranges.

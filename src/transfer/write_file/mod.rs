@@ -651,6 +651,12 @@ impl WriteFile {
         self.given
     }
 
+    /// Returns what the client said of the file too late for its upload.
+    #[must_use]
+    pub const fn given_late(&self) -> Given {
+        self.given_late
+    }
+
     /// Says whether it ends as what came in sequence before its client vanished.
     #[must_use]
     pub const fn is_partial(&self) -> bool {

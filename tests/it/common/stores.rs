@@ -1,5 +1,6 @@
 //! The stores that every storage test runs against.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -31,7 +32,7 @@ pub(crate) struct Subject {
     /// What the store is known not to do, by name; see [`Subject::external`].
     lacks: Vec<String>,
     _server: Option<EmbeddedS3>,
-    _root: Option<TempDir>,
+    root: Option<TempDir>,
 }
 
 impl Subject {
@@ -50,7 +51,7 @@ impl Subject {
         let lacks = ["metadata", "slash-keys", "checksums", "hidden-directories"];
         Self {
             lacks: lacks.map(str::to_owned).to_vec(),
-            _root: Some(root),
+            root: Some(root),
             ..Self::of(Arc::new(store.unwrap()), bucket, other_bucket)
         }
     }
@@ -135,8 +136,13 @@ impl Subject {
             prefix: format!("contract-{:016x}/", u64::from_ne_bytes(random)),
             lacks: Vec::new(),
             _server: None,
-            _root: None,
+            root: None,
         }
+    }
+
+    /// Returns the directory that holds the files, if that is what they are.
+    pub(crate) fn root(&self) -> Option<&Path> {
+        self.root.as_ref().map(TempDir::path)
     }
 
     pub(crate) fn lacks(&self, name: &str) -> bool {

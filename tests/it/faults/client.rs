@@ -145,6 +145,11 @@ impl Client {
         removed.map(drop).map_err(Refused::of)
     }
 
+    pub(super) async fn set(&self, path: &str, attributes: FileAttributes) -> Outcome {
+        let set = self.sftp.setstat(path, attributes).await;
+        set.map(drop).map_err(Refused::of)
+    }
+
     pub(super) async fn mkdir(&self, path: &str) -> Outcome {
         let made = self.sftp.mkdir(path, FileAttributes::empty()).await;
         made.map(drop).map_err(Refused::of)

@@ -35,6 +35,7 @@ mod clients;
 mod commits;
 mod composite;
 mod downloads;
+mod every_call;
 mod lines;
 mod listings;
 mod log;
