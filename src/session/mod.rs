@@ -9,6 +9,7 @@ mod carrying;
 mod changed;
 mod changes;
 mod channel;
+mod check_request;
 mod checksums;
 mod commit;
 mod copied;

@@ -288,6 +288,7 @@ impl Paths {
             | Act::MkDir
             | Act::RmDir
             | Act::Rename { .. }
+            | Act::Check(_)
             | Act::Close(_) => Ok(None),
         }
     }
@@ -577,6 +578,7 @@ impl Paths {
             | Act::Remove
             | Act::RmDir
             | Act::Copy(_)
+            | Act::Check(_)
             | Act::Close(_) => false,
         };
         if !makes {

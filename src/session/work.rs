@@ -35,6 +35,7 @@ use super::unsettled::Unsettled;
 use super::upload_records::UploadRecords;
 
 mod changing;
+mod checking;
 
 /// What one path request sees while it runs.
 pub(super) struct Work {
@@ -147,6 +148,7 @@ impl Work {
                 Ok(PathAnswer::changed(moved))
             }
             Act::Copy(copy) => self.copy_whole(copy, to).await,
+            Act::Check(check) => self.check_file(request, check, target).await,
             Act::Close(_) => Err(Status::FAILURE.into()),
         }
     }
