@@ -1,4 +1,4 @@
-//! `check-file`: which checksums of which file a client asks for (pure).
+//! `check-file`: which checksums of which file a client asks for.
 //!
 //! What clients send: WinSCP `check-file-name` with one algorithm for the whole file, paramiko
 //! `check-file` with a handle, others both forms of draft-ietf-secsh-filexfer-extensions-00 §3.

@@ -10,6 +10,7 @@ mod changed;
 mod changes;
 mod channel;
 mod check_request;
+mod checking;
 mod checksums;
 mod commit;
 mod copied;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use portcullis::idp::UserConfig;
 use portcullis::limits::Limits;
-use portcullis::storage::failing::{Failing, Fault};
+use portcullis::storage::failing::{Failing, Fault, Gate};
 use portcullis::storage::memory::MemoryStore;
 use portcullis::storage::{Capabilities, Digest, Operation, StorageErrorKind};
 use portcullis::vfs::{Access, HomeDirectory};
@@ -221,6 +221,27 @@ async fn a_read_for_a_checksum_goes_on_where_it_was_cut() {
     // The session goes on.
     assert!(checker.talk.client.stat("/a").await.is_ok());
     assert_eq!(checker.talk.budget.taken_bytes(), (0, 0));
+}
+
+#[tokio::test]
+async fn a_read_for_a_checksum_holds_up_nothing_else() {
+    let mut config = UserConfig::new("ann", whole_bucket());
+    config.limits.bytes_per_second = Some(1_000_000_000);
+    let checker = Checker::of(config).await;
+    plant(&checker.store, "a", &pattern(300_000)).await;
+    let gate = Gate::closed();
+    checker
+        .failing
+        .spoil(Operation::Get, 1, Fault::Hold(gate.clone()));
+    // Others of the session go on meanwhile, and all are answered in the end.
+    let slow = checker.by_name("/a", ("sha256", 0, 0, 0));
+    let beside = async {
+        let stated = checker.talk.client.stat("/a").await;
+        gate.open();
+        stated.is_ok()
+    };
+    let (told, beside) = tokio::join!(slow, beside);
+    assert!(told.is_ok() && beside);
 }
 
 #[tokio::test]

@@ -10,32 +10,43 @@ use futures_util::StreamExt as _;
 use tokio::sync::Semaphore;
 
 use crate::audit;
+use crate::budget::UserMemory;
 use crate::clock::within;
 use crate::limits::{CHECK_MEMORY_BYTES, STALL_TIMEOUT};
 use crate::sftp::{Reply, Status};
 use crate::storage::retry::{self, patient};
 use crate::storage::{
-    ByteRange, ETag, GetObject, Location, ObjectMeta, ObjectStore, Operation, StorageError,
-    StorageErrorKind,
+    ByteRange, ETag, GetObject, Location, ObjectMeta, ObjectStore, Operation, SharedStore,
+    StorageError, StorageErrorKind,
 };
 use crate::transfer::Sum;
+use crate::vfs::VirtualPath;
 
-use super::super::act::{Check, PathAnswer, PathRequest};
-use super::super::check_request::Ranges;
-use super::super::names::is_directory;
-use super::super::plan::{Folder, Target};
-use super::super::status::{CHANGED, IS_DIRECTORY, Refusal};
-use super::{Work, file_target};
+use super::act::{Check, PathAnswer};
+use super::check_request::Ranges;
+use super::names::is_directory;
+use super::plan::Folder;
+use super::scene::Bounds;
+use super::status::{CHANGED, IS_DIRECTORY, Refusal};
 
-impl Work {
-    pub(super) async fn check_file(
+/// One question about checksums.
+pub(super) struct Checking<'a> {
+    pub(super) store: &'a SharedStore,
+    pub(super) memory: &'a UserMemory,
+    pub(super) bounds: &'a Bounds,
+}
+
+impl Checking<'_> {
+    /// Tells the checksums of an open file's version, or of what is at a place, where a directory may
+    /// be as well.
+    pub(super) async fn answer(
         &self,
-        request: &PathRequest,
+        path: &VirtualPath,
         check: &Check,
-        target: Target,
+        at: (&Location, bool),
     ) -> Result<PathAnswer, Refusal> {
         let began = self.bounds.clock().now();
-        let checked = self.checked(check, target).await?;
+        let checked = self.checked(check, at).await?;
         let ranges = check.ranges(checked.size)?;
         let stored = checked.stored.clone();
         let stored = stored.filter(|_| ranges.is_whole(checked.size));
@@ -48,7 +59,7 @@ impl Work {
         if !sums.is_empty() {
             audit::checksum_told(
                 audit::File {
-                    path: &request.path,
+                    path,
                     location: &checked.location,
                 },
                 check.algorithm.name(),
@@ -66,7 +77,7 @@ impl Work {
 
     /// Finds the version, and the sum that the store keeps of it. An open file is looked at only
     /// where the store may keep one.
-    async fn checked(&self, check: &Check, target: Target) -> Result<Checked, Refusal> {
+    async fn checked(&self, check: &Check, at: (&Location, bool)) -> Result<Checked, Refusal> {
         let stored = |found: &ObjectMeta| {
             let digest = found.checksum?;
             check.algorithm.stored(digest)
@@ -87,12 +98,7 @@ impl Work {
                 stored: found.as_ref().and_then(stored),
             });
         }
-        if let Target::Bucket { .. } = target {
-            self.stat(&target).await?;
-            return Err(IS_DIRECTORY.into());
-        }
-        let may_be_directory = target.may_be_directory();
-        let (location, _) = file_target(target)?;
+        let (location, may_be_directory) = (at.0.clone(), at.1);
         match self.store.head(&location).await {
             Ok(found) if found.etag.is_deletion() => Err(Status::PERMISSION_DENIED.into()),
             Ok(found) => Ok(Checked {
@@ -102,7 +108,7 @@ impl Work {
                 size: found.size,
             }),
             Err(error) if error.kind == StorageErrorKind::NotFound && may_be_directory => {
-                let directory = is_directory(&*self.store, &Folder::of(&location)).await?;
+                let directory = is_directory(&**self.store, &Folder::of(&location)).await?;
                 Err(if directory {
                     IS_DIRECTORY.into()
                 } else {
@@ -122,7 +128,7 @@ impl Work {
     ) -> Result<Bytes, Refusal> {
         let _memory = self.memory.read_ahead.take(CHECK_MEMORY_BYTES).await;
         let clock = self.bounds.clock();
-        let store = patient(&self.store);
+        let store = patient(self.store);
         let mut tries = retry::tries(&*store, Operation::Get, clock);
         let mut summing = Summing::new(check, ranges, &self.bounds.sums);
         while summing.at < ranges.end {
