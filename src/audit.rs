@@ -144,6 +144,24 @@ pub fn downloaded(file: File<'_>, meta: &ObjectMeta, bytes: u64, whole: bool, to
     );
 }
 
+/// Checksums of a file were told; `read`: how many bytes were read for them, and none where the store
+/// keeps them.
+pub fn checksum_told(
+    file: File<'_>,
+    algorithm: &str,
+    read: Option<u64>,
+    etag: &crate::storage::ETag,
+    took: Duration,
+) {
+    let File { path, location } = file;
+    let stored = read.is_none();
+    tracing::info!(
+        target: TARGET, activity = "CHECK", %path, %location, bucket = location.bucket.as_str(),
+        key = location.key.as_str(), algorithm, stored, bytes_read = read.unwrap_or(0),
+        etag = &*etag.0, duration_ms = millis(took), "checksum told"
+    );
+}
+
 /// A command is over: how many files it was about, their bytes, and what of it failed; `unlogged`: as
 /// many lines about the user were left out before.
 pub fn command_ended(

@@ -129,6 +129,10 @@ pub const COMMAND_WORDS_MAX: usize = 1_000;
 pub const COMMAND_BYTES_KEPT: usize = 4 * 1024;
 /// Letters and members of classes in one component of a path with wildcards.
 pub const WILDCARD_PARTS_MAX: usize = 256;
+/// A body of S3 of which nothing comes for so long is given up.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Memory for what is on its way of a file whose checksum is computed.
+pub const CHECK_MEMORY_BYTES: u64 = 256 * 1024;
 /// What is summed up of what a client sends.
 pub const SUM_INPUT_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// WRITEs of one command under way at once, each what one channel packet brought.

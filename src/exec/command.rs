@@ -2,10 +2,11 @@
 
 #![warn(clippy::arithmetic_side_effects)]
 
-use super::sum::Algorithm;
+use super::sum::{self, of_program};
 use super::words::{Uncut, Word, words};
 use crate::config::Exec;
 use crate::limits::{COMMAND_BYTES_MAX, COMMAND_WORDS_MAX};
+use crate::transfer::Algorithm;
 
 /// A command that is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,7 +143,7 @@ impl Command {
         }
         // What is unknown is said to be that, in whatever way it is written.
         let program = program(line);
-        let algorithm = Algorithm::of_program(program);
+        let algorithm = of_program(program);
         match (program, algorithm) {
             (b"scp", _) => {}
             (b"pwd" | b"ls", _) | (_, Some(_)) if sums => {}
@@ -174,7 +175,7 @@ impl Command {
         match &self.0 {
             Act::Receive(_) => "scp -t",
             Act::Send(_) => "scp -f",
-            Act::Sums(sums) => sums.algorithm.program(),
+            Act::Sums(sums) => sum::program(sums.algorithm),
             Act::WorkingDirectory => "pwd",
             Act::List(_) => "ls",
             Act::ShellProbe => "echo",

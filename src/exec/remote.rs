@@ -10,8 +10,10 @@ use crate::budget::{Charge, Share};
 use crate::limits::{EXEC_READ_BYTES, EXEC_READS_AT_ONCE, EXEC_WRITES_AT_ONCE};
 use crate::session::{Admitted, CHANGED, ENDED, Said, TypedSession, Withdrawal};
 use crate::sftp::{
-    Attributes, HandleId, Name, OpenMode, Payload, Reply, Request, RequestId, Status, StatusCode,
+    Attributes, CheckForm, CheckRequest, CheckedFile, Extension, HandleId, Name, OpenMode, Payload,
+    Reply, Request, RequestId, Status, StatusCode,
 };
+use crate::transfer::Algorithm;
 
 /// What is answered: the inner refusal is about one file, the outer ends the command.
 pub(super) type Answer<T> = Result<Result<T, Status>, Fault>;
@@ -187,6 +189,30 @@ impl Remote {
     }
 
     // ---- a file that is read ----
+
+    /// Returns the checksum that the store keeps of a file. Why there is none is seen where the
+    /// file is opened.
+    pub(super) async fn stored_sum(
+        &mut self,
+        path: &[u8],
+        algorithm: Algorithm,
+    ) -> Result<Option<Bytes>, Fault> {
+        if !algorithm.may_be_stored() {
+            return Ok(None);
+        }
+        let check = Request::Extended(Extension::Check(CheckRequest {
+            of: CheckedFile::Name(Bytes::copy_from_slice(path)),
+            algorithms: Bytes::from_static(algorithm.name().as_bytes()),
+            offset: 0,
+            length: 0,
+            block: 0,
+            form: CheckForm::Stored,
+        }));
+        Ok(match self.ask(check).await? {
+            Ok(Said::Reply(_, Reply::Sums { sums, .. })) if !sums.is_empty() => Some(sums),
+            Ok(_) | Err(_) => None,
+        })
+    }
 
     pub(super) async fn open_to_read(&mut self, path: &[u8]) -> Answer<Download> {
         let open = Request::Open {

@@ -2,73 +2,24 @@
 
 #![warn(clippy::arithmetic_side_effects)]
 
-use md5::Md5;
-use sha1::{Digest as _, Sha1};
-use sha2::{Digest as _, Sha256, Sha512};
+use crate::transfer::Algorithm;
 
-/// What is computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Algorithm {
-    Md5,
-    Sha1,
-    Sha256,
-    Sha512,
+/// Returns what a program of this name computes.
+pub(super) fn of_program(name: &[u8]) -> Option<Algorithm> {
+    Algorithm::of_name(name.strip_suffix(b"sum")?).filter(|algorithm| match algorithm {
+        Algorithm::Md5 | Algorithm::Sha1 | Algorithm::Sha256 | Algorithm::Sha512 => true,
+        Algorithm::Crc32 => false,
+    })
 }
 
-impl Algorithm {
-    /// Returns what a program of this name computes.
-    pub(super) fn of_program(name: &[u8]) -> Option<Self> {
-        let all = [Self::Md5, Self::Sha1, Self::Sha256, Self::Sha512];
-        all.into_iter()
-            .find(|algorithm| algorithm.program().as_bytes() == name)
-    }
-
-    pub(super) const fn program(self) -> &'static str {
-        match self {
-            Self::Md5 => "md5sum",
-            Self::Sha1 => "sha1sum",
-            Self::Sha256 => "sha256sum",
-            Self::Sha512 => "sha512sum",
-        }
-    }
-
-    pub(super) fn begin(self) -> Sum {
-        match self {
-            Self::Md5 => Sum::Md5(Md5::new()),
-            Self::Sha1 => Sum::Sha1(Sha1::new()),
-            Self::Sha256 => Sum::Sha256(Sha256::new()),
-            Self::Sha512 => Sum::Sha512(Sha512::new()),
-        }
-    }
-}
-
-/// A sum of the bytes so far.
-#[derive(Debug)]
-pub(super) enum Sum {
-    Md5(Md5),
-    Sha1(Sha1),
-    Sha256(Sha256),
-    Sha512(Sha512),
-}
-
-impl Sum {
-    pub(super) fn add(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Md5(sum) => sum.update(bytes),
-            Self::Sha1(sum) => sum.update(bytes),
-            Self::Sha256(sum) => sum.update(bytes),
-            Self::Sha512(sum) => sum.update(bytes),
-        }
-    }
-
-    /// Returns it as hexadecimal digits.
-    pub(super) fn finish(self) -> String {
-        match self {
-            Self::Md5(sum) => hex::encode(sum.finalize()),
-            Self::Sha1(sum) => hex::encode(sum.finalize()),
-            Self::Sha256(sum) => hex::encode(sum.finalize()),
-            Self::Sha512(sum) => hex::encode(sum.finalize()),
-        }
+pub(super) const fn program(algorithm: Algorithm) -> &'static str {
+    match algorithm {
+        Algorithm::Md5 => "md5sum",
+        Algorithm::Sha1 => "sha1sum",
+        Algorithm::Sha256 => "sha256sum",
+        Algorithm::Sha512 => "sha512sum",
+        // No program of this name is run.
+        Algorithm::Crc32 => "crc32sum",
     }
 }
 
@@ -108,15 +59,13 @@ mod tests {
                 "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
             ),
         ] {
-            assert_eq!(algorithm.begin().finish(), expected);
-            let program = algorithm.program().as_bytes();
-            assert_eq!(Algorithm::of_program(program), Some(algorithm));
+            assert_eq!(hex::encode(algorithm.begin().finish()), expected);
+            let name = program(algorithm).as_bytes();
+            assert_eq!(of_program(name), Some(algorithm));
         }
-        let mut sum = Algorithm::Sha512.begin();
-        sum.add(b"ab");
-        sum.add(b"c");
-        assert!(sum.finish().starts_with("ddaf35a193617aba"));
-        assert_eq!(Algorithm::of_program(b"b3sum"), None);
+        for none in [&b"b3sum"[..], b"crc32sum", b"md5", b"sum"] {
+            assert_eq!(of_program(none), None);
+        }
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! `md5sum` and its kin: the files are read, as a download reads them, and summed up.
+//! `md5sum` and its kin: as the store keeps the sums, or the files are read, as a download reads
+//! them, and summed up.
 //!
 //! A sum costs processor time: of one user one piece is summed up at a time, and of all users as
 //! many as leave half of the processors to others.
@@ -14,12 +15,13 @@ use super::fault::Fault;
 use super::peer::Peer;
 use super::record::sentence;
 use super::remote::{Answer, Remote};
-use super::sum::{Sum, line};
+use super::sum::{line, program};
 use super::tally::Tally;
 use super::words::Word;
 use crate::limits::SUM_INPUT_BYTES_MAX;
 use crate::session::Outbound;
 use crate::sftp::Status;
+use crate::transfer::Sum;
 
 /// Whose turn it is to compute.
 struct Turns {
@@ -56,7 +58,7 @@ pub(super) async fn sums<O: Outbound>(
         command.paths.push(Word::dash());
     }
     let first = command.paths.first().map(|word| word.text.clone());
-    let program = algorithm.program();
+    let program = program(algorithm);
     let expanded = match expand(peer, remote, command.paths).await? {
         Ok(expanded) => expanded,
         Err(status) => {
@@ -66,11 +68,12 @@ pub(super) async fn sums<O: Outbound>(
         }
     };
     for path in &expanded.paths {
-        let sum = algorithm.begin();
         let summed = if path == b"-" {
-            of_input(peer, &turns, sum, tally).await?
+            of_input(peer, &turns, algorithm.begin(), tally).await?
+        } else if let Some(sum) = remote.stored_sum(path, algorithm).await? {
+            Ok(hex::encode(sum))
         } else {
-            of_file(peer, remote, &turns, path, sum, tally).await?
+            of_file(peer, remote, &turns, path, algorithm.begin(), tally).await?
         };
         match summed {
             Ok(digits) => {
@@ -103,7 +106,7 @@ async fn of_input<O: Outbound>(
         turns.add(&mut sum, &bytes).await;
         tally.moved(length);
     }
-    Ok(Ok(sum.finish()))
+    Ok(Ok(hex::encode(sum.finish())))
 }
 
 async fn of_file<O: Outbound>(
@@ -121,7 +124,7 @@ async fn of_file<O: Outbound>(
     let outcome = loop {
         let slices: Vec<Bytes> = match remote.next_bytes(&mut file).await? {
             Ok(Some(slices)) => slices,
-            Ok(None) => break Ok(sum.finish()),
+            Ok(None) => break Ok(hex::encode(sum.finish())),
             Err(status) => break Err(status),
         };
         for bytes in slices {

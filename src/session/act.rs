@@ -1,10 +1,12 @@
 //! What can be asked of a path, and what each such request needs, changes and opens: one table.
 
+use std::num::NonZeroU64;
 use std::time::SystemTime;
 
 use crate::audit::Confirmed;
-use crate::sftp::{Attributes, Given, HandleId, OpenMode, Pending, Reply, Status};
+use crate::sftp::{Attributes, CheckForm, Given, HandleId, OpenMode, Pending, Reply, Status};
 use crate::storage::{ETag, Location, Nonce, ObjectMeta, Precondition};
+use crate::transfer::Algorithm;
 use crate::transfer::write_file::Base;
 use crate::vfs::{Access, Ending, HomeDirectory, VirtualPath, WrittenPath};
 
@@ -37,6 +39,8 @@ pub(crate) enum Act {
     },
     /// `copy-data` of a whole file into an empty one.
     Copy(Box<WholeCopy>),
+    /// Checksums of a file are told.
+    Check(Box<Check>),
     /// A writer's CLOSE: here the name changes what it stands for.
     Close(HandleId),
 }
@@ -53,6 +57,28 @@ pub(crate) struct WholeCopy {
     pub(crate) exclusive: bool,
     /// What the client said of the open file.
     pub(crate) given: Given,
+}
+
+/// Which checksums of a file are told.
+#[derive(Debug, Clone)]
+pub(crate) struct Check {
+    /// The version that an open file reads; `None`: what stands under the name.
+    pub(crate) version: Option<CheckedVersion>,
+    pub(crate) algorithm: Algorithm,
+    pub(crate) offset: u64,
+    /// `None`: up to the end.
+    pub(crate) length: Option<NonZeroU64>,
+    /// How many bytes have a sum of their own; `None`: all have one.
+    pub(crate) block: Option<NonZeroU64>,
+    pub(crate) form: CheckForm,
+}
+
+/// A version of a file that is open.
+#[derive(Debug, Clone)]
+pub(crate) struct CheckedVersion {
+    pub(crate) location: Location,
+    pub(crate) etag: ETag,
+    pub(crate) size: u64,
 }
 
 /// What a request is like.
@@ -76,6 +102,7 @@ impl Act {
             Self::OpenDirectory => (Need::Look, false, false, true),
             Self::Open { mode, .. } if mode.write => (Need::Write, true, false, true),
             Self::Open { .. } => (Need::Read, false, false, true),
+            Self::Check(_) => (Need::Read, false, false, false),
             // A size is set by a file that is opened and closed for it.
             Self::SetStat(attrs) => (Need::Write, true, false, attrs.size.is_some()),
             Self::Remove | Self::RmDir | Self::Rename { .. } => (Need::Write, true, true, false),
@@ -109,6 +136,7 @@ impl Act {
             | Self::RmDir
             | Self::Rename { .. }
             | Self::Copy(_)
+            | Self::Check(_)
             | Self::Close(_) => Attributes::default(),
         }
     }
@@ -128,6 +156,7 @@ impl Act {
             | Self::RmDir
             | Self::Rename { .. }
             | Self::Copy(_)
+            | Self::Check(_)
             | Self::Close(_) => None,
         }
     }
@@ -146,6 +175,7 @@ impl Act {
             | Self::Remove
             | Self::MkDir
             | Self::RmDir
+            | Self::Check(_)
             | Self::Close(_) => None,
         }
     }

@@ -53,7 +53,8 @@ impl Answers {
             | Reply::Names { .. }
             | Reply::Path(_)
             | Reply::Limits { .. }
-            | Reply::StatVfs => StatusCode::Ok,
+            | Reply::StatVfs
+            | Reply::Sums { .. } => StatusCode::Ok,
         };
         if let Reply::Status(status) = reply
             && let Some(reason) = refused_because(pending.operation(), status)

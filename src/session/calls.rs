@@ -28,7 +28,7 @@ use super::events::Events;
 use super::expiry::Stop;
 use super::status::{CHANGED, of_storage};
 use super::upload_records::RecordedUpload;
-use super::user_sessions::Incoming;
+use super::user_sessions::OneWay;
 
 /// Calls for one file, which tell it how they ended.
 #[derive(Debug, Clone)]
@@ -221,7 +221,7 @@ impl Calls {
     }
 
     /// Brings a part from another store.
-    pub(crate) async fn part_carried(self, incoming: Incoming, uploads: Share, copy: PartCopy) {
+    pub(crate) async fn part_carried(self, incoming: OneWay, uploads: Share, copy: PartCopy) {
         let (stop, to) = (&self.stop, &self.location);
         let carried = carrying::part(&self.store, stop, (&incoming, &uploads), &copy, to);
         let (outcome, checksum) = match carried.await {

@@ -20,7 +20,7 @@ use crate::transfer::write_file::PartCopy;
 use super::commit::Commit;
 use super::expiry::Stop;
 use super::scene::Scene;
-use super::user_sessions::Incoming;
+use super::user_sessions::OneWay;
 
 /// An object that fits into one part, and where it belongs.
 #[derive(Debug, Clone, Copy)]
@@ -81,7 +81,7 @@ impl Whole<'_> {
 pub(super) async fn part(
     store: &SharedStore,
     stop: &Stop,
-    (incoming, uploads): (&Incoming, &Share),
+    (incoming, uploads): (&OneWay, &Share),
     copy: &PartCopy,
     target: &Location,
 ) -> Result<(CompletedPart, Checksum)> {
@@ -114,7 +114,7 @@ pub(super) fn damaged(location: &Location) -> StorageError {
 
 /// Waits until the user may send so many bytes, as long as they may change anything: before there
 /// is memory for them, which others would wait for.
-async fn paced(stop: &Stop, incoming: &Incoming, bytes: u64) -> Result<()> {
+async fn paced(stop: &Stop, incoming: &OneWay, bytes: u64) -> Result<()> {
     tokio::select! {
         biased;
         refusal = stop.over() => Err((&refusal).into()),

@@ -54,6 +54,7 @@ pub(super) fn log_change(
         | Act::ReadLink
         | Act::OpenDirectory
         | Act::Open { .. }
+        | Act::Check(_)
         | Act::Close(_) => return,
     };
     let is_directory = matches!(request.act, Act::MkDir | Act::RmDir);

@@ -77,11 +77,11 @@ enum Refused {
 }
 
 /// What is copied from.
-struct Source {
-    path: VirtualPath,
-    location: Location,
-    etag: ETag,
-    size: u64,
+pub(super) struct Source {
+    pub(super) path: VirtualPath,
+    pub(super) location: Location,
+    pub(super) etag: ETag,
+    pub(super) size: u64,
 }
 
 fn plan(
@@ -155,7 +155,11 @@ fn plan(
     }))
 }
 
-fn source(files: &mut Files, handle: HandleId) -> Result<Source, Status> {
+/// Returns the version that an open file reads.
+///
+/// # Errors
+/// It reads none, or also what was written to it.
+pub(super) fn source(files: &mut Files, handle: HandleId) -> Result<Source, Status> {
     let Some(Handle::File(file)) = files.usable(handle) else {
         return Err(INVALID_HANDLE);
     };
@@ -297,4 +301,4 @@ const SAME_FILE: Status = Status::failure("A file cannot be copied onto itself")
 const REMOVED: Status =
     Status::failure("The file was removed while it was open; nothing is copied into it");
 const SOURCE_WRITTEN: Status =
-    Status::unsupported("The file was changed by this handle; close it before it is copied");
+    Status::unsupported("The file was changed by this handle; close it first");

@@ -46,6 +46,7 @@ impl OfDirectory<'_> {
             | Act::StatVfs
             | Act::ReadLink
             | Act::Open { .. }
+            | Act::Check(_)
             | Act::Remove
             | Act::MkDir
             | Act::RmDir => {}
@@ -55,7 +56,7 @@ impl OfDirectory<'_> {
             Act::Stat => return Ok(Some(PathAnswer::Reply(Reply::Attrs(attributes)))),
             Act::StatVfs => return Ok(Some(PathAnswer::Reply(Reply::StatVfs))),
             Act::SetStat(wanted) if wanted.size.is_none() => Status::OK,
-            Act::SetStat(_) | Act::Open { .. } | Act::Remove => IS_DIRECTORY,
+            Act::SetStat(_) | Act::Open { .. } | Act::Check(_) | Act::Remove => IS_DIRECTORY,
             Act::ReadLink => Status::OP_UNSUPPORTED,
             Act::MkDir => EXISTS,
             Act::RmDir if request.ending == Ending::DotDot => NOT_EMPTY,

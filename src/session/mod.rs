@@ -9,6 +9,8 @@ mod carrying;
 mod changed;
 mod changes;
 mod channel;
+mod check_request;
+mod checking;
 mod checksums;
 mod commit;
 mod copied;

@@ -289,6 +289,7 @@ impl Paths {
             | Act::MkDir
             | Act::RmDir
             | Act::Rename { .. }
+            | Act::Check(_)
             | Act::Close(_) => Ok(None),
         }
     }
@@ -576,6 +577,7 @@ impl Paths {
             | Act::Remove
             | Act::RmDir
             | Act::Copy(_)
+            | Act::Check(_)
             | Act::Close(_) => false,
         };
         if !makes {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -437,7 +437,7 @@ async fn forward(
     tell: &impl Fn(Bytes),
 ) -> Result<(), StorageError> {
     while *at < end {
-        let Some(frame) = within(clock, STALL_TIMEOUT, body.frames.next()).await else {
+        let Some(frame) = within(clock, limits::STALL_TIMEOUT, body.frames.next()).await else {
             let detail = "the body stalled";
             return Err(StorageError::new(StorageErrorKind::Unavailable, detail));
         };
@@ -474,4 +474,3 @@ const fn may_go_on(kind: StorageErrorKind) -> bool {
 
 pub(crate) const RENAMED: Status =
     Status::failure("The file was renamed; open it under its new name");
-const STALL_TIMEOUT: Duration = Duration::from_secs(30);

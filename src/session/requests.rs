@@ -3,11 +3,12 @@
 use bytes::Bytes;
 
 use crate::limits;
-use crate::sftp::{Extension, OpenMode, Pending, Reply, Request, Status};
+use crate::sftp::{CheckRequest, Extension, OpenMode, Pending, Reply, Request, Status};
 use crate::vfs::{Ending, PathError, VirtualPath, WrittenPath};
 
 use super::act::{Act, PathRequest};
 use super::actor::Session;
+use super::check_request::{self, CheckedPath};
 use super::copy_request;
 use super::front::Front;
 use super::status::{INVALID_HANDLE, NO_LINKS};
@@ -136,6 +137,7 @@ impl<F: Front> Session<F> {
                     self.ask(request);
                 }
             }
+            Extension::Check(asked) => self.check(pending, asked),
             Extension::Unknown { name } => {
                 tracing::debug!(name = %name.escape_ascii(), "unknown extension");
                 self.refuse(pending, Status::OP_UNSUPPORTED);
@@ -174,6 +176,21 @@ impl<F: Front> Session<F> {
     fn rename(&mut self, pending: Pending, from: &[u8], to: &[u8], replace: bool) {
         match self.resolve(to) {
             Ok(to) => self.path(pending, from, Act::Rename { to, replace }),
+            Err(status) => self.refuse(pending, status),
+        }
+    }
+
+    fn check(&mut self, pending: Pending, asked: CheckRequest) {
+        match check_request::asked(&mut self.files, asked) {
+            Ok((CheckedPath::Written(path), check)) => {
+                self.path(pending, &path, Act::Check(Box::new(check)));
+            }
+            Ok((CheckedPath::Open(path), check)) => self.ask(PathRequest {
+                pending,
+                path,
+                ending: Ending::Name,
+                act: Act::Check(Box::new(check)),
+            }),
             Err(status) => self.refuse(pending, status),
         }
     }

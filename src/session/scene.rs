@@ -21,7 +21,7 @@ use super::out::Out;
 use super::progress::Progress;
 use super::shell::{Failures, Shell, Unlogged};
 use super::status::Refusal;
-use super::user_sessions::{Incoming, UserSession};
+use super::user_sessions::{OneWay, UserSession};
 
 /// What a move works with.
 #[derive(Debug, Clone, Copy)]
@@ -90,7 +90,11 @@ pub(crate) struct Bounds {
     /// What the user has of the process's memory.
     pub(super) shares: UserMemory,
     /// How fast bytes come that pass through the gateway.
-    pub(super) incoming: Incoming,
+    pub(super) incoming: OneWay,
+    /// How fast bytes go that are read for the user.
+    pub(super) outgoing: OneWay,
+    /// The turns of checksums: the user's, and the process's.
+    pub(super) sums: [Arc<Semaphore>; 2],
     turns: Arc<Semaphore>,
     changes: Arc<Semaphore>,
     pub(super) listed_heads: Arc<Semaphore>,
@@ -122,6 +126,8 @@ impl Bounds {
             limits: Arc::clone(&environment.limits),
             shares: session.memory().clone(),
             incoming: session.incoming(),
+            outgoing: session.outgoing(),
+            sums: [session.sums(), &environment.summing].map(Arc::clone),
             turns: Arc::clone(session.moves()),
             changes: Arc::clone(session.changes()),
             listed_heads: Arc::clone(session.listed_heads()),

@@ -172,12 +172,12 @@ impl SharedPace {
     }
 }
 
-/// How fast bytes of a user come; `None`: as fast as they can.
+/// How fast bytes of a user go one way; `None`: as fast as they can.
 #[derive(Debug, Clone)]
-pub(crate) struct Incoming(Option<Arc<Mutex<Pace>>>);
+pub(crate) struct OneWay(Option<Arc<Mutex<Pace>>>);
 
-impl Incoming {
-    /// Waits until so many bytes may have come, in small steps: others of the user wait no longer
+impl OneWay {
+    /// Waits until so many bytes may have gone, in small steps: others of the user wait no longer
     /// than for one of them.
     pub(crate) async fn wait_for(&self, clock: &dyn Clock, bytes: u64) {
         let Some(pace) = &self.0 else {
@@ -235,9 +235,15 @@ impl UserSession {
     }
 
     /// Returns how fast bytes come, for work that goes on without the session.
-    pub(crate) fn incoming(&self) -> Incoming {
+    pub(crate) fn incoming(&self) -> OneWay {
         let pace = self.shared.pace.as_ref();
-        Incoming(pace.map(|pace| Arc::clone(&pace.received)))
+        OneWay(pace.map(|pace| Arc::clone(&pace.received)))
+    }
+
+    /// Returns how fast bytes go out, for work beside the answers to READs.
+    pub(crate) fn outgoing(&self) -> OneWay {
+        let pace = self.shared.pace.as_ref();
+        OneWay(pace.map(|pace| Arc::clone(&pace.sent)))
     }
 
     /// Notes file bytes that came.

@@ -13,7 +13,8 @@ use crate::sftp::{Attributes, Reply, Status};
 use crate::storage::{ListPage, Location, Nonces, SharedStore, StorageErrorKind, Stored};
 use crate::vfs::{Access, PartialUploads, VirtualPath};
 
-use super::act::{Act, PathAnswer, PathRequest, Planned};
+use super::act::{Act, Check, PathAnswer, PathRequest, Planned};
+use super::checking::Checking;
 use super::events::{Event, Events};
 use super::fresh::{NameHasher, Shown};
 use super::gathered::{Gathered, names_of};
@@ -148,6 +149,7 @@ impl Work {
                 Ok(PathAnswer::changed(moved))
             }
             Act::Copy(copy) => self.copy_whole(copy, to).await,
+            Act::Check(check) => self.check_file(request, check, target).await,
             Act::Close(_) => Err(Status::FAILURE.into()),
         }
     }
@@ -426,6 +428,27 @@ impl Work {
             }
         }
         Ok(children)
+    }
+
+    async fn check_file(
+        &self,
+        request: &PathRequest,
+        check: &Check,
+        target: Target,
+    ) -> Result<PathAnswer, Refusal> {
+        if let Target::Bucket { .. } = target {
+            self.stat(&target).await?;
+            return Err(IS_DIRECTORY.into());
+        }
+        let may_be_directory = target.may_be_directory();
+        let (location, _) = file_target(target)?;
+        let checking = Checking {
+            store: &self.store,
+            memory: &self.memory,
+            bounds: &self.bounds,
+        };
+        let at = (&location, may_be_directory);
+        checking.answer(&request.path, check, at).await
     }
 
     async fn open_for_reading(&self, target: Target) -> Result<PathAnswer, Refusal> {

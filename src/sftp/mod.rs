@@ -14,7 +14,8 @@ pub use self::open_mode::OpenMode;
 pub use self::pending::Pending;
 pub use self::reply::{EXTENSIONS, Name, Replies, Reply};
 pub use self::request::{
-    CopyRequest, DecodeError, Extension, HandleId, Message, Payload, Request, RequestId, decode,
+    CheckForm, CheckRequest, CheckedFile, CopyRequest, DecodeError, Extension, HandleId, Message,
+    Payload, Request, RequestId, decode,
 };
 pub use self::status::{Status, StatusCode};
 

@@ -4,12 +4,12 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::attributes::Attributes;
 use super::longname::longname;
-use super::request::{HandleId, RequestId};
+use super::request::{CheckForm, HandleId, RequestId};
 use super::status::Status;
 use crate::limits;
 
 /// The extensions that VERSION names: only what works.
-pub const EXTENSIONS: [(&str, &str); 9] = [
+pub const EXTENSIONS: [(&str, &str); 12] = [
     ("posix-rename@openssh.com", "1"),
     ("statvfs@openssh.com", "2"),
     ("fstatvfs@openssh.com", "2"),
@@ -19,6 +19,10 @@ pub const EXTENSIONS: [(&str, &str); 9] = [
     ("expand-path@openssh.com", "1"),
     ("home-directory", "1"),
     ("copy-data", "1"),
+    // The draft's name for both, which WinSCP and paramiko look for, with the algorithms.
+    ("check-file", "md5,sha1,sha256,sha512,crc32"),
+    ("check-file-name", "1"),
+    ("check-file-handle", "1"),
 ];
 
 /// One row of a NAME reply.
@@ -47,6 +51,12 @@ pub enum Reply {
         write: u64,
     },
     StatVfs,
+    /// Checksums behind each other, and the algorithm as the client called it.
+    Sums {
+        form: CheckForm,
+        algorithm: &'static str,
+        sums: Bytes,
+    },
 }
 
 impl Reply {
@@ -59,6 +69,7 @@ impl Reply {
             | Self::Attrs(_)
             | Self::Limits { .. }
             | Self::StatVfs => SHORT_REPLY_BYTES_MAX,
+            Self::Sums { sums, .. } => sums.len().saturating_add(SHORT_REPLY_BYTES_MAX),
             Self::Path(path) => path
                 .len()
                 .saturating_mul(2)
@@ -154,6 +165,18 @@ impl Replies {
             Reply::StatVfs => {
                 header(out, EXTENDED_REPLY, id);
                 put_statvfs(out);
+            }
+            Reply::Sums {
+                form,
+                algorithm,
+                sums,
+            } => {
+                header(out, EXTENDED_REPLY, id);
+                if *form == CheckForm::Named {
+                    put_string(out, b"check-file");
+                }
+                put_string(out, algorithm.as_bytes());
+                out.extend_from_slice(sums);
             }
         });
     }

@@ -132,6 +132,7 @@ pub enum Extension {
     ExpandPath { path: Bytes },
     HomeDirectory { user: Bytes },
     Copy(CopyRequest),
+    Check(CheckRequest),
     Unknown { name: Bytes },
 }
 
@@ -145,6 +146,39 @@ pub struct CopyRequest {
     pub to: HandleId,
     /// Where the bytes belong.
     pub at: u64,
+}
+
+/// What `check-file-name` and `check-file-handle` ask for (the same draft, §3), and `check-file`,
+/// paramiko's word for the latter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckRequest {
+    pub of: CheckedFile,
+    /// Names between commas; the first one that is known is meant.
+    pub algorithms: Bytes,
+    pub offset: u64,
+    /// 0: up to the end.
+    pub length: u64,
+    /// Each so many bytes have a sum of their own; 0: all have one.
+    pub block: u32,
+    pub form: CheckForm,
+}
+
+/// How a file is named whose checksum is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CheckedFile {
+    Name(Bytes),
+    Handle(HandleId),
+}
+
+/// What the answer to a question about a checksum looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckForm {
+    /// As the draft says, and as `ProFTPD` answers: what WinSCP reads.
+    Draft,
+    /// The extension's name comes first: what paramiko reads.
+    Named,
+    /// For commands of the gateway: nothing is read, and no sum says that none is stored.
+    Stored,
 }
 
 impl Request {
@@ -187,6 +221,7 @@ impl Extension {
             Self::ExpandPath { .. } => "expand-path",
             Self::HomeDirectory { .. } => "home-directory",
             Self::Copy(_) => "copy-data",
+            Self::Check(_) => "check-file",
             Self::Unknown { .. } => "extended",
         }
     }
@@ -342,7 +377,30 @@ impl Fields<'_> {
                 to: self.handle()?,
                 at: self.reader.u64()?,
             }),
+            b"check-file-name" => {
+                let of = CheckedFile::Name(self.bytes()?);
+                Extension::Check(self.check(of, CheckForm::Draft)?)
+            }
+            b"check-file-handle" => {
+                let of = CheckedFile::Handle(self.handle()?);
+                Extension::Check(self.check(of, CheckForm::Draft)?)
+            }
+            b"check-file" => {
+                let of = CheckedFile::Handle(self.handle()?);
+                Extension::Check(self.check(of, CheckForm::Named)?)
+            }
             _ => Extension::Unknown { name },
+        })
+    }
+
+    fn check(&mut self, of: CheckedFile, form: CheckForm) -> Result<CheckRequest, Truncated> {
+        Ok(CheckRequest {
+            of,
+            algorithms: self.bytes()?,
+            offset: self.reader.u64()?,
+            length: self.reader.u64()?,
+            block: self.reader.u32()?,
+            form,
         })
     }
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import io
 import os
 import stat
@@ -274,3 +275,19 @@ def wrong(setup, _):
             raise Failed("a wrong password was let in")
     except paramiko.AuthenticationException as error:
         expect_equal(str(error), "Authentication failed.", "the message")
+
+
+@case("paramiko: checksums of an open file by check-file")
+def checks(setup, material):
+    content = bytes(range(256)) * 3000
+    path = f"{setup.root}/paramiko-check"
+    with connected(setup) as sftp:
+        sftp.putfo(io.BytesIO(content), path)
+        with sftp.open(path) as file:
+            whole = hashlib.sha256(content).digest()
+            expect_equal(file.check("sha256"), whole, "of the whole file")
+            blocks = [content[at : at + 65536] for at in range(1000, len(content), 65536)]
+            expected = b"".join(hashlib.md5(block).digest() for block in blocks)
+            expect_equal(file.check("md5", 1000, 0, 65536), expected, "of blocks")
+            refused(lambda: file.check("sha3"), says="sha512")
+        sftp.remove(path)

@@ -55,6 +55,7 @@ mod service_managed;
 mod session;
 mod session_buckets;
 mod session_calls;
+mod session_checks;
 mod session_commits;
 mod session_copies;
 mod session_copy_data;

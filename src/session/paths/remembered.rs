@@ -61,6 +61,7 @@ impl Paths {
             | Act::OpenDirectory
             | Act::Open { .. }
             | Act::Copy(_)
+            | Act::Check(_)
             | Act::Close(_) => {}
         }
         let home = &shell.user.config().home;
@@ -109,6 +110,7 @@ impl Paths {
             | Act::RmDir
             | Act::Rename { .. }
             | Act::Copy(_)
+            | Act::Check(_)
             | Act::Close(_) => self.known.lately(&request.path, now),
         }
     }

@@ -109,6 +109,15 @@ impl MemoryStore {
         etag
     }
 
+    /// Gives an object another kind of checksum, as another client would have it kept.
+    pub fn keep_checksum(&self, location: &Location, checksum: Digest) {
+        let mut state = self.state();
+        let objects = state.buckets.get_mut(&location.bucket);
+        if let Some(object) = objects.and_then(|objects| objects.get_mut(location.key.as_str())) {
+            object.meta.checksum = Some(checksum);
+        }
+    }
+
     /// Gives an object tags and properties, as another client would.
     pub fn describe(&self, location: &Location, tags: &[(&str, &str)], properties: Properties) {
         let mut state = self.state();
