@@ -18,6 +18,7 @@ use self::request::{Request, Unique};
 pub use self::server::{Server, Servers};
 pub use self::signature::AwsKey;
 use self::signature::{Caller, claimed, verified};
+pub use self::transport::{Shown, Transports};
 use self::users::Done;
 use crate::audit::{self, UserChange};
 use crate::limits::{ADMIN_BODY_BYTES_MAX, AWS_BODIES_LARGE_MAX, LOG_INTERVAL};
@@ -32,6 +33,7 @@ mod request;
 mod server;
 mod signature;
 mod test_identity_provider;
+mod transport;
 mod users;
 
 /// The content type of every answer.
@@ -194,6 +196,12 @@ impl Aws {
                 return descriptions::describe(servers, request, region).await;
             }
             Operation::ListServers => return descriptions::list(servers, request, region).await,
+            Operation::ListHostKeys => return transport::list_keys(servers, request, region),
+            Operation::DescribeHostKey => {
+                return transport::describe_key(servers, request, region);
+            }
+            Operation::ListSecurityPolicies => return transport::list_policies(request),
+            Operation::DescribeSecurityPolicy => return transport::describe_policy(request),
             Operation::CreateUser => users::create(servers, request).await?,
             Operation::UpdateUser => users::update(servers, request).await?,
             Operation::DeleteUser => users::delete(servers, request).await?,

@@ -60,6 +60,10 @@ operations! {
     ListTagsForResource Read ["Arn" "MaxResults" "NextToken"];
     DescribeServer Read ["ServerId"];
     ListServers Read ["MaxResults" "NextToken"];
+    ListHostKeys Read ["MaxResults" "NextToken" "ServerId"];
+    DescribeHostKey Read ["HostKeyId" "ServerId"];
+    ListSecurityPolicies Read ["MaxResults" "NextToken"];
+    DescribeSecurityPolicy Read ["SecurityPolicyName"];
     TestIdentityProvider Test ["ServerId" "ServerProtocol" "SourceIp" "UserName" "UserPassword"];
 }
 
