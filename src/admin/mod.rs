@@ -26,9 +26,9 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::aws::{Aws, AwsKey, Operation, Scope, Server, Servers, Shown, Transports};
 use self::commands::Commands;
-pub use self::tls::{Certificate, CertificateError, Tls};
 pub use self::commands::{AdminActions, AdminTokens, Revoked};
 use self::places::Place;
+pub use self::tls::{Certificate, CertificateError, Tls};
 use crate::limits;
 use crate::metrics::{Metrics, prometheus_text, takes_open_metrics};
 

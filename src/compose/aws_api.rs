@@ -84,7 +84,9 @@ fn names(config: &Config, provider: &str) -> Vec<Box<str>> {
         let named = &listener.providers;
         provider.is_empty() || named.iter().any(|name| name == provider)
     });
-    there.map(|listener| label(config, listener).into()).collect()
+    there
+        .map(|listener| label(config, listener).into())
+        .collect()
 }
 
 /// Reads the certificate of the port for AWS's tools; `None`: it has none.
@@ -97,9 +99,8 @@ pub(super) fn certificate(config: &Config) -> Result<Option<Certificate>, Unusab
     let Some((chain, key)) = files.zip(admin.api_certificate_key.as_ref()) else {
         return Ok(None);
     };
-    let wrong = |error: CertificateError| {
-        Unusable::Setting(format!("admin.api_certificate_file: {error}"))
-    };
+    let wrong =
+        |error: CertificateError| Unusable::Setting(format!("admin.api_certificate_file: {error}"));
     Certificate::parse(chain, key).map(Some).map_err(wrong)
 }
 

@@ -101,11 +101,7 @@ impl Metrics {
 
     /// Counts one connection that ended before TLS was agreed on.
     pub fn admin_tls_failed(&self, port: &'static str) {
-        let _ = self
-            .admin
-            .tls_failed
-            .get_or_create(&[("port", port)])
-            .inc();
+        let _ = self.admin.tls_failed.get_or_create(&[("port", port)]).inc();
     }
 
     /// Counts one request of AWS's tools.

@@ -128,6 +128,7 @@ mod tests {
             assert_eq!(members, expected, "{operation:?}");
         }
         let shape = |name: &str, bound: &str| model["shapes"][name][bound].as_u64().unwrap();
+        use super::super::transport;
         use crate::limits;
         for (name, bound, ours) in [
             ("Role", "min", limits::ROLE_CHARS_MIN),
@@ -142,6 +143,17 @@ mod tests {
             ("SshPublicKeyBody", "max", limits::SSH_KEY_BODY_CHARS_MAX),
             ("UserName", "max", limits::USER_NAME_BYTES_MAX),
             ("MaxResults", "max", usize::from(limits::LIST_PAGE_MAX)),
+            ("HostKeyId", "max", transport::ID_CHARS),
+            (
+                "HostKeyDescription",
+                "max",
+                transport::DESCRIPTION_CHARS_MAX,
+            ),
+            (
+                "SecurityPolicyName",
+                "max",
+                transport::POLICY_NAME_CHARS_MAX,
+            ),
         ] {
             assert_eq!(shape(name, bound), ours as u64, "{name} {bound}");
         }

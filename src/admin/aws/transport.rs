@@ -298,5 +298,7 @@ const COMPATIBLE: &str = "TransferSecurityPolicy-Portcullis-Compatible";
 
 const ID_PREFIX: &str = "hostkey-";
 const ID_DIGITS: usize = 17;
-const DESCRIPTION_CHARS_MAX: usize = 200;
-const POLICY_NAME_CHARS_MAX: usize = 100;
+#[cfg(test)]
+pub(super) const ID_CHARS: usize = ID_PREFIX.len() + ID_DIGITS;
+pub(super) const DESCRIPTION_CHARS_MAX: usize = 200;
+pub(super) const POLICY_NAME_CHARS_MAX: usize = 100;

@@ -118,7 +118,9 @@ pub(super) async fn untag(servers: &Servers, request: Request<'_>) -> Result<Don
 fn tagged(arn: &str) -> Result<(&str, &str), Refusal> {
     match Named::parse(arn)? {
         Named::User { server, name } => Ok((server, name)),
-        Named::Server(_) | Named::HostKey { .. } => Err(Refusal::invalid("the gateway keeps tags of users alone")),
+        Named::Server(_) | Named::HostKey { .. } => {
+            Err(Refusal::invalid("the gateway keeps tags of users alone"))
+        }
     }
 }
 

@@ -243,7 +243,8 @@ fn aws_port(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
         }
         return;
     };
-    if [admin.listen, admin.probe_listen].contains(&Some(listen)) {
+    // Port 0 is another one each time.
+    if listen.port() != 0 && [admin.listen, admin.probe_listen].contains(&Some(listen)) {
         let message = "found the address of another admin port; allowed: another one, or off";
         refuse("admin.api_listen", message.to_owned());
     }
