@@ -164,7 +164,9 @@ def measure(work, options, processes):
     logins = [f"user-{number}" for number in range(min(options.users, options.logins))]
     users = work / "users.toml"
     users.write_text("".join(
-        f'[[user]]\nname = "{name}"\npublic_keys = ["{line}"]\nhome = "/bench"\n' for name in logins))
+        f'[users.{name}]\npublic_keys = ["{line}"]\n'
+        'mappings = [{ entry = "/", target = "/bench" }]\n'
+        for name in logins))
     static = start("static", f'provider = "static"\nusers_file = "{users}"')
     for round in range(2):
         for place, gateway in [("a static user", static), *places]:

@@ -52,6 +52,7 @@ mod roles_external;
 mod secret_files;
 mod seeded;
 mod service_managed;
+mod service_managed_changes;
 mod session;
 mod session_buckets;
 mod session_calls;

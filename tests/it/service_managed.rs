@@ -37,14 +37,14 @@ const CACHED: Duration = Duration::from_secs(2);
 const STALE: Duration = Duration::from_secs(600);
 
 /// Where the users of a test are kept.
-enum Place {
+pub(crate) enum Place {
     Files(TempDir),
     Objects(Arc<MemoryStore>, Arc<Failing>),
 }
 
 /// One replica; those of one place share their users.
-struct Replica {
-    users: Arc<Users>,
+pub(crate) struct Replica {
+    pub(crate) users: Arc<Users>,
     provider: ServiceManaged,
     clock: Arc<FakeClock>,
 }
@@ -54,17 +54,17 @@ fn bucket() -> Bucket {
 }
 
 impl Place {
-    fn files() -> Self {
+    pub(crate) fn files() -> Self {
         Self::Files(tempfile::tempdir().unwrap())
     }
 
-    fn objects() -> Self {
+    pub(crate) fn objects() -> Self {
         let memory = Arc::new(MemoryStore::new(&[&bucket()]));
         let failing = Arc::new(Failing::new(memory.clone()));
         Self::Objects(memory, failing)
     }
 
-    fn replica(&self) -> Replica {
+    pub(crate) fn replica(&self) -> Replica {
         match self {
             Self::Files(directory) => {
                 let root = directory.path().display().to_string();
@@ -152,7 +152,7 @@ fn refused(judged: &Judged, verdict: Verdict, reason: &str) {
     assert_eq!(refusal.verdict(), verdict, "{refusal}");
 }
 
-fn home(directory: &str) -> Fields {
+pub(crate) fn home(directory: &str) -> Fields {
     Fields {
         role: Some(ROLE.to_owned()),
         home_directory: Some(directory.to_owned()),
@@ -161,7 +161,7 @@ fn home(directory: &str) -> Fields {
 }
 
 /// A key of its own for each number.
-fn key(number: u8) -> String {
+pub(crate) fn key(number: u8) -> String {
     let mut blob = b"\0\0\0\x0bssh-ed25519\0\0\0\x20".to_vec();
     blob.extend([number; 32]);
     format!("ssh-ed25519 {} key-{number}", STANDARD.encode(blob))
@@ -309,141 +309,6 @@ async fn a_store_that_fails_in_the_middle_leaves_the_old_user_or_the_new_one() {
         assert_eq!(one.landing("ann").await, expected, "{fault:?}");
         assert_eq!(failing.pending(), 0);
     }
-}
-
-/// What can be done to a user who is there: he has one key, in `/bucket/home`.
-#[derive(Debug, Clone, Copy)]
-enum Change {
-    Create,
-    Update,
-    Import,
-    Remove,
-    Delete,
-}
-
-impl Change {
-    const ALL: [Self; 5] = [
-        Self::Create,
-        Self::Update,
-        Self::Import,
-        Self::Remove,
-        Self::Delete,
-    ];
-
-    async fn make(self, users: &Users, name: &str) -> Result<(), Fault> {
-        match self {
-            Self::Create => {
-                let key = key(1);
-                let created = users.create(name, home("/bucket/home"), vec![], Some(&key));
-                created.await.map(drop)
-            }
-            Self::Update => {
-                let moved = |user: &mut User| user.update(home("/bucket/new"));
-                users.change(name, moved).await
-            }
-            Self::Import => users.import_key(name, &key(2)).await.map(drop),
-            Self::Remove => {
-                let remove = |user: &mut User| {
-                    let mut keys = user.ssh_public_keys.iter();
-                    let first = keys.next().map(|key| key.ssh_public_key_id.clone());
-                    user.remove_key(&first.unwrap_or_default())
-                };
-                users.change(name, remove).await
-            }
-            Self::Delete => users.delete(name).await,
-        }
-    }
-}
-
-/// What is told of a user: the home, and how many keys; `None`: there is none.
-async fn told(users: &Users) -> Option<(String, usize)> {
-    match users.describe("ann").await {
-        Ok(user) => Some((user.home_directory.unwrap(), user.ssh_public_keys.len())),
-        Err(Fault::NotFound { .. }) => None,
-        Err(fault) => panic!("half a user: {fault}"),
-    }
-}
-
-/// Each call of each change fails in each way: what is there afterwards is the old user, or the
-/// new one, on every replica; and what was answered is what is there.
-#[tokio::test]
-async fn whatever_call_of_a_change_fails_nothing_is_left_half_done() {
-    use StorageErrorKind as K;
-    let kinds = [
-        K::NotFound,
-        K::NoSuchBucket,
-        K::Precondition,
-        K::Denied,
-        K::ClockSkew,
-        K::Expired,
-        K::Throttled,
-        K::Unavailable,
-        K::OutcomeUnknown,
-        K::ChecksumMismatch,
-        K::Refused,
-        K::RefusedBare,
-    ];
-    let ways = kinds.into_iter().map(Spoiled::Fail);
-    let ways = ways.chain([Spoiled::LandThenLose, Spoiled::CutBodyAfter(20)]);
-    let (mut spoiled, mut done, mut kept) = (0, 0, 0);
-    for (change, way) in Change::ALL
-        .into_iter()
-        .flat_map(|change| ways.clone().map(move |way| (change, way)))
-    {
-        for (operation, nth) in [
-            Operation::Head,
-            Operation::Get,
-            Operation::Put,
-            Operation::Delete,
-        ]
-        .into_iter()
-        .flat_map(|operation| [(operation, 1), (operation, 2)])
-        {
-            let place = Place::objects();
-            let (one, other) = (place.replica(), place.replica());
-            let Place::Objects(_, failing) = &place else {
-                unreachable!()
-            };
-            if !matches!(change, Change::Create) {
-                Change::Create.make(&one.users, "ann").await.unwrap();
-            }
-            let old = told(&one.users).await;
-            failing.spoil(operation, nth, way.clone());
-            let made = change.make(&one.users, "ann").await;
-            if failing.pending() > 0 {
-                continue;
-            }
-            spoiled += 1;
-            let new = match change {
-                Change::Create => Some(("/bucket/home".to_owned(), 1)),
-                Change::Update => Some(("/bucket/new".to_owned(), 1)),
-                Change::Import => Some(("/bucket/home".to_owned(), 2)),
-                Change::Remove => Some(("/bucket/home".to_owned(), 0)),
-                Change::Delete => None,
-            };
-            let found = told(&other.users).await;
-            let about = format!("{change:?} {operation:?} {nth} {way:?}: {made:?}, {found:?}");
-            assert!(found == old || found == new, "{about}");
-            match made {
-                Ok(()) => {
-                    done += 1;
-                    assert_eq!(found, new, "{about}");
-                }
-                Err(_) => kept += 1,
-            }
-            // Who tries again gets there, or is told that it is done.
-            let again = change.make(&one.users, "ann").await;
-            let (told_one, told_other) = (told(&one.users).await, told(&other.users).await);
-            assert_eq!(told_one, told_other, "{about}");
-            let is_done = again.is_ok() || found == new;
-            assert!(is_done, "{about}: {again:?}");
-        }
-    }
-    println!("{spoiled} calls failed: {done} changes done, {kept} refused");
-    assert!(
-        spoiled > 100 && done > 10 && kept > 10,
-        "{spoiled} {done} {kept}"
-    );
 }
 
 #[tokio::test]
