@@ -78,7 +78,7 @@ pub struct AdminLimits {
     pub connections_per_source_max: usize,
     /// From the connection, or the last answer, until a request's head is there.
     pub head_timeout: Duration,
-    /// After this a connection is cut, whatever it does.
+    /// After this a connection ends, with the answer that is under way.
     pub connection_age_max: Duration,
 }
 

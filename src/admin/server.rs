@@ -188,14 +188,26 @@ impl Connection {
             // Whatever the peer did wrong is its own affair.
             _ = connection.as_mut() => return,
             () = self.place.evicted() => return,
-            () = age => return,
-            () = self.stop.cancelled() => connection.as_mut().graceful_shutdown(),
+            () = age => {}
+            () = self.stop.cancelled() => {}
         }
-        drop(tokio::time::timeout(STOP_PATIENCE, connection).await);
+        connection.as_mut().graceful_shutdown();
+        let stopped = async {
+            self.stop.cancelled().await;
+            tokio::time::sleep(STOP_PATIENCE).await;
+        };
+        tokio::select! {
+            _ = connection => {}
+            () = self.place.evicted() => {}
+            () = stopped => {}
+            () = tokio::time::sleep(ANSWER_PATIENCE) => {}
+        }
     }
 }
 
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// What a connection has to end when the port stops: an answer may be under way.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
+/// What an old connection has: a long page of users takes a while, and must not be cut.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(60);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -53,6 +53,7 @@ mod secret_files;
 mod seeded;
 mod service_managed;
 mod service_managed_changes;
+mod service_managed_pages;
 mod session;
 mod session_buckets;
 mod session_calls;

@@ -98,7 +98,7 @@ impl Place {
     }
 }
 
-fn replica(documents: Arc<dyn Documents>) -> Replica {
+pub(crate) fn replica(documents: Arc<dyn Documents>) -> Replica {
     let clock = Arc::new(FakeClock::new());
     let settings = UsersSettings {
         path_homes: PathHomes::Confined,

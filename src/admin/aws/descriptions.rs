@@ -4,10 +4,9 @@ use serde_json::{Value, json};
 
 use super::arn::Named;
 use super::refusal::Refusal;
-use super::request::{Request, token};
+use super::request::{Request, set, token};
 use super::server::{Server, Servers};
 use super::transport;
-use super::users::set;
 use crate::auth::Methods;
 
 pub(super) async fn describe(

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::refusal::Refusal;
-use super::transport::Transports;
+use super::shown::Transports;
 use crate::auth::AuthSettings;
 use crate::clock::Clock;
 use crate::idp::Examined;

@@ -1,34 +1,19 @@
 //! What AWS's tools are told of host keys and algorithms: what clients are shown at this moment.
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
 use super::arn::Named;
 use super::refusal::Refusal;
-use super::request::{Request, token};
+use super::request::{Request, set, token};
 use super::server::{Server, Servers};
-use super::users::set;
+use super::shown::Shown;
 use crate::config::Algorithms;
 use crate::idp::service_managed::Resource;
 use crate::migrate::Policy;
-use crate::ssh::{self, HostKey, Transport};
-
-/// Tells what clients of a server are shown before they log in.
-pub trait Transports: Debug + Send + Sync + 'static {
-    /// Returns what each listener shows at which the server's users log in.
-    fn shown(&self) -> Vec<Shown>;
-}
-
-/// What one listener shows.
-#[derive(Debug, Clone)]
-pub struct Shown {
-    /// Empty for the only one.
-    pub listener: Box<str>,
-    pub transport: Transport,
-}
+use crate::ssh::{self, HostKey};
 
 /// A host key of one or several listeners.
 #[derive(Debug)]

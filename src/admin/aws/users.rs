@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::arn::Named;
 use super::refusal::Refusal;
-use super::request::{Request, token};
+use super::request::{Request, set, token};
 use super::server::Servers;
 use super::transport;
 use crate::idp::service_managed::{Listed, User};
@@ -230,12 +230,6 @@ fn listed(server: &str, user: &Listed, region: &str) -> Value {
         set(&mut row, "HomeDirectory", home.as_str().into());
     }
     row
-}
-
-pub(super) fn set(object: &mut Value, key: &str, value: Value) {
-    if let Some(object) = object.as_object_mut() {
-        object.insert(key.to_owned(), value);
-    }
 }
 
 /// Times are numbers on this wire; a document that somebody wrote may have none.
