@@ -27,14 +27,25 @@ pub enum CertificateError {
     Certificate(pem::Error),
     #[error("the private key: {}", no_pem(.0, "PRIVATE KEY"))]
     Key(pem::Error),
-    #[error("the certificate cannot be used with the private key: {0}")]
-    Unusable(#[from] rustls::Error),
+    #[error("the private key does not belong to the certificate, which comes first in its chain")]
+    Mismatch,
+    #[error("the certificate cannot be used: {0}")]
+    Unusable(rustls::Error),
 }
 
 fn no_pem(error: &pem::Error, block: &str) -> String {
     match error {
         pem::Error::NoItemsFound => format!("no PEM block `{block}` found"),
         error => error.to_string(),
+    }
+}
+
+impl From<rustls::Error> for CertificateError {
+    fn from(error: rustls::Error) -> Self {
+        if matches!(error, rustls::Error::InconsistentKeys(_)) {
+            return Self::Mismatch;
+        }
+        Self::Unusable(error)
     }
 }
 

@@ -342,6 +342,10 @@ async fn another_certificate_is_shown_once_its_files_are_there() {
     gateway.serving.hang_up().await;
     let line = gateway.serving.logged("the old values stay in use").await;
     assert!(line.contains("admin.api_certificate_file"), "{line}");
+    assert!(
+        line.contains("does not belong to the certificate"),
+        "{line}"
+    );
     assert_eq!(shown(&gateway).await, before);
     std::fs::write(format!("{place}/api.key"), &key).unwrap();
     gateway.serving.hang_up().await;
