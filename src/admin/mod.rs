@@ -5,7 +5,8 @@
 //! draining gateway can be watched. It trusts nobody: the head of a request has a
 //! deadline, a connection an age, and there are only so many of them (`places`).
 //!
-//! A port of its own can answer probes alone, for networks that may not see the rest.
+//! AWS's tools can have a port of their own, with TLS, whose calls the operator's port then leaves
+//! to it. Another port can answer probes alone, for networks that may not see the rest.
 
 use std::fmt::Debug;
 use std::io;
@@ -20,12 +21,14 @@ use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::http::request;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::net::TcpListener;
+use tokio::sync::SemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
-pub use self::aws::{Aws, AwsKey, Operation, Scope, Server, Servers};
+pub use self::aws::{Aws, AwsKey, Operation, Scope, Server, Servers, Shown, Transports};
 use self::commands::Commands;
 pub use self::commands::{AdminActions, AdminTokens, Revoked};
 use self::places::Place;
+pub use self::tls::{Certificate, CertificateError, Tls};
 use crate::limits;
 use crate::metrics::{Metrics, prometheus_text, takes_open_metrics};
 
@@ -33,6 +36,7 @@ mod aws;
 mod commands;
 mod places;
 mod server;
+mod tls;
 
 /// What the port shows, and what it does.
 #[derive(Debug, Clone)]
@@ -74,8 +78,20 @@ pub struct AdminLimits {
     pub connections_per_source_max: usize,
     /// From the connection, or the last answer, until a request's head is there.
     pub head_timeout: Duration,
-    /// After this a connection is cut, whatever it does.
+    /// After this a connection ends, with the answer that is under way.
     pub connection_age_max: Duration,
+}
+
+impl AdminLimits {
+    /// Those of a port for AWS's tools alone: a script may send hundreds of requests at once.
+    #[must_use]
+    pub fn for_aws() -> Self {
+        Self {
+            connections_max: 256,
+            connections_per_source_max: 200,
+            ..Self::default()
+        }
+    }
 }
 
 /// A bound port, not yet answering.
@@ -148,6 +164,23 @@ impl Admin {
         self.run(Port::Probes(admin_status), metrics, stop).await;
     }
 
+    /// The same for a port that answers AWS's tools, and nothing else; `tls`: `None`: in the clear.
+    pub async fn serve_aws(
+        self,
+        aws: Arc<Aws>,
+        tls: Option<Arc<Tls>>,
+        metrics: Arc<Metrics>,
+        stop: CancellationToken,
+    ) {
+        let body_timeout = self.limits.head_timeout;
+        let port = Port::Aws(AwsPort {
+            aws,
+            tls,
+            body_timeout,
+        });
+        self.run(port, metrics, stop).await;
+    }
+
     async fn run(self, port: Port, metrics: Arc<Metrics>, stop: CancellationToken) {
         let Self { listener, limits } = self;
         let serving = server::Serving::new(listener, limits, Arc::new(port), metrics);
@@ -161,6 +194,7 @@ type Answer = Response<Full<Bytes>>;
 #[derive(Debug)]
 enum Port {
     Operator(Operator),
+    Aws(AwsPort),
     Probes(Arc<dyn AdminStatus>),
 }
 
@@ -169,18 +203,30 @@ impl Port {
     const fn name(&self) -> &'static str {
         match self {
             Self::Operator(_) => "admin",
+            Self::Aws(_) => "api",
             Self::Probes(_) => "probe",
         }
     }
 
     /// A probe asks once.
     const fn keeps_alive(&self) -> bool {
-        matches!(self, Self::Operator(_))
+        match self {
+            Self::Operator(_) | Self::Aws(_) => true,
+            Self::Probes(_) => false,
+        }
+    }
+
+    fn tls(&self) -> Option<&Tls> {
+        match self {
+            Self::Aws(port) => port.tls.as_deref(),
+            Self::Operator(_) | Self::Probes(_) => None,
+        }
     }
 
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr, place: &Place) -> Answer {
         match self {
             Self::Operator(operator) => operator.answer(request, peer, place).await,
+            Self::Aws(port) => port.answer(request, peer, place).await,
             Self::Probes(admin_status) => {
                 let Some(_busy) = place.begin() else {
                     return std::future::pending().await;
@@ -221,19 +267,9 @@ impl Operator {
             return only("GET, HEAD");
         }
         let aws = self.aws.as_ref().filter(|_| head.uri.path() == "/");
-        let room = match aws {
-            Some(aws) => aws.room_for(&head).await,
-            None => None,
-        };
-        let longest = match &room {
-            Some(_) => limits::AWS_BODY_BYTES_MAX,
-            None => limits::ADMIN_BODY_BYTES_MAX,
-        };
-        let reading = Limited::new(body, longest).collect();
-        let body = match tokio::time::timeout(self.body_timeout, reading).await {
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(_)) => return too_large(aws, peer),
-            Err(_elapsed) => return response(StatusCode::REQUEST_TIMEOUT, TEXT, "too slow\n"),
+        let (body, _room) = match read(aws, &head, body, self.body_timeout, peer).await {
+            Ok(read) => read,
+            Err(answer) => return answer,
         };
         // A body that came slowly kept its place from nobody; now the command does.
         let Some(_busy) = place.begin() else {
@@ -249,10 +285,7 @@ impl Operator {
 
     async fn act(&self, head: &request::Parts, body: &[u8], peer: SocketAddr) -> Answer {
         match &self.aws {
-            Some(aws) if head.uri.path() == "/" => {
-                let (status, body) = aws.answer(head, body, peer.ip()).await;
-                response(status, aws::CONTENT_TYPE, body)
-            }
+            Some(aws) if head.uri.path() == "/" => answer_aws(aws, head, body, peer).await,
             _ => {
                 let (status, body) = self.commands.run(head, body, peer.ip()).await;
                 response(status, JSON, body)
@@ -289,6 +322,64 @@ impl Operator {
             return response(StatusCode::OK, OPEN_METRICS, metrics);
         }
         response(StatusCode::OK, PROMETHEUS, prometheus_text(&metrics))
+    }
+}
+
+/// A port for AWS's tools alone.
+#[derive(Debug)]
+struct AwsPort {
+    aws: Arc<Aws>,
+    tls: Option<Arc<Tls>>,
+    body_timeout: Duration,
+}
+
+impl AwsPort {
+    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr, place: &Place) -> Answer {
+        let (head, body) = request.into_parts();
+        if head.uri.path() != "/" {
+            return not_there("not found: this port answers AWS's tools, at /\n");
+        }
+        if head.method != Method::POST {
+            return only("POST");
+        }
+        let read = read(Some(&self.aws), &head, body, self.body_timeout, peer).await;
+        let (body, _room) = match read {
+            Ok(read) => read,
+            Err(answer) => return answer,
+        };
+        let Some(_busy) = place.begin() else {
+            return std::future::pending().await;
+        };
+        answer_aws(&self.aws, &head, &body, peer).await
+    }
+}
+
+async fn answer_aws(aws: &Aws, head: &request::Parts, body: &[u8], peer: SocketAddr) -> Answer {
+    let (status, body) = aws.answer(head, body, peer.ip()).await;
+    response(status, aws::CONTENT_TYPE, body)
+}
+
+/// Reads a body, in the room that there is for it; or returns why it is not read.
+async fn read<'a>(
+    aws: Option<&'a Arc<Aws>>,
+    head: &request::Parts,
+    body: Incoming,
+    timeout: Duration,
+    peer: SocketAddr,
+) -> Result<(Bytes, Option<SemaphorePermit<'a>>), Answer> {
+    let room = match aws {
+        Some(aws) => aws.room_for(head).await,
+        None => None,
+    };
+    let longest = match &room {
+        Some(_) => limits::AWS_BODY_BYTES_MAX,
+        None => limits::ADMIN_BODY_BYTES_MAX,
+    };
+    let reading = Limited::new(body, longest).collect();
+    match tokio::time::timeout(timeout, reading).await {
+        Ok(Ok(body)) => Ok((body.to_bytes(), room)),
+        Ok(Err(_)) => Err(too_large(aws, peer)),
+        Err(_elapsed) => Err(response(StatusCode::REQUEST_TIMEOUT, TEXT, "too slow\n")),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Accepts connections of one of the operator's ports and answers on them.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -32,6 +34,7 @@ pub(super) struct Serving {
     places: Arc<Places>,
     refusals: Seldom,
     accept_errors: Seldom,
+    handshakes: Arc<Handshakes>,
 }
 
 impl Serving {
@@ -43,10 +46,17 @@ impl Serving {
     ) -> Self {
         // Its series is there before anybody connects.
         drop(metrics.admin_connection(port.name()));
+        if port.tls().is_some() {
+            metrics.expect_tls_failures(port.name());
+        }
         Self {
             listener,
             limits,
             port,
+            handshakes: Arc::new(Handshakes {
+                metrics: Arc::clone(&metrics),
+                failures: Seldom::default(),
+            }),
             metrics,
             places: Places::new(limits.connections_max, limits.connections_per_source_max),
             refusals: Seldom::default(),
@@ -61,14 +71,14 @@ impl Serving {
             loop {
                 let (stream, peer) = self.accept().await;
                 if let Some(place) = self.place(peer) {
-                    let connection = answer_all(
-                        stream,
+                    let connection = Connection {
                         peer,
                         place,
-                        self.limits,
-                        Arc::clone(&self.port),
-                        stop.clone(),
-                    );
+                        limits: self.limits,
+                        port: Arc::clone(&self.port),
+                        stop: stop.clone(),
+                    };
+                    let connection = connection.serve(stream, Arc::clone(&self.handshakes));
                     let open = self.metrics.admin_connection(self.port.name());
                     let connection = async move {
                         connection.await;
@@ -117,40 +127,87 @@ impl Serving {
     }
 }
 
-async fn answer_all(
-    stream: TcpStream,
+/// Counts the TLS handshakes that come to nothing.
+#[derive(Debug)]
+struct Handshakes {
+    metrics: Arc<Metrics>,
+    failures: Seldom,
+}
+
+impl Handshakes {
+    fn failed(&self, port: &'static str, peer: SocketAddr, error: &io::Error) {
+        self.metrics.admin_tls_failed(port);
+        if let Some(unlogged) = self.failures.due(SystemClock.now(), LOG_INTERVAL) {
+            tracing::info!(
+                port, source_ip = %peer.ip(), %error, unlogged,
+                "TLS handshake with the admin port failed"
+            );
+        }
+    }
+}
+
+/// What a connection is served with.
+struct Connection {
     peer: SocketAddr,
     place: Place,
     limits: AdminLimits,
     port: Arc<Port>,
     stop: CancellationToken,
-) {
-    let place = Arc::new(place);
-    let here = Arc::clone(&place);
-    let keep_alive = port.keeps_alive();
-    let answering = service_fn(move |request: Request<Incoming>| {
-        let (port, place) = (Arc::clone(&port), Arc::clone(&here));
-        async move { Ok::<_, Infallible>(port.answer(request, peer, &place).await) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .keep_alive(keep_alive)
-        .header_read_timeout(limits.head_timeout)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), answering);
-    tokio::pin!(connection);
-    let age = tokio::time::sleep(limits.connection_age_max);
-    tokio::select! {
-        // Whatever the peer did wrong is its own affair.
-        _ = connection.as_mut() => return,
-        () = place.evicted() => return,
-        () = age => return,
-        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+}
+
+impl Connection {
+    async fn serve(self, stream: TcpStream, handshakes: Arc<Handshakes>) {
+        let Some(tls) = self.port.tls() else {
+            return self.answer_all(stream).await;
+        };
+        let shaking = tokio::time::timeout(self.limits.head_timeout, tls.accept(stream));
+        let shaken = tokio::select! {
+            shaken = shaking => shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
+            () = self.place.evicted() => return,
+            () = self.stop.cancelled() => return,
+        };
+        match shaken {
+            Ok(stream) => self.answer_all(stream).await,
+            Err(error) => handshakes.failed(self.port.name(), self.peer, &error),
+        }
     }
-    drop(tokio::time::timeout(STOP_PATIENCE, connection).await);
+
+    async fn answer_all(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send) {
+        let answering = service_fn(|request: Request<Incoming>| async move {
+            Ok::<_, Infallible>(self.port.answer(request, self.peer, &self.place).await)
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .keep_alive(self.port.keeps_alive())
+            .header_read_timeout(self.limits.head_timeout)
+            .max_buf_size(HEAD_BYTES_MAX)
+            .serve_connection(TokioIo::new(stream), answering);
+        tokio::pin!(connection);
+        let age = tokio::time::sleep(self.limits.connection_age_max);
+        tokio::select! {
+            // Whatever the peer did wrong is its own affair.
+            _ = connection.as_mut() => return,
+            () = self.place.evicted() => return,
+            () = age => {}
+            () = self.stop.cancelled() => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        let stopped = async {
+            self.stop.cancelled().await;
+            tokio::time::sleep(STOP_PATIENCE).await;
+        };
+        tokio::select! {
+            _ = connection => {}
+            () = self.place.evicted() => {}
+            () = stopped => {}
+            () = tokio::time::sleep(ANSWER_PATIENCE) => {}
+        }
+    }
 }
 
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// What a connection has to end when the port stops: an answer may be under way.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
+/// What an old connection has: a long page of users takes a while, and must not be cut.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(60);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

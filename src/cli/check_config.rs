@@ -71,8 +71,16 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         .map_or_else(|| "off".to_owned(), |address| address.to_string());
     let probes = config.admin.probe_listen;
     let probes = probes.map_or_else(String::new, |address| format!(" · health checks {address}"));
+    let api = config.admin.api_listen;
+    let api = api.map_or_else(String::new, |address| {
+        let tls = match config.admin.api_certificate_pem {
+            Some(_) => "with TLS",
+            None => "without TLS",
+        };
+        format!(" · AWS's tools {address} {tls}")
+    });
     output::print(&format!(
-        "configuration is good · ssh on {} · admin {admin}{probes} · identity provider {providers}\n",
+        "configuration is good · ssh on {} · admin {admin}{api}{probes} · identity provider {providers}\n",
         addresses(&config.listeners),
     ));
     output::print(&listeners(&config.listeners));

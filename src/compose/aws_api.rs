@@ -1,11 +1,16 @@
-//! What AWS's tools may ask on the operator's port, as the configuration says.
+//! What AWS's tools may ask, and at which port, as the configuration says.
 
 use std::sync::Arc;
 
+use super::listeners::label;
 use super::providers::{self, Opened};
-use crate::admin::{Aws, AwsKey, Scope, Server, Servers};
+use super::unusable::Unusable;
+use crate::admin::{
+    Aws, AwsKey, Certificate, CertificateError, Scope, Server, Servers, Shown, Transports,
+};
 use crate::clock::SystemClock;
 use crate::config::{self, Config};
+use crate::gateway::Listeners;
 use crate::idp::blocks::Blocks;
 use crate::metrics::Metrics;
 use crate::storage::credentials::Stores;
@@ -16,6 +21,7 @@ pub(super) fn aws(
     opened: &[Opened<'_>],
     stores: &Arc<dyn Stores>,
     blocks: &Arc<Blocks>,
+    listeners: &Arc<Listeners>,
     metrics: &Arc<Metrics>,
 ) -> Option<Arc<Aws>> {
     let keys = aws_keys(config);
@@ -39,6 +45,10 @@ pub(super) fn aws(
         auth: providers::auth(opened.identity),
         user_prefix: opened.identity.user_prefix.as_deref().map(Into::into),
         user_suffix: opened.identity.user_suffix.as_deref().map(Into::into),
+        transports: Arc::new(Named {
+            names: names(config, opened.name),
+            listeners: Arc::clone(listeners),
+        }),
     };
     let servers = Servers {
         all: opened.iter().map(server).collect(),
@@ -47,6 +57,51 @@ pub(super) fn aws(
         clock: Arc::new(SystemClock),
     };
     Some(Arc::new(Aws::new(keys, servers, Arc::clone(metrics))))
+}
+
+/// The listeners at which the users of a provider log in.
+#[derive(Debug)]
+struct Named {
+    names: Vec<Box<str>>,
+    listeners: Arc<Listeners>,
+}
+
+impl Transports for Named {
+    fn shown(&self) -> Vec<Shown> {
+        // One that was stopped shows nothing.
+        let shown = self.names.iter().filter_map(|name| {
+            Some(Shown {
+                listener: name.clone(),
+                transport: self.listeners.transport(name)?,
+            })
+        });
+        shown.collect()
+    }
+}
+
+fn names(config: &Config, provider: &str) -> Vec<Box<str>> {
+    let there = config.listeners.iter().filter(|listener| {
+        let named = &listener.providers;
+        provider.is_empty() || named.iter().any(|name| name == provider)
+    });
+    there
+        .map(|listener| label(config, listener).into())
+        .collect()
+}
+
+/// Reads the certificate of the port for AWS's tools; `None`: it has none.
+///
+/// # Errors
+/// The certificate or its key is none, or they do not belong together.
+pub(super) fn certificate(config: &Config) -> Result<Option<Certificate>, Unusable> {
+    let admin = &config.admin;
+    let files = admin.api_certificate_pem.as_deref();
+    let Some((chain, key)) = files.zip(admin.api_certificate_key.as_ref()) else {
+        return Ok(None);
+    };
+    let wrong =
+        |error: CertificateError| Unusable::Setting(format!("admin.api_certificate_file: {error}"));
+    Certificate::parse(chain, key).map(Some).map_err(wrong)
 }
 
 /// Returns the keys with which requests of AWS's tools may be signed.

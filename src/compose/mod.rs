@@ -49,6 +49,7 @@ impl<'c> Composition<'c> {
         for listener in &config.listeners {
             drop(listeners::proxy(listener)?);
         }
+        drop(aws_api::certificate(config)?);
         Ok(Self {
             opened: providers::open(config)?,
             throttle,

@@ -14,7 +14,7 @@ use super::stores::{HeldKeys, OpenStores};
 use super::unusable::Unusable;
 use super::value_files::FollowedValues;
 use super::{Composition, aws_api, listeners, partial_state};
-use crate::admin::{Admin, AdminLimits, AdminServices, AdminTokens, Aws};
+use crate::admin::{Admin, AdminLimits, AdminServices, AdminTokens, Aws, Tls};
 use crate::clock::{Clock as _, SystemClock, written};
 use crate::config::{self, Config, Origin};
 use crate::gateway::{Gateway, GatewayParts};
@@ -66,7 +66,8 @@ impl Running {
         for listener in opening {
             bound.push(listener.bind(config, &asked).await?);
         }
-        let aws = aws_api::aws(config, opened, &stores, &blocks, &metrics);
+        let certificate = aws_api::certificate(config)?;
+        let shared = (Arc::clone(&stores), Arc::clone(&blocks));
         let gateway = Gateway::new(GatewayParts {
             caches,
             throttle: composition.throttle.clone(),
@@ -87,6 +88,9 @@ impl Running {
             let followed = shared.files.followed(&shared.labels, listeners);
             begin_following(&mut following, Arc::new(followed), &metrics)?;
         }
+        let listeners = gateway.listeners();
+        let aws = aws_api::aws(config, opened, &shared.0, &shared.1, listeners, &metrics);
+        let tls = certificate.map(|certificate| Arc::new(Tls::new(certificate)));
         let services = AdminServices {
             admin_status: gateway.admin_status(),
             actions: gateway.actions(),
@@ -98,12 +102,13 @@ impl Running {
             keys: held_keys,
             tokens: Arc::clone(&services.tokens),
             aws: services.aws.clone(),
+            tls: tls.clone(),
         });
         let followed = FollowedValues::new(origin, config, move |new, old| held.prepare(new, old));
         begin_following(&mut following, Arc::new(followed), &metrics)?;
         announce(&gateway);
         Ok(Self {
-            admin: admin_ports.serve(services, &metrics)?,
+            admin: admin_ports.serve(services, tls, &metrics)?,
             gateway,
             _following: following,
         })
@@ -142,6 +147,7 @@ struct HeldValues {
     keys: HeldKeys,
     tokens: Arc<AdminTokens>,
     aws: Option<Arc<Aws>>,
+    tls: Option<Arc<Tls>>,
 }
 
 impl HeldValues {
@@ -150,6 +156,7 @@ impl HeldValues {
         let providers = self.providers.iter();
         let providers = providers.map(|provider| provider.prepare(config, held));
         let providers: Vec<Commit> = providers.collect::<Result<_, _>>()?;
+        let certificate = aws_api::certificate(config)?;
         let (all, config) = (Arc::clone(self), config.clone());
         Ok(Box::new(move || {
             for provider in providers {
@@ -159,6 +166,9 @@ impl HeldValues {
             all.tokens.replace(tokens(&config.admin));
             if let Some(aws) = &all.aws {
                 aws.replace_keys(aws_api::aws_keys(&config));
+            }
+            if let Some((tls, certificate)) = all.tls.as_ref().zip(certificate) {
+                tls.replace(certificate);
             }
         }))
     }
@@ -191,21 +201,38 @@ fn blocks(config: &Config, opened: &[Opened<'_>]) -> anyhow::Result<Blocks> {
 /// The operator's ports.
 struct AdminPorts {
     admin: Option<Admin>,
+    api: Option<Admin>,
     probes: Option<Admin>,
 }
 
 impl AdminPorts {
     async fn bind(settings: &config::Admin) -> anyhow::Result<Self> {
+        let (limits, for_aws) = (AdminLimits::default(), AdminLimits::for_aws());
         Ok(Self {
-            admin: bind(settings.listen, "admin.listen").await?,
-            probes: bind(settings.probe_listen, "admin.probe_listen").await?,
+            admin: bind(settings.listen, "admin.listen", limits).await?,
+            api: bind(settings.api_listen, "admin.api_listen", for_aws).await?,
+            probes: bind(settings.probe_listen, "admin.probe_listen", limits).await?,
         })
     }
 
     /// Answers until what it returns is stopped.
-    fn serve(self, services: AdminServices, metrics: &Arc<Metrics>) -> io::Result<AdminTasks> {
+    fn serve(
+        self,
+        mut services: AdminServices,
+        tls: Option<Arc<Tls>>,
+        metrics: &Arc<Metrics>,
+    ) -> io::Result<AdminTasks> {
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
         let status = Arc::clone(&services.admin_status);
+        // Behind a port of their own AWS's tools are answered there alone.
+        if let Some(api) = self.api
+            && let Some(aws) = services.aws.take()
+        {
+            let (address, tls_on) = (api.local_addr()?, tls.is_some());
+            tracing::info!(%address, tls = tls_on, "listening for AWS's tools");
+            let serving = api.serve_aws(aws, tls, Arc::clone(metrics), stop.clone());
+            tasks::spawn(&mut tasks, serving);
+        }
         if let Some(admin) = self.admin {
             tracing::info!(address = %admin.local_addr()?, "admin listening");
             let serving = admin.serve(services, Arc::clone(metrics), stop.clone());
@@ -221,11 +248,15 @@ impl AdminPorts {
 }
 
 /// Takes one of the operator's ports.
-async fn bind(address: Option<SocketAddr>, setting: &str) -> anyhow::Result<Option<Admin>> {
+async fn bind(
+    address: Option<SocketAddr>,
+    setting: &str,
+    limits: AdminLimits,
+) -> anyhow::Result<Option<Admin>> {
     let Some(address) = address else {
         return Ok(None);
     };
-    let bound = Admin::bind(address, AdminLimits::default()).await;
+    let bound = Admin::bind(address, limits).await;
     let bound = bound.with_context(|| format!("failed to listen on {address} ({setting})"))?;
     Ok(Some(bound))
 }

@@ -118,6 +118,13 @@ pub struct Admin {
     pub token: Option<Secret>,
     /// Taken as well.
     pub token_next: Option<Secret>,
+    /// For AWS's tools alone; `None` = off: they are answered at `listen`.
+    pub api_listen: Option<SocketAddr>,
+    /// The certificate that is shown there, with its chain.
+    pub api_certificate_pem: Option<String>,
+    pub api_certificate_key: Option<Secret>,
+    /// The same without TLS, to whoever connects.
+    pub api_plaintext: bool,
     /// The keys with which requests of AWS's tools are signed.
     pub access_key_id: Option<String>,
     pub secret_access_key: Option<Secret>,
@@ -481,11 +488,23 @@ impl Default for Login {
     }
 }
 
+impl Admin {
+    /// Says whether AWS's tools can have an answer anywhere.
+    #[must_use]
+    pub const fn answers_aws(&self) -> bool {
+        self.listen.is_some() || self.api_listen.is_some()
+    }
+}
+
 impl Default for Admin {
     fn default() -> Self {
         Self {
             listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9090))),
             probe_listen: None,
+            api_listen: None,
+            api_certificate_pem: None,
+            api_certificate_key: None,
+            api_plaintext: false,
             token: None,
             token_next: None,
             access_key_id: None,

@@ -392,8 +392,12 @@ pub(super) const SETTINGS: &[Setting] = &[
 
     S::new("admin", "listen", K::AddressOrOff(|c| &mut c.admin.listen), "Admin port: health checks (`/livez`, `/readyz`), `/metrics` and admin commands; or `off`"),
     S::new("admin", "probe_listen", K::AddressOrOff(|c| &mut c.admin.probe_listen), "Separate port for health checks: only `/livez` and `/readyz`, which `admin.listen` answers as well; or `off`"),
+    S::new("admin", "api_listen", K::AddressOrOff(|c| &mut c.admin.api_listen), "Separate port for AWS's own tools, with TLS; `admin.listen` then no longer answers them. Or `off`"),
+    S::new("admin", "api_certificate_file", K::FileText(|c| &mut c.admin.api_certificate_pem), "Certificate (PEM, with its chain) of `admin.api_listen`; a changed file is reloaded"),
+    S::new("admin", "api_certificate_key", K::Secret(|c| &mut c.admin.api_certificate_key), "Private key (PEM) of `admin.api_certificate_file`"),
+    S::new("admin", "api_plaintext", K::Flag(|c| &mut c.admin.api_plaintext), "Answers AWS's own tools at `admin.api_listen` without TLS although it is not an address of this machine alone: whoever is on the way can read the requests"),
     S::new("admin", "token", K::Secret(|c| &mut c.admin.token), "Token that admin commands must send as `Authorization: Bearer …`; without it the gateway accepts commands only from this machine"),
-    S::new("admin", "access_key_id", K::OptionalText(|c| &mut c.admin.access_key_id), "Access key with which AWS's own tools may call `TestIdentityProvider` on the admin port; without it the call is refused"),
+    S::new("admin", "access_key_id", K::OptionalText(|c| &mut c.admin.access_key_id), "Access key with which AWS's own tools may call `TestIdentityProvider`; without it the call is refused"),
     S::new("admin", "token_next", K::Secret(|c| &mut c.admin.token_next), "Second accepted token while `admin.token` is being changed"),
     S::new("admin", "secret_access_key", K::Secret(|c| &mut c.admin.secret_access_key), "Secret of `admin.access_key_id`"),
 

@@ -262,6 +262,12 @@ impl Listeners {
             .is_some()
     }
 
+    /// Returns what new connections of one listener are shown; `None`: there is none of that name.
+    #[must_use]
+    pub fn transport(&self, name: &str) -> Option<Transport> {
+        self.find(name).map(|run| run.entrance.transport())
+    }
+
     /// Says whether one of them ended by itself, as by a panic.
     pub(super) fn any_failed(&self) -> bool {
         let failed = |status: &ListenerStatus| status.state == ListenerState::Failed;

@@ -7,12 +7,13 @@ use prometheus_client::metrics::gauge::Gauge;
 use super::registrar::{Labels, Named, Registrar};
 use super::{Metrics, series};
 
-/// The series of both ports.
+/// The series of these ports.
 #[derive(Debug)]
 pub(super) struct AdminConnections {
     open: Family<Named<1>, Gauge>,
     over_limit: Family<Labels<2>, Counter>,
     api: Family<Labels<2>, Counter>,
+    tls_failed: Family<Labels<1>, Counter>,
 }
 
 /// What became of a connection to one of the operator's ports when there were too many.
@@ -50,17 +51,22 @@ impl AdminConnections {
             open: all.gauges_by_name(
                 "admin_connections_open",
                 "port",
-                "Open connections to the admin port (admin) and the health check port (probe)",
+                "Open connections to the admin port (admin), the port for AWS's tools (api) and the health check port (probe)",
             ),
             over_limit: all.counters(
                 "admin_connections_over_limit",
                 "port, outcome",
                 "Connections over the limit of these ports: idle ones closed for new ones (evicted), or refused",
             ),
+            tls_failed: all.counters(
+                "admin_tls_handshakes_failed",
+                "port",
+                "Connections to the port for AWS's tools that ended before TLS was agreed on",
+            ),
             api: all.counters(
                 "api_requests",
                 "operation, outcome",
-                "Requests of AWS's tools on the admin port: done, refused, or failed because the store of users did; `operation` is `other` if none of those that are supported is named",
+                "Requests of AWS's tools: done, refused, or failed because the store of users did; `operation` is `other` if none of those that are supported is named",
             ),
         }
     }
@@ -86,6 +92,16 @@ impl Metrics {
             &operations,
             &outcomes,
         );
+    }
+
+    /// Has the series of a port with TLS at 0.
+    pub fn expect_tls_failures(&self, port: &'static str) {
+        drop(self.admin.tls_failed.get_or_create(&[("port", port)]));
+    }
+
+    /// Counts one connection that ended before TLS was agreed on.
+    pub fn admin_tls_failed(&self, port: &'static str) {
+        let _ = self.admin.tls_failed.get_or_create(&[("port", port)]).inc();
     }
 
     /// Counts one request of AWS's tools.

@@ -2,9 +2,10 @@
 
 /// What a policy of AWS offers to SFTP clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Policy {
-    pub(super) kex: &'static [&'static str],
-    pub(super) macs: &'static [&'static str],
+pub(crate) struct Policy {
+    pub(crate) ciphers: &'static [&'static str],
+    pub(crate) kex: &'static [&'static str],
+    pub(crate) macs: &'static [&'static str],
     /// Clients may sign, and check the host key, with SHA-1.
     pub(super) has_sha1_signatures: bool,
 }
@@ -20,26 +21,43 @@ pub(super) struct Lost {
 }
 
 impl Policy {
+    /// The names of those that do not stand for validated cryptography, which nobody can promise
+    /// for another server.
+    pub(crate) const NAMES: &[&str] = &[
+        "TransferSecurityPolicy-2018-11",
+        "TransferSecurityPolicy-2020-06",
+        "TransferSecurityPolicy-2022-03",
+        "TransferSecurityPolicy-2023-05",
+        "TransferSecurityPolicy-2024-01",
+        "TransferSecurityPolicy-2025-03",
+        "TransferSecurityPolicy-AS2Restricted-2025-07",
+        "TransferSecurityPolicy-Restricted-2018-11",
+        "TransferSecurityPolicy-Restricted-2020-06",
+        "TransferSecurityPolicy-SshAuditCompliant-2025-02",
+    ];
+
     /// Returns what is known of a policy.
-    pub(super) fn named(name: &str) -> Option<Self> {
+    pub(crate) fn named(name: &str) -> Option<Self> {
         let (_, version) = name.split_once("SecurityPolicy-")?;
-        let (kex, macs, has_sha1_signatures) = match version {
-            "2025-03" | "AS2Restricted-2025-07" => (KEX_2025, MACS_ETM, false),
-            "FIPS-2025-03" => (KEX_FIPS_2025, MACS_ETM, false),
-            "SshAuditCompliant-2025-02" | "2023-05" => (KEX_2023, MACS_ETM, false),
-            "2024-01" => (KEX_2024, MACS_ETM, false),
-            "FIPS-2024-01" => (KEX_FIPS_2024, MACS_ETM, true),
-            "FIPS-2024-05" => (KEX_FIPS_2024, MACS_ETM, false),
-            "FIPS-2023-05" => (KEX_FIPS_2023, MACS_ETM, true),
-            "2022-03" => (KEX_2023, MACS_SHA2, false),
-            "2020-06" => (KEX_2020, MACS_2020, true),
-            "Restricted-2020-06" => (KEX_2020, MACS_2020, true),
-            "FIPS-2020-06" => (KEX_2020, MACS_SHA2, true),
-            "2018-11" => (KEX_2018, MACS_2018, true),
-            "Restricted-2018-11" => (KEX_2018, MACS_2018, true),
+        let (ciphers, kex, macs, has_sha1_signatures) = match version {
+            "2025-03" | "AS2Restricted-2025-07" => (CIPHERS_AES, KEX_2025, MACS_ETM, false),
+            "FIPS-2025-03" => (CIPHERS_AES, KEX_FIPS_2025, MACS_ETM, false),
+            "SshAuditCompliant-2025-02" => (CIPHERS_AES, KEX_2023, MACS_ETM, false),
+            "2023-05" => (CIPHERS_2022, KEX_2023, MACS_ETM, false),
+            "2024-01" => (CIPHERS_AES, KEX_2024, MACS_ETM, false),
+            "FIPS-2024-01" => (CIPHERS_AES, KEX_FIPS_2024, MACS_ETM, true),
+            "FIPS-2024-05" => (CIPHERS_AES, KEX_FIPS_2024, MACS_ETM, false),
+            "FIPS-2023-05" => (CIPHERS_2022, KEX_FIPS_2023, MACS_ETM, true),
+            "2022-03" => (CIPHERS_2022, KEX_2023, MACS_SHA2, false),
+            "2020-06" => (CIPHERS_2018, KEX_2020, MACS_2020, true),
+            "Restricted-2020-06" => (CIPHERS_AES, KEX_2020, MACS_2020, true),
+            "FIPS-2020-06" => (CIPHERS_AES, KEX_2020, MACS_SHA2, true),
+            "2018-11" => (CIPHERS_2018, KEX_2018, MACS_2018, true),
+            "Restricted-2018-11" => (CIPHERS_AES, KEX_2018, MACS_2018, true),
             _ => return None,
         };
         Some(Self {
+            ciphers,
             kex,
             macs,
             has_sha1_signatures,
@@ -61,6 +79,30 @@ impl Policy {
         }
     }
 }
+
+const CIPHERS_AES: &[&str] = &[
+    "aes256-gcm@openssh.com",
+    "aes128-gcm@openssh.com",
+    "aes256-ctr",
+    "aes192-ctr",
+    "aes128-ctr",
+];
+
+const CIPHERS_2022: &[&str] = &[
+    "aes256-gcm@openssh.com",
+    "aes128-gcm@openssh.com",
+    "aes256-ctr",
+    "aes192-ctr",
+];
+
+const CIPHERS_2018: &[&str] = &[
+    "chacha20-poly1305@openssh.com",
+    "aes256-gcm@openssh.com",
+    "aes128-gcm@openssh.com",
+    "aes256-ctr",
+    "aes192-ctr",
+    "aes128-ctr",
+];
 
 const KEX_2025: &[&str] = &[
     "mlkem768x25519-sha256",

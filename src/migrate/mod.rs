@@ -7,6 +7,7 @@
 
 #![warn(clippy::arithmetic_side_effects)]
 
+pub(crate) use self::algorithms::Policy;
 pub use self::check::{Configured, Gateway, KeptUsers, Served, check};
 pub use self::described::{DescribedKey, DescribedUser, Descriptions, HostKey, IamRole, Server};
 pub use self::import::{Imported, Places, import};

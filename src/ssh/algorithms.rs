@@ -64,6 +64,18 @@ pub fn ciphers() -> Vec<&'static str> {
     CIPHERS_FULL.iter().map(AsRef::as_ref).collect()
 }
 
+/// Returns the names of the algorithms with which host keys sign.
+#[must_use]
+pub fn host_key_signatures() -> Vec<&'static str> {
+    let of_host_keys = SIGNATURES.iter().filter(|algorithm| {
+        !matches!(
+            algorithm,
+            Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256
+        )
+    });
+    of_host_keys.map(Algorithm::as_str).collect()
+}
+
 /// Returns the names of the message authentication codes that are offered.
 #[must_use]
 pub fn macs() -> Vec<&'static str> {
@@ -156,6 +168,8 @@ impl From<HostKeys> for Transport {
 /// The settings for each kind of client.
 #[derive(Debug)]
 pub(super) struct Offers {
+    /// What they are made of.
+    transport: Transport,
     gcm: Arc<Config>,
     counter: Arc<Config>,
     full: Arc<Config>,
@@ -180,10 +194,15 @@ impl Offers {
             })
         };
         Self {
+            transport: transport.clone(),
             gcm: config(CIPHERS_GCM, rekey),
             counter: config(CIPHERS_FULL, rekey),
             full: config(CIPHERS_FULL, rekey.min(REKEY_BYTES_SMALL_BLOCKS)),
         }
+    }
+
+    pub(super) const fn transport(&self) -> &Transport {
+        &self.transport
     }
 
     pub(super) fn choose(&self, offer: CipherOffer) -> Arc<Config> {

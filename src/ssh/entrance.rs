@@ -29,8 +29,6 @@ pub struct Entrance {
     channels: Arc<dyn ServeChannel>,
     proxy: ProxyProtocol,
     banner: Option<Box<str>>,
-    /// As it was at the start: host keys may have changed.
-    transport: Transport,
     offers: RwLock<Arc<Offers>>,
     connections: TaskTracker,
     sessions: TaskTracker,
@@ -76,7 +74,6 @@ impl Entrance {
             channels,
             proxy,
             banner: banner.map(|text| shortened(&text).into()),
-            transport,
             offers: RwLock::new(Arc::new(offers)),
             connections: TaskTracker::new(),
             sessions: TaskTracker::new(),
@@ -87,10 +84,18 @@ impl Entrance {
 
     /// Shows new connections other host keys; those that are open keep theirs.
     pub fn set_host_keys(&self, host_keys: HostKeys) {
-        let mut transport = self.transport.clone();
-        transport.host_keys = host_keys;
+        let transport = Transport {
+            host_keys,
+            ..self.transport()
+        };
         let offers = Offers::new(&transport, self.server.limits());
         *self.offers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(offers);
+    }
+
+    /// Returns what new connections are shown.
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        self.offers().transport().clone()
     }
 
     /// Returns how many of its connections are open.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::time::SystemTime;
 
 use russh::host_keys::HostKeys as SigningKeys;
 use russh::keys::key::safe_rng;
@@ -17,7 +18,11 @@ use crate::{causes, config, limits};
 
 /// One private key of the server.
 #[derive(Clone)]
-pub struct HostKey(PrivateKey);
+pub struct HostKey {
+    key: PrivateKey,
+    /// When its file was written.
+    written: Option<SystemTime>,
+}
 
 /// The server's keys: at least one, of which clients see the first of each algorithm.
 #[derive(Debug, Clone)]
@@ -99,7 +104,7 @@ impl HostKey {
         }
         #[expect(clippy::wildcard_enum_match_arm, reason = "non-exhaustive")]
         match key.algorithm() {
-            Algorithm::Ed25519 | Algorithm::Ecdsa { .. } | Algorithm::Rsa { .. } => Ok(Self(key)),
+            Algorithm::Ed25519 | Algorithm::Ecdsa { .. } | Algorithm::Rsa { .. } => Ok(key.into()),
             other => Err(HostKeyError::Algorithm(other.as_str().into())),
         }
     }
@@ -107,7 +112,12 @@ impl HostKey {
     /// Reads a private key from a file.
     pub fn load(path: &str) -> Result<Self, HostKeyError> {
         let text = config::read_text(path, limits::CONFIG_FILE_BYTES_MAX)?;
-        Self::parse(&Secret::new(text))
+        let key = Self::parse(&Secret::new(text))?;
+        let written = std::fs::metadata(path).and_then(|found| found.modified());
+        Ok(Self {
+            written: written.ok(),
+            ..key
+        })
     }
 
     /// Makes a key of each algorithm that some client needs: ed25519, and ECDSA for those that do
@@ -123,7 +133,7 @@ impl HostKey {
         let key = PrivateKey::random(&mut safe_rng(), algorithm);
         let mut key = key.map_err(|_| HostKeyError::Unwritable)?;
         key.set_comment("portcullis");
-        Ok(Self(key))
+        Ok(key.into())
     }
 
     /// Makes a new ed25519 key.
@@ -132,13 +142,13 @@ impl HostKey {
         getrandom::fill(&mut *seed).map_err(|_| HostKeyError::Randomness)?;
         let keypair = KeypairData::Ed25519(Ed25519Keypair::from_seed(&seed));
         let key = PrivateKey::new(keypair, "portcullis").map_err(|_| HostKeyError::Unwritable)?;
-        Ok(Self(key))
+        Ok(key.into())
     }
 
     /// Writes the key to a new file that only its owner can read; an existing file stays.
     pub fn save(&self, path: &str) -> Result<(), HostKeyError> {
         let text = self
-            .0
+            .key
             .to_openssh(LineEnding::LF)
             .map_err(|_| HostKeyError::Unwritable)?;
         let mut file = OpenOptions::new()
@@ -222,18 +232,30 @@ impl HostKey {
     /// Returns the algorithm's name, such as `ssh-ed25519`.
     #[must_use]
     pub fn algorithm(&self) -> String {
-        self.0.algorithm().as_str().to_owned()
+        self.key.algorithm().as_str().to_owned()
     }
 
     /// Returns the fingerprint as `ssh-keygen -l` shows it: `SHA256:…`.
     #[must_use]
     pub fn fingerprint(&self) -> String {
-        self.0.fingerprint(HashAlg::Sha256).to_string()
+        self.key.fingerprint(HashAlg::Sha256).to_string()
+    }
+
+    /// Returns the bytes of the same fingerprint.
+    #[must_use]
+    pub fn fingerprint_bytes(&self) -> Vec<u8> {
+        self.key.fingerprint(HashAlg::Sha256).as_bytes().to_vec()
+    }
+
+    /// Says when the key's file was written, if the key is of a file.
+    #[must_use]
+    pub const fn written(&self) -> Option<SystemTime> {
+        self.written
     }
 
     /// Returns the line that makes clients trust the key: `[host]:port algorithm base64`.
     pub fn known_hosts_line(&self, host: &str, port: u16) -> Result<String, HostKeyError> {
-        let public = russh::keys::PublicKey::new(self.0.public_key().key_data().clone(), "")
+        let public = russh::keys::PublicKey::new(self.key.public_key().key_data().clone(), "")
             .to_openssh()
             .map_err(|_| HostKeyError::Unwritable)?;
         let public = public.trim_end();
@@ -242,6 +264,12 @@ impl HostKey {
         } else {
             format!("[{host}]:{port} {public}")
         })
+    }
+}
+
+impl From<PrivateKey> for HostKey {
+    fn from(key: PrivateKey) -> Self {
+        Self { key, written: None }
     }
 }
 
@@ -280,13 +308,13 @@ impl HostKeys {
     }
 
     pub(super) fn private_keys(&self) -> Vec<PrivateKey> {
-        self.used.iter().map(|key| key.0.clone()).collect()
+        self.used.iter().map(|key| key.key.clone()).collect()
     }
 
     /// What is announced: every key in use, then those to come, each once.
     pub(super) fn announced(&self) -> SigningKeys {
         let mut keys: Vec<PrivateKey> = Vec::new();
-        for HostKey(key) in self.used.iter().chain(&self.next) {
+        for HostKey { key, .. } in self.used.iter().chain(&self.next) {
             if !keys.contains(key) {
                 keys.push(key.clone());
             }

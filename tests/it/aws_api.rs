@@ -2,20 +2,19 @@
 //! login; what is refused, and by which name.
 
 use std::process::{Output, Stdio};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use hmac::{Hmac, Mac as _};
-use portcullis::clock::{Clock as _, SystemClock, written};
+use rustls_pki_types::ServerName;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::process::Command;
+use tokio_rustls::TlsConnector;
 
 use super::common::serving::Serving;
+use super::common::signed::signed;
 
-const SERVER: &str = "s-0123456789abcdef0";
+pub(crate) const SERVER: &str = "s-0123456789abcdef0";
 const ROLE: &str = "arn:aws:iam::123456789012:role/sftp-user";
 const KEY: &str = "ssh-ed25519 \
     AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsALAgJRNarH4TRpNePnAS ann@laptop";
@@ -28,17 +27,31 @@ const KEYS: [(&str, &str, &str, &str); 4] = [
 ];
 
 /// The binary, its log and everything that it reads.
-struct Gateway {
-    serving: Serving,
+pub(crate) struct Gateway {
+    pub(crate) serving: Serving,
     ssh: String,
-    admin: String,
-    directory: TempDir,
+    pub(crate) admin: String,
+    /// The port for AWS's tools, if they have one of their own.
+    pub(crate) api: Option<(String, TlsConnector)>,
+    pub(crate) directory: TempDir,
+    /// Of files that are named from outside.
+    pub(crate) extra: Option<TempDir>,
     s3: embedded_s3::EmbeddedS3,
 }
 
 impl Gateway {
     /// Keeps the users in files, or in the bucket `config`.
     async fn start(in_bucket: bool) -> Self {
+        Self::start_with(in_bucket, "", None).await
+    }
+
+    /// The same with more settings of `[admin]`; with a port for AWS's tools, behind TLS if
+    /// something can connect there.
+    pub(crate) async fn start_with(
+        in_bucket: bool,
+        more: &str,
+        connector: Option<TlsConnector>,
+    ) -> Self {
         let s3 = embedded_s3::EmbeddedS3::start(embedded_s3::Settings {
             buckets: vec!["bucket".to_owned(), "config".to_owned()],
             ..embedded_s3::Settings::default()
@@ -61,27 +74,37 @@ impl Gateway {
              server_id = \"{SERVER}\"\n\
              [identity]\nprovider = \"service-managed\"\n{store}\
              [storage]\nendpoint = \"{}\"\npath_style = true\naccess_key_id = \"{}\"\n\
-             secret_access_key = \"{}\"\n[admin]\nlisten = \"127.0.0.1:0\"\n{}",
+             secret_access_key = \"{}\"\n[admin]\nlisten = \"127.0.0.1:0\"\n{}{}",
             s3.endpoint(),
             s3.access_key(),
             s3.secret_key(),
+            more.replace("ROOT", &root),
             keys.concat(),
         );
         std::fs::write(format!("{root}/portcullis.toml"), config).unwrap();
         let mut serving = Serving::start(&format!("{root}/portcullis.toml"));
         let ssh = serving.port("\"listening\"").await;
+        let api = match connector {
+            Some(connector) => {
+                let port = serving.port("listening for AWS's tools").await;
+                Some((port, connector))
+            }
+            None => None,
+        };
         let admin = serving.port("admin listening").await;
         Self {
             serving,
             ssh,
             admin,
+            api,
             directory,
+            extra: None,
             s3,
         }
     }
 
     /// Calls an operation with a key; returns the status and the answer.
-    async fn call(&self, scope: &str, operation: &str, body: &str) -> (u16, Value) {
+    pub(crate) async fn call(&self, scope: &str, operation: &str, body: &str) -> (u16, Value) {
         let key = KEYS.iter().find(|(_, one, ..)| *one == scope).unwrap();
         self.call_with((key.2, key.3), operation, body, 0).await
     }
@@ -93,7 +116,8 @@ impl Gateway {
         body: &str,
         seconds_ago: u64,
     ) -> (u16, Value) {
-        let host = format!("127.0.0.1:{}", self.admin);
+        let port = self.api.as_ref().map_or(&self.admin, |(port, _)| port);
+        let host = format!("127.0.0.1:{port}");
         let target = format!("TransferService.{operation}");
         let (time, authorization) = signed(key, &host, &target, body, seconds_ago);
         let length = body.len();
@@ -103,26 +127,29 @@ impl Gateway {
              x-amz-date: {time}\r\nauthorization: {authorization}\r\n\
              content-length: {length}\r\n\r\n{body}"
         );
-        let mut stream = TcpStream::connect(&host).await.unwrap();
-        // A refusal may come before the body is read.
-        drop(stream.write_all(request.as_bytes()).await);
-        let mut text = Vec::new();
-        drop(stream.read_to_end(&mut text).await);
-        let text = String::from_utf8(text).unwrap();
+        let stream = TcpStream::connect(&host).await.unwrap();
+        let text = match &self.api {
+            None => exchange(stream, &request).await,
+            Some((_, connector)) => {
+                let name = ServerName::try_from("127.0.0.1").unwrap();
+                let stream = connector.connect(name, stream).await.unwrap();
+                exchange(stream, &request).await
+            }
+        };
         let status = text.get(9..12).unwrap_or("0").parse().unwrap();
         let (_, body) = text.split_once("\r\n\r\n").unwrap_or_default();
         (status, serde_json::from_str(body).unwrap_or_default())
     }
 
     /// Calls an operation that has to succeed.
-    async fn done(&self, operation: &str, body: Value) -> Value {
+    pub(crate) async fn done(&self, operation: &str, body: Value) -> Value {
         let (status, answer) = self.call("users", operation, &body.to_string()).await;
         assert_eq!(status, 200, "{operation} {body}: {answer}");
         answer
     }
 
     /// Calls an operation that is refused; returns AWS's name of the error.
-    async fn refused(&self, operation: &str, body: Value) -> String {
+    pub(crate) async fn refused(&self, operation: &str, body: Value) -> String {
         let (status, answer) = self.call("users", operation, &body.to_string()).await;
         assert_eq!(status, 400, "{operation} {body}: {answer}");
         assert!(
@@ -183,45 +210,14 @@ impl Gateway {
     }
 }
 
-/// Signs as AWS's tools do; returns `X-Amz-Date` and `Authorization`.
-fn signed(
-    (id, secret): (&str, &str),
-    host: &str,
-    target: &str,
-    body: &str,
-    seconds_ago: u64,
-) -> (String, String) {
-    let now: SystemTime = SystemClock.wall();
-    let sent = now.duration_since(UNIX_EPOCH).unwrap().as_secs() - seconds_ago;
-    let sent = UNIX_EPOCH + std::time::Duration::from_secs(sent);
-    let time: String = written(sent)
-        .chars()
-        .filter(|c| !matches!(c, '-' | ':'))
-        .collect();
-    let date = time.get(..8).unwrap();
-    let names = "content-type;host;x-amz-date;x-amz-target";
-    let payload = hex::encode(Sha256::digest(body.as_bytes()));
-    let canonical = format!(
-        "POST\n/\n\ncontent-type:application/x-amz-json-1.1\nhost:{host}\nx-amz-date:{time}\n\
-         x-amz-target:{target}\n\n{names}\n{payload}"
-    );
-    let digest = hex::encode(Sha256::digest(canonical.as_bytes()));
-    let scope = format!("{date}/eu-west-1/transfer/aws4_request");
-    let text = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{digest}");
-    let keyed = |key: &[u8], text: &str| {
-        let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
-        mac.update(text.as_bytes());
-        mac.finalize().into_bytes().to_vec()
-    };
-    let mut key = keyed(format!("AWS4{secret}").as_bytes(), date);
-    for part in ["eu-west-1", "transfer", "aws4_request"] {
-        key = keyed(&key, part);
-    }
-    let signature = hex::encode(keyed(&key, &text));
-    let authorization = format!(
-        "AWS4-HMAC-SHA256 Credential={id}/{scope}, SignedHeaders={names}, Signature={signature}"
-    );
-    (time, authorization)
+/// Sends a request and returns the whole answer.
+async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str) -> String {
+    // A refusal may come before the body is read.
+    drop(stream.write_all(request.as_bytes()).await);
+    drop(stream.flush().await);
+    let mut text = Vec::new();
+    drop(stream.read_to_end(&mut text).await);
+    String::from_utf8(text).unwrap()
 }
 
 fn user(name: &str) -> Value {

@@ -37,14 +37,14 @@ const CACHED: Duration = Duration::from_secs(2);
 const STALE: Duration = Duration::from_secs(600);
 
 /// Where the users of a test are kept.
-enum Place {
+pub(crate) enum Place {
     Files(TempDir),
     Objects(Arc<MemoryStore>, Arc<Failing>),
 }
 
 /// One replica; those of one place share their users.
-struct Replica {
-    users: Arc<Users>,
+pub(crate) struct Replica {
+    pub(crate) users: Arc<Users>,
     provider: ServiceManaged,
     clock: Arc<FakeClock>,
 }
@@ -54,17 +54,17 @@ fn bucket() -> Bucket {
 }
 
 impl Place {
-    fn files() -> Self {
+    pub(crate) fn files() -> Self {
         Self::Files(tempfile::tempdir().unwrap())
     }
 
-    fn objects() -> Self {
+    pub(crate) fn objects() -> Self {
         let memory = Arc::new(MemoryStore::new(&[&bucket()]));
         let failing = Arc::new(Failing::new(memory.clone()));
         Self::Objects(memory, failing)
     }
 
-    fn replica(&self) -> Replica {
+    pub(crate) fn replica(&self) -> Replica {
         match self {
             Self::Files(directory) => {
                 let root = directory.path().display().to_string();
@@ -98,7 +98,7 @@ impl Place {
     }
 }
 
-fn replica(documents: Arc<dyn Documents>) -> Replica {
+pub(crate) fn replica(documents: Arc<dyn Documents>) -> Replica {
     let clock = Arc::new(FakeClock::new());
     let settings = UsersSettings {
         path_homes: PathHomes::Confined,
@@ -152,7 +152,7 @@ fn refused(judged: &Judged, verdict: Verdict, reason: &str) {
     assert_eq!(refusal.verdict(), verdict, "{refusal}");
 }
 
-fn home(directory: &str) -> Fields {
+pub(crate) fn home(directory: &str) -> Fields {
     Fields {
         role: Some(ROLE.to_owned()),
         home_directory: Some(directory.to_owned()),
@@ -161,7 +161,7 @@ fn home(directory: &str) -> Fields {
 }
 
 /// A key of its own for each number.
-fn key(number: u8) -> String {
+pub(crate) fn key(number: u8) -> String {
     let mut blob = b"\0\0\0\x0bssh-ed25519\0\0\0\x20".to_vec();
     blob.extend([number; 32]);
     format!("ssh-ed25519 {} key-{number}", STANDARD.encode(blob))

@@ -176,12 +176,18 @@ const HOMES: &[(&str, &[&str])] = &[
     ("jsonwebtoken", &["src/idp/signature", "src/idp/token/"]),
     ("httparse", &["src/idp/api_gateway/answer.rs"]),
     ("percent_encoding", &["src/idp/api_gateway/request.rs"]),
-    ("rustls", &["src/idp/api_gateway/http1.rs"]),
+    (
+        "rustls",
+        &["src/idp/api_gateway/http1.rs", "src/admin/tls.rs"],
+    ),
     (
         "rustls_platform_verifier",
         &["src/idp/api_gateway/http1.rs"],
     ),
-    ("tokio_rustls", &["src/idp/api_gateway/http1.rs"]),
+    (
+        "tokio_rustls",
+        &["src/idp/api_gateway/http1.rs", "src/admin/tls.rs"],
+    ),
     ("moka", &["src/idp/cache"]),
     ("clap", &["src/cli/", "src/main.rs"]),
     ("clap_complete", &["src/cli/completions.rs"]),

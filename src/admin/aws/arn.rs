@@ -7,11 +7,12 @@ use super::refusal::Refusal;
 pub(super) enum Named<'a> {
     Server(&'a str),
     User { server: &'a str, name: &'a str },
+    HostKey { server: &'a str, id: &'a str },
 }
 
 impl<'a> Named<'a> {
     pub(super) fn parse(arn: &'a str) -> Result<Self, Refusal> {
-        let none = || Refusal::invalid("Arn is not that of a user or a server");
+        let none = || Refusal::invalid("Arn is not that of a user, a server or a host key");
         let mut parts = arn.splitn(6, ':');
         let (Some("arn"), Some(_), Some("transfer")) = (parts.next(), parts.next(), parts.next())
         else {
@@ -22,6 +23,7 @@ impl<'a> Named<'a> {
         match (names.next(), names.next(), names.next(), names.next()) {
             (Some("server"), Some(id), None, None) => Ok(Self::Server(id)),
             (Some("user"), Some(server), Some(name), None) => Ok(Self::User { server, name }),
+            (Some("host-key"), Some(server), Some(id), None) => Ok(Self::HostKey { server, id }),
             _ => Err(none()),
         }
     }
@@ -31,6 +33,7 @@ impl<'a> Named<'a> {
         let resource = match self {
             Self::Server(id) => format!("server/{id}"),
             Self::User { server, name } => format!("user/{server}/{name}"),
+            Self::HostKey { server, id } => format!("host-key/{server}/{id}"),
         };
         format!("arn:aws:transfer:{region}:{ACCOUNT}:{resource}")
     }
@@ -50,6 +53,10 @@ mod tests {
             Named::User {
                 server: "s-1",
                 name: "ann",
+            },
+            Named::HostKey {
+                server: "s-1",
+                id: "hostkey-0123456789abcdef0",
             },
         ] {
             assert_eq!(Named::parse(&named.write("eu-west-1")), Ok(named));

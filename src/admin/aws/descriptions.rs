@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::arn::Named;
 use super::refusal::Refusal;
-use super::request::{Request, token};
+use super::request::{Request, set, token};
 use super::server::{Server, Servers};
-use super::users::set;
+use super::transport;
 use crate::auth::Methods;
 
 pub(super) async fn describe(
@@ -19,6 +19,13 @@ pub(super) async fn describe(
     let mut server = summary(id, &all, region).await?;
     set(&mut server, "Protocols", json!(["SFTP"]));
     set(&mut server, "Tags", json!([]));
+    let shown = all.iter().flat_map(|server| server.transports.shown());
+    let shown: Vec<_> = shown.collect();
+    if let Some(fingerprint) = transport::first_fingerprint(&shown) {
+        set(&mut server, "HostKeyFingerprint", fingerprint.into());
+        let policy = transport::policy_of(&shown);
+        set(&mut server, "SecurityPolicyName", policy.into());
+    }
     if let Some(first) = all.iter().find(|server| server.users.is_none()) {
         let details = json!({"SftpAuthenticationMethods": methods(first.auth.methods)});
         set(&mut server, "IdentityProviderDetails", details);

@@ -16,6 +16,7 @@ pub use self::operation::{Operation, Scope};
 use self::refusal::Refusal;
 use self::request::{Request, Unique};
 pub use self::server::{Server, Servers};
+pub use self::shown::{Shown, Transports};
 pub use self::signature::AwsKey;
 use self::signature::{Caller, claimed, verified};
 use self::users::Done;
@@ -30,8 +31,10 @@ mod operation;
 mod refusal;
 mod request;
 mod server;
+mod shown;
 mod signature;
 mod test_identity_provider;
+mod transport;
 mod users;
 
 /// The content type of every answer.
@@ -194,6 +197,12 @@ impl Aws {
                 return descriptions::describe(servers, request, region).await;
             }
             Operation::ListServers => return descriptions::list(servers, request, region).await,
+            Operation::ListHostKeys => return transport::list_keys(servers, request, region),
+            Operation::DescribeHostKey => {
+                return transport::describe_key(servers, request, region);
+            }
+            Operation::ListSecurityPolicies => return transport::list_policies(request),
+            Operation::DescribeSecurityPolicy => return transport::describe_policy(request),
             Operation::CreateUser => users::create(servers, request).await?,
             Operation::UpdateUser => users::update(servers, request).await?,
             Operation::DeleteUser => users::delete(servers, request).await?,

@@ -60,6 +60,10 @@ operations! {
     ListTagsForResource Read ["Arn" "MaxResults" "NextToken"];
     DescribeServer Read ["ServerId"];
     ListServers Read ["MaxResults" "NextToken"];
+    ListHostKeys Read ["MaxResults" "NextToken" "ServerId"];
+    DescribeHostKey Read ["HostKeyId" "ServerId"];
+    ListSecurityPolicies Read ["MaxResults" "NextToken"];
+    DescribeSecurityPolicy Read ["SecurityPolicyName"];
     TestIdentityProvider Test ["ServerId" "ServerProtocol" "SourceIp" "UserName" "UserPassword"];
 }
 
@@ -124,6 +128,7 @@ mod tests {
             assert_eq!(members, expected, "{operation:?}");
         }
         let shape = |name: &str, bound: &str| model["shapes"][name][bound].as_u64().unwrap();
+        use super::super::transport;
         use crate::limits;
         for (name, bound, ours) in [
             ("Role", "min", limits::ROLE_CHARS_MIN),
@@ -138,6 +143,17 @@ mod tests {
             ("SshPublicKeyBody", "max", limits::SSH_KEY_BODY_CHARS_MAX),
             ("UserName", "max", limits::USER_NAME_BYTES_MAX),
             ("MaxResults", "max", usize::from(limits::LIST_PAGE_MAX)),
+            ("HostKeyId", "max", transport::ID_CHARS),
+            (
+                "HostKeyDescription",
+                "max",
+                transport::DESCRIPTION_CHARS_MAX,
+            ),
+            (
+                "SecurityPolicyName",
+                "max",
+                transport::POLICY_NAME_CHARS_MAX,
+            ),
         ] {
             assert_eq!(shape(name, bound), ours as u64, "{name} {bound}");
         }

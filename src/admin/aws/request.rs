@@ -210,4 +210,11 @@ pub(super) fn token(place: &str) -> String {
     hex::encode(place)
 }
 
+/// Sets a member of an answer.
+pub(super) fn set(object: &mut Value, key: &str, value: Value) {
+    if let Some(object) = object.as_object_mut() {
+        object.insert(key.to_owned(), value);
+    }
+}
+
 const SHOWN_CHARS_MAX: usize = 200;

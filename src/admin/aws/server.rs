@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::refusal::Refusal;
+use super::shown::Transports;
 use crate::auth::AuthSettings;
 use crate::clock::Clock;
 use crate::idp::Examined;
@@ -26,6 +27,8 @@ pub struct Server {
     /// The names that are this provider's alone.
     pub user_prefix: Option<Box<str>>,
     pub user_suffix: Option<Box<str>>,
+    /// What its clients are shown before they log in.
+    pub transports: Arc<dyn Transports>,
 }
 
 /// All of them, and what a login is judged with.

@@ -208,6 +208,7 @@ mod tests {
 
     use async_trait::async_trait;
 
+    use super::super::shown::{Shown, Transports};
     use super::*;
     use crate::auth::{AuthSettings, Methods};
     use crate::clock::{Clock, SystemClock};
@@ -303,6 +304,17 @@ mod tests {
             },
             user_prefix: None,
             user_suffix: None,
+            transports: Arc::new(Unseen),
+        }
+    }
+
+    /// No listener.
+    #[derive(Debug)]
+    struct Unseen;
+
+    impl Transports for Unseen {
+        fn shown(&self) -> Vec<Shown> {
+            Vec::new()
         }
     }
 

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 
 use super::arn::Named;
 use super::refusal::Refusal;
-use super::request::{Request, token};
+use super::request::{Request, set, token};
 use super::server::Servers;
+use super::transport;
 use crate::idp::service_managed::{Listed, User};
 use crate::idp::wire::timestamp;
 
@@ -117,7 +118,9 @@ pub(super) async fn untag(servers: &Servers, request: Request<'_>) -> Result<Don
 fn tagged(arn: &str) -> Result<(&str, &str), Refusal> {
     match Named::parse(arn)? {
         Named::User { server, name } => Ok((server, name)),
-        Named::Server(_) => Err(Refusal::invalid("the gateway keeps tags of users alone")),
+        Named::Server(_) | Named::HostKey { .. } => {
+            Err(Refusal::invalid("the gateway keeps tags of users alone"))
+        }
     }
 }
 
@@ -127,6 +130,10 @@ pub(super) async fn list_tags(servers: &Servers, request: Request<'_>) -> Result
         Named::User { server, name } => servers.users(server)?.describe(name).await?.tags,
         Named::Server(id) => {
             servers.of(id)?;
+            Vec::new()
+        }
+        Named::HostKey { server, id } => {
+            transport::find_key(servers, server, id)?;
             Vec::new()
         }
     };
@@ -223,12 +230,6 @@ fn listed(server: &str, user: &Listed, region: &str) -> Value {
         set(&mut row, "HomeDirectory", home.as_str().into());
     }
     row
-}
-
-pub(super) fn set(object: &mut Value, key: &str, value: Value) {
-    if let Some(object) = object.as_object_mut() {
-        object.insert(key.to_owned(), value);
-    }
 }
 
 /// Times are numbers on this wire; a document that somebody wrote may have none.

@@ -216,6 +216,7 @@ fn admin(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
             admin.listen answers health checks as well";
         refuse("admin.probe_listen", message.to_owned());
     }
+    aws_port(config, refuse);
     let half = match (&admin.access_key_id, &admin.secret_access_key) {
         (Some(_), None) => "secret_access_key",
         (None, Some(_)) => "access_key_id",
@@ -223,6 +224,49 @@ fn admin(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
     };
     let message = "missing: access_key_id and secret_access_key belong together".to_owned();
     refuse(&format!("admin.{half}"), message);
+}
+
+/// AWS's tools send no secrets, but new keys of users: not in the clear where others listen.
+fn aws_port(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
+    let admin = &config.admin;
+    let (certificate, key) = (&admin.api_certificate_pem, &admin.api_certificate_key);
+    let Some(listen) = admin.api_listen else {
+        let without = "has no effect without admin.api_listen";
+        for (is_set, path) in [
+            (certificate.is_some(), "admin.api_certificate_file"),
+            (key.is_some(), "admin.api_certificate_key"),
+            (admin.api_plaintext, "admin.api_plaintext"),
+        ] {
+            if is_set {
+                refuse(path, without.to_owned());
+            }
+        }
+        return;
+    };
+    // Port 0 is another one each time.
+    if listen.port() != 0 && [admin.listen, admin.probe_listen].contains(&Some(listen)) {
+        let message = "found the address of another admin port; allowed: another one, or off";
+        refuse("admin.api_listen", message.to_owned());
+    }
+    if config.api_keys.is_empty() && admin.access_key_id.is_none() {
+        let message = "has no effect without an access key: add a table [api_key.NAME]";
+        refuse("admin.api_listen", message.to_owned());
+    }
+    let both = "missing: api_certificate_file and api_certificate_key belong together";
+    match (certificate, key) {
+        (Some(_), None) => refuse("admin.api_certificate_key", both.to_owned()),
+        (None, Some(_)) => refuse("admin.api_certificate_file", both.to_owned()),
+        (Some(_), Some(_)) if admin.api_plaintext => {
+            let message = "has no effect with api_certificate_file";
+            refuse("admin.api_plaintext", message.to_owned());
+        }
+        (None, None) if !admin.api_plaintext && !listen.ip().is_loopback() => {
+            let message = "missing: api_certificate_file and api_certificate_key; without TLS only \
+                on an address of this machine alone, or with api_plaintext = true";
+            refuse("admin.api_listen", message.to_owned());
+        }
+        (Some(_), Some(_)) | (None, None) => {}
+    }
 }
 
 /// Each key is whole, and tells its caller from all others.
@@ -241,7 +285,7 @@ fn api_keys(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
             let message = "missing (or secret_access_key_file)".to_owned();
             refuse(&join(&section, "secret_access_key"), message);
         }
-        if config.admin.listen.is_none() {
+        if !config.admin.answers_aws() {
             let message = "has no effect with admin.listen = \"off\"".to_owned();
             refuse(&section, message);
         }

@@ -95,6 +95,57 @@ fn health_checks_have_a_port_of_their_own_or_none() {
 }
 
 #[test]
+fn aws_tools_have_a_port_with_tls_or_say_that_they_need_none() {
+    let keys = "[api_key.a]\naccess_key_id = \"A\"\nsecret_access_key = \"b\"\n";
+    let with = |lines: &str, keys: &str| read(&format!("{GOOD}[admin]\n{lines}{keys}"), &[]);
+    let (local, open) = (
+        "api_listen = \"127.0.0.1:9443\"\n",
+        "api_listen = \"[::]:9443\"\n",
+    );
+    let config = with(local, keys).unwrap();
+    assert_eq!(config.admin.api_listen.unwrap().port(), 9443);
+    with(&format!("listen = \"off\"\n{local}"), keys).unwrap();
+    with(&format!("{open}api_plaintext = true\n"), keys).unwrap();
+    let key = "api_certificate_key = \"k\"\n";
+    for (lines, keys, said) in [
+        (
+            open,
+            keys,
+            "admin.api_listen: missing: api_certificate_file and",
+        ),
+        (
+            local,
+            "",
+            "admin.api_listen: has no effect without an access key",
+        ),
+        (
+            "api_listen = \"127.0.0.1:9090\"\n",
+            keys,
+            "admin.api_listen: found the address",
+        ),
+        (
+            &*format!("{local}{key}"),
+            keys,
+            "admin.api_certificate_file: missing",
+        ),
+        (
+            key,
+            keys,
+            "admin.api_certificate_key: has no effect without admin.api_listen",
+        ),
+        (
+            "api_plaintext = true\n",
+            keys,
+            "admin.api_plaintext: has no effect without",
+        ),
+        ("listen = \"off\"\n", keys, "api_key.a: has no effect"),
+    ] {
+        let text = with(lines, keys).unwrap_err().to_string();
+        assert!(text.contains(said), "{lines}: {text}");
+    }
+}
+
+#[test]
 fn each_provider_has_its_own_settings() {
     let with = |identity: &str| {
         let text = format!("state_directory = \"s\"\n[identity]\n{identity}");
