@@ -86,8 +86,8 @@ secrets() {
 deny() {
   if [[ $("$tools/bin/cargo-deny" --version 2>&1) != "cargo-deny $deny_version" ]]; then
     # It runs for seconds: what an optimized one takes to build is never earned back.
-    CARGO_PROFILE_RELEASE_OPT_LEVEL=0 \
-      cargo install --locked --quiet cargo-deny --version "$deny_version" --root "$tools"
+    CARGO_PROFILE_DEV_DEBUG=false cargo install --debug --locked --quiet cargo-deny \
+      --version "$deny_version" --root "$tools"
   fi
   "$tools/bin/cargo-deny" --locked check --hide-inclusion-graph bans licenses sources
   # The list of advisories comes over the network.
