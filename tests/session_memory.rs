@@ -30,6 +30,7 @@ mod gateway_process;
 #[expect(dead_code, reason = "the integration tests use all of it")]
 #[path = "it/ssh/raw.rs"]
 mod raw;
+#[expect(dead_code, reason = "the integration tests use all of it")]
 #[path = "it/common/tls.rs"]
 mod tls;
 
