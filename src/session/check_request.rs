@@ -1,6 +1,6 @@
 //! `check-file`: which checksums of which file a client asks for.
 //!
-//! What clients send: WinSCP `check-file-name` with one algorithm for the whole file, paramiko
+//! What clients send: `WinSCP` `check-file-name` with one algorithm for the whole file, paramiko
 //! `check-file` with a handle, others both forms of draft-ietf-secsh-filexfer-extensions-00 §3.
 //! `OpenSSH`, rclone and lftp do not use it: rclone runs `md5sum` and its kin.
 

@@ -173,7 +173,7 @@ pub enum CheckedFile {
 /// What the answer to a question about a checksum looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CheckForm {
-    /// As the draft says, and as `ProFTPD` answers: what WinSCP reads.
+    /// As the draft says, and as `ProFTPD` answers: what `WinSCP` reads.
     Draft,
     /// The extension's name comes first: what paramiko reads.
     Named,
