@@ -60,6 +60,18 @@ pub fn user_changed(change: UserChange<'_>) {
     );
 }
 
+/// A server was made, changed, started, stopped or deleted by AWS's tools.
+pub fn server_changed(
+    operation: &'static str,
+    of_server: &str,
+    access_key_id: &str,
+    source_ip: IpAddr,
+) {
+    tracing::info!(
+        target: TARGET, operation, of_server, access_key_id, %source_ip, "server changed"
+    );
+}
+
 /// A file is in S3.
 pub fn uploaded(file: File<'_>, written: Written<'_>, took: Duration) {
     let File { path, location } = file;

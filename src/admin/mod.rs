@@ -22,7 +22,10 @@ use hyper::{Method, Request, Response, StatusCode};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use self::aws::{Aws, AwsKey, Operation, Scope, Server, Servers};
+pub use self::aws::server_settings;
+pub use self::aws::{
+    Aws, AwsKey, Made, Operation, Scope, Server, ServerActions, Servers, TagChange, WantedServer,
+};
 use self::commands::Commands;
 pub use self::commands::{AdminActions, AdminTokens, Revoked};
 use self::places::Place;

@@ -2,7 +2,6 @@
 //!
 //! An S3 in memory, a webhook that is really asked over HTTP, and the gateway between them.
 
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -14,6 +13,8 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use self::demo_files::DemoFiles;
+use self::listen::first_free;
+use self::transfer_api::{TransferApi, TransferApiParts};
 use super::bundled_webhook::BundledWebhook;
 use super::{Failure, output, signals};
 use crate::clock::SystemClock;
@@ -31,6 +32,8 @@ use crate::storage::metered::Meter;
 use crate::telemetry::{self, Format};
 
 mod demo_files;
+mod listen;
+mod transfer_api;
 
 /// Options of `quickstart`.
 #[derive(Debug, Clone, Args)]
@@ -57,6 +60,13 @@ pub struct Options {
     /// Use this webhook instead of the built-in demo user.
     #[arg(long, value_name = "URL", conflicts_with_all = ["user", "password_file"])]
     webhook: Option<String>,
+    /// Answer AWS's tools too: CreateServer, CreateUser and the others make SFTP servers here;
+    /// otherwise on 127.0.0.1:8022 or the next free port.
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, require_equals = true)]
+    transfer_api: Option<Option<SocketAddr>>,
+    /// Invoke the Lambda functions of such servers at this URL.
+    #[arg(long, value_name = "URL", requires = "transfer_api")]
+    lambda_endpoint: Option<String>,
 }
 
 /// Serves until Ctrl-C.
@@ -87,14 +97,32 @@ async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> 
     let (metrics, clock) = (Arc::new(Metrics::default()), Arc::new(SystemClock));
     let meter = Meter::new(clock.clone(), Arc::<Metrics>::clone(&metrics));
     let stores = Arc::new(own(&files, meter, clock).await?);
+    let key = access_key(&files)?;
     let provider = Arc::new(WithBuckets {
         provider,
         files: files.clone(),
     });
     let gateway = Gateway::start(
-        GatewayParts::new(stores, metrics),
+        GatewayParts::new(Arc::<Own>::clone(&stores), Arc::clone(&metrics)),
         ListenerParts::new(listener, provider, HostKeys::new(host_keys)?),
     )?;
+    let transfer_api = match options.transfer_api {
+        None => None,
+        Some(listen) => {
+            let parts = TransferApiParts {
+                listen,
+                servers_on: address.ip(),
+                state: options.state.as_deref(),
+                lambda_endpoint: options.lambda_endpoint,
+                key: (&key.0, key.1.clone()),
+                stores,
+                metrics,
+            };
+            Some(TransferApi::start(parts, &gateway).await?)
+        }
+    };
+    let transfer_endpoint = transfer_api.as_ref().map(TransferApi::endpoint);
+    let has_key = transfer_api.is_some() || files.s3().is_some();
     if options.json {
         let line = json!({
             "address": address.to_string(),
@@ -105,8 +133,9 @@ async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> 
             "webhook": webhook,
             "data": data,
             "s3_endpoint": files.s3().map(EmbeddedS3::endpoint),
-            "access_key": files.s3().map(EmbeddedS3::access_key),
-            "secret_key": files.s3().map(EmbeddedS3::secret_key),
+            "transfer_endpoint": transfer_endpoint,
+            "access_key": has_key.then_some(&*key.0),
+            "secret_key": has_key.then(|| key.1.expose()),
         });
         output::announce(format!("{line}\n"));
     } else {
@@ -120,9 +149,13 @@ async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> 
             login,
         );
         let bucket = files.s3().map(bucket_line);
-        output::announce(text + &bucket.unwrap_or_default());
+        let transfer = transfer_endpoint.map(|endpoint| transfer_line(&key, &endpoint));
+        output::announce(text + &bucket.unwrap_or_default() + &transfer.unwrap_or_default());
     }
     stop.cancelled().await;
+    if let Some(api) = transfer_api {
+        api.stop().await;
+    }
     gateway.drain().await;
     Ok(())
 }
@@ -169,14 +202,35 @@ fn bucket_line(s3: &EmbeddedS3) -> String {
     )
 }
 
+/// Shows how to make a server.
+fn transfer_line((access, secret): &(String, Secret), endpoint: &str) -> String {
+    let secret = secret.expose();
+    format!(
+        "  transfer: AWS_ACCESS_KEY_ID={access} AWS_SECRET_ACCESS_KEY={secret} \
+         AWS_DEFAULT_REGION={REGION} aws transfer create-server --endpoint-url {endpoint}\n"
+    )
+}
+
+/// Returns the access key of the S3 in memory, which is that of AWS's tools as well.
+fn access_key(files: &DemoFiles) -> anyhow::Result<(String, Secret)> {
+    match files.s3() {
+        Some(s3) => Ok((
+            s3.access_key().to_owned(),
+            Secret::new(s3.secret_key().to_owned()),
+        )),
+        None => Ok((ACCESS_KEY.to_owned(), Secret::new(secret_key()?))),
+    }
+}
+
+fn secret_key() -> anyhow::Result<String> {
+    Ok(format!("{:016x}{:016x}", random()?, random()?))
+}
+
 /// Starts what keeps the files.
 async fn start_files(data: Option<&str>) -> anyhow::Result<DemoFiles> {
     match data {
         Some(root) => DemoFiles::in_directory(root, &BUCKETS, RATES),
-        None => {
-            let secret_key = format!("{:016x}{:016x}", random()?, random()?);
-            DemoFiles::in_memory(secret_key, &BUCKETS, RATES).await
-        }
+        None => DemoFiles::in_memory((ACCESS_KEY, secret_key()?), &BUCKETS, RATES).await,
     }
 }
 
@@ -228,14 +282,9 @@ async fn listen(asked: Option<SocketAddr>) -> anyhow::Result<Listener> {
             .await
             .with_context(|| format!("failed to listen on {address}"));
     }
-    for port in FIRST_PORT..FIRST_PORT.saturating_add(PORTS_TRIED) {
-        match Listener::bind((Ipv4Addr::LOCALHOST, port).into()).await {
-            Ok(listener) => return Ok(listener),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-            Err(error) => bail!("failed to listen on 127.0.0.1:{port}: {error}"),
-        }
-    }
-    bail!("no free port from {FIRST_PORT} on: name one with --listen")
+    first_free(FIRST_PORT, Listener::bind)
+        .await
+        .context("name an address with --listen")
 }
 
 fn host_keys(state: Option<&str>) -> anyhow::Result<Vec<HostKey>> {
@@ -329,10 +378,10 @@ fn random() -> anyhow::Result<u64> {
     getrandom::u64().map_err(|error| anyhow!("the system has no random numbers: {error}"))
 }
 
+const ACCESS_KEY: &str = "AKIAQUICKSTART";
 const REGION: &str = "us-east-1";
 const SERVER_ID: &str = "s-quickstart";
 const FIRST_PORT: u16 = 2222;
-const PORTS_TRIED: u16 = 100;
 const BUCKETS: [&str; 3] = [
     "amzn-s3-demo-bucket1",
     "amzn-s3-demo-bucket2",
@@ -360,4 +409,5 @@ Examples:
   portcullis quickstart
   portcullis quickstart --listen 127.0.0.1:0 --json
   portcullis quickstart --data ./files --state ./state
-  portcullis quickstart --webhook http://127.0.0.1:8000";
+  portcullis quickstart --webhook http://127.0.0.1:8000
+  portcullis quickstart --transfer-api --lambda-endpoint http://127.0.0.1:9001";

@@ -39,6 +39,7 @@ pub(super) fn aws(
         auth: providers::auth(opened.identity),
         user_prefix: opened.identity.user_prefix.as_deref().map(Into::into),
         user_suffix: opened.identity.user_suffix.as_deref().map(Into::into),
+        made: None,
     };
     let servers = Servers {
         all: opened.iter().map(server).collect(),

@@ -2,26 +2,27 @@
 
 /// What a policy of AWS offers to SFTP clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Policy {
-    pub(super) kex: &'static [&'static str],
-    pub(super) macs: &'static [&'static str],
+pub(crate) struct Policy {
+    pub(crate) ciphers: &'static [&'static str],
+    pub(crate) kex: &'static [&'static str],
+    pub(crate) macs: &'static [&'static str],
     /// Clients may sign, and check the host key, with SHA-1.
-    pub(super) has_sha1_signatures: bool,
+    pub(crate) has_sha1_signatures: bool,
 }
 
 /// What a policy offers and the gateway does not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Lost {
-    pub(super) kex: Vec<&'static str>,
-    pub(super) macs: Vec<&'static str>,
-    pub(super) sha1_signatures: bool,
+pub(crate) struct Lost {
+    pub(crate) kex: Vec<&'static str>,
+    pub(crate) macs: Vec<&'static str>,
+    pub(crate) sha1_signatures: bool,
     /// What both offer.
-    pub(super) kept: Vec<&'static str>,
+    pub(crate) kept: Vec<&'static str>,
 }
 
 impl Policy {
     /// Returns what is known of a policy.
-    pub(super) fn named(name: &str) -> Option<Self> {
+    pub(crate) fn named(name: &str) -> Option<Self> {
         let (_, version) = name.split_once("SecurityPolicy-")?;
         let (kex, macs, has_sha1_signatures) = match version {
             "2025-03" | "AS2Restricted-2025-07" => (KEX_2025, MACS_ETM, false),
@@ -39,7 +40,12 @@ impl Policy {
             "Restricted-2018-11" => (KEX_2018, MACS_2018, true),
             _ => return None,
         };
+        let ciphers = match version {
+            "2020-06" | "2018-11" => CIPHERS_2018,
+            _ => CIPHERS_AES,
+        };
         Some(Self {
+            ciphers,
             kex,
             macs,
             has_sha1_signatures,
@@ -47,7 +53,7 @@ impl Policy {
     }
 
     /// Compares with what the gateway offers.
-    pub(super) fn lost(&self, kex: &[&str], macs: &[&str]) -> Lost {
+    pub(crate) fn lost(&self, kex: &[&str], macs: &[&str]) -> Lost {
         let missing = |theirs: &[&'static str], ours: &[&str]| {
             let theirs = theirs.iter().copied();
             theirs.filter(|name| !ours.contains(name)).collect()
@@ -61,6 +67,23 @@ impl Policy {
         }
     }
 }
+
+const CIPHERS_AES: &[&str] = &[
+    "aes256-gcm@openssh.com",
+    "aes128-gcm@openssh.com",
+    "aes256-ctr",
+    "aes192-ctr",
+    "aes128-ctr",
+];
+
+const CIPHERS_2018: &[&str] = &[
+    "chacha20-poly1305@openssh.com",
+    "aes256-gcm@openssh.com",
+    "aes128-gcm@openssh.com",
+    "aes256-ctr",
+    "aes192-ctr",
+    "aes128-ctr",
+];
 
 const KEX_2025: &[&str] = &[
     "mlkem768x25519-sha256",

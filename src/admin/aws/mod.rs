@@ -12,6 +12,8 @@ use hyper::http::request::Parts;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+pub use self::made::{Made, ServerActions, TagChange, WantedServer};
+use self::operation::Need;
 pub use self::operation::{Operation, Scope};
 use self::refusal::Refusal;
 use self::request::{Request, Unique};
@@ -26,10 +28,12 @@ use crate::seldom::Seldom;
 
 mod arn;
 mod descriptions;
+mod made;
 mod operation;
 mod refusal;
 mod request;
 mod server;
+pub mod server_settings;
 mod signature;
 mod test_identity_provider;
 mod users;
@@ -42,6 +46,8 @@ pub(super) const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
 pub struct Aws {
     keys: RwLock<Arc<[AwsKey]>>,
     servers: Servers,
+    /// Makes servers beside those.
+    made: Option<Arc<dyn ServerActions>>,
     metrics: Arc<Metrics>,
     /// Bodies that are larger than a command's.
     large: Semaphore,
@@ -68,9 +74,19 @@ impl Aws {
         Self {
             keys: RwLock::new(keys.into()),
             servers,
+            made: None,
             metrics,
             large: Semaphore::new(AWS_BODIES_LARGE_MAX),
             refusals: Seldom::default(),
+        }
+    }
+
+    /// Shows the servers that are made here, and has them made.
+    #[must_use]
+    pub fn with_made(self, made: Arc<dyn ServerActions>) -> Self {
+        Self {
+            made: Some(made),
+            ..self
         }
     }
 
@@ -161,6 +177,9 @@ impl Aws {
         };
         let Unique(body) = serde_json::from_slice(body).map_err(unreadable)?;
         let operation = named(head)?;
+        if operation.need() == Need::Serve && self.made.is_none() {
+            return Err(absent(operation.as_str()));
+        }
         asked.operation = Some(operation);
         let need = operation.need();
         if !caller.scope.allows(need) {
@@ -181,7 +200,16 @@ impl Aws {
         caller: &Caller,
         peer: IpAddr,
     ) -> Result<Value, Refusal> {
-        let (servers, region) = (&self.servers, &*caller.region);
+        let region = &*caller.region;
+        let mut now = None;
+        if let Some(made) = &self.made {
+            let done = made::perform(&**made, operation, body, caller, peer).await?;
+            if let Some(done) = done {
+                return Ok(done);
+            }
+            now = Some(self.servers.with(made.servers()));
+        }
+        let servers = now.as_ref().unwrap_or(&self.servers);
         let request = Request::of(operation, body)?;
         let done = match operation {
             Operation::TestIdentityProvider => {
@@ -194,6 +222,11 @@ impl Aws {
                 return descriptions::describe(servers, request, region).await;
             }
             Operation::ListServers => return descriptions::list(servers, request, region).await,
+            Operation::CreateServer
+            | Operation::UpdateServer
+            | Operation::StartServer
+            | Operation::StopServer
+            | Operation::DeleteServer => return Err(absent(operation.as_str())),
             Operation::CreateUser => users::create(servers, request).await?,
             Operation::UpdateUser => users::update(servers, request).await?,
             Operation::DeleteUser => users::delete(servers, request).await?,
@@ -224,15 +257,18 @@ fn told(operation: Operation, caller: &Caller, source_ip: IpAddr, done: Done) ->
 
 /// Returns the operation that a request names.
 fn named(head: &Parts) -> Result<Operation, Refusal> {
-    let unknown = |message: &str| Refusal::new("UnknownOperationException", message);
     let target = head.headers.get("x-amz-target");
     let target = target.and_then(|value| value.to_str().ok()).unwrap_or("");
     let Some(word) = target.strip_prefix("TransferService.") else {
-        return Err(unknown("X-Amz-Target must begin with TransferService."));
+        let message = "X-Amz-Target must begin with TransferService.";
+        return Err(Refusal::new("UnknownOperationException", message));
     };
-    Operation::from_word(word).ok_or_else(|| {
-        unknown(&format!(
-            "{word} is not supported; docs/transfer-family.md of Portcullis lists what is"
-        ))
-    })
+    Operation::from_word(word).ok_or_else(|| absent(word))
+}
+
+/// Refuses an operation that is not there.
+fn absent(word: &str) -> Refusal {
+    let message =
+        format!("{word} is not supported; docs/transfer-family.md of Portcullis lists what is");
+    Refusal::new("UnknownOperationException", &message)
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::made::Made;
 use super::refusal::Refusal;
 use crate::auth::AuthSettings;
 use crate::clock::Clock;
@@ -26,6 +27,8 @@ pub struct Server {
     /// The names that are this provider's alone.
     pub user_prefix: Option<Box<str>>,
     pub user_suffix: Option<Box<str>>,
+    /// `None` for one of the configuration.
+    pub made: Option<Arc<Made>>,
 }
 
 /// All of them, and what a login is judged with.
@@ -40,6 +43,16 @@ pub struct Servers {
 }
 
 impl Servers {
+    /// Returns others that are judged with the same.
+    pub(super) fn with(&self, all: Vec<Server>) -> Self {
+        Self {
+            all,
+            stores: Arc::clone(&self.stores),
+            blocks: Arc::clone(&self.blocks),
+            clock: Arc::clone(&self.clock),
+        }
+    }
+
     /// Returns those with an id, in order.
     pub(super) fn of(&self, id: &str) -> Result<Vec<&Server>, Refusal> {
         let all = self.all.iter().filter(|server| *server.id == *id);

@@ -303,6 +303,7 @@ mod tests {
             },
             user_prefix: None,
             user_suffix: None,
+            made: None,
         }
     }
 

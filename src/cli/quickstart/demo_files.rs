@@ -34,12 +34,12 @@ pub(super) struct Buckets {
 impl DemoFiles {
     /// Starts an S3 in memory.
     pub(super) async fn in_memory(
-        secret_key: String,
+        (access_key, secret_key): (&str, String),
         buckets: &[&str],
         given: Given,
     ) -> anyhow::Result<Self> {
         let settings = embedded_s3::Settings {
-            access_key: "AKIAQUICKSTART".to_owned(),
+            access_key: access_key.to_owned(),
             secret_key,
             buckets: buckets.iter().map(|name| (*name).to_owned()).collect(),
             ..embedded_s3::Settings::default()
