@@ -2,7 +2,7 @@
 //!
 //! The span around a session carries `session_id`, `user` and `connection_id`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tracing::field;
@@ -70,6 +70,11 @@ pub fn server_changed(
     tracing::info!(
         target: TARGET, operation, of_server, access_key_id, %source_ip, "server changed"
     );
+}
+
+/// A server that AWS's tools made receives clients.
+pub fn server_listening(of_server: &str, address: SocketAddr) {
+    tracing::info!(target: TARGET, of_server, %address, "server listening");
 }
 
 /// A file is in S3.

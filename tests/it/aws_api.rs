@@ -184,7 +184,7 @@ impl Gateway {
 }
 
 /// Signs as AWS's tools do; returns `X-Amz-Date` and `Authorization`.
-fn signed(
+pub(super) fn signed(
     (id, secret): (&str, &str),
     host: &str,
     target: &str,

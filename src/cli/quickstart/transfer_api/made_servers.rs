@@ -11,6 +11,7 @@ use super::asked::{self, Functions};
 use super::kept::{KeptServer, State};
 use super::one::{self, OneServer, Shown};
 use crate::admin::{Server, ServerActions, TagChange, WantedServer};
+use crate::audit;
 use crate::aws::AccessKey;
 use crate::clock::SystemClock;
 use crate::gateway::{ListenerState, Listeners, StartError};
@@ -141,7 +142,7 @@ impl MadeServers {
             StartError::Running => Fault::Contended,
             StartError::Draining | StartError::Address(_) => Fault::Unavailable(error.to_string()),
         })?;
-        tracing::info!(of_server = &*one.id, %address, "server listening");
+        audit::server_listening(&one.id, address);
         Ok(())
     }
 
