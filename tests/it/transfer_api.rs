@@ -2,6 +2,8 @@
 //! real clients log in to.
 
 use std::process::{Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -16,6 +18,14 @@ use super::common::lambda::{FakeLambda, Outcome};
 const ROLE: &str = "arn:aws:iam::123456789012:role/sftp";
 const BUCKET: &str = "amzn-s3-demo-bucket1";
 const FUNCTION: &str = "arn:aws:lambda:eu-west-1:123456789012:function:idp";
+
+/// What makes a server on a port that no other test takes while nothing listens there.
+fn on_own_port() -> Value {
+    static MADE: AtomicU32 = AtomicU32::new(0);
+    let number = MADE.fetch_add(1, Ordering::Relaxed);
+    let port = 20_000 + std::process::id() % 1_000 * 10 + number;
+    json!({"ProtocolDetails": {"SftpPorts": [{"SftpPort": port}]}})
+}
 
 /// The binary, which ends with this.
 struct Quickstart {
@@ -191,7 +201,9 @@ impl Quickstart {
 async fn a_made_server_serves_until_it_is_stopped_and_deleted() {
     let mut quickstart = Quickstart::start(&[]).await;
     let tags = json!([{"Key": "stage", "Value": "test"}]);
-    let id = quickstart.create(json!({"Tags": tags})).await;
+    let mut body = on_own_port();
+    body["Tags"] = tags.clone();
+    let id = quickstart.create(body).await;
     let same = quickstart.create(json!({"Tags": tags})).await;
     assert_ne!(id, same, "tags name nothing");
     let line = quickstart.logged("server listening").await;
@@ -254,6 +266,11 @@ async fn a_made_server_serves_until_it_is_stopped_and_deleted() {
     }
     quickstart.done("DeleteUser", user).await;
     quickstart.done("DeleteServer", one.clone()).await;
+    // The client notices when it types the next command.
+    while session.try_wait().unwrap().is_none() {
+        drop(typed.write_all(b"ls\n").await);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     assert!(!session.wait().await.unwrap().success());
     for operation in [
         "DescribeServer",
@@ -326,7 +343,7 @@ async fn the_function_or_the_url_of_a_server_is_asked() {
     assert!(asked.function.ends_with("idp-next"), "{asked:?}");
 
     // Then an API in its place, and users of the server's own.
-    let api = FakeIdp::start([Reply::json(200, &yes)]).await;
+    let api = FakeIdp::start([Reply::Json(200, yes.clone())]).await;
     let url = format!("http://{}/prod", api.address());
     let change = provider("API_GATEWAY", json!({"Url": url, "InvocationRole": ROLE}));
     let mut body = change.clone();
@@ -353,11 +370,9 @@ async fn the_function_or_the_url_of_a_server_is_asked() {
 #[tokio::test]
 async fn servers_come_back_with_their_ids_ports_keys_and_users() {
     let quickstart = Quickstart::start(&["--state", "state"]).await;
-    let (id, off) = (
-        quickstart.create(json!({})).await,
-        quickstart.create(json!({})).await,
-    );
-    let taken = quickstart.create(json!({})).await;
+    let id = quickstart.create(on_own_port()).await;
+    let off = quickstart.create(on_own_port()).await;
+    let taken = quickstart.create(on_own_port()).await;
     quickstart.create_user(&id, "ann").await;
     let given = {
         let made = Command::new("ssh-keygen")
@@ -375,7 +390,9 @@ async fn servers_come_back_with_their_ids_ports_keys_and_users() {
         assert!(made.unwrap().success());
         std::fs::read_to_string(quickstart.file("given")).unwrap()
     };
-    let with_key = quickstart.create(json!({"HostKey": given})).await;
+    let mut body = on_own_port();
+    body["HostKey"] = json!(given);
+    let with_key = quickstart.create(body).await;
     quickstart
         .done("StopServer", json!({"ServerId": off}))
         .await;
