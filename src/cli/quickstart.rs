@@ -2,7 +2,7 @@
 //!
 //! An S3 in memory, a webhook that is really asked over HTTP, and the gateway between them.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use self::demo_files::DemoFiles;
-use self::listen::first_free;
+use self::listen::{first_free, reachable};
 use self::transfer_api::{TransferApi, TransferApiParts};
 use super::bundled_webhook::BundledWebhook;
 use super::{Failure, output, signals};
@@ -27,7 +27,7 @@ use crate::metrics::Metrics;
 use crate::secret::Secret;
 use crate::ssh::{HostKey, HostKeys, Listener};
 use crate::storage::SharedStore;
-use crate::storage::credentials::Own;
+use crate::storage::credentials::{Own, Stores};
 use crate::storage::metered::Meter;
 use crate::telemetry::{self, Format};
 
@@ -67,6 +67,12 @@ pub struct Options {
     /// Invoke the Lambda functions of such servers at this URL.
     #[arg(long, value_name = "URL", requires = "transfer_api")]
     lambda_endpoint: Option<String>,
+    /// Address and port of the S3 in memory; otherwise any on 127.0.0.1.
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "data")]
+    s3_listen: Option<SocketAddr>,
+    /// Read the secret of the access key AKIAQUICKSTART from a file instead of generating one.
+    #[arg(long, value_name = "FILE")]
+    secret_key_file: Option<String>,
 }
 
 /// Serves until Ctrl-C.
@@ -80,8 +86,8 @@ pub fn run(options: Options) -> Result<(), Failure> {
 
 async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     let data = options.data.as_deref();
-    let files = start_files(data).await?;
-    let user = options.user;
+    let files = start_files(&options).await?;
+    let user = options.user.clone();
     let password = password(options.password_file.as_deref())?;
     let bundled = BundledWebhook::start(&user, password.clone(), answer()).await?;
     let webhook = options.webhook.clone().unwrap_or_else(|| bundled.url());
@@ -97,7 +103,7 @@ async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> 
     let (metrics, clock) = (Arc::new(Metrics::default()), Arc::new(SystemClock));
     let meter = Meter::new(clock.clone(), Arc::<Metrics>::clone(&metrics));
     let stores = Arc::new(own(&files, meter, clock).await?);
-    let key = access_key(&files)?;
+    let key = access_key(&options, &files)?;
     let provider = Arc::new(WithBuckets {
         provider,
         files: files.clone(),
@@ -108,17 +114,9 @@ async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> 
     )?;
     let transfer_api = match options.transfer_api {
         None => None,
-        Some(listen) => {
-            let parts = TransferApiParts {
-                listen,
-                servers_on: address.ip(),
-                state: options.state.as_deref(),
-                lambda_endpoint: options.lambda_endpoint,
-                key: (&key.0, key.1.clone()),
-                stores,
-                metrics,
-            };
-            Some(TransferApi::start(parts, &gateway).await?)
+        Some(_) => {
+            let key = (&*key.0, key.1.clone());
+            Some(transfer_api(&options, key, stores, metrics, &gateway).await?)
         }
     };
     let transfer_endpoint = transfer_api.as_ref().map(TransferApi::endpoint);
@@ -158,6 +156,26 @@ async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> 
     }
     gateway.drain().await;
     Ok(())
+}
+
+/// Starts what answers AWS's tools.
+async fn transfer_api(
+    options: &Options,
+    key: (&str, Secret),
+    stores: Arc<dyn Stores>,
+    metrics: Arc<Metrics>,
+    gateway: &Gateway,
+) -> anyhow::Result<TransferApi> {
+    let parts = TransferApiParts {
+        listen: options.transfer_api.flatten(),
+        servers_on: gateway.address().ip(),
+        state: options.state.as_deref(),
+        lambda_endpoint: options.lambda_endpoint.clone(),
+        key,
+        stores,
+        metrics,
+    };
+    TransferApi::start(parts, gateway).await
 }
 
 /// What the newcomer reads; the `sftp` line can be pasted.
@@ -212,25 +230,31 @@ fn transfer_line((access, secret): &(String, Secret), endpoint: &str) -> String 
 }
 
 /// Returns the access key of the S3 in memory, which is that of AWS's tools as well.
-fn access_key(files: &DemoFiles) -> anyhow::Result<(String, Secret)> {
+fn access_key(options: &Options, files: &DemoFiles) -> anyhow::Result<(String, Secret)> {
     match files.s3() {
         Some(s3) => Ok((
             s3.access_key().to_owned(),
             Secret::new(s3.secret_key().to_owned()),
         )),
-        None => Ok((ACCESS_KEY.to_owned(), Secret::new(secret_key()?))),
+        None => Ok((ACCESS_KEY.to_owned(), Secret::new(secret_key(options)?))),
     }
 }
 
-fn secret_key() -> anyhow::Result<String> {
-    Ok(format!("{:016x}{:016x}", random()?, random()?))
+fn secret_key(options: &Options) -> anyhow::Result<String> {
+    match &options.secret_key_file {
+        Some(file) => Ok(secret_in(file, "--secret-key-file")?.expose().to_owned()),
+        None => Ok(format!("{:016x}{:016x}", random()?, random()?)),
+    }
 }
 
 /// Starts what keeps the files.
-async fn start_files(data: Option<&str>) -> anyhow::Result<DemoFiles> {
-    match data {
+async fn start_files(options: &Options) -> anyhow::Result<DemoFiles> {
+    match &options.data {
         Some(root) => DemoFiles::in_directory(root, &BUCKETS, RATES),
-        None => DemoFiles::in_memory((ACCESS_KEY, secret_key()?), &BUCKETS, RATES).await,
+        None => {
+            let key = (ACCESS_KEY, secret_key(options)?);
+            DemoFiles::in_memory(options.s3_listen, key, &BUCKETS, RATES).await
+        }
     }
 }
 
@@ -334,27 +358,22 @@ fn write_known_hosts(path: &str, keys: &[HostKey], address: SocketAddr) -> anyho
     std::fs::write(path, text).with_context(|| format!("failed to write {path}"))
 }
 
-/// Returns the address by which a client on this machine reaches us.
-fn reachable(address: SocketAddr) -> String {
-    if address.ip().is_unspecified() {
-        return Ipv4Addr::LOCALHOST.to_string();
-    }
-    address.ip().to_string()
-}
-
 fn password(file: Option<&str>) -> anyhow::Result<Secret> {
     match file {
-        Some(file) => {
-            let text = config::read_text(file, limits::CONFIG_FILE_BYTES_MAX)
-                .with_context(|| format!("failed to read --password-file {file}"))?;
-            let password = text.trim_end_matches(['\r', '\n']);
-            if password.trim().is_empty() {
-                bail!("--password-file {file} has no visible character");
-            }
-            Ok(Secret::new(password.to_owned()))
-        }
+        Some(file) => secret_in(file, "--password-file"),
         None => Ok(Secret::new(generated()?)),
     }
+}
+
+/// Reads a secret from the file of an option.
+fn secret_in(file: &str, option: &str) -> anyhow::Result<Secret> {
+    let text = config::read_text(file, limits::CONFIG_FILE_BYTES_MAX)
+        .with_context(|| format!("failed to read {option} {file}"))?;
+    let secret = text.trim_end_matches(['\r', '\n']);
+    if secret.trim().is_empty() {
+        bail!("{option} {file} has no visible character");
+    }
+    Ok(Secret::new(secret.to_owned()))
 }
 
 /// Returns words that can be read out and typed.

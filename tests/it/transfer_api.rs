@@ -198,6 +198,7 @@ impl Quickstart {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one walk")]
 async fn a_made_server_serves_until_it_is_stopped_and_deleted() {
     let mut quickstart = Quickstart::start(&[]).await;
     let tags = json!([{"Key": "stage", "Value": "test"}]);
@@ -368,6 +369,7 @@ async fn the_function_or_the_url_of_a_server_is_asked() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one walk")]
 async fn servers_come_back_with_their_ids_ports_keys_and_users() {
     let quickstart = Quickstart::start(&["--state", "state"]).await;
     let id = quickstart.create(on_own_port()).await;
@@ -554,6 +556,7 @@ async fn an_update_changes_what_the_next_client_meets() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one walk")]
 async fn what_cannot_be_served_is_refused_by_name() {
     let quickstart = Quickstart::start(&[]).await;
     let id = quickstart.create(json!({})).await;

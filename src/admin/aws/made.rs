@@ -55,14 +55,6 @@ pub enum TagChange {
     Remove(Vec<String>),
 }
 
-/// What AWS's tools said of a server that they made.
-#[derive(Debug, Clone)]
-pub struct Made {
-    /// The members of `DescribeServer`.
-    pub description: Value,
-    pub tags: Vec<Tag>,
-}
-
 /// What the members of a listing are, of those of a description.
 pub(super) const LISTED: [&str; 5] = [
     "Domain",

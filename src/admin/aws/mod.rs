@@ -12,12 +12,12 @@ use hyper::http::request::Parts;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-pub use self::made::{Made, ServerActions, TagChange, WantedServer};
+pub use self::made::{ServerActions, TagChange, WantedServer};
 use self::operation::Need;
 pub use self::operation::{Operation, Scope};
 use self::refusal::Refusal;
 use self::request::{Request, Unique};
-pub use self::server::{Server, Servers};
+pub use self::server::{Made, Server, Servers};
 pub use self::signature::AwsKey;
 use self::signature::{Caller, claimed, verified};
 use self::users::Done;

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use super::made::Made;
+use serde_json::Value;
+
 use super::refusal::Refusal;
 use crate::auth::AuthSettings;
 use crate::clock::Clock;
 use crate::idp::Examined;
 use crate::idp::blocks::Blocks;
-use crate::idp::service_managed::{Resource, Users};
+use crate::idp::service_managed::{Resource, Tag, Users};
 use crate::storage::credentials::Stores;
 
 /// A Transfer Family server, as AWS's tools see it: one id, and who is asked in its name.
@@ -29,6 +30,14 @@ pub struct Server {
     pub user_suffix: Option<Box<str>>,
     /// `None` for one of the configuration.
     pub made: Option<Arc<Made>>,
+}
+
+/// What AWS's tools said of a server that they made.
+#[derive(Debug, Clone)]
+pub struct Made {
+    /// The members of `DescribeServer`.
+    pub description: Value,
+    pub tags: Vec<Tag>,
 }
 
 /// All of them, and what a login is judged with.

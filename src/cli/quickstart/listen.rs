@@ -1,4 +1,4 @@
-//! The first port that is free.
+//! Where a process that is only tried out listens: on the first port that is free.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -24,6 +24,14 @@ where
         }
     }
     bail!("no free port from {first} on")
+}
+
+/// Returns the address by which a client on this machine reaches us.
+pub(super) fn reachable(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        return Ipv4Addr::LOCALHOST.to_string();
+    }
+    address.ip().to_string()
 }
 
 const PORTS_TRIED: u16 = 100;

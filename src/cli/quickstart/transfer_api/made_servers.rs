@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 
+use super::super::listen::reachable;
 use super::asked::{self, Functions};
 use super::kept::{KeptServer, State};
 use super::one::{self, OneServer, Shown};
@@ -224,7 +225,7 @@ type Changed = Result<(), Fault>;
 impl ServerActions for MadeServers {
     fn servers(&self) -> Vec<Server> {
         let all = self.all().clone();
-        let host = super::super::reachable(SocketAddr::new(self.ip, 0));
+        let host = reachable(SocketAddr::new(self.ip, 0));
         let shown = |one: &OneServer| Shown {
             host: &host,
             state: self.state_of(one),

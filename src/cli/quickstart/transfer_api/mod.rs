@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::made_servers::MadeServers;
-use super::listen::first_free;
+use super::listen::{first_free, reachable};
 use crate::admin::{
     Admin, AdminLimits, AdminServices, AdminTokens, Aws, AwsKey, Scope, ServerActions, Servers,
 };
@@ -105,7 +105,7 @@ impl TransferApi {
 
     /// Returns what AWS's tools are given as `--endpoint-url`.
     pub(super) fn endpoint(&self) -> String {
-        let host = super::reachable(self.address);
+        let host = reachable(self.address);
         format!("http://{host}:{}", self.address.port())
     }
 
