@@ -2,7 +2,7 @@
 //!
 //! The span around a session carries `session_id`, `user` and `connection_id`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tracing::field;
@@ -58,6 +58,23 @@ pub fn user_changed(change: UserChange<'_>) {
         target: TARGET, operation, of_server, user, ssh_public_key_id, access_key_id, %source_ip,
         "service-managed user changed"
     );
+}
+
+/// A server was made, changed, started, stopped or deleted by AWS's tools.
+pub fn server_changed(
+    operation: &'static str,
+    of_server: &str,
+    access_key_id: &str,
+    source_ip: IpAddr,
+) {
+    tracing::info!(
+        target: TARGET, operation, of_server, access_key_id, %source_ip, "server changed"
+    );
+}
+
+/// A server that AWS's tools made receives clients.
+pub fn server_listening(of_server: &str, address: SocketAddr) {
+    tracing::info!(target: TARGET, of_server, %address, "server listening");
 }
 
 /// A file is in S3.

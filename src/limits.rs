@@ -456,6 +456,10 @@ pub const ADMIN_BODY_BYTES_MAX: usize = 64 * 1024;
 pub const AWS_BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// Such bodies beyond [`ADMIN_BODY_BYTES_MAX`] that are read and worked on at once.
 pub const AWS_BODIES_LARGE_MAX: usize = 4;
+/// Servers that AWS's tools may make in one process of `quickstart`: AWS's own quota.
+pub const MADE_SERVERS_MAX: usize = 50;
+/// Documents of users that are kept in memory, of all servers of the process.
+pub const USERS_IN_MEMORY_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How far the clock of a signed request may be from ours, as at AWS.
 pub const SIGNATURE_AGE_MAX: Duration = Duration::from_secs(300);
 

@@ -24,7 +24,11 @@ use tokio::net::TcpListener;
 use tokio::sync::SemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
-pub use self::aws::{Aws, AwsKey, Operation, Scope, Server, Servers, Shown, Transports};
+pub use self::aws::server_settings;
+pub use self::aws::{
+    Aws, AwsKey, Made, Operation, Scope, Server, ServerActions, Servers, Shown, TagChange,
+    Transports, WantedServer,
+};
 use self::commands::Commands;
 pub use self::commands::{AdminActions, AdminTokens, Revoked};
 use self::places::Place;

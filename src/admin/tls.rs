@@ -34,9 +34,10 @@ pub enum CertificateError {
 }
 
 fn no_pem(error: &pem::Error, block: &str) -> String {
-    match error {
-        pem::Error::NoItemsFound => format!("no PEM block `{block}` found"),
-        error => error.to_string(),
+    if matches!(error, pem::Error::NoItemsFound) {
+        format!("no PEM block `{block}` found")
+    } else {
+        error.to_string()
     }
 }
 

@@ -2,8 +2,7 @@
 //!
 //! An S3 in memory, a webhook that is really asked over HTTP, and the gateway between them.
 
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -14,6 +13,8 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use self::demo_files::DemoFiles;
+use self::listen::{first_free, reachable};
+use self::transfer_api::{TransferApi, TransferApiParts};
 use super::bundled_webhook::BundledWebhook;
 use super::{Failure, output, signals};
 use crate::clock::SystemClock;
@@ -26,11 +27,13 @@ use crate::metrics::Metrics;
 use crate::secret::Secret;
 use crate::ssh::{HostKey, HostKeys, Listener};
 use crate::storage::SharedStore;
-use crate::storage::credentials::Own;
+use crate::storage::credentials::{Own, Stores};
 use crate::storage::metered::Meter;
 use crate::telemetry::{self, Format};
 
 mod demo_files;
+mod listen;
+mod transfer_api;
 
 /// Options of `quickstart`.
 #[derive(Debug, Clone, Args)]
@@ -57,6 +60,19 @@ pub struct Options {
     /// Use this webhook instead of the built-in demo user.
     #[arg(long, value_name = "URL", conflicts_with_all = ["user", "password_file"])]
     webhook: Option<String>,
+    /// Answer AWS's tools too: CreateServer, CreateUser and the others make SFTP servers here;
+    /// otherwise on 127.0.0.1:8022 or the next free port.
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, require_equals = true)]
+    transfer_api: Option<Option<SocketAddr>>,
+    /// Invoke the Lambda functions of such servers at this URL.
+    #[arg(long, value_name = "URL", requires = "transfer_api")]
+    lambda_endpoint: Option<String>,
+    /// Address and port of the S3 in memory; otherwise any on 127.0.0.1.
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "data")]
+    s3_listen: Option<SocketAddr>,
+    /// Read the secret of the access key AKIAQUICKSTART from a file instead of generating one.
+    #[arg(long, value_name = "FILE")]
+    secret_key_file: Option<String>,
 }
 
 /// Serves until Ctrl-C.
@@ -70,8 +86,8 @@ pub fn run(options: Options) -> Result<(), Failure> {
 
 async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     let data = options.data.as_deref();
-    let files = start_files(data).await?;
-    let user = options.user;
+    let files = start_files(&options).await?;
+    let user = options.user.clone();
     let password = password(options.password_file.as_deref())?;
     let bundled = BundledWebhook::start(&user, password.clone(), answer()).await?;
     let webhook = options.webhook.clone().unwrap_or_else(|| bundled.url());
@@ -87,14 +103,24 @@ async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> 
     let (metrics, clock) = (Arc::new(Metrics::default()), Arc::new(SystemClock));
     let meter = Meter::new(clock.clone(), Arc::<Metrics>::clone(&metrics));
     let stores = Arc::new(own(&files, meter, clock).await?);
+    let key = access_key(&options, &files)?;
     let provider = Arc::new(WithBuckets {
         provider,
         files: files.clone(),
     });
     let gateway = Gateway::start(
-        GatewayParts::new(stores, metrics),
+        GatewayParts::new(Arc::<Own>::clone(&stores), Arc::clone(&metrics)),
         ListenerParts::new(listener, provider, HostKeys::new(host_keys)?),
     )?;
+    let transfer_api = match options.transfer_api {
+        None => None,
+        Some(_) => {
+            let key = (&*key.0, key.1.clone());
+            Some(transfer_api(&options, key, stores, metrics, &gateway).await?)
+        }
+    };
+    let transfer_endpoint = transfer_api.as_ref().map(TransferApi::endpoint);
+    let has_key = transfer_api.is_some() || files.s3().is_some();
     if options.json {
         let line = json!({
             "address": address.to_string(),
@@ -105,8 +131,9 @@ async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> 
             "webhook": webhook,
             "data": data,
             "s3_endpoint": files.s3().map(EmbeddedS3::endpoint),
-            "access_key": files.s3().map(EmbeddedS3::access_key),
-            "secret_key": files.s3().map(EmbeddedS3::secret_key),
+            "transfer_endpoint": transfer_endpoint,
+            "access_key": has_key.then_some(&*key.0),
+            "secret_key": has_key.then(|| key.1.expose()),
         });
         output::announce(format!("{line}\n"));
     } else {
@@ -120,11 +147,35 @@ async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> 
             login,
         );
         let bucket = files.s3().map(bucket_line);
-        output::announce(text + &bucket.unwrap_or_default());
+        let transfer = transfer_endpoint.map(|endpoint| transfer_line(&key, &endpoint));
+        output::announce(text + &bucket.unwrap_or_default() + &transfer.unwrap_or_default());
     }
     stop.cancelled().await;
+    if let Some(api) = transfer_api {
+        api.stop().await;
+    }
     gateway.drain().await;
     Ok(())
+}
+
+/// Starts what answers AWS's tools.
+async fn transfer_api(
+    options: &Options,
+    key: (&str, Secret),
+    stores: Arc<dyn Stores>,
+    metrics: Arc<Metrics>,
+    gateway: &Gateway,
+) -> anyhow::Result<TransferApi> {
+    let parts = TransferApiParts {
+        listen: options.transfer_api.flatten(),
+        servers_on: gateway.address().ip(),
+        state: options.state.as_deref(),
+        lambda_endpoint: options.lambda_endpoint.clone(),
+        key,
+        stores,
+        metrics,
+    };
+    TransferApi::start(parts, gateway).await
 }
 
 /// What the newcomer reads; the `sftp` line can be pasted.
@@ -169,13 +220,40 @@ fn bucket_line(s3: &EmbeddedS3) -> String {
     )
 }
 
+/// Shows how to make a server.
+fn transfer_line((access, secret): &(String, Secret), endpoint: &str) -> String {
+    let secret = secret.expose();
+    format!(
+        "  transfer: AWS_ACCESS_KEY_ID={access} AWS_SECRET_ACCESS_KEY={secret} \
+         AWS_DEFAULT_REGION={REGION} aws transfer create-server --endpoint-url {endpoint}\n"
+    )
+}
+
+/// Returns the access key of the S3 in memory, which is that of AWS's tools as well.
+fn access_key(options: &Options, files: &DemoFiles) -> anyhow::Result<(String, Secret)> {
+    match files.s3() {
+        Some(s3) => Ok((
+            s3.access_key().to_owned(),
+            Secret::new(s3.secret_key().to_owned()),
+        )),
+        None => Ok((ACCESS_KEY.to_owned(), Secret::new(secret_key(options)?))),
+    }
+}
+
+fn secret_key(options: &Options) -> anyhow::Result<String> {
+    match &options.secret_key_file {
+        Some(file) => Ok(secret_in(file, "--secret-key-file")?.expose().to_owned()),
+        None => Ok(format!("{:016x}{:016x}", random()?, random()?)),
+    }
+}
+
 /// Starts what keeps the files.
-async fn start_files(data: Option<&str>) -> anyhow::Result<DemoFiles> {
-    match data {
+async fn start_files(options: &Options) -> anyhow::Result<DemoFiles> {
+    match &options.data {
         Some(root) => DemoFiles::in_directory(root, &BUCKETS, RATES),
         None => {
-            let secret_key = format!("{:016x}{:016x}", random()?, random()?);
-            DemoFiles::in_memory(secret_key, &BUCKETS, RATES).await
+            let key = (ACCESS_KEY, secret_key(options)?);
+            DemoFiles::in_memory(options.s3_listen, key, &BUCKETS, RATES).await
         }
     }
 }
@@ -228,14 +306,9 @@ async fn listen(asked: Option<SocketAddr>) -> anyhow::Result<Listener> {
             .await
             .with_context(|| format!("failed to listen on {address}"));
     }
-    for port in FIRST_PORT..FIRST_PORT.saturating_add(PORTS_TRIED) {
-        match Listener::bind((Ipv4Addr::LOCALHOST, port).into()).await {
-            Ok(listener) => return Ok(listener),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-            Err(error) => bail!("failed to listen on 127.0.0.1:{port}: {error}"),
-        }
-    }
-    bail!("no free port from {FIRST_PORT} on: name one with --listen")
+    first_free(FIRST_PORT, Listener::bind)
+        .await
+        .context("name an address with --listen")
 }
 
 fn host_keys(state: Option<&str>) -> anyhow::Result<Vec<HostKey>> {
@@ -285,27 +358,22 @@ fn write_known_hosts(path: &str, keys: &[HostKey], address: SocketAddr) -> anyho
     std::fs::write(path, text).with_context(|| format!("failed to write {path}"))
 }
 
-/// Returns the address by which a client on this machine reaches us.
-fn reachable(address: SocketAddr) -> String {
-    if address.ip().is_unspecified() {
-        return Ipv4Addr::LOCALHOST.to_string();
-    }
-    address.ip().to_string()
-}
-
 fn password(file: Option<&str>) -> anyhow::Result<Secret> {
     match file {
-        Some(file) => {
-            let text = config::read_text(file, limits::CONFIG_FILE_BYTES_MAX)
-                .with_context(|| format!("failed to read --password-file {file}"))?;
-            let password = text.trim_end_matches(['\r', '\n']);
-            if password.trim().is_empty() {
-                bail!("--password-file {file} has no visible character");
-            }
-            Ok(Secret::new(password.to_owned()))
-        }
+        Some(file) => secret_in(file, "--password-file"),
         None => Ok(Secret::new(generated()?)),
     }
+}
+
+/// Reads a secret from the file of an option.
+fn secret_in(file: &str, option: &str) -> anyhow::Result<Secret> {
+    let text = config::read_text(file, limits::CONFIG_FILE_BYTES_MAX)
+        .with_context(|| format!("failed to read {option} {file}"))?;
+    let secret = text.trim_end_matches(['\r', '\n']);
+    if secret.trim().is_empty() {
+        bail!("{option} {file} has no visible character");
+    }
+    Ok(Secret::new(secret.to_owned()))
 }
 
 /// Returns words that can be read out and typed.
@@ -329,10 +397,10 @@ fn random() -> anyhow::Result<u64> {
     getrandom::u64().map_err(|error| anyhow!("the system has no random numbers: {error}"))
 }
 
+const ACCESS_KEY: &str = "AKIAQUICKSTART";
 const REGION: &str = "us-east-1";
 const SERVER_ID: &str = "s-quickstart";
 const FIRST_PORT: u16 = 2222;
-const PORTS_TRIED: u16 = 100;
 const BUCKETS: [&str; 3] = [
     "amzn-s3-demo-bucket1",
     "amzn-s3-demo-bucket2",
@@ -360,4 +428,5 @@ Examples:
   portcullis quickstart
   portcullis quickstart --listen 127.0.0.1:0 --json
   portcullis quickstart --data ./files --state ./state
-  portcullis quickstart --webhook http://127.0.0.1:8000";
+  portcullis quickstart --webhook http://127.0.0.1:8000
+  portcullis quickstart --transfer-api --lambda-endpoint http://127.0.0.1:9001";

@@ -49,6 +49,7 @@ pub(super) fn aws(
             names: names(config, opened.name),
             listeners: Arc::clone(listeners),
         }),
+        made: None,
     };
     let servers = Servers {
         all: opened.iter().map(server).collect(),

@@ -107,6 +107,7 @@ impl Opening<'_> {
                 host_keys,
                 algorithms: listener.algorithms,
                 rekey_bytes: config.ssh.rekey_bytes,
+                alone: None,
             },
             proxy,
             banner: listener.banner.as_deref().map(Into::into),

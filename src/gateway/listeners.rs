@@ -161,13 +161,42 @@ impl Listeners {
     /// # Errors
     /// Another one has the name, or the process drains.
     pub fn start(&self, parts: ListenerParts) -> Result<SocketAddr, StartError> {
+        self.start_unless(parts, |_| true)
+    }
+
+    /// The same in the place of one of this name that stops: its last connections end meanwhile.
+    ///
+    /// # Errors
+    /// One of this name listens, or the process drains.
+    pub fn start_again(&self, parts: ListenerParts) -> Result<SocketAddr, StartError> {
+        self.start_unless(parts, |run| !run.stop.is_cancelled())
+    }
+
+    /// Waits until those of a name that stop accept no more: their address is free then.
+    pub async fn closed(&self, name: &str) {
+        let is_stopping = |run: &&Arc<Run>| *run.name == *name && run.stop.is_cancelled();
+        let stopping: Vec<_> = {
+            let running = self.running();
+            running.all.iter().filter(is_stopping).cloned().collect()
+        };
+        for run in stopping {
+            run.accepts_no_more.cancelled().await;
+        }
+    }
+
+    fn start_unless(
+        &self,
+        parts: ListenerParts,
+        bars: impl Fn(&Run) -> bool,
+    ) -> Result<SocketAddr, StartError> {
         let address = parts.listener.local_addr()?;
         let mut running = self.running();
         running.forget_ended();
         if running.closed {
             return Err(StartError::Draining);
         }
-        if running.all.iter().any(|run| run.name == parts.name) {
+        let mut same = running.all.iter().filter(|run| run.name == parts.name);
+        if same.any(|run| bars(run)) {
             return Err(StartError::Running);
         }
         let (listener, run) = self.run(parts, address);
@@ -276,13 +305,25 @@ impl Listeners {
 
     /// Returns how many connections each has; none where one listener has no name.
     pub(super) fn readings(&self) -> Vec<ListenerReading> {
-        let all = self.all().into_iter();
-        all.filter(|status| !status.name.is_empty())
-            .map(|status| ListenerReading {
-                listener: status.name,
-                connections_open: status.connections,
-            })
-            .collect()
+        let mut readings: Vec<ListenerReading> = Vec::new();
+        for status in self.all() {
+            let ListenerStatus {
+                name, connections, ..
+            } = status;
+            let known = readings.iter_mut().find(|one| one.listener == name);
+            match known {
+                _ if name.is_empty() => {}
+                // One that stops, and the one in its place.
+                Some(known) => {
+                    known.connections_open = known.connections_open.saturating_add(connections);
+                }
+                None => readings.push(ListenerReading {
+                    listener: name,
+                    connections_open: connections,
+                }),
+            }
+        }
+        readings
     }
 
     /// Ends all of them at once, and lets none start any more.
@@ -305,7 +346,8 @@ impl Listeners {
     fn find(&self, name: &str) -> Option<Arc<Run>> {
         let mut running = self.running();
         running.forget_ended();
-        let found = running.all.iter().find(|run| *run.name == *name);
+        // The one in the place of another came last.
+        let found = running.all.iter().rfind(|run| *run.name == *name);
         found.cloned()
     }
 

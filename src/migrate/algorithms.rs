@@ -7,17 +7,17 @@ pub(crate) struct Policy {
     pub(crate) kex: &'static [&'static str],
     pub(crate) macs: &'static [&'static str],
     /// Clients may sign, and check the host key, with SHA-1.
-    pub(super) has_sha1_signatures: bool,
+    pub(crate) has_sha1_signatures: bool,
 }
 
 /// What a policy offers and the gateway does not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Lost {
-    pub(super) kex: Vec<&'static str>,
-    pub(super) macs: Vec<&'static str>,
-    pub(super) sha1_signatures: bool,
+pub(crate) struct Lost {
+    pub(crate) kex: Vec<&'static str>,
+    pub(crate) macs: Vec<&'static str>,
+    pub(crate) sha1_signatures: bool,
     /// What both offer.
-    pub(super) kept: Vec<&'static str>,
+    pub(crate) kept: Vec<&'static str>,
 }
 
 impl Policy {
@@ -65,7 +65,7 @@ impl Policy {
     }
 
     /// Compares with what the gateway offers.
-    pub(super) fn lost(&self, kex: &[&str], macs: &[&str]) -> Lost {
+    pub(crate) fn lost(&self, kex: &[&str], macs: &[&str]) -> Lost {
         let missing = |theirs: &[&'static str], ours: &[&str]| {
             let theirs = theirs.iter().copied();
             theirs.filter(|name| !ours.contains(name)).collect()

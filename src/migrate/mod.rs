@@ -16,7 +16,7 @@ pub use self::report::{Finding, Report, State, Topic, plain};
 pub use self::sftpgo::{Sftpgo, SftpgoPlaces};
 pub use self::trust::{Principal, PrincipalError};
 
-mod algorithms;
+pub(crate) mod algorithms;
 mod aws;
 mod check;
 mod described;

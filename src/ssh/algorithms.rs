@@ -153,6 +153,16 @@ pub struct Transport {
     pub algorithms: Algorithms,
     /// One way under one key; less where the cipher is `ChaCha20`.
     pub rekey_bytes: u64,
+    /// Leaves out everything else of what `algorithms` offers.
+    pub alone: Option<Arc<OfferedAlone>>,
+}
+
+/// Names of algorithms, as the protocol has them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OfferedAlone {
+    pub key_exchanges: Vec<&'static str>,
+    pub ciphers: Vec<&'static str>,
+    pub macs: Vec<&'static str>,
 }
 
 impl From<HostKeys> for Transport {
@@ -161,6 +171,7 @@ impl From<HostKeys> for Transport {
             host_keys,
             algorithms: Algorithms::default(),
             rekey_bytes: Ssh::default().rekey_bytes,
+            alone: None,
         }
     }
 }
@@ -182,22 +193,35 @@ impl Offers {
             Algorithms::Compatible => KEY_EXCHANGES_COMPATIBLE,
         };
         let rekey = usize::try_from(transport.rekey_bytes).unwrap_or(usize::MAX);
-        let config = |ciphers, rekey_bytes| {
-            let config = config(&transport.host_keys, limits, exchanges, ciphers);
+        let alone = transport.alone.as_deref();
+        let exchanges = only(exchanges, alone.map(|alone| &*alone.key_exchanges));
+        let of_ciphers = |all| only(all, alone.map(|alone| &*alone.ciphers));
+        let macs = only(MACS, alone.map(|alone| &*alone.macs));
+        let gcm = Some(of_ciphers(CIPHERS_GCM)).filter(|gcm| !gcm.is_empty());
+        let gcm = gcm.unwrap_or_else(|| of_ciphers(CIPHERS_FULL));
+        let full = of_ciphers(CIPHERS_FULL);
+        let config = |ciphers: &Cow<'static, [cipher::Name]>, rekey_bytes| {
+            let config = config(&transport.host_keys, limits);
             Arc::new(Config {
                 limits: russh::Limits {
                     rekey_write_limit: rekey_bytes,
                     rekey_read_limit: rekey_bytes,
                     rekey_time_limit: NEVER,
                 },
+                preferred: Preferred {
+                    kex: exchanges.clone(),
+                    cipher: ciphers.clone(),
+                    mac: macs.clone(),
+                    ..config.preferred
+                },
                 ..config
             })
         };
         Self {
             transport: transport.clone(),
-            gcm: config(CIPHERS_GCM, rekey),
-            counter: config(CIPHERS_FULL, rekey),
-            full: config(CIPHERS_FULL, rekey.min(REKEY_BYTES_SMALL_BLOCKS)),
+            gcm: config(&gcm, rekey),
+            counter: config(&full, rekey),
+            full: config(&full, rekey.min(REKEY_BYTES_SMALL_BLOCKS)),
         }
     }
 
@@ -212,6 +236,21 @@ impl Offers {
             CipherOffer::Full => &self.full,
         })
     }
+}
+
+/// Leaves out what is not among names; announcements, which are no algorithms, stay.
+fn only<T: Clone + AsRef<str>>(
+    all: &'static [T],
+    names: Option<&[&'static str]>,
+) -> Cow<'static, [T]> {
+    let Some(names) = names else {
+        return Cow::Borrowed(all);
+    };
+    let stays = |one: &&T| {
+        let name: &str = (*one).as_ref();
+        names.contains(&name) || is_announcement(name)
+    };
+    all.iter().filter(stays).cloned().collect()
 }
 
 /// Says what a client's offer and ours come to.
@@ -243,12 +282,7 @@ pub(super) fn password_alone() -> MethodSet {
     MethodSet::from(&[MethodKind::Password, MethodKind::KeyboardInteractive][..])
 }
 
-fn config(
-    host_keys: &HostKeys,
-    limits: &Limits,
-    exchanges: &'static [kex::Name],
-    ciphers: &'static [cipher::Name],
-) -> Config {
+fn config(host_keys: &HostKeys, limits: &Limits) -> Config {
     Config {
         server_id: SshId::Standard(Cow::Borrowed(VERSION)),
         // What a port takes is said in the answer to `none`, and to every refusal.
@@ -271,10 +305,10 @@ fn config(
         channel_buffer_size: MESSAGES_PER_CHANNEL_MAX,
         event_buffer_size: MESSAGES_OUT_MAX,
         preferred: Preferred {
-            kex: Cow::Borrowed(exchanges),
+            kex: Cow::Borrowed(KEY_EXCHANGES),
             key: Cow::Borrowed(SIGNATURES),
             host_key_certificates: Cow::Borrowed(&[]),
-            cipher: Cow::Borrowed(ciphers),
+            cipher: Cow::Borrowed(CIPHERS_FULL),
             mac: Cow::Borrowed(MACS),
             compression: Cow::Borrowed(&[compression::NONE]),
         },

@@ -12,7 +12,9 @@
 //! stuck session, so the listener, the socket ([`stream`]) and the clock ([`state`]) are ours, and
 //! its callbacks never wait for output, window or a session.
 
-pub use self::algorithms::{Transport, ciphers, host_key_signatures, key_exchanges, macs};
+pub use self::algorithms::{
+    OfferedAlone, Transport, ciphers, host_key_signatures, key_exchanges, macs,
+};
 pub use self::caps::Tally;
 pub use self::entrance::{Entrance, EntranceParts};
 pub use self::host_keys::{HostKey, HostKeyError, HostKeys};

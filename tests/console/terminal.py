@@ -17,7 +17,7 @@ from processes import Failed, free_port, kill_group
 PASSWORD = "s3cret"
 SECONDS_MAX = 60
 # The ports that the pages name; each is another one here, which nobody has.
-PORTS = (2222, 8000, 9000, 9090)
+PORTS = (2222, 8000, 8022, 9000, 9090)
 # Commands that go on, and the ports at which they can be reached then.
 SERVERS = {
     "quickstart": {2222},

@@ -93,3 +93,4 @@ mod tester_aws;
 mod tester_contract;
 mod tester_roles;
 mod token_gateway;
+mod transfer_api;

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::arn::Named;
+use super::made::LISTED;
 use super::refusal::Refusal;
 use super::request::{Request, set, token};
 use super::server::{Server, Servers};
@@ -29,6 +30,12 @@ pub(super) async fn describe(
     if let Some(first) = all.iter().find(|server| server.users.is_none()) {
         let details = json!({"SftpAuthenticationMethods": methods(first.auth.methods)});
         set(&mut server, "IdentityProviderDetails", details);
+    }
+    if let Some(made) = all.iter().find_map(|server| server.made.as_ref()) {
+        for (key, value) in made.description.as_object().into_iter().flatten() {
+            set(&mut server, key, value.clone());
+        }
+        set(&mut server, "Tags", json!(made.tags));
     }
     Ok(json!({"Server": server}))
 }
@@ -71,6 +78,13 @@ async fn summary(id: &str, all: &[&Server], region: &str) -> Result<Value, Refus
     });
     if let Some(kind) = all.iter().find_map(|server| server.provider_type) {
         set(&mut server, "IdentityProviderType", kind.into());
+    }
+    if let Some(made) = all.iter().find_map(|server| server.made.as_ref()) {
+        for key in LISTED {
+            if let Some(value) = made.description.get(key) {
+                set(&mut server, key, value.clone());
+            }
+        }
     }
     if let Some(users) = all.iter().find_map(|server| server.users.as_deref())
         && let Some(count) = users.count().await?

@@ -12,10 +12,12 @@ use hyper::http::request::Parts;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+pub use self::made::{ServerActions, TagChange, WantedServer};
+use self::operation::Need;
 pub use self::operation::{Operation, Scope};
 use self::refusal::Refusal;
 use self::request::{Request, Unique};
-pub use self::server::{Server, Servers};
+pub use self::server::{Made, Server, Servers};
 pub use self::shown::{Shown, Transports};
 pub use self::signature::AwsKey;
 use self::signature::{Caller, claimed, verified};
@@ -27,10 +29,12 @@ use crate::seldom::Seldom;
 
 mod arn;
 mod descriptions;
+mod made;
 mod operation;
 mod refusal;
 mod request;
 mod server;
+pub mod server_settings;
 mod shown;
 mod signature;
 mod test_identity_provider;
@@ -45,6 +49,8 @@ pub(super) const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
 pub struct Aws {
     keys: RwLock<Arc<[AwsKey]>>,
     servers: Servers,
+    /// Makes servers beside those.
+    made: Option<Arc<dyn ServerActions>>,
     metrics: Arc<Metrics>,
     /// Bodies that are larger than a command's.
     large: Semaphore,
@@ -71,9 +77,19 @@ impl Aws {
         Self {
             keys: RwLock::new(keys.into()),
             servers,
+            made: None,
             metrics,
             large: Semaphore::new(AWS_BODIES_LARGE_MAX),
             refusals: Seldom::default(),
+        }
+    }
+
+    /// Shows the servers that are made here, and has them made.
+    #[must_use]
+    pub fn with_made(self, made: Arc<dyn ServerActions>) -> Self {
+        Self {
+            made: Some(made),
+            ..self
         }
     }
 
@@ -164,6 +180,9 @@ impl Aws {
         };
         let Unique(body) = serde_json::from_slice(body).map_err(unreadable)?;
         let operation = named(head)?;
+        if operation.need() == Need::Serve && self.made.is_none() {
+            return Err(absent(operation.as_str()));
+        }
         asked.operation = Some(operation);
         let need = operation.need();
         if !caller.scope.allows(need) {
@@ -184,7 +203,16 @@ impl Aws {
         caller: &Caller,
         peer: IpAddr,
     ) -> Result<Value, Refusal> {
-        let (servers, region) = (&self.servers, &*caller.region);
+        let region = &*caller.region;
+        let mut now = None;
+        if let Some(made) = &self.made {
+            let done = made::perform(&**made, operation, body, caller, peer).await?;
+            if let Some(done) = done {
+                return Ok(done);
+            }
+            now = Some(self.servers.with(made.servers()));
+        }
+        let servers = now.as_ref().unwrap_or(&self.servers);
         let request = Request::of(operation, body)?;
         let done = match operation {
             Operation::TestIdentityProvider => {
@@ -203,6 +231,11 @@ impl Aws {
             }
             Operation::ListSecurityPolicies => return transport::list_policies(request),
             Operation::DescribeSecurityPolicy => return transport::describe_policy(request),
+            Operation::CreateServer
+            | Operation::UpdateServer
+            | Operation::StartServer
+            | Operation::StopServer
+            | Operation::DeleteServer => return Err(absent(operation.as_str())),
             Operation::CreateUser => users::create(servers, request).await?,
             Operation::UpdateUser => users::update(servers, request).await?,
             Operation::DeleteUser => users::delete(servers, request).await?,
@@ -233,15 +266,18 @@ fn told(operation: Operation, caller: &Caller, source_ip: IpAddr, done: Done) ->
 
 /// Returns the operation that a request names.
 fn named(head: &Parts) -> Result<Operation, Refusal> {
-    let unknown = |message: &str| Refusal::new("UnknownOperationException", message);
     let target = head.headers.get("x-amz-target");
     let target = target.and_then(|value| value.to_str().ok()).unwrap_or("");
     let Some(word) = target.strip_prefix("TransferService.") else {
-        return Err(unknown("X-Amz-Target must begin with TransferService."));
+        let message = "X-Amz-Target must begin with TransferService.";
+        return Err(Refusal::new("UnknownOperationException", message));
     };
-    Operation::from_word(word).ok_or_else(|| {
-        unknown(&format!(
-            "{word} is not supported; docs/transfer-family.md of Portcullis lists what is"
-        ))
-    })
+    Operation::from_word(word).ok_or_else(|| absent(word))
+}
+
+/// Refuses an operation that is not there.
+fn absent(word: &str) -> Refusal {
+    let message =
+        format!("{word} is not supported; docs/transfer-family.md of Portcullis lists what is");
+    Refusal::new("UnknownOperationException", &message)
 }

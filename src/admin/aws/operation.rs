@@ -64,6 +64,19 @@ operations! {
     DescribeHostKey Read ["HostKeyId" "ServerId"];
     ListSecurityPolicies Read ["MaxResults" "NextToken"];
     DescribeSecurityPolicy Read ["SecurityPolicyName"];
+    CreateServer Serve ["Certificate" "Domain" "EndpointDetails" "EndpointType" "HostKey"
+        "HostKeyStorageType" "IdentityProviderDetails" "IdentityProviderType" "IpAddressType"
+        "LoggingRole" "PostAuthenticationLoginBanner" "PreAuthenticationLoginBanner"
+        "ProtocolDetails" "Protocols" "S3StorageOptions" "SecurityPolicyName"
+        "StructuredLogDestinations" "Tags" "WorkflowDetails"];
+    UpdateServer Serve ["Certificate" "EndpointDetails" "EndpointType" "HostKey"
+        "IdentityProviderDetails" "IdentityProviderType" "IpAddressType" "LoggingRole"
+        "PostAuthenticationLoginBanner" "PreAuthenticationLoginBanner" "ProtocolDetails"
+        "Protocols" "S3StorageOptions" "SecurityPolicyName" "ServerId"
+        "StructuredLogDestinations" "WorkflowDetails"];
+    StartServer Serve ["ServerId"];
+    StopServer Serve ["ServerId"];
+    DeleteServer Serve ["ServerId"];
     TestIdentityProvider Test ["ServerId" "ServerProtocol" "SourceIp" "UserName" "UserPassword"];
 }
 
@@ -74,6 +87,8 @@ pub(super) enum Need {
     Test,
     Read,
     Change,
+    /// Makes servers, starts and stops them, where a process carries several.
+    Serve,
 }
 
 /// What an access key may do.
@@ -89,13 +104,13 @@ pub enum Scope {
 impl Scope {
     pub(super) const fn allows(self, need: Need) -> bool {
         match (self, need) {
-            (Self::All, Need::Test | Need::Read | Need::Change)
+            (Self::All, Need::Test | Need::Read | Need::Change | Need::Serve)
             | (Self::Test, Need::Test)
             | (Self::Read | Self::Users, Need::Read)
             | (Self::Users, Need::Change) => true,
-            (Self::Test, Need::Read | Need::Change)
-            | (Self::Read, Need::Test | Need::Change)
-            | (Self::Users, Need::Test) => false,
+            (Self::Test, Need::Read | Need::Change | Need::Serve)
+            | (Self::Read, Need::Test | Need::Change | Need::Serve)
+            | (Self::Users, Need::Test | Need::Serve) => false,
         }
     }
 }
@@ -107,6 +122,7 @@ impl Need {
             Self::Test => "test or all",
             Self::Read => "read, users or all",
             Self::Change => "users or all",
+            Self::Serve => "all",
         }
     }
 }

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::refusal::Refusal;
 use super::shown::Transports;
 use crate::auth::AuthSettings;
 use crate::clock::Clock;
 use crate::idp::Examined;
 use crate::idp::blocks::Blocks;
-use crate::idp::service_managed::{Resource, Users};
+use crate::idp::service_managed::{Resource, Tag, Users};
 use crate::storage::credentials::Stores;
 
 /// A Transfer Family server, as AWS's tools see it: one id, and who is asked in its name.
@@ -29,6 +31,16 @@ pub struct Server {
     pub user_suffix: Option<Box<str>>,
     /// What its clients are shown before they log in.
     pub transports: Arc<dyn Transports>,
+    /// `None` for one of the configuration.
+    pub made: Option<Arc<Made>>,
+}
+
+/// What AWS's tools said of a server that they made.
+#[derive(Debug, Clone)]
+pub struct Made {
+    /// The members of `DescribeServer`.
+    pub description: Value,
+    pub tags: Vec<Tag>,
 }
 
 /// All of them, and what a login is judged with.
@@ -43,6 +55,16 @@ pub struct Servers {
 }
 
 impl Servers {
+    /// Returns others that are judged with the same.
+    pub(super) fn with(&self, all: Vec<Server>) -> Self {
+        Self {
+            all,
+            stores: Arc::clone(&self.stores),
+            blocks: Arc::clone(&self.blocks),
+            clock: Arc::clone(&self.clock),
+        }
+    }
+
     /// Returns those with an id, in order.
     pub(super) fn of(&self, id: &str) -> Result<Vec<&Server>, Refusal> {
         let all = self.all.iter().filter(|server| *server.id == *id);

@@ -304,6 +304,7 @@ mod tests {
             },
             user_prefix: None,
             user_suffix: None,
+            made: None,
             transports: Arc::new(Unseen),
         }
     }

@@ -129,8 +129,9 @@ pub(super) async fn list_tags(servers: &Servers, request: Request<'_>) -> Result
     let tags = match Named::parse(arn)? {
         Named::User { server, name } => servers.users(server)?.describe(name).await?.tags,
         Named::Server(id) => {
-            servers.of(id)?;
-            Vec::new()
+            let all = servers.of(id)?;
+            let made = all.iter().find_map(|server| server.made.as_deref());
+            made.map(|made| made.tags.clone()).unwrap_or_default()
         }
         Named::HostKey { server, id } => {
             transport::find_key(servers, server, id)?;

@@ -1,6 +1,7 @@
 //! Where the files of `quickstart` are: in memory, or in a directory that outlives it.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context as _;
@@ -34,19 +35,22 @@ pub(super) struct Buckets {
 impl DemoFiles {
     /// Starts an S3 in memory.
     pub(super) async fn in_memory(
-        secret_key: String,
+        listen: Option<SocketAddr>,
+        (access_key, secret_key): (&str, String),
         buckets: &[&str],
         given: Given,
     ) -> anyhow::Result<Self> {
         let settings = embedded_s3::Settings {
-            access_key: "AKIAQUICKSTART".to_owned(),
+            access_key: access_key.to_owned(),
             secret_key,
             buckets: buckets.iter().map(|name| (*name).to_owned()).collect(),
             ..embedded_s3::Settings::default()
         };
+        let listen = listen.unwrap_or(settings.listen);
+        let settings = embedded_s3::Settings { listen, ..settings };
         let s3 = EmbeddedS3::start(settings)
             .await
-            .context("failed to start the embedded S3")?;
+            .with_context(|| format!("failed to start the embedded S3 on {listen}"))?;
         s3.put(given.0, given.1, given.2);
         Ok(Self::Memory(Arc::new(s3)))
     }

@@ -11,7 +11,8 @@ pub use self::bucket::InBucket;
 pub use self::directory::Directory;
 pub use self::documents::{Document, Documents, Failure, Names, Version};
 pub use self::fault::{Fault, Resource};
-pub use self::rules::Fields;
+pub use self::in_memory::{InMemory, TakenRoom};
+pub use self::rules::{Fields, add_tags};
 pub use self::user::{
     HomeDirectoryType, MapEntry, MapType, PosixProfile, SshPublicKey, Tag, User, imported_at,
 };
@@ -25,6 +26,7 @@ mod directory;
 mod documents;
 mod fault;
 mod file_name;
+mod in_memory;
 mod rules;
 mod seen;
 mod user;

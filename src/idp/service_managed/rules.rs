@@ -88,25 +88,9 @@ impl User {
     /// Adds tags; those with the same key get the new value.
     ///
     /// # Errors
-    /// Too many, too long, or a key twice.
+    /// What AWS refuses.
     pub fn tag(&mut self, tags: Vec<Tag>) -> Result<(), Fault> {
-        for (at, tag) in tags.iter().enumerate() {
-            if tags.iter().take(at).any(|other| other.key == tag.key) {
-                return invalid(format!("Tags has the key {:?} twice", tag.key));
-            }
-            longest("Key of a tag", &tag.key, limits::TAG_KEY_CHARS_MAX)?;
-            longest("Value of a tag", &tag.value, limits::TAG_VALUE_CHARS_MAX)?;
-        }
-        for tag in tags {
-            match self.tags.iter_mut().find(|held| held.key == tag.key) {
-                Some(held) => held.value = tag.value,
-                None => self.tags.push(tag),
-            }
-        }
-        if self.tags.len() > limits::TAGS_MAX {
-            return invalid(format!("more than {} tags", limits::TAGS_MAX));
-        }
-        Ok(())
+        add_tags(&mut self.tags, tags)
     }
 
     /// Takes tags away; those that are not there are gone already.
@@ -267,6 +251,30 @@ fn absolute(what: &str, text: &str) -> Result<(), Fault> {
     longest(what, text, limits::MAPPING_TEXT_MAX)?;
     if !text.starts_with('/') {
         return invalid(format!("{what} {text:?} does not begin with /"));
+    }
+    Ok(())
+}
+
+/// Adds tags to those of a resource; those with the same key get the new value.
+///
+/// # Errors
+/// What AWS refuses.
+pub fn add_tags(held: &mut Vec<Tag>, tags: Vec<Tag>) -> Result<(), Fault> {
+    for (at, tag) in tags.iter().enumerate() {
+        if tags.iter().take(at).any(|other| other.key == tag.key) {
+            return invalid(format!("Tags has the key {:?} twice", tag.key));
+        }
+        longest("Key of a tag", &tag.key, limits::TAG_KEY_CHARS_MAX)?;
+        longest("Value of a tag", &tag.value, limits::TAG_VALUE_CHARS_MAX)?;
+    }
+    for tag in tags {
+        match held.iter_mut().find(|held| held.key == tag.key) {
+            Some(held) => held.value = tag.value,
+            None => held.push(tag),
+        }
+    }
+    if held.len() > limits::TAGS_MAX {
+        return invalid(format!("more than {} tags", limits::TAGS_MAX));
     }
     Ok(())
 }

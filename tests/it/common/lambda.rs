@@ -125,6 +125,11 @@ impl FakeLambda {
         }
     }
 
+    /// Goes on with this once the script so far has been done.
+    pub(crate) fn then(&self, script: impl IntoIterator<Item = Outcome>) {
+        self.shared.script.lock().unwrap().extend(script);
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }

@@ -97,6 +97,7 @@ impl Setup {
             host_keys: self.host_keys.unwrap_or_else(own),
             algorithms: self.algorithms,
             rekey_bytes: self.rekey_bytes,
+            alone: None,
         }
     }
 }
