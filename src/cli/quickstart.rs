@@ -60,9 +60,13 @@ pub struct Options {
     /// Use this webhook instead of the built-in demo user.
     #[arg(long, value_name = "URL", conflicts_with_all = ["user", "password_file"])]
     webhook: Option<String>,
-    /// Answer AWS's tools too: CreateServer, CreateUser and the others make SFTP servers here;
+    /// Answer AWS's tools too: `CreateServer`, `CreateUser` and the others make SFTP servers here;
     /// otherwise on 127.0.0.1:8022 or the next free port.
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, require_equals = true)]
+    #[expect(
+        clippy::option_option,
+        reason = "the option and its value may each be left out"
+    )]
     transfer_api: Option<Option<SocketAddr>>,
     /// Invoke the Lambda functions of such servers at this URL.
     #[arg(long, value_name = "URL", requires = "transfer_api")]
@@ -112,13 +116,8 @@ async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> 
         GatewayParts::new(Arc::<Own>::clone(&stores), Arc::clone(&metrics)),
         ListenerParts::new(listener, provider, HostKeys::new(host_keys)?),
     )?;
-    let transfer_api = match options.transfer_api {
-        None => None,
-        Some(_) => {
-            let key = (&*key.0, key.1.clone());
-            Some(transfer_api(&options, key, stores, metrics, &gateway).await?)
-        }
-    };
+    let named = (&*key.0, key.1.clone());
+    let transfer_api = transfer_api(&options, named, stores, metrics, &gateway).await?;
     let transfer_endpoint = transfer_api.as_ref().map(TransferApi::endpoint);
     let has_key = transfer_api.is_some() || files.s3().is_some();
     if options.json {
@@ -158,16 +157,19 @@ async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Starts what answers AWS's tools.
+/// Starts what answers AWS's tools, if it is asked for.
 async fn transfer_api(
     options: &Options,
     key: (&str, Secret),
     stores: Arc<dyn Stores>,
     metrics: Arc<Metrics>,
     gateway: &Gateway,
-) -> anyhow::Result<TransferApi> {
+) -> anyhow::Result<Option<TransferApi>> {
+    let Some(listen) = options.transfer_api else {
+        return Ok(None);
+    };
     let parts = TransferApiParts {
-        listen: options.transfer_api.flatten(),
+        listen,
         servers_on: gateway.address().ip(),
         state: options.state.as_deref(),
         lambda_endpoint: options.lambda_endpoint.clone(),
@@ -175,7 +177,7 @@ async fn transfer_api(
         stores,
         metrics,
     };
-    TransferApi::start(parts, gateway).await
+    TransferApi::start(parts, gateway).await.map(Some)
 }
 
 /// What the newcomer reads; the `sftp` line can be pasted.

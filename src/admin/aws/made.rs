@@ -115,6 +115,10 @@ pub(super) async fn perform(
         | Operation::ListTagsForResource
         | Operation::DescribeServer
         | Operation::ListServers
+        | Operation::ListHostKeys
+        | Operation::DescribeHostKey
+        | Operation::ListSecurityPolicies
+        | Operation::DescribeSecurityPolicy
         | Operation::TestIdentityProvider => return Ok(None),
     };
     audit::server_changed(operation.as_str(), &id, &caller.access_key_id, source_ip);

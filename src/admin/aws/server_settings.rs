@@ -471,7 +471,7 @@ impl ServerSettings {
             "Protocols": ["SFTP"],
             "S3StorageOptions": {"DirectoryListingOptimization": "DISABLED"},
             "SecurityPolicyName": self.security_policy(),
-            "ProtocolDetails": protocol.clone(),
+            "ProtocolDetails": protocol,
         });
         fill(&mut all, defaults);
         if let Some(details) = all.get_mut("ProtocolDetails") {
