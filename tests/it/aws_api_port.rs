@@ -105,6 +105,11 @@ async fn host_keys_are_told_as_clients_see_them() {
     let described = gateway.done("DescribeServer", server).await;
     fits("DescribedServer", &described["Server"]);
     assert_eq!(described["Server"]["HostKeyFingerprint"], ed25519);
+}
+
+#[tokio::test]
+async fn host_keys_that_are_not_there_are_told_so() {
+    let gateway = Gateway::start_with(false, "", None).await;
     for (operation, body, error) in [
         (
             "ListHostKeys",
@@ -247,6 +252,11 @@ async fn policies_say_what_is_offered_and_nothing_else() {
             "{name} is not offered"
         );
     }
+}
+
+#[tokio::test]
+async fn policies_that_are_not_there_are_told_so() {
+    let gateway = Gateway::start_with(false, "", None).await;
     for (name, error) in [
         (
             "TransferSecurityPolicy-2099-01",

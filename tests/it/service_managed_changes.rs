@@ -59,26 +59,27 @@ async fn told(users: &Users) -> Option<(String, usize)> {
     }
 }
 
+/// How a call may fail.
+const KINDS: [StorageErrorKind; 12] = [
+    StorageErrorKind::NotFound,
+    StorageErrorKind::NoSuchBucket,
+    StorageErrorKind::Precondition,
+    StorageErrorKind::Denied,
+    StorageErrorKind::ClockSkew,
+    StorageErrorKind::Expired,
+    StorageErrorKind::Throttled,
+    StorageErrorKind::Unavailable,
+    StorageErrorKind::OutcomeUnknown,
+    StorageErrorKind::ChecksumMismatch,
+    StorageErrorKind::Refused,
+    StorageErrorKind::RefusedBare,
+];
+
 /// Each call of each change fails in each way: what is there afterwards is the old user, or the
 /// new one, on every replica; and what was answered is what is there.
 #[tokio::test]
 async fn whatever_call_of_a_change_fails_nothing_is_left_half_done() {
-    use StorageErrorKind as K;
-    let kinds = [
-        K::NotFound,
-        K::NoSuchBucket,
-        K::Precondition,
-        K::Denied,
-        K::ClockSkew,
-        K::Expired,
-        K::Throttled,
-        K::Unavailable,
-        K::OutcomeUnknown,
-        K::ChecksumMismatch,
-        K::Refused,
-        K::RefusedBare,
-    ];
-    let ways = kinds.into_iter().map(Spoiled::Fail);
+    let ways = KINDS.into_iter().map(Spoiled::Fail);
     let ways = ways.chain([Spoiled::LandThenLose, Spoiled::CutBodyAfter(20)]);
     let (mut spoiled, mut done, mut kept) = (0, 0, 0);
     for (change, way) in Change::ALL

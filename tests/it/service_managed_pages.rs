@@ -75,7 +75,10 @@ impl Documents for Many {
     }
 
     async fn list(&self, after: Option<&str>, max: u16) -> Result<Names, Failure> {
-        let first = after.map_or(0, |after| after[5..].parse::<usize>().unwrap() + 1);
+        let first = after.map_or(0, |after| {
+            let digits = after.trim_start_matches("user-");
+            digits.parse::<usize>().unwrap() + 1
+        });
         let end = USERS.min(first + usize::from(max));
         Ok(Names {
             names: (first..end).map(|at| format!("user-{at:06}")).collect(),

@@ -1,6 +1,5 @@
 //! The stores that every storage test runs against.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -141,8 +140,9 @@ impl Subject {
     }
 
     /// Returns the directory that holds the files, if that is what they are.
-    pub(crate) fn root(&self) -> Option<&Path> {
-        self.root.as_ref().map(TempDir::path)
+    pub(crate) fn root(&self) -> Option<&str> {
+        let root = self.root.as_ref()?;
+        Some(root.path().to_str().unwrap())
     }
 
     pub(crate) fn lacks(&self, name: &str) -> bool {

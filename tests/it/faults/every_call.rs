@@ -96,7 +96,7 @@ impl Change {
         }
     }
 
-    fn new(self, old: &[u8]) -> Vec<u8> {
+    fn applied(self, old: &[u8]) -> Vec<u8> {
         let (at, length) = self.place();
         let mut new = old.to_vec();
         let written = written(length);
@@ -184,7 +184,10 @@ async fn calls_of(stage: &Stage, change: Change, old: &[u8]) -> Vec<String> {
     change.act(&client, THEN).await.unwrap();
     let requests = stage.s3.requests().into_iter();
     drop(client);
-    assert!(stage.object(FILE).unwrap() == change.new(old), "{change:?}");
+    assert!(
+        stage.object(FILE).unwrap() == change.applied(old),
+        "{change:?}"
+    );
     requests.map(|request| request.operation).collect()
 }
 
@@ -192,7 +195,7 @@ async fn calls_of(stage: &Stage, change: Change, old: &[u8]) -> Vec<String> {
 fn assert_heard(stage: &Stage, change: Change, heard: &Result<(), Refused>, old: &[u8], time: u32) {
     let stored = stage.object(FILE).unwrap();
     match heard {
-        Ok(()) => assert!(stored == change.new(old), "not what was acknowledged"),
+        Ok(()) => assert!(stored == change.applied(old), "not what was acknowledged"),
         Err(refused) => assert!(stored == old, "{refused:?}, and another file"),
     }
     let timed = metadata(stage, "mtime") == Some(time.to_string());

@@ -1,7 +1,6 @@
 //! A session of either server, and what a client sees of an operation.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::process::Stdio;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream};
@@ -34,7 +33,7 @@ impl Line {
         Self::greet(Box::new(read), Box::new(write), Peer::Gateway(running)).await
     }
 
-    pub(super) async fn to_openssh(folder: &Path) -> Self {
+    pub(super) async fn to_openssh(folder: &str) -> Self {
         let mut child: Child = Command::new(SERVER)
             .arg("-d")
             .arg(folder)

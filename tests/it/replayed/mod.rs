@@ -11,7 +11,6 @@ mod program;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use portcullis::idp::UserConfig;
@@ -70,30 +69,30 @@ impl Place {
                 let begun = begin_in(user, limits, |process| *process = (**environment).clone());
                 Line::to_gateway(begun).await
             }
-            Self::OpenSsh(folder) => Line::to_openssh(folder.path()).await,
+            Self::OpenSsh(folder) => Line::to_openssh(folder.path().to_str().unwrap()).await,
         }
     }
 
     /// Returns where the files are, if they are files.
-    fn folder(&self) -> Option<PathBuf> {
+    fn folder(&self) -> Option<String> {
         match self {
             Self::Gateway { subject, below, .. } => {
                 let root = subject.root()?;
-                Some(root.join(&subject.prefix).join(below))
+                Some(format!("{root}/{}{below}", subject.prefix))
             }
-            Self::OpenSsh(folder) => Some(folder.path().to_owned()),
+            Self::OpenSsh(folder) => Some(folder.path().to_str().unwrap().to_owned()),
         }
     }
 
     /// Does what a program does that knows nothing of the server; `None`: it leaves nothing there.
     async fn outside(&self, path: &str, bytes: Option<Vec<u8>>) {
         if let Some(folder) = self.folder() {
-            let path = folder.join(path);
+            let path = format!("{folder}/{path}");
             let Some(bytes) = bytes else {
                 return fs::remove_file(path).unwrap();
             };
             // Programs that replace a file put another one in its place.
-            let beside = folder.with_extension("new");
+            let beside = format!("{folder}.new");
             fs::write(&beside, bytes).unwrap();
             return fs::rename(beside, path).unwrap();
         }
@@ -121,7 +120,7 @@ impl Place {
             assert_eq!(environment.budget.taken_bytes(), (0, 0));
             assert_eq!(environment.budget.account().taken_bytes(), 0);
             if let Some(root) = subject.root() {
-                let unfinished = fs::read_dir(root.join(".portcullis-uploads")).unwrap();
+                let unfinished = fs::read_dir(format!("{root}/.portcullis-uploads")).unwrap();
                 assert_eq!(unfinished.count(), 0);
             }
         }
