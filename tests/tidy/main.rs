@@ -258,6 +258,7 @@ const PURE: &[&str] = &[
     "src/idp/api_gateway/request.rs",
     "src/idp/service_managed/fault.rs",
     "src/idp/service_managed/file_name.rs",
+    "src/admin/aws/server_settings.rs",
     "src/idp/service_managed/rules.rs",
     "src/idp/service_managed/user.rs",
     "src/idp/static_file/field.rs",
