@@ -203,13 +203,8 @@ impl MadeServers {
         Ok(())
     }
 
-    /// Applies a change whose values are known to be usable.
-    async fn apply(&self, old: &OneServer, next: OneServer, bound: Option<Listener>) -> Changed {
-        let listens = self.listens(old);
-        self.keep(next.clone())?;
-        if !listens {
-            return Ok(());
-        }
+    /// Has a listener show what its server has become, or puts another one in its place.
+    async fn renew(&self, old: &OneServer, next: OneServer, bound: Option<Listener>) -> Changed {
         if !old.needs_listener_of(&next) {
             self.listeners.set_host_keys(&next.id, next.host_keys);
             return Ok(());
@@ -313,9 +308,14 @@ impl ServerActions for MadeServers {
             ..old.clone()
         };
         let (settings, policy) = (next.kept.settings.clone(), next.policy);
-        self.apply(&old, next, bound).await?;
-        // From the next question on; those under way end with the old one.
+        let listens = self.listens(&old);
+        self.keep(next.clone())?;
+        // From the next question on, as the kept settings say, whatever becomes of the listener;
+        // those under way end with the old one.
         old.provider.replace(provider);
+        if listens {
+            self.renew(&old, next, bound).await?;
+        }
         one::say_what_is_left_out(id, &settings, policy);
         Ok(())
     }

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
-
 use super::asked;
 use super::kept::KeptServer;
 use crate::admin::server_settings::{ProviderType, ServerSettings};
@@ -13,9 +11,7 @@ use crate::gateway::ListenerParts;
 use crate::idp::replaceable::Replaceable;
 use crate::idp::service_managed::{Fault, Resource, Tag, Users};
 use crate::migrate::algorithms::Policy;
-use crate::ssh::{
-    HostKey, HostKeys, Listener, OfferedAlone, ProxyProtocol, Transport, key_exchanges, macs,
-};
+use crate::ssh::{HostKeys, Listener, OfferedAlone, ProxyProtocol, Transport, key_exchanges, macs};
 
 /// A server, whether or not it listens.
 #[derive(Debug, Clone)]
@@ -124,11 +120,8 @@ impl OneServer {
     fn made(&self, shown: Shown<'_>) -> Made {
         let port = self.kept.port;
         let mut description = self.kept.settings.described(port);
-        let fingerprint = self.host_keys.iter().next().map(HostKey::fingerprint);
         if let Some(members) = description.as_object_mut() {
             members.insert("State".to_owned(), shown.state.into());
-            members.insert("HostKeyFingerprint".to_owned(), json!(fingerprint));
-            members.retain(|_, value| *value != Value::Null);
         }
         let mut tags = self.kept.tags.clone();
         // Tools take tags that begin so for the service's own, and leave them alone.
