@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::arn::Named;
 use super::operation::Operation;
 use super::refusal::Refusal;
-use super::request::Request;
+use super::request::{Request, shown};
 use super::server::Server;
 use super::server_settings::ServerSettings;
 use super::signature::Caller;
@@ -87,22 +87,30 @@ pub(super) async fn perform(
             (id.to_owned(), named(id))
         }
         Operation::StartServer => {
-            made.start(id()?).await?;
-            (id()?.to_owned(), json!({}))
+            let id = id()?;
+            made.start(id).await?;
+            (id.to_owned(), json!({}))
         }
         Operation::StopServer => {
-            made.stop(id()?).await?;
-            (id()?.to_owned(), json!({}))
+            let id = id()?;
+            made.stop(id).await?;
+            (id.to_owned(), json!({}))
         }
         Operation::DeleteServer => {
-            made.delete(id()?).await?;
-            (id()?.to_owned(), json!({}))
+            let id = id()?;
+            made.delete(id).await?;
+            (id.to_owned(), json!({}))
         }
         Operation::TagResource | Operation::UntagResource => {
             let Named::Server(id) = Named::parse(request.required("Arn")?)? else {
                 return Ok(None);
             };
-            made.tag(id, tag_change(operation, request)?).await?;
+            let change = if operation == Operation::TagResource {
+                TagChange::Add(request.added_tags()?)
+            } else {
+                TagChange::Remove(request.removed_tag_keys()?)
+            };
+            made.tag(id, change).await?;
             (id.to_owned(), json!({}))
         }
         Operation::CreateUser
@@ -123,21 +131,6 @@ pub(super) async fn perform(
     };
     audit::server_changed(operation.as_str(), &id, &caller.access_key_id, source_ip);
     Ok(Some(answer))
-}
-
-fn tag_change(operation: Operation, request: Request<'_>) -> Result<TagChange, Refusal> {
-    if operation == Operation::TagResource {
-        let tags = request.tags()?;
-        if tags.is_empty() {
-            return Err(Refusal::invalid("Tags is required"));
-        }
-        return Ok(TagChange::Add(tags));
-    }
-    let keys = request.tag_keys()?;
-    if keys.is_empty() {
-        return Err(Refusal::invalid("TagKeys is required"));
-    }
-    Ok(TagChange::Remove(keys))
 }
 
 /// Reads what is said of a server.
@@ -164,7 +157,7 @@ fn wanted(request: Request<'_>, body: &Value) -> Result<WantedServer, Refusal> {
 /// Says what is wrong with a member; one that is not known is another error than one of a wrong
 /// type.
 fn unreadable(error: &serde_json::Error) -> Refusal {
-    let why: String = error.to_string().chars().take(SHOWN_CHARS_MAX).collect();
+    let why = shown(&error.to_string());
     let kind = if ["unknown field", "missing field"]
         .iter()
         .any(|words| why.starts_with(words))
@@ -175,5 +168,3 @@ fn unreadable(error: &serde_json::Error) -> Refusal {
     };
     Refusal::new(kind, &why)
 }
-
-const SHOWN_CHARS_MAX: usize = 200;

@@ -180,11 +180,11 @@ impl Aws {
         };
         let Unique(body) = serde_json::from_slice(body).map_err(unreadable)?;
         let operation = named(head)?;
-        if operation.need() == Need::Serve && self.made.is_none() {
+        let need = operation.need();
+        if need == Need::Serve && self.made.is_none() {
             return Err(absent(operation.as_str()));
         }
         asked.operation = Some(operation);
-        let need = operation.need();
         if !caller.scope.allows(need) {
             let message = format!(
                 "the access key may not call {}: it needs the scope {}",

@@ -25,7 +25,7 @@ impl<'b> Request<'b> {
             .ok_or_else(|| Refusal::of_type("the body", "an object"))?;
         for key in object.keys() {
             if !operation.members().contains(&&**key) {
-                let shown: String = key.chars().take(SHOWN_CHARS_MAX).collect();
+                let shown = shown(key);
                 let operation = operation.as_str();
                 return Err(Refusal::invalid(&format!(
                     "{operation} has no member {shown:?} here"
@@ -123,8 +123,22 @@ impl<'b> Request<'b> {
         Ok(self.typed("Tags")?.unwrap_or_default())
     }
 
-    pub(super) fn tag_keys(self) -> Result<Vec<String>, Refusal> {
-        Ok(self.typed("TagKeys")?.unwrap_or_default())
+    /// Returns the tags that are added: one at least.
+    pub(super) fn added_tags(self) -> Result<Vec<Tag>, Refusal> {
+        let tags = self.tags()?;
+        if tags.is_empty() {
+            return Err(Refusal::invalid("Tags is required"));
+        }
+        Ok(tags)
+    }
+
+    /// Returns the keys of the tags that are taken away: one at least.
+    pub(super) fn removed_tag_keys(self) -> Result<Vec<String>, Refusal> {
+        let keys: Vec<String> = self.typed("TagKeys")?.unwrap_or_default();
+        if keys.is_empty() {
+            return Err(Refusal::invalid("TagKeys is required"));
+        }
+        Ok(keys)
     }
 
     /// Reads a structure; what it has beside its own members is refused.
@@ -134,7 +148,7 @@ impl<'b> Request<'b> {
         };
         let read = T::deserialize(value);
         read.map(Some).map_err(|error| {
-            let why: String = error.to_string().chars().take(SHOWN_CHARS_MAX).collect();
+            let why = shown(&error.to_string());
             Refusal::invalid(&format!("{key}: {why}"))
         })
     }
@@ -215,6 +229,11 @@ pub(super) fn set(object: &mut Value, key: &str, value: Value) {
     if let Some(object) = object.as_object_mut() {
         object.insert(key.to_owned(), value);
     }
+}
+
+/// Returns as much of a text as an error shows.
+pub(super) fn shown(text: &str) -> String {
+    text.chars().take(SHOWN_CHARS_MAX).collect()
 }
 
 const SHOWN_CHARS_MAX: usize = 200;

@@ -91,10 +91,7 @@ pub(super) async fn delete_key(servers: &Servers, request: Request<'_>) -> Resul
 
 pub(super) async fn tag(servers: &Servers, request: Request<'_>) -> Result<Done, Refusal> {
     let (id, name) = tagged(request.required("Arn")?)?;
-    let tags = request.tags()?;
-    if tags.is_empty() {
-        return Err(Refusal::invalid("Tags is required"));
-    }
+    let tags = request.added_tags()?;
     let users = servers.users(id)?;
     users.change(name, |user| user.tag(tags.clone())).await?;
     Ok(Done::new(id, name, json!({})))
@@ -102,10 +99,7 @@ pub(super) async fn tag(servers: &Servers, request: Request<'_>) -> Result<Done,
 
 pub(super) async fn untag(servers: &Servers, request: Request<'_>) -> Result<Done, Refusal> {
     let (id, name) = tagged(request.required("Arn")?)?;
-    let keys = request.tag_keys()?;
-    if keys.is_empty() {
-        return Err(Refusal::invalid("TagKeys is required"));
-    }
+    let keys = request.removed_tag_keys()?;
     let remove = |user: &mut User| {
         user.untag(&keys);
         Ok(())

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::admin::server_settings::ServerSettings;
 use crate::config;
 use crate::idp::service_managed::{Directory, Documents, Fault, InMemory, Tag, TakenRoom};
+use crate::idp::whole_file;
 use crate::limits;
 use crate::ssh::{HostKey, HostKeys};
 
@@ -89,8 +90,7 @@ impl State {
             let (document, beside) = (format!("{place}/{DOCUMENT}"), format!("{place}/.new"));
             let mut text = serde_json::to_vec_pretty(kept)?;
             text.push(b'\n');
-            fs::write(&beside, text)?;
-            fs::rename(&beside, &document)
+            whole_file::replace(&document, &beside, &text).map(drop)
         };
         write().map_err(|error| unwritable(&place, &error))
     }
