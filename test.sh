@@ -83,12 +83,39 @@ secrets() {
   ! grep --fixed-strings --file tests/fixtures/planted-secrets.txt --max-count 5 "$suite_log"
 }
 
+# It runs for seconds: what an optimized one takes to build is never earned back.
+install_deny() {
+  [[ $("$tools/bin/cargo-deny" --version 2>&1) == "cargo-deny $deny_version" ]] ||
+    env --unset=RUSTC_WORKSPACE_WRAPPER CARGO_PROFILE_DEV_DEBUG=false nice \
+      cargo install --debug --locked --quiet cargo-deny --version "$deny_version" --root "$tools"
+}
+
+# Runs both at the same time: the second one waits for others more than it computes.
+beside() {
+  local first status=0
+  "$1" &
+  first=$!
+  "${@:2}" || status=$?
+  wait "$first" || status=$?
+  return "$status"
+}
+
+# The binaries are built together with the tests, whose packages may add features to those that the
+# binaries call: none, but what clap has for divan, that they could come to need unasked.
+own_features() {
+  features() {
+    cargo tree --locked --quiet --workspace --prefix none --depth 1 --format '{p} {f}' --edges "$1" |
+      sed 's/ (\*)$//' | sort -u
+  }
+  local own more
+  own=$(features normal,build)
+  more=$(comm -13 <(printf '%s\n' "$own") <(features normal,build,dev) | cut -d' ' -f1)
+  more=$(comm -12 <(cut -d' ' -f1 <<<"$own" | sort -u) <(printf '%s\n' "$more" | sort -u))
+  [[ $more == clap ]] || { printf 'features for tests only, of: %s\n' "$more" >&2; return 1; }
+}
+
 deny() {
-  if [[ $("$tools/bin/cargo-deny" --version 2>&1) != "cargo-deny $deny_version" ]]; then
-    # It runs for seconds: what an optimized one takes to build is never earned back.
-    CARGO_PROFILE_DEV_DEBUG=false cargo install --debug --locked --quiet cargo-deny \
-      --version "$deny_version" --root "$tools"
-  fi
+  install_deny
   "$tools/bin/cargo-deny" --locked check --hide-inclusion-graph bans licenses sources
   # The list of advisories comes over the network.
   if [[ ${ADVISORIES:-} == 1 ]]; then
@@ -98,22 +125,20 @@ deny() {
 
 everything() {
   step format cargo fmt --all -- --check
-  step clippy cargo clippy --locked --release --workspace --all-targets -- -D warnings
-  step documentation env RUSTDOCFLAGS='-D warnings' \
-    cargo doc --locked --release --workspace --no-deps --quiet
   step 'python packages' python_packages
+  step 'client libraries' client_libraries
+  # Whatever is compiled of ours is linted, and each library documented, on the way.
+  export RUSTC_WORKSPACE_WRAPPER=$PWD/tests/linted_rustc.py
+  step 'build, clippy, documentation' cargo build --locked --release --workspace --all-targets
+  step 'their own features' own_features
   rm -f "$suite_log"
   SUITE_LOG=$suite_log step tests cargo test --locked --release --workspace
   step 'no secret in what the tests logged' secrets
   step 'storage contract and roles on SeaweedFS' python tests/clients/with_seaweed.py \
     cargo test --locked --release --test it -- storage_contract roles_external replayed::sessions
-  # With all targets the packages have the features of the tests, and nothing is built again; that
-  # the binaries need no more than their own is checked.
-  step binaries cargo build --locked --release --workspace --all-targets
-  step 'their own features' cargo check --locked --release --workspace
-  step 'pages' python -B tests/console/run.py --binary target/release/portcullis
-  step 'client libraries' client_libraries
-  step 'real clients' python tests/clients/run.py --binary target/release/portcullis
+  step pages python -B tests/console/run.py --binary target/release/portcullis
+  step 'real clients, and cargo-deny' beside install_deny \
+    python tests/clients/run.py --binary target/release/portcullis
   step 'kill -9' python -B tests/clients/killed.py --binary target/release/portcullis
   step attacks python -B tests/attacks/run.py --binary target/release/portcullis
   step chart chart
@@ -139,6 +164,8 @@ quick() {
   step tidy cargo test --locked --release --test tidy --test documents
 }
 
+# Most tests wait for a clock or a socket.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
 case ${1:-everything} in
   everything | quick | long)

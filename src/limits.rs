@@ -474,6 +474,8 @@ pub const LOG_INTERVAL: Duration = Duration::from_secs(10);
 pub const LOG_ROOM_BYTES_MAX: usize = 1024 * 1024;
 /// Lines that are written at once.
 pub const LOG_BATCH_BYTES: usize = 64 * 1024;
+/// How long lines gather after the first: waking the log's thread for each costs more than writing.
+pub const LOG_GATHERED_FOR: Duration = Duration::from_millis(10);
 /// How often it is tried again where a line could not be written.
 pub const LOG_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the end of the process waits for its last lines.

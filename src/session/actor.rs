@@ -8,14 +8,12 @@ use std::time::Instant;
 
 use futures_util::FutureExt as _;
 use tokio::sync::oneshot;
-use tokio::task::JoinSet;
 
 use crate::auth::AuthenticatedUser;
 use crate::budget::Gate;
 use crate::clock::{Clock, sleep_until, within};
 use crate::limits;
 use crate::sftp::HandleId;
-use crate::tasks;
 use crate::transfer::write_file::Heard;
 
 use super::answers::Answers;
@@ -30,6 +28,7 @@ use super::pressure::Regulator;
 use super::shell::Shell;
 use super::unsettled::{Settling, Unsettled};
 use super::user_sessions::UserSession;
+use super::writer::{Writer, Wrote};
 
 /// One user's conversation.
 #[derive(Debug)]
@@ -39,6 +38,7 @@ pub(crate) struct Session<F> {
     pub(crate) paths: Paths,
     regulator: Regulator,
     front: F,
+    writer: Writer,
     /// Whether packets are left that came and were not looked at.
     has_more: bool,
     pub(crate) client_gone: bool,
@@ -81,12 +81,11 @@ pub(super) async fn run<F: Front>(
     writing: impl Future<Output = ()> + Send + 'static,
 ) {
     let (events, mut happened) = Events::new();
-    let mut writer = JoinSet::new();
-    tasks::spawn(&mut writer, writing);
+    let writer = Writer::new(Arc::clone(&out), writing);
     let clock = Arc::clone(&environment.clock);
     let metrics = Arc::clone(&environment.metrics);
     let now = clock.now();
-    let answers = Answers::new(Arc::clone(&out), Arc::clone(&metrics), clock);
+    let answers = Answers::new(out, Arc::clone(&metrics), clock);
     let paths = Paths::new(
         user_session.memory().account.clone(),
         environment.names_fresh_for,
@@ -97,34 +96,37 @@ pub(super) async fn run<F: Front>(
         paths,
         regulator: Regulator::new(gate, now),
         front,
+        writer,
         has_more: false,
         client_gone: false,
         last: None,
     };
-    let end = session.serve(&mut happened, &mut writer).await;
+    let end = session.serve(&mut happened).await;
     match end {
         End::Vanished | End::Left => session.keep(&mut happened, &end).await,
         End::Finished | End::Gone => {}
     }
     session.give_up(&mut happened);
     session.shell.sum_up_failures();
-    drop(session);
+    let writer = session.into_writer();
     if let End::Finished | End::Left = end {
-        out.finish();
         // The SSH layer bounds how long a client may leave its output untaken.
-        while writer.join_next().await.is_some() {}
+        writer.finish().await;
     }
 }
 
 impl<F: Front> Session<F> {
-    async fn serve(&mut self, happened: &mut Happened, writer: &mut JoinSet<()>) -> End {
+    fn into_writer(self) -> Writer {
+        self.writer
+    }
+
+    async fn serve(&mut self, happened: &mut Happened) -> End {
         let drain = self.shell.environment.drain.clone();
         let revoked = self.shell.user.revoked().clone();
         let gone = self.front.gone();
         let clock = Arc::clone(&self.shell.environment.clock);
         let expiry = expiry(Arc::clone(&clock), self.shell.user.config().expires_at);
         tokio::pin!(expiry);
-        let out = Arc::clone(self.shell.answers.out());
         let mut open = true;
         loop {
             if let Some(end) = self.ending(open) {
@@ -146,13 +148,14 @@ impl<F: Front> Session<F> {
                     tracing::info!("session ends: the identity provider's answer has expired");
                     return End::Finished;
                 }
-                // The writer ends by itself only when the channel is gone.
-                _ = writer.join_next() => return End::Vanished,
+                wrote = self.writer.write() => match wrote {
+                    Wrote::Some => Turn::Drained,
+                    Wrote::Gone => return End::Vanished,
+                },
                 // Its end would come with its bytes, which wait.
                 () = gone.cancelled(), if !hears || !open => return End::Vanished,
                 () = drain.cancelled(), if !drain.is_cancelled() => Turn::Nothing,
                 Some(event) = happened.recv() => Turn::Happened(event),
-                () = out.drained() => Turn::Drained,
                 () = std::future::ready(()), if hears && self.has_more => Turn::Nothing,
                 more = self.front.more(), if open && hears && !self.has_more => Turn::Came(more),
                 () = until(&*clock, deadline) => Turn::Time,
@@ -168,15 +171,13 @@ impl<F: Front> Session<F> {
             match turn {
                 Turn::Happened(event) => {
                     self.handle(*event);
-                    // What is there already is handled in one turn.
-                    for _ in 0..EVENTS_PER_TURN_MAX {
-                        let Ok(event) = happened.try_recv() else {
-                            break;
-                        };
-                        self.handle(*event);
-                    }
+                    self.handle_more(happened);
                 }
-                Turn::Drained => self.files.answer_more(&mut self.shell),
+                Turn::Drained => {
+                    self.files.answer_more(&mut self.shell);
+                    // A client that takes whatever there is does not hold up what happens.
+                    self.handle_more(happened);
+                }
                 Turn::Came(more) => {
                     self.has_more = more;
                     open = more;
@@ -234,6 +235,16 @@ impl<F: Front> Session<F> {
             .files
             .hear_write(&mut self.shell, handle, Heard::Withdrawn);
         self.paths.done(&mut self.shell, &mut self.files, closed);
+    }
+
+    /// Handles in one turn what is there already.
+    fn handle_more(&mut self, happened: &mut Happened) {
+        for _ in 0..EVENTS_PER_TURN_MAX {
+            let Ok(event) = happened.try_recv() else {
+                return;
+            };
+            self.handle(*event);
+        }
     }
 
     fn handle(&mut self, event: Event) {
@@ -380,10 +391,13 @@ impl<F: Front> Session<F> {
     /// Lets what is under way go on by one event.
     async fn wait_on(&mut self, happened: &mut Happened) {
         let clock = Arc::clone(&self.shell.environment.clock);
+        let deadline = self.deadline();
         tokio::select! {
             biased;
+            // Who is there still gets what was said.
+            _ = self.writer.write() => {}
             Some(event) = happened.recv() => self.handle(*event),
-            () = until(&*clock, self.deadline()) => self.time(),
+            () = until(&*clock, deadline) => self.time(),
         }
         self.shell.reap();
         self.regulate();

@@ -63,6 +63,7 @@ mod untold;
 mod upload_records;
 mod user_sessions;
 mod work;
+mod writer;
 mod writing;
 
 use std::sync::Arc;
@@ -111,7 +112,7 @@ pub async fn serve<I: Inbound, O: Outbound>(
     };
     tracing::debug!(channel, "sftp session begins");
     let out = Arc::new(Out::new(user_session.memory().account.clone()));
-    let writing = out::write(Arc::clone(&out), outbound);
+    let writing = writer::write(Arc::clone(&out), outbound);
     let front = SftpFront::new(inbound);
     actor::run(environment, user, user_session, gate, front, out, writing).await;
     tracing::debug!(channel, "sftp session ended");

@@ -1,4 +1,4 @@
-//! What goes to the client: replies gather in a queue, a writer task sends them on.
+//! What goes to the client: replies gather in a queue, the writer sends them on.
 //!
 //! While the writer waits for the client's window the next replies gather behind it, so that they
 //! leave in full channel packets. File data is not copied to wait here: it keeps the memory that it
@@ -9,12 +9,11 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 
-use super::channel::{Gone, Outbound};
 use crate::budget::{Charge, Share};
 use crate::limits;
 use crate::sftp::{Replies, Reply, RequestId};
@@ -39,8 +38,6 @@ pub(crate) struct Out {
     /// Bytes that the channel took, ever.
     sent: AtomicU64,
     finished: AtomicBool,
-    filled: Notify,
-    drained: Notify,
 }
 
 /// Replies that are made and not yet sent.
@@ -68,9 +65,9 @@ struct Piece {
 }
 
 /// What is sent at once.
-struct Chunk {
-    bytes: Bytes,
-    own: usize,
+pub(super) struct Chunk {
+    pub(super) bytes: Bytes,
+    pub(super) own: usize,
 }
 
 impl Out {
@@ -89,8 +86,6 @@ impl Out {
             stderr: Mutex::default(),
             sent: AtomicU64::new(0),
             finished: AtomicBool::new(false),
-            filled: Notify::new(),
-            drained: Notify::new(),
         }
     }
 
@@ -109,8 +104,6 @@ impl Out {
         }
         let mut queue = self.queue();
         queue.encode(reply.bytes_max(), |tail| tail.reply(id, reply));
-        drop(queue);
-        self.filled.notify_one();
     }
 
     /// Takes file data, each slice with the memory that it came with.
@@ -123,8 +116,6 @@ impl Out {
         for slice in slices {
             queue.slice(slice);
         }
-        drop(queue);
-        self.filled.notify_one();
     }
 
     /// Takes file data that has no memory of its own.
@@ -136,13 +127,10 @@ impl Out {
         let mut queue = self.queue();
         queue.encode(DATA_HEAD_BYTES, |tail| tail.data_head(id, length));
         queue.push(bytes, false);
-        drop(queue);
-        self.filled.notify_one();
     }
 
     pub(crate) fn version(&self) {
         self.queue().encode(0, Replies::version);
-        self.filled.notify_one();
     }
 
     /// Sends a sentence for people.
@@ -150,19 +138,14 @@ impl Out {
         if let Some(hearer) = &self.hearer {
             return tell(hearer, Said::Sentence(text));
         }
-        self.stderr
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(Bytes::from(text));
-        self.filled.notify_one();
+        self.sentences().push(Bytes::from(text));
     }
 
     /// Takes the sentences that wait, for tests.
     #[cfg(test)]
     pub(crate) fn take_stderr(&self) -> Vec<String> {
-        let mut waiting = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
         let text = |bytes: Bytes| String::from_utf8_lossy(&bytes).into_owned();
-        waiting.drain(..).map(text).collect()
+        self.texts().into_iter().map(text).collect()
     }
 
     /// Says whether the client has to take some of what is there first.
@@ -202,18 +185,6 @@ impl Out {
         self.sent.load(Ordering::Acquire)
     }
 
-    /// Waits until the client took something.
-    pub(crate) async fn drained(&self) {
-        self.drained.notified().await;
-    }
-
-    /// Waits until the session says no more.
-    pub(crate) async fn is_finished(&self) {
-        while !self.finished.load(Ordering::Acquire) {
-            self.filled.notified().await;
-        }
-    }
-
     /// Drops what is queued, and whatever is said from now on.
     pub(crate) fn nobody_listens(&self) {
         let mut queue = self.queue();
@@ -224,18 +195,37 @@ impl Out {
     /// Lets the writer end after what is queued.
     pub(crate) fn finish(&self) {
         self.finished.store(true, Ordering::Release);
-        self.filled.notify_one();
     }
 
-    fn next_chunk(&self) -> Option<Chunk> {
+    pub(super) fn next_chunk(&self) -> Option<Chunk> {
         self.queue().next_chunk()
     }
 
-    fn took(&self, length: usize, own: usize) {
+    /// Notes that the channel took a chunk.
+    pub(super) fn took(&self, length: usize, own: usize) {
         self.queue().took(length, own);
         let length = u64::try_from(length).unwrap_or(0);
         self.sent.fetch_add(length, Ordering::AcqRel);
-        self.drained.notify_one();
+    }
+
+    /// Takes the sentences that wait.
+    pub(super) fn texts(&self) -> Vec<Bytes> {
+        std::mem::take(&mut *self.sentences())
+    }
+
+    /// Says whether a writer has something to do.
+    pub(super) fn has_more(&self) -> bool {
+        let said = self.is_waiting() || !self.sentences().is_empty();
+        said || self.is_over()
+    }
+
+    /// Says whether the session says no more.
+    pub(super) fn is_over(&self) -> bool {
+        self.finished.load(Ordering::Acquire)
+    }
+
+    fn sentences(&self) -> MutexGuard<'_, Vec<Bytes>> {
+        self.stderr.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -402,32 +392,6 @@ fn tell(hearer: &mpsc::UnboundedSender<Said>, said: Said) {
     hearer.send(said).unwrap_or_default();
 }
 
-/// Sends what gathers, until the session is finished or the channel is gone.
-pub(crate) async fn write<O: Outbound>(out: Arc<Out>, mut outbound: O) {
-    // Whoever is gone is seen by the end of this task.
-    send_all(&out, &mut outbound).await.unwrap_or_default();
-}
-
-async fn send_all<O: Outbound>(out: &Out, outbound: &mut O) -> Result<(), Gone> {
-    loop {
-        let finished = out.finished.load(Ordering::Acquire);
-        let texts = std::mem::take(&mut *out.stderr.lock().unwrap_or_else(PoisonError::into_inner));
-        for text in texts {
-            outbound.send_stderr(text).await?;
-        }
-        let Some(Chunk { bytes, own }) = out.next_chunk() else {
-            if finished {
-                return Ok(());
-            }
-            out.filled.notified().await;
-            continue;
-        };
-        let length = bytes.len();
-        outbound.send(bytes).await?;
-        out.took(length, own);
-    }
-}
-
 fn as_u64(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
@@ -446,6 +410,8 @@ const DATA_HEAD_BYTES: usize = 13;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
 
     use super::*;

@@ -12,6 +12,7 @@ use super::environment::Environment;
 use super::front::{Incoming, TypedFront, Withdrawn};
 use super::out::{Out, Said};
 use super::user_sessions::UserSession;
+use super::writer;
 use crate::auth::AuthenticatedUser;
 use crate::budget::{Gate, Share};
 use crate::seldom::Seldom;
@@ -122,8 +123,7 @@ async fn serve(
     ends: Ends,
 ) {
     let out = Arc::new(Out::typed(user_session.memory().account.clone(), ends.says));
-    let finished = Arc::clone(&out);
-    let writing = async move { finished.is_finished().await };
+    let writing = writer::finished(Arc::clone(&out));
     let front = TypedFront::new(ends.asked, gone, ends.withdrawn);
     actor::run(environment, user, user_session, gate, front, out, writing).await;
 }

@@ -18,7 +18,9 @@ use tracing::Metadata;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::room::{Due, Kind, LostLines, Room};
-use crate::limits::{LOG_BATCH_BYTES, LOG_END_WAIT, LOG_RETRY_INTERVAL, LOG_ROOM_BYTES_MAX};
+use crate::limits::{
+    LOG_BATCH_BYTES, LOG_END_WAIT, LOG_GATHERED_FOR, LOG_RETRY_INTERVAL, LOG_ROOM_BYTES_MAX,
+};
 
 /// Where the lines of record go.
 pub(super) const AUDIT_TARGET: &str = "portcullis::audit";
@@ -176,6 +178,11 @@ impl Shared {
                 Due::Nothing => {
                     let woken = self.changed.wait(state);
                     state = woken.unwrap_or_else(PoisonError::into_inner);
+                    if !state.ending {
+                        drop(state);
+                        thread::sleep(LOG_GATHERED_FOR);
+                        state = self.lock();
+                    }
                 }
                 due @ (Due::Lines | Due::Note(_)) => return Some(due),
             }

@@ -15,6 +15,7 @@ import contextlib
 import pathlib
 import shutil
 import signal
+import subprocess
 import sys
 import sysconfig
 import tempfile
@@ -43,24 +44,38 @@ import libraries  # noqa: F401
 
 def main():
     options = parse()
+    if options.setup is None:
+        return both(sys.argv[1:])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, and so stops everything
     signal.signal(signal.SIGALRM, too_long)
     started = time.monotonic()
-    failures = 0
     with contextlib.ExitStack() as stack:
         directory = pathlib.Path(tempfile.mkdtemp(prefix="portcullis-clients-"))
         if not options.keep:
             stack.callback(shutil.rmtree, directory, ignore_errors=True)
         rclone.PROGRAM = program("rclone")
-        for name, start in setups(options).items():
-            if options.setup in (None, name):
-                shared = prepare(directory / f"material-{name}", name, options)
-                failures += run_setup(name, start, directory / name, shared, options)
+        name, start = options.setup, setups(options)[options.setup]
+        shared = prepare(directory / f"material-{name}", name, options)
+        failures = run_setup(name, start, directory / name, shared, options)
         if options.keep:
             print(f"kept: {directory}")
     seconds = time.monotonic() - started
-    print(f"{failures} failed · {seconds:.0f} s" if failures else f"all passed · {seconds:.0f} s")
+    verdict = f"{failures} failed" if failures else "all passed"
+    print(f"{options.setup}: {verdict} · {seconds:.0f} s")
     return 1 if failures else 0
+
+
+def both(arguments):
+    """Runs each set-up in a process of its own, at the same time: clients wait more than they work."""
+    runs = []
+    try:
+        for name in SETUPS:
+            runs.append(subprocess.Popen([sys.executable, "-B", __file__, *arguments, "--setup", name]))
+        statuses = [process.wait() for process in runs]
+    finally:
+        for process in runs:
+            process.terminate()
+    return 1 if any(statuses) else 0
 
 
 def parse():
@@ -68,7 +83,7 @@ def parse():
     parser.add_argument("--binary", default=gateway.REPOSITORY / "target/release/portcullis")
     parser.add_argument("--quick", action="store_true", help="no large file, a smaller tree")
     parser.add_argument("--only", default="", help="cases whose name holds this text")
-    parser.add_argument("--setup", choices=["quickstart", "serve"], help="one of the set-ups")
+    parser.add_argument("--setup", choices=SETUPS, help="one of the set-ups")
     parser.add_argument("--keep", action="store_true", help="keep the directory with the logs")
     options = parser.parse_args()
     options.binary = pathlib.Path(options.binary).resolve()
@@ -156,6 +171,8 @@ def report(verdict, setup, name, seconds, why=""):
     for line in str(why).splitlines():
         print(f"       {line}", flush=True)
 
+
+SETUPS = ("quickstart", "serve")
 
 # A case that hangs is a fault like any other.
 CASE_SECONDS_MAX = 300
