@@ -53,6 +53,7 @@ mod roles_external;
 mod secret_files;
 mod seeded;
 mod service_managed;
+mod service_managed_calls;
 mod service_managed_changes;
 mod service_managed_pages;
 mod session;
