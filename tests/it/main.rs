@@ -95,3 +95,4 @@ mod tester_contract;
 mod tester_roles;
 mod token_gateway;
 mod transfer_api;
+mod transfer_api_state;
