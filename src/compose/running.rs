@@ -88,8 +88,7 @@ impl Running {
             let followed = shared.files.followed(&shared.labels, listeners);
             begin_following(&mut following, Arc::new(followed), &metrics)?;
         }
-        let listeners = gateway.listeners();
-        let aws = aws_api::aws(config, opened, &shared.0, &shared.1, listeners, &metrics);
+        let aws = aws_api::aws(config, opened, &shared.0, &shared.1, &gateway, &metrics);
         let tls = certificate.map(|certificate| Arc::new(Tls::new(certificate)));
         let services = AdminServices {
             admin_status: gateway.admin_status(),

@@ -18,6 +18,7 @@ mod auth_cut;
 mod auth_log;
 mod auth_throttle;
 mod aws_api;
+mod aws_api_memory;
 mod aws_api_port;
 mod common;
 mod directory_safety;

@@ -80,7 +80,8 @@ impl TransferApi {
             blocks: Arc::default(),
             clock: Arc::new(SystemClock),
         };
-        let aws = Aws::new(vec![key], servers, Arc::clone(&parts.metrics)).with_made(actions);
+        let metrics = Arc::clone(&parts.metrics);
+        let aws = Aws::new(vec![key], servers, metrics, gateway.account()).with_made(actions);
         let admin = bind(parts.listen).await?;
         let address = admin.local_addr()?;
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
