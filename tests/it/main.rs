@@ -20,6 +20,7 @@ mod auth_throttle;
 mod aws_api;
 mod aws_api_memory;
 mod aws_api_port;
+mod aws_api_recorded;
 mod common;
 mod directory_safety;
 mod directory_store;
