@@ -49,7 +49,7 @@ impl Running {
     /// Something that the configuration names cannot be used, or an address is taken.
     pub async fn start(composition: &Composition<'_>, origin: Origin) -> anyhow::Result<Self> {
         let Composition { config, opened, .. } = composition;
-        let (opening, host_keys) = listeners::open(config)?;
+        let (opening, host_keys) = listeners::open(config, &composition.proxies)?;
         let metrics = Arc::new(Metrics::default());
         let held_keys = HeldKeys::of(config);
         let OpenStores { stores, own } = composition.stores_with(&held_keys, &metrics).await?;
