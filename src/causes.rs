@@ -59,9 +59,19 @@ fn with_remedy(mut text: String) -> String {
 
 /// Makes one line of a foreign text. Some servers put a page of HTML into their message.
 pub(crate) fn line(text: &str) -> String {
-    const CHARS_MAX: usize = 600;
+    harmless(text, LINE_CHARS_MAX)
+}
+
+/// Makes one line of a foreign text, of so many characters at most.
+pub(crate) fn harmless(text: &str, chars_max: usize) -> String {
     let visible = |c: char| if c.is_control() { ' ' } else { c };
-    text.chars().map(visible).take(CHARS_MAX).collect()
+    text.chars().take(chars_max).map(visible).collect()
+}
+
+/// Returns a text without what a terminal could take for a command: names come from elsewhere.
+pub(crate) fn printable(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    text.chars().map(shown).collect()
 }
 
 /// Says in other words what only a library's author understands.
@@ -78,6 +88,9 @@ fn plain(text: String) -> String {
     }
     text
 }
+
+/// What the log has of a foreign text, in characters.
+pub(crate) const LINE_CHARS_MAX: usize = 600;
 
 /// What a server says to a TLS handshake that does not know TLS.
 pub(crate) const NO_TLS: &str = "the server does not speak TLS: is its URL http://?";

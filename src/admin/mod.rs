@@ -15,13 +15,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::http::request;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::net::TcpListener;
-use tokio::sync::SemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 pub use self::aws::server_settings;
@@ -29,14 +28,15 @@ pub use self::aws::{
     Aws, AwsKey, Made, Operation, Scope, Server, ServerActions, Servers, Shown, TagChange,
     Transports, WantedServer,
 };
+use self::body::{HeldBody, Unread};
 use self::commands::Commands;
 pub use self::commands::{AdminActions, AdminTokens, Revoked};
 use self::places::Place;
 pub use self::tls::{Certificate, CertificateError, Tls};
-use crate::limits;
 use crate::metrics::{Metrics, prometheus_text, takes_open_metrics};
 
 mod aws;
+mod body;
 mod commands;
 mod places;
 mod server;
@@ -271,15 +271,15 @@ impl Operator {
             return only("GET, HEAD");
         }
         let aws = self.aws.as_ref().filter(|_| head.uri.path() == "/");
-        let (body, _room) = match read(aws, &head, body, self.body_timeout, peer).await {
-            Ok(read) => read,
+        let body = match read(aws, &head, body, self.body_timeout, peer).await {
+            Ok(body) => body,
             Err(answer) => return answer,
         };
         // A body that came slowly kept its place from nobody; now the command does.
         let Some(_busy) = place.begin() else {
             return std::future::pending().await;
         };
-        self.act(&head, &body, peer).await
+        self.act(&head, &body.text, peer).await
     }
 
     /// Says whether something is done at a path.
@@ -347,14 +347,14 @@ impl AwsPort {
             return only("POST");
         }
         let read = read(Some(&self.aws), &head, body, self.body_timeout, peer).await;
-        let (body, _room) = match read {
-            Ok(read) => read,
+        let body = match read {
+            Ok(body) => body,
             Err(answer) => return answer,
         };
         let Some(_busy) = place.begin() else {
             return std::future::pending().await;
         };
-        answer_aws(&self.aws, &head, &body, peer).await
+        answer_aws(&self.aws, &head, &body.text, peer).await
     }
 }
 
@@ -363,28 +363,29 @@ async fn answer_aws(aws: &Aws, head: &request::Parts, body: &[u8], peer: SocketA
     response(status, aws::CONTENT_TYPE, body)
 }
 
-/// Reads a body, in the room that there is for it; or returns why it is not read.
+/// Reads a body, or says why it is not read.
 async fn read<'a>(
     aws: Option<&'a Arc<Aws>>,
     head: &request::Parts,
     body: Incoming,
     timeout: Duration,
     peer: SocketAddr,
-) -> Result<(Bytes, Option<SemaphorePermit<'a>>), Answer> {
-    let room = match aws {
-        Some(aws) => aws.room_for(head).await,
-        None => None,
-    };
-    let longest = match &room {
-        Some(_) => limits::AWS_BODY_BYTES_MAX,
-        None => limits::ADMIN_BODY_BYTES_MAX,
-    };
-    let reading = Limited::new(body, longest).collect();
-    match tokio::time::timeout(timeout, reading).await {
-        Ok(Ok(body)) => Ok((body.to_bytes(), room)),
-        Ok(Err(_)) => Err(too_large(aws, peer)),
-        Err(_elapsed) => Err(response(StatusCode::REQUEST_TIMEOUT, TEXT, "too slow\n")),
-    }
+) -> Result<HeldBody<'a>, Answer> {
+    let read = body::read(aws, head, body, timeout).await;
+    read.map_err(|unread| {
+        let (status, body) = match (unread, aws) {
+            (Unread::TooSlow, _) => {
+                return response(StatusCode::REQUEST_TIMEOUT, TEXT, "too slow\n");
+            }
+            (Unread::TooLarge | Unread::NoMemory, None) => {
+                let status = StatusCode::PAYLOAD_TOO_LARGE;
+                return response(status, TEXT, "a body is not accepted\n");
+            }
+            (Unread::TooLarge, Some(aws)) => aws.too_large(peer.ip()),
+            (Unread::NoMemory, Some(aws)) => aws.without_memory(peer.ip()),
+        };
+        response(status, aws::CONTENT_TYPE, body)
+    })
 }
 
 /// Answers probes; `None`: it is none.
@@ -404,15 +405,6 @@ fn probe(admin_status: &dyn AdminStatus, path: &str) -> Option<Answer> {
         }
         _ => None,
     }
-}
-
-fn too_large(aws: Option<&Arc<Aws>>, peer: SocketAddr) -> Answer {
-    let Some(aws) = aws else {
-        let status = StatusCode::PAYLOAD_TOO_LARGE;
-        return response(status, TEXT, "a body is not accepted\n");
-    };
-    let (status, body) = aws.too_large(peer.ip());
-    response(status, aws::CONTENT_TYPE, body)
 }
 
 fn not_there(words: &'static str) -> Answer {

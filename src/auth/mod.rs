@@ -188,7 +188,7 @@ pub async fn would_enter(
 }
 
 /// Lets `/.history` of a home show what its files were, if that is wanted.
-fn with_history(config: Arc<UserConfig>, wanted: bool) -> Arc<UserConfig> {
+pub(crate) fn with_history(config: Arc<UserConfig>, wanted: bool) -> Arc<UserConfig> {
     if !wanted {
         return config;
     }

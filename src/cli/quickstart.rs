@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::demo_files::DemoFiles;
 use self::listen::{first_free, reachable};
+use self::state_lock::StateLock;
 use self::transfer_api::{TransferApi, TransferApiParts};
 use super::bundled_webhook::BundledWebhook;
 use super::{Failure, output, signals};
@@ -33,6 +34,7 @@ use crate::telemetry::{self, Format};
 
 mod demo_files;
 mod listen;
+mod state_lock;
 mod transfer_api;
 
 /// Options of `quickstart`.
@@ -42,7 +44,7 @@ pub struct Options {
     /// Address and port for SSH, port 0 for any; otherwise 127.0.0.1:2222 or the next free port.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
-    /// Keep the host key in this directory for the next start.
+    /// Keep the host key in this directory for the next start; one process at a time has it.
     #[arg(long, value_name = "DIRECTORY")]
     state: Option<String>,
     /// Keep the files in this directory, one for each bucket, instead of in memory.
@@ -89,6 +91,8 @@ pub fn run(options: Options) -> Result<(), Failure> {
 }
 
 async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
+    // Two of them would write the same documents and show the same host keys at two ports.
+    let _lock = options.state.as_deref().map(StateLock::take).transpose()?;
     let data = options.data.as_deref();
     let files = start_files(&options).await?;
     let user = options.user.clone();

@@ -10,7 +10,7 @@ use crate::admin::{
 };
 use crate::clock::SystemClock;
 use crate::config::{self, Config};
-use crate::gateway::Listeners;
+use crate::gateway::{Gateway, Listeners};
 use crate::idp::blocks::Blocks;
 use crate::metrics::Metrics;
 use crate::storage::credentials::Stores;
@@ -21,7 +21,7 @@ pub(super) fn aws(
     opened: &[Opened<'_>],
     stores: &Arc<dyn Stores>,
     blocks: &Arc<Blocks>,
-    listeners: &Arc<Listeners>,
+    gateway: &Gateway,
     metrics: &Arc<Metrics>,
 ) -> Option<Arc<Aws>> {
     let keys = aws_keys(config);
@@ -47,7 +47,7 @@ pub(super) fn aws(
         user_suffix: opened.identity.user_suffix.as_deref().map(Into::into),
         transports: Arc::new(Named {
             names: names(config, opened.name),
-            listeners: Arc::clone(listeners),
+            listeners: Arc::clone(gateway.listeners()),
         }),
         made: None,
     };
@@ -57,7 +57,8 @@ pub(super) fn aws(
         blocks: Arc::clone(blocks),
         clock: Arc::new(SystemClock),
     };
-    Some(Arc::new(Aws::new(keys, servers, Arc::clone(metrics))))
+    let aws = Aws::new(keys, servers, Arc::clone(metrics), gateway.account());
+    Some(Arc::new(aws))
 }
 
 /// The listeners at which the users of a provider log in.

@@ -38,14 +38,17 @@ pub(crate) fn label<'c>(config: &'c Config, listener: &'c config::Listener) -> &
     }
 }
 
-/// Reads what every listener needs; each file once.
+/// Reads what every listener needs, each file once; `proxies`: what each expects of a load balancer.
 ///
 /// # Errors
-/// A key or a network cannot be used.
-pub(crate) fn open(config: &Config) -> anyhow::Result<(Vec<Opening<'_>>, Vec<SharedKeys<'_>>)> {
+/// A key cannot be used.
+pub(crate) fn open<'c>(
+    config: &'c Config,
+    proxies: &[ProxyProtocol],
+) -> anyhow::Result<(Vec<Opening<'c>>, Vec<SharedKeys<'c>>)> {
     let mut openings = Vec::with_capacity(config.listeners.len());
     let mut shared: Vec<(SharedKeys<'_>, HostKeys)> = Vec::new();
-    for listener in &config.listeners {
+    for (listener, proxy) in config.listeners.iter().zip(proxies) {
         let files = HostKeyFiles::of(listener, config.state_directory.as_deref())?;
         let label = label(config, listener);
         let known = shared.iter_mut().find(|(keys, _)| keys.files.are(&files));
@@ -61,7 +64,7 @@ pub(crate) fn open(config: &Config) -> anyhow::Result<(Vec<Opening<'_>>, Vec<Sha
         openings.push(Opening {
             listener,
             label,
-            proxy: proxy(listener)?,
+            proxy: proxy.clone(),
             host_keys,
         });
     }

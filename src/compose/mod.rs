@@ -25,6 +25,7 @@ use self::stores::{HeldKeys, OpenStores};
 use crate::auth::ThrottleSettings;
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::ssh::ProxyProtocol;
 use crate::storage::credentials::Stores;
 
 pub use self::running::Running;
@@ -37,6 +38,8 @@ pub struct Composition<'c> {
     /// In the order in which they are asked.
     pub(crate) opened: Vec<Opened<'c>>,
     throttle: ThrottleSettings,
+    /// What each listener expects of a load balancer, in their order.
+    proxies: Vec<ProxyProtocol>,
 }
 
 impl<'c> Composition<'c> {
@@ -46,13 +49,13 @@ impl<'c> Composition<'c> {
     /// A setting, or a file that it names, cannot be used.
     pub fn of(config: &'c Config) -> Result<Self, Unusable> {
         let throttle = listeners::throttle(&config.login)?;
-        for listener in &config.listeners {
-            drop(listeners::proxy(listener)?);
-        }
+        let proxies = config.listeners.iter().map(listeners::proxy);
+        let proxies = proxies.collect::<Result<_, _>>()?;
         drop(aws_api::certificate(config)?);
         Ok(Self {
             opened: providers::open(config)?,
             throttle,
+            proxies,
             config,
         })
     }

@@ -11,7 +11,7 @@ use crate::config::{self, Config};
 use crate::idp::service_managed::InBucket;
 use crate::metrics::Metrics;
 use crate::session::{RecordSettings, UploadRecords};
-use crate::storage::directory::DirectoryStore;
+use crate::storage::directory::{DirectoryStore, are_nested};
 use crate::storage::{Bucket, SharedStore};
 
 /// Opens the place where uploads are recorded; nothing is asked yet.
@@ -41,7 +41,7 @@ pub(crate) fn open(
     let mut builder = DirBuilder::new();
     let made = builder.recursive(true).mode(0o700).create(place);
     made.with_context(what)?;
-    is_beside_roots(config, place).map_err(anyhow::Error::msg)?;
+    is_beside_roots(config, place)?;
     let (store, bucket) = directory(place).with_context(what)?;
     let settings = settings(Arc::new(store), bucket);
     Ok(UploadRecords::in_directory(settings, place))
@@ -61,7 +61,7 @@ pub(crate) fn check(config: &Config) -> Result<(), String> {
     let place = config.sftp.partial_state.as_deref();
     match place.filter(|place| InBucket::place(place).is_none()) {
         Some(place) if std::fs::exists(place).unwrap_or(true) => {
-            is_beside_roots(config, place)?;
+            is_beside_roots(config, place).map_err(|error| format!("{error:#}"))?;
             let opened = directory(place).map(drop);
             opened.map_err(|error| format!("sftp.partial_state: {place:?}: {error:#}"))
         }
@@ -69,23 +69,21 @@ pub(crate) fn check(config: &Config) -> Result<(), String> {
     }
 }
 
-/// Compares the directories themselves: a path may lead elsewhere by a symbolic link.
-fn is_beside_roots(config: &Config, place: &str) -> Result<(), String> {
-    let Ok(there) = std::fs::canonicalize(place) else {
-        return Ok(());
-    };
+/// Compares the directories themselves: a path may lead elsewhere.
+fn is_beside_roots(config: &Config, place: &str) -> anyhow::Result<()> {
     for named in &config.stores {
+        let root = named.table.root.as_deref();
         // A root that is not there is refused elsewhere.
-        let root = named.table.root.as_deref().map(std::fs::canonicalize);
-        let Some(Ok(root)) = root else {
+        let Some(root) = root.filter(|root| std::fs::exists(root).unwrap_or(true)) else {
             continue;
         };
-        if there.starts_with(&root) || root.starts_with(&there) {
-            let name = &named.name;
-            return Err(format!(
+        let name = &named.name;
+        let compared = || format!("sftp.partial_state: {place:?} and the root of [store.{name}]");
+        if are_nested(place, root).with_context(compared)? {
+            anyhow::bail!(
                 "sftp.partial_state: {place:?} is the root of [store.{name}], in it or around it; \
                  allowed: directories beside each other"
-            ));
+            );
         }
     }
     Ok(())

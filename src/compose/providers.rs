@@ -105,35 +105,37 @@ impl Reopening {
         if identity_of(held, &self.name).is_some_and(|held| identity.has_values_of(held)) {
             return Ok(nothing);
         }
-        let keys = || self.keys.clone();
         let name = &self.name;
-        let next = match &identity.settings {
-            ProviderSettings::Webhook(webhook) => {
-                open_webhook(config, name, identity, webhook, keys())?
+        let (provider, next) = match (&self.reopened, &identity.settings) {
+            (Reopened::Token(token), ProviderSettings::Token(settings)) => {
+                let (token, next) = (Arc::clone(token), open_token(name, identity, settings)?);
+                return Ok(Box::new(move || token.take_connection_of(&next)));
             }
-            ProviderSettings::ApiGateway(api) => open_api_gateway(config, name, identity, api)?,
-            ProviderSettings::Lambda(lambda) => open_lambda(config, name, identity, lambda)?,
-            ProviderSettings::Token(settings) => {
-                let next = open_token(name, identity, settings)?;
-                return Ok(match &self.reopened {
-                    Reopened::Token(token) => {
-                        let token = Arc::clone(token);
-                        Box::new(move || token.take_connection_of(&next))
-                    }
-                    Reopened::Provider(_) => nothing,
-                });
+            (Reopened::Provider(provider), ProviderSettings::Webhook(webhook)) => {
+                let keys = self.keys.clone();
+                let next = open_webhook(config, name, identity, webhook, keys)?;
+                (Arc::clone(provider), next)
             }
-            ProviderSettings::Static(_) | ProviderSettings::ServiceManaged(_) => {
-                return Ok(nothing);
+            (Reopened::Provider(provider), ProviderSettings::ApiGateway(api)) => {
+                let next = open_api_gateway(config, name, identity, api)?;
+                (Arc::clone(provider), next)
             }
+            (Reopened::Provider(provider), ProviderSettings::Lambda(lambda)) => {
+                let next = open_lambda(config, name, identity, lambda)?;
+                (Arc::clone(provider), next)
+            }
+            // A provider keeps its kind as long as the process runs.
+            (
+                Reopened::Token(_) | Reopened::Provider(_),
+                ProviderSettings::Webhook(_)
+                | ProviderSettings::ApiGateway(_)
+                | ProviderSettings::Lambda(_)
+                | ProviderSettings::Token(_)
+                | ProviderSettings::Static(_)
+                | ProviderSettings::ServiceManaged(_),
+            ) => return Ok(nothing),
         };
-        Ok(match &self.reopened {
-            Reopened::Provider(provider) => {
-                let provider = Arc::clone(provider);
-                Box::new(move || provider.replace(next))
-            }
-            Reopened::Token(_) => nothing,
-        })
+        Ok(Box::new(move || provider.replace(next)))
     }
 }
 

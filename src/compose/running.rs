@@ -49,7 +49,7 @@ impl Running {
     /// Something that the configuration names cannot be used, or an address is taken.
     pub async fn start(composition: &Composition<'_>, origin: Origin) -> anyhow::Result<Self> {
         let Composition { config, opened, .. } = composition;
-        let (opening, host_keys) = listeners::open(config)?;
+        let (opening, host_keys) = listeners::open(config, &composition.proxies)?;
         let metrics = Arc::new(Metrics::default());
         let held_keys = HeldKeys::of(config);
         let OpenStores { stores, own } = composition.stores_with(&held_keys, &metrics).await?;
@@ -88,8 +88,7 @@ impl Running {
             let followed = shared.files.followed(&shared.labels, listeners);
             begin_following(&mut following, Arc::new(followed), &metrics)?;
         }
-        let listeners = gateway.listeners();
-        let aws = aws_api::aws(config, opened, &shared.0, &shared.1, listeners, &metrics);
+        let aws = aws_api::aws(config, opened, &shared.0, &shared.1, &gateway, &metrics);
         let tls = certificate.map(|certificate| Arc::new(Tls::new(certificate)));
         let services = AdminServices {
             admin_status: gateway.admin_status(),

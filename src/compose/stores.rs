@@ -13,7 +13,7 @@ use crate::secret::Secret;
 use crate::storage::credentials::{
     Assumed, Keyring, NamedStore, Own, RoleKeys, Several, Stores, StsSettings, Tag,
 };
-use crate::storage::directory::DirectoryStore;
+use crate::storage::directory::{DirectoryStore, are_nested};
 use crate::storage::metered::Meter;
 use crate::storage::retry::{Persistent, Retries, Retrying};
 use crate::storage::routes::{Pattern, Routes};
@@ -142,7 +142,7 @@ async fn beside(
             StoreKind::Directory => {
                 let store = directory(named)?;
                 let bucket = Bucket::parse(&named.name).ok();
-                apart(&named.name, &store, &mut directories)?;
+                apart(named, &mut directories)?;
                 (meter.over(Arc::new(store)), bucket)
             }
         };
@@ -159,23 +159,21 @@ async fn beside(
 /// Refuses a directory that is in another one: what is written to the one would be seen half in the
 /// other.
 fn apart<'c>(
-    name: &'c str,
-    store: &DirectoryStore,
-    others: &mut Vec<(&'c str, DirectoryStore)>,
+    named: &'c config::NamedStore,
+    others: &mut Vec<&'c config::NamedStore>,
 ) -> anyhow::Result<()> {
-    for (other, there) in &*others {
-        let nested = store
-            .is_within(there)
-            .and_then(|within| Ok(within || there.is_within(store)?));
+    let root = |named: &'c config::NamedStore| named.table.root.as_deref().unwrap_or_default();
+    for there in &*others {
+        let (name, other) = (&named.name, &there.name);
         let place = || format!("[store.{name}] and [store.{other}] cannot be compared");
-        if nested.with_context(place)? {
+        if are_nested(root(named), root(there)).with_context(place)? {
             anyhow::bail!(
                 "the roots of [store.{name}] and [store.{other}] are the same directory, or one \
                  is in the other; allowed: directories beside each other"
             );
         }
     }
-    others.push((name, store.clone()));
+    others.push(named);
     Ok(())
 }
 

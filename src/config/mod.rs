@@ -13,6 +13,7 @@ mod origin;
 mod path;
 mod problem;
 mod provider;
+mod s3_place;
 mod settings;
 mod source;
 mod ssh;
@@ -354,7 +355,7 @@ impl Config {
         if roles && tables.any(|table| table.roles == StoreRoles::Refuse) {
             self.warnings.push(STORE_REFUSES.to_owned());
         }
-        if sources.place("sftp.setstat") != Place::Nowhere {
+        if sources.has("sftp.setstat") {
             self.warnings.push(SETSTAT_WRITTEN.to_owned());
         }
     }

@@ -69,6 +69,11 @@ impl Sources {
             .unwrap_or(Place::Nowhere)
     }
 
+    /// Says whether a setting was written anywhere.
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.place(path) != Place::Nowhere
+    }
+
     /// Says what was written for a setting, where that can be shown.
     pub(super) fn found(&self, path: &str) -> Option<String> {
         let (setting, is_file) = find(path)?;

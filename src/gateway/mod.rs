@@ -14,7 +14,7 @@ use self::view::View;
 use crate::admin::{AdminActions, AdminStatus};
 use crate::allocator;
 use crate::auth::{AttemptObserver, AttemptRecord, Lockout, Shared, ThrottleSettings};
-use crate::budget::Budget;
+use crate::budget::{Budget, Pool};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, ListTimes, Sftp};
 use crate::idp::blocks::Blocks;
@@ -242,6 +242,12 @@ impl Gateway {
     pub fn address(&self) -> SocketAddr {
         let all = self.listeners.all();
         all.first().expect("a listener runs").address
+    }
+
+    /// Returns the account of bytes of the process.
+    #[must_use]
+    pub fn account(&self) -> &Arc<Pool> {
+        self.view.budget.account()
     }
 
     /// Returns what the operator's port shows.

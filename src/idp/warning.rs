@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use crate::causes;
+
 /// Declares the oddities, and what is said of each in one row.
 macro_rules! oddities {
     ($($name:ident $word:literal $taken:literal, $right:literal;)+) => {
@@ -96,11 +98,9 @@ impl Oddity {
     /// Makes a warning that names the place in the answer: one line, never a secret.
     #[must_use]
     pub fn because(self, detail: &str) -> Warning {
-        let visible = |c: char| if c.is_control() { ' ' } else { c };
-        let detail: String = detail.chars().take(DETAIL_CHARS_MAX).map(visible).collect();
         Warning {
             oddity: self,
-            detail: Some(detail.into()),
+            detail: Some(causes::line(detail).into()),
         }
     }
 }
@@ -147,9 +147,6 @@ pub fn document() -> String {
     format!("\n| warning | what was done | what to change |\n| --- | --- | --- |\n{rows}\n")
 }
 
-/// A list of many unreadable lines repeats itself after this much.
-const DETAIL_CHARS_MAX: usize = 600;
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -174,7 +171,7 @@ mod tests {
         let warning = Oddity::EfsTargetSkipped.because(&"a\nb".repeat(1_000));
         let detail = warning.detail.as_deref().unwrap();
         assert!(detail.starts_with("a ba b"), "{detail}");
-        assert_eq!(detail.chars().count(), DETAIL_CHARS_MAX);
+        assert_eq!(detail.chars().count(), causes::LINE_CHARS_MAX);
         let text = warning.to_string();
         assert!(
             text.starts_with("efs-target-skipped: the gateway skipped mappings"),

@@ -643,7 +643,7 @@ impl Default for Metrics {
             read_ahead_taken: all.gauge("read_ahead_taken", bytes.clone(), "Read-ahead memory in use"),
             blocks: all.gauge("blocks", None, "Users, networks and providers blocked by admin commands"),
             read_ahead_limit: all.gauge("read_ahead_limit", bytes.clone(), "Read-ahead memory limit"),
-            session_memory_taken: all.gauge("session_memory_taken", bytes.clone(), "Session memory in use: waiting requests and replies, directory names, lists of moves"),
+            session_memory_taken: all.gauge("session_memory_taken", bytes.clone(), "Session memory in use: waiting requests and replies, directory names, lists of moves, bodies of requests to AWS's API"),
             session_memory_limit: all.gauge("session_memory_limit", bytes, "Session memory limit"),
             session_memory_waiting: all.gauge("session_memory_waiting", None, "Sessions, listings and moves that wait for session memory"),
             session_memory_refused: all.counter("session_memory_refused", None, "Requests for session memory that found none free"),

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use crate::causes::printable;
+
 /// Whether something is left to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -213,9 +215,7 @@ impl Report {
 /// Returns a text without what a terminal could take for a command: names come from elsewhere.
 #[must_use]
 pub fn plain(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
+    printable(text)
 }
 
 /// Lists names, the first ones by themselves.

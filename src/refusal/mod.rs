@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use crate::causes;
+
 /// Declares the reasons, and what is said of each in one row.
 macro_rules! reasons {
     ($($name:ident $word:literal $verdict:ident $counts:ident $caching:ident $health:ident
@@ -162,10 +164,8 @@ impl Reason {
     /// Makes a refusal with words for the log: a text of one line, never a secret.
     #[must_use]
     pub fn because(self, detail: &str) -> Refusal {
-        let visible = |c: char| if c.is_control() { ' ' } else { c };
-        let detail: String = detail.chars().take(DETAIL_CHARS_MAX).map(visible).collect();
         Refusal {
-            detail: Some(detail.into()),
+            detail: Some(causes::line(detail).into()),
             ..Refusal::new(self)
         }
     }
@@ -300,9 +300,6 @@ pub fn document() -> String {
     format!("\n| reason | cause | what to change |\n| --- | --- | --- |\n{rows}\n")
 }
 
-/// Foreign errors repeat themselves after this much.
-const DETAIL_CHARS_MAX: usize = 600;
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -385,6 +382,6 @@ mod tests {
         let refusal = Reason::Transport.because(&"a\nb".repeat(1_000));
         let detail = refusal.detail.unwrap();
         assert!(detail.starts_with("a ba b"), "{detail}");
-        assert_eq!(detail.chars().count(), DETAIL_CHARS_MAX);
+        assert_eq!(detail.chars().count(), causes::LINE_CHARS_MAX);
     }
 }

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::event::Act;
 use super::judge::Change;
+use crate::causes::printable;
 
 /// What changes for whom.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -116,15 +117,15 @@ impl Tally {
                 "{:>7} {act:<14} {:<26} {} {}",
                 group.count,
                 change.as_str(),
-                shown(&subject.user),
-                shown(&subject.about),
+                printable(&subject.user),
+                printable(&subject.about),
             );
             let _ = writeln!(
                 text,
                 "        {}; first in line {}: {}",
                 change.text(),
                 group.first_line,
-                shown(&group.example)
+                printable(&group.example)
             );
         }
         let hidden = self.groups.len().saturating_sub(SHOWN_MAX);
@@ -200,13 +201,6 @@ impl Tally {
         });
         format!("{told:#}\n")
     }
-}
-
-/// Names of users and paths come from a log, and may hold anything.
-fn shown(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
 }
 
 const GROUPS_MAX: usize = 10_000;

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 
 use super::{
-    Checksum, ETag, GetObject, Location, NewObject, Nonce, ObjectStore, Precondition, PutObject,
-    Result, StorageError, StorageErrorKind,
+    Checksum, ETag, GetObject, Location, NewObject, Nonce, ObjectBody, ObjectStore, Precondition,
+    PutObject, Result, StorageError, StorageErrorKind,
 };
 use crate::clock::Clock;
 use crate::limits::{DOCUMENT_PUT_PAUSE, DOCUMENT_PUT_TRIES};
@@ -44,16 +44,51 @@ pub async fn read_dated(
         Err(error) if error.kind == StorageErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    if body.meta.size > bytes_max {
-        let detail = format!(
-            "{location} has {} bytes, more than {bytes_max}",
-            body.meta.size
-        );
+    collected(body, location, bytes_max).await.map(Some)
+}
+
+/// What is there of an object of which a version is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Since {
+    Same,
+    Other(Bytes, ETag),
+    Gone,
+}
+
+/// Returns what became of an object since it was the version that is known; one call, which brings
+/// the bytes only where they are others.
+///
+/// # Errors
+/// Those of the GET, and of its body.
+pub async fn read_since(
+    store: &dyn ObjectStore,
+    location: &Location,
+    bytes_max: u64,
+    known: &ETag,
+) -> Result<Since> {
+    let body = match store.get_unless(location, known).await {
+        Ok(Some(body)) => body,
+        Ok(None) => return Ok(Since::Same),
+        Err(error) if error.kind == StorageErrorKind::NotFound => return Ok(Since::Gone),
+        Err(error) => return Err(error),
+    };
+    let (text, etag, _) = collected(body, location, bytes_max).await?;
+    Ok(Since::Other(text, etag))
+}
+
+async fn collected(
+    body: ObjectBody,
+    location: &Location,
+    bytes_max: u64,
+) -> Result<(Bytes, ETag, SystemTime)> {
+    let ObjectBody { meta, frames } = body;
+    if meta.size > bytes_max {
+        let size = meta.size;
+        let detail = format!("{location} has {size} bytes, more than {bytes_max}");
         return Err(StorageError::new(StorageErrorKind::Refused, detail));
     }
-    let frames: Vec<Bytes> = body.frames.try_collect().await?;
-    let text = frames.concat().into();
-    Ok(Some((text, body.meta.etag, body.meta.modified)))
+    let frames: Vec<Bytes> = frames.try_collect().await?;
+    Ok((frames.concat().into(), meta.etag, meta.modified))
 }
 
 /// Puts an object if the condition holds, and finds out what became of it where an answer is lost.

@@ -128,6 +128,11 @@ impl<L: Layer> ObjectStore for L {
             .await
     }
 
+    async fn get_unless(&self, location: &Location, known: &ETag) -> Result<Option<ObjectBody>> {
+        let run = |store: SharedStore| async move { store.get_unless(location, known).await };
+        self.around(About::new(Operation::Get, location), run).await
+    }
+
     async fn list(&self, bucket: &Bucket, query: &ListQuery) -> Result<ListPage> {
         let about = About {
             operation: Operation::List,

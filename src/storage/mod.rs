@@ -84,6 +84,13 @@ pub trait ObjectStore: Debug + Send + Sync + 'static {
     /// An empty object answers a range with [`StorageErrorKind::RangeNotSatisfiable`], as S3 does.
     async fn get(&self, location: &Location, get: GetObject<'_>) -> Result<ObjectBody>;
 
+    /// Opens a whole object's bytes, unless it is still the version that is known
+    /// (`If-None-Match`): `None`.
+    async fn get_unless(&self, location: &Location, known: &ETag) -> Result<Option<ObjectBody>> {
+        let body = self.get(location, GetObject::default()).await?;
+        Ok((body.meta.etag != *known).then_some(body))
+    }
+
     /// Returns one page of names below `prefix`, in UTF-8 byte order where the store keeps it.
     async fn list(&self, bucket: &Bucket, query: &ListQuery) -> Result<ListPage>;
 

@@ -36,7 +36,7 @@ pub(crate) struct Gateway {
     pub(crate) directory: TempDir,
     /// Of files that are named from outside.
     pub(crate) extra: Option<TempDir>,
-    s3: embedded_s3::EmbeddedS3,
+    pub(crate) s3: embedded_s3::EmbeddedS3,
 }
 
 impl Gateway {
@@ -54,6 +54,7 @@ impl Gateway {
     ) -> Self {
         let s3 = embedded_s3::EmbeddedS3::start(embedded_s3::Settings {
             buckets: vec!["bucket".to_owned(), "config".to_owned()],
+            log_requests: true,
             ..embedded_s3::Settings::default()
         });
         let s3 = s3.await.unwrap();
@@ -161,7 +162,7 @@ impl Gateway {
     }
 
     /// Makes a pair of keys for OpenSSH; returns the line of the public one.
-    async fn key_pair(&self) -> String {
+    pub(crate) async fn key_pair(&self) -> String {
         let file = format!("{}/key", self.directory.path().display());
         let made = Command::new("ssh-keygen")
             .args([
@@ -182,7 +183,7 @@ impl Gateway {
     }
 
     /// Runs commands of OpenSSH's client as a user with that key.
-    async fn sftp(&self, user: &str, commands: &str) -> Output {
+    pub(crate) async fn sftp(&self, user: &str, commands: &str) -> Output {
         let key = format!("{}/key", self.directory.path().display());
         let mut child = Command::new("sftp")
             .args(["-F", "none", "-q", "-b", "-", "-P", &self.ssh, "-i", &key])

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use portcullis::limits::Limits;
-use portcullis::storage::directory::DirectoryStore;
+use portcullis::storage::directory::{DirectoryStore, are_nested};
 use portcullis::storage::memory::MemoryStore;
 use portcullis::storage::routed::Routed;
 use portcullis::storage::routes::{Pattern, Routes};
@@ -203,20 +203,22 @@ fn a_root_in_another_one_is_told() {
     }
     let alias = around.path().join("alias");
     symlink(&inner, &alias).unwrap();
-    let [outer, inner, alias, beside] = [around.path(), &inner, &alias, &beside].map(|path| {
-        let root = path.display().to_string();
-        DirectoryStore::open(&root, &[bucket()]).unwrap()
-    });
-    for (one, other, within) in [
-        (&inner, &outer, true),
-        (&outer, &inner, false),
-        (&inner, &alias, true),
-        (&alias, &inner, true),
-        (&beside, &inner, false),
-        (&inner, &beside, false),
+    let all = [around.path(), &inner, &alias, &beside].map(|path| path.display().to_string());
+    let [outer, inner, alias, beside] = &all;
+    for (one, other, nested) in [
+        (inner, outer, true),
+        (inner, alias, true),
+        (inner, inner, true),
+        (beside, outer, true),
+        (beside, inner, false),
+        (beside, alias, false),
     ] {
-        assert_eq!(one.is_within(other).unwrap(), within, "{one:?} {other:?}");
+        assert_eq!(are_nested(one, other).unwrap(), nested, "{one} {other}");
+        assert_eq!(are_nested(other, one).unwrap(), nested, "{other} {one}");
     }
+    assert!(are_nested(inner, &format!("{inner}/none")).is_err());
+    let seen = fs::read_dir(beside).unwrap().count();
+    assert_eq!(seen, 0, "looked at, and nothing made in it");
 }
 
 #[tokio::test]

@@ -46,7 +46,7 @@ pub(crate) enum Place {
 pub(crate) struct Replica {
     pub(crate) users: Arc<Users>,
     provider: ServiceManaged,
-    clock: Arc<FakeClock>,
+    pub(crate) clock: Arc<FakeClock>,
 }
 
 fn bucket() -> Bucket {
@@ -330,7 +330,7 @@ async fn who_was_seen_gets_in_while_the_store_is_away_and_who_is_gone_does_not()
     let away = |operation| {
         failing.spoil(operation, 1, Spoiled::Fail(StorageErrorKind::Unavailable));
     };
-    away(Operation::Head);
+    away(Operation::Get);
     let config = other.ask("ann").await.unwrap();
     assert_eq!(words(&config.warnings), ["stale-answer"]);
     // For a moment nobody asks the store again about those that were seen.
@@ -341,7 +341,7 @@ async fn who_was_seen_gets_in_while_the_store_is_away_and_who_is_gone_does_not()
         refused(&other.ask(name).await, Verdict::Unavailable, "users-store");
     }
     other.clock.advance(STALE * 2);
-    away(Operation::Head);
+    away(Operation::Get);
     refused(&other.ask("ann").await, Verdict::Unavailable, "users-store");
     assert!(words(&other.ask("ann").await.unwrap().warnings).is_empty());
 }

@@ -20,7 +20,7 @@ const BUCKET: &str = "amzn-s3-demo-bucket1";
 const FUNCTION: &str = "arn:aws:lambda:eu-west-1:123456789012:function:idp";
 
 /// What makes a server on a port that no other test takes while nothing listens there.
-fn on_own_port() -> Value {
+pub(crate) fn on_own_port() -> Value {
     static MADE: AtomicU32 = AtomicU32::new(0);
     let number = MADE.fetch_add(1, Ordering::Relaxed);
     let port = 20_000 + std::process::id() % 1_000 * 10 + number;
@@ -28,20 +28,20 @@ fn on_own_port() -> Value {
 }
 
 /// The binary, which ends with this.
-struct Quickstart {
-    child: Child,
+pub(crate) struct Quickstart {
+    pub(crate) child: Child,
     log: Lines<BufReader<ChildStderr>>,
-    told: Value,
+    pub(crate) told: Value,
     directory: TempDir,
 }
 
 impl Quickstart {
-    async fn start(arguments: &[&str]) -> Self {
+    pub(crate) async fn start(arguments: &[&str]) -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), arguments).await
     }
 
     /// Keeps its state in the directory if the arguments say so.
-    async fn start_in(directory: TempDir, arguments: &[&str]) -> Self {
+    pub(crate) async fn start_in(directory: TempDir, arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
             .args(["quickstart", "--json", "--listen", "127.0.0.1:0"])
             .arg("--transfer-api=127.0.0.1:0")
@@ -64,11 +64,16 @@ impl Quickstart {
     }
 
     /// Ends it as Ctrl-C does, and hands out the directory.
-    async fn end(mut self) -> TempDir {
+    pub(crate) async fn end(mut self) -> TempDir {
         let pid = self.child.id().unwrap().to_string();
         let sent = Command::new("kill").args(["-TERM", &pid]).status().await;
         assert!(sent.unwrap().success());
         self.child.wait().await.unwrap();
+        self.directory
+    }
+
+    /// Hands out the directory of one that is dead.
+    pub(crate) fn end_dead(self) -> TempDir {
         self.directory
     }
 
@@ -103,7 +108,7 @@ impl Quickstart {
         (status, serde_json::from_str(body).unwrap())
     }
 
-    async fn done(&self, operation: &str, body: Value) -> Value {
+    pub(crate) async fn done(&self, operation: &str, body: Value) -> Value {
         let (status, answer) = self.call(operation, &body).await;
         assert_eq!(status, 200, "{operation} {body}: {answer}");
         answer
@@ -117,19 +122,19 @@ impl Quickstart {
         (text("__type"), text("Message"))
     }
 
-    async fn create(&self, body: Value) -> String {
+    pub(crate) async fn create(&self, body: Value) -> String {
         let answer = self.done("CreateServer", body).await;
         let id = answer["ServerId"].as_str().unwrap();
         assert!(id.len() == 19 && id.starts_with("s-"), "{id}");
         id.to_owned()
     }
 
-    async fn described(&self, id: &str) -> Value {
+    pub(crate) async fn described(&self, id: &str) -> Value {
         let answer = self.done("DescribeServer", json!({"ServerId": id})).await;
         answer["Server"].clone()
     }
 
-    async fn port(&self, id: &str) -> u64 {
+    pub(crate) async fn port(&self, id: &str) -> u64 {
         let server = self.described(id).await;
         let port = server["ProtocolDetails"]["SftpPorts"][0]["SftpPort"].as_u64();
         let port = port.unwrap();
@@ -142,12 +147,12 @@ impl Quickstart {
         port
     }
 
-    fn file(&self, name: &str) -> String {
+    pub(crate) fn file(&self, name: &str) -> String {
         format!("{}/{name}", self.directory.path().display())
     }
 
     /// Makes a pair of keys, unless it is there; returns the line of the public one.
-    async fn key_pair(&self) -> String {
+    pub(crate) async fn key_pair(&self) -> String {
         let file = self.file("key");
         if !std::fs::exists(&file).unwrap() {
             let made = Command::new("ssh-keygen")
@@ -191,7 +196,7 @@ impl Quickstart {
         child.wait_with_output().await.unwrap()
     }
 
-    async fn lets_in(&self, port: u64, user: &str) -> bool {
+    pub(crate) async fn lets_in(&self, port: u64, user: &str) -> bool {
         let output = self.sftp(port, user, "ls\n", &[]).await;
         output.status.success()
     }

@@ -23,6 +23,7 @@ pub use self::signature::AwsKey;
 use self::signature::{Caller, claimed, verified};
 use self::users::Done;
 use crate::audit::{self, UserChange};
+use crate::budget::{Pool, Share};
 use crate::limits::{ADMIN_BODY_BYTES_MAX, AWS_BODIES_LARGE_MAX, LOG_INTERVAL};
 use crate::metrics::Metrics;
 use crate::seldom::Seldom;
@@ -54,6 +55,8 @@ pub struct Aws {
     metrics: Arc<Metrics>,
     /// Bodies that are larger than a command's.
     large: Semaphore,
+    /// What all bodies together have of the process's account of bytes.
+    memory: Share,
     refusals: Seldom,
 }
 
@@ -72,7 +75,12 @@ impl Asked {
 
 impl Aws {
     #[must_use]
-    pub fn new(keys: Vec<AwsKey>, servers: Servers, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        keys: Vec<AwsKey>,
+        servers: Servers,
+        metrics: Arc<Metrics>,
+        account: &Arc<Pool>,
+    ) -> Self {
         metrics.expect_api(Operation::ALL.iter().map(|one| one.as_str()));
         Self {
             keys: RwLock::new(keys.into()),
@@ -80,6 +88,7 @@ impl Aws {
             made: None,
             metrics,
             large: Semaphore::new(AWS_BODIES_LARGE_MAX),
+            memory: account.share(),
             refusals: Seldom::default(),
         }
     }
@@ -115,6 +124,11 @@ impl Aws {
         self.large.acquire().await.ok()
     }
 
+    /// Returns where bodies have their memory from.
+    pub(super) const fn memory(&self) -> &Share {
+        &self.memory
+    }
+
     /// Answers one request.
     pub(super) async fn answer(
         &self,
@@ -137,6 +151,13 @@ impl Aws {
         let refusal = Refusal::new("RequestEntityTooLarge", "the body is too large");
         let status = StatusCode::PAYLOAD_TOO_LARGE;
         self.refuse(&refusal, status, &Asked::default(), peer)
+    }
+
+    /// Refuses a body for which there is no memory: AWS's tools try again.
+    pub(super) fn without_memory(&self, peer: IpAddr) -> (StatusCode, String) {
+        let message = "the gateway has no memory for the request at the moment: try again";
+        let refusal = Refusal::new("ThrottlingException", message);
+        self.refuse(&refusal, refusal.status(), &Asked::default(), peer)
     }
 
     fn refuse(

@@ -16,6 +16,7 @@ use self::rehearsal::Rehearsed;
 use super::chosen_listener::ChosenListener;
 use super::test_identity_provider::{self, Login, row};
 use super::{ConfigSource, Exit, Failure, load, output, secrets, signals};
+use crate::auth;
 use crate::compose::Composition;
 use crate::config::{Purpose, read_text};
 use crate::idp::wire::{self, Asked, Transport};
@@ -150,13 +151,7 @@ fn ask(options: &Options) -> Result<Exit, Failure> {
         let findings = Box::pin(judged).await;
         match (&findings.user, &findings.refusal) {
             (Some(user), _) => {
-                let home = user.home.clone();
-                let home = if config.sftp.history {
-                    home.with_history()
-                } else {
-                    home
-                };
-                let user = Arc::new(user.entered(home));
+                let user = auth::with_history(Arc::clone(user), config.sftp.history);
                 explain(options, &user).await.map_err(Into::into)
             }
             (None, Some(refusal)) => Ok(no_session(refusal)),

@@ -1,6 +1,5 @@
 //! Providers: each complete in itself, and none in another's way.
 
-use crate::config::problem::Place;
 use crate::config::provider;
 use crate::config::settings::{PROVIDERS, join};
 use crate::config::source::Sources;
@@ -157,10 +156,7 @@ fn foreign(
         let path = join(section, setting.key);
         let takers = provider::takers(setting.key);
         let is_known = kinds.iter().any(|kind| takers.contains(kind));
-        if is_known
-            || sources.place(&path) == Place::Nowhere
-            || setting.kind.is_default(&mut written, &mut defaults)
-        {
+        if is_known || !sources.has(&path) || setting.kind.is_default(&mut written, &mut defaults) {
             continue;
         }
         let takers: Vec<_> = takers

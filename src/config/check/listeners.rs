@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 
 use super::identity::proxy;
 use crate::config::listener::MAIN;
-use crate::config::problem::Place;
 use crate::config::settings::{LISTENERS, PROVIDERS, join, variable};
 use crate::config::source::Sources;
 use crate::config::{Config, Listener, ProxyProtocol};
@@ -25,7 +24,7 @@ pub(crate) fn put(config: &mut Config, tables: &[Written], sources: &Sources) {
     config.listeners = all(config, tables, sources);
     let has_no_effect = !config.listeners.is_empty()
         && config.listeners.iter().all(|one| !one.section.is_empty())
-        && sources.place("listen") != Place::Nowhere;
+        && sources.has("listen");
     if has_no_effect {
         config.warnings.push(NO_EFFECT.to_owned());
     }
@@ -85,7 +84,7 @@ fn all(config: &Config, tables: &[Written], sources: &Sources) -> Vec<Listener> 
             ..short(config, name, section.clone(), listen)
         });
     }
-    let is_asked = tables.is_empty() || sources.place("listen") != Place::Nowhere;
+    let is_asked = tables.is_empty() || sources.has("listen");
     if is_asked && main.providers.is_empty() == config.providers.is_empty() {
         listeners.push(main);
     }
@@ -101,7 +100,7 @@ fn all(config: &Config, tables: &[Written], sources: &Sources) -> Vec<Listener> 
 fn of_table(written: &Written, by_default: &[String], sources: &Sources) -> Option<Listener> {
     let (name, merged) = (&written.name, &written.merged);
     let section = join(LISTENERS.table, name);
-    let is_written = |key: &str| sources.place(&join(&section, key)) != Place::Nowhere;
+    let is_written = |key: &str| sources.has(&join(&section, key));
     let mut proxy = merged.proxy.clone();
     let trusts = proxy.protocol == ProxyProtocol::Required;
     if !trusts && !is_written("trusted_networks") {
@@ -147,7 +146,7 @@ fn short(config: &Config, name: &str, section: String, listen: SocketAddr) -> Li
 pub(super) fn check(config: &Config, sources: &Sources, refuse: Refuse<'_>) {
     banner("sftp", config.sftp.banner.as_deref(), refuse);
     tables(sources, refuse);
-    let is_written = |path: &str| sources.place(path) != Place::Nowhere;
+    let is_written = |path: &str| sources.has(path);
     let main_is_asked = sources.names(&LISTENERS).is_empty() || is_written("listen");
     let has_main = config.listeners.iter().any(|one| one.section.is_empty());
     for (at, listener) in config.listeners.iter().enumerate() {
@@ -204,7 +203,7 @@ fn tables(sources: &Sources, refuse: Refuse<'_>) {
     for name in sources.names(&LISTENERS) {
         let section = join(LISTENERS.table, &name);
         let path = join(&section, "listen");
-        if sources.place(&path) == Place::Nowhere {
+        if !sources.has(&path) {
             let variable = variable(&path);
             let message = format!("missing: set listen under [{section}], or {variable}");
             refuse(&path, message);
@@ -221,7 +220,7 @@ fn some_provider(
     refuse: Refuse<'_>,
 ) {
     let path = join(section, "providers");
-    let is_written = sources.place(&path) != Place::Nowhere;
+    let is_written = sources.has(&path);
     if !listener.providers.is_empty() || (!is_written && config.providers.is_empty()) {
         return;
     }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::problem::{Place, Problem};
+use super::problem::Problem;
 use super::provider::{Around, Finishing, ProviderSettings};
+use super::s3_place;
 use super::settings::{API_KEYS, PROVIDERS, join};
 use super::source::Sources;
 use super::url::Url;
@@ -12,7 +13,6 @@ use super::{
     Config, Identity, ListTimes, Listener, Modes, Mtime, NamedStore, NextKey, Purpose, Roles,
     StatTimes, StoreRoles,
 };
-use crate::storage::Bucket;
 
 mod identity;
 pub(super) mod listeners;
@@ -125,19 +125,10 @@ fn partial_state(config: &Config, refuse: &mut dyn FnMut(&str, String)) {
     if place.is_empty() {
         refuse("is empty; allowed: a directory, or s3://bucket/prefix".to_owned());
     }
-    if let Some(rest) = place.strip_prefix("s3://") {
-        let bucket = rest.split('/').next().unwrap_or_default();
-        if let Err(error) = Bucket::parse(bucket) {
-            refuse(format!(
-                "found {place:?}: {error}; allowed: s3://bucket/prefix"
-            ));
-        }
-        if !config.storage.capabilities.conditional_put {
-            let message = "needs conditions on PutObject: two replicas could finish the same \
-                           upload. Set storage.conditional_put = true, if the store has them, or \
-                           use a directory";
-            refuse(message.to_owned());
-        }
+    let conditional = config.storage.capabilities.conditional_put;
+    let otherwise = "two replicas could finish the same upload";
+    for message in s3_place::problems(place, conditional, otherwise) {
+        refuse(message);
     }
     for named in &config.stores {
         let root = named
@@ -397,7 +388,7 @@ impl Bound for Duration {
 }
 
 fn is_unset(sources: &Sources, path: &str) -> bool {
-    sources.place(path) == Place::Nowhere
+    !sources.has(path)
 }
 
 fn at_most<T: Ord + Copy>(unset: bool, bound: &mut T, most: T) {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use super::super::s3_place;
 use super::super::words::Methods;
 use super::finishing::Finishing;
 use super::table::ProviderTable;
-use crate::storage::Bucket;
 
 /// Where the gateway keeps users.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,18 +45,9 @@ fn check_place(place: Option<&str>, finishing: &mut Finishing<'_>) {
         }
         return;
     };
-    let Some(rest) = place.strip_prefix("s3://") else {
-        return;
-    };
-    let bucket = rest.split('/').next().unwrap_or_default();
-    if let Err(error) = Bucket::parse(bucket) {
-        let message = format!("found {place:?}: {error}; allowed: s3://bucket/prefix");
-        finishing.refuse("users_store", message);
-    }
-    if !finishing.around.has_conditional_put {
-        let message = "needs conditions on PutObject: changes of two replicas at once would \
-                       undo each other. Set storage.conditional_put = true, if the store has \
-                       them, or use a directory";
+    let conditional = finishing.around.has_conditional_put;
+    let otherwise = "changes of two replicas at once would undo each other";
+    for message in s3_place::problems(place, conditional, otherwise) {
         finishing.refuse("users_store", message);
     }
 }

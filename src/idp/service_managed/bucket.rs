@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::documents::{Document, Documents, Failure, Names, Version};
+use super::documents::{Document, Documents, Failure, Names, Since, Version};
 use super::file_name::{encoded, of_user, user_of};
 use crate::clock::Clock;
 use crate::limits::USER_DOCUMENT_BYTES_MAX;
@@ -104,21 +104,39 @@ fn away(error: &StorageError) -> Failure {
     Failure::Away(error.to_string())
 }
 
+/// Of a read nothing but its size is refused.
+fn unread(error: &StorageError) -> Failure {
+    if error.kind == StorageErrorKind::Refused {
+        return Failure::TooLarge;
+    }
+    away(error)
+}
+
+fn of_object(text: Bytes, etag: &ETag) -> Document {
+    Document {
+        text,
+        version: Version((*etag.0).into()),
+    }
+}
+
 #[async_trait]
 impl Documents for InBucket {
     async fn read(&self, name: &str) -> Result<Option<Document>, Failure> {
         let (store, location) = (self.store()?, self.location(name)?);
         let read = document::read(&**store, &location, USER_DOCUMENT_BYTES_MAX).await;
-        let found = read.map_err(|error| {
-            if error.kind == StorageErrorKind::Refused {
-                return Failure::TooLarge;
-            }
-            away(&error)
-        })?;
-        Ok(found.map(|(text, etag)| Document {
-            text,
-            version: Version((*etag.0).into()),
-        }))
+        let found = read.map_err(|error| unread(&error))?;
+        Ok(found.map(|(text, etag)| of_object(text, &etag)))
+    }
+
+    async fn read_since(&self, name: &str, known: &Version) -> Result<Since, Failure> {
+        let (store, location) = (self.store()?, self.location(name)?);
+        let known = ETag((*known.0).into());
+        let read = document::read_since(&**store, &location, USER_DOCUMENT_BYTES_MAX, &known);
+        Ok(match read.await.map_err(|error| unread(&error))? {
+            document::Since::Same => Since::Same,
+            document::Since::Other(text, etag) => Since::Other(of_object(text, &etag)),
+            document::Since::Gone => Since::Gone,
+        })
     }
 
     async fn version(&self, name: &str) -> Result<Option<Version>, Failure> {

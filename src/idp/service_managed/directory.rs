@@ -13,7 +13,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::documents::{Document, Documents, Failure, Names, Version};
+use super::documents::{Document, Documents, Failure, Names, Since, Version};
 use super::file_name::{encoded, of_user, user_of};
 use crate::idp::whole_file::{self, FILE_MODE};
 use crate::limits::USER_DOCUMENT_BYTES_MAX;
@@ -161,6 +161,17 @@ impl Documents for Directory {
     async fn read(&self, name: &str) -> Result<Option<Document>, Failure> {
         let name = name.to_owned();
         self.on_disk(move |here| here.read_now(&name)).await
+    }
+
+    async fn read_since(&self, name: &str, known: &Version) -> Result<Since, Failure> {
+        let (name, known) = (name.to_owned(), known.clone());
+        self.on_disk(move |here| {
+            if here.version_of(&name)? == Some(known) {
+                return Ok(Since::Same);
+            }
+            Ok(here.read_now(&name)?.map_or(Since::Gone, Since::Other))
+        })
+        .await
     }
 
     async fn version(&self, name: &str) -> Result<Option<Version>, Failure> {

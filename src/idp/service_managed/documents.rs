@@ -11,6 +11,15 @@ pub trait Documents: Debug + Send + Sync + 'static {
     /// Returns a document, if there is one.
     async fn read(&self, name: &str) -> Result<Option<Document>, Failure>;
 
+    /// Returns what became of a document since it was the version that is known.
+    async fn read_since(&self, name: &str, known: &Version) -> Result<Since, Failure> {
+        Ok(match self.read(name).await? {
+            Some(document) if document.version == *known => Since::Same,
+            Some(document) => Since::Other(document),
+            None => Since::Gone,
+        })
+    }
+
     /// Returns which version is there, without reading it.
     async fn version(&self, name: &str) -> Result<Option<Version>, Failure>;
 
@@ -32,6 +41,14 @@ pub trait Documents: Debug + Send + Sync + 'static {
 pub struct Document {
     pub text: Bytes,
     pub version: Version,
+}
+
+/// What is there of a document of which a version is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Since {
+    Same,
+    Other(Document),
+    Gone,
 }
 
 /// Tells one state of a document from another.

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 pub use self::bucket::InBucket;
 pub use self::directory::Directory;
-pub use self::documents::{Document, Documents, Failure, Names, Version};
+pub use self::documents::{Document, Documents, Failure, Names, Since, Version};
 pub use self::fault::{Fault, Resource};
 pub use self::in_memory::{InMemory, TakenRoom};
 pub use self::rules::{Fields, add_tags};

@@ -12,7 +12,7 @@ use futures_util::stream::FuturesOrdered;
 use tokio::sync::Semaphore;
 
 use super::super::{Judged, Oddity, PathHomes, UserConfig};
-use super::documents::{Documents, Failure, Version};
+use super::documents::{Documents, Failure, Since, Version};
 use super::fault::{Fault, Resource};
 use super::rules::Fields;
 use super::seen::{Seen, Sight};
@@ -135,24 +135,26 @@ impl Users {
         }
     }
 
-    /// Asks the place, with a look at the version where the user was seen before.
+    /// Asks the place, once; of a user who was seen before it tells only what is new.
     async fn ask(&self, name: &str, seen: Option<&Sight>) -> Result<Judged, Failure> {
         let asked_at = self.clock.now();
         let gone = || {
             self.seen.gone(name, asked_at);
             Err(Refusal::new(Reason::UnknownUser))
         };
-        if let Some(seen) = seen {
-            match self.documents.version(name).await? {
-                Some(version) if version == seen.version => {
-                    self.seen.confirm(name, &version, asked_at);
+        let read = match seen {
+            None => self.documents.read(name).await,
+            Some(seen) => match self.documents.read_since(name, &seen.version).await {
+                Ok(Since::Same) => {
+                    self.seen.confirm(name, &seen.version, asked_at);
                     return Ok(seen.judged.clone());
                 }
-                Some(_) => {}
-                None => return Ok(gone()),
-            }
-        }
-        let document = match self.documents.read(name).await {
+                Ok(Since::Other(document)) => Ok(Some(document)),
+                Ok(Since::Gone) => Ok(None),
+                Err(failure) => Err(failure),
+            },
+        };
+        let document = match read {
             Ok(Some(document)) => document,
             Ok(None) => return Ok(gone()),
             Err(Failure::TooLarge) => {

@@ -11,6 +11,7 @@ use self::keys::Keys;
 use self::substitute::PolicyValues;
 use super::failure::by_status;
 use super::{AuthMethod, Judged, Oddity, PathHomes, UserConfig, Warning};
+use crate::causes::harmless;
 use crate::limits;
 use crate::refusal::{Reason, Refusal};
 use crate::vfs::{MappingError, PartialUploads};
@@ -263,12 +264,7 @@ fn was_cut_by_lambda(error_type: &str) -> bool {
 /// Shortens a foreign text for the log and makes it one line.
 fn excerpt(text: &str) -> Box<str> {
     const CHARS_MAX: usize = 200;
-    let visible = |c: char| if c.is_control() { ' ' } else { c };
-    text.chars()
-        .take(CHARS_MAX)
-        .map(visible)
-        .collect::<String>()
-        .into()
+    harmless(text, CHARS_MAX).into()
 }
 
 /// Reads what is to become of a file whose client disconnects before CLOSE.

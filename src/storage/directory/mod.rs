@@ -62,6 +62,15 @@ struct Disk {
     swept: Mutex<Option<Instant>>,
 }
 
+/// Says whether two directories are the same, or one is in the other, whatever paths lead there: a
+/// symbolic link, or a mount of the same directory at another place.
+///
+/// # Errors
+/// One of them, or a directory above it, cannot be looked at.
+pub fn are_nested(one: &str, other: &str) -> std::io::Result<bool> {
+    Ok(tree::are_nested(one, other)?)
+}
+
 impl DirectoryStore {
     /// Opens a root, and removes the unfinished files that nobody works on any more.
     ///
@@ -82,14 +91,6 @@ impl DirectoryStore {
             disk: Arc::new(disk),
             turns: Arc::new(Semaphore::new(DIRECTORY_CALLS_MAX)),
         })
-    }
-
-    /// Says whether its root is another one's, or somewhere in it.
-    ///
-    /// # Errors
-    /// A directory above the root cannot be looked at.
-    pub fn is_within(&self, other: &Self) -> std::io::Result<bool> {
-        Ok(self.disk.tree.is_within(&other.disk.tree)?)
     }
 
     /// Runs a call on a thread that may block.

@@ -101,23 +101,6 @@ impl Tree {
         }
     }
 
-    /// Says whether the root is another one's, or somewhere in it.
-    pub(super) fn is_within(&self, other: &Self) -> Outcome<bool> {
-        let wanted = identity(&other.root)?;
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let mut at = rustix::fs::openat(&self.root, ".", flags, Mode::empty())?;
-        loop {
-            let here = identity(&at)?;
-            if here == wanted {
-                return Ok(true);
-            }
-            at = rustix::fs::openat(&at, "..", flags, Mode::empty())?;
-            if identity(&at)? == here {
-                return Ok(false);
-            }
-        }
-    }
-
     /// Says whether the root's path still names it: another file system may have been mounted there.
     pub(super) fn is_at_its_path(&self) -> Outcome<bool> {
         let found = rustix::fs::stat(&*self.path)?;
@@ -416,6 +399,32 @@ impl Unfinished {
 }
 
 /// Tells one file or directory from all others.
+/// Says whether two directories are the same, or one is in the other, whatever paths lead there.
+pub(super) fn are_nested(one: &str, other: &str) -> Outcome<bool> {
+    let open = |path| rustix::fs::open(path, SEEN, Mode::empty());
+    let (one, other) = (open(one)?, open(other)?);
+    Ok(is_within(&one, &other)? || is_within(&other, &one)?)
+}
+
+/// Says whether a directory is another one, or somewhere in it.
+fn is_within(directory: &OwnedFd, other: &OwnedFd) -> Outcome<bool> {
+    let wanted = identity(other)?;
+    let mut at = rustix::fs::openat(directory, ".", SEEN, Mode::empty())?;
+    loop {
+        let here = identity(&at)?;
+        if here == wanted {
+            return Ok(true);
+        }
+        at = rustix::fs::openat(&at, "..", SEEN, Mode::empty())?;
+        if identity(&at)? == here {
+            return Ok(false);
+        }
+    }
+}
+
+/// Opens a directory for looking at it alone.
+const SEEN: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
 fn identity(file: &impl AsFd) -> Outcome<(u64, u64)> {
     let found = rustix::fs::fstat(file)?;
     Ok((found.st_dev, found.st_ino))

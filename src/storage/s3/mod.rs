@@ -209,7 +209,17 @@ impl ObjectStore for S3Store {
     }
 
     async fn get(&self, location: &Location, get: GetObject<'_>) -> Result<ObjectBody> {
-        self.get_object(location, get).await
+        let got = self.get_object(location, get, None).await?;
+        // Nothing is left out where no version is known.
+        got.ok_or_else(|| {
+            let call = call_on(Operation::Get, location);
+            call.error(StorageErrorKind::Unavailable, "304 without a condition")
+        })
+    }
+
+    async fn get_unless(&self, location: &Location, known: &ETag) -> Result<Option<ObjectBody>> {
+        self.get_object(location, GetObject::default(), Some(known))
+            .await
     }
 
     async fn list(&self, bucket: &Bucket, query: &ListQuery) -> Result<ListPage> {

@@ -107,11 +107,13 @@ impl S3Store {
             .collect())
     }
 
+    /// `None`: it is still the version that is known.
     pub(super) async fn get_object(
         &self,
         location: &Location,
         get: GetObject<'_>,
-    ) -> Result<ObjectBody> {
+        known: Option<&ETag>,
+    ) -> Result<Option<ObjectBody>> {
         let call = call_on(Operation::Get, location);
         let GetObject { range, etag } = get;
         let request = self
@@ -122,6 +124,7 @@ impl S3Store {
             .set_version_id(location.key.version().map(str::to_owned))
             .set_range(range.map(convert::range_text))
             .set_if_match(etag.map(|etag| etag.0.to_string()))
+            .set_if_none_match(known.map(|etag| etag.0.to_string()))
             .customize();
         // As a bare header: asked for as a parameter, the SDK would check each body by itself.
         let request = if self.capabilities.checksums && range.is_none_or(|range| range.start == 0) {
@@ -133,7 +136,12 @@ impl S3Store {
         } else {
             request
         };
-        let mut answer = request.send().await.map_err(|error| call.failed(&error))?;
+        let answered = request.send().await;
+        let refusal = answered.as_ref().err().and_then(SdkError::raw_response);
+        if known.is_some() && refusal.is_some_and(|answer| answer.status().as_u16() == 304) {
+            return Ok(None);
+        }
+        let mut answer = answered.map_err(|error| call.failed(&error))?;
         let refused = |cause| {
             let kind = if cause == convert::RANGE_IGNORED {
                 StorageErrorKind::Refused
@@ -147,10 +155,10 @@ impl S3Store {
         let frames = std::mem::take(&mut answer.body);
         let meta = got_meta(&answer, sent).map_err(refused)?;
         let length = sent.range.end.saturating_sub(sent.range.start);
-        Ok(ObjectBody {
+        Ok(Some(ObjectBody {
             meta,
             frames: frames_of(frames, length, self.timeouts.body_idle, call),
-        })
+        }))
     }
 
     pub(super) async fn list_objects(

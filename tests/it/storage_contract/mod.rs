@@ -53,6 +53,7 @@ contract!(
         a_missing_bucket_is_told_from_a_missing_key,
         ranges_are_cut_at_the_end_of_the_object,
         a_pinned_read_refuses_another_version,
+        what_is_known_already_is_not_read_again,
         a_wrong_checksum_stores_nothing,
         conditional_puts_hold,
         one_of_many_exclusive_puts_wins,

@@ -113,6 +113,22 @@ pub(super) async fn a_pinned_read_refuses_another_version(s: &Subject) {
     }
 }
 
+pub(super) async fn what_is_known_already_is_not_read_again(s: &Subject) {
+    let at = s.at("known");
+    s.put("known", "one").await;
+    let first = s.store.head(&at).await.unwrap().etag;
+    assert!(s.store.get_unless(&at, &first).await.unwrap().is_none());
+    s.put("known", "another").await;
+    let body = s.store.get_unless(&at, &first).await.unwrap().unwrap();
+    let second = body.meta.etag.clone();
+    assert_ne!(second, first);
+    assert_eq!(collect(body).await.unwrap(), "another");
+    assert!(s.store.get_unless(&at, &second).await.unwrap().is_none());
+    s.store.delete(&at, None).await.unwrap();
+    let gone = s.store.get_unless(&at, &second).await.unwrap_err();
+    assert_eq!(gone.kind, Kind::NotFound);
+}
+
 pub(super) async fn a_wrong_checksum_stores_nothing(s: &Subject) {
     if !s.store.capabilities(&s.bucket).checksums {
         return;

@@ -15,9 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::made_servers::MadeServers;
 use super::listen::{first_free, reachable};
-use crate::admin::{
-    Admin, AdminLimits, AdminServices, AdminTokens, Aws, AwsKey, Scope, ServerActions, Servers,
-};
+use crate::admin::{Admin, AdminLimits, Aws, AwsKey, Scope, ServerActions, Servers};
 use crate::aws::AccessKey;
 use crate::clock::SystemClock;
 use crate::gateway::Gateway;
@@ -82,20 +80,13 @@ impl TransferApi {
             blocks: Arc::default(),
             clock: Arc::new(SystemClock),
         };
-        let aws = Aws::new(vec![key], servers, Arc::clone(&parts.metrics)).with_made(actions);
-        let services = AdminServices {
-            admin_status: gateway.admin_status(),
-            actions: gateway.actions(),
-            tokens: Arc::new(AdminTokens::new([None, None])),
-            aws: Some(Arc::new(aws)),
-        };
+        let metrics = Arc::clone(&parts.metrics);
+        let aws = Aws::new(vec![key], servers, metrics, gateway.account()).with_made(actions);
         let admin = bind(parts.listen).await?;
         let address = admin.local_addr()?;
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
-        tasks::spawn(
-            &mut tasks,
-            admin.serve(services, parts.metrics, stop.clone()),
-        );
+        let serving = admin.serve_aws(Arc::new(aws), None, parts.metrics, stop.clone());
+        tasks::spawn(&mut tasks, serving);
         Ok(Self {
             address,
             stop,
@@ -118,11 +109,11 @@ impl TransferApi {
 
 async fn bind(asked: Option<SocketAddr>) -> anyhow::Result<Admin> {
     if let Some(address) = asked {
-        let bound = Admin::bind(address, AdminLimits::default()).await;
+        let bound = Admin::bind(address, AdminLimits::for_aws()).await;
         return bound.with_context(|| format!("failed to listen on {address} (--transfer-api)"));
     }
     first_free(FIRST_PORT, |address| {
-        Admin::bind(address, AdminLimits::default())
+        Admin::bind(address, AdminLimits::for_aws())
     })
     .await
     .context("name an address with --transfer-api=ADDRESS")
