@@ -28,16 +28,27 @@ pub const LOOK_BACKOFF_MAX: Duration = Duration::from_secs(2);
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
 /// S3's bound on a key.
 pub const KEY_BYTES_MAX: usize = 1_024;
-/// Calls of one directory that is a store under way at once, each on a thread.
+/// Calls of one directory that is a store under way at once, each on a thread; while others wait a
+/// user has a third.
 pub const DIRECTORY_CALLS_MAX: usize = 16;
-/// Of all such directories together: a quarter of the threads that may block.
+/// Of all such directories together: a quarter of the threads that may block. The same holds.
 pub const ALL_DIRECTORIES_CALLS_MAX: usize = 128;
-/// Uploads in parts that are under way in such directories: each holds a file open.
+/// Uploads in parts that are under way in such directories: each holds a file open. A user has half
+/// of what others leave.
 pub const DIRECTORY_UPLOADS_MAX: usize = 4_096;
+/// Files that the process has open beside those of connections and stores: its log, its listeners,
+/// what it reads, connections to providers.
+pub const PROCESS_FILES: u64 = 256;
 /// Unfinished files in such a directory that nobody works on are removed when they are this old.
 pub const UNFINISHED_FILES_KEPT_FOR: Duration = Duration::from_secs(24 * 3_600);
 /// How often they are looked for, while files are written.
 pub const UNFINISHED_SWEPT_EVERY: Duration = Duration::from_secs(3_600);
+/// A store is away when no call was answered for so long, and so many failed meanwhile.
+pub const STORE_AWAY_AFTER: Duration = Duration::from_secs(5);
+pub const STORE_AWAY_FAILURES: u32 = 2;
+/// A call without a payload that ends with its caller counts as failed if it had no answer for so
+/// long.
+pub const STORE_SILENCE: Duration = Duration::from_secs(10);
 /// Stores beside `[storage]`.
 pub const NAMED_STORES_MAX: usize = 100;
 /// Room for access-point aliases; AWS bucket names have at most 63.
@@ -59,7 +70,7 @@ pub const OBJECT_BYTES_MAX_ELSEWHERE: u64 = 5 * 1024 * 1024 * 1024 * 1024;
 /// S3's bound on one `CopyObject`.
 pub const COPY_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
 /// `UploadPartCopy` calls of the process under way at once; while others wait a user has a third.
-pub const RANGE_COPIES_MAX: u64 = 48;
+pub const RANGE_COPIES_MAX: usize = 48;
 /// The same of one object.
 pub const RANGE_COPIES_PER_OBJECT_MAX: usize = 16;
 /// What is read and written at once of an object that goes from one store to another, if it is not

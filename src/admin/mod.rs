@@ -66,12 +66,16 @@ pub trait AdminStatus: Debug + Send + Sync + 'static {
     fn jwks(&self) -> Option<String>;
 }
 
-/// Whether new connections should come here. What the gateway depends on is not part of it: an
-/// outage there would take every replica out at once.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+/// Whether new connections should come here. What the gateway depends on has no part in that: an
+/// outage there would take every replica out at once, and a store that is shown as away only by
+/// calls to it would never be called again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Readiness {
     pub listening: bool,
     pub draining: bool,
+    /// Sections of the configuration whose stores do not answer: shown, no more.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stores_away: Vec<Box<str>>,
 }
 
 /// The bounds of each of the operator's ports.
@@ -108,7 +112,7 @@ pub struct Admin {
 impl Readiness {
     /// Says whether `/readyz` answers 200.
     #[must_use]
-    pub const fn is_ready(self) -> bool {
+    pub const fn is_ready(&self) -> bool {
         self.listening && !self.draining
     }
 }
@@ -399,7 +403,7 @@ fn probe(admin_status: &dyn AdminStatus, path: &str) -> Option<Answer> {
             } else {
                 StatusCode::SERVICE_UNAVAILABLE
             };
-            // Two flags always make JSON.
+            // Flags and names always make JSON.
             let body = serde_json::to_string(&readiness).unwrap_or_default();
             Some(response(status, JSON, body))
         }

@@ -16,7 +16,7 @@ struct Scripted(Mutex<Readiness>);
 
 impl AdminStatus for Scripted {
     fn readiness(&self) -> Readiness {
-        *self.0.lock().unwrap()
+        self.0.lock().unwrap().clone()
     }
 
     fn metrics(&self) -> String {
@@ -103,19 +103,24 @@ async fn a_gateway_is_ready_from_listening_until_draining_and_alive_throughout()
     let admin = start(AdminLimits::default()).await;
     let ready = Readiness {
         listening: true,
-        draining: false,
+        ..Readiness::default()
     };
+    let draining = Readiness {
+        draining: true,
+        ..ready.clone()
+    };
+    // A store that some need is no reason to send everybody elsewhere.
+    let away = Readiness {
+        stores_away: vec!["storage".into(), "store.far".into()],
+        ..ready.clone()
+    };
+    let all = "{\"listening\":true,\"draining\":false}";
+    let shown = ",\"stores_away\":[\"storage\",\"store.far\"]}";
     for (readiness, status, body) in [
         (Readiness::default(), "503", "\"listening\":false"),
-        (ready, "200", "\"listening\":true"),
-        (
-            Readiness {
-                draining: true,
-                ..ready
-            },
-            "503",
-            "\"draining\":true",
-        ),
+        (ready, "200", all),
+        (draining, "503", "\"draining\":true"),
+        (away, "200", shown),
     ] {
         *admin.admin_status.0.lock().unwrap() = readiness;
         let text = ask(admin.address, "GET /readyz").await;

@@ -35,6 +35,20 @@ pub struct Budget {
     layout: PartLayout,
 }
 
+/// Makes a pool of turns in place of bytes: while others wait, a user has a third of them.
+#[must_use]
+pub fn turns(name: &'static str, all: usize) -> Arc<Pool> {
+    let all = u64::try_from(all).unwrap_or(u64::MAX);
+    Pool::new(name, all, 0, Shares::WhileOthersWait((all / 3).max(1)))
+}
+
+/// Makes a pool of places that a user may keep for long: each has half of what others leave.
+#[must_use]
+pub fn places(name: &'static str, all: usize) -> Arc<Pool> {
+    let all = u64::try_from(all).unwrap_or(u64::MAX);
+    Pool::new(name, all, 0, Shares::HalfOfTheRest)
+}
+
 /// What one user has of the process's memory, over all their sessions.
 #[derive(Debug, Clone)]
 pub struct UserMemory {
@@ -60,7 +74,6 @@ impl Budget {
             .min(all.saturating_sub(limits::SLOT_STEPS_BYTES[0]));
         let share = (all / 3).max(layout.largest_bytes());
         let ahead = limits.download_memory_bytes_max;
-        let copies = limits::RANGE_COPIES_MAX;
         let read_ahead = Pool::new("read-ahead", ahead, 0, Shares::WhileOthersWait(ahead / 3));
         Arc::new(Self {
             uploads: Pool::new("uploads", all, reserve, Shares::WhileOthersWait(share)),
@@ -72,12 +85,7 @@ impl Budget {
                 Shares::HalfOfTheRest,
                 limits::STUCK_QUEUE_BYTES_MAX,
             ),
-            range_copies: Pool::new(
-                "range-copies",
-                copies,
-                0,
-                Shares::WhileOthersWait(copies / 3),
-            ),
+            range_copies: turns("range-copies", limits::RANGE_COPIES_MAX),
             layout,
         })
     }

@@ -200,7 +200,7 @@ impl Pool {
             let pool = self.name;
             tracing::warn!(
                 pool,
-                "a user kept others waiting: for ten minutes no user may start anything beyond a third of the memory"
+                "a user kept others waiting: for ten minutes no user may start anything beyond a third of the pool"
             );
         }
     }

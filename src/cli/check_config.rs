@@ -6,6 +6,7 @@ use super::memory::{self, Limit, ReceiveBuffer};
 use super::store_probe::{self, NO_CREDENTIALS, Place};
 use super::{ConfigSource, Failure, load, output};
 use crate::causes;
+use crate::compose::open_files::{self, Wanted};
 use crate::compose::{Composition, partial_state, stores};
 use crate::config::{
     self, Config, KeySource, Listener, ProviderSettings, ProxyProtocol, Purpose, StoreKind,
@@ -122,6 +123,11 @@ fn places(config: &Config) {
     }
     if let Some(buffer) = ReceiveBuffer::read("") {
         output::print(&format!("kernel: {}\n", buffer.describe()));
+    }
+    let wanted = Wanted::by(config);
+    output::print(&format!("open files: up to {wanted}\n"));
+    if let Some(short) = open_files::Limit::read().short_of(wanted) {
+        output::warning(&short);
     }
 }
 

@@ -8,8 +8,10 @@
 //! ```
 
 mod aws_api;
+mod directories;
 pub(crate) mod host_keys;
 pub(crate) mod listeners;
+pub(crate) mod open_files;
 pub(crate) mod partial_state;
 pub(crate) mod providers;
 mod running;

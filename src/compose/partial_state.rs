@@ -1,5 +1,6 @@
 //! Where uploads are recorded, as `sftp.partial_state` says.
 
+use std::collections::BTreeSet;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use crate::clock::SystemClock;
-use crate::config::{self, Config};
+use crate::config::{self, Config, StoreRoles};
 use crate::idp::service_managed::InBucket;
 use crate::metrics::Metrics;
 use crate::session::{RecordSettings, UploadRecords};
@@ -29,7 +30,7 @@ pub(crate) fn open(
     let settings = |store, bucket| RecordSettings {
         store,
         bucket,
-        own_credentials: config.identity.roles == config::Roles::Gateway,
+        of_roles: of_roles(config),
         metrics: Arc::clone(metrics),
         clock: Arc::new(SystemClock),
     };
@@ -45,6 +46,16 @@ pub(crate) fn open(
     let (store, bucket) = directory(place).with_context(what)?;
     let settings = settings(Arc::new(store), bucket);
     Ok(UploadRecords::in_directory(settings, place))
+}
+
+/// Returns the numbers of the stores that sessions reach with the credentials of a role.
+fn of_roles(config: &Config) -> BTreeSet<u16> {
+    let main = (config.identity.roles != config::Roles::Gateway).then_some(0);
+    let named = (1..).zip(&config.stores);
+    let assuming = named.filter(|(_, named)| named.table.roles == StoreRoles::Assume);
+    main.into_iter()
+        .chain(assuming.map(|(number, _)| number))
+        .collect()
 }
 
 fn directory(place: &str) -> anyhow::Result<(DirectoryStore, Bucket)> {

@@ -13,7 +13,7 @@ use super::providers::{self, Commit, Opened, Reopening};
 use super::stores::{HeldKeys, OpenStores};
 use super::unusable::Unusable;
 use super::value_files::FollowedValues;
-use super::{Composition, aws_api, listeners, partial_state};
+use super::{Composition, aws_api, listeners, open_files, partial_state};
 use crate::admin::{Admin, AdminLimits, AdminServices, AdminTokens, Aws, Tls};
 use crate::clock::{Clock as _, SystemClock, written};
 use crate::config::{self, Config, Origin};
@@ -49,10 +49,15 @@ impl Running {
     /// Something that the configuration names cannot be used, or an address is taken.
     pub async fn start(composition: &Composition<'_>, origin: Origin) -> anyhow::Result<Self> {
         let Composition { config, opened, .. } = composition;
+        open_files::prepare(config);
         let (opening, host_keys) = listeners::open(config, &composition.proxies)?;
         let metrics = Arc::new(Metrics::default());
         let held_keys = HeldKeys::of(config);
-        let OpenStores { stores, own } = composition.stores_with(&held_keys, &metrics).await?;
+        let OpenStores {
+            stores,
+            own,
+            health: store_health,
+        } = composition.stores_with(&held_keys, &metrics).await?;
         let upload_records = partial_state::open(config, own, &metrics)?;
         let mut following = JoinSet::new();
         for followed in opened.iter().flat_map(Opened::followed) {
@@ -74,6 +79,7 @@ impl Running {
             history,
             blocks,
             stores,
+            store_health,
             limits: config.limits.clone(),
             metrics: Arc::clone(&metrics),
             sftp: config.sftp.clone(),

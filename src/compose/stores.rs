@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
+use super::directories::Directories;
 use super::providers;
 use crate::aws::{AccessKey, Credentials};
 use crate::clock::{Clock, SystemClock};
@@ -11,9 +12,10 @@ use crate::config::{self, Config, Storage, StoreKind, StoreRoles};
 use crate::metrics::Metrics;
 use crate::secret::Secret;
 use crate::storage::credentials::{
-    Assumed, Keyring, NamedStore, Own, RoleKeys, Several, Stores, StsSettings, Tag,
+    Assumed, Confines, Keyring, NamedStore, Own, RoleKeys, Several, Stores, StsSettings, Tag,
 };
 use crate::storage::directory::{DirectoryStore, are_nested};
+use crate::storage::health::StoreHealth;
 use crate::storage::metered::Meter;
 use crate::storage::retry::{Persistent, Retries, Retrying};
 use crate::storage::routes::{Pattern, Routes};
@@ -25,6 +27,8 @@ pub(crate) struct OpenStores {
     pub(crate) stores: Arc<dyn Stores>,
     /// The main store with the gateway's own credentials.
     pub(crate) own: SharedStore,
+    /// Which stores answer.
+    pub(crate) health: StoreHealth,
 }
 
 /// Sets S3 up, also for the providers that keep their users there, and STS where roles are assumed;
@@ -41,7 +45,6 @@ pub(crate) async fn open(
     let store = connect("storage", &config.storage, &keys.own).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let meter = Meter::new(Arc::clone(&clock), Arc::<Metrics>::clone(metrics));
-    let default_role = config.identity.default_role.as_deref().map(Into::into);
     let observer = Arc::<Metrics>::clone(metrics);
     let retries = Retries::new(config.storage.retries.clone(), Arc::clone(&clock), observer);
     let next = keys.own.next.as_ref();
@@ -54,13 +57,12 @@ pub(crate) async fn open(
         config::Roles::Map => {
             let roles = config.roles.iter().zip(&keys.roles);
             let roles = roles.filter_map(|(role, keys)| role_keys(role, keys));
+            let default_role = config.identity.default_role.as_deref().map(Into::into);
             Arc::new(Keyring::new(&store, roles, default_role, &meter, &clock))
         }
         config::Roles::Assume => {
-            let settings = StsSettings {
-                default_role,
-                ..sts(config)
-            };
+            let next = (next, "storage");
+            let settings = sts(config);
             let assumed = Assumed::rotating(store, next, settings, meter.clone(), clock.clone());
             Arc::new(assumed.context("[sts] cannot be used")?)
         }
@@ -69,6 +71,7 @@ pub(crate) async fn open(
     Ok(OpenStores {
         stores: Arc::new(Persistent::new(stores, retries)),
         own: own_store,
+        health: meter.health().clone(),
     })
 }
 
@@ -128,32 +131,63 @@ async fn beside(
     }
     let without_roles = config.identity.roles == config::Roles::Gateway;
     let mut all = Vec::with_capacity(config.stores.len());
-    let mut directories = Vec::new();
+    let (directories, mut roots) = (Directories::default(), Vec::new());
     for (named, keys) in config.stores.iter().zip(&keys.stores) {
         let section = format!("store.{}", named.name);
         let meter = meter.of_store(&named.name);
-        let (store, bucket) = match named.table.kind {
+        let (stores, bucket): (Arc<dyn Stores>, _) = match named.table.kind {
             StoreKind::S3 => {
                 let store = connect(&section, &named.storage, keys).await?;
                 let next = (keys.next.as_ref(), &*section);
-                let own = Own::rotating(store, next, meter, Arc::clone(clock));
-                (own.store(), None)
+                let around = (meter, Arc::clone(clock));
+                (of_s3(config, named, store, next, around)?, None)
             }
             StoreKind::Directory => {
                 let store = directory(named)?;
                 let bucket = Bucket::parse(&named.name).ok();
-                apart(named, &mut directories)?;
-                (meter.over(Arc::new(store)), bucket)
+                apart(named, &mut roots)?;
+                let opening = directories.directory(&named.name, store, meter);
+                (Arc::new(opening), bucket)
             }
+        };
+        let confines = match named.table.roles {
+            StoreRoles::Refuse if !without_roles => Confines::Nothing,
+            StoreRoles::Refuse | StoreRoles::Gateway => Confines::Mappings,
+            StoreRoles::Assume => Confines::Role,
         };
         all.push(NamedStore {
             name: named.name.as_str().into(),
-            store,
-            by_mappings: without_roles || named.table.roles == StoreRoles::Gateway,
+            stores,
+            confines,
             bucket,
         });
     }
     Ok(Arc::new(Several::new(main, all, routes(&config.stores)?)))
+}
+
+/// Opens logins at an S3 store beside the main one.
+fn of_s3(
+    config: &Config,
+    named: &config::NamedStore,
+    store: S3Store,
+    next: (Option<&AccessKey>, &str),
+    (meter, clock): (Meter, Arc<dyn Clock>),
+) -> anyhow::Result<Arc<dyn Stores>> {
+    match named.table.roles {
+        StoreRoles::Refuse | StoreRoles::Gateway => {
+            Ok(Arc::new(Own::rotating(store, next, meter, clock)))
+        }
+        StoreRoles::Assume => {
+            let settings = StsSettings {
+                endpoint: named.table.sts_endpoint.clone(),
+                region: named.table.sts_region.clone(),
+                ..sts(config)
+            };
+            let assumed = Assumed::rotating(store, next, settings, meter, clock);
+            let place = || format!("[store.{}]: its STS cannot be used", named.name);
+            Ok(Arc::new(assumed.with_context(place)?))
+        }
+    }
 }
 
 /// Refuses a directory that is in another one: what is written to the one would be seen half in the
@@ -337,7 +371,7 @@ fn sts(config: &Config) -> StsSettings {
         tags: sts.tags.iter().filter_map(|tag| tag_of(tag)).collect(),
         transitive_tags: sts.transitive_tags.clone(),
         timeout: sts.timeout,
-        default_role: None,
+        default_role: config.identity.default_role.as_deref().map(Into::into),
         server_id: providers::server_id(config, &config.identity).into(),
         server_ids: named
             .map(|named| {

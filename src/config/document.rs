@@ -149,7 +149,7 @@ fn about(section: &str) -> String {
         format!(
             "Further stores, each for some buckets ([stores](stores.md)): a table `[{table}.NAME]` \
              for each, with a name of lower-case letters and digits. It takes every setting of \
-             `[storage]` except {}, which hold for all stores, and takes no value from there; and \
+             `[storage]` except {}, which hold for each store alike, and takes no value from there; and \
              these. Variables: `{}`.\n\n",
             enumerated(&shared.collect::<Vec<_>>()),
             variable(&format!("{}.NAME.endpoint", STORES.table)),

@@ -183,6 +183,10 @@ pub struct StoreTable {
     /// Names, or beginnings of names with `*` after them.
     pub buckets: Vec<String>,
     pub roles: StoreRoles,
+    /// `None` = AWS's own of the region.
+    pub sts_endpoint: Option<String>,
+    /// `None` = that of the store.
+    pub sts_region: Option<String>,
 }
 
 /// A second access key, for while one replaces the other.
@@ -437,7 +441,7 @@ pub fn without_colour() -> bool {
 
 const SETSTAT_WRITTEN: &str = "sftp.setstat has one value and no effect: sftp.modes decides what becomes of modes; leave it out";
 
-const STORE_REFUSES: &str = "a [store.NAME] without roles = \"gateway\" is of no use with identity.roles = \"map\" or \
+const STORE_REFUSES: &str = "a [store.NAME] with roles = \"refuse\" (the default) is of no use with identity.roles = \"map\" or \
      \"assume\": logins with a mapping into it are refused";
 
 /// No setting: the probe has no configuration.

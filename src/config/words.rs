@@ -76,12 +76,14 @@ words!(
 );
 
 words!(
-    /// What becomes of logins with roles whose mappings lead into a store that has none.
+    /// What becomes of logins with roles whose mappings lead into a store beside `[storage]`.
     StoreRoles {
         #[default]
         Refuse = "refuse",
         /// They use the gateway's own credentials there.
         Gateway = "gateway",
+        /// They use those of the answer's role, which an STS of the store gives.
+        Assume = "assume",
     }
 );
 

@@ -26,7 +26,6 @@ mod words;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit;
@@ -42,6 +41,7 @@ use self::command::Act;
 use self::fault::Fault;
 use self::peer::Peer;
 use self::remote::{NO_MEMORY, Remote};
+use self::summing::Summing;
 use self::tally::Tally;
 
 /// Runs a command on one channel to its end, and returns its exit status.
@@ -60,7 +60,10 @@ pub async fn serve<I: Inbound, O: Outbound>(
         Arc::clone(&environment.clock),
     );
     let (name, began) = (command.name(), clock.now());
-    let of_process = Arc::clone(&environment.summing);
+    let summing = Summing {
+        turns: Arc::clone(&environment.summing),
+        metrics: Arc::clone(&metrics),
+    };
     let gone = inbound.gone();
     let admitted = session::admitted(environment, user, Arc::clone(&gate), gone.clone());
     let (admitted, serving) = match admitted {
@@ -82,7 +85,7 @@ pub async fn serve<I: Inbound, O: Outbound>(
         let mut tally = Tally::default();
         let lines = Arc::clone(&admitted.lines);
         let mut remote = Remote::new(admitted);
-        let done = run(&mut peer, &mut remote, command, of_process, &mut tally).await;
+        let done = run(&mut peer, &mut remote, command, summing, &mut tally).await;
         let outcome = end(&mut peer, &mut remote, done, tally).await;
         let took = now.now().saturating_duration_since(began);
         metrics.command(name, outcome);
@@ -116,7 +119,7 @@ async fn run<O: Outbound>(
     peer: &mut Peer<O>,
     remote: &mut Remote,
     command: Command,
-    of_process: Arc<Semaphore>,
+    summing: Summing,
     tally: &mut Tally,
 ) -> Result<(), Fault> {
     let mut held = remote.held();
@@ -128,12 +131,12 @@ async fn run<O: Outbound>(
     }
     if let Act::Receive(_) = &command.0 {
         // Its end is that of its bytes: what came before is stored.
-        return act(peer, remote, command, of_process, tally).await;
+        return act(peer, remote, command, summing, tally).await;
     }
     let gone = peer.gone().clone();
     tokio::select! {
         biased;
-        done = act(peer, remote, command, of_process, tally) => done,
+        done = act(peer, remote, command, summing, tally) => done,
         () = gone.cancelled() => Err(Fault::Gone),
     }
 }
@@ -142,13 +145,13 @@ async fn act<O: Outbound>(
     peer: &mut Peer<O>,
     remote: &mut Remote,
     command: Command,
-    of_process: Arc<Semaphore>,
+    summing: Summing,
     tally: &mut Tally,
 ) -> Result<(), Fault> {
     match command.0 {
         Act::Receive(command) => receive::receive(peer, remote, command, tally).await,
         Act::Send(command) => send::send(peer, remote, command, tally).await,
-        Act::Sums(command) => summing::sums(peer, remote, of_process, command, tally).await,
+        Act::Sums(command) => summing::sums(peer, remote, summing, command, tally).await,
         Act::WorkingDirectory => look::working_directory(peer, remote, tally).await,
         Act::List(command) => look::list(peer, remote, command, tally).await,
         Act::ShellProbe => look::shell_probe(peer).await,

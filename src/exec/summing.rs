@@ -19,9 +19,16 @@ use super::sum::{line, program};
 use super::tally::Tally;
 use super::words::Word;
 use crate::limits::SUM_INPUT_BYTES_MAX;
+use crate::metrics::Metrics;
 use crate::session::Outbound;
 use crate::sftp::Status;
 use crate::transfer::Sum;
+
+/// What the process has for sums.
+pub(super) struct Summing {
+    pub(super) turns: Arc<Semaphore>,
+    pub(super) metrics: Arc<Metrics>,
+}
 
 /// Whose turn it is to compute.
 struct Turns {
@@ -45,13 +52,13 @@ impl Turns {
 pub(super) async fn sums<O: Outbound>(
     peer: &mut Peer<O>,
     remote: &mut Remote,
-    of_process: Arc<Semaphore>,
+    of_process: Summing,
     mut command: Sums,
     tally: &mut Tally,
 ) -> Result<(), Fault> {
     let turns = Turns {
         of_user: Arc::clone(remote.sums()),
-        of_process,
+        of_process: of_process.turns,
     };
     let (algorithm, is_binary) = (command.algorithm, command.is_binary);
     if command.paths.is_empty() {
@@ -73,7 +80,11 @@ pub(super) async fn sums<O: Outbound>(
         } else if let Some(sum) = remote.stored_sum(path, algorithm).await? {
             Ok(hex::encode(sum))
         } else {
-            of_file(peer, remote, &turns, path, algorithm.begin(), tally).await?
+            let read = of_file(peer, remote, &turns, path, algorithm.begin(), tally).await?;
+            if read.is_ok() {
+                of_process.metrics.checksum_told(algorithm.name(), false);
+            }
+            read
         };
         match summed {
             Ok(digits) => {

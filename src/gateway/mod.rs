@@ -31,6 +31,7 @@ use crate::session::{
 use crate::ssh::{SshServer, SshServerParts};
 use crate::storage::Nonces;
 use crate::storage::credentials::Stores;
+use crate::storage::health::StoreHealth;
 use crate::tasks;
 use crate::vfs::PartialUploads;
 
@@ -49,6 +50,8 @@ pub struct GatewayParts {
     pub blocks: Arc<Blocks>,
     /// Whose credentials sessions have at S3.
     pub stores: Arc<dyn Stores>,
+    /// Which of them answer.
+    pub store_health: StoreHealth,
     pub limits: Limits,
     pub metrics: Arc<Metrics>,
     pub sftp: Sftp,
@@ -69,6 +72,7 @@ impl GatewayParts {
             throttle,
             blocks: Arc::default(),
             stores,
+            store_health: StoreHealth::default(),
             limits: Limits::default(),
             metrics,
             sftp: Sftp::default(),
@@ -157,6 +161,7 @@ impl Gateway {
             history,
             blocks,
             stores,
+            store_health,
             limits,
             metrics,
             sftp,
@@ -207,6 +212,7 @@ impl Gateway {
             shared,
             upload_records,
             signing_keys,
+            store_health,
         });
         Self {
             listeners,

@@ -17,6 +17,7 @@ use crate::idp::signature::{self, Keys};
 use crate::metrics::{Metrics, Readings};
 use crate::session::UploadRecords;
 use crate::ssh::SshServer;
+use crate::storage::health::StoreHealth;
 use crate::telemetry;
 
 /// What the operator's port shows of a gateway.
@@ -31,6 +32,7 @@ pub(super) struct View {
     pub(super) shared: Shared,
     pub(super) upload_records: UploadRecords,
     pub(super) signing_keys: Vec<Arc<Keys>>,
+    pub(super) store_health: StoreHealth,
 }
 
 #[async_trait]
@@ -83,6 +85,7 @@ impl AdminStatus for View {
         Readiness {
             listening: !draining && !self.listeners.any_failed(),
             draining,
+            stores_away: self.store_health.away(),
         }
     }
 

@@ -4,6 +4,7 @@
 //! What others already count is read when somebody asks ([`Metrics::observe`]).
 
 mod admin;
+mod checksums;
 mod exposition;
 mod labels;
 mod listeners;
@@ -30,6 +31,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use self::admin::AdminConnections;
 pub use self::admin::{AdminConnection, AdminEnd};
+use self::checksums::Checksums;
 pub use self::exposition::{prometheus_text, takes_open_metrics};
 use self::labels::{METHODS, by_lookup, by_provider, by_verdict, by_warning, login_labels};
 use self::listeners::ByListener;
@@ -85,6 +87,7 @@ pub struct Metrics {
     downloads: Family<Labels<1>, Counter>,
     storage_calls: Family<OfStore<2>, Counter>,
     storage_call_seconds: Family<OfStore<1>, Histogram, fn() -> Histogram>,
+    stores_up: Family<Named<1>, Gauge>,
     storage_retries: Family<Labels<1>, Counter>,
     storage_retries_held_back: Counter,
     storage_given_up: Family<Labels<1>, Counter>,
@@ -105,6 +108,7 @@ pub struct Metrics {
     moves: Family<Labels<1>, Counter>,
     copies: Family<Labels<1>, Counter>,
     times: Family<Labels<1>, Counter>,
+    checksums: Checksums,
     by_listener: ByListener,
     admin: AdminConnections,
     log: Log,
@@ -126,6 +130,11 @@ impl Metrics {
     pub fn operation_refused(&self, operation: &'static str, reason: &'static str) {
         let labels = [("operation", operation), ("reason", reason)];
         let _ = self.operations_refused.get_or_create(&labels).inc();
+    }
+
+    /// Counts a checksum of a file that a client was told.
+    pub fn checksum_told(&self, algorithm: &'static str, is_stored: bool) {
+        self.checksums.count(algorithm, is_stored);
     }
 
     /// Counts a command that a user ran beside SFTP, and what became of it.
@@ -607,6 +616,11 @@ impl Default for Metrics {
                 "operation; store for those of `[store.NAME]`",
                 "Response time of S3 (of a GET: until its headers)",
             ),
+            stores_up: all.gauges_by_name(
+                "store_up",
+                "store",
+                "1 if the store answers, by the last calls to it, and 0 if it does not; `store` is empty for `[storage]`",
+            ),
             storage_retries: all.counters("s3_retries", "operation", "Retries of calls to S3"),
             storage_retries_held_back: all.counter(
                 "s3_retries_held_back",
@@ -667,6 +681,7 @@ impl Default for Metrics {
                 "outcome",
                 "Modification times and modes set after an upload began, with sftp.mtime = \"copy\" or sftp.modes = \"keep\": kept, skipped because the store does not allow it, or failed",
             ),
+            checksums: Checksums::new(&mut all),
             by_listener: ByListener::new(&mut all),
             admin: AdminConnections::new(&mut all),
             log: Log::new(&mut all),

@@ -46,6 +46,12 @@ impl CallObserver for Metrics {
         series::of_calls(&self.storage_calls, Some(store));
     }
 
+    fn store_turned(&self, store: Option<&str>, is_up: bool) {
+        // An empty label is none to Prometheus: calls to the main store have none either.
+        let labels = [("store", store.unwrap_or_default().to_owned())];
+        let _ = self.stores_up.get_or_create(&labels).set(is_up.into());
+    }
+
     fn role_asked(&self, outcome: &'static str) {
         let labels = [("outcome", outcome)];
         let _ = self.sts_calls.get_or_create(&labels).inc();

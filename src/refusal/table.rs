@@ -265,9 +265,11 @@ reasons! {
         "set `identity.roles = \"assume\"`: STS then applies the policy to the role \
          (docs/security.md). Without STS leave the policy out: the mappings confine the session";
     StoreWithoutRoles "store-without-roles" Invalid Nothing Uncached Answered
-        "a mapping leads into a store of `[store.NAME]`, which has neither roles nor policies",
-        "leave the policy or the mapping out, or set `roles = \"gateway\"` for that store: then \
-         the mappings alone confine its users there (docs/stores.md)";
+        "a mapping leads into a store of `[store.NAME]` that cannot apply the answer's role or \
+         policy",
+        "leave the policy or the mapping out, or set `roles` for that store: with `\"assume\"` it \
+         has an STS of its own, with `\"gateway\"` the mappings alone confine its users there \
+         (docs/stores.md)";
     PolicyTooLong "policy-too-long" Invalid Nothing Uncached Answered
         "the policy is longer than STS allows",
         "shorten it: 2048 characters after substitution";

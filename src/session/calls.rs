@@ -275,7 +275,8 @@ impl Calls {
         read_on: &Notify,
     ) -> Result<(), StorageError> {
         let store = retry::patient(&self.store);
-        let mut tries = retry::tries(&*store, Operation::Get, self.stop.clock());
+        let bucket = &base.location.bucket;
+        let mut tries = retry::tries(&*store, Operation::Get, bucket, self.stop.clock());
         let mut left = range;
         while left.start < left.end {
             let before = left.start;

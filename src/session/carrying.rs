@@ -146,7 +146,8 @@ async fn fetch(
     range: ByteRange,
 ) -> Result<Bytes> {
     let store = retry::patient(store);
-    let mut tries = retry::tries(&*store, Operation::Get, stop.clock());
+    let bucket = &source.location.bucket;
+    let mut tries = retry::tries(&*store, Operation::Get, bucket, stop.clock());
     let wanted = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
     let mut bytes = BytesMut::with_capacity(wanted);
     while bytes.len() < wanted {

@@ -57,6 +57,8 @@ impl Checking<'_> {
             None => self.read_sums(check, &checked, ranges).await?,
         };
         if !sums.is_empty() {
+            let (metrics, name) = (&self.bounds.metrics, check.algorithm.name());
+            metrics.checksum_told(name, is_stored);
             audit::checksum_told(
                 audit::File {
                     path,
@@ -129,7 +131,7 @@ impl Checking<'_> {
         let _memory = self.memory.read_ahead.take(CHECK_MEMORY_BYTES).await;
         let clock = self.bounds.clock();
         let store = patient(self.store);
-        let mut tries = retry::tries(&*store, Operation::Get, clock);
+        let mut tries = retry::tries(&*store, Operation::Get, &checked.location.bucket, clock);
         let mut summing = Summing::new(check, ranges, &self.bounds.sums);
         while summing.at < ranges.end {
             let before = summing.at;

@@ -92,8 +92,9 @@ impl Commit<'_> {
 
     async fn sent(self, change: Change<'_>) -> Result<Stored> {
         let clock = self.stop.clock();
+        let bucket = &self.location.bucket;
         let mut sending = Sending {
-            tries: retry::tries(self.store, change.operation(), clock),
+            tries: retry::tries(self.store, change.operation(), bucket, clock),
             begun: clock.wall(),
             lost: None,
         };

@@ -93,7 +93,8 @@ impl Deletion<'_> {
 
     async fn sent(self) -> Result<Removed> {
         let clock = self.stop.clock();
-        let mut tries = retry::tries(self.store, Operation::Delete, clock);
+        let bucket = &self.location.bucket;
+        let mut tries = retry::tries(self.store, Operation::Delete, bucket, clock);
         let mut condition = match self.what {
             What::Version => Some(self.found.etag),
             What::Name => None,

@@ -390,7 +390,8 @@ impl Source {
         let end = |outcome| tell(ReadHeard::FetchEnded { fetch, outcome });
         let clock = &*self.clock;
         let mut at = range.start;
-        let mut tries = retry::tries(&*self.store, Operation::Get, clock);
+        let bucket = &self.location.bucket;
+        let mut tries = retry::tries(&*self.store, Operation::Get, bucket, clock);
         while at < range.end {
             let before = at;
             let outcome = match body.take() {

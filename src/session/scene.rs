@@ -87,6 +87,7 @@ impl OwnScene {
 pub(crate) struct Bounds {
     pub(super) budget: Arc<Budget>,
     pub(super) limits: Arc<Limits>,
+    pub(super) metrics: Arc<Metrics>,
     /// What the user has of the process's memory.
     pub(super) shares: UserMemory,
     /// How fast bytes come that pass through the gateway.
@@ -124,6 +125,7 @@ impl Bounds {
         Self {
             budget: Arc::clone(&environment.budget),
             limits: Arc::clone(&environment.limits),
+            metrics: Arc::clone(&environment.metrics),
             shares: session.memory().clone(),
             incoming: session.incoming(),
             outgoing: session.outgoing(),

@@ -495,8 +495,8 @@ impl ObjectStore for History {
         Some(std::sync::Arc::new(Self { inner }))
     }
 
-    fn tries(&self, operation: Operation) -> Option<Tries> {
-        self.inner.tries(operation)
+    fn tries(&self, operation: Operation, bucket: &Bucket) -> Option<Tries> {
+        self.inner.tries(operation, &bucket.present())
     }
 }
 

@@ -97,7 +97,7 @@ pub trait Layer: Debug + Send + Sync + 'static {
     }
 
     /// See [`ObjectStore::tries`].
-    fn tries(&self, _: Operation) -> Option<Tries> {
+    fn tries(&self, _: Operation, _: &Bucket) -> Option<Tries> {
         None
     }
 }
@@ -262,7 +262,7 @@ impl<L: Layer> ObjectStore for L {
         Layer::patient(self)
     }
 
-    fn tries(&self, operation: Operation) -> Option<Tries> {
-        Layer::tries(self, operation)
+    fn tries(&self, operation: Operation, bucket: &Bucket) -> Option<Tries> {
+        Layer::tries(self, operation, bucket)
     }
 }

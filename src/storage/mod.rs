@@ -41,6 +41,7 @@ pub mod directory;
 pub mod document;
 mod error;
 pub mod failing;
+pub mod health;
 pub mod history;
 pub mod layer;
 mod location;
@@ -151,8 +152,9 @@ pub trait ObjectStore: Debug + Send + Sync + 'static {
         None
     }
 
-    /// Begins tries of what is under way, by the rules of the process; `None` where there are none.
-    fn tries(&self, _: Operation) -> Option<Tries> {
+    /// Begins tries of what is under way in a bucket, by the rules of the process; `None` where there
+    /// are none.
+    fn tries(&self, _: Operation, _: &Bucket) -> Option<Tries> {
         None
     }
 }

@@ -85,6 +85,25 @@ impl Operation {
         }
     }
 
+    /// Says whether a store answers as soon for a large object as for a small one.
+    #[must_use]
+    pub const fn is_short(self) -> bool {
+        match self {
+            Self::Head
+            | Self::Tags
+            | Self::Get
+            | Self::List
+            | Self::ListVersions
+            | Self::Delete
+            | Self::Create
+            | Self::Parts
+            | Self::Abort
+            | Self::CheckBucket
+            | Self::ListBuckets => true,
+            Self::Put | Self::Copy | Self::Part | Self::PartCopy | Self::Complete => false,
+        }
+    }
+
     /// Says whether a refusal has no body, so that it does not say why: S3 answers a bare 400 to
     /// a HEAD with expired credentials.
     #[must_use]

@@ -95,7 +95,7 @@ impl Layer for WithSettings {
         }))
     }
 
-    fn tries(&self, operation: Operation) -> Option<Tries> {
-        self.inner.tries(operation)
+    fn tries(&self, operation: Operation, bucket: &Bucket) -> Option<Tries> {
+        self.inner.tries(operation, bucket)
     }
 }

@@ -22,7 +22,7 @@ impl AdminStatus for Gateway {
     fn readiness(&self) -> Readiness {
         Readiness {
             listening: true,
-            draining: false,
+            ..Readiness::default()
         }
     }
 

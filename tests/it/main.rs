@@ -92,6 +92,7 @@ mod storage_contract;
 mod storage_dead;
 mod storage_probe;
 mod storage_regions;
+mod stores_served;
 mod tester;
 mod tester_aws;
 mod tester_contract;

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use portcullis::idp::UserConfig;
 use portcullis::limits::Limits;
+use portcullis::metrics::Metrics;
+use portcullis::session::Environment;
 use portcullis::storage::failing::{Failing, Fault, Gate};
 use portcullis::storage::memory::MemoryStore;
 use portcullis::storage::{Capabilities, Digest, Operation, StorageErrorKind};
@@ -250,7 +252,17 @@ async fn commands_print_checksums_that_are_stored_without_a_read() {
     plant(&store, "a", b"abc").await;
     store.keep_checksum(&at("a"), Digest::Sha256(sha256(b"abc")));
     let hex: String = sha256(b"abc").iter().map(|b| format!("{b:02x}")).collect();
-    let run = |line| Running::start(user(whole_bucket(), noting.clone()), line);
+    let metrics = Arc::new(Metrics::default());
+    let run = |line| {
+        let user = user(whole_bucket(), noting.clone());
+        let count = |process: &mut Environment| process.metrics = Arc::clone(&metrics);
+        Running::start_in(user, Limits::default(), count, line)
+    };
+    let told = |algorithm, origin, times| {
+        let labels = format!("algorithm=\"{algorithm}\",origin=\"{origin}\"");
+        let line = format!("portcullis_checksums_told_total{{{labels}}} {times}\n");
+        assert!(metrics.encode().contains(&line), "{line}");
+    };
     let ran = run("sha256sum a").ended().await;
     assert_eq!((ran.status, ran.stdout), (0, format!("{hex}  a\n")));
     let calls = [Operation::Head, Operation::Get].map(|call| noting.keys(call).len());
@@ -262,4 +274,11 @@ async fn commands_print_checksums_that_are_stored_without_a_read() {
             .starts_with("a9993e364706816aba3e25717850c26c9cd0d89d")
     );
     assert_eq!(noting.keys(Operation::Get).len(), 1);
+    told("sha256", "stored", 1);
+    told("sha256", "read", 0);
+    told("sha1", "read", 1);
+    told("sha1", "stored", 0);
+    // What is not there has no sum.
+    drop(run("md5sum missing").ended().await);
+    told("md5", "read", 0);
 }

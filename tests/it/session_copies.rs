@@ -335,7 +335,7 @@ async fn the_process_copies_only_so_many_ranges_at_once() {
         most: AtomicUsize::new(0),
     });
     let gate = Gate::closed();
-    let most = usize::try_from(RANGE_COPIES_MAX).unwrap();
+    let most = RANGE_COPIES_MAX;
     for nth in 1..=u32::try_from(most).unwrap() {
         failing.spoil(Operation::PartCopy, nth, Fault::Hold(gate.clone()));
     }
@@ -353,7 +353,7 @@ async fn the_process_copies_only_so_many_ranges_at_once() {
 #[tokio::test]
 async fn whoever_copies_one_file_passes_who_copies_many() {
     const AT_ONCE: usize = RANGE_COPIES_PER_OBJECT_MAX;
-    let all = usize::try_from(RANGE_COPIES_MAX).unwrap();
+    let all = RANGE_COPIES_MAX;
     let vast = Arc::new(Vast::of(8, 100 << 20));
     let failing = Arc::new(Failing::new(vast.clone()));
     let gates: Vec<_> = (0..all).map(|_| Gate::closed()).collect();

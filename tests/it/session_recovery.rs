@@ -104,7 +104,7 @@ impl Shared {
         RecordSettings {
             store,
             bucket: state(),
-            own_credentials: true,
+            of_roles: std::collections::BTreeSet::new(),
             metrics: Arc::clone(metrics),
             clock: self.clock.clone(),
         }

@@ -1,5 +1,6 @@
 //! `portcullis test-identity-provider` where roles are assumed or mapped.
 
+use embedded_s3::EmbeddedS3;
 use serde_json::{Value, json};
 
 use super::common::fake_sts::FakeSts;
@@ -121,4 +122,89 @@ async fn a_home_that_follows_its_role_is_told_from_one_that_is_confined() {
     let mapping = "mapping   none: the role decides (path_homes = \"role\")";
     assert!(out.contains(mapping), "{out}");
     assert_eq!(out.matches("\n  mapping ").count(), 1, "{out}");
+}
+
+fn with_two_stores(_question: &Value) -> (u16, Value) {
+    let mut answer = mapped("inbox");
+    answer["mappings"] = json!([
+        {"entry": "/in", "target": "/inbox/ann"},
+        {"entry": "/old", "target": "/archive/ann"},
+    ]);
+    answer["role"] = ROLE.into();
+    answer["policy"] = json!({"Statement": [{"Resource": "*/${transfer:UserName}/*"}]});
+    (200, answer)
+}
+
+#[tokio::test]
+async fn a_role_is_assumed_at_the_sts_of_each_store_that_a_login_reaches() {
+    let (mut bench, near, _service) = assuming(with_two_stores).await;
+    let archive = EmbeddedS3::start(embedded_s3::Settings {
+        buckets: vec!["archive".to_owned()],
+        ..embedded_s3::Settings::default()
+    });
+    let archive = archive.await.unwrap();
+    let (key, secret) = (archive.access_key(), archive.secret_key());
+    let far = FakeSts::start(key, secret).await;
+    bench.settings.extend([
+        ("PORTCULLIS_STORE_ARCHIVE_BUCKETS", "archive".to_owned()),
+        ("PORTCULLIS_STORE_ARCHIVE_ENDPOINT", archive.endpoint()),
+        ("PORTCULLIS_STORE_ARCHIVE_PATH_STYLE", "true".to_owned()),
+        ("PORTCULLIS_STORE_ARCHIVE_ACCESS_KEY_ID", key.to_owned()),
+        (
+            "PORTCULLIS_STORE_ARCHIVE_SECRET_ACCESS_KEY",
+            secret.to_owned(),
+        ),
+        ("PORTCULLIS_STORE_ARCHIVE_REGION", "eu-west-9".to_owned()),
+    ]);
+    // Without an STS there is nobody to apply the policy.
+    for roles in ["refuse", "gateway"] {
+        let roles = ("PORTCULLIS_STORE_ARCHIVE_ROLES", roles.to_owned());
+        bench.settings.extend([roles]);
+        let (code, out, _) = bench.test(&ARGUMENTS, PASSWORD).await;
+        assert_eq!(code, 3, "{out}");
+        assert!(out.contains("invalid · store-without-roles: "), "{out}");
+    }
+    assert_eq!(near.asked().len(), 0, "nothing is asked for who is refused");
+    bench.settings.extend([
+        ("PORTCULLIS_STORE_ARCHIVE_ROLES", "assume".to_owned()),
+        ("PORTCULLIS_STORE_ARCHIVE_STS_ENDPOINT", far.endpoint()),
+    ]);
+    let (code, out, err) = bench.test(&ARGUMENTS, PASSWORD).await;
+    assert_eq!(code, 0, "{out}{err}");
+    assert_eq!(out.matches("bucket answers").count(), 2, "{out}");
+    let asked = [near.asked(), far.asked()];
+    for asked in &asked {
+        assert_eq!(asked.len(), 1);
+        assert_eq!(asked[0]["RoleArn"], ROLE);
+        let policy = r#"{"Statement":[{"Resource":"*/ann/*"}]}"#;
+        assert_eq!(asked[0]["Policy"], policy);
+    }
+    let name = "RoleSessionName";
+    assert_eq!(asked[0][0][name], asked[1][0][name]);
+    // Each of them can refuse.
+    far.refuse(Some((403, "AccessDenied")));
+    let (code, out, _) = bench.test(&ARGUMENTS, PASSWORD).await;
+    assert_eq!(code, 3, "{out}");
+    assert!(out.contains("invalid · role-not-assumable: "), "{out}");
+}
+
+#[tokio::test]
+async fn the_sts_of_a_store_is_asked_only_for_whom_leads_there() {
+    let (mut bench, near, _service) = assuming(with_role).await;
+    // Nobody is there.
+    bench.settings.extend([
+        ("PORTCULLIS_STORE_ARCHIVE_BUCKETS", "archive".to_owned()),
+        (
+            "PORTCULLIS_STORE_ARCHIVE_ENDPOINT",
+            "http://127.0.0.1:1".to_owned(),
+        ),
+        ("PORTCULLIS_STORE_ARCHIVE_ROLES", "assume".to_owned()),
+        (
+            "PORTCULLIS_STORE_ARCHIVE_STS_ENDPOINT",
+            "http://127.0.0.1:1".to_owned(),
+        ),
+    ]);
+    let (code, out, err) = bench.test(&ARGUMENTS, PASSWORD).await;
+    assert_eq!(code, 0, "{out}{err}");
+    assert_eq!(near.asked().len(), 1);
 }

@@ -151,7 +151,10 @@ const HOMES: &[(&str, &[&str])] = &[
     ),
     ("aws_sdk_s3", &["src/storage/"]),
     ("aws_sdk_sts", &["src/storage/credentials/"]),
-    ("rustix", &["src/storage/directory/"]),
+    (
+        "rustix",
+        &["src/storage/directory/", "src/compose/open_files.rs"],
+    ),
     ("tikv_jemallocator", &["src/allocator.rs"]),
     ("tikv_jemalloc_ctl", &["src/allocator.rs"]),
     ("aws_sigv4", &["src/idp/sigv4.rs"]),

@@ -77,21 +77,11 @@ fn tables(config: &Config, refuse: Refuse<'_>) {
 
 fn sts(config: &Config, refuse: Refuse<'_>) {
     let sts = &config.sts;
-    match sts.endpoint.as_deref().map(Url::parse) {
-        Some(Err(message)) => refuse("sts.endpoint", message.to_owned()),
-        Some(Ok(url)) if !url.is_private() && !plain_storage(config) => {
-            let message = "keys would be sent unencrypted; allowed: https://, or a \
-                           storage.endpoint that is http:// as well";
-            refuse("sts.endpoint", message.to_owned());
-        }
-        // The keys of another store are nothing to AWS.
-        None if config.storage.endpoint.is_some() => {
-            let message = "missing: storage.endpoint requires it (many stores have STS at the \
-                           same URL; AWS's is https://sts.REGION.amazonaws.com)";
-            refuse("sts.endpoint", message.to_owned());
-        }
-        Some(Ok(_)) | None => {}
-    }
+    sts_endpoint(
+        ("sts.endpoint", sts.endpoint.as_deref()),
+        ("storage.endpoint", config.storage.endpoint.as_deref()),
+        refuse,
+    );
     let asked = config.providers.iter().map(|named| &named.identity);
     let longest = asked
         .chain([&config.identity])
@@ -118,9 +108,32 @@ fn sts(config: &Config, refuse: Refuse<'_>) {
     source_identity(config, refuse);
 }
 
-fn plain_storage(config: &Config) -> bool {
-    let endpoint = config.storage.endpoint.as_deref();
-    endpoint.is_some_and(|url| url.starts_with("http://"))
+/// Checks the URL of an STS beside that of its store.
+pub(super) fn sts_endpoint(
+    (path, endpoint): (&str, Option<&str>),
+    (store_path, store): (&str, Option<&str>),
+    refuse: Refuse<'_>,
+) {
+    let is_plain = store.is_some_and(|url| url.starts_with("http://"));
+    match endpoint.map(Url::parse) {
+        Some(Err(message)) => refuse(path, message.to_owned()),
+        Some(Ok(url)) if !url.is_private() && !is_plain => {
+            let message = format!(
+                "keys would be sent unencrypted; allowed: https://, or a {store_path} that is \
+                 http:// as well"
+            );
+            refuse(path, message);
+        }
+        // The keys of another store are nothing to AWS.
+        None if store.is_some() => {
+            let message = format!(
+                "missing: {store_path} requires it (many stores have STS at the same URL; AWS's \
+                 is https://sts.REGION.amazonaws.com)"
+            );
+            refuse(path, message);
+        }
+        Some(Ok(_)) | None => {}
+    }
 }
 
 fn tags(config: &Config, refuse: Refuse<'_>) {

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::roles::sts_endpoint;
 use super::{Url, next_key};
 use crate::config::settings::{STORES, join};
-use crate::config::{Config, Encryption, NamedStore, Storage, StoreKind};
+use crate::config::{Config, Encryption, NamedStore, Roles, Storage, StoreKind, StoreRoles};
 use crate::limits::{NAMED_STORES_MAX, PART_BYTES_MIN};
 use crate::storage::Bucket;
 use crate::storage::routes::Pattern;
@@ -28,6 +29,7 @@ pub(super) fn check(config: &Config, refuse: Refuse<'_>) {
             StoreKind::S3 => of_s3(named, &section, refuse),
             StoreKind::Directory => of_directory(named, &section, refuse),
         }
+        roles(config, named, &section, refuse);
         patterns(named, &section, &mut served, refuse);
     }
     roots(&config.stores, refuse);
@@ -109,6 +111,42 @@ fn of_directory(named: &NamedStore, section: &str, refuse: Refuse<'_>) {
         if Bucket::parse(id).is_err() {
             let message = format!("found {id:?}; allowed: names such as fs-0123456789abcdef0");
             refuse(&join(section, "fs_ids"), message);
+        }
+    }
+}
+
+/// Checks whose roles sessions have there, and where those come from.
+fn roles(config: &Config, named: &NamedStore, section: &str, refuse: Refuse<'_>) {
+    let (table, roles) = (&named.table, config.identity.roles);
+    match table.roles {
+        StoreRoles::Refuse | StoreRoles::Gateway => {
+            let written = [
+                ("sts_endpoint", &table.sts_endpoint),
+                ("sts_region", &table.sts_region),
+            ];
+            for (key, _) in written.iter().filter(|(_, value)| value.is_some()) {
+                let message = "has no effect; set roles = \"assume\" as well".to_owned();
+                refuse(&join(section, key), message);
+            }
+        }
+        StoreRoles::Assume if table.kind == StoreKind::Directory => {
+            let message = "a directory has no roles; allowed: \"refuse\" and \"gateway\"";
+            refuse(&join(section, "roles"), message.to_owned());
+        }
+        StoreRoles::Assume if roles != Roles::Assume => {
+            let message = format!(
+                "\"assume\" is allowed only with identity.roles = \"assume\", found {:?}",
+                roles.as_str()
+            );
+            refuse(&join(section, "roles"), message);
+        }
+        StoreRoles::Assume => {
+            let of = |key| join(section, key);
+            sts_endpoint(
+                (&of("sts_endpoint"), table.sts_endpoint.as_deref()),
+                (&of("endpoint"), named.storage.endpoint.as_deref()),
+                refuse,
+            );
         }
     }
 }

@@ -76,6 +76,21 @@ fn what_is_wrong_with_a_store_names_its_table() {
             "https://",
         ),
         (
+            "[store.a]\nbuckets = [\"x\"]\nroles = \"assume\"\n",
+            "store.a.roles",
+            "allowed only with identity.roles = \"assume\"",
+        ),
+        (
+            "[store.a]\nkind = \"directory\"\nroot = \"/srv\"\nroles = \"assume\"\n",
+            "store.a.roles",
+            "a directory has no roles",
+        ),
+        (
+            "[store.a]\nbuckets = [\"x\"]\nsts_region = \"r\"\n",
+            "store.a.sts_region",
+            "set roles = \"assume\" as well",
+        ),
+        (
             "[store.a]\nbuckets = [\"x\"]\nretries_per_second_max = 5\n",
             "store.a.retries_per_second_max",
             "unknown",

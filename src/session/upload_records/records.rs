@@ -1,6 +1,6 @@
 //! The records of this process's uploads, and of those that it takes up from others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -33,8 +33,8 @@ pub struct RecordSettings {
     /// What shows the bucket or the directory of the records.
     pub store: SharedStore,
     pub bucket: Bucket,
-    /// Every session has the gateway's own credentials, also at the main store.
-    pub own_credentials: bool,
+    /// Stores, by their numbers, that sessions reach with the credentials of a role.
+    pub of_roles: BTreeSet<u16>,
     pub metrics: Arc<Metrics>,
     pub clock: Arc<dyn Clock>,
 }
@@ -42,7 +42,7 @@ pub struct RecordSettings {
 #[derive(Debug)]
 struct Kept {
     leases: Leases,
-    own_credentials: bool,
+    of_roles: BTreeSet<u16>,
     /// How many more there may be.
     places: Arc<Semaphore>,
     /// How many each user has.
@@ -76,7 +76,7 @@ impl UploadRecords {
     fn of(leases: Leases, settings: RecordSettings) -> Self {
         Self(Some(Arc::new(Kept {
             leases,
-            own_credentials: settings.own_credentials,
+            of_roles: settings.of_roles,
             places: Arc::new(Semaphore::new(UPLOAD_RECORDS_MAX)),
             users: Mutex::default(),
             revoked: Mutex::default(),
@@ -145,7 +145,7 @@ impl UploadRecords {
         };
         let capabilities = store.capabilities(bucket);
         // A directory's unfinished files belong to the process that writes them.
-        !capabilities.directories && (kept.own_credentials || capabilities.store != 0)
+        !capabilities.directories && !kept.of_roles.contains(&capabilities.store)
     }
 
     /// Makes room for the record of an upload that is about to begin; `None`: there is none, and
@@ -399,7 +399,7 @@ mod tests {
         let settings = RecordSettings {
             store: Arc::new(MemoryStore::new(&[&bucket])),
             bucket,
-            own_credentials: true,
+            of_roles: BTreeSet::new(),
             metrics: Arc::clone(&metrics),
             clock: Arc::clone(&clock),
         };

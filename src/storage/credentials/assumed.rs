@@ -97,16 +97,17 @@ impl Assumed {
         meter: Meter,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ConnectError> {
-        Self::rotating(store, None, settings, meter, clock)
+        Self::rotating(store, (None, "storage"), settings, meter, clock)
     }
 
-    /// The same with a second key, for when STS no longer takes the first.
+    /// The same with a second key, for when STS no longer takes the first, and with the name of the
+    /// section that has both.
     ///
     /// # Errors
     /// TLS to the endpoint cannot be set up.
     pub fn rotating(
         store: S3Store,
-        next: Option<&AccessKey>,
+        (next, section): (Option<&AccessKey>, &str),
         settings: StsSettings,
         meter: Meter,
         clock: Arc<dyn Clock>,
@@ -133,7 +134,7 @@ impl Assumed {
         let next = next.map(|next| {
             let second = config.to_builder().credentials_provider(next.clone());
             let second = second.identity_cache(IdentityCache::no_cache());
-            let rotation = Rotation::new("storage", &meter, Arc::clone(&clock));
+            let rotation = Rotation::new(section, &meter, Arc::clone(&clock));
             (aws_sdk_sts::Client::from_conf(second.build()), rotation)
         });
         let sts = aws_sdk_sts::Client::from_conf(config);

@@ -13,7 +13,7 @@ pub use self::assumed::{Assumed, StsSettings, Tag, USER_VARIABLE};
 pub use self::keyring::{Keyring, RoleKeys};
 pub use self::own::Own;
 pub use self::session_name::{is_of_sts_name, session_name};
-pub use self::several::{NamedStore, Several};
+pub use self::several::{Confines, NamedStore, Several};
 use super::addressing::Buckets;
 use super::{Bucket, SharedStore};
 use crate::clock::written;
@@ -47,7 +47,10 @@ pub struct Grant<'a> {
 impl Grant<'_> {
     /// Refuses a policy, where it would be ignored. The answer has been refused for it already;
     /// this is for callers that do not look.
-    fn without_policy(&self, detail: &str) -> Result<(), Refusal> {
+    ///
+    /// # Errors
+    /// There is a policy.
+    pub fn without_policy(&self, detail: &str) -> Result<(), Refusal> {
         match self.policy {
             None => Ok(()),
             Some(_) => Err(Reason::PolicyNotEnforceable.because(detail)),

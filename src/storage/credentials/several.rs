@@ -1,27 +1,38 @@
-//! Several stores: `[storage]`, and beside it those of `[store.NAME]`, which everybody reaches with
-//! the gateway's own credentials there.
+//! Several stores: `[storage]`, and beside it those of `[store.NAME]`, each of which opens logins in
+//! its own way.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use super::{Grant, Opened, Stores};
 use crate::refusal::{Reason, Refusal};
+use crate::storage::Bucket;
 use crate::storage::addressing::Buckets;
 use crate::storage::routed::Routed;
 use crate::storage::routes::Routes;
-use crate::storage::{Bucket, SharedStore};
 
 /// One store beside `[storage]`.
 #[derive(Debug)]
 pub struct NamedStore {
     pub name: Box<str>,
-    pub store: SharedStore,
-    /// Sessions may use it although nothing but their mappings confines them there.
-    pub by_mappings: bool,
+    pub stores: Arc<dyn Stores>,
+    pub confines: Confines,
     /// It is one bucket, which has this name beside others: two names of a file would be taken
     /// for two files.
     pub bucket: Option<Bucket>,
+}
+
+/// What confines sessions at a store beside `[storage]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confines {
+    /// Nothing that would do: who has a role is refused.
+    Nothing,
+    /// Their mappings alone.
+    Mappings,
+    /// The answer's role and policy, as at `[storage]`.
+    Role,
 }
 
 /// Opens for each login what its mappings lead to.
@@ -55,11 +66,14 @@ impl Several {
             .iter()
             .filter_map(|bucket| Some((bucket, self.named(bucket)?)))
         {
-            let why = match &grant.buckets {
-                _ if grant.policy.is_some() => "cannot apply the answer's policy",
-                Buckets::OfRole { .. } => "cannot confine a session by its role",
-                Buckets::OfMappings if !store.by_mappings => "cannot apply the answer's role",
-                Buckets::OfMappings => continue,
+            let why = match (&grant.buckets, store.confines) {
+                (Buckets::OfMappings, Confines::Role) => continue,
+                (Buckets::OfMappings, _) if grant.policy.is_some() => {
+                    "cannot apply the answer's policy"
+                }
+                (Buckets::OfRole { .. }, _) => "cannot confine a session by its role alone",
+                (Buckets::OfMappings, Confines::Nothing) => "cannot apply the answer's role",
+                (Buckets::OfMappings, Confines::Mappings) => continue,
             };
             let detail = format!("bucket {bucket} is in [store.{}], which {why}", store.name);
             return Err(Reason::StoreWithoutRoles.because(&detail));
@@ -72,26 +86,24 @@ impl Several {
 impl Stores for Several {
     async fn open(&self, grant: Grant<'_>) -> Result<Opened, Refusal> {
         self.check(&grant)?;
-        // Who is confined by a role must not reach what no role confines.
-        let (reaches_named, all_named) = match grant.buckets {
-            Buckets::OfRole { .. } => (false, false),
-            Buckets::OfMappings => {
-                let all = grant.mapped.iter().all(|at| self.named(at).is_some());
-                (true, all && !grant.mapped.is_empty())
+        let reached: BTreeSet<u16> = match grant.buckets {
+            // Who is confined by a role alone must not reach what it does not confine.
+            Buckets::OfRole { .. } => BTreeSet::from([MAIN]),
+            Buckets::OfMappings if grant.mapped.is_empty() => BTreeSet::from([MAIN]),
+            Buckets::OfMappings => grant.mapped.iter().map(|at| self.routes.of(at)).collect(),
+        };
+        let named = self.named.iter().map(|named| &named.stores);
+        let mut stores = Vec::with_capacity(self.named.len().saturating_add(1));
+        let mut role = None;
+        for (number, one) in (MAIN..).zip(std::iter::once(&self.main).chain(named)) {
+            if !reached.contains(&number) {
+                stores.push(None);
+                continue;
             }
-        };
-        let opened = if all_named {
-            None
-        } else {
-            Some(self.main.open(grant).await?)
-        };
-        let (main, role) = match opened {
-            Some(Opened { store, role }) => (Some(store), role),
-            None => (None, None),
-        };
-        let named = self.named.iter();
-        let named = named.map(|named| reaches_named.then(|| Arc::clone(&named.store)));
-        let stores = std::iter::once(main).chain(named).collect();
+            let opened = one.open(grant.clone()).await?;
+            stores.push(Some(opened.store));
+            role = role.or(opened.role);
+        }
         Ok(Opened {
             store: Arc::new(Routed::new(Arc::clone(&self.routes), stores)),
             role,
@@ -104,6 +116,9 @@ impl Stores for Several {
     }
 }
 
+/// The number of `[storage]` in the routes.
+const MAIN: u16 = 0;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,14 +127,14 @@ mod tests {
     use crate::storage::routes::Pattern;
     use crate::storage::{ListQuery, StorageErrorKind};
 
-    fn several(by_mappings: bool) -> Several {
+    fn several(confines: Confines) -> Several {
         let (near, far) = (bucket("near"), bucket("far"));
         let mut routes = Routes::default();
         routes.add(Pattern::parse("far").unwrap(), 1);
         let named = NamedStore {
             name: "archive".into(),
-            store: Arc::new(MemoryStore::new(&[&far])),
-            by_mappings,
+            stores: Arc::new(Own::new(Arc::new(MemoryStore::new(&[&far])))),
+            confines,
             bucket: None,
         };
         let main = Own::new(Arc::new(MemoryStore::new(&[&near])));
@@ -144,7 +159,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_login_reaches_the_stores_of_its_mappings() {
-        let stores = several(true);
+        let stores = several(Confines::Mappings);
         let both = grant(&["near", "far"], None, Buckets::OfMappings);
         let store = stores.open(both).await.unwrap().store;
         let query = ListQuery::first("");
@@ -164,8 +179,8 @@ mod tests {
         }
         let named = NamedStore {
             name: "data".into(),
-            store: Arc::new(MemoryStore::new(&[])),
-            by_mappings: true,
+            stores: Arc::new(Own::new(Arc::new(MemoryStore::new(&[])))),
+            confines: Confines::Mappings,
             bucket: Some(bucket("data")),
         };
         let main = Own::new(Arc::new(MemoryStore::new(&[&bucket("near")])));
@@ -181,18 +196,30 @@ mod tests {
         let home = || Buckets::OfRole {
             home: Some(bucket("far")),
         };
-        for (by_mappings, policy, buckets) in [
-            (true, Some("{}"), Buckets::OfMappings),
-            (false, None, Buckets::OfMappings),
-            (true, None, home()),
+        for (confines, policy, buckets) in [
+            (Confines::Mappings, Some("{}"), Buckets::OfMappings),
+            (Confines::Nothing, None, Buckets::OfMappings),
+            (Confines::Mappings, None, home()),
+            (Confines::Role, None, home()),
         ] {
-            let stores = several(by_mappings);
+            let stores = several(confines);
             let refused = stores.open(grant(&["near", "far"], policy, buckets)).await;
             assert_eq!(refused.unwrap_err().reason, Reason::StoreWithoutRoles);
         }
+        // A store with roles of its own takes both.
+        let stores = several(Confines::Role);
+        let taken = grant(&["far"], None, Buckets::OfMappings);
+        assert!(stores.open(taken).await.is_ok());
+        let policy = grant(&["far"], Some("{}"), Buckets::OfMappings);
+        let refused = stores.open(policy).await.unwrap_err();
+        assert_eq!(
+            refused.reason,
+            Reason::PolicyNotEnforceable,
+            "by the store itself"
+        );
         // Nor is it reached by a name that the client chose.
         let walks = grant(&["near"], None, Buckets::OfRole { home: None });
-        let store = several(true).open(walks).await.unwrap().store;
+        let store = several(Confines::Mappings).open(walks).await.unwrap().store;
         let denied = store.list(&bucket("far"), &ListQuery::first("")).await;
         assert_eq!(denied.unwrap_err().kind, StorageErrorKind::Denied);
     }

@@ -8,7 +8,8 @@ use rustix::io::Errno;
 use super::failure::{About, failure, unplaced};
 use super::place::Place;
 use super::tree::{self, Modified, Unfinished, Unplaced};
-use super::uploads::{self, Piece, Upload, assemble, in_order};
+use super::turns::Turn;
+use super::uploads::{Piece, Upload, assemble, in_order};
 use super::{Disk, Kept, still};
 use crate::storage::{
     Checksum, CompletedPart, ETag, Precondition, Result, StorageError, StorageErrorKind, Stored,
@@ -95,19 +96,20 @@ impl Disk {
         Ok(stored(tree::etag(&now)))
     }
 
-    pub(super) fn create(&self, about: &About, kept: Kept) -> Result<UploadId> {
+    /// Begins an upload, which keeps its place as long as it is there; `None`: there was none.
+    pub(super) fn create(&self, about: &About, kept: Kept, turn: Option<Turn>) -> Result<UploadId> {
         let place = to_be_taken(about)?;
         if place.is_directory {
             return Err(about.error(StorageErrorKind::Refused, "a directory has no parts"));
         }
-        let room = uploads::room().ok_or_else(|| {
-            let why = "too many uploads to directories are under way";
+        let turn = turn.ok_or_else(|| {
+            let why = "too many uploads to directories are under way, of this user or of all";
             about.error(StorageErrorKind::Throttled, why)
         })?;
         let begun = self.begin();
         let (unfinished, name) = begun.map_err(|error| failure(about, error))?;
         let id: Arc<str> = name.into();
-        let upload = Upload::new(&about.key, unfinished, kept.modified, room);
+        let upload = Upload::new(&about.key, unfinished, kept.modified, turn);
         self.uploads.add(upload, &id);
         Ok(UploadId(id))
     }

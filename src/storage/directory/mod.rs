@@ -6,7 +6,7 @@
 //! change the same files are noticed by inode, time and size. Of what S3 keeps with an object only
 //! the modification time is kept, and the permission bits.
 //!
-//! The system's calls block: each runs on a thread of the pool, so many of one store at once.
+//! The system's calls block: each runs on a thread of the pool, when its user has a turn.
 
 use std::fs::{File, Metadata};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -19,11 +19,12 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use rustix::io::Errno;
-use tokio::sync::Semaphore;
 
 use self::failure::{About, failure};
 use self::place::Place;
 use self::tree::{Modified, Outcome, Tree, Unfinished};
+use self::turns::Alone;
+pub use self::turns::{Turn, Turns};
 use self::uploads::{Upload, Uploads};
 use super::{
     Bucket, BucketPage, ByteRange, Capabilities, Checksum, CompleteUpload, CompletedPart,
@@ -32,16 +33,14 @@ use super::{
     StorageErrorKind, Stored, Tags, UploadId, UploadPart, UploadPartCopy, Version,
 };
 use crate::clock::{Clock as _, SystemClock};
-use crate::limits::{
-    self, ALL_DIRECTORIES_CALLS_MAX, DIRECTORY_CALLS_MAX, UNFINISHED_FILES_KEPT_FOR,
-    UNFINISHED_SWEPT_EVERY,
-};
+use crate::limits::{self, UNFINISHED_FILES_KEPT_FOR, UNFINISHED_SWEPT_EVERY};
 
 mod commit;
 mod failure;
 mod listing;
 mod place;
 mod tree;
+mod turns;
 mod uploads;
 
 /// A directory that is served under the names of some buckets.
@@ -49,7 +48,7 @@ mod uploads;
 pub struct DirectoryStore {
     buckets: Arc<[Bucket]>,
     disk: Arc<Disk>,
-    turns: Arc<Semaphore>,
+    turns: Arc<dyn Turns>,
 }
 
 /// What the calls work with, on their threads.
@@ -89,8 +88,17 @@ impl DirectoryStore {
         Ok(Self {
             buckets: buckets.into(),
             disk: Arc::new(disk),
-            turns: Arc::new(Semaphore::new(DIRECTORY_CALLS_MAX)),
+            turns: Arc::<Alone>::default(),
         })
+    }
+
+    /// Returns the same directory for calls that take these turns.
+    #[must_use]
+    pub fn with_turns(&self, turns: Arc<dyn Turns>) -> Self {
+        Self {
+            turns,
+            ..self.clone()
+        }
     }
 
     /// Runs a call on a thread that may block.
@@ -103,13 +111,10 @@ impl DirectoryStore {
         if !self.buckets.contains(&about.bucket) {
             return Err(about.error(StorageErrorKind::NoSuchBucket, "no such directory"));
         }
-        let turn = Arc::clone(&self.turns).acquire_owned().await;
-        let turn = turn.map_err(|_| lost())?;
-        // Slow directories must not take the threads that logins need.
-        let thread = ALL_CALLS.acquire().await.map_err(|_| lost())?;
+        let turn = self.turns.call().await;
         let disk = Arc::clone(&self.disk);
         let ended = tokio::task::spawn_blocking(move || {
-            let _turns = (turn, thread);
+            let _turn = turn;
             work(&disk)
         });
         ended.await.unwrap_or_else(|_| Err(lost()))
@@ -255,7 +260,8 @@ impl ObjectStore for DirectoryStore {
     async fn create(&self, location: &Location, object: &NewObject) -> Result<UploadId> {
         let about = About::new(Operation::Create, location);
         let kept = Kept::of(&about, object)?;
-        self.run(&about.clone(), move |disk| disk.create(&about, kept))
+        let place = self.turns.upload();
+        self.run(&about.clone(), move |disk| disk.create(&about, kept, place))
             .await
     }
 
@@ -549,5 +555,3 @@ impl Disk {
 /// About what arrives at once from a socket.
 const FRAME_BYTES: usize = 128 * 1024;
 const LOCKS: usize = 64;
-/// Of all directories of the process.
-static ALL_CALLS: Semaphore = Semaphore::const_new(ALL_DIRECTORIES_CALLS_MAX);

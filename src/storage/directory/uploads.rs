@@ -6,9 +6,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{Semaphore, SemaphorePermit};
-
 use super::tree::{self, Modified, Outcome, Unfinished};
+use super::turns::Turn;
 use crate::limits;
 use crate::storage::{Checksum, CompletedPart, ETag, PartNumber, StorageErrorKind, UploadId};
 
@@ -28,11 +27,8 @@ pub(super) struct Upload {
     pieces: Mutex<Pieces>,
     /// Held while it is completed.
     pub(super) completing: Mutex<()>,
-    _room: Room,
+    _turn: Turn,
 }
-
-/// The room of one upload among those of all directories.
-pub(super) type Room = SemaphorePermit<'static>;
 
 #[derive(Debug, Default)]
 struct Pieces {
@@ -74,10 +70,10 @@ impl Upload {
         key: &str,
         unfinished: Unfinished,
         modified: Option<Modified>,
-        room: Room,
+        turn: Turn,
     ) -> Self {
         Self {
-            _room: room,
+            _turn: turn,
             key: key.into(),
             unfinished,
             modified,
@@ -193,11 +189,6 @@ impl Upload {
     }
 }
 
-/// Takes room for one more upload; `None`: too many hold files open.
-pub(super) fn room() -> Option<Room> {
-    ALL_UPLOADS.try_acquire().ok()
-}
-
 /// Returns how long the file of these pieces is, if they are in order and without gaps.
 pub(super) fn in_order(pieces: &[Piece]) -> Option<u64> {
     pieces.iter().try_fold(0_u64, |end, piece| {
@@ -230,4 +221,3 @@ fn etag(checksum: Checksum) -> ETag {
 
 const ALGORITHM: crc_fast::CrcAlgorithm = crc_fast::CrcAlgorithm::Crc64Nvme;
 const PIECE_BYTES: usize = 256 * 1024;
-static ALL_UPLOADS: Semaphore = Semaphore::const_new(limits::DIRECTORY_UPLOADS_MAX);

@@ -3,9 +3,10 @@
 //!
 //! Calls are repeated by time, not by count. Each has one deadline for all its tries, by what it is
 //! for ([`Patience`]): seconds for a look, minutes for what is under way. Between tries it waits
-//! ever longer, at random, or as long as the store asks for. All calls of the process together are
-//! repeated so often in a second and no more; a retry that finds that used up waits once more. What
-//! changes a key is repeated by the caller, after checking the key.
+//! ever longer, at random, or as long as the store asks for. All calls of the process to one store
+//! are repeated so often in a second and no more; a retry that finds that used up waits once more:
+//! an outage of one store holds no retry of another back. What changes a key is repeated by the
+//! caller, after checking the key.
 
 use std::sync::Arc;
 
@@ -44,6 +45,11 @@ impl Retrying {
             patience: Patience::Look,
         }
     }
+
+    /// Returns the number of the store that serves a bucket.
+    fn number(&self, bucket: &Bucket) -> u16 {
+        self.inner.capabilities(bucket).store
+    }
 }
 
 impl Layer for Retrying {
@@ -60,7 +66,8 @@ impl Layer for Retrying {
             (Some(_), Patience::UnderWay) => Patience::UnderWay,
         };
         let clock = self.retries.clock();
-        let mut tries = Tries::new(&self.retries, patience, operation);
+        let store = about.bucket.map_or(0, |bucket| self.number(bucket));
+        let mut tries = Tries::new(&self.retries, patience, operation, store);
         loop {
             let call = run(self.inner.clone());
             let outcome = match tries.cut_after(clock.now()) {
@@ -91,8 +98,9 @@ impl Layer for Retrying {
         }))
     }
 
-    fn tries(&self, operation: Operation) -> Option<Tries> {
-        Some(Tries::new(&self.retries, Patience::UnderWay, operation))
+    fn tries(&self, operation: Operation, bucket: &Bucket) -> Option<Tries> {
+        let (patience, store) = (Patience::UnderWay, self.number(bucket));
+        Some(Tries::new(&self.retries, patience, operation, store))
     }
 }
 
@@ -111,10 +119,15 @@ pub fn patient(store: &SharedStore) -> SharedStore {
     store.patient().unwrap_or_else(|| store.clone())
 }
 
-/// Begins the tries of what is under way and is repeated by its caller.
+/// Begins the tries of what is under way in a bucket and is repeated by its caller.
 #[must_use]
-pub fn tries(store: &dyn ObjectStore, operation: Operation, clock: &dyn Clock) -> Tries {
-    let tries = store.tries(operation);
+pub fn tries(
+    store: &dyn ObjectStore,
+    operation: Operation,
+    bucket: &Bucket,
+    clock: &dyn Clock,
+) -> Tries {
+    let tries = store.tries(operation, bucket);
     tries.unwrap_or_else(|| Tries::alone(operation, clock.now()))
 }
 

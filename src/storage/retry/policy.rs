@@ -16,7 +16,7 @@ pub struct RetrySettings {
     pub look: Duration,
     /// For what is under way; a try that has begun by then may still end.
     pub under_way: Duration,
-    /// Of the whole process.
+    /// Of the whole process, to one store.
     pub per_second_max: usize,
 }
 

@@ -12,6 +12,8 @@ use super::*;
 use crate::clock::SystemClock;
 use crate::storage::failing::{Failing, Fault, Gate};
 use crate::storage::memory::MemoryStore;
+use crate::storage::routed::Routed;
+use crate::storage::routes::{Pattern, Routes};
 use crate::storage::{Checksum, Key, Location, NewObject, Nonce, Precondition, PutObject};
 use StorageErrorKind as Kind;
 
@@ -131,6 +133,47 @@ async fn put(store: &SharedStore) -> Result<()> {
 async fn create(store: &SharedStore) -> Result<()> {
     let object = NewObject::new(Nonce::new().unwrap());
     store.create(&place(), &object).await.map(drop)
+}
+
+#[tokio::test]
+async fn an_outage_of_one_store_holds_no_retry_of_another_back() {
+    let settings = RetrySettings {
+        per_second_max: 1,
+        ..RetrySettings::default()
+    };
+    let bench = Bench::with(settings);
+    let far = Location {
+        bucket: Bucket::parse("far").unwrap(),
+        key: Key::parse("k").unwrap(),
+    };
+    let failing = Arc::new(Failing::new(Arc::new(MemoryStore::new(&[&far.bucket]))));
+    let mut routes = Routes::default();
+    routes.add(Pattern::parse("far").unwrap(), 1);
+    let near: SharedStore = Arc::<Failing>::clone(&bench.failing);
+    let stores: Vec<Option<SharedStore>> = vec![Some(near), Some(failing.clone())];
+    let routed = Arc::new(Routed::new(Arc::new(routes), stores));
+    let store: SharedStore = Arc::new(Retrying::new(routed, bench.retries.clone()));
+    // Others of the far store have taken what there is.
+    while bench.retries.take(1, bench.clock.now()) {}
+    assert_eq!(bench.counted.of("held back"), 1);
+    bench.fail(Operation::Create, 1, Kind::Throttled);
+    create(&store).await.unwrap();
+    assert_eq!(bench.counted.of("held back"), 1);
+    failing.spoil(Operation::Create, 1, Fault::Fail(Kind::Throttled));
+    let object = NewObject::new(Nonce::new().unwrap());
+    drop(store.create(&far, &object).await.unwrap());
+    assert!(bench.counted.of("held back") > 1);
+    // What is repeated by its caller is counted in the same way.
+    bench.clock.sleep(Duration::from_secs(2)).await;
+    while bench.retries.take(1, bench.clock.now()) {}
+    let before = bench.counted.of("held back");
+    let mut throttled = StorageError::new(Kind::Throttled, "slow down");
+    let mut near = tries(&*store, Operation::Put, &place().bucket, &*bench.clock);
+    assert!(near.again_after(&*bench.clock, &mut throttled).await);
+    assert_eq!(bench.counted.of("held back"), before);
+    let mut far = tries(&*store, Operation::Put, &far.bucket, &*bench.clock);
+    assert!(far.again_after(&*bench.clock, &mut throttled).await);
+    assert!(bench.counted.of("held back") > before);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The tries of one call, within what the process repeats in all.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,7 @@ pub trait RetryObserver: std::fmt::Debug + Send + Sync + 'static {
     fn held_back(&self);
 }
 
-/// How the process repeats calls. Clones share one bound on retries per second.
+/// How the process repeats calls. Clones share one bound on retries per second and store.
 #[derive(Debug, Clone)]
 pub struct Retries(Arc<Shared>);
 
@@ -31,7 +32,8 @@ struct Shared {
     settings: RetrySettings,
     clock: Arc<dyn Clock>,
     observer: Arc<dyn RetryObserver>,
-    bucket: Mutex<Bucket>,
+    /// By the numbers of the stores.
+    buckets: Mutex<HashMap<u16, Bucket>>,
     line: Seldom,
     clocks: Seldom,
 }
@@ -43,12 +45,11 @@ impl Retries {
         clock: Arc<dyn Clock>,
         observer: Arc<dyn RetryObserver>,
     ) -> Self {
-        let bucket = Mutex::new(Bucket::new(settings.per_second_max));
         Self(Arc::new(Shared {
             settings,
             clock,
             observer,
-            bucket,
+            buckets: Mutex::default(),
             line: Seldom::default(),
             clocks: Seldom::default(),
         }))
@@ -69,14 +70,16 @@ impl Retries {
         }
     }
 
-    /// Takes one retry of the process, if there is one.
-    fn take(&self, now: Instant) -> bool {
+    /// Takes one retry of a store, if there is one.
+    pub(super) fn take(&self, store: u16, now: Instant) -> bool {
         let shared = &*self.0;
-        let mut bucket = shared.bucket.lock().unwrap_or_else(PoisonError::into_inner);
-        if bucket.take(now) {
+        let buckets = shared.buckets.lock();
+        let mut buckets = buckets.unwrap_or_else(PoisonError::into_inner);
+        let new = || Bucket::new(shared.settings.per_second_max);
+        if buckets.entry(store).or_insert_with(new).take(now) {
             return true;
         }
-        drop(bucket);
+        drop(buckets);
         shared.observer.held_back();
         if let Some(unlogged) = shared.line.due(now, LOG_INTERVAL) {
             let per_second_max = shared.settings.per_second_max;
@@ -97,15 +100,23 @@ pub struct Tries {
     retries: Option<Retries>,
     schedule: Schedule,
     operation: Operation,
+    /// Its number.
+    store: u16,
 }
 
 impl Tries {
-    pub(super) fn new(retries: &Retries, patience: Patience, operation: Operation) -> Self {
+    pub(super) fn new(
+        retries: &Retries,
+        patience: Patience,
+        operation: Operation,
+        store: u16,
+    ) -> Self {
         let shared = &*retries.0;
         Self {
             schedule: Schedule::new(&shared.settings, patience, shared.clock.now()),
             retries: Some(retries.clone()),
             operation,
+            store,
         }
     }
 
@@ -119,6 +130,7 @@ impl Tries {
             retries: None,
             schedule: Schedule::new(&settings, Patience::UnderWay, now),
             operation,
+            store: 0,
         }
     }
 
@@ -153,7 +165,7 @@ impl Tries {
             let Some(retries) = &self.retries else {
                 return true;
             };
-            if retries.take(clock.now()) {
+            if retries.take(self.store, clock.now()) {
                 let operation = self.operation;
                 retries.0.observer.retried(operation);
                 tracing::debug!(operation = operation.name(), %error, ?pause, "trying again");

@@ -201,6 +201,7 @@ impl Stage {
             }
             None => Arc::new(Own::rotating(store, (next, "storage"), meter, clock)),
             Some(sts) => {
+                let next = (next, "storage");
                 let assumed = Assumed::rotating(store, next, sts, meter, clock);
                 Arc::new(assumed.unwrap())
             }
