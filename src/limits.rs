@@ -578,6 +578,8 @@ pub const REPLY_BYTES_QUEUED_MAX: usize = 256 * 1024;
 pub const REPLY_BYTES_QUEUED_SOFT_MAX: usize = 4 * 1024 * 1024;
 /// A CLOSE waits for so long for READs of the same handle that came before it.
 pub const CLOSE_AFTER_READS_FOR: Duration = Duration::from_secs(30);
+/// How long an OPEN waits for the CLOSE of a file that was just renamed to the same name.
+pub const CLOSE_AFTER_RENAME_FOR: Duration = Duration::from_secs(2);
 /// What a client had sent before it went is taken for so long, where memory for it is short.
 pub const REST_TAKEN_FOR: Duration = Duration::from_secs(2);
 /// An upload whose CLOSE came is finished for so long after its client has gone.

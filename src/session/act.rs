@@ -199,6 +199,37 @@ impl PathRequest {
         paths
     }
 
+    /// Says whether it closes a handle.
+    pub(crate) fn closes(&self, handle: HandleId) -> bool {
+        matches!(self.act, Act::Close(closed) if closed == handle)
+    }
+
+    /// Gives it the new name of an open file that it is about, where nothing is (`is_free`), or
+    /// what it replaces; `false`: it is about another one.
+    pub(crate) fn follow(&mut self, handle: HandleId, path: &VirtualPath, is_free: bool) -> bool {
+        match &mut self.act {
+            Act::Close(closed) if *closed == handle => self.path.clone_from(path),
+            Act::Copy(copy) if copy.handle == handle => {
+                copy.to.clone_from(path);
+                copy.exclusive = is_free;
+            }
+            Act::Stat
+            | Act::SetStat(_)
+            | Act::StatVfs
+            | Act::ReadLink
+            | Act::OpenDirectory
+            | Act::Open { .. }
+            | Act::Remove
+            | Act::MkDir
+            | Act::RmDir
+            | Act::Rename { .. }
+            | Act::Copy(_)
+            | Act::Check(_)
+            | Act::Close(_) => return false,
+        }
+        true
+    }
+
     /// Returns how many bytes its names keep.
     pub(crate) fn path_bytes(&self) -> usize {
         let second = self.act.new_name().map_or(0, |name| name.as_str().len());
@@ -270,6 +301,11 @@ pub(crate) enum PathAnswer {
         writing: Option<Box<ForWriting>>,
         location: Location,
     },
+    /// A file that is being written goes to another name.
+    RenamedOpen {
+        confirmed: Box<Confirmed>,
+        to: Box<NewPlace>,
+    },
     /// A file that gets another size.
     Resized {
         writing: Box<ForWriting>,
@@ -299,6 +335,38 @@ pub(crate) struct ForWriting {
     /// What is kept if the client vanishes before CLOSE; `None`: nothing.
     pub(crate) keeping: Option<Keeping>,
     pub(crate) nonce: Nonce,
+    /// Nothing was there, with the changes that had been made before that was looked for; `None`: a
+    /// file was there, or nobody looked.
+    pub(crate) nothing_since: Option<ChangesMade>,
+}
+
+/// A file that the session writes under the name that it renames.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WrittenFile {
+    pub(crate) handle: HandleId,
+    /// Nothing is stored under the name.
+    pub(crate) is_new: bool,
+    /// Its multipart upload has begun.
+    pub(crate) is_begun: bool,
+    /// It keeps bytes of a stored file.
+    pub(crate) has_base: bool,
+}
+
+/// Where a file goes that is renamed while it is written.
+#[derive(Debug)]
+pub(crate) struct NewPlace {
+    pub(crate) handle: HandleId,
+    pub(crate) location: Location,
+    pub(crate) access: Access,
+    /// On what its CLOSE depends there.
+    pub(crate) condition: Precondition,
+    /// The same where the client is gone before the commit.
+    pub(crate) alone: Option<Precondition>,
+    pub(crate) keeping: Option<Keeping>,
+    /// The version of the stored file that went along, and which one it is there.
+    pub(crate) moved: Option<(ETag, ETag)>,
+    /// Before it was looked for what is there.
+    pub(crate) made: ChangesMade,
 }
 
 /// What may be kept of a file whose client vanishes before CLOSE.

@@ -17,13 +17,14 @@ use crate::sftp::HandleId;
 use crate::transfer::write_file::Heard;
 
 use super::answers::Answers;
+use super::changed::answered_too_late;
 use super::environment::Environment;
 use super::events::{Event, Events, Happened};
 use super::expiry::expiry;
 use super::files::Files;
 use super::front::{Broken, Front, Incoming};
 use super::out::Out;
-use super::paths::{Paths, answered_too_late};
+use super::paths::Paths;
 use super::pressure::Regulator;
 use super::shell::Shell;
 use super::unsettled::{Settling, Unsettled};
@@ -291,7 +292,7 @@ impl<F: Front> Session<F> {
     }
 
     fn time(&mut self) {
-        self.paths.time(self.shell.now());
+        self.paths.time(&mut self.shell, &mut self.files);
         let held = self.regulator.withholds();
         let closed = self.files.time(&mut self.shell, held);
         self.paths.done(&mut self.shell, &mut self.files, closed);

@@ -52,7 +52,10 @@ pub(crate) struct Completion {
 }
 
 /// What is done to the version that a commit stored; what it returns has taken its place.
-pub(crate) type Then = Box<dyn FnOnce(Location, ETag) -> BoxFuture<'static, Option<Stored>> + Send>;
+pub(crate) type Then = Box<dyn FnOnce(Location, ETag) -> BoxFuture<'static, ThenStored> + Send>;
+
+/// The error: the file is not where it is to be.
+type ThenStored = Result<Option<Stored>, StorageError>;
 
 /// Who is told.
 #[derive(Debug, Clone)]
@@ -359,12 +362,13 @@ impl Calls {
         } = completion;
         let (upload, parts) = (completing.upload, completing.parts);
         let commit = self.commit(&object, &completing.condition);
-        let mut outcome = commit.complete(&upload, &parts, checksum).await;
-        if let (Ok(stored), Some(then)) = (&mut outcome, then)
-            && let Some(newer) = then(self.location.clone(), stored.etag.clone()).await
-        {
-            *stored = newer;
-        }
+        let outcome = match (commit.complete(&upload, &parts, checksum).await, then) {
+            (Ok(stored), Some(then)) => {
+                let newer = then(self.location.clone(), stored.etag.clone()).await;
+                newer.map(|newer| newer.unwrap_or(stored))
+            }
+            (outcome, _) => outcome,
+        };
         let failed = outcome.is_err();
         if !self.report(outcome) && failed {
             reaper.abort_holding(self.store, self.location, upload, recorded);

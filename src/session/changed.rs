@@ -7,7 +7,9 @@ use crate::storage::Location;
 use crate::storage::history::version_at;
 use crate::vfs::{HomeDirectory, Place};
 
-use super::act::{Act, PathAnswer, PathRequest};
+use super::act::{Act, PathAnswer, PathRequest, Running};
+use super::shell::Shell;
+use super::times::worth_a_copy;
 
 /// Writes what a request came to that ended after its session.
 pub(super) fn log_unheard(
@@ -21,7 +23,12 @@ pub(super) fn log_unheard(
             log_change(home, now, request, confirmed);
             true
         }
-        PathAnswer::Refused(_) => false,
+        // What was stored went along; what was not is discarded.
+        PathAnswer::RenamedOpen { confirmed, to } if to.moved.is_some() => {
+            log_change(home, now, request, confirmed);
+            true
+        }
+        PathAnswer::RenamedOpen { .. } | PathAnswer::Refused(_) => false,
         PathAnswer::Reply(_)
         | PathAnswer::Stated(_)
         | PathAnswer::Listed(_)
@@ -81,4 +88,20 @@ pub(super) fn log_change(
     let took = now.saturating_duration_since(request.pending.asked());
     let to = request.act.new_name().map(name);
     audit::changed(change, &name(&request.path), to.as_ref(), confirmed, took);
+}
+
+/// Writes the line of what was done when its session was over already.
+pub(crate) fn answered_too_late(shell: &Shell, running: &Running, answer: &PathAnswer) {
+    let act = &running.request.act;
+    if act.traits().outlives || replaces_version(shell, act) {
+        let home = &shell.user.config().home;
+        log_unheard(home, shell.now(), &running.request, answer);
+    }
+}
+
+/// Says whether the session itself puts another version in the place of what it may be reading.
+pub(super) fn replaces_version(shell: &Shell, act: &Act) -> bool {
+    let given = act.given();
+    let kept = given.and_then(|given| worth_a_copy(given, &shell.environment.limits));
+    kept.is_some() || matches!(act, Act::Rename { .. })
 }

@@ -59,6 +59,15 @@ impl Described {
         }
     }
 
+    /// Goes by the file in its new place from now on; `false`: it is not written over one.
+    pub(super) fn moved(&mut self, location: &Location) -> bool {
+        let Some((over, _)) = &mut self.over else {
+            return false;
+        };
+        over.clone_from(location);
+        true
+    }
+
     /// Marks it as partial, if it is.
     pub(super) fn mark(&mut self, partial: bool) {
         if partial {
@@ -135,4 +144,18 @@ impl Described {
         }
         true
     }
+}
+
+/// What a new object at a place is to carry.
+pub(super) fn object_at(location: &Location, nonce: Nonce) -> NewObject {
+    NewObject {
+        content_type: Some(type_at(location)),
+        ..NewObject::new(nonce)
+    }
+}
+
+/// Returns the type that goes with the name.
+pub(super) fn type_at(location: &Location) -> Box<str> {
+    let guess = mime_guess::from_path(location.key.as_str()).first_raw();
+    guess.unwrap_or("application/octet-stream").into()
 }

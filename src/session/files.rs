@@ -21,8 +21,7 @@ use super::listing::Directory;
 use super::open_file::OpenFile;
 use super::opening::OpenedObject;
 use super::order::Ticket;
-use super::plan::{Need, Target, plan};
-use super::reading::{RENAMED, ReadPlace, Reading};
+use super::reading::{ReadPlace, Reading};
 use super::shell::Shell;
 use super::status::INVALID_HANDLE;
 use super::unsettled::{Settling, Unsettled};
@@ -98,11 +97,11 @@ impl Files {
         self.open.is_empty()
     }
 
-    fn ids(&self) -> Vec<HandleId> {
+    pub(super) fn ids(&self) -> Vec<HandleId> {
         self.open.keys().copied().collect()
     }
 
-    fn files(&self) -> impl Iterator<Item = &OpenFile> {
+    pub(super) fn files(&self) -> impl Iterator<Item = &OpenFile> {
         self.open.values().filter_map(|handle| match handle {
             Handle::File(file) => Some(&**file),
             Handle::Directory(_) => None,
@@ -110,7 +109,7 @@ impl Files {
     }
 
     /// Returns the places of the files that are being written and will be seen, with their sizes.
-    fn uploads(&self) -> impl Iterator<Item = (&Place, u64)> {
+    pub(super) fn uploads(&self) -> impl Iterator<Item = (&Place, u64)> {
         self.files().filter_map(|file| {
             let writing = file.writing.as_ref()?.file();
             let appears = writing.will_appear();
@@ -379,50 +378,6 @@ impl Files {
         }
     }
 
-    /// Notes that the name of files that are being written was removed.
-    pub(crate) fn unlink(&mut self, shell: &mut Shell, path: &VirtualPath) {
-        for id in self.ids() {
-            if let Some(Handle::File(file)) = self.open.get(&id)
-                && file.place.path == *path
-                && file.writing.is_some()
-            {
-                self.hear_write(shell, id, Heard::Unlinked);
-            }
-        }
-    }
-
-    /// Notes that files that are being read kept their name.
-    pub(crate) fn stayed(&mut self, shell: &mut Shell, from: &VirtualPath) {
-        for file in self.read_under(from) {
-            file.hear_read(shell, ReadHeard::Moved(Ok(())));
-        }
-    }
-
-    /// Notes that files that are being read have another name: their bytes are found there, if
-    /// they are still the same.
-    pub(crate) fn moved(&mut self, shell: &mut Shell, from: &VirtualPath, to: &VirtualPath) {
-        let config = Arc::clone(shell.user.config());
-        for file in self.read_under(from) {
-            // What was written belongs to the name that it was opened under.
-            if file.writing.is_some() {
-                file.hear_read(shell, ReadHeard::Moved(Err(RENAMED)));
-                continue;
-            }
-            let below = file.place.path.below(from).unwrap_or_default();
-            let path = VirtualPath::resolve(to, below.as_bytes());
-            let target = path.map(|path| (plan(&config.home, &path, Need::Look), path));
-            let Ok((Ok(Target::Object { location, .. }), path)) = target else {
-                file.hear_read(shell, ReadHeard::Moved(Err(RENAMED)));
-                continue;
-            };
-            file.place.path = path;
-            file.place.location = location;
-            if let Some(reading) = &file.reading {
-                reading.follow(shell, &file.place);
-            }
-        }
-    }
-
     /// Takes what was found under the new name of a file that is being read.
     pub(crate) fn followed(
         &mut self,
@@ -436,26 +391,6 @@ impl Files {
             && file.place.location == *location
         {
             file.followed(shell, outcome);
-        }
-    }
-
-    fn read_under(&mut self, path: &VirtualPath) -> impl Iterator<Item = &mut OpenFile> {
-        self.open
-            .values_mut()
-            .filter_map(move |handle| match handle {
-                Handle::File(file)
-                    if file.reading.is_some() && file.place.path.below(path).is_some() =>
-                {
-                    Some(&mut **file)
-                }
-                Handle::File(_) | Handle::Directory(_) => None,
-            })
-    }
-
-    /// Notes that a rename of files that are being read begins.
-    pub(crate) fn moving(&mut self, shell: &mut Shell, from: &VirtualPath) {
-        for file in self.read_under(from) {
-            file.hear_read(shell, ReadHeard::Moving);
         }
     }
 
@@ -520,6 +455,12 @@ impl Files {
     /// Says whether a handle still stands for something.
     pub(crate) fn is_open(&self, id: HandleId) -> bool {
         self.open.contains_key(&id)
+    }
+
+    /// Says whether the CLOSE of a file that was written is at its turn.
+    pub(crate) fn is_closing(&self, id: HandleId) -> bool {
+        let mut files = self.files().filter(|file| file.place.handle == id);
+        files.any(|file| file.closing.is_some())
     }
 
     /// Says whether any file is being written.

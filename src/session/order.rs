@@ -61,6 +61,14 @@ impl PathOrder {
         changing.any(|entry| entry.paths.iter().any(|other| other.is_related(path)))
     }
 
+    /// Gives a request that waits other names.
+    pub(crate) fn renamed(&mut self, ticket: Ticket, paths: Vec<VirtualPath>) {
+        let mut entries = self.entries.iter_mut();
+        if let Some(entry) = entries.find(|entry| entry.ticket == ticket) {
+            entry.paths = paths;
+        }
+    }
+
     /// Notes that a request is done, whatever became of it; returns the names that it may have
     /// changed.
     pub(crate) fn done(&mut self, ticket: Ticket) -> Vec<VirtualPath> {
@@ -103,6 +111,19 @@ mod tests {
         assert!(!order.may_run(stat));
         order.done(rename);
         assert!(order.may_run(stat));
+    }
+
+    #[test]
+    fn a_request_that_waits_has_the_names_that_it_was_given() {
+        let mut order = PathOrder::default();
+        let rename = order.arrive(vec![path("/x"), path("/y")], true);
+        let close = order.arrive(vec![path("/x")], true);
+        let remove = order.arrive(vec![path("/y")], true);
+        order.renamed(close, vec![path("/y")]);
+        order.done(rename);
+        assert!(order.may_run(close) && !order.may_run(remove));
+        assert_eq!(order.done(close), [path("/y")]);
+        assert!(order.may_run(remove));
     }
 
     #[test]

@@ -181,6 +181,7 @@ impl Marking {
             checksum,
             condition,
             given_late,
+            onward: _,
             partial: _,
         } = completing;
         let commit = calls.commit(&object, &condition);

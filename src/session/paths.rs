@@ -12,10 +12,11 @@ use crate::budget::Share;
 use crate::limits;
 use crate::sftp::{Attributes, Reply, Status};
 use crate::storage::Location;
+use crate::transfer::write_file::Heard;
 use crate::vfs::{Access, Ending, EntryType, HomeDirectory, VirtualPath};
 
 use super::act::{Act, ForWriting, PathAnswer, PathRequest, Planned, Running};
-use super::changed::log_unheard;
+use super::changed::{log_unheard, replaces_version};
 use super::changes::ChangesMade;
 use super::copy_request;
 use super::endings::OfDirectory;
@@ -27,10 +28,12 @@ use super::opening::OpenedObject;
 use super::order::{PathOrder, Ticket};
 use super::plan::{Target, file_attributes};
 use super::progress::Progress;
+use super::renamed;
 use super::scene::Bounds;
 use super::shell::Shell;
-use super::status::{BUCKET_LEVEL, EXISTS, IN_VIRTUAL, NOT_EMPTY, Refusal, TOO_MANY_HANDLES};
-use super::times::worth_a_copy;
+use super::status::{
+    BEING_WRITTEN, BUCKET_LEVEL, EXISTS, IN_VIRTUAL, NOT_EMPTY, Refusal, TOO_MANY_HANDLES,
+};
 use super::work::Work;
 
 /// The path requests that are not done.
@@ -39,6 +42,8 @@ pub(crate) struct Paths {
     /// Not yet compared with each other.
     waiting: VecDeque<PathRequest>,
     bytes_waiting: usize,
+    /// Until then the first of them waits for a CLOSE.
+    waits_until: Option<Instant>,
     /// In order of arrival.
     ordered: VecDeque<Running>,
     order: PathOrder,
@@ -63,6 +68,7 @@ impl Paths {
         Self {
             waiting: VecDeque::new(),
             bytes_waiting: 0,
+            waits_until: None,
             ordered: VecDeque::new(),
             order: PathOrder::default(),
             running: 0,
@@ -83,14 +89,18 @@ impl Paths {
 
     /// Returns when something is to be forgotten.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let ends = [self.buckets.until(), self.known.until()];
+        let ends = [self.buckets.until(), self.known.until(), self.waits_until];
         ends.into_iter().flatten().min()
     }
 
-    /// Forgets what is too old.
-    pub(crate) fn time(&mut self, now: Instant) {
+    /// Forgets what is too old, and goes on with what has waited long enough.
+    pub(crate) fn time(&mut self, shell: &mut Shell, files: &mut Files) {
+        let now = shell.now();
         self.buckets.forget(now);
         self.known.forget_old(now);
+        if self.waits_until.take_if(|until| *until <= now).is_some() {
+            self.start(shell, files);
+        }
     }
 
     /// Puts a request in line.
@@ -141,7 +151,7 @@ impl Paths {
 
     /// Starts what may run. Whatever ends at once may set others free: it begins again after each.
     fn start(&mut self, shell: &mut Shell, files: &mut Files) {
-        while let Some(running) = self.next(shell) {
+        while let Some(running) = self.next(shell, files) {
             if let Act::Close(handle) = running.request.act {
                 let (pending, ticket) = (running.request.pending, running.ticket);
                 if let Some(ticket) = files.close_in_turn(shell, handle, pending, ticket) {
@@ -178,14 +188,19 @@ impl Paths {
     }
 
     /// Takes the first request that nothing stands in the way of.
-    fn next(&mut self, shell: &Shell) -> Option<Running> {
+    fn next(&mut self, shell: &Shell, files: &Files) -> Option<Running> {
         while self.ordered.len() < limits::PATH_REQUESTS_AT_ONCE {
-            let Some(request) = self.waiting.pop_front() else {
+            let now = shell.now();
+            let next = renamed::next_in_line(files, &mut self.waiting, &self.ordered, now);
+            self.waits_until = next.as_ref().err().copied();
+            let Ok(Some(request)) = next else {
                 break;
             };
             self.bytes_waiting = self.bytes_waiting.saturating_sub(request.path_bytes());
             let changes = request.act.traits().changes;
-            let ticket = self.order.arrive(request.paths(), changes);
+            let ticket = self
+                .order
+                .arrive(renamed::names_of(files, &request), changes);
             self.ordered.push_back(Running {
                 request,
                 ticket,
@@ -276,9 +291,11 @@ impl Paths {
             Act::RmDir if matches!(planned.target, Target::Object { .. }) && is_written(path) => {
                 Err(NOT_EMPTY)
             }
-            // What CLOSE is going to write belongs to the name that it was opened under.
-            Act::Rename { to, .. } if is_written(path) || is_written(&to.path) => {
+            Act::Open { mode, .. } if mode.write && renamed::is_reserved(files, path) => {
                 Err(BEING_WRITTEN)
+            }
+            Act::Rename { to, replace } => {
+                renamed::check(files, request, to, *replace).map(|()| None)
             }
             Act::SetStat(_)
             | Act::StatVfs
@@ -288,7 +305,6 @@ impl Paths {
             | Act::Remove
             | Act::MkDir
             | Act::RmDir
-            | Act::Rename { .. }
             | Act::Check(_)
             | Act::Close(_) => Ok(None),
         }
@@ -360,6 +376,12 @@ impl Paths {
             bounds: Bounds::of(shell),
             config: Arc::clone(shell.user.config()),
             uploading: files.uploads_in(&request.path),
+            written: renamed::written_file(shell, files, request),
+            to_is_written: request
+                .act
+                .new_name()
+                .is_some_and(|to| files.is_written_under(to)),
+            made: shell.environment.changes.made(),
             parent_known: parent.is_some_and(|parent| self.known.is_directory(&parent)),
             buckets: self.buckets.clone(),
             lately,
@@ -389,9 +411,12 @@ impl Paths {
     ) {
         let request = &running.request;
         if replaces_version(shell, &request.act) {
-            files.moving(shell, &request.path);
+            renamed::moving(shell, files, &request.path);
         }
         let work = self.work(shell, files, request, &planned.target);
+        if let Some(written) = work.written {
+            files.hear_write(shell, written.handle, Heard::Renaming);
+        }
         running.by_listing = work.shown.is_some();
         let request = &running.request;
         let uploaded_here = matches!(request.act, Act::Remove)
@@ -457,18 +482,18 @@ impl Paths {
                     self.ended(shell, ticket);
                 }
             }
-            PathAnswer::Changed(confirmed) => {
-                self.note_change(shell, files, &request, &confirmed);
-                shell.answers.status(request.pending, Status::OK);
+            PathAnswer::Changed(confirmed) => self.changed(shell, files, request, &confirmed),
+            PathAnswer::RenamedOpen { confirmed, to } => {
+                self.written_moved(shell, files, &request, *to);
+                self.done_to_names(shell, files, request, &confirmed);
             }
             PathAnswer::Copied { confirmed, found } => {
                 copy_request::copied(shell, files, &request, Ok((&confirmed, &found)));
-                self.note_change(shell, files, &request, &confirmed);
-                shell.answers.status(request.pending, Status::OK);
+                self.done_to_names(shell, files, request, &confirmed);
             }
             PathAnswer::Reply(reply) => {
                 if replaces_version(shell, &request.act) {
-                    files.stayed(shell, &request.path);
+                    renamed::stayed(shell, files, &request.path);
                 }
                 self.note_attributes(&request, &reply, by_listing);
                 shell.answers.reply(request.pending, &reply);
@@ -486,7 +511,7 @@ impl Paths {
                     self.note_missing(&request, by_listing);
                 }
                 if replaces_version(shell, &request.act) {
-                    files.stayed(shell, &request.path);
+                    renamed::stayed(shell, files, &request.path);
                 }
                 copy_request::copied(shell, files, &request, Err(&refusal));
                 refuse(shell, request, &refusal);
@@ -611,22 +636,6 @@ async fn outcome(
     }
 }
 
-/// Writes the line of what was done when its session was over already.
-pub(crate) fn answered_too_late(shell: &Shell, running: &Running, answer: &PathAnswer) {
-    let act = &running.request.act;
-    if act.traits().outlives || replaces_version(shell, act) {
-        let home = &shell.user.config().home;
-        log_unheard(home, shell.now(), &running.request, answer);
-    }
-}
-
-/// Says whether the session itself puts another version in the place of what it may be reading.
-fn replaces_version(shell: &Shell, act: &Act) -> bool {
-    let given = act.given();
-    let kept = given.and_then(|given| worth_a_copy(given, &shell.environment.limits));
-    kept.is_some() || matches!(act, Act::Rename { .. })
-}
-
 /// Gives a size, a time or a mode that is set by name to a file that is written under it; what is not
 /// about one comes back.
 fn set_of_open_file(
@@ -670,5 +679,4 @@ enum Begun {
     Planned(Planned),
 }
 
-const BEING_WRITTEN: Status = Status::failure("The file is being written; close it first");
 const EXPLANATIONS_MAX: u32 = 20;

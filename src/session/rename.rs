@@ -3,21 +3,24 @@
 use crate::audit::Confirmed;
 use crate::sftp::Status;
 use crate::storage::{
-    Location, NewObject, ObjectMeta, ObjectStore, Precondition, StorageError, StorageErrorKind,
-    Stored,
+    ETag, Location, NewObject, ObjectMeta, ObjectStore, Precondition, StorageError,
+    StorageErrorKind, Stored,
 };
 use crate::vfs::Ending;
 
+use super::act::WrittenFile;
 use super::copying::{self, Copying, Onto};
 use super::moving::move_directory;
 use super::names::{
-    Found, find, find_file_first, is_directory, is_empty, require_parent, write_marker,
+    Found, find, find_file_first, find_in_listings, is_directory, is_empty, require_parent,
+    write_marker,
 };
 use super::plan::{Folder, Parent, Target};
 use super::removing::Keeper;
 use super::scene::Scene;
 use super::status::{
-    BUCKET_LEVEL, CHANGED, EXISTS, IN_VIRTUAL, IS_DIRECTORY, NOT_EMPTY, READ_ONLY, Refusal, VIRTUAL,
+    BEING_WRITTEN, BUCKET_LEVEL, CHANGED, EXISTS, IN_VIRTUAL, IS_DIRECTORY, NOT_EMPTY, READ_ONLY,
+    Refusal, VIRTUAL,
 };
 
 /// The two names of a move, and what is known of them.
@@ -31,6 +34,27 @@ pub(crate) struct Names<'a> {
     /// directory to another one.
     pub(crate) replace: bool,
     pub(crate) parent_known: bool,
+    /// The session writes a file there, whatever is stored.
+    pub(crate) to_is_written: bool,
+}
+
+/// What stands under a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    File,
+    Directory,
+    Nothing,
+}
+
+/// What a file depends on that goes to another name while it is written.
+#[derive(Debug)]
+pub(crate) struct RenamedWritten {
+    pub(crate) confirmed: Confirmed,
+    pub(crate) condition: Precondition,
+    /// The version of the stored file that went along, and which one it is there.
+    pub(crate) moved: Option<(ETag, ETag)>,
+    /// What went along is a partial upload.
+    pub(crate) is_partial: bool,
 }
 
 /// Moves a file or a directory; of a directory nothing is said as a whole.
@@ -44,7 +68,7 @@ pub(crate) async fn rename(
     let (source, target, parent) = names.places()?;
     if source == target {
         let found = find_source(store, source, names).await?;
-        names.refuse_by_ending(&found, &found)?;
+        names.refuse_by_ending(kind(&found), kind(&found))?;
         return if replace {
             Ok(Confirmed::default())
         } else {
@@ -56,7 +80,7 @@ pub(crate) async fn rename(
         require_parent(store, parent, names.parent_known),
         find(store, scene.bounds.clock(), target)
     )?;
-    names.refuse_by_ending(&found, &occupied)?;
+    names.refuse_by_ending(kind(&found), kind(&occupied))?;
     let occupied_by_file = matches!(occupied, Found::File(_) | Found::Shown(_));
     match (found, occupied) {
         (Found::Nothing, _) => Err(Status::NO_SUCH_FILE.into()),
@@ -74,6 +98,12 @@ pub(crate) async fn rename(
                 ..Confirmed::stored(stored)
             })
         }
+        (Found::Directory, Found::Nothing) if names.to_is_written => Err(if replace {
+            Status::NO_SUCH_FILE
+        } else {
+            EXISTS
+        }
+        .into()),
         (Found::Directory, Found::Nothing) => {
             let turn = scene.turn().await?;
             if turn.waited && find(store, scene.bounds.clock(), target).await? != Found::Nothing {
@@ -99,6 +129,96 @@ pub(crate) async fn rename(
         (Found::Directory, Found::File(_) | Found::Shown(_) | Found::Directory) => {
             Err(EXISTS.into())
         }
+    }
+}
+
+/// Looks for what is in the way of a file that goes to another name while it is written. What is
+/// stored under its name goes along; `None`: both names are of one place.
+pub(crate) async fn rename_written(
+    scene: &Scene<'_>,
+    keeper: Keeper<'_>,
+    names: Names<'_>,
+    written: WrittenFile,
+) -> Result<Option<RenamedWritten>, Refusal> {
+    let store = &**scene.store;
+    let (source, target, parent) = names.places()?;
+    if source == target {
+        names.refuse_by_ending(Kind::File, Kind::File)?;
+        return if names.replace {
+            Ok(None)
+        } else {
+            Err(EXISTS.into())
+        };
+    }
+    let (stored, (), occupied) = futures_util::try_join!(
+        stored_under(store, source, written),
+        require_parent(store, parent, names.parent_known),
+        find(store, scene.bounds.clock(), target)
+    )?;
+    names.refuse_by_ending(Kind::File, kind(&occupied))?;
+    let seen = match occupied {
+        Found::File(meta) => Some(meta.etag),
+        Found::Shown(object) => Some(object.etag),
+        Found::Directory => return Err(IS_DIRECTORY.into()),
+        Found::Nothing => None,
+    };
+    let replaced = seen.is_some();
+    if replaced && !names.replace {
+        return Err(EXISTS.into());
+    }
+    let meta = match stored {
+        Found::File(meta) => meta,
+        // Its metadata cannot be read, and would be lost.
+        Found::Shown(_) => return Err(Status::PERMISSION_DENIED.into()),
+        // Somebody removed the file that its parts are copied from.
+        Found::Directory | Found::Nothing if written.is_begun && written.has_base => {
+            return Err(BEING_WRITTEN.into());
+        }
+        Found::Directory | Found::Nothing => {
+            scene.bounds.stop.check()?;
+            return Ok(Some(RenamedWritten {
+                confirmed: Confirmed {
+                    replaced: Some(replaced),
+                    ..Confirmed::default()
+                },
+                condition: seen.map_or(Precondition::IfNoneMatch, Precondition::IfMatch),
+                moved: None,
+                is_partial: false,
+            }));
+        }
+    };
+    if written.is_begun {
+        // Its key is fixed, and has to be free until then.
+        return Err(BEING_WRITTEN.into());
+    }
+    let stored = rename_file(scene, keeper, names, (source, &meta), target).await?;
+    Ok(Some(RenamedWritten {
+        condition: Precondition::IfMatch(stored.etag.clone()),
+        is_partial: meta.is_partial(),
+        moved: Some((meta.etag, stored.etag.clone())),
+        confirmed: Confirmed {
+            replaced: Some(replaced),
+            ..Confirmed::stored(stored)
+        },
+    }))
+}
+
+/// Looks for the object under the name of a file that is being written.
+async fn stored_under(
+    store: &dyn ObjectStore,
+    source: &Location,
+    written: WrittenFile,
+) -> Result<Found, Refusal> {
+    if written.is_new {
+        return Ok(Found::Nothing);
+    }
+    match store.head(source).await {
+        Ok(meta) => Ok(Found::File(meta)),
+        Err(error) if error.kind == StorageErrorKind::NotFound => Ok(Found::Nothing),
+        Err(error) if error.kind == StorageErrorKind::Denied => {
+            find_in_listings(store, source, error).await
+        }
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -169,30 +289,34 @@ impl<'a> Names<'a> {
     }
 
     /// Refuses names that end as a directory's where none is meant or there.
-    fn refuse_by_ending(&self, found: &Found, occupied: &Found) -> Result<(), Status> {
+    fn refuse_by_ending(&self, found: Kind, occupied: Kind) -> Result<(), Status> {
         let by_name = matches!(self.from_ending, Ending::Name | Ending::Slash);
         let to_dot = matches!(self.to_ending, Ending::Dot | Ending::DotDot);
         // It is refused before the first name is looked at.
-        let refused = self.replace && by_name && to_dot && *occupied == Found::Directory;
-        if *found == Found::Nothing && !refused {
+        let refused = self.replace && by_name && to_dot && occupied == Kind::Directory;
+        if found == Kind::Nothing && !refused {
             return Err(Status::NO_SUCH_FILE);
         }
-        let is_file = matches!(found, Found::File(_) | Found::Shown(_));
+        let is_file = found == Kind::File;
         match (self.to_ending, occupied) {
             (Ending::Name | Ending::Slash, _) if !by_name => Err(MOVED_BY_DOT),
             (Ending::Name, _) => Ok(()),
-            (Ending::Dot | Ending::DotDot, Found::Directory) => Err(EXISTS),
-            (Ending::Dot | Ending::DotDot, Found::File(_) | Found::Shown(_) | Found::Nothing) => {
-                Err(Status::NO_SUCH_FILE)
-            }
+            (Ending::Dot | Ending::DotDot, Kind::Directory) => Err(EXISTS),
+            (Ending::Dot | Ending::DotDot, Kind::File | Kind::Nothing) => Err(Status::NO_SUCH_FILE),
             (Ending::Slash, _) if is_file && self.replace => Err(Status::NO_SUCH_FILE),
-            (Ending::Slash, Found::Nothing) if is_file => Err(Status::NO_SUCH_FILE),
-            (Ending::Slash, Found::File(_) | Found::Shown(_) | Found::Directory) if is_file => {
-                Err(EXISTS)
-            }
-            (Ending::Slash, Found::File(_) | Found::Shown(_)) => Err(Status::NO_SUCH_FILE),
-            (Ending::Slash, Found::Directory | Found::Nothing) => Ok(()),
+            (Ending::Slash, Kind::Nothing) if is_file => Err(Status::NO_SUCH_FILE),
+            (Ending::Slash, Kind::File | Kind::Directory) if is_file => Err(EXISTS),
+            (Ending::Slash, Kind::File) => Err(Status::NO_SUCH_FILE),
+            (Ending::Slash, Kind::Directory | Kind::Nothing) => Ok(()),
         }
+    }
+}
+
+const fn kind(found: &Found) -> Kind {
+    match found {
+        Found::File(_) | Found::Shown(_) => Kind::File,
+        Found::Directory => Kind::Directory,
+        Found::Nothing => Kind::Nothing,
     }
 }
 

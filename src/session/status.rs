@@ -101,6 +101,8 @@ pub(crate) fn refused_because(operation: &str, status: &Status) -> Option<&'stat
 
 const NO_WRITING: Status = Status::failure("The gateway cannot write files at the moment");
 pub(crate) const CHANGED: Status = Status::failure("The file was changed by somebody else");
+pub(crate) const BEING_WRITTEN: Status =
+    Status::failure("The file is being written; close it first");
 pub(crate) const EXISTS: Status = Status::failure("The target exists already");
 pub(crate) const IS_DIRECTORY: Status = Status::failure("Is a directory");
 pub(crate) const NOT_EMPTY: Status = Status::failure("Directory is not empty");

@@ -114,7 +114,7 @@ impl Late {
     /// Returns what keeps it for the version that a commit stored.
     pub(super) fn after_commit(self) -> Then {
         Box::new(move |location, stored| {
-            Box::pin(async move { self.keep(&location, &stored).await })
+            Box::pin(async move { Ok(self.keep(&location, &stored).await) })
         })
     }
 

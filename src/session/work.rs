@@ -13,7 +13,8 @@ use crate::sftp::{Attributes, Reply, Status};
 use crate::storage::{ListPage, Location, Nonces, SharedStore, StorageErrorKind, Stored};
 use crate::vfs::{Access, PartialUploads, VirtualPath};
 
-use super::act::{Act, Check, PathAnswer, PathRequest, Planned};
+use super::act::{Act, Check, PathAnswer, PathRequest, Planned, WrittenFile};
+use super::changes::ChangesMade;
 use super::checking::Checking;
 use super::events::{Event, Events};
 use super::fresh::{NameHasher, Shown};
@@ -49,6 +50,12 @@ pub(super) struct Work {
     pub(super) config: Arc<UserConfig>,
     pub(super) uploading: Vec<(String, u64)>,
     pub(super) parent_known: bool,
+    /// The file that the session writes under the name that it renames.
+    pub(super) written: Option<WrittenFile>,
+    /// It writes one under the new name.
+    pub(super) to_is_written: bool,
+    /// The changes that the process had made before the store is asked.
+    pub(super) made: ChangesMade,
     /// The session has seen a directory there.
     pub(super) seen: bool,
     pub(super) kept: Kept,
@@ -144,7 +151,11 @@ impl Work {
                     to_ending: written.ending,
                     replace: *replace,
                     parent_known: self.parent_known,
+                    to_is_written: self.to_is_written,
                 };
+                if let Some(file) = self.written {
+                    return self.rename_written(names, &written.path, file).await;
+                }
                 let moved = rename::rename(&self.scene(), self.keeper(), names).await?;
                 Ok(PathAnswer::changed(moved))
             }

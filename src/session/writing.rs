@@ -11,19 +11,19 @@ use crate::clock::sleep_until;
 use crate::limits;
 use crate::metrics::{AfterDisconnect, MoveEnd, TransferEnd};
 use crate::sftp::{Attributes, Given, HandleId, Status};
-use crate::storage::{
-    Checksum, ETag, Location, NewObject, Nonce, ObjectMeta, Precondition, Stored,
-};
+use crate::storage::{Checksum, ETag, Location, ObjectMeta, Precondition, Stored, UploadId};
 use crate::transfer::WriteFile;
 use crate::transfer::write_file::{
-    Bringing, Completing, Effect, Heard, KeptPartial, Opening, RateMin,
+    Bringing, Completing, Effect, Heard, KeptPartial, Opening, RateMin, Renamed,
 };
 use crate::vfs::{Access, VirtualPath};
 
-use super::act::{ForWriting, Keeping};
+use super::act::{ForWriting, Keeping, NewPlace};
 use super::calls::{Calls, Completion, Listener, Then};
+use super::changes::ChangesMade;
 use super::copying::leave_to_bucket;
-use super::described::Described;
+use super::described::{Described, object_at};
+use super::onward::Onward;
 use super::partial::{Marking, Remains, look};
 use super::shell::Shell;
 use super::stored_time::store_with;
@@ -62,6 +62,12 @@ pub(crate) struct Writing {
     recorded: Option<Arc<RecordedUpload>>,
     unsettled: Unsettled,
     client_gone: bool,
+    /// Nothing was stored under the name, when so many changes had been made.
+    nothing_since: Option<ChangesMade>,
+    /// When it got the name that it has, if that is not the one it was opened under.
+    renamed: Option<Instant>,
+    /// Where its upload was begun, if the file has another name since.
+    begun: Option<Box<(VirtualPath, Location)>>,
 }
 
 impl Place {
@@ -126,13 +132,13 @@ impl Writing {
             checksum: None,
             replaces,
             keeping: found.keeping,
-            live: found
-                .keeping
-                .is_some()
-                .then(|| unsettled.writes(&place.location)),
+            live: live(unsettled, place, found.keeping),
             recorded: None,
             unsettled: unsettled.clone(),
             client_gone: false,
+            nothing_since: found.nothing_since,
+            renamed: None,
+            begun: None,
         }
     }
 
@@ -166,6 +172,69 @@ impl Writing {
         leave_to_bucket(&*shell.store(), &mut self.described.object, from, to);
         store_with(&mut self.described.object, given);
         self.replaces = Some(true);
+    }
+
+    /// Says whether nothing is stored under its name, as far as the process knows.
+    pub(super) fn is_new(&self, shell: &Shell, place: &Place) -> bool {
+        let changes = &shell.environment.changes;
+        let since = self.nothing_since;
+        since.is_some_and(|made| !changes.since(made, &place.location))
+    }
+
+    /// Returns the name under which its upload was begun, if that is not its own any more.
+    pub(super) fn begun_at(&self) -> Option<&VirtualPath> {
+        let (path, _) = &**self.begun.as_ref()?;
+        Some(path)
+    }
+
+    /// Says until when its CLOSE is expected: some clients send it right after a RENAME, and the
+    /// program for which they do that has closed the file.
+    pub(super) fn close_expected_until(&self) -> Option<Instant> {
+        self.renamed?.checked_add(limits::CLOSE_AFTER_RENAME_FOR)
+    }
+
+    /// Takes the place that a RENAME gave it, and returns what the file is to hear of that.
+    pub(super) fn renamed(
+        &mut self,
+        shell: &Shell,
+        (before, place): (&Place, &Place),
+        to: NewPlace,
+    ) -> Renamed {
+        let is_begun = self.file.is_begun();
+        if is_begun && self.begun.is_none() {
+            self.begun = Some(Box::new((before.path.clone(), before.location.clone())));
+        }
+        if self
+            .begun
+            .as_ref()
+            .is_some_and(|begun| begun.1 == place.location)
+        {
+            self.begun = None;
+        }
+        let nonce = self.described.object.nonce;
+        if self.described.moved(&place.location) {
+            let (from, to) = (&before.location.bucket, &place.location.bucket);
+            leave_to_bucket(&*shell.store(), &mut self.described.object, from, to);
+        } else {
+            self.described = Described::whole(object_at(&place.location, nonce));
+        }
+        let is_free = to.condition == Precondition::IfNoneMatch;
+        self.replaces = Some(!is_free);
+        self.nothing_since = is_free.then_some(to.made);
+        self.renamed = Some(shell.now());
+        // What is stored under another name would be no beginning of it.
+        self.keeping = to.keeping.filter(|_| self.begun.is_none());
+        self.live = live(&self.unsettled, place, self.keeping).filter(|_| !self.client_gone);
+        Renamed {
+            location: to.location,
+            condition: to.condition,
+            alone: to.alone,
+            partial: self.keeping.map(|keeping| KeptPartial {
+                over_base: keeping.over_base,
+            }),
+            moved: to.moved,
+            is_where_begun: self.begun.is_none(),
+        }
     }
 
     pub(crate) const fn file(&self) -> &WriteFile {
@@ -207,7 +276,7 @@ impl Writing {
     }
 
     fn run(&mut self, shell: &mut Shell, place: &Place, effect: Effect) {
-        let calls = calls_for(shell, place);
+        let calls = self.calls(shell, place);
         match effect {
             Effect::Wait {
                 number,
@@ -267,17 +336,19 @@ impl Writing {
             }
             Effect::Complete(completing) => self.complete(shell, place, completing),
             Effect::SetGiven { etag, given } => set_given(shell, place, etag, given),
-            Effect::Abort(upload) => {
-                let (store, location) = (shell.store(), place.location.clone());
-                let (reaper, recorded) = (&shell.environment.reaper, self.recorded.take());
-                reaper.abort_holding(store, location, upload, recorded);
-            }
+            Effect::Abort(upload) => self.abort(shell, calls, upload),
             Effect::Stop => self.stop(),
             Effect::Answer(pending, status) => shell.answers.status(pending, status),
             Effect::Failed { reason, closed } => self.failed(shell, place, &reason, closed),
             Effect::Stored { size, stored } => self.stored(shell, place, size, &stored),
             Effect::Over => {}
         }
+    }
+
+    fn abort(&mut self, shell: &Shell, calls: Calls, upload: UploadId) {
+        let (reaper, recorded) = (&shell.environment.reaper, self.recorded.take());
+        reaper.abort_holding(calls.store, calls.location, upload, recorded);
+        self.begun = None;
     }
 
     fn look(&mut self, shell: &mut Shell, calls: Calls, remains: Remains) {
@@ -288,7 +359,7 @@ impl Writing {
 
     fn complete(&mut self, shell: &Shell, place: &Place, completing: Completing) {
         self.checksum = completing.checksum;
-        let calls = calls_for(shell, place);
+        let calls = self.calls(shell, place);
         if completing.partial {
             let object = self.described.object.clone();
             let what = format!("partial upload of {}", place.location);
@@ -299,7 +370,15 @@ impl Writing {
         let completion = Completion {
             checksum: completing.checksum,
             object: self.described.object.clone(),
-            then: after_commit(shell, place, completing.given_late),
+            then: match &completing.onward {
+                Some(condition) => {
+                    let late = shell.to_be_stored(Given::default(), completing.given_late);
+                    let to = (&place.path, &place.location);
+                    let onward = Onward::new(shell, to, condition.clone(), late);
+                    Some(onward.after_commit())
+                }
+                None => after_commit(shell, place, completing.given_late),
+            },
             recorded: self.recorded.take(),
             completing,
         };
@@ -415,6 +494,18 @@ impl Writing {
         }
     }
 
+    /// Returns who calls the store for it, where its upload was begun.
+    fn calls(&self, shell: &Shell, place: &Place) -> Calls {
+        let calls = calls_for(shell, place);
+        match &self.begun {
+            Some(begun) => Calls {
+                location: begun.1.clone(),
+                ..calls
+            },
+            None => calls,
+        }
+    }
+
     fn described_with(&mut self, given: Given) -> Described {
         store_with(&mut self.described.object, given);
         self.described.clone()
@@ -475,7 +566,8 @@ fn set_given(shell: &Shell, place: &Place, etag: ETag, given: Given) {
         Some(keep) => {
             let what = format!("attributes of {location}");
             shell.environment.reaper.outlive(what, async move {
-                keep(location, etag).await;
+                // Whether it is kept or left, a line says so.
+                drop(keep(location, etag).await);
                 calls.tell(Heard::GivenSet);
             });
         }
@@ -500,11 +592,6 @@ fn calls_for(shell: &Shell, place: &Place) -> Calls {
     }
 }
 
-/// What a new object at a place is to carry.
-fn object_at(location: &Location, nonce: Nonce) -> NewObject {
-    let guess = mime_guess::from_path(location.key.as_str()).first_raw();
-    NewObject {
-        content_type: Some(guess.unwrap_or("application/octet-stream").into()),
-        ..NewObject::new(nonce)
-    }
+fn live(unsettled: &Unsettled, place: &Place, keeping: Option<Keeping>) -> Option<LiveWriter> {
+    keeping.map(|_| unsettled.writes(&place.location))
 }

@@ -12,6 +12,7 @@ from processes import run
 
 # Whole seconds, as SFTP's third version has them.
 THEN = 1_600_000_000
+SQLITE_ROUNDS = 5
 
 
 @contextlib.contextmanager
@@ -150,6 +151,38 @@ def git(setup, _):
     expect(any(name.endswith(".pack") for name in setup.objects("fuse-git/.git/objects")), "no pack is stored")
 
 
+@case("sshfs: files that are closed, and renamed or removed at once")
+def at_once(setup, _):
+    # The kernel does not wait until a file is released: the request on its name may come first.
+    with mounted(setup, "fuse-at-once") as folder:
+        target, kept = folder / "target", folder / "kept"
+        # More than a part: S3 fixes the name of its upload when that begins.
+        large = os.urandom(20_000_000)
+        for round_ in range(200):
+            body = f"{round_} ".encode() * (round_ % 7 * 900 + 1)
+            beside = folder / f"beside-{round_ % 3}"
+            beside.write_bytes(body)
+            os.replace(beside, target)
+            expect(target.read_bytes() == body, f"round {round_}: other bytes after a rename")
+            expect(not beside.exists(), f"round {round_}: the old name is still there")
+            beside.write_bytes(body)
+            beside.unlink()
+            expect(not beside.exists(), f"round {round_}: a removed file is still there")
+            with open(beside, "w+b") as file:
+                beside.unlink()
+                file.write(body)
+                file.seek(0)
+                expect(file.read() == body, f"round {round_}: a removed file holds other bytes")
+            expect(not beside.exists(), f"round {round_}: a file that was removed while open is there")
+            if round_ % 40 == 0:
+                beside.write_bytes(large)
+                os.replace(beside, kept)
+                expect(kept.read_bytes() == large, f"round {round_}: other bytes after a large rename")
+    stored(setup, "fuse-at-once/target", body)
+    stored(setup, "fuse-at-once/kept", large)
+    only(setup, "fuse-at-once", "kept", "target")
+
+
 @case("sshfs: dd writes into a file, and truncate cuts it")
 def dd(setup, _):
     needed("dd", "truncate")
@@ -177,7 +210,7 @@ def dd(setup, _):
 def sqlite(setup, _):
     with mounted(setup, "fuse-sqlite") as folder:
         path = folder / "data.db"
-        for round_ in range(3):
+        for round_ in range(SQLITE_ROUNDS):
             with contextlib.closing(sqlite3.connect(path, timeout=5)) as base:
                 base.execute("create table if not exists t (n integer primary key, text)")
                 for commit in range(3):
@@ -193,7 +226,7 @@ def sqlite(setup, _):
                 expect_equal(count, (round_ + 1) * 600, "rows in the same connection")
         with contextlib.closing(sqlite3.connect(path)) as base:
             expect_equal(base.execute("pragma integrity_check").fetchone(), ("ok",), "the database")
-            expect_equal(base.execute("select count(*) from t").fetchone(), (1_800,), "rows")
+            expect_equal(base.execute("select count(*) from t").fetchone(), (SQLITE_ROUNDS * 600,), "rows")
         body = path.read_bytes()
     stored(setup, "fuse-sqlite/data.db", body)
     only(setup, "fuse-sqlite", "data.db")

@@ -80,6 +80,7 @@ mod session_paths;
 mod session_pipelined;
 mod session_reads;
 mod session_recovery;
+mod session_renames;
 mod session_stops;
 mod session_times;
 mod session_trips;

@@ -4,11 +4,11 @@ use std::time::Instant;
 
 use crate::audit::Confirmed;
 use crate::config::StatTimes;
-use crate::sftp::Reply;
-use crate::storage::Location;
+use crate::sftp::{Reply, Status};
+use crate::storage::{Location, Precondition};
 use crate::vfs::{Ending, PartialUploads, VirtualPath};
 
-use super::super::act::{Act, PathAnswer, PathRequest};
+use super::super::act::{Act, NewPlace, PathAnswer, PathRequest};
 use super::super::changed::log_change;
 use super::super::changes::ChangesMade;
 use super::super::files::Files;
@@ -18,11 +18,38 @@ use super::super::names::{Looks, Stated};
 use super::super::opening::Foreseen;
 use super::super::order::Ticket;
 use super::super::plan::Target;
+use super::super::renamed;
 use super::super::shell::Shell;
 use super::Paths;
 
 impl Paths {
-    pub(super) fn note_change(
+    /// Notes what a request changed in the store, and answers it.
+    pub(super) fn changed(
+        &mut self,
+        shell: &mut Shell,
+        files: &mut Files,
+        request: PathRequest,
+        confirmed: &Confirmed,
+    ) {
+        if confirmed.replaced.is_some() {
+            renamed::replaced(shell, files, &request);
+        }
+        self.done_to_names(shell, files, request, confirmed);
+    }
+
+    /// Notes what a request changed, and answers it.
+    pub(super) fn done_to_names(
+        &mut self,
+        shell: &mut Shell,
+        files: &mut Files,
+        request: PathRequest,
+        confirmed: &Confirmed,
+    ) {
+        self.note_change(shell, files, &request, confirmed);
+        shell.answers.status(request.pending, Status::OK);
+    }
+
+    fn note_change(
         &mut self,
         shell: &mut Shell,
         files: &mut Files,
@@ -36,7 +63,7 @@ impl Paths {
                 if let Some(parent) = to.path.parent() {
                     self.known.directory(parent);
                 }
-                files.moved(shell, &to.path, &to.path);
+                renamed::moved(shell, files, &to.path, &to.path);
             }
             Act::Rename { to, .. } => {
                 self.known.forget(path);
@@ -44,7 +71,7 @@ impl Paths {
                 for parent in parents.into_iter().flatten() {
                     self.known.directory(parent);
                 }
-                files.moved(shell, path, &to.path);
+                renamed::moved(shell, files, path, &to.path);
             }
             Act::RmDir => self.known.forget(path),
             Act::MkDir => self.known.directory(path.clone()),
@@ -52,9 +79,9 @@ impl Paths {
                 if let Some(parent) = path.parent() {
                     self.known.directory(parent);
                 }
-                files.unlink(shell, path);
+                renamed::unlink(shell, files, path);
             }
-            Act::SetStat(_) => files.moved(shell, path, path),
+            Act::SetStat(_) => renamed::moved(shell, files, path, path),
             Act::Stat
             | Act::StatVfs
             | Act::ReadLink
@@ -66,6 +93,33 @@ impl Paths {
         }
         let home = &shell.user.config().home;
         log_change(home, shell.now(), request, confirmed);
+    }
+
+    /// Gives a file that is being written its new name, and what waits in line for its handle.
+    pub(super) fn written_moved(
+        &mut self,
+        shell: &mut Shell,
+        files: &mut Files,
+        request: &PathRequest,
+        to: NewPlace,
+    ) {
+        let (handle, Some(path)) = (to.handle, request.act.new_name()) else {
+            return;
+        };
+        let is_free = to.condition == Precondition::IfNoneMatch;
+        renamed::unlink(shell, files, path);
+        renamed::written_moved(shell, files, path, to);
+        for request in &mut self.waiting {
+            request.follow(handle, path, is_free);
+        }
+        let bytes = self.waiting.iter().map(PathRequest::path_bytes);
+        self.bytes_waiting = bytes.fold(0, usize::saturating_add);
+        for running in &mut self.ordered {
+            if running.request.follow(handle, path, is_free) {
+                let names = renamed::names_of(files, &running.request);
+                self.order.renamed(running.ticket, names);
+            }
+        }
     }
 
     /// Notes what an answer shows that needed no look of its own.

@@ -65,6 +65,7 @@ impl Recovery {
             parts,
             checksum: None,
             condition,
+            onward: None,
             given_late: Given::default(),
             partial: true,
         };

@@ -6,7 +6,9 @@ use crate::storage::{Bucket, Location, Precondition, Stored};
 use crate::transfer::write_file::Base;
 use crate::vfs::{Access, PartialUploads, VirtualPath};
 
-use super::super::act::{ForWriting, Keeping, PathAnswer, PathRequest, WholeCopy};
+use super::super::act::{
+    ForWriting, Keeping, NewPlace, PathAnswer, PathRequest, WholeCopy, WrittenFile,
+};
 use super::super::copy_request;
 use super::super::events::Event;
 use super::super::known::Lately;
@@ -14,6 +16,7 @@ use super::super::looking;
 use super::super::names::{self, Found};
 use super::super::opening::Foreseen;
 use super::super::plan::{Folder, Parent, Target};
+use super::super::rename::{self, Names};
 use super::super::status::{CHANGED, EXISTS, IS_DIRECTORY, Refusal, WRITE_ONLY};
 use super::super::sums::VersionSums;
 use super::super::times;
@@ -50,6 +53,9 @@ impl Work {
         let lately = self.look_around(request, &location).await;
         let existing = self.existing(&location, mode, may_be_directory, lately);
         let ((), found) = futures_util::try_join!(parent_there, existing)?;
+        // Of what is cut to nothing anyway a file is not looked for.
+        let looked = !mode.truncate || mode.exclusive || lately == Lately::Nothing;
+        let nothing = looked && found == Found::Nothing;
         let found = match found {
             Found::Directory => return Err(IS_DIRECTORY.into()),
             Found::Nothing if !mode.create => return Err(Status::NO_SUCH_FILE.into()),
@@ -58,7 +64,11 @@ impl Work {
             Found::Nothing | Found::File(_) | Found::Shown(_) => Found::Nothing,
         };
         let mut writing = self.for_writing(&location, access, (mode, lately), found)?;
-        writing.keeping = self.keeping(&request.path, &location.bucket, &writing);
+        writing.nothing_since = nothing.then_some(self.made);
+        let described = writing.described.as_ref();
+        let is_partial = described.is_some_and(|meta| meta.is_partial());
+        let place = (&request.path, &location.bucket);
+        writing.keeping = self.keeping(place, is_partial, mode.exclusive);
         let object = match &writing.base {
             Some(base) if mode.read => {
                 let foreseen = Foreseen {
@@ -154,6 +164,37 @@ impl Work {
         })
     }
 
+    /// Has a file that the session writes go to another name.
+    pub(super) async fn rename_written(
+        &self,
+        names: Names<'_>,
+        to: &VirtualPath,
+        written: WrittenFile,
+    ) -> Result<PathAnswer, Refusal> {
+        let renamed = rename::rename_written(&self.scene(), self.keeper(), names, written).await?;
+        let Some(renamed) = renamed else {
+            return Ok(PathAnswer::Reply(Reply::Status(Status::OK)));
+        };
+        let (location, access) = file_target(names.to.clone())?;
+        let kept = self.store.capabilities(&location.bucket);
+        let is_kept = kept.conditional_put && kept.conditional_complete;
+        let place = (to, &location.bucket);
+        let new = NewPlace {
+            handle: written.handle,
+            alone: is_kept.then(|| renamed.condition.clone()),
+            keeping: self.keeping(place, renamed.is_partial, !names.replace),
+            condition: renamed.condition,
+            moved: renamed.moved,
+            made: self.made,
+            location,
+            access,
+        };
+        Ok(PathAnswer::RenamedOpen {
+            confirmed: Box::new(renamed.confirmed),
+            to: Box::new(new),
+        })
+    }
+
     /// Copies a whole file to where an open one is to be.
     pub(super) async fn copy_whole(
         &self,
@@ -202,6 +243,7 @@ impl Work {
             condition,
             keeping: None,
             nonce: self.nonces.next()?,
+            nothing_since: None,
         })
     }
 
@@ -209,9 +251,9 @@ impl Work {
     /// replace what somebody else has stored.
     fn keeping(
         &self,
-        path: &VirtualPath,
-        bucket: &Bucket,
-        writing: &ForWriting,
+        (path, bucket): (&VirtualPath, &Bucket),
+        is_partial: bool,
+        exclusive: bool,
     ) -> Option<Keeping> {
         let wanted = self.config.partial_uploads_at(path, self.partial_uploads);
         let replace = match wanted {
@@ -220,16 +262,12 @@ impl Work {
             PartialUploads::Replace => true,
         };
         let kept = self.store.capabilities(bucket);
-        let is_partial = writing
-            .described
-            .as_ref()
-            .is_some_and(|meta| meta.is_partial());
         // Nor is one kept that could not be marked.
         let keeps = kept.conditional_put && kept.conditional_complete && kept.metadata;
         keeps.then(|| Keeping {
             over_base: replace || is_partial,
             replace,
-            exclusive: writing.mode.exclusive,
+            exclusive,
             opened: self.bounds.clock().wall(),
         })
     }

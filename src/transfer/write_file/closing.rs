@@ -35,6 +35,9 @@ impl WriteFile {
                 }
                 return;
             }
+            if self.renaming {
+                return;
+            }
             if !self.parked.is_empty() {
                 if self.drops_parked() {
                     continue;
@@ -350,6 +353,7 @@ impl WriteFile {
     pub(super) fn upload(&mut self) -> Option<UploadId> {
         match &self.multipart {
             Multipart::Open(upload) => Some(upload.clone()),
+            Multipart::None if self.renaming => None,
             Multipart::Creating => None,
             Multipart::None => {
                 self.multipart = Multipart::Creating;
@@ -375,6 +379,7 @@ impl WriteFile {
         if let Multipart::Open(upload) = &self.multipart {
             self.effects.push_back(Effect::Abort(upload.clone()));
             self.multipart = Multipart::None;
+            self.begun_elsewhere = None;
         }
     }
 
@@ -636,12 +641,15 @@ impl WriteFile {
         self.parts
             .retain(|number, _| last.as_ref().is_none_or(|last| *number <= last.number));
         self.phase = Phase::Committing;
+        let elsewhere = self.begun_elsewhere.clone();
+        let onward = elsewhere.is_some().then(|| self.opening.condition.clone());
         let completing = Completing {
             upload,
             partial: self.is_partial(),
             parts: self.parts.values().map(|(part, _)| part.clone()).collect(),
             checksum: combined(self.parts.values()),
-            condition: self.opening.condition.clone(),
+            condition: elsewhere.unwrap_or_else(|| self.opening.condition.clone()),
+            onward,
             given_late: self.given_late.without(self.given),
         };
         self.effects.push_back(Effect::Complete(completing));

@@ -19,10 +19,12 @@ mod overlay;
 mod parked;
 mod partial;
 mod rate;
+mod renamed;
 mod state;
 mod status;
 #[cfg(test)]
 mod tests;
+mod waited;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -44,6 +46,7 @@ use self::status::{COPIED, GAP, MEMORY, TOO_LARGE, TOO_LARGE_TO_CHANGE, TOO_SCAT
 pub use self::status::{COPYING, NOT_HERE, OVER_LIMIT};
 pub use self::words::{
     Awaited, Base, Bringing, Completing, Effect, Failure, Heard, KeptPartial, Opening, PartCopy,
+    Renamed,
 };
 use super::upload::{Upload, WriteStep, as_u64};
 use crate::budget::Purpose;
@@ -62,7 +65,12 @@ pub struct WriteFile {
     failed: Option<Status>,
     unlinked: bool,
     client_gone: bool,
+    /// A RENAME of it is under way: nothing is begun that depends on its name.
+    renaming: bool,
     multipart: Multipart,
+    /// The upload was begun under a name that the file has no more, and completes there on this
+    /// condition.
+    begun_elsewhere: Option<Precondition>,
     parts: BTreeMap<PartNumber, (CompletedPart, Option<Checksum>)>,
     in_flight: BTreeSet<PartNumber>,
     /// Parts that the store copies at the moment.
@@ -109,7 +117,9 @@ impl WriteFile {
             failed: None,
             unlinked: false,
             client_gone: false,
+            renaming: false,
             multipart: Multipart::None,
+            begun_elsewhere: None,
             parts: BTreeMap::new(),
             in_flight: BTreeSet::new(),
             copying: BTreeSet::new(),
@@ -205,7 +215,9 @@ impl WriteFile {
                 awaited,
                 held,
                 stuck,
-            } => self.time(awaited, held, stuck, now),
+            } => waited::time(self, awaited, held, stuck, now),
+            Heard::Renaming => self.renaming = true,
+            Heard::Renamed(to) => renamed::renamed(self, to),
         }
         self.advance(now);
     }
@@ -375,34 +387,6 @@ impl WriteFile {
             Phase::Closing | Phase::Committing | Phase::Over => {
                 self.answer(pending, Status::FAILURE);
             }
-        }
-    }
-
-    fn time(&mut self, awaited: Awaited, held: bool, stuck: bool, now: Instant) {
-        if self.deadline().is_none_or(|deadline| now < deadline) {
-            return;
-        }
-        if self.keeps_full_part() {
-            self.looked = now;
-            if awaited != Awaited::Nobody || stuck {
-                // Others need what is kept here for comfort.
-                self.release();
-                return;
-            }
-        }
-        if now < self.rate.deadline() {
-            return;
-        }
-        if stuck && !self.wanted.is_empty() && self.fills_slots() {
-            // Half-filled parts wait for each other: one of them has to give way.
-            self.fail(MEMORY, "no memory became free");
-        }
-        // Time in which its answers are withheld is not the client's, unless they wait for memory
-        // that its own files have.
-        let withheld = held || (!self.parked.is_empty() && awaited != Awaited::OthersWithLess);
-        let slow = self.rate.is_too_slow(now, withheld);
-        if slow && awaited != Awaited::Nobody && self.phase == Phase::Open {
-            self.fail(MEMORY, "its client sent too little while others waited");
         }
     }
 
@@ -655,6 +639,18 @@ impl WriteFile {
     #[must_use]
     pub const fn given_late(&self) -> Given {
         self.given_late
+    }
+
+    /// Says whether bytes of a stored file are kept in it.
+    #[must_use]
+    pub const fn has_base(&self) -> bool {
+        self.opening.base.is_some()
+    }
+
+    /// Says whether the store has begun a multipart upload, or is about to: its key is fixed.
+    #[must_use]
+    pub fn is_begun(&self) -> bool {
+        self.multipart != Multipart::None
     }
 
     /// Says whether it ends as what came in sequence before its client vanished.

@@ -6,6 +6,7 @@
 mod edits;
 mod partial;
 mod ranges;
+mod renames;
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -114,6 +114,10 @@ pub enum Heard {
     ClientGone,
     /// Removed under its own name while it was written: CLOSE keeps nothing.
     Unlinked,
+    /// A RENAME of the file is under way: no upload of it begins.
+    Renaming,
+    /// What the RENAME came to; `None`: the file keeps its name.
+    Renamed(Option<Renamed>),
     /// The client is gone before CLOSE: what came in sequence is to be kept
     /// ([`WriteFile::may_be_kept`](super::WriteFile::may_be_kept)).
     Vanished,
@@ -152,6 +156,22 @@ pub enum Heard {
     },
 }
 
+/// Where a file goes from now on that was renamed while it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renamed {
+    pub location: Location,
+    /// On what the commit depends there.
+    pub condition: Precondition,
+    /// The same when the client is gone.
+    pub alone: Option<Precondition>,
+    /// What may be kept of it if its client vanishes before CLOSE; `None`: nothing.
+    pub partial: Option<KeptPartial>,
+    /// The version of the stored file that went along, and which one it is there.
+    pub moved: Option<(ETag, ETag)>,
+    /// Its upload was begun there.
+    pub is_where_begun: bool,
+}
+
 /// Who waits for memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Awaited {
@@ -168,6 +188,8 @@ pub struct Completing {
     pub parts: Vec<CompletedPart>,
     pub checksum: Option<Checksum>,
     pub condition: Precondition,
+    /// The file was renamed since its upload began: its object moves on, on this condition.
+    pub onward: Option<Precondition>,
     /// What the client said of the file when the upload had begun, and not before.
     pub given_late: Given,
     /// It is marked as partial.

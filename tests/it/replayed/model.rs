@@ -55,6 +55,10 @@ struct Handle {
     touched: bool,
     /// Bytes that nobody wrote.
     holes: Vec<Range<usize>>,
+    /// Its CLOSE stores a file whatever was written.
+    makes: bool,
+    /// Renamed while it was open: its CLOSE depends on what the RENAME saw.
+    renamed: bool,
 }
 
 #[derive(Debug)]
@@ -82,6 +86,9 @@ const fn joins(handle: &Handle, at: usize) -> bool {
     at <= handle.content.len() || handle.holes.is_empty()
 }
 
+/// Where a file is whose name another one took.
+const NOWHERE: &str = "nowhere";
+
 const DONE: Seen = Seen::Status(OK);
 const FAILED: Seen = Seen::Status(FAILURE);
 const MISSING: Seen = Seen::Status(NO_SUCH_FILE);
@@ -105,10 +112,10 @@ impl Model {
             .collect()
     }
 
-    /// Returns how long the file is that a session has open.
-    pub(super) fn length(&self, who: usize) -> Option<usize> {
+    /// Returns the file that a session has open, and how long it is.
+    pub(super) fn open(&self, who: usize) -> Option<(&str, usize)> {
         let handle = self.handles[who].as_ref()?;
-        Some(handle.content.len())
+        Some((&handle.path, handle.content.len()))
     }
 
     /// Whether it is known what an operation does. It is not where it depends on what a session
@@ -143,10 +150,19 @@ impl Model {
             Op::MkDir(path) | Op::RmDir(path) => {
                 !open.into_iter().any(|open| is_below(&open.path, path))
             }
-            Op::Rename { from, to, .. } => !open.into_iter().any(|open| {
-                let touches = |path: &str| is_below(&open.path, path) || is_below(path, &open.path);
-                touches(from) || touches(to)
-            }),
+            Op::Rename { from, to, .. } => {
+                let touches = |open: &Handle, path: &str| {
+                    is_below(&open.path, path) || is_below(path, &open.path)
+                };
+                let others = self.handles.iter().enumerate();
+                let others =
+                    others.filter_map(|(other, open)| open.as_ref().filter(|_| other != who));
+                let free = !others
+                    .into_iter()
+                    .any(|open| touches(open, from) || touches(open, to));
+                let exists = *from != NOWHERE && *to != NOWHERE;
+                exists && free && mine.is_none_or(|mine| self.knows_rename(mine, from, to))
+            }
             Op::Resize(path, size) => {
                 let same = self.bytes(path).is_some_and(|old| old.len() == *size);
                 !same && !is_mine(path)
@@ -165,6 +181,20 @@ impl Model {
             }
             Op::OutsideRemove(path) => self.bytes(path).is_some(),
         }
+    }
+
+    /// Whether it is known what a RENAME does to the file that its own session has open.
+    fn knows_rename(&self, mine: &Handle, from: &str, to: &str) -> bool {
+        let touches = |path: &str| is_below(&mine.path, path) || is_below(path, &mine.path);
+        let is_apart = |path: &str| !touches(path);
+        if is_apart(from) && is_apart(to) {
+            return true;
+        }
+        let writes = mine.how != How::Read && !self.is_stale(mine);
+        let is_itself = mine.path == from && (from == to || is_apart(to));
+        let gives_way =
+            mine.path == to && is_apart(from) && matches!(self.node(from), Some(Node::File(_)));
+        writes && (is_itself || gives_way)
     }
 
     /// Says what the operation may answer, and does it.
@@ -295,6 +325,8 @@ impl Model {
             content,
             touched: false,
             holes: Vec::new(),
+            makes: how == How::Upload || (how == How::Append && there.is_none()),
+            renamed: false,
         });
         DONE
     }
@@ -386,10 +418,11 @@ impl Model {
         if self.server == Server::OpenSsh || handle.how == How::Read {
             return DONE;
         }
+        if handle.path == NOWHERE {
+            return DONE;
+        }
         let stale = self.is_stale(&handle);
-        let makes =
-            handle.how == How::Upload || (handle.how == How::Append && handle.base.is_none());
-        if !handle.touched && !makes {
+        if !handle.touched && !handle.makes {
             return DONE;
         }
         if !handle.holes.is_empty() {
@@ -399,7 +432,7 @@ impl Model {
         if stale {
             let missing = self.node(&handle.path).is_none();
             self.rows.insert(if missing { REMOVED } else { TWO });
-            if handle.how != How::Upload {
+            if handle.how != How::Upload || handle.renamed {
                 return FAILED;
             }
         }
@@ -450,6 +483,7 @@ impl Model {
         if self.server == Server::Gateway
             && let Some(mine) = &self.handles[who]
             && mine.how == How::Upload
+            && mine.path != NOWHERE
             && parent(&mine.path) == path
         {
             self.rows.insert(GROWING);
@@ -504,6 +538,52 @@ impl Model {
     }
 
     fn rename(&mut self, who: usize, from: &str, to: &str, replace: bool) -> Seen {
+        if self.server == Server::Gateway && self.is_mine(who, from) {
+            return self.rename_mine(who, from, to, replace);
+        }
+        let seen = self.rename_stored(who, from, to, replace);
+        if seen == DONE && from != to {
+            let renamed = self.is_mine(who, from).then_some(to);
+            let gone = self.is_mine(who, to).then_some(NOWHERE);
+            if let (Some(path), Some(mine)) = (gone.or(renamed), &mut self.handles[who]) {
+                path.clone_into(&mut mine.path);
+            }
+        }
+        seen
+    }
+
+    fn is_mine(&self, who: usize, path: &str) -> bool {
+        let mine = self.handles[who].as_ref();
+        mine.is_some_and(|mine| mine.path == path)
+    }
+
+    /// What is stored under the name goes along, and the file is seen under the new one alone.
+    fn rename_mine(&mut self, who: usize, from: &str, to: &str, replace: bool) -> Seen {
+        if from == to {
+            return if replace { DONE } else { FAILED };
+        }
+        if !self.is_directory(parent(to)) {
+            return MISSING;
+        }
+        match self.node(to) {
+            Some(Node::Directory) => return FAILED,
+            Some(Node::File(_)) if !replace => return FAILED,
+            Some(Node::File(_)) | None => {}
+        }
+        if let Some(stored) = self.tree.remove(from) {
+            self.tree.insert(to.to_owned(), stored);
+        }
+        let seen = self.number(to);
+        let mine = self.handles[who].as_mut().unwrap();
+        if mine.how == How::Upload || mine.base.is_none() {
+            mine.base = seen;
+        }
+        to.clone_into(&mut mine.path);
+        mine.renamed = true;
+        DONE
+    }
+
+    fn rename_stored(&mut self, who: usize, from: &str, to: &str, replace: bool) -> Seen {
         let (Some(source), true) = (self.node(from), from == to || self.is_directory(parent(to)))
         else {
             return MISSING;
@@ -511,7 +591,8 @@ impl Model {
         if from == to {
             return if replace { DONE } else { FAILED };
         }
-        let target = self.node(to);
+        let mine = self.is_mine(who, to).then_some(Node::File(usize::MAX));
+        let target = self.node(to).or(mine);
         if source == Node::Directory && is_below(to, from) && (replace || target.is_none()) {
             self.rows.insert(INTO_ITSELF);
             return match (self.server, target) {

@@ -134,7 +134,7 @@ impl Program {
         let mut steps = Vec::new();
         while steps.len() < operations {
             let who = dice.usize(..SESSIONS);
-            let op = draw(&mut dice, here.length(who));
+            let op = draw(&mut dice, here.open(who));
             if here.knows(who, &op) && there.knows(who, &op) {
                 let (here, there) = (here.apply(who, &op), there.apply(who, &op));
                 steps.push(Step {
@@ -154,9 +154,9 @@ impl Program {
     }
 }
 
-/// Draws an operation; `open`: how long the file is that the session has open.
-fn draw(dice: &mut fastrand::Rng, open: Option<usize>) -> Op {
-    if let Some(length) = open
+/// Draws an operation; `open`: the file that the session has open, and how long it is.
+fn draw(dice: &mut fastrand::Rng, open: Option<(&str, usize)>) -> Op {
+    if let Some((mine, length)) = open
         && dice.u32(..3) > 0
     {
         let at = match dice.u32(..8) {
@@ -165,7 +165,20 @@ fn draw(dice: &mut fastrand::Rng, open: Option<usize>) -> Op {
             3 => length + dice.usize(1..20),
             _ => dice.usize(..=length),
         };
-        return match dice.u32(..9) {
+        return match dice.u32(..10) {
+            9 => Op::Rename {
+                from: if dice.bool() {
+                    mine.to_owned()
+                } else {
+                    path(dice)
+                },
+                to: if dice.bool() {
+                    mine.to_owned()
+                } else {
+                    path(dice)
+                },
+                replace: dice.bool(),
+            },
             0..=3 => Op::Write(at, made(dice, false)),
             4..=5 => Op::Read(at, dice.usize(1..30_000)),
             6 => Op::Size(at + 1),

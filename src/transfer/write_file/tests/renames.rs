@@ -1,0 +1,110 @@
+//! A file that gets another name while it is written.
+
+use super::*;
+
+fn to(moved: Option<(&str, &str)>, is_where_begun: bool) -> Heard {
+    let etag = |text: &str| ETag(text.into());
+    Heard::Renamed(Some(Renamed {
+        location: Location {
+            key: Key::parse("new").unwrap(),
+            ..location()
+        },
+        condition: Precondition::IfMatch(etag("\"there\"")),
+        alone: None,
+        partial: None,
+        moved: moved.map(|(before, after)| (etag(before), etag(after))),
+        is_where_begun,
+    }))
+}
+
+#[test]
+fn no_upload_begins_while_its_name_is_not_known() {
+    let content = pattern(at(PART) * 2 + 5, 3);
+    for renamed in [Heard::Renamed(None), to(None, true)] {
+        let mut world = World::new(None, 64 << 20);
+        world.hear(Heard::Renaming);
+        world.write(0, &content);
+        world.settle();
+        assert!(!world.file.is_begun());
+        world.hear(renamed);
+        world.settle();
+        assert!(world.file.is_begun() && world.file.begun_elsewhere.is_none());
+        let close = world.close();
+        world.settle();
+        assert_eq!(world.answers[&close], Status::OK);
+        assert!(world.visible.unwrap() == content);
+    }
+}
+
+#[test]
+fn what_is_kept_of_a_client_that_vanishes_waits_for_the_name() {
+    let mut world = World::new(None, 64 << 20);
+    world.hear(Heard::Renaming);
+    world.write(0, b"abc");
+    world.settle();
+    world.hear(Heard::ClientGone);
+    world.hear(Heard::Vanished);
+    assert!(world.tasks.is_empty() && !world.is_over);
+    world.hear(Heard::Renamed(None));
+    world.settle();
+    assert_eq!(world.visible.as_deref(), Some(&b"abc"[..]));
+}
+
+#[test]
+fn an_upload_that_was_begun_completes_there_if_nothing_else_is() {
+    let mut world = World::new(None, 64 << 20);
+    world.write(0, &pattern(at(PART) * 2 + 5, 3));
+    world.settle();
+    assert!(world.file.is_begun());
+    for (back, expected) in [
+        (false, Some(Precondition::IfNoneMatch)),
+        (true, None),
+        (false, Some(Precondition::IfNoneMatch)),
+    ] {
+        world.hear(Heard::Renaming);
+        world.hear(to(None, back));
+        assert_eq!(world.file.begun_elsewhere, expected);
+    }
+    // Cut to nothing, it is an object of no parts: of its new name alone.
+    let (_, pending) = world.pending();
+    world.hear(Heard::Attributes {
+        pending,
+        size: Some(0),
+        given: Given::default(),
+    });
+    let close = world.close();
+    world.settle();
+    assert_eq!(world.answers[&close], Status::OK);
+    assert_eq!(world.file.begun_elsewhere, None);
+    assert_eq!(world.visible.as_deref(), Some(&b""[..]));
+}
+
+#[test]
+fn a_base_goes_along_unless_it_is_another_version() {
+    let there = |etag: &str| Precondition::IfMatch(ETag(etag.into()));
+    for (moved, expected) in [
+        (Some(("\"base\"", "\"there\"")), "\"there\""),
+        (Some(("\"theirs\"", "\"there\"")), "\"base\""),
+        (None, "\"base\""),
+    ] {
+        let mut world = World::new(Some(pattern(100, 1)), 64 << 20);
+        world.hear(Heard::Renaming);
+        world.hear(to(moved, true));
+        let base = world.file.opening.base.as_ref().unwrap();
+        assert_eq!(
+            (base.location.key.as_str(), &*base.etag.0),
+            ("new", expected)
+        );
+        assert_eq!(world.file.opening.condition, there(expected));
+    }
+}
+
+#[test]
+fn where_nothing_was_to_be_what_went_along_is_not_written_over() {
+    let mut world = World::new(None, 64 << 20);
+    world.file.opening.condition = Precondition::IfNoneMatch;
+    world.hear(to(Some(("\"theirs\"", "\"there\"")), true));
+    assert_eq!(world.file.opening.condition, Precondition::IfNoneMatch);
+    world.hear(to(None, true));
+    assert_ne!(world.file.opening.condition, Precondition::IfNoneMatch);
+}
