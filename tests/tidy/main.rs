@@ -160,7 +160,10 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rustix", &["src/storage/directory/"]),
     ("tikv_jemallocator", &["src/allocator.rs"]),
     ("tikv_jemalloc_ctl", &["src/allocator.rs"]),
-    ("aws_sigv4", &["src/idp/api_gateway/sign.rs"]),
+    (
+        "aws_sigv4",
+        &["src/idp/api_gateway/sign.rs", "src/storage/s3/direct/"],
+    ),
     (
         "aws_smithy_http_client",
         &[
