@@ -10,6 +10,7 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::{self, TlsContext, TrustStore};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_runtime_api::client::identity::Identity;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
@@ -28,24 +29,47 @@ pub enum Credentials {
 ///
 /// The SDK must not cache it: a client that uses one has no identity cache.
 #[derive(Debug, Clone)]
-pub struct AccessKey(Arc<RwLock<aws_credential_types::Credentials>>);
+pub struct AccessKey(Arc<RwLock<Held>>);
+
+/// The same in two forms.
+#[derive(Debug)]
+struct Held {
+    credentials: aws_credential_types::Credentials,
+    identity: Identity,
+}
+
+impl Held {
+    fn new(id: &str, secret: &Secret, session_token: Option<&Secret>) -> Self {
+        let credentials = signing(id, secret, session_token);
+        Self {
+            identity: credentials.clone().into(),
+            credentials,
+        }
+    }
+}
 
 impl AccessKey {
     #[must_use]
     pub fn new(id: &str, secret: &Secret, session_token: Option<&Secret>) -> Self {
-        Self(Arc::new(RwLock::new(signing(id, secret, session_token))))
+        Self(Arc::new(RwLock::new(Held::new(id, secret, session_token))))
     }
 
     /// Signs with another secret from the next request on.
     pub fn replace(&self, secret: &Secret, session_token: Option<&Secret>) {
         let mut held = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        *held = signing(held.access_key_id(), secret, session_token);
+        *held = Held::new(held.credentials.access_key_id(), secret, session_token);
     }
 
     /// Returns what is signed with now.
     pub(crate) fn current(&self) -> aws_credential_types::Credentials {
         let held = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        held.clone()
+        held.credentials.clone()
+    }
+
+    /// Returns the same, as a signature takes it.
+    pub(crate) fn identity(&self) -> Identity {
+        let held = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        held.identity.clone()
     }
 }
 

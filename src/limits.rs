@@ -18,6 +18,9 @@ pub const S3_SILENCE_MAX: Duration = Duration::from_secs(3);
 pub const S3_SENT_TWICE_MAX: usize = 64;
 /// Connections to one endpoint that are remembered as having answered.
 pub const S3_CONNECTIONS_KNOWN_MAX: usize = 4_096;
+/// What the SDK prepares once for each bucket and kind of call, of all sessions of one endpoint;
+/// each takes about two KiB.
+pub const S3_PREPARED_MAX: usize = 1_024;
 /// The first pause before a call is tried again, at its longest; each next one is twice as long.
 pub const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 /// The longest such pause of what is under way.

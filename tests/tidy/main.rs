@@ -157,7 +157,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ),
     ("tikv_jemallocator", &["src/allocator.rs"]),
     ("tikv_jemalloc_ctl", &["src/allocator.rs"]),
-    ("aws_sigv4", &["src/idp/sigv4.rs"]),
+    ("aws_sigv4", &["src/idp/sigv4.rs", "src/storage/s3/direct/"]),
     (
         "aws_smithy_http_client",
         &["src/aws.rs", "src/storage/", "src/idp/aws.rs"],

@@ -7,7 +7,7 @@
 use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::config::interceptors::{
@@ -226,6 +226,38 @@ impl SigningTimes {
         let much = much.and_then(|seconds| u64::try_from(seconds).ok());
         Duration::from_secs(much.unwrap_or_default())
     }
+
+    /// Returns the time to sign with: the store's, as far as its last answer told.
+    pub(super) fn now(&self) -> SystemTime {
+        let (here, ahead) = (
+            SystemClock.wall(),
+            self.ahead_seconds.load(Ordering::Relaxed),
+        );
+        let by = Duration::from_secs(ahead.unsigned_abs());
+        let there = if ahead < 0 {
+            here.checked_sub(by)
+        } else {
+            here.checked_add(by)
+        };
+        there.unwrap_or(here)
+    }
+
+    /// Attaches to an answer how old the signature of its request was.
+    pub(super) fn heard(&self, answer: &mut HttpResponse, signed: SystemTime) {
+        self.heard_at(answer, Some(DateTime::from(signed).secs()));
+    }
+
+    fn heard_at(&self, answer: &mut HttpResponse, signed: Option<i64>) {
+        // What a cache answers is of another time.
+        if let Some(ahead) = store_ahead_seconds(answer)
+            && !answer.headers().contains_key("age")
+        {
+            self.ahead_seconds.store(ahead, Ordering::Relaxed);
+        }
+        if let (Some(signed), Some(answered)) = (signed, answered_at(answer)) {
+            answer.add_extension(SignedAgo(answered.saturating_sub(signed)));
+        }
+    }
 }
 
 impl Intercept for SigningTimes {
@@ -252,14 +284,8 @@ impl Intercept for SigningTimes {
         _: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        if let Some(ahead) = store_ahead_seconds(context.response()) {
-            self.ahead_seconds.store(ahead, Ordering::Relaxed);
-        }
-        let signed = config.load::<SignedAt>();
-        if let (Some(signed), Some(answered)) = (signed, answered_at(context.response())) {
-            let ago = SignedAgo(answered.saturating_sub(signed.0));
-            context.response_mut().add_extension(ago);
-        }
+        let signed = config.load::<SignedAt>().map(|signed| signed.0);
+        self.heard_at(context.response_mut(), signed);
         Ok(())
     }
 }

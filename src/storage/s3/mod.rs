@@ -17,6 +17,7 @@ use async_trait::async_trait;
 use aws_config::BehaviorVersion;
 use aws_config::identity::IdentityCache;
 use aws_credential_types::provider::ProvideCredentials;
+use aws_sdk_s3::config::http::HttpRequest;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
@@ -27,6 +28,7 @@ use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
 use bytes::Bytes;
 use tokio_util::task::TaskTracker;
 
+use self::direct::Direct;
 use self::errors::{Call, SigningTimes};
 pub use self::settings::{Encryption, Settings, Timeouts};
 use self::whole::WholeAnswers;
@@ -37,11 +39,12 @@ use super::{
     PartNumber, PartSize, PutObject, Removed, Result, StorageError, StorageErrorKind, Stored, Tags,
     UploadId, UploadPart, UploadPartCopy, Version, VersionPage, VersionQuery,
 };
-use crate::aws::{AccessKey, ConnectError};
+use crate::aws::{AccessKey, ConnectError, Credentials};
 use crate::tasks::spawn_tracked;
 
 mod carried;
 mod convert;
+mod direct;
 mod errors;
 mod lifecycle;
 mod loan;
@@ -64,6 +67,7 @@ pub struct S3Store {
     /// Listings on their way.
     lists: TaskTracker,
     signing_times: SigningTimes,
+    direct: Direct,
     base: Arc<AwsBase>,
 }
 
@@ -73,6 +77,11 @@ impl S3Store {
     /// # Errors
     /// When the certificate authorities cannot be read.
     pub async fn connect(settings: Settings) -> std::result::Result<Self, ConnectError> {
+        let key = match &settings.credentials {
+            Credentials::Static(key) => Some(key),
+            Credentials::DefaultChain => None,
+        };
+        let direct = Direct::new(key, settings.path_style);
         let base = AwsBase::prepare(
             settings.endpoint.as_deref(),
             settings.ca_pem,
@@ -114,6 +123,7 @@ impl S3Store {
             follow_regions: settings.follow_regions,
             lists: TaskTracker::new(),
             signing_times,
+            direct,
             base: Arc::new(base),
         })
     }
@@ -121,25 +131,29 @@ impl S3Store {
     /// Returns the same endpoint with other credentials, over the same HTTP connections.
     #[must_use]
     pub fn with_credentials(&self, provider: impl ProvideCredentials + 'static) -> Self {
-        self.with_provider(provider, IdentityCache::lazy().build())
+        let direct = Direct::new(None, self.direct.by_path);
+        self.with_provider(provider, IdentityCache::lazy().build(), direct)
     }
 
     /// Returns the same endpoint with another key, over the same HTTP connections.
     #[must_use]
     pub fn with_key(&self, key: &AccessKey) -> Self {
-        self.with_provider(key.clone(), IdentityCache::no_cache())
+        let direct = self.direct.with_key(key);
+        self.with_provider(key.clone(), IdentityCache::no_cache(), direct)
     }
 
     fn with_provider(
         &self,
         provider: impl ProvideCredentials + 'static,
         cache: SharedIdentityCache,
+        direct: Direct,
     ) -> Self {
         let config = self.client.config().to_builder();
         let config = config.credentials_provider(provider).identity_cache(cache);
         let config = config.build();
         Self {
             client: aws_sdk_s3::Client::from_conf(config),
+            direct,
             ..self.clone()
         }
     }
@@ -147,8 +161,11 @@ impl S3Store {
     /// Returns the same store, which puts buckets into the path of the URL.
     pub(super) fn by_path(&self) -> Self {
         let config = self.client.config().to_builder().force_path_style(true);
+        let mut direct = self.direct.clone();
+        direct.by_path = true;
         Self {
             client: aws_sdk_s3::Client::from_conf(config.build()),
+            direct,
             ..self.clone()
         }
     }
@@ -309,6 +326,51 @@ impl ObjectStore for S3Store {
         self.capabilities
     }
 }
+
+/// Sends a call: directly, or by the SDK where it has to be. Its parameters, which the macro
+/// `$described` sets, have the same names in both.
+macro_rules! answer {
+    ($store:expr, $call:expr, $described:ident, $input:ident, $fluent:ident, $limit:expr, $amend:expr) => {{
+        let (store, limit, amend) = ($store, $limit, $amend);
+        let checksums = store.capabilities.checksums;
+        match store
+            .direct
+            .prepared(&store.client, &$call, checksums)
+            .await
+        {
+            Some(prepared) => {
+                let input = $described!($input::builder()).build();
+                let by = (&*prepared, &store.signing_times);
+                store.direct.send(by, input, limit, amend).await
+            }
+            None => {
+                let request = $described!(store.client.$fluent())
+                    .customize()
+                    .mutate_request(amend)
+                    .config_override(store.within(limit));
+                // Its future is large, and seldom there.
+                Box::pin(request.send()).await
+            }
+        }
+    }};
+}
+use answer;
+
+/// Says where, in the parameters of a call.
+macro_rules! at {
+    ($to:expr, $location:expr) => {
+        $to.bucket($location.bucket.as_str())
+            .key($location.key.as_str())
+    };
+}
+use at;
+
+fn version_of(location: &Location) -> Option<String> {
+    location.key.version().map(ToOwned::to_owned)
+}
+
+/// Leaves a request as it is.
+fn as_it_is(_: &mut HttpRequest) {}
 
 fn call_on(operation: Operation, location: &Location) -> Call<'_> {
     Call {

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::config::http::{HttpRequest, HttpResponse};
 use aws_sdk_s3::error::SdkError;
-use aws_sdk_s3::operation::get_object::GetObjectOutput;
-use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
+use aws_sdk_s3::operation::delete_object::DeleteObjectInput;
+use aws_sdk_s3::operation::get_object::{GetObjectInput, GetObjectOutput};
+use aws_sdk_s3::operation::head_object::HeadObjectInput;
+use aws_sdk_s3::operation::list_objects_v2::{ListObjectsV2Input, ListObjectsV2Output};
+use aws_sdk_s3::operation::put_object::PutObjectInput;
 use aws_sdk_s3::primitives::{ByteStream, DateTime, DateTimeFormat};
 use aws_sdk_s3::types::{ChecksumMode, EncodingType, MetadataDirective, TaggingDirective};
 use bytes::Bytes;
@@ -16,7 +19,7 @@ use super::carried::{self, Carried, carry};
 use super::convert::{ContentRange, Fault, sums_of};
 use super::errors::Call;
 use super::loan::Loan;
-use super::{S3Store, call_on, convert};
+use super::{S3Store, answer, as_it_is, at, call_on, convert, version_of};
 use crate::causes::chain;
 use crate::limits;
 use crate::storage::{
@@ -28,15 +31,24 @@ use crate::storage::{
 impl S3Store {
     pub(super) async fn head_object(&self, location: &Location) -> Result<ObjectMeta> {
         let call = call_on(Operation::Head, location);
-        let answered = self
-            .client
-            .head_object()
-            .bucket(location.bucket.as_str())
-            .key(location.key.as_str())
-            .set_version_id(location.key.version().map(str::to_owned))
-            .set_checksum_mode(self.capabilities.checksums.then_some(ChecksumMode::Enabled))
-            .send()
-            .await;
+        let mode = self.capabilities.checksums.then_some(ChecksumMode::Enabled);
+        macro_rules! described {
+            ($to:expr) => {
+                at!($to, location)
+                    .set_version_id(version_of(location))
+                    .set_checksum_mode(mode)
+            };
+        }
+        let limit = self.timeouts.call;
+        let answered = answer!(
+            self,
+            call,
+            described,
+            HeadObjectInput,
+            head_object,
+            limit,
+            as_it_is
+        );
         let deletion = answered.as_ref().err().and_then(SdkError::raw_response);
         let id = location.key.version();
         if let Some(meta) = deletion
@@ -69,17 +81,25 @@ impl S3Store {
     ) -> Result<PartSize> {
         let call = call_on(Operation::Head, version.location);
         let number = i32::try_from(part.0).ok();
-        let answer = self
-            .client
-            .head_object()
-            .bucket(version.location.bucket.as_str())
-            .key(version.location.key.as_str())
-            .set_version_id(version.location.key.version().map(str::to_owned))
-            .if_match(&*version.etag.0)
-            .set_part_number(number)
-            .send()
-            .await
-            .map_err(|error| call.failed(&error))?;
+        macro_rules! described {
+            ($to:expr) => {
+                at!($to, version.location)
+                    .set_version_id(version_of(version.location))
+                    .if_match(&*version.etag.0)
+                    .set_part_number(number)
+            };
+        }
+        let limit = self.timeouts.call;
+        let answer = answer!(
+            self,
+            call,
+            described,
+            HeadObjectInput,
+            head_object,
+            limit,
+            as_it_is
+        )
+        .map_err(|error| call.failed(&error))?;
         // A store that does not know of parts tells of the whole object.
         let parts = answer.parts_count().and_then(|n| u32::try_from(n).ok());
         let ignored = "the store does not say how many parts the object has";
@@ -116,27 +136,33 @@ impl S3Store {
     ) -> Result<Option<ObjectBody>> {
         let call = call_on(Operation::Get, location);
         let GetObject { range, etag } = get;
-        let request = self
-            .client
-            .get_object()
-            .bucket(location.bucket.as_str())
-            .key(location.key.as_str())
-            .set_version_id(location.key.version().map(str::to_owned))
-            .set_range(range.map(convert::range_text))
-            .set_if_match(etag.map(|etag| etag.0.to_string()))
-            .set_if_none_match(known.map(|etag| etag.0.to_string()))
-            .customize();
+        macro_rules! described {
+            ($to:expr) => {
+                at!($to, location)
+                    .set_version_id(version_of(location))
+                    .set_range(range.map(convert::range_text))
+                    .set_if_match(etag.map(|etag| etag.0.to_string()))
+                    .set_if_none_match(known.map(|etag| etag.0.to_string()))
+            };
+        }
         // As a bare header: asked for as a parameter, the SDK would check each body by itself.
-        let request = if self.capabilities.checksums && range.is_none_or(|range| range.start == 0) {
-            request.mutate_request(|request| {
-                request
-                    .headers_mut()
-                    .insert("x-amz-checksum-mode", "ENABLED");
-            })
-        } else {
-            request
+        let asks = self.capabilities.checksums && range.is_none_or(|range| range.start == 0);
+        let asking = move |request: &mut HttpRequest| {
+            if asks {
+                let headers = request.headers_mut();
+                headers.insert("x-amz-checksum-mode", "ENABLED");
+            }
         };
-        let answered = request.send().await;
+        let limit = self.timeouts.call;
+        let answered = answer!(
+            self,
+            call,
+            described,
+            GetObjectInput,
+            get_object,
+            limit,
+            asking
+        );
         let refusal = answered.as_ref().err().and_then(SdkError::raw_response);
         if known.is_some() && refusal.is_some_and(|answer| answer.status().as_u16() == 304) {
             return Ok(None);
@@ -176,20 +202,29 @@ impl S3Store {
             Some(ListCursor::StartAfter(key)) => (Some(key.clone()), None),
             Some(ListCursor::Continuation(token)) => (None, Some(token.clone())),
         };
-        let answer = self
-            .client
-            .list_objects_v2()
-            .bucket(bucket.as_str())
-            .prefix(&query.prefix)
-            .set_delimiter(query.delimited.then(|| "/".to_owned()))
-            .set_start_after(start_after)
-            .set_continuation_token(continuation)
-            .max_keys(i32::from(query.max))
-            // XML cannot carry every character that a key may have.
-            .encoding_type(EncodingType::Url)
-            .send()
-            .await
-            .map_err(|error| call.failed(&error))?;
+        macro_rules! described {
+            ($to:expr) => {
+                $to.bucket(bucket.as_str())
+                    .prefix(&query.prefix)
+                    .set_delimiter(query.delimited.then(|| "/".to_owned()))
+                    .set_start_after(start_after)
+                    .set_continuation_token(continuation)
+                    .max_keys(i32::from(query.max))
+                    // XML cannot carry every character that a key may have.
+                    .encoding_type(EncodingType::Url)
+            };
+        }
+        let limit = self.timeouts.call;
+        let answer = answer!(
+            self,
+            call,
+            described,
+            ListObjectsV2Input,
+            list_objects_v2,
+            limit,
+            as_it_is
+        )
+        .map_err(|error| call.failed(&error))?;
         listed(&answer, self.capabilities.is_truncated)
             .map_err(|cause| call.error(StorageErrorKind::Unavailable, cause))
     }
@@ -246,24 +281,29 @@ impl S3Store {
         let limit = self.timeouts.of_payload(payload.len());
         let (if_match, if_none_match) = condition_if(self.capabilities.conditional_put, condition);
         let loan = Loan::new(payload);
-        let request = self
-            .client
-            .put_object()
-            .bucket(location.bucket.as_str())
-            .key(location.key.as_str())
-            .set_if_match(if_match)
-            .set_if_none_match(if_none_match)
-            .set_checksum_crc64_nvme(self.checksum_header(checksum))
-            .set_tagging(carried::tagging(&object.tags))
-            .body(loan.body());
-        let answer = carry!(request, Carried::of(self, object))
-            .customize()
-            .mutate_request(carried::expires(object))
-            .disable_payload_signing()
-            .config_override(self.within(limit))
-            .send()
-            .await
-            .map_err(|error| call.failed(&error))?;
+        macro_rules! described {
+            ($to:expr) => {{
+                let to = at!($to, location)
+                    .set_if_match(if_match)
+                    .set_if_none_match(if_none_match)
+                    .set_checksum_crc64_nvme(self.checksum_header(checksum))
+                    .set_tagging(carried::tagging(&object.tags))
+                    // It is not in memory as the SDK sees it, so that it is not signed.
+                    .body(loan.body());
+                carry!(to, Carried::of(self, object))
+            }};
+        }
+        let expires = carried::expires(object);
+        let answer = answer!(
+            self,
+            call,
+            described,
+            PutObjectInput,
+            put_object,
+            limit,
+            expires
+        )
+        .map_err(|error| call.failed(&error))?;
         Ok(Stored {
             etag: convert::etag_from(answer.e_tag())
                 .map_err(|cause| call.error(StorageErrorKind::OutcomeUnknown, cause))?,
@@ -328,14 +368,21 @@ impl S3Store {
     ) -> Result<Removed> {
         let call = call_on(Operation::Delete, location);
         let etag = etag.filter(|_| self.capabilities.conditional_delete);
-        let outcome = self
-            .client
-            .delete_object()
-            .bucket(location.bucket.as_str())
-            .key(location.key.as_str())
-            .set_if_match(etag.map(|etag| etag.0.to_string()))
-            .send()
-            .await;
+        macro_rules! described {
+            ($to:expr) => {
+                at!($to, location).set_if_match(etag.map(|etag| etag.0.to_string()))
+            };
+        }
+        let limit = self.timeouts.call;
+        let outcome = answer!(
+            self,
+            call,
+            described,
+            DeleteObjectInput,
+            delete_object,
+            limit,
+            as_it_is
+        );
         match outcome.map_err(|error| call.failed(&error)) {
             Err(error) if error.kind == StorageErrorKind::NotFound && etag.is_none() => {
                 Ok(Removed::default())

@@ -8,7 +8,6 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::aws::Credentials;
 use crate::clock::{Clock as _, SystemClock};
 use crate::secret::Secret;
 use crate::storage::{
@@ -17,6 +16,7 @@ use crate::storage::{
 use StorageErrorKind as Kind;
 
 mod answers;
+mod wire;
 
 const SECRET: &str = "embedded-secret";
 

@@ -1,5 +1,6 @@
 //! Multipart uploads.
 
+use aws_sdk_s3::operation::upload_part::UploadPartInput;
 use aws_sdk_s3::types::{
     ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart as WirePart,
     Part as ListedPart,
@@ -10,7 +11,7 @@ use super::carried::{self, Carried, carry};
 use super::convert::Fault;
 use super::loan::Loan;
 use super::objects::condition_if;
-use super::{S3Store, call_on, convert};
+use super::{S3Store, answer, as_it_is, at, call_on, convert};
 use crate::storage::{
     CompleteUpload, CompletedPart, Location, NewObject, Operation, PartNumber, Result,
     StorageErrorKind, Stored, UploadId, UploadPart, UploadPartCopy,
@@ -59,21 +60,26 @@ impl S3Store {
         let limit = self.timeouts.of_payload(payload.len());
         let size = payload.len();
         let loan = Loan::new(payload);
-        let answer = self
-            .client
-            .upload_part()
-            .bucket(location.bucket.as_str())
-            .key(location.key.as_str())
-            .upload_id(&*upload.0)
-            .part_number(wire_number(number))
-            .set_checksum_crc64_nvme(self.checksum_header(checksum))
-            .body(loan.body())
-            .customize()
-            .disable_payload_signing()
-            .config_override(self.within(limit))
-            .send()
-            .await
-            .map_err(|error| call.failed(&error))?;
+        macro_rules! described {
+            ($to:expr) => {
+                at!($to, location)
+                    .upload_id(&*upload.0)
+                    .part_number(wire_number(number))
+                    .set_checksum_crc64_nvme(self.checksum_header(checksum))
+                    // It is not in memory as the SDK sees it, so that it is not signed.
+                    .body(loan.body())
+            };
+        }
+        let answer = answer!(
+            self,
+            call,
+            described,
+            UploadPartInput,
+            upload_part,
+            limit,
+            as_it_is
+        )
+        .map_err(|error| call.failed(&error))?;
         Ok(CompletedPart {
             number,
             etag: convert::etag_from(answer.e_tag())

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::config::interceptors::{
     AfterDeserializationInterceptorContextRef, BeforeDeserializationInterceptorContextRef,
 };
@@ -34,20 +35,7 @@ impl Intercept for WholeAnswers {
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let operation = config.load::<Metadata>().map_or("", Metadata::name);
-        // It brings no bytes, and some stores answer one for a part with 200.
-        if operation == "HeadObject" {
-            return Ok(());
-        }
-        let response = context.response();
-        let is_part = response.status().as_u16() == 206;
-        match (is_part, response.headers().get("content-range")) {
-            (true, None) => Err(not_whole("a 206 without Content-Range")),
-            // A 416 names the size.
-            (false, Some(_)) if response.status().is_success() => {
-                Err(not_whole("Content-Range in an answer that is not a 206"))
-            }
-            (true | false, _) => Ok(()),
-        }
+        refuse_part(operation, context.response())
     }
 
     fn read_after_deserialization(
@@ -56,23 +44,44 @@ impl Intercept for WholeAnswers {
         _: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let response = context.response();
-        // An error says what it is already; of a GET's body nothing is here yet.
-        let (true, Ok(_), Some(body)) = (
-            response.status().is_success(),
-            context.output_or_error(),
-            response.body().bytes(),
-        ) else {
+        // An error says what it is already.
+        if context.output_or_error().is_err() {
             return Ok(());
-        };
-        let operation = config.load::<Metadata>().map_or("", Metadata::name);
-        match operation {
-            "DeleteObject" | "AbortMultipartUpload" if !body.trim_ascii().is_empty() => {
-                Err(not_whole("an unexpected body"))
-            }
-            _ if body.trim_ascii().is_empty() || is_whole_document(body) => Ok(()),
-            _ => Err(not_whole("the answer's document is incomplete")),
         }
+        let operation = config.load::<Metadata>().map_or("", Metadata::name);
+        refuse_cut(operation, context.response())
+    }
+}
+
+/// Refuses an answer whose status and range contradict each other.
+pub(super) fn refuse_part(operation: &str, response: &HttpResponse) -> Result<(), BoxError> {
+    // It brings no bytes, and some stores answer one for a part with 200.
+    if operation == "HeadObject" {
+        return Ok(());
+    }
+    let is_part = response.status().as_u16() == 206;
+    match (is_part, response.headers().get("content-range")) {
+        (true, None) => Err(not_whole("a 206 without Content-Range")),
+        // A 416 names the size.
+        (false, Some(_)) if response.status().is_success() => {
+            Err(not_whole("Content-Range in an answer that is not a 206"))
+        }
+        (true | false, _) => Ok(()),
+    }
+}
+
+/// Refuses a success whose document is incomplete.
+pub(super) fn refuse_cut(operation: &str, response: &HttpResponse) -> Result<(), BoxError> {
+    // Of a GET's body nothing is here yet.
+    let (true, Some(body)) = (response.status().is_success(), response.body().bytes()) else {
+        return Ok(());
+    };
+    match operation {
+        "DeleteObject" | "AbortMultipartUpload" if !body.trim_ascii().is_empty() => {
+            Err(not_whole("an unexpected body"))
+        }
+        _ if body.trim_ascii().is_empty() || is_whole_document(body) => Ok(()),
+        _ => Err(not_whole("the answer's document is incomplete")),
     }
 }
 
