@@ -29,49 +29,45 @@ def lint(compiler, arguments):
     sysroot = subprocess.run([compiler, "--print", "sysroot"], check=True, capture_output=True, text=True).stdout
     tools = pathlib.Path(sysroot.strip()) / "bin"
     with tempfile.TemporaryDirectory() as folder:
-        run([tools / "clippy-driver", *into(arguments, folder), "-Dwarnings"])
-        if is_library(arguments):
-            run([tools / "rustdoc", *documented(arguments), "-Dwarnings", *rustdoc_lints(), "--out-dir", folder])
+        asked = [*without_output(arguments), "--out-dir", folder, "-Dwarnings"]
+        run([tools / "clippy-driver", *asked, "--emit=metadata"])
+        if is_documented(arguments):
+            run([tools / "rustdoc", *asked, *rustdoc_lints()])
 
 
-def into(arguments, folder):
-    """The same without machine code, in another folder."""
-    changed, following = [], iter(arguments)
+def without_output(arguments):
+    """What is asked for, but for what is to be made and where; cargo hears of no file twice."""
+    kept, following = [], iter(arguments)
     for argument in following:
         if argument == "--out-dir":
             next(following)
-            argument = f"--out-dir={folder}"
-        elif argument.startswith("--emit="):
-            argument = "--emit=metadata"
-        changed.append(argument)
-    return changed
-
-
-def is_library(arguments):
-    pairs = zip(arguments, arguments[1:])
-    return ("--crate-type", "lib") in pairs and "--test" not in arguments
-
-
-def documented(arguments):
-    """What rustdoc takes of a compiler's arguments."""
-    taken, following = [], iter(arguments)
-    for argument in following:
-        if argument == "--out-dir":
-            next(following)
+        elif argument.startswith("--json="):
+            kept.append(argument.replace(",artifacts", ""))
         elif not argument.startswith("--emit="):
-            taken.append(argument)
-    return taken
+            kept.append(argument)
+    return kept
+
+
+def is_documented(arguments):
+    """Says whether it is a library whose manifest does not say otherwise."""
+    is_library = ("--crate-type", "lib") in zip(arguments, arguments[1:])
+    library = manifest(pathlib.Path(os.environ["CARGO_MANIFEST_DIR"])).get("lib", {})
+    return is_library and "--test" not in arguments and library.get("doc", True)
 
 
 def rustdoc_lints():
     """The lints that cargo gives to rustdoc only."""
-    manifest = tomllib.loads((REPOSITORY / "Cargo.toml").read_text(encoding="utf-8"))
-    lints = manifest["workspace"]["lints"]["rustdoc"]
+    lints = manifest(REPOSITORY)["workspace"]["lints"]["rustdoc"]
     return [f"--{level}=rustdoc::{name}" for name, level in lints.items()]
 
 
+def manifest(folder):
+    return tomllib.loads((folder / "Cargo.toml").read_text(encoding="utf-8"))
+
+
 def run(command):
-    status = subprocess.run(command, check=False).returncode
+    # The compiler gets its share of the processors over files that cargo left open.
+    status = subprocess.run(command, check=False, close_fds=False).returncode
     if status != 0:
         sys.exit(status)
 
