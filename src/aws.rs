@@ -85,8 +85,6 @@ pub(crate) enum Trust<'a> {
     System,
     /// Theirs and that of these in PEM.
     Besides(&'a [u8]),
-    /// That of these alone.
-    Only(&'a [u8]),
 }
 
 /// Builds an HTTP client that asks over TLS.
@@ -94,7 +92,6 @@ pub(crate) fn https(http: Builder, trust: Trust<'_>) -> Result<SharedHttpClient,
     let (store, pem) = match trust {
         Trust::System => (TrustStore::default(), None),
         Trust::Besides(pem) => (TrustStore::default(), Some(pem)),
-        Trust::Only(pem) => (TrustStore::empty(), Some(pem)),
     };
     let store = match pem {
         None => store,

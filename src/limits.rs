@@ -195,6 +195,8 @@ pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
 pub const JWKS_BYTES_MAX: u64 = 256 * 1024;
 /// A login waits so long for new keys while the old ones still do.
 pub const KEYS_WAIT: Duration = Duration::from_secs(1);
+/// Time to find credentials in the AWS chain.
+pub const AWS_CHAIN_WAIT: Duration = Duration::from_secs(5);
 /// Keys of such a set.
 pub const JWKS_KEYS_MAX: usize = 100;
 /// AWS's bound on a user name.

@@ -62,6 +62,20 @@ impl Schedule {
         }
     }
 
+    /// Of what does not say when it ends, and is renewed after a time all the same.
+    pub(crate) fn renewed_after(start: Instant, due: Duration) -> Self {
+        Self {
+            due: start.checked_add(due),
+            end: None,
+        }
+    }
+
+    /// Says whether a new value is fetched when somebody asks now.
+    #[cfg(test)]
+    pub(crate) fn is_due(self, now: Instant) -> bool {
+        self.need(now) != Need::None
+    }
+
     fn need(self, now: Instant) -> Need {
         let is_past = |at: Option<Instant>| at.is_some_and(|at| now >= at);
         if is_past(self.end) {

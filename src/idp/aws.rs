@@ -12,10 +12,14 @@ use tokio::sync::OnceCell;
 
 use crate::aws::{self, Credentials, Trust};
 use crate::clock::{Clock as _, SystemClock};
+use crate::limits;
 use crate::refreshing::{Refreshing, Schedule, Source};
 
 /// Credentials are fetched again this long before they expire.
 const RENEWAL_BEFORE_END: Duration = Duration::from_secs(300);
+/// Those of the AWS chain that do not say when they expire are fetched again after so long: a
+/// command that prints them may print others by then.
+const RENEWAL_WITHOUT_END: Duration = Duration::from_secs(900);
 
 /// The keys of one identity in a region, found when they are first needed.
 #[derive(Debug)]
@@ -25,26 +29,27 @@ pub(super) struct Keys(Refreshing<Found>);
 struct Found {
     source: Credentials,
     region: String,
+    /// Time to find keys.
+    patience: Duration,
     provider: OnceCell<SharedCredentialsProvider>,
 }
 
 impl Keys {
     pub(super) fn new(source: Credentials, region: &str) -> Self {
-        let found = Found {
+        Self::of(Found {
             source,
             region: region.to_owned(),
+            patience: limits::AWS_CHAIN_WAIT,
             provider: OnceCell::new(),
-        };
+        })
+    }
+
+    fn of(found: Found) -> Self {
         Self(Refreshing::new(
             found,
             Duration::ZERO,
             Arc::new(SystemClock),
         ))
-    }
-
-    /// Returns where the keys come from, for a client that keeps them itself.
-    pub(super) async fn provider(&self) -> Result<SharedCredentialsProvider, CredentialsError> {
-        self.0.source().provider().await
     }
 
     /// Returns keys that are valid now.
@@ -61,8 +66,14 @@ impl Source for Found {
     type Error = Arc<CredentialsError>;
 
     async fn fetch(&self) -> Result<(Self::Value, Schedule), Self::Error> {
-        let keys = self.provider().await?.provide_credentials().await?;
-        let schedule = schedule(&keys);
+        let found = async { self.provider().await?.provide_credentials().await };
+        let keys = tokio::time::timeout(self.patience, found)
+            .await
+            .unwrap_or_else(|_| Err(CredentialsError::provider_timed_out(self.patience)))?;
+        let schedule = match &self.source {
+            Credentials::Static(_) => Schedule::LASTING,
+            Credentials::DefaultChain => schedule(&keys),
+        };
         Ok((keys, schedule))
     }
 
@@ -92,15 +103,12 @@ impl Found {
 }
 
 fn schedule(keys: &aws_credential_types::Credentials) -> Schedule {
+    let now = SystemClock.now();
     let Some(end) = keys.expiry() else {
-        return Schedule::LASTING;
+        return Schedule::renewed_after(now, RENEWAL_WITHOUT_END);
     };
     let left = end.duration_since(SystemClock.wall()).unwrap_or_default();
-    Schedule::after(
-        SystemClock.now(),
-        left.saturating_sub(RENEWAL_BEFORE_END),
-        left,
-    )
+    Schedule::after(now, left.saturating_sub(RENEWAL_BEFORE_END), left)
 }
 
 /// Returns the region that a full ARN names.
@@ -108,6 +116,21 @@ pub(super) fn region_of_arn(arn: &str) -> Option<&str> {
     let mut parts = arn.split(':');
     let is_arn = parts.next() == Some("arn");
     parts.nth(2).filter(|region| is_arn && !region.is_empty())
+}
+
+/// Returns the domain that AWS's endpoints of a region are in: each partition has its own.
+pub(super) fn dns_suffix(region: &str) -> &'static str {
+    const OTHERS: &[(&str, &str)] = &[
+        ("cn-", "amazonaws.com.cn"),
+        ("eusc-", "amazonaws.eu"),
+        ("us-iso-", "c2s.ic.gov"),
+        ("us-isob-", "sc2s.sgov.gov"),
+        ("eu-isoe-", "cloud.adc-e.uk"),
+        ("us-isof-", "csp.hci.ic.gov"),
+    ];
+    let mut others = OTHERS.iter();
+    let found = others.find(|(begin, _)| region.starts_with(begin));
+    found.map_or("amazonaws.com", |(_, suffix)| suffix)
 }
 
 /// Returns the region of AWS's own name of an API: `ID.execute-api.REGION.amazonaws.com`, or that
@@ -161,6 +184,30 @@ mod tests {
         ] {
             assert_eq!(region_of_api(host), region, "{host}");
         }
+    }
+
+    #[test]
+    fn keys_that_do_not_say_when_they_expire_are_fetched_again() {
+        let undated = aws_credential_types::Credentials::new("id", "x", None, None, "test");
+        let now = SystemClock.now();
+        let schedule = schedule(&undated);
+        let past = |age: Duration| schedule.is_due(now + age);
+        assert!(!past(RENEWAL_WITHOUT_END - Duration::from_secs(60)));
+        assert!(past(RENEWAL_WITHOUT_END + Duration::from_secs(60)));
+    }
+
+    #[tokio::test]
+    async fn a_chain_that_does_not_answer_is_given_up() {
+        let slow = SharedCredentialsProvider::new(Slow(Duration::from_secs(3_600)));
+        let keys = Keys::of(Found {
+            source: Credentials::DefaultChain,
+            region: "us-east-1".to_owned(),
+            patience: Duration::from_millis(50),
+            provider: OnceCell::new_with(Some(slow)),
+        });
+        let error = keys.current().await.unwrap_err();
+        let timed_out = matches!(*error, CredentialsError::ProviderTimedOut(_));
+        assert!(timed_out, "{error:?}");
     }
 
     /// Gives keys that last so long, after a while.

@@ -111,9 +111,8 @@ const HEARD: [(&str, &str); 12] = [
 ];
 
 /// The others that log.
-const LIBRARIES: [&str; 9] = [
+const LIBRARIES: [&str; 8] = [
     "aws_runtime",
-    "aws_sdk_lambda",
     "aws_sdk_sts",
     "aws_smithy_http_client",
     "aws_smithy_runtime",

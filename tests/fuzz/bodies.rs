@@ -13,7 +13,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, crypto};
 use portcullis::clock::{Clock, SystemClock};
 use portcullis::config::Exec;
 use portcullis::exec::Command;
-use portcullis::idp::api_gateway::answer as http;
+use portcullis::idp::http1::answer as http;
 use portcullis::idp::token::{KeySource, Token, TokenSettings};
 use portcullis::idp::wire::{self, Asked, Transport};
 use portcullis::idp::{AuthMethod, UserConfig};
@@ -66,6 +66,7 @@ pub(crate) fn http_answer(input: &[u8]) {
         assert_eq!(part, Ok(None), "{end} of {}", head.bytes);
     }
     assert_eq!(http::parse_head(&bytes[..head.bytes]), Ok(Some(head)));
+    http::header(&bytes[..head.bytes], "x");
     let body = &bytes[head.bytes..];
     let whole = decoded(head, std::iter::once(body));
     assert_eq!(decoded(head, body.chunks(step)), whole);

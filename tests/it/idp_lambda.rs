@@ -23,9 +23,9 @@ use crate::idp_api_gateway::{PASSWORD, password, question, yes};
 use crate::idp_contract;
 use crate::idp_examples::skip;
 
-const ARN: &str = "arn:aws:lambda:eu-west-1:123456789012:function:idp";
+pub(crate) const ARN: &str = "arn:aws:lambda:eu-west-1:123456789012:function:idp";
 
-fn settings(url: &str) -> LambdaSettings {
+pub(crate) fn settings(url: &str) -> LambdaSettings {
     let mut settings = LambdaSettings::new(ARN, "s-1");
     settings.endpoint = Some(url.to_owned());
     settings.credentials = AwsCredentials::Static(AccessKey::new(
@@ -37,13 +37,13 @@ fn settings(url: &str) -> LambdaSettings {
     settings
 }
 
-fn provider(lambda: &FakeLambda) -> Lambda {
+pub(crate) fn provider(lambda: &FakeLambda) -> Lambda {
     Lambda::new(settings(&lambda.url())).unwrap()
 }
 
 /// Returns reason and detail, having made sure that nothing secret is in the error.
 #[track_caller]
-fn unavailable(answer: Judged) -> (&'static str, String) {
+pub(crate) fn unavailable(answer: Judged) -> (&'static str, String) {
     refusals::unavailable(answer, &[PASSWORD, "walnut-39"])
 }
 

@@ -38,6 +38,7 @@ mod idp_contract;
 mod idp_documents;
 mod idp_examples;
 mod idp_lambda;
+mod idp_lambda_wire;
 mod idp_router;
 mod idp_token;
 mod idp_token_keys;

@@ -176,6 +176,11 @@ async fn check_config_says_where_each_provider_is() {
     assert_eq!(code, Some(0), "{out}");
     let place = format!("identity provider lambda {arn}:live at lambda.us-east-1.amazonaws.com\n");
     assert!(out.contains(&place), "{out}");
+    settings.insert("AWS_ENDPOINT_URL_LAMBDA", lambda.url());
+    settings.insert("AWS_USE_FIPS_ENDPOINT", "true".to_owned());
+    let (code, out) = check_config(&settings).await;
+    assert_eq!(code, Some(0), "{out}");
+    assert!(out.contains(&place), "only aws_endpoint changes it: {out}");
 }
 
 /// Whom a signed question names.
@@ -189,6 +194,10 @@ async fn without_keys_of_its_own_the_gateway_uses_the_aws_chain() {
     let chain = [
         ("AWS_ACCESS_KEY_ID", "AKIDCHAIN"),
         ("AWS_SECRET_ACCESS_KEY", "hazel-7"),
+        ("AWS_SESSION_TOKEN", "ochre-12"),
+        // The endpoints of AWS's tools are not those of the gateway.
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:9"),
+        ("AWS_ENDPOINT_URL_LAMBDA", "http://127.0.0.1:9"),
         // Nothing else is to be asked.
         ("AWS_EC2_METADATA_DISABLED", "true"),
     ];
@@ -230,6 +239,9 @@ async fn without_keys_of_its_own_the_gateway_uses_the_aws_chain() {
         .find(|line| line.starts_with("Authorization: "))
         .unwrap();
     assert_eq!(signer(line), "AKIDCHAIN");
-    assert_eq!(signer(&lambda.invocations()[0].authorization), "AKIDCHAIN");
+    assert!(head.contains("\r\nX-Amz-Security-Token: ochre-12\r\n"));
+    let invoked = &lambda.invocations()[0];
+    assert_eq!(signer(&invoked.authorization), "AKIDCHAIN");
+    assert_eq!(invoked.headers["x-amz-security-token"], "ochre-12");
     assert_eq!((idp.asked().len(), lambda.invocations().len()), (1, 1));
 }

@@ -2,30 +2,31 @@
 //!
 //! `GET {url}/servers/{serverId}/users/{username}/config?protocol=SFTP&sourceIp=…`, with the
 //! password in headers. Their names must arrive letter by letter, which HTTP libraries do not
-//! promise: hence a client of our own ([`http1`]).
+//! promise: hence a client of our own ([`super::http1`]).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use self::http1::{Client, Failure, HttpAnswer, TlsError};
-use self::sign::Signer;
 use super::aws::{self, Keys};
+use super::http1::failure::Failure;
+use super::http1::{Bodies, Client, HttpAnswer, TlsError};
+use super::sigv4::{Signer, Unsigned};
 use super::wire::{self, Asked, Transport};
 use super::{
     AwsCredentials, Credential, Examined, Exchange, IdentityProvider, Judged, PathHomes, Question,
 };
-use crate::causes::{chain, worded};
+use crate::causes::chain;
 use crate::clock::Clock;
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::refusal::{Reason, Refusal, Verdict};
 use crate::secret::Secret;
 
-pub mod answer;
-pub mod http1;
 pub mod request;
-mod sign;
+
+/// As API Gateway is called in signatures.
+const SERVICE: &str = "execute-api";
 
 /// What the operator set.
 #[derive(Debug, Clone)]
@@ -120,14 +121,16 @@ impl ApiGateway {
                 let region = named.or_else(|| aws::region_of_api(&endpoint.host));
                 let region = region.ok_or(ApiGatewaySettingsError::Region)?.to_owned();
                 Some(Signer {
+                    service: SERVICE,
                     keys: Keys::new(signing.credentials.clone(), &region),
                     region,
                 })
             }
         };
         let ca_pem = settings.ca_pem.as_deref();
+        let patience = settings.connect_timeout;
         Ok(Self {
-            client: Client::new(endpoint.clone(), ca_pem, settings.connect_timeout)?,
+            client: Client::new(endpoint.clone(), Bodies::OfOk, ca_pem, patience)?,
             endpoint,
             signer,
             settings,
@@ -219,7 +222,7 @@ impl ApiGateway {
         let signature = match &self.signer {
             None => Vec::new(),
             Some(signer) => signer
-                .headers(&self.endpoint, &target)
+                .headers(&self.endpoint, signed(&target))
                 .await
                 .map_err(|error| Reason::AwsCredentials.because(&chain(&*error)))?,
         };
@@ -229,7 +232,7 @@ impl ApiGateway {
         self.client
             .send(&request, again, headed)
             .await
-            .map_err(explained)
+            .map_err(Failure::refusal)
     }
 
     fn path(&self, question: &Question) -> String {
@@ -278,19 +281,13 @@ fn hinted(refusal: Refusal) -> Refusal {
     }
 }
 
-/// The one table from what went wrong to the reason of a refused login.
-fn explained(failure: Failure) -> Refusal {
-    match failure {
-        Failure::ConnectTimeout(patience) => {
-            let detail = format!("no connection within {} ms", patience.as_millis());
-            Reason::ConnectTimeout.because(&detail)
-        }
-        Failure::Connect(detail) => Reason::Connect.because(&worded(detail)),
-        Failure::Lost(detail) | Failure::Broken(detail) => Reason::Transport.because(&detail),
-        Failure::Answer(fault @ (answer::Fault::HeadTooLong | answer::Fault::BodyTooLong)) => {
-            Reason::AnswerTooLarge.because(&fault.to_string())
-        }
-        Failure::Answer(fault) => Reason::Transport.because(&fault.to_string()),
-        Failure::Encoded => wire::encoded("it has a Content-Encoding"),
+/// Returns what is signed of a question: its place, its path and query; the password is not shown
+/// to the signer.
+const fn signed(target: &str) -> Unsigned<'_> {
+    Unsigned {
+        method: "GET",
+        target,
+        headers: &[],
+        body: &[],
     }
 }

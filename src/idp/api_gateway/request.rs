@@ -6,18 +6,11 @@ use std::net::IpAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use zeroize::Zeroizing;
 
 use crate::endpoint::Endpoint;
+use crate::idp::http1::request::{Request, USER_AGENT, encoded};
 use crate::secret::Secret;
-
-/// Everything but the unreserved characters of RFC 3986 §2.3.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
 
 /// Headers that are ours to write, in small letters.
 const OURS: &[&str] = &[
@@ -38,8 +31,7 @@ const SIGNED: &[&str] = &["authorization", "x-amz-date", "x-amz-security-token"]
 /// Returns the path of a user's configuration: `/prod/servers/s-…/users/ann/config`.
 #[must_use]
 pub fn path(endpoint: &Endpoint, server_id: &str, username: &str) -> String {
-    let server_id = utf8_percent_encode(server_id, RESERVED);
-    let username = utf8_percent_encode(username, RESERVED);
+    let (server_id, username) = (encoded(server_id), encoded(username));
     let stage = &endpoint.path;
     format!("{stage}/servers/{server_id}/users/{username}/config")
 }
@@ -48,8 +40,7 @@ pub fn path(endpoint: &Endpoint, server_id: &str, username: &str) -> String {
 #[must_use]
 pub fn query(source_ip: IpAddr) -> String {
     let source_ip = source_ip.to_canonical().to_string();
-    let source_ip = utf8_percent_encode(&source_ip, RESERVED);
-    format!("protocol=SFTP&sourceIp={source_ip}")
+    format!("protocol=SFTP&sourceIp={}", encoded(&source_ip))
 }
 
 /// Says whether the header `Password` brings a password to the other side as it is.
@@ -86,48 +77,29 @@ pub fn write(
     signature: &[(String, Secret)],
 ) -> Zeroizing<Vec<u8>> {
     let added = || headers.iter().chain(signature);
-    let encoded = password.map(|password| Zeroizing::new(STANDARD.encode(password)));
-    // Large enough not to grow: growing would leave a copy behind.
-    let room = added()
-        .map(|(name, value)| name.len().saturating_add(value.expose().len()))
-        .chain([target.len(), endpoint.authority.len()])
-        .chain(password.map(|password| password.len().saturating_mul(3)))
-        .fold(1024_usize, usize::saturating_add)
-        .saturating_add(added().count().saturating_mul(4));
-    let mut text = Zeroizing::new(Vec::with_capacity(room));
-    let mut push = |parts: &[&str]| {
-        for part in parts {
-            text.extend_from_slice(part.as_bytes());
-        }
+    let base64 = password.map(|password| Zeroizing::new(STANDARD.encode(password)));
+    let is_added = |name: &str| added().any(|(own, _)| own.eq_ignore_ascii_case(name));
+    let mut lines: Vec<(&str, &str)> = Vec::new();
+    lines.extend(DEFAULTS.iter().filter(|(name, _)| !is_added(name)));
+    lines.extend(added().map(|(name, value)| (&**name, value.expose())));
+    let plain = password.filter(|password| header_carries(password));
+    lines.extend(plain.map(|password| ("Password", password)));
+    lines.extend(
+        base64
+            .as_deref()
+            .map(|base64| ("PasswordBase64", &**base64)),
+    );
+    let request = Request {
+        method: "GET",
+        target,
+        authority: &endpoint.authority,
+        headers: &lines,
+        body: None,
     };
-    push(&["GET ", target, " HTTP/1.1\r\n"]);
-    push(&["Host: ", &endpoint.authority, "\r\n"]);
-    for (name, value) in DEFAULTS {
-        if !added().any(|(own, _)| own.eq_ignore_ascii_case(name)) {
-            push(&[name, ": ", value, "\r\n"]);
-        }
-    }
-    for (name, value) in added() {
-        push(&[name, ": ", value.expose(), "\r\n"]);
-    }
-    if let Some(password) = password.filter(|password| header_carries(password)) {
-        push(&["Password: ", password, "\r\n"]);
-    }
-    if let Some(encoded) = &encoded {
-        push(&["PasswordBase64: ", encoded, "\r\n"]);
-    }
-    push(&["\r\n"]);
-    text
+    request.write()
 }
 
-/// A firewall's usual rules refuse a question without `User-Agent`.
-const DEFAULTS: &[(&str, &str)] = &[
-    ("Accept", "application/json"),
-    (
-        "User-Agent",
-        concat!("portcullis/", env!("CARGO_PKG_VERSION")),
-    ),
-];
+const DEFAULTS: &[(&str, &str)] = &[("Accept", "application/json"), USER_AGENT];
 
 #[cfg(test)]
 mod tests {

@@ -1,95 +1,139 @@
-//! The SDK's client, with its own opinions about time and repetition turned off.
+//! Invokes a function: signs the event, sends it once, and tells Lambda's errors from the
+//! function's answer.
+//!
+//! <https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html>
 
 use std::time::Duration;
 
-use aws_credential_types::provider::SharedCredentialsProvider;
-pub(super) use aws_credential_types::provider::error::CredentialsError;
-use aws_sdk_lambda::config::interceptors::BeforeDeserializationInterceptorContextMut;
-use aws_sdk_lambda::config::retry::RetryConfig;
-use aws_sdk_lambda::config::timeout::TimeoutConfig;
-use aws_sdk_lambda::config::{
-    BehaviorVersion, ConfigBag, Intercept, Region, RuntimeComponents, SharedHttpClient,
-    StalledStreamProtectionConfig,
-};
-use aws_sdk_lambda::primitives::SdkBody;
-use aws_sdk_lambda::{Client, Config, error::BoxError};
-use aws_smithy_http_client::Builder;
-use http_body_util::Limited;
+use super::service_error::ServiceError;
+use crate::causes::chain;
+use crate::endpoint::Endpoint;
+use crate::idp::aws::Keys;
+use crate::idp::http1::failure::Failure;
+use crate::idp::http1::request::{Request, USER_AGENT, encoded};
+use crate::idp::http1::{self, Bodies, TlsError};
+use crate::idp::sigv4::{Signer, Unsigned};
 
-use super::LambdaSettingsError;
-use crate::aws::{self, Trust};
-use crate::limits;
+/// As Lambda is called in signatures.
+const SERVICE: &str = "lambda";
+const INVOCATIONS: &str = "2015-03-31/functions";
 
-/// As for the webhook: shorter than what servers commonly allow.
-const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
-
-/// The connections to Lambda.
+/// The way to one function.
 #[derive(Debug)]
-pub(super) struct Connection(SharedHttpClient);
+pub(super) struct Client {
+    http: http1::Client,
+    signer: Signer,
+    endpoint: Endpoint,
+    /// The path and the query.
+    target: String,
+}
 
-impl Connection {
-    /// `ca_pem` holds the only roots to trust, instead of the system's.
-    pub(super) fn new(encrypted: bool, ca_pem: Option<&[u8]>) -> Result<Self, LambdaSettingsError> {
-        let http = Builder::new().pool_idle_timeout(POOL_IDLE_TIMEOUT);
-        if !encrypted {
-            return Ok(Self(http.build_http()));
-        }
-        let trust = ca_pem.map_or(Trust::System, Trust::Only);
-        Ok(Self(aws::https(http, trust)?))
+/// A function's answer, or the error of one.
+pub(super) struct InvokeAnswer {
+    pub(super) payload: Vec<u8>,
+    pub(super) function_error: bool,
+}
+
+/// Why there is no answer of a function.
+pub(super) enum NotInvoked {
+    /// There are no keys to sign with.
+    Credentials(String),
+    Http(Failure),
+    /// Lambda itself refuses.
+    Refused(ServiceError),
+}
+
+impl Client {
+    /// Prepares everything; nothing is sent yet. `ca_pem` holds the only roots to trust, instead of
+    /// the system's.
+    ///
+    /// # Errors
+    /// TLS cannot be set up.
+    pub(super) fn new(
+        endpoint: &Endpoint,
+        target: String,
+        region: String,
+        keys: Keys,
+        ca_pem: Option<&[u8]>,
+        connect_timeout: Duration,
+    ) -> Result<Self, TlsError> {
+        Ok(Self {
+            http: http1::Client::new(endpoint.clone(), Bodies::OfAll, ca_pem, connect_timeout)?,
+            signer: Signer {
+                service: SERVICE,
+                region,
+                keys,
+            },
+            endpoint: endpoint.clone(),
+            target,
+        })
     }
 
-    pub(super) fn client(
+    /// Invokes the function once; `headed` hears of the status before the answer is complete.
+    pub(super) async fn invoke(
         &self,
-        credentials: SharedCredentialsProvider,
-        region: String,
-        endpoint: Option<String>,
-        connect_timeout: Duration,
-    ) -> Client {
-        let timeouts = TimeoutConfig::builder().connect_timeout(connect_timeout);
-        let mut config = Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .http_client(self.0.clone())
-            .region(Region::new(region))
-            .credentials_provider(credentials)
-            // A repeated password could lock its user out.
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(timeouts.build())
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .interceptor(BoundedAnswer);
-        config.set_endpoint_url(endpoint);
-        Client::from_conf(config.build())
+        event: &[u8],
+        headed: &mut (dyn FnMut(u16) + Send),
+    ) -> Result<InvokeAnswer, NotInvoked> {
+        let own = [
+            ("Content-Type", "application/octet-stream"),
+            ("X-Amz-Invocation-Type", "RequestResponse"),
+        ];
+        let unsigned = Unsigned {
+            method: "POST",
+            target: &self.target,
+            headers: &own,
+            body: event,
+        };
+        let signature = self
+            .signer
+            .headers(&self.endpoint, unsigned)
+            .await
+            .map_err(|error| NotInvoked::Credentials(chain(&*error)))?;
+        let signature = signature
+            .iter()
+            .map(|(name, value)| (&**name, value.expose()));
+        let mut headers = vec![USER_AGENT];
+        headers.extend(own);
+        headers.extend(signature);
+        let request = Request {
+            method: unsigned.method,
+            target: unsigned.target,
+            authority: &self.endpoint.authority,
+            headers: &headers,
+            body: Some(event),
+        };
+        // A repeated password could lock its user out.
+        let answer = self.http.send(&request.write(), false, headed).await;
+        let answer = answer.map_err(NotInvoked::Http)?;
+        if answer.is_success() {
+            return Ok(InvokeAnswer {
+                function_error: answer.header("X-Amz-Function-Error").is_some(),
+                payload: answer.body,
+            });
+        }
+        let kind = answer.header("X-Amzn-ErrorType");
+        let error = ServiceError::read(answer.status, kind, &answer.body);
+        Err(NotInvoked::Refused(error))
     }
 }
 
-/// An answer is compressed, although nobody asked for that.
-#[derive(Debug, thiserror::Error)]
-#[error("it has a Content-Encoding")]
-pub(super) struct Encoded;
-
-/// The SDK reads an answer to its end, wherever that is.
-#[derive(Debug)]
-struct BoundedAnswer;
-
-impl Intercept for BoundedAnswer {
-    fn name(&self) -> &'static str {
-        "BoundedAnswer"
+/// Returns the path and the query of an invocation.
+pub(super) fn target(endpoint: &Endpoint, function: &str, qualifier: Option<&str>) -> String {
+    let (stage, function) = (&endpoint.path, encoded(function));
+    let path = format!("{stage}/{INVOCATIONS}/{function}/invocations");
+    match qualifier {
+        Some(qualifier) => format!("{path}?Qualifier={}", encoded(qualifier)),
+        None => path,
     }
+}
 
-    fn modify_before_deserialization(
-        &self,
-        context: &mut BeforeDeserializationInterceptorContextMut<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let response = context.response_mut();
-        let coding = response.headers().get("content-encoding").map(str::trim);
-        let is_plain = |coding: &str| coding.is_empty() || coding.eq_ignore_ascii_case("identity");
-        if response.status().as_u16() == 200 && !coding.is_none_or(is_plain) {
-            return Err(Encoded.into());
-        }
-        let body = response.body_mut();
-        let whole = std::mem::replace(body, SdkBody::taken());
-        *body = SdkBody::from_body_1_x(Limited::new(whole, limits::ANSWER_BYTES_MAX));
-        Ok(())
+/// Returns where a function is invoked, for people.
+pub(super) fn shown_url(endpoint: &Endpoint, function: &str, qualifier: Option<&str>) -> String {
+    let (origin, stage) = (endpoint.origin(), &endpoint.path);
+    let url = format!("{origin}{stage}/{INVOCATIONS}/{function}/invocations");
+    match qualifier {
+        Some(qualifier) => format!("{url}?Qualifier={qualifier}"),
+        None => url,
     }
 }

@@ -1,56 +1,31 @@
-//! What Lambda's refusals mean: the one table from the SDK's errors to the reason of a login.
+//! What Lambda's refusals mean: the one table from its errors to the reason of a login.
 
-use aws_sdk_lambda::config::http::HttpResponse;
-use aws_sdk_lambda::error::{ProvideErrorMetadata as _, SdkError};
-use aws_sdk_lambda::operation::invoke::InvokeError;
-
-use super::Failed;
-use super::client::Encoded;
-use crate::aws::{has_no_connection, needs_credentials};
-use crate::causes::{causes, chain};
+use super::client::NotInvoked;
+use super::service_error::ServiceError;
 use crate::idp::failure::by_status;
-use crate::idp::wire;
 use crate::refusal::{Reason, Refusal};
 
-type Failure = SdkError<InvokeError, HttpResponse>;
-
 /// Says why there is no answer, and what to change.
-pub(super) fn explained(error: &Failure, function: &str) -> Failed {
-    let status = error.raw_response().map(|raw| raw.status().as_u16());
-    let worded = |reason: Reason| reason.because(&chain(error));
-    let refusal = match error {
-        _ if causes(error).any(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>) => {
-            Reason::AnswerTooLarge.because("the payload is over the bound")
-        }
-        _ if causes(error).any(<dyn std::error::Error>::is::<Encoded>) => {
-            wire::encoded(&Encoded.to_string())
-        }
-        _ if needs_credentials(error) => worded(Reason::AwsCredentials),
-        SdkError::TimeoutError(_) => worded(Reason::Timeout),
-        // The only time that the SDK takes is the one for connecting.
-        SdkError::DispatchFailure(failure) if failure.is_timeout() => {
-            worded(Reason::ConnectTimeout)
-        }
-        SdkError::DispatchFailure(_) if has_no_connection(error) => worded(Reason::Connect),
-        SdkError::ServiceError(answer) => {
-            let code = answer.err().code().unwrap_or_default();
-            let message = answer.err().message().unwrap_or_default();
-            by_code(code, message, status.unwrap_or_default(), function)
-        }
-        SdkError::ConstructionFailure(_)
-        | SdkError::DispatchFailure(_)
-        | SdkError::ResponseError(_)
-        | _ => worded(Reason::Transport),
-    };
-    Failed { status, refusal }
+pub(super) fn explained(why: NotInvoked, function: &str) -> Refusal {
+    match why {
+        NotInvoked::Credentials(detail) => Reason::AwsCredentials.because(&detail),
+        NotInvoked::Http(failure) => failure.refusal(),
+        NotInvoked::Refused(error) => by_code(&error, function),
+    }
 }
 
-fn by_code(code: &str, message: &str, status: u16, function: &str) -> Refusal {
-    match (code, status) {
+fn by_code(error: &ServiceError, function: &str) -> Refusal {
+    let ServiceError {
+        status,
+        code,
+        message,
+    } = error;
+    match (&**code, *status) {
         (
             "UnrecognizedClientException"
             | "InvalidSignatureException"
             | "IncompleteSignature"
+            | "IncompleteSignatureException"
             | "InvalidClientTokenId"
             | "MissingAuthenticationToken"
             | "MissingAuthenticationTokenException"
@@ -77,6 +52,6 @@ fn by_code(code: &str, message: &str, status: u16, function: &str) -> Refusal {
             Reason::FunctionThrottled.because(&detail)
         }
         // The message of a refused request may quote it.
-        _ => by_status(status).because(&format!("Lambda answered {status} {code}")),
+        (_, status) => by_status(status).because(&format!("Lambda answered {status} {code}")),
     }
 }

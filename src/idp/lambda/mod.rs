@@ -1,29 +1,24 @@
 //! The Lambda provider: AWS Transfer Family's event, given to a function by `Invoke`.
 //!
-//! A question is sent once: the SDK's retries are off, and its connection pool repeats a request
-//! only when its connection was found closed before it took the request. The SDK keeps copies of
-//! the event that are out of reach of wiping; ours are wiped.
+//! A question is sent once, over the same HTTP/1.1 as to an API ([`super::http1`]): the SDK of
+//! Lambda takes longer to compile than the one of S3, for this one call
+//! (`docs/decisions/0029-a-client-of-lambda-of-our-own.md`).
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_lambda::Client;
-use aws_sdk_lambda::operation::invoke::InvokeOutput;
-use aws_sdk_lambda::primitives::Blob;
-use aws_sdk_lambda::types::InvocationType;
 use serde::Serialize;
-use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
-use self::client::Connection;
+use self::client::{Client, InvokeAnswer, shown_url, target};
 use super::aws::{self, Keys};
+use super::http1::TlsError;
 use super::wire::{self, Asked, Transport};
 use super::{
     AwsCredentials, Credential, Examined, Exchange, IdentityProvider, Judged, PathHomes, Question,
 };
-use crate::aws::ConnectError;
 use crate::causes::chain;
 use crate::clock::Clock;
 use crate::endpoint::{Endpoint, EndpointError};
@@ -31,6 +26,7 @@ use crate::refusal::{Reason, Refusal};
 
 mod client;
 mod failure;
+mod service_error;
 
 /// What the operator set.
 #[derive(Debug, Clone)]
@@ -95,43 +91,20 @@ pub enum LambdaSettingsError {
     OtherRegion { set: String, found: String },
     #[error("aws_region {0:?} is not a valid region")]
     NoRegion(String),
-    #[error("`ca_file`: {0}")]
-    Tls(#[from] ConnectError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// Invokes a function.
 #[derive(Debug)]
 pub struct Lambda {
     settings: LambdaSettings,
-    region: String,
     endpoint: Endpoint,
-    connection: Connection,
-    keys: Keys,
-    /// Made at the first question.
-    client: OnceCell<Client>,
-}
-
-/// A function's answer, or the error of one.
-struct InvokeAnswer {
-    payload: Vec<u8>,
-    function_error: bool,
-}
-
-/// No answer; the status of Lambda itself, if there was one.
-struct Failed {
-    status: Option<u16>,
-    refusal: Refusal,
-}
-
-impl From<Refusal> for Failed {
-    fn from(refusal: Refusal) -> Self {
-        let status = None;
-        Self { status, refusal }
-    }
+    client: Client,
 }
 
 impl Lambda {
-    /// Checks the settings and prepares the HTTP client; nothing is sent yet.
+    /// Checks the settings and prepares the client; nothing is sent yet.
     ///
     /// # Errors
     /// Names the setting that cannot be used.
@@ -141,73 +114,50 @@ impl Lambda {
             Some(url) => {
                 Endpoint::parse(url, settings.plaintext).map_err(LambdaSettingsError::Endpoint)?
             }
-            None => Endpoint::parse(&own_url(&region), false)
-                .map_err(|_| LambdaSettingsError::NoRegion(region.clone()))?,
+            None => own_endpoint(&region)?,
         };
-        Ok(Self {
-            connection: Connection::new(endpoint.encrypted, settings.ca_pem.as_deref())?,
-            keys: Keys::new(settings.credentials.clone(), &region),
-            client: OnceCell::new(),
-            settings,
+        let keys = Keys::new(settings.credentials.clone(), &region);
+        let qualifier = settings.qualifier.as_deref();
+        let client = Client::new(
+            &endpoint,
+            target(&endpoint, &settings.function, qualifier),
             region,
+            keys,
+            settings.ca_pem.as_deref(),
+            settings.connect_timeout,
+        )?;
+        Ok(Self {
+            settings,
             endpoint,
+            client,
         })
     }
 
     /// Invokes the function once, within the time there is.
-    async fn bounded(&self, question: &Question) -> Result<InvokeAnswer, Failed> {
+    async fn bounded(
+        &self,
+        question: &Question,
+        headed: &mut (dyn FnMut(u16) + Send),
+    ) -> Result<InvokeAnswer, Refusal> {
         let total = self.settings.total_timeout;
-        tokio::time::timeout(total, self.invoke(question))
+        tokio::time::timeout(total, self.invoke(question, headed))
             .await
             .unwrap_or_else(|_| {
                 let detail = format!("no complete answer within {} ms", total.as_millis());
-                Err(Reason::Timeout.because(&detail).into())
+                Err(Reason::Timeout.because(&detail))
             })
     }
 
-    async fn invoke(&self, question: &Question) -> Result<InvokeAnswer, Failed> {
+    async fn invoke(
+        &self,
+        question: &Question,
+        headed: &mut (dyn FnMut(u16) + Send),
+    ) -> Result<InvokeAnswer, Refusal> {
         let event = self
             .event(question)
             .map_err(|error| Reason::Transport.because(&chain(&error)))?;
-        let client = self.client().await?;
-        let invoked = client
-            .invoke()
-            .function_name(&self.settings.function)
-            .set_qualifier(self.settings.qualifier.clone())
-            .invocation_type(InvocationType::RequestResponse)
-            .payload(Blob::new(&**event))
-            .send()
-            .await;
-        match invoked {
-            Ok(output) => Ok(answer(output)),
-            Err(error) => Err(failure::explained(&error, &self.settings.function)),
-        }
-    }
-
-    async fn client(&self) -> Result<&Client, Refusal> {
-        let made = self.client.get_or_try_init(|| async {
-            let provider = self.keys.provider().await?;
-            let region = self.region.clone();
-            let endpoint = self.settings.endpoint.clone();
-            let connect_timeout = self.settings.connect_timeout;
-            Ok(self
-                .connection
-                .client(provider, region, endpoint, connect_timeout))
-        });
-        made.await.map_err(|error: client::CredentialsError| {
-            Reason::AwsCredentials.because(&chain(&error))
-        })
-    }
-
-    /// Returns where the function is invoked, for people.
-    fn url(&self) -> String {
-        let (origin, function) = (self.endpoint.origin(), &self.settings.function);
-        let stage = &self.endpoint.path;
-        let url = format!("{origin}{stage}/2015-03-31/functions/{function}/invocations");
-        match &self.settings.qualifier {
-            Some(qualifier) => format!("{url}?Qualifier={qualifier}"),
-            None => url,
-        }
+        let invoked = self.client.invoke(&event, headed).await;
+        invoked.map_err(|why| failure::explained(why, &self.settings.function))
     }
 
     /// Writes the event into memory that is wiped.
@@ -255,10 +205,8 @@ impl Lambda {
 #[async_trait]
 impl IdentityProvider for Lambda {
     async fn ask(&self, question: &Question) -> Judged {
-        match self.bounded(question).await {
-            Ok(answer) => self.judge(question, &answer),
-            Err(failed) => Err(failed.refusal),
-        }
+        let answer = self.bounded(question, &mut |_| {}).await?;
+        self.judge(question, &answer)
     }
 }
 
@@ -266,22 +214,25 @@ impl IdentityProvider for Lambda {
 impl Examined for Lambda {
     async fn examine(&self, question: &Question, clock: &dyn Clock) -> Exchange {
         let began = clock.now();
-        let answered = self.bounded(question).await;
-        let total = clock.now().saturating_duration_since(began);
-        let (status, body, judged) = match answered {
+        let elapsed = || clock.now().saturating_duration_since(began);
+        let mut head = None;
+        let mut headed = |status| head = Some((status, elapsed()));
+        let answered = self.bounded(question, &mut headed).await;
+        let total = elapsed();
+        let (body, judged) = match answered {
             Ok(answer) => {
                 let judged = self.judge(question, &answer);
-                (Some(200), answer.payload, judged)
+                (answer.payload, judged)
             }
-            Err(failed) => (failed.status, Vec::new(), Err(failed.refusal)),
+            Err(refusal) => (Vec::new(), Err(refusal)),
         };
+        let qualifier = self.settings.qualifier.as_deref();
         Exchange {
-            url: self.url(),
-            status,
+            url: shown_url(&self.endpoint, &self.settings.function, qualifier),
+            status: head.map(|(status, _)| status),
             body,
             judged,
-            // The SDK hands out answers that are complete.
-            first_byte: status.map(|_| total),
+            first_byte: head.map(|(_, after)| after),
             total,
         }
     }
@@ -303,13 +254,6 @@ struct Event<'a> {
     source_ip: IpAddr,
 }
 
-fn answer(output: InvokeOutput) -> InvokeAnswer {
-    InvokeAnswer {
-        function_error: output.function_error.is_some(),
-        payload: output.payload.map(Blob::into_inner).unwrap_or_default(),
-    }
-}
-
 fn region(settings: &LambdaSettings) -> Result<String, LambdaSettingsError> {
     let found = aws::region_of_arn(&settings.function);
     match (settings.region.as_deref(), found) {
@@ -322,10 +266,17 @@ fn region(settings: &LambdaSettings) -> Result<String, LambdaSettingsError> {
     }
 }
 
-/// Returns AWS's own endpoint: to be shown, and to measure the way there.
-fn own_url(region: &str) -> String {
-    let partition = if region.starts_with("cn-") { ".cn" } else { "" };
-    format!("https://lambda.{region}.amazonaws.com{partition}")
+/// Returns AWS's own endpoint in a region.
+fn own_endpoint(region: &str) -> Result<Endpoint, LambdaSettingsError> {
+    let refused = || LambdaSettingsError::NoRegion(region.to_owned());
+    let of_label = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    // Of anything else the host could be another one than AWS's.
+    if region.is_empty() || !region.bytes().all(of_label) {
+        return Err(refused());
+    }
+    let suffix = aws::dns_suffix(region);
+    let url = format!("https://lambda.{region}.{suffix}");
+    Endpoint::parse(&url, false).map_err(|_| refused())
 }
 
 #[cfg(test)]

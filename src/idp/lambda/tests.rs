@@ -54,16 +54,64 @@ fn the_region_is_set_or_stands_in_the_arn() {
         place("123456789012:function:idp", Some("eu-west-1")),
         ireland
     );
-    let china = place("idp", Some("cn-north-1")).unwrap();
-    assert_eq!(china, "lambda.cn-north-1.amazonaws.com.cn");
+    // As the SDK of Lambda had them.
+    for (region, host) in [
+        ("us-gov-west-1", "lambda.us-gov-west-1.amazonaws.com"),
+        ("cn-north-1", "lambda.cn-north-1.amazonaws.com.cn"),
+        ("eusc-de-east-1", "lambda.eusc-de-east-1.amazonaws.eu"),
+        ("us-iso-east-1", "lambda.us-iso-east-1.c2s.ic.gov"),
+        ("us-isob-east-1", "lambda.us-isob-east-1.sc2s.sgov.gov"),
+        ("eu-isoe-west-1", "lambda.eu-isoe-west-1.cloud.adc-e.uk"),
+        ("us-isof-south-1", "lambda.us-isof-south-1.csp.hci.ic.gov"),
+        ("xx-later-9", "lambda.xx-later-9.amazonaws.com"),
+    ] {
+        assert_eq!(place("idp", Some(region)), Ok(host.to_owned()));
+    }
     for (function, region, part) in [
         ("idp", None, "aws_region is missing"),
         (ARN, Some("us-east-1"), "the function's ARN says"),
         ("idp", Some("a b"), "is not a valid region"),
+        ("idp", Some(""), "is not a valid region"),
+        // Other hosts than AWS's.
+        ("idp", Some("example.com/"), "is not a valid region"),
+        ("idp", Some("example.com:443/x"), "is not a valid region"),
+        ("idp", Some("a.example"), "is not a valid region"),
     ] {
         let error = place(function, region).unwrap_err();
         assert!(error.contains(part), "{error}");
     }
+}
+
+#[test]
+fn functions_and_qualifiers_are_encoded_in_the_target_and_not_for_people() {
+    for (function, qualifier, path) in [
+        ("idp", None, "idp/invocations"),
+        ("idp:live", None, "idp%3Alive/invocations"),
+        (
+            "idp",
+            Some("$LATEST"),
+            "idp/invocations?Qualifier=%24LATEST",
+        ),
+        (
+            ARN,
+            Some("7"),
+            "arn%3Aaws%3Alambda%3Aeu-west-1%3A123456789012%3Afunction%3Aidp/invocations?Qualifier=7",
+        ),
+        (
+            "a/../b?c#d e\r\nX: y",
+            Some("a&b=c"),
+            "a%2F..%2Fb%3Fc%23d%20e%0D%0AX%3A%20y/invocations?Qualifier=a%26b%3Dc",
+        ),
+    ] {
+        let endpoint = Endpoint::parse("http://127.0.0.1:3001/stage/", false).unwrap();
+        let expected = format!("/stage/2015-03-31/functions/{path}");
+        assert_eq!(target(&endpoint, function, qualifier), expected);
+    }
+    let endpoint = Endpoint::parse("http://127.0.0.1:3001", false).unwrap();
+    assert_eq!(
+        shown_url(&endpoint, "idp:live", Some("$LATEST")),
+        "http://127.0.0.1:3001/2015-03-31/functions/idp:live/invocations?Qualifier=$LATEST"
+    );
 }
 
 #[test]

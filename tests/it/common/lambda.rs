@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,14 +12,17 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::TokioIo;
+use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+
+use super::sigv4::Verifier;
 
 /// What becomes of one invocation.
 #[derive(Debug, Clone)]
@@ -50,6 +54,9 @@ pub(crate) struct Invocation {
     pub(crate) event: String,
     pub(crate) invocation_type: String,
     pub(crate) authorization: String,
+    /// The path as it was sent.
+    pub(crate) path: String,
+    pub(crate) headers: HeaderMap,
 }
 
 #[derive(Debug, Default)]
@@ -57,7 +64,10 @@ struct Shared {
     /// Handlers by the name of their function: a folder and `module.function`.
     functions: BTreeMap<String, (String, String)>,
     script: Mutex<VecDeque<Outcome>>,
+    /// Whose signatures are taken; `None`: nobody looks at them.
+    verifier: Option<Verifier>,
     seen: Mutex<Vec<Invocation>>,
+    connections: AtomicUsize,
 }
 
 /// Stops when it is dropped.
@@ -82,6 +92,15 @@ impl FakeLambda {
         Self::start(shared, Some(acceptor)).await
     }
 
+    /// Does what the script says for those whose signature is right.
+    pub(crate) async fn verifying(verifier: Verifier) -> Self {
+        let shared = Shared {
+            verifier: Some(verifier),
+            ..Shared::default()
+        };
+        Self::start(shared, None).await
+    }
+
     /// Runs handlers in Python: rows of function, folder and `module.function`.
     pub(crate) async fn running(functions: &[(&str, &str, &str)]) -> Self {
         let owned =
@@ -103,6 +122,7 @@ impl FakeLambda {
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
+                state.connections.fetch_add(1, Ordering::SeqCst);
                 let (state, acceptor) = (Arc::clone(&state), acceptor.clone());
                 connections.spawn(async move {
                     let respond = service_fn(move |request| respond(request, Arc::clone(&state)));
@@ -138,6 +158,10 @@ impl FakeLambda {
         format!("http://{}", self.address)
     }
 
+    pub(crate) fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn invocations(&self) -> Vec<Invocation> {
         self.shared.seen.lock().unwrap().clone()
     }
@@ -153,8 +177,8 @@ async fn respond(
         let value = head.headers.get(name);
         value.map_or_else(String::new, |value| value.to_str().unwrap().to_owned())
     };
-    let path = head.uri.path().strip_prefix("/2015-03-31/functions/");
-    let function = path.and_then(|path| path.strip_suffix("/invocations"));
+    let path = head.uri.path().split_once("/2015-03-31/functions/");
+    let function = path.and_then(|(_, path)| path.strip_suffix("/invocations"));
     let Some(function) = function.filter(|_| head.method == "POST") else {
         return Ok(refused(
             404,
@@ -164,15 +188,23 @@ async fn respond(
     };
     let qualifier = head.uri.query().and_then(|query| {
         let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-        pairs.find_map(|(name, value)| (name == "Qualifier").then(|| value.to_owned()))
+        pairs.find_map(|(name, value)| (name == "Qualifier").then(|| decoded(value)))
     });
     let invocation = Invocation {
-        function: function.replace("%3A", ":"),
+        function: decoded(function),
         qualifier,
         event: String::from_utf8(event.to_vec()).unwrap(),
         invocation_type: header("x-amz-invocation-type"),
         authorization: header("authorization"),
+        path: head.uri.path().to_owned(),
+        headers: head.headers.clone(),
     };
+    let verifier = shared.verifier.as_ref();
+    if let Some((code, message)) =
+        verifier.and_then(|verifier| verifier.refusal(&head, invocation.event.as_bytes()))
+    {
+        return Ok(refused(403, code, &message));
+    }
     shared.seen.lock().unwrap().push(invocation.clone());
     let scripted = shared.script.lock().unwrap().pop_front();
     let outcome = match scripted {
@@ -194,6 +226,10 @@ async fn respond(
             answered(b"{}".to_vec(), None)
         }
     })
+}
+
+fn decoded(text: &str) -> String {
+    percent_decode_str(text).decode_utf8().unwrap().into_owned()
 }
 
 /// Lambda's status is 200 whether the function answered or raised.

@@ -13,6 +13,7 @@ pub(crate) mod refusals;
 pub(crate) mod serving;
 pub(crate) mod sftp;
 pub(crate) mod signed;
+pub(crate) mod sigv4;
 pub(crate) mod stores;
 pub(crate) mod suite_log;
 pub(crate) mod tls;

@@ -1,4 +1,4 @@
-//! An HTTP/1 answer to a GET, from bytes to a status and a body (pure, bounded).
+//! An HTTP/1 answer, from bytes to a status and a body (pure, bounded).
 
 #![warn(clippy::arithmetic_side_effects)]
 
@@ -79,6 +79,17 @@ pub fn parse_head(bytes: &[u8]) -> Result<Option<Head>, Fault> {
         Err(httparse::Error::TooManyHeaders) => Err(Fault::HeadTooLong),
         Err(_) => Err(Fault::NotHttp),
     }
+}
+
+/// Returns the value of a header of a head that was parsed, the first one of its name.
+#[must_use]
+pub fn header<'h>(head: &'h [u8], name: &str) -> Option<&'h [u8]> {
+    let mut headers = [httparse::EMPTY_HEADER; limits::ANSWER_HEADERS_MAX];
+    let mut response = httparse::Response::new(&mut headers);
+    response.parse(head).ok()?;
+    let mut found = response.headers.iter();
+    let found = found.find(|header| header.name.eq_ignore_ascii_case(name))?;
+    Some(found.value.trim_ascii())
 }
 
 /// Returns how long the head is, once its empty line is there.

@@ -9,6 +9,25 @@ fn head(text: &str) -> Head {
 }
 
 #[test]
+fn a_header_is_found_by_its_name_in_any_spelling() {
+    let head = b"HTTP/1.1 200 OK\r\nX-Amz-Function-Error:  Unhandled \r\nEmpty:\r\n\
+        x-amz-function-error: Handled\r\nNot-Text: \xff\r\n\r\n";
+    for (name, value) in [
+        ("X-Amz-Function-Error", Some(&b"Unhandled"[..])),
+        ("x-amz-function-error", Some(b"Unhandled")),
+        ("empty", Some(b"")),
+        ("not-text", Some(b"\xff")),
+        ("function-error", None),
+        ("", None),
+    ] {
+        assert_eq!(header(head, name), value, "{name}");
+    }
+    for cut in 0..head.len() {
+        header(&head[..cut], "x");
+    }
+}
+
+#[test]
 fn a_head_says_how_its_body_ends() {
     for (text, framing, keeps_open) in [
         (

@@ -1,4 +1,5 @@
-//! A client of HTTP/1.1 that sends what it is given, byte by byte, and reads bounded answers.
+//! A client of HTTP/1.1 that sends what it is given, byte by byte, and reads bounded answers: that
+//! of the providers at AWS.
 //!
 //! A request is handed to a connection once. An idle connection is tried before that: one that its
 //! server has closed is dropped while nothing has been sent.
@@ -20,9 +21,14 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
-use super::answer::{self, Body, Fault};
+use self::answer::{Body, Fault};
+use self::failure::Failure;
 use crate::endpoint::Endpoint;
 use crate::limits;
+
+pub mod answer;
+pub mod failure;
+pub mod request;
 
 /// Shorter than what servers commonly allow (Node's 5 s is the shortest).
 const IDLE_MAX: Duration = Duration::from_secs(4);
@@ -45,34 +51,44 @@ pub enum TlsError {
     Rustls(#[from] rustls::Error),
 }
 
-/// Why there is no answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Failure {
-    /// Nothing was sent: there was no connection in this time.
-    ConnectTimeout(Duration),
-    /// Nothing was sent: there was no connection.
-    Connect(String),
-    /// The connection broke before an answer began; the request may have arrived.
-    Lost(String),
-    /// The connection broke in the middle of the answer.
-    Broken(String),
-    Answer(Fault),
-    /// The body is compressed.
-    Encoded,
-}
-
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpAnswer {
     pub status: u16,
-    /// Read only where the status is 200.
+    /// Status line and headers as they came.
+    head: Vec<u8>,
+    /// Empty where the client does not read it.
     pub body: Vec<u8>,
+}
+
+impl HttpAnswer {
+    /// Returns the value of a header, the first one of its name.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        answer::header(&self.head, name)
+    }
+
+    /// Says whether the status is one of success.
+    #[must_use]
+    pub const fn is_success(&self) -> bool {
+        is_success(self.status)
+    }
+}
+
+/// Of which answers the body is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bodies {
+    /// Of those with status 200: what stands in others is of no use, and may be endless.
+    OfOk,
+    /// Of all of them: an error says in its body what it is.
+    OfAll,
 }
 
 /// Sends requests to one place.
 pub struct Client {
     endpoint: Endpoint,
     tls: Option<(TlsConnector, ServerName<'static>)>,
+    bodies: Bodies,
     connect_timeout: Duration,
     idle: Mutex<Vec<(Instant, Connection)>>,
 }
@@ -97,6 +113,7 @@ impl Client {
     /// TLS cannot be set up with these.
     pub fn new(
         endpoint: Endpoint,
+        bodies: Bodies,
         ca_pem: Option<&[u8]>,
         connect_timeout: Duration,
     ) -> Result<Self, TlsError> {
@@ -110,6 +127,7 @@ impl Client {
         Ok(Self {
             endpoint,
             tls,
+            bodies,
             connect_timeout,
             idle: Mutex::default(),
         })
@@ -149,22 +167,25 @@ impl Client {
         connection.write_all(request).await.map_err(lost)?;
         connection.flush().await.map_err(lost)?;
         let mut reader = Reader::new(&mut connection);
-        let head = reader.head().await?;
-        headed(head.status);
-        if head.status != 200 {
-            // What stands in it is of no use, and may be endless.
-            let (status, body) = (head.status, Vec::new());
-            return Ok(HttpAnswer { status, body });
-        }
-        if head.encoded {
+        let (head, text) = reader.head().await?;
+        let status = head.status;
+        headed(status);
+        let is_read = match self.bodies {
+            Bodies::OfOk => status == 200,
+            Bodies::OfAll => true,
+        };
+        let (body, is_clean) = if !is_read {
+            (Vec::new(), false)
+        } else if head.encoded && is_success(status) {
             return Err(Failure::Encoded);
-        }
-        let (body, is_clean) = reader.body(&head).await?;
+        } else {
+            reader.body(&head).await?
+        };
         if is_clean && head.keeps_open {
             self.keep(connection);
         }
-        let status = head.status;
-        Ok(HttpAnswer { status, body })
+        let head = text;
+        Ok(HttpAnswer { status, head, body })
     }
 
     /// Opens a connection, with its handshake, within the time for that.
@@ -234,14 +255,16 @@ impl<'c> Reader<'c> {
         }
     }
 
-    async fn head(&mut self) -> Result<answer::Head, Failure> {
+    /// Returns what the head says, and the head itself.
+    async fn head(&mut self) -> Result<(answer::Head, Vec<u8>), Failure> {
         let (mut interim, mut began) = (0, false);
         loop {
             match answer::parse_head(&self.bytes).map_err(Failure::Answer)? {
                 Some(head) => {
-                    self.bytes.drain(..head.bytes.min(self.bytes.len()));
+                    let length = head.bytes.min(self.bytes.len());
+                    let text = self.bytes.drain(..length).collect();
                     if !head.is_interim() {
-                        return Ok(head);
+                        return Ok((head, text));
                     }
                     interim += 1;
                     if interim > INTERIM_HEADS_MAX {
@@ -300,6 +323,10 @@ async fn first(addresses: &[SocketAddr], patience: Duration) -> Result<TcpStream
         }
     }
     Err(failure)
+}
+
+const fn is_success(status: u16) -> bool {
+    matches!(status, 200..=299)
 }
 
 /// Says whether nothing came and nothing ended, as far as this machine knows by now.
