@@ -171,7 +171,9 @@ async fn a_role_is_assumed_at_the_sts_of_each_store_that_a_login_reaches() {
     ]);
     let (code, out, err) = bench.test(&ARGUMENTS, PASSWORD).await;
     assert_eq!(code, 0, "{out}{err}");
-    assert_eq!(out.matches("bucket answers").count(), 2, "{out}");
+    for bucket in ["inbox: answers", "archive: answers"] {
+        assert!(out.contains(bucket), "{out}");
+    }
     let asked = [near.asked(), far.asked()];
     for asked in &asked {
         assert_eq!(asked.len(), 1);
