@@ -287,24 +287,6 @@ async fn a_commit_that_fails_after_its_session_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_being_written_is_not_renamed() {
-    let store = store();
-    plant(&store, "d/old", b"old").await;
-    let talk = Talk::start(store.clone()).await;
-    let rename =
-        async |from: &str, to: &str| talk.client.rename(from, to).await.map(drop).map_err(code);
-    let handle = talk.create("/d/f").await.unwrap();
-    talk.write(&handle, 0, b"abc").await.unwrap();
-    assert_eq!(rename("/d/f", "/d/g").await, Err(StatusCode::Failure));
-    assert_eq!(rename("/d/old", "/d/f").await, Err(StatusCode::Failure));
-    assert_eq!(rename("/d", "/e").await, Err(StatusCode::Failure));
-    talk.close(&handle).await.unwrap();
-    assert_eq!(rename("/d", "/e").await, Ok(()));
-    assert_eq!(store.object(&at("e/f")).as_deref(), Some(&b"abc"[..]));
-    assert_eq!(store.object(&at("e/old")).as_deref(), Some(&b"old"[..]));
-}
-
-#[tokio::test]
 async fn what_may_only_be_written_is_not_moved_to_where_it_can_be_read() {
     let store = store();
     plant(&store, "drop/secret", b"x").await;

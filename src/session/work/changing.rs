@@ -54,7 +54,7 @@ impl Work {
         let existing = self.existing(&location, mode, may_be_directory, lately);
         let ((), found) = futures_util::try_join!(parent_there, existing)?;
         // Of what is cut to nothing anyway a file is not looked for.
-        let looked = !mode.truncate || mode.exclusive || lately == Lately::Nothing;
+        let looked = !mode.truncate || mode.exclusive;
         let nothing = looked && found == Found::Nothing;
         let found = match found {
             Found::Directory => return Err(IS_DIRECTORY.into()),

@@ -165,8 +165,8 @@ fn draw(dice: &mut fastrand::Rng, open: Option<(&str, usize)>) -> Op {
             3 => length + dice.usize(1..20),
             _ => dice.usize(..=length),
         };
-        return match dice.u32(..10) {
-            9 => Op::Rename {
+        return match dice.u32(..12) {
+            0 => Op::Rename {
                 from: if dice.bool() {
                     mine.to_owned()
                 } else {
@@ -179,9 +179,9 @@ fn draw(dice: &mut fastrand::Rng, open: Option<(&str, usize)>) -> Op {
                 },
                 replace: dice.bool(),
             },
-            0..=3 => Op::Write(at, made(dice, false)),
-            4..=5 => Op::Read(at, dice.usize(1..30_000)),
-            6 => Op::Size(at + 1),
+            1..=4 => Op::Write(at, made(dice, false)),
+            5..=8 => Op::Read(at, dice.usize(1..30_000)),
+            9 => Op::Size(at + 1),
             _ => Op::End,
         };
     }
