@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::providers::{self, Commit, Opened, Reopening};
-use super::stores::{HeldKeys, OpenStores};
+use super::stores::HeldKeys;
 use super::unusable::Unusable;
 use super::value_files::FollowedValues;
 use super::{Composition, aws_api, listeners, open_files, partial_state};
@@ -53,12 +53,8 @@ impl Running {
         let (opening, host_keys) = listeners::open(config, &composition.proxies)?;
         let metrics = Arc::new(Metrics::default());
         let held_keys = HeldKeys::of(config);
-        let OpenStores {
-            stores,
-            own,
-            health: store_health,
-        } = composition.stores_with(&held_keys, &metrics).await?;
-        let upload_records = partial_state::open(config, own, &metrics)?;
+        let open = composition.stores_with(&held_keys, &metrics).await?;
+        let upload_records = partial_state::open(config, open.own, &metrics)?;
         let mut following = JoinSet::new();
         for followed in opened.iter().flat_map(Opened::followed) {
             begin_following(&mut following, followed, &metrics)?;
@@ -72,14 +68,14 @@ impl Running {
             bound.push(listener.bind(config, &asked).await?);
         }
         let certificate = aws_api::certificate(config)?;
-        let shared = (Arc::clone(&stores), Arc::clone(&blocks));
+        let shared = (Arc::clone(&open.stores), Arc::clone(&blocks));
         let gateway = Gateway::new(GatewayParts {
             caches,
             throttle: composition.throttle.clone(),
             history,
             blocks,
-            stores,
-            store_health,
+            stores: open.stores,
+            store_health: open.health,
             limits: config.limits.clone(),
             metrics: Arc::clone(&metrics),
             sftp: config.sftp.clone(),

@@ -35,7 +35,7 @@ impl WriteFile {
                 }
                 return;
             }
-            if self.renaming {
+            if self.renames.under_way {
                 return;
             }
             if !self.parked.is_empty() {
@@ -353,7 +353,7 @@ impl WriteFile {
     pub(super) fn upload(&mut self) -> Option<UploadId> {
         match &self.multipart {
             Multipart::Open(upload) => Some(upload.clone()),
-            Multipart::None if self.renaming => None,
+            Multipart::None if self.renames.under_way => None,
             Multipart::Creating => None,
             Multipart::None => {
                 self.multipart = Multipart::Creating;
@@ -379,7 +379,7 @@ impl WriteFile {
         if let Multipart::Open(upload) = &self.multipart {
             self.effects.push_back(Effect::Abort(upload.clone()));
             self.multipart = Multipart::None;
-            self.begun_elsewhere = None;
+            self.renames.begun_elsewhere = None;
         }
     }
 
@@ -641,7 +641,7 @@ impl WriteFile {
         self.parts
             .retain(|number, _| last.as_ref().is_none_or(|last| *number <= last.number));
         self.phase = Phase::Committing;
-        let elsewhere = self.begun_elsewhere.clone();
+        let elsewhere = self.renames.begun_elsewhere.clone();
         let onward = elsewhere.is_some().then(|| self.opening.condition.clone());
         let completing = Completing {
             upload,

@@ -65,12 +65,8 @@ pub struct WriteFile {
     failed: Option<Status>,
     unlinked: bool,
     client_gone: bool,
-    /// A RENAME of it is under way: nothing is begun that depends on its name.
-    renaming: bool,
+    renames: Renames,
     multipart: Multipart,
-    /// The upload was begun under a name that the file has no more, and completes there on this
-    /// condition.
-    begun_elsewhere: Option<Precondition>,
     parts: BTreeMap<PartNumber, (CompletedPart, Option<Checksum>)>,
     in_flight: BTreeSet<PartNumber>,
     /// Parts that the store copies at the moment.
@@ -104,6 +100,16 @@ pub struct WriteFile {
     effects: VecDeque<Effect>,
 }
 
+/// What its client renames while it is written.
+#[derive(Debug, Default)]
+struct Renames {
+    /// Nothing is begun now that depends on its name.
+    under_way: bool,
+    /// The upload was begun under a name that the file has no more, and completes there on this
+    /// condition.
+    begun_elsewhere: Option<Precondition>,
+}
+
 impl WriteFile {
     #[must_use]
     pub fn new(opening: Opening, now: Instant) -> Self {
@@ -117,9 +123,8 @@ impl WriteFile {
             failed: None,
             unlinked: false,
             client_gone: false,
-            renaming: false,
+            renames: Renames::default(),
             multipart: Multipart::None,
-            begun_elsewhere: None,
             parts: BTreeMap::new(),
             in_flight: BTreeSet::new(),
             copying: BTreeSet::new(),
@@ -216,7 +221,7 @@ impl WriteFile {
                 held,
                 stuck,
             } => waited::time(self, awaited, held, stuck, now),
-            Heard::Renaming => self.renaming = true,
+            Heard::Renaming => self.renames.under_way = true,
             Heard::Renamed(to) => renamed::renamed(self, to),
         }
         self.advance(now);

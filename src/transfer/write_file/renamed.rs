@@ -8,7 +8,7 @@ use crate::storage::Precondition;
 /// The key of an upload that the store has begun is fixed: it completes there, where nothing else
 /// may have been put meanwhile, and its object moves on.
 pub(super) fn renamed(file: &mut WriteFile, to: Option<Renamed>) {
-    file.renaming = false;
+    file.renames.under_way = false;
     let Some(to) = to else {
         return;
     };
@@ -32,6 +32,6 @@ pub(super) fn renamed(file: &mut WriteFile, to: Option<Renamed>) {
             }
         }
     }
-    file.begun_elsewhere =
+    file.renames.begun_elsewhere =
         (file.is_begun() && !to.is_where_begun).then_some(Precondition::IfNoneMatch);
 }

@@ -28,7 +28,7 @@ fn no_upload_begins_while_its_name_is_not_known() {
         assert!(!world.file.is_begun());
         world.hear(renamed);
         world.settle();
-        assert!(world.file.is_begun() && world.file.begun_elsewhere.is_none());
+        assert!(world.file.is_begun() && world.file.renames.begun_elsewhere.is_none());
         let close = world.close();
         world.settle();
         assert_eq!(world.answers[&close], Status::OK);
@@ -63,7 +63,7 @@ fn an_upload_that_was_begun_completes_there_if_nothing_else_is() {
     ] {
         world.hear(Heard::Renaming);
         world.hear(to(None, back));
-        assert_eq!(world.file.begun_elsewhere, expected);
+        assert_eq!(world.file.renames.begun_elsewhere, expected);
     }
     // Cut to nothing, it is an object of no parts: of its new name alone.
     let (_, pending) = world.pending();
@@ -75,7 +75,7 @@ fn an_upload_that_was_begun_completes_there_if_nothing_else_is() {
     let close = world.close();
     world.settle();
     assert_eq!(world.answers[&close], Status::OK);
-    assert_eq!(world.file.begun_elsewhere, None);
+    assert_eq!(world.file.renames.begun_elsewhere, None);
     assert_eq!(world.visible.as_deref(), Some(&b""[..]));
 }
 
