@@ -545,7 +545,10 @@ async fn directories_of_files_that_are_being_written_stay() {
     plant(&store, "d/", b"").await;
     let handle = talk.create("/d/f").await.unwrap();
     plant(&store, "d/old", b"old").await;
-    assert_eq!(rename(&talk, "/d/old", "/d/f").await, Err(StatusCode::Failure));
+    assert_eq!(
+        rename(&talk, "/d/old", "/d/f").await,
+        Err(StatusCode::Failure)
+    );
     assert_eq!(rename(&talk, "/d", "/e").await, Err(StatusCode::Failure));
     rename(&talk, "/d/f", "/f").await.unwrap();
     rename(&talk, "/d", "/e").await.unwrap();
