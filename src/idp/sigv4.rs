@@ -92,6 +92,16 @@ mod tests {
     use super::*;
     use crate::idp::AwsCredentials;
 
+    const INVOKE: Unsigned<'_> = Unsigned {
+        method: "POST",
+        target: "",
+        headers: &[
+            ("content-type", "application/octet-stream"),
+            ("x-amz-invocation-type", "RequestResponse"),
+        ],
+        body: br#"{"username":"ann"}"#,
+    };
+
     /// What botocore 1.44 signs with the same keys at the same time: with a path that is encoded,
     /// a query and headers, at a stage, with and without a session token.
     #[test]
@@ -141,15 +151,7 @@ mod tests {
                 None,
                 "test",
             );
-            let request = Unsigned {
-                method: "POST",
-                target,
-                headers: &[
-                    ("content-type", "application/octet-stream"),
-                    ("x-amz-invocation-type", "RequestResponse"),
-                ],
-                body: br#"{"username":"ann"}"#,
-            };
+            let request = Unsigned { target, ..INVOKE };
             let endpoint = Endpoint::parse(url, false).unwrap();
             let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_689_885);
             let headers = signer.signed(keys, &endpoint, request, time).unwrap();
