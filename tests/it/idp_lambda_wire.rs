@@ -147,8 +147,8 @@ async fn an_event_is_in_the_body_alone_and_its_length_is_in_bytes() {
     ] {
         let lambda = FakeLambda::verifying(verifier("eu-west-1", None)).await;
         let provider = Lambda::new(signing(&lambda.url(), None)).unwrap();
-        let asked = provider.ask(&password(text));
-        let (answer, log) = crate::auth_log::logged(asked).await;
+        let question = password(text);
+        let (answer, log) = crate::auth_log::logged(provider.ask(&question)).await;
         assert!(answered(&answer), "{answer:?}");
         let invoked = &lambda.invocations()[0];
         let event: Value = serde_json::from_str(&invoked.event).unwrap();
@@ -256,8 +256,8 @@ fn raw(text: &str) -> Reply {
     Reply::Raw(text.as_bytes().to_vec())
 }
 
-#[tokio::test]
-async fn odd_answers_mean_what_they_say_and_are_asked_for_once() {
+/// Answers, and for what reason each of them is none.
+fn odd_answers() -> Vec<(Reply, &'static str)> {
     let long = |headers: &str, length: usize| {
         let body = " ".repeat(length);
         raw(&format!("{}{body}", head(500, headers)))
@@ -265,7 +265,7 @@ async fn odd_answers_mean_what_they_say_and_are_asked_for_once() {
     let over = limits::ANSWER_BYTES_MAX + 1;
     let (short, error) = ("content-length: 9\r\n", "x-amzn-ErrorType: X\r\n");
     let chunked = "transfer-encoding: chunked\r\n";
-    for (reply, reason) in [
+    vec![
         // Cut: in the head, in the body, in an error, between two chunks.
         (raw("HTTP/1.1 200 X\r\nx-amz"), "transport"),
         (raw(&format!("{}{{}}", head(200, short))), "transport"),
@@ -331,7 +331,12 @@ async fn odd_answers_mean_what_they_say_and_are_asked_for_once() {
             Reply::Raw([head(200, "").as_bytes(), b"{\"Role\":\"\xff\"}"].concat()),
             "not-json",
         ),
-    ] {
+    ]
+}
+
+#[tokio::test]
+async fn odd_answers_mean_what_they_say_and_are_asked_for_once() {
+    for (reply, reason) in odd_answers() {
         let idp = FakeIdp::start([reply.clone()]).await;
         let provider = Lambda::new(settings(&format!("http://{}", idp.address()))).unwrap();
         let (found, detail) = unavailable(provider.ask(&password(PASSWORD)).await);
@@ -380,7 +385,7 @@ async fn answers_are_understood_however_they_come() {
         let idp = FakeIdp::start([raw(&format!("{}{body}", head(200, headers)))]).await;
         let provider = Lambda::new(settings(&format!("http://{}", idp.address()))).unwrap();
         let answer = provider.ask(&password(PASSWORD)).await;
-        assert!(!answer.is_ok(), "{headers}");
+        assert!(answer.is_err(), "{headers}");
         let (verdict, reason) = idp_contract::verdict(&answer);
         assert_eq!((verdict, reason), ("denied", Some("function-error")));
     }

@@ -169,11 +169,14 @@ async fn a_file_is_renamed_before_its_close_as_often_as_its_client_likes() {
             rename(&talk, from, to).await.unwrap();
             assert_eq!(talk.size(to).await, Ok(Some(3)));
             assert_eq!(talk.size(from).await, Err(StatusCode::NoSuchFile));
-            assert_eq!(talk.names("/").await.unwrap(), [to[1..].to_owned()]);
+            assert_eq!(
+                talk.names("/").await.unwrap(),
+                [to.trim_start_matches('/').to_owned()]
+            );
             from = to;
         }
         talk.close(&handle).await.unwrap();
-        assert_eq!(keys(&store), [from[1..].to_owned()]);
+        assert_eq!(keys(&store), [from.trim_start_matches('/').to_owned()]);
         talk.client.remove(from).await.unwrap();
     }
 }
