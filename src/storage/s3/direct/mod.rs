@@ -316,3 +316,67 @@ struct Unanswered(Duration);
 #[derive(Debug, thiserror::Error)]
 #[error("the answer is that of another call")]
 struct OtherType;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_bounded_and_found_by_all_that_decides_over_it() {
+        let kept = Kept::default();
+        let kind = Kind {
+            region: "eu-west-1",
+            operation: Operation::Get,
+            by_path: false,
+            checksums: true,
+            keyed: true,
+        };
+        let bucket = |n: usize| Bucket::parse(&format!("bucket-{n}")).unwrap();
+        for n in 0..limits::S3_PREPARED_MAX {
+            kept.keep(&bucket(n), kind, Way::BySdk);
+        }
+        assert!(kept.find(&bucket(0), kind).is_some());
+        for other in [
+            Kind {
+                region: "us-west-2",
+                ..kind
+            },
+            Kind {
+                operation: Operation::Put,
+                ..kind
+            },
+            Kind {
+                by_path: true,
+                ..kind
+            },
+            Kind {
+                checksums: false,
+                ..kind
+            },
+            Kind {
+                keyed: false,
+                ..kind
+            },
+        ] {
+            assert!(kept.find(&bucket(0), other).is_none(), "{other:?}");
+        }
+        kept.keep(&bucket(limits::S3_PREPARED_MAX), kind, Way::BySdk);
+        assert!(kept.find(&bucket(0), kind).is_none());
+        assert_eq!(kept.held().entries, 1);
+    }
+
+    #[test]
+    fn each_call_has_a_number_of_its_own_in_the_form_of_the_sdk() {
+        let ids = Ids::default();
+        let all: HashSet<String> = (0..1_000).map(|_| ids.next()).collect();
+        assert_eq!(all.len(), 1_000);
+        for id in all {
+            let lengths: Vec<usize> = id.split('-').map(str::len).collect();
+            assert_eq!(lengths, [8, 4, 4, 4, 12], "{id}");
+            assert_eq!(id.as_bytes()[14], b'4', "{id}");
+            assert!(matches!(id.as_bytes()[19], b'8' | b'9' | b'a' | b'b'));
+        }
+    }
+}
