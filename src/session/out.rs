@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::budget::{Charge, Share};
 use crate::limits;
@@ -38,6 +38,8 @@ pub(crate) struct Out {
     /// Bytes that the channel took, ever.
     sent: AtomicU64,
     finished: AtomicBool,
+    /// A sentence may come from another task than the session's, which polls the writer.
+    spoken: Notify,
 }
 
 /// Replies that are made and not yet sent.
@@ -86,6 +88,7 @@ impl Out {
             stderr: Mutex::default(),
             sent: AtomicU64::new(0),
             finished: AtomicBool::new(false),
+            spoken: Notify::new(),
         }
     }
 
@@ -139,6 +142,7 @@ impl Out {
             return tell(hearer, Said::Sentence(text));
         }
         self.sentences().push(Bytes::from(text));
+        self.spoken.notify_one();
     }
 
     /// Takes the sentences that wait, for tests.
@@ -217,6 +221,11 @@ impl Out {
     pub(super) fn has_more(&self) -> bool {
         let said = self.is_waiting() || !self.sentences().is_empty();
         said || self.is_over()
+    }
+
+    /// Waits for a sentence.
+    pub(super) async fn spoken(&self) {
+        self.spoken.notified().await;
     }
 
     /// Says whether the session says no more.

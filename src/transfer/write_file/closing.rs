@@ -8,17 +8,20 @@ use bytes::Bytes;
 
 use super::bringing::{self, brought, is_only_copied, read_base};
 use super::combined::combined;
-use super::fill::{BaseRead, Fill, NextZeros};
-use super::parked::{Parked, Writer};
+use super::fill::{BaseRead, Fill};
+use super::parked::Writer;
 use super::partial::{Stage, in_sequence};
+use super::renamed;
 use super::state::Finish;
+use super::waited;
+use super::zeros;
 use super::{
-    Base, Bringing, Completing, Effect, Failure, GAP, Hold, MEMORY, Multipart, PartCopy,
-    PartsMemory, Phase, TOO_LARGE_TO_CHANGE, Taking, WriteFile, status_of,
+    Awaited, Base, Bringing, Completing, Effect, Failure, GAP, Hold, MEMORY, Multipart, PartCopy,
+    PartsMemory, Phase, Renamed, TOO_LARGE_TO_CHANGE, Taking, WriteFile, status_of,
 };
 use crate::budget::Charge;
 use crate::limits;
-use crate::sftp::{Given, Payload, Pending, Status};
+use crate::sftp::{Given, Pending, Status};
 use crate::storage::{
     ByteRange, Checksum, CompletedPart, PartLayout, PartNumber, Precondition, Stored, UploadId,
 };
@@ -51,7 +54,7 @@ impl WriteFile {
                 continue;
             }
             if self.fill.is_some() {
-                if self.make_zeros() {
+                if zeros::make(self) {
                     continue;
                 }
                 return;
@@ -274,36 +277,12 @@ impl WriteFile {
         }
     }
 
-    /// Makes the zeros that are due; `true`: nothing is left to be filled here.
-    fn make_zeros(&mut self) -> bool {
-        static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
-        while let Some(fill) = &mut self.fill {
-            let (at, length) = match fill.next_zeros(ZEROS.len()) {
-                NextZeros::Piece(at, length) => (at, length),
-                NextZeros::Announce(bytes) => {
-                    self.effects.push_back(Effect::Zeros(bytes));
-                    return false;
-                }
-                NextZeros::Wait => return false,
-                NextZeros::Done => {
-                    self.fill = None;
-                    return true;
-                }
-            };
-            let payload = Payload {
-                slices: Vec::from([Bytes::from_static(&ZEROS)]),
-                length,
-            };
-            self.place_or_park(Parked::new(Writer::Zeros, at, payload));
-            self.ship();
-            if self.failed.is_some() {
-                return true;
-            }
-            if !self.parked.is_empty() {
-                return false;
-            }
-        }
-        false
+    pub(super) fn time(&mut self, awaited: Awaited, held: bool, stuck: bool, now: Instant) {
+        waited::time(self, awaited, held, stuck, now);
+    }
+
+    pub(super) fn renamed(&mut self, to: Option<Renamed>) {
+        renamed::renamed(self, to);
     }
 
     // ---- bytes of another file ----

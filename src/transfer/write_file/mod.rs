@@ -26,6 +26,7 @@ mod status;
 mod tests;
 mod waited;
 mod words;
+mod zeros;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -220,9 +221,9 @@ impl WriteFile {
                 awaited,
                 held,
                 stuck,
-            } => waited::time(self, awaited, held, stuck, now),
+            } => self.time(awaited, held, stuck, now),
             Heard::Renaming => self.renames.under_way = true,
-            Heard::Renamed(to) => renamed::renamed(self, to),
+            Heard::Renamed(to) => self.renamed(to),
         }
         self.advance(now);
     }
