@@ -91,7 +91,10 @@ async fn send_all<O: Outbound>(out: &Out, outbound: &mut O) -> Result<(), Gone> 
             if finished {
                 return Ok(());
             }
-            until(|| out.has_more()).await;
+            tokio::select! {
+                () = until(|| out.has_more()) => {}
+                () = out.spoken() => {}
+            }
             continue;
         };
         let length = bytes.len();
