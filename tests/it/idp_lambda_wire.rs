@@ -147,8 +147,8 @@ async fn an_event_is_in_the_body_alone_and_its_length_is_in_bytes() {
     ] {
         let lambda = FakeLambda::verifying(verifier("eu-west-1", None)).await;
         let provider = Lambda::new(signing(&lambda.url(), None)).unwrap();
-        let asked = provider.ask(&password(text));
-        let (answer, log) = crate::auth_log::logged(asked).await;
+        let question = password(text);
+        let (answer, log) = crate::auth_log::logged(provider.ask(&question)).await;
         assert!(answered(&answer), "{answer:?}");
         let invoked = &lambda.invocations()[0];
         let event: Value = serde_json::from_str(&invoked.event).unwrap();
