@@ -44,9 +44,9 @@ import libraries  # noqa: F401
 
 def main():
     options = parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, and so stops everything
     if options.setup is None:
         return both(sys.argv[1:])
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, and so stops everything
     signal.signal(signal.SIGALRM, too_long)
     started = time.monotonic()
     with contextlib.ExitStack() as stack:

@@ -243,7 +243,7 @@ const PURE: &[&str] = &[
     "src/idp/api_gateway/request.rs",
     "src/idp/http1/answer.rs",
     "src/idp/http1/request.rs",
-    "src/idp/lambda/service_error.rs",
+    "src/idp/lambda/error.rs",
     "src/idp/service_managed/fault.rs",
     "src/idp/service_managed/file_name.rs",
     "src/admin/aws/server_settings.rs",

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::service_error::ServiceError;
+use super::error::LambdaError;
 use crate::causes::chain;
 use crate::endpoint::Endpoint;
 use crate::idp::aws::Keys;
@@ -40,7 +40,7 @@ pub(super) enum NotInvoked {
     Credentials(String),
     Http(Failure),
     /// Lambda itself refuses.
-    Refused(ServiceError),
+    Refused(LambdaError),
 }
 
 impl Client {
@@ -113,7 +113,7 @@ impl Client {
             });
         }
         let kind = answer.header("X-Amzn-ErrorType");
-        let error = ServiceError::read(answer.status, kind, &answer.body);
+        let error = LambdaError::read(answer.status, kind, &answer.body);
         Err(NotInvoked::Refused(error))
     }
 }

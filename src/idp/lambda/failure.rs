@@ -1,7 +1,7 @@
 //! What Lambda's refusals mean: the one table from its errors to the reason of a login.
 
 use super::client::NotInvoked;
-use super::service_error::ServiceError;
+use super::error::LambdaError;
 use crate::idp::failure::by_status;
 use crate::refusal::{Reason, Refusal};
 
@@ -14,8 +14,8 @@ pub(super) fn explained(why: NotInvoked, function: &str) -> Refusal {
     }
 }
 
-fn by_code(error: &ServiceError, function: &str) -> Refusal {
-    let ServiceError {
+fn by_code(error: &LambdaError, function: &str) -> Refusal {
+    let LambdaError {
         status,
         code,
         message,

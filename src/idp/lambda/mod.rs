@@ -25,8 +25,8 @@ use crate::endpoint::{Endpoint, EndpointError};
 use crate::refusal::{Reason, Refusal};
 
 mod client;
+mod error;
 mod failure;
-mod service_error;
 
 /// What the operator set.
 #[derive(Debug, Clone)]

@@ -9,14 +9,14 @@ use crate::idp::wire::json::{self, Json, Object};
 
 /// A refusal of Lambda's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ServiceError {
+pub(super) struct LambdaError {
     pub(super) status: u16,
     /// Such as `TooManyRequestsException`; empty: none was found.
     pub(super) code: String,
     pub(super) message: String,
 }
 
-impl ServiceError {
+impl LambdaError {
     /// Reads an answer with another status than one of success; `kind` is its header
     /// `X-Amzn-ErrorType`.
     pub(super) fn read(status: u16, kind: Option<&[u8]>, body: &[u8]) -> Self {
@@ -81,15 +81,15 @@ mod tests {
             (None, r#"{"message":5,"code":{"code":"x"}}"#, "", ""),
             (None, r#"{"message":"m"#, "", ""),
         ] {
-            let expected = ServiceError {
+            let expected = LambdaError {
                 status: 429,
                 code: code.to_owned(),
                 message: message.to_owned(),
             };
-            let found = ServiceError::read(429, kind.map(str::as_bytes), body.as_bytes());
+            let found = LambdaError::read(429, kind.map(str::as_bytes), body.as_bytes());
             assert_eq!(found, expected, "{kind:?} {body}");
         }
-        let found = ServiceError::read(500, Some(b"\xff"), b"{\"message\":\"\xff\"}");
+        let found = LambdaError::read(500, Some(b"\xff"), b"{\"message\":\"\xff\"}");
         assert_eq!((&*found.code, &*found.message), ("", ""));
     }
 }
