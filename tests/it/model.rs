@@ -424,10 +424,10 @@ async fn one_by_one(ops: &[Op]) {
         if let Op::MkDir(path) = op
             && seen == Ok(Seen::Nothing)
             && looked.contains(path)
-            && model.found(path) == Found::File
+            && model.found(path) != Found::Nothing
         {
-            // STAT had shown nothing there, which holds for two seconds: file and directory have
-            // one name now, and what is seen of them is another test's.
+            // STAT had shown nothing there, which holds for two seconds; what is seen then of two
+            // things of one name is another test's.
             return;
         }
         // Only what the session saw is there for it.

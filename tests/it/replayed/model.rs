@@ -72,7 +72,7 @@ pub(super) struct Model {
     pub(super) rows: BTreeSet<&'static str>,
 }
 
-fn parent(path: &str) -> &str {
+pub(super) fn parent(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(parent, _)| parent)
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::model::{Model, Seen, Server};
+use super::model::{Model, Seen, Server, parent};
 
 /// Sessions of one user that work on the same names.
 pub(super) const SESSIONS: usize = 3;
@@ -165,7 +165,8 @@ fn draw(dice: &mut fastrand::Rng, open: Option<(&str, usize)>) -> Op {
             3 => length + dice.usize(1..20),
             _ => dice.usize(..=length),
         };
-        return match dice.u32(..12) {
+        return match dice.u32(..13) {
+            12 => Op::List(parent(mine).to_owned()),
             0 => Op::Rename {
                 from: if dice.bool() {
                     mine.to_owned()

@@ -26,7 +26,7 @@ use crate::storage::s3::whole::{refuse_cut, refuse_part};
 
 /// Clones nothing: one serves all calls of its kind.
 #[derive(Debug)]
-pub(in crate::storage::s3) struct Prepared {
+pub(crate) struct Prepared {
     pub(super) operation: Operation,
     /// The SDK's serializer and deserializer.
     pub(super) codec: FrozenLayer,
